@@ -1,0 +1,35 @@
+"""Errors that a user can cause: each names the thing, the value, what was expected and what to do next."""
+
+from __future__ import annotations
+
+
+class DepthmillError(ValueError):
+    """Base of every error that is shown to the user as text and not as a traceback."""
+
+
+class LayoutError(DepthmillError):
+    """Arrays or tables that do not follow the layout of their store."""
+
+
+class StoreError(DepthmillError):
+    """A store that cannot be read or written: path, permission, disk space, damaged bytes."""
+
+
+class NewerLayoutError(StoreError):
+    """A unit written by a newer depthmill than this one."""
+
+
+class UnitNotFoundError(StoreError):
+    """A unit that has no commit mark (never written, half-written, or pruned)."""
+
+
+class ManifestError(DepthmillError):
+    """A manifest that cannot be found or does not fit the store."""
+
+
+class SourceError(DepthmillError):
+    """Raw data (tables, point clouds, images) that is missing or broken."""
+
+
+class RecipeError(DepthmillError):
+    """A recipe with a typo, a wrong type or a value out of bounds."""

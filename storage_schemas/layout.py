@@ -1,0 +1,181 @@
+"""How a store describes itself: arrays with dimensions and units, tables with typed columns, and the check of both.
+
+A *unit* is one immutable folder of a store: the Zarr arrays and Parquet tables of one scene (and camera) made by one stage.
+A layout says what is in it. ``check`` runs on every write and on every read, so that a wrong axis order or a lost column
+is an error that names the array, not a quietly wrong training run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage_schemas.errors import LayoutError
+
+Columns = dict[str, Any]
+"""A table in memory: column name -> 1-D numpy array, or list for strings and nested values."""
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of a unit.
+
+    Attributes:
+        name: array name; carries its unit, e.g. ``depth_m``.
+        dims: dimension names; equal names have equal sizes within a unit.
+        dtype: stored NumPy dtype.
+        unit: unit of the decoded value in UDUNITS spelling ("m", "s", "pixel", "1").
+        description: one line for humans.
+        scale: stored value times scale = value in ``unit``; None = stored as is.
+        invalid: stored value that means "no measurement"; None = every value is valid.
+        flags: meanings of the values 0, 1, 2, ... of an enumeration.
+        is_required: False for arrays that a recipe may leave out.
+        is_compressed: False for bytes that do not compress (JPEG).
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    unit: str
+    description: str
+    scale: float | None = None
+    invalid: int | None = None
+    flags: tuple[str, ...] = ()
+    is_required: bool = True
+    is_compressed: bool = True
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the CF attributes that make xarray decode the array (scale, mask, unit)."""
+        attrs: dict[str, Any] = {"units": self.unit, "long_name": self.description}
+        if self.scale is not None:
+            attrs["scale_factor"] = self.scale
+        if self.flags:
+            attrs["flag_values"] = list(range(len(self.flags)))
+            attrs["flag_meanings"] = " ".join(self.flags)
+        return attrs
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """One column of a table: name, Arrow type in words (see table.py), unit, description, nullability."""
+
+    name: str
+    type: str
+    unit: str
+    description: str
+    is_nullable: bool = False
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One Parquet table of a unit, stored as ``<name>.parquet``."""
+
+    name: str
+    columns: tuple[ColumnSpec, ...]
+    description: str
+    is_required: bool = True
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """Everything about one store. ``version`` rises whenever a reader of the former layout would misread the new one."""
+
+    name: str
+    version: int
+    description: str
+    arrays: tuple[ArraySpec, ...] = ()
+    tables: tuple[TableSpec, ...] = ()
+
+    def array(self, name: str) -> ArraySpec:
+        """Return the spec of one array, or raise LayoutError naming those that exist."""
+        for spec in self.arrays:
+            if spec.name == name:
+                return spec
+        raise LayoutError(f"store '{self.name}' has no array '{name}'; it has: {', '.join(a.name for a in self.arrays)}")
+
+    def table(self, name: str) -> TableSpec:
+        """Return the spec of one table, or raise LayoutError naming those that exist."""
+        for spec in self.tables:
+            if spec.name == name:
+                return spec
+        raise LayoutError(f"store '{self.name}' has no table '{name}'; it has: {', '.join(t.name for t in self.tables)}")
+
+
+@dataclass
+class UnitData:
+    """The content of one unit in memory: arrays in their stored dtype, tables as columns."""
+
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    tables: dict[str, Columns] = field(default_factory=dict)
+
+
+def num_rows(columns: Columns) -> int:
+    """Return the number of rows of a table in memory (0 for a table without columns)."""
+    return len(next(iter(columns.values()))) if columns else 0
+
+
+def rows(columns: Columns) -> list[dict[str, Any]]:
+    """Turn columns into a list of row dicts, for loops over few rows."""
+    names = list(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def columns_from_rows(spec: TableSpec, table_rows: list[dict[str, Any]]) -> Columns:
+    """Turn row dicts into columns in the order of the spec; a missing key becomes None."""
+    return {column.name: [row.get(column.name) for row in table_rows] for column in spec.columns}
+
+
+def check(layout: StoreLayout, data: UnitData, *, where: str) -> None:
+    """Compare a unit's content with its layout.
+
+    Args:
+        layout: what the content should be.
+        data: arrays and tables in memory.
+        where: name of the unit, for the error text.
+
+    Raises:
+        LayoutError: names the unit, the array or column, the value found and the value expected.
+    """
+    _check_names(layout, data, where)
+    _check_arrays(layout, data.arrays, where)
+    for name, columns in data.tables.items():
+        _check_table(layout.table(name), columns, where)
+
+
+def _check_names(layout: StoreLayout, data: UnitData, where: str) -> None:
+    for kind, specs, found in (("array", layout.arrays, set(data.arrays)), ("table", layout.tables, set(data.tables))):
+        known = {spec.name for spec in specs}
+        if unknown := sorted(found - known):
+            raise LayoutError(f"{where}: unknown {kind} '{unknown[0]}'; layout {layout.name} v{layout.version} has: "
+                              f"{', '.join(sorted(known)) or 'none'}")
+        if missing := sorted({spec.name for spec in specs if spec.is_required} - found):
+            raise LayoutError(f"{where}: {kind} '{missing[0]}' is missing; layout {layout.name} v{layout.version} asks for it")
+
+
+def _check_arrays(layout: StoreLayout, arrays: Mapping[str, NDArray[Any]], where: str) -> None:
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, values in arrays.items():
+        spec = layout.array(name)
+        if values.dtype != np.dtype(spec.dtype):
+            raise LayoutError(f"{where}: array '{name}' has dtype {values.dtype}, expected {spec.dtype}")
+        if values.ndim != len(spec.dims):
+            raise LayoutError(f"{where}: array '{name}' has {values.ndim} dimensions {values.shape}, expected {spec.dims}")
+        for dim, size in zip(spec.dims, values.shape, strict=True):
+            known_size, known_from = sizes.setdefault(dim, (size, name))
+            if known_size != size:
+                raise LayoutError(f"{where}: dimension '{dim}' is {size} in array '{name}' but {known_size} in '{known_from}'")
+
+
+def _check_table(spec: TableSpec, columns: Columns, where: str) -> None:
+    expected = [column.name for column in spec.columns]
+    if unknown := [name for name in columns if name not in expected]:
+        raise LayoutError(f"{where}: table '{spec.name}' has an unknown column '{unknown[0]}'; expected: {', '.join(expected)}")
+    if missing := [name for name in expected if name not in columns]:
+        raise LayoutError(f"{where}: table '{spec.name}' lacks column '{missing[0]}'")
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise LayoutError(f"{where}: columns of table '{spec.name}' differ in length: {lengths}")

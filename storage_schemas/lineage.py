@@ -1,0 +1,98 @@
+"""What a unit was made from: its fingerprint, and the record that is written last as its commit mark.
+
+The fingerprint is the name of the unit. It depends on what determines the content (stage, version, layout version, params,
+input fingerprints, source digest) and on nothing else. The witnesses (digests, commit, versions, host, seconds, counts)
+say how this copy came to be; they never enter the fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FINGERPRINT_CHARS = 16
+"""Hex characters of a fingerprint: 64 bits, a collision among 10 million units has a chance of 3 in a million."""
+
+LINEAGE_FILE = "lineage.json"
+"""Name of the commit mark inside a unit."""
+
+
+class SourceRef(BaseModel):
+    """What of the raw data a unit was made from, when the stage reads raw data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    release: str = Field(description="name of the data set release, e.g. nuscenes/v1.0-trainval")
+    digest: str = Field(description="digest of the scene's rows in the source's tables")
+
+
+class Identity(BaseModel):
+    """Everything that determines a unit's content; its canonical JSON is hashed into the fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    stage: str
+    stage_version: int
+    layout: str
+    layout_version: int
+    scene: str = Field(description="scene name; 'all' for a unit over the whole data set")
+    camera: str = Field(description="camera channel; 'all' for a unit that does not depend on one")
+    params: dict[str, Any]
+    inputs: dict[str, str] = Field(description="input name -> fingerprint")
+    source: SourceRef | None
+
+    def fingerprint(self) -> str:
+        """Return the first 16 hex characters of the sha256 of the canonical JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()[:FINGERPRINT_CHARS]
+
+
+class FileRecord(BaseModel):
+    """Size and digest of one file of a unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    num_bytes: int
+    sha256: str
+
+
+class LineageRecord(BaseModel):
+    """Content of lineage.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    identity: Identity
+    fingerprint: str
+    files: dict[str, FileRecord] = Field(description="every other file of the unit")
+    counts: dict[str, float] = Field(description="what the stage counted, e.g. frames, share of pixels measured")
+    seconds: float = Field(description="wall time of the kernel")
+    written_utc: str
+    provenance: dict[str, str] = Field(description="commit, dirty flag, package versions, host of the writing process")
+
+
+@cache
+def provenance() -> dict[str, str]:
+    """Return commit, dirty flag, package versions and host of this process (computed once)."""
+    found = {"host": platform.node(), "python": platform.python_version(), "platform": platform.platform()}
+    for package in ("depthmill", "numpy", "numba", "zarr", "pyarrow"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    found.update(_git_state(Path(__file__).resolve().parent))
+    return found
+
+
+def _git_state(folder: Path) -> dict[str, str]:
+    def git(*args: str) -> str:
+        return subprocess.run(("git", "-C", str(folder), *args), capture_output=True, text=True, check=True, timeout=10).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(),
+                "is_dirty": str(bool(git("status", "--porcelain", "--untracked-files=no").strip())).lower()}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": "unknown", "is_dirty": "unknown"}

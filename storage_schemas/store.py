@@ -1,0 +1,254 @@
+"""Units of a store: written once, completely, with the commit mark last; the only file that imports zarr.
+
+``<store>/<layout>/<scene>/<camera>/<fingerprint>/`` holds a Zarr v3 group, Parquet tables, and ``lineage.json``. A folder
+without ``lineage.json`` does not exist for a reader. Nothing is ever overwritten with other bytes: two writers of the same
+fingerprint write the same bytes, each file atomically, so that concurrent runs need no lock.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from storage_schemas.catalog import layout_named
+from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundError
+from storage_schemas.files import StoreFiles
+from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check
+from storage_schemas.lineage import LINEAGE_FILE, FileRecord, Identity, LineageRecord, provenance
+from storage_schemas.table import decode_table, encode_table
+
+ZSTD_LEVEL = 1
+"""Measured on 900x1600 maps (benchmarks/RESULTS.md): smaller than lz4 and no slower to read in whole-sample terms."""
+
+
+@dataclass(frozen=True, order=True)
+class UnitPath:
+    """Address of a unit inside a store."""
+
+    layout: str
+    scene: str
+    camera: str
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        """Path below the store's root."""
+        return f"{self.layout}/{self.scene}/{self.camera}/{self.fingerprint}"
+
+    @staticmethod
+    def of(identity: Identity) -> UnitPath:
+        """Return where a unit of this identity lives."""
+        return UnitPath(identity.layout, identity.scene, identity.camera, identity.fingerprint())
+
+
+class Store:
+    """All units below one root (a local path or an fsspec URL)."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.files = StoreFiles(root)
+
+    @property
+    def root(self) -> str:
+        """Root path or URL."""
+        return self.files.root
+
+    def has(self, path: UnitPath) -> bool:
+        """Say whether the unit is committed."""
+        return self.files.exists(f"{path.key}/{LINEAGE_FILE}")
+
+    def candidates(self, layout: str) -> set[UnitPath]:
+        """Return the folders of a layout, committed or not, by listing only (no file is opened)."""
+        return {UnitPath(layout, scene, camera, fingerprint)
+                for scene in self.files.names(layout)
+                for camera in self.files.names(f"{layout}/{scene}")
+                for fingerprint in self.files.names(f"{layout}/{scene}/{camera}")}
+
+    def units(self, layout: str) -> set[UnitPath]:
+        """Return the committed units of a layout."""
+        return {path for path in self.candidates(layout) if self.has(path)}
+
+    def lineage(self, path: UnitPath) -> LineageRecord:
+        """Read a unit's lineage.
+
+        Raises:
+            UnitNotFoundError: the unit is not committed.
+            NewerLayoutError: it was written by a newer depthmill.
+            StoreError: the record is damaged.
+        """
+        try:
+            text = self.files.get(f"{path.key}/{LINEAGE_FILE}")
+        except FileNotFoundError as error:
+            raise UnitNotFoundError(f"unit '{path.key}' is not in store '{self.root}' (no {LINEAGE_FILE}). "
+                                    "Run the recipe that makes it, or choose another manifest") from error
+        try:
+            raw = json.loads(text)
+            version, known = int(raw["identity"]["layout_version"]), layout_named(path.layout).version
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error}. Delete the folder "
+                             f"and run again") from error
+        if version > known:
+            raise NewerLayoutError(f"unit '{path.key}' has layout {path.layout} v{version}, this depthmill knows v{known}. "
+                                   "Update depthmill to read it")
+        try:
+            return LineageRecord.model_validate(raw)
+        except ValidationError as error:
+            raise StoreError(f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error.errors()[0]['msg']}. "
+                             "Delete the folder and run again") from error
+
+    def write_unit(self, identity: Identity, data: UnitData, *, seconds: float, counts: Mapping[str, float]) -> LineageRecord:
+        """Check, encode and write one unit, the commit mark last.
+
+        Args:
+            identity: what the unit is made from; its fingerprint is its address.
+            data: arrays in their stored dtype, tables as columns.
+            seconds: wall time that making it took.
+            counts: what the stage counted.
+
+        Raises:
+            LayoutError: the content does not follow its layout.
+            StoreError: disk full, no permission; no commit mark is left.
+        """
+        layout, path = layout_named(identity.layout), UnitPath.of(identity)
+        check(layout, data, where=path.key)
+        encoded = encode_unit(layout, data, where=path.key)
+        for name, content in encoded.items():
+            self.files.put(f"{path.key}/{name}", content)
+        record = LineageRecord(
+            identity=identity, fingerprint=path.fingerprint, seconds=round(seconds, 6), counts=dict(counts),
+            files={name: FileRecord(num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+                   for name, content in sorted(encoded.items())},
+            written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), provenance=provenance())
+        self.files.put(f"{path.key}/{LINEAGE_FILE}", record.model_dump_json(indent=1).encode())
+        return record
+
+    def read_unit(self, path: UnitPath) -> UnitData:
+        """Read a whole unit into memory and check it against its layout."""
+        unit = self.open_unit(path)
+        data = UnitData(arrays={name: unit.array(name) for name in unit.array_names},
+                        tables={spec.name: unit.table(spec.name) for spec in unit.layout.tables if unit.has_table(spec.name)})
+        check(unit.layout, data, where=path.key)
+        return data
+
+    def open_unit(self, path: UnitPath) -> StoredUnit:
+        """Open a committed unit for reading parts of it."""
+        self.lineage(path)
+        return StoredUnit(self, path)
+
+    def damage(self, path: UnitPath) -> list[str]:
+        """Compare every file of a unit with its recorded size and digest; return one line per difference."""
+        found = []
+        for name, record in self.lineage(path).files.items():
+            try:
+                content = self.files.get(f"{path.key}/{name}")
+            except FileNotFoundError:
+                found.append(f"{path.key}/{name}: file missing")
+                continue
+            if len(content) != record.num_bytes:
+                found.append(f"{path.key}/{name}: {len(content)} bytes, {record.num_bytes} were written")
+            elif hashlib.sha256(content).hexdigest() != record.sha256:
+                found.append(f"{path.key}/{name}: content differs from what was written (sha256)")
+        return found
+
+
+class StoredUnit:
+    """A committed unit on disk; arrays and tables are read when asked for."""
+
+    def __init__(self, store: Store, path: UnitPath) -> None:
+        import zarr
+
+        self.path, self.layout, self._store = path, layout_named(path.layout), store
+        self._group: Any = None
+        if self.layout.arrays:
+            try:
+                self._group = zarr.open_group(zarr_url(store, path), mode="r", zarr_format=3)
+            except (OSError, ValueError, KeyError) as error:
+                raise StoreError(f"unit '{path.key}' cannot be opened as Zarr: {error}. Run depthmill verify") from error
+
+    @property
+    def array_names(self) -> list[str]:
+        """Names of the arrays present, in the layout's order."""
+        return [spec.name for spec in self.layout.arrays if self._group is not None and spec.name in self._group]
+
+    def array(self, name: str, frame: int | None = None) -> NDArray[Any]:
+        """Read an array in its stored dtype: whole, or one index along its first dimension."""
+        self.layout.array(name)
+        try:
+            return np.asarray(self._group[name][...] if frame is None else self._group[name][frame])
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise StoreError(f"array '{name}' of unit '{self.path.key}' cannot be read: {error}. Run depthmill verify") from error
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an array without reading it."""
+        self.layout.array(name)
+        return tuple(self._group[name].shape)
+
+    def has_table(self, name: str) -> bool:
+        """Say whether an optional table is present."""
+        return self._store.files.exists(f"{self.path.key}/{name}.parquet")
+
+    def table(self, name: str) -> Columns:
+        """Read a table as columns."""
+        try:
+            content = self._store.files.get(f"{self.path.key}/{name}.parquet")
+        except FileNotFoundError as error:
+            raise StoreError(f"table '{name}' of unit '{self.path.key}' is missing. Run depthmill verify") from error
+        return decode_table(self.layout.table(name), content, where=self.path.key)
+
+
+def zarr_url(store: Store, path: UnitPath) -> Any:
+    """Return what zarr and xarray open for a unit: a path, a URL, or a wrapped synchronous file system."""
+    if store.files.is_local:
+        return store.files.path(path.key)
+    from zarr.storage import FsspecStore
+
+    return FsspecStore.from_url(store.files.path(path.key), read_only=True)
+
+
+def encode_unit(layout: StoreLayout, data: UnitData, *, where: str) -> dict[str, bytes]:
+    """Encode a unit in memory: file name -> bytes. Deterministic, so equal content gives equal bytes."""
+    encoded = {f"{name}.parquet": encode_table(layout.table(name), columns, where=where) for name, columns in data.tables.items()}
+    if layout.arrays:
+        encoded.update(_encode_arrays(layout, data.arrays))
+    return encoded
+
+
+def _encode_arrays(layout: StoreLayout, arrays: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
+    import zarr
+    from zarr.storage import MemoryStore
+
+    memory: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes={
+        "layout": layout.name, "layout_version": layout.version, "description": layout.description, "Conventions": "CF-1.11"})
+    for spec in layout.arrays:
+        if spec.name in arrays:
+            _encode_array(group, spec, arrays[spec.name])
+    with warnings.catch_warnings():  # zarr warns that consolidated metadata is not yet in the v3 specification
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(group.store)  # one read opens the unit, also for xarray on an object store
+    return {name: buffer.to_bytes() for name, buffer in memory.items()}
+
+
+def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> None:
+    """One frame a chunk, all frames of the unit in one shard; small per-frame arrays are one chunk."""
+    from zarr.codecs import ZstdCodec
+
+    is_framed = spec.dims[0] == "frame" and values.ndim > 1 and values.size > 0
+    shape = tuple(max(1, size) for size in values.shape)
+    attributes = spec.attributes()
+    if spec.invalid is not None:
+        attributes["_FillValue"] = int(spec.invalid)  # xarray masks by this attribute, not by Zarr's own fill_value
+    array = group.create_array(
+        spec.name, shape=values.shape, dtype=spec.dtype, dimension_names=spec.dims, attributes=attributes,
+        chunks=(1, *shape[1:]) if is_framed else shape, shards=shape if is_framed else None,
+        compressors=ZstdCodec(level=ZSTD_LEVEL) if spec.is_compressed else None, fill_value=spec.invalid or 0)
+    array[...] = values
