@@ -1,0 +1,81 @@
+"""Rigid transforms, pinhole projection and box interpolation in plain float64 NumPy.
+
+A transform named ``a_from_b`` is a 4x4 matrix that takes homogeneous column vectors in frame b to frame a, so that
+``world_from_cam = world_from_ego @ ego_from_cam`` reads from left to right. Quaternions are (w, x, y, z), unit length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+
+
+def rotation_matrix(wxyz: Sequence[float] | Float64) -> Float64:
+    """Return the (3, 3) rotation of a quaternion (w, x, y, z); it is normalised first."""
+    w, x, y, z = np.asarray(wxyz, dtype=np.float64) / np.linalg.norm(wxyz)
+    return np.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ])
+
+
+def rigid(translation_m: Sequence[float] | Float64, wxyz: Sequence[float] | Float64) -> Float64:
+    """Return the (4, 4) transform ``parent_from_child`` of a child placed at a translation with a rotation."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation_matrix(wxyz)
+    matrix[:3, 3] = translation_m
+    return matrix
+
+
+def inverse(a_from_b: Float64) -> Float64:
+    """Return ``b_from_a`` of a rigid transform (..., 4, 4), by transposing the rotation."""
+    rotation_t = np.swapaxes(a_from_b[..., :3, :3], -1, -2)
+    b_from_a = np.zeros_like(a_from_b)
+    b_from_a[..., :3, :3] = rotation_t
+    b_from_a[..., :3, 3] = -(rotation_t @ a_from_b[..., :3, 3:])[..., 0]
+    b_from_a[..., 3, 3] = 1.0
+    return b_from_a
+
+
+def transform_points(a_from_b: Float64, points_b: Float64) -> Float64:
+    """Move points (n, 3) from frame b to frame a."""
+    return points_b @ a_from_b[:3, :3].T + a_from_b[:3, 3]
+
+
+def project(points_cam: Float64, intrinsic_px: Float64) -> tuple[Float64, Float64, Float64]:
+    """Project points through a pinhole.
+
+    Args:
+        points_cam: (n, 3) metres, camera frame: x right, y down, z forward.
+        intrinsic_px: (3, 3) camera matrix.
+
+    Returns:
+        Column u and row v in pixels and depth along z in metres, each (n,). Where z is 0, u and v are not finite.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        image = points_cam @ intrinsic_px.T
+        return image[:, 0] / image[:, 2], image[:, 1] / image[:, 2], points_cam[:, 2]
+
+
+def unproject(u_px: Float64, v_px: Float64, depth_m: Float64, intrinsic_px: Float64) -> Float64:
+    """Return the (n, 3) camera-frame points of pixels with depth along z; the inverse of ``project``."""
+    rays = np.stack([u_px, v_px, np.ones_like(u_px)], axis=-1) @ np.linalg.inv(intrinsic_px).T
+    return rays * depth_m[:, None]
+
+
+def slerp(start_wxyz: Float64, end_wxyz: Float64, amount: float) -> Float64:
+    """Interpolate between two unit quaternions along the shorter arc; amount 0 gives the start, 1 the end."""
+    start, end = start_wxyz / np.linalg.norm(start_wxyz), end_wxyz / np.linalg.norm(end_wxyz)
+    cosine = float(start @ end)
+    if cosine < 0.0:
+        end, cosine = -end, -cosine
+    if cosine > 0.9995:  # nearly parallel: the sine below would lose all its digits
+        mixed = start + amount * (end - start)
+        return np.asarray(mixed / np.linalg.norm(mixed))
+    angle = np.arccos(min(cosine, 1.0))
+    return np.asarray((np.sin((1 - amount) * angle) * start + np.sin(amount * angle) * end) / np.sin(angle))

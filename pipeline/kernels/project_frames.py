@@ -1,0 +1,87 @@
+"""Project a scene's LiDAR points into every key frame of one camera: the loop that both LiDAR depth stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.geometry import inverse, rigid
+from pipeline.kernels.accumulate import BLOCK, EMPTY, finish_frame, frustum_planes, project_nearest
+from pipeline.kernels.scene_points import BOX_TIME_TOLERANCE_US, ScenePoints
+
+
+@dataclass(frozen=True)
+class ProjectedFrames:
+    """Depth of a camera's key frames in stored form.
+
+    Attributes:
+        steps: (num_frames, height, width) uint16, 1/256 m, 0 = no measurement.
+        num_measured: (num_frames,) int32 pixels with a measurement.
+        num_points: (num_frames,) int64 LiDAR points in each window.
+    """
+
+    steps: NDArray[np.uint16]
+    num_measured: NDArray[np.int32]
+    num_points: NDArray[np.int64]
+
+
+def world_from_cam(keyframe: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the (4, 4) pose of the camera at a row of ``frames.keyframes``."""
+    return (rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"])
+            @ rigid(keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]))
+
+
+def image_from_world(keyframe: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the (3, 4) matrix whose rows give u*z, v*z and z of a world point."""
+    intrinsic = np.array(keyframe["intrinsic_px"]).reshape(3, 3)
+    return np.asarray(intrinsic @ inverse(world_from_cam(keyframe))[:3])
+
+
+def project_frames(points: ScenePoints, keyframes: Sequence[dict[str, Any]], windows: Sequence[range], *,
+                   height: int, width: int) -> ProjectedFrames:
+    """Project each key frame's window of sweeps into its image; the nearest return wins.
+
+    Args:
+        points: the scene's points.
+        keyframes: rows of ``frames.keyframes`` of one camera.
+        windows: per key frame the sweeps to use, as numbers within ``points``.
+        height: image rows.
+        width: image columns.
+    """
+    steps = np.empty((len(keyframes), height, width), np.uint16)
+    num_measured = np.zeros(len(keyframes), np.int32)
+    num_points = np.zeros(len(keyframes), np.int64)
+    zbuffer = np.full(height * width + 1, EMPTY, np.uint16)
+    slot, step = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint16)
+    groups = points.groups
+    for frame, (keyframe, window) in enumerate(zip(keyframes, windows, strict=True)):
+        chosen, matrices = _chosen_groups(points, keyframe, window)
+        planes = frustum_planes(matrices, height=height, width=width)
+        project_nearest(groups.xyz_m, groups.first_block, groups.block_start, groups.block_bounds_m, chosen,
+                        matrices.astype(np.float32), planes, height, width, zbuffer, slot, step)
+        num_measured[frame] = finish_frame(zbuffer, steps[frame].reshape(-1))
+        num_points[frame] = groups.num_points_of(chosen)
+    return ProjectedFrames(steps, num_measured, num_points)
+
+
+def _chosen_groups(points: ScenePoints, keyframe: dict[str, Any], window: range) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the groups of a window and, for each, the (3, 4) float64 matrix from its own frame to the image."""
+    groups = points.groups
+    image_from_scene = image_from_world(keyframe)
+    in_window = (groups.sweep >= window.start) & (groups.sweep < window.stop)
+    static = np.flatnonzero(in_window & (groups.instance < 0))
+    matrices = [image_from_scene @ points.world_from_sensor[groups.sweep[static]]]
+    chosen = [static]
+    for number, instance in enumerate(points.instances):
+        of_instance = np.flatnonzero(in_window & (groups.instance == number))
+        if len(of_instance) == 0 or points.boxes is None:
+            continue
+        box = points.boxes.at_time(instance, keyframe["timestamp_us"], tolerance_us=BOX_TIME_TOLERANCE_US)
+        if box is not None:
+            chosen.append(of_instance)
+            matrices.append(np.broadcast_to(image_from_scene @ box.world_from_box, (len(of_instance), 3, 4)))
+    return np.concatenate(chosen), np.concatenate(matrices)

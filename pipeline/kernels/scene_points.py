@@ -1,0 +1,102 @@
+"""Take the LiDAR sweeps of a scene into memory once, with the points on moving objects dropped or set aside.
+
+The moving filter does not depend on the image that is projected into later, so it acts here, on the way in: a point is tested
+against the few moving boxes of its own sweep and never again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.geometry import inverse, rigid
+from pipeline.kernels.accumulate import FrozenGroups, PointGroups, freeze, take_static
+from pipeline.kernels.boxes import PlacedBox, SceneBoxes
+from pipeline.stage import RawReader
+
+Moving = Literal["keep", "drop", "carry"]
+
+BOX_TIME_TOLERANCE_US = 250_000
+"""A carried object is placed at an image at most half a key-frame interval outside the time it is annotated in."""
+
+
+@dataclass(frozen=True)
+class ScenePoints:
+    """LiDAR points of chosen sweeps of one scene.
+
+    Attributes:
+        groups: points in rigid groups, ``groups.sweep`` counts within the chosen sweeps.
+        instances: instance token of each carried object, by its number in ``groups.instance``.
+        world_from_sensor: (num_sweeps, 4, 4) float64.
+        boxes: the moving boxes, None for ``keep``.
+        files: files that were read.
+    """
+
+    groups: FrozenGroups
+    instances: tuple[str, ...]
+    world_from_sensor: NDArray[np.float64]
+    boxes: SceneBoxes | None
+    files: tuple[str, ...]
+
+
+def read_scene_points(raw: RawReader, sweeps: Sequence[dict[str, Any]], boxes: SceneBoxes | None, *, moving: Moving) -> ScenePoints:
+    """Read sweeps and sort their points into groups.
+
+    Args:
+        raw: reader of point files.
+        sweeps: rows of ``frames.sweeps``.
+        boxes: moving boxes of the scene; may be None for ``keep``.
+        moving: ``keep`` every point, ``drop`` those inside moving boxes, or ``carry`` them in the frame of their box.
+
+    Raises:
+        SourceError: a file is missing or broken; names the file.
+    """
+    groups = PointGroups(np.empty((3, 0), np.float32))
+    numbers: dict[str, int] = {}
+    carried: list[tuple[int, int, NDArray[np.float32]]] = []
+    poses = np.stack([world_from_sensor(sweep) for sweep in sweeps])
+    for number, sweep in enumerate(sweeps):
+        points = raw.read_points(sweep["file"])
+        _reserve(groups, len(points), sweeps_left=len(sweeps) - number)
+        placed = boxes.moving_at_sweep(sweep) if boxes is not None and moving != "keep" else []
+        boxes_from_sensor = _boxes_from_sensor(placed, poses[number])
+        inside = np.empty(len(points), np.int32)
+        half = np.array([box.half_size_m for box in placed]).reshape(-1, 3)
+        stop = take_static(points, boxes_from_sensor, half, groups.xyz_m, groups.num_points, inside)
+        groups.close_group(stop, sweep=number)
+        if moving == "carry":
+            for k, box in enumerate(placed):
+                at = np.flatnonzero(inside == k)
+                if len(at):
+                    local = points[at, :3].astype(np.float64) @ boxes_from_sensor[k, :, :3].T + boxes_from_sensor[k, :, 3]
+                    carried.append((numbers.setdefault(box.instance, len(numbers)), number, local.astype(np.float32)))
+    _reserve(groups, sum(len(points) for _, _, points in carried), sweeps_left=1)
+    for instance, number, local in carried:
+        stop = groups.num_points + len(local)
+        groups.xyz_m[:, groups.num_points:stop] = local.T
+        groups.close_group(stop, sweep=number, instance=instance)
+    return ScenePoints(freeze(groups), tuple(numbers), poses, boxes, tuple(sweep["file"] for sweep in sweeps))
+
+
+def world_from_sensor(sweep: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the (4, 4) pose of the sensor at a row of ``frames.sweeps``."""
+    return (rigid(sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"])
+            @ rigid(sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]))
+
+
+def _boxes_from_sensor(placed: Sequence[PlacedBox], world_from_lidar: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not placed:
+        return np.zeros((0, 3, 4))
+    return np.stack([(inverse(box.world_from_box) @ world_from_lidar)[:3] for box in placed])
+
+
+def _reserve(groups: PointGroups, count: int, *, sweeps_left: int) -> None:
+    """Make room for ``count`` more points, guessing that the sweeps left are as large; unused room is never touched."""
+    if groups.num_points + count > groups.xyz_m.shape[1]:
+        grown = np.empty((3, groups.num_points + int(1.05 * count * sweeps_left) + 1), np.float32)
+        grown[:, :groups.num_points] = groups.xyz_m[:, :groups.num_points]
+        groups.xyz_m = grown

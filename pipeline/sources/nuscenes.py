@@ -1,0 +1,143 @@
+"""nuScenes-format data sets: any version folder, any cameras, any image size.
+
+The tables are read once per release and cached as Parquet under the cache folder, keyed by path, size and time of every table;
+from then on a plan costs a few file stats. Workers read one scene's rows. The devkit gives the official splits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.sources.nuscenes_tables import TABLE_NAMES, scene_tables
+from pipeline.sources.raw_files import NuScenesFiles
+from pipeline.types import SceneInfo
+from storage_schemas.catalog import FRAMES
+from storage_schemas.errors import SourceError
+from storage_schemas.layout import Columns
+from storage_schemas.lineage import SourceRef
+from storage_schemas.table import write_rows
+
+INDEX_VERSION = 1
+"""Raised when the cached index changes its meaning, so that an old cache is not used."""
+
+
+class NuScenesConfig(BaseModel):
+    """``source:`` of a recipe for a nuScenes-format data set on a disk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["nuscenes"]
+    root: str = Field(description="folder that holds samples/, sweeps/, maps/ and the version folder")
+    version: str = Field(default="v1.0-trainval", description="name of the folder with the tables, e.g. v1.0-mini")
+
+
+class NuScenesSource:
+    """An opened nuScenes-format data set.
+
+    Args:
+        config: root and version.
+        cache_folder: where the index may be kept between runs.
+
+    Raises:
+        SourceError: root or version folder does not exist, tables are missing.
+    """
+
+    def __init__(self, config: NuScenesConfig, cache_folder: Path) -> None:
+        self.root = Path(config.root).expanduser().absolute()
+        self.version = config.version
+        self._tables = self.root / config.version
+        self._check_folders()
+        self._index = cache_folder / "index" / self._stamp()
+
+    @property
+    def release(self) -> str:
+        """Name of the release for the lineage."""
+        return f"nuscenes/{self.version}"
+
+    def scenes(self) -> list[SceneInfo]:
+        """Return the scenes in the order of scene.json, building the index on first use."""
+        listing = self._index / "scenes.json"
+        if not listing.is_file():
+            self._build_index()
+        found = json.loads(listing.read_bytes())
+        return [SceneInfo(**{**scene, "channels": tuple(scene["channels"])}) for scene in found]
+
+    def prepare(self) -> None:
+        """Do nothing: the raw data is there."""
+
+    def source_ref(self, scene: SceneInfo) -> SourceRef:
+        """Return what a unit's lineage says of the raw data of a scene."""
+        return SourceRef(release=self.release, digest=scene.digest)
+
+    def reader(self) -> NuScenesFiles:
+        """Return the picklable reader of raw files."""
+        return NuScenesFiles(str(self.root), str(self._index))
+
+    def _check_folders(self) -> None:
+        if not self.root.is_dir():
+            raise SourceError(f"source root '{self.root}' does not exist. Set source.root in the recipe to the folder that holds "
+                              "samples/ and the version folder")
+        if not self._tables.is_dir():
+            there = sorted(path.parent.name for path in self.root.glob("*/sample_data.json"))
+            raise SourceError(f"source version '{self.version}' is not in '{self.root}'; versions there: {', '.join(there) or 'none'}. "
+                              "Set source.version in the recipe")
+        if missing := [name for name in TABLE_NAMES if not (self._tables / f"{name}.json").is_file()]:
+            raise SourceError(f"table '{self._tables / missing[0]}.json' is missing. A nuScenes release has {len(TABLE_NAMES)} tables "
+                              "in its version folder; unpack the metadata archive again")
+
+    def _stamp(self) -> str:
+        facts = [INDEX_VERSION, str(self.root), self.version, (self.root / "truth").is_dir()]
+        for name in TABLE_NAMES:
+            stat = (self._tables / f"{name}.json").stat()
+            facts.append([name, stat.st_size, stat.st_mtime_ns])
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+    def _build_index(self) -> None:
+        tables = scene_tables(self._tables, official_splits(self.version))
+        folder = self._index.with_name(f".{self._index.name}.{uuid.uuid4().hex}")
+        try:
+            folder.mkdir(parents=True)
+            for spec in FRAMES.tables:
+                merged: Columns = {column.name: [] for column in spec.columns}
+                scene_column: list[str] = []
+                for scene, found in tables.items():
+                    for name, values in found[spec.name].items():
+                        merged[name].extend(values)
+                    scene_column.extend([scene] * len(found[spec.name][spec.columns[0].name]))
+                write_rows(str(folder / f"{spec.name}.parquet"), spec, merged, scene_column=scene_column)
+            infos = [self._scene_info(scene, found) for scene, found in tables.items()]
+            (folder / "scenes.json").write_bytes(orjson.dumps(infos))
+            try:
+                os.rename(folder, self._index)
+            except OSError:
+                if not (self._index / "scenes.json").is_file():  # else another process was faster, with the same content
+                    raise
+        except OSError as error:
+            raise SourceError(f"cannot write the index cache '{self._index.parent}': {error.strerror}. Give this user write permission "
+                              "there or set DEPTHMILL_CACHE_DIR to another folder") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _scene_info(self, scene: str, tables: dict[str, Columns]) -> dict[str, object]:
+        sweeps = tables["sweeps"]
+        of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
+        return {"name": scene, "digest": hashlib.sha256(orjson.dumps(tables)).hexdigest(),
+                "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
+                "num_keyframes": tables["scene"]["num_keyframes"][0], "has_truth": (self.root / "truth").is_dir()}
+
+
+def official_splits(version: str) -> dict[str, str]:
+    """Return scene name -> train, val or test of the official nuScenes splits for a version folder."""
+    from nuscenes.utils.splits import create_splits_scenes
+
+    splits = create_splits_scenes()
+    prefix = "mini_" if version.endswith("mini") else ""
+    return {scene: split for split in ("train", "val", "test") for scene in splits.get(f"{prefix}{split}", [])}

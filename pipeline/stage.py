@@ -1,0 +1,153 @@
+"""What a stage is: a name, a version, what it reads and writes, its params and its kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from storage_schemas.errors import SourceError
+from storage_schemas.layout import Columns, StoreLayout, UnitData, rows
+from storage_schemas.store import Store, UnitPath
+
+
+class StageParams(BaseModel):
+    """Base of every stage's Params: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoParams(StageParams):
+    """Params of a stage that has none."""
+
+
+class RawReader(Protocol):
+    """Raw files of a source; everything a kernel may read besides its inputs."""
+
+    def read_bytes(self, file: str) -> bytes:
+        """Return the content of a file given by its path below the source's root."""
+        ...
+
+    def read_points(self, file: str) -> NDArray[np.float32]:
+        """Return a LiDAR file as (n, 3 or more) float32: x, y, z in metres in the sensor frame, then what else there is."""
+        ...
+
+    def read_radar(self, file: str) -> dict[str, NDArray[Any]]:
+        """Return a radar file as named columns."""
+        ...
+
+    def scene_tables(self, scene: str) -> dict[str, Columns]:
+        """Return the tables of the FRAMES layout for one scene."""
+        ...
+
+    def digest_of(self, files: Iterable[str]) -> dict[str, str]:
+        """Return number, size and combined digest of files that were read before, as a witness for the lineage."""
+        ...
+
+
+ParamsT = TypeVar("ParamsT", bound=StageParams)
+T = TypeVar("T")
+
+
+@dataclass
+class StageInput:
+    """What a kernel gets: where it is, its inputs, the raw files, and a memory shared within the scene.
+
+    Attributes:
+        scene: scene name; "all" for a stage over the whole data set.
+        camera: camera channel; "all" for a stage that does not depend on one.
+        units: input name -> content in memory. Names are layout names, or unit keys for a stage over the data set.
+        raw: raw files of the source.
+        shared: results that several stages or cameras of one scene can use; lives as long as the scene's task.
+        used_files: raw files the kernel read, for the lineage.
+    """
+
+    scene: str
+    camera: str
+    units: Mapping[str, UnitData]
+    raw: RawReader
+    shared: dict[Any, Any] = field(default_factory=dict)
+    used_files: set[str] = field(default_factory=set)
+    store: Store | None = None
+    paths: Mapping[str, UnitPath] = field(default_factory=dict)
+
+    def remember(self, key: Any, make: Callable[[], T]) -> T:
+        """Return a shared result, making it on first use."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        result: T = self.shared[key]
+        return result
+
+    @cached_property
+    def keyframes(self) -> list[dict[str, Any]]:
+        """Rows of frames.keyframes of this unit's camera, in time order."""
+        return [row for row in rows(self.units["frames"].tables["keyframes"]) if row["camera"] == self.camera]
+
+    @cached_property
+    def sweeps(self) -> list[dict[str, Any]]:
+        """Rows of frames.sweeps, by channel in time order."""
+        return rows(self.units["frames"].tables["sweeps"])
+
+    def timestamps_us(self) -> NDArray[np.int64]:
+        """Return the image times of this unit's frames."""
+        return np.array([row["timestamp_us"] for row in self.keyframes], dtype=np.int64)
+
+    def image_size(self) -> tuple[int, int]:
+        """Return (height, width) of this camera's images in this scene.
+
+        Raises:
+            SourceError: the images of the scene differ in size.
+        """
+        sizes = {(row["height"], row["width"]) for row in self.keyframes}
+        if len(sizes) != 1:
+            raise SourceError(f"scene {self.scene}, camera {self.camera}: images of different sizes {sorted(sizes)} in one scene; "
+                              "expected one size. Correct height and width in sample_data.json, or split the scene")
+        return sizes.pop()
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a kernel returns: the unit's content and what it counted."""
+
+    data: UnitData
+    counts: dict[str, float]
+    message: str
+
+
+@dataclass(frozen=True)
+class StageSpec(Generic[ParamsT]):
+    """One stage.
+
+    Attributes:
+        name: verb_object; the same word for file, stage and recipe key.
+        version: raised by hand when results change for the same params and inputs.
+        reads: layouts of its inputs.
+        optional: those of ``reads`` that may be absent.
+        writes: layout of its output.
+        params: its Params class.
+        kernel: (input, params) -> result; no paths, clock, globals or unseeded random.
+        per: one unit per scene, per scene and camera, or one over the data set.
+        needs: sensor modality without which a scene has no such unit.
+    """
+
+    name: str
+    version: int
+    reads: tuple[StoreLayout, ...]
+    writes: StoreLayout
+    params: type[ParamsT]
+    kernel: Callable[[StageInput, ParamsT], StageResult]
+    per: Literal["scene", "camera", "dataset"] = "camera"
+    optional: tuple[StoreLayout, ...] = ()
+    needs: Literal["lidar", "radar", "truth", None] = None
+
+
+def share_text(num_measured: NDArray[np.int32], num_pixels: int) -> str:
+    """Say how many frames there are and what share of their pixels is measured."""
+    frames = len(num_measured)
+    share = float(num_measured.sum()) / max(1, frames * num_pixels)
+    return f"{frames} frame{'s' if frames != 1 else ''}, {100 * share:.1f} % of pixels measured"

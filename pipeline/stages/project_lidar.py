@@ -1,0 +1,43 @@
+"""Project the key LiDAR sweep alone into its image.
+
+Why    The single sweep is the sparse anchor of the loss and the target of every evaluation (D_gt).
+Reads  frames (poses), key-frame LiDAR files
+Writes depth_single.depth_m (frame, y, x) metres, 0 = no measurement
+Source specs/pipeline.md section 2: the accumulation with n_sweeps = 1, nothing filtered
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
+from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain
+from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
+from storage_schemas.layout import UnitData
+
+
+class Params(StageParams):
+    """Which LiDAR."""
+
+    lidar: str = Field(default="LIDAR_TOP", description="LiDAR channel")
+
+
+def kernel(unit: StageInput, p: Params) -> StageResult:
+    """Project the key sweep of all key frames of one scene and camera."""
+    from pipeline.kernels.project_frames import project_frames
+    from pipeline.kernels.scene_points import read_scene_points
+
+    chain = lidar_chain(unit.sweeps, channel=p.lidar, scene=unit.scene)
+    keys = sorted({key_sweep(chain, keyframe, scene=unit.scene) for keyframe in unit.keyframes})
+    key_chain = [chain[key] for key in keys]
+    points = unit.remember(("key_points", p.lidar), lambda: read_scene_points(unit.raw, key_chain, None, moving="keep"))
+    unit.used_files.update(points.files)
+    own = [key_sweep(key_chain, keyframe, scene=unit.scene) for keyframe in unit.keyframes]
+    height, width = unit.image_size()
+    found = project_frames(points, unit.keyframes, [range(key, key + 1) for key in own], height=height, width=width)
+    data = UnitData(arrays={"depth_m": found.steps, "num_measured": found.num_measured, "timestamp_us": unit.timestamps_us()})
+    return StageResult(data, {"frames": len(own), "share_measured": float(found.num_measured.mean() / (height * width))},
+                       share_text(found.num_measured, height * width))
+
+
+STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs="lidar")
