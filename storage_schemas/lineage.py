@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ class Identity(BaseModel):
 
     def fingerprint(self) -> str:
         """Return the first 16 hex characters of the sha256 of the canonical JSON."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:FINGERPRINT_CHARS]
 

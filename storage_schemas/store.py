@@ -105,7 +105,8 @@ class Store:
             raise StoreError(f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error.errors()[0]['msg']}. "
                              "Delete the folder and run again") from error
 
-    def write_unit(self, identity: Identity, data: UnitData, *, seconds: float, counts: Mapping[str, float]) -> LineageRecord:
+    def write_unit(self, identity: Identity, data: UnitData, *, seconds: float, counts: Mapping[str, float],
+                   witness: Mapping[str, str] | None = None) -> LineageRecord:
         """Check, encode and write one unit, the commit mark last.
 
         Args:
@@ -113,6 +114,7 @@ class Store:
             data: arrays in their stored dtype, tables as columns.
             seconds: wall time that making it took.
             counts: what the stage counted.
+            witness: more facts about how the unit came to be, e.g. a digest of the raw files that were read.
 
         Raises:
             LayoutError: the content does not follow its layout.
@@ -127,7 +129,7 @@ class Store:
             identity=identity, fingerprint=path.fingerprint, seconds=round(seconds, 6), counts=dict(counts),
             files={name: FileRecord(num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
                    for name, content in sorted(encoded.items())},
-            written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), provenance=provenance())
+            written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), provenance={**provenance(), **(witness or {})})
         self.files.put(f"{path.key}/{LINEAGE_FILE}", record.model_dump_json(indent=1).encode())
         return record
 

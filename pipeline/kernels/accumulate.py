@@ -86,7 +86,7 @@ def freeze(groups: PointGroups) -> FrozenGroups:
                         np.array(groups.sweep, dtype=np.int64), np.array(groups.instance, dtype=np.int64))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def take_static(raw, boxes_from_sensor, half_sizes, xyz, start, inside):  # type: ignore[no-untyped-def]
     """Copy the points of a sweep that lie in no box to ``xyz[:, start:]``; note which box the others lie in.
 
@@ -125,7 +125,7 @@ def take_static(raw, boxes_from_sensor, half_sizes, xyz, start, inside):  # type
     return stop
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _block_bounds(xyz, start, stop):  # type: ignore[no-untyped-def]
     """Return (num_blocks, 6) float32 bounds of consecutive blocks; a NaN coordinate widens nothing."""
     num_blocks = (stop - start + BLOCK - 1) // BLOCK
@@ -160,7 +160,7 @@ def frustum_planes(image_from_group: NDArray[np.float64], *, height: int, width:
     return planes.astype(np.float32)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrices, planes, height, width, zbuffer, slot, step):  # type: ignore[no-untyped-def]
     """Project groups of points and keep the smallest depth per pixel.
 
@@ -219,7 +219,7 @@ def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrice
                 zbuffer[at] = min(zbuffer[at], step[i])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def finish_frame(zbuffer, out):  # type: ignore[no-untyped-def]
     """Copy a z-buffer to ``out`` (height * width, uint16, 0 = no measurement), reset it, and count the measured pixels."""
     measured = 0

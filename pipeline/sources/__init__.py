@@ -1,0 +1,44 @@
+"""Sources of raw drives: what they must offer, and how a recipe's ``source:`` becomes one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
+from pipeline.sources.simulated import SyntheticConfig, SyntheticSource
+from pipeline.stage import RawReader
+from pipeline.types import SceneInfo
+from storage_schemas.lineage import SourceRef
+
+SourceConfig = Annotated[NuScenesConfig | SyntheticConfig, Field(discriminator="kind")]
+"""``source:`` of a recipe; ``kind`` chooses."""
+
+
+class Source(Protocol):
+    """An opened data set."""
+
+    def scenes(self) -> list[SceneInfo]:
+        """Return all scenes in the data set's own order; must not open sensor files."""
+        ...
+
+    def prepare(self) -> None:
+        """Make the raw data ready; does nothing for data on a disk."""
+        ...
+
+    def source_ref(self, scene: SceneInfo) -> SourceRef:
+        """Return what a unit's lineage says of the raw data of a scene."""
+        ...
+
+    def reader(self) -> RawReader:
+        """Return the picklable reader of raw files."""
+        ...
+
+
+def open_source(config: NuScenesConfig | SyntheticConfig, cache_folder: Path) -> Source:
+    """Open the source that a recipe names; SourceError if it is not there."""
+    if isinstance(config, SyntheticConfig):
+        return SyntheticSource(config, cache_folder)
+    return NuScenesSource(config, cache_folder)

@@ -1,0 +1,27 @@
+"""All stages in the order they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.stage import StageSpec
+from pipeline.stages import (
+    accumulate_lidar,
+    build_manifest,
+    clean_horizon,
+    index_frames,
+    pack_images,
+    pack_truth,
+    project_lidar,
+    project_radar,
+)
+
+STAGES: tuple[StageSpec[Any], ...] = (
+    index_frames.STAGE, pack_images.STAGE, project_radar.STAGE, project_lidar.STAGE, accumulate_lidar.STAGE, clean_horizon.STAGE,
+    pack_truth.STAGE, build_manifest.STAGE)
+"""Every stage; a stage reads only what stages before it write."""
+
+
+def stage_named(name: str) -> StageSpec[Any]:
+    """Return a stage by name; KeyError for an unknown one."""
+    return {stage.name: stage for stage in STAGES}[name]

@@ -1,0 +1,85 @@
+"""The ``materialize`` flow: Prefect 3 around the same steps, one task per scene.
+
+Prefect imports in two to three seconds, so this module is imported inside the verb that needs it. Without a configured server
+(PREFECT_API_URL) Prefect starts an embedded one by itself and stops it again; there is nothing to start by hand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # up to 30 s were seen under load
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # depthmill prints its own lines
+os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+
+from prefect import flow, task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.materialize import OnResult, Opened, RunSummary, materialize_plan
+from pipeline.plan import Plan
+from pipeline.run import SceneRequest
+from pipeline.types import ItemResult
+from pipeline.workers import ScenePool
+from storage_schemas.errors import DepthmillError
+
+
+class UnitsFailedError(DepthmillError):
+    """Some units failed; the flow run ends Failed, and the summary says which."""
+
+    def __init__(self, summary: RunSummary) -> None:
+        super().__init__(f"{summary.num_errors} units failed, {summary.num_skipped} skipped")
+        self.summary = summary
+
+
+def materialize_with_prefect(opened: Opened, plan: Plan, on_result: OnResult) -> RunSummary:
+    """Run a plan as a Prefect flow; the threads of its task runner each drive one worker process."""
+    workers = opened.settings.workers
+
+    @flow(name="materialize", flow_run_name=f"{len(plan.to_do)}-units", task_runner=ThreadPoolTaskRunner(max_workers=workers),
+          validate_parameters=False, log_prints=False)
+    def materialize() -> None:
+        with ScenePool(workers) as pool:
+            summary = materialize_plan(opened, plan, lambda requests: _run_scenes(pool, requests), on_result)
+        found.append(summary)
+        _leave_artifacts(summary)
+        if summary.num_errors:  # a flow that merely returns would end Completed although units failed
+            raise UnitsFailedError(summary)
+
+    found: list[RunSummary] = []
+    try:
+        materialize()
+    except UnitsFailedError:
+        pass
+    return found[0]
+
+
+def _run_scenes(pool: ScenePool, requests: Sequence[SceneRequest]) -> Iterable[list[ItemResult]]:
+    """Submit one task per scene; tasks receive the scene's name and nothing large."""
+    by_scene = {request.scene: request for request in requests}
+
+    @task(name="run scene", task_run_name="{scene}", cache_policy=NO_CACHE, persist_result=False)
+    def run_scene_task(scene: str) -> list[ItemResult]:
+        return pool.run(by_scene[scene])
+
+    futures = {run_scene_task.submit(scene): scene for scene in by_scene}
+    for future in as_completed(list(futures)):
+        try:
+            results: list[ItemResult] = future.result()
+        except Exception as error:  # an orchestrator's failure (lost server, cancelled task) must not lose the other scenes
+            results = by_scene[futures[future]].failed(f"the task failed outside the stage: {type(error).__name__}: {error}")
+        yield results
+
+
+def _leave_artifacts(summary: RunSummary) -> None:
+    stages: dict[str, dict[str, float]] = {}
+    for result in summary.results:
+        row = stages.setdefault(result.stage, {"OK": 0, "ERROR": 0, "SKIP": 0, "seconds": 0.0})
+        row[result.status] += 1
+        row["seconds"] += result.seconds
+    create_table_artifact(key="materialize-summary", description=f"run {summary.folder.name}",
+                          table=[{"stage": stage, **{key: round(value, 2) for key, value in row.items()}} for stage, row in stages.items()])
+    create_link_artifact(key="materialize-report", link=(summary.folder / "report.html").as_uri(), link_text="report.html")

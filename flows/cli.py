@@ -1,0 +1,262 @@
+"""The command line. Exit codes: 0 done, 1 some units failed or are damaged, 2 bad recipe or usage, 3 ``plan --check`` found work.
+
+Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from storage_schemas.errors import DepthmillError, RecipeError, SourceError
+
+if TYPE_CHECKING:
+    from flows.materialize import Opened, RunSummary
+    from pipeline.plan import Plan
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
+                  help="From raw drives to radar-camera depth supervision, as one DAG. Start with: depthmill demo")
+
+RecipeFile = Annotated[Path, typer.Argument(help="recipe YAML file")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="change a recipe key: stages.clean_horizon.near_m=25 (repeatable)")]
+Workers = Annotated[int | None, typer.Option(help="worker processes, about 1 GB each; default DEPTHMILL_WORKERS or one per core")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="run as a bare loop, without Prefect; results are identical")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake becomes one line of text and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except DepthmillError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2 if isinstance(error, RecipeError | SourceError) else 1)
+
+
+def _open(recipe_file: Path, overrides: list[str] | None, workers: int | None = None) -> Opened:
+    from flows.materialize import open_recipe
+    from flows.settings import Settings
+    from pipeline.recipe import load_recipe
+
+    settings = Settings() if workers is None else Settings(workers=workers)
+    return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1))
+
+
+@app.command()
+def plan(recipe: RecipeFile, overrides: Overrides = None, workers: Workers = None, as_json: AsJson = False,
+         check: Annotated[bool, typer.Option("--check", help="exit with 3 if there is anything to do")] = False,
+         units: Annotated[bool, typer.Option("--units", help="name every unit to do")] = False) -> None:
+    """Say what a run would do and why; nothing is written to the store."""
+    from flows.console import plan_text
+    from flows.materialize import estimate_seconds
+
+    opened = _open(recipe, overrides, workers)
+    found = opened.plan()
+    seconds = estimate_seconds(found, opened.runs_folder, opened.settings.workers)
+    if as_json:
+        _print_json({"to_do": [{"stage": item.stage, "scene": item.identity.scene, "camera": item.identity.camera, "unit": item.path.key,
+                                "reason": item.reason} for item in found.to_do],
+                     "num_units": len(found.items), "estimated_seconds": seconds})
+    else:
+        if units:
+            for item in found.to_do:
+                typer.echo(f"{item.path.key}  {item.reason}")
+        typer.echo(plan_text(found, seconds=seconds, workers=opened.settings.workers))
+    if check and found.to_do:
+        raise typer.Exit(3)
+
+
+@app.command()
+def run(recipe: RecipeFile, overrides: Overrides = None, workers: Workers = None, no_prefect: NoPrefect = False, as_json: AsJson = False,
+        report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True) -> None:
+    """Do everything that the plan lists; running again does only what is left."""
+    opened = _open(recipe, overrides, workers)
+    found = opened.plan()
+    if not found.to_do:
+        if as_json:
+            _print_json({"num_ok": 0, "num_errors": 0, "num_skipped": 0, "up_to_date": len(found.items)})
+        else:
+            typer.echo(f"nothing to do: all {len(found.items)} units are up to date")
+        return
+    _run(opened, found, no_prefect=no_prefect, as_json=as_json, report=report)
+
+
+def _run(opened: Opened, found: Plan, *, no_prefect: bool, as_json: bool, report: bool) -> None:
+    from flows.console import ProgressLines, summary_text
+
+    progress = None if as_json else ProgressLines(found)
+    try:
+        summary = _execute(opened, found, progress or (lambda result: None), no_prefect=no_prefect)
+    finally:
+        if progress is not None:
+            progress.close()
+    page = _write_report(opened, summary) if report else None
+    if as_json:
+        _print_json({**summary.as_json(opened.settings.workers), "folder": str(summary.folder), "manifest": found.manifest.path.fingerprint})
+    else:
+        typer.echo(summary_text(summary, report=page))
+    if summary.num_errors:
+        raise typer.Exit(1)
+
+
+def _execute(opened: Opened, found: Plan, on_result: Any, *, no_prefect: bool) -> RunSummary:
+    if no_prefect:
+        from flows.bare_loop import materialize_bare
+
+        return materialize_bare(opened, found, on_result)
+    from flows.build_flow import materialize_with_prefect
+
+    return materialize_with_prefect(opened, found, on_result)
+
+
+def _write_report(opened: Opened, summary: RunSummary) -> Path | None:
+    from pipeline.report import write_report
+
+    if summary.num_errors:
+        return None
+    return write_report(opened.plan(), opened.store, summary.folder / "report.html", title=summary.folder.name)
+
+
+@app.command()
+def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what of a recipe is there, which manifest is the newest, and how the last run went."""
+    from flows.console import duration
+    from flows.run_log import last_summary
+    from storage_schemas.manifest import manifest_paths
+
+    opened = _open(recipe, overrides)
+    found = opened.plan()
+    manifests = [path.fingerprint for path in manifest_paths(opened.store)]
+    last = last_summary(opened.runs_folder)
+    if as_json:
+        _print_json({"up_to_date": len(found.items) - len(found.to_do), "to_do": len(found.to_do), "manifests": manifests, "last_run": last})
+        return
+    typer.echo(f"store     {opened.store.root}")
+    typer.echo(f"units     {len(found.items) - len(found.to_do)} of {len(found.items)} up to date")
+    wanted = found.manifest
+    state = "up to date" if wanted.reason is None else f"to do: {wanted.reason}"
+    typer.echo(f"manifest  {wanted.path.fingerprint} ({state}); {len(manifests)} in the store")
+    if last:
+        typer.echo(f"last run  {last['num_ok']} ok, {last['num_errors']} errors, {last['num_skipped']} skipped in {duration(last['seconds'])}: {last['folder']}")
+
+
+@app.command()
+def inspect(store: Annotated[str, typer.Argument(help="store path or URL, or a recipe file")],
+            what: Annotated[str | None, typer.Argument(help="unit key, frame key <scene>/<camera>/<timestamp_us>, or manifest fingerprint")] = None,
+            as_json: AsJson = False) -> None:
+    """Show what is in a store: its units, one unit with its lineage, or one sample."""
+    from pipeline.inspect import describe
+    from pipeline.recipe import load_recipe
+    from storage_schemas.store import Store
+
+    root = load_recipe(store).store if store.endswith((".yaml", ".yml")) else store
+    found = describe(Store(root), what)
+    typer.echo(json.dumps(found.data, indent=1) if as_json else found.text)
+
+
+@app.command()
+def verify(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False,
+           everything: Annotated[bool, typer.Option("--all", help="every unit of the store, not only those of the recipe")] = False) -> None:
+    """Read every unit again and compare it with what was written: digests, layouts, fingerprints."""
+    from pipeline.verify import all_units, verify_units
+
+    opened = _open(recipe, overrides)
+    found = opened.plan()
+    paths = all_units(opened.store) if everything else [item.path for item in found.items if item.reason is None]
+    verdict = verify_units(opened.store, paths)
+    if as_json:
+        _print_json({"num_units": verdict.num_units, "num_bytes": verdict.num_bytes, "missing": len(found.to_do), "faults": list(verdict.faults)})
+    else:
+        for fault in verdict.faults:
+            typer.echo(f"FAULT {fault}")
+        typer.echo(f"{verdict.num_units} units, {verdict.num_bytes / 1e6:.1f} MB read: " + (
+            f"{len(verdict.faults)} faults. Delete the damaged units' folders, then run the recipe again" if verdict.faults else "all whole"))
+        if found.to_do:
+            typer.echo(f"{len(found.to_do)} units of the recipe are not there yet: depthmill plan says which")
+    if verdict.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(recipe: RecipeFile, overrides: Overrides = None,
+           out: Annotated[Path, typer.Option("--out", help="file to write")] = Path("report.html")) -> None:
+    """Write one self-contained HTML page: coverage, images with depth before and after each stage, errors where the truth is known."""
+    from pipeline.report import write_report
+
+    opened = _open(recipe, overrides)
+    typer.echo(f"wrote {write_report(opened.plan(), opened.store, out, title=recipe.stem)}")
+
+
+@app.command()
+def export(recipe: RecipeFile, out: Annotated[Path, typer.Option("--out", help="folder to write; must not exist or be empty")],
+           layout: Annotated[str, typer.Option(help="semodepth: text manifests, 16-bit PNG depth, .npy radar")] = "semodepth",
+           overrides: Overrides = None,
+           manifest: Annotated[str | None, typer.Option(help="manifest fingerprint; default: the newest")] = None) -> None:
+    """Write a manifest in the layout that the public training scripts read."""
+    from pipeline.exporters.semodepth import export_semodepth
+    from storage_schemas.manifest import open_manifest
+
+    _check_layout(layout)
+    opened = _open(recipe, overrides)
+    counts = export_semodepth(open_manifest(opened.store, manifest), opened.source.reader(), out)
+    typer.echo(f"wrote {out}: " + ", ".join(f"{count} {split} samples" for split, count in counts.items()))
+
+
+@app.command(name="import")
+def import_(folder: Annotated[Path, typer.Argument(help="folder in the public layout")],
+            store: Annotated[str, typer.Option(help="store to fill")],
+            layout: Annotated[str, typer.Option(help="semodepth")] = "semodepth") -> None:
+    """Read a folder in the public layout into a store; the inverse of export."""
+    from pipeline.exporters.semodepth import import_semodepth
+    from storage_schemas.store import Store
+
+    _check_layout(layout)
+    manifest = import_semodepth(folder, Store(store))
+    typer.echo(f"imported {len(manifest)} samples as manifest {manifest.path.fingerprint} into {store}")
+
+
+def _check_layout(layout: str) -> None:
+    if layout != "semodepth":
+        raise RecipeError(f"layout '{layout}' is unknown; expected: semodepth")
+
+
+@app.command()
+def prune(store: Annotated[str, typer.Argument(help="store path or URL, or a recipe file")],
+          delete: Annotated[bool, typer.Option("--delete", help="delete them; without it they are only listed")] = False) -> None:
+    """List, or delete, the units that no manifest names. Not while a run is going on in the same store."""
+    from pipeline.recipe import load_recipe
+    from storage_schemas.manifest import unnamed_units
+    from storage_schemas.store import Store
+
+    opened = Store(load_recipe(store).store if store.endswith((".yaml", ".yml")) else store)
+    found = unnamed_units(opened)
+    for path in found:
+        typer.echo(path.key)
+        if delete:
+            opened.files.remove_tree(path.key)
+    typer.echo(f"{len(found)} units no manifest names" + (", deleted" if delete else "; --delete removes them"))
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option("--out", help="folder for the demo")] = Path("demo"), workers: Workers = None,
+         no_prefect: NoPrefect = False) -> None:
+    """Build a small simulated world, run every stage on it, and write a report: two minutes on two cores."""
+    from flows.demo import prepare_demo
+
+    recipe = prepare_demo(out)
+    opened = _open(recipe, None, workers)
+    found = opened.plan()
+    if found.to_do:
+        typer.echo(f"recipe {recipe}: simulating {len(opened.source.scenes())} scenes, then {len(found.to_do)} units")
+        _run(opened, found, no_prefect=no_prefect, as_json=False, report=True)
+    else:
+        typer.echo(f"nothing to do: all {len(found.items)} units are up to date")
+    typer.echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")

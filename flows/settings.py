@@ -1,0 +1,31 @@
+"""Settings: where and how fast. From the environment (DEPTHMILL_...) or a .env file; never fingerprinted, never change a result."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from storage_schemas.files import StoreFiles
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "depthmill"
+
+
+class Settings(BaseSettings):
+    """Settings of one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="DEPTHMILL_", env_file=".env", frozen=True, extra="ignore")
+    workers: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, description="worker processes")
+    cache_dir: Path = Field(default_factory=_default_cache, description="index caches and simulated worlds")
+    runs_dir: Path | None = Field(default=None, description="run logs and reports; default: <store>/runs, or ./runs for a remote store")
+
+    def runs_folder(self, store_root: str) -> Path:
+        """Return the folder for run logs of a store."""
+        if self.runs_dir is not None:
+            return self.runs_dir
+        files = StoreFiles(store_root)
+        return Path(files.root) / "runs" if files.is_local else Path.cwd() / "runs"

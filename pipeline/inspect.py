@@ -1,0 +1,89 @@
+"""Describe a store, a unit or a sample in words and as data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from storage_schemas.catalog import LAYOUTS, layout_named
+from storage_schemas.errors import ManifestError, StoreError
+from storage_schemas.manifest import manifest_paths, open_manifest
+from storage_schemas.store import Store, UnitPath
+
+
+@dataclass(frozen=True)
+class Description:
+    """The same facts for people and for programs."""
+
+    text: str
+    data: dict[str, Any]
+
+
+def describe(store: Store, what: str | None) -> Description:
+    """Describe a store (None), a unit (its key), a manifest (its fingerprint) or a sample (its frame key).
+
+    Raises:
+        StoreError: nothing of that name is there.
+    """
+    if what is None:
+        return _describe_store(store)
+    parts = what.strip("/").split("/")
+    if len(parts) == 4 and parts[0] in {layout.name for layout in LAYOUTS}:
+        return _describe_unit(store, UnitPath(*parts))
+    if len(parts) == 3:
+        return _describe_sample(store, what)
+    if re.fullmatch(r"[0-9a-f]+", what):
+        return _describe_manifest(store, what)
+    raise StoreError(f"'{what}' is neither a unit key (<store>/<scene>/<camera>/<fingerprint>), a frame key "
+                     "(<scene>/<camera>/<timestamp_us>) nor a manifest fingerprint")
+
+
+def _describe_store(store: Store) -> Description:
+    found: dict[str, Any] = {}
+    for layout in LAYOUTS:
+        sizes = [sum(file.num_bytes for file in store.lineage(path).files.values()) for path in store.units(layout.name)]
+        if sizes:
+            found[layout.name] = {"units": len(sizes), "num_bytes": sum(sizes), "description": layout.description}
+    lines = [f"{name:<18} {one['units']:>6} units  {one['num_bytes'] / 1e6:>10.1f} MB  {one['description']}" for name, one in found.items()]
+    manifests = [path.fingerprint for path in manifest_paths(store)]
+    lines.append(f"manifests, newest first: {', '.join(manifests) or 'none'}")
+    return Description("\n".join([f"store {store.root}", *lines]), {"root": store.root, "stores": found, "manifests": manifests})
+
+
+def _describe_unit(store: Store, path: UnitPath) -> Description:
+    record, unit = store.lineage(path), store.open_unit(path)
+    lines = [f"unit {path.key}", f"made by {record.identity.stage} v{record.identity.stage_version} in {record.seconds:.2f} s, {record.written_utc}",
+             f"params {record.identity.params}", f"inputs {record.identity.inputs}", f"counts {record.counts}"]
+    arrays = {}
+    for name in unit.array_names:
+        spec, values = layout_named(path.layout).array(name), unit.array(name)
+        bounds = [float(np.min(values)), float(np.max(values))] if values.size else []
+        scale = spec.scale if spec.scale is not None else 1.0
+        arrays[name] = {"dims": spec.dims, "shape": values.shape, "dtype": spec.dtype, "unit": spec.unit, "range": [v * scale for v in bounds]}
+        lines.append(f"  {name} {dict(zip(spec.dims, values.shape, strict=True))} {spec.dtype} [{spec.unit}] range {arrays[name]['range']}: {spec.description}")
+    for table in unit.layout.tables:
+        if unit.has_table(table.name):
+            lines.append(f"  {table.name}.parquet: {table.description}")
+    return Description("\n".join(lines), {"lineage": record.model_dump(mode="json"), "arrays": arrays})
+
+
+def _describe_manifest(store: Store, fingerprint: str) -> Description:
+    manifest = open_manifest(store, fingerprint)
+    samples = manifest.rows()
+    splits = {split: sum(row["split"] == split for row in samples) for split in ("train", "val", "test", "")}
+    record = store.lineage(manifest.path)
+    data = {"fingerprint": manifest.path.fingerprint, "samples": len(samples), "splits": splits, "night": sum(row["is_night"] for row in samples),
+            "scenes": len({row["scene"] for row in samples}), "units": len(manifest.named_units()), "written_utc": record.written_utc}
+    return Description("\n".join(f"{key:<12} {value}" for key, value in data.items()), data)
+
+
+def _describe_sample(store: Store, frame_key: str) -> Description:
+    manifest = open_manifest(store)
+    row = next((row for row in manifest.rows() if row["frame_key"] == frame_key), None)
+    if row is None:
+        raise ManifestError(f"sample '{frame_key}' is not in manifest {manifest.path.fingerprint}; the first one there is "
+                            f"{manifest.samples['frame_key'][0] if len(manifest) else 'none'}")
+    return Description("\n".join(f"{key:<22} {value}" for key, value in row.items()), row)

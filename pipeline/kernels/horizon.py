@@ -1,0 +1,122 @@
+"""The hot loop of horizon cleaning, in whole steps of 1/256 m so that it is exact, and its readable twin.
+
+Twice a median and four times a median absolute deviation of whole numbers are whole numbers, so no comparison is ever rounded.
+Most candidates never reach the sorting: a median beyond ``d + floor`` needs half of the neighbours beyond it, which is a count.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from storage_schemas.encoding import STEPS_PER_M, decode_depth
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_m, half, min_neighbors, mad_factor, floor):  # type: ignore[no-untyped-def]
+    """Copy a depth map without the returns that hang over the horizon.
+
+    Args:
+        steps: (height, width) uint16 depth, 1/256 m, 0 = no measurement.
+        mono_m: (height, width) float32 aligned monocular depth in metres, 0 = absent; or (0, 0).
+        out: (height, width) uint16 output.
+        num_rows: rows 0 .. num_rows - 1 hold candidates.
+        near: candidates are nearer than this many steps (float).
+        mono_disagree_m: pass B: monocular depth is farther by more than this, metres.
+        near_mono_m: pass B: and the return nearer than this, metres.
+        half: pass C looks at a window of 2 * half + 1 pixels.
+        min_neighbors: pass C needs this many valid depths in the window, the pixel itself included.
+        mad_factor: pass C: median - d exceeds this many median absolute deviations.
+        floor: pass C: and this many steps (float).
+
+    Returns:
+        Pixels that pass A; A and B; A and C; and those dropped.
+    """
+    height, width = steps.shape
+    has_mono = mono_m.size > 0
+    scratch = np.empty((2 * half + 1) * (2 * half + 1), np.int64)
+    num_a = num_b = num_c = num_dropped = 0
+    out[:] = steps
+    for y in range(num_rows):
+        for x in range(width):
+            d = steps[y, x]
+            if d == 0 or not d < near:
+                continue
+            num_a += 1
+            by_mono = False
+            if has_mono and mono_m[y, x] > 0:
+                d_m = np.float32(d) / np.float32(256)
+                by_mono = mono_m[y, x] - d_m > np.float32(mono_disagree_m) and d_m < near_mono_m
+            by_window = _is_far_behind(steps, y, x, half, min_neighbors, mad_factor, floor, scratch)
+            num_b += by_mono
+            num_c += by_window
+            if by_mono or by_window:
+                num_dropped += 1
+                out[y, x] = 0
+    return num_a, num_b, num_c, num_dropped
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _is_far_behind(steps, y, x, half, min_neighbors, mad_factor, floor, scratch):  # type: ignore[no-untyped-def]
+    """Pass C: the window's median lies behind the pixel by more than mad_factor MADs and more than ``floor`` steps."""
+    height, width = steps.shape
+    d = np.int64(steps[y, x])
+    far = d + floor
+    count = num_far = 0
+    for row in range(max(0, y - half), min(height, y + half + 1)):
+        for column in range(max(0, x - half), min(width, x + half + 1)):
+            value = np.int64(steps[row, column])
+            scratch[count] = value
+            count += value > 0
+            num_far += value > far
+    if count < min_neighbors or 2 * num_far < count:
+        return False
+    two_medians = _middle_pair(scratch, count)
+    if not two_medians - 2 * d > 2 * floor:
+        return False
+    for i in range(count):
+        scratch[i] = abs(2 * scratch[i] - two_medians)
+    four_mads = _middle_pair(scratch, count)
+    return 2 * (two_medians - 2 * d) > mad_factor * four_mads
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _middle_pair(values, count):  # type: ignore[no-untyped-def]
+    """Sort the first ``count`` values in place and return twice their median."""
+    for i in range(1, count):
+        value = values[i]
+        k = i
+        while k > 0 and values[k - 1] > value:
+            values[k] = values[k - 1]
+            k -= 1
+        values[k] = value
+    return values[(count - 1) // 2] + values[count // 2]
+
+
+def passes_twin(steps: NDArray[np.uint16], mono_m: NDArray[np.float32] | None, *, upper_fraction: float, near_m: float,
+                mono_disagree_m: float, near_mono_m: float, window_px: int, min_neighbors: int, mad_factor: float,
+                floor_m: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Readable twin: the three passes A, A and B, A and C as (height, width) masks, straight from specs/pipeline.md section 3."""
+    depth = decode_depth(steps)
+    height = depth.shape[0]
+    rows = np.arange(height)[:, None]
+    a = (depth > 0) & (depth < near_m) & (rows < upper_fraction * height)
+    b = np.zeros_like(a)
+    if mono_m is not None:
+        b = a & (mono_m > 0) & (mono_m - depth > np.float32(mono_disagree_m)) & (depth < near_mono_m)
+    c = np.zeros_like(a)
+    half = window_px // 2
+    for y, x in zip(*np.nonzero(a), strict=True):
+        window = depth[max(0, y - half):y + half + 1, max(0, x - half):x + half + 1]
+        valid = window[window > 0].astype(np.float64)
+        if len(valid) >= min_neighbors:
+            median = np.median(valid)
+            mad = np.median(np.abs(valid - median))
+            c[y, x] = median - depth[y, x] > mad_factor * mad and median - depth[y, x] > floor_m
+    return a, b, c
+
+
+def steps_of(metres: float) -> float:
+    """Return metres in steps of 1/256 m, not rounded."""
+    return metres * STEPS_PER_M

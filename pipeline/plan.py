@@ -1,0 +1,186 @@
+"""What has to be done, and why, in words: the dry run is the very list that a run executes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.recipe import Recipe
+from pipeline.sources import Source
+from pipeline.stage import StageSpec
+from pipeline.stages import STAGES
+from pipeline.types import ALL, SceneInfo, WorkItem
+from storage_schemas.errors import RecipeError, StoreError
+from storage_schemas.lineage import Identity, SourceRef
+from storage_schemas.store import Store, UnitPath
+
+NAMED_SCENES = 3
+"""Scenes that a plan line names before it says how many more."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every unit that a recipe asks for, in running order; those with a reason are to be made."""
+
+    items: tuple[WorkItem, ...]
+
+    @property
+    def to_do(self) -> tuple[WorkItem, ...]:
+        """Items whose unit is not in the store."""
+        return tuple(item for item in self.items if item.reason is not None)
+
+    @property
+    def manifest(self) -> WorkItem:
+        """The item of the manifest."""
+        return self.items[-1]
+
+    def lines(self) -> list[PlanLine]:
+        """Return one line per stage and reason, as ``depthmill plan`` prints them."""
+        found = []
+        for stage in STAGES:
+            of_stage = [item for item in self.items if item.stage == stage.name]
+            if not of_stage:
+                continue
+            reasons: dict[str, list[str]] = {}
+            for item in of_stage:
+                if item.reason is not None:
+                    reasons.setdefault(item.reason, []).append(item.identity.scene)
+            num_up_to_date = sum(item.reason is None for item in of_stage)
+            if not reasons:
+                found.append(PlanLine(stage.name, num_up_to_date, 0, "", ()))
+            for number, (reason, scenes) in enumerate(reasons.items()):
+                found.append(PlanLine(stage.name, num_up_to_date if number == 0 else 0, len(scenes), reason, tuple(dict.fromkeys(scenes))))
+        return found
+
+
+@dataclass(frozen=True)
+class PlanLine:
+    """One line of a printed plan."""
+
+    stage: str
+    num_up_to_date: int
+    num_to_do: int
+    reason: str
+    scenes: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The reason, with the scenes where there are few."""
+        if not self.reason or self.scenes in ((), (ALL,)):
+            return self.reason
+        more = f" and {len(self.scenes) - NAMED_SCENES} more" if len(self.scenes) > NAMED_SCENES else ""
+        return f"{self.reason} ({', '.join(self.scenes[:NAMED_SCENES])}{more})"
+
+
+def make_plan(recipe: Recipe, source: Source, store: Store) -> Plan:
+    """Compare what a recipe asks for with what a store holds; nothing is written.
+
+    Raises:
+        RecipeError: a scene or camera of the recipe does not exist.
+        SourceError: the source's tables cannot be read.
+    """
+    scenes = _chosen_scenes(recipe, source.scenes())
+    items: list[WorkItem] = []
+    for scene in scenes:
+        items.extend(_scene_items(recipe, scene, source.source_ref(scene), store))
+    for stage in STAGES:
+        if stage.per == "dataset":
+            inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
+            items.append(_item(stage, recipe, ALL, ALL, inputs, None, store))
+    return Plan(tuple(items))
+
+
+def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInfo]:
+    by_name = {scene.name: scene for scene in scenes}
+    if recipe.scenes is not None:
+        if unknown := [name for name in recipe.scenes if name not in by_name]:
+            raise RecipeError(f"scenes: '{unknown[0]}' is not in the source; it has {len(by_name)} scenes, e.g. {', '.join(list(by_name)[:5])}")
+        scenes = [scene for scene in scenes if scene.name in recipe.scenes]
+    if not scenes:
+        raise RecipeError("the source has no scenes; check source.root and source.version")
+    for scene in scenes:
+        for camera in recipe.cameras:
+            if camera not in scene.channels:
+                there = [name for name in scene.channels if not name.startswith(("LIDAR", "RADAR"))]
+                raise RecipeError(f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(there) or 'none'}")
+    return list(scenes)
+
+
+def _scene_items(recipe: Recipe, scene: SceneInfo, source: SourceRef, store: Store) -> Iterator[WorkItem]:
+    by_layout: dict[str, UnitPath] = {}
+    for stage in STAGES:
+        if stage.per == "scene":
+            item = _item(stage, recipe, scene.name, ALL, by_layout, source, store)
+            by_layout[stage.writes.name] = item.path
+            yield item
+    for camera in recipe.cameras:
+        of_camera = dict(by_layout)
+        for stage in STAGES:
+            if stage.per == "camera" and _applies(stage, recipe, scene):
+                inputs = {layout.name: of_camera[layout.name] for layout in stage.reads if layout.name in of_camera}
+                item = _item(stage, recipe, scene.name, camera, inputs, None, store)
+                of_camera[stage.writes.name] = item.path
+                yield item
+
+
+def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
+    """Say whether a scene has what a stage needs: without radar there is no radar unit, rather than an empty one."""
+    if stage.needs == "truth":
+        return scene.has_truth
+    if stage.needs == "radar":
+        return any(channel in scene.channels for channel in recipe.stages.project_radar.channels)
+    return True
+
+
+def _item(stage: StageSpec[Any], recipe: Recipe, scene: str, camera: str, inputs: Mapping[str, UnitPath],
+          source: SourceRef | None, store: Store) -> WorkItem:
+    identity = Identity(
+        stage=stage.name, stage_version=stage.version, layout=stage.writes.name, layout_version=stage.writes.version,
+        scene=scene, camera=camera, params=recipe.stages.params_of(stage.name).model_dump(mode="json"),
+        inputs={name: path.fingerprint for name, path in inputs.items()}, source=source)
+    reason = None if store.has(UnitPath.of(identity)) else _reason(identity, store)
+    return WorkItem(stage.name, identity, dict(inputs), reason)
+
+
+def _reason(wanted: Identity, store: Store) -> str:
+    """Say in words why a unit is missing: what differs from the newest unit of the same scene and camera."""
+    folder = f"{wanted.layout}/{wanted.scene}/{wanted.camera}"
+    names = store.files.names(folder)
+    committed = [path for name in names if store.has(path := UnitPath(wanted.layout, wanted.scene, wanted.camera, name))]
+    if not committed:
+        return "unfinished: a former run was interrupted" if names else "new"
+    try:
+        newest = max((store.lineage(path) for path in committed), key=lambda record: record.written_utc).identity
+    except StoreError as error:
+        return f"the former unit cannot be read: {error}"
+    return "; ".join(differences(newest, wanted)) or "fingerprint changed"
+
+
+def differences(old: Identity, new: Identity) -> list[str]:
+    """Return what differs between two identities, one phrase each."""
+    found = []
+    for name in ("stage_version", "layout_version"):
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            found.append(f"{name.replace('_', ' ')} {before} -> {after}")
+    for key in sorted({*old.params, *new.params}):
+        before, after = old.params.get(key), new.params.get(key)
+        if before != after:
+            found.append(f"params {key}: {before} -> {after}")
+    if old.source != new.source:
+        found.append("source changed")
+    found.extend(_input_differences(old.inputs, new.inputs))
+    return found
+
+
+def _input_differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    changed: Counter[str] = Counter(key.split("/")[0] for key in new if key in old and old[key] != new[key])
+    found = [f"input {layout} changed" + (f" ({count} units)" if count > 1 else "") for layout, count in sorted(changed.items())]
+    for word, keys in (("added", new.keys() - old.keys()), ("removed", old.keys() - new.keys())):
+        scenes = sorted({key.split("/")[1] if "/" in key else key for key in keys})
+        if scenes:
+            more = f" and {len(scenes) - NAMED_SCENES} more" if len(scenes) > NAMED_SCENES else ""
+            found.append(f"{', '.join(scenes[:NAMED_SCENES])}{more} {word}")
+    return found

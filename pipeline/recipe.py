@@ -1,0 +1,149 @@
+"""The recipe: what is to be made, from what, by which rules. Everything in it is fingerprinted, nothing else is.
+
+Where and how fast (cache, workers, orchestrator) are settings (flows/settings.py) and never change a result.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.sources import SourceConfig
+from pipeline.stage import StageParams
+from pipeline.stages import STAGES
+from pipeline.stages.accumulate_lidar import Params as AccumulateLidarParams
+from pipeline.stages.build_manifest import Params as BuildManifestParams
+from pipeline.stages.clean_horizon import Params as CleanHorizonParams
+from pipeline.stages.index_frames import Params as IndexFramesParams
+from pipeline.stages.pack_images import Params as PackImagesParams
+from pipeline.stages.pack_truth import Params as PackTruthParams
+from pipeline.stages.project_lidar import Params as ProjectLidarParams
+from pipeline.stages.project_radar import Params as ProjectRadarParams
+from storage_schemas.errors import RecipeError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageChoices(_Frozen):
+    """``stages:`` of a recipe: the params of every stage, defaults where nothing is said."""
+
+    index_frames: IndexFramesParams = Field(default_factory=IndexFramesParams)
+    pack_images: PackImagesParams = Field(default_factory=PackImagesParams)
+    project_radar: ProjectRadarParams = Field(default_factory=ProjectRadarParams)
+    project_lidar: ProjectLidarParams = Field(default_factory=ProjectLidarParams)
+    accumulate_lidar: AccumulateLidarParams = Field(default_factory=AccumulateLidarParams)
+    clean_horizon: CleanHorizonParams = Field(default_factory=CleanHorizonParams)
+    pack_truth: PackTruthParams = Field(default_factory=PackTruthParams)
+    build_manifest: BuildManifestParams = Field(default_factory=BuildManifestParams)
+
+    def params_of(self, stage: str) -> StageParams:
+        """Return the params of a stage by its name."""
+        found: StageParams = getattr(self, stage)
+        return found
+
+
+class Recipe(_Frozen):
+    """A whole recipe file."""
+
+    source: SourceConfig
+    store: str = Field(description="path or fsspec URL of the store")
+    cameras: tuple[str, ...] = Field(default=("CAM_FRONT",), min_length=1, description="camera channels")
+    scenes: tuple[str, ...] | None = Field(default=None, description="scene names to use; all when left out")
+    stages: StageChoices = Field(default_factory=StageChoices)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _simulate_the_cameras_asked_for(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("source"), dict) and data["source"].get("kind") == "synthetic":
+            if "cameras" in data and "cameras" not in data["source"]:
+                data = {**data, "source": {**data["source"], "cameras": data["cameras"]}}
+        return data
+
+
+def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file.
+
+    Args:
+        path: YAML file.
+        overrides: ``key.key=value`` changes, e.g. ``stages.clean_horizon.near_m=25``; values are YAML.
+
+    Raises:
+        RecipeError: the file is missing, is not YAML, or does not fit the schema; names the key and a likely correction.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RecipeError(f"recipe '{file}' does not exist. Write one (see README.md, Recipe) or run depthmill demo") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe '{file}' cannot be read: {error}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe '{file}' is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"recipe '{file}' is empty or not a mapping; expected the keys source and store")
+    for override in overrides:
+        _apply(data, override)
+    return parse_recipe(data, where=str(file))
+
+
+def parse_recipe(data: dict[str, Any], *, where: str) -> Recipe:
+    """Check recipe data against the schema; RecipeError lists every mistake, one a line."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(dict(one)) for one in error.errors()]
+        raise RecipeError("\n".join(f"recipe '{where}': {line}" for line in lines)) from error
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise RecipeError(f"override '{override}' is not of the form key.key=value, e.g. stages.clean_horizon.near_m=25")
+    *parents, last = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise RecipeError(f"override '{override}': '{parent}' is a value, not a group of keys")
+    data[last] = yaml.safe_load(value)
+
+
+def _explain(error: dict[str, Any]) -> str:
+    location = [str(part) for part in error["loc"] if part not in ("nuscenes", "synthetic")]
+    key, value = ".".join(location) or "recipe", error.get("input")
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1], error["loc"])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(known)}"
+        return f"unknown key '{key}'; {hint}"
+    if error["type"] == "missing":
+        return f"key '{key}' is missing"
+    if error["type"].startswith("union_tag"):
+        return f"source.kind is {value.get('kind')!r} expected one of: nuscenes, synthetic" if isinstance(value, dict) else "source must be a group of keys"
+    return f"{key} is {value!r}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:
+    """Return the keys that exist at a place of the schema."""
+    model: Any = Recipe
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        if part == "source":
+            kinds = {member.model_fields["kind"].annotation.__args__[0]: member for member in typing.get_args(annotation)}
+            annotation = kinds[next(tag for tag in full if tag in kinds)]
+        model = annotation
+    return list(model.model_fields)
+
+
+def stage_names() -> list[str]:
+    """Return the names of all stages in running order."""
+    return [stage.name for stage in STAGES]

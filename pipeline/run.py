@@ -1,0 +1,141 @@
+"""Run work items: the same thirty lines for every stage, one scene at a time, safe to run again at any moment."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.plan import Plan
+from pipeline.recipe import Recipe
+from pipeline.stage import RawReader, StageInput
+from pipeline.stages import stage_named
+from pipeline.types import ALL, ItemResult, WorkItem
+from storage_schemas.errors import DepthmillError
+from storage_schemas.layout import UnitData
+from storage_schemas.store import Store, UnitPath
+
+OnResult = Callable[[ItemResult], None]
+
+
+@dataclass(frozen=True)
+class SceneRequest:
+    """The work of one scene as it is sent to a worker: small, picklable, complete.
+
+    Attributes:
+        scene: scene name.
+        items: items to do, in running order.
+        recipe: for the params.
+        store_root: where units are read and written.
+        raw: reader of raw files.
+    """
+
+    scene: str
+    items: tuple[WorkItem, ...]
+    recipe: Recipe
+    store_root: str
+    raw: RawReader
+
+    def failed(self, message: str) -> list[ItemResult]:
+        """Return results for a scene whose worker never answered."""
+        return [_result(item, "ERROR" if number == 0 else "SKIP", 0.0, message if number == 0 else f"{self.items[0].stage} failed")
+                for number, item in enumerate(self.items)]
+
+
+@dataclass
+class SceneMemory:
+    """What stages of one scene hand to each other without decoding it again."""
+
+    units: dict[UnitPath, UnitData] = field(default_factory=dict)
+    shared: dict[Any, Any] = field(default_factory=dict)
+
+
+def scene_requests(plan: Plan, recipe: Recipe, store: Store, raw: RawReader) -> list[SceneRequest]:
+    """Cut a plan into one request per scene with work, in the plan's order."""
+    by_scene: dict[str, list[WorkItem]] = {}
+    for item in plan.to_do:
+        if item.identity.scene != ALL:
+            by_scene.setdefault(item.identity.scene, []).append(item)
+    return [SceneRequest(scene, tuple(items), recipe, store.root, raw) for scene, items in by_scene.items()]
+
+
+def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[ItemResult]:
+    """Run all items of one scene; a failed item makes those that need it SKIP, and the others still run."""
+    store, memory = Store(request.store_root), SceneMemory()
+    failed: dict[UnitPath, str] = {}
+    results: list[ItemResult] = []
+    camera = ALL
+    for number, item in enumerate(request.items):
+        if item.identity.camera != camera:  # maps of the last camera are needed no more
+            camera = item.identity.camera
+            memory.units = {path: data for path, data in memory.units.items() if path.camera == ALL}
+        blocked = next((failed[path] for path in item.inputs.values() if path in failed), None)
+        if blocked is not None:
+            result = _result(item, "SKIP", 0.0, f"{blocked} failed")
+        else:
+            later = {path for other in request.items[number + 1:] for path in other.inputs.values()}
+            result = run_item(item, request.recipe, store, request.raw, memory, keep=item.path in later)
+        if result.status != "OK":
+            failed[item.path] = blocked or item.stage
+        results.append(result)
+        if on_result is not None:
+            on_result(result)
+    return results
+
+
+def run_manifest(plan: Plan, recipe: Recipe, store: Store, raw: RawReader, results: Iterable[ItemResult]) -> list[ItemResult]:
+    """Run the items over the whole data set, unless something that they need failed."""
+    failed = [result for result in results if result.status != "OK"]
+    done = []
+    for item in plan.to_do:
+        if item.identity.scene != ALL:
+            continue
+        if failed:
+            first = next((result for result in failed if result.status == "ERROR"), failed[0])
+            done.append(_result(item, "SKIP", 0.0, f"{first.stage} {first.title} failed"))
+        else:
+            done.append(run_item(item, recipe, store, raw, SceneMemory(), keep=False))
+    return done
+
+
+def run_item(item: WorkItem, recipe: Recipe, store: Store, raw: RawReader, memory: SceneMemory, *, keep: bool) -> ItemResult:
+    """Make one unit: read its inputs, call the kernel, check, write, commit.
+
+    Args:
+        item: the unit to make.
+        recipe: holds the stage's params.
+        store: where inputs are read and the unit is written.
+        raw: reader of raw files.
+        memory: inputs and shared results of the scene.
+        keep: keep the result in memory for a later item.
+    """
+    start = time.perf_counter()
+    stage = stage_named(item.stage)
+    try:
+        per_dataset = stage.per == "dataset"
+        unit = StageInput(item.identity.scene, item.identity.camera, {} if per_dataset else _inputs(item.inputs, store, memory), raw,
+                          memory.shared, store=store if per_dataset else None, paths=item.inputs)
+        made = stage.kernel(unit, recipe.stages.params_of(stage.name))
+        witness = raw.digest_of(unit.used_files) if unit.used_files else {}
+        store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, witness=witness)
+        if keep:
+            memory.units[item.path] = made.data
+        return _result(item, "OK", time.perf_counter() - start, made.message, made.counts)
+    except DepthmillError as error:
+        return _result(item, "ERROR", time.perf_counter() - start, str(error))
+    except Exception as error:  # the one broad except: a defect in one scene must not stop the others, and is reported
+        where = traceback.format_exc(limit=-3)
+        return _result(item, "ERROR", time.perf_counter() - start, f"{type(error).__name__}: {error}\n{where}")
+
+
+def _inputs(paths: Mapping[str, UnitPath], store: Store, memory: SceneMemory) -> dict[str, UnitData]:
+    for path in paths.values():
+        if path not in memory.units:
+            memory.units[path] = store.read_unit(path)
+    return {name: memory.units[path] for name, path in paths.items()}
+
+
+def _result(item: WorkItem, status: Any, seconds: float, message: str, counts: Mapping[str, float] | None = None) -> ItemResult:
+    return ItemResult(item.stage, item.identity.scene, item.identity.camera, item.path.fingerprint, status, seconds, message, counts or {})

@@ -1,0 +1,75 @@
+"""The simulated world as a source: a plan needs its parameters only, a run writes it out once and reads it as nuScenes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.sources import synthetic
+from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
+from pipeline.sources.raw_files import NuScenesFiles
+from pipeline.sources.synthetic import SyntheticParams
+from pipeline.types import SceneInfo
+from storage_schemas.lineage import SourceRef
+
+KEYFRAME_HZ = 2
+"""Key frames a second in the simulated world, as in nuScenes."""
+
+
+class SyntheticConfig(SyntheticParams):
+    """``source:`` of a recipe for a simulated world."""
+
+    kind: Literal["synthetic"]
+    root: str | None = Field(default=None, description="folder to write the world to; default: a folder of the cache")
+
+    @property
+    def world(self) -> SyntheticParams:
+        """The parameters that determine the world."""
+        return SyntheticParams(**self.model_dump(exclude={"kind", "root"}))
+
+
+class SyntheticSource:
+    """A simulated world that is written out when it is first needed.
+
+    Args:
+        config: the world's parameters and where to write it.
+        cache_folder: default place, and where the index of the tables is kept.
+    """
+
+    def __init__(self, config: SyntheticConfig, cache_folder: Path) -> None:
+        self.params = config.world
+        self._cache = cache_folder
+        names = synthetic.scene_names(self.params)
+        self._digests = [synthetic.scene_digest(self.params, index) for index in range(len(names))]
+        self._names = names
+        fixed = self.params.model_copy(update={"scenes": 1})  # adding a scene keeps the folder, and so the scenes in it
+        key = hashlib.sha256(f"{synthetic.WORLD_VERSION} {fixed.model_dump_json()}".encode()).hexdigest()[:16]
+        self.root = Path(config.root).expanduser().absolute() if config.root else cache_folder / "simulated" / key
+
+    def scenes(self) -> list[SceneInfo]:
+        """Return the scenes; known from the parameters alone."""
+        channels = tuple(sorted((*self.params.cameras, "LIDAR_TOP", "RADAR_FRONT")))
+        num_keyframes = int(self.params.seconds * KEYFRAME_HZ)
+        return [SceneInfo(name, digest, channels, num_keyframes, has_truth=True)
+                for name, digest in zip(self._names, self._digests, strict=True)]
+
+    def prepare(self) -> None:
+        """Write the world out unless it is there, and index its tables."""
+        if not synthetic.is_complete(self.params, self.root):
+            synthetic.write_world(self.params, self.root)
+        self._on_disk().scenes()
+
+    def source_ref(self, scene: SceneInfo) -> SourceRef:
+        """Return what a unit's lineage says of the raw data of a scene."""
+        return SourceRef(release=f"simulated/v{synthetic.WORLD_VERSION}", digest=scene.digest)
+
+    def reader(self) -> NuScenesFiles:
+        """Return the picklable reader of raw files; call ``prepare`` first."""
+        return self._on_disk().reader()
+
+    def _on_disk(self) -> NuScenesSource:
+        version = synthetic.version_name(self.params)
+        return NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(self.root), version=version), self._cache)

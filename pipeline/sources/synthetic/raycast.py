@@ -1,0 +1,113 @@
+"""First hit of rays with a world made of ground, upright boxes, upright cylinders and upright ellipsoids.
+
+LiDAR, radar, camera images and their exact depth all come from this one question, so they agree by construction.
+`cast_rays` is the fast form (numba, candidates by direction); `cast_rays_plain` is its readable twin.
+
+World frame: z up, ground at z = 0, metres. A hit is an int32: -1 nothing, 0 ground, 1 + i the i-th primitive,
+boxes first, then cylinders, then ellipsoids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.sources.synthetic.rigid import Floats
+
+Hits = NDArray[np.int32]
+
+NOTHING = -1
+GROUND = 0
+
+
+@dataclass(frozen=True)
+class Primitives:
+    """The solid world at one instant, world frame, metres.
+
+    boxes (b, 8): centre x y z, half sizes along the box's own x y z, cosine and sine of its yaw.
+    cylinders (c, 5): centre x y, radius, lowest z, highest z; open at both ends.
+    ellipsoids (e, 5): centre x y z, horizontal radius, vertical radius.
+    """
+
+    boxes: Floats
+    cylinders: Floats
+    ellipsoids: Floats
+
+    def __len__(self) -> int:
+        """Return the number of primitives, the ground not counted."""
+        return len(self.boxes) + len(self.cylinders) + len(self.ellipsoids)
+
+
+def cast_rays(world: Primitives, origin_m: Floats, directions: Floats, *, limit: float) -> tuple[Floats, Hits]:
+    """Return how far each ray runs before its first hit, and what it hits.
+
+    origin_m (3,), directions (n, 3) of any length, both in the world frame. The distance (n,) is in units of the
+    direction's length: metres for unit vectors, depth for directions with a forward component of 1; inf where
+    nothing is hit before `limit`, which also is in these units.
+    """
+    from pipeline.sources.synthetic.raycast_kernels import first_hits
+
+    return first_hits(
+        np.ascontiguousarray(world.boxes),
+        np.ascontiguousarray(world.cylinders),
+        np.ascontiguousarray(world.ellipsoids),
+        np.asarray(origin_m, dtype=np.float64),
+        np.ascontiguousarray(directions),
+        limit,
+    )
+
+
+def cast_rays_plain(world: Primitives, origin_m: Floats, directions: Floats, *, limit: float) -> tuple[Floats, Hits]:
+    """Return the same as `cast_rays`: every ray against every primitive, in numpy."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ground = np.where(directions[:, 2] < 0, -origin_m[2] / directions[:, 2], np.inf)
+        distances = [
+            ground,
+            *(_box_distance(box, origin_m, directions) for box in world.boxes),
+            *(_cylinder_distance(cylinder, origin_m, directions) for cylinder in world.cylinders),
+            *(_ellipsoid_distance(ellipsoid, origin_m, directions) for ellipsoid in world.ellipsoids),
+        ]
+    table = np.stack(distances)
+    table[~(table > 0) | (table >= limit)] = np.inf
+    hit = np.argmin(table, axis=0).astype(np.int32)
+    distance = np.min(table, axis=0)
+    return distance, np.where(np.isfinite(distance), hit, NOTHING).astype(np.int32)
+
+
+def _box_distance(box: Floats, origin_m: Floats, directions: Floats) -> Floats:
+    """Return the entry distance (n,) into one box, by its three slabs; inf for a miss or an origin inside."""
+    cosine, sine = box[6], box[7]
+    box_from_world = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    start = box_from_world @ (origin_m - box[:3])
+    step = directions @ box_from_world.T
+    step = np.where(np.abs(step) < 1e-12, 1e-12, step)
+    first, second = (-box[3:6] - start) / step, (box[3:6] - start) / step
+    enter = np.minimum(first, second).max(axis=1)
+    leave = np.maximum(first, second).min(axis=1)
+    return np.where((enter <= leave) & (enter > 0), enter, np.inf)
+
+
+def _cylinder_distance(cylinder: Floats, origin_m: Floats, directions: Floats) -> Floats:
+    """Return the entry distance (n,) through the wall of one open cylinder."""
+    offset = origin_m[:2] - cylinder[:2]
+    a = (directions[:, :2] ** 2).sum(axis=1)
+    b = directions[:, :2] @ offset
+    c = offset @ offset - cylinder[2] ** 2
+    root = b * b - a * c
+    distance = (-b - np.sqrt(root)) / a
+    height = origin_m[2] + distance * directions[:, 2]
+    inside = (root > 0) & (distance > 0) & (height >= cylinder[3]) & (height <= cylinder[4])
+    return np.where(inside, distance, np.inf)
+
+
+def _ellipsoid_distance(ellipsoid: Floats, origin_m: Floats, directions: Floats) -> Floats:
+    """Return the entry distance (n,) into one ellipsoid, by scaling it to a unit sphere."""
+    scale = np.array([ellipsoid[3], ellipsoid[3], ellipsoid[4]])
+    start, step = (origin_m - ellipsoid[:3]) / scale, directions / scale
+    a = (step**2).sum(axis=1)
+    b = step @ start
+    root = b * b - a * (start @ start - 1.0)
+    distance = (-b - np.sqrt(root)) / a
+    return np.where((root > 0) & (distance > 0), distance, np.inf)

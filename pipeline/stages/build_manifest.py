@@ -1,0 +1,103 @@
+"""Build the manifest: one row per training sample, pinning the units it is made of.
+
+Why    A training run that pins a manifest can always say, and read again, exactly which bytes it saw
+Reads  every unit of the recipe (indices and per-frame counts only)
+Writes manifest.samples
+Source specs/pipeline.md section 5: key frames in scene order, the last of every scene left out
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from pipeline.geometry import rigid
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
+from storage_schemas.catalog import (
+    DEPTH_ACCUMULATED,
+    DEPTH_CLEAN,
+    DEPTH_MONO,
+    DEPTH_SINGLE,
+    DEPTH_TRUTH,
+    FRAMES,
+    IMAGES,
+    MANIFEST,
+    RADAR_POINTS,
+)
+from storage_schemas.layout import UnitData, columns_from_rows, rows
+from storage_schemas.store import Store, UnitPath
+
+PINNED = (IMAGES, DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO, DEPTH_TRUTH, RADAR_POINTS)
+"""Stores that a manifest row names a unit of."""
+
+_COVERAGE = {"depth_single": "coverage_single", "depth_accumulated": "coverage_accumulated", "depth_clean": "coverage_clean"}
+
+
+class Params(StageParams):
+    """Which key frames become samples."""
+
+    drop_last_keyframe: bool = Field(default=True, description="leave out the last key frame of every scene (public convention)")
+
+
+def kernel(unit: StageInput, p: Params) -> StageResult:
+    """Collect the rows of all scenes; the order of ``unit.paths`` is the order of the manifest."""
+    if unit.store is None:
+        raise AssertionError("the runner gives a stage over the data set its store")
+    by_scene: dict[str, UnitPath] = {path.scene: path for path in unit.paths.values() if path.layout == FRAMES.name}
+    by_camera: dict[tuple[str, str], dict[str, UnitPath]] = {}
+    for path in unit.paths.values():
+        if path.layout != FRAMES.name:
+            by_camera.setdefault((path.scene, path.camera), {})[path.layout] = path
+    samples: list[dict[str, Any]] = []
+    num_left_out = 0
+    for (scene, camera), paths in by_camera.items():
+        found, left_out = _scene_rows(unit.store, by_scene[scene], camera, paths, p)
+        samples.extend(found)
+        num_left_out += left_out
+    counts = {"samples": float(len(samples)), "scenes": float(len(by_scene))}
+    for split in ("train", "val", "test"):
+        counts[split] = float(sum(row["split"] == split for row in samples))
+    spec = MANIFEST.table("samples")
+    message = f"{len(samples)} samples of {len(by_scene)} scenes: " + ", ".join(
+        f"{counts[split]:.0f} {split}" for split in ("train", "val", "test") if counts[split])
+    if num_left_out:
+        message += f"; {num_left_out} last key frames left out"
+    return StageResult(UnitData(tables={"samples": columns_from_rows(spec, samples)}), counts, message)
+
+
+def _scene_rows(store: Store, frames: UnitPath, camera: str, paths: dict[str, UnitPath], p: Params) -> tuple[list[dict[str, Any]], int]:
+    index = store.open_unit(frames)
+    scene = rows(index.table("scene"))[0]
+    keyframes = [row for row in rows(index.table("keyframes")) if row["camera"] == camera]
+    per_frame = _counts_per_frame(store, paths)
+    pinned = {f"unit_{layout.name}": paths[layout.name].fingerprint if layout.name in paths else None for layout in PINNED}
+    found = []
+    for frame, keyframe in enumerate(keyframes):
+        if p.drop_last_keyframe and keyframe["sample_index"] == scene["num_keyframes"] - 1:
+            continue
+        pose = (rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"])
+                @ rigid(keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]))
+        num_pixels = keyframe["height"] * keyframe["width"]
+        row = {**keyframe, "frame_key": f"{scene['scene']}/{camera}/{keyframe['timestamp_us']}", "scene": scene["scene"], "frame": frame,
+               "split": scene["split"], "is_night": scene["is_night"], "world_from_cam": pose.reshape(-1).tolist(), **pinned}
+        for name, values in per_frame.items():
+            row[name] = values[frame] / num_pixels if name.startswith("coverage") else values[frame]
+        found.append(row)
+    return found, len(keyframes) - len(found)
+
+
+def _counts_per_frame(store: Store, paths: dict[str, UnitPath]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for layout, column in _COVERAGE.items():
+        if layout in paths:
+            found[column] = store.open_unit(paths[layout]).array("num_measured").tolist()
+    if DEPTH_CLEAN.name in paths:
+        found["num_dropped"] = store.open_unit(paths[DEPTH_CLEAN.name]).array("num_dropped").tolist()
+    if RADAR_POINTS.name in paths:
+        found["num_radar_points"] = store.open_unit(paths[RADAR_POINTS.name]).array("num_points").tolist()
+    return found
+
+
+STAGE = StageSpec("build_manifest", version=1, reads=(FRAMES, *PINNED), optional=PINNED, writes=MANIFEST, params=Params, kernel=kernel,
+                  per="dataset")

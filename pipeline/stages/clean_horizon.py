@@ -1,0 +1,102 @@
+"""Drop accumulated LiDAR returns that hang in front of the horizon.
+
+Why    Long windows leave ghost trails and airborne returns near the sky line, where they teach a network that the far is near
+Reads  depth_accumulated.depth_m (frame, y, x) metres, 0 = no measurement; depth_mono.depth_m, optional
+Writes depth_clean.depth_m, same grid; a pixel is kept bit for bit or set to 0
+Source specs/pipeline.md section 3 (arXiv 2605.11840): dropped = A and (B or C)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
+from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO
+from storage_schemas.encoding import decode_depth
+from storage_schemas.layout import UnitData
+
+
+class Params(StageParams):
+    """The numbers of passes A (candidates), B (monocular depth disagrees) and C (the neighbourhood lies far behind)."""
+
+    upper_fraction: float = Field(default=0.45, ge=0.0, le=1.0, description="A: rows above this share of the image height")
+    near_m: float = Field(default=20.0, gt=0.0, description="A: nearer than this, m")
+    mono_disagree_m: float = Field(default=30.0, ge=0.0, description="B: monocular depth is farther by more than this, m")
+    near_mono_m: float = Field(default=25.0, gt=0.0, description="B: and the return nearer than this, m")
+    window_px: int = Field(default=7, ge=1, le=63, description="C: side of the window, odd")
+    min_neighbors: int = Field(default=10, ge=1, description="C: valid depths needed in the window, the pixel itself included")
+    mad_factor: float = Field(default=3.0, ge=0.0, description="C: median - d exceeds this many median absolute deviations")
+    floor_m: float = Field(default=10.0, ge=0.0, description="C: and exceeds this, m")
+
+    @field_validator("window_px")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("window_px must be odd, so that the pixel is the window's centre")
+        return value
+
+
+@dataclass(frozen=True)
+class CleanResult:
+    """A cleaned map and what the passes found.
+
+    Attributes:
+        steps: (height, width) uint16, 1/256 m, 0 = no measurement.
+        num_candidates: pixels that pass A.
+        num_by_mono: A and B.
+        num_by_window: A and C.
+        num_dropped: A and (B or C).
+    """
+
+    steps: NDArray[np.uint16]
+    num_candidates: int
+    num_by_mono: int
+    num_by_window: int
+    num_dropped: int
+
+
+def clean_frame(steps: NDArray[np.uint16], mono_m: NDArray[np.float32] | None, p: Params) -> CleanResult:
+    """Clean one depth map.
+
+    Args:
+        steps: (height, width) uint16, 1/256 m, 0 = no measurement.
+        mono_m: (height, width) float32 aligned monocular depth in metres, 0 = absent; None = pass B finds nothing.
+        p: the rule.
+    """
+    from pipeline.kernels.horizon import drop_hanging, steps_of
+
+    out = np.empty_like(steps)
+    num_rows = min(steps.shape[0], math.ceil(p.upper_fraction * steps.shape[0]))  # rows y < upper_fraction * height
+    mono = np.zeros((0, 0), np.float32) if mono_m is None else mono_m
+    counts = drop_hanging(steps, mono, out, num_rows, steps_of(p.near_m), p.mono_disagree_m, p.near_mono_m, p.window_px // 2,
+                          p.min_neighbors, p.mad_factor, steps_of(p.floor_m))
+    return CleanResult(out, *counts)
+
+
+def kernel(unit: StageInput, p: Params) -> StageResult:
+    """Clean all key frames of one scene and camera."""
+    accumulated = unit.units["depth_accumulated"].arrays
+    mono = unit.units["depth_mono"].arrays["depth_m"] if "depth_mono" in unit.units else None
+    found = [clean_frame(steps, None if mono is None else decode_depth(mono[frame]), p)
+             for frame, steps in enumerate(accumulated["depth_m"])]
+    num_dropped = np.array([one.num_dropped for one in found], np.int32)
+    num_measured = accumulated["num_measured"] - num_dropped
+    data = UnitData(arrays={
+        "depth_m": np.stack([one.steps for one in found]), "num_measured": num_measured.astype(np.int32),
+        "timestamp_us": accumulated["timestamp_us"], "num_dropped": num_dropped,
+        "num_candidates": np.array([one.num_candidates for one in found], np.int32),
+        "num_by_mono": np.array([one.num_by_mono for one in found], np.int32),
+        "num_by_window": np.array([one.num_by_window for one in found], np.int32)})
+    num_pixels = found[0].steps.size
+    share = float(num_dropped.sum() / max(1, accumulated["num_measured"].sum()))
+    return StageResult(data, {"frames": len(found), "share_measured": float(num_measured.mean() / num_pixels), "share_dropped": share},
+                       f"{share_text(num_measured, num_pixels)}, {100 * share:.2f} % of returns dropped")
+
+
+STAGE = StageSpec("clean_horizon", version=1, reads=(DEPTH_ACCUMULATED, DEPTH_MONO), optional=(DEPTH_MONO,), writes=DEPTH_CLEAN,
+                  params=Params, kernel=kernel)

@@ -1,0 +1,73 @@
+"""Pack the camera's own image files into the store, byte for byte, or note where they are.
+
+Why    A loader that streams from an object store wants large objects, and a run must be able to say which pixels it saw
+Reads  frames (file names), image files
+Writes images.encoded (frame, byte), images.num_bytes, images.files with a digest per file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
+from storage_schemas.catalog import FRAMES, IMAGES
+from storage_schemas.errors import SourceError
+from storage_schemas.layout import UnitData
+
+
+class Params(StageParams):
+    """Copy or refer."""
+
+    mode: Literal["bytes", "reference"] = Field(default="bytes", description=(
+        "bytes: the store holds the image files and needs the source no more; reference: it holds path, size and digest only"))
+
+
+def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
+    """Check that bytes are a whole image of the expected size, without decoding the pixels of a JPEG.
+
+    Raises:
+        SourceError: not an image, cut short, or of another size.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            found = (image.height, image.width)
+            if image.format != "JPEG":
+                image.verify()
+            elif b"\xff\xd9" not in content[-64:]:
+                raise SourceError(f"image '{where}' is cut short: it has no end-of-image mark. Copy it again, then run the same command")
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise SourceError(f"image '{where}' cannot be read: {error}. Copy it again, then run the same command") from error
+    if found != (height, width):
+        raise SourceError(f"image '{where}' is {found[1]}x{found[0]}, sample_data.json says {width}x{height}. "
+                          "Correct width and height in sample_data.json, or copy the right file")
+
+
+def kernel(unit: StageInput, p: Params) -> StageResult:
+    """Pack the images of one scene and camera."""
+    contents = []
+    for keyframe in unit.keyframes:
+        content = unit.raw.read_bytes(keyframe["file"])
+        check_image(content, height=keyframe["height"], width=keyframe["width"], where=keyframe["file"])
+        unit.used_files.add(keyframe["file"])
+        contents.append(content)
+    sizes = [len(content) for content in contents]
+    arrays = {"num_bytes": np.array(sizes, np.int32), "timestamp_us": unit.timestamps_us()}
+    if p.mode == "bytes":
+        encoded = np.zeros((len(contents), max(sizes)), np.uint8)
+        for frame, content in enumerate(contents):
+            encoded[frame, :len(content)] = np.frombuffer(content, np.uint8)
+        arrays["encoded"] = encoded
+    table = {"file": [keyframe["file"] for keyframe in unit.keyframes], "num_bytes": sizes,
+             "sha256": [hashlib.sha256(content).hexdigest() for content in contents]}
+    return StageResult(UnitData(arrays=arrays, tables={"files": table}), {"frames": len(contents), "bytes": float(sum(sizes))},
+                       f"{len(contents)} images, {sum(sizes) / 1e6:.1f} MB {'packed' if p.mode == 'bytes' else 'referenced'}")
+
+
+STAGE = StageSpec("pack_images", version=1, reads=(FRAMES,), writes=IMAGES, params=Params, kernel=kernel)

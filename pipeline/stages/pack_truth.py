@@ -1,0 +1,52 @@
+"""Pack the exact depth of a simulated world, where the source knows it.
+
+Why    Only here can the error of the supervision be measured and not guessed
+Reads  frames (file names), the truth/ folder of the simulated world
+Writes depth_truth.depth_m (frame, y, x) metres, 0 = sky; depth_truth.surface
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
+from storage_schemas.catalog import DEPTH_TRUTH, FRAMES
+from storage_schemas.errors import SourceError
+from storage_schemas.layout import UnitData
+
+
+class Params(NoParams):
+    """Nothing to choose."""
+
+
+def truth_file(image_file: str, kind: str) -> str:
+    """Return the truth file beside an image file: kind is 'depth' or 'surface'."""
+    image = PurePosixPath(image_file)
+    return f"truth/{image.parent.name}/{image.stem}.{kind}.png"
+
+
+def _read_png(unit: StageInput, file: str) -> NDArray[np.uint16]:
+    from PIL import Image, UnidentifiedImageError
+
+    unit.used_files.add(file)
+    try:
+        with Image.open(io.BytesIO(unit.raw.read_bytes(file))) as image:
+            return np.asarray(image).astype(np.uint16)
+    except (UnidentifiedImageError, SyntaxError) as error:
+        raise SourceError(f"truth map '{file}' cannot be read: {error}. Delete the simulated world and run again") from error
+
+
+def kernel(unit: StageInput, p: Params) -> StageResult:
+    """Pack the exact depth of all key frames of one scene and camera."""
+    depth = np.stack([_read_png(unit, truth_file(keyframe["file"], "depth")) for keyframe in unit.keyframes])
+    surface = np.stack([_read_png(unit, truth_file(keyframe["file"], "surface")) for keyframe in unit.keyframes]).astype(np.uint8)
+    num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
+    data = UnitData(arrays={"depth_m": depth, "surface": surface, "num_measured": num_measured, "timestamp_us": unit.timestamps_us()})
+    return StageResult(data, {"frames": len(depth)}, share_text(num_measured, depth[0].size))
+
+
+STAGE = StageSpec("pack_truth", version=1, reads=(FRAMES,), writes=DEPTH_TRUTH, params=Params, kernel=kernel, needs="truth")

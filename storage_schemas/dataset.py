@@ -1,0 +1,111 @@
+"""A whole manifest as one lazy xarray Dataset over frames: for notebooks, plots and questions.
+
+Nothing is read until it is computed; one chunk is one frame. Depth is float32 metres with NaN where nothing was measured,
+which is what xarray's own statistics skip (only here: everywhere else in depthmill "no measurement" is 0).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO, DEPTH_SINGLE, DEPTH_TRUTH
+from storage_schemas.encoding import NO_MEASUREMENT, decode_depth
+from storage_schemas.errors import ManifestError
+from storage_schemas.manifest import Manifest
+from storage_schemas.store import Store, StoredUnit, UnitPath
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_DEPTH_STORES = (DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO, DEPTH_TRUTH)
+_COORDINATES = ("frame_key", "scene", "camera", "split", "is_night", "timestamp_us", "num_radar_points")
+
+
+def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset:
+    """Open a manifest lazily.
+
+    Args:
+        manifest: an opened manifest.
+        camera: keep the samples of one camera only; needed where cameras differ in image size.
+
+    Returns:
+        Dataset over ``frame`` with ``image`` (y, x, channel) uint8, one ``<store>_m`` (y, x) per depth store that every sample
+        has, ``radar_m`` (y, x) with the nearest return per pixel, and the manifest's columns as coordinates.
+
+    Raises:
+        ManifestError: no samples, or images of different sizes.
+    """
+    import xarray as xr
+
+    samples = [row for row in manifest.rows() if camera is None or row["camera"] == camera]
+    if not samples:
+        raise ManifestError(f"manifest {manifest.path.fingerprint} has no samples" + (f" of camera {camera}" if camera else ""))
+    sizes = {(row["height"], row["width"]) for row in samples}
+    if len(sizes) > 1:
+        raise ManifestError(f"manifest {manifest.path.fingerprint} has images of different sizes {sorted(sizes)}; "
+                            "choose one camera with camera=...")
+    height, width = sizes.pop()
+    reader = _FrameReader(manifest.store, height, width)
+    variables: dict[str, Any] = {}
+    for layout in _DEPTH_STORES:
+        if all(row[f"unit_{layout.name}"] for row in samples):
+            variables[f"{layout.name}_m"] = _lazy(reader.depth, manifest, samples, layout.name, (height, width), "float32",
+                                                  {"units": "m", "long_name": layout.description})
+    if all(row["unit_radar_points"] for row in samples):
+        variables["radar_m"] = _lazy(reader.radar, manifest, samples, "radar_points", (height, width), "float32",
+                                     {"units": "m", "long_name": "nearest radar return per pixel"})
+    if all(row["unit_images"] for row in samples):
+        variables["image"] = _lazy(reader.image, manifest, samples, "images", (height, width, 3), "uint8", {"long_name": "RGB image"})
+    coordinates = {name: ("frame", np.array([row[name] for row in samples])) for name in _COORDINATES
+                   if all(row[name] is not None for row in samples)}
+    return xr.Dataset(variables, coords=coordinates, attrs={"manifest": manifest.path.fingerprint, "store": manifest.store.root})
+
+
+def _lazy(read: Any, manifest: Manifest, samples: Sequence[dict[str, Any]], layout: str, shape: tuple[int, ...], dtype: str,
+          attributes: dict[str, str]) -> tuple[tuple[str, ...], Any, dict[str, str]]:
+    import dask
+    import dask.array as da
+
+    delayed = dask.delayed(read, pure=True)
+    frames = [da.from_delayed(delayed(manifest.unit_of(row, layout), row["frame"]), shape, dtype=dtype) for row in samples]
+    return (("frame", "y", "x", "channel")[:len(shape) + 1], da.stack(frames), attributes)
+
+
+class _FrameReader:
+    """Reads one frame of one unit; a dask worker opens the store by its root."""
+
+    def __init__(self, store: Store, height: int, width: int) -> None:
+        self._store, self._height, self._width = store, height, width
+
+    def _open(self, path: UnitPath) -> StoredUnit:
+        return self._store.open_unit(path)
+
+    def depth(self, path: UnitPath, frame: int) -> NDArray[np.float32]:
+        steps = self._open(path).array("depth_m", frame)
+        return np.where(steps == NO_MEASUREMENT, np.float32(np.nan), decode_depth(steps))
+
+    def radar(self, path: UnitPath, frame: int) -> NDArray[np.float32]:
+        unit = self._open(path)
+        chosen = unit.array("frame_of_point") == frame
+        u, v, depth = (unit.array(name)[chosen] for name in ("u_px", "v_px", "depth_m"))
+        image = np.full((self._height, self._width), np.inf, np.float32)
+        column = np.clip(np.rint(u).astype(int), 0, self._width - 1)
+        row = np.clip(np.rint(v).astype(int), 0, self._height - 1)
+        np.minimum.at(image, (row, column), depth.astype(np.float32))
+        image[np.isinf(image)] = np.nan
+        return image
+
+    def image(self, path: UnitPath, frame: int) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        unit = self._open(path)
+        if "encoded" not in unit.array_names:
+            raise ManifestError(f"unit '{path.key}' refers to image files and holds no pixels; run with pack_images.mode: bytes")
+        content = unit.array("encoded", frame)[:int(unit.array("num_bytes", frame))].tobytes()
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))

@@ -1,0 +1,107 @@
+"""Manifests: which units belong together; what differs between two; and which units no manifest names.
+
+A manifest is a unit of the MANIFEST layout. It never changes, and the units it names are never overwritten, so a training run
+that notes a manifest's fingerprint can read the very same bytes for as long as nobody prunes that manifest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from storage_schemas.catalog import LAYOUTS, MANIFEST
+from storage_schemas.errors import ManifestError
+from storage_schemas.layout import Columns, rows
+from storage_schemas.store import Store, UnitPath
+
+_SAMPLES = MANIFEST.table("samples")
+_PINS = tuple(column.name for column in _SAMPLES.columns if column.name.startswith("unit_"))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One manifest opened for reading.
+
+    Attributes:
+        store: the store it belongs to.
+        path: its address.
+        samples: its table, a column per field of ``catalog.MANIFEST``.
+    """
+
+    store: Store
+    path: UnitPath
+    samples: Columns
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.samples["frame_key"])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the samples as row dicts, in manifest order."""
+        return rows(self.samples)
+
+    def unit_of(self, row: dict[str, Any], layout: str) -> UnitPath | None:
+        """Return the unit that holds a sample's data of one store, None if the sample has none."""
+        fingerprint = row[f"unit_{layout}"]
+        return None if fingerprint is None else UnitPath(layout, row["scene"], row["camera"], fingerprint)
+
+    def named_units(self) -> set[UnitPath]:
+        """Return every unit that the manifest needs: those of its rows, and those it was built from."""
+        named = {UnitPath(pin.removeprefix("unit_"), scene, camera, fingerprint)
+                 for pin in _PINS
+                 for scene, camera, fingerprint in zip(self.samples["scene"], self.samples["camera"], self.samples[pin], strict=True)
+                 if fingerprint is not None}
+        for key, fingerprint in self.store.lineage(self.path).identity.inputs.items():
+            layout, scene, camera = key.split("/")
+            named.add(UnitPath(layout, scene, camera, fingerprint))
+        return named
+
+
+def manifest_paths(store: Store) -> list[UnitPath]:
+    """Return the manifests of a store, newest first."""
+    written = [(store.lineage(path).written_utc, path) for path in store.units(MANIFEST.name)]
+    return [path for _, path in sorted(written, reverse=True)]
+
+
+def open_manifest(store: Store, fingerprint: str | None = None) -> Manifest:
+    """Open a manifest: the newest, or the one whose fingerprint starts with the given characters.
+
+    Raises:
+        ManifestError: there is none, or more than one fits.
+    """
+    paths = manifest_paths(store)
+    if not paths:
+        raise ManifestError(f"store '{store.root}' has no manifest yet. Run depthmill run with the recipe that fills it")
+    fits = paths[:1] if fingerprint is None else [path for path in paths if path.fingerprint.startswith(fingerprint)]
+    if len(fits) != 1:
+        there = ", ".join(path.fingerprint for path in paths[:5])
+        raise ManifestError(f"manifest '{fingerprint}' {'is ambiguous' if fits else 'does not exist'} in store '{store.root}'; newest first: {there}")
+    return Manifest(store, fits[0], store.open_unit(fits[0]).table("samples"))
+
+
+def diff(old: Manifest, new: Manifest) -> dict[str, list[str]]:
+    """Compare two manifests.
+
+    Returns:
+        ``added`` and ``removed`` frame keys, and ``changed``: frame keys whose units differ, with the stores in brackets.
+    """
+    before = {row["frame_key"]: row for row in old.rows()}
+    after = {row["frame_key"]: row for row in new.rows()}
+    changed = []
+    for key in before.keys() & after.keys():
+        stores = [pin.removeprefix("unit_") for pin in _PINS if before[key][pin] != after[key][pin]]
+        if stores:
+            changed.append(f"{key} ({', '.join(stores)})")
+    return {"added": sorted(after.keys() - before.keys()), "removed": sorted(before.keys() - after.keys()), "changed": sorted(changed)}
+
+
+def unnamed_units(store: Store) -> list[UnitPath]:
+    """Return the committed units that no manifest of the store names, and so can be pruned.
+
+    A unit that a running job has just written is not named yet: prune only while no run is going on.
+    """
+    named: set[UnitPath] = set()
+    for path in store.units(MANIFEST.name):
+        named |= Manifest(store, path, store.open_unit(path).table("samples")).named_units()
+    found = (path for layout in LAYOUTS if layout is not MANIFEST for path in store.units(layout.name))
+    return sorted(path for path in found if path not in named)
