@@ -1,0 +1,1 @@
+"""Wiring: the command line, Prefect and machines. Imports everything, imported by none."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
 
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # up to 30 s were seen under load
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # depthmill prints its own lines
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # nothing is sent anywhere unless the user asks
+os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -39,8 +43,15 @@ def materialize_with_prefect(opened: Opened, plan: Plan, on_result: OnResult) ->
     """Run a plan as a Prefect flow; the threads of its task runner each drive one worker process."""
     workers = opened.settings.workers
 
-    @flow(name="materialize", flow_run_name=f"{len(plan.to_do)}-units", task_runner=ThreadPoolTaskRunner(max_workers=workers),
-          validate_parameters=False, log_prints=False)
+    runner: Any = ThreadPoolTaskRunner(max_workers=workers)
+
+    @flow(
+        name="materialize",
+        flow_run_name=f"{len(plan.to_do)}-units",
+        task_runner=runner,
+        validate_parameters=False,
+        log_prints=False,
+    )
     def materialize() -> None:
         with ScenePool(workers) as pool:
             summary = materialize_plan(opened, plan, lambda requests: _run_scenes(pool, requests), on_result)
@@ -50,10 +61,8 @@ def materialize_with_prefect(opened: Opened, plan: Plan, on_result: OnResult) ->
             raise UnitsFailedError(summary)
 
     found: list[RunSummary] = []
-    try:
+    with suppress(UnitsFailedError):
         materialize()
-    except UnitsFailedError:
-        pass
     return found[0]
 
 
@@ -80,6 +89,9 @@ def _leave_artifacts(summary: RunSummary) -> None:
         row = stages.setdefault(result.stage, {"OK": 0, "ERROR": 0, "SKIP": 0, "seconds": 0.0})
         row[result.status] += 1
         row["seconds"] += result.seconds
-    create_table_artifact(key="materialize-summary", description=f"run {summary.folder.name}",
-                          table=[{"stage": stage, **{key: round(value, 2) for key, value in row.items()}} for stage, row in stages.items()])
+    create_table_artifact(
+        key="materialize-summary",
+        description=f"run {summary.folder.name}",
+        table=[{"stage": stage, **{key: round(value, 2) for key, value in row.items()}} for stage, row in stages.items()],
+    )
     create_link_artifact(key="materialize-report", link=(summary.folder / "report.html").as_uri(), link_text="report.html")

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from flows.materialize import Opened, RunSummary
     from pipeline.plan import Plan
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
-                  help="From raw drives to radar-camera depth supervision, as one DAG. Start with: depthmill demo")
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From raw drives to radar-camera depth supervision, as one DAG. Start with: depthmill demo",
+)
 
 RecipeFile = Annotated[Path, typer.Argument(help="recipe YAML file")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="change a recipe key: stages.clean_horizon.near_m=25 (repeatable)")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="change a recipe key: stages.clean_horizon.near_m=25 (repeatable)")
+]
 Workers = Annotated[int | None, typer.Option(help="worker processes, about 1 GB each; default DEPTHMILL_WORKERS or one per core")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="run as a bare loop, without Prefect; results are identical")]
@@ -51,9 +58,14 @@ def _print_json(value: Any) -> None:
 
 
 @app.command()
-def plan(recipe: RecipeFile, overrides: Overrides = None, workers: Workers = None, as_json: AsJson = False,
-         check: Annotated[bool, typer.Option("--check", help="exit with 3 if there is anything to do")] = False,
-         units: Annotated[bool, typer.Option("--units", help="name every unit to do")] = False) -> None:
+def plan(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+    check: Annotated[bool, typer.Option("--check", help="exit with 3 if there is anything to do")] = False,
+    units: Annotated[bool, typer.Option("--units", help="name every unit to do")] = False,
+) -> None:
     """Say what a run would do and why; nothing is written to the store."""
     from flows.console import plan_text
     from flows.materialize import estimate_seconds
@@ -62,9 +74,22 @@ def plan(recipe: RecipeFile, overrides: Overrides = None, workers: Workers = Non
     found = opened.plan()
     seconds = estimate_seconds(found, opened.runs_folder, opened.settings.workers)
     if as_json:
-        _print_json({"to_do": [{"stage": item.stage, "scene": item.identity.scene, "camera": item.identity.camera, "unit": item.path.key,
-                                "reason": item.reason} for item in found.to_do],
-                     "num_units": len(found.items), "estimated_seconds": seconds})
+        _print_json(
+            {
+                "to_do": [
+                    {
+                        "stage": item.stage,
+                        "scene": item.identity.scene,
+                        "camera": item.identity.camera,
+                        "unit": item.path.key,
+                        "reason": item.reason,
+                    }
+                    for item in found.to_do
+                ],
+                "num_units": len(found.items),
+                "estimated_seconds": seconds,
+            }
+        )
     else:
         if units:
             for item in found.to_do:
@@ -75,8 +100,14 @@ def plan(recipe: RecipeFile, overrides: Overrides = None, workers: Workers = Non
 
 
 @app.command()
-def run(recipe: RecipeFile, overrides: Overrides = None, workers: Workers = None, no_prefect: NoPrefect = False, as_json: AsJson = False,
-        report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True) -> None:
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    workers: Workers = None,
+    no_prefect: NoPrefect = False,
+    as_json: AsJson = False,
+    report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True,
+) -> None:
     """Do everything that the plan lists; running again does only what is left."""
     opened = _open(recipe, overrides, workers)
     found = opened.plan()
@@ -100,7 +131,13 @@ def _run(opened: Opened, found: Plan, *, no_prefect: bool, as_json: bool, report
             progress.close()
     page = _write_report(opened, summary) if report else None
     if as_json:
-        _print_json({**summary.as_json(opened.settings.workers), "folder": str(summary.folder), "manifest": found.manifest.path.fingerprint})
+        _print_json(
+            {
+                **summary.as_json(opened.settings.workers),
+                "folder": str(summary.folder),
+                "manifest": found.manifest.path.fingerprint,
+            }
+        )
     else:
         typer.echo(summary_text(summary, report=page))
     if summary.num_errors:
@@ -137,7 +174,14 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
     manifests = [path.fingerprint for path in manifest_paths(opened.store)]
     last = last_summary(opened.runs_folder)
     if as_json:
-        _print_json({"up_to_date": len(found.items) - len(found.to_do), "to_do": len(found.to_do), "manifests": manifests, "last_run": last})
+        _print_json(
+            {
+                "up_to_date": len(found.items) - len(found.to_do),
+                "to_do": len(found.to_do),
+                "manifests": manifests,
+                "last_run": last,
+            }
+        )
         return
     typer.echo(f"store     {opened.store.root}")
     typer.echo(f"units     {len(found.items) - len(found.to_do)} of {len(found.items)} up to date")
@@ -145,13 +189,20 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
     state = "up to date" if wanted.reason is None else f"to do: {wanted.reason}"
     typer.echo(f"manifest  {wanted.path.fingerprint} ({state}); {len(manifests)} in the store")
     if last:
-        typer.echo(f"last run  {last['num_ok']} ok, {last['num_errors']} errors, {last['num_skipped']} skipped in {duration(last['seconds'])}: {last['folder']}")
+        typer.echo(
+            f"last run  {last['num_ok']} ok, {last['num_errors']} errors, {last['num_skipped']} skipped "
+            f"in {duration(last['seconds'])}: {last['folder']}"
+        )
 
 
 @app.command()
-def inspect(store: Annotated[str, typer.Argument(help="store path or URL, or a recipe file")],
-            what: Annotated[str | None, typer.Argument(help="unit key, frame key <scene>/<camera>/<timestamp_us>, or manifest fingerprint")] = None,
-            as_json: AsJson = False) -> None:
+def inspect(
+    store: Annotated[str, typer.Argument(help="store path or URL, or a recipe file")],
+    what: Annotated[
+        str | None, typer.Argument(help="unit key, frame key <scene>/<camera>/<timestamp_us>, or manifest fingerprint")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what is in a store: its units, one unit with its lineage, or one sample."""
     from pipeline.inspect import describe
     from pipeline.recipe import load_recipe
@@ -163,8 +214,12 @@ def inspect(store: Annotated[str, typer.Argument(help="store path or URL, or a r
 
 
 @app.command()
-def verify(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False,
-           everything: Annotated[bool, typer.Option("--all", help="every unit of the store, not only those of the recipe")] = False) -> None:
+def verify(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    everything: Annotated[bool, typer.Option("--all", help="every unit of the store, not only those of the recipe")] = False,
+) -> None:
     """Read every unit again and compare it with what was written: digests, layouts, fingerprints."""
     from pipeline.verify import all_units, verify_units
 
@@ -173,12 +228,25 @@ def verify(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
     paths = all_units(opened.store) if everything else [item.path for item in found.items if item.reason is None]
     verdict = verify_units(opened.store, paths)
     if as_json:
-        _print_json({"num_units": verdict.num_units, "num_bytes": verdict.num_bytes, "missing": len(found.to_do), "faults": list(verdict.faults)})
+        _print_json(
+            {
+                "num_units": verdict.num_units,
+                "num_bytes": verdict.num_bytes,
+                "missing": len(found.to_do),
+                "faults": list(verdict.faults),
+            }
+        )
     else:
         for fault in verdict.faults:
             typer.echo(f"FAULT {fault}")
-        typer.echo(f"{verdict.num_units} units, {verdict.num_bytes / 1e6:.1f} MB read: " + (
-            f"{len(verdict.faults)} faults. Delete the damaged units' folders, then run the recipe again" if verdict.faults else "all whole"))
+        typer.echo(
+            f"{verdict.num_units} units, {verdict.num_bytes / 1e6:.1f} MB read: "
+            + (
+                f"{len(verdict.faults)} faults. Delete the damaged units' folders, then run the recipe again"
+                if verdict.faults
+                else "all whole"
+            )
+        )
         if found.to_do:
             typer.echo(f"{len(found.to_do)} units of the recipe are not there yet: depthmill plan says which")
     if verdict.faults:
@@ -186,9 +254,12 @@ def verify(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
 
 
 @app.command()
-def report(recipe: RecipeFile, overrides: Overrides = None,
-           out: Annotated[Path, typer.Option("--out", help="file to write")] = Path("report.html")) -> None:
-    """Write one self-contained HTML page: coverage, images with depth before and after each stage, errors where the truth is known."""
+def report(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", help="file to write")] = Path("report.html"),
+) -> None:
+    """Write one self-contained HTML page: coverage, images with depth before and after each stage, errors against truth."""
     from pipeline.report import write_report
 
     opened = _open(recipe, overrides)
@@ -196,12 +267,16 @@ def report(recipe: RecipeFile, overrides: Overrides = None,
 
 
 @app.command()
-def export(recipe: RecipeFile, out: Annotated[Path, typer.Option("--out", help="folder to write; must not exist or be empty")],
-           layout: Annotated[str, typer.Option(help="semodepth: text manifests, 16-bit PNG depth, .npy radar")] = "semodepth",
-           overrides: Overrides = None,
-           manifest: Annotated[str | None, typer.Option(help="manifest fingerprint; default: the newest")] = None) -> None:
+def export(
+    recipe: RecipeFile,
+    out: Annotated[Path, typer.Option("--out", help="folder to write; must not exist or be empty")],
+    layout: Annotated[str, typer.Option(help="semodepth: text manifests, 16-bit PNG depth, .npy radar")] = "semodepth",
+    overrides: Overrides = None,
+    manifest: Annotated[str | None, typer.Option(help="manifest fingerprint; default: the newest")] = None,
+) -> None:
     """Write a manifest in the layout that the public training scripts read."""
     from pipeline.exporters.semodepth import export_semodepth
+
     from storage_schemas.manifest import open_manifest
 
     _check_layout(layout)
@@ -211,11 +286,14 @@ def export(recipe: RecipeFile, out: Annotated[Path, typer.Option("--out", help="
 
 
 @app.command(name="import")
-def import_(folder: Annotated[Path, typer.Argument(help="folder in the public layout")],
-            store: Annotated[str, typer.Option(help="store to fill")],
-            layout: Annotated[str, typer.Option(help="semodepth")] = "semodepth") -> None:
+def import_(
+    folder: Annotated[Path, typer.Argument(help="folder in the public layout")],
+    store: Annotated[str, typer.Option(help="store to fill")],
+    layout: Annotated[str, typer.Option(help="semodepth")] = "semodepth",
+) -> None:
     """Read a folder in the public layout into a store; the inverse of export."""
     from pipeline.exporters.semodepth import import_semodepth
+
     from storage_schemas.store import Store
 
     _check_layout(layout)
@@ -229,8 +307,10 @@ def _check_layout(layout: str) -> None:
 
 
 @app.command()
-def prune(store: Annotated[str, typer.Argument(help="store path or URL, or a recipe file")],
-          delete: Annotated[bool, typer.Option("--delete", help="delete them; without it they are only listed")] = False) -> None:
+def prune(
+    store: Annotated[str, typer.Argument(help="store path or URL, or a recipe file")],
+    delete: Annotated[bool, typer.Option("--delete", help="delete them; without it they are only listed")] = False,
+) -> None:
     """List, or delete, the units that no manifest names. Not while a run is going on in the same store."""
     from pipeline.recipe import load_recipe
     from storage_schemas.manifest import unnamed_units
@@ -246,8 +326,11 @@ def prune(store: Annotated[str, typer.Argument(help="store path or URL, or a rec
 
 
 @app.command()
-def demo(out: Annotated[Path, typer.Option("--out", help="folder for the demo")] = Path("demo"), workers: Workers = None,
-         no_prefect: NoPrefect = False) -> None:
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="folder for the demo")] = Path("demo"),
+    workers: Workers = None,
+    no_prefect: NoPrefect = False,
+) -> None:
     """Build a small simulated world, run every stage on it, and write a report: two minutes on two cores."""
     from flows.demo import prepare_demo
 

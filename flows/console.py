@@ -24,7 +24,10 @@ def plan_text(plan: Plan, *, seconds: float | None, workers: int) -> str:
     table = [("stage", "up to date", "to do", "reason")]
     table += [(line.stage, str(line.num_up_to_date), str(line.num_to_do), line.text) for line in plan.lines()]
     widths = [max(len(row[column]) for row in table) for column in range(3)]
-    lines = [f"{stage:<{widths[0]}}  {done:>{widths[1]}}  {todo:>{widths[2]}}  {reason}".rstrip() for stage, done, todo, reason in table]
+    lines = [
+        f"{stage:<{widths[0]}}  {done:>{widths[1]}}  {todo:>{widths[2]}}  {reason}".rstrip()
+        for stage, done, todo, reason in table
+    ]
     count = len(plan.to_do)
     if count == 0:
         lines.append(f"nothing to do: all {len(plan.items)} units are up to date")
@@ -41,7 +44,10 @@ class ProgressLines:
     def __init__(self, plan: Plan) -> None:
         self._total = len(plan.to_do)
         self._done = 0
-        self._widths = (max((len(item.stage) for item in plan.to_do), default=0), max((len(item.title) for item in plan.to_do), default=0))
+        self._widths = (
+            max((len(item.stage) for item in plan.to_do), default=0),
+            max((len(item.title) for item in plan.to_do), default=0),
+        )
         self._bar = None
         if sys.stdout.isatty() and self._total:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -70,8 +76,10 @@ def result_line(result: ItemResult, *, number: int, total: int, widths: tuple[in
     """Return the line of one finished unit."""
     seconds = duration(result.seconds) if result.status == "OK" else ""
     digits = len(str(total))
-    return (f"{number:>{digits}}/{total} {result.stage:<{widths[0]}} {result.title:<{widths[1]}}  "
-            f"{result.status:<5} {seconds:>7}  {result.message}").rstrip()
+    return (
+        f"{number:>{digits}}/{total} {result.stage:<{widths[0]}} {result.title:<{widths[1]}}  "
+        f"{result.status:<5} {seconds:>7}  {result.message}"
+    ).rstrip()
 
 
 def summary_text(summary: RunSummary, *, report: Path | None) -> str:

@@ -63,10 +63,15 @@ class RunSummary:
         for result in self.results:
             if result.status == "OK":
                 seconds.setdefault(result.stage, []).append(result.seconds)
-        return {"num_ok": self.num_ok, "num_errors": self.num_errors, "num_skipped": self.num_skipped,
-                "seconds": round(self.seconds, 3), "workers": workers,
-                "seconds_per_unit": {stage: round(sum(values) / len(values), 4) for stage, values in seconds.items()},
-                "failed": [result.as_event() for result in self.results if result.status == "ERROR"]}
+        return {
+            "num_ok": self.num_ok,
+            "num_errors": self.num_errors,
+            "num_skipped": self.num_skipped,
+            "seconds": round(self.seconds, 3),
+            "workers": workers,
+            "seconds_per_unit": {stage: round(sum(values) / len(values), 4) for stage, values in seconds.items()},
+            "failed": [result.as_event() for result in self.results if result.status == "ERROR"],
+        }
 
 
 def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_result: OnResult) -> RunSummary:

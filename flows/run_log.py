@@ -24,8 +24,10 @@ class RunLog:
         try:
             self.folder.mkdir(parents=True)
         except OSError as error:
-            raise StoreError(f"cannot make the run folder '{self.folder}': {error.strerror}. Give this user write permission on the "
-                             "store, choose another 'store:' in the recipe, or set DEPTHMILL_RUNS_DIR") from error
+            raise StoreError(
+                f"cannot make the run folder '{self.folder}': {error.strerror}. Give this user write permission on the "
+                "store, choose another 'store:' in the recipe, or set DEPTHMILL_RUNS_DIR"
+            ) from error
 
     @property
     def events(self) -> Path:

@@ -1,4 +1,4 @@
-"""Settings: where and how fast. From the environment (DEPTHMILL_...) or a .env file; never fingerprinted, never change a result."""
+"""Settings: where and how fast, from the environment (DEPTHMILL_...) or a .env file. Never fingerprinted, never change a result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DEPTHMILL_", env_file=".env", frozen=True, extra="ignore")
     workers: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, description="worker processes")
     cache_dir: Path = Field(default_factory=_default_cache, description="index caches and simulated worlds")
-    runs_dir: Path | None = Field(default=None, description="run logs and reports; default: <store>/runs, or ./runs for a remote store")
+    runs_dir: Path | None = Field(
+        default=None, description="run logs and reports; default: <store>/runs, or ./runs for a remote store"
+    )
 
     def runs_folder(self, store_root: str) -> Path:
         """Return the folder for run logs of a store."""

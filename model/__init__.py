@@ -1,0 +1,1 @@
+"""Learning on the stores (torch). Reads stores through storage_schemas only."""

@@ -17,11 +17,13 @@ Float64 = NDArray[np.float64]
 def rotation_matrix(wxyz: Sequence[float] | Float64) -> Float64:
     """Return the (3, 3) rotation of a quaternion (w, x, y, z); it is normalised first."""
     w, x, y, z = np.asarray(wxyz, dtype=np.float64) / np.linalg.norm(wxyz)
-    return np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ])
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def rigid(translation_m: Sequence[float] | Float64, wxyz: Sequence[float] | Float64) -> Float64:
@@ -44,7 +46,7 @@ def inverse(a_from_b: Float64) -> Float64:
 
 def transform_points(a_from_b: Float64, points_b: Float64) -> Float64:
     """Move points (n, 3) from frame b to frame a."""
-    return points_b @ a_from_b[:3, :3].T + a_from_b[:3, 3]
+    return np.asarray(points_b @ a_from_b[:3, :3].T + a_from_b[:3, 3])
 
 
 def project(points_cam: Float64, intrinsic_px: Float64) -> tuple[Float64, Float64, Float64]:
@@ -65,7 +67,7 @@ def project(points_cam: Float64, intrinsic_px: Float64) -> tuple[Float64, Float6
 def unproject(u_px: Float64, v_px: Float64, depth_m: Float64, intrinsic_px: Float64) -> Float64:
     """Return the (n, 3) camera-frame points of pixels with depth along z; the inverse of ``project``."""
     rays = np.stack([u_px, v_px, np.ones_like(u_px)], axis=-1) @ np.linalg.inv(intrinsic_px).T
-    return rays * depth_m[:, None]
+    return np.asarray(rays * depth_m[:, None])
 
 
 def slerp(start_wxyz: Float64, end_wxyz: Float64, amount: float) -> Float64:

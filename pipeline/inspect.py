@@ -37,8 +37,10 @@ def describe(store: Store, what: str | None) -> Description:
         return _describe_sample(store, what)
     if re.fullmatch(r"[0-9a-f]+", what):
         return _describe_manifest(store, what)
-    raise StoreError(f"'{what}' is neither a unit key (<store>/<scene>/<camera>/<fingerprint>), a frame key "
-                     "(<scene>/<camera>/<timestamp_us>) nor a manifest fingerprint")
+    raise StoreError(
+        f"'{what}' is neither a unit key (<store>/<scene>/<camera>/<fingerprint>), a frame key "
+        "(<scene>/<camera>/<timestamp_us>) nor a manifest fingerprint"
+    )
 
 
 def _describe_store(store: Store) -> Description:
@@ -47,7 +49,10 @@ def _describe_store(store: Store) -> Description:
         sizes = [sum(file.num_bytes for file in store.lineage(path).files.values()) for path in store.units(layout.name)]
         if sizes:
             found[layout.name] = {"units": len(sizes), "num_bytes": sum(sizes), "description": layout.description}
-    lines = [f"{name:<18} {one['units']:>6} units  {one['num_bytes'] / 1e6:>10.1f} MB  {one['description']}" for name, one in found.items()]
+    lines = [
+        f"{name:<18} {one['units']:>6} units  {one['num_bytes'] / 1e6:>10.1f} MB  {one['description']}"
+        for name, one in found.items()
+    ]
     manifests = [path.fingerprint for path in manifest_paths(store)]
     lines.append(f"manifests, newest first: {', '.join(manifests) or 'none'}")
     return Description("\n".join([f"store {store.root}", *lines]), {"root": store.root, "stores": found, "manifests": manifests})
@@ -55,15 +60,29 @@ def _describe_store(store: Store) -> Description:
 
 def _describe_unit(store: Store, path: UnitPath) -> Description:
     record, unit = store.lineage(path), store.open_unit(path)
-    lines = [f"unit {path.key}", f"made by {record.identity.stage} v{record.identity.stage_version} in {record.seconds:.2f} s, {record.written_utc}",
-             f"params {record.identity.params}", f"inputs {record.identity.inputs}", f"counts {record.counts}"]
+    lines = [
+        f"unit {path.key}",
+        f"made by {record.identity.stage} v{record.identity.stage_version} in {record.seconds:.2f} s, {record.written_utc}",
+        f"params {record.identity.params}",
+        f"inputs {record.identity.inputs}",
+        f"counts {record.counts}",
+    ]
     arrays = {}
     for name in unit.array_names:
         spec, values = layout_named(path.layout).array(name), unit.array(name)
         bounds = [float(np.min(values)), float(np.max(values))] if values.size else []
         scale = spec.scale if spec.scale is not None else 1.0
-        arrays[name] = {"dims": spec.dims, "shape": values.shape, "dtype": spec.dtype, "unit": spec.unit, "range": [v * scale for v in bounds]}
-        lines.append(f"  {name} {dict(zip(spec.dims, values.shape, strict=True))} {spec.dtype} [{spec.unit}] range {arrays[name]['range']}: {spec.description}")
+        arrays[name] = {
+            "dims": spec.dims,
+            "shape": values.shape,
+            "dtype": spec.dtype,
+            "unit": spec.unit,
+            "range": [v * scale for v in bounds],
+        }
+        lines.append(
+            f"  {name} {dict(zip(spec.dims, values.shape, strict=True))} {spec.dtype} [{spec.unit}] "
+            f"range {arrays[name]['range']}: {spec.description}"
+        )
     for table in unit.layout.tables:
         if unit.has_table(table.name):
             lines.append(f"  {table.name}.parquet: {table.description}")
@@ -75,8 +94,15 @@ def _describe_manifest(store: Store, fingerprint: str) -> Description:
     samples = manifest.rows()
     splits = {split: sum(row["split"] == split for row in samples) for split in ("train", "val", "test", "")}
     record = store.lineage(manifest.path)
-    data = {"fingerprint": manifest.path.fingerprint, "samples": len(samples), "splits": splits, "night": sum(row["is_night"] for row in samples),
-            "scenes": len({row["scene"] for row in samples}), "units": len(manifest.named_units()), "written_utc": record.written_utc}
+    data = {
+        "fingerprint": manifest.path.fingerprint,
+        "samples": len(samples),
+        "splits": splits,
+        "night": sum(row["is_night"] for row in samples),
+        "scenes": len({row["scene"] for row in samples}),
+        "units": len(manifest.named_units()),
+        "written_utc": record.written_utc,
+    }
     return Description("\n".join(f"{key:<12} {value}" for key, value in data.items()), data)
 
 
@@ -84,6 +110,8 @@ def _describe_sample(store: Store, frame_key: str) -> Description:
     manifest = open_manifest(store)
     row = next((row for row in manifest.rows() if row["frame_key"] == frame_key), None)
     if row is None:
-        raise ManifestError(f"sample '{frame_key}' is not in manifest {manifest.path.fingerprint}; the first one there is "
-                            f"{manifest.samples['frame_key'][0] if len(manifest) else 'none'}")
+        raise ManifestError(
+            f"sample '{frame_key}' is not in manifest {manifest.path.fingerprint}; the first one there is "
+            f"{manifest.samples['frame_key'][0] if len(manifest) else 'none'}"
+        )
     return Description("\n".join(f"{key:<22} {value}" for key, value in row.items()), row)

@@ -51,7 +51,9 @@ class Plan:
             if not reasons:
                 found.append(PlanLine(stage.name, num_up_to_date, 0, "", ()))
             for number, (reason, scenes) in enumerate(reasons.items()):
-                found.append(PlanLine(stage.name, num_up_to_date if number == 0 else 0, len(scenes), reason, tuple(dict.fromkeys(scenes))))
+                found.append(
+                    PlanLine(stage.name, num_up_to_date if number == 0 else 0, len(scenes), reason, tuple(dict.fromkeys(scenes)))
+                )
         return found
 
 
@@ -96,7 +98,9 @@ def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInf
     by_name = {scene.name: scene for scene in scenes}
     if recipe.scenes is not None:
         if unknown := [name for name in recipe.scenes if name not in by_name]:
-            raise RecipeError(f"scenes: '{unknown[0]}' is not in the source; it has {len(by_name)} scenes, e.g. {', '.join(list(by_name)[:5])}")
+            raise RecipeError(
+                f"scenes: '{unknown[0]}' is not in the source; it has {len(by_name)} scenes, e.g. {', '.join(list(by_name)[:5])}"
+            )
         scenes = [scene for scene in scenes if scene.name in recipe.scenes]
     if not scenes:
         raise RecipeError("the source has no scenes; check source.root and source.version")
@@ -104,7 +108,9 @@ def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInf
         for camera in recipe.cameras:
             if camera not in scene.channels:
                 there = [name for name in scene.channels if not name.startswith(("LIDAR", "RADAR"))]
-                raise RecipeError(f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(there) or 'none'}")
+                raise RecipeError(
+                    f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(there) or 'none'}"
+                )
     return list(scenes)
 
 
@@ -134,12 +140,26 @@ def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
     return True
 
 
-def _item(stage: StageSpec[Any], recipe: Recipe, scene: str, camera: str, inputs: Mapping[str, UnitPath],
-          source: SourceRef | None, store: Store) -> WorkItem:
+def _item(
+    stage: StageSpec[Any],
+    recipe: Recipe,
+    scene: str,
+    camera: str,
+    inputs: Mapping[str, UnitPath],
+    source: SourceRef | None,
+    store: Store,
+) -> WorkItem:
     identity = Identity(
-        stage=stage.name, stage_version=stage.version, layout=stage.writes.name, layout_version=stage.writes.version,
-        scene=scene, camera=camera, params=recipe.stages.params_of(stage.name).model_dump(mode="json"),
-        inputs={name: path.fingerprint for name, path in inputs.items()}, source=source)
+        stage=stage.name,
+        stage_version=stage.version,
+        layout=stage.writes.name,
+        layout_version=stage.writes.version,
+        scene=scene,
+        camera=camera,
+        params=recipe.stages.params_of(stage.name).model_dump(mode="json"),
+        inputs={name: path.fingerprint for name, path in inputs.items()},
+        source=source,
+    )
     reason = None if store.has(UnitPath.of(identity)) else _reason(identity, store)
     return WorkItem(stage.name, identity, dict(inputs), reason)
 

@@ -62,9 +62,9 @@ class Recipe(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _simulate_the_cameras_asked_for(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("source"), dict) and data["source"].get("kind") == "synthetic":
-            if "cameras" in data and "cameras" not in data["source"]:
-                data = {**data, "source": {**data["source"], "cameras": data["cameras"]}}
+        source = data.get("source") if isinstance(data, dict) else None
+        if isinstance(source, dict) and source.get("kind") == "synthetic" and "cameras" in data and "cameras" not in source:
+            return {**data, "source": {**source, "cameras": data["cameras"]}}
         return data
 
 
@@ -128,7 +128,11 @@ def _explain(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"key '{key}' is missing"
     if error["type"].startswith("union_tag"):
-        return f"source.kind is {value.get('kind')!r} expected one of: nuscenes, synthetic" if isinstance(value, dict) else "source must be a group of keys"
+        return (
+            f"source.kind is {value.get('kind')!r} expected one of: nuscenes, synthetic"
+            if isinstance(value, dict)
+            else "source must be a group of keys"
+        )
     return f"{key} is {value!r}: {error['msg'].removeprefix('Value error, ')}"
 
 

@@ -40,8 +40,10 @@ class SceneRequest:
 
     def failed(self, message: str) -> list[ItemResult]:
         """Return results for a scene whose worker never answered."""
-        return [_result(item, "ERROR" if number == 0 else "SKIP", 0.0, message if number == 0 else f"{self.items[0].stage} failed")
-                for number, item in enumerate(self.items)]
+        return [
+            _result(item, "ERROR" if number == 0 else "SKIP", 0.0, message if number == 0 else f"{self.items[0].stage} failed")
+            for number, item in enumerate(self.items)
+        ]
 
 
 @dataclass
@@ -75,7 +77,7 @@ def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[
         if blocked is not None:
             result = _result(item, "SKIP", 0.0, f"{blocked} failed")
         else:
-            later = {path for other in request.items[number + 1:] for path in other.inputs.values()}
+            later = {path for other in request.items[number + 1 :] for path in other.inputs.values()}
             result = run_item(item, request.recipe, store, request.raw, memory, keep=item.path in later)
         if result.status != "OK":
             failed[item.path] = blocked or item.stage
@@ -115,8 +117,15 @@ def run_item(item: WorkItem, recipe: Recipe, store: Store, raw: RawReader, memor
     stage = stage_named(item.stage)
     try:
         per_dataset = stage.per == "dataset"
-        unit = StageInput(item.identity.scene, item.identity.camera, {} if per_dataset else _inputs(item.inputs, store, memory), raw,
-                          memory.shared, store=store if per_dataset else None, paths=item.inputs)
+        unit = StageInput(
+            item.identity.scene,
+            item.identity.camera,
+            {} if per_dataset else _inputs(item.inputs, store, memory),
+            raw,
+            memory.shared,
+            store=store if per_dataset else None,
+            paths=item.inputs,
+        )
         made = stage.kernel(unit, recipe.stages.params_of(stage.name))
         witness = raw.digest_of(unit.used_files) if unit.used_files else {}
         store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, witness=witness)
@@ -138,4 +147,6 @@ def _inputs(paths: Mapping[str, UnitPath], store: Store, memory: SceneMemory) ->
 
 
 def _result(item: WorkItem, status: Any, seconds: float, message: str, counts: Mapping[str, float] | None = None) -> ItemResult:
-    return ItemResult(item.stage, item.identity.scene, item.identity.camera, item.path.fingerprint, status, seconds, message, counts or {})
+    return ItemResult(
+        item.stage, item.identity.scene, item.identity.camera, item.path.fingerprint, status, seconds, message, counts or {}
+    )

@@ -105,8 +105,10 @@ class StageInput:
         """
         sizes = {(row["height"], row["width"]) for row in self.keyframes}
         if len(sizes) != 1:
-            raise SourceError(f"scene {self.scene}, camera {self.camera}: images of different sizes {sorted(sizes)} in one scene; "
-                              "expected one size. Correct height and width in sample_data.json, or split the scene")
+            raise SourceError(
+                f"scene {self.scene}, camera {self.camera}: images of different sizes {sorted(sizes)} in one scene; "
+                "expected one size. Correct height and width in sample_data.json, or split the scene"
+            )
         return sizes.pop()
 
 

@@ -74,5 +74,13 @@ class ItemResult:
 
     def as_event(self) -> dict[str, Any]:
         """Return the JSON form for events.jsonl."""
-        return {"stage": self.stage, "scene": self.scene, "camera": self.camera, "unit": self.fingerprint,
-                "status": self.status, "seconds": round(self.seconds, 4), "message": self.message, "counts": dict(self.counts)}
+        return {
+            "stage": self.stage,
+            "scene": self.scene,
+            "camera": self.camera,
+            "unit": self.fingerprint,
+            "status": self.status,
+            "seconds": round(self.seconds, 4),
+            "message": self.message,
+            "counts": dict(self.counts),
+        }

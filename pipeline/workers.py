@@ -62,8 +62,10 @@ class ScenePool:
             try:
                 return alone.submit(run_scene, request).result()
             except BrokenProcessPool:
-                return request.failed("the worker process died twice in this scene, probably killed for lack of memory. "
-                                      "Run with fewer --workers, then run the same command again")
+                return request.failed(
+                    "the worker process died twice in this scene, probably killed for lack of memory. "
+                    "Run with fewer --workers, then run the same command again"
+                )
 
     def _current(self) -> ProcessPoolExecutor:
         with self._lock:

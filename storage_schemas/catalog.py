@@ -21,101 +21,135 @@ _MEASURED = ArraySpec("num_measured", ("frame",), "int32", "1", "pixels with a m
 
 
 def _depth(description: str) -> ArraySpec:
-    return ArraySpec("depth_m", ("frame", "y", "x"), "uint16", "m", description,
-                     scale=1.0 / STEPS_PER_M, invalid=NO_MEASUREMENT)
+    return ArraySpec("depth_m", ("frame", "y", "x"), "uint16", "m", description, scale=1.0 / STEPS_PER_M, invalid=NO_MEASUREMENT)
 
 
 FRAMES = StoreLayout(
-    name="frames", version=1,
+    name="frames",
+    version=1,
     description="Index of one scene: its key frames, its sweeps with poses, and its annotated boxes",
     tables=(
-        TableSpec("keyframes", description="one row per key frame and camera, in time order", columns=(
-            ColumnSpec("camera", "string", "", "camera channel"),
-            ColumnSpec("sample_token", "string", "", "key frame"),
-            ColumnSpec("sample_data_token", "string", "", "image"),
-            ColumnSpec("sample_index", "int32", "1", "number of the key frame within the scene, from 0"),
-            ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
-            ColumnSpec("file", "string", "", "path below the source's root"),
-            ColumnSpec("height", "int32", "pixel", "image height"),
-            ColumnSpec("width", "int32", "pixel", "image width"),
-            ColumnSpec("intrinsic_px", "list<double>", "pixel", "3x3 camera matrix, row-major"),
-            ColumnSpec("ego_from_cam_translation_m", "list<double>", "m", "calibration"),
-            ColumnSpec("ego_from_cam_rotation_wxyz", "list<double>", "1", "calibration"),
-            ColumnSpec("world_from_ego_translation_m", "list<double>", "m", "ego pose at the image's time"),
-            ColumnSpec("world_from_ego_rotation_wxyz", "list<double>", "1", "ego pose at the image's time"),
-        )),
-        TableSpec("sweeps", description="one row per LiDAR or radar file, by channel, in time order", columns=(
-            ColumnSpec("channel", "string", "", "sensor channel"),
-            ColumnSpec("sample_index", "int32", "1", "key frame the file belongs to (nuScenes: the next one)"),
-            ColumnSpec("is_keyframe", "bool", "1", "the file is the key frame's own"),
-            ColumnSpec("chain", "int32", "1", "number of the unbroken prev/next chain within the channel"),
-            ColumnSpec("timestamp_us", "int64", "us", "time of the file"),
-            ColumnSpec("file", "string", "", "path below the source's root"),
-            ColumnSpec("ego_from_sensor_translation_m", "list<double>", "m", "calibration"),
-            ColumnSpec("ego_from_sensor_rotation_wxyz", "list<double>", "1", "calibration"),
-            ColumnSpec("world_from_ego_translation_m", "list<double>", "m", "ego pose at the file's time"),
-            ColumnSpec("world_from_ego_rotation_wxyz", "list<double>", "1", "ego pose at the file's time"),
-        )),
-        TableSpec("boxes", description="one row per annotated box and key frame, in key-frame order", columns=(
-            ColumnSpec("annotation_token", "string", "", "sample_annotation"),
-            ColumnSpec("instance_token", "string", "", "the object over time"),
-            ColumnSpec("sample_index", "int32", "1", "key frame"),
-            ColumnSpec("sample_timestamp_us", "int64", "us", "time of the key frame"),
-            ColumnSpec("category", "string", "", "category name, e.g. vehicle.car"),
-            ColumnSpec("center_m", "list<double>", "m", "box centre in the world frame"),
-            ColumnSpec("size_wlh_m", "list<double>", "m", "width, length, height"),
-            ColumnSpec("world_from_box_wxyz", "list<double>", "1", "orientation; box x forward, y left, z up"),
-            ColumnSpec("speed_mps", "double", "m s-1", "horizontal speed by central differences", is_nullable=True),
-        )),
-        TableSpec("scene", description="one row", columns=(
-            ColumnSpec("scene", "string", "", "scene name"),
-            ColumnSpec("split", "string", "", "train, val or test in the source's official split; empty if in none"),
-            ColumnSpec("description", "string", "", "the source's own words"),
-            ColumnSpec("is_night", "bool", "1", "the description contains 'night' in any case"),
-            ColumnSpec("num_keyframes", "int32", "1", "key frames"),
-        )),
+        TableSpec(
+            "keyframes",
+            description="one row per key frame and camera, in time order",
+            columns=(
+                ColumnSpec("camera", "string", "", "camera channel"),
+                ColumnSpec("sample_token", "string", "", "key frame"),
+                ColumnSpec("sample_data_token", "string", "", "image"),
+                ColumnSpec("sample_index", "int32", "1", "number of the key frame within the scene, from 0"),
+                ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
+                ColumnSpec("file", "string", "", "path below the source's root"),
+                ColumnSpec("height", "int32", "pixel", "image height"),
+                ColumnSpec("width", "int32", "pixel", "image width"),
+                ColumnSpec("intrinsic_px", "list<double>", "pixel", "3x3 camera matrix, row-major"),
+                ColumnSpec("ego_from_cam_translation_m", "list<double>", "m", "calibration"),
+                ColumnSpec("ego_from_cam_rotation_wxyz", "list<double>", "1", "calibration"),
+                ColumnSpec("world_from_ego_translation_m", "list<double>", "m", "ego pose at the image's time"),
+                ColumnSpec("world_from_ego_rotation_wxyz", "list<double>", "1", "ego pose at the image's time"),
+            ),
+        ),
+        TableSpec(
+            "sweeps",
+            description="one row per LiDAR or radar file, by channel, in time order",
+            columns=(
+                ColumnSpec("channel", "string", "", "sensor channel"),
+                ColumnSpec("sample_index", "int32", "1", "key frame the file belongs to (nuScenes: the next one)"),
+                ColumnSpec("is_keyframe", "bool", "1", "the file is the key frame's own"),
+                ColumnSpec("chain", "int32", "1", "number of the unbroken prev/next chain within the channel"),
+                ColumnSpec("timestamp_us", "int64", "us", "time of the file"),
+                ColumnSpec("file", "string", "", "path below the source's root"),
+                ColumnSpec("ego_from_sensor_translation_m", "list<double>", "m", "calibration"),
+                ColumnSpec("ego_from_sensor_rotation_wxyz", "list<double>", "1", "calibration"),
+                ColumnSpec("world_from_ego_translation_m", "list<double>", "m", "ego pose at the file's time"),
+                ColumnSpec("world_from_ego_rotation_wxyz", "list<double>", "1", "ego pose at the file's time"),
+            ),
+        ),
+        TableSpec(
+            "boxes",
+            description="one row per annotated box and key frame, in key-frame order",
+            columns=(
+                ColumnSpec("annotation_token", "string", "", "sample_annotation"),
+                ColumnSpec("instance_token", "string", "", "the object over time"),
+                ColumnSpec("sample_index", "int32", "1", "key frame"),
+                ColumnSpec("sample_timestamp_us", "int64", "us", "time of the key frame"),
+                ColumnSpec("category", "string", "", "category name, e.g. vehicle.car"),
+                ColumnSpec("center_m", "list<double>", "m", "box centre in the world frame"),
+                ColumnSpec("size_wlh_m", "list<double>", "m", "width, length, height"),
+                ColumnSpec("world_from_box_wxyz", "list<double>", "1", "orientation; box x forward, y left, z up"),
+                ColumnSpec("speed_mps", "double", "m s-1", "horizontal speed by central differences", is_nullable=True),
+            ),
+        ),
+        TableSpec(
+            "scene",
+            description="one row",
+            columns=(
+                ColumnSpec("scene", "string", "", "scene name"),
+                ColumnSpec("split", "string", "", "train, val or test in the source's official split; empty if in none"),
+                ColumnSpec("description", "string", "", "the source's own words"),
+                ColumnSpec("is_night", "bool", "1", "the description contains 'night' in any case"),
+                ColumnSpec("num_keyframes", "int32", "1", "key frames"),
+            ),
+        ),
     ),
 )
 
 DEPTH_SINGLE = StoreLayout(
-    name="depth_single", version=1,
+    name="depth_single",
+    version=1,
     description="Depth of the key LiDAR sweep alone: sparse anchor and evaluation target (D_gt)",
     arrays=(_depth("depth along the optical axis of the key LiDAR sweep"), _MEASURED, _TIME),
 )
 
 DEPTH_ACCUMULATED = StoreLayout(
-    name="depth_accumulated", version=1,
+    name="depth_accumulated",
+    version=1,
     description="Depth of many LiDAR sweeps around the key frame (D_acc), nearest return per pixel",
-    arrays=(_depth("depth along the optical axis, nearest of all accumulated LiDAR returns"), _MEASURED, _TIME,
-            ArraySpec("num_sweeps", ("frame",), "int32", "1", "sweeps in the frame's window"),
-            ArraySpec("num_points", ("frame",), "int64", "1", "LiDAR returns in the frame's window after the moving filter")),
+    arrays=(
+        _depth("depth along the optical axis, nearest of all accumulated LiDAR returns"),
+        _MEASURED,
+        _TIME,
+        ArraySpec("num_sweeps", ("frame",), "int32", "1", "sweeps in the frame's window"),
+        ArraySpec("num_points", ("frame",), "int64", "1", "LiDAR returns in the frame's window after the moving filter"),
+    ),
 )
 
 DEPTH_CLEAN = StoreLayout(
-    name="depth_clean", version=1,
+    name="depth_clean",
+    version=1,
     description="Accumulated depth without the returns that hang over the horizon (D_acc clean): the dense training target",
-    arrays=(_depth("cleaned depth along the optical axis"), _MEASURED, _TIME,
-            ArraySpec("num_candidates", ("frame",), "int32", "1", "pixels that pass A: near and in the upper image"),
-            ArraySpec("num_by_mono", ("frame",), "int32", "1", "candidates that pass B: monocular depth says far"),
-            ArraySpec("num_by_window", ("frame",), "int32", "1", "candidates that pass C: the neighbourhood is far"),
-            ArraySpec("num_dropped", ("frame",), "int32", "1", "pixels set to 0 = A and (B or C)")),
+    arrays=(
+        _depth("cleaned depth along the optical axis"),
+        _MEASURED,
+        _TIME,
+        ArraySpec("num_candidates", ("frame",), "int32", "1", "pixels that pass A: near and in the upper image"),
+        ArraySpec("num_by_mono", ("frame",), "int32", "1", "candidates that pass B: monocular depth says far"),
+        ArraySpec("num_by_window", ("frame",), "int32", "1", "candidates that pass C: the neighbourhood is far"),
+        ArraySpec("num_dropped", ("frame",), "int32", "1", "pixels set to 0 = A and (B or C)"),
+    ),
 )
 
 DEPTH_MONO = StoreLayout(
-    name="depth_mono", version=1,
+    name="depth_mono",
+    version=1,
     description="Monocular depth aligned to metres (D*), optional input of cleaning",
     arrays=(_depth("aligned monocular depth"), _MEASURED, _TIME),
 )
 
 DEPTH_TRUTH = StoreLayout(
-    name="depth_truth", version=1,
+    name="depth_truth",
+    version=1,
     description="Exact depth of a simulated world at every pixel",
-    arrays=(_depth("exact depth along the optical axis at the pixel centre"), _MEASURED, _TIME,
-            ArraySpec("surface", ("frame", "y", "x"), "uint8", "1", "what the pixel shows", flags=SURFACES)),
+    arrays=(
+        _depth("exact depth along the optical axis at the pixel centre"),
+        _MEASURED,
+        _TIME,
+        ArraySpec("surface", ("frame", "y", "x"), "uint8", "1", "what the pixel shows", flags=SURFACES),
+    ),
 )
 
 RADAR_POINTS = StoreLayout(
-    name="radar_points", version=1,
+    name="radar_points",
+    version=1,
     description="Radar returns of the key frame inside the image, at full precision",
     arrays=(
         ArraySpec("u_px", ("point",), "float64", "pixel", "column coordinate in the image"),
@@ -132,55 +166,72 @@ RADAR_POINTS = StoreLayout(
 )
 
 IMAGES = StoreLayout(
-    name="images", version=1,
+    name="images",
+    version=1,
     description="The camera's own encoded image files: their bytes, or references to them",
     arrays=(
-        ArraySpec("encoded", ("frame", "byte"), "uint8", "1", "bytes of the image file, padded with zeros",
-                  is_required=False, is_compressed=False),
+        ArraySpec(
+            "encoded",
+            ("frame", "byte"),
+            "uint8",
+            "1",
+            "bytes of the image file, padded with zeros",
+            is_required=False,
+            is_compressed=False,
+        ),
         ArraySpec("num_bytes", ("frame",), "int32", "1", "length of the image file"),
         _TIME,
     ),
     tables=(
-        TableSpec("files", description="one row per frame", columns=(
-            ColumnSpec("file", "string", "", "path below the source's root"),
-            ColumnSpec("num_bytes", "int64", "1", "length of the file"),
-            ColumnSpec("sha256", "string", "", "digest of the file"),
-        )),
+        TableSpec(
+            "files",
+            description="one row per frame",
+            columns=(
+                ColumnSpec("file", "string", "", "path below the source's root"),
+                ColumnSpec("num_bytes", "int64", "1", "length of the file"),
+                ColumnSpec("sha256", "string", "", "digest of the file"),
+            ),
+        ),
     ),
 )
 
 MANIFEST = StoreLayout(
-    name="manifest", version=1,
+    name="manifest",
+    version=1,
     description="One row per training sample, pinning the very units it is made of",
     tables=(
-        TableSpec("samples", description="one row per key frame and camera, scenes in the source's order", columns=(
-            ColumnSpec("frame_key", "string", "", "<scene>/<camera>/<timestamp_us>: unique"),
-            ColumnSpec("scene", "string", "", "scene name"),
-            ColumnSpec("camera", "string", "", "camera channel"),
-            ColumnSpec("frame", "int32", "1", "index along 'frame' inside the scene's units"),
-            ColumnSpec("split", "string", "", "train, val or test; empty if the scene is in no official split"),
-            ColumnSpec("is_night", "bool", "1", "recorded at night"),
-            ColumnSpec("sample_token", "string", "", "key frame"),
-            ColumnSpec("sample_data_token", "string", "", "image"),
-            ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
-            ColumnSpec("file", "string", "", "image path below the source's root"),
-            ColumnSpec("height", "int32", "pixel", "image height"),
-            ColumnSpec("width", "int32", "pixel", "image width"),
-            ColumnSpec("intrinsic_px", "list<double>", "pixel", "3x3 camera matrix, row-major"),
-            ColumnSpec("world_from_cam", "list<double>", "1", "4x4 pose of the camera at the image's time, row-major"),
-            ColumnSpec("coverage_single", "double", "1", "share of pixels measured in depth_single", is_nullable=True),
-            ColumnSpec("coverage_accumulated", "double", "1", "share measured in depth_accumulated", is_nullable=True),
-            ColumnSpec("coverage_clean", "double", "1", "share measured in depth_clean", is_nullable=True),
-            ColumnSpec("num_dropped", "int32", "1", "pixels removed by clean_horizon", is_nullable=True),
-            ColumnSpec("num_radar_points", "int32", "1", "radar returns inside the image", is_nullable=True),
-            ColumnSpec("unit_images", "string", "", "fingerprint", is_nullable=True),
-            ColumnSpec("unit_depth_single", "string", "", "fingerprint", is_nullable=True),
-            ColumnSpec("unit_depth_accumulated", "string", "", "fingerprint", is_nullable=True),
-            ColumnSpec("unit_depth_clean", "string", "", "fingerprint", is_nullable=True),
-            ColumnSpec("unit_depth_mono", "string", "", "fingerprint", is_nullable=True),
-            ColumnSpec("unit_depth_truth", "string", "", "fingerprint", is_nullable=True),
-            ColumnSpec("unit_radar_points", "string", "", "fingerprint", is_nullable=True),
-        )),
+        TableSpec(
+            "samples",
+            description="one row per key frame and camera, scenes in the source's order",
+            columns=(
+                ColumnSpec("frame_key", "string", "", "<scene>/<camera>/<timestamp_us>: unique"),
+                ColumnSpec("scene", "string", "", "scene name"),
+                ColumnSpec("camera", "string", "", "camera channel"),
+                ColumnSpec("frame", "int32", "1", "index along 'frame' inside the scene's units"),
+                ColumnSpec("split", "string", "", "train, val or test; empty if the scene is in no official split"),
+                ColumnSpec("is_night", "bool", "1", "recorded at night"),
+                ColumnSpec("sample_token", "string", "", "key frame"),
+                ColumnSpec("sample_data_token", "string", "", "image"),
+                ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
+                ColumnSpec("file", "string", "", "image path below the source's root"),
+                ColumnSpec("height", "int32", "pixel", "image height"),
+                ColumnSpec("width", "int32", "pixel", "image width"),
+                ColumnSpec("intrinsic_px", "list<double>", "pixel", "3x3 camera matrix, row-major"),
+                ColumnSpec("world_from_cam", "list<double>", "1", "4x4 pose of the camera at the image's time, row-major"),
+                ColumnSpec("coverage_single", "double", "1", "share of pixels measured in depth_single", is_nullable=True),
+                ColumnSpec("coverage_accumulated", "double", "1", "share measured in depth_accumulated", is_nullable=True),
+                ColumnSpec("coverage_clean", "double", "1", "share measured in depth_clean", is_nullable=True),
+                ColumnSpec("num_dropped", "int32", "1", "pixels removed by clean_horizon", is_nullable=True),
+                ColumnSpec("num_radar_points", "int32", "1", "radar returns inside the image", is_nullable=True),
+                ColumnSpec("unit_images", "string", "", "fingerprint", is_nullable=True),
+                ColumnSpec("unit_depth_single", "string", "", "fingerprint", is_nullable=True),
+                ColumnSpec("unit_depth_accumulated", "string", "", "fingerprint", is_nullable=True),
+                ColumnSpec("unit_depth_clean", "string", "", "fingerprint", is_nullable=True),
+                ColumnSpec("unit_depth_mono", "string", "", "fingerprint", is_nullable=True),
+                ColumnSpec("unit_depth_truth", "string", "", "fingerprint", is_nullable=True),
+                ColumnSpec("unit_radar_points", "string", "", "fingerprint", is_nullable=True),
+            ),
+        ),
     ),
 )
 

@@ -47,33 +47,61 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
         raise ManifestError(f"manifest {manifest.path.fingerprint} has no samples" + (f" of camera {camera}" if camera else ""))
     sizes = {(row["height"], row["width"]) for row in samples}
     if len(sizes) > 1:
-        raise ManifestError(f"manifest {manifest.path.fingerprint} has images of different sizes {sorted(sizes)}; "
-                            "choose one camera with camera=...")
+        raise ManifestError(
+            f"manifest {manifest.path.fingerprint} has images of different sizes {sorted(sizes)}; "
+            "choose one camera with camera=..."
+        )
     height, width = sizes.pop()
     reader = _FrameReader(manifest.store, height, width)
     variables: dict[str, Any] = {}
     for layout in _DEPTH_STORES:
         if all(row[f"unit_{layout.name}"] for row in samples):
-            variables[f"{layout.name}_m"] = _lazy(reader.depth, manifest, samples, layout.name, (height, width), "float32",
-                                                  {"units": "m", "long_name": layout.description})
+            variables[f"{layout.name}_m"] = _lazy(
+                reader.depth,
+                manifest,
+                samples,
+                layout.name,
+                (height, width),
+                "float32",
+                {"units": "m", "long_name": layout.description},
+            )
     if all(row["unit_radar_points"] for row in samples):
-        variables["radar_m"] = _lazy(reader.radar, manifest, samples, "radar_points", (height, width), "float32",
-                                     {"units": "m", "long_name": "nearest radar return per pixel"})
+        variables["radar_m"] = _lazy(
+            reader.radar,
+            manifest,
+            samples,
+            "radar_points",
+            (height, width),
+            "float32",
+            {"units": "m", "long_name": "nearest radar return per pixel"},
+        )
     if all(row["unit_images"] for row in samples):
-        variables["image"] = _lazy(reader.image, manifest, samples, "images", (height, width, 3), "uint8", {"long_name": "RGB image"})
-    coordinates = {name: ("frame", np.array([row[name] for row in samples])) for name in _COORDINATES
-                   if all(row[name] is not None for row in samples)}
+        variables["image"] = _lazy(
+            reader.image, manifest, samples, "images", (height, width, 3), "uint8", {"long_name": "RGB image"}
+        )
+    coordinates = {
+        name: ("frame", np.array([row[name] for row in samples]))
+        for name in _COORDINATES
+        if all(row[name] is not None for row in samples)
+    }
     return xr.Dataset(variables, coords=coordinates, attrs={"manifest": manifest.path.fingerprint, "store": manifest.store.root})
 
 
-def _lazy(read: Any, manifest: Manifest, samples: Sequence[dict[str, Any]], layout: str, shape: tuple[int, ...], dtype: str,
-          attributes: dict[str, str]) -> tuple[tuple[str, ...], Any, dict[str, str]]:
-    import dask
+def _lazy(
+    read: Any,
+    manifest: Manifest,
+    samples: Sequence[dict[str, Any]],
+    layout: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    attributes: dict[str, str],
+) -> tuple[tuple[str, ...], Any, dict[str, str]]:
     import dask.array as da
+    from dask.delayed import delayed as make_delayed
 
-    delayed = dask.delayed(read, pure=True)
+    delayed = make_delayed(read, pure=True)
     frames = [da.from_delayed(delayed(manifest.unit_of(row, layout), row["frame"]), shape, dtype=dtype) for row in samples]
-    return (("frame", "y", "x", "channel")[:len(shape) + 1], da.stack(frames), attributes)
+    return (("frame", "y", "x", "channel")[: len(shape) + 1], da.stack(frames), attributes)
 
 
 class _FrameReader:
@@ -106,6 +134,6 @@ class _FrameReader:
         unit = self._open(path)
         if "encoded" not in unit.array_names:
             raise ManifestError(f"unit '{path.key}' refers to image files and holds no pixels; run with pack_images.mode: bytes")
-        content = unit.array("encoded", frame)[:int(unit.array("num_bytes", frame))].tobytes()
+        content = unit.array("encoded", frame)[: int(unit.array("num_bytes", frame))].tobytes()
         with Image.open(io.BytesIO(content)) as image:
             return np.asarray(image.convert("RGB"))

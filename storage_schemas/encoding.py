@@ -7,6 +7,8 @@ In memory depth is float32 metres with 0 for "no measurement", never NaN.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ MAX_DEPTH_M = 65535 / STEPS_PER_M
 """Largest depth the encoding can hold: 255.996 m."""
 
 
-def encode_depth(depth_m: NDArray[np.floating]) -> NDArray[np.uint16]:
+def encode_depth(depth_m: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
     """Encode metres as uint16 steps of 1/256 m, truncating.
 
     Args:

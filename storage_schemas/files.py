@@ -42,8 +42,9 @@ class StoreFiles:
         try:
             return fsspec.core.url_to_fs(self.root)[0]
         except (ImportError, ValueError) as error:
-            raise StoreError(f"store '{self.root}': {error}. Install the fsspec backend of this URL scheme, "
-                             "e.g. pip install s3fs for s3://") from error
+            raise StoreError(
+                f"store '{self.root}': {error}. Install the fsspec backend of this URL scheme, e.g. pip install s3fs for s3://"
+            ) from error
 
     def path(self, key: str) -> str:
         """Return the full path or URL of a key."""
@@ -63,7 +64,7 @@ class StoreFiles:
     def exists(self, key: str) -> bool:
         """Say whether a file of this key exists."""
         if self.is_local:
-            return os.path.isfile(self.path(key))
+            return Path(self.path(key)).is_file()
         return bool(self.filesystem.isfile(self.path(key)))
 
     def put(self, key: str, data: bytes | memoryview) -> None:
@@ -116,7 +117,7 @@ def _put_local(target: Path, data: bytes | memoryview) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -124,9 +125,15 @@ def _put_local(target: Path, data: bytes | memoryview) -> None:
 
 def _explain_write_error(error: OSError, path: str) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"cannot write '{path}': no space left on the device. Nothing half-written is visible; "
-                          "free some space (depthmill prune lists units no manifest names) and run the same command again")
+        return StoreError(
+            f"cannot write '{path}': no space left on the device. Nothing half-written is visible; "
+            "free some space (depthmill prune lists units no manifest names) and run the same command again"
+        )
     if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StoreError(f"cannot write '{path}': permission denied. Give this user write permission on the store, "
-                          "or choose another 'store:' in the recipe")
-    return StoreError(f"cannot write '{path}': {error.strerror or error}. Check the store's path, then run the same command again")
+        return StoreError(
+            f"cannot write '{path}': permission denied. Give this user write permission on the store, "
+            "or choose another 'store:' in the recipe"
+        )
+    return StoreError(
+        f"cannot write '{path}': {error.strerror or error}. Check the store's path, then run the same command again"
+    )

@@ -150,8 +150,10 @@ def _check_names(layout: StoreLayout, data: UnitData, where: str) -> None:
     for kind, specs, found in (("array", layout.arrays, set(data.arrays)), ("table", layout.tables, set(data.tables))):
         known = {spec.name for spec in specs}
         if unknown := sorted(found - known):
-            raise LayoutError(f"{where}: unknown {kind} '{unknown[0]}'; layout {layout.name} v{layout.version} has: "
-                              f"{', '.join(sorted(known)) or 'none'}")
+            raise LayoutError(
+                f"{where}: unknown {kind} '{unknown[0]}'; layout {layout.name} v{layout.version} has: "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
         if missing := sorted({spec.name for spec in specs if spec.is_required} - found):
             raise LayoutError(f"{where}: {kind} '{missing[0]}' is missing; layout {layout.name} v{layout.version} asks for it")
 

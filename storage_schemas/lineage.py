@@ -96,7 +96,9 @@ def _git_state(folder: Path) -> dict[str, str]:
         return subprocess.run(("git", "-C", str(folder), *args), capture_output=True, text=True, check=True, timeout=10).stdout
 
     try:
-        return {"commit": git("rev-parse", "HEAD").strip(),
-                "is_dirty": str(bool(git("status", "--porcelain", "--untracked-files=no").strip())).lower()}
+        return {
+            "commit": git("rev-parse", "HEAD").strip(),
+            "is_dirty": str(bool(git("status", "--porcelain", "--untracked-files=no").strip())).lower(),
+        }
     except (OSError, subprocess.SubprocessError):
         return {"commit": "unknown", "is_dirty": "unknown"}

@@ -47,10 +47,12 @@ class Manifest:
 
     def named_units(self) -> set[UnitPath]:
         """Return every unit that the manifest needs: those of its rows, and those it was built from."""
-        named = {UnitPath(pin.removeprefix("unit_"), scene, camera, fingerprint)
-                 for pin in _PINS
-                 for scene, camera, fingerprint in zip(self.samples["scene"], self.samples["camera"], self.samples[pin], strict=True)
-                 if fingerprint is not None}
+        named = {
+            UnitPath(pin.removeprefix("unit_"), scene, camera, fingerprint)
+            for pin in _PINS
+            for scene, camera, fingerprint in zip(self.samples["scene"], self.samples["camera"], self.samples[pin], strict=True)
+            if fingerprint is not None
+        }
         for key, fingerprint in self.store.lineage(self.path).identity.inputs.items():
             layout, scene, camera = key.split("/")
             named.add(UnitPath(layout, scene, camera, fingerprint))
@@ -75,7 +77,10 @@ def open_manifest(store: Store, fingerprint: str | None = None) -> Manifest:
     fits = paths[:1] if fingerprint is None else [path for path in paths if path.fingerprint.startswith(fingerprint)]
     if len(fits) != 1:
         there = ", ".join(path.fingerprint for path in paths[:5])
-        raise ManifestError(f"manifest '{fingerprint}' {'is ambiguous' if fits else 'does not exist'} in store '{store.root}'; newest first: {there}")
+        raise ManifestError(
+            f"manifest '{fingerprint}' {'is ambiguous' if fits else 'does not exist'} in store '{store.root}'; "
+            f"newest first: {there}"
+        )
     return Manifest(store, fits[0], store.open_unit(fits[0]).table("samples"))
 
 
@@ -92,7 +97,11 @@ def diff(old: Manifest, new: Manifest) -> dict[str, list[str]]:
         stores = [pin.removeprefix("unit_") for pin in _PINS if before[key][pin] != after[key][pin]]
         if stores:
             changed.append(f"{key} ({', '.join(stores)})")
-    return {"added": sorted(after.keys() - before.keys()), "removed": sorted(before.keys() - after.keys()), "changed": sorted(changed)}
+    return {
+        "added": sorted(after.keys() - before.keys()),
+        "removed": sorted(before.keys() - after.keys()),
+        "changed": sorted(changed),
+    }
 
 
 def unnamed_units(store: Store) -> list[UnitPath]:

@@ -68,10 +68,12 @@ class Store:
 
     def candidates(self, layout: str) -> set[UnitPath]:
         """Return the folders of a layout, committed or not, by listing only (no file is opened)."""
-        return {UnitPath(layout, scene, camera, fingerprint)
-                for scene in self.files.names(layout)
-                for camera in self.files.names(f"{layout}/{scene}")
-                for fingerprint in self.files.names(f"{layout}/{scene}/{camera}")}
+        return {
+            UnitPath(layout, scene, camera, fingerprint)
+            for scene in self.files.names(layout)
+            for camera in self.files.names(f"{layout}/{scene}")
+            for fingerprint in self.files.names(f"{layout}/{scene}/{camera}")
+        }
 
     def units(self, layout: str) -> set[UnitPath]:
         """Return the committed units of a layout."""
@@ -88,25 +90,39 @@ class Store:
         try:
             text = self.files.get(f"{path.key}/{LINEAGE_FILE}")
         except FileNotFoundError as error:
-            raise UnitNotFoundError(f"unit '{path.key}' is not in store '{self.root}' (no {LINEAGE_FILE}). "
-                                    "Run the recipe that makes it, or choose another manifest") from error
+            raise UnitNotFoundError(
+                f"unit '{path.key}' is not in store '{self.root}' (no {LINEAGE_FILE}). "
+                "Run the recipe that makes it, or choose another manifest"
+            ) from error
         try:
             raw = json.loads(text)
             version, known = int(raw["identity"]["layout_version"]), layout_named(path.layout).version
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error}. Delete the folder "
-                             f"and run again") from error
+            raise StoreError(
+                f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error}. Delete the folder and run again"
+            ) from error
         if version > known:
-            raise NewerLayoutError(f"unit '{path.key}' has layout {path.layout} v{version}, this depthmill knows v{known}. "
-                                   "Update depthmill to read it")
+            raise NewerLayoutError(
+                f"unit '{path.key}' has layout {path.layout} v{version}, this depthmill knows v{known}. "
+                "Update depthmill to read it"
+            )
         try:
             return LineageRecord.model_validate(raw)
         except ValidationError as error:
-            raise StoreError(f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error.errors()[0]['msg']}. "
-                             "Delete the folder and run again") from error
+            raise StoreError(
+                f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error.errors()[0]['msg']}. "
+                "Delete the folder and run again"
+            ) from error
 
-    def write_unit(self, identity: Identity, data: UnitData, *, seconds: float, counts: Mapping[str, float],
-                   witness: Mapping[str, str] | None = None) -> LineageRecord:
+    def write_unit(
+        self,
+        identity: Identity,
+        data: UnitData,
+        *,
+        seconds: float,
+        counts: Mapping[str, float],
+        witness: Mapping[str, str] | None = None,
+    ) -> LineageRecord:
         """Check, encode and write one unit, the commit mark last.
 
         Args:
@@ -126,18 +142,27 @@ class Store:
         for name, content in encoded.items():
             self.files.put(f"{path.key}/{name}", content)
         record = LineageRecord(
-            identity=identity, fingerprint=path.fingerprint, seconds=round(seconds, 6), counts=dict(counts),
-            files={name: FileRecord(num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-                   for name, content in sorted(encoded.items())},
-            written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), provenance={**provenance(), **(witness or {})})
+            identity=identity,
+            fingerprint=path.fingerprint,
+            seconds=round(seconds, 6),
+            counts=dict(counts),
+            files={
+                name: FileRecord(num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+                for name, content in sorted(encoded.items())
+            },
+            written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            provenance={**provenance(), **(witness or {})},
+        )
         self.files.put(f"{path.key}/{LINEAGE_FILE}", record.model_dump_json(indent=1).encode())
         return record
 
     def read_unit(self, path: UnitPath) -> UnitData:
         """Read a whole unit into memory and check it against its layout."""
         unit = self.open_unit(path)
-        data = UnitData(arrays={name: unit.array(name) for name in unit.array_names},
-                        tables={spec.name: unit.table(spec.name) for spec in unit.layout.tables if unit.has_table(spec.name)})
+        data = UnitData(
+            arrays={name: unit.array(name) for name in unit.array_names},
+            tables={spec.name: unit.table(spec.name) for spec in unit.layout.tables if unit.has_table(spec.name)},
+        )
         check(unit.layout, data, where=path.key)
         return data
 
@@ -229,8 +254,16 @@ def _encode_arrays(layout: StoreLayout, arrays: Mapping[str, NDArray[Any]]) -> d
     from zarr.storage import MemoryStore
 
     memory: dict[str, Any] = {}
-    group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes={
-        "layout": layout.name, "layout_version": layout.version, "description": layout.description, "Conventions": "CF-1.11"})
+    group = zarr.create_group(
+        MemoryStore(memory),
+        zarr_format=3,
+        attributes={
+            "layout": layout.name,
+            "layout_version": layout.version,
+            "description": layout.description,
+            "Conventions": "CF-1.11",
+        },
+    )
     for spec in layout.arrays:
         if spec.name in arrays:
             _encode_array(group, spec, arrays[spec.name])
@@ -250,7 +283,14 @@ def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> None:
     if spec.invalid is not None:
         attributes["_FillValue"] = int(spec.invalid)  # xarray masks by this attribute, not by Zarr's own fill_value
     array = group.create_array(
-        spec.name, shape=values.shape, dtype=spec.dtype, dimension_names=spec.dims, attributes=attributes,
-        chunks=(1, *shape[1:]) if is_framed else shape, shards=shape if is_framed else None,
-        compressors=ZstdCodec(level=ZSTD_LEVEL) if spec.is_compressed else None, fill_value=spec.invalid or 0)
+        spec.name,
+        shape=values.shape,
+        dtype=spec.dtype,
+        dimension_names=spec.dims,
+        attributes=attributes,
+        chunks=(1, *shape[1:]) if is_framed else shape,
+        shards=shape if is_framed else None,
+        compressors=ZstdCodec(level=ZSTD_LEVEL) if spec.is_compressed else None,
+        fill_value=spec.invalid or 0,
+    )
     array[...] = values

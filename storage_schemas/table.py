@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pyarrow as pa
@@ -11,18 +12,29 @@ from storage_schemas.errors import LayoutError, StoreError
 from storage_schemas.layout import Columns, TableSpec
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
-    "string": pa.string(), "bool": pa.bool_(), "int32": pa.int32(), "int64": pa.int64(), "double": pa.float64(),
+    "string": pa.string(),
+    "bool": pa.bool_(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
     "list<double>": pa.list_(pa.float64()),
 }
 
 
 def arrow_schema(spec: TableSpec) -> pa.Schema:
     """Return the Arrow schema of a table, units and descriptions in each field's metadata."""
-    return pa.schema([
-        pa.field(column.name, _ARROW_TYPES[column.type], nullable=column.is_nullable,
-                 metadata={"units": column.unit, "long_name": column.description})
-        for column in spec.columns
-    ], metadata={"table": spec.name, "description": spec.description})
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                _ARROW_TYPES[column.type],
+                nullable=column.is_nullable,
+                metadata={"units": column.unit, "long_name": column.description},
+            )
+            for column in spec.columns
+        ],
+        metadata={"table": spec.name, "description": spec.description},
+    )
 
 
 def encode_table(spec: TableSpec, columns: Columns, *, where: str) -> bytes:
@@ -37,9 +49,13 @@ def encode_table(spec: TableSpec, columns: Columns, *, where: str) -> bytes:
         try:
             array = pa.array(columns[field.name], type=field.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise LayoutError(f"{where}: column '{field.name}' of table '{spec.name}' does not fit {field.type}: {error}") from error
+            raise LayoutError(
+                f"{where}: column '{field.name}' of table '{spec.name}' does not fit {field.type}: {error}"
+            ) from error
         if array.null_count and not field.nullable:
-            raise LayoutError(f"{where}: column '{field.name}' of table '{spec.name}' has {array.null_count} nulls, none are allowed")
+            raise LayoutError(
+                f"{where}: column '{field.name}' of table '{spec.name}' has {array.null_count} nulls, none are allowed"
+            )
         arrays.append(array)
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
@@ -56,11 +72,15 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
     try:
         table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{where}: table '{spec.name}' is not readable Parquet: {error}. Run depthmill verify, "
-                         "delete the damaged unit and run again") from error
+        raise StoreError(
+            f"{where}: table '{spec.name}' is not readable Parquet: {error}. Run depthmill verify, "
+            "delete the damaged unit and run again"
+        ) from error
     for column in spec.columns:
         if column.name not in table.column_names:
-            raise LayoutError(f"{where}: table '{spec.name}' lacks column '{column.name}'; it has: {', '.join(table.column_names)}")
+            raise LayoutError(
+                f"{where}: table '{spec.name}' lacks column '{column.name}'; it has: {', '.join(table.column_names)}"
+            )
         found, wanted = table.schema.field(column.name).type, _ARROW_TYPES[column.type]
         if found != wanted:
             raise LayoutError(f"{where}: column '{column.name}' of table '{spec.name}' is {found}, expected {wanted}")
@@ -73,7 +93,7 @@ def write_rows(path: str, spec: TableSpec, columns: Columns, *, scene_column: li
     table = pa.Table.from_pydict({**columns, "scene_key": scene_column}, schema=schema)
     starts = [0, *(i for i in range(1, len(scene_column)) if scene_column[i] != scene_column[i - 1]), len(scene_column)]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for start, stop in zip(starts[:-1], starts[1:], strict=True):
+        for start, stop in itertools.pairwise(starts):
             if stop > start:
                 writer.write_table(table.slice(start, stop - start))
 

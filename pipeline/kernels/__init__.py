@@ -1,0 +1,1 @@
+"""The hot loops, each beside its readable twin."""

@@ -82,11 +82,17 @@ class FrozenGroups:
 def freeze(groups: PointGroups) -> FrozenGroups:
     """Turn the growing lists into arrays."""
     bounds = np.concatenate(groups.block_bounds_m) if groups.block_bounds_m else np.zeros((0, 6), np.float32)
-    return FrozenGroups(groups.xyz_m, np.array(groups.first_block), np.array(groups.block_start), bounds,
-                        np.array(groups.sweep, dtype=np.int64), np.array(groups.instance, dtype=np.int64))
+    return FrozenGroups(
+        groups.xyz_m,
+        np.array(groups.first_block),
+        np.array(groups.block_start),
+        bounds,
+        np.array(groups.sweep, dtype=np.int64),
+        np.array(groups.instance, dtype=np.int64),
+    )
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")
 def take_static(raw, boxes_from_sensor, half_sizes, xyz, start, inside):  # type: ignore[no-untyped-def]
     """Copy the points of a sweep that lie in no box to ``xyz[:, start:]``; note which box the others lie in.
 
@@ -125,7 +131,7 @@ def take_static(raw, boxes_from_sensor, half_sizes, xyz, start, inside):  # type
     return stop
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")
 def _block_bounds(xyz, start, stop):  # type: ignore[no-untyped-def]
     """Return (num_blocks, 6) float32 bounds of consecutive blocks; a NaN coordinate widens nothing."""
     num_blocks = (stop - start + BLOCK - 1) // BLOCK
@@ -153,14 +159,15 @@ def frustum_planes(image_from_group: NDArray[np.float64], *, height: int, width:
     """
     column, row, depth = image_from_group[..., 0, :], image_from_group[..., 1, :], image_from_group[..., 2, :]
     offset = np.array([0.0, 0.0, 0.0, 1.0])
-    planes = np.stack([depth - NEAR_M * offset, FAR_M * offset - depth, column, width * depth - column, row,
-                       height * depth - row], axis=-2)
+    planes = np.stack(
+        [depth - NEAR_M * offset, FAR_M * offset - depth, column, width * depth - column, row, height * depth - row], axis=-2
+    )
     slack = 1e-4 * np.abs(planes).max(axis=-1, initial=1.0)  # float32 rounding must never cull a visible point
     planes[..., 3] += slack
-    return planes.astype(np.float32)
+    return np.asarray(planes, dtype=np.float32)
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")
 def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrices, planes, height, width, zbuffer, slot, step):  # type: ignore[no-untyped-def]
     """Project groups of points and keep the smallest depth per pixel.
 
@@ -193,8 +200,12 @@ def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrice
             box = block_bounds[block]
             is_seen = True
             for j in range(6):
-                largest = (max(p[j, 0] * box[0], p[j, 0] * box[3]) + max(p[j, 1] * box[1], p[j, 1] * box[4])
-                           + max(p[j, 2] * box[2], p[j, 2] * box[5]) + p[j, 3])
+                largest = (
+                    max(p[j, 0] * box[0], p[j, 0] * box[3])
+                    + max(p[j, 1] * box[1], p[j, 1] * box[4])
+                    + max(p[j, 2] * box[2], p[j, 2] * box[5])
+                    + p[j, 3]
+                )
                 if not largest >= zero:
                     is_seen = False
                     break
@@ -202,7 +213,7 @@ def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrice
                 continue
             start = block_start[block]
             count = block_start[block + 1] - start
-            xs, ys, zs = xyz[0, start:start + count], xyz[1, start:start + count], xyz[2, start:start + count]
+            xs, ys, zs = xyz[0, start : start + count], xyz[1, start : start + count], xyz[2, start : start + count]
             for i in range(count):  # branch-free, so that the compiler makes vector code of it
                 x, y, z = xs[i], ys[i], zs[i]
                 depth = c0 * x + c1 * y + c2 * z + c3
@@ -219,7 +230,7 @@ def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrice
                 zbuffer[at] = min(zbuffer[at], step[i])
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")
 def finish_frame(zbuffer, out):  # type: ignore[no-untyped-def]
     """Copy a z-buffer to ``out`` (height * width, uint16, 0 = no measurement), reset it, and count the measured pixels."""
     measured = 0

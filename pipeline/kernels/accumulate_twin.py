@@ -20,8 +20,12 @@ from pipeline.kernels.scene_points import world_from_sensor
 from storage_schemas.encoding import STEPS_PER_M
 
 
-def depth_of_sweeps(sweeps: Sequence[tuple[dict[str, Any], NDArray[np.float32]]], keyframe: dict[str, Any], *,
-                    precision: Literal["float64", "reference"]) -> NDArray[np.uint16]:
+def depth_of_sweeps(
+    sweeps: Sequence[tuple[dict[str, Any], NDArray[np.float32]]],
+    keyframe: dict[str, Any],
+    *,
+    precision: Literal["float64", "reference"],
+) -> NDArray[np.uint16]:
     """Project sweeps into one image, the nearest return per pixel.
 
     Args:
@@ -40,8 +44,8 @@ def depth_of_sweeps(sweeps: Sequence[tuple[dict[str, Any], NDArray[np.float32]]]
             cam_from_sensor = inverse(world_from_cam(keyframe)) @ world_from_sensor(sweep)
             in_cam = transform_points(cam_from_sensor, points[:, :3].astype(np.float64))
         else:
-            in_cam = _to_cam_like_public_script(points, sweep, keyframe)
-        u, v, depth = project(in_cam.astype(np.float64), intrinsic)
+            in_cam = _to_cam_like_public_script(points, sweep, keyframe).astype(np.float64)
+        u, v, depth = project(in_cam, intrinsic)
         with np.errstate(invalid="ignore"):
             is_inside = (depth > NEAR_M) & (depth < FAR_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
         pixel = np.floor(v[is_inside]).astype(np.int64) * width + np.floor(u[is_inside]).astype(np.int64)
@@ -50,15 +54,21 @@ def depth_of_sweeps(sweeps: Sequence[tuple[dict[str, Any], NDArray[np.float32]]]
     return (nearest * STEPS_PER_M).astype(np.uint16).reshape(height, width)
 
 
-def _to_cam_like_public_script(points: NDArray[np.float32], sweep: dict[str, Any], keyframe: dict[str, Any]) -> NDArray[np.float32]:
+def _to_cam_like_public_script(
+    points: NDArray[np.float32], sweep: dict[str, Any], keyframe: dict[str, Any]
+) -> NDArray[np.float32]:
     """Move points (n, 3+) to the camera in eight float32-rounded steps, as the devkit's LidarPointCloud does under NumPy 1."""
     xyz = np.ascontiguousarray(points[:, :3].T)
-    for translation, wxyz in ((sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]),
-                              (sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"])):
+    for translation, wxyz in (
+        (sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]),
+        (sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"]),
+    ):
         xyz = np.dot(rotation_matrix(wxyz), xyz).astype(np.float32)
         xyz = xyz + np.asarray(translation, dtype=np.float32)[:, None]
-    for translation, wxyz in ((keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"]),
-                              (keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"])):
+    for translation, wxyz in (
+        (keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"]),
+        (keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]),
+    ):
         xyz = xyz - np.asarray(translation, dtype=np.float32)[:, None]
         xyz = np.dot(rigid((0, 0, 0), wxyz)[:3, :3].T, xyz).astype(np.float32)
     return xyz.T

@@ -60,8 +60,9 @@ class SceneBoxes:
         current, previous = self._by_sample.get(index, {}), self._by_sample.get(index - 1, {})
         if sweep["is_keyframe"]:
             previous = {}
-        return [_between(previous.get(instance), row, sweep["timestamp_us"])
-                for instance, row in current.items() if row["is_moving"]]
+        return [
+            _between(previous.get(instance), row, sweep["timestamp_us"]) for instance, row in current.items() if row["is_moving"]
+        ]
 
     def at_time(self, instance: str, timestamp_us: int, *, tolerance_us: int) -> PlacedBox | None:
         """Return where an instance is at a time, or None if it is annotated only further than the tolerance away."""

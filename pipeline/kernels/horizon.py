@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from storage_schemas.encoding import STEPS_PER_M, decode_depth
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")
 def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_m, half, min_neighbors, mad_factor, floor):  # type: ignore[no-untyped-def]
     """Copy a depth map without the returns that hang over the horizon.
 
@@ -33,10 +33,10 @@ def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_
     Returns:
         Pixels that pass A; A and B; A and C; and those dropped.
     """
-    height, width = steps.shape
+    width = steps.shape[1]
     has_mono = mono_m.size > 0
     scratch = np.empty((2 * half + 1) * (2 * half + 1), np.int64)
-    num_a = num_b = num_c = num_dropped = 0
+    num_a, num_b, num_c, num_dropped = 0, 0, 0, 0
     out[:] = steps
     for y in range(num_rows):
         for x in range(width):
@@ -57,7 +57,7 @@ def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_
     return num_a, num_b, num_c, num_dropped
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")
 def _is_far_behind(steps, y, x, half, min_neighbors, mad_factor, floor, scratch):  # type: ignore[no-untyped-def]
     """Pass C: the window's median lies behind the pixel by more than mad_factor MADs and more than ``floor`` steps."""
     height, width = steps.shape
@@ -81,7 +81,7 @@ def _is_far_behind(steps, y, x, half, min_neighbors, mad_factor, floor, scratch)
     return 2 * (two_medians - 2 * d) > mad_factor * four_mads
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")
 def _middle_pair(values, count):  # type: ignore[no-untyped-def]
     """Sort the first ``count`` values in place and return twice their median."""
     for i in range(1, count):
@@ -94,9 +94,19 @@ def _middle_pair(values, count):  # type: ignore[no-untyped-def]
     return values[(count - 1) // 2] + values[count // 2]
 
 
-def passes_twin(steps: NDArray[np.uint16], mono_m: NDArray[np.float32] | None, *, upper_fraction: float, near_m: float,
-                mono_disagree_m: float, near_mono_m: float, window_px: int, min_neighbors: int, mad_factor: float,
-                floor_m: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+def passes_twin(
+    steps: NDArray[np.uint16],
+    mono_m: NDArray[np.float32] | None,
+    *,
+    upper_fraction: float,
+    near_m: float,
+    mono_disagree_m: float,
+    near_mono_m: float,
+    window_px: int,
+    min_neighbors: int,
+    mad_factor: float,
+    floor_m: float,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     """Readable twin: the three passes A, A and B, A and C as (height, width) masks, straight from specs/pipeline.md section 3."""
     depth = decode_depth(steps)
     height = depth.shape[0]
@@ -107,8 +117,8 @@ def passes_twin(steps: NDArray[np.uint16], mono_m: NDArray[np.float32] | None, *
         b = a & (mono_m > 0) & (mono_m - depth > np.float32(mono_disagree_m)) & (depth < near_mono_m)
     c = np.zeros_like(a)
     half = window_px // 2
-    for y, x in zip(*np.nonzero(a), strict=True):
-        window = depth[max(0, y - half):y + half + 1, max(0, x - half):x + half + 1]
+    for y, x in np.argwhere(a).tolist():
+        window = depth[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
         valid = window[window > 0].astype(np.float64)
         if len(valid) >= min_neighbors:
             median = np.median(valid)

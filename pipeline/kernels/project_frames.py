@@ -31,8 +31,9 @@ class ProjectedFrames:
 
 def world_from_cam(keyframe: dict[str, Any]) -> NDArray[np.float64]:
     """Return the (4, 4) pose of the camera at a row of ``frames.keyframes``."""
-    return (rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"])
-            @ rigid(keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]))
+    return rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"]) @ rigid(
+        keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]
+    )
 
 
 def image_from_world(keyframe: dict[str, Any]) -> NDArray[np.float64]:
@@ -41,8 +42,9 @@ def image_from_world(keyframe: dict[str, Any]) -> NDArray[np.float64]:
     return np.asarray(intrinsic @ inverse(world_from_cam(keyframe))[:3])
 
 
-def project_frames(points: ScenePoints, keyframes: Sequence[dict[str, Any]], windows: Sequence[range], *,
-                   height: int, width: int) -> ProjectedFrames:
+def project_frames(
+    points: ScenePoints, keyframes: Sequence[dict[str, Any]], windows: Sequence[range], *, height: int, width: int
+) -> ProjectedFrames:
     """Project each key frame's window of sweeps into its image; the nearest return wins.
 
     Args:
@@ -61,8 +63,20 @@ def project_frames(points: ScenePoints, keyframes: Sequence[dict[str, Any]], win
     for frame, (keyframe, window) in enumerate(zip(keyframes, windows, strict=True)):
         chosen, matrices = _chosen_groups(points, keyframe, window)
         planes = frustum_planes(matrices, height=height, width=width)
-        project_nearest(groups.xyz_m, groups.first_block, groups.block_start, groups.block_bounds_m, chosen,
-                        matrices.astype(np.float32), planes, height, width, zbuffer, slot, step)
+        project_nearest(
+            groups.xyz_m,
+            groups.first_block,
+            groups.block_start,
+            groups.block_bounds_m,
+            chosen,
+            matrices.astype(np.float32),
+            planes,
+            height,
+            width,
+            zbuffer,
+            slot,
+            step,
+        )
         num_measured[frame] = finish_frame(zbuffer, steps[frame].reshape(-1))
         num_points[frame] = groups.num_points_of(chosen)
     return ProjectedFrames(steps, num_measured, num_points)

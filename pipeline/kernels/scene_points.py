@@ -43,7 +43,9 @@ class ScenePoints:
     files: tuple[str, ...]
 
 
-def read_scene_points(raw: RawReader, sweeps: Sequence[dict[str, Any]], boxes: SceneBoxes | None, *, moving: Moving) -> ScenePoints:
+def read_scene_points(
+    raw: RawReader, sweeps: Sequence[dict[str, Any]], boxes: SceneBoxes | None, *, moving: Moving
+) -> ScenePoints:
     """Read sweeps and sort their points into groups.
 
     Args:
@@ -77,15 +79,16 @@ def read_scene_points(raw: RawReader, sweeps: Sequence[dict[str, Any]], boxes: S
     _reserve(groups, sum(len(points) for _, _, points in carried), sweeps_left=1)
     for instance, number, local in carried:
         stop = groups.num_points + len(local)
-        groups.xyz_m[:, groups.num_points:stop] = local.T
+        groups.xyz_m[:, groups.num_points : stop] = local.T
         groups.close_group(stop, sweep=number, instance=instance)
     return ScenePoints(freeze(groups), tuple(numbers), poses, boxes, tuple(sweep["file"] for sweep in sweeps))
 
 
 def world_from_sensor(sweep: dict[str, Any]) -> NDArray[np.float64]:
     """Return the (4, 4) pose of the sensor at a row of ``frames.sweeps``."""
-    return (rigid(sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"])
-            @ rigid(sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]))
+    return rigid(sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"]) @ rigid(
+        sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]
+    )
 
 
 def _boxes_from_sensor(placed: Sequence[PlacedBox], world_from_lidar: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,5 +101,5 @@ def _reserve(groups: PointGroups, count: int, *, sweeps_left: int) -> None:
     """Make room for ``count`` more points, guessing that the sweeps left are as large; unused room is never touched."""
     if groups.num_points + count > groups.xyz_m.shape[1]:
         grown = np.empty((3, groups.num_points + int(1.05 * count * sweeps_left) + 1), np.float32)
-        grown[:, :groups.num_points] = groups.xyz_m[:, :groups.num_points]
+        grown[:, : groups.num_points] = groups.xyz_m[:, : groups.num_points]
         groups.xyz_m = grown

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -83,15 +82,21 @@ class NuScenesSource:
 
     def _check_folders(self) -> None:
         if not self.root.is_dir():
-            raise SourceError(f"source root '{self.root}' does not exist. Set source.root in the recipe to the folder that holds "
-                              "samples/ and the version folder")
+            raise SourceError(
+                f"source root '{self.root}' does not exist. Set source.root in the recipe to the folder that holds "
+                "samples/ and the version folder"
+            )
         if not self._tables.is_dir():
             there = sorted(path.parent.name for path in self.root.glob("*/sample_data.json"))
-            raise SourceError(f"source version '{self.version}' is not in '{self.root}'; versions there: {', '.join(there) or 'none'}. "
-                              "Set source.version in the recipe")
+            raise SourceError(
+                f"source version '{self.version}' is not in '{self.root}'; versions there: {', '.join(there) or 'none'}. "
+                "Set source.version in the recipe"
+            )
         if missing := [name for name in TABLE_NAMES if not (self._tables / f"{name}.json").is_file()]:
-            raise SourceError(f"table '{self._tables / missing[0]}.json' is missing. A nuScenes release has {len(TABLE_NAMES)} tables "
-                              "in its version folder; unpack the metadata archive again")
+            raise SourceError(
+                f"table '{self._tables / missing[0]}.json' is missing. A nuScenes release has {len(TABLE_NAMES)} tables "
+                "in its version folder; unpack the metadata archive again"
+            )
 
     def _stamp(self) -> str:
         facts = [INDEX_VERSION, str(self.root), self.version, (self.root / "truth").is_dir()]
@@ -116,22 +121,28 @@ class NuScenesSource:
             infos = [self._scene_info(scene, found) for scene, found in tables.items()]
             (folder / "scenes.json").write_bytes(orjson.dumps(infos))
             try:
-                os.rename(folder, self._index)
+                folder.rename(self._index)
             except OSError:
                 if not (self._index / "scenes.json").is_file():  # else another process was faster, with the same content
                     raise
         except OSError as error:
-            raise SourceError(f"cannot write the index cache '{self._index.parent}': {error.strerror}. Give this user write permission "
-                              "there or set DEPTHMILL_CACHE_DIR to another folder") from error
+            raise SourceError(
+                f"cannot write the index cache '{self._index.parent}': {error.strerror}. Give this user write permission "
+                "there or set DEPTHMILL_CACHE_DIR to another folder"
+            ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _scene_info(self, scene: str, tables: dict[str, Columns]) -> dict[str, object]:
         sweeps = tables["sweeps"]
         of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
-        return {"name": scene, "digest": hashlib.sha256(orjson.dumps(tables)).hexdigest(),
-                "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
-                "num_keyframes": tables["scene"]["num_keyframes"][0], "has_truth": (self.root / "truth").is_dir()}
+        return {
+            "name": scene,
+            "digest": hashlib.sha256(orjson.dumps(tables)).hexdigest(),
+            "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
+            "num_keyframes": tables["scene"]["num_keyframes"][0],
+            "has_truth": (self.root / "truth").is_dir(),
+        }
 
 
 def official_splits(version: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The thirteen JSON tables of a nuScenes release, read once and cut into scenes.
 
-Why not ``NuScenes(...)`` of the devkit: on trainval it takes 67 s and 6 GB, and every worker would need its own copy. We read only
+Why not ``NuScenes(...)`` of the devkit: on trainval it takes 67 s and 6 GB, and every worker needs its own copy. We read only
 the columns that the stages need and keep them as Parquet, a row group per scene. Tests hold the result against the devkit's
 ``get_boxes``, ``box_velocity`` and token chains, record by record.
 """
@@ -17,8 +17,21 @@ from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns, columns_from_rows
 
-TABLE_NAMES = ("category", "attribute", "visibility", "instance", "sensor", "calibrated_sensor", "ego_pose", "log", "scene",
-               "sample", "sample_data", "sample_annotation", "map")
+TABLE_NAMES = (
+    "category",
+    "attribute",
+    "visibility",
+    "instance",
+    "sensor",
+    "calibrated_sensor",
+    "ego_pose",
+    "log",
+    "scene",
+    "sample",
+    "sample_data",
+    "sample_annotation",
+    "map",
+)
 """Tables that make a release complete for the devkit."""
 
 MAX_TRACK_GAP_S = 1.5
@@ -37,11 +50,15 @@ def read_table(folder: Path, name: str) -> list[Record]:
     try:
         records = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise SourceError(f"table '{path}' is missing. A nuScenes release has {len(TABLE_NAMES)} tables in its version folder; "
-                          "unpack the metadata archive again") from error
+        raise SourceError(
+            f"table '{path}' is missing. A nuScenes release has {len(TABLE_NAMES)} tables in its version folder; "
+            "unpack the metadata archive again"
+        ) from error
     except orjson.JSONDecodeError as error:
-        raise SourceError(f"table '{path}' is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}. "
-                          "The file is probably cut short; unpack the metadata archive again") from error
+        raise SourceError(
+            f"table '{path}' is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}. "
+            "The file is probably cut short; unpack the metadata archive again"
+        ) from error
     if not isinstance(records, list) or any(not isinstance(record, dict) or "token" not in record for record in records[:1]):
         raise SourceError(f"table '{path}' is not a list of records with a 'token'; unpack the metadata archive again")
     return records
@@ -58,8 +75,10 @@ class _Lookup:
         try:
             return self.by_token[token]
         except KeyError as error:
-            raise SourceError(f"{asked_by} refers to {self.name} '{token}', which is not in {self.name}.json. "
-                              "The tables do not belong together; unpack the metadata archive again") from error
+            raise SourceError(
+                f"{asked_by} refers to {self.name} '{token}', which is not in {self.name}.json. "
+                "The tables do not belong together; unpack the metadata archive again"
+            ) from error
 
 
 def scene_tables(folder: Path, splits: Mapping[str, str]) -> dict[str, dict[str, Columns]]:
@@ -78,8 +97,10 @@ def scene_tables(folder: Path, splits: Mapping[str, str]) -> dict[str, dict[str,
     try:
         return _TableCutter(folder).cut(splits)
     except KeyError as error:
-        raise SourceError(f"tables in '{folder}': a record lacks the field {error}; expected the nuScenes v1.0 schema. "
-                          "Unpack the metadata archive again") from error
+        raise SourceError(
+            f"tables in '{folder}': a record lacks the field {error}; expected the nuScenes v1.0 schema. "
+            "Unpack the metadata archive again"
+        ) from error
 
 
 class _TableCutter:
@@ -100,8 +121,10 @@ class _TableCutter:
         samples: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
         for sample in self.samples.by_token.values():
             if sample["scene_token"] not in samples:
-                raise SourceError(f"sample '{sample['token']}' refers to scene '{sample['scene_token']}', which is not in scene.json. "
-                                  "The tables do not belong together; unpack the metadata archive again")
+                raise SourceError(
+                    f"sample '{sample['token']}' refers to scene '{sample['scene_token']}', which is not in scene.json. "
+                    "The tables do not belong together; unpack the metadata archive again"
+                )
             samples[sample["scene_token"]].append(sample)
         data: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
         for record in self.sample_data:
@@ -111,15 +134,25 @@ class _TableCutter:
         for record in self.annotations.by_token.values():
             sample = self.samples.get(record["sample_token"], asked_by=f"sample_annotation '{record['token']}'")
             boxes[sample["scene_token"]].append(record)
-        return {scene["name"]: self._cut_scene(scene, samples[scene["token"]], data[scene["token"]], boxes[scene["token"]],
-                                               split=splits.get(scene["name"], "")) for scene in self.scenes}
+        return {
+            scene["name"]: self._cut_scene(
+                scene, samples[scene["token"]], data[scene["token"]], boxes[scene["token"]], split=splits.get(scene["name"], "")
+            )
+            for scene in self.scenes
+        }
 
-    def _cut_scene(self, scene: Record, samples: list[Record], data: list[Record], boxes: list[Record], *,
-                   split: str) -> dict[str, Columns]:
+    def _cut_scene(
+        self, scene: Record, samples: list[Record], data: list[Record], boxes: list[Record], *, split: str
+    ) -> dict[str, Columns]:
         samples.sort(key=lambda sample: int(sample["timestamp"]))
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
-        summary = {"scene": scene["name"], "split": split, "description": scene["description"],
-                   "is_night": "night" in scene["description"].lower(), "num_keyframes": len(samples)}
+        summary = {
+            "scene": scene["name"],
+            "split": split,
+            "description": scene["description"],
+            "is_night": "night" in scene["description"].lower(),
+            "num_keyframes": len(samples),
+        }
         keyframes, sweeps = self._files(data, index_of)
         found = {"keyframes": keyframes, "sweeps": sweeps, "boxes": self._boxes(boxes, index_of, samples), "scene": [summary]}
         return {spec.name: columns_from_rows(spec, found[spec.name]) for spec in FRAMES.tables}
@@ -133,12 +166,21 @@ class _TableCutter:
             if sensor["modality"] == "camera" and not record["is_key_frame"]:
                 continue
             pose = self.poses.get(record["ego_pose_token"], asked_by=asked_by)
-            by_channel.setdefault(sensor["channel"], []).append({
-                "channel": sensor["channel"], "modality": sensor["modality"], "record": record,
-                "sample_index": index_of[record["sample_token"]], "timestamp_us": record["timestamp"], "file": record["filename"],
-                "translation": calibration["translation"], "rotation": calibration["rotation"],
-                "intrinsic": calibration["camera_intrinsic"],
-                "world_from_ego_translation_m": pose["translation"], "world_from_ego_rotation_wxyz": pose["rotation"]})
+            by_channel.setdefault(sensor["channel"], []).append(
+                {
+                    "channel": sensor["channel"],
+                    "modality": sensor["modality"],
+                    "record": record,
+                    "sample_index": index_of[record["sample_token"]],
+                    "timestamp_us": record["timestamp"],
+                    "file": record["filename"],
+                    "translation": calibration["translation"],
+                    "rotation": calibration["rotation"],
+                    "intrinsic": calibration["camera_intrinsic"],
+                    "world_from_ego_translation_m": pose["translation"],
+                    "world_from_ego_rotation_wxyz": pose["rotation"],
+                }
+            )
         keyframes: list[Record] = []
         sweeps: list[Record] = []
         for channel in sorted(by_channel):
@@ -156,11 +198,19 @@ class _TableCutter:
             instance = self.instances.get(record["instance_token"], asked_by=asked_by)
             category = self.categories.get(instance["category_token"], asked_by=f"instance '{instance['token']}'")
             index = index_of[record["sample_token"]]
-            found.append({
-                "annotation_token": record["token"], "instance_token": record["instance_token"], "sample_index": index,
-                "sample_timestamp_us": samples[index]["timestamp"], "category": category["name"],
-                "center_m": record["translation"], "size_wlh_m": record["size"], "world_from_box_wxyz": record["rotation"],
-                "speed_mps": self._speed(record, asked_by)})
+            found.append(
+                {
+                    "annotation_token": record["token"],
+                    "instance_token": record["instance_token"],
+                    "sample_index": index,
+                    "sample_timestamp_us": samples[index]["timestamp"],
+                    "category": category["name"],
+                    "center_m": record["translation"],
+                    "size_wlh_m": record["size"],
+                    "world_from_box_wxyz": record["rotation"],
+                    "speed_mps": self._speed(record, asked_by),
+                }
+            )
         found.sort(key=lambda row: (row["sample_index"], row["annotation_token"]))
         return found
 
@@ -178,15 +228,24 @@ class _TableCutter:
         return float((dx * dx + dy * dy) ** 0.5 / seconds)
 
     def _time(self, annotation: Record) -> int:
-        return int(self.samples.get(annotation["sample_token"], asked_by=f"sample_annotation '{annotation['token']}'")["timestamp"])
+        return int(
+            self.samples.get(annotation["sample_token"], asked_by=f"sample_annotation '{annotation['token']}'")["timestamp"]
+        )
 
 
 def _keyframe_row(row: Record) -> Record:
     record = row["record"]
-    return {**row, "camera": row["channel"], "sample_token": record["sample_token"], "sample_data_token": record["token"],
-            "height": record["height"], "width": record["width"],
-            "intrinsic_px": [float(value) for line in row["intrinsic"] for value in line],
-            "ego_from_cam_translation_m": row["translation"], "ego_from_cam_rotation_wxyz": row["rotation"]}
+    return {
+        **row,
+        "camera": row["channel"],
+        "sample_token": record["sample_token"],
+        "sample_data_token": record["token"],
+        "height": record["height"],
+        "width": record["width"],
+        "intrinsic_px": [float(value) for line in row["intrinsic"] for value in line],
+        "ego_from_cam_translation_m": row["translation"],
+        "ego_from_cam_rotation_wxyz": row["rotation"],
+    }
 
 
 def _sweep_rows(rows: list[Record]) -> list[Record]:
@@ -197,6 +256,13 @@ def _sweep_rows(rows: list[Record]) -> list[Record]:
         if previous is None or record["prev"] != previous:
             chain += 1
         previous = record["token"]
-        found.append({**row, "is_keyframe": record["is_key_frame"], "chain": chain,
-                      "ego_from_sensor_translation_m": row["translation"], "ego_from_sensor_rotation_wxyz": row["rotation"]})
+        found.append(
+            {
+                **row,
+                "is_keyframe": record["is_key_frame"],
+                "chain": chain,
+                "ego_from_sensor_translation_m": row["translation"],
+                "ego_from_sensor_rotation_wxyz": row["rotation"],
+            }
+        )
     return found

@@ -21,12 +21,38 @@ from storage_schemas.table import read_rows
 LIDAR_COLUMNS = 5
 """float32 columns of a nuScenes .pcd.bin: x, y, z, intensity, ring."""
 
-RADAR_FIELDS = ("x", "y", "z", "dyn_prop", "id", "rcs", "vx", "vy", "vx_comp", "vy_comp", "is_quality_valid", "ambig_state",
-                "x_rms", "y_rms", "invalid_state", "pdh0", "vx_rms", "vy_rms")
+RADAR_FIELDS = (
+    "x",
+    "y",
+    "z",
+    "dyn_prop",
+    "id",
+    "rcs",
+    "vx",
+    "vy",
+    "vx_comp",
+    "vy_comp",
+    "is_quality_valid",
+    "ambig_state",
+    "x_rms",
+    "y_rms",
+    "invalid_state",
+    "pdh0",
+    "vx_rms",
+    "vy_rms",
+)
 """The 18 fields of a nuScenes radar .pcd."""
 
-_PCD_TYPES = {("F", "4"): "<f4", ("F", "8"): "<f8", ("I", "1"): "i1", ("I", "2"): "<i2", ("I", "4"): "<i4",
-              ("U", "1"): "u1", ("U", "2"): "<u2", ("U", "4"): "<u4"}
+_PCD_TYPES = {
+    ("F", "4"): "<f4",
+    ("F", "8"): "<f8",
+    ("I", "1"): "i1",
+    ("I", "2"): "<i2",
+    ("I", "4"): "<i4",
+    ("U", "1"): "u1",
+    ("U", "2"): "<u2",
+    ("U", "4"): "<u4",
+}
 
 
 class NuScenesFiles:
@@ -48,7 +74,9 @@ class NuScenesFiles:
 
     def scene_tables(self, scene: str) -> dict[str, Columns]:
         """Return the FRAMES tables of one scene from the cached index."""
-        return {spec.name: read_rows(str(self.index_folder / f"{spec.name}.parquet"), spec, scene=scene) for spec in FRAMES.tables}
+        return {
+            spec.name: read_rows(str(self.index_folder / f"{spec.name}.parquet"), spec, scene=scene) for spec in FRAMES.tables
+        }
 
     def read_bytes(self, file: str) -> bytes:
         """Return the content of a file.
@@ -79,8 +107,10 @@ class NuScenesFiles:
         content = self.read_bytes(file)
         size = 4 * LIDAR_COLUMNS
         if len(content) % size:
-            raise SourceError(f"point file '{self.root / file}' has {len(content)} bytes, expected a multiple of {size} "
-                              f"({LIDAR_COLUMNS} float32 a point). It is cut short or of another format; copy it again")
+            raise SourceError(
+                f"point file '{self.root / file}' has {len(content)} bytes, expected a multiple of {size} "
+                f"({LIDAR_COLUMNS} float32 a point). It is cut short or of another format; copy it again"
+            )
         return np.frombuffer(content, dtype="<f4").reshape(-1, LIDAR_COLUMNS)
 
     def read_radar(self, file: str) -> dict[str, NDArray[Any]]:
@@ -98,8 +128,11 @@ class NuScenesFiles:
         for name in names:
             size, digest = self._seen[name]
             combined.update(f"{name} {size} {digest}\n".encode())
-        return {"raw_files": str(len(names)), "raw_bytes": str(sum(self._seen[name][0] for name in names)),
-                "raw_xxh3_128": combined.hexdigest()}
+        return {
+            "raw_files": str(len(names)),
+            "raw_bytes": str(sum(self._seen[name][0] for name in names)),
+            "raw_xxh3_128": combined.hexdigest(),
+        }
 
 
 def parse_radar_pcd(content: bytes, *, where: str) -> dict[str, NDArray[Any]]:
@@ -107,21 +140,28 @@ def parse_radar_pcd(content: bytes, *, where: str) -> dict[str, NDArray[Any]]:
     marker = content.find(b"DATA binary\n")
     if marker < 0:
         raise SourceError(f"radar file '{where}' has no 'DATA binary' header; expected a binary .pcd. Copy it again")
-    header = dict(line.split(" ", 1) for line in content[:marker].decode("ascii", "replace").splitlines()
-                  if line and not line.startswith("#") and " " in line)
+    header = dict(
+        line.split(" ", 1)
+        for line in content[:marker].decode("ascii", "replace").splitlines()
+        if line and not line.startswith("#") and " " in line
+    )
     try:
         names, sizes, kinds = (header[key].split() for key in ("FIELDS", "SIZE", "TYPE"))
         dtype = np.dtype([(name, _PCD_TYPES[kind, size]) for name, kind, size in zip(names, kinds, sizes, strict=True)])
         count = int(header["WIDTH"]) * int(header["HEIGHT"])
     except (KeyError, ValueError) as error:
-        raise SourceError(f"radar file '{where}' has a header that cannot be read ({error!r}); expected FIELDS, SIZE, TYPE, WIDTH "
-                          "and HEIGHT of a .pcd. Copy it again") from error
+        raise SourceError(
+            f"radar file '{where}' has a header that cannot be read ({error!r}); expected FIELDS, SIZE, TYPE, WIDTH "
+            "and HEIGHT of a .pcd. Copy it again"
+        ) from error
     if missing := [name for name in RADAR_FIELDS if name not in names]:
         raise SourceError(f"radar file '{where}' lacks field '{missing[0]}'; expected the 18 nuScenes radar fields")
-    body = content[marker + len(b"DATA binary\n"):]
+    body = content[marker + len(b"DATA binary\n") :]
     if len(body) < count * dtype.itemsize:
-        raise SourceError(f"radar file '{where}' holds {len(body)} bytes of points, expected {count * dtype.itemsize} "
-                          f"for {count} points. It is cut short; copy it again")
+        raise SourceError(
+            f"radar file '{where}' holds {len(body)} bytes of points, expected {count * dtype.itemsize} "
+            f"for {count} points. It is cut short; copy it again"
+        )
     points = np.frombuffer(body, dtype=dtype, count=count)
     if count and np.isnan(points["x"][0]):
         points = points[:0]

@@ -53,8 +53,10 @@ class SyntheticSource:
         """Return the scenes; known from the parameters alone."""
         channels = tuple(sorted((*self.params.cameras, "LIDAR_TOP", "RADAR_FRONT")))
         num_keyframes = int(self.params.seconds * KEYFRAME_HZ)
-        return [SceneInfo(name, digest, channels, num_keyframes, has_truth=True)
-                for name, digest in zip(self._names, self._digests, strict=True)]
+        return [
+            SceneInfo(name, digest, channels, num_keyframes, has_truth=True)
+            for name, digest in zip(self._names, self._digests, strict=True)
+        ]
 
     def prepare(self) -> None:
         """Write the world out unless it is there, and index its tables."""

@@ -17,8 +17,15 @@ from pipeline.stages import (
 )
 
 STAGES: tuple[StageSpec[Any], ...] = (
-    index_frames.STAGE, pack_images.STAGE, project_radar.STAGE, project_lidar.STAGE, accumulate_lidar.STAGE, clean_horizon.STAGE,
-    pack_truth.STAGE, build_manifest.STAGE)
+    index_frames.STAGE,
+    pack_images.STAGE,
+    project_radar.STAGE,
+    project_lidar.STAGE,
+    accumulate_lidar.STAGE,
+    clean_horizon.STAGE,
+    pack_truth.STAGE,
+    build_manifest.STAGE,
+)
 """Every stage; a stage reads only what stages before it write."""
 
 

@@ -28,12 +28,22 @@ class Params(StageParams):
     """How many sweeps, and what becomes of moving objects."""
 
     num_sweeps: int = Field(default=160, ge=1, description="sweeps in a window: (n-1)//2 before the key sweep, the rest after")
-    moving: Literal["keep", "drop", "carry"] = Field(default="drop", description=(
-        "points inside annotated moving boxes: keep them where they were seen, drop them, or carry them along with their box"))
-    moving_mps: float = Field(default=0.5, ge=0.0, description="m/s: a box moves if its horizontal speed exceeds this or is unknown")
+    moving: Literal["keep", "drop", "carry"] = Field(
+        default="drop",
+        description=(
+            "points inside annotated moving boxes: keep them where they were seen, drop them, or carry them along with their box"
+        ),
+    )
+    moving_mps: float = Field(
+        default=0.5, ge=0.0, description="m/s: a box moves if its horizontal speed exceeds this or is unknown"
+    )
     lidar: str = Field(default="LIDAR_TOP", description="LiDAR channel")
-    precision: Literal["float32", "reference"] = Field(default="float32", description=(
-        "float32 in each sensor's own frame (near the exact result, fast), or the public script's rounding bit for bit (slow)"))
+    precision: Literal["float32", "reference"] = Field(
+        default="float32",
+        description=(
+            "float32 in each sensor's own frame (near the exact result, fast), or the public script's rounding bit for bit (slow)"
+        ),
+    )
 
 
 def lidar_chain(sweeps: Sequence[dict[str, Any]], *, channel: str, scene: str) -> list[dict[str, Any]]:
@@ -45,8 +55,10 @@ def lidar_chain(sweeps: Sequence[dict[str, Any]], *, channel: str, scene: str) -
     chain = [sweep for sweep in sweeps if sweep["channel"] == channel]
     if not chain:
         channels = sorted({sweep["channel"] for sweep in sweeps})
-        raise SourceError(f"scene {scene} has no files of LiDAR channel '{channel}'; channels there: {', '.join(channels) or 'none'}. "
-                          "Set stages.accumulate_lidar.lidar in the recipe")
+        raise SourceError(
+            f"scene {scene} has no files of LiDAR channel '{channel}'; channels there: {', '.join(channels) or 'none'}. "
+            "Set stages.accumulate_lidar.lidar in the recipe"
+        )
     return chain
 
 
@@ -55,8 +67,10 @@ def key_sweep(chain: Sequence[dict[str, Any]], keyframe: dict[str, Any], *, scen
     for number, sweep in enumerate(chain):
         if sweep["is_keyframe"] and sweep["sample_index"] == keyframe["sample_index"]:
             return number
-    raise SourceError(f"scene {scene}: key frame '{keyframe['sample_token']}' has no key LiDAR sweep in sample_data.json. "
-                      "Unpack the metadata archive again")
+    raise SourceError(
+        f"scene {scene}: key frame '{keyframe['sample_token']}' has no key LiDAR sweep in sample_data.json. "
+        "Unpack the metadata archive again"
+    )
 
 
 def window_around(chain: Sequence[dict[str, Any]], key: int, num_sweeps: int) -> range:
@@ -92,19 +106,28 @@ def accumulate(unit: StageInput, p: Params) -> tuple[ProjectedFrames, list[range
     return project_frames(scene_points(unit, p, chain), unit.keyframes, windows, height=height, width=width), windows
 
 
-def _accumulate_like_public_script(unit: StageInput, p: Params, chain: list[dict[str, Any]], windows: list[range]) -> ProjectedFrames:
+def _accumulate_like_public_script(
+    unit: StageInput, p: Params, chain: list[dict[str, Any]], windows: list[range]
+) -> ProjectedFrames:
     from pipeline.kernels.accumulate_twin import depth_of_sweeps
     from pipeline.kernels.project_frames import ProjectedFrames
 
     if p.moving == "carry":
-        raise SourceError("stages.accumulate_lidar: precision 'reference' repeats the public script, which cannot carry moving objects. "
-                          "Use moving: keep or drop, or precision: float32")
+        raise SourceError(
+            "stages.accumulate_lidar: precision 'reference' repeats the public script, which cannot carry moving objects. "
+            "Use moving: keep or drop, or precision: float32"
+        )
     points = [_static_points(unit, p, sweep) for sweep in chain]
     unit.used_files.update(sweep["file"] for sweep in chain)
-    maps = [depth_of_sweeps([(chain[k], points[k]) for k in window], keyframe, precision="reference")
-            for keyframe, window in zip(unit.keyframes, windows, strict=True)]
-    return ProjectedFrames(np.stack(maps), np.array([np.count_nonzero(m) for m in maps], np.int32),
-                           np.array([sum(len(points[k]) for k in window) for window in windows], np.int64))
+    maps = [
+        depth_of_sweeps([(chain[k], points[k]) for k in window], keyframe, precision="reference")
+        for keyframe, window in zip(unit.keyframes, windows, strict=True)
+    ]
+    return ProjectedFrames(
+        np.stack(maps),
+        np.array([np.count_nonzero(m) for m in maps], np.int32),
+        np.array([sum(len(points[k]) for k in window) for window in windows], np.int64),
+    )
 
 
 def _static_points(unit: StageInput, p: Params, sweep: dict[str, Any]) -> Any:
@@ -115,7 +138,9 @@ def _static_points(unit: StageInput, p: Params, sweep: dict[str, Any]) -> Any:
     points = unit.raw.read_points(sweep["file"])
     if p.moving == "keep":
         return points
-    boxes = unit.remember(("boxes", p.moving_mps), lambda: SceneBoxes(unit.units["frames"].tables["boxes"], moving_mps=p.moving_mps))
+    boxes = unit.remember(
+        ("boxes", p.moving_mps), lambda: SceneBoxes(unit.units["frames"].tables["boxes"], moving_mps=p.moving_mps)
+    )
     is_static = np.ones(len(points), bool)
     for box in boxes.moving_at_sweep(sweep):
         local = transform_points(inverse(box.world_from_box) @ world_from_sensor(sweep), points[:, :3].astype(np.float64))
@@ -127,11 +152,27 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     """Accumulate all key frames of one scene and camera."""
     found, windows = accumulate(unit, p)
     num_sweeps = np.array([len(window) for window in windows], np.int32)
-    data = UnitData(arrays={"depth_m": found.steps, "num_measured": found.num_measured, "timestamp_us": unit.timestamps_us(),
-                            "num_sweeps": num_sweeps, "num_points": found.num_points})
+    data = UnitData(
+        arrays={
+            "depth_m": found.steps,
+            "num_measured": found.num_measured,
+            "timestamp_us": unit.timestamps_us(),
+            "num_sweeps": num_sweeps,
+            "num_points": found.num_points,
+        }
+    )
     height, width = unit.image_size()
-    return StageResult(data, {"frames": len(windows), "share_measured": float(found.num_measured.mean() / (height * width)),
-                              "points_per_frame": float(found.num_points.mean())}, share_text(found.num_measured, height * width))
+    return StageResult(
+        data,
+        {
+            "frames": len(windows),
+            "share_measured": float(found.num_measured.mean() / (height * width)),
+            "points_per_frame": float(found.num_points.mean()),
+        },
+        share_text(found.num_measured, height * width),
+    )
 
 
-STAGE = StageSpec("accumulate_lidar", version=1, reads=(FRAMES,), writes=DEPTH_ACCUMULATED, params=Params, kernel=kernel, needs="lidar")
+STAGE = StageSpec(
+    "accumulate_lidar", version=1, reads=(FRAMES,), writes=DEPTH_ACCUMULATED, params=Params, kernel=kernel, needs="lidar"
+)

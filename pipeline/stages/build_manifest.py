@@ -60,13 +60,16 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         counts[split] = float(sum(row["split"] == split for row in samples))
     spec = MANIFEST.table("samples")
     message = f"{len(samples)} samples of {len(by_scene)} scenes: " + ", ".join(
-        f"{counts[split]:.0f} {split}" for split in ("train", "val", "test") if counts[split])
+        f"{counts[split]:.0f} {split}" for split in ("train", "val", "test") if counts[split]
+    )
     if num_left_out:
         message += f"; {num_left_out} last key frames left out"
     return StageResult(UnitData(tables={"samples": columns_from_rows(spec, samples)}), counts, message)
 
 
-def _scene_rows(store: Store, frames: UnitPath, camera: str, paths: dict[str, UnitPath], p: Params) -> tuple[list[dict[str, Any]], int]:
+def _scene_rows(
+    store: Store, frames: UnitPath, camera: str, paths: dict[str, UnitPath], p: Params
+) -> tuple[list[dict[str, Any]], int]:
     index = store.open_unit(frames)
     scene = rows(index.table("scene"))[0]
     keyframes = [row for row in rows(index.table("keyframes")) if row["camera"] == camera]
@@ -76,11 +79,20 @@ def _scene_rows(store: Store, frames: UnitPath, camera: str, paths: dict[str, Un
     for frame, keyframe in enumerate(keyframes):
         if p.drop_last_keyframe and keyframe["sample_index"] == scene["num_keyframes"] - 1:
             continue
-        pose = (rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"])
-                @ rigid(keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]))
+        pose = rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"]) @ rigid(
+            keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]
+        )
         num_pixels = keyframe["height"] * keyframe["width"]
-        row = {**keyframe, "frame_key": f"{scene['scene']}/{camera}/{keyframe['timestamp_us']}", "scene": scene["scene"], "frame": frame,
-               "split": scene["split"], "is_night": scene["is_night"], "world_from_cam": pose.reshape(-1).tolist(), **pinned}
+        row = {
+            **keyframe,
+            "frame_key": f"{scene['scene']}/{camera}/{keyframe['timestamp_us']}",
+            "scene": scene["scene"],
+            "frame": frame,
+            "split": scene["split"],
+            "is_night": scene["is_night"],
+            "world_from_cam": pose.reshape(-1).tolist(),
+            **pinned,
+        }
         for name, values in per_frame.items():
             row[name] = values[frame] / num_pixels if name.startswith("coverage") else values[frame]
         found.append(row)
@@ -99,5 +111,13 @@ def _counts_per_frame(store: Store, paths: dict[str, UnitPath]) -> dict[str, lis
     return found
 
 
-STAGE = StageSpec("build_manifest", version=1, reads=(FRAMES, *PINNED), optional=PINNED, writes=MANIFEST, params=Params, kernel=kernel,
-                  per="dataset")
+STAGE = StageSpec(
+    "build_manifest",
+    version=1,
+    reads=(FRAMES, *PINNED),
+    optional=PINNED,
+    writes=MANIFEST,
+    params=Params,
+    kernel=kernel,
+    per="dataset",
+)

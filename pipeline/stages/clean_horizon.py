@@ -73,8 +73,19 @@ def clean_frame(steps: NDArray[np.uint16], mono_m: NDArray[np.float32] | None, p
     out = np.empty_like(steps)
     num_rows = min(steps.shape[0], math.ceil(p.upper_fraction * steps.shape[0]))  # rows y < upper_fraction * height
     mono = np.zeros((0, 0), np.float32) if mono_m is None else mono_m
-    counts = drop_hanging(steps, mono, out, num_rows, steps_of(p.near_m), p.mono_disagree_m, p.near_mono_m, p.window_px // 2,
-                          p.min_neighbors, p.mad_factor, steps_of(p.floor_m))
+    counts = drop_hanging(
+        steps,
+        mono,
+        out,
+        num_rows,
+        steps_of(p.near_m),
+        p.mono_disagree_m,
+        p.near_mono_m,
+        p.window_px // 2,
+        p.min_neighbors,
+        p.mad_factor,
+        steps_of(p.floor_m),
+    )
     return CleanResult(out, *counts)
 
 
@@ -82,21 +93,38 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     """Clean all key frames of one scene and camera."""
     accumulated = unit.units["depth_accumulated"].arrays
     mono = unit.units["depth_mono"].arrays["depth_m"] if "depth_mono" in unit.units else None
-    found = [clean_frame(steps, None if mono is None else decode_depth(mono[frame]), p)
-             for frame, steps in enumerate(accumulated["depth_m"])]
+    found = [
+        clean_frame(steps, None if mono is None else decode_depth(mono[frame]), p)
+        for frame, steps in enumerate(accumulated["depth_m"])
+    ]
     num_dropped = np.array([one.num_dropped for one in found], np.int32)
     num_measured = accumulated["num_measured"] - num_dropped
-    data = UnitData(arrays={
-        "depth_m": np.stack([one.steps for one in found]), "num_measured": num_measured.astype(np.int32),
-        "timestamp_us": accumulated["timestamp_us"], "num_dropped": num_dropped,
-        "num_candidates": np.array([one.num_candidates for one in found], np.int32),
-        "num_by_mono": np.array([one.num_by_mono for one in found], np.int32),
-        "num_by_window": np.array([one.num_by_window for one in found], np.int32)})
+    data = UnitData(
+        arrays={
+            "depth_m": np.stack([one.steps for one in found]),
+            "num_measured": num_measured.astype(np.int32),
+            "timestamp_us": accumulated["timestamp_us"],
+            "num_dropped": num_dropped,
+            "num_candidates": np.array([one.num_candidates for one in found], np.int32),
+            "num_by_mono": np.array([one.num_by_mono for one in found], np.int32),
+            "num_by_window": np.array([one.num_by_window for one in found], np.int32),
+        }
+    )
     num_pixels = found[0].steps.size
     share = float(num_dropped.sum() / max(1, accumulated["num_measured"].sum()))
-    return StageResult(data, {"frames": len(found), "share_measured": float(num_measured.mean() / num_pixels), "share_dropped": share},
-                       f"{share_text(num_measured, num_pixels)}, {100 * share:.2f} % of returns dropped")
+    return StageResult(
+        data,
+        {"frames": len(found), "share_measured": float(num_measured.mean() / num_pixels), "share_dropped": share},
+        f"{share_text(num_measured, num_pixels)}, {100 * share:.2f} % of returns dropped",
+    )
 
 
-STAGE = StageSpec("clean_horizon", version=1, reads=(DEPTH_ACCUMULATED, DEPTH_MONO), optional=(DEPTH_MONO,), writes=DEPTH_CLEAN,
-                  params=Params, kernel=kernel)
+STAGE = StageSpec(
+    "clean_horizon",
+    version=1,
+    reads=(DEPTH_ACCUMULATED, DEPTH_MONO),
+    optional=(DEPTH_MONO,),
+    writes=DEPTH_CLEAN,
+    params=Params,
+    kernel=kernel,
+)

@@ -21,11 +21,16 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     """Take one scene's rows out of the source's index."""
     tables = unit.raw.scene_tables(unit.scene)
     if not num_rows(tables["keyframes"]):
-        raise SourceError(f"scene {unit.scene} has no camera key frames in sample_data.json; expected at least one. "
-                          "Leave the scene out with 'scenes:' in the recipe")
+        raise SourceError(
+            f"scene {unit.scene} has no camera key frames in sample_data.json; expected at least one. "
+            "Leave the scene out with 'scenes:' in the recipe"
+        )
     counts = {name: num_rows(tables[name]) for name in ("keyframes", "sweeps", "boxes")}
-    return StageResult(UnitData(tables=tables), {name: float(count) for name, count in counts.items()},
-                       f"{counts['keyframes']} images, {counts['sweeps']} sweeps, {counts['boxes']} boxes")
+    return StageResult(
+        UnitData(tables=tables),
+        {name: float(count) for name, count in counts.items()},
+        f"{counts['keyframes']} images, {counts['sweeps']} sweeps, {counts['boxes']} boxes",
+    )
 
 
 STAGE = StageSpec("index_frames", version=1, reads=(), writes=FRAMES, params=Params, kernel=kernel, per="scene")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
@@ -23,8 +24,12 @@ from storage_schemas.layout import UnitData
 class Params(StageParams):
     """Copy or refer."""
 
-    mode: Literal["bytes", "reference"] = Field(default="bytes", description=(
-        "bytes: the store holds the image files and needs the source no more; reference: it holds path, size and digest only"))
+    mode: Literal["bytes", "reference"] = Field(
+        default="bytes",
+        description=(
+            "bytes: the store holds the image files and needs the source no more; reference: it holds path, size and digest only"
+        ),
+    )
 
 
 def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
@@ -41,12 +46,16 @@ def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
             if image.format != "JPEG":
                 image.verify()
             elif b"\xff\xd9" not in content[-64:]:
-                raise SourceError(f"image '{where}' is cut short: it has no end-of-image mark. Copy it again, then run the same command")
+                raise SourceError(
+                    f"image '{where}' is cut short: it has no end-of-image mark. Copy it again, then run the same command"
+                )
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise SourceError(f"image '{where}' cannot be read: {error}. Copy it again, then run the same command") from error
     if found != (height, width):
-        raise SourceError(f"image '{where}' is {found[1]}x{found[0]}, sample_data.json says {width}x{height}. "
-                          "Correct width and height in sample_data.json, or copy the right file")
+        raise SourceError(
+            f"image '{where}' is {found[1]}x{found[0]}, sample_data.json says {width}x{height}. "
+            "Correct width and height in sample_data.json, or copy the right file"
+        )
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
@@ -58,16 +67,22 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         unit.used_files.add(keyframe["file"])
         contents.append(content)
     sizes = [len(content) for content in contents]
-    arrays = {"num_bytes": np.array(sizes, np.int32), "timestamp_us": unit.timestamps_us()}
+    arrays: dict[str, NDArray[Any]] = {"num_bytes": np.array(sizes, np.int32), "timestamp_us": unit.timestamps_us()}
     if p.mode == "bytes":
         encoded = np.zeros((len(contents), max(sizes)), np.uint8)
         for frame, content in enumerate(contents):
-            encoded[frame, :len(content)] = np.frombuffer(content, np.uint8)
+            encoded[frame, : len(content)] = np.frombuffer(content, np.uint8)
         arrays["encoded"] = encoded
-    table = {"file": [keyframe["file"] for keyframe in unit.keyframes], "num_bytes": sizes,
-             "sha256": [hashlib.sha256(content).hexdigest() for content in contents]}
-    return StageResult(UnitData(arrays=arrays, tables={"files": table}), {"frames": len(contents), "bytes": float(sum(sizes))},
-                       f"{len(contents)} images, {sum(sizes) / 1e6:.1f} MB {'packed' if p.mode == 'bytes' else 'referenced'}")
+    table = {
+        "file": [keyframe["file"] for keyframe in unit.keyframes],
+        "num_bytes": sizes,
+        "sha256": [hashlib.sha256(content).hexdigest() for content in contents],
+    }
+    return StageResult(
+        UnitData(arrays=arrays, tables={"files": table}),
+        {"frames": len(contents), "bytes": float(sum(sizes))},
+        f"{len(contents)} images, {sum(sizes) / 1e6:.1f} MB {'packed' if p.mode == 'bytes' else 'referenced'}",
+    )
 
 
 STAGE = StageSpec("pack_images", version=1, reads=(FRAMES,), writes=IMAGES, params=Params, kernel=kernel)

@@ -45,7 +45,9 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     depth = np.stack([_read_png(unit, truth_file(keyframe["file"], "depth")) for keyframe in unit.keyframes])
     surface = np.stack([_read_png(unit, truth_file(keyframe["file"], "surface")) for keyframe in unit.keyframes]).astype(np.uint8)
     num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
-    data = UnitData(arrays={"depth_m": depth, "surface": surface, "num_measured": num_measured, "timestamp_us": unit.timestamps_us()})
+    data = UnitData(
+        arrays={"depth_m": depth, "surface": surface, "num_measured": num_measured, "timestamp_us": unit.timestamps_us()}
+    )
     return StageResult(data, {"frames": len(depth)}, share_text(num_measured, depth[0].size))
 
 

@@ -36,8 +36,11 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     height, width = unit.image_size()
     found = project_frames(points, unit.keyframes, [range(key, key + 1) for key in own], height=height, width=width)
     data = UnitData(arrays={"depth_m": found.steps, "num_measured": found.num_measured, "timestamp_us": unit.timestamps_us()})
-    return StageResult(data, {"frames": len(own), "share_measured": float(found.num_measured.mean() / (height * width))},
-                       share_text(found.num_measured, height * width))
+    return StageResult(
+        data,
+        {"frames": len(own), "share_measured": float(found.num_measured.mean() / (height * width))},
+        share_text(found.num_measured, height * width),
+    )
 
 
 STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs="lidar")

@@ -40,12 +40,17 @@ class Params(StageParams):
 
 def keep_valid(points: dict[str, NDArray[Any]], p: Params) -> dict[str, NDArray[Any]]:
     """Return the radar returns that pass the state filters, in file order."""
-    keep = (np.isin(points["invalid_state"], p.invalid_states) & np.isin(points["dyn_prop"], p.dynamic_properties)
-            & np.isin(points["ambig_state"], p.ambiguity_states))
+    keep = (
+        np.isin(points["invalid_state"], p.invalid_states)
+        & np.isin(points["dyn_prop"], p.dynamic_properties)
+        & np.isin(points["ambig_state"], p.ambiguity_states)
+    )
     return {name: values[keep] for name, values in points.items()}
 
 
-def project_returns(points: dict[str, NDArray[Any]], sweep: dict[str, Any], keyframe: dict[str, Any], p: Params) -> dict[str, NDArray[Any]]:
+def project_returns(
+    points: dict[str, NDArray[Any]], sweep: dict[str, Any], keyframe: dict[str, Any], p: Params
+) -> dict[str, NDArray[Any]]:
     """Project returns of one radar file into one image.
 
     Args:
@@ -57,25 +62,41 @@ def project_returns(points: dict[str, NDArray[Any]], sweep: dict[str, Any], keyf
     Returns:
         The columns u_px, v_px, depth_m, rcs_dbsm, vx_comp_mps, vy_comp_mps of the returns inside the image.
     """
-    world_from_radar = (rigid(sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"])
-                        @ rigid(sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]))
-    world_from_cam = (rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"])
-                      @ rigid(keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]))
+    world_from_radar = rigid(sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"]) @ rigid(
+        sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]
+    )
+    world_from_cam = rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"]) @ rigid(
+        keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]
+    )
     in_radar = np.stack([points["x"], points["y"], points["z"]], axis=-1).astype(np.float64)
     in_cam = transform_points(inverse(world_from_cam) @ world_from_radar, in_radar)
     u, v, depth = project(in_cam, np.array(keyframe["intrinsic_px"]).reshape(3, 3))
     border = p.border_px
     with np.errstate(invalid="ignore"):
-        seen = ((depth > p.min_depth_m) & (u > border) & (u < keyframe["width"] - border) & (v > border)
-                & (v < keyframe["height"] - border))
-    return {"u_px": u[seen], "v_px": v[seen], "depth_m": depth[seen], "rcs_dbsm": points["rcs"][seen].astype(np.float32),
-            "vx_comp_mps": points["vx_comp"][seen].astype(np.float32), "vy_comp_mps": points["vy_comp"][seen].astype(np.float32)}
+        seen = (
+            (depth > p.min_depth_m)
+            & (u > border)
+            & (u < keyframe["width"] - border)
+            & (v > border)
+            & (v < keyframe["height"] - border)
+        )
+    return {
+        "u_px": u[seen],
+        "v_px": v[seen],
+        "depth_m": depth[seen],
+        "rcs_dbsm": points["rcs"][seen].astype(np.float32),
+        "vx_comp_mps": points["vx_comp"][seen].astype(np.float32),
+        "vy_comp_mps": points["vy_comp"][seen].astype(np.float32),
+    }
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Project the key-frame returns of the chosen radars into all key frames of one scene and camera."""
-    of_key: dict[tuple[int, str], dict[str, Any]] = {(sweep["sample_index"], sweep["channel"]): sweep for sweep in unit.sweeps
-                                                     if sweep["is_keyframe"] and sweep["channel"] in p.channels}
+    of_key: dict[tuple[int, str], dict[str, Any]] = {
+        (sweep["sample_index"], sweep["channel"]): sweep
+        for sweep in unit.sweeps
+        if sweep["is_keyframe"] and sweep["channel"] in p.channels
+    }
     parts: list[dict[str, NDArray[Any]]] = []
     num_points = np.zeros(len(unit.keyframes), np.int32)
     for frame, keyframe in enumerate(unit.keyframes):
@@ -90,11 +111,16 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
             part["frame_of_point"] = np.full(count, frame, np.int32)
             num_points[frame] += count
             parts.append(part)
-    columns = {spec.name: _join([part[spec.name] for part in parts], spec.dtype)
-               for spec in RADAR_POINTS.arrays if spec.dims == ("point",)}
+    columns = {
+        spec.name: _join([part[spec.name] for part in parts], spec.dtype)
+        for spec in RADAR_POINTS.arrays
+        if spec.dims == ("point",)
+    }
     data = UnitData(arrays={**columns, "num_points": num_points, "timestamp_us": unit.timestamps_us()})
     mean = float(num_points.mean())
-    return StageResult(data, {"frames": len(num_points), "points_per_frame": mean}, f"{len(num_points)} frames, {mean:.0f} returns a frame")
+    return StageResult(
+        data, {"frames": len(num_points), "points_per_frame": mean}, f"{len(num_points)} frames, {mean:.0f} returns a frame"
+    )
 
 
 def _join(parts: list[NDArray[Any]], dtype: str) -> NDArray[Any]:

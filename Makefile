@@ -1,0 +1,37 @@
+# Two commands do all on a fresh machine with Python 3.11 and make: `make demo` and `make test`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: demo test lint check-all benchmarks clean
+.DEFAULT_GOAL := test
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11. Install Python 3.11, or set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## the main job on a small simulated world
+	$(BIN)/depthmill demo --out demo
+
+test: lint  ## lint, types, import rules, and every quick test
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-all: lint  ## everything, the slow tests too
+	$(BIN)/python -m pytest -m "not gpu"
+
+benchmarks: $(VENV)/.installed  ## every claim with a number; tens of minutes
+	for claim in accumulate clean plan_850; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+
+clean:
+	rm -rf demo $(VENV) build *.egg-info

@@ -1,0 +1,12 @@
+"""The public text-and-PNG layout of SemoDepth: out of a store, and back into one.
+
+Why    Public training code reads this layout; results are compared on the very same integers
+Source specs/pipeline.md section 5; the file names and formats are in ``semodepth_files``
+"""
+
+from __future__ import annotations
+
+from pipeline.exporters.semodepth_export import export_semodepth
+from pipeline.exporters.semodepth_import import import_semodepth
+
+__all__ = ["export_semodepth", "import_semodepth"]

@@ -1,0 +1,146 @@
+"""How the ego vehicle moves and when its sensors fire.
+
+Times are integer microseconds. A scene begins and ends with a key frame; key frames are every tenth LiDAR sweep
+(2 Hz of 20 Hz). Cameras fire shortly before the LiDAR, radar runs on its own clock at 13 Hz. Motion and times are
+either made up or those of a recorded drive (`trajectories`), which may stand still and drops a sweep now and then.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.sources.synthetic.params import SyntheticParams
+from pipeline.sources.synthetic.rigid import Floats, Ints, Motion, quaternion_from_yaw_pitch_roll
+
+SWEEP_US = 50_000
+KEY_EVERY = 10
+RADAR_US = 76_923
+FIRST_US = 1_533_200_000_000_000
+SCENE_US = 600_000_000
+KNOT_US = 20_000
+# time of the exposure before the LiDAR's time stamp, as in nuScenes: the scanner turns past each camera
+CAMERA_LEAD_US = {
+    "CAM_FRONT": 35_100,
+    "CAM_FRONT_RIGHT": 27_200,
+    "CAM_BACK_RIGHT": 19_500,
+    "CAM_BACK": 9_900,
+    "CAM_BACK_LEFT": 200,
+    "CAM_FRONT_LEFT": 42_700,
+}
+
+
+@dataclass(frozen=True)
+class Drive:
+    """True ego motion and the times of all measurements of one scene.
+
+    sweep_us (s,) of the LiDAR with its key frames at `key_sweeps` (k,); camera_us: (k,) for each camera;
+    radar_us (r,) with its key frames at `key_radars` (k,).
+    """
+
+    log: str
+    world_from_ego: Motion
+    sweep_us: Ints
+    key_sweeps: Ints
+    camera_us: dict[str, Ints]
+    radar_us: Ints
+    key_radars: Ints
+    calibration: dict[str, Any] | None
+
+
+def make_drive(params: SyntheticParams, index: int) -> Drive:
+    """Return the drive of scene `index`."""
+    log = f"simulated-s{params.seed}-{index:04d}"
+    if params.trajectories is not None:
+        return _recorded_drive(params, index, log)
+    num_keys = max(2, round(params.seconds * 2))
+    start = FIRST_US + index * SCENE_US
+    sweep_us = start + np.arange((num_keys - 1) * KEY_EVERY + 1, dtype=np.int64) * SWEEP_US
+    key_sweeps = np.arange(num_keys, dtype=np.int64) * KEY_EVERY
+    motion = _made_up_motion(np.random.default_rng((params.seed, index, 0)), start, int(sweep_us[-1]))
+    cameras = {name: sweep_us[key_sweeps] - CAMERA_LEAD_US[name] for name in params.cameras}
+    return _with_radar(log, motion, sweep_us, key_sweeps, cameras, None)
+
+
+def load_trajectories(path: str) -> list[dict[str, Any]]:
+    """Return the drives of a trajectories file; raises ValueError with the path where it cannot be used."""
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"trajectories: no file {path}; give the path of a mini_val_scenes.json or leave it out")
+    drives: list[dict[str, Any]] = json.loads(file.read_text())
+    if not drives or "lidar_poses" not in drives[0]:
+        raise ValueError(f"trajectories: {path} holds no drives with lidar_poses; expected a mini_val_scenes.json")
+    return drives
+
+
+def _made_up_motion(rng: np.random.Generator, start_us: int, end_us: int) -> Motion:
+    """Return motion along an S-curved street at 8 to 12 m/s, with the small nods of a sprung car."""
+    time_us = np.arange(start_us - 200_000, end_us + 400_000, KNOT_US, dtype=np.int64)
+    t = (time_us - start_us) * 1e-6
+    speed = rng.uniform(8.3, 9.3) + rng.uniform(0.2, 0.7) * np.sin(2 * np.pi * t / 9.0 + rng.uniform(0, 6.28))
+    s = np.cumsum(speed) * KNOT_US * 1e-6
+    bend = rng.choice([-1.0, 1.0]) / rng.uniform(55.0, 75.0)
+    yaw = rng.uniform(0, 2 * np.pi) + bend * 28.0 * np.sin(s / 28.0 + rng.uniform(0, 6.28))
+    step = speed * KNOT_US * 1e-6
+    x = rng.uniform(400.0, 1200.0) + np.cumsum(step * np.cos(yaw))
+    y = rng.uniform(400.0, 1200.0) + np.cumsum(step * np.sin(yaw))
+    pitch = np.deg2rad(0.25) * np.sin(2 * np.pi * t / 1.3) + np.deg2rad(0.2) * np.sin(2 * np.pi * t / 3.1)
+    roll = np.deg2rad(0.3) * np.sin(2 * np.pi * t / 1.7 + 1.0)
+    return Motion(time_us, quaternion_from_yaw_pitch_roll(yaw, pitch, roll), np.stack([x, y, 0 * x], axis=1))
+
+
+def _recorded_drive(params: SyntheticParams, index: int, log: str) -> Drive:
+    """Return a recorded drive, cut to `seconds` and to its last key frame."""
+    assert params.trajectories is not None
+    drives = load_trajectories(params.trajectories)
+    record = drives[index % len(drives)]
+    sweep_us = np.array([int(pose["timestamp_us"]) for pose in record["lidar_poses"]], dtype=np.int64)
+    frames = [
+        frame
+        for frame in record["keyframes"]
+        if int(frame["lidar_timestamp_us"]) - sweep_us[0] < params.seconds * 1e6
+    ]
+    frames = frames if len(frames) >= 2 else record["keyframes"][:2]
+    key_us = np.array([int(frame["lidar_timestamp_us"]) for frame in frames], dtype=np.int64)
+    key_sweeps = np.searchsorted(sweep_us, key_us).astype(np.int64)
+    poses = record["lidar_poses"] + [view for frame in record["keyframes"] for view in frame["cameras"].values()]
+    knots = {int(pose["timestamp_us"]): pose for pose in poses}
+    knot_us = np.array(sorted(knots), dtype=np.int64)
+    # two stamps may lie microseconds apart with positions rounded to 0.1 um: too short a base for a speed
+    knot_us = knot_us[np.concatenate([[True], np.diff(knot_us) > 2_000])]
+    quaternions = np.array([knots[int(t)]["ego2global_rotation"] for t in knot_us], dtype=np.float64)
+    translations = np.array([knots[int(t)]["ego2global_translation"] for t in knot_us], dtype=np.float64)
+    translations[:, 2] = 0.0
+    cameras = {
+        name: np.array([int(frame["cameras"][name]["timestamp_us"]) for frame in frames], dtype=np.int64)
+        for name in params.cameras
+    }
+    motion = Motion(knot_us, quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True), translations)
+    sweep_us = sweep_us[: int(key_sweeps[-1]) + 1]
+    return _with_radar(log, motion, sweep_us, key_sweeps, cameras, record["calibration"])
+
+
+def _with_radar(
+    log: str,
+    motion: Motion,
+    sweep_us: Ints,
+    key_sweeps: Ints,
+    camera_us: dict[str, Ints],
+    calibration: dict[str, Any] | None,
+) -> Drive:
+    """Return the drive with radar times added; the radar scan nearest to a key sweep is its key frame."""
+    radar_us = np.arange(int(sweep_us[0]) + 11_300, int(sweep_us[-1]) + RADAR_US // 2, RADAR_US, dtype=np.int64)
+    key_us = sweep_us[key_sweeps]
+    key_radars = np.abs(radar_us[None, :] - key_us[:, None]).argmin(axis=1).astype(np.int64)
+    return Drive(log, motion, sweep_us, key_sweeps, camera_us, radar_us, key_radars, calibration)
+
+
+def positions_along(drive: Drive) -> tuple[Ints, Floats, Floats]:
+    """Return times (n,), ego positions x y (n, 2) and the distance driven (n,) since the first knot."""
+    xy = drive.world_from_ego.translations_m[:, :2]
+    travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(xy, axis=0), axis=1))])
+    return drive.world_from_ego.knot_us, xy, travelled

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from tests.tiny_nuscenes import write_tiny_nuscenes
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with the shared real data; the test is skipped where it is not there."""
+    folder = Path(os.environ.get("DEPTHMILL_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip("real data not found: put the shared folder beside the repository or set DEPTHMILL_SHARED")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep caches and Prefect's state out of the user's home."""
+    home = tmp_path_factory.getbasetemp() / "home"
+    monkeypatch.setenv("DEPTHMILL_CACHE_DIR", str(home / "cache"))
+    monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
+    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "false")
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny nuScenes database that tests must not change."""
+    return write_tiny_nuscenes(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path) -> Callable[..., Path]:
+    """Write a recipe over a nuScenes root with the store below tmp_path."""
+
+    def write(root: Path, **changes: object) -> Path:
+        recipe: dict[str, object] = {
+            "source": {"kind": "nuscenes", "root": str(root), "version": "v1.0-mini"},
+            "store": str(tmp_path / "store"),
+            **changes,
+        }
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def depthmill(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Run the command line in this process; return its exit code and all it printed."""
+
+    def run(*args: object) -> tuple[int, str]:
+        from flows.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["depthmill", *map(str, args)])
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capfd.readouterr()
+        return code, captured.out + captured.err
+
+    return run
+
+
+@pytest.fixture
+def depthmill_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own."""
+
+    def run(*args: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from flows.cli import main; main()", *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=REPOSITORY, **kwargs)
+
+    return run

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from storage_schemas.manifest import open_manifest
+from storage_schemas.store import Store
+from tests.tiny_nuscenes import write_tiny_nuscenes
+
+BARE = ("--no-prefect", "--workers", 1, "--no-report")
+
+
+def digests(store: Path, *, but: tuple[str, ...] = ()) -> dict[str, str]:
+    return {
+        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.relative_to(store).parts[0] not in ("runs", *but)
+    }
+
+
+def test_plan_when_store_is_empty_then_lists_every_unit_as_new_and_writes_nothing(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    code, text = depthmill("plan", recipe)
+    assert code == 0
+    assert "accumulate_lidar           0      2  new (scene-0061, scene-0103)" in text
+    assert "build_manifest             0      1  new" in text
+    assert "13 units to do" in text
+    assert not (tmp_path / "store").exists()
+    assert depthmill("plan", recipe, "--check")[0] == 3
+
+
+def test_run_when_repeated_then_nothing_is_left_to_do(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    code, text = depthmill("run", recipe, *BARE)
+    assert code == 0, text
+    assert "done: 13 ok in" in text
+    assert "events.jsonl" in text
+    before = digests(tmp_path / "store")
+    code, text = depthmill("run", recipe, *BARE)
+    assert (code, text.strip()) == (0, "nothing to do: all 13 units are up to date")
+    assert depthmill("plan", recipe, "--check")[0] == 0
+    assert digests(tmp_path / "store") == before
+    events = [json.loads(line) for line in next((tmp_path / "store/runs").glob("*/events.jsonl")).read_text().splitlines()]
+    assert len(events) == 13
+    assert {event["status"] for event in events} == {"OK"}
+
+
+def test_reclean_when_near_m_changes_then_only_cleaning_and_manifest_are_redone(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    depthmill("run", recipe, *BARE)
+    store = tmp_path / "store"
+    before = digests(store)
+    old = open_manifest(Store(store))
+    change = ("--set", "stages.clean_horizon.near_m=12.5")
+    code, text = depthmill("plan", recipe, *change)
+    assert "clean_horizon              0      2  params near_m: 20.0 -> 12.5 (scene-0061, scene-0103)" in text
+    assert "build_manifest             0      1  input depth_clean changed (2 units)" in text
+    assert "3 units to do, about" in text
+    code, text = depthmill("run", recipe, *BARE, *change)
+    assert code == 0
+    assert "done: 3 ok in" in text
+    after = digests(store)
+    assert {key: after[key] for key in before} == before  # nothing that was there has changed
+    assert {key.split("/")[0] for key in after.keys() - before.keys()} == {"depth_clean", "manifest"}
+    new = open_manifest(Store(store))
+    assert new.path != old.path
+    again = open_manifest(Store(store), old.path.fingerprint)  # the former manifest still reads the former units
+    assert again.samples == old.samples
+    for row in again.rows():
+        assert Store(store).damage(again.unit_of(row, "depth_clean")) == []
+    assert open_manifest(Store(store)).rows()[0]["unit_depth_accumulated"] == old.rows()[0]["unit_depth_accumulated"]
+
+
+def test_going_back_when_old_rule_returns_then_only_its_manifest_is_named_again(tiny_root, write_recipe, depthmill):
+    recipe = write_recipe(tiny_root)
+    depthmill("run", recipe, *BARE)
+    depthmill("run", recipe, *BARE, "--set", "stages.clean_horizon.near_m=5")
+    code, text = depthmill("run", recipe, *BARE)
+    assert (code, text.strip()) == (0, "nothing to do: all 13 units are up to date")
+
+
+def test_adding_a_scene_when_source_grows_then_only_that_scene_is_done(write_recipe, depthmill, tmp_path):
+    root = write_tiny_nuscenes(tmp_path / "data", ("scene-0061",))
+    recipe = write_recipe(root)
+    depthmill("run", recipe, *BARE)
+    write_tiny_nuscenes(root, ("scene-0061", "scene-0103"))
+    code, text = depthmill("plan", recipe)
+    assert code == 0
+    assert "accumulate_lidar           1      1  new (scene-0103)" in text
+    assert "build_manifest             0      1  scene-0103 added" in text
+    assert "7 units to do" in text
+
+
+def test_run_when_a_point_file_is_missing_then_other_scenes_finish_and_rerun_does_the_rest(write_recipe, depthmill, tmp_path):
+    root = write_tiny_nuscenes(tmp_path / "data")
+    recipe = write_recipe(root)
+    victim = sorted((root / "sweeps/LIDAR_TOP").glob("tiny-scene-0103*"))[2]
+    aside = victim.with_suffix(".aside")
+    victim.rename(aside)
+    code, text = depthmill("run", recipe, *BARE)
+    assert code == 1
+    assert f"ERROR          file missing: {victim}. Unpack the archive that holds it, then run the same command" in text
+    assert "clean_horizon    scene-0103 CAM_FRONT  SKIP           accumulate_lidar failed" in text
+    assert "build_manifest   all                   SKIP" in text
+    assert "done: 10 ok, 1 error, 2 skipped" in text
+    assert "run the same command; only scene-0103 and the manifest are left." in text
+    aside.rename(victim)
+    code, text = depthmill("run", recipe, *BARE)
+    assert code == 0
+    assert "done: 3 ok in" in text
+
+
+def test_run_when_workers_differ_then_units_are_byte_identical(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    depthmill("run", recipe, *BARE)
+    store = tmp_path / "store"
+    alone = {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")}
+    shutil.rmtree(store)
+    code, text = depthmill("run", recipe, "--no-prefect", "--workers", 2, "--no-report")
+    assert code == 0, text
+    assert {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")} == alone
+
+
+def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_gives_exit_code_1(
+    write_recipe, depthmill_process, depthmill, tmp_path
+):
+    root = write_tiny_nuscenes(tmp_path / "data")
+    recipe = write_recipe(root)
+    victim = sorted((root / "samples/RADAR_FRONT").glob("tiny-scene-0103*"))[0]
+    content = victim.read_bytes()
+    victim.write_bytes(content[:-60])
+    done = depthmill_process("run", recipe, "--workers", 2)
+    assert done.returncode == 1, done.stderr
+    assert "It is cut short; copy it again" in done.stdout
+    assert "done: 11 ok, 1 error, 1 skipped" in done.stdout
+    victim.write_bytes(content)
+    done = depthmill_process("run", recipe, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert "done: 2 ok in" in done.stdout
+    store = tmp_path / "store"
+    with_prefect = {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")}
+    shutil.rmtree(store)
+    depthmill("run", recipe, *BARE)
+    assert {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")} == with_prefect
+
+
+def test_run_when_two_cameras_of_different_sizes_then_each_has_its_units(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root, cameras=["CAM_FRONT", "CAM_BACK"])
+    code, text = depthmill("run", recipe, *BARE)
+    assert code == 0, text
+    assert "done: 23 ok" in text
+    sizes = {(row["camera"], row["width"], row["height"]) for row in open_manifest(Store(tmp_path / "store")).rows()}
+    assert sizes == {("CAM_FRONT", 64, 36), ("CAM_BACK", 48, 30)}
+
+
+def test_run_when_source_has_no_radar_then_radar_is_absent_and_not_empty(write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(write_tiny_nuscenes(tmp_path / "data", with_radar=False))
+    code, text = depthmill("run", recipe, *BARE)
+    assert code == 0, text
+    assert "project_radar" not in text
+    row = open_manifest(Store(tmp_path / "store")).rows()[0]
+    assert row["unit_radar_points"] is None
+    assert row["num_radar_points"] is None
+
+
+def test_status_inspect_verify_when_all_is_well_then_say_so(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    depthmill("run", recipe, *BARE)
+    code, text = depthmill("status", recipe)
+    assert code == 0
+    assert "13 of 13 up to date" in text
+    assert "last run  13 ok, 0 errors, 0 skipped" in text
+    code, text = depthmill("verify", recipe)
+    assert code == 0
+    assert "13 units" in text
+    assert "all whole" in text
+    code, text = depthmill("inspect", recipe)
+    assert "depth_accumulated       2 units" in text
+    manifest = open_manifest(Store(tmp_path / "store"))
+    code, text = depthmill("inspect", recipe, manifest.path.key)
+    assert "made by build_manifest v1" in text
+    code, text = depthmill("inspect", tmp_path / "store", manifest.rows()[0]["frame_key"], "--json")
+    assert json.loads(text)["scene"] == "scene-0061"
+    code, text = depthmill("inspect", recipe, "scene-0061/CAM_FRONT/1")
+    assert code == 1
+    assert "sample 'scene-0061/CAM_FRONT/1' is not in manifest" in text
+
+
+def test_verify_when_a_byte_flips_then_names_the_file(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    depthmill("run", recipe, *BARE)
+    shard = next((tmp_path / "store/depth_clean/scene-0061").rglob("depth_m/c/0/0/0"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    code, text = depthmill("verify", recipe)
+    assert code == 1
+    assert "depth_m/c/0/0/0: content differs from what was written (sha256)" in text
+    assert "FAULT depth_clean/scene-0061/CAM_FRONT/" in text
+
+
+def test_prune_when_a_rule_changed_then_only_unnamed_units_go(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    depthmill("run", recipe, *BARE)
+    depthmill("run", recipe, *BARE, "--set", "stages.clean_horizon.near_m=5")
+    code, text = depthmill("prune", recipe)
+    assert text.strip() == "0 units no manifest names; --delete removes them"
+    shutil.rmtree(next(path for path in (tmp_path / "store/manifest/all/all").iterdir() if path.name == open_manifest(Store(tmp_path / "store")).path.fingerprint))
+    code, text = depthmill("prune", recipe, "--delete")
+    assert "2 units no manifest names, deleted" in text
+    assert depthmill("verify", recipe)[0] == 0
+    assert depthmill("plan", recipe, "--check")[0] == 0
+
+
+def test_help_when_asked_then_needs_no_heavy_module(depthmill_process):
+    code = "import sys; from flows import cli; print(sorted({'numpy','numba','prefect','zarr','pyarrow','torch','pydantic'} & set(sys.modules)))"
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    assert "materialise" not in depthmill_process("--help").stderr
+
+
+@pytest.mark.parametrize("verb", ["plan", "run", "status", "verify", "report"])
+def test_any_verb_when_recipe_is_missing_then_exit_code_2_and_a_next_step(verb, depthmill, tmp_path):
+    code, text = depthmill(verb, tmp_path / "nowhere.yaml")
+    assert code == 2
+    assert f"recipe '{tmp_path / 'nowhere.yaml'}' does not exist. Write one (see README.md, Recipe) or run depthmill demo" in text
