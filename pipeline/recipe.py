@@ -129,7 +129,7 @@ def _explain(error: dict[str, Any]) -> str:
         return f"key '{key}' is missing"
     if error["type"].startswith("union_tag"):
         return (
-            f"source.kind is {value.get('kind')!r} expected one of: nuscenes, synthetic"
+            f"source.kind is {value.get('kind')!r}, expected one of: nuscenes, synthetic"
             if isinstance(value, dict)
             else "source must be a group of keys"
         )

@@ -150,7 +150,7 @@ class Store:
                 name: FileRecord(num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
                 for name, content in sorted(encoded.items())
             },
-            written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
             provenance={**provenance(), **(witness or {})},
         )
         self.files.put(f"{path.key}/{LINEAGE_FILE}", record.model_dump_json(indent=1).encode())

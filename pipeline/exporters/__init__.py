@@ -1,0 +1,1 @@
+"""Other layouts, out of a store and back into one."""

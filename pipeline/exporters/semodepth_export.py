@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -80,7 +79,8 @@ def _check_out(out: Path) -> None:
         if out.exists() and not out.is_dir():
             raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
         if out.is_dir() and any(out.iterdir()):
-            raise StoreError(f"'{out}' is not empty; export never mixes with what is there. Choose another --out, or delete the folder first")
+            raise StoreError(f"'{out}' is not empty; export never mixes with what is there. Choose another --out, "
+                             "or delete the folder first")
     except OSError as error:
         raise _explain(error, out) from error
 
@@ -88,8 +88,8 @@ def _check_out(out: Path) -> None:
 def _check_samples(manifest: Manifest, samples: dict[str, list[dict[str, Any]]]) -> None:
     if not any(samples.values()):
         splits = sorted({row["split"] or "none" for row in manifest.rows()})
-        raise ManifestError(f"manifest {manifest.path.fingerprint} has no train or val samples (splits there: {', '.join(splits) or 'none'}); "
-                            "the layout has no other lists. Use scenes of the official splits")
+        raise ManifestError(f"manifest {manifest.path.fingerprint} has no train or val samples (splits there: "
+                            f"{', '.join(splits) or 'none'}); the layout has no other lists. Use scenes of the official splits")
     keys: dict[str, str] = {}
     for split, rows in samples.items():
         for row in rows:
@@ -105,8 +105,8 @@ def _check_samples(manifest: Manifest, samples: dict[str, list[dict[str, Any]]])
 def _missing_text(manifest: Manifest, row: dict[str, Any], split: str, listed: ListedStore) -> str:
     return (f"scene {row['scene']}, camera {row['camera']} has no {listed.layout} in manifest {manifest.path.fingerprint}, but "
             f"{list_key(split, listed)} needs a line for every {split} sample: the lists are joined by line number. "
-            f"Run the recipe with {listed.stage} for this scene (a scene without the sensor has no such unit), or leave the scene out "
-            "with scenes: in the recipe, run, and export again")
+            f"Run the recipe with {listed.stage} for this scene (a scene without the sensor has no such unit), or leave "
+            "the scene out with scenes: in the recipe, run, and export again")
 
 
 def _write_split(manifest: Manifest, raw: RawReader, split: str, rows: Sequence[dict[str, Any]], temporary: Path,
@@ -121,7 +121,8 @@ def _write_split(manifest: Manifest, raw: RawReader, split: str, rows: Sequence[
                 raise AssertionError("checked before anything was written")
             line = str(listed_root / key)
             if "\n" in line:
-                raise ManifestError(f"path '{line}' holds a line break, which a text list cannot. Choose another --out or file name")
+                raise ManifestError(f"path '{line}' holds a line break, which a text list cannot. "
+                                    "Choose another --out or file name")
             _write(temporary / key, reader.read(listed, path, row))
             lines[listed].append(line)
     for listed, paths in lines.items():
@@ -158,7 +159,8 @@ class _FrameReader:
             if listed == IMAGE:
                 loaded = (unit.table("files"), unit.array("num_bytes"), "encoded" in unit.array_names)
             elif listed == RADAR:
-                loaded = (unit.array("frame_of_point"), np.stack([unit.array(name) for name in ("u_px", "v_px", "depth_m")], axis=1))
+                loaded = (unit.array("frame_of_point"),
+                          np.stack([unit.array(name) for name in ("u_px", "v_px", "depth_m")], axis=1))
             self._opened[listed.name] = (path, unit, loaded)
         return self._opened[listed.name][1:]
 
@@ -176,8 +178,11 @@ class _FrameReader:
 
 def _explain(error: OSError, out: Path) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"cannot write '{out}': no space left on the device. Nothing was left behind; free some space or choose another --out")
+        return StoreError(f"cannot write '{out}': no space left on the device. Nothing was left behind; "
+                          "free some space or choose another --out")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return StoreError(f"cannot write '{out}': permission denied. Give this user write permission on its parent folder, or choose another --out")
-    return StoreError(f"cannot write '{out}': {error.strerror or error} ({os.fspath(error.filename) if error.filename else 'no file'}). "
-                      "Choose another --out, then run the same command again")
+        return StoreError(f"cannot write '{out}': permission denied. Give this user write permission on its parent "
+                          "folder, or choose another --out")
+    at_file = f" ({error.filename})" if error.filename else ""
+    return StoreError(f"cannot write '{out}': {error.strerror or error}{at_file}. Choose another --out, "
+                      "then run the same command again")

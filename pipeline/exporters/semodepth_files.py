@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,10 +85,10 @@ def decode_png(content: bytes, *, height: int, width: int, where: str) -> NDArra
         raise SourceError(f"{where} cannot be read as a PNG: {error}. Copy it again") from error
 
 
-def image_size(content: bytes, *, where: str) -> tuple[int, int]:
-    """Return (height, width) of an encoded image without decoding its pixels; SourceError if it is none."""
+def image_size(file: Path, *, where: str) -> tuple[int, int]:
+    """Return (height, width) of an image file from its header; SourceError if it is none."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(file) as image:
             return image.height, image.width
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise SourceError(f"{where} cannot be read as an image: {error}. Copy it again") from error

@@ -1,3 +1,12 @@
-"""placeholder"""
-def write_report(plan, store, out, *, title):
-    return None
+"""One self-contained HTML page about a store: is the supervision good, what is in it, how did it come to be.
+
+Why    Numbers alone hide a wrong calibration; pictures alone hide a trend
+Reads  the committed units of a plan
+Writes report.html
+"""
+
+from __future__ import annotations
+
+from pipeline.report.page import report_html, write_report
+
+__all__ = ["report_html", "write_report"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,7 +163,7 @@ def compare_with_truth(
     Raises:
         ValueError: the shapes differ.
     """
-    given = {"before": before, "after": after, "truth": truth, **({} if surface is None else {"surface": surface})}
+    given: dict[str, NDArray[Any]] = {"before": before, "after": after, "truth": truth, **({} if surface is None else {"surface": surface})}
     if len({values.shape for values in given.values()}) > 1:
         raise ValueError(f"maps must have one shape, got {', '.join(f'{name} {v.shape}' for name, v in given.items())}")
     edges = np.array(RANGE_EDGES_M) * STEPS_PER_M
@@ -228,7 +229,7 @@ def _map_errors(
 
 
 def _median_of_counts(counts: NDArray[np.int64]) -> float:
-    """Return the median of the values 0, 1, 2, ... that occur ``counts`` times; the mean of the middle two if even, like NumPy."""
+    """Return the median of the values 0, 1, 2, ... that occur ``counts`` times, like NumPy; NaN without any."""
     below = np.cumsum(counts)
     total = int(below[-1])
     if not total:

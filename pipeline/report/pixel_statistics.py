@@ -54,9 +54,9 @@ class PixelStatistics:
         num_frames: frames read, of ``num_frames_there`` in these scenes.
         depth_counts: layout -> (65536,) int64, pixels by depth in steps of 1/256 m.
         truth: errors over all frames; None where no truth is known.
-        truth_of_view: title -> errors of one scene and camera, in total.
+        truth_of_scene: scene -> errors over its frames, in total.
         sweep: disagreement with the single sweep, a proxy; None where the truth is known or nothing can be compared.
-        sweep_of_view: title -> the same for one scene and camera.
+        sweep_of_scene: scene -> the same for one scene.
         frames: every frame read.
         radar_per_frame: (n,) radar returns of every frame of the sampled scenes.
     """
@@ -67,9 +67,9 @@ class PixelStatistics:
     num_frames_there: int = 0
     depth_counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     truth: TruthComparison | None = None
-    truth_of_view: dict[str, BeforeAfter] = field(default_factory=dict)
+    truth_of_scene: dict[str, BeforeAfter] = field(default_factory=dict)
     sweep: BeforeAfter | None = None
-    sweep_of_view: dict[str, BeforeAfter] = field(default_factory=dict)
+    sweep_of_scene: dict[str, BeforeAfter] = field(default_factory=dict)
     frames: list[FrameNumbers] = field(default_factory=list)
     radar_per_frame: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -115,11 +115,11 @@ def _add_frame(
         errors = compare_with_truth(before, after, maps["depth_truth"], surface)
         gross_share = errors.total.before.gross_share
         found.truth = errors if found.truth is None else found.truth + errors
-        _add(found.truth_of_view, view.title, errors.total)
+        _add(found.truth_of_scene, view.scene, errors.total)
     elif "depth_single" in maps:
         difference = compare_with_sweep(before, after, maps["depth_single"])
         found.sweep = difference if found.sweep is None else found.sweep + difference
-        _add(found.sweep_of_view, view.title, difference)
+        _add(found.sweep_of_scene, view.scene, difference)
     found.frames.append(FrameNumbers(view, frame, int(np.count_nonzero((before > 0) & (after == 0))), gross_share))
 
 

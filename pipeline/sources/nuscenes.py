@@ -77,7 +77,8 @@ class NuScenesSource:
         return SourceRef(release=self.release, digest=scene.digest)
 
     def reader(self) -> NuScenesFiles:
-        """Return the picklable reader of raw files."""
+        """Return the picklable reader of raw files, building the index on first use."""
+        self.scenes()
         return NuScenesFiles(str(self.root), str(self._index))
 
     def _check_folders(self) -> None:

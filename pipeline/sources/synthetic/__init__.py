@@ -1,10 +1,26 @@
-"""TEMPORARY placeholder by the lead so that imports work; the owner of this folder overwrites it."""
-from pydantic import BaseModel, ConfigDict
-WORLD_VERSION = 0
-class SyntheticParams(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    scenes: int = 2
-    seconds: float = 20.0
-    seed: int = 0
-    image_size: tuple[int, int] = (1600, 900)
-    cameras: tuple[str, ...] = ("CAM_FRONT",)
+"""A simulated world, written as a nuScenes database that the nuScenes devkit loads, with exact depth beside it.
+
+For tests, the tutorial and everything that needs a known truth. It holds what makes real supervision dirty:
+airborne LiDAR returns, a moving truck nobody annotated, poses that are slightly off, sensors that fire at different
+times. `write_world` makes it; `simulate_scene` and `write_tables` are its two halves, for parallel work.
+
+Reads nothing but, if wanted, the ego motion of recorded drives.
+"""
+
+from pipeline.sources.synthetic.database import is_complete, scene_digest, write_tables, write_world
+from pipeline.sources.synthetic.params import WORLD_VERSION, SyntheticParams, scene_names, version_name
+from pipeline.sources.synthetic.rows import SceneTables
+from pipeline.sources.synthetic.simulate import simulate_scene
+
+__all__ = [
+    "WORLD_VERSION",
+    "SceneTables",
+    "SyntheticParams",
+    "is_complete",
+    "scene_digest",
+    "scene_names",
+    "simulate_scene",
+    "version_name",
+    "write_tables",
+    "write_world",
+]

@@ -57,7 +57,7 @@ def make_drive(params: SyntheticParams, index: int) -> Drive:
     log = f"simulated-s{params.seed}-{index:04d}"
     if params.trajectories is not None:
         return _recorded_drive(params, index, log)
-    num_keys = max(2, round(params.seconds * 2))
+    num_keys = int(params.seconds * 2)
     start = FIRST_US + index * SCENE_US
     sweep_us = start + np.arange((num_keys - 1) * KEY_EVERY + 1, dtype=np.int64) * SWEEP_US
     key_sweeps = np.arange(num_keys, dtype=np.int64) * KEY_EVERY
@@ -81,14 +81,14 @@ def _made_up_motion(rng: np.random.Generator, start_us: int, end_us: int) -> Mot
     """Return motion along an S-curved street at 8 to 12 m/s, with the small nods of a sprung car."""
     time_us = np.arange(start_us - 200_000, end_us + 400_000, KNOT_US, dtype=np.int64)
     t = (time_us - start_us) * 1e-6
-    speed = rng.uniform(8.3, 9.3) + rng.uniform(0.2, 0.7) * np.sin(2 * np.pi * t / 9.0 + rng.uniform(0, 6.28))
+    speed = rng.uniform(8.3, 8.8) + rng.uniform(0.1, 0.3) * np.sin(2 * np.pi * t / 9.0 + rng.uniform(0, 6.28))
     s = np.cumsum(speed) * KNOT_US * 1e-6
-    bend = rng.choice([-1.0, 1.0]) / rng.uniform(55.0, 75.0)
-    yaw = rng.uniform(0, 2 * np.pi) + bend * 28.0 * np.sin(s / 28.0 + rng.uniform(0, 6.28))
+    bend = rng.choice([-1.0, 1.0]) / rng.uniform(350.0, 450.0)
+    yaw = rng.uniform(0, 2 * np.pi) + bend * 60.0 * np.sin(s / 60.0 + rng.uniform(0, 6.28))
     step = speed * KNOT_US * 1e-6
     x = rng.uniform(400.0, 1200.0) + np.cumsum(step * np.cos(yaw))
     y = rng.uniform(400.0, 1200.0) + np.cumsum(step * np.sin(yaw))
-    pitch = np.deg2rad(0.25) * np.sin(2 * np.pi * t / 1.3) + np.deg2rad(0.2) * np.sin(2 * np.pi * t / 3.1)
+    pitch = np.deg2rad(0.4) * np.sin(2 * np.pi * t / 1.3) + np.deg2rad(0.2) * np.sin(2 * np.pi * t / 3.1)
     roll = np.deg2rad(0.3) * np.sin(2 * np.pi * t / 1.7 + 1.0)
     return Motion(time_us, quaternion_from_yaw_pitch_roll(yaw, pitch, roll), np.stack([x, y, 0 * x], axis=1))
 

@@ -22,8 +22,8 @@ ELEVATION_DEG: Final = (-30.67, 10.67)
 RANGE_M: Final = (1.0, 90.0)
 NOISE_M: Final = 0.02
 DROP_SHARE: Final = 0.03
-AIRBORNE_BEAMS: Final = 25
-AIRBORNE_SHARE: Final = (0.013, 0.002)
+AIRBORNE_BEAMS: Final = 28
+AIRBORNE_SHARE: Final = (0.12, 0.003)
 AIRBORNE_RANGE_M: Final = (4.0, 18.0)
 # reflectivity 0..255 of each Material
 _INTENSITY: Final = np.array([12.0, 28.0, 40.0, 14.0, 35.0, 6.0, 45.0, 18.0, 60.0, 15.0])
@@ -55,7 +55,7 @@ def scan(
     airborne_m = _airborne_ranges(azimuth_steps, rng)
     is_airborne = airborne_m < np.where(hit >= 0, true_m, np.inf)
     range_m = np.where(is_airborne, airborne_m, range_m)
-    intensity = np.where(is_airborne, 1.0 + 4.0 * (airborne_m % 1.0), intensity)
+    intensity = np.where(is_airborne, rng.uniform(1.0, 5.0, count), intensity)
     is_seen |= is_airborne
 
     ring = np.repeat(np.arange(NUM_BEAMS), azimuth_steps)[is_seen]
@@ -72,7 +72,7 @@ def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator) -> Floats:
     """
     out = np.full((NUM_BEAMS, azimuth_steps), np.inf)
     shape = (NUM_BEAMS - AIRBORNE_BEAMS, azimuth_steps)
-    is_behind = np.cos(np.arange(azimuth_steps) * (2 * np.pi / azimuth_steps)) < -0.3
+    is_behind = np.cos(np.arange(azimuth_steps) * (2 * np.pi / azimuth_steps)) < -0.8
     share = np.where(is_behind, *AIRBORNE_SHARE)
     low, high = AIRBORNE_RANGE_M
     range_m = low * (high / low) ** (rng.uniform(size=shape) ** 1.5)

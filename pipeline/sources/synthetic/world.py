@@ -79,7 +79,7 @@ class World:
 def make_world(drive: Drive, *, seed: int, index: int) -> World:
     """Return the world of scene `index`; every second scene is at night."""
     rng = np.random.default_rng((seed, index, 1))
-    bends = rng.choice([-1.0, 1.0], size=2) / rng.uniform(50.0, 70.0, size=2)
+    bends = rng.choice([-1.0, 1.0], size=2) / rng.uniform(350.0, 450.0, size=2)
     route = route_through(positions_along(drive)[1], bends)
     standing = [*_houses(route, rng), *_street_ends(route), *_trees(route, rng), *_lamps(route)]
     return World(route, tuple(standing), tuple(make_traffic(drive, route, seed=(seed, index))), index % 2 == 1)
@@ -121,8 +121,8 @@ def _houses(route: Route, rng: np.random.Generator) -> list[_Piece]:
             s = float(route.s_m[0]) + rng.uniform(0, 5)
             while s < route.s_m[-1]:
                 length, depth = rng.uniform(9.0, 15.0), rng.uniform(9.0, 12.0)
-                setback, height = rng.uniform(0.0, 1.5), rng.uniform(low_m, high_m)
-                gap = rng.uniform(2.0, 5.0) if rng.uniform() < 0.2 else rng.uniform(0.0, 0.4)
+                setback, height = rng.uniform(0.0, 0.5), rng.uniform(low_m, high_m)
+                gap = rng.uniform(2.0, 5.0) if rng.uniform() < 0.06 else 0.0
                 colour = _WALLS[int(rng.integers(len(_WALLS)))]
                 middle = s + length / 2
                 left = CENTRE_LEFT_M + side * (front_m + setback + depth / 2)

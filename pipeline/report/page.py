@@ -1,0 +1,113 @@
+"""Put the report's sections together and write the page, whole or not at all.
+
+Why    A report that needs nothing but itself can be mailed, archived beside the data and opened in ten years
+Reads  the plan's units through the store
+Writes one HTML file: style, charts and pictures inside, no script, no link to elsewhere
+"""
+
+from __future__ import annotations
+
+import errno
+import uuid
+from importlib import resources
+from pathlib import Path
+
+from pipeline.plan import Plan
+from pipeline.report import store_sections
+from pipeline.report.facts import ReportFacts, gather_facts
+from pipeline.report.gallery_section import gallery_section
+from pipeline.report.markup import text
+from pipeline.report.pixel_statistics import measure_pixels
+from pipeline.report.supervision_section import supervision_section
+from storage_schemas.errors import StoreError
+from storage_schemas.store import Store
+
+CONTENTS = (
+    ("summary", "Store"),
+    ("supervision", "Supervision"),
+    ("pictures", "Pictures"),
+    ("coverage", "Coverage"),
+    ("depth", "Depth"),
+    ("timings", "Timings"),
+    ("recipe", "Recipe"),
+)
+"""Table of contents: anchor and words."""
+
+
+def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
+    """Write a self-contained HTML report about the committed units of a plan.
+
+    Args:
+        plan: what the recipe asks for; units that are not built yet are left out.
+        store: where the units are.
+        out: file to write; replaced if it exists.
+        title: words for the page's heading, e.g. the recipe's name.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        StoreError: the manifest is not built yet, a unit cannot be read, or the file cannot be written.
+    """
+    _check_target(out)
+    _write_whole(out, report_html(plan, store, title=title).encode("utf-8"))
+    return out
+
+
+def report_html(plan: Plan, store: Store, *, title: str) -> str:
+    """Return the page as text; StoreError if the manifest is not built yet or a unit cannot be read."""
+    known = gather_facts(plan, store)
+    found = measure_pixels(store, known.views)
+    sections = (
+        store_sections.summary_section(known),
+        store_sections.sampling_note(found),
+        supervision_section(found),
+        gallery_section(store, known.views, found),
+        store_sections.coverage_section(known),
+        store_sections.depth_section(found),
+        store_sections.timings_section(known),
+        store_sections.recipe_section(known),
+    )
+    return _page(title, known, "".join(sections))
+
+
+def _page(title: str, known: ReportFacts, body: str) -> str:
+    style = resources.files("pipeline.report").joinpath("report.css").read_text(encoding="utf-8")
+    links = "".join(f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in CONTENTS)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{text(title)} · depthmill report</title><style>\n{style}</style></head>\n<body>'
+        f'<header><p class="eyebrow">depthmill report</p><h1>{text(title)}</h1>'
+        f'<p class="soft">Manifest <code>{text(known.manifest)}</code> in <code>{text(known.root)}</code></p></header>\n'
+        f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n<main>{body}</main>\n'
+        f"<footer><p>Manifest {text(known.manifest)}. Units written until {text(known.written_utc[1])}.</p></footer></body></html>\n"
+    )
+
+
+def _check_target(out: Path) -> None:
+    if out.is_dir():
+        raise StoreError(f"cannot write report '{out}': it is a folder. Give --out a file name, e.g. {out / 'report.html'}")
+    if not out.absolute().parent.is_dir():
+        raise StoreError(
+            f"cannot write report '{out}': folder '{out.absolute().parent}' does not exist. Create it (mkdir -p) or choose another --out"
+        )
+
+
+def _write_whole(out: Path, content: bytes) -> None:
+    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(content)
+        temporary.replace(out)
+    except OSError as error:
+        raise _explained(error, out) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _explained(error: OSError, out: Path) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(f"cannot write report '{out}': no space left on the device. Free some space, or choose another --out")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StoreError(f"cannot write report '{out}': permission denied. Choose an --out in a folder that you may write to")
+    return StoreError(f"cannot write report '{out}': {error.strerror or error}. Choose another --out")

@@ -1,0 +1,104 @@
+"""The whole world on disk: scenes are simulated once, then all tables are written together.
+
+A finished scene leaves `simulated/<scene>.json` below the root, written last and in one step: its digest and its
+table rows. A scene whose record has the wanted digest is not simulated again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.sources.synthetic.params import WORLD_VERSION, SyntheticParams, scene_names, version_name
+from pipeline.sources.synthetic.rows import SceneTables, merge_tables
+from pipeline.sources.synthetic.simulate import simulate_scene
+from pipeline.sources.synthetic.vocabulary import constant_tables
+
+TABLES = (
+    "attribute",
+    "calibrated_sensor",
+    "category",
+    "ego_pose",
+    "instance",
+    "log",
+    "map",
+    "sample",
+    "sample_annotation",
+    "sample_data",
+    "scene",
+    "sensor",
+    "visibility",
+)
+
+
+def scene_digest(params: SyntheticParams, index: int) -> str:
+    """Return a hash (64 hex digits) over all that scene `index` depends on; `params.scenes` is not part of it."""
+    wanted: dict[str, Any] = params.model_dump(mode="json", exclude={"scenes", "trajectories"})
+    if params.trajectories is not None:
+        wanted["trajectories"] = hashlib.sha256(Path(params.trajectories).read_bytes()).hexdigest()
+    text = json.dumps({"version": WORLD_VERSION, "index": index, **wanted}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_tables(params: SyntheticParams, scenes: Sequence[SceneTables], root: Path) -> None:
+    """Write the 13 tables of the given scenes, each in one step."""
+    merged = merge_tables([constant_tables(), *scenes])
+    for table in TABLES:
+        _write_json(root / version_name(params) / f"{table}.json", merged.get(table, []))
+
+
+def write_world(params: SyntheticParams, root: Path) -> None:
+    """Simulate the scenes that are not there yet, and write the tables."""
+    scenes = []
+    for index, name in enumerate(scene_names(params)):
+        record = _read_record(root, name)
+        if record is None or record["digest"] != scene_digest(params, index):
+            _record_path(root, name).unlink(missing_ok=True)
+            record = {"digest": scene_digest(params, index), "tables": simulate_scene(params, index, root)}
+            _write_json(_record_path(root, name), record)
+        scenes.append(record["tables"])
+    write_tables(params, scenes, root)
+
+
+def is_complete(params: SyntheticParams, root: Path) -> bool:
+    """Return whether `write_world` would have nothing to do: all scenes as wanted, and tables of just these."""
+    folder = root / version_name(params)
+    if not all((folder / f"{table}.json").is_file() for table in TABLES):
+        return False
+    written = {scene["name"]: scene["token"] for scene in json.loads((folder / "scene.json").read_text())}
+    if tuple(written) != scene_names(params):
+        return False
+    records = (_read_record(root, name) for name in written)
+    return all(
+        record is not None and record["digest"] == scene_digest(params, index) for index, record in enumerate(records)
+    )
+
+
+def _record_path(root: Path, name: str) -> Path:
+    """Return where a finished scene leaves its record."""
+    return root / "simulated" / f"{name}.json"
+
+
+def _read_record(root: Path, name: str) -> dict[str, Any] | None:
+    """Return a finished scene's digest and tables, or None."""
+    path = _record_path(root, name)
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _write_json(path: Path, content: object) -> None:
+    """Write JSON beside its place, then move it there, so that no reader ever sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as stream:
+            json.dump(content, stream)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,205 @@
+"""Drive through one scene, write down everything the sensors see, and return the scene's table rows.
+
+Writes below the database's root
+  samples/, sweeps/       LIDAR_TOP `.pcd.bin`, RADAR_FRONT `.pcd`, cameras `.jpg` (key frames only)
+  truth/<CAMERA>/         `<stem>.depth.png` 16-bit, metres x 256 truncated, 0 = none; `<stem>.surface.png`
+  maps/                   one drivable mask, white
+
+The sensors measure from the true pose; the pose written down is off by a centimetre or two, as in reality.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.sources.synthetic import camera, lidar, radar
+from pipeline.sources.synthetic.actors import Surface
+from pipeline.sources.synthetic.drive import Drive, make_drive
+from pipeline.sources.synthetic.params import SyntheticParams, scene_names
+from pipeline.sources.synthetic.rig import LIDAR, RADAR, Sensor, build_rig
+from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll, quaternion_product
+from pipeline.sources.synthetic.rows import (
+    BoxCounts,
+    SceneTables,
+    annotation_rows,
+    count_in_box,
+    file_name,
+    measurement_rows,
+    merge_tables,
+    scene_rows,
+)
+from pipeline.sources.synthetic.world import World, make_world
+
+JITTER_M = 0.01
+JITTER_DEG = 0.03
+DEPTH_STEPS_PER_M = 256
+JPEG_QUALITY = 90
+MAP_SIZE_PX = 64
+
+
+def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTables:
+    """Write the sensor files and the truth of scene `index` below `root`, and return its rows.
+
+    Scenes share no file, so different scenes may be simulated by parallel processes.
+    """
+    name = scene_names(params.model_copy(update={"scenes": max(params.scenes, index + 1)}))[index]
+    drive = make_drive(params, index)
+    world = make_world(drive, seed=params.seed, index=index)
+    rig = build_rig(params.cameras, image_size=params.image_size, calibration=drive.calibration)
+    tables = [scene_rows(name, drive, world, _description(params, world, index))]
+    _write_map(root / tables[0]["map"][0]["filename"])
+
+    key_points = _record_lidar(params, drive, world, rig[LIDAR], root, index)
+    key_echoes = _record_radar(params, drive, world, rig[RADAR], root, index)
+    counts = [
+        _count_points(world, int(drive.sweep_us[sweep]), points, echoes)
+        for sweep, points, echoes in zip(drive.key_sweeps, key_points, key_echoes, strict=True)
+    ]
+    times: dict[str, tuple[Ints, Ints]] = {
+        LIDAR: (drive.sweep_us, drive.key_sweeps),
+        RADAR: (drive.radar_us, drive.key_radars),
+    }
+    for number, channel in enumerate(params.cameras):
+        _record_camera(params, drive, world, rig[channel], root, seed=(params.seed, index, 40 + number))
+        times[channel] = (drive.camera_us[channel], np.arange(len(drive.key_sweeps)))
+    for number, (channel, (time_us, key_index)) in enumerate(times.items()):
+        rng = np.random.default_rng((params.seed, index, 60 + number))
+        recorded = [_jittered(drive.world_from_ego.at(int(t)), rng) for t in time_us]
+        tables.append(
+            measurement_rows(
+                name,
+                drive,
+                rig[channel],
+                recorded,
+                time_us=time_us,
+                key_index=key_index,
+                image_size=params.image_size,
+            )
+        )
+    return merge_tables([*tables, annotation_rows(name, drive, world, counts)])
+
+
+def _description(params: SyntheticParams, world: World, index: int) -> str:
+    """Return the scene's description; as in nuScenes the word Night marks night scenes."""
+    route = "along a recorded drive" if params.trajectories else "curving street"
+    truck = "oncoming truck" if index % 2 == 0 else "truck ahead"
+    text = f"simulated town, {route}, parked cars, pedestrians, {truck}"
+    return f"Night, {text}" if world.is_night else text
+
+
+def _record_lidar(
+    params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int
+) -> list[Floats]:
+    """Write every sweep; return the key frames' points (n, 3) in the world frame."""
+    key_points = []
+    keys = set(drive.key_sweeps.tolist())
+    for i, time_us in enumerate(drive.sweep_us.tolist()):
+        world_from_lidar = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
+        points = lidar.scan(
+            world.at(time_us),
+            world_from_lidar,
+            azimuth_steps=params.lidar_azimuth_steps,
+            rng=np.random.default_rng((params.seed, index, 20, i)),
+        )
+        name = file_name(drive.log, sensor.channel, sensor.modality, time_us, is_key=i in keys)
+        _write(root / name, points.tobytes())
+        if i in keys:
+            key_points.append(world_from_lidar.apply(points[:, :3].astype(np.float64)))
+    return key_points
+
+
+def _record_radar(
+    params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int
+) -> list[Floats]:
+    """Write every radar scan; return the key frames' points (n, 3) in the world frame, z unknown (NaN)."""
+    key_echoes: dict[int, Floats] = {}
+    keys = set(drive.key_radars.tolist())
+    for i, time_us in enumerate(drive.radar_us.tolist()):
+        pose = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
+        ends = [(drive.world_from_ego.at(time_us + d) @ sensor.ego_from_sensor).translation_m for d in (-9000, 9000)]
+        points = radar.scan(
+            world.at(time_us),
+            pose,
+            sensor_velocity_mps=(ends[1] - ends[0]) / 0.018,
+            actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+            rng=np.random.default_rng((params.seed, index, 30, i)),
+        )
+        name = file_name(drive.log, sensor.channel, sensor.modality, time_us, is_key=i in keys)
+        _write(root / name, radar.encode_pcd(points))
+        if i in keys:
+            echoes = pose.apply(np.stack([points["x"], points["y"], points["z"]], axis=1).astype(np.float64))
+            echoes[:, 2] = np.nan
+            key_echoes[i] = echoes
+    return [key_echoes[int(i)] for i in drive.key_radars]
+
+
+def _record_camera(
+    params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, *, seed: tuple[int, int, int]
+) -> None:
+    """Write the image, the exact depth and the surface classes of every key frame of one camera."""
+    from PIL import Image
+
+    assert sensor.intrinsic is not None
+    street = camera.make_street_map(world)
+    for i, time_us in enumerate(drive.camera_us[sensor.channel].tolist()):
+        view = camera.take_picture(
+            world.at(time_us),
+            street,
+            drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor,
+            sensor.intrinsic,
+            image_size=params.image_size,
+            is_night=world.is_night,
+            rng=np.random.default_rng((*seed, i)),
+        )
+        image_path = root / file_name(drive.log, sensor.channel, sensor.modality, time_us, is_key=True)
+        truth = root / "truth" / sensor.channel / image_path.stem
+        for folder in (image_path.parent, truth.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(view.image_u8).save(image_path, quality=JPEG_QUALITY)
+        depth = _encode_depth(view.depth_m)
+        Image.fromarray(depth).save(truth.with_name(f"{truth.name}.depth.png"), compress_level=1)
+        Image.fromarray(view.surface).save(truth.with_name(f"{truth.name}.surface.png"), compress_level=1)
+
+
+def _encode_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return metres as truncated uint16 steps of 1/256 m; 0 stays 0."""
+    return (depth_m.astype(np.float64) * DEPTH_STEPS_PER_M).astype(np.uint16)
+
+
+def _count_points(world: World, time_us: int, points_m: Floats, echoes_m: Floats) -> BoxCounts:
+    """Return the points in each actor's box at a key frame; the unannotated truck has none."""
+    count = np.zeros((2, len(world.actors)), dtype=np.int64)
+    for number, actor in enumerate(world.actors):
+        if actor.surface == Surface.UNANNOTATED:
+            continue
+        pose = actor.world_from_box(world.route, time_us)
+        for kind, cloud in enumerate((points_m, echoes_m)):
+            near = cloud[np.abs(cloud[:, :2] - pose.translation_m[:2]).max(axis=1) < 4.0]
+            at_height = np.where(np.isnan(near[:, 2:]), pose.translation_m[2], near[:, 2:])
+            count[kind, number] = count_in_box(np.hstack([near[:, :2], at_height]), pose, actor.size_wlh_m)
+    return BoxCounts(count[0], count[1])
+
+
+def _jittered(pose: Pose, rng: np.random.Generator) -> Pose:
+    """Return the pose as a localiser would write it down: a little off."""
+    turn = np.deg2rad(rng.normal(0.0, JITTER_DEG, 3)) / np.sqrt(3.0)
+    shift = rng.normal(0.0, JITTER_M, 3) * np.array([1.0, 1.0, 0.5])
+    noise = quaternion_from_yaw_pitch_roll(turn[0], turn[1], turn[2])
+    return Pose(quaternion_product(pose.quaternion, noise), pose.translation_m + shift)
+
+
+def _write_map(path: Path) -> None:
+    """Write a small mask on which everything is drivable; the devkit opens it when a map is asked for."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((MAP_SIZE_PX, MAP_SIZE_PX), 255, np.uint8)).save(path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, making its folder where needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.kernels.accumulate import BLOCK
+from pipeline.kernels.accumulate_twin import depth_of_sweeps
+from pipeline.kernels.boxes import SceneBoxes
+from pipeline.kernels.project_frames import project_frames
+from pipeline.kernels.scene_points import read_scene_points
+from pipeline.stages.accumulate_lidar import window_around
+
+IDENTITY = [1.0, 0.0, 0.0, 0.0]
+CAM_FORWARD = [0.5, -0.5, 0.5, -0.5]  # camera z along ego x
+HEIGHT, WIDTH = 45, 80
+
+
+class Reader:
+    def __init__(self, sweeps: list[np.ndarray]) -> None:
+        self.sweeps = sweeps
+
+    def read_points(self, file: str) -> np.ndarray:
+        return self.sweeps[int(file)]
+
+
+def sweep_row(number: int, x: float = 0.0, wxyz=IDENTITY, **changes) -> dict:
+    return {
+        "file": str(number), "channel": "LIDAR_TOP", "timestamp_us": number * 50_000, "is_keyframe": False, "sample_index": 0, "chain": 0,
+        "ego_from_sensor_translation_m": [0.9, 0.0, 1.8], "ego_from_sensor_rotation_wxyz": [0.7071, 0.0, 0.0, -0.7071],
+        "world_from_ego_translation_m": [600.0 + x, 1600.0, 0.0], "world_from_ego_rotation_wxyz": wxyz, **changes,
+    }  # fmt: skip
+
+
+def keyframe_row(x: float = 0.0, **changes) -> dict:
+    return {
+        "timestamp_us": 0, "sample_index": 0, "height": HEIGHT, "width": WIDTH, "camera": "CAM_FRONT", "sample_token": "t",
+        "intrinsic_px": [63.0, 0, 41.0, 0, 63.0, 24.0, 0, 0, 1],
+        "ego_from_cam_translation_m": [1.7, 0.0, 1.5], "ego_from_cam_rotation_wxyz": CAM_FORWARD,
+        "world_from_ego_translation_m": [600.0 + x, 1600.0, 0.0], "world_from_ego_rotation_wxyz": IDENTITY, **changes,
+    }  # fmt: skip
+
+
+def random_sweeps(seed: int, count: int, size: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    sweeps = []
+    for _ in range(count):
+        azimuth = np.sort(rng.uniform(-np.pi, np.pi, size))  # firing order: neighbours in the file are neighbours in space
+        distance = rng.uniform(0.5, 120, size)
+        xyz = np.stack([distance * np.sin(azimuth), distance * np.cos(azimuth), rng.uniform(-2, 6, size)], axis=1)
+        sweeps.append(np.concatenate([xyz, np.zeros((size, 2))], axis=1).astype(np.float32))
+    return sweeps
+
+
+def project(sweeps, rows, keyframe, windows=None, boxes=None, moving="keep"):
+    points = read_scene_points(Reader(sweeps), rows, boxes, moving=moving)
+    return project_frames(points, [keyframe], [windows or range(len(rows))], height=HEIGHT, width=WIDTH)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([1, 3, BLOCK - 1, BLOCK, BLOCK + 1, 3000]))
+def test_kernel_agrees_with_float64_twin_but_for_pixel_borders(seed, count, size):
+    sweeps = random_sweeps(seed, count, size)
+    rows = [sweep_row(k, x=0.5 * k, wxyz=[0.9997, 0.0, 0.0, 0.0245 * k]) for k in range(count)]
+    keyframe = keyframe_row(x=1.0)
+    fast = project(sweeps, rows, keyframe).steps[0].astype(int)
+    twin = depth_of_sweeps(list(zip(rows, sweeps, strict=True)), keyframe, precision="float64").astype(int)
+    differing = np.count_nonzero(np.abs(fast - twin) > 1)
+    assert differing <= max(1, 0.002 * np.count_nonzero(twin))
+
+
+def test_culling_never_loses_a_visible_point():
+    rng = np.random.default_rng(1)
+    for trial in range(20):
+        sweeps = random_sweeps(trial, 1, 4 * BLOCK)
+        keyframe = keyframe_row(world_from_ego_rotation_wxyz=[np.cos(trial), 0, 0, np.sin(trial)])
+        whole = project(sweeps, [sweep_row(0)], keyframe).num_measured[0]
+        shuffled = [sweeps[0][rng.permutation(len(sweeps[0]))]]  # blocks then span everything, so nothing is culled
+        assert project(shuffled, [sweep_row(0)], keyframe).num_measured[0] == whole
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6))
+def test_zbuffer_when_order_changes_then_result_does_not(seed):
+    sweeps = random_sweeps(seed, 3, 700)
+    rows = [sweep_row(k) for k in range(3)]
+    order = np.random.default_rng(seed).permutation(3)
+    first = project(sweeps, rows, keyframe_row())
+    again = project([sweeps[k][::-1].copy() for k in order], [sweep_row(k) for k in range(3)], keyframe_row())
+    assert np.array_equal(first.steps, again.steps)
+
+
+def test_nearest_return_wins_and_bounds_are_those_of_the_specification():
+    ahead = [[0.0, d, 0.3, 0, 0] for d in (30.0, 12.0, 60.0)]
+    beyond = [[0.0, 300.0, 0.3, 0, 0], [0.0, 1.7, -0.3, 0, 0], [0.0, -9.0, 0.3, 0, 0], [np.nan, 5.0, 0.3, 0, 0]]
+    found = project([np.array(ahead + beyond, np.float32)], [sweep_row(0, ego_from_sensor_rotation_wxyz=[0.70710678, 0, 0, -0.70710678])], keyframe_row())
+    depths = found.steps[found.steps > 0] / 256
+    assert depths.min() == pytest.approx(12.0 + 0.9 - 1.7, abs=1 / 256)
+    assert depths.max() < 255.996
+    assert found.num_measured[0] == len(depths)
+
+
+@pytest.mark.parametrize(("num_sweeps", "key", "expected"), [(160, 200, range(121, 281)), (1, 7, range(7, 8)), (2, 7, range(7, 9)), (30, 5, range(0, 21)), (160, 390, range(311, 400))])  # fmt: skip
+def test_window_when_it_meets_the_scenes_end_then_is_cut(num_sweeps, key, expected):
+    chain = [{"chain": 0}] * 400
+    assert window_around(chain, key, num_sweeps) == expected
+
+
+def test_window_when_the_chain_is_broken_then_stays_on_its_side():
+    chain = [{"chain": 0}] * 10 + [{"chain": 1}] * 10
+    assert window_around(chain, 9, 10) == range(5, 10)
+    assert window_around(chain, 10, 10) == range(10, 16)
+
+
+def boxes_of(centers: list[list[float]], *, speed: float | None, category: str = "vehicle.car") -> SceneBoxes:
+    count = len(centers)
+    return SceneBoxes(
+        {
+            "annotation_token": [f"a{k}" for k in range(count)], "instance_token": ["car"] * count, "sample_index": list(range(count)),
+            "sample_timestamp_us": [k * 500_000 for k in range(count)], "category": [category] * count, "center_m": centers,
+            "size_wlh_m": [[2.0, 4.0, 1.6]] * count, "world_from_box_wxyz": [IDENTITY] * count, "speed_mps": [speed] * count,
+        },
+        moving_mps=0.5,
+    )  # fmt: skip
+
+
+def test_moving_points_when_kept_dropped_carried_then_are_where_they_should_be():
+    car_world = np.array([620.0, 1600.0, 0.8])
+    rng = np.random.default_rng(0)
+    surface = rng.uniform(-1, 1, (200, 3)) * [1.9, 0.9, 0.7]
+    wall = np.stack([np.full(50, 50.0), rng.uniform(-8, 8, 50), rng.uniform(0, 4, 50)], axis=1) + [600, 1600, 0]
+    rows, sweeps = [], []
+    for k in range(11):  # 10 m/s towards the camera, one key frame at the start and one at the end
+        rows.append(sweep_row(k, timestamp_us=k * 50_000, sample_index=0 if k == 0 else 1, is_keyframe=k in (0, 10), ego_from_sensor_rotation_wxyz=IDENTITY))
+        world = np.concatenate([surface + car_world - [0.5 * k, 0, 0], wall])
+        local = world - rows[-1]["world_from_ego_translation_m"] - rows[-1]["ego_from_sensor_translation_m"]
+        sweeps.append(np.concatenate([local, np.zeros((len(local), 2))], axis=1).astype(np.float32))
+    boxes = boxes_of([car_world.tolist(), (car_world - [5.0, 0, 0]).tolist()], speed=10.0)
+    keyframe = keyframe_row()
+    found = {moving: project(sweeps, rows, keyframe, boxes=boxes, moving=moving).steps[0] / 256 for moving in ("keep", "drop", "carry")}
+    near = {moving: depth[(depth > 0) & (depth < 40)] for moving, depth in found.items()}
+    assert len(near["drop"]) == 0
+    assert np.array_equal(found["drop"][found["drop"] > 40], found["drop"][found["drop"] > 0])
+    front = 20.0 - 1.7 - 2.0  # the car's bumper at the image's time, from the camera
+    assert near["keep"].min() < front - 4.0  # smeared over the 5 m that the car drove
+    assert len(near["carry"]) > 30
+    assert near["carry"].min() > front - 0.1  # all on the car where it is at the image's time
+
+
+@pytest.mark.parametrize(
+    ("speed", "category", "is_dropped"),
+    [(10.0, "vehicle.car", True), (0.4, "vehicle.car", False), (None, "vehicle.car", True), (5.0, "human.pedestrian.adult", True), (5.0, "animal", True), (5.0, "movable_object.barrier", False)],
+)  # fmt: skip
+def test_box_when_slow_or_of_the_static_world_then_its_points_stay(speed, category, is_dropped):
+    boxes = boxes_of([[620.0, 1600.0, 0.8]], speed=speed, category=category)
+    row = sweep_row(0, is_keyframe=True)
+    assert bool(boxes.moving_at_sweep(row)) == is_dropped
+
+
+def test_carried_object_when_not_annotated_near_the_image_then_is_left_out():
+    boxes = boxes_of([[620.0, 1600.0, 0.8], [625.0, 1600.0, 0.8]], speed=10.0)
+    assert boxes.at_time("car", 800_000, tolerance_us=250_000) is None
+    assert boxes.at_time("car", 250_000, tolerance_us=0).world_from_box[0, 3] == pytest.approx(622.5)
+    assert boxes.at_time("car", 700_000, tolerance_us=250_000).world_from_box[0, 3] == pytest.approx(625.0)
