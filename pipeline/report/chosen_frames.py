@@ -106,7 +106,9 @@ def worst_frames(
     ranked = [ChosenFrame(one.view, one.frame, f"worst: {100 * (one.gross_share or 0.0):.1f} % gross errors") for one in by_error]
     num_by_error = NUM_WORST - 1 if by_dropped else NUM_WORST
     found = _apart(ranked, list(shown), num_by_error)
-    ranked = [ChosenFrame(view, frame, f"worst: {num:,} pixel{'s' if num > 1 else ''} dropped") for view, frame, num in by_dropped]
+    ranked = [
+        ChosenFrame(view, frame, f"worst: {num:,} pixel{'s' if num > 1 else ''} dropped") for view, frame, num in by_dropped
+    ]
     return found + _apart(ranked, [*shown, *found], NUM_WORST - len(found))
 
 

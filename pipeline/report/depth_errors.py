@@ -163,7 +163,12 @@ def compare_with_truth(
     Raises:
         ValueError: the shapes differ.
     """
-    given: dict[str, NDArray[Any]] = {"before": before, "after": after, "truth": truth, **({} if surface is None else {"surface": surface})}
+    given: dict[str, NDArray[Any]] = {
+        "before": before,
+        "after": after,
+        "truth": truth,
+        **({} if surface is None else {"surface": surface}),
+    }
     if len({values.shape for values in given.values()}) > 1:
         raise ValueError(f"maps must have one shape, got {', '.join(f'{name} {v.shape}' for name, v in given.items())}")
     edges = np.array(RANGE_EDGES_M) * STEPS_PER_M

@@ -64,10 +64,13 @@ def _intro(found: PixelStatistics, *, has_truth: bool) -> str:
         f"<figure><figcaption>{swatch(colormap.DROPPED)}Dropped by cleaning (on the clean map)</figcaption></figure>"
     )
     if has_truth:
-        legends += f"<figure>{charts.error_legend()}<figcaption>Error against the exact depth in metres; gross errors are drawn larger</figcaption></figure>"
+        legends += (
+            f"<figure>{charts.error_legend()}<figcaption>Error against the exact depth in metres; gross errors are drawn larger"
+            "</figcaption></figure>"
+        )
     return (
-        "<p>Fixed frames are the same in every report of a recipe, the worst are picked by share of gross errors (where the truth "
-        f'is known) and by dropped pixels.</p><div class="legends">{legends}</div>'
+        "<p>Fixed frames are the same in every report of a recipe; the worst are picked by share of gross errors (where the exact "
+        f'depth is known) and by dropped pixels.</p><div class="legends">{legends}</div>'
     )
 
 

@@ -16,6 +16,9 @@ from html import escape
 MISSING = "–"  # noqa: RUF001  what a reader sees where there is no number
 """Text where there is no number."""
 
+GAP = "\N{NO-BREAK SPACE}"
+"""Between a number and its unit, so that a line never ends there."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -36,31 +39,31 @@ def percent(share: float | None, *, digits: int = 1) -> str:
         return MISSING
     least = 10.0**-digits
     if 0 < 100 * share < least / 2:
-        return f"&lt; {least:.{digits}f} %"
-    return f"{100 * share:.{digits}f} %"
+        return f"&lt;{GAP}{least:.{digits}f}{GAP}%"
+    return f"{100 * share:.{digits}f}{GAP}%"
 
 
 def number(value: float | None, *, digits: int = 0, unit: str = "") -> str:
     """Return a number with thousands separators; a dash for None or NaN."""
     if value is None or math.isnan(value):
         return MISSING
-    return f"{value:,.{digits}f}{' ' if unit else ''}{unit}"
+    return f"{value:,.{digits}f}{GAP if unit else ''}{unit}"
 
 
 def size(num_bytes: float) -> str:
     """Return a number of bytes with a fitting decimal unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+            return f"{num_bytes:.0f}{GAP}{unit}" if unit == "B" else f"{num_bytes:.1f}{GAP}{unit}"
         num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"
+    return f"{num_bytes:.1f}{GAP}TB"
 
 
 def seconds(value: float) -> str:
     """Return a duration with a fitting unit."""
     if value < 1:
-        return f"{1000 * value:.0f} ms"
-    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+        return f"{1000 * value:.0f}{GAP}ms"
+    return next(f"{value / one:.1f}{GAP}{unit}" for one, unit, below in _TIME_UNITS if value < below)
 
 
 def plural(count: int, noun: str) -> str:
@@ -94,8 +97,9 @@ def table(heads: Sequence[str], body: Iterable[Sequence[Cell | str]], *, caption
         total = _css("total") if has_total and k == len(lines) - 1 else ""
         trs.append(f'<tr{total}><th scope="row">{cells[0].html}</th>{tds}</tr>')
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table><caption>{text(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(trs)}</tbody></table></div>"
+        f'<figure class="sheet"><figcaption>{text(caption)}</figcaption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(trs)}</tbody></table></div></figure>"
     )
 
 
@@ -127,6 +131,9 @@ def jpeg(content: bytes, *, alt: str, width: int, height: int) -> str:
     """Return an image element with its bytes inside."""
     data = base64.b64encode(content).decode("ascii")
     return f'<img src="data:image/jpeg;base64,{data}" alt="{text(alt)}" width="{width}" height="{height}">'
+
+
+_TIME_UNITS = ((1.0, "s", 120.0), (60.0, "min", 7200.0), (3600.0, "h", math.inf))
 
 
 def _css(name: str) -> str:

@@ -75,12 +75,13 @@ def _page(title: str, known: ReportFacts, body: str) -> str:
     style = resources.files("pipeline.report").joinpath("report.css").read_text(encoding="utf-8")
     links = "".join(f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in CONTENTS)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{text(title)} · depthmill report</title><style>\n{style}</style></head>\n<body>'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        f"<title>{text(title)} · depthmill report</title><style>\n{style}</style></head>\n<body>"
         f'<header><p class="eyebrow">depthmill report</p><h1>{text(title)}</h1>'
         f'<p class="soft">Manifest <code>{text(known.manifest)}</code> in <code>{text(known.root)}</code></p></header>\n'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n<main>{body}</main>\n'
-        f"<footer><p>Manifest {text(known.manifest)}. Units written until {text(known.written_utc[1])}.</p></footer></body></html>\n"
+        f"<footer><p>Units written until {text(known.written_utc[1])}.</p></footer></body></html>\n"
     )
 
 
@@ -89,7 +90,8 @@ def _check_target(out: Path) -> None:
         raise StoreError(f"cannot write report '{out}': it is a folder. Give --out a file name, e.g. {out / 'report.html'}")
     if not out.absolute().parent.is_dir():
         raise StoreError(
-            f"cannot write report '{out}': folder '{out.absolute().parent}' does not exist. Create it (mkdir -p) or choose another --out"
+            f"cannot write report '{out}': folder '{out.absolute().parent}' does not exist. "
+            "Create it (mkdir -p) or choose another --out"
         )
 
 

@@ -27,6 +27,9 @@ EMPTY_CANVAS = (22, 26, 34)
 DIMMED = 0.34
 """Brightness of the image below points."""
 
+SHADING = 0.4
+"""How much the brightness of the image shades the colour of a point on it."""
+
 TITLES = {
     "depth_single": "Single sweep",
     "depth_accumulated": "Accumulated",
@@ -67,7 +70,7 @@ def frame_panels(content: FrameContent) -> list[Panel]:
 
 def draw_points(
     canvas: NDArray[np.uint8], mask: NDArray[np.bool_], priority: NDArray[np.uint16], colors: NDArray[np.uint8], reach_px: int
-) -> None:
+) -> NDArray[np.bool_]:
     """Draw the true pixels of a mask into a canvas of another size, as squares; where they meet, the higher priority is seen.
 
     Args:
@@ -76,6 +79,9 @@ def draw_points(
         priority: (n,) of the true pixels, row by row.
         colors: (n, 3) of the same.
         reach_px: the square reaches this far from its centre, in canvas pixels.
+
+    Returns:
+        (height, width) the canvas pixels that were drawn.
     """
     y, x = np.nonzero(mask)
     order = np.argsort(priority, kind="stable")
@@ -85,6 +91,7 @@ def draw_points(
     rank = _spread(_spread(rank, reach_px).T, reach_px).T
     seen = rank > 0
     canvas[seen] = colors[order][rank[seen] - 1]
+    return seen
 
 
 def _spread(rank: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
@@ -98,7 +105,7 @@ def _spread(rank: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
 def _reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
     """Sparse points grow so that they are seen, dense ones stay so that they do not hide each other."""
     share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
-    return 0 if share > 0.25 else 1 if share > 0.01 else 2
+    return 0 if share > 0.08 else 1 if share > 0.008 else 2
 
 
 def _picture_size(content: FrameContent) -> tuple[int, int]:
@@ -153,7 +160,9 @@ def _depth_panel(
 ) -> Panel:
     canvas, measured = base.copy(), steps > 0
     values = steps[measured]
-    draw_points(canvas, measured, np.uint16(65535) - values, color_of_step()[values], _reach_px(measured, canvas))
+    seen = draw_points(canvas, measured, np.uint16(65535) - values, color_of_step()[values], _reach_px(measured, canvas))
+    shade = 1.0 - SHADING + SHADING / DIMMED / 255.0 * base[seen]  # edges of the image stay visible below a dense map
+    canvas[seen] = (canvas[seen] * shade).astype(np.uint8)
     caption = f"{100 * values.size / steps.size:.1f} % of pixels measured"
     if values.size:
         caption += f", median {np.median(values) / STEPS_PER_M:.1f} m"

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.report import charts
 from pipeline.report.facts import ReportFacts, View, even_choice
-from pipeline.report.markup import Cell, bar, facts, number, percent, plural, seconds, section, size, table, text, tiles
+from pipeline.report.markup import MISSING, Cell, bar, facts, number, percent, plural, seconds, section, size, table, text, tiles
 from pipeline.report.pictures import TITLES
 from pipeline.report.pixel_statistics import DEPTH_LAYOUTS, PixelStatistics
 
@@ -50,13 +50,13 @@ def summary_section(known: ReportFacts) -> str:
     if num_missing:
         body += f'<p class="note">{plural(num_missing, "unit")} of the recipe not built yet; this page shows what is there.</p>'
     top = max(stage.num_bytes for stage in known.stages) or 1
-    rows = [
+    rows: list[list[Cell | str]] = [
         [
             text(stage.layout),
             Cell(text(stage.stage), "text"),
             number(stage.num_units),
-            number(stage.num_frames) if stage.num_frames else "–",  # noqa: RUF001
-            size(stage.num_bytes / stage.num_frames) if stage.num_frames else "–",  # noqa: RUF001
+            number(stage.num_frames) if stage.num_frames else MISSING,
+            size(stage.num_bytes / stage.num_frames) if stage.num_frames else MISSING,
             Cell(size(stage.num_bytes) + bar(stage.num_bytes / top)),
         ]
         for stage in known.stages
@@ -78,7 +78,7 @@ def coverage_section(known: ReportFacts) -> str:
     shown = even_choice(known.views, MAX_ROWS)
     shares = [view.count(layout, "share_measured") or 0.0 for view in known.views for layout in layouts]
     top_share, top_radar = max(shares, default=0.0) or 1.0, max((_radar(view) or 0.0 for view in known.views), default=0.0) or 1.0
-    rows = []
+    rows: list[list[Cell | str]] = []
     for view in shown:
         row: list[Cell | str] = [text(view.title)]
         row += [_share_cell(view.count(layout, "share_measured"), top_share, _CSS[layout]) for layout in layouts]
@@ -125,14 +125,14 @@ def timings_section(known: ReportFacts) -> str:
     """Return the wall time of every stage's kernel as its lineage recorded it."""
     stages = [stage for stage in known.stages if stage.seconds]
     top = max((sum(stage.seconds) for stage in stages), default=0.0) or 1.0
-    rows = [
+    rows: list[list[Cell | str]] = [
         [
             text(stage.stage),
             number(len(stage.seconds)),
             Cell(seconds(sum(stage.seconds)) + bar(sum(stage.seconds) / top)),
             seconds(sum(stage.seconds) / len(stage.seconds)),
             seconds(max(stage.seconds)),
-            seconds(sum(stage.seconds) / stage.num_frames) if stage.num_frames else "–",  # noqa: RUF001
+            seconds(sum(stage.seconds) / stage.num_frames) if stage.num_frames else MISSING,
         ]
         for stage in stages
     ]
@@ -156,7 +156,9 @@ def recipe_section(known: ReportFacts) -> str:
             ("Versions", ", ".join(f"{text(name)} {text(version)}" for name, version in known.versions.items())),
         ]
     )
-    rows = [[text(stage.stage), number(stage.version), Cell(_params(stage.params), "text wrap")] for stage in known.stages]
+    rows: list[list[Cell | str]] = [
+        [text(stage.stage), number(stage.version), Cell(_params(stage.params), "text wrap")] for stage in known.stages
+    ]
     body += table(("Stage", "version", "|params"), rows, caption="Recipe: the params of every stage")
     return section("recipe", "Recipe and provenance", body)
 
@@ -165,8 +167,8 @@ def sampling_note(found: PixelStatistics) -> str:
     """Say which frames the pixel numbers come from; empty if from all of them."""
     if found.num_scenes < found.num_scenes_there or found.num_frames < found.num_frames_there:
         return (
-            f'<p class="note">Numbers over pixels come from a sample: {number(found.num_scenes)} of {plural(found.num_scenes_there, "scene")}, '
-            f"taken evenly, and {number(found.num_frames)} of their {plural(found.num_frames_there, 'frame')}. "
+            f'<p class="note">Numbers over pixels come from a sample, taken evenly: {number(found.num_scenes)} of '
+            f"{plural(found.num_scenes_there, 'scene')} and {number(found.num_frames)} of their {plural(found.num_frames_there, 'frame')}. "
             "Coverage, volume and timings cover everything.</p>"
         )
     return ""

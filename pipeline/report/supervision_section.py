@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.report.depth_errors import GROSS_M, GROSS_PERCENT, BeforeAfter
-from pipeline.report.markup import Cell, bar, number, percent, section, table, text, tiles
+from pipeline.report.markup import Cell, bar, number, percent, plural, section, table, text, tiles
 from pipeline.report.pixel_statistics import PixelStatistics
 
 GROSS_RULE = f"more than {GROSS_M} m and more than {GROSS_PERCENT} %"
@@ -71,8 +71,8 @@ def _headline(total: BeforeAfter) -> str:
                 f"{percent(before.gross_share, digits=2)} → {percent(after.gross_share, digits=2)}",
                 f"of measured pixels; {number(before.num_gross)} → {number(after.num_gross)} pixels",
             ),
-            ("Gross errors removed", percent(total.gross_removed_share), f"{number(total.num_gross_removed)} pixels"),
-            ("Good pixels lost", percent(total.good_lost_share, digits=2), f"{number(total.num_good_lost)} pixels"),
+            ("Gross errors removed", percent(total.gross_removed_share), plural(total.num_gross_removed, "pixel")),
+            ("Good pixels lost", percent(total.good_lost_share, digits=2), plural(total.num_good_lost, "pixel")),
             ("Pixels measured", f"{percent(before.coverage)} → {percent(after.coverage)}", "of the image"),
             (
                 "Median |error|",
@@ -85,7 +85,7 @@ def _headline(total: BeforeAfter) -> str:
 
 def _group_table(groups: list[tuple[str, BeforeAfter]], head: str, caption: str, *, has_total: bool) -> str:
     top = max((group.before.gross_share for _, group in groups if group.before.num_measured), default=0.0) or 1.0
-    rows = []
+    rows: list[list[Cell | str]] = []
     for name, group in groups:
         before, after = group.before, group.after
         rows.append(
@@ -108,11 +108,11 @@ def _proxy_body(found: PixelStatistics, total: BeforeAfter) -> str:
     rows = [*_proxy_rows(found.sweep_of_scene), *_proxy_rows({"all": total})]
     before, after = total.before, total.after
     return (
-        '<p class="note">The exact depth of these scenes is not known, so errors cannot be measured here.</p>'
-        "<p>Shown instead, as a <b>proxy</b>: the share of pixels measured by the single key sweep where the map differs from it by "
-        f"{GROSS_RULE}. The accumulated map keeps the nearest return, and another moment or another viewpoint may rightly see something "
-        "nearer (occlusion), so a difference is not necessarily an error, and errors beside the sweep’s pixels are not seen: "
-        "this bounds nothing exactly.</p>"
+        '<p class="note">The exact depth of these scenes is not known, so errors cannot be measured.</p>'
+        "<p>Shown instead, as a <b>proxy</b>: the share of pixels measured by the single key sweep where the map differs from it "
+        f"by {GROSS_RULE}. The accumulated map keeps the nearest return, and another moment or another viewpoint may rightly see "
+        "something nearer (occlusion), so a difference is not necessarily an error, and errors beside the sweep's pixels are not "
+        "seen: this bounds nothing exactly.</p>"
         + tiles(
             [
                 (
@@ -123,7 +123,7 @@ def _proxy_body(found: PixelStatistics, total: BeforeAfter) -> str:
                 (
                     "Agreeing pixels lost",
                     percent(total.good_lost_share, digits=2),
-                    f"{number(total.num_good_lost)} pixels removed by cleaning",
+                    f"{plural(total.num_good_lost, 'pixel')} removed by cleaning",
                 ),
                 (
                     "Median |difference|",

@@ -23,7 +23,7 @@ RANGE_M: Final = (1.0, 90.0)
 NOISE_M: Final = 0.02
 DROP_SHARE: Final = 0.03
 AIRBORNE_BEAMS: Final = 28
-AIRBORNE_SHARE: Final = (0.12, 0.003)
+AIRBORNE_SHARE: Final = (0.3, 0.003)
 AIRBORNE_RANGE_M: Final = (4.0, 18.0)
 # reflectivity 0..255 of each Material
 _INTENSITY: Final = np.array([12.0, 28.0, 40.0, 14.0, 35.0, 6.0, 45.0, 18.0, 60.0, 15.0])
@@ -75,6 +75,6 @@ def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator) -> Floats:
     is_behind = np.cos(np.arange(azimuth_steps) * (2 * np.pi / azimuth_steps)) < -0.8
     share = np.where(is_behind, *AIRBORNE_SHARE)
     low, high = AIRBORNE_RANGE_M
-    range_m = low * (high / low) ** (rng.uniform(size=shape) ** 1.5)
+    range_m = low * (high / low) ** (rng.uniform(size=shape) ** 3)
     out[AIRBORNE_BEAMS:] = np.where(rng.uniform(size=shape) < share, range_m, np.inf)
     return out.reshape(-1)

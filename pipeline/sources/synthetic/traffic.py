@@ -18,7 +18,7 @@ CENTRE_LEFT_M = 1.8
 LANE_M = 3.6
 PARKING_LEFT_M = 4.75
 PAVEMENT_LEFT_M = 8.1
-PARKED_SHARE = 0.12
+PARKED_SHARE = 0.08
 TRUCK_SIZE = (2.5, 8.0, 3.5)
 
 _PAINTS = ((0.62, 0.62, 0.64), (0.16, 0.17, 0.19), (0.75, 0.75, 0.74), (0.5, 0.1, 0.1), (0.12, 0.2, 0.42), (0.3, 0.34, 0.3))
@@ -64,7 +64,7 @@ def _cars_ahead(track: EgoTrack, rng: np.random.Generator) -> list[Actor]:
     """Return two cars that drive ahead in the ego lane, at a slowly breathing distance."""
     t = (track.time_us - track.first_us) * 1e-6
     cars = []
-    for i, gap_m in enumerate((rng.uniform(21.0, 25.0), rng.uniform(38.0, 44.0))):
+    for i, gap_m in enumerate((rng.uniform(26.0, 30.0), rng.uniform(42.0, 47.0))):
         wave = rng.uniform(1.0, 2.0) * np.sin(2 * np.pi * t / rng.uniform(9.0, 14.0) + rng.uniform(0, 6.28))
         s = track.s_m + gap_m + wave
         cars.append(
@@ -76,7 +76,7 @@ def _cars_ahead(track: EgoTrack, rng: np.random.Generator) -> list[Actor]:
 def _oncoming_cars(track: EgoTrack, rng: np.random.Generator) -> list[Actor]:
     """Return cars in the other lane, meeting the ego vehicle one after another; the middle is left to the truck."""
     seconds = (track.last_us - track.first_us) * 1e-6
-    count = max(2, round(seconds / 5.0))
+    count = max(2, round(seconds / 8.0))
     cars = []
     for i in range(count):
         share = (i + rng.uniform(0.3, 0.7)) / count + 0.12
@@ -138,13 +138,13 @@ def _pedestrians(track: EgoTrack, route: Route, rng: np.random.Generator) -> lis
 
 
 def _truck(track: EgoTrack, rng: np.random.Generator, *, is_oncoming: bool) -> Actor:
-    """Return the truck without annotation: oncoming, met early in the scene, or pulling away ahead."""
-    meet_us, meet_s = track.s_at(0.06)
+    """Return the truck without annotation: oncoming and still ahead when the scene ends, or pulling away ahead."""
+    meet_us, meet_s = track.last_us, float(np.interp(track.last_us, track.time_us, track.s_m)) + 36.0
     t = (track.time_us - meet_us) * 1e-6
     if is_oncoming:
         s, left_m = meet_s - rng.uniform(10.0, 11.0) * t, LANE_M
     else:
-        s, left_m = track.s_m + 46.0 + np.maximum(t + 1.0, 0.0) * rng.uniform(3.0, 4.0), 0.0
+        s, left_m = track.s_m + 58.0 + np.maximum((track.time_us - track.first_us) * 1e-6, 0.0) * rng.uniform(1.0, 1.5), 0.0
     return Actor(
         "truck", "vehicle.truck", TRUCK_SIZE, truck_parts(TRUCK_SIZE), (0.7, 0.7, 0.68), Surface.UNANNOTATED,
         track.time_us, s, left_m, is_oncoming,

@@ -121,7 +121,7 @@ def _houses(route: Route, rng: np.random.Generator) -> list[_Piece]:
             s = float(route.s_m[0]) + rng.uniform(0, 5)
             while s < route.s_m[-1]:
                 length, depth = rng.uniform(9.0, 15.0), rng.uniform(9.0, 12.0)
-                setback, height = rng.uniform(0.0, 0.5), rng.uniform(low_m, high_m)
+                setback, height = rng.uniform(0.0, 0.2), rng.uniform(low_m, high_m)
                 gap = rng.uniform(2.0, 5.0) if rng.uniform() < 0.06 else 0.0
                 colour = _WALLS[int(rng.integers(len(_WALLS)))]
                 middle = s + length / 2
@@ -166,7 +166,7 @@ def _trees(route: Route, rng: np.random.Generator) -> list[_Piece]:
     """Return trees along both pavements."""
     pieces = []
     for side in (-1, 1):
-        for s in np.arange(route.s_m[0] + 10.0, route.s_m[-1] - 10.0, 21.0):
+        for s in np.arange(route.s_m[0] + 10.0, route.s_m[-1] - 10.0, 48.0):
             at, left = s + rng.uniform(-4, 4), CENTRE_LEFT_M + side * TREE_LEFT_M
             radius, height, crown = rng.uniform(0.13, 0.22), rng.uniform(4.6, 5.6), rng.uniform(1.4, 1.9)
             green = (0.16 + rng.uniform(0, 0.1), 0.3 + rng.uniform(0, 0.12), 0.1)

@@ -81,8 +81,8 @@ def unit_data(layout, size, times, contents, files, *, is_reference):
 
 
 def made_up_identity(layout, scene, camera):
-    return Identity(stage="test", stage_version=1, layout=layout, layout_version=1, scene=scene, camera=camera, params={}, inputs={},
-                    source=None)  # fmt: skip
+    place = {"layout": layout, "layout_version": 1, "scene": scene, "camera": camera}
+    return Identity(stage="test", stage_version=1, params={}, inputs={}, source=None, **place)
 
 
 def build(root: Path, scenes=SCENES, *, without=(), is_reference=False) -> tuple[Manifest, dict[str, bytes]]:
@@ -103,8 +103,8 @@ def build(root: Path, scenes=SCENES, *, without=(), is_reference=False) -> tuple
             pins[f"unit_{layout}"] = identity.fingerprint()
         rows += [
             {"frame_key": f"{scene}/{camera}/{time}", "scene": scene, "camera": camera, "frame": k, "split": split,
-             "is_night": False, "sample_token": "t", "sample_data_token": "d", "timestamp_us": time, "file": files[k], "height": size[0],
-             "width": size[1], "intrinsic_px": [1.0] * 9, "world_from_cam": [0.0] * 16, **pins}
+             "is_night": False, "sample_token": "t", "sample_data_token": "d", "timestamp_us": time, "file": files[k],
+             "height": size[0], "width": size[1], "intrinsic_px": [1.0] * 9, "world_from_cam": [0.0] * 16, **pins}
             for k, time in enumerate(times)
         ]  # fmt: skip
     identity = made_up_identity("manifest", "all", "all")
