@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # up to 30 s were seen under load
@@ -29,6 +28,10 @@ from pipeline.run import SceneRequest
 from pipeline.types import ItemResult
 from pipeline.workers import ScenePool
 from storage_schemas.errors import DepthmillError
+
+
+class OrchestratorError(DepthmillError):
+    """Prefect itself failed, not a unit."""
 
 
 class UnitsFailedError(DepthmillError):
@@ -61,8 +64,15 @@ def materialize_with_prefect(opened: Opened, plan: Plan, on_result: OnResult) ->
             raise UnitsFailedError(summary)
 
     found: list[RunSummary] = []
-    with suppress(UnitsFailedError):
+    try:
         materialize()
+    except UnitsFailedError:
+        pass  # the summary says which, and the exit code follows from it
+    except Exception as error:  # Prefect has many error types for a server that is gone; the store is whole in any case
+        raise OrchestratorError(
+            f"Prefect could not finish the flow: {type(error).__name__}: {error}. Start the server of PREFECT_API_URL, "
+            "unset it to use the embedded one, or add --no-prefect. Then run the same command; finished units are kept"
+        ) from error
     return found[0]
 
 

@@ -45,11 +45,18 @@ def main() -> None:
 
 
 def _open(recipe_file: Path, overrides: list[str] | None, workers: int | None = None) -> Opened:
+    from pydantic import ValidationError
+
     from flows.materialize import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import load_recipe
 
-    settings = Settings() if workers is None else Settings(workers=workers)
+    try:
+        settings = Settings() if workers is None else Settings(workers=workers)
+    except ValueError as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("settings",), "msg": str(error), "input": ""}
+        name = f"DEPTHMILL_{'_'.join(map(str, first['loc'])).upper()}"
+        raise RecipeError(f"setting {name} (or its option) is {first['input']!r}: {first['msg']}") from error
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 

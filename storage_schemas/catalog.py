@@ -242,3 +242,36 @@ LAYOUTS = (FRAMES, IMAGES, DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_M
 def layout_named(name: str) -> StoreLayout:
     """Return the layout of a store by its name; KeyError for an unknown one."""
     return {layout.name: layout for layout in LAYOUTS}[name]
+
+
+def catalog_page() -> str:
+    """Return every store as one Markdown page; ``python -m storage_schemas`` writes it to storage_schemas/README.md."""
+    lines = [
+        "# Every store on one page",
+        "",
+        "Made from `catalog.py` by `python -m storage_schemas`; a test keeps it true. A unit lives at",
+        "`<store>/<layout>/<scene>/<camera>/<fingerprint>/`: a Zarr v3 group, Parquet tables, and `lineage.json`, written last.",
+        "A folder without `lineage.json` does not exist for a reader. Units never change; a manifest names the units it is made of.",
+        "",
+        "```python",
+        "import xarray, storage_schemas.store as s, storage_schemas.manifest as m, storage_schemas.dataset as d",
+        'xarray.open_zarr("<store>/depth_clean/scene-0061/CAM_FRONT/<fingerprint>")   # one unit',
+        'd.open_dataset(m.open_manifest(s.Store("<store>")))                          # the newest manifest, lazily, over frames',
+        "```",
+    ]
+    for layout in LAYOUTS:
+        lines += ["", f"## {layout.name} (v{layout.version})", "", f"{layout.description}.", ""]
+        if layout.arrays:
+            lines += ["| array | dims | stored as | unit | invalid | what |", "|---|---|---|---|---|---|"]
+        for array in layout.arrays:
+            stored = array.dtype if array.scale is None else f"{array.dtype} x 1/{round(1 / array.scale)}"
+            what = array.description + (f": {', '.join(f'{k} {name}' for k, name in enumerate(array.flags))}" if array.flags else "")
+            what += "" if array.is_required else " (optional)"
+            invalid = "" if array.invalid is None else str(array.invalid)
+            lines.append(f"| {array.name} | {', '.join(array.dims)} | {stored} | {array.unit} | {invalid} | {what} |")
+        for table in layout.tables:
+            lines += ["", f"`{table.name}.parquet`: {table.description}", "", "| column | type | unit | what |", "|---|---|---|---|"]
+            for column in table.columns:
+                kind = column.type + (" or null" if column.is_nullable else "")
+                lines.append(f"| {column.name} | {kind} | {column.unit} | {column.description} |")
+    return "\n".join(lines) + "\n"

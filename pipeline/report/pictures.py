@@ -27,8 +27,8 @@ EMPTY_CANVAS = (22, 26, 34)
 DIMMED = 0.34
 """Brightness of the image below points."""
 
-SHADING = 0.4
-"""How much the brightness of the image shades the colour of a point on it."""
+SHADING = 0.3
+"""How much the brightness of the image shades the colours of a dense map on it."""
 
 TITLES = {
     "depth_single": "Single sweep",
@@ -105,7 +105,13 @@ def _spread(rank: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
 def _reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
     """Sparse points grow so that they are seen, dense ones stay so that they do not hide each other."""
     share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
-    return 0 if share > 0.08 else 1 if share > 0.008 else 2
+    return 0 if share > 0.08 else 1 if share > 0.003 else 2
+
+
+def _mark_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
+    """Marks of what is wrong grow only while they are rare, so that a picture does not exaggerate."""
+    share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
+    return 0 if share > 0.01 else 1 if share > 0.0003 else 2
 
 
 def _picture_size(content: FrameContent) -> tuple[int, int]:
@@ -160,15 +166,19 @@ def _depth_panel(
 ) -> Panel:
     canvas, measured = base.copy(), steps > 0
     values = steps[measured]
-    seen = draw_points(canvas, measured, np.uint16(65535) - values, color_of_step()[values], _reach_px(measured, canvas))
-    shade = 1.0 - SHADING + SHADING / DIMMED / 255.0 * base[seen]  # edges of the image stay visible below a dense map
-    canvas[seen] = (canvas[seen] * shade).astype(np.uint8)
+    reach = _reach_px(measured, canvas)
+    seen = draw_points(canvas, measured, np.uint16(65535) - values, color_of_step()[values], reach)
+    if not reach:  # the points hide the image; its brightness lets its edges be seen through them
+        shade = 1.0 - SHADING + SHADING / DIMMED / 255.0 * base[seen]
+        canvas[seen] = (canvas[seen] * shade).astype(np.uint8)
     caption = f"{100 * values.size / steps.size:.1f} % of pixels measured"
     if values.size:
         caption += f", median {np.median(values) / STEPS_PER_M:.1f} m"
     if dropped is not None:
         num = int(np.count_nonzero(dropped))
-        draw_points(canvas, dropped, np.zeros(num, np.uint16), np.full((num, 3), DROPPED, np.uint8), _reach_px(dropped, canvas))
+        draw_points(
+            canvas, dropped, np.zeros(num, np.uint16), np.full((num, 3), DROPPED, np.uint8), _mark_reach_px(dropped, canvas)
+        )
         caption += f"; {num:,} dropped"
     return Panel(
         TITLES[layout], Image.fromarray(canvas), caption, f"{TITLES[layout]} depth of frame {key} as coloured points. {caption}"
@@ -178,11 +188,10 @@ def _depth_panel(
 def _error_panel(key: str, layout: str, steps: NDArray[np.uint16], truth: NDArray[np.uint16], base: NDArray[np.uint8]) -> Panel:
     canvas = (base * 0.6).astype(np.uint8)
     measured, gross = steps > 0, is_gross(steps, truth)
-    for mask, extra in ((measured & ~gross, 0), (gross, 1)):
+    for mask, reach in ((measured & ~gross, _reach_px(measured, canvas)), (gross, _mark_reach_px(gross, canvas))):
         error = steps[mask].astype(np.int32) - truth[mask]
         error[truth[mask] == 0] = -65535  # measured before the open sky: nearer than anything
-        size = np.abs(error).astype(np.uint16)
-        draw_points(canvas, mask, size, error_colors(error / STEPS_PER_M), min(2, _reach_px(measured, canvas) + extra))
+        draw_points(canvas, mask, np.abs(error).astype(np.uint16), error_colors(error / STEPS_PER_M), reach)
     num, share = int(np.count_nonzero(gross)), np.count_nonzero(gross) / max(1, np.count_nonzero(measured))
     caption = f"{num:,} gross errors, {100 * share:.2f} % of measured pixels"
     title = f"Error of {TITLES[layout].lower()}"

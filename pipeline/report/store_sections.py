@@ -168,7 +168,8 @@ def sampling_note(found: PixelStatistics) -> str:
     if found.num_scenes < found.num_scenes_there or found.num_frames < found.num_frames_there:
         return (
             f'<p class="note">Numbers over pixels come from a sample, taken evenly: {number(found.num_scenes)} of '
-            f"{plural(found.num_scenes_there, 'scene')} and {number(found.num_frames)} of their {plural(found.num_frames_there, 'frame')}. "
+            f"{plural(found.num_scenes_there, 'scene')}, and {number(found.num_frames)} of "
+            f"{plural(found.num_frames_there, 'frame')} in them. "
             "Coverage, volume and timings cover everything.</p>"
         )
     return ""

@@ -16,6 +16,9 @@ from pipeline.report.pixel_statistics import PixelStatistics
 GROSS_RULE = f"more than {GROSS_M} m and more than {GROSS_PERCENT} %"
 """The rule for gross errors, in words."""
 
+SKY = "sky"
+"""Group without depth: always wrong, so it does not set the length of the bars."""
+
 _HEADS = (
     "pixels measured<br>accumulated",
     "clean",
@@ -57,7 +60,7 @@ def _truth_body(found: PixelStatistics) -> str:
     ]
     surfaces = {name: group for name, group in found.truth.by_surface.items() if group.before.num_pixels}
     if surfaces:
-        named = [(name.replace("none", "sky").replace("_", " "), group) for name, group in surfaces.items()]
+        named = [(name.replace("none", SKY).replace("_", " "), group) for name, group in surfaces.items()]
         parts.append(_group_table([*named, ("all", total)], "Surface", "Errors by what the pixel shows", has_total=True))
     return "".join(parts)
 
@@ -84,7 +87,8 @@ def _headline(total: BeforeAfter) -> str:
 
 
 def _group_table(groups: list[tuple[str, BeforeAfter]], head: str, caption: str, *, has_total: bool) -> str:
-    top = max((group.before.gross_share for _, group in groups if group.before.num_measured), default=0.0) or 1.0
+    shares = [group.before.gross_share for name, group in groups if group.before.num_measured and name != SKY]
+    top = max(shares, default=0.0) or 1.0
     rows: list[list[Cell | str]] = []
     for name, group in groups:
         before, after = group.before, group.after

@@ -240,3 +240,19 @@ def test_reader_when_commit_mark_is_missing_then_unit_does_not_exist(root, write
     assert {path.scene for path in Store(tmp_path / "store").units("depth_clean")} == {"scene-0103"}
     code, text = depthmill("plan", recipe)
     assert "clean_horizon              1      1  unfinished: a former run was interrupted (scene-0061)" in text
+
+
+@pytest.mark.parametrize("value", ["0", "many"])
+def test_workers_when_not_a_positive_number(value, root, write_recipe, depthmill, monkeypatch):
+    monkeypatch.setenv("DEPTHMILL_WORKERS", value)
+    code, text = depthmill("plan", write_recipe(root))
+    assert code == 2
+    assert f"setting DEPTHMILL_WORKERS (or its option) is '{value}'" in text
+
+
+def test_prefect_when_its_server_does_not_answer(root, write_recipe, depthmill_process):
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
+    done = depthmill_process("run", write_recipe(root), "--workers", 1, env=environment)
+    assert done.returncode == 1
+    assert "error: Prefect could not finish the flow" in done.stderr
+    assert "unset it to use the embedded one, or add --no-prefect" in done.stderr

@@ -1,0 +1,74 @@
+"""What every benchmark shares: one thread, CPU time, the machine's name, and how fast its memory can be read.
+
+Import this module first: it limits the thread pools of the numeric libraries before they start.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+def cpu_ms(work: Callable[[], Any], *, repeat: int = 1) -> float:
+    """Return the median CPU time of some work in ms; threads of this process are counted too."""
+    found = []
+    for _ in range(repeat):
+        start = time.process_time()
+        work()
+        found.append(1e3 * (time.process_time() - start))
+    return statistics.median(found)
+
+
+def machine() -> str:
+    """Return CPU model, cores and versions in one line."""
+    model = platform.processor() or "unknown CPU"
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        facts = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
+        facts = {key.strip(): value.strip() for key, value in facts.items()}
+        model = f"{facts.get('model name', model)} (family {facts.get('cpu family')}, model {facts.get('model')})"
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
+
+
+@njit
+def _fold(words):  # type: ignore[no-untyped-def]
+    total = np.int64(0)
+    for word in words:
+        total ^= word
+    return total
+
+
+def read_gb_per_s(num_bytes: int = 200_000_000) -> float:
+    """Return how many GB a second one core reads from memory: the best of ten passes over an array no cache holds."""
+    words = np.ones(num_bytes // 8, np.int64)
+    _fold(words)
+    return num_bytes / 1e6 / min(cpu_ms(lambda: _fold(words)) for _ in range(10))
+
+
+def peak_rss_mb() -> float:
+    """Return the peak memory of this process in MB; not ru_maxrss, which a child inherits from the process that started it."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1e3
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if platform.system() == "Darwin" else 1e3)
+
+
+def pixels_that_differ(found: np.ndarray, expected: np.ndarray) -> str:
+    """Say what share of the pixels valid in either map differ, and what share by more than one step of 1/256 m."""
+    num_valid = np.count_nonzero((found > 0) | (expected > 0))
+    difference = np.abs(found.astype(int) - expected)
+    return f"{100 * np.count_nonzero(difference) / num_valid:.3f} % ({100 * np.count_nonzero(difference > 1) / num_valid:.3f} % by > 1 step)"
