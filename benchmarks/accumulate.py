@@ -8,17 +8,16 @@ Floor  the bytes of the window's points read once from memory (12 B a point)
 
 from __future__ import annotations
 
-import measure  # first: it limits the thread pools
-
 import argparse
 import multiprocessing
 import shutil
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import measure  # isort: skip  (before numpy: it limits the thread pools)
 import numpy as np
-from devkit_accumulation import DevkitAccumulation
 
 from pipeline.kernels.accumulate_twin import depth_of_sweeps
 from pipeline.kernels.project_frames import project_frames
@@ -32,6 +31,9 @@ from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain, scene_point
 from storage_schemas.layout import rows
 from storage_schemas.store import Store
 
+if TYPE_CHECKING:
+    from devkit_accumulation import DevkitAccumulation
+
 NUM_SWEEPS = 160
 AZIMUTH_STEPS = 1150
 """Gives 34,700 returns a sweep in the simulated world, as nuScenes has."""
@@ -39,8 +41,8 @@ AZIMUTH_STEPS = 1150
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "depthmill-benchmark", help="where the world is kept")
-    parser.add_argument("--frames", type=int, default=4, help="key frames done the straightforward way, about 2 s each")
+    parser.add_argument("--data", type=Path, default=measure.DATA, help="folder where the simulated world is kept between runs")
+    parser.add_argument("--frames", type=int, default=8, help="key frames done the straightforward way, about 2 s each")
     parser.add_argument("--repeat", type=int, default=3, help="runs of ours; the median counts")
     args = parser.parse_args()
     world = args.data / "world-20s"
@@ -49,10 +51,14 @@ def main() -> None:
         write_world(params, world)
     print(measure.machine())
     source = _source(world, params, args.data)
-    print(f"peak memory of a worker that runs every stage of the scene: {_worker_peak_mb(source, world, params, args.data):.0f} MB")
+    peaks = ", ".join(f"{peak:.0f} MB ({moving})" for moving, peak in _worker_peaks_mb(source, world, params, args.data).items())
+    print(f"peak memory of a worker that runs every stage of the scene: {peaks}")
+    from devkit_accumulation import DevkitAccumulation  # here, so that the worker above does not import the devkit
+
     theirs = DevkitAccumulation(world, version_name(params))
     gb_per_s = measure.read_gb_per_s()
-    print(f"memory read by one core: {gb_per_s:.1f} GB/s; key frames done the straightforward way: {args.frames} of {len(theirs.samples)}")
+    print(f"memory read by one core: {gb_per_s:.1f} GB/s")
+    print(f"key frames done the straightforward way: {args.frames} of {len(theirs.samples)}")
     for moving in ("keep", "drop"):
         _compare(moving, theirs, source, world, params, args, gb_per_s)
 
@@ -70,17 +76,17 @@ def _recipe(moving: str, world: Path, params: SyntheticParams, store: Path) -> R
         "stages": {"accumulate_lidar": {"num_sweeps": NUM_SWEEPS, "moving": moving}}}, where="benchmark")  # fmt: skip
 
 
-def _worker_peak_mb(source: Source, world: Path, params: SyntheticParams, data: Path) -> float:
-    """Run all stages of the scene in a spawned process, as the worker pool does, and return its peak memory."""
-    peaks = []
+def _worker_peaks_mb(source: Source, world: Path, params: SyntheticParams, data: Path) -> dict[str, float]:
+    """Run all stages of the scene in a spawned process, as the worker pool does; return its peak memory by moving mode."""
+    peaks = {}
     for moving in ("keep", "drop", "carry"):
         with tempfile.TemporaryDirectory(dir=data) as folder:
             recipe = _recipe(moving, world, params, Path(folder))
             store = Store(folder)
             request = scene_requests(make_plan(recipe, source, store), recipe, store, source.reader())[0]
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                peaks.append(pool.submit(_peak_of, request).result())
-    return max(peaks)
+                peaks[moving] = pool.submit(_peak_of, request).result()
+    return peaks
 
 
 def _peak_of(request: SceneRequest) -> float:
@@ -96,10 +102,13 @@ def _compare(moving: str, theirs: DevkitAccumulation, source: Source, world: Pat
         recipe, store = _recipe(moving, world, params, Path(folder)), Store(folder)
         plan = make_plan(recipe, source, store)
         ours_ms = _ours_ms(plan, recipe, store, source, args.repeat)
-        unit = store.read_unit(next(item.path for item in plan.items if item.stage == "accumulate_lidar"))
+        path = next(item.path for item in plan.items if item.stage == "accumulate_lidar")
+        unit = store.read_unit(path)
+        zarr_kb = sum(file.num_bytes for file in store.lineage(path).files.values()) / len(unit.arrays["depth_m"]) / 1e3
         kernel_ms = _kernel_ms(plan, recipe, store, source, args.repeat)
     depth, num_points = unit.arrays["depth_m"], unit.arrays["num_points"]
-    numbers = np.linspace(0, len(depth), args.frames, endpoint=False).astype(int) + len(depth) // (2 * args.frames)
+    numbers = (np.arange(args.frames) + 0.5) * len(depth) / args.frames  # spread evenly, so that cut windows count as in ours
+    numbers = numbers.astype(int)
     found: dict[int, np.ndarray] = {}
     sizes: list[int] = []
 
@@ -111,11 +120,13 @@ def _compare(moving: str, theirs: DevkitAccumulation, source: Source, world: Pat
     theirs_ms = measure.cpu_ms(straightforward) / len(numbers)
     floor_ms = 12 * num_points.mean() / gb_per_s / 1e6
     print(f"\nmoving: {moving}")
-    print(f"  window            {unit.arrays['num_sweeps'].mean():.0f} sweeps, {num_points.mean() / 1e6:.2f} M points (mean of the scene); "
-          f"of the frames done the straightforward way {num_points[numbers].mean() / 1e6:.2f} M; "
+    print(f"  window            {unit.arrays['num_sweeps'].mean():.0f} sweeps, {num_points.mean() / 1e6:.2f} M points on average; "
           f"{100 * unit.arrays['num_measured'].mean() / depth[0].size:.1f} % of pixels filled")
-    print(f"  straightforward   {theirs_ms:8.1f} ms CPU a key frame, PNG {np.mean(sizes) / 1e3:.0f} kB")
-    print(f"  ours, all of it   {ours_ms:8.2f} ms CPU a key frame; ratio {theirs_ms / ours_ms:.1f}x")
+    print(f"  straightforward   {theirs_ms:8.1f} ms CPU a key frame at {num_points[numbers].mean() / 1e6:.2f} M points; "
+          f"PNG {np.mean(sizes) / 1e3:.0f} kB")
+    print(f"  ours, all of it   {ours_ms:8.2f} ms CPU a key frame; Zarr {zarr_kb:.0f} kB")
+    per_point = theirs_ms / num_points[numbers].mean() * num_points.mean() / ours_ms
+    print(f"  ratio             {theirs_ms / ours_ms:8.1f}x; {per_point:.1f}x for equally many points")
     print(f"  ours, projection  {kernel_ms:8.2f} ms; floor {floor_ms:.2f} ms = {12 * num_points.mean() / 1e6:.1f} MB read once; "
           f"the projection is at {100 * floor_ms / kernel_ms:.0f} % of it")
     both = np.stack([depth[number] for number in numbers]), np.stack([found[number] for number in numbers])

@@ -80,7 +80,8 @@ class DevkitAccumulation:
         return u[inside].astype(np.int32), v[inside].astype(np.int32), z[inside]
 
     def _poses(self, record: dict) -> tuple[dict, dict]:
-        return (self.nusc.get("calibrated_sensor", record["calibrated_sensor_token"]), self.nusc.get("ego_pose", record["ego_pose_token"]))
+        calibration = self.nusc.get("calibrated_sensor", record["calibrated_sensor_token"])
+        return calibration, self.nusc.get("ego_pose", record["ego_pose_token"])
 
     def _drop_moving(self, cloud: LidarPointCloud, sweep: dict, lidar: dict, ego: dict) -> None:
         keep = np.ones(cloud.points.shape[1], bool)

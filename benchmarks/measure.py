@@ -10,8 +10,10 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "1"
 
+# ruff: noqa: E402  (the limits above must come before numpy)
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,9 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+
+DATA = Path(tempfile.gettempdir()) / "depthmill-benchmark"
+"""Where benchmarks keep simulated data unless told otherwise."""
 
 
 def cpu_ms(work: Callable[[], Any], *, repeat: int = 1) -> float:
@@ -71,4 +76,5 @@ def pixels_that_differ(found: np.ndarray, expected: np.ndarray) -> str:
     """Say what share of the pixels valid in either map differ, and what share by more than one step of 1/256 m."""
     num_valid = np.count_nonzero((found > 0) | (expected > 0))
     difference = np.abs(found.astype(int) - expected)
-    return f"{100 * np.count_nonzero(difference) / num_valid:.3f} % ({100 * np.count_nonzero(difference > 1) / num_valid:.3f} % by > 1 step)"
+    any_percent, more_percent = (100 * np.count_nonzero(difference > steps) / num_valid for steps in (0, 1))
+    return f"{any_percent:.3f} % ({more_percent:.3f} % by > 1 step)"

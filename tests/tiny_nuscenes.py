@@ -16,6 +16,7 @@ from PIL import Image
 
 SWEEPS_PER_KEYFRAME = 5
 SWEEP_US = 100_000
+ORIGIN = np.array([500.0, 300.0, 0.0])  # of the street in the world frame
 START_US = 1_600_000_000_000_000
 CAMERAS = {"CAM_FRONT": (64, 36), "CAM_BACK": (48, 30)}  # width, height
 CAM_ROTATION = {"CAM_FRONT": [0.5, -0.5, 0.5, -0.5], "CAM_BACK": [0.5, -0.5, -0.5, 0.5]}
@@ -103,7 +104,7 @@ def _write_scene(root: Path, tables: dict[str, list[dict]], name: str, number: i
         for k, annotation in enumerate(annotations):
             tables["sample_annotation"].append(
                 {"token": annotation, "sample_token": samples[k], "instance_token": instance, "visibility_token": "4",
-                 "attribute_tokens": [], "translation": _box_center(label, speed, k * SWEEPS_PER_KEYFRAME * SWEEP_US * 1e-6),
+                 "attribute_tokens": [], "translation": (np.array(_box_center(label, speed, k * SWEEPS_PER_KEYFRAME * SWEEP_US * 1e-6)) + ORIGIN).tolist(),
                  "size": [2.0, 4.0, 1.6], "rotation": [1.0, 0.0, 0.0, 0.0], "prev": annotations[k - 1] if k else "",
                  "next": annotations[k + 1] if k + 1 < keyframes else "", "num_lidar_pts": 10, "num_radar_pts": 0}
             )  # fmt: skip
@@ -147,8 +148,8 @@ def _content(channel: str, street: np.ndarray, seconds: float, rng: np.random.Ge
         return stream.getvalue()
     cars = [np.array(_box_center(label, speed, seconds)) + rng.uniform(-1, 1, (80, 3)) * [1.9, 0.9, 0.7]
             for label, speed in (("moving", 4.0), ("parked", 0.0))]  # fmt: skip
-    world = np.concatenate([street, *cars]) + [500.0, 300.0, 0.0]
-    in_ego = world - [500.0 + 5.0 * seconds, 300.0, 0.0]
+    world = np.concatenate([street, *cars]) + ORIGIN
+    in_ego = world - ORIGIN - [5.0 * seconds, 0.0, 0.0]
     if channel == "LIDAR_TOP":
         points = np.concatenate([in_ego - [0.9, 0.0, 1.8], rng.uniform(0, 30, (len(in_ego), 2))], axis=1)
         return points.astype("<f4").tobytes()

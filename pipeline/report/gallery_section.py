@@ -65,8 +65,8 @@ def _intro(found: PixelStatistics, *, has_truth: bool) -> str:
     )
     if has_truth:
         legends += (
-            f"<figure>{charts.error_legend()}<figcaption>Error against the exact depth in metres; rare gross errors are drawn larger"
-            "</figcaption></figure>"
+            f"<figure>{charts.error_legend()}<figcaption>Error against the exact depth in metres; rare gross errors are drawn "
+            "larger</figcaption></figure>"
         )
     return (
         "<p>Fixed frames are the same in every report of a recipe; the worst are picked by share of gross errors (where the "

@@ -86,9 +86,13 @@ def _page(title: str, known: ReportFacts, body: str) -> str:
 
 
 def _check_target(out: Path) -> None:
-    if out.is_dir():
+    try:
+        is_folder, has_parent = out.is_dir(), out.absolute().parent.is_dir()
+    except OSError as error:
+        raise _explained(error, out) from error
+    if is_folder:
         raise StoreError(f"cannot write report '{out}': it is a folder. Give --out a file name, e.g. {out / 'report.html'}")
-    if not out.absolute().parent.is_dir():
+    if not has_parent:
         raise StoreError(
             f"cannot write report '{out}': folder '{out.absolute().parent}' does not exist. "
             "Create it (mkdir -p) or choose another --out"
@@ -98,13 +102,14 @@ def _check_target(out: Path) -> None:
 def _write_whole(out: Path, content: bytes) -> None:
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
     try:
-        with open(temporary, "xb") as stream:
-            stream.write(content)
-        temporary.replace(out)
+        try:
+            with open(temporary, "xb") as stream:
+                stream.write(content)
+            temporary.replace(out)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise _explained(error, out) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _explained(error: OSError, out: Path) -> StoreError:

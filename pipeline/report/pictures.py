@@ -111,7 +111,7 @@ def _reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
 def _mark_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
     """Marks of what is wrong grow only while they are rare, so that a picture does not exaggerate."""
     share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
-    return 0 if share > 0.01 else 1 if share > 0.0003 else 2
+    return 0 if share > 0.02 else 1 if share > 0.0003 else 2
 
 
 def _picture_size(content: FrameContent) -> tuple[int, int]:

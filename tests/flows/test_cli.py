@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,11 @@ def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_give
     done = depthmill_process("run", recipe, "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert "done: 2 ok in" in done.stdout
+    with sqlite3.connect(Path(os.environ["PREFECT_HOME"]) / "prefect.db") as database:
+        runs = database.execute("select f.name, r.state_type from flow_run r join flow f on f.id = r.flow_id order by r.created").fetchall()
+        artifacts = {key for (key,) in database.execute("select key from artifact")}
+    assert runs[-2:] == [("materialize", "FAILED"), ("materialize", "COMPLETED")]
+    assert artifacts >= {"materialize-summary", "materialize-report"}
     store = tmp_path / "store"
     with_prefect = {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")}
     shutil.rmtree(store)

@@ -1,0 +1,70 @@
+"""Every recipe key on one page, made from the schema: ``python -m pipeline.recipe_page`` writes docs/recipe.md."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pipeline.recipe import Recipe, StageChoices
+from pipeline.sources import NuScenesConfig, SyntheticConfig
+from pipeline.stages import STAGES
+
+
+def recipe_page() -> str:
+    """Return the reference of all recipe keys as Markdown."""
+    lines = [
+        "# Recipe keys",
+        "",
+        "Made from the schema by `python -m pipeline.recipe_page`; a test keeps it true. An unknown key is an error that says which",
+        "key was probably meant. Any key can be changed on the command line: `--set stages.clean_horizon.near_m=25`.",
+        "",
+        "## Top level",
+        "",
+        *_table(Recipe, leave_out=("source", "stages")),
+        "",
+        "`source:` chooses by `kind`:",
+    ]
+    for kind, model in (("nuscenes", NuScenesConfig), ("synthetic", SyntheticConfig)):
+        lines += ["", f"### source: {{kind: {kind}}}", "", *_table(model, leave_out=("kind",))]
+    lines += ["", "## stages"]
+    for stage in STAGES:
+        params = StageChoices.model_fields[stage.name].annotation
+        reads = ", ".join(f"{one.name}{' (optional)' if one in stage.optional else ''}" for one in stage.reads) or "the source's tables"
+        lines += ["", f"### {stage.name}", "", f"Reads {reads}. Writes {stage.writes.name}. One unit per {_per(stage.per)}.", ""]
+        lines += _table(params) if typing.cast(Any, params).model_fields else ["No keys."]
+    return "\n".join(lines) + "\n"
+
+
+def _per(per: str) -> str:
+    return {"scene": "scene", "camera": "scene and camera", "dataset": "data set"}[per]
+
+
+def _table(model: Any, leave_out: tuple[str, ...] = ()) -> list[str]:
+    lines = ["| key | type | default | what |", "|---|---|---|---|"]
+    for name, field in typing.cast(type[BaseModel], model).model_fields.items():
+        if name not in leave_out:
+            lines.append(f"| {name} | {_type_text(field)} | {_default_text(field)} | {field.description or ''} |")
+    return lines
+
+
+def _type_text(field: FieldInfo) -> str:
+    annotation: Any = field.annotation
+    text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return " or ".join(map(str, typing.get_args(annotation)))
+    return text.replace("typing.", "").replace("tuple", "list").replace(", ...", "").replace("|", "or")
+
+
+def _default_text(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    return "[" + ", ".join(map(str, default)) + "]" if isinstance(default, tuple) else str(default)
+
+
+if __name__ == "__main__":
+    (Path(__file__).resolve().parents[1] / "docs" / "recipe.md").write_text(recipe_page(), encoding="utf-8")
