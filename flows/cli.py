@@ -54,7 +54,9 @@ def _open(recipe_file: Path, overrides: list[str] | None, workers: int | None = 
     try:
         settings = Settings() if workers is None else Settings(workers=workers)
     except ValueError as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("settings",), "msg": str(error), "input": ""}
+        first = (
+            error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("settings",), "msg": str(error), "input": ""}
+        )
         name = f"DEPTHMILL_{'_'.join(map(str, first['loc'])).upper()}"
         raise RecipeError(f"setting {name} (or its option) is {first['input']!r}: {first['msg']}") from error
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
@@ -102,6 +104,8 @@ def plan(
             for item in found.to_do:
                 typer.echo(f"{item.path.key}  {item.reason}")
         typer.echo(plan_text(found, seconds=seconds, workers=opened.settings.workers))
+        if found.to_do and (first := opened.source.preparation()):
+            typer.echo(first)
     if check and found.to_do:
         raise typer.Exit(3)
 
@@ -130,6 +134,8 @@ def run(
 def _run(opened: Opened, found: Plan, *, no_prefect: bool, as_json: bool, report: bool) -> None:
     from flows.console import ProgressLines, summary_text
 
+    if not as_json and (first := opened.source.preparation()):
+        typer.echo(first)
     progress = None if as_json else ProgressLines(found)
     try:
         summary = _execute(opened, found, progress or (lambda result: None), no_prefect=no_prefect)
@@ -345,7 +351,7 @@ def demo(
     opened = _open(recipe, None, workers)
     found = opened.plan()
     if found.to_do:
-        typer.echo(f"recipe {recipe}: simulating {len(opened.source.scenes())} scenes, then {len(found.to_do)} units")
+        typer.echo(f"recipe {recipe}: {len(found.to_do)} units to do")
         _run(opened, found, no_prefect=no_prefect, as_json=False, report=True)
     else:
         typer.echo(f"nothing to do: all {len(found.items)} units are up to date")

@@ -33,7 +33,10 @@ def recipe_page() -> str:
     lines += ["", "## stages"]
     for stage in STAGES:
         params = StageChoices.model_fields[stage.name].annotation
-        reads = ", ".join(f"{one.name}{' (optional)' if one in stage.optional else ''}" for one in stage.reads) or "the source's tables"
+        reads = (
+            ", ".join(f"{one.name}{' (optional)' if one in stage.optional else ''}" for one in stage.reads)
+            or "the source's tables"
+        )
         lines += ["", f"### {stage.name}", "", f"Reads {reads}. Writes {stage.writes.name}. One unit per {_per(stage.per)}.", ""]
         lines += _table(params) if typing.cast(Any, params).model_fields else ["No keys."]
     return "\n".join(lines) + "\n"

@@ -128,7 +128,12 @@ def _write_channel(root, tables, name, number, samples, channel, street, rng) ->
         file = f"{'samples' if is_key else 'sweeps'}/{channel}/tiny-{name}__{channel}__{time_us}.{extension}"
         width, height = CAMERAS.get(channel, (0, 0))
         tables["ego_pose"].append(
-            {"token": one, "timestamp": time_us, "translation": [500.0 + 5.0 * seconds, 300.0, 0.0], "rotation": [1.0, 0.0, 0.0, 0.0]}
+            {
+                "token": one,
+                "timestamp": time_us,
+                "translation": [500.0 + 5.0 * seconds, 300.0, 0.0],
+                "rotation": [1.0, 0.0, 0.0, 0.0],
+            }
         )
         tables["sample_data"].append(
             {"token": one, "sample_token": samples[-(-k // SWEEPS_PER_KEYFRAME) if is_lidar else k], "ego_pose_token": one,
@@ -158,7 +163,9 @@ def _content(channel: str, street: np.ndarray, seconds: float, rng: np.random.Ge
 
 def radar_pcd(xyz: np.ndarray, rng: np.random.Generator) -> bytes:
     """Return a nuScenes radar file; every fifth return is one that the devkit's default filter drops."""
-    names = "x y z dyn_prop id rcs vx vy vx_comp vy_comp is_quality_valid ambig_state x_rms y_rms invalid_state pdh0 vx_rms vy_rms"
+    names = (
+        "x y z dyn_prop id rcs vx vy vx_comp vy_comp is_quality_valid ambig_state x_rms y_rms invalid_state pdh0 vx_rms vy_rms"
+    )
     kinds = ["<f4"] * 3 + ["i1", "<i2"] + ["<f4"] * 5 + ["i1"] * 8
     points = np.zeros(len(xyz), dtype=list(zip(names.split(), kinds, strict=True)))
     points["x"], points["y"], points["z"] = xyz.T

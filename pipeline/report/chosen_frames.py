@@ -16,12 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.report.facts import View, even_choice
+from pipeline.report.facts import View
 from pipeline.report.pixel_statistics import DEPTH_LAYOUTS, FrameNumbers
 from storage_schemas.store import Store
-
-NUM_FIXED = 3
-"""Fixed frames: first, middle and last."""
 
 NUM_WORST = 3
 """Worst frames in all."""
@@ -71,20 +68,14 @@ class FrameContent:
 
 def fixed_frames(store: Store, views: Sequence[View]) -> list[ChosenFrame]:
     """Return the first frame of the first view, the middle one of the middle view and the last one of the last view."""
-    found = []
     there = [view for view in views if _time_layout(view) is not None]
-    picked = (
-        even_choice(there, NUM_FIXED)
-        if len(there) >= NUM_FIXED
-        else [there[k * len(there) // NUM_FIXED] for k in range(NUM_FIXED)]
-        if there
-        else []
-    )
-    for place, view in zip(("first", "middle", "last"), picked, strict=False):
+    if not there:
+        return []
+    found = []
+    for place, view in zip(("first", "middle", "last"), (there[0], there[len(there) // 2], there[-1]), strict=True):
         last = len(_times_us(store, view)) - 1
-        if last >= 0:
-            frame = {"first": 0, "middle": last // 2, "last": last}[place]
-            found.append(ChosenFrame(view, frame, f"fixed: {place}"))
+        frame = {"first": 0, "middle": last // 2, "last": last}[place]
+        found.append(ChosenFrame(view, frame, f"fixed: {place}"))
     unique = {(chosen.view.title, chosen.frame): chosen for chosen in reversed(found)}
     return list(reversed(unique.values()))
 

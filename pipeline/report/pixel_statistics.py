@@ -22,7 +22,7 @@ MAX_SCENES = 20
 """Scenes whose pixels are read; of more, this many are taken evenly."""
 
 MAX_FRAMES = 400
-"""Frames whose pixels are read; of more, every k-th: about 20 s for maps of 900x1600, and shares settle long before."""
+"""Frames whose pixels are read; of more, every k-th: about half a minute for maps of 900x1600, and shares settle long before."""
 
 DEPTH_LAYOUTS = ("depth_single", "depth_accumulated", "depth_clean", "depth_truth")
 """Stores with a depth map per frame, in the order of the report."""

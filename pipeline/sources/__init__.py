@@ -24,6 +24,10 @@ class Source(Protocol):
         """Return all scenes in the data set's own order; must not open sensor files."""
         ...
 
+    def preparation(self) -> str | None:
+        """Say what ``prepare`` will have to do first, None if the raw data is there."""
+        ...
+
     def prepare(self) -> None:
         """Make the raw data ready; does nothing for data on a disk."""
         ...

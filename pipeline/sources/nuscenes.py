@@ -69,6 +69,10 @@ class NuScenesSource:
         found = json.loads(listing.read_bytes())
         return [SceneInfo(**{**scene, "channels": tuple(scene["channels"])}) for scene in found]
 
+    def preparation(self) -> str | None:
+        """Return None: the raw data is there."""
+        return None
+
     def prepare(self) -> None:
         """Do nothing: the raw data is there."""
 

@@ -58,6 +58,12 @@ class SyntheticSource:
             for name, digest in zip(self._names, self._digests, strict=True)
         ]
 
+    def preparation(self) -> str | None:
+        """Say that the world is to be simulated first, None if it is there."""
+        if synthetic.is_complete(self.params, self.root):
+            return None
+        return f"first the world of {self.params.scenes} scenes is simulated in {self.root}"
+
     def prepare(self) -> None:
         """Write the world out unless it is there, and index its tables."""
         if not synthetic.is_complete(self.params, self.root):

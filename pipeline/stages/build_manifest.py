@@ -59,11 +59,11 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     for split in ("train", "val", "test"):
         counts[split] = float(sum(row["split"] == split for row in samples))
     spec = MANIFEST.table("samples")
-    message = f"{len(samples)} samples of {len(by_scene)} scenes: " + ", ".join(
-        f"{counts[split]:.0f} {split}" for split in ("train", "val", "test") if counts[split]
-    )
+    per_split = [f"{counts[split]:.0f} {split}" for split in ("train", "val", "test") if counts[split]]
+    message = f"{len(samples)} samples of {len(by_scene)} scene{'s' if len(by_scene) != 1 else ''}"
+    message += f": {', '.join(per_split)}" if per_split else ""
     if num_left_out:
-        message += f"; {num_left_out} last key frames left out"
+        message += f"; {num_left_out} left out as last key frame of their scene"
     return StageResult(UnitData(tables={"samples": columns_from_rows(spec, samples)}), counts, message)
 
 

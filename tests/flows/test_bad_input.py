@@ -143,10 +143,19 @@ def test_lidar_when_channel_does_not_exist(root, write_recipe, depthmill):
         ({"stoer": "x"}, "unknown key 'stoer'; did you mean 'store'?"),
         ({"source": {"kind": "nuscenes", "rot": "x"}}, "unknown key 'source.rot'; did you mean 'root'?"),
         ({"source": {"kind": "nuscens"}}, "source.kind is 'nuscens', expected one of: nuscenes, synthetic"),
-        ({"stages": {"accumulate_lidar": {"num_sweeps": 0}}}, "stages.accumulate_lidar.num_sweeps is 0: Input should be greater than"),
-        ({"stages": {"accumulate_lidar": {"moving": "dorp"}}}, "stages.accumulate_lidar.moving is 'dorp': Input should be 'keep', 'drop'"),
+        (
+            {"stages": {"accumulate_lidar": {"num_sweeps": 0}}},
+            "stages.accumulate_lidar.num_sweeps is 0: Input should be greater than",
+        ),
+        (
+            {"stages": {"accumulate_lidar": {"moving": "dorp"}}},
+            "stages.accumulate_lidar.moving is 'dorp': Input should be 'keep', 'drop'",
+        ),
         ({"stages": {"clean_horizon": {"window_px": 4}}}, "window_px must be odd"),
-        ({"stages": {"project_radar": {"channels": ["RADAR_TOP"]}}}, "unknown radar channel 'RADAR_TOP'; expected some of RADAR_FRONT"),
+        (
+            {"stages": {"project_radar": {"channels": ["RADAR_TOP"]}}},
+            "unknown radar channel 'RADAR_TOP'; expected some of RADAR_FRONT",
+        ),
         ({"cameras": []}, "cameras is []"),
     ],
 )
@@ -202,7 +211,9 @@ def _fail_on(monkeypatch: pytest.MonkeyPatch, number: int, part: str) -> None:
     monkeypatch.setattr(os, "fsync", fsync)
 
 
-def test_disk_when_full_then_nothing_half_written_is_visible_and_rerun_finishes(root, write_recipe, depthmill, tmp_path, monkeypatch):
+def test_disk_when_full_then_nothing_half_written_is_visible_and_rerun_finishes(
+    root, write_recipe, depthmill, tmp_path, monkeypatch
+):
     recipe = write_recipe(root)
     with monkeypatch.context() as patch:
         _fail_on(patch, errno.ENOSPC, "depth_accumulated/scene-0061")

@@ -144,7 +144,9 @@ def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_give
     assert done.returncode == 0, done.stderr
     assert "done: 2 ok in" in done.stdout
     with sqlite3.connect(Path(os.environ["PREFECT_HOME"]) / "prefect.db") as database:
-        runs = database.execute("select f.name, r.state_type from flow_run r join flow f on f.id = r.flow_id order by r.created").fetchall()
+        runs = database.execute(
+            "select f.name, r.state_type from flow_run r join flow f on f.id = r.flow_id order by r.created"
+        ).fetchall()
         artifacts = {key for (key,) in database.execute("select key from artifact")}
     assert runs[-2:] == [("materialize", "FAILED"), ("materialize", "COMPLETED")]
     assert artifacts >= {"materialize-summary", "materialize-report"}
@@ -216,7 +218,13 @@ def test_prune_when_a_rule_changed_then_only_unnamed_units_go(tiny_root, write_r
     depthmill("run", recipe, *BARE, "--set", "stages.clean_horizon.near_m=5")
     code, text = depthmill("prune", recipe)
     assert text.strip() == "0 units no manifest names; --delete removes them"
-    shutil.rmtree(next(path for path in (tmp_path / "store/manifest/all/all").iterdir() if path.name == open_manifest(Store(tmp_path / "store")).path.fingerprint))
+    shutil.rmtree(
+        next(
+            path
+            for path in (tmp_path / "store/manifest/all/all").iterdir()
+            if path.name == open_manifest(Store(tmp_path / "store")).path.fingerprint
+        )
+    )
     code, text = depthmill("prune", recipe, "--delete")
     assert "2 units no manifest names, deleted" in text
     assert depthmill("verify", recipe)[0] == 0

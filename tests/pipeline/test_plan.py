@@ -32,7 +32,11 @@ def test_differences_when_manifest_inputs_change_then_counts_units_and_names_sce
     old = {f"depth_clean/scene-{k:04}/CAM_FRONT": "a" for k in range(5)} | {"frames/scene-0000/all": "x"}
     new = {f"depth_clean/scene-{k:04}/CAM_FRONT": "b" for k in range(1, 9)} | {"frames/scene-0000/all": "x"}
     found = differences(BASE.model_copy(update={"inputs": old}), BASE.model_copy(update={"inputs": new}))
-    assert found == ["input depth_clean changed (4 units)", "scene-0005, scene-0006, scene-0007 and 1 more added", "scene-0000 removed"]
+    assert found == [
+        "input depth_clean changed (4 units)",
+        "scene-0005, scene-0006, scene-0007 and 1 more added",
+        "scene-0000 removed",
+    ]
 
 
 def test_plan_when_index_is_new_then_worker_reads_one_scene_only(tiny_root, tmp_path):

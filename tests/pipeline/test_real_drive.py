@@ -135,7 +135,7 @@ def test_keyframe_set_when_it_has_no_radar_and_six_cameras_then_all_work(shared,
     )
     code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1)
     assert code == 0, text
-    assert "6 samples of 1 scenes: 6 train" in text
+    assert "6 samples of 1 scene: 6 train" in text
     assert "project_radar" not in text
     assert depthmill("verify", recipe)[0] == 0
     assert depthmill("report", recipe, "--out", tmp_path / "report.html")[0] == 0

@@ -63,5 +63,7 @@ def test_diff_when_rule_changes_then_names_store_of_every_sample(built, depthmil
 def test_open_manifest_when_absent_or_unknown_then_says_what_is_there(built, tmp_path):
     with pytest.raises(ManifestError, match="has no manifest yet. Run depthmill run"):
         open_manifest(Store(tmp_path / "empty"))
-    with pytest.raises(ManifestError, match=f"manifest 'ffff' does not exist .*newest first: {open_manifest(built[1]).path.fingerprint}"):
+    with pytest.raises(
+        ManifestError, match=f"manifest 'ffff' does not exist .*newest first: {open_manifest(built[1]).path.fingerprint}"
+    ):
         open_manifest(built[1], "ffff")

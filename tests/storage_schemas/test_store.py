@@ -76,7 +76,10 @@ def test_every_array_layout_when_written_then_xarray_opens_it_with_units(layout,
 
 
 def test_unit_when_it_has_no_points_then_reads_back_empty(tmp_path):
-    arrays = {spec.name: np.zeros([{"point": 0, "frame": 2}[dim] for dim in spec.dims], spec.dtype) for spec in catalog.RADAR_POINTS.arrays}
+    arrays = {
+        spec.name: np.zeros([{"point": 0, "frame": 2}[dim] for dim in spec.dims], spec.dtype)
+        for spec in catalog.RADAR_POINTS.arrays
+    }
     store, one = Store(tmp_path), identity(layout="radar_points")
     store.write_unit(one, UnitData(arrays), seconds=0, counts={})
     assert store.read_unit(UnitPath.of(one)).arrays["u_px"].shape == (0,)
@@ -113,9 +116,15 @@ def test_write_when_it_stops_half_way_then_reader_sees_nothing(tmp_path, monkeyp
     [
         (lambda d: d.arrays.pop("num_measured"), "array 'num_measured' is missing; layout depth_single v1 asks for it"),
         (lambda d: d.arrays.update(depth=d.arrays["depth_m"]), "unknown array 'depth'; layout depth_single v1 has"),
-        (lambda d: d.arrays.update(depth_m=d.arrays["depth_m"].astype("f4")), "array 'depth_m' has dtype float32, expected uint16"),
+        (
+            lambda d: d.arrays.update(depth_m=d.arrays["depth_m"].astype("f4")),
+            "array 'depth_m' has dtype float32, expected uint16",
+        ),
         (lambda d: d.arrays.update(depth_m=d.arrays["depth_m"][0]), "array 'depth_m' has 2 dimensions"),
-        (lambda d: d.arrays.update(timestamp_us=np.zeros(9, "i8")), "dimension 'frame' is 9 in array 'timestamp_us' but 3 in 'depth_m'"),
+        (
+            lambda d: d.arrays.update(timestamp_us=np.zeros(9, "i8")),
+            "dimension 'frame' is 9 in array 'timestamp_us' but 3 in 'depth_m'",
+        ),
     ],
 )
 def test_write_when_content_breaks_the_layout_then_names_array_and_expectation(spoil, said, tmp_path):
@@ -129,7 +138,13 @@ def test_write_when_content_breaks_the_layout_then_names_array_and_expectation(s
 
 def test_fingerprint_when_anything_that_matters_changes_then_changes():
     base = identity().fingerprint()
-    changes = [{"stage_version": 2}, {"layout_version": 2}, {"params": {"lidar": "X"}}, {"inputs": {"frames": "cd"}}, {"scene": "s"}]
+    changes = [
+        {"stage_version": 2},
+        {"layout_version": 2},
+        {"params": {"lidar": "X"}},
+        {"inputs": {"frames": "cd"}},
+        {"scene": "s"},
+    ]
     assert len({base, *(identity(**change).fingerprint() for change in changes)}) == 6
     assert identity().fingerprint() == base
 
@@ -138,7 +153,9 @@ def test_table_when_it_holds_a_null_or_lacks_a_column_then_says_which(tmp_path):
     store, one = Store(tmp_path), identity(layout="images")
     arrays = {"num_bytes": np.ones(1, "i4"), "timestamp_us": np.ones(1, "i8")}
     with pytest.raises(LayoutError, match="column 'sha256' of table 'files' has 1 nulls"):
-        store.write_unit(one, UnitData(arrays, {"files": {"file": ["a"], "num_bytes": [1], "sha256": [None]}}), seconds=0, counts={})
+        store.write_unit(
+            one, UnitData(arrays, {"files": {"file": ["a"], "num_bytes": [1], "sha256": [None]}}), seconds=0, counts={}
+        )
     with pytest.raises(LayoutError, match="table 'files' lacks column 'sha256'"):
         store.write_unit(one, UnitData(arrays, {"files": {"file": ["a"], "num_bytes": [1]}}), seconds=0, counts={})
 

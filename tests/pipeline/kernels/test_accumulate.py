@@ -94,7 +94,11 @@ def test_zbuffer_when_order_changes_then_result_does_not(seed):
 def test_nearest_return_wins_and_bounds_are_those_of_the_specification():
     ahead = [[0.0, d, 0.3, 0, 0] for d in (30.0, 12.0, 60.0)]
     beyond = [[0.0, 300.0, 0.3, 0, 0], [0.0, 1.7, -0.3, 0, 0], [0.0, -9.0, 0.3, 0, 0], [np.nan, 5.0, 0.3, 0, 0]]
-    found = project([np.array(ahead + beyond, np.float32)], [sweep_row(0, ego_from_sensor_rotation_wxyz=[0.70710678, 0, 0, -0.70710678])], keyframe_row())
+    found = project(
+        [np.array(ahead + beyond, np.float32)],
+        [sweep_row(0, ego_from_sensor_rotation_wxyz=[0.70710678, 0, 0, -0.70710678])],
+        keyframe_row(),
+    )
     depths = found.steps[found.steps > 0] / 256
     assert depths.min() == pytest.approx(12.0 + 0.9 - 1.7, abs=1 / 256)
     assert depths.max() < 255.996
@@ -132,13 +136,23 @@ def test_moving_points_when_kept_dropped_carried_then_are_where_they_should_be()
     wall = np.stack([np.full(50, 50.0), rng.uniform(-8, 8, 50), rng.uniform(0, 4, 50)], axis=1) + [600, 1600, 0]
     rows, sweeps = [], []
     for k in range(11):  # 10 m/s towards the camera, one key frame at the start and one at the end
-        rows.append(sweep_row(k, timestamp_us=k * 50_000, sample_index=0 if k == 0 else 1, is_keyframe=k in (0, 10), ego_from_sensor_rotation_wxyz=IDENTITY))
+        rows.append(
+            sweep_row(
+                k,
+                timestamp_us=k * 50_000,
+                sample_index=0 if k == 0 else 1,
+                is_keyframe=k in (0, 10),
+                ego_from_sensor_rotation_wxyz=IDENTITY,
+            )
+        )
         world = np.concatenate([surface + car_world - [0.5 * k, 0, 0], wall])
         local = world - rows[-1]["world_from_ego_translation_m"] - rows[-1]["ego_from_sensor_translation_m"]
         sweeps.append(np.concatenate([local, np.zeros((len(local), 2))], axis=1).astype(np.float32))
     boxes = boxes_of([car_world.tolist(), (car_world - [5.0, 0, 0]).tolist()], speed=10.0)
     keyframe = keyframe_row()
-    found = {moving: project(sweeps, rows, keyframe, boxes=boxes, moving=moving).steps[0] / 256 for moving in ("keep", "drop", "carry")}
+    found = {
+        moving: project(sweeps, rows, keyframe, boxes=boxes, moving=moving).steps[0] / 256 for moving in ("keep", "drop", "carry")
+    }
     near = {moving: depth[(depth > 0) & (depth < 40)] for moving, depth in found.items()}
     assert len(near["drop"]) == 0
     assert np.array_equal(found["drop"][found["drop"] > 40], found["drop"][found["drop"] > 0])

@@ -41,7 +41,8 @@ def digest_of(data: UnitData) -> str:
 
 def run_stages(tiny_root, cache, stages) -> dict[str, str]:
     recipe = parse_recipe(
-        {"source": {"kind": "nuscenes", "root": str(tiny_root), "version": "v1.0-mini"}, "store": "unused", "stages": stages}, where="test"
+        {"source": {"kind": "nuscenes", "root": str(tiny_root), "version": "v1.0-mini"}, "store": "unused", "stages": stages},
+        where="test",
     )
     raw = open_source(recipe.source, cache).reader()
     units: dict[str, UnitData] = {}
@@ -51,7 +52,9 @@ def run_stages(tiny_root, cache, stages) -> dict[str, str]:
         if stage.per == "dataset" or stage.needs == "truth":
             continue
         camera = "all" if stage.per == "scene" else "CAM_FRONT"
-        unit = StageInput("scene-0103", camera, {one.name: units[one.name] for one in stage.reads if one.name in units}, raw, shared)
+        unit = StageInput(
+            "scene-0103", camera, {one.name: units[one.name] for one in stage.reads if one.name in units}, raw, shared
+        )
         units[stage.writes.name] = stage.kernel(unit, recipe.stages.params_of(stage.name)).data
         found[stage.name] = digest_of(units[stage.writes.name])
     return found
@@ -61,7 +64,10 @@ def run_stages(tiny_root, cache, stages) -> dict[str, str]:
 def test_results_when_changed_then_stage_version_must_rise(case, tiny_root, tmp_path):
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.is_file() else {}
     versions = {stage.name: stage.version for stage in STAGES}
-    found = {name: {"version": versions[name], "digest": digest} for name, digest in run_stages(tiny_root, tmp_path, CASES[case]).items()}
+    found = {
+        name: {"version": versions[name], "digest": digest}
+        for name, digest in run_stages(tiny_root, tmp_path, CASES[case]).items()
+    }
     if os.environ.get("DEPTHMILL_RECORD"):
         GOLDEN.write_text(json.dumps({**golden, case: found}, indent=1) + "\n")
         return
