@@ -289,7 +289,6 @@ def export(
 ) -> None:
     """Write a manifest in the layout that the public training scripts read."""
     from pipeline.exporters.semodepth import export_semodepth
-
     from storage_schemas.manifest import open_manifest
 
     _check_layout(layout)
@@ -306,7 +305,6 @@ def import_(
 ) -> None:
     """Read a folder in the public layout into a store; the inverse of export."""
     from pipeline.exporters.semodepth import import_semodepth
-
     from storage_schemas.store import Store
 
     _check_layout(layout)

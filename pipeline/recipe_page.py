@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.recipe import Recipe, StageChoices
-from pipeline.sources import NuScenesConfig, SyntheticConfig
+from pipeline.sources.nuscenes import NuScenesConfig
+from pipeline.sources.simulated import SyntheticConfig
 from pipeline.stages import STAGES
 
 

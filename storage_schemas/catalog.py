@@ -251,7 +251,7 @@ def catalog_page() -> str:
         "",
         "Made from `catalog.py` by `python -m storage_schemas`; a test keeps it true. A unit lives at",
         "`<store>/<layout>/<scene>/<camera>/<fingerprint>/`: a Zarr v3 group, Parquet tables, and `lineage.json`, written last.",
-        "A folder without `lineage.json` does not exist for a reader. Units never change; a manifest names the units it is made of.",
+        "A folder without `lineage.json` does not exist for a reader. Units never change; a manifest names those it is made of.",
         "",
         "```python",
         "import xarray, storage_schemas.store as s, storage_schemas.manifest as m, storage_schemas.dataset as d",
@@ -265,12 +265,20 @@ def catalog_page() -> str:
             lines += ["| array | dims | stored as | unit | invalid | what |", "|---|---|---|---|---|---|"]
         for array in layout.arrays:
             stored = array.dtype if array.scale is None else f"{array.dtype} x 1/{round(1 / array.scale)}"
-            what = array.description + (f": {', '.join(f'{k} {name}' for k, name in enumerate(array.flags))}" if array.flags else "")
+            what = array.description + (
+                f": {', '.join(f'{k} {name}' for k, name in enumerate(array.flags))}" if array.flags else ""
+            )
             what += "" if array.is_required else " (optional)"
             invalid = "" if array.invalid is None else str(array.invalid)
             lines.append(f"| {array.name} | {', '.join(array.dims)} | {stored} | {array.unit} | {invalid} | {what} |")
         for table in layout.tables:
-            lines += ["", f"`{table.name}.parquet`: {table.description}", "", "| column | type | unit | what |", "|---|---|---|---|"]
+            lines += [
+                "",
+                f"`{table.name}.parquet`: {table.description}",
+                "",
+                "| column | type | unit | what |",
+                "|---|---|---|---|",
+            ]
             for column in table.columns:
                 kind = column.type + (" or null" if column.is_nullable else "")
                 lines.append(f"| {column.name} | {kind} | {column.unit} | {column.description} |")

@@ -36,7 +36,7 @@ def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_
     width = steps.shape[1]
     has_mono = mono_m.size > 0
     scratch = np.empty((2 * half + 1) * (2 * half + 1), np.int64)
-    num_a, num_b, num_c, num_dropped = 0, 0, 0, 0
+    num_a = num_b = num_c = num_dropped = 0
     out[:] = steps
     for y in range(num_rows):
         for x in range(width):
@@ -49,8 +49,8 @@ def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_
                 d_m = np.float32(d) / np.float32(256)
                 by_mono = mono_m[y, x] - d_m > np.float32(mono_disagree_m) and d_m < near_mono_m
             by_window = _is_far_behind(steps, y, x, half, min_neighbors, mad_factor, floor, scratch)
-            num_b += by_mono
-            num_c += by_window
+            num_b += 1 if by_mono else 0
+            num_c += 1 if by_window else 0
             if by_mono or by_window:
                 num_dropped += 1
                 out[y, x] = 0
@@ -68,8 +68,8 @@ def _is_far_behind(steps, y, x, half, min_neighbors, mad_factor, floor, scratch)
         for column in range(max(0, x - half), min(width, x + half + 1)):
             value = np.int64(steps[row, column])
             scratch[count] = value
-            count += value > 0
-            num_far += value > far
+            count += 1 if value > 0 else 0
+            num_far += 1 if value > far else 0
     if count < min_neighbors or 2 * num_far < count:
         return False
     two_medians = _middle_pair(scratch, count)

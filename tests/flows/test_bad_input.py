@@ -204,7 +204,7 @@ def _fail_on(monkeypatch: pytest.MonkeyPatch, number: int, part: str) -> None:
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        if part in os.readlink(f"/proc/self/fd/{descriptor}"):
+        if part in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
             raise OSError(number, os.strerror(number))
         real(descriptor)
 

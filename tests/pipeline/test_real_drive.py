@@ -145,7 +145,7 @@ def test_lidar_edges_lie_on_image_edges(kitti):
     """Depth discontinuities of the projected sweep coincide with image gradients better than when shifted by some pixels."""
     unit = inputs(kitti, "scene-0061")
     found = project_lidar.kernel(unit, project_lidar.Params()).data.arrays["depth_m"]
-    scores = {shift: 0.0 for shift in (-12, -8, 0, 8, 12)}
+    scores = dict.fromkeys((-12, -8, 0, 8, 12), 0.0)
     for keyframe, steps in zip(unit.keyframes, found, strict=True):
         path = kitti.root / keyframe["file"]
         gray = np.asarray(Image.open(path).convert("L")).astype(float)
