@@ -1,4 +1,4 @@
-"""Settings: where and how fast, from the environment (DEPTHMILL_...) or a .env file. Never fingerprinted, never change a result."""
+"""Settings: where and how fast, from the environment (DEPTHMILL_...) or a .env file. Never fingerprinted; change no result."""
 
 from __future__ import annotations
 
