@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 BLOCK = 512
 """Points per culling block: 16 firings of 32 lasers; measured best of 128 to 2048."""
 
+BOX_BLOCK = 128
+"""Points that share one look-up of the moving boxes near them."""
+
 EMPTY = np.uint16(65535)
 """Marks a pixel without a return inside the z-buffer; depths are below 65535 by the far bound."""
 
@@ -108,27 +111,55 @@ def take_static(raw, boxes_from_sensor, half_sizes, xyz, start, inside):  # type
         One past the last column written.
     """
     stop = start
-    num_boxes = len(half_sizes)
-    for i in range(raw.shape[0]):
-        x, y, z = raw[i, 0], raw[i, 1], raw[i, 2]
-        found = -1
-        for k in range(num_boxes):
-            box = boxes_from_sensor[k]
-            a = box[0, 0] * x + box[0, 1] * y + box[0, 2] * z + box[0, 3]
-            if abs(a) > half_sizes[k, 0]:
-                continue
-            b = box[1, 0] * x + box[1, 1] * y + box[1, 2] * z + box[1, 3]
-            if abs(b) > half_sizes[k, 1]:
-                continue
-            c = box[2, 0] * x + box[2, 1] * y + box[2, 2] * z + box[2, 3]
-            if abs(c) <= half_sizes[k, 2]:
-                found = k
-                break
-        inside[i] = found
-        if found < 0:
-            xyz[0, stop], xyz[1, stop], xyz[2, stop] = x, y, z
-            stop += 1
+    num_points, num_boxes = raw.shape[0], len(half_sizes)
+    near = np.empty(num_boxes, np.int64)  # boxes whose bounding sphere reaches the current block
+    for first in range(0, num_points, BOX_BLOCK):
+        last = min(first + BOX_BLOCK, num_points)
+        num_near = _boxes_near(raw, first, last, boxes_from_sensor, half_sizes, near) if num_boxes else 0
+        for i in range(first, last):
+            x, y, z = raw[i, 0], raw[i, 1], raw[i, 2]
+            found = -1
+            for n in range(num_near):
+                k = near[n]
+                box = boxes_from_sensor[k]
+                a = box[0, 0] * x + box[0, 1] * y + box[0, 2] * z + box[0, 3]
+                if abs(a) > half_sizes[k, 0]:
+                    continue
+                b = box[1, 0] * x + box[1, 1] * y + box[1, 2] * z + box[1, 3]
+                if abs(b) > half_sizes[k, 1]:
+                    continue
+                c = box[2, 0] * x + box[2, 1] * y + box[2, 2] * z + box[2, 3]
+                if abs(c) <= half_sizes[k, 2]:
+                    found = k
+                    break
+            inside[i] = found
+            if found < 0:
+                xyz[0, stop], xyz[1, stop], xyz[2, stop] = x, y, z
+                stop += 1
     return stop
+
+
+@njit(cache=True, error_model="numpy")
+def _boxes_near(raw, first, last, boxes_from_sensor, half_sizes, near):  # type: ignore[no-untyped-def]
+    """Note the boxes whose bounding sphere touches the bounding box of points [first, last); return how many."""
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for i in range(first, last):
+        for axis in range(3):
+            value = raw[i, axis]
+            low[axis] = value if value < low[axis] else low[axis]
+            high[axis] = value if value > high[axis] else high[axis]
+    count = 0
+    for k in range(len(half_sizes)):
+        box, half = boxes_from_sensor[k], half_sizes[k]
+        gap = 0.0
+        for axis in range(3):  # the box's centre in the sensor frame is -R^T t
+            center = -(box[0, axis] * box[0, 3] + box[1, axis] * box[1, 3] + box[2, axis] * box[2, 3])
+            beyond = max(low[axis] - center, center - high[axis], 0.0)
+            gap += beyond * beyond
+        if gap <= 1.001 * (half[0] * half[0] + half[1] * half[1] + half[2] * half[2]):
+            near[count] = k
+            count += 1
+    return count
 
 
 @njit(cache=True, error_model="numpy")

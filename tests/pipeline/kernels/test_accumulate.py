@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.kernels.accumulate import BLOCK
+from pipeline.geometry import inverse, rigid
+from pipeline.kernels.accumulate import BLOCK, take_static
 from pipeline.kernels.accumulate_twin import depth_of_sweeps
 from pipeline.kernels.boxes import SceneBoxes
 from pipeline.kernels.project_frames import project_frames
@@ -177,3 +178,19 @@ def test_carried_object_when_not_annotated_near_the_image_then_is_left_out():
     assert boxes.at_time("car", 800_000, tolerance_us=250_000) is None
     assert boxes.at_time("car", 250_000, tolerance_us=0).world_from_box[0, 3] == pytest.approx(622.5)
     assert boxes.at_time("car", 700_000, tolerance_us=250_000).world_from_box[0, 3] == pytest.approx(625.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 6), st.integers(1, 700))
+def test_points_in_boxes_agree_with_the_plain_test_of_every_point_and_box(seed, num_boxes, num_points):
+    rng = np.random.default_rng(seed)
+    raw = random_sweeps(seed, 1, num_points)[0]
+    boxes = np.stack([inverse(rigid(rng.uniform(-40, 40, 3) * [1, 1, 0.1], rng.normal(size=4)))[:3] for _ in range(num_boxes)] or [np.zeros((3, 4))])
+    boxes, half = boxes[:num_boxes], rng.uniform(0.3, 15, (num_boxes, 3))
+    xyz, inside = np.zeros((3, num_points + 5), np.float32), np.empty(num_points, np.int32)
+    stop = take_static(raw, boxes, half, xyz, 5, inside)
+    local = np.einsum("kij,nj->nki", boxes[:, :, :3], raw[:, :3].astype(float)) + boxes[None, :, :, 3]
+    is_in = (np.abs(local) <= half).all(axis=2)
+    expected = np.where(is_in.any(axis=1), is_in.argmax(axis=1), -1) if num_boxes else np.full(num_points, -1)
+    assert np.array_equal(inside, expected)
+    assert np.array_equal(xyz[:, 5:stop], raw[expected < 0, :3].T)
