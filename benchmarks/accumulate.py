@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import measure  # isort: skip  (before numpy: it limits the thread pools)
 import numpy as np
+from world import simulated_world
 
 from pipeline.kernels.accumulate_twin import depth_of_sweeps
 from pipeline.kernels.project_frames import project_frames
@@ -25,7 +26,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.run import SceneMemory, SceneRequest, run_item, run_scene, scene_requests
 from pipeline.sources import Source, open_source
-from pipeline.sources.synthetic import SyntheticParams, is_complete, version_name, write_world
+from pipeline.sources.synthetic import SyntheticParams, version_name
 from pipeline.stage import StageInput
 from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain, scene_points, window_around
 from storage_schemas.layout import rows
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from devkit_accumulation import DevkitAccumulation
 
 NUM_SWEEPS = 160
-AZIMUTH_STEPS = 1150
-"""Gives 34,700 returns a sweep in the simulated world, as nuScenes has."""
 
 
 def main() -> None:
@@ -45,10 +44,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8, help="key frames done the straightforward way, about 2 s each")
     parser.add_argument("--repeat", type=int, default=3, help="runs of ours; the median counts")
     args = parser.parse_args()
-    world = args.data / "world-20s"
-    params = SyntheticParams(scenes=1, seconds=20.0, lidar_azimuth_steps=AZIMUTH_STEPS)
-    if not is_complete(params, world):
-        write_world(params, world)
+    world, params = simulated_world(args.data)
     print(measure.machine())
     source = _source(world, params, args.data)
     peaks = ", ".join(f"{peak:.0f} MB ({moving})" for moving, peak in _worker_peaks_mb(source, world, params, args.data).items())
@@ -96,8 +92,15 @@ def _peak_of(request: SceneRequest) -> float:
     return measure.peak_rss_mb()
 
 
-def _compare(moving: str, theirs: DevkitAccumulation, source: Source, world: Path, params: SyntheticParams,
-             args: argparse.Namespace, gb_per_s: float) -> None:
+def _compare(
+    moving: str,
+    theirs: DevkitAccumulation,
+    source: Source,
+    world: Path,
+    params: SyntheticParams,
+    args: argparse.Namespace,
+    gb_per_s: float,
+) -> None:
     with tempfile.TemporaryDirectory(dir=args.data) as folder:
         recipe, store = _recipe(moving, world, params, Path(folder)), Store(folder)
         plan = make_plan(recipe, source, store)
@@ -120,15 +123,21 @@ def _compare(moving: str, theirs: DevkitAccumulation, source: Source, world: Pat
     theirs_ms = measure.cpu_ms(straightforward) / len(numbers)
     floor_ms = 12 * num_points.mean() / gb_per_s / 1e6
     print(f"\nmoving: {moving}")
-    print(f"  window            {unit.arrays['num_sweeps'].mean():.0f} sweeps, {num_points.mean() / 1e6:.2f} M points on average; "
-          f"{100 * unit.arrays['num_measured'].mean() / depth[0].size:.1f} % of pixels filled")
-    print(f"  straightforward   {theirs_ms:8.1f} ms CPU a key frame at {num_points[numbers].mean() / 1e6:.2f} M points; "
-          f"PNG {np.mean(sizes) / 1e3:.0f} kB")
+    print(
+        f"  window (mean)     {unit.arrays['num_sweeps'].mean():.0f} sweeps, {num_points.mean() / 1e6:.2f} M points; "
+        f"{100 * unit.arrays['num_measured'].mean() / depth[0].size:.1f} % of pixels filled"
+    )
+    print(
+        f"  straightforward   {theirs_ms:8.1f} ms CPU a key frame at {num_points[numbers].mean() / 1e6:.2f} M points; "
+        f"PNG {np.mean(sizes) / 1e3:.0f} kB"
+    )
     print(f"  ours, all of it   {ours_ms:8.2f} ms CPU a key frame; Zarr {zarr_kb:.0f} kB")
     per_point = theirs_ms / num_points[numbers].mean() * num_points.mean() / ours_ms
     print(f"  ratio             {theirs_ms / ours_ms:8.1f}x; {per_point:.1f}x for equally many points")
-    print(f"  ours, projection  {kernel_ms:8.2f} ms; floor {floor_ms:.2f} ms = {12 * num_points.mean() / 1e6:.1f} MB read once; "
-          f"the projection is at {100 * floor_ms / kernel_ms:.0f} % of it")
+    print(
+        f"  ours, projection  {kernel_ms:8.2f} ms; floor {floor_ms:.2f} ms = {12 * num_points.mean() / 1e6:.1f} MB read once; "
+        f"the projection is at {100 * floor_ms / kernel_ms:.0f} % of it"
+    )
     both = np.stack([depth[number] for number in numbers]), np.stack([found[number] for number in numbers])
     print(f"  pixels that differ between the two: {measure.pixels_that_differ(*both)}")
     if moving == "keep":
@@ -183,8 +192,10 @@ def _print_truth(plan: Plan, source: Source, number: int, depth: np.ndarray, fou
     window = window_around(chain, key_sweep(chain, keyframe, scene="scene"), NUM_SWEEPS)
     raw = source.reader()
     truth = depth_of_sweeps([(chain[k], raw.read_points(chain[k]["file"])) for k in window], keyframe, precision="float64")
-    print(f"  pixels that differ from float64, key frame {number}: ours {measure.pixels_that_differ(depth[number], truth)}; "
-          f"straightforward {measure.pixels_that_differ(found[number], truth)}")
+    print(
+        f"  pixels that differ from float64, key frame {number}: ours {measure.pixels_that_differ(depth[number], truth)}; "
+        f"straightforward {measure.pixels_that_differ(found[number], truth)}"
+    )
 
 
 if __name__ == "__main__":

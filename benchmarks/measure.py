@@ -10,7 +10,7 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "1"
 
-# ruff: noqa: E402  (the limits above must come before numpy)
+
 import platform
 import statistics
 import tempfile

@@ -281,19 +281,24 @@ def report(
 
 @app.command()
 def export(
-    recipe: RecipeFile,
+    recipe: Annotated[str, typer.Argument(help="recipe file, or the path or URL of a store")],
     out: Annotated[Path, typer.Option("--out", help="folder to write; must not exist or be empty")],
     layout: Annotated[str, typer.Option(help="semodepth: text manifests, 16-bit PNG depth, .npy radar")] = "semodepth",
     overrides: Overrides = None,
-    manifest: Annotated[str | None, typer.Option(help="manifest fingerprint; default: the newest")] = None,
+    manifest: Annotated[str | None, typer.Option(help="manifest fingerprint; default: the recipe's, or a store's newest")] = None,
 ) -> None:
     """Write a manifest in the layout that the public training scripts read."""
     from pipeline.exporters.semodepth import export_semodepth
     from storage_schemas.manifest import open_manifest
+    from storage_schemas.store import Store
 
     _check_layout(layout)
-    opened = _open(recipe, overrides)
-    counts = export_semodepth(open_manifest(opened.store, manifest), opened.source.reader(), out)
+    if recipe.endswith((".yaml", ".yml")):
+        opened = _open(Path(recipe), overrides)
+        chosen = open_manifest(opened.store, manifest or _own_manifest(opened))
+        counts = export_semodepth(chosen, opened.source.reader(), out)
+    else:
+        counts = export_semodepth(open_manifest(Store(recipe), manifest), None, out)
     typer.echo(f"wrote {out}: " + ", ".join(f"{count} {split} samples" for split, count in counts.items()))
 
 
@@ -310,6 +315,15 @@ def import_(
     _check_layout(layout)
     manifest = import_semodepth(folder, Store(store))
     typer.echo(f"imported {len(manifest)} samples as manifest {manifest.path.fingerprint} into {store}")
+
+
+def _own_manifest(opened: Opened) -> str:
+    wanted = opened.plan().manifest
+    if wanted.reason is not None:
+        raise RecipeError(
+            f"the manifest of this recipe is not there yet ({wanted.reason}). Run depthmill run first, or choose --manifest"
+        )
+    return wanted.path.fingerprint
 
 
 def _check_layout(layout: str) -> None:

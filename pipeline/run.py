@@ -53,6 +53,12 @@ class SceneMemory:
     units: dict[UnitPath, UnitData] = field(default_factory=dict)
     shared: dict[Any, Any] = field(default_factory=dict)
 
+    def forget(self, later: set[UnitPath], *, lidar: bool) -> None:
+        """Let go of units that no later item reads, and of shared LiDAR points once no later stage needs them."""
+        self.units = {path: data for path, data in self.units.items() if path in later}
+        if not lidar:
+            self.shared.clear()
+
 
 def scene_requests(plan: Plan, recipe: Recipe, store: Store, raw: RawReader) -> list[SceneRequest]:
     """Cut a plan into one request per scene with work, in the plan's order."""
@@ -68,20 +74,17 @@ def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[
     store, memory = Store(request.store_root), SceneMemory()
     failed: dict[UnitPath, str] = {}
     results: list[ItemResult] = []
-    camera = ALL
     for number, item in enumerate(request.items):
-        if item.identity.camera != camera:  # maps of the last camera are needed no more
-            camera = item.identity.camera
-            memory.units = {path: data for path, data in memory.units.items() if path.camera == ALL}
+        later = {path for other in request.items[number + 1 :] for path in other.inputs.values()}
         blocked = next((failed[path] for path in item.inputs.values() if path in failed), None)
         if blocked is not None:
             result = _result(item, "SKIP", 0.0, f"{blocked} failed")
         else:
-            later = {path for other in request.items[number + 1 :] for path in other.inputs.values()}
             result = run_item(item, request.recipe, store, request.raw, memory, keep=item.path in later)
         if result.status != "OK":
             failed[item.path] = blocked or item.stage
         results.append(result)
+        memory.forget(later, lidar=any(stage_named(other.stage).needs == "lidar" for other in request.items[number + 1 :]))
         if on_result is not None:
             on_result(result)
     return results

@@ -70,7 +70,7 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
         LayoutError: a column is missing or has another type.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.read_table(pa.BufferReader(data), use_threads=False)  # its threads abort a process that ends at once
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(
             f"{where}: table '{spec.name}' is not readable Parquet: {error}. Run depthmill verify, "
@@ -100,5 +100,5 @@ def write_rows(path: str, spec: TableSpec, columns: Columns, *, scene_column: li
 
 def read_rows(path: str, spec: TableSpec, *, scene: str) -> Columns:
     """Read one scene's rows back from a file of ``write_rows``, touching only its row group."""
-    table: Any = pq.read_table(path, filters=[("scene_key", "=", scene)])
+    table: Any = pq.read_table(path, filters=[("scene_key", "=", scene)], use_threads=False)
     return {column.name: table.column(column.name).to_pylist() for column in spec.columns}

@@ -31,12 +31,12 @@ LEFT_OUT = "left-out"
 """Key under which ``export_semodepth`` counts samples of no split or of test, which the layout has no lists for."""
 
 
-def export_semodepth(manifest: Manifest, raw: RawReader, out: Path) -> dict[str, int]:
+def export_semodepth(manifest: Manifest, raw: RawReader | None, out: Path) -> dict[str, int]:
     """Write a manifest in the layout that the public training scripts read.
 
     Args:
         manifest: its train and val samples are written, in its order.
-        raw: reader of image files, for stores that refer to images instead of holding them.
+        raw: reader of image files, for stores that refer to images instead of holding them; None if the source is not at hand.
         out: folder to write; must not exist or be empty.
 
     Returns:
@@ -79,8 +79,9 @@ def _check_out(out: Path) -> None:
         if out.exists() and not out.is_dir():
             raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
         if out.is_dir() and any(out.iterdir()):
-            raise StoreError(f"'{out}' is not empty; export never mixes with what is there. Choose another --out, "
-                             "or delete the folder first")
+            raise StoreError(
+                f"'{out}' is not empty; export never mixes with what is there. Choose another --out, or delete the folder first"
+            )
     except OSError as error:
         raise _explain(error, out) from error
 
@@ -88,8 +89,10 @@ def _check_out(out: Path) -> None:
 def _check_samples(manifest: Manifest, samples: dict[str, list[dict[str, Any]]]) -> None:
     if not any(samples.values()):
         splits = sorted({row["split"] or "none" for row in manifest.rows()})
-        raise ManifestError(f"manifest {manifest.path.fingerprint} has no train or val samples (splits there: "
-                            f"{', '.join(splits) or 'none'}); the layout has no other lists. Use scenes of the official splits")
+        raise ManifestError(
+            f"manifest {manifest.path.fingerprint} has no train or val samples (splits there: "
+            f"{', '.join(splits) or 'none'}); the layout has no other lists. Use scenes of the official splits"
+        )
     keys: dict[str, str] = {}
     for split, rows in samples.items():
         for row in rows:
@@ -98,19 +101,24 @@ def _check_samples(manifest: Manifest, samples: dict[str, list[dict[str, Any]]])
                     raise ManifestError(_missing_text(manifest, row, split, listed))
             other = keys.setdefault(data_key(row, IMAGE).rsplit(".", 1)[0], row["frame_key"])
             if other != row["frame_key"]:
-                raise ManifestError(f"samples '{other}' and '{row['frame_key']}' have the same file name in one scene and camera "
-                                    f"({row['file']}), so one would overwrite the other. Rename the image files of the source")
+                raise ManifestError(
+                    f"samples '{other}' and '{row['frame_key']}' have the same file name in one scene and camera "
+                    f"({row['file']}), so one would overwrite the other. Rename the image files of the source"
+                )
 
 
 def _missing_text(manifest: Manifest, row: dict[str, Any], split: str, listed: ListedStore) -> str:
-    return (f"scene {row['scene']}, camera {row['camera']} has no {listed.layout} in manifest {manifest.path.fingerprint}, but "
-            f"{list_key(split, listed)} needs a line for every {split} sample: the lists are joined by line number. "
-            f"Run the recipe with {listed.stage} for this scene (a scene without the sensor has no such unit), or leave "
-            "the scene out with scenes: in the recipe, run, and export again")
+    return (
+        f"scene {row['scene']}, camera {row['camera']} has no {listed.layout} in manifest {manifest.path.fingerprint}, but "
+        f"{list_key(split, listed)} needs a line for every {split} sample: the lists are joined by line number. "
+        f"Run the recipe with {listed.stage} for this scene (a scene without the sensor has no such unit), or leave "
+        "the scene out with scenes: in the recipe, run, and export again"
+    )
 
 
-def _write_split(manifest: Manifest, raw: RawReader, split: str, rows: Sequence[dict[str, Any]], temporary: Path,
-                 listed_root: Path) -> None:
+def _write_split(
+    manifest: Manifest, raw: RawReader | None, split: str, rows: Sequence[dict[str, Any]], temporary: Path, listed_root: Path
+) -> None:
     lines: dict[ListedStore, list[str]] = {listed: [] for listed in LISTS[split]}
     reader = _FrameReader(manifest.store, raw)
     for row in rows:
@@ -121,8 +129,9 @@ def _write_split(manifest: Manifest, raw: RawReader, split: str, rows: Sequence[
                 raise AssertionError("checked before anything was written")
             line = str(listed_root / key)
             if "\n" in line:
-                raise ManifestError(f"path '{line}' holds a line break, which a text list cannot. "
-                                    "Choose another --out or file name")
+                raise ManifestError(
+                    f"path '{line}' holds a line break, which a text list cannot. Choose another --out or file name"
+                )
             _write(temporary / key, reader.read(listed, path, row))
             lines[listed].append(line)
     for listed, paths in lines.items():
@@ -137,7 +146,7 @@ def _write(file: Path, content: bytes) -> None:
 class _FrameReader:
     """Encodes single frames of units, keeping the last opened unit of each store open: samples come scene by scene."""
 
-    def __init__(self, store: Store, raw: RawReader) -> None:
+    def __init__(self, store: Store, raw: RawReader | None) -> None:
         self._store, self._raw = store, raw
         self._opened: dict[str, tuple[UnitPath, StoredUnit, Any]] = {}
 
@@ -159,8 +168,10 @@ class _FrameReader:
             if listed == IMAGE:
                 loaded = (unit.table("files"), unit.array("num_bytes"), "encoded" in unit.array_names)
             elif listed == RADAR:
-                loaded = (unit.array("frame_of_point"),
-                          np.stack([unit.array(name) for name in ("u_px", "v_px", "depth_m")], axis=1))
+                loaded = (
+                    unit.array("frame_of_point"),
+                    np.stack([unit.array(name) for name in ("u_px", "v_px", "depth_m")], axis=1),
+                )
             self._opened[listed.name] = (path, unit, loaded)
         return self._opened[listed.name][1:]
 
@@ -168,21 +179,31 @@ class _FrameReader:
         files, num_bytes, is_packed = loaded
         frame = row["frame"]
         if is_packed:
-            return bytes(unit.array("encoded", frame)[:num_bytes[frame]].tobytes())
+            return bytes(unit.array("encoded", frame)[: num_bytes[frame]].tobytes())
+        if self._raw is None:
+            raise ManifestError(
+                f"unit '{unit.path.key}' refers to image files and holds no pixels. Export with the recipe instead of the store"
+            )
         content = self._raw.read_bytes(files["file"][frame])
         if hashlib.sha256(content).hexdigest() != files["sha256"][frame]:
-            raise SourceError(f"image '{files['file'][frame]}' has changed since unit '{unit.path.key}' noted its digest. "
-                              "Restore the file, or run pack_images again")
+            raise SourceError(
+                f"image '{files['file'][frame]}' has changed since unit '{unit.path.key}' noted its digest. "
+                "Restore the file, or run pack_images again"
+            )
         return content
 
 
 def _explain(error: OSError, out: Path) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"cannot write '{out}': no space left on the device. Nothing was left behind; "
-                          "free some space or choose another --out")
+        return StoreError(
+            f"cannot write '{out}': no space left on the device. Nothing was left behind; free some space or choose another --out"
+        )
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return StoreError(f"cannot write '{out}': permission denied. Give this user write permission on its parent "
-                          "folder, or choose another --out")
+        return StoreError(
+            f"cannot write '{out}': permission denied. Give this user write permission on its parent "
+            "folder, or choose another --out"
+        )
     at_file = f" ({error.filename})" if error.filename else ""
-    return StoreError(f"cannot write '{out}': {error.strerror or error}{at_file}. Choose another --out, "
-                      "then run the same command again")
+    return StoreError(
+        f"cannot write '{out}': {error.strerror or error}{at_file}. Choose another --out, then run the same command again"
+    )

@@ -75,11 +75,15 @@ def decode_png(content: bytes, *, height: int, width: int, where: str) -> NDArra
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.format != "PNG" or image.mode not in _IS_16_BIT:
-                raise SourceError(f"{where} is {image.format} of mode {image.mode}, expected a 16-bit grey PNG of metres * 256. "
-                                  "Write it again with 16 bits a pixel")
+                raise SourceError(
+                    f"{where} is {image.format} of mode {image.mode}, expected a 16-bit grey PNG of metres * 256. "
+                    "Write it again with 16 bits a pixel"
+                )
             if (image.height, image.width) != (height, width):
-                raise SourceError(f"{where} is {image.width}x{image.height}, its image is {width}x{height}. "
-                                  "The lists are joined by line number; check that they are in the same order")
+                raise SourceError(
+                    f"{where} is {image.width}x{image.height}, its image is {width}x{height}. "
+                    "The lists are joined by line number; check that they are in the same order"
+                )
             return np.asarray(image).astype(np.uint16)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise SourceError(f"{where} cannot be read as a PNG: {error}. Copy it again") from error

@@ -79,11 +79,18 @@ def _write_units(folder: Path, unit: Sequence[ListedFrame], store: Store) -> dic
     for listed in unit[0].files:
         start = time.perf_counter()
         contents = [frame.read(listed) for frame in unit]
-        lines = [f"{_name(folder, frame)} {frame.timestamp_us} {hashlib.sha256(content).hexdigest()}\n"
-                 for frame, content in zip(unit, contents, strict=True)]
+        lines = [
+            f"{_name(folder, frame)} {frame.timestamp_us} {hashlib.sha256(content).hexdigest()}\n"
+            for frame, content in zip(unit, contents, strict=True)
+        ]
         compared = paths.get(D_ACC) if listed == D_ACC_CLEAN else None
-        identity = _identity(listed.layout, unit[0].scene, unit[0].camera, hashlib.sha256("".join(lines).encode()).hexdigest(),
-                             {} if compared is None else {D_ACC.layout: compared.fingerprint})
+        identity = _identity(
+            listed.layout,
+            unit[0].scene,
+            unit[0].camera,
+            hashlib.sha256("".join(lines).encode()).hexdigest(),
+            {} if compared is None else {D_ACC.layout: compared.fingerprint},
+        )
         paths[listed] = UnitPath.of(identity)
         if not store.has(paths[listed]):
             data = _decode(folder, unit, listed, contents, store, compared)
@@ -93,8 +100,16 @@ def _write_units(folder: Path, unit: Sequence[ListedFrame], store: Store) -> dic
 
 def _identity(layout: str, scene: str, camera: str, digest: str, inputs: dict[str, str]) -> Identity:
     return Identity(
-        stage=STAGE_NAME, stage_version=VERSION, layout=layout, layout_version=layout_named(layout).version, scene=scene,
-        camera=camera, params={}, inputs=inputs, source=SourceRef(release=RELEASE, digest=digest))
+        stage=STAGE_NAME,
+        stage_version=VERSION,
+        layout=layout,
+        layout_version=layout_named(layout).version,
+        scene=scene,
+        camera=camera,
+        params={},
+        inputs=inputs,
+        source=SourceRef(release=RELEASE, digest=digest),
+    )
 
 
 def _name(folder: Path, frame: ListedFrame) -> str:
@@ -103,24 +118,41 @@ def _name(folder: Path, frame: ListedFrame) -> str:
     return path.absolute().relative_to(root).as_posix() if path.absolute().is_relative_to(root) else path.as_posix()
 
 
-def _decode(folder: Path, unit: Sequence[ListedFrame], listed: ListedStore, contents: Sequence[bytes], store: Store,
-            compared: UnitPath | None) -> UnitData:
+def _decode(
+    folder: Path,
+    unit: Sequence[ListedFrame],
+    listed: ListedStore,
+    contents: Sequence[bytes],
+    store: Store,
+    compared: UnitPath | None,
+) -> UnitData:
     times = np.array([frame.timestamp_us for frame in unit], np.int64)
     if listed == IMAGE:
         return _images(folder, unit, contents, times)
     if listed == RADAR:
         returns = [decode_radar(content, where=frame.where(listed)) for frame, content in zip(unit, contents, strict=True)]
         return _radar(returns, times)
-    steps = np.stack([decode_png(content, height=frame.size[0], width=frame.size[1], where=frame.where(listed))
-                      for frame, content in zip(unit, contents, strict=True)])
-    arrays: dict[str, NDArray[Any]] = {"depth_m": steps, "num_measured": np.count_nonzero(steps, axis=(1, 2)).astype(np.int32),
-                                       "timestamp_us": times}
+    steps = np.stack(
+        [
+            decode_png(content, height=frame.size[0], width=frame.size[1], where=frame.where(listed))
+            for frame, content in zip(unit, contents, strict=True)
+        ]
+    )
+    arrays: dict[str, NDArray[Any]] = {
+        "depth_m": steps,
+        "num_measured": np.count_nonzero(steps, axis=(1, 2)).astype(np.int32),
+        "timestamp_us": times,
+    }
     unknown = np.full(len(unit), UNKNOWN_COUNT, np.int32)
     if listed == D_ACC:
         arrays.update(num_sweeps=unknown, num_points=unknown.astype(np.int64))
     if listed == D_ACC_CLEAN:
-        arrays.update(num_candidates=unknown, num_by_mono=unknown, num_by_window=unknown,
-                      num_dropped=unknown if compared is None else _num_dropped(steps, store, compared))
+        arrays.update(
+            num_candidates=unknown,
+            num_by_mono=unknown,
+            num_by_window=unknown,
+            num_dropped=unknown if compared is None else _num_dropped(steps, store, compared),
+        )
     return UnitData(arrays=arrays)
 
 
@@ -135,9 +167,12 @@ def _images(folder: Path, unit: Sequence[ListedFrame], contents: Sequence[bytes]
     sizes = [len(content) for content in contents]
     encoded = np.zeros((len(contents), max(sizes)), np.uint8)
     for number, content in enumerate(contents):
-        encoded[number, :len(content)] = np.frombuffer(content, np.uint8)
-    files = {"file": [_name(folder, frame) for frame in unit], "num_bytes": sizes,
-             "sha256": [hashlib.sha256(content).hexdigest() for content in contents]}
+        encoded[number, : len(content)] = np.frombuffer(content, np.uint8)
+    files = {
+        "file": [_name(folder, frame) for frame in unit],
+        "num_bytes": sizes,
+        "sha256": [hashlib.sha256(content).hexdigest() for content in contents],
+    }
     arrays: dict[str, NDArray[Any]] = {"encoded": encoded, "num_bytes": np.array(sizes, np.int32), "timestamp_us": times}
     return UnitData(arrays=arrays, tables={"files": files})
 
@@ -146,11 +181,20 @@ def _radar(returns: Sequence[NDArray[np.float64]], times: NDArray[np.int64]) -> 
     num_points = np.array([len(points) for points in returns], np.int32)
     joined = np.concatenate(returns)
     unknown = np.full(len(joined), np.nan, np.float32)
-    return UnitData(arrays={
-        "u_px": joined[:, 0].copy(), "v_px": joined[:, 1].copy(), "depth_m": joined[:, 2].copy(), "rcs_dbsm": unknown,
-        "vx_comp_mps": unknown, "vy_comp_mps": unknown, "sensor": np.zeros(len(joined), np.uint8),
-        "frame_of_point": np.repeat(np.arange(len(returns), dtype=np.int32), num_points), "num_points": num_points,
-        "timestamp_us": times})
+    return UnitData(
+        arrays={
+            "u_px": joined[:, 0].copy(),
+            "v_px": joined[:, 1].copy(),
+            "depth_m": joined[:, 2].copy(),
+            "rcs_dbsm": unknown,
+            "vx_comp_mps": unknown,
+            "vy_comp_mps": unknown,
+            "sensor": np.zeros(len(joined), np.uint8),
+            "frame_of_point": np.repeat(np.arange(len(returns), dtype=np.int32), num_points),
+            "num_points": num_points,
+            "timestamp_us": times,
+        }
+    )
 
 
 def _rows(folder: Path, unit: Sequence[ListedFrame], paths: dict[ListedStore, UnitPath], store: Store) -> list[dict[str, Any]]:
@@ -166,8 +210,24 @@ def _rows(folder: Path, unit: Sequence[ListedFrame], paths: dict[ListedStore, Un
         if listed == RADAR:
             counts["num_radar_points"] = opened.array("num_points").tolist()
     pinned = {f"unit_{listed.layout}": path.fingerprint for listed, path in paths.items()}
-    return [{"frame_key": f"{frame.scene}/{frame.camera}/{frame.timestamp_us}", "scene": frame.scene, "camera": frame.camera,
-             "frame": number, "split": frame.split, "is_night": False, "sample_token": "", "sample_data_token": "",
-             "timestamp_us": frame.timestamp_us, "file": _name(folder, frame), "height": frame.size[0], "width": frame.size[1],
-             "intrinsic_px": [], "world_from_cam": [], **{name: values[number] for name, values in counts.items()}, **pinned}
-            for number, frame in enumerate(unit)]
+    return [
+        {
+            "frame_key": f"{frame.scene}/{frame.camera}/{frame.timestamp_us}",
+            "scene": frame.scene,
+            "camera": frame.camera,
+            "frame": number,
+            "split": frame.split,
+            "is_night": False,
+            "sample_token": "",
+            "sample_data_token": "",
+            "timestamp_us": frame.timestamp_us,
+            "file": _name(folder, frame),
+            "height": frame.size[0],
+            "width": frame.size[1],
+            "intrinsic_px": [],
+            "world_from_cam": [],
+            **{name: values[number] for name, values in counts.items()},
+            **pinned,
+        }
+        for number, frame in enumerate(unit)
+    ]

@@ -72,8 +72,10 @@ def read_frames(folder: Path) -> list[ListedFrame]:
         raise SourceError(f"folder '{folder}' does not exist; expected one with {list_key('train', IMAGE)}")
     found = [frame for split in LISTS for frame in _frames_of_split(folder, split)]
     if not found:
-        raise SourceError(f"'{folder}' lists no frames in {list_key('train', IMAGE)} or {list_key('val', IMAGE)}. "
-                          "Give the folder that holds training/ and validation/")
+        raise SourceError(
+            f"'{folder}' lists no frames in {list_key('train', IMAGE)} or {list_key('val', IMAGE)}. "
+            "Give the folder that holds training/ and validation/"
+        )
     return found
 
 
@@ -102,13 +104,16 @@ def _frames_of_split(folder: Path, split: str) -> list[ListedFrame]:
     if not lists:
         return []
     if IMAGE not in lists:
-        raise SourceError(f"'{folder}' has {list_key(split, next(iter(lists)))} but no "
-                          f"{list_key(split, IMAGE)}; images are needed")
+        raise SourceError(
+            f"'{folder}' has {list_key(split, next(iter(lists)))} but no {list_key(split, IMAGE)}; images are needed"
+        )
     for listed, lines in lists.items():
         if len(lines) != len(lists[IMAGE]):
-            raise SourceError(f"{list_key(split, IMAGE)} has {len(lists[IMAGE])} lines, {list_key(split, listed)} has "
-                              f"{len(lines)}; lists are joined by line number and must be equally long. "
-                              "Export them again together")
+            raise SourceError(
+                f"{list_key(split, IMAGE)} has {len(lists[IMAGE])} lines, {list_key(split, listed)} has "
+                f"{len(lines)}; lists are joined by line number and must be equally long. "
+                "Export them again together"
+            )
     frames: list[ListedFrame] = []
     num_scenes = 0
     previous: dict[str, ListedFrame] = {}
@@ -138,8 +143,10 @@ def _read_list(folder: Path, key: str) -> list[str] | None:
     if lines == [""]:
         return []
     if "" in lines:
-        raise SourceError(f"list '{folder / key}' is blank in line {lines.index('') + 1}, where the public scripts stop reading. "
-                          "Remove the blank line")
+        raise SourceError(
+            f"list '{folder / key}' is blank in line {lines.index('') + 1}, where the public scripts stop reading. "
+            "Remove the blank line"
+        )
     return lines
 
 
@@ -152,8 +159,10 @@ def _locate(line: str, folder: Path) -> Path:
 def _check_files(split: str, line: int, files: dict[ListedStore, Path]) -> None:
     for listed, path in files.items():
         if not path.is_file():
-            raise SourceError(f"{list_key(split, listed)} line {line}: '{path}' does not exist. Lists hold paths as the public "
-                              "scripts open them; restore the file, or correct the paths if the folder was moved")
+            raise SourceError(
+                f"{list_key(split, listed)} line {line}: '{path}' does not exist. Lists hold paths as the public "
+                "scripts open them; restore the file, or correct the paths if the folder was moved"
+            )
 
 
 def _frame(split: str, line: int, files: dict[ListedStore, Path]) -> ListedFrame:
@@ -186,6 +195,8 @@ def _check_times(unit: Sequence[ListedFrame]) -> None:
     lines: dict[int, int] = {}
     for frame in unit:
         if frame.timestamp_us in lines:
-            raise SourceError(f"lines {lines[frame.timestamp_us]} and {frame.line} of {list_key(frame.split, IMAGE)} are the "
-                              f"same frame ({frame.scene}/{frame.camera}/{frame.timestamp_us}). A frame may be listed once")
+            raise SourceError(
+                f"lines {lines[frame.timestamp_us]} and {frame.line} of {list_key(frame.split, IMAGE)} are the "
+                f"same frame ({frame.scene}/{frame.camera}/{frame.timestamp_us}). A frame may be listed once"
+            )
         lines[frame.timestamp_us] = frame.line

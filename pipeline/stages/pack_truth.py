@@ -43,7 +43,7 @@ def _read_png(unit: StageInput, file: str) -> NDArray[np.uint16]:
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Pack the exact depth of all key frames of one scene and camera."""
     depth = np.stack([_read_png(unit, truth_file(keyframe["file"], "depth")) for keyframe in unit.keyframes])
-    surface = np.stack([_read_png(unit, truth_file(keyframe["file"], "surface")) for keyframe in unit.keyframes]).astype(np.uint8)
+    surface = np.stack([_read_png(unit, truth_file(keyframe["file"], "surface")).astype(np.uint8) for keyframe in unit.keyframes])
     num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
     data = UnitData(
         arrays={"depth_m": depth, "surface": surface, "num_measured": num_measured, "timestamp_us": unit.timestamps_us()}

@@ -246,3 +246,25 @@ def test_any_verb_when_recipe_is_missing_then_exit_code_2_and_a_next_step(verb, 
     code, text = depthmill(verb, tmp_path / "nowhere.yaml")
     assert code == 2
     assert f"recipe '{tmp_path / 'nowhere.yaml'}' does not exist. Write one (see README.md, Recipe) or run depthmill demo" in text
+
+
+def test_export_when_given_recipe_or_store_then_writes_the_layout_and_import_reads_it(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    code, text = depthmill("export", recipe, "--out", tmp_path / "out")
+    assert code == 2
+    assert "the manifest of this recipe is not there yet (new). Run depthmill run first" in text
+    depthmill("run", recipe, *BARE)
+    code, text = depthmill("export", recipe, "--out", tmp_path / "out", "--layout", "semodepth")
+    assert (code, text.strip()) == (0, f"wrote {tmp_path / 'out'}: 2 train samples, 2 val samples")
+    lines = (tmp_path / "out/training/nuscenes/nuscenes_train_D_acc_160clean.txt").read_text().splitlines()
+    assert len(lines) == 2
+    assert all(Path(line).is_file() for line in lines)
+    code, text = depthmill("import", tmp_path / "out", "--store", tmp_path / "imported")
+    assert code == 0, text
+    assert "imported 4 samples as manifest" in text
+    code, text = depthmill("export", tmp_path / "imported", "--out", tmp_path / "again")
+    assert code == 0, text
+    first, again = digests(tmp_path / "out/data"), digests(tmp_path / "again/data")
+    assert first == again
+    assert len(first) == 4 * 3 + 2 * 2
+    assert depthmill("export", recipe, "--out", tmp_path / "x", "--layout", "kitti")[0] == 2
