@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from flows.materialize import Opened, RunSummary
     from pipeline.plan import Plan
 
+INTERRUPT_GRACE_S = 5.0
+"""After Ctrl-C a run may take this long to put its affairs in order."""
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -137,6 +140,7 @@ def _run(opened: Opened, found: Plan, *, no_prefect: bool, as_json: bool, report
     if not as_json and (first := opened.source.preparation()):
         typer.echo(first)
     progress = None if as_json else ProgressLines(found)
+    _stop_soon_when_interrupted()
     try:
         summary = _execute(opened, found, progress or (lambda result: None), no_prefect=no_prefect)
     finally:
@@ -155,6 +159,24 @@ def _run(opened: Opened, found: Plan, *, no_prefect: bool, as_json: bool, report
         typer.echo(summary_text(summary, report=page))
     if summary.num_errors:
         raise typer.Exit(1)
+
+
+def _stop_soon_when_interrupted() -> None:
+    """Let Ctrl-C end a run within seconds, although Prefect would go on asking a server that the same Ctrl-C has ended."""
+    import os
+    import signal
+    import threading
+
+    def interrupt(signum: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it at once
+        typer.echo("interrupted: finished units are kept; the same command does what is left", err=True)
+        watchdog = threading.Timer(INTERRUPT_GRACE_S, os._exit, (130,))
+        watchdog.daemon = True
+        watchdog.start()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _execute(opened: Opened, found: Plan, on_result: Any, *, no_prefect: bool) -> RunSummary:

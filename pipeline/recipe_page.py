@@ -20,8 +20,8 @@ def recipe_page() -> str:
     lines = [
         "# Recipe keys",
         "",
-        "Made from the schema by `python -m pipeline.recipe_page`; a test keeps it true. An unknown key is an error that names the",
-        "one probably meant. Any key can be changed on the command line: `--set stages.clean_horizon.near_m=25`.",
+        "Made from the schema by `python -m pipeline.recipe_page`; a test keeps it true. An unknown key is an error that",
+        "names the one probably meant. Any key can be changed on the command line: `--set stages.clean_horizon.near_m=25`.",
         "",
         "## Top level",
         "",

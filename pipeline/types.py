@@ -23,14 +23,12 @@ class SceneInfo:
         name: scene name, unique within the source.
         digest: digest of everything the source's tables say about the scene.
         channels: sensor channels that have key-frame files in this scene.
-        num_keyframes: key frames.
         has_truth: exact depth is known (simulated world).
     """
 
     name: str
     digest: str
     channels: tuple[str, ...]
-    num_keyframes: int
     has_truth: bool = False
 
 

@@ -44,12 +44,15 @@ class MapErrors:
         num_pixels: pixels looked at, measured or not.
         num_measured: of these, pixels with a measurement.
         num_gross: of these, pixels that are grossly wrong.
+        num_gross_near: of these, pixels that are too near (ghosts, airborne returns, returns in front of the sky); the others
+            are too far (background seen through a gap in the foreground).
         error_counts: (65536,) int64, measured pixels by absolute error in steps of 1/256 m, where the truth has a depth.
     """
 
     num_pixels: int
     num_measured: int
     num_gross: int
+    num_gross_near: int
     error_counts: NDArray[np.int64]
 
     @property
@@ -73,6 +76,7 @@ class MapErrors:
             self.num_pixels + other.num_pixels,
             self.num_measured + other.num_measured,
             self.num_gross + other.num_gross,
+            self.num_gross_near + other.num_gross_near,
             self.error_counts + other.error_counts,
         )
 
@@ -226,11 +230,15 @@ def _map_errors(
 ) -> list[MapErrors]:
     size = len(num_pixels)
     num_measured = np.bincount(group[steps > 0], minlength=size)
-    num_gross = np.bincount(group[is_gross(steps, truth)], minlength=size)
+    gross = is_gross(steps, truth)
+    num_gross = np.bincount(group[gross], minlength=size)
+    num_near = np.bincount(group[gross & ((steps < truth) | (truth == 0))], minlength=size)
     has_error = (steps > 0) & (truth > 0)
     error = np.abs(steps[has_error].astype(np.int64) - truth[has_error])
     counts = np.bincount(group[has_error] * np.int64(_NUM_STEPS) + error, minlength=size * _NUM_STEPS).reshape(size, _NUM_STEPS)
-    return [MapErrors(int(num_pixels[k]), int(num_measured[k]), int(num_gross[k]), counts[k]) for k in range(size)]
+    return [
+        MapErrors(int(num_pixels[k]), int(num_measured[k]), int(num_gross[k]), int(num_near[k]), counts[k]) for k in range(size)
+    ]
 
 
 def _median_of_counts(counts: NDArray[np.int64]) -> float:

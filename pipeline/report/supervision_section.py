@@ -7,6 +7,7 @@ Writes HTML
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from pipeline.report.depth_errors import GROSS_M, GROSS_PERCENT, BeforeAfter
@@ -53,6 +54,7 @@ def _truth_body(found: PixelStatistics) -> str:
         f"<p>Against the exact depth of the simulated world. A measured pixel is a <b>gross error</b> if it is {GROSS_RULE} off, "
         "or lies in front of the open sky. <b>Good pixels</b> are all other measured ones.</p>",
         _headline(total),
+        _side_table(total),
         _group_table(scenes, "Scene", "Errors per scene", has_total=True),
         _group_table(
             [*found.truth.by_range.items(), ("all", total)], "Range", "Errors by range of the exact depth", has_total=True
@@ -84,6 +86,31 @@ def _headline(total: BeforeAfter) -> str:
             ),
         ]
     )
+
+
+def _side_table(total: BeforeAfter) -> str:
+    """Return the gross errors by side: cleaning drops near returns, so only those that are too near can go."""
+    before, after = total.before, total.after
+    sides = [
+        ("too near: ghosts, airborne returns, returns in front of the sky", before.num_gross_near, after.num_gross_near),
+        (
+            "too far: background seen through a gap in the foreground",
+            before.num_gross - before.num_gross_near,
+            after.num_gross - after.num_gross_near,
+        ),
+        ("all", before.num_gross, after.num_gross),
+    ]
+    rows = [
+        [
+            text(name),
+            percent(old / before.num_measured if before.num_measured else math.nan, digits=2),
+            percent(new / after.num_measured if after.num_measured else math.nan, digits=2),
+            percent((old - new) / old if old else math.nan),
+        ]
+        for name, old, new in sides
+    ]
+    heads = ("Side", "gross errors<br>accumulated", "clean", "gross<br>removed")
+    return table(heads, rows, caption="Gross errors by side", has_total=True)
 
 
 def _group_table(groups: list[tuple[str, BeforeAfter]], head: str, caption: str, *, has_total: bool) -> str:

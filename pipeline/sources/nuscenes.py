@@ -25,7 +25,7 @@ from storage_schemas.layout import Columns
 from storage_schemas.lineage import SourceRef
 from storage_schemas.table import write_rows
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Raised when the cached index changes its meaning, so that an old cache is not used."""
 
 
@@ -145,7 +145,6 @@ class NuScenesSource:
             "name": scene,
             "digest": hashlib.sha256(orjson.dumps(tables)).hexdigest(),
             "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
-            "num_keyframes": tables["scene"]["num_keyframes"][0],
             "has_truth": (self.root / "truth").is_dir(),
         }
 

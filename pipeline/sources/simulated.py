@@ -15,9 +15,6 @@ from pipeline.sources.synthetic import SyntheticParams
 from pipeline.types import SceneInfo
 from storage_schemas.lineage import SourceRef
 
-KEYFRAME_HZ = 2
-"""Key frames a second in the simulated world, as in nuScenes."""
-
 
 class SyntheticConfig(SyntheticParams):
     """``source:`` of a recipe for a simulated world."""
@@ -52,10 +49,8 @@ class SyntheticSource:
     def scenes(self) -> list[SceneInfo]:
         """Return the scenes; known from the parameters alone."""
         channels = tuple(sorted((*self.params.cameras, "LIDAR_TOP", "RADAR_FRONT")))
-        num_keyframes = int(self.params.seconds * KEYFRAME_HZ)
         return [
-            SceneInfo(name, digest, channels, num_keyframes, has_truth=True)
-            for name, digest in zip(self._names, self._digests, strict=True)
+            SceneInfo(name, digest, channels, has_truth=True) for name, digest in zip(self._names, self._digests, strict=True)
         ]
 
     def preparation(self) -> str | None:

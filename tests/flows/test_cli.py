@@ -248,7 +248,9 @@ def test_any_verb_when_recipe_is_missing_then_exit_code_2_and_a_next_step(verb, 
     assert f"recipe '{tmp_path / 'nowhere.yaml'}' does not exist. Write one (see README.md, Recipe) or run depthmill demo" in text
 
 
-def test_export_when_given_recipe_or_store_then_writes_the_layout_and_import_reads_it(tiny_root, write_recipe, depthmill, tmp_path):
+def test_export_when_given_recipe_or_store_then_writes_the_layout_and_import_reads_it(
+    tiny_root, write_recipe, depthmill, tmp_path
+):
     recipe = write_recipe(tiny_root)
     code, text = depthmill("export", recipe, "--out", tmp_path / "out")
     assert code == 2

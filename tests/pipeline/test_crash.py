@@ -81,3 +81,18 @@ def test_two_runs_when_at_once_on_one_store_then_store_is_whole(tiny_root, write
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     assert depthmill("verify", recipe)[0] == 0
     assert depthmill("plan", recipe, "--check")[0] == 0
+
+
+def test_run_when_interrupted_then_says_so_and_ends_within_seconds(tiny_root, write_recipe, tmp_path):
+    recipe = write_recipe(tiny_root)
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "run", str(recipe), "--no-prefect", "--workers", "2"]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "store").glob("runs/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: finished units are kept; the same command does what is left" in said

@@ -423,3 +423,13 @@ def test_write_report_when_real_drive_then_under_five_seconds(shared, write_reci
     assert code == 0 and time.perf_counter() - start < 5.0, said
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert len(page) < 6_000_000 and len(pictures(page)) >= 12 and "radar returns" in page
+
+
+def test_gross_errors_when_split_by_side_then_near_and_far_are_told_apart():
+    truth = np.array([[40 * 256, 40 * 256, 40 * 256, 0, 40 * 256]], np.uint16)
+    before = np.array([[10 * 256, 80 * 256, 41 * 256, 9 * 256, 0]], np.uint16)
+    after = np.array([[0, 80 * 256, 41 * 256, 9 * 256, 0]], np.uint16)
+    total = depth_errors.compare_with_truth(before, after, truth).total
+    assert (total.before.num_gross, total.before.num_gross_near) == (3, 2)
+    assert (total.after.num_gross, total.after.num_gross_near) == (2, 1)
+    assert (total + total).before.num_gross_near == 4

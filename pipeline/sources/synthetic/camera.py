@@ -52,7 +52,8 @@ def pixel_rays(intrinsic: Floats, *, image_size: tuple[int, int]) -> Floats:
     x = (np.arange(width) + 0.5 - intrinsic[0, 2]) / intrinsic[0, 0]
     y = (np.arange(height) + 0.5 - intrinsic[1, 2]) / intrinsic[1, 1]
     xs, ys = np.meshgrid(x, y)
-    return np.stack([xs, ys, np.ones_like(xs)], axis=-1).reshape(-1, 3)
+    directions: Floats = np.stack([xs, ys, np.ones_like(xs)], axis=-1).reshape(-1, 3)
+    return directions
 
 
 def take_picture(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,9 +73,7 @@ def is_complete(params: SyntheticParams, root: Path) -> bool:
     if tuple(written) != scene_names(params):
         return False
     records = (_read_record(root, name) for name in written)
-    return all(
-        record is not None and record["digest"] == scene_digest(params, index) for index, record in enumerate(records)
-    )
+    return all(record is not None and record["digest"] == scene_digest(params, index) for index, record in enumerate(records))
 
 
 def _record_path(root: Path, name: str) -> Path:
@@ -93,12 +90,10 @@ def _read_record(root: Path, name: str) -> dict[str, Any] | None:
 def _write_json(path: Path, content: object) -> None:
     """Write JSON beside its place, then move it there, so that no reader ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "w") as stream:
+        with temporary.open("w") as stream:
             json.dump(content, stream)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

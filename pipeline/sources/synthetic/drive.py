@@ -99,11 +99,7 @@ def _recorded_drive(params: SyntheticParams, index: int, log: str) -> Drive:
     drives = load_trajectories(params.trajectories)
     record = drives[index % len(drives)]
     sweep_us = np.array([int(pose["timestamp_us"]) for pose in record["lidar_poses"]], dtype=np.int64)
-    frames = [
-        frame
-        for frame in record["keyframes"]
-        if int(frame["lidar_timestamp_us"]) - sweep_us[0] < params.seconds * 1e6
-    ]
+    frames = [frame for frame in record["keyframes"] if int(frame["lidar_timestamp_us"]) - sweep_us[0] < params.seconds * 1e6]
     frames = frames if len(frames) >= 2 else record["keyframes"][:2]
     key_us = np.array([int(frame["lidar_timestamp_us"]) for frame in frames], dtype=np.int64)
     key_sweeps = np.searchsorted(sweep_us, key_us).astype(np.int64)

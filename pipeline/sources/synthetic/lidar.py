@@ -22,9 +22,12 @@ ELEVATION_DEG: Final = (-30.67, 10.67)
 RANGE_M: Final = (1.0, 90.0)
 NOISE_M: Final = 0.02
 DROP_SHARE: Final = 0.03
-AIRBORNE_BEAMS: Final = 28
-AIRBORNE_SHARE: Final = (0.3, 0.003)
+# Spray hangs in the wake, 9 to 18 m behind the car. Sweeps of the seconds after an image put it in front of that
+# image's camera, mostly nearer than 20 m and, on these beams, above row 0.45 H: where horizon cleaning looks for it.
+AIRBORNE_BEAMS: Final = (25, 29)
+AIRBORNE_SHARE: Final = (0.55, 0.002)
 AIRBORNE_RANGE_M: Final = (4.0, 18.0)
+AIRBORNE_WAKE_M: Final = 9.0
 # reflectivity 0..255 of each Material
 _INTENSITY: Final = np.array([12.0, 28.0, 40.0, 14.0, 35.0, 6.0, 45.0, 18.0, 60.0, 15.0])
 
@@ -35,12 +38,11 @@ def beam_directions(azimuth_steps: int) -> Floats:
     azimuth = np.arange(azimuth_steps)[None, :] * (2 * np.pi / azimuth_steps)
     x, y = np.cos(elevation) * np.sin(azimuth), np.cos(elevation) * np.cos(azimuth)
     z = np.broadcast_to(np.sin(elevation), x.shape)
-    return np.stack([x, y, z], axis=-1).reshape(-1, 3)
+    directions: Floats = np.stack([x, y, z], axis=-1).reshape(-1, 3)
+    return directions
 
 
-def scan(
-    solids: Solids, world_from_lidar: Pose, *, azimuth_steps: int, rng: np.random.Generator
-) -> NDArray[np.float32]:
+def scan(solids: Solids, world_from_lidar: Pose, *, azimuth_steps: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return the points (n, 5) of one turn."""
     directions = beam_directions(azimuth_steps)
     world_directions = directions @ world_from_lidar.rotation.T
@@ -61,7 +63,8 @@ def scan(
     ring = np.repeat(np.arange(NUM_BEAMS), azimuth_steps)[is_seen]
     points = directions[is_seen] * range_m[is_seen, None]
     columns = (points, np.clip(np.rint(intensity[is_seen]), 0, 255)[:, None], ring[:, None])
-    return np.concatenate(columns, axis=1).astype(np.float32)
+    cloud: NDArray[np.float32] = np.concatenate(columns, axis=1).astype(np.float32)
+    return cloud
 
 
 def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator) -> Floats:
@@ -71,10 +74,11 @@ def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator) -> Floats:
     further off, and the wake behind it dirtier than the air ahead (`AIRBORNE_SHARE` = behind, ahead).
     """
     out = np.full((NUM_BEAMS, azimuth_steps), np.inf)
-    shape = (NUM_BEAMS - AIRBORNE_BEAMS, azimuth_steps)
-    is_behind = np.cos(np.arange(azimuth_steps) * (2 * np.pi / azimuth_steps)) < -0.8
+    first, end = AIRBORNE_BEAMS
+    shape = (end - first, azimuth_steps)
+    is_behind = np.cos(np.arange(azimuth_steps) * (2 * np.pi / azimuth_steps)) < -0.65
     share = np.where(is_behind, *AIRBORNE_SHARE)
-    low, high = AIRBORNE_RANGE_M
-    range_m = low * (high / low) ** (rng.uniform(size=shape) ** 3)
-    out[AIRBORNE_BEAMS:] = np.where(rng.uniform(size=shape) < share, range_m, np.inf)
+    nearest = np.where(is_behind, AIRBORNE_WAKE_M, AIRBORNE_RANGE_M[0])
+    range_m = rng.uniform(nearest, AIRBORNE_RANGE_M[1], size=shape)
+    out[first:end] = np.where(rng.uniform(size=shape) < share, range_m, np.inf)
     return out.reshape(-1)

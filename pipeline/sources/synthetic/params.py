@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-WORLD_VERSION: Final = 1
+WORLD_VERSION: Final = 2
 
 CAMERA_CHANNELS: Final = (
     "CAM_FRONT",
@@ -50,9 +50,7 @@ class SyntheticParams(BaseModel):
     cameras: tuple[str, ...] = Field(
         default=("CAM_FRONT",), min_length=1, description="Camera channels to render, of the six of nuScenes."
     )
-    lidar_azimuth_steps: int = Field(
-        default=1084, ge=16, le=4096, description="Firings per turn of the 32-beam scanner."
-    )
+    lidar_azimuth_steps: int = Field(default=1084, ge=16, le=4096, description="Firings per turn of the 32-beam scanner.")
     trajectories: str | None = Field(
         default=None,
         description="Path of a mini_val_scenes.json whose drives give ego motion and calibration (scene i uses "

@@ -65,9 +65,7 @@ def scan(
     azimuth = np.deg2rad(np.linspace(-FIELD_OF_VIEW_DEG, FIELD_OF_VIEW_DEG, NUM_RAYS))
     directions = np.stack([np.cos(azimuth), np.sin(azimuth), np.zeros_like(azimuth)], axis=1)
     rotation = world_from_radar.rotation
-    distance, hit = cast_rays(
-        solids.primitives, world_from_radar.translation_m, directions @ rotation.T, limit=RANGE_M
-    )
+    distance, hit = cast_rays(solids.primitives, world_from_radar.translation_m, directions @ rotation.T, limit=RANGE_M)
     chosen = _choose(hit, solids, rng)
     owner = solids.owners[hit[chosen]]
     target = np.where(owner[:, None] >= 0, actor_velocities_mps[np.maximum(owner, 0)], 0.0)

@@ -88,7 +88,8 @@ def _arc(start_m: Floats, yaw: float, bend_per_m: float, *, length_m: float) -> 
     """Return points one metre apart that go on from `start_m`, itself left out, in a wave of the given bend."""
     s = np.arange(1, int(length_m / SPACING_M) + 1) * SPACING_M
     yaws = yaw + np.cumsum(bend_per_m * np.cos(s / 60.0) * SPACING_M)
-    return start_m + np.cumsum(np.stack([np.cos(yaws), np.sin(yaws)], axis=1) * SPACING_M, axis=0)
+    points: Floats = start_m + np.cumsum(np.stack([np.cos(yaws), np.sin(yaws)], axis=1) * SPACING_M, axis=0)
+    return points
 
 
 def nearest_vertex_grid(route: Route) -> tuple[Ints, Floats]:

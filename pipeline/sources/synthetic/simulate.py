@@ -90,9 +90,7 @@ def _description(params: SyntheticParams, world: World, index: int) -> str:
     return f"Night, {text}" if world.is_night else text
 
 
-def _record_lidar(
-    params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int
-) -> list[Floats]:
+def _record_lidar(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int) -> list[Floats]:
     """Write every sweep; return the key frames' points (n, 3) in the world frame."""
     key_points = []
     keys = set(drive.key_sweeps.tolist())
@@ -111,9 +109,7 @@ def _record_lidar(
     return key_points
 
 
-def _record_radar(
-    params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int
-) -> list[Floats]:
+def _record_radar(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int) -> list[Floats]:
     """Write every radar scan; return the key frames' points (n, 3) in the world frame, z unknown (NaN)."""
     key_echoes: dict[int, Floats] = {}
     keys = set(drive.key_radars.tolist())

@@ -18,7 +18,7 @@ CENTRE_LEFT_M = 1.8
 LANE_M = 3.6
 PARKING_LEFT_M = 4.75
 PAVEMENT_LEFT_M = 8.1
-PARKED_SHARE = 0.08
+PARKED_SHARES = (0.03, 0.1)
 TRUCK_SIZE = (2.5, 8.0, 3.5)
 
 _PAINTS = ((0.62, 0.62, 0.64), (0.16, 0.17, 0.19), (0.75, 0.75, 0.74), (0.5, 0.1, 0.1), (0.12, 0.2, 0.42), (0.3, 0.34, 0.3))
@@ -53,7 +53,9 @@ def make_traffic(drive: Drive, route: Route, *, seed: tuple[int, int]) -> list[A
     return [*actors, _truck(track, np.random.default_rng((*seed, 15)), is_oncoming=seed[1] % 2 == 0)]
 
 
-def _car(name: str, rng: np.random.Generator, *, surface: Surface, time_us: Ints, s_m: Floats, left_m: float, back: bool) -> Actor:
+def _car(
+    name: str, rng: np.random.Generator, *, surface: Surface, time_us: Ints, s_m: Floats, left_m: float, back: bool
+) -> Actor:
     """Return one car of random size and paint."""
     size = (float(rng.uniform(1.8, 2.0)), float(rng.uniform(4.3, 4.9)), float(rng.uniform(1.48, 1.75)))
     paint = _PAINTS[int(rng.integers(len(_PAINTS)))]
@@ -64,36 +66,32 @@ def _cars_ahead(track: EgoTrack, rng: np.random.Generator) -> list[Actor]:
     """Return two cars that drive ahead in the ego lane, at a slowly breathing distance."""
     t = (track.time_us - track.first_us) * 1e-6
     cars = []
-    for i, gap_m in enumerate((rng.uniform(26.0, 30.0), rng.uniform(42.0, 47.0))):
+    for i, gap_m in enumerate((rng.uniform(28.0, 32.0), rng.uniform(46.0, 50.0))):
         wave = rng.uniform(1.0, 2.0) * np.sin(2 * np.pi * t / rng.uniform(9.0, 14.0) + rng.uniform(0, 6.28))
         s = track.s_m + gap_m + wave
-        cars.append(
-            _car(f"ahead-{i}", rng, surface=Surface.MOVING, time_us=track.time_us, s_m=s, left_m=0.0, back=False)
-        )
+        cars.append(_car(f"ahead-{i}", rng, surface=Surface.MOVING, time_us=track.time_us, s_m=s, left_m=0.0, back=False))
     return cars
 
 
 def _oncoming_cars(track: EgoTrack, rng: np.random.Generator) -> list[Actor]:
     """Return cars in the other lane, meeting the ego vehicle one after another; the middle is left to the truck."""
     seconds = (track.last_us - track.first_us) * 1e-6
-    count = max(2, round(seconds / 8.0))
+    count = max(2, round(seconds / 9.0))
     cars = []
     for i in range(count):
         share = (i + rng.uniform(0.3, 0.7)) / count + 0.12
         meet_us, meet_s = track.s_at(share)
         s = meet_s - rng.uniform(8.5, 9.5) * (track.time_us - meet_us) * 1e-6
-        cars.append(
-            _car(f"oncoming-{i}", rng, surface=Surface.MOVING, time_us=track.time_us, s_m=s, left_m=LANE_M, back=True)
-        )
+        cars.append(_car(f"oncoming-{i}", rng, surface=Surface.MOVING, time_us=track.time_us, s_m=s, left_m=LANE_M, back=True))
     return cars
 
 
 def _parked_cars(track: EgoTrack, route: Route, rng: np.random.Generator) -> list[Actor]:
     """Return cars parked at both kerbs."""
     cars = []
-    for side in (-1, 1):
+    for side, share in zip((-1, 1), PARKED_SHARES, strict=True):
         for k, s in enumerate(np.arange(-60.0, route.s_m[-1] - 20.0, 7.5)):
-            is_taken, shift = rng.uniform() < PARKED_SHARE, rng.uniform(-0.6, 0.6)
+            is_taken, shift = rng.uniform() < share, rng.uniform(-0.6, 0.6)
             left_m = CENTRE_LEFT_M + side * PARKING_LEFT_M
             car = _car(
                 f"parked-{'right' if side < 0 else 'left'}-{k}",
@@ -146,6 +144,14 @@ def _truck(track: EgoTrack, rng: np.random.Generator, *, is_oncoming: bool) -> A
     else:
         s, left_m = track.s_m + 58.0 + np.maximum((track.time_us - track.first_us) * 1e-6, 0.0) * rng.uniform(1.0, 1.5), 0.0
     return Actor(
-        "truck", "vehicle.truck", TRUCK_SIZE, truck_parts(TRUCK_SIZE), (0.7, 0.7, 0.68), Surface.UNANNOTATED,
-        track.time_us, s, left_m, is_oncoming,
+        "truck",
+        "vehicle.truck",
+        TRUCK_SIZE,
+        truck_parts(TRUCK_SIZE),
+        (0.7, 0.7, 0.68),
+        Surface.UNANNOTATED,
+        track.time_us,
+        s,
+        left_m,
+        is_oncoming,
     )

@@ -63,7 +63,6 @@ def constant_tables() -> dict[str, list[Row]]:
             for token, level in VISIBILITIES
         ],
         "sensor": [
-            {"token": token_of("sensor", channel), "channel": channel, "modality": kind}
-            for channel, kind in modality.items()
+            {"token": token_of("sensor", channel), "channel": channel, "modality": kind} for channel, kind in modality.items()
         ],
     }

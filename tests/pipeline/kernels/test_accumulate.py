@@ -185,7 +185,10 @@ def test_carried_object_when_not_annotated_near_the_image_then_is_left_out():
 def test_points_in_boxes_agree_with_the_plain_test_of_every_point_and_box(seed, num_boxes, num_points):
     rng = np.random.default_rng(seed)
     raw = random_sweeps(seed, 1, num_points)[0]
-    boxes = np.stack([inverse(rigid(rng.uniform(-40, 40, 3) * [1, 1, 0.1], rng.normal(size=4)))[:3] for _ in range(num_boxes)] or [np.zeros((3, 4))])
+    boxes = np.stack(
+        [inverse(rigid(rng.uniform(-40, 40, 3) * [1, 1, 0.1], rng.normal(size=4)))[:3] for _ in range(num_boxes)]
+        or [np.zeros((3, 4))]
+    )
     boxes, half = boxes[:num_boxes], rng.uniform(0.3, 15, (num_boxes, 3))
     xyz, inside = np.zeros((3, num_points + 5), np.float32), np.empty(num_points, np.int32)
     stop = take_static(raw, boxes, half, xyz, 5, inside)

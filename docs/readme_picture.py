@@ -1,0 +1,51 @@
+"""Make docs/supervision.jpg, the picture of the README: ``python docs/readme_picture.py demo/recipe.yaml``.
+
+Shows the frame of the recipe with the most dropped returns: camera and radar, single sweep, accumulated, clean. Only for a
+simulated world: pictures of real data sets stay out of the repository, as their licences ask.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from flows.materialize import open_recipe
+from flows.settings import Settings
+from pipeline.recipe import load_recipe
+from pipeline.report.chosen_frames import read_frame, worst_frames
+from pipeline.report.facts import gather_facts
+from pipeline.report.pictures import Panel, frame_panels
+
+GAP_PX = 8
+
+
+def main(recipe: Path) -> None:
+    """Write the picture."""
+    opened = open_recipe(load_recipe(recipe), Settings())
+    facts = gather_facts(opened.plan(), opened.store)
+    chosen = worst_frames(opened.store, facts.views, [], [])
+    by_drop = next(one for one in chosen if "drop" in one.why)
+    panels = frame_panels(read_frame(opened.store, by_drop))[:4]
+    width, height = panels[0].picture.size
+    sheet = Image.new("RGB", (2 * width + GAP_PX, 2 * height + GAP_PX), "white")
+    for number, panel in enumerate(panels):
+        sheet.paste(titled(panel), ((number % 2) * (width + GAP_PX), (number // 2) * (height + GAP_PX)))
+    target = Path(__file__).with_name("supervision.jpg")
+    sheet.save(target, quality=88)
+    print(f"wrote {target}: {by_drop.view.scene} frame {by_drop.frame}, {by_drop.why}")
+
+
+def titled(panel: Panel) -> Image.Image:
+    """Return a picture with its title and caption in the corner."""
+    picture = panel.picture.convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    label, font = f" {panel.title}: {panel.caption} ", ImageFont.load_default(15)
+    draw.rectangle(draw.textbbox((6, 6), label, font=font), fill=(0, 0, 0))
+    draw.text((6, 6), label, fill="white", font=font)
+    return picture
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,271 @@
+"""The simulated world is a true nuScenes database, and what its sensors measure is consistent with its truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from nuscenes import NuScenes
+from nuscenes.utils.data_classes import RadarPointCloud
+from nuscenes.utils.geometry_utils import points_in_box, transform_matrix
+from PIL import Image
+from pydantic import ValidationError
+from pyquaternion import Quaternion
+
+from pipeline.sources.synthetic import (
+    SyntheticParams,
+    is_complete,
+    scene_digest,
+    scene_names,
+    simulate_scene,
+    version_name,
+    write_world,
+)
+
+PARAMS = SyntheticParams(scenes=2, seconds=2.0, image_size=(200, 112), lidar_azimuth_steps=200)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_world(PARAMS, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def database(root: Path) -> NuScenes:
+    return NuScenes(version="v1.0-mini", dataroot=str(root), verbose=False)
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    folders = ("samples", "sweeps", "truth", "maps", "simulated")
+    return {str(p.relative_to(root)): p.read_bytes() for f in folders for p in (root / f).rglob("*") if p.is_file()}
+
+
+def _chain(database: NuScenes, token: str) -> list[dict]:
+    while (record := database.get("sample_data", token))["prev"]:
+        token = record["prev"]
+    chain = [record]
+    while chain[-1]["next"]:
+        chain.append(database.get("sample_data", chain[-1]["next"]))
+    return chain
+
+
+def _world_from_sensor(database: NuScenes, record: dict) -> NDArray[np.float64]:
+    pose = database.get("ego_pose", record["ego_pose_token"])
+    sensor = database.get("calibrated_sensor", record["calibrated_sensor_token"])
+    matrices = [transform_matrix(row["translation"], Quaternion(row["rotation"])) for row in (pose, sensor)]
+    return matrices[0] @ matrices[1]
+
+
+def _points(root: Path, record: dict) -> NDArray[np.float32]:
+    return np.fromfile(root / record["filename"], dtype=np.float32).reshape(-1, 5)
+
+
+def test_every_file_named_in_the_tables_exists_and_nothing_else(root: Path, database: NuScenes) -> None:
+    written = {str(p.relative_to(root)) for f in ("samples", "sweeps") for p in (root / f).rglob("*.*")}
+    assert written == {record["filename"] for record in database.sample_data}
+    assert len(database.category) == 23
+
+
+@pytest.mark.parametrize(("channel", "hertz"), [("LIDAR_TOP", 20.0), ("RADAR_FRONT", 13.0), ("CAM_FRONT", 2.0)])
+def test_chains_stay_in_their_scene_and_run_forward_in_time(database: NuScenes, channel: str, hertz: float) -> None:
+    for scene in database.scene:
+        first = database.get("sample", scene["first_sample_token"])
+        chain = _chain(database, first["data"][channel])
+        times = np.array([record["timestamp"] for record in chain])
+        assert np.median(np.diff(times)) == pytest.approx(1e6 / hertz, rel=0.01)
+        samples = [database.get("sample", record["sample_token"]) for record in chain]
+        assert {sample["scene_token"] for sample in samples} == {scene["token"]}
+        assert sum(record["is_key_frame"] for record in chain) == scene["nbr_samples"]
+        key_times = np.array([s["timestamp"] for s in database.sample if s["scene_token"] == scene["token"]])
+        for record, sample in zip(chain, samples, strict=True):
+            if not record["is_key_frame"]:
+                later = key_times[key_times >= record["timestamp"]]
+                assert sample["timestamp"] == (later.min() if len(later) else key_times.max())
+
+
+def test_lidar_sweep_has_five_columns_of_a_32_beam_scanner(root: Path, database: NuScenes) -> None:
+    for record in database.sample_data:
+        if record["channel"] == "LIDAR_TOP":
+            points = _points(root, record)
+            assert 0.6 * 32 * 200 < len(points) < 32 * 200
+            elevation = np.rad2deg(np.arcsin(points[:, 2] / np.linalg.norm(points[:, :3], axis=1)))
+            expected = np.linspace(-30.67, 10.67, 32)[points[:, 4].astype(int)]
+            np.testing.assert_allclose(elevation, expected, atol=0.01)
+
+
+def test_radar_file_is_read_by_the_devkit_and_its_default_filter_drops_some(root: Path, database: NuScenes) -> None:
+    scans = [str(root / r["filename"]) for r in database.sample_data if r["channel"] == "RADAR_FRONT"]
+    for path in scans[:6]:
+        kept = RadarPointCloud.from_file(path).points
+        every = RadarPointCloud.from_file(path, list(range(18)), list(range(8)), list(range(5))).points
+        assert 20 < kept.shape[1] < every.shape[1]
+        assert np.all(kept[2] == 0)
+
+
+def test_radar_doppler_of_standing_things_is_the_ego_motion(root: Path, database: NuScenes) -> None:
+    record = next(r for r in database.sample_data if r["channel"] == "RADAR_FRONT" and r["is_key_frame"])
+    x, y, _, dynamic, _, _, vx, vy, vx_comp, vy_comp = RadarPointCloud.from_file(str(root / record["filename"])).points[:10]
+    standing = (dynamic == 1) & (np.hypot(x, y) > 5)
+    bearing = np.arctan2(y, x)[standing]
+    assert np.abs(np.hypot(vx_comp, vy_comp)[standing]).max() < 0.6
+    speed = -(vx * np.cos(np.arctan2(y, x)) + vy * np.sin(np.arctan2(y, x)))[standing]
+    assert np.median(speed / np.cos(bearing)) == pytest.approx(8.6, abs=0.8)
+
+
+def test_projected_sweep_agrees_with_the_exact_depth_at_most_pixels(root: Path, database: NuScenes) -> None:
+    for sample in database.sample:
+        lidar, camera = (database.get("sample_data", sample["data"][c]) for c in ("LIDAR_TOP", "CAM_FRONT"))
+        assert lidar["ego_pose_token"] != camera["ego_pose_token"]
+        camera_from_lidar = np.linalg.inv(_world_from_sensor(database, camera)) @ _world_from_sensor(database, lidar)
+        points = _points(root, lidar)[:, :3].astype(np.float64) @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]
+        points = points[points[:, 2] > 1.0]
+        intrinsic = database.get("calibrated_sensor", camera["calibrated_sensor_token"])["camera_intrinsic"]
+        u, v = (points @ np.array(intrinsic).T)[:, :2].T / points[:, 2]
+        seen = (u >= 0) & (u < 200) & (v >= 0) & (v < 112)
+        stem = Path(camera["filename"]).stem
+        truth = np.asarray(Image.open(root / "truth" / "CAM_FRONT" / f"{stem}.depth.png")).astype(float) / 256
+        expected = truth[v[seen].astype(int), u[seen].astype(int)]
+        depth = points[seen, 2]
+        assert seen.sum() > 300
+        assert np.mean(np.abs(depth - expected) < 0.05 * expected + 0.1) > 0.8
+
+
+def test_truth_has_depth_exactly_where_it_has_a_surface(root: Path) -> None:
+    for depth_path in (root / "truth" / "CAM_FRONT").glob("*.depth.png"):
+        depth = np.asarray(Image.open(depth_path))
+        surface = np.asarray(Image.open(str(depth_path).replace(".depth.", ".surface.")))
+        assert depth.dtype == np.uint16 and surface.dtype == np.uint8
+        np.testing.assert_array_equal(depth > 0, surface > 0)
+        assert surface.max() <= 4 and (surface == 2).any()
+
+
+def test_interpolated_boxes_hold_the_points_of_their_car(root: Path, database: NuScenes) -> None:
+    """A box grown by a metre holds hardly more points above the road than the box itself, in sweeps too."""
+    held = around = 0
+    for record in database.sample_data:
+        if record["channel"] != "LIDAR_TOP" or record["timestamp"] % 3:
+            continue
+        world_from_lidar = _world_from_sensor(database, record)
+        points = (_points(root, record)[:, :3].astype(float) @ world_from_lidar[:3, :3].T + world_from_lidar[:3, 3]).T
+        points = points[:, (points[2] > 0.2) & (points[2] < 1.6)]
+        for box in database.get_boxes(record["token"]):
+            speed = np.linalg.norm(database.box_velocity(box.token))
+            if box.name == "vehicle.car" and speed > 2.0:
+                held += points_in_box(box, points).sum()
+                box.wlh = box.wlh + np.array([0.8, 0.8, 0.0])
+                around += points_in_box(box, points).sum()
+    assert held > 100
+    assert held > 0.97 * around
+
+
+def test_annotation_counts_are_those_of_the_key_sweep(root: Path, database: NuScenes) -> None:
+    sample = database.sample[1]
+    record = database.get("sample_data", sample["data"]["LIDAR_TOP"])
+    world_from_lidar = _world_from_sensor(database, record)
+    points = (_points(root, record)[:, :3].astype(float) @ world_from_lidar[:3, :3].T + world_from_lidar[:3, 3]).T
+    for token in sample["anns"]:
+        annotation = database.get("sample_annotation", token)
+        counted = int(points_in_box(database.get_box(token), points).sum())
+        assert abs(counted - annotation["num_lidar_pts"]) <= 3 + 0.15 * counted  # the pose written down is jittered
+
+
+def test_second_scene_is_at_night_and_says_so(root: Path, database: NuScenes) -> None:
+    brightness = []
+    for scene in database.scene:
+        sample = database.get("sample", scene["first_sample_token"])
+        camera = database.get("sample_data", sample["data"]["CAM_FRONT"])
+        brightness.append(np.asarray(Image.open(root / camera["filename"])).mean())
+    assert ["night" in scene["description"].lower() for scene in database.scene] == [False, True]
+    assert brightness[1] < 0.5 * brightness[0]
+
+
+def test_adding_a_scene_leaves_the_others_byte_for_byte(root: Path, tmp_path: Path) -> None:
+    one = PARAMS.model_copy(update={"scenes": 1})
+    write_world(one, tmp_path)
+    before = _files(tmp_path)
+    assert before.items() <= _files(root).items()
+    assert is_complete(one, tmp_path) and not is_complete(PARAMS, tmp_path)
+    tables = json.loads((tmp_path / "v1.0-mini" / "sample_data.json").read_text())
+    assert tables == json.loads((root / "v1.0-mini" / "sample_data.json").read_text())[: len(tables)]
+
+
+def test_write_world_again_simulates_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("simulated again")
+
+    monkeypatch.setattr("pipeline.sources.synthetic.database.simulate_scene", refuse)
+    write_world(PARAMS, root)
+    assert is_complete(PARAMS, root)
+
+
+def test_simulate_scene_when_another_seed_is_asked_for_gives_another_world(tmp_path: Path) -> None:
+    other = PARAMS.model_copy(update={"seed": 1, "seconds": 1.0})
+    same = [simulate_scene(other, 0, tmp_path / str(i)) for i in range(2)]
+    assert same[0] == same[1]
+    assert _files(tmp_path / "0") == _files(tmp_path / "1")
+    assert scene_digest(other, 0) != scene_digest(PARAMS, 0)
+
+
+def test_scene_digest_depends_on_content_and_not_on_the_number_of_scenes(tmp_path: Path) -> None:
+    assert scene_digest(PARAMS, 0) == scene_digest(PARAMS.model_copy(update={"scenes": 9}), 0)
+    assert scene_digest(PARAMS, 0) != scene_digest(PARAMS, 1)
+    names = [tmp_path / "a.json", tmp_path / "b.json"]
+    for name in names:
+        name.write_text("[]")
+    digests = [scene_digest(PARAMS.model_copy(update={"trajectories": str(name)}), 0) for name in names]
+    assert digests[0] == digests[1] != scene_digest(PARAMS, 0)
+
+
+def test_scene_names_are_those_of_the_devkit_splits() -> None:
+    from nuscenes.utils.splits import create_splits_scenes
+
+    splits = create_splits_scenes()
+    mini = SyntheticParams(scenes=10)
+    assert sorted(scene_names(mini)) == sorted([*splits["mini_train"], *splits["mini_val"]])
+    assert scene_names(mini)[0] in splits["mini_train"] and scene_names(mini)[1] in splits["mini_val"]
+    many = SyntheticParams(scenes=850)
+    assert set(scene_names(many)) == {*splits["train"], *splits["val"]}
+    assert scene_names(many)[:10] == scene_names(mini)
+    assert (version_name(mini), version_name(many)) == ("v1.0-mini", "v1.0-trainval")
+
+
+@pytest.mark.parametrize("wrong", [{"scenes": 0}, {"image_size": (8, 8)}, {"cameras": ("CAM_TOP",)}, {"scene": 2}])
+def test_params_when_out_of_bounds_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValidationError):
+        SyntheticParams(**wrong)
+
+
+def test_trajectories_when_the_file_is_missing_names_it(tmp_path: Path) -> None:
+    missing = PARAMS.model_copy(update={"trajectories": str(tmp_path / "none.json")})
+    with pytest.raises(ValueError, match=r"none\.json"):
+        simulate_scene(missing, 0, tmp_path)
+
+
+def test_recorded_drive_gives_its_own_times_and_poses(tmp_path: Path) -> None:
+    """Three seconds of a drive at 10 m/s with one sweep missing."""
+    poses = [
+        {"timestamp_us": 10**9 + 50_000 * i, "ego2global_translation": [0.5 * i, 7.0, 0.0], "ego2global_rotation": [1, 0, 0, 0]}
+        for i in range(61)
+        if i != 33
+    ]
+    frames = []
+    for i in range(0, 61, 10):
+        early = {
+            "timestamp_us": 10**9 + 50_000 * i - 35_000,
+            "ego2global_translation": [0.5 * i - 0.35, 7.0, 0.0],
+            "ego2global_rotation": [1, 0, 0, 0],
+        }
+        frames.append({"lidar_timestamp_us": 10**9 + 50_000 * i, "cameras": {"CAM_FRONT": early}, "boxes": []})
+    path = tmp_path / "drives.json"
+    path.write_text(json.dumps([{"log": "x", "calibration": {}, "lidar_poses": poses, "keyframes": frames}]))
+    tables = simulate_scene(PARAMS.model_copy(update={"trajectories": str(path)}), 0, tmp_path / "w")
+    lidar = [r["timestamp"] for r in tables["sample_data"] if "LIDAR_TOP" in r["filename"]]
+    assert lidar == [p["timestamp_us"] for p in poses if p["timestamp_us"] <= 10**9 + 1_500_000]
+    pose = {r["token"]: r["translation"] for r in tables["ego_pose"]}
+    camera = [r for r in tables["sample_data"] if "CAM_FRONT" in r["filename"]]
+    np.testing.assert_allclose([pose[r["token"]][0] for r in camera], [-0.35, 4.65, 9.65, 14.65], atol=0.06)
