@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 
-from flows.materialize import OnResult, Opened, RunSummary, materialize_plan
+from flows.materialize import OnResult, Opened, RunSummary, WriteReport, materialize_plan
 from pipeline.plan import Plan
 from pipeline.run import SceneRequest
 from pipeline.types import ItemResult
 from pipeline.workers import ScenePool
 
 
-def materialize_bare(opened: Opened, plan: Plan, on_result: OnResult) -> RunSummary:
-    """Run a plan with the standard library only."""
+def materialize_bare(
+    opened: Opened, plan: Plan, on_result: OnResult, write_report: WriteReport
+) -> tuple[RunSummary, Path | None]:
+    """Run a plan with the standard library only; return the summary, and the report if one was written."""
     workers = opened.settings.workers
 
     def run_scenes(requests: Sequence[SceneRequest]) -> Iterable[list[ItemResult]]:
@@ -21,4 +24,5 @@ def materialize_bare(opened: Opened, plan: Plan, on_result: OnResult) -> RunSumm
             for future in as_completed([threads.submit(pool.run, request) for request in requests]):
                 yield future.result()
 
-    return materialize_plan(opened, plan, run_scenes, on_result)
+    summary = materialize_plan(opened, plan, run_scenes, on_result)
+    return summary, write_report(summary)

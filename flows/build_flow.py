@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # up to 30 s were seen under load
@@ -22,7 +23,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.materialize import OnResult, Opened, RunSummary, materialize_plan
+from flows.materialize import OnResult, Opened, RunSummary, WriteReport, materialize_plan
 from pipeline.plan import Plan
 from pipeline.run import SceneRequest
 from pipeline.types import ItemResult
@@ -42,8 +43,17 @@ class UnitsFailedError(DepthmillError):
         self.summary = summary
 
 
-def materialize_with_prefect(opened: Opened, plan: Plan, on_result: OnResult) -> RunSummary:
-    """Run a plan as a Prefect flow; the threads of its task runner each drive one worker process."""
+def materialize_with_prefect(
+    opened: Opened, plan: Plan, on_result: OnResult, write_report: WriteReport
+) -> tuple[RunSummary, Path | None]:
+    """Run a plan as a Prefect flow; the threads of its task runner each drive one worker process.
+
+    Returns:
+        The summary, and the report if one was written.
+
+    Raises:
+        OrchestratorError: Prefect itself failed.
+    """
     workers = opened.settings.workers
 
     runner: Any = ThreadPoolTaskRunner(max_workers=workers)
@@ -58,12 +68,13 @@ def materialize_with_prefect(opened: Opened, plan: Plan, on_result: OnResult) ->
     def materialize() -> None:
         with ScenePool(workers) as pool:
             summary = materialize_plan(opened, plan, lambda requests: _run_scenes(pool, requests), on_result)
-        found.append(summary)
-        _leave_artifacts(summary)
+        page = write_report(summary)
+        found.append((summary, page))
+        _leave_artifacts(summary, page)
         if summary.num_errors:  # a flow that merely returns would end Completed although units failed
             raise UnitsFailedError(summary)
 
-    found: list[RunSummary] = []
+    found: list[tuple[RunSummary, Path | None]] = []
     try:
         materialize()
     except UnitsFailedError:
@@ -93,7 +104,8 @@ def _run_scenes(pool: ScenePool, requests: Sequence[SceneRequest]) -> Iterable[l
         yield results
 
 
-def _leave_artifacts(summary: RunSummary) -> None:
+def _leave_artifacts(summary: RunSummary, page: Path | None) -> None:
+    """Leave a table of the run and a link to its report, or to its events if there is none."""
     stages: dict[str, dict[str, float]] = {}
     for result in summary.results:
         row = stages.setdefault(result.stage, {"OK": 0, "ERROR": 0, "SKIP": 0, "seconds": 0.0})
@@ -104,4 +116,5 @@ def _leave_artifacts(summary: RunSummary) -> None:
         description=f"run {summary.folder.name}",
         table=[{"stage": stage, **{key: round(value, 2) for key, value in row.items()}} for stage, row in stages.items()],
     )
-    create_link_artifact(key="materialize-report", link=(summary.folder / "report.html").as_uri(), link_text="report.html")
+    details = page or summary.folder / "events.jsonl"
+    create_link_artifact(key="materialize-report", link=details.absolute().as_uri(), link_text=details.name)

@@ -15,7 +15,7 @@ import typer
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 if TYPE_CHECKING:
-    from flows.materialize import Opened, RunSummary
+    from flows.materialize import OnResult, Opened, RunSummary
     from pipeline.plan import Plan
 
 INTERRUPT_GRACE_S = 5.0
@@ -142,17 +142,16 @@ def _run(opened: Opened, found: Plan, *, no_prefect: bool, as_json: bool, report
     progress = None if as_json else ProgressLines(found)
     _stop_soon_when_interrupted()
     try:
-        summary = _execute(opened, found, progress or (lambda result: None), no_prefect=no_prefect)
+        summary, page = _execute(opened, found, progress or (lambda result: None), report=report, no_prefect=no_prefect)
     finally:
         if progress is not None:
             progress.close()
-    page = _write_report(opened, summary) if report else None
     if as_json:
         _print_json(
             {
                 **summary.as_json(opened.settings.workers),
                 "folder": str(summary.folder),
-                "manifest": found.manifest.path.fingerprint,
+                "manifest": None if summary.num_errors else found.manifest.path.fingerprint,
             }
         )
     else:
@@ -179,22 +178,23 @@ def _stop_soon_when_interrupted() -> None:
         signal.signal(signal.SIGINT, interrupt)
 
 
-def _execute(opened: Opened, found: Plan, on_result: Any, *, no_prefect: bool) -> RunSummary:
+def _execute(
+    opened: Opened, found: Plan, on_result: OnResult, *, report: bool, no_prefect: bool
+) -> tuple[RunSummary, Path | None]:
+    def write(summary: RunSummary) -> Path | None:
+        if not report or summary.num_errors:
+            return None
+        from pipeline.report import write_report
+
+        return write_report(opened.plan(), opened.store, summary.folder / "report.html", title=summary.folder.name)
+
     if no_prefect:
         from flows.bare_loop import materialize_bare
 
-        return materialize_bare(opened, found, on_result)
+        return materialize_bare(opened, found, on_result, write)
     from flows.build_flow import materialize_with_prefect
 
-    return materialize_with_prefect(opened, found, on_result)
-
-
-def _write_report(opened: Opened, summary: RunSummary) -> Path | None:
-    from pipeline.report import write_report
-
-    if summary.num_errors:
-        return None
-    return write_report(opened.plan(), opened.store, summary.folder / "report.html", title=summary.folder.name)
+    return materialize_with_prefect(opened, found, on_result, write)
 
 
 @app.command()

@@ -74,8 +74,19 @@ class RunSummary:
         }
 
 
+WriteReport = Callable[[RunSummary], Path | None]
+"""Writes the report of a run, or not."""
+
+
 def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_result: OnResult) -> RunSummary:
-    """Do everything a plan lists; a failed scene never stops another."""
+    """Do everything a plan lists; a failed scene never stops another.
+
+    Args:
+        opened: recipe, source and store.
+        plan: made with them.
+        run_scenes: how scenes are run.
+        on_result: told of every finished unit, in this thread.
+    """
     start = time.perf_counter()
     log = RunLog(opened.runs_folder)
     results: list[ItemResult] = []
@@ -87,7 +98,7 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
             on_result(result)
 
     if plan.to_do:
-        opened.source.prepare()
+        opened.source.prepare(num_workers=opened.settings.workers)
         raw = opened.source.reader()
         for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw)):
             note(found)

@@ -28,7 +28,7 @@ class Source(Protocol):
         """Say what ``prepare`` will have to do first, None if the raw data is there."""
         ...
 
-    def prepare(self) -> None:
+    def prepare(self, *, num_workers: int = 1) -> None:
         """Make the raw data ready; does nothing for data on a disk."""
         ...
 

@@ -73,7 +73,7 @@ class NuScenesSource:
         """Return None: the raw data is there."""
         return None
 
-    def prepare(self) -> None:
+    def prepare(self, *, num_workers: int = 1) -> None:
         """Do nothing: the raw data is there."""
 
     def source_ref(self, scene: SceneInfo) -> SourceRef:

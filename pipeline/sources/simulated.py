@@ -13,6 +13,7 @@ from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
 from pipeline.sources.raw_files import NuScenesFiles
 from pipeline.sources.synthetic import SyntheticParams
 from pipeline.types import SceneInfo
+from storage_schemas.errors import SourceError
 from storage_schemas.lineage import SourceRef
 
 
@@ -40,7 +41,13 @@ class SyntheticSource:
         self.params = config.world
         self._cache = cache_folder
         names = synthetic.scene_names(self.params)
-        self._digests = [synthetic.scene_digest(self.params, index) for index in range(len(names))]
+        try:
+            self._digests = [synthetic.scene_digest(self.params, index) for index in range(len(names))]
+        except OSError as error:
+            raise SourceError(
+                f"source.trajectories '{self.params.trajectories}' cannot be read: {error.strerror}. Give the path of a "
+                "mini_val_scenes.json, or leave the key out for a synthetic route"
+            ) from error
         self._names = names
         fixed = self.params.model_copy(update={"scenes": 1})  # adding a scene keeps the folder, and so the scenes in it
         key = hashlib.sha256(f"{synthetic.WORLD_VERSION} {fixed.model_dump_json()}".encode()).hexdigest()[:16]
@@ -59,11 +66,30 @@ class SyntheticSource:
             return None
         return f"first the world of {self.params.scenes} scenes is simulated in {self.root}"
 
-    def prepare(self) -> None:
-        """Write the world out unless it is there, and index its tables."""
+    def prepare(self, *, num_workers: int = 1) -> None:
+        """Write the world out unless it is there, and index its tables.
+
+        Raises:
+            SourceError: the folder holds another data set, or cannot be written.
+        """
         if not synthetic.is_complete(self.params, self.root):
-            synthetic.write_world(self.params, self.root)
+            self._check_folder()
+            try:
+                synthetic.write_world(self.params, self.root, num_workers=num_workers)
+            except OSError as error:
+                raise SourceError(
+                    f"cannot write the simulated world to '{self.root}': {error.strerror or error}. Free some space, give this "
+                    "user write permission there, or set source.root in the recipe; finished scenes are kept"
+                ) from error
         self._on_disk().scenes()
+
+    def _check_folder(self) -> None:
+        """Refuse to mix a simulated world into a data set that was not simulated."""
+        if (self.root / synthetic.version_name(self.params)).exists() and not (self.root / "simulated").is_dir():
+            raise SourceError(
+                f"source root '{self.root}' holds a data set that was not simulated; its tables would be overwritten. "
+                "Set source.root to another folder, or source.kind to nuscenes"
+            )
 
     def source_ref(self, scene: SceneInfo) -> SourceRef:
         """Return what a unit's lineage says of the raw data of a scene."""

@@ -267,3 +267,27 @@ def test_prefect_when_its_server_does_not_answer(root, write_recipe, depthmill_p
     assert done.returncode == 1
     assert "error: Prefect could not finish the flow" in done.stderr
     assert "unset it to use the embedded one, or add --no-prefect" in done.stderr
+
+
+def test_simulated_world_when_root_holds_real_data_then_refuses_to_overwrite_it(root, write_recipe, depthmill):
+    before = (root / "v1.0-mini/scene.json").read_bytes()
+    code, text = depthmill(
+        "run", write_recipe(root, source={"kind": "synthetic", "scenes": 1, "seconds": 2, "root": str(root)}), *BARE
+    )
+    assert code == 2
+    assert f"source root '{root}' holds a data set that was not simulated; its tables would be overwritten" in text
+    assert (root / "v1.0-mini/scene.json").read_bytes() == before
+
+
+def test_simulated_world_when_trajectories_are_missing(root, write_recipe, depthmill):
+    code, text = depthmill("plan", write_recipe(root, source={"kind": "synthetic", "trajectories": "nowhere.json"}))
+    assert code == 2
+    assert "source.trajectories 'nowhere.json' cannot be read: No such file or directory. Give the path" in text
+
+
+def test_simulated_world_when_its_folder_cannot_be_written(root, write_recipe, depthmill, tmp_path):
+    (tmp_path / "file").write_text("")
+    recipe = write_recipe(root, source={"kind": "synthetic", "scenes": 1, "seconds": 2, "root": str(tmp_path / "file" / "world")})
+    code, text = depthmill("run", recipe, *BARE)
+    assert code == 2
+    assert f"cannot write the simulated world to '{tmp_path / 'file' / 'world'}': Not a directory" in text

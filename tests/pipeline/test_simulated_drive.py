@@ -24,7 +24,11 @@ def world(tmp_path_factory):
 
 def build(world, moving: str) -> list[dict[str, np.ndarray]]:
     """Run a recipe over the simulated world and return the maps of every sample."""
-    data = {"source": {**SOURCE, "root": str(world / "raw")}, "store": str(world / "store"), "stages": {"accumulate_lidar": {"moving": moving}}}
+    data = {
+        "source": {**SOURCE, "root": str(world / "raw")},
+        "store": str(world / "store"),
+        "stages": {"accumulate_lidar": {"moving": moving}},
+    }
     recipe = parse_recipe(data, where="test")
     source, store = open_source(recipe.source, world / "cache"), Store(recipe.store)
     plan = make_plan(recipe, source, store)
@@ -35,14 +39,18 @@ def build(world, moving: str) -> list[dict[str, np.ndarray]]:
     manifest = open_manifest(store, plan.manifest.path.fingerprint)
     found = []
     for row in manifest.rows():
-        units = {name: store.open_unit(manifest.unit_of(row, name)) for name in ("depth_accumulated", "depth_clean", "depth_truth")}
+        units = {
+            name: store.open_unit(manifest.unit_of(row, name)) for name in ("depth_accumulated", "depth_clean", "depth_truth")
+        }
         maps = {name: unit.array("depth_m", row["frame"]) for name, unit in units.items()}
         found.append({**maps, "surface": units["depth_truth"].array("surface", row["frame"])})
     return found
 
 
 def compared(samples) -> TruthComparison:
-    parts = [compare_with_truth(one["depth_accumulated"], one["depth_clean"], one["depth_truth"], one["surface"]) for one in samples]
+    parts = [
+        compare_with_truth(one["depth_accumulated"], one["depth_clean"], one["depth_truth"], one["surface"]) for one in samples
+    ]
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -53,7 +61,11 @@ def num_correct_on_moving(samples) -> int:
     """Pixels of annotated moving objects within 1 m of the truth."""
     moving = SURFACES.index("moving_annotated")
     return sum(
-        np.count_nonzero((one["surface"] == moving) & (one["depth_clean"] > 0) & (np.abs(one["depth_clean"].astype(int) - one["depth_truth"]) < 256))
+        np.count_nonzero(
+            (one["surface"] == moving)
+            & (one["depth_clean"] > 0)
+            & (np.abs(one["depth_clean"].astype(int) - one["depth_truth"]) < 256)
+        )
         for one in samples
     )
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +53,31 @@ def write_tables(params: SyntheticParams, scenes: Sequence[SceneTables], root: P
         _write_json(root / version_name(params) / f"{table}.json", merged.get(table, []))
 
 
-def write_world(params: SyntheticParams, root: Path) -> None:
-    """Simulate the scenes that are not there yet, and write the tables."""
-    scenes = []
-    for index, name in enumerate(scene_names(params)):
-        record = _read_record(root, name)
-        if record is None or record["digest"] != scene_digest(params, index):
-            _record_path(root, name).unlink(missing_ok=True)
-            record = {"digest": scene_digest(params, index), "tables": simulate_scene(params, index, root)}
-            _write_json(_record_path(root, name), record)
-        scenes.append(record["tables"])
-    write_tables(params, scenes, root)
+def write_world(params: SyntheticParams, root: Path, *, num_workers: int = 1) -> None:
+    """Simulate the scenes that are not there yet, in several processes if there are several, and write the tables."""
+    names = scene_names(params)
+    missing = [index for index in range(len(names)) if _digest_on_disk(root, names[index]) != scene_digest(params, index)]
+    num_workers = min(num_workers, len(missing))
+    if num_workers > 1:
+        with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(_write_scene, [params] * len(missing), missing, [root] * len(missing)))
+    else:
+        for index in missing:
+            _write_scene(params, index, root)
+    records = [_read_record(root, name) for name in names]
+    write_tables(params, [record["tables"] for record in records if record is not None], root)
+
+
+def _write_scene(params: SyntheticParams, index: int, root: Path) -> None:
+    """Simulate one scene and leave its record."""
+    path = _record_path(root, scene_names(params)[index])
+    path.unlink(missing_ok=True)
+    _write_json(path, {"digest": scene_digest(params, index), "tables": simulate_scene(params, index, root)})
+
+
+def _digest_on_disk(root: Path, name: str) -> str | None:
+    record = _read_record(root, name)
+    return None if record is None else str(record["digest"])
 
 
 def is_complete(params: SyntheticParams, root: Path) -> bool:
