@@ -15,11 +15,7 @@ import typer
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 if TYPE_CHECKING:
-    from flows.materialize import OnResult, Opened, RunSummary
-    from pipeline.plan import Plan
-
-INTERRUPT_GRACE_S = 5.0
-"""After Ctrl-C a run may take this long to put its affairs in order."""
+    from flows.materialize import Opened
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -123,78 +119,10 @@ def run(
     report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True,
 ) -> None:
     """Do everything that the plan lists; running again does only what is left."""
-    opened = _open(recipe, overrides, workers)
-    found = opened.plan()
-    if not found.to_do:
-        if as_json:
-            _print_json({"num_ok": 0, "num_errors": 0, "num_skipped": 0, "up_to_date": len(found.items)})
-        else:
-            typer.echo(f"nothing to do: all {len(found.items)} units are up to date")
-        return
-    _run(opened, found, no_prefect=no_prefect, as_json=as_json, report=report)
+    from flows.run_verb import run_and_print
 
-
-def _run(opened: Opened, found: Plan, *, no_prefect: bool, as_json: bool, report: bool) -> None:
-    from flows.console import ProgressLines, summary_text
-
-    if not as_json and (first := opened.source.preparation()):
-        typer.echo(first)
-    progress = None if as_json else ProgressLines(found)
-    _stop_soon_when_interrupted()
-    try:
-        summary, page = _execute(opened, found, progress or (lambda result: None), report=report, no_prefect=no_prefect)
-    finally:
-        if progress is not None:
-            progress.close()
-    if as_json:
-        _print_json(
-            {
-                **summary.as_json(opened.settings.workers),
-                "folder": str(summary.folder),
-                "manifest": None if summary.num_errors else found.manifest.path.fingerprint,
-            }
-        )
-    else:
-        typer.echo(summary_text(summary, report=page))
-    if summary.num_errors:
+    if run_and_print(_open(recipe, overrides, workers), no_prefect=no_prefect, as_json=as_json, report=report):
         raise typer.Exit(1)
-
-
-def _stop_soon_when_interrupted() -> None:
-    """Let Ctrl-C end a run within seconds, although Prefect would go on asking a server that the same Ctrl-C has ended."""
-    import os
-    import signal
-    import threading
-
-    def interrupt(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it at once
-        typer.echo("interrupted: finished units are kept; the same command does what is left", err=True)
-        watchdog = threading.Timer(INTERRUPT_GRACE_S, os._exit, (130,))
-        watchdog.daemon = True
-        watchdog.start()
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, interrupt)
-
-
-def _execute(
-    opened: Opened, found: Plan, on_result: OnResult, *, report: bool, no_prefect: bool
-) -> tuple[RunSummary, Path | None]:
-    def write(summary: RunSummary) -> Path | None:
-        if not report or summary.num_errors:
-            return None
-        from pipeline.report import write_report
-
-        return write_report(opened.plan(), opened.store, summary.folder / "report.html", title=summary.folder.name)
-
-    if no_prefect:
-        from flows.bare_loop import materialize_bare
-
-        return materialize_bare(opened, found, on_result, write)
-    from flows.build_flow import materialize_with_prefect
-
-    return materialize_with_prefect(opened, found, on_result, write)
 
 
 @app.command()
@@ -380,13 +308,10 @@ def demo(
 ) -> None:
     """Build a small simulated world, run every stage on it, and write a report: two minutes on two cores."""
     from flows.demo import prepare_demo
+    from flows.run_verb import run_and_print
 
     recipe = prepare_demo(out)
-    opened = _open(recipe, None, workers)
-    found = opened.plan()
-    if found.to_do:
-        typer.echo(f"recipe {recipe}: {len(found.to_do)} units to do")
-        _run(opened, found, no_prefect=no_prefect, as_json=False, report=True)
-    else:
-        typer.echo(f"nothing to do: all {len(found.items)} units are up to date")
+    typer.echo(f"recipe {recipe}")
+    if run_and_print(_open(recipe, None, workers), no_prefect=no_prefect, as_json=False, report=True):
+        raise typer.Exit(1)
     typer.echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")

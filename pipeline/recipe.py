@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.sources import SourceConfig
 from pipeline.stage import StageParams
-from pipeline.stages import STAGES
 from pipeline.stages.accumulate_lidar import Params as AccumulateLidarParams
 from pipeline.stages.build_manifest import Params as BuildManifestParams
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
@@ -146,8 +145,3 @@ def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:
             annotation = kinds[next(tag for tag in full if tag in kinds)]
         model = annotation
     return list(model.model_fields)
-
-
-def stage_names() -> list[str]:
-    """Return the names of all stages in running order."""
-    return [stage.name for stage in STAGES]

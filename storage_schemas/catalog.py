@@ -254,9 +254,14 @@ def catalog_page() -> str:
         "A folder without `lineage.json` does not exist for a reader. Units never change; a manifest names those it is made of.",
         "",
         "```python",
-        "import xarray, storage_schemas.store as s, storage_schemas.manifest as m, storage_schemas.dataset as d",
-        'xarray.open_zarr("<store>/depth_clean/scene-0061/CAM_FRONT/<fingerprint>")   # one unit',
-        'd.open_dataset(m.open_manifest(s.Store("<store>")))                          # the newest manifest, lazily, over frames',
+        "import xarray",
+        "",
+        "from storage_schemas.dataset import open_dataset",
+        "from storage_schemas.manifest import open_manifest",
+        "from storage_schemas.store import Store",
+        "",
+        'xarray.open_zarr("<store>/depth_clean/scene-0061/CAM_FRONT/<fingerprint>")  # one unit',
+        'open_dataset(open_manifest(Store("<store>")))  # the newest manifest, lazily, over frames',
         "```",
     ]
     for layout in LAYOUTS:

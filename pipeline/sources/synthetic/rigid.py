@@ -95,10 +95,3 @@ class Motion:
         blend = (1 - share) * first + share * second
         start, end = self.translations_m[i], self.translations_m[i + 1]
         return Pose(blend / np.linalg.norm(blend), start + share * (end - start))
-
-    def velocity_at(self, time_us: int) -> Floats:
-        """Return the velocity (3,) m/s of the body's origin in the outer frame."""
-        i = int(np.clip(np.searchsorted(self.knot_us, time_us) - 1, 0, len(self.knot_us) - 2))
-        span_s = float(self.knot_us[i + 1] - self.knot_us[i]) * 1e-6
-        velocity: Floats = (self.translations_m[i + 1] - self.translations_m[i]) / span_s
-        return velocity

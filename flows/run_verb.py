@@ -1,0 +1,79 @@
+"""What ``depthmill run`` and ``depthmill demo`` do: plan, run with or without Prefect, print, write the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from flows.console import ProgressLines, summary_text
+from flows.materialize import OnResult, Opened, RunSummary
+from pipeline.plan import Plan
+
+INTERRUPT_GRACE_S = 5.0
+"""After Ctrl-C a run may take this long to put its affairs in order."""
+
+
+def run_and_print(opened: Opened, *, no_prefect: bool, as_json: bool, report: bool) -> int:
+    """Do everything that the plan lists and say how it went; return the number of units that failed."""
+    plan = opened.plan()
+    if not plan.to_do:
+        if as_json:
+            done = {"num_ok": 0, "num_errors": 0, "num_skipped": 0, "up_to_date": len(plan.items)}
+            print(json.dumps({**done, "manifest": plan.manifest.path.fingerprint}, indent=1))
+        else:
+            print(f"nothing to do: all {len(plan.items)} units are up to date")
+        return 0
+    if not as_json and (first := opened.source.preparation()):
+        print(first, flush=True)
+    progress = None if as_json else ProgressLines(plan)
+    _stop_soon_when_interrupted()
+    try:
+        summary, page = _execute(opened, plan, progress or (lambda result: None), report=report, no_prefect=no_prefect)
+    finally:
+        if progress is not None:
+            progress.close()
+    if as_json:
+        manifest = None if summary.num_errors else plan.manifest.path.fingerprint
+        words = {**summary.as_json(opened.settings.workers), "folder": str(summary.folder), "manifest": manifest}
+        print(json.dumps(words, indent=1))
+    else:
+        print(summary_text(summary, report=page))
+    return summary.num_errors
+
+
+def _stop_soon_when_interrupted() -> None:
+    """Let Ctrl-C end a run within seconds, although Prefect would go on asking a server that the same Ctrl-C has ended."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it at once
+        print("interrupted: finished units are kept; the same command does what is left", file=sys.stderr, flush=True)
+        watchdog = threading.Timer(INTERRUPT_GRACE_S, os._exit, (130,))
+        watchdog.daemon = True
+        watchdog.start()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def _execute(
+    opened: Opened, plan: Plan, on_result: OnResult, *, report: bool, no_prefect: bool
+) -> tuple[RunSummary, Path | None]:
+    def write(summary: RunSummary) -> Path | None:
+        if not report or summary.num_errors:
+            return None
+        from pipeline.report import write_report
+
+        return write_report(opened.plan(), opened.store, summary.folder / "report.html", title=summary.folder.name)
+
+    if no_prefect:
+        from flows.bare_loop import materialize_bare
+
+        return materialize_bare(opened, plan, on_result, write)
+    from flows.build_flow import materialize_with_prefect
+
+    return materialize_with_prefect(opened, plan, on_result, write)
