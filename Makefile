@@ -4,7 +4,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
-export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test lint check-all benchmarks clean
 .DEFAULT_GOAL := test

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pipeline.plan import differences
 from storage_schemas.lineage import Identity, SourceRef
+from storage_schemas.store import Store
 
 BASE = Identity(
     stage="clean_horizon", stage_version=1, layout="depth_clean", layout_version=1, scene="scene-0001", camera="CAM_FRONT",
@@ -48,3 +50,23 @@ def test_plan_when_index_is_new_then_worker_reads_one_scene_only(tiny_root, tmp_
     assert tables["scene"]["is_night"] == [True]
     assert tables["scene"]["split"] == ["val"]
     assert {"scene-0103" in file for file in tables["sweeps"]["file"]} == {True}
+
+
+def test_release_without_annotations_when_run_then_nothing_moves_and_all_works(write_recipe, depthmill, tmp_path):
+    """The official test set has empty annotation tables."""
+    import json
+
+    from tests.flows.test_cli import BARE
+    from tests.tiny_nuscenes import write_tiny_nuscenes
+
+    root = write_tiny_nuscenes(tmp_path / "data")
+    for name in ("sample_annotation", "instance"):
+        (root / "v1.0-mini" / f"{name}.json").write_text(json.dumps([]))
+    for moving in ("keep", "drop", "carry"):
+        code, text = depthmill("run", write_recipe(root, stages={"accumulate_lidar": {"moving": moving}}), *BARE)
+        assert code == 0, text
+    store = Store(tmp_path / "store")
+    maps = [store.open_unit(path).array("depth_m") for path in store.units("depth_accumulated") if path.scene == "scene-0061"]
+    assert len(maps) == 3
+    assert np.array_equal(maps[0], maps[1])
+    assert np.array_equal(maps[0], maps[2])

@@ -84,3 +84,31 @@ def test_moving_cars_when_carried_then_have_many_more_correct_pixels_than_when_d
     dropped, carried = build(world, "drop"), build(world, "carry")
     assert num_correct_on_moving(carried) > 5 * num_correct_on_moving(dropped)
     assert compared(carried).total.before.gross_share < compared(dropped).total.before.gross_share
+
+
+def test_every_camera_of_the_rig_agrees_with_its_exact_depth(tmp_path):
+    cameras = ["CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
+    source = {
+        "kind": "synthetic",
+        "scenes": 1,
+        "seconds": 2,
+        "image_size": [200, 112],
+        "lidar_azimuth_steps": 400,
+        "root": str(tmp_path / "raw"),
+    }
+    recipe = parse_recipe({"source": source, "store": str(tmp_path / "store"), "cameras": cameras}, where="test")
+    opened, store = open_source(recipe.source, tmp_path / "cache"), Store(recipe.store)
+    plan = make_plan(recipe, opened, store)
+    opened.prepare()
+    results = [result for request in scene_requests(plan, recipe, store, opened.reader()) for result in run_scene(request)]
+    assert {result.status for result in results} == {"OK"}
+    units = {
+        (item.stage, item.identity.camera): store.open_unit(item.path) for item in plan.items if item.identity.camera in cameras
+    }
+    for camera in cameras:
+        depth, truth = units["project_lidar", camera].array("depth_m"), units["pack_truth", camera].array("depth_m")
+        seen = (depth > 0) & (truth > 0)
+        assert seen.sum() > 300, camera
+        error_m = np.abs(depth[seen].astype(int) - truth[seen]) / 256
+        assert np.median(error_m) < 0.3, camera
+        assert (error_m < 0.05 * truth[seen] / 256).mean() > 0.8, camera
