@@ -16,6 +16,7 @@ from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 if TYPE_CHECKING:
     from flows.materialize import Opened
+    from storage_schemas.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,6 +60,21 @@ def _open(recipe_file: Path, overrides: list[str] | None, workers: int | None = 
         name = f"DEPTHMILL_{'_'.join(map(str, first['loc'])).upper()}"
         raise RecipeError(f"setting {name} (or its option) is {first['input']!r}: {first['msg']}") from error
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
+
+
+def _open_store(path: str) -> Store:
+    """Open a store that must be there, given by its path, its URL or a recipe."""
+    from pipeline.recipe import load_recipe
+    from storage_schemas.store import Store
+
+    store = Store(load_recipe(path).store if path.endswith((".yaml", ".yml")) else path)
+    if not store.files.names(""):
+        raise RecipeError(f"store '{store.root}' does not exist or is empty. Give the path or URL of a store, or a recipe file")
+    return store
+
+
+def _say(data: dict[str, Any], words: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps(data, indent=1) if as_json else words)
 
 
 def _print_json(value: Any) -> None:
@@ -168,11 +184,8 @@ def inspect(
 ) -> None:
     """Show what is in a store: its units, one unit with its lineage, or one sample."""
     from pipeline.inspect import describe
-    from pipeline.recipe import load_recipe
-    from storage_schemas.store import Store
 
-    root = load_recipe(store).store if store.endswith((".yaml", ".yml")) else store
-    found = describe(Store(root), what)
+    found = describe(_open_store(store), what)
     typer.echo(json.dumps(found.data, indent=1) if as_json else found.text)
 
 
@@ -221,12 +234,14 @@ def report(
     recipe: RecipeFile,
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option("--out", help="file to write")] = Path("report.html"),
+    as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page: coverage, images with depth before and after each stage, errors against truth."""
     from pipeline.report import write_report
 
     opened = _open(recipe, overrides)
-    typer.echo(f"wrote {write_report(opened.plan(), opened.store, out, title=recipe.stem)}")
+    page = write_report(opened.plan(), opened.store, out, title=recipe.stem)
+    _say({"report": str(page)}, f"wrote {page}", as_json=as_json)
 
 
 @app.command()
@@ -236,11 +251,11 @@ def export(
     layout: Annotated[str, typer.Option(help="semodepth: text manifests, 16-bit PNG depth, .npy radar")] = "semodepth",
     overrides: Overrides = None,
     manifest: Annotated[str | None, typer.Option(help="manifest fingerprint; default: the recipe's, or a store's newest")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a manifest in the layout that the public training scripts read."""
     from pipeline.exporters.semodepth import export_semodepth
     from storage_schemas.manifest import open_manifest
-    from storage_schemas.store import Store
 
     _check_layout(layout)
     if recipe.endswith((".yaml", ".yml")):
@@ -248,8 +263,9 @@ def export(
         chosen = open_manifest(opened.store, manifest or _own_manifest(opened))
         counts = export_semodepth(chosen, opened.source.reader(), out)
     else:
-        counts = export_semodepth(open_manifest(Store(recipe), manifest), None, out)
-    typer.echo(f"wrote {out}: " + ", ".join(f"{count} {split} samples" for split, count in counts.items()))
+        counts = export_semodepth(open_manifest(_open_store(recipe), manifest), None, out)
+    words = f"wrote {out}: " + ", ".join(f"{count} {split} samples" for split, count in counts.items())
+    _say({"folder": str(out), "samples": counts}, words, as_json=as_json)
 
 
 @app.command(name="import")
@@ -257,6 +273,7 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="folder in the public layout")],
     store: Annotated[str, typer.Option(help="store to fill")],
     layout: Annotated[str, typer.Option(help="semodepth")] = "semodepth",
+    as_json: AsJson = False,
 ) -> None:
     """Read a folder in the public layout into a store; the inverse of export."""
     from pipeline.exporters.semodepth import import_semodepth
@@ -264,7 +281,8 @@ def import_(
 
     _check_layout(layout)
     manifest = import_semodepth(folder, Store(store))
-    typer.echo(f"imported {len(manifest)} samples as manifest {manifest.path.fingerprint} into {store}")
+    words = f"imported {len(manifest)} samples as manifest {manifest.path.fingerprint} into {store}"
+    _say({"store": store, "manifest": manifest.path.fingerprint, "samples": len(manifest)}, words, as_json=as_json)
 
 
 def _own_manifest(opened: Opened) -> str:
@@ -285,19 +303,20 @@ def _check_layout(layout: str) -> None:
 def prune(
     store: Annotated[str, typer.Argument(help="store path or URL, or a recipe file")],
     delete: Annotated[bool, typer.Option("--delete", help="delete them; without it they are only listed")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List, or delete, the units that no manifest names. Not while a run is going on in the same store."""
-    from pipeline.recipe import load_recipe
     from storage_schemas.manifest import unnamed_units
-    from storage_schemas.store import Store
 
-    opened = Store(load_recipe(store).store if store.endswith((".yaml", ".yml")) else store)
+    opened = _open_store(store)
     found = unnamed_units(opened)
     for path in found:
-        typer.echo(path.key)
+        if not as_json:
+            typer.echo(path.key)
         if delete:
             opened.files.remove_tree(path.key)
-    typer.echo(f"{len(found)} units no manifest names" + (", deleted" if delete else "; --delete removes them"))
+    words = f"{len(found)} units no manifest names" + (", deleted" if delete else "; --delete removes them")
+    _say({"units": [path.key for path in found], "deleted": delete}, words, as_json=as_json)
 
 
 @app.command()

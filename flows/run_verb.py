@@ -64,7 +64,7 @@ def _execute(
     opened: Opened, plan: Plan, on_result: OnResult, *, report: bool, no_prefect: bool
 ) -> tuple[RunSummary, Path | None]:
     def write(summary: RunSummary) -> Path | None:
-        if not report or summary.num_errors:
+        if not report or not summary.num_ok:
             return None
         from pipeline.report import write_report
 

@@ -84,7 +84,7 @@ class ReportFacts:
 
     Attributes:
         root: the store's root.
-        manifest: fingerprint of the manifest.
+        manifest: fingerprint of the manifest; None while units of the recipe are missing.
         num_samples: rows of the manifest.
         splits: split -> samples; scenes instead where the manifest has no sample.
         num_night: scenes recorded at night.
@@ -98,7 +98,7 @@ class ReportFacts:
     """
 
     root: str
-    manifest: str
+    manifest: str | None
     num_samples: int
     splits: Mapping[str, int]
     num_night: int
@@ -124,21 +124,22 @@ def gather_facts(plan: Plan, store: Store) -> ReportFacts:
     """Read the records of a plan's committed units.
 
     Raises:
-        StoreError: the manifest is not built yet, or a record is damaged.
+        StoreError: no unit is there yet, or a record is damaged.
     """
-    if plan.manifest.reason is not None:
-        raise StoreError(
-            f"nothing to report yet: manifest {plan.manifest.path.fingerprint} is not in store '{store.root}' "
-            f"({plan.manifest.reason}). Run depthmill run with this recipe first, then depthmill report"
-        )
     records = {item.path: store.lineage(item.path) for item in plan.items if item.reason is None}
-    samples = rows(store.open_unit(plan.manifest.path).table("samples"))
+    if not records:
+        raise StoreError(
+            f"nothing to report yet: no unit of this recipe is in store '{store.root}'. "
+            "Run depthmill run with this recipe first, then depthmill report"
+        )
+    is_built = plan.manifest.reason is None
+    samples = rows(store.open_unit(plan.manifest.path).table("samples")) if is_built else []
     scenes = _scene_rows(store, records, samples)
     splits = Counter(row["split"] or "no split" for row in (samples or scenes.values()))
     written = sorted(record.written_utc for record in records.values())
     return ReportFacts(
         root=store.root,
-        manifest=plan.manifest.path.fingerprint,
+        manifest=plan.manifest.path.fingerprint if is_built else None,
         num_samples=len(samples),
         splits=dict(splits),
         num_night=sum(bool(row["is_night"]) for row in scenes.values()),

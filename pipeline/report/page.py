@@ -18,6 +18,7 @@ from pipeline.report.facts import ReportFacts, gather_facts
 from pipeline.report.gallery_section import gallery_section
 from pipeline.report.markup import text
 from pipeline.report.pixel_statistics import measure_pixels
+from pipeline.report.store_sections import manifest_words
 from pipeline.report.supervision_section import supervision_section
 from storage_schemas.errors import StoreError
 from storage_schemas.store import Store
@@ -47,7 +48,7 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
         ``out``.
 
     Raises:
-        StoreError: the manifest is not built yet, a unit cannot be read, or the file cannot be written.
+        StoreError: no unit is there yet, a unit cannot be read, or the file cannot be written.
     """
     _check_target(out)
     _write_whole(out, report_html(plan, store, title=title).encode("utf-8"))
@@ -55,7 +56,7 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
 
 
 def report_html(plan: Plan, store: Store, *, title: str) -> str:
-    """Return the page as text; StoreError if the manifest is not built yet or a unit cannot be read."""
+    """Return the page as text; StoreError if no unit is there yet or a unit cannot be read."""
     known = gather_facts(plan, store)
     found = measure_pixels(store, known.views)
     sections = (
@@ -79,7 +80,7 @@ def _page(title: str, known: ReportFacts, body: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
         f"<title>{text(title)} · depthmill report</title><style>\n{style}</style></head>\n<body>"
         f'<header><p class="eyebrow">depthmill report</p><h1>{text(title)}</h1>'
-        f'<p class="soft">Manifest <code>{text(known.manifest)}</code> in <code>{text(known.root)}</code></p></header>\n'
+        f'<p class="soft">{manifest_words(known)} in <code>{text(known.root)}</code></p></header>\n'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n<main>{body}</main>\n'
         f"<footer><p>Units written until {text(known.written_utc[1])}.</p></footer></body></html>\n"
     )

@@ -42,7 +42,7 @@ def summary_section(known: ReportFacts) -> str:
             ("Volume", size(num_bytes), f"{number(sum(stage.num_units for stage in known.stages))} units"),
         ]
     )
-    if not known.num_samples:
+    if known.manifest is not None and not known.num_samples:
         body += (
             '<p class="note">The manifest has no sample: with drop_last_keyframe the last key frame of every scene is left out, '
             "and these scenes have no other. Units and pictures below are there all the same.</p>"
@@ -142,6 +142,11 @@ def timings_section(known: ReportFacts) -> str:
     )
 
 
+def manifest_words(known: ReportFacts) -> str:
+    """Name the manifest, or say that it is not built yet."""
+    return "Manifest not built yet" if known.manifest is None else f"Manifest <code>{text(known.manifest)}</code>"
+
+
 def recipe_section(known: ReportFacts) -> str:
     """Return where the data comes from: manifest, commit, versions, params per stage."""
     commits = ", ".join(f"<code>{text(commit)}</code> ({plural(count, 'unit')})" for commit, count in known.commits.items())
@@ -149,7 +154,7 @@ def recipe_section(known: ReportFacts) -> str:
     body = facts(
         [
             ("Store", f"<code>{text(known.root)}</code>"),
-            ("Manifest", f"<code>{text(known.manifest)}</code>"),
+            ("Manifest", manifest_words(known).removeprefix("Manifest ")),
             ("Source", ", ".join(map(text, known.releases)) or "not recorded"),
             ("Written", f"{text(first)} to {text(last)}" if first != last else text(first)),
             ("Commit", commits),

@@ -103,8 +103,9 @@ def test_run_when_a_point_file_is_missing_then_other_scenes_finish_and_rerun_doe
     victim = sorted((root / "sweeps/LIDAR_TOP").glob("tiny-scene-0103*"))[2]
     aside = victim.with_suffix(".aside")
     victim.rename(aside)
-    code, text = depthmill("run", recipe, *BARE)
+    code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1)
     assert code == 1
+    assert "/report.html\nNext: mend what the ERROR lines name" in text
     assert f"ERROR          file missing: {victim}. Unpack the archive that holds it, then run the same command" in text
     assert "clean_horizon    scene-0103 CAM_FRONT  SKIP           accumulate_lidar failed" in text
     assert "build_manifest   all                   SKIP" in text
@@ -270,3 +271,16 @@ def test_export_when_given_recipe_or_store_then_writes_the_layout_and_import_rea
     assert first == again
     assert len(first) == 4 * 3 + 2 * 2
     assert depthmill("export", recipe, "--out", tmp_path / "x", "--layout", "kitti")[0] == 2
+
+
+def test_json_when_asked_then_every_verb_answers_with_json(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    calls = [
+        ("plan", recipe), ("run", recipe, *BARE), ("run", recipe, *BARE), ("status", recipe), ("verify", recipe), ("inspect", recipe),
+        ("report", recipe, "--out", tmp_path / "r.html"), ("export", recipe, "--out", tmp_path / "out"),
+        ("import", tmp_path / "out", "--store", tmp_path / "imported"), ("prune", recipe),
+    ]  # fmt: skip
+    for call in calls:
+        code, text = depthmill(*call, "--json")
+        assert code == 0, text
+        assert isinstance(json.loads(text), dict), call

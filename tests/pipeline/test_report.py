@@ -328,13 +328,19 @@ def test_write_report_when_only_the_index_is_there_then_still_a_page(fabric):
     assert "1 unit of the recipe not built yet" in shown and "No unit with frames is in the store" in shown
 
 
-def test_write_report_when_the_manifest_is_not_built_then_says_run_first(fabric, tmp_path):
-    fabric.add_scene("scene-a", 1)
-    with pytest.raises(
-        StoreError, match=r"nothing to report yet: manifest \w+ is not in store .* Run depthmill run with this recipe first"
-    ):
+def test_write_report_when_no_unit_is_there_then_says_run_first(fabric, tmp_path):
+    fabric.add("depth_clean", "scene-a", "CAM_FRONT", None)
+    with pytest.raises(StoreError, match=r"nothing to report yet: no unit of this recipe is in store .* Run depthmill run with"):
         write_report(fabric.plan(built=False), fabric.store, tmp_path / "r.html", title="t")
     assert not (tmp_path / "r.html").exists()
+
+
+def test_write_report_when_some_units_failed_then_shows_what_is_there_and_says_so(fabric):
+    fabric.add_scene("scene-a", 1)
+    fabric.add("depth_clean", "scene-b", "CAM_FRONT", None)
+    shown = words(report_html(fabric.plan(built=False), fabric.store, title="t"))
+    assert "Manifest not built yet" in shown
+    assert "2 units of the recipe not built yet; this page shows what is there" in shown
 
 
 def test_write_report_when_the_target_is_wrong_then_the_error_says_what_to_do(fabric, tmp_path):
