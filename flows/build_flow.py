@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # up to 30 s were seen under load
-os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # depthmill prints its own lines
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # depthmill prints its own lines; set INFO to see Prefect's
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # nothing is sent anywhere unless the user asks
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-from prefect import flow, task
+from prefect import State, flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.materialize import OnResult, Opened, RunSummary, WriteReport, materialize_plan
@@ -33,14 +34,6 @@ from storage_schemas.errors import DepthmillError
 
 class OrchestratorError(DepthmillError):
     """Prefect itself failed, not a unit."""
-
-
-class UnitsFailedError(DepthmillError):
-    """Some units failed; the flow run ends Failed, and the summary says which."""
-
-    def __init__(self, summary: RunSummary) -> None:
-        super().__init__(f"{summary.num_errors} units failed, {summary.num_skipped} skipped")
-        self.summary = summary
 
 
 def materialize_with_prefect(
@@ -65,20 +58,23 @@ def materialize_with_prefect(
         validate_parameters=False,
         log_prints=False,
     )
-    def materialize() -> None:
+    def materialize() -> State[Any]:
         with ScenePool(workers) as pool:
             summary = materialize_plan(opened, plan, lambda requests: _run_scenes(pool, requests), on_result)
         page = write_report(summary)
         found.append((summary, page))
         _leave_artifacts(summary, page)
         if summary.num_errors:  # a flow that merely returns would end Completed although units failed
-            raise UnitsFailedError(summary)
+            return Failed(message=f"{summary.num_errors} units failed, {summary.num_skipped} skipped; see {summary.folder}")
+        return Completed(message=f"{summary.num_ok} units made")
 
     found: list[tuple[RunSummary, Path | None]] = []
     try:
-        materialize()
-    except UnitsFailedError:
-        pass  # the summary says which, and the exit code follows from it
+        state = materialize(return_state=True)
+        if not found:
+            state.result(raise_on_failure=True)
+    except DepthmillError:
+        raise  # a user's mistake, not Prefect's
     except Exception as error:  # Prefect has many error types for a server that is gone; the store is whole in any case
         raise OrchestratorError(
             f"Prefect could not finish the flow: {type(error).__name__}: {error}. Start the server of PREFECT_API_URL, "
@@ -88,20 +84,23 @@ def materialize_with_prefect(
 
 
 def _run_scenes(pool: ScenePool, requests: Sequence[SceneRequest]) -> Iterable[list[ItemResult]]:
-    """Submit one task per scene; tasks receive the scene's name and nothing large."""
+    """Submit one task per scene; tasks receive the scene's name and nothing large. A scene with a failed unit ends Failed."""
     by_scene = {request.scene: request for request in requests}
+    finished: dict[str, list[ItemResult]] = {}
 
     @task(name="run scene", task_run_name="{scene}", cache_policy=NO_CACHE, persist_result=False)
-    def run_scene_task(scene: str) -> list[ItemResult]:
-        return pool.run(by_scene[scene])
+    def run_scene_task(scene: str) -> State[Any]:
+        finished[scene] = results = pool.run(by_scene[scene])
+        errors = [f"{result.stage}: {result.message}" for result in results if result.status == "ERROR"]
+        return Failed(message="; ".join(errors)) if errors else Completed(message=f"{len(results)} units made")
 
     futures = {run_scene_task.submit(scene): scene for scene in by_scene}
     for future in as_completed(list(futures)):
-        try:
-            results: list[ItemResult] = future.result()
-        except Exception as error:  # an orchestrator's failure (lost server, cancelled task) must not lose the other scenes
-            results = by_scene[futures[future]].failed(f"the task failed outside the stage: {type(error).__name__}: {error}")
-        yield results
+        scene = futures[future]
+        if scene in finished:
+            yield finished[scene]
+        else:  # an orchestrator's failure (lost server, cancelled task) must not lose the other scenes
+            yield by_scene[scene].failed(f"the task failed outside the stage: {future.state.message}")
 
 
 def _leave_artifacts(summary: RunSummary, page: Path | None) -> None:

@@ -325,7 +325,7 @@ def demo(
     workers: Workers = None,
     no_prefect: NoPrefect = False,
 ) -> None:
-    """Build a small simulated world, run every stage on it, and write a report: two minutes on two cores."""
+    """Build a small simulated world, run every stage on it, and write a report: half a minute on two cores."""
     from flows.demo import prepare_demo
     from flows.run_verb import run_and_print
 

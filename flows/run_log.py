@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class RunLog:
     """
 
     def __init__(self, runs_folder: Path) -> None:
+        self._has_warned = False
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3]
         self.folder = runs_folder / stamp
         try:
@@ -37,12 +39,23 @@ class RunLog:
     def add(self, result: ItemResult) -> None:
         """Append one finished unit."""
         line = {"time_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"), **result.as_event()}
-        with self.events.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        self._write(self.events, json.dumps(line) + "\n", mode="a")
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the summary."""
-        (self.folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        self._write(self.folder / "summary.json", json.dumps(summary, indent=1), mode="w")
+
+    def _write(self, path: Path, text: str, *, mode: str) -> None:
+        """Write to a log file; a full disk costs the log, never the run."""
+        try:
+            with path.open(mode, encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError as error:
+            if not self._has_warned:
+                print(
+                    f"warning: cannot write the run log '{path}': {error.strerror}; the run goes on without it", file=sys.stderr
+                )
+            self._has_warned = True
 
 
 def last_summary(runs_folder: Path) -> dict[str, Any] | None:

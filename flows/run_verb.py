@@ -12,6 +12,7 @@ from pathlib import Path
 from flows.console import ProgressLines, summary_text
 from flows.materialize import OnResult, Opened, RunSummary
 from pipeline.plan import Plan
+from storage_schemas.errors import DepthmillError
 
 INTERRUPT_GRACE_S = 5.0
 """After Ctrl-C a run may take this long to put its affairs in order."""
@@ -68,7 +69,11 @@ def _execute(
             return None
         from pipeline.report import write_report
 
-        return write_report(opened.plan(), opened.store, summary.folder / "report.html", title=summary.folder.name)
+        try:
+            return write_report(opened.plan(), opened.store, summary.folder / "report.html", title=summary.folder.name)
+        except DepthmillError as error:  # the units are there; a page that cannot be written must not fail the run
+            print(f"no report: {error}", file=sys.stderr)
+            return None
 
     if no_prefect:
         from flows.bare_loop import materialize_bare

@@ -269,7 +269,8 @@ def test_prefect_when_its_server_does_not_answer(root, write_recipe, depthmill_p
     assert "unset it to use the embedded one, or add --no-prefect" in done.stderr
 
 
-def test_simulated_world_when_root_holds_real_data_then_refuses_to_overwrite_it(root, write_recipe, depthmill):
+@pytest.mark.parametrize("options", [BARE, ("--workers", 1)], ids=["bare", "prefect"])
+def test_simulated_world_when_root_holds_real_data_then_refuses_to_overwrite_it(options, root, write_recipe, depthmill):
     before = (root / "v1.0-mini/scene.json").read_bytes()
     code, text = depthmill(
         "run", write_recipe(root, source={"kind": "synthetic", "scenes": 1, "seconds": 2, "root": str(root)}), *BARE

@@ -140,6 +140,7 @@ def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_give
     assert done.returncode == 1, done.stderr
     assert "It is cut short; copy it again" in done.stdout
     assert "done: 11 ok, 1 error, 1 skipped" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
     victim.write_bytes(content)
     done = depthmill_process("run", recipe, "--workers", 2)
     assert done.returncode == 0, done.stderr
@@ -148,8 +149,10 @@ def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_give
         runs = database.execute(
             "select f.name, r.state_type from flow_run r join flow f on f.id = r.flow_id order by r.created"
         ).fetchall()
+        tasks = database.execute("select name, state_type from task_run order by created").fetchall()
         artifacts = {key for (key,) in database.execute("select key from artifact")}
     assert runs[-2:] == [("materialize", "FAILED"), ("materialize", "COMPLETED")]
+    assert sorted(tasks)[-3:] == [("scene-0061", "COMPLETED"), ("scene-0103", "COMPLETED"), ("scene-0103", "FAILED")]
     assert artifacts >= {"materialize-summary", "materialize-report"}
     store = tmp_path / "store"
     with_prefect = {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")}
