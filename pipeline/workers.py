@@ -5,21 +5,17 @@ Workers import neither Prefect nor torch, so that each stays below 1 GB for a 20
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from pipeline.processes import worker_pool
 from pipeline.run import SceneRequest, run_scene
 from pipeline.types import ItemResult
 
 SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 """A worker is one core; libraries must not start a thread pool each."""
-
-
-def _pool(num_workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 class ScenePool:
@@ -58,7 +54,7 @@ class ScenePool:
             return executor.submit(run_scene, request).result()
         except BrokenProcessPool:
             self._retire(executor)
-        with _pool(1) as alone:
+        with worker_pool(1) as alone:
             try:
                 return alone.submit(run_scene, request).result()
             except BrokenProcessPool:
@@ -70,7 +66,7 @@ class ScenePool:
     def _current(self) -> ProcessPoolExecutor:
         with self._lock:
             if self._executor is None:
-                self._executor = _pool(self._num_workers)
+                self._executor = worker_pool(self._num_workers)
             return self._executor
 
     def _retire(self, executor: ProcessPoolExecutor) -> None:

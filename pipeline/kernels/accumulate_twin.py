@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.geometry import inverse, project, rigid, rotation_matrix, transform_points
 from pipeline.kernels.accumulate import FAR_M, NEAR_M
-from pipeline.kernels.project_frames import world_from_cam
-from pipeline.kernels.scene_points import world_from_sensor
+from pipeline.poses import intrinsic_of, world_from_cam, world_from_sensor
 from storage_schemas.encoding import STEPS_PER_M
 
 
@@ -37,7 +36,7 @@ def depth_of_sweeps(
         (height, width) uint16, 1/256 m, 0 = no measurement.
     """
     height, width = keyframe["height"], keyframe["width"]
-    intrinsic = np.array(keyframe["intrinsic_px"], dtype=np.float64).reshape(3, 3)
+    intrinsic = intrinsic_of(keyframe)
     nearest = np.full(height * width, np.inf)
     for sweep, points in sweeps:
         if precision == "float64":

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.geometry import inverse, rigid
 from pipeline.kernels.accumulate import BLOCK, EMPTY, finish_frame, frustum_planes, project_nearest
 from pipeline.kernels.scene_points import BOX_TIME_TOLERANCE_US, ScenePoints
+from pipeline.poses import image_from_world
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,6 @@ class ProjectedFrames:
     steps: NDArray[np.uint16]
     num_measured: NDArray[np.int32]
     num_points: NDArray[np.int64]
-
-
-def world_from_cam(keyframe: dict[str, Any]) -> NDArray[np.float64]:
-    """Return the (4, 4) pose of the camera at a row of ``frames.keyframes``."""
-    return rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"]) @ rigid(
-        keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]
-    )
-
-
-def image_from_world(keyframe: dict[str, Any]) -> NDArray[np.float64]:
-    """Return the (3, 4) matrix whose rows give u*z, v*z and z of a world point."""
-    intrinsic = np.array(keyframe["intrinsic_px"]).reshape(3, 3)
-    return np.asarray(intrinsic @ inverse(world_from_cam(keyframe))[:3])
 
 
 def project_frames(

@@ -13,9 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.geometry import inverse, rigid
+from pipeline.geometry import inverse
 from pipeline.kernels.accumulate import FrozenGroups, PointGroups, freeze, take_static
 from pipeline.kernels.boxes import PlacedBox, SceneBoxes
+from pipeline.poses import world_from_sensor
 from pipeline.stage import RawReader
 
 Moving = Literal["keep", "drop", "carry"]
@@ -82,13 +83,6 @@ def read_scene_points(
         groups.xyz_m[:, groups.num_points : stop] = local.T
         groups.close_group(stop, sweep=number, instance=instance)
     return ScenePoints(freeze(groups), tuple(numbers), poses, boxes, tuple(sweep["file"] for sweep in sweeps))
-
-
-def world_from_sensor(sweep: dict[str, Any]) -> NDArray[np.float64]:
-    """Return the (4, 4) pose of the sensor at a row of ``frames.sweeps``."""
-    return rigid(sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"]) @ rigid(
-        sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]
-    )
 
 
 def _boxes_from_sensor(placed: Sequence[PlacedBox], world_from_lidar: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -133,7 +133,7 @@ def _accumulate_like_public_script(
 def _static_points(unit: StageInput, p: Params, sweep: dict[str, Any]) -> Any:
     from pipeline.geometry import inverse, transform_points
     from pipeline.kernels.boxes import SceneBoxes
-    from pipeline.kernels.scene_points import world_from_sensor
+    from pipeline.poses import world_from_sensor
 
     points = unit.raw.read_points(sweep["file"])
     if p.moving == "keep":

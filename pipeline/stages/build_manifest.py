@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.geometry import rigid
+from pipeline.poses import world_from_cam
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from storage_schemas.catalog import (
     DEPTH_ACCUMULATED,
@@ -79,9 +79,6 @@ def _scene_rows(
     for frame, keyframe in enumerate(keyframes):
         if p.drop_last_keyframe and keyframe["sample_index"] == scene["num_keyframes"] - 1:
             continue
-        pose = rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"]) @ rigid(
-            keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]
-        )
         num_pixels = keyframe["height"] * keyframe["width"]
         row = {
             **keyframe,
@@ -90,7 +87,7 @@ def _scene_rows(
             "frame": frame,
             "split": scene["split"],
             "is_night": scene["is_night"],
-            "world_from_cam": pose.reshape(-1).tolist(),
+            "world_from_cam": world_from_cam(keyframe).reshape(-1).tolist(),
             **pinned,
         }
         for name, values in per_frame.items():

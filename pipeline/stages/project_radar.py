@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from pipeline.geometry import inverse, project, rigid, transform_points
+from pipeline.geometry import inverse, project, transform_points
+from pipeline.poses import intrinsic_of, world_from_cam, world_from_sensor
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.layout import UnitData
@@ -62,15 +63,9 @@ def project_returns(
     Returns:
         The columns u_px, v_px, depth_m, rcs_dbsm, vx_comp_mps, vy_comp_mps of the returns inside the image.
     """
-    world_from_radar = rigid(sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"]) @ rigid(
-        sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]
-    )
-    world_from_cam = rigid(keyframe["world_from_ego_translation_m"], keyframe["world_from_ego_rotation_wxyz"]) @ rigid(
-        keyframe["ego_from_cam_translation_m"], keyframe["ego_from_cam_rotation_wxyz"]
-    )
     in_radar = np.stack([points["x"], points["y"], points["z"]], axis=-1).astype(np.float64)
-    in_cam = transform_points(inverse(world_from_cam) @ world_from_radar, in_radar)
-    u, v, depth = project(in_cam, np.array(keyframe["intrinsic_px"]).reshape(3, 3))
+    in_cam = transform_points(inverse(world_from_cam(keyframe)) @ world_from_sensor(sweep), in_radar)
+    u, v, depth = project(in_cam, intrinsic_of(keyframe))
     border = p.border_px
     with np.errstate(invalid="ignore"):
         seen = (

@@ -96,3 +96,14 @@ def test_run_when_interrupted_then_says_so_and_ends_within_seconds(tiny_root, wr
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted: finished units are kept; the same command does what is left" in said
+
+
+def test_workers_when_the_run_is_killed_then_end_too(tiny_root, write_recipe, tmp_path):
+    recipe = write_recipe(tiny_root)
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "run", str(recipe), "--no-prefect", "--workers", "2"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "store").glob("images/*/*/*/lineage.json")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)  # returns when the last process that holds the pipe has ended

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.geometry import rotation_matrix
 from pipeline.kernels.boxes import SceneBoxes
-from pipeline.kernels.scene_points import world_from_sensor
+from pipeline.poses import world_from_sensor
 from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import accumulate_lidar, index_frames, project_lidar, project_radar

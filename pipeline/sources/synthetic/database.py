@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pipeline.processes import worker_pool
 from pipeline.sources.synthetic.params import WORLD_VERSION, SyntheticParams, scene_names, version_name
 from pipeline.sources.synthetic.rows import SceneTables, merge_tables
 from pipeline.sources.synthetic.simulate import simulate_scene
@@ -59,7 +58,7 @@ def write_world(params: SyntheticParams, root: Path, *, num_workers: int = 1) ->
     missing = [index for index in range(len(names)) if _digest_on_disk(root, names[index]) != scene_digest(params, index)]
     num_workers = min(num_workers, len(missing))
     if num_workers > 1:
-        with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(num_workers) as pool:
             list(pool.map(_write_scene, [params] * len(missing), missing, [root] * len(missing)))
     else:
         for index in missing:
