@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -24,7 +25,13 @@ class RunLog:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3]
         self.folder = runs_folder / stamp
         try:
-            self.folder.mkdir(parents=True)
+            runs_folder.mkdir(parents=True, exist_ok=True)
+            for number in itertools.count(2):
+                try:
+                    self.folder.mkdir()
+                    break
+                except FileExistsError:  # another run started within the same millisecond
+                    self.folder = runs_folder / f"{stamp}-{number}"
         except OSError as error:
             raise StoreError(
                 f"cannot make the run folder '{self.folder}': {error.strerror}. Give this user write permission on the "
