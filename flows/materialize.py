@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.run_log import RunLog, last_summary
+from flows.run_log import RunLog, seconds_per_unit
 from flows.settings import Settings
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe
@@ -110,9 +110,8 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
 
 
 def estimate_seconds(plan: Plan, runs_folder: Path, workers: int) -> float | None:
-    """Estimate how long a plan takes from the last run's seconds a unit; None if a stage to do was never timed."""
-    last = last_summary(runs_folder)
-    known: dict[str, float] = last["seconds_per_unit"] if last else {}
+    """Estimate how long a plan takes from the last runs' seconds a unit; None if a stage to do was never timed."""
+    known = seconds_per_unit(runs_folder)
     if any(item.stage not in known for item in plan.to_do):
         return None
     return sum(known[item.stage] for item in plan.to_do) / workers

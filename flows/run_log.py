@@ -6,11 +6,15 @@ import datetime
 import itertools
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.types import ItemResult
 from storage_schemas.errors import StoreError
+
+RUNS_LOOKED_AT = 20
+"""Runs that an estimate may draw its seconds from."""
 
 
 class RunLog:
@@ -67,11 +71,22 @@ class RunLog:
 
 def last_summary(runs_folder: Path) -> dict[str, Any] | None:
     """Return the newest summary that did any work, with its folder under 'folder'; None if there is none."""
+    return next(_summaries(runs_folder), None)
+
+
+def seconds_per_unit(runs_folder: Path) -> dict[str, float]:
+    """Return mean seconds a unit by stage, each from the newest of the last runs that did this stage."""
+    known: dict[str, float] = {}
+    for summary in itertools.islice(_summaries(runs_folder), RUNS_LOOKED_AT):
+        known = {**summary.get("seconds_per_unit", {}), **known}
+    return known
+
+
+def _summaries(runs_folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(runs_folder.glob("*/summary.json"), reverse=True):
         try:
             summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if summary.get("num_ok"):
-            return {**summary, "folder": str(path.parent)}
-    return None
+            yield {**summary, "folder": str(path.parent)}

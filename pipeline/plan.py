@@ -165,17 +165,18 @@ def _item(
 
 
 def _reason(wanted: Identity, store: Store) -> str:
-    """Say in words why a unit is missing: what differs from the newest unit of the same scene and camera."""
+    """Say in words why a unit is missing: what differs from the likest unit of its scene and camera, newest of equals."""
     folder = f"{wanted.layout}/{wanted.scene}/{wanted.camera}"
     names = store.files.names(folder)
     committed = [path for name in names if store.has(path := UnitPath(wanted.layout, wanted.scene, wanted.camera, name))]
     if not committed:
         return "unfinished: a former run was interrupted" if names else "new"
     try:
-        newest = max((store.lineage(path) for path in committed), key=lambda record: record.written_utc).identity
+        records = sorted((store.lineage(path) for path in committed), key=lambda record: record.written_utc, reverse=True)
+        likest = min((record.identity for record in records), key=lambda identity: _num_differences(identity, wanted))
     except StoreError as error:
         return f"the former unit cannot be read: {error}"
-    return "; ".join(differences(newest, wanted)) or "fingerprint changed"
+    return "; ".join(differences(likest, wanted)) or "fingerprint changed"
 
 
 def differences(old: Identity, new: Identity) -> list[str]:
@@ -193,6 +194,15 @@ def differences(old: Identity, new: Identity) -> list[str]:
         found.append("source changed")
     found.extend(_input_differences(old.inputs, new.inputs))
     return found
+
+
+def _num_differences(old: Identity, new: Identity) -> int:
+    """Count everything that differs, each input by itself."""
+    fields = ("stage_version", "layout_version", "source")
+    pairs = [(getattr(old, name), getattr(new, name)) for name in fields]
+    for before, after in ((old.params, new.params), (old.inputs, new.inputs)):
+        pairs += [(before.get(key), after.get(key)) for key in {*before, *after}]
+    return sum(one != other for one, other in pairs)
 
 
 def _input_differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

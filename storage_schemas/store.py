@@ -194,17 +194,15 @@ class StoredUnit:
         import zarr
 
         self.path, self.layout, self._store = path, layout_named(path.layout), store
-        self._group: Any = None
-        if self.layout.arrays:
-            try:
-                self._group = zarr.open_group(zarr_url(store, path), mode="r", zarr_format=3)
-            except (OSError, ValueError, KeyError) as error:
-                raise StoreError(f"unit '{path.key}' cannot be opened as Zarr: {error}. Run depthmill verify") from error
+        try:
+            self._group: Any = zarr.open_group(zarr_url(store, path), mode="r", zarr_format=3)
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(f"unit '{path.key}' cannot be opened as Zarr: {error}. Run depthmill verify") from error
 
     @property
     def array_names(self) -> list[str]:
         """Names of the arrays present, in the layout's order."""
-        return [spec.name for spec in self.layout.arrays if self._group is not None and spec.name in self._group]
+        return [spec.name for spec in self.layout.arrays if spec.name in self._group]
 
     def array(self, name: str, frame: int | None = None) -> NDArray[Any]:
         """Read an array in its stored dtype: whole, or one index along its first dimension."""
@@ -244,29 +242,27 @@ def zarr_url(store: Store, path: UnitPath) -> Any:
 def encode_unit(layout: StoreLayout, data: UnitData, *, where: str) -> dict[str, bytes]:
     """Encode a unit in memory: file name -> bytes. Deterministic, so equal content gives equal bytes."""
     encoded = {f"{name}.parquet": encode_table(layout.table(name), columns, where=where) for name, columns in data.tables.items()}
-    if layout.arrays:
-        encoded.update(_encode_arrays(layout, data.arrays))
+    encoded.update(_encode_group(layout, data))
     return encoded
 
 
-def _encode_arrays(layout: StoreLayout, arrays: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
+def _encode_group(layout: StoreLayout, data: UnitData) -> dict[str, bytes]:
+    """Encode the Zarr group; a unit of tables alone is a group without arrays, so that every unit opens the same way."""
     import zarr
     from zarr.storage import MemoryStore
 
     memory: dict[str, Any] = {}
-    group = zarr.create_group(
-        MemoryStore(memory),
-        zarr_format=3,
-        attributes={
-            "layout": layout.name,
-            "layout_version": layout.version,
-            "description": layout.description,
-            "Conventions": "CF-1.11",
-        },
-    )
+    attributes = {
+        "layout": layout.name,
+        "layout_version": layout.version,
+        "description": layout.description,
+        "tables": [f"{name}.parquet" for name in sorted(data.tables)],
+        "Conventions": "CF-1.11",
+    }
+    group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes=attributes)
     for spec in layout.arrays:
-        if spec.name in arrays:
-            _encode_array(group, spec, arrays[spec.name])
+        if spec.name in data.arrays:
+            _encode_array(group, spec, data.arrays[spec.name])
     with warnings.catch_warnings():  # zarr warns that consolidated metadata is not yet in the v3 specification
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(group.store)  # one read opens the unit, also for xarray on an object store

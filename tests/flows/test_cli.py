@@ -287,3 +287,14 @@ def test_json_when_asked_then_every_verb_answers_with_json(tiny_root, write_reci
         code, text = depthmill(*call, "--json")
         assert code == 0, text
         assert isinstance(json.loads(text), dict), call
+
+
+def test_plan_when_other_recipes_wrote_since_then_compares_with_the_likest_unit(tiny_root, write_recipe, depthmill):
+    recipe = write_recipe(tiny_root)
+    depthmill("run", recipe, *BARE)
+    depthmill("run", recipe, *BARE, "--set", "stages.accumulate_lidar.moving=keep", "--set", "stages.clean_horizon.near_m=5")
+    code, text = depthmill("plan", recipe, "--set", "stages.clean_horizon.near_m=7")
+    assert "params near_m: 20.0 -> 7.0 (scene-0061, scene-0103)" in text
+    assert "build_manifest             0      1  input depth_clean changed (2 units)\n" in text
+    code, text = depthmill("plan", recipe, "--set", "stages.project_lidar.lidar=LIDAR_X")
+    assert "units to do, about" in text  # although the last run did not time this stage

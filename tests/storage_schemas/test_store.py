@@ -61,18 +61,29 @@ def test_unit_when_opened_by_xarray_then_has_dims_units_and_masked_metres(tmp_pa
     assert not [one for one in recwarn if "onsolidated" in str(one.message)]
 
 
-@pytest.mark.parametrize("layout", [one for one in catalog.LAYOUTS if one.arrays], ids=lambda one: one.name)
-def test_every_array_layout_when_written_then_xarray_opens_it_with_units(layout, tmp_path):
+@pytest.mark.parametrize("layout", catalog.LAYOUTS, ids=lambda one: one.name)
+def test_every_layout_when_written_then_xarray_opens_it_with_dims_and_units(layout, tmp_path):
     sizes = {"frame": 2, "y": 4, "x": 5, "point": 7, "byte": 9}
+    values = {
+        "string": ["a", "b"],
+        "bool": [True, False],
+        "int32": [1, 2],
+        "int64": [1, 2],
+        "double": [0.5, 1.5],
+        "list<double>": [[1.0], []],
+    }
     arrays = {spec.name: np.ones([sizes[dim] for dim in spec.dims], spec.dtype) for spec in layout.arrays}
-    tables = {"files": {"file": ["a", "b"], "num_bytes": [1, 2], "sha256": ["x", "y"]}} if layout.tables else {}
+    tables = {spec.name: {column.name: values[column.type] for column in spec.columns} for spec in layout.tables}
     store, one = Store(tmp_path), identity(layout=layout.name)
     store.write_unit(one, UnitData(arrays, tables), seconds=0, counts={})
     opened = xr.open_zarr(zarr_url(store, UnitPath.of(one)))
+    assert opened.attrs["layout"] == layout.name
+    assert opened.attrs["tables"] == sorted(f"{spec.name}.parquet" for spec in layout.tables)
+    assert set(opened.data_vars) == {spec.name for spec in layout.arrays}
     for spec in layout.arrays:
         assert opened[spec.name].dims == spec.dims
         assert opened[spec.name].attrs["units"] == spec.unit
-    store.read_unit(UnitPath.of(one))
+    assert store.read_unit(UnitPath.of(one)).tables == tables
 
 
 def test_unit_when_it_has_no_points_then_reads_back_empty(tmp_path):
