@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pyarrow as pa
@@ -87,18 +86,36 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
     return {column.name: table.column(column.name).to_pylist() for column in spec.columns}
 
 
-def write_rows(path: str, spec: TableSpec, columns: Columns, *, scene_column: list[str]) -> None:
-    """Write a table of all scenes to a local Parquet file with one row group per run of equal scene names."""
-    schema = arrow_schema(spec).append(pa.field("scene_key", pa.string(), nullable=False))
-    table = pa.Table.from_pydict({**columns, "scene_key": scene_column}, schema=schema)
-    starts = [0, *(i for i in range(1, len(scene_column)) if scene_column[i] != scene_column[i - 1]), len(scene_column)]
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for start, stop in itertools.pairwise(starts):
-            if stop > start:
-                writer.write_table(table.slice(start, stop - start))
+class SceneTableWriter:
+    """Writes one table of all scenes to a local Parquet file, a row group per scene, without holding more than one scene.
+
+    Args:
+        path: file to write.
+        spec: the table.
+    """
+
+    def __init__(self, path: str, spec: TableSpec) -> None:
+        self._spec = spec
+        self._schema = arrow_schema(spec).append(pa.field("scene_key", pa.string(), nullable=False))
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+
+    def add(self, scene: str, columns: Columns) -> None:
+        """Append one scene's rows; LayoutError if a value does not fit its column."""
+        keys = [scene] * len(columns[self._spec.columns[0].name])
+        if not keys:
+            return
+        try:
+            table = pa.Table.from_pydict({**columns, "scene_key": keys}, schema=self._schema)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise LayoutError(f"scene {scene}: a value of table '{self._spec.name}' has the wrong type: {error}") from error
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
 
 
 def read_rows(path: str, spec: TableSpec, *, scene: str) -> Columns:
-    """Read one scene's rows back from a file of ``write_rows``, touching only its row group."""
+    """Read one scene's rows back from a file of ``SceneTableWriter``, touching only its row group."""
     table: Any = pq.read_table(path, filters=[("scene_key", "=", scene)], use_threads=False)
     return {column.name: table.column(column.name).to_pylist() for column in spec.columns}

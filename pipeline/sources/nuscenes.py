@@ -16,14 +16,15 @@ from typing import Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.sources.nuscenes_tables import TABLE_NAMES, scene_tables
+from pipeline.sources.json_tables import TABLE_NAMES
+from pipeline.sources.nuscenes_tables import scenes_of_release
 from pipeline.sources.raw_files import NuScenesFiles
 from pipeline.types import SceneInfo
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns
 from storage_schemas.lineage import SourceRef
-from storage_schemas.table import write_rows
+from storage_schemas.table import SceneTableWriter
 
 INDEX_VERSION = 2
 """Raised when the cached index changes its meaning, so that an old cache is not used."""
@@ -111,19 +112,17 @@ class NuScenesSource:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
     def _build_index(self) -> None:
-        tables = scene_tables(self._tables, official_splits(self.version))
         folder = self._index.with_name(f".{self._index.name}.{uuid.uuid4().hex}")
         try:
             folder.mkdir(parents=True)
-            for spec in FRAMES.tables:
-                merged: Columns = {column.name: [] for column in spec.columns}
-                scene_column: list[str] = []
-                for scene, found in tables.items():
-                    for name, values in found[spec.name].items():
-                        merged[name].extend(values)
-                    scene_column.extend([scene] * len(found[spec.name][spec.columns[0].name]))
-                write_rows(str(folder / f"{spec.name}.parquet"), spec, merged, scene_column=scene_column)
-            infos = [self._scene_info(scene, found) for scene, found in tables.items()]
+            writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in FRAMES.tables}
+            infos = []
+            for scene, tables in scenes_of_release(self._tables, official_splits(self.version)):
+                for name, writer in writers.items():
+                    writer.add(scene, tables[name])
+                infos.append(self._scene_info(scene, tables))
+            for writer in writers.values():
+                writer.close()
             (folder / "scenes.json").write_bytes(orjson.dumps(infos))
             try:
                 folder.rename(self._index)

@@ -1,101 +1,74 @@
-"""The thirteen JSON tables of a nuScenes release, read once and cut into scenes.
+"""The tables of a nuScenes release, read once and cut into scenes.
 
-Why not ``NuScenes(...)`` of the devkit: on trainval it takes 67 s and 6 GB, and every worker needs its own copy. We read only
-the columns that the stages need and keep them as Parquet, a row group per scene. Tests hold the result against the devkit's
-``get_boxes``, ``box_velocity`` and token chains, record by record.
+Why not ``NuScenes(...)`` of the devkit: on trainval it takes a minute and 6 GB in every process that needs a record. We keep only
+the fields that the stages need, in compact form, and hand them out scene by scene; a cache keeps them as Parquet. Tests hold the
+result against the devkit's ``get_boxes``, ``box_velocity`` and token chains, record by record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import orjson
+import numpy as np
 
+from pipeline.sources.json_tables import Lookup, Record, iterate_table, missing_token, read_table
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns, columns_from_rows
 
-TABLE_NAMES = (
-    "category",
-    "attribute",
-    "visibility",
-    "instance",
-    "sensor",
-    "calibrated_sensor",
-    "ego_pose",
-    "log",
-    "scene",
-    "sample",
-    "sample_data",
-    "sample_annotation",
-    "map",
-)
-"""Tables that make a release complete for the devkit."""
-
 MAX_TRACK_GAP_S = 1.5
 """The devkit's ``max_time_diff``: no speed over a longer gap to one neighbour (twice that for central differences)."""
 
-Record = dict[str, Any]
+
+class _File(NamedTuple):
+    """What is kept of a sample_data record; camera images that are no key frames are not kept at all."""
+
+    token: str
+    sample: Record
+    pose_token: str
+    calibration: Record
+    channel: str
+    is_camera: bool
+    is_keyframe: bool
+    timestamp_us: int
+    file: str
+    height: int
+    width: int
+    previous: str
 
 
-def read_table(folder: Path, name: str) -> list[Record]:
-    """Read one JSON table.
+class _Box(NamedTuple):
+    """What is kept of a sample_annotation record."""
 
-    Raises:
-        SourceError: the file is missing, is not JSON, or is not a list of records with tokens.
-    """
-    path = folder / f"{name}.json"
-    try:
-        records = orjson.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"table '{path}' is missing. A nuScenes release has {len(TABLE_NAMES)} tables in its version folder; "
-            "unpack the metadata archive again"
-        ) from error
-    except orjson.JSONDecodeError as error:
-        raise SourceError(
-            f"table '{path}' is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}. "
-            "The file is probably cut short; unpack the metadata archive again"
-        ) from error
-    if not isinstance(records, list) or any(not isinstance(record, dict) or "token" not in record for record in records[:1]):
-        raise SourceError(f"table '{path}' is not a list of records with a 'token'; unpack the metadata archive again")
-    return records
+    token: str
+    sample: Record
+    instance_token: str
+    translation: list[float]
+    size: list[float]
+    rotation: list[float]
+    previous: str
+    next: str
 
 
-class _Lookup:
-    """Records of one table by token, with an error that says who asked for a token that is not there."""
-
-    def __init__(self, name: str, records: Iterable[Record]) -> None:
-        self.name = name
-        self.by_token = {record["token"]: record for record in records}
-
-    def get(self, token: str, *, asked_by: str) -> Record:
-        try:
-            return self.by_token[token]
-        except KeyError as error:
-            raise SourceError(
-                f"{asked_by} refers to {self.name} '{token}', which is not in {self.name}.json. "
-                "The tables do not belong together; unpack the metadata archive again"
-            ) from error
-
-
-def scene_tables(folder: Path, splits: Mapping[str, str]) -> dict[str, dict[str, Columns]]:
-    """Read a version folder and return the FRAMES tables of every scene.
+def scenes_of_release(folder: Path, splits: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Columns]]]:
+    """Read a version folder and yield name and FRAMES tables of every scene, in the order of scene.json.
 
     Args:
         folder: e.g. ``<root>/v1.0-mini``.
         splits: scene name -> official split.
 
-    Returns:
-        Scene name -> table name -> columns, scenes in the order of scene.json.
-
     Raises:
         SourceError: a table is missing or broken, or a token leads nowhere.
     """
     try:
-        return _TableCutter(folder).cut(splits)
+        with _without_garbage_collection():
+            cutter = _TableCutter(folder)
+            for scene in cutter.scenes:
+                yield scene["name"], cutter.cut(scene, split=splits.get(scene["name"], ""))
     except KeyError as error:
         raise SourceError(
             f"tables in '{folder}': a record lacks the field {error}; expected the nuScenes v1.0 schema. "
@@ -103,48 +76,36 @@ def scene_tables(folder: Path, splits: Mapping[str, str]) -> dict[str, dict[str,
         ) from error
 
 
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Millions of long-lived records make the cycle collector walk them again and again, and there are no cycles."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class _TableCutter:
-    """The tables of one release while they are being cut; lives only during ``scene_tables``."""
+    """The tables of one release while they are being cut; lives only during ``scenes_of_release``."""
 
     def __init__(self, folder: Path) -> None:
         self.scenes = read_table(folder, "scene")
-        self.samples = _Lookup("sample", read_table(folder, "sample"))
-        self.sensors = _Lookup("sensor", read_table(folder, "sensor"))
-        self.calibrations = _Lookup("calibrated_sensor", read_table(folder, "calibrated_sensor"))
-        self.poses = _Lookup("ego_pose", read_table(folder, "ego_pose"))
-        self.annotations = _Lookup("sample_annotation", read_table(folder, "sample_annotation"))
-        self.instances = _Lookup("instance", read_table(folder, "instance"))
-        self.categories = _Lookup("category", read_table(folder, "category"))
-        self.sample_data = read_table(folder, "sample_data")
+        self._samples = Lookup(folder, "sample")
+        self._instances = Lookup(folder, "instance")
+        self._categories = Lookup(folder, "category")
+        self._samples_of = self._samples_by_scene()
+        self._files = self._files_by_scene(folder)
+        self._pose_number, self._poses = _read_poses(
+            folder, {file.pose_token for files in self._files.values() for file in files}
+        )
+        self._boxes = self._boxes_by_scene(folder)
 
-    def cut(self, splits: Mapping[str, str]) -> dict[str, dict[str, Columns]]:
-        samples: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
-        for sample in self.samples.by_token.values():
-            if sample["scene_token"] not in samples:
-                raise SourceError(
-                    f"sample '{sample['token']}' refers to scene '{sample['scene_token']}', which is not in scene.json. "
-                    "The tables do not belong together; unpack the metadata archive again"
-                )
-            samples[sample["scene_token"]].append(sample)
-        data: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
-        for record in self.sample_data:
-            sample = self.samples.get(record["sample_token"], asked_by=f"sample_data '{record['token']}'")
-            data[sample["scene_token"]].append(record)
-        boxes: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
-        for record in self.annotations.by_token.values():
-            sample = self.samples.get(record["sample_token"], asked_by=f"sample_annotation '{record['token']}'")
-            boxes[sample["scene_token"]].append(record)
-        return {
-            scene["name"]: self._cut_scene(
-                scene, samples[scene["token"]], data[scene["token"]], boxes[scene["token"]], split=splits.get(scene["name"], "")
-            )
-            for scene in self.scenes
-        }
-
-    def _cut_scene(
-        self, scene: Record, samples: list[Record], data: list[Record], boxes: list[Record], *, split: str
-    ) -> dict[str, Columns]:
-        samples.sort(key=lambda sample: int(sample["timestamp"]))
+    def cut(self, scene: Record, *, split: str) -> dict[str, Columns]:
+        """Return the FRAMES tables of one scene and forget its records."""
+        samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: int(sample["timestamp"]))
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
         summary = {
             "scene": scene["name"],
@@ -153,116 +114,150 @@ class _TableCutter:
             "is_night": "night" in scene["description"].lower(),
             "num_keyframes": len(samples),
         }
-        keyframes, sweeps = self._files(data, index_of)
-        found = {"keyframes": keyframes, "sweeps": sweeps, "boxes": self._boxes(boxes, index_of, samples), "scene": [summary]}
+        keyframes, sweeps = self._file_rows(self._files.pop(scene["token"]), index_of)
+        boxes = self._box_rows(self._boxes.pop(scene["token"]), index_of)
+        found = {"keyframes": keyframes, "sweeps": sweeps, "boxes": boxes, "scene": [summary]}
         return {spec.name: columns_from_rows(spec, found[spec.name]) for spec in FRAMES.tables}
 
-    def _files(self, data: list[Record], index_of: Mapping[str, int]) -> tuple[list[Record], list[Record]]:
-        by_channel: dict[str, list[Record]] = {}
-        for record in data:
+    def _samples_by_scene(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
+        for sample in self._samples.by_token.values():
+            if sample["scene_token"] not in found:
+                raise missing_token("scene", sample["scene_token"], asked_by=f"sample '{sample['token']}'")
+            found[sample["scene_token"]].append(sample)
+        return found
+
+    def _files_by_scene(self, folder: Path) -> dict[str, list[_File]]:
+        calibrations, sensors = Lookup(folder, "calibrated_sensor"), Lookup(folder, "sensor")
+        found: dict[str, list[_File]] = {scene["token"]: [] for scene in self.scenes}
+        for record in iterate_table(folder, "sample_data"):
             asked_by = f"sample_data '{record['token']}'"
-            calibration = self.calibrations.get(record["calibrated_sensor_token"], asked_by=asked_by)
-            sensor = self.sensors.get(calibration["sensor_token"], asked_by=f"calibrated_sensor '{calibration['token']}'")
-            if sensor["modality"] == "camera" and not record["is_key_frame"]:
+            calibration = calibrations.get(record["calibrated_sensor_token"], asked_by=asked_by)
+            sensor = sensors.get(calibration["sensor_token"], asked_by=f"calibrated_sensor '{calibration['token']}'")
+            is_camera = sensor["modality"] == "camera"
+            sample = self._samples.get(record["sample_token"], asked_by=asked_by)
+            if is_camera and not record["is_key_frame"]:
                 continue
-            pose = self.poses.get(record["ego_pose_token"], asked_by=asked_by)
-            by_channel.setdefault(sensor["channel"], []).append(
-                {
-                    "channel": sensor["channel"],
-                    "modality": sensor["modality"],
-                    "record": record,
-                    "sample_index": index_of[record["sample_token"]],
-                    "timestamp_us": record["timestamp"],
-                    "file": record["filename"],
-                    "translation": calibration["translation"],
-                    "rotation": calibration["rotation"],
-                    "intrinsic": calibration["camera_intrinsic"],
-                    "world_from_ego_translation_m": pose["translation"],
-                    "world_from_ego_rotation_wxyz": pose["rotation"],
-                }
+            found[sample["scene_token"]].append(
+                _File(
+                    record["token"],
+                    sample,
+                    record["ego_pose_token"],
+                    calibration,
+                    sensor["channel"],
+                    is_camera,
+                    record["is_key_frame"],
+                    record["timestamp"],
+                    record["filename"],
+                    record["height"],
+                    record["width"],
+                    record["prev"],
+                )
             )
+        return found
+
+    def _boxes_by_scene(self, folder: Path) -> dict[str, list[_Box]]:
+        found: dict[str, list[_Box]] = {scene["token"]: [] for scene in self.scenes}
+        for record in iterate_table(folder, "sample_annotation"):
+            sample = self._samples.get(record["sample_token"], asked_by=f"sample_annotation '{record['token']}'")
+            pose = (record["translation"], record["size"], record["rotation"])
+            found[sample["scene_token"]].append(
+                _Box(record["token"], sample, record["instance_token"], *pose, record["prev"], record["next"])
+            )
+        return found
+
+    def _file_rows(self, files: list[_File], index_of: Mapping[str, int]) -> tuple[list[Record], list[Record]]:
+        by_channel: dict[str, list[_File]] = {}
+        for file in files:
+            by_channel.setdefault(file.channel, []).append(file)
         keyframes: list[Record] = []
         sweeps: list[Record] = []
         for channel in sorted(by_channel):
-            rows = sorted(by_channel[channel], key=lambda row: int(row["timestamp_us"]))
-            if rows[0]["modality"] == "camera":
-                keyframes.extend(_keyframe_row(row) for row in rows)
-            else:
-                sweeps.extend(_sweep_rows(rows))
+            chain, last_token = -1, None
+            for file in sorted(by_channel[channel], key=lambda file: file.timestamp_us):
+                row = self._file_row(file, index_of)
+                if file.is_camera:
+                    keyframes.append(row)
+                else:
+                    chain += file.previous != last_token or last_token is None
+                    last_token = file.token
+                    sweeps.append({**row, "chain": chain})
         return keyframes, sweeps
 
-    def _boxes(self, boxes: list[Record], index_of: Mapping[str, int], samples: list[Record]) -> list[Record]:
+    def _file_row(self, file: _File, index_of: Mapping[str, int]) -> Record:
+        number = self._pose_number.get(file.pose_token)
+        if number is None:
+            raise missing_token("ego_pose", file.pose_token, asked_by=f"sample_data '{file.token}'")
+        pose = self._poses[number].tolist()
+        translation, rotation = file.calibration["translation"], file.calibration["rotation"]
+        row = {
+            "sample_index": index_of[file.sample["token"]],
+            "timestamp_us": file.timestamp_us,
+            "file": file.file,
+            "world_from_ego_translation_m": pose[:3],
+            "world_from_ego_rotation_wxyz": pose[3:],
+        }
+        if not file.is_camera:
+            calibration = {"ego_from_sensor_translation_m": translation, "ego_from_sensor_rotation_wxyz": rotation}
+            return {**row, **calibration, "channel": file.channel, "is_keyframe": file.is_keyframe}
+        return {
+            **row,
+            "camera": file.channel,
+            "sample_token": file.sample["token"],
+            "sample_data_token": file.token,
+            "height": file.height,
+            "width": file.width,
+            "intrinsic_px": [float(value) for line in file.calibration["camera_intrinsic"] for value in line],
+            "ego_from_cam_translation_m": translation,
+            "ego_from_cam_rotation_wxyz": rotation,
+        }
+
+    def _box_rows(self, boxes: list[_Box], index_of: Mapping[str, int]) -> list[Record]:
+        by_token = {box.token: box for box in boxes}
         found = []
-        for record in boxes:
-            asked_by = f"sample_annotation '{record['token']}'"
-            instance = self.instances.get(record["instance_token"], asked_by=asked_by)
-            category = self.categories.get(instance["category_token"], asked_by=f"instance '{instance['token']}'")
-            index = index_of[record["sample_token"]]
+        for box in boxes:
+            instance = self._instances.get(box.instance_token, asked_by=f"sample_annotation '{box.token}'")
+            category = self._categories.get(instance["category_token"], asked_by=f"instance '{instance['token']}'")
             found.append(
                 {
-                    "annotation_token": record["token"],
-                    "instance_token": record["instance_token"],
-                    "sample_index": index,
-                    "sample_timestamp_us": samples[index]["timestamp"],
+                    "annotation_token": box.token,
+                    "instance_token": box.instance_token,
+                    "sample_index": index_of[box.sample["token"]],
+                    "sample_timestamp_us": box.sample["timestamp"],
                     "category": category["name"],
-                    "center_m": record["translation"],
-                    "size_wlh_m": record["size"],
-                    "world_from_box_wxyz": record["rotation"],
-                    "speed_mps": self._speed(record, asked_by),
+                    "center_m": box.translation,
+                    "size_wlh_m": box.size,
+                    "world_from_box_wxyz": box.rotation,
+                    "speed_mps": _speed(box, by_token),
                 }
             )
         found.sort(key=lambda row: (row["sample_index"], row["annotation_token"]))
         return found
 
-    def _speed(self, record: Record, asked_by: str) -> float | None:
-        """Horizontal speed in m/s between the neighbouring annotations, None if there is none near enough in time."""
-        first = self.annotations.get(record["prev"], asked_by=asked_by) if record["prev"] else record
-        last = self.annotations.get(record["next"], asked_by=asked_by) if record["next"] else record
-        if first is last:
-            return None
-        seconds = 1e-6 * (self._time(last) - self._time(first))
-        is_central = bool(record["prev"] and record["next"])
-        if seconds > MAX_TRACK_GAP_S * (2 if is_central else 1) or seconds <= 0:
-            return None
-        dx, dy = (last["translation"][axis] - first["translation"][axis] for axis in (0, 1))
-        return float((dx * dx + dy * dy) ** 0.5 / seconds)
 
-    def _time(self, annotation: Record) -> int:
-        return int(
-            self.samples.get(annotation["sample_token"], asked_by=f"sample_annotation '{annotation['token']}'")["timestamp"]
-        )
+def _read_poses(folder: Path, wanted: set[str]) -> tuple[dict[str, int], np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
+    """Return pose token -> row, and rows of translation (m) and rotation (wxyz), of the wanted poses only."""
+    numbers: dict[str, int] = {}
+    poses = np.empty((len(wanted), 7))
+    for record in iterate_table(folder, "ego_pose"):
+        if record["token"] in wanted:
+            number = numbers.setdefault(record["token"], len(numbers))
+            poses[number, :3], poses[number, 3:] = record["translation"], record["rotation"]
+    return numbers, poses
 
 
-def _keyframe_row(row: Record) -> Record:
-    record = row["record"]
-    return {
-        **row,
-        "camera": row["channel"],
-        "sample_token": record["sample_token"],
-        "sample_data_token": record["token"],
-        "height": record["height"],
-        "width": record["width"],
-        "intrinsic_px": [float(value) for line in row["intrinsic"] for value in line],
-        "ego_from_cam_translation_m": row["translation"],
-        "ego_from_cam_rotation_wxyz": row["rotation"],
-    }
-
-
-def _sweep_rows(rows: list[Record]) -> list[Record]:
-    found = []
-    chain, previous = -1, None
-    for row in rows:
-        record = row["record"]
-        if previous is None or record["prev"] != previous:
-            chain += 1
-        previous = record["token"]
-        found.append(
-            {
-                **row,
-                "is_keyframe": record["is_key_frame"],
-                "chain": chain,
-                "ego_from_sensor_translation_m": row["translation"],
-                "ego_from_sensor_rotation_wxyz": row["rotation"],
-            }
-        )
-    return found
+def _speed(box: _Box, by_token: Mapping[str, _Box]) -> float | None:
+    """Horizontal speed in m/s between the neighbouring annotations, None if there is none near enough in time."""
+    for token in (box.previous, box.next):
+        if token and token not in by_token:
+            raise missing_token("sample_annotation", token, asked_by=f"sample_annotation '{box.token}'")
+    first = by_token[box.previous] if box.previous else box
+    last = by_token[box.next] if box.next else box
+    if first is last:
+        return None
+    seconds = 1e-6 * (int(last.sample["timestamp"]) - int(first.sample["timestamp"]))
+    is_central = bool(box.previous and box.next)
+    if seconds > MAX_TRACK_GAP_S * (2 if is_central else 1) or seconds <= 0:
+        return None
+    dx, dy = (last.translation[axis] - first.translation[axis] for axis in (0, 1))
+    return float((dx * dx + dy * dy) ** 0.5 / seconds)

@@ -60,7 +60,7 @@ class NuScenesFiles:
 
     Args:
         root: data root that the file columns of the index are relative to.
-        index_folder: folder with the cached index (``scene_tables``), or None when units are read from a store.
+        index_folder: folder with the cached index with the tables of every scene.
     """
 
     def __init__(self, root: str, index_folder: str) -> None:

@@ -1,0 +1,122 @@
+"""Read the JSON tables of a nuScenes release, the large ones in pieces.
+
+sample_data.json of trainval has 2.6 million records in 1.3 GB. Parsed at once they are 4 GB of dictionaries, of which most are
+thrown away. Its records are flat, so the file can be cut behind any closing brace and parsed piece by piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from storage_schemas.errors import SourceError
+
+TABLE_NAMES = (
+    "category",
+    "attribute",
+    "visibility",
+    "instance",
+    "sensor",
+    "calibrated_sensor",
+    "ego_pose",
+    "log",
+    "scene",
+    "sample",
+    "sample_data",
+    "sample_annotation",
+    "map",
+)
+"""Tables that make a release complete for the devkit."""
+
+PIECE_BYTES = 32 << 20
+"""Bytes of a table that are parsed at a time."""
+
+Record = dict[str, Any]
+
+
+def read_table(folder: Path, name: str) -> list[Record]:
+    """Read one JSON table at once.
+
+    Raises:
+        SourceError: the file is missing, is not JSON, or is not a list of records with tokens.
+    """
+    path = folder / f"{name}.json"
+    try:
+        records = orjson.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"table '{path}' is missing. A nuScenes release has {len(TABLE_NAMES)} tables in its version folder; "
+            "unpack the metadata archive again"
+        ) from error
+    except orjson.JSONDecodeError as error:
+        raise SourceError(
+            f"table '{path}' is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}. "
+            "The file is probably cut short; unpack the metadata archive again"
+        ) from error
+    if not isinstance(records, list) or any(not isinstance(record, dict) or "token" not in record for record in records[:1]):
+        raise SourceError(f"table '{path}' is not a list of records with a 'token'; unpack the metadata archive again")
+    return records
+
+
+def iterate_table(folder: Path, name: str) -> Iterator[Record]:
+    """Yield the records of a table of flat records without holding all of them.
+
+    Raises:
+        SourceError: as ``read_table``.
+    """
+    path = folder / f"{name}.json"
+    num_yielded = 0
+    try:
+        for piece in _pieces(path):
+            records = orjson.loads(piece)
+            yield from records
+            num_yielded += len(records)
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        # Not flat, not a list, cut short or missing: parsing all of it at once tells which, and where.
+        yield from read_table(folder, name)[num_yielded:]
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Yield JSON lists that together hold the records of a file with one list of flat records."""
+    with path.open("rb") as stream:
+        rest, opening = b"", b"["
+        while piece := stream.read(PIECE_BYTES):
+            data = rest + piece
+            end = data.rfind(b"}") + 1
+            if end == 0:
+                rest = data
+                continue
+            body, rest = data[:end].lstrip(), data[end:]
+            if not body.startswith(opening):
+                raise orjson.JSONDecodeError("not a list of records", "", 0)
+            yield b"[" + body[1:] + b"]"
+            opening = b","
+        closing = rest.strip()
+        if closing not in (b"]", b"[]") or (closing == b"[]") != (opening == b"["):
+            raise orjson.JSONDecodeError("the list is not closed", "", 0)
+
+
+class Lookup:
+    """Records of one table by token, with an error that says who asked for a token that is not there."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self.by_token = {record["token"]: record for record in read_table(folder, name)}
+
+    def get(self, token: str, *, asked_by: str) -> Record:
+        """Return a record; SourceError names who refers to it."""
+        try:
+            return self.by_token[token]
+        except KeyError as error:
+            raise missing_token(self.name, token, asked_by=asked_by) from error
+
+
+def missing_token(name: str, token: str, *, asked_by: str) -> SourceError:
+    """Return the error for a token that leads nowhere."""
+    return SourceError(
+        f"{asked_by} refers to {name} '{token}', which is not in {name}.json. "
+        "The tables do not belong together; unpack the metadata archive again"
+    )
