@@ -96,7 +96,7 @@ def _maps(data: Path, folder: Path, num_frames: int) -> tuple[np.ndarray, np.nda
     return accumulated[numbers], truth[numbers], whole_ms / len(accumulated)
 
 
-def _run(item, recipe, store, source, memory) -> None:  # type: ignore[no-untyped-def]
+def _run(item, recipe, store, source, memory) -> None:
     result = run_item(item, recipe, store, source.reader(), memory, keep=True)
     if result.status != "OK":
         raise RuntimeError(result.message)

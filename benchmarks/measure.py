@@ -48,7 +48,7 @@ def machine() -> str:
 
 
 @njit
-def _fold(words):  # type: ignore[no-untyped-def]
+def _fold(words):
     total = np.int64(0)
     for word in words:
         total ^= word

@@ -152,7 +152,7 @@ def _seconds(arguments: tuple[str, ...], environment: dict[str, str], repeat: in
     return _wall(run, repeat), texts[-1]
 
 
-def _wall(work, repeat: int) -> float:  # type: ignore[no-untyped-def]
+def _wall(work, repeat: int) -> float:
     found = []
     for _ in itertools.repeat(None, repeat):
         start = time.perf_counter()

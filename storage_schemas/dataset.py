@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO, DEPTH_SINGLE, DEPTH_TRUTH
 from storage_schemas.encoding import NO_MEASUREMENT, decode_depth
 from storage_schemas.errors import ManifestError
+from storage_schemas.frames import holds_images, packed_image, radar_of_frame
 from storage_schemas.manifest import Manifest
 from storage_schemas.store import Store, StoredUnit, UnitPath
 
@@ -118,9 +119,7 @@ class _FrameReader:
         return np.where(steps == NO_MEASUREMENT, np.float32(np.nan), decode_depth(steps))
 
     def radar(self, path: UnitPath, frame: int) -> NDArray[np.float32]:
-        unit = self._open(path)
-        chosen = unit.array("frame_of_point") == frame
-        u, v, depth = (unit.array(name)[chosen] for name in ("u_px", "v_px", "depth_m"))
+        u, v, depth = radar_of_frame(self._open(path), frame)
         image = np.full((self._height, self._width), np.inf, np.float32)
         column = np.clip(np.rint(u).astype(int), 0, self._width - 1)
         row = np.clip(np.rint(v).astype(int), 0, self._height - 1)
@@ -132,8 +131,7 @@ class _FrameReader:
         from PIL import Image
 
         unit = self._open(path)
-        if "encoded" not in unit.array_names:
+        if not holds_images(unit):
             raise ManifestError(f"unit '{path.key}' refers to image files and holds no pixels; run with pack_images.mode: bytes")
-        content = unit.array("encoded", frame)[: int(unit.array("num_bytes", frame))].tobytes()
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(packed_image(unit, frame))) as image:
             return np.asarray(image.convert("RGB"))

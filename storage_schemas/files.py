@@ -79,7 +79,7 @@ class StoreFiles:
             else:
                 self.filesystem.pipe_file(self.path(key), bytes(data))
         except OSError as error:
-            raise _explain_write_error(error, self.path(key)) from error
+            raise _explain_store_error(error, self.path(key)) from error
 
     def names(self, key: str) -> list[str]:
         """Return the sorted names of files and folders directly below a key; empty if there is none."""
@@ -123,17 +123,29 @@ def _put_local(target: Path, data: bytes | memoryview) -> None:
         raise
 
 
-def _explain_write_error(error: OSError, path: str) -> StoreError:
+def explain_write_error(error: OSError, what: str, *, if_full: str, if_denied: str, otherwise: str) -> StoreError:
+    """Turn an OSError of writing into one with a next step.
+
+    Args:
+        error: what the system said.
+        what: the thing that could not be written, quoted, e.g. ``report 'r.html'``.
+        if_full: what to do when the device is full.
+        if_denied: what to do when writing is not permitted.
+        otherwise: what to do in any other case.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(
-            f"cannot write '{path}': no space left on the device. Nothing half-written is visible; "
-            "free some space (depthmill prune lists units no manifest names) and run the same command again"
-        )
+        return StoreError(f"cannot write {what}: no space left on the device. {if_full}")
     if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StoreError(
-            f"cannot write '{path}': permission denied. Give this user write permission on the store, "
-            "or choose another 'store:' in the recipe"
-        )
-    return StoreError(
-        f"cannot write '{path}': {error.strerror or error}. Check the store's path, then run the same command again"
+        return StoreError(f"cannot write {what}: permission denied. {if_denied}")
+    return StoreError(f"cannot write {what}: {error.strerror or error}. {otherwise}")
+
+
+def _explain_store_error(error: OSError, path: str) -> StoreError:
+    return explain_write_error(
+        error,
+        f"'{path}'",
+        if_full="Nothing half-written is visible; free some space (depthmill prune lists units no manifest names) and run "
+        "the same command again",
+        if_denied="Give this user write permission on the store, or choose another 'store:' in the recipe",
+        otherwise="Check the store's path, then run the same command again",
     )

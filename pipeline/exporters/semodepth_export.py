@@ -10,7 +10,6 @@ Everything is written into a folder beside ``out`` that is renamed at the end: w
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 import uuid
@@ -24,6 +23,8 @@ from numpy.typing import NDArray
 from pipeline.exporters.semodepth_files import IMAGE, LISTS, RADAR, ListedStore, encode_png, encode_radar, list_key
 from pipeline.stage import RawReader
 from storage_schemas.errors import ManifestError, SourceError, StoreError
+from storage_schemas.files import explain_write_error
+from storage_schemas.frames import holds_images, packed_image
 from storage_schemas.manifest import Manifest
 from storage_schemas.store import Store, StoredUnit, UnitPath
 
@@ -166,7 +167,7 @@ class _FrameReader:
             unit = self._store.open_unit(path)
             loaded: Any = None
             if listed == IMAGE:
-                loaded = (unit.table("files"), unit.array("num_bytes"), "encoded" in unit.array_names)
+                loaded = (unit.table("files"), holds_images(unit))
             elif listed == RADAR:
                 loaded = (
                     unit.array("frame_of_point"),
@@ -176,10 +177,10 @@ class _FrameReader:
         return self._opened[listed.name][1:]
 
     def _image(self, unit: StoredUnit, loaded: Any, row: dict[str, Any]) -> bytes:
-        files, num_bytes, is_packed = loaded
+        files, is_packed = loaded
         frame = row["frame"]
         if is_packed:
-            return bytes(unit.array("encoded", frame)[: num_bytes[frame]].tobytes())
+            return packed_image(unit, frame)
         if self._raw is None:
             raise ManifestError(
                 f"unit '{unit.path.key}' refers to image files and holds no pixels. Export with the recipe instead of the store"
@@ -194,16 +195,11 @@ class _FrameReader:
 
 
 def _explain(error: OSError, out: Path) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(
-            f"cannot write '{out}': no space left on the device. Nothing was left behind; free some space or choose another --out"
-        )
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return StoreError(
-            f"cannot write '{out}': permission denied. Give this user write permission on its parent "
-            "folder, or choose another --out"
-        )
-    at_file = f" ({error.filename})" if error.filename else ""
-    return StoreError(
-        f"cannot write '{out}': {error.strerror or error}{at_file}. Choose another --out, then run the same command again"
+    at_file = f" (at {error.filename})" if error.filename else ""
+    return explain_write_error(
+        error,
+        f"'{out}'",
+        if_full="Nothing was left behind; free some space or choose another --out",
+        if_denied="Give this user write permission on its parent folder, or choose another --out",
+        otherwise=f"Choose another --out, then run the same command again{at_file}",
     )

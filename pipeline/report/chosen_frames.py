@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipeline.report.facts import View
 from pipeline.report.pixel_statistics import DEPTH_LAYOUTS, FrameNumbers
+from storage_schemas.frames import holds_images, packed_image, radar_of_frame
 from storage_schemas.store import Store
 
 NUM_WORST = 3
@@ -149,11 +150,10 @@ def _image(store: Store, view: View, frame: int) -> tuple[Image.Image | None, st
     if "images" not in view.units:
         return None, "the camera image is not in the store"
     unit = store.open_unit(view.units["images"])
-    if "encoded" not in unit.array_names:
+    if not holds_images(unit):
         return None, "the store refers to the camera image and does not hold it (pack_images mode: reference)"
-    content = unit.array("encoded", frame)[: int(unit.array("num_bytes")[frame])].tobytes()
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(packed_image(unit, frame))) as image:
             return image.convert("RGB"), ""
     except (OSError, SyntaxError) as error:
         return None, f"the camera image cannot be decoded: {error}"
@@ -162,6 +162,4 @@ def _image(store: Store, view: View, frame: int) -> tuple[Image.Image | None, st
 def _radar(store: Store, view: View, frame: int) -> RadarReturns | None:
     if "radar_points" not in view.units:
         return None
-    unit = store.open_unit(view.units["radar_points"])
-    own = unit.array("frame_of_point") == frame
-    return RadarReturns(unit.array("u_px")[own], unit.array("v_px")[own], unit.array("depth_m")[own])
+    return RadarReturns(*radar_of_frame(store.open_unit(view.units["radar_points"]), frame))

@@ -7,7 +7,6 @@ Writes one HTML file: style, charts and pictures inside, no script, no link to e
 
 from __future__ import annotations
 
-import errno
 import uuid
 from importlib import resources
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipeline.report.pixel_statistics import measure_pixels
 from pipeline.report.store_sections import manifest_words
 from pipeline.report.supervision_section import supervision_section
 from storage_schemas.errors import StoreError
+from storage_schemas.files import explain_write_error
 from storage_schemas.store import Store
 
 CONTENTS = (
@@ -114,8 +114,10 @@ def _write_whole(out: Path, content: bytes) -> None:
 
 
 def _explained(error: OSError, out: Path) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"cannot write report '{out}': no space left on the device. Free some space, or choose another --out")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StoreError(f"cannot write report '{out}': permission denied. Choose an --out in a folder that you may write to")
-    return StoreError(f"cannot write report '{out}': {error.strerror or error}. Choose another --out")
+    return explain_write_error(
+        error,
+        f"report '{out}'",
+        if_full="Free some space, or choose another --out",
+        if_denied="Choose an --out in a folder that you may write to",
+        otherwise="Choose another --out",
+    )

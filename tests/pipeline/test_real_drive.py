@@ -62,9 +62,9 @@ def test_depth_agrees_with_the_public_script_within_its_float32_rounding(name, k
     assert num_far <= 0.0005 * num_valid
 
 
-@pytest.mark.parametrize("name", ["acc160_keep", "acc30_keep"])
+@pytest.mark.parametrize("name", ["acc160_keep", "acc30_keep", "single_sweep"])
 def test_reference_precision_reproduces_the_public_scripts_digests(name, kitti, shared):
-    _, params = CASES[name]
+    params = CASES[name][1] or {"moving": "keep", "num_sweeps": 1}
     golden = json.loads((shared / "data/golden/kitti0001_accumulate.json").read_text())["sets"][name]
     num_frames = 0
     for scene in kitti.scenes():

@@ -12,11 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.rigid import Floats
-
-Hits = NDArray[np.int32]
+from pipeline.sources.synthetic.rigid import Floats, Hits
 
 NOTHING = -1
 GROUND = 0

@@ -14,8 +14,7 @@ import math
 import numpy as np
 from numba import njit
 
-from pipeline.sources.synthetic.raycast import Hits
-from pipeline.sources.synthetic.rigid import Floats, Ints
+from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 
 NUM_BINS = 1024
 

@@ -11,20 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.geometry import rotation_matrix
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-def matrix_from_quaternion(quaternion: ArrayLike) -> Floats:
-    """Return rotation matrices (..., 3, 3) of quaternions (..., 4), normalised first."""
-    q = np.asarray(quaternion, dtype=np.float64)
-    w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+Hits = NDArray[np.int32]
 
 
 def quaternion_product(first: ArrayLike, second: ArrayLike) -> Floats:
@@ -62,7 +53,7 @@ class Pose:
     @property
     def rotation(self) -> Floats:
         """The rotation matrix (3, 3)."""
-        return matrix_from_quaternion(self.quaternion)
+        return rotation_matrix(self.quaternion)
 
     def apply(self, points_m: Floats) -> Floats:
         """Return points (n, 3) moved from the inner to the outer frame."""

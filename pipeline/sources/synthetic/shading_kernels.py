@@ -15,8 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.raycast import Hits
-from pipeline.sources.synthetic.rigid import Floats, Ints
+from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 
 CENTRE_LEFT = 1.8
 LAMP_EVERY = 28.0

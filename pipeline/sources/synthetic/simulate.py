@@ -32,10 +32,10 @@ from pipeline.sources.synthetic.rows import (
     scene_rows,
 )
 from pipeline.sources.synthetic.world import World, make_world
+from storage_schemas.encoding import STEPS_PER_M
 
 JITTER_M = 0.01
 JITTER_DEG = 0.03
-DEPTH_STEPS_PER_M = 256
 JPEG_QUALITY = 90
 MAP_SIZE_PX = 64
 
@@ -162,7 +162,7 @@ def _record_camera(
 
 def _encode_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Return metres as truncated uint16 steps of 1/256 m; 0 stays 0."""
-    return (depth_m.astype(np.float64) * DEPTH_STEPS_PER_M).astype(np.uint16)
+    return (depth_m.astype(np.float64) * STEPS_PER_M).astype(np.uint16)
 
 
 def _count_points(world: World, time_us: int, points_m: Floats, echoes_m: Floats) -> BoxCounts:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Actor, Material, Surface
 from pipeline.sources.synthetic.drive import Drive, positions_along
-from pipeline.sources.synthetic.raycast import Hits, Primitives
-from pipeline.sources.synthetic.rigid import Floats, Ints
+from pipeline.sources.synthetic.raycast import Primitives
+from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 from pipeline.sources.synthetic.route import Route, route_through
 from pipeline.sources.synthetic.traffic import CENTRE_LEFT_M, make_traffic
 
