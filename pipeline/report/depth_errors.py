@@ -66,6 +66,11 @@ class MapErrors:
         return _share(self.num_gross, self.num_measured)
 
     @property
+    def correct_share(self) -> float:
+        """Share of all pixels that are measured with an error below 1 m; NaN without pixels."""
+        return _share(int(self.error_counts[:STEPS_PER_M].sum()), self.num_pixels)
+
+    @property
     def median_error_m(self) -> float:
         """Median absolute error in metres where the truth has a depth, gross pixels included; NaN without measurement."""
         return _median_of_counts(self.error_counts) / STEPS_PER_M

@@ -29,6 +29,8 @@ _HEADS = (
     "good pixels<br>lost",
     "median |error|<br>accumulated",
     "clean",
+    "within 1 m<br>accumulated",
+    "clean",
 )
 
 
@@ -52,7 +54,8 @@ def _truth_body(found: PixelStatistics) -> str:
     scenes = [*found.truth_of_scene.items(), ("all", total)]
     parts = [
         f"<p>Against the exact depth of the simulated world. A measured pixel is a <b>gross error</b> if it is {GROSS_RULE} off, "
-        "or lies in front of the open sky. <b>Good pixels</b> are all other measured ones.</p>",
+        "or lies in front of the open sky. <b>Good pixels</b> are all other measured ones. <b>Within 1 m</b> counts all pixels, "
+        "measured or not.</p>",
         _headline(total),
         _side_table(total),
         _group_table(scenes, "Scene", "Errors per scene", has_total=True),
@@ -130,6 +133,8 @@ def _group_table(groups: list[tuple[str, BeforeAfter]], head: str, caption: str,
                 percent(group.good_lost_share, digits=2),
                 _metres(before.median_error_m),
                 _metres(after.median_error_m),
+                percent(before.correct_share),
+                percent(after.correct_share),
             ]
         )
     return table((head, *_HEADS), rows, caption=caption, has_total=has_total)

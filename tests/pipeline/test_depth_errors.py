@@ -93,3 +93,11 @@ def test_gross_errors_when_split_by_side_then_near_and_far_are_told_apart():
     assert (total.before.num_gross, total.before.num_gross_near) == (3, 2)
     assert (total.after.num_gross, total.after.num_gross_near) == (2, 1)
     assert (total + total).before.num_gross_near == 4
+
+
+def test_correct_share_when_some_pixels_are_off_or_not_measured_then_counts_only_those_within_a_metre():
+    truth = np.full((1, 8), 20 * 256, np.uint16)
+    steps = truth + np.array([[0, 255, 256, 300, 0, 0, 0, 0]], np.uint16)
+    steps[0, 4:6] = 0  # not measured
+    total = depth_errors.compare_with_truth(steps, np.zeros_like(steps), truth).total
+    assert (total.before.correct_share, total.after.correct_share) == (4 / 8, 0.0)
