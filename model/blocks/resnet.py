@@ -1,0 +1,120 @@
+"""ResNet-34 as an image encoder, with torchvision's parameter names, so that its ImageNet weight files load as they are.
+
+Why     torchvision cannot be imported beside the CPU build of torch 2.13 (its operators are missing), and a constructor that
+        downloads fails on a cluster. Weights come from a local file, by ``load_imagenet_weights``.
+Source  arXiv 1512.03385, table 1 (34 layers); strides as in specs/semodepth.md section 2
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RESNET34_CHANNELS = (64, 64, 128, 256, 512)
+"""Channels at strides 2, 4, 8, 16 and 32."""
+
+
+class WeightsFileError(ValueError):
+    """A file of weights is missing, unreadable, or not of this network."""
+
+
+def load_state_file(path: str | Path) -> dict[str, Tensor]:
+    """Read a file of named tensors without running code from it.
+
+    Raises:
+        WeightsFileError: there is no such file, or it is not a dict of tensors that ``weights_only`` can read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a .pth file")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a zoo of types for a foreign file
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsFileError(f"weights file '{path}' cannot be read as a checkpoint of tensors: {first_line}") from error
+    if not isinstance(loaded, dict):
+        raise WeightsFileError(f"weights file '{path}' holds a {type(loaded).__name__}, expected a dict of tensors")
+    return cast(dict[str, Tensor], loaded)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, channels_in: int, channels: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or channels_in != channels:
+            self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, channels_in, h, w) to (b, channels, h / stride, w / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)) + shortcut, inplace=True)
+
+
+def _stage(channels_in: int, channels: int, blocks: int, *, stride: int) -> nn.Sequential:
+    first = BasicBlock(channels_in, channels, stride=stride)
+    return nn.Sequential(first, *(BasicBlock(channels, channels, stride=1) for _ in range(blocks - 1)))
+
+
+class ResNet34(nn.Module):
+    """The encoder without its classifier."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = _stage(64, 64, 3, stride=1)
+        self.layer2 = _stage(64, 128, 4, stride=2)
+        self.layer3 = _stage(128, 256, 6, stride=2)
+        self.layer4 = _stage(256, 512, 3, stride=2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image_u8: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Encode RGB images (b, h, w, 3) uint8; return c0 to c4 (b, 64 | 64 | 128 | 256 | 512, ...) at strides 2 to 32.
+
+        c0 is taken after its ReLU, before the 3x3 max-pool.
+        """
+        x = (image_u8.permute(0, 3, 1, 2).to(self.mean.dtype) / 255.0 - self.mean) / self.std
+        c0 = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        c1 = self.layer1(F.max_pool2d(c0, 3, 2, 1))
+        c2 = self.layer2(c1)
+        c3 = self.layer3(c2)
+        return c0, c1, c2, c3, self.layer4(c3)
+
+    def load_imagenet_weights(self, path: str | Path) -> None:
+        """Load torchvision's ``resnet34-*.pth`` from a local file; the classifier ``fc`` is left out.
+
+        Raises:
+            WeightsFileError: the file is missing or is not a ResNet-34; it names what differs.
+        """
+        found = {key: value for key, value in load_state_file(path).items() if not key.startswith("fc.")}
+        wanted = self.state_dict()
+        # files written before PyTorch 0.4.1 have no num_batches_tracked
+        missing = sorted(key for key in wanted.keys() - found.keys() if not key.endswith("num_batches_tracked"))
+        foreign = sorted(found.keys() - wanted.keys())
+        shapes = sorted(key for key in wanted.keys() & found.keys() if wanted[key].shape != found[key].shape)
+        if missing or foreign or shapes:
+            raise WeightsFileError(
+                f"weights file '{path}' is not a ResNet-34: {len(missing)} keys missing {missing[:3]}, "
+                f"{len(foreign)} unknown {foreign[:3]}, {len(shapes)} of another shape {shapes[:3]}"
+            )
+        self.load_state_dict(found, strict=False)

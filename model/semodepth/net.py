@@ -1,0 +1,154 @@
+"""SemoDepth: dense depth from one camera image and sparse radar.
+
+Source  arXiv 2605.11840; specs/semodepth.md section 2
+Reads   image_u8 (b, h, w, 3) RGB; radar_m (b, h, w) metres, 0 = nothing; mono_m (b, h, w) metres, optional, plug-in only
+Writes  depth (b, h, w): in the log-normalised space of ``DepthSpace`` by ``forward``, in metres by ``predict``
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.blocks.resnet import RESNET34_CHANNELS, ResNet34
+from model.semodepth.config import SemoDepthConfig
+from model.semodepth.depth_space import DepthSpace
+from model.semodepth.mvsp import GlobalScan, RadarFilmBlock, WindowScan
+from model.semodepth.radar_graph import RadarGraph, RadarNodes, radar_nodes
+from model.semodepth.radar_scale import RadarMap, SparseMap, add_dense, place_by_resize, place_by_scatter
+
+RADAR_CHANNELS = 64
+DECODER_CHANNELS = (64, 64, 128, 256, 256)
+"""Output channels of the decoder's stages at strides 2, 4, 8, 16 and 32."""
+GLOBAL_WIDTH, GLOBAL_LAYERS = 256, 2
+WINDOW_WIDTH, WINDOW_LAYERS = 128, 1
+MONO_CHANNELS = 32
+
+
+class InputError(ValueError):
+    """Inputs of the network do not fit together."""
+
+
+class SemoDepth(nn.Module):
+    """The network; its options are in ``config``."""
+
+    def __init__(self, config: SemoDepthConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or SemoDepthConfig()
+        self.depth_space = DepthSpace(self.config.min_depth_m, self.config.max_depth_m)
+        c0, c1, c2, c3, c4 = RESNET34_CHANNELS
+        d0, d1, d2, d3, d4 = DECODER_CHANNELS
+        self.encoder = ResNet34()
+        self.radar_graph = RadarGraph(out=RADAR_CHANNELS)
+        if self.config.plug_in:
+            last = nn.Conv2d(MONO_CHANNELS, RADAR_CHANNELS, 3, padding=1)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has a bias
+            self.mono_embed = nn.Sequential(nn.Conv2d(1, MONO_CHANNELS, 3, padding=1), nn.ReLU(), last)
+        self.radar_proj = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(RADAR_CHANNELS, RADAR_CHANNELS, 1), nn.ReLU()) for _ in RESNET34_CHANNELS
+        )
+        self.scan4 = GlobalScan(c4, RADAR_CHANNELS, width=GLOBAL_WIDTH, layers=GLOBAL_LAYERS)
+        self.scan3 = GlobalScan(d4 + c3, RADAR_CHANNELS, width=GLOBAL_WIDTH, layers=GLOBAL_LAYERS)
+        self.scan2 = WindowScan(
+            d3 + c2,
+            RADAR_CHANNELS,
+            width=WINDOW_WIDTH,
+            window=self.config.window_size,
+            layers=WINDOW_LAYERS,
+            layout=self.config.window_layout,
+            batch_independent=self.config.batch_independent,
+        )
+        self.film4 = RadarFilmBlock(c4, RADAR_CHANNELS, d4)
+        self.film3 = RadarFilmBlock(d4 + c3, RADAR_CHANNELS, d3)
+        self.film2 = RadarFilmBlock(d3 + c2, RADAR_CHANNELS, d2)
+        self.film1 = RadarFilmBlock(d2 + c1, RADAR_CHANNELS, d1)
+        self.film0 = RadarFilmBlock(d1 + c0, RADAR_CHANNELS, d0)
+        self.head = nn.Sequential(nn.Conv2d(d0, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1))
+
+    def forward(self, image_u8: Tensor, radar_m: Tensor, mono_m: Tensor | None = None) -> Tensor:
+        """Predict normalised depth (b, h, w), not clamped; ``depth_space.metres`` turns it into metres.
+
+        Args:
+            image_u8: (b, h, w, 3) RGB.
+            radar_m: (b, h, w) metres, 0 = nothing; clipped to the maximum depth by whoever makes it.
+            mono_m: (b, h, w) monocular depth in metres. None skips the plug-in branch; zeros pass through it, as in training with
+                mono drop-out.
+
+        Raises:
+            InputError: shapes or dtypes do not fit, or mono_m is given to a network without the plug-in branch.
+        """
+        self._check(image_u8, radar_m, mono_m)
+        c0, c1, c2, c3, c4 = self.encoder(image_u8)
+        nodes = radar_nodes(radar_m, max_nodes=self.config.max_radar_nodes)
+        if len(nodes.sample):
+            features = self.radar_graph.of_returns(nodes, max_depth_m=self.config.max_depth_m)
+        else:
+            features = c0.new_zeros((0, RADAR_CHANNELS), dtype=torch.float32)
+        mono = None if mono_m is None else self._embed_mono(mono_m)
+        r4, r3, r2, r1, r0 = (
+            self._radar_at(nodes, features, mono, grid=(level.shape[2], level.shape[3])).project(proj)  # type: ignore[arg-type]
+            for level, proj in zip((c4, c3, c2, c1, c0), self.radar_proj, strict=True)
+        )
+        d4 = self.film4(self.scan4(c4, r4), r4)
+        d3 = self.film3(self.scan3(_join(d4, c3), r3), r3)
+        d2 = self.film2(self.scan2(_join(d3, c2), r2, radar_m > 0), r2)
+        d1 = self.film1(_join(d2, c1), r1)
+        d0 = self.film0(_join(d1, c0), r0)
+        full = F.interpolate(d0, image_u8.shape[1:3], mode="bilinear", align_corners=False)
+        out: Tensor = self.head(full).squeeze(1).float()
+        return out
+
+    @torch.no_grad()
+    def predict(
+        self,
+        image_u8: Tensor | NDArray[np.uint8],
+        radar_m: Tensor | NDArray[np.float32],
+        mono_m: Tensor | NDArray[np.float32] | None = None,
+    ) -> Tensor:
+        """Predict metres (b, h, w) in evaluation mode, on the network's device; arguments as in ``forward``, any h and w."""
+        device = self.encoder.conv1.weight.device
+        was_training = self.training
+        self.eval()
+        try:
+            image, radar = torch.as_tensor(image_u8).to(device), torch.as_tensor(radar_m).to(device)
+            mono = None if mono_m is None else torch.as_tensor(mono_m).to(device)
+            return self.depth_space.metres(self(image, radar, mono))
+        finally:
+            self.train(was_training)
+
+    def load_imagenet_weights(self, path: str | Path) -> None:
+        """Load the encoder's weights from torchvision's ``resnet34-*.pth``; see ``ResNet34.load_imagenet_weights``."""
+        self.encoder.load_imagenet_weights(path)
+
+    def _embed_mono(self, mono_m: Tensor) -> Tensor:
+        relative = (mono_m / self.config.max_depth_m).clamp(0.0, 1.0).unsqueeze(1)
+        embedded: Tensor = self.mono_embed(relative)
+        return embedded
+
+    def _radar_at(self, nodes: RadarNodes, features: Tensor, mono: Tensor | None, *, grid: tuple[int, int]) -> RadarMap:
+        place = place_by_resize if self.config.radar_to_scale == "resize" else place_by_scatter
+        placed: SparseMap = place(nodes, features, grid=grid)
+        return placed if mono is None else add_dense(placed, mono)
+
+    def _check(self, image_u8: Tensor, radar_m: Tensor, mono_m: Tensor | None) -> None:
+        if image_u8.ndim != 4 or image_u8.shape[3] != 3 or image_u8.dtype != torch.uint8 or image_u8.numel() == 0:
+            raise InputError(f"image must be uint8 (b, h, w, 3), got {image_u8.dtype} {tuple(image_u8.shape)}")
+        for name, depth in (("radar", radar_m), ("mono", mono_m)):
+            if depth is not None and (depth.shape != image_u8.shape[:3] or not depth.is_floating_point()):
+                raise InputError(
+                    f"{name} must be floating-point metres of the image's size {tuple(image_u8.shape[:3])}, "
+                    f"got {depth.dtype} {tuple(depth.shape)}"
+                )
+        if mono_m is not None and not self.config.plug_in:
+            raise InputError("monocular depth was given to a network without the plug-in branch; build it with plug_in=True")
+
+
+def _join(coarse: Tensor, skip: Tensor) -> Tensor:
+    """Resize decoder features to an encoder stage's grid and put both side by side."""
+    return torch.cat([F.interpolate(coarse, skip.shape[2:], mode="bilinear", align_corners=False), skip], dim=1)

@@ -1,0 +1,120 @@
+"""Checkpoints of the public code: read them, and write ours so that they run there.
+
+Source  specs/semodepth.md section 7; the public repository is github.com/HouV001/SemoDepth
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.blocks.resnet import load_state_file
+from model.semodepth.config import SemoDepthConfig
+from model.semodepth.net import SemoDepth
+
+_REFERENCE_PREFIX = {
+    "encoder.conv1.": "enc_conv1.0.",
+    "encoder.bn1.": "enc_conv1.1.",
+    "encoder.layer": "enc_layer",
+    "radar_graph.": "radar_gse.gse.",
+    "scan4.": "mamba_fuse4.",
+    "scan3.": "mamba_fuse3.",
+    "scan2.": "radar_mamba2.",
+    "film": "dec",
+}
+"""Our prefix of a key -> the public code's; all other keys are the same."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint does not fit the network."""
+
+
+def reference_key(key: str) -> str:
+    """Return the public code's name of one of our parameters."""
+    for ours, theirs in _REFERENCE_PREFIX.items():
+        if key.startswith(ours):
+            return theirs + key.removeprefix(ours)
+    return key
+
+
+def load_reference(
+    path_or_state_dict: str | Path | Mapping[str, Any],
+    *,
+    max_depth_m: float,
+    plug_in: bool,
+    config: SemoDepthConfig | None = None,
+) -> SemoDepth:
+    """Build a network that computes what the public code computes with this checkpoint.
+
+    Args:
+        path_or_state_dict: a released file, or its content: a dict of tensors, or a dict that holds one as ``model_state_dict``.
+        max_depth_m: far end of the depth space the checkpoint was trained for: 120 nuScenes, 80 ZJU-4DRadarCam.
+        plug_in: whether the checkpoint has the branch for monocular depth.
+        config: other options than the reference's, for a checkpoint that was trained here with them.
+
+    Returns:
+        The network, in evaluation mode, on the CPU.
+
+    Raises:
+        WeightsFileError: the file is missing or unreadable.
+        CheckpointError: keys are missing, unexpected or of another shape; the message names them.
+    """
+    if isinstance(path_or_state_dict, Mapping):
+        found, origin = path_or_state_dict, "state dict"
+    else:
+        found, origin = load_state_file(path_or_state_dict), f"checkpoint '{path_or_state_dict}'"
+    found = found.get("model_state_dict", found)
+    network = SemoDepth(config or SemoDepthConfig.reference(max_depth_m=max_depth_m, plug_in=plug_in))
+    own = network.state_dict()
+    name_of = {reference_key(key): key for key in own}
+    _compare(found, {reference_key(key): tensor for key, tensor in own.items()}, origin=origin)
+    network.load_state_dict({name_of[key]: tensor for key, tensor in found.items()})
+    return network.eval()
+
+
+def save_reference(network: SemoDepth, path: str | Path) -> None:
+    """Write a network's weights as a file that the public code loads: the same keys, shapes and dtypes.
+
+    The public code knows the reference options only; trained with others, the weights load there and compute something else.
+    """
+    torch.save({"model_state_dict": reference_state_dict(network)}, path)
+
+
+def reference_state_dict(network: SemoDepth) -> dict[str, Tensor]:
+    """Return a network's weights under the public code's names."""
+    return {reference_key(key): tensor.detach().cpu() for key, tensor in network.state_dict().items()}
+
+
+def _compare(found: Mapping[str, Any], wanted: dict[str, Tensor], *, origin: str) -> None:
+    """Raise if a checkpoint is not exactly of the wanted keys and shapes."""
+    problems = []
+    missing = [key for key in wanted if key not in found]
+    if missing:
+        problems.append(f"{len(missing)} keys are missing: {_first(missing)}")
+    foreign = [key for key in found if key not in wanted]
+    if foreign:
+        problems.append(f"{len(foreign)} keys are unexpected: {_first(foreign)}")
+    for key, tensor in wanted.items():
+        given = found.get(key)
+        if key in found and (not isinstance(given, Tensor) or given.shape != tensor.shape):
+            shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            problems.append(f"{key} is {shape}, expected {tuple(tensor.shape)}")
+    if not problems:
+        return
+    hint = ""
+    if missing and all(key.startswith("mono_embed.") for key in missing):
+        hint = ". It has no branch for monocular depth: load it with plug_in=False"
+    elif foreign and all(str(key).startswith("mono_embed.") for key in foreign):
+        hint = ". It has the branch for monocular depth: load it with plug_in=True"
+    elif foreign and all(str(key).startswith("module.") for key in foreign):
+        hint = ". Its keys start with 'module.' (saved from DataParallel): save model.module.state_dict() instead"
+    raise CheckpointError(f"{origin} does not fit the SemoDepth network: {_first(problems, limit=8, joiner='; ')}{hint}")
+
+
+def _first(names: list[Any], *, limit: int = 5, joiner: str = ", ") -> str:
+    rest = len(names) - limit
+    return joiner.join(str(name) for name in names[:limit]) + (f"{joiner}and {rest} more" if rest > 0 else "")

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+from model.blocks.resnet import ResNet34, WeightsFileError
+
+
+def test_strides_when_sides_are_odd_then_as_the_convolutions_say():
+    levels = ResNet34().eval()(torch.zeros(1, 75, 101, 3, dtype=torch.uint8))
+    assert [tuple(level.shape[1:]) for level in levels] == [(64, 38, 51), (64, 19, 26), (128, 10, 13), (256, 5, 7), (512, 3, 4)]
+
+
+def test_imagenet_file_when_it_has_torchvisions_keys_then_loads(tmp_path):
+    source, target = ResNet34(), ResNet34()
+    state = {key: value + 1 for key, value in source.state_dict().items()}
+    old_style = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    torch.save({**old_style, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, tmp_path / "resnet34.pth")
+    target.load_imagenet_weights(tmp_path / "resnet34.pth")
+    assert torch.equal(target.layer3[2].conv1.weight, state["layer3.2.conv1.weight"])
+
+
+def test_imagenet_file_when_wrong_then_named(tmp_path):
+    network = ResNet34()
+    with pytest.raises(WeightsFileError, match=r"weights file '.*none.pth' does not exist; give the path of a .pth file"):
+        network.load_imagenet_weights(tmp_path / "none.pth")
+    (tmp_path / "text.pth").write_text("not a checkpoint")
+    with pytest.raises(WeightsFileError, match=r"weights file '.*text.pth' cannot be read as a checkpoint of tensors: "):
+        network.load_imagenet_weights(tmp_path / "text.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(WeightsFileError, match="holds a list, expected a dict of tensors"):
+        network.load_imagenet_weights(tmp_path / "list.pth")
+    state = {**network.state_dict(), "conv1.weight": torch.zeros(64, 1, 7, 7), "extra": torch.zeros(1)}
+    del state["bn1.bias"]
+    torch.save(state, tmp_path / "other.pth")
+    expected = r"1 keys missing \['bn1.bias'\], 1 unknown \['extra'\], 1 of another shape \['conv1.weight'\]"
+    with pytest.raises(WeightsFileError, match=expected):
+        network.load_imagenet_weights(tmp_path / "other.pth")
+
+
+def test_weights_file_when_it_holds_code_then_the_code_does_not_run(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (tmp_path / "bomb.pth").write_bytes(pickle.dumps({"conv1.weight": Bomb()}, protocol=2))
+    with pytest.raises(WeightsFileError, match="cannot be read as a checkpoint"):
+        ResNet34().load_imagenet_weights(tmp_path / "bomb.pth")
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model.blocks.resnet import WeightsFileError
+from model.semodepth.config import SemoDepthConfig
+from model.semodepth.net import SemoDepth
+from model.semodepth.reference import CheckpointError, load_reference, reference_state_dict, save_reference
+from tests.model.semodepth.golden_weights import fill_with_golden_weights
+from tests.model.semodepth.test_network import scene
+
+
+@pytest.fixture(scope="module")
+def network() -> SemoDepth:
+    return fill_with_golden_weights(SemoDepth(SemoDepthConfig.reference(max_depth_m=120.0, plug_in=False)))
+
+
+@pytest.fixture(scope="module")
+def state(network) -> dict[str, torch.Tensor]:
+    return reference_state_dict(network)
+
+
+def test_file_when_saved_and_loaded_then_the_same_depth(network, state, tmp_path):
+    image, radar = scene(1)
+    want = network.predict(image, radar)
+    save_reference(network, tmp_path / "wrapped.pth")
+    torch.save(state, tmp_path / "bare.pth")
+    for name in ("wrapped.pth", "bare.pth"):
+        loaded = load_reference(tmp_path / name, max_depth_m=120.0, plug_in=False)
+        assert torch.equal(loaded.predict(image, radar), want)
+        assert loaded.config == SemoDepthConfig.reference(max_depth_m=120.0, plug_in=False)
+    assert torch.equal(
+        load_reference({"epoch": 3, "model_state_dict": state}, max_depth_m=120.0, plug_in=False).predict(image, radar), want
+    )
+
+
+def test_keys_when_wrong_then_each_is_named(state):
+    broken = {**state, "surplus.weight": torch.zeros(1), "head.0.weight": torch.zeros(3)}
+    del broken["enc_conv1.0.weight"]
+    expected = (
+        r"state dict does not fit the SemoDepth network: 1 keys are missing: enc_conv1.0.weight; "
+        r"1 keys are unexpected: surplus.weight; head.0.weight is \(3,\), expected \(32, 64, 3, 3\)"
+    )
+    with pytest.raises(CheckpointError, match=expected):
+        load_reference(broken, max_depth_m=120.0, plug_in=False)
+
+
+def test_plug_in_when_it_does_not_match_then_the_remedy_is_said(state):
+    with pytest.raises(CheckpointError, match=r"4 keys are missing: mono_embed.0.weight.* load it with plug_in=False"):
+        load_reference(state, max_depth_m=120.0, plug_in=True)
+    plugged = reference_state_dict(SemoDepth(SemoDepthConfig(plug_in=True)))
+    with pytest.raises(CheckpointError, match=r"4 keys are unexpected: mono_embed.0.weight.* load it with plug_in=True"):
+        load_reference(plugged, max_depth_m=120.0, plug_in=False)
+
+
+def test_keys_when_saved_from_data_parallel_then_the_remedy_is_said(state):
+    with pytest.raises(
+        CheckpointError, match=r"696 keys are missing.*saved from DataParallel\): save model.module.state_dict\(\) instead"
+    ):
+        load_reference({f"module.{key}": value for key, value in state.items()}, max_depth_m=120.0, plug_in=False)
+
+
+def test_file_when_missing_then_named(tmp_path):
+    with pytest.raises(WeightsFileError, match="epoch_9.pth' does not exist"):
+        load_reference(tmp_path / "epoch_9.pth", max_depth_m=120.0, plug_in=False)
