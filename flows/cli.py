@@ -320,6 +320,21 @@ def prune(
 
 
 @app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check this machine: versions, devices, and which engine of the scan is used and why."""
+    from flows.doctor import diagnose
+
+    findings = diagnose()
+    if as_json:
+        _print_json([finding._asdict() for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.about:<22} {finding.says}")
+    if not all(finding.is_ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="folder for the demo")] = Path("demo"),
     workers: Workers = None,

@@ -14,13 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from storage_schemas.errors import DepthmillError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RESNET34_CHANNELS = (64, 64, 128, 256, 512)
 """Channels at strides 2, 4, 8, 16 and 32."""
 
 
-class WeightsFileError(ValueError):
+class WeightsFileError(DepthmillError):
     """A file of weights is missing, unreadable, or not of this network."""
 
 

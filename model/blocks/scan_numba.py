@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -267,7 +268,7 @@ def _run(kernel: Callable[..., Any], tasks: int, *arrays: Any) -> None:
         return
     bounds = [tasks * k // count for k in range(count + 1)]
     pool = _threads(os.getpid(), torch.get_num_threads())
-    for done in [pool.submit(kernel, first, last, *arrays) for first, last in zip(bounds, bounds[1:], strict=False)]:
+    for done in [pool.submit(kernel, first, last, *arrays) for first, last in pairwise(bounds)]:
         done.result()
 
 

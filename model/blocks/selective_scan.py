@@ -27,13 +27,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from storage_schemas.errors import DepthmillError
+
 ENGINES = ("twin", "numba", "triton", "mamba_ssm")
 ENGINE_VARIABLE = "DEPTHMILL_SCAN_ENGINE"
 
 _forced: ContextVar[str | None] = ContextVar("forced scan engine", default=None)
 
 
-class ScanEngineError(ValueError):
+class ScanEngineError(DepthmillError):
     """The engine asked for does not exist, is not installed, or cannot take these tensors."""
 
 

@@ -21,6 +21,7 @@ from model.semodepth.depth_space import DepthSpace
 from model.semodepth.mvsp import GlobalScan, RadarFilmBlock, WindowScan
 from model.semodepth.radar_graph import RadarGraph, RadarNodes, radar_nodes
 from model.semodepth.radar_scale import RadarMap, SparseMap, add_dense, place_by_resize, place_by_scatter
+from storage_schemas.errors import DepthmillError
 
 RADAR_CHANNELS = 64
 DECODER_CHANNELS = (64, 64, 128, 256, 256)
@@ -30,7 +31,7 @@ WINDOW_WIDTH, WINDOW_LAYERS = 128, 1
 MONO_CHANNELS = 32
 
 
-class InputError(ValueError):
+class InputError(DepthmillError):
     """Inputs of the network do not fit together."""
 
 

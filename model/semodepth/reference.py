@@ -15,6 +15,7 @@ from torch import Tensor
 from model.blocks.resnet import load_state_file
 from model.semodepth.config import SemoDepthConfig
 from model.semodepth.net import SemoDepth
+from storage_schemas.errors import DepthmillError
 
 _REFERENCE_PREFIX = {
     "encoder.conv1.": "enc_conv1.0.",
@@ -29,7 +30,7 @@ _REFERENCE_PREFIX = {
 """Our prefix of a key -> the public code's; all other keys are the same."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(DepthmillError):
     """A checkpoint does not fit the network."""
 
 

@@ -1,0 +1,44 @@
+"""The devices that torch sees on this machine, and the scan engines each can use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from model.blocks.selective_scan import Choice, choose_engine, engine_choices
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device.
+
+    Attributes:
+        name: as torch writes it.
+        description: what it is.
+        engines: scan engines, the one in use first.
+    """
+
+    name: str
+    description: str
+    engines: tuple[Choice, ...]
+
+
+def describe_devices() -> list[Device]:
+    """Return the CPU and every CUDA device; the first engine of each is what ``selective_scan`` takes for float32 tensors.
+
+    Raises:
+        ScanEngineError: ``DEPTHMILL_SCAN_ENGINE`` names an engine that does not exist.
+    """
+    devices = [_described(torch.device("cpu"), f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")]
+    for number in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(number)
+        words = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, sm_{facts.major}{facts.minor}"
+        devices.append(_described(torch.device("cuda", number), words))
+    return devices
+
+
+def _described(device: torch.device, words: str) -> Device:
+    used = choose_engine(device)
+    others = [choice for choice in engine_choices(device) if choice.engine != used.engine]
+    return Device(str(device), words, (used, *others))
