@@ -36,7 +36,9 @@ def main() -> None:
         return
     print(f"{measure.machine()}, torch {torch.__version__}, one thread")
     speed = measure.read_gb_per_s()
-    print("| length | | twin ms | numba ms | ratio | floor ms | twin MB | numba MB | ratio |\n|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| length | | twin ms | numba ms | ratio | floor ms | twin MB | numba MB | ratio |\n|---|---|---|---|---|---|---|---|---|"
+    )
     for length in args.lengths:
         tensors = _tensors(length)
         memory = {engine: _memory_in_child(engine, length) for engine in ("twin", "numba")}
