@@ -30,7 +30,7 @@ check-all: lint  ## everything, the slow tests too
 	$(BIN)/python -m pytest -m "not gpu"
 
 benchmarks: $(VENV)/.installed  ## every claim with a number; tens of minutes
-	for claim in accumulate clean plan_850 index_trainval store_codec selective_scan semodepth_network; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+	for claim in accumulate clean plan_850 index_trainval store_codec selective_scan semodepth_network loader; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
 
 clean:
 	rm -rf demo $(VENV) build *.egg-info

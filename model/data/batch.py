@@ -1,0 +1,140 @@
+"""A batch as the workers deliver it: small integers and points, on any device; ``dense.dense_batch`` makes maps of it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from model.data.points import PointArrays
+
+
+class _OfTensors:
+    """A frozen record of tensors and records of tensors that moves as a whole."""
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """Return the same on a device; what is there already is not copied."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Return a copy in page-locked memory, from where a GPU fetches by itself."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        changed: dict[str, Any] = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = change(value)
+            elif isinstance(value, _OfTensors):
+                changed[field.name] = value._each(change)
+        return replace(self, **changed)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Points(_OfTensors):
+    """Points on pixels of a batch.
+
+    Attributes:
+        sample: (n,) int16 number of the frame within the batch; ascending.
+        row: (n,) int16 pixel row.
+        column: (n,) int16 pixel column.
+        depth: (n,) float32 metres, or uint16 steps of 1/256 m; never 0.
+    """
+
+    sample: Tensor
+    row: Tensor
+    column: Tensor
+    depth: Tensor
+
+    @classmethod
+    def of(cls, arrays: PointArrays) -> Points:
+        """Return the points of a worker as tensors."""
+        return cls(*(torch.from_numpy(array) for array in (arrays.sample, arrays.row, arrays.column, arrays.depth)))
+
+
+@dataclass(frozen=True)
+class Views(_OfTensors):
+    """How each frame of a batch is looked at; see ``augment.View``.
+
+    Attributes:
+        is_flipped: (b,) bool.
+        scale: (b,) float32; a: the image is scaled by 1/a, depth by a.
+        left_px: (b,) float32 first column of the crop in the scaled image.
+        top_px: (b,) float32 first row.
+        height: rows of the view.
+        width: columns of the view.
+        is_scaled: some scale is not 1.
+    """
+
+    is_flipped: Tensor
+    scale: Tensor
+    left_px: Tensor
+    top_px: Tensor
+    height: int
+    width: int
+    is_scaled: bool
+
+
+@dataclass(frozen=True)
+class Batch(_OfTensors):
+    """Frames as they are stored; a modality that was not asked for is None.
+
+    Tensors may share memory that goes back to the loader when the last of them is gone: hold a batch as long as you like, but
+    do not write into it.
+
+    Attributes:
+        frame_keys: b keys ``<scene>/<camera>/<timestamp_us>``.
+        image_u8: (b, h, w, 3) uint8 RGB.
+        intrinsics: (b, 3, 3) float32 pixels; the centre of pixel (0, 0) is at (0.5, 0.5).
+        is_night: (b,) bool.
+        radar: returns, float32 metres along the optical axis, unclipped.
+        sparse: single-sweep depth, uint16 steps of 1/256 m.
+        target_steps: (b, h, w) uint16 steps of 1/256 m, 0 = no measurement.
+        mono_steps: (b, h, w) uint16, the same for monocular depth.
+        keeps_mono: (b,) bool; False = dropped in training: its map becomes zeros. None = all are kept.
+        views: random views to take of the frames; None = as they are.
+    """
+
+    frame_keys: tuple[str, ...]
+    image_u8: Tensor
+    intrinsics: Tensor
+    is_night: Tensor
+    radar: Points | None = None
+    sparse: Points | None = None
+    target_steps: Tensor | None = None
+    mono_steps: Tensor | None = None
+    keeps_mono: Tensor | None = None
+    views: Views | None = None
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.frame_keys)
+
+
+@dataclass(frozen=True)
+class DenseBatch(_OfTensors):
+    """What a network and its loss take; a modality that was not asked for is None.
+
+    Attributes:
+        frame_keys: b keys.
+        image_u8: (b, h, w, 3) uint8 RGB.
+        intrinsics: (b, 3, 3) float32 pixels, of the view.
+        is_night: (b,) bool.
+        radar_m: (b, h, w) float32 metres, 0 = no return, at most max_depth_m.
+        sparse_m: (b, h, w) float32 metres, 0 = no measurement.
+        target_m: (b, h, w) float32 metres, 0 = no measurement.
+        mono_m: (b, h, w) float32 metres, 0 = no value, at most max_depth_m; all zeros for a sample whose mono was dropped.
+    """
+
+    frame_keys: tuple[str, ...]
+    image_u8: Tensor
+    intrinsics: Tensor
+    is_night: Tensor
+    radar_m: Tensor | None
+    sparse_m: Tensor | None
+    target_m: Tensor | None
+    mono_m: Tensor | None

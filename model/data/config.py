@@ -1,0 +1,73 @@
+"""What a training or evaluation run reads: part of its configuration, never where or how fast."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+DenseStore = Literal["depth_clean", "depth_accumulated", "depth_single", "depth_truth"]
+"""Stores that can be the dense target."""
+
+
+class AugmentConfig(BaseModel):
+    """Random views of a frame; the default changes nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="share of samples mirrored left to right")
+    scale_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="share of samples scaled")
+    scale_min: float = Field(default=0.8, gt=0.0, description="least a: the image is scaled by 1/a, every depth by a")
+    scale_max: float = Field(default=1.25, gt=0.0, description="largest a; beyond 1 the image shrinks and gets a black border")
+    crop_px: tuple[int, int] | None = Field(default=None, description="rows and columns of a random crop; None = the whole frame")
+    mono_dropout: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="share of samples whose monocular depth is replaced by zeros (shuffled order only)",
+    )
+
+    @property
+    def changes_view(self) -> bool:
+        """Say whether a frame can look other than it is stored."""
+        return self.flip_probability > 0 or self.scale_probability > 0 or self.crop_px is not None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.scale_min > self.scale_max:
+            raise ValueError(f"scale_min {self.scale_min} is larger than scale_max {self.scale_max}; swap them")
+        if self.crop_px is not None and min(self.crop_px) < 1:
+            raise ValueError(f"crop_px must be two positive numbers of pixels, got {self.crop_px}")
+        return self
+
+
+class DataConfig(BaseModel):
+    """Which frames, which of their data, and in what order.
+
+    A modality that is not asked for is absent from the batch (None), never a map of zeros.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["train", "val", "test"] = Field(default="train", description="official split")
+    cameras: tuple[str, ...] = Field(default=(), description="camera channels; empty = all of the manifest")
+    dense_target: DenseStore | None = Field(default="depth_clean", description="store of the dense target; null = none")
+    sparse_target: bool = Field(default=True, description="deliver depth_single as points")
+    radar: bool = Field(default=True, description="deliver radar returns as points")
+    mono: bool = Field(default=False, description="deliver monocular depth (depth_mono) for the plug-in branch")
+    incomplete: Literal["error", "leave_out"] = Field(
+        default="error", description="what to do with frames that lack one of the stores asked for"
+    )
+    batch_size: int = Field(default=4, ge=1, description="frames a batch and rank")
+    order: Literal["shuffled", "manifest"] = Field(
+        default="shuffled",
+        description=(
+            "shuffled: for training, another order every epoch, every rank the same number of full batches; "
+            "manifest: for evaluation, every frame exactly once, the last batches may be short"
+        ),
+    )
+    seed: int = Field(default=0, ge=0, description="of order and augmentation")
+    piece_frames: int = Field(
+        default=4, ge=1, description="consecutive frames that stay together when shuffled, read as one piece; 1 = shuffle frames"
+    )
+    augment: AugmentConfig = Field(default=AugmentConfig(), description="random views (shuffled order only)")

@@ -1,0 +1,140 @@
+"""Frames from the store into memory that the caller gives.
+
+Reads  images, depth and radar units through storage_schemas
+Writes images and dense maps into a slot; returns points
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.images import decode_image
+from model.data.points import FramePoints, PointArrays, joined, measured_pixels
+from model.data.samples import Sample
+from model.data.slot_layout import SlotLayout
+from model.data.units import ImagesUnit, OpenedUnits
+from storage_schemas.byte_ranges import ByteRange, RangeReader
+from storage_schemas.errors import DepthmillError
+from storage_schemas.frame_chunks import FrameChunks
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which stores are read; None and False = not asked for, absent from the batch.
+
+    Attributes:
+        target: store of the dense target.
+        mono: read depth_mono as a dense map.
+        sparse: read depth_single as points.
+        radar: read radar returns.
+    """
+
+    target: str | None
+    mono: bool
+    sparse: bool
+    radar: bool
+
+    @property
+    def maps(self) -> dict[str, str]:
+        """Store of each depth map that is decoded."""
+        named = {
+            "target": self.target,
+            "mono": "depth_mono" if self.mono else None,
+            "sparse": "depth_single" if self.sparse else None,
+        }
+        return {name: layout for name, layout in named.items() if layout is not None}
+
+
+@dataclass(frozen=True)
+class _Located:
+    """One frame whose arrays have been found but not read; None in ``ranges`` = nothing is stored."""
+
+    sample: Sample
+    images: ImagesUnit
+    maps: dict[str, FrameChunks]
+    ranges: dict[str, ByteRange | None]
+
+
+class FrameReader:
+    """Reads frames; keeps what it has opened.
+
+    Args:
+        units: opened units of this process.
+        layout: what a slot holds.
+        wanted: what is read.
+    """
+
+    def __init__(self, units: OpenedUnits, layout: SlotLayout, wanted: Wanted) -> None:
+        self._units, self._layout, self._wanted = units, layout, wanted
+        self._files = RangeReader(units.store.files)
+        self._map = np.empty((layout.height, layout.width), np.uint16)  # the sparse map, of which only points go on
+
+    def read(self, samples: Sequence[Sample], memory: NDArray[np.uint8]) -> tuple[PointArrays | None, PointArrays | None]:
+        """Read frames in the order given.
+
+        Args:
+            samples: at most as many as the layout has room for.
+            memory: (layout.num_bytes,) uint8, filled.
+
+        Returns:
+            Radar returns and single-sweep points, each None if not asked for.
+
+        Raises:
+            DepthmillError: a unit or file is missing, damaged or of the wrong size; names the frame.
+        """
+        arrays = self._layout.arrays(memory, len(samples))
+        # From a local disk frame by frame, so that what is read is still in the cache when it is decoded; from an object store
+        # everything is asked for at once.
+        together = 1 if self._units.store.files.is_local else len(samples)
+        sparse: list[FramePoints] = []
+        for first in range(0, len(samples), together):
+            located = [self._locate(sample) for sample in samples[first : first + together]]
+            ranges = [one for frame in located for one in frame.ranges.values() if one is not None]
+            contents = dict(zip(ranges, self._files.read(ranges), strict=True))
+            for number, frame in enumerate(located, start=first):
+                sparse += self._decode(frame, contents, {name: array[number] for name, array in arrays.items()})
+        radar = joined([self._radar_of(sample) for sample in samples]) if self._wanted.radar else None
+        return radar, (joined(sparse) if self._wanted.sparse else None)
+
+    def _locate(self, sample: Sample) -> _Located:
+        with _naming(sample):
+            images = self._units.images(sample)
+            maps = {name: self._units.depth(sample, layout) for name, layout in self._wanted.maps.items()}
+            ranges = {name: chunks.byte_range(sample.frame) for name, chunks in maps.items()}
+            if images.chunks is not None:
+                ranges["image"] = images.chunks.byte_range(sample.frame, images.num_bytes[sample.frame])
+            return _Located(sample, images, maps, ranges)
+
+    def _decode(
+        self, frame: _Located, contents: dict[ByteRange, memoryview], arrays: dict[str, NDArray[Any]]
+    ) -> list[FramePoints]:
+        with _naming(frame.sample):
+            own = {name: None if one is None else contents[one] for name, one in frame.ranges.items()}
+            image = own.get("image")
+            if image is None:
+                image = memoryview(self._units.referenced_image(frame.sample, frame.images))
+            decode_image(image, arrays["image"], where=frame.images.file[frame.sample.frame])
+            for name, chunks in frame.maps.items():
+                chunks.decode(own[name], self._map if name == "sparse" else arrays[name])
+        return [measured_pixels(self._map)] if "sparse" in frame.maps else []
+
+    def _radar_of(self, sample: Sample) -> FramePoints:
+        with _naming(sample):
+            unit = self._units.radar(sample)
+        own = slice(int(unit.first[sample.frame]), int(unit.first[sample.frame + 1]))
+        return FramePoints(unit.row[own], unit.column[own], unit.depth_m[own])
+
+
+@contextmanager
+def _naming(sample: Sample) -> Iterator[None]:
+    """Say in an error which frame was being read."""
+    try:
+        yield
+    except DepthmillError as error:
+        raise type(error)(f"frame '{sample.frame_key}': {error}") from error

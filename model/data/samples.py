@@ -1,0 +1,158 @@
+"""The frames of a manifest that a run reads, chosen and checked before anything starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from model.data.config import DataConfig
+from storage_schemas.errors import ManifestError, UnitNotFoundError
+from storage_schemas.manifest import Manifest
+from storage_schemas.store import Store, UnitPath
+
+LOOKUPS = 16
+"""Threads that look for commit marks; an object store answers each in milliseconds."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame of the manifest.
+
+    Attributes:
+        frame_key: ``<scene>/<camera>/<timestamp_us>``.
+        frame: index along ``frame`` in the units.
+        height: image rows.
+        width: image columns.
+        intrinsic_px: 3x3 camera matrix, row-major.
+        is_night: recorded at night.
+        units: unit of each store asked for.
+    """
+
+    frame_key: str
+    frame: int
+    height: int
+    width: int
+    intrinsic_px: tuple[float, ...]
+    is_night: bool
+    units: dict[str, UnitPath]
+
+    @property
+    def run(self) -> str:
+        """Scene and camera: what a unit holds."""
+        return self.frame_key.rsplit("/", 1)[0]
+
+
+def stores_asked_for(config: DataConfig) -> tuple[str, ...]:
+    """Return the stores that a configuration reads, images first."""
+    wanted = [
+        "images",
+        *([config.dense_target] if config.dense_target else []),
+        *(["depth_mono"] if config.mono else []),
+        *(["depth_single"] if config.sparse_target else []),
+        *(["radar_points"] if config.radar else []),
+    ]
+    return tuple(dict.fromkeys(wanted))
+
+
+def choose_samples(manifest: Manifest, config: DataConfig) -> list[Sample]:
+    """Return the frames of a split that have all stores asked for, in manifest order.
+
+    Raises:
+        ManifestError: the split or a camera has no frames, frames lack a store, or image sizes differ.
+    """
+    rows = _rows_of_split(manifest, config)
+    wanted = stores_asked_for(config)
+    lacking = [(row, [name for name in wanted if row[f"unit_{name}"] is None]) for row in rows]
+    if config.incomplete == "error":
+        _refuse_lacking(manifest, config, [(row, names) for row, names in lacking if names])
+    complete = [row for row, names in lacking if not names]
+    if not complete:
+        raise ManifestError(
+            f"no frame of split '{config.split}' in manifest {manifest.path.fingerprint} has all of {', '.join(wanted)}. "
+            "Ask for fewer stores, or run the stages that make them"
+        )
+    known: dict[UnitPath, UnitPath] = {}  # one object per unit, so that workers are sent each once
+    samples = [
+        Sample(
+            row["frame_key"],
+            row["frame"],
+            row["height"],
+            row["width"],
+            tuple(row["intrinsic_px"]),
+            row["is_night"],
+            {name: known.setdefault(path, path) for name in wanted if (path := manifest.unit_of(row, name)) is not None},
+        )
+        for row in complete
+    ]
+    _refuse_mixed_sizes(manifest, config, samples)
+    return samples
+
+
+def run_lengths(samples: Sequence[Sample]) -> list[int]:
+    """Return the lengths of the runs of consecutive frames of one scene and camera."""
+    return [len(list(group)) for _, group in groupby(samples, key=lambda sample: sample.run)]
+
+
+def refuse_missing_units(store: Store, manifest_fingerprint: str, samples: Sequence[Sample]) -> None:
+    """Check that every unit is there before training starts, not hours later.
+
+    Raises:
+        UnitNotFoundError: a unit that the manifest names has been pruned.
+    """
+    units = {path: sample.frame_key for sample in reversed(samples) for path in sample.units.values()}
+    with ThreadPoolExecutor(LOOKUPS) as pool:
+        missing = [path for path, is_there in zip(units, pool.map(store.has, units), strict=True) if not is_there]
+    if missing:
+        first = min(missing)
+        raise UnitNotFoundError(
+            f"unit '{first.key}' of frame '{units[first]}' is not in store '{store.root}' "
+            f"({len(missing)} of {len(units)} units missing): it was pruned after manifest {manifest_fingerprint} was written. "
+            "Run the recipe again to make it, or choose another manifest"
+        )
+
+
+def _rows_of_split(manifest: Manifest, config: DataConfig) -> list[dict[str, Any]]:
+    found = manifest.rows()
+    rows = [row for row in found if row["split"] == config.split]
+    name = manifest.path.fingerprint
+    if not rows:
+        counts = Counter(row["split"] or "none" for row in found)
+        there = ", ".join(f"{count} {split}" for split, count in counts.items()) or "no frame at all"
+        raise ManifestError(
+            f"split '{config.split}' is empty in manifest {name}, which has: {there}. "
+            "Choose another split, or run the recipe on scenes of this one"
+        )
+    cameras = sorted({row["camera"] for row in rows})
+    for camera in config.cameras:
+        if camera not in cameras:
+            raise ManifestError(
+                f"camera '{camera}' has no frame in split '{config.split}' of manifest {name}; "
+                f"cameras there: {', '.join(cameras)}"
+            )
+    return [row for row in rows if not config.cameras or row["camera"] in config.cameras]
+
+
+def _refuse_lacking(manifest: Manifest, config: DataConfig, lacking: list[tuple[dict[str, Any], list[str]]]) -> None:
+    if lacking:
+        row, names = lacking[0]
+        raise ManifestError(
+            f"frame '{row['frame_key']}' has no {names[0]} in manifest {manifest.path.fingerprint} "
+            f"({len(lacking)} frames of split '{config.split}' lack a store asked for). Run the stage that makes it, do not ask "
+            "for it, or set incomplete: leave_out"
+        )
+
+
+def _refuse_mixed_sizes(manifest: Manifest, config: DataConfig, samples: Sequence[Sample]) -> None:
+    sizes: dict[tuple[int, int], str] = {}
+    for sample in samples:
+        sizes.setdefault((sample.height, sample.width), sample.frame_key)
+    if len(sizes) > 1:
+        shown = ", ".join(f"{width}x{height} ('{key}')" for (height, width), key in sizes.items())
+        raise ManifestError(
+            f"split '{config.split}' of manifest {manifest.path.fingerprint} has images of different sizes: {shown}. "
+            "A batch needs one; choose cameras of one size with cameras: [...]"
+        )

@@ -1,0 +1,114 @@
+"""Several pieces of a store's files in one call: few large requests, all of them under way at once on an object store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from storage_schemas.errors import StoreError
+from storage_schemas.files import StoreFiles
+
+REMOTE_GAP = 256 * 1024
+"""Bytes that an object store sends sooner than it answers another request; the padding between two images is less."""
+
+
+@dataclass(frozen=True, order=True)
+class ByteRange:
+    """Bytes ``start`` to ``stop`` of one file."""
+
+    key: str
+    start: int
+    stop: int
+
+
+def merged(ranges: Sequence[ByteRange], *, gap: int = 0) -> list[ByteRange]:
+    """Return the fewest ranges that cover the given ones; those of one file with at most ``gap`` bytes between become one."""
+    found: list[ByteRange] = []
+    for one in sorted(set(ranges)):
+        last = found[-1] if found else None
+        if last is not None and last.key == one.key and one.start <= last.stop + gap:
+            found[-1] = ByteRange(last.key, last.start, max(last.stop, one.stop))
+        else:
+            found.append(one)
+    return found
+
+
+class RangeReader:
+    """Reads pieces of files, from a local disk into memory that it uses again: new memory costs more than the reading.
+
+    Args:
+        files: the store's files.
+    """
+
+    def __init__(self, files: StoreFiles) -> None:
+        self._files = files
+        self._memory = bytearray()
+
+    def read(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
+        """Read pieces of files.
+
+        Args:
+            ranges: what to read, in any order, overlapping or not.
+
+        Returns:
+            One buffer per range, in the order given; valid until the next call.
+
+        Raises:
+            StoreError: a file is missing, shorter than asked, or may not be read.
+        """
+        whole = merged(ranges, gap=0 if self._files.is_local else REMOTE_GAP)
+        contents = self._read_local(whole) if self._files.is_local else self._read_remote(whole)
+        views = []
+        for one in ranges:
+            large, content = next(
+                (large, content)
+                for large, content in zip(whole, contents, strict=True)
+                if large.key == one.key and large.start <= one.start and one.stop <= large.stop
+            )
+            views.append(content[one.start - large.start : one.stop - large.start])
+        return views
+
+    def _read_local(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
+        num_bytes = sum(one.stop - one.start for one in ranges)
+        if len(self._memory) < num_bytes:
+            self._memory = bytearray(num_bytes)
+        views, first = [], 0
+        for one in ranges:
+            view = memoryview(self._memory)[first : first + one.stop - one.start]
+            try:
+                with open(self._files.path(one.key), "rb", buffering=0) as stream:
+                    stream.seek(one.start)
+                    found = stream.readinto(view)
+            except OSError as error:
+                raise _unreadable(self._files, one.key, error) from error
+            _refuse_short(self._files, one, found)
+            views.append(view)
+            first += len(view)
+        return views
+
+    def _read_remote(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
+        paths = [self._files.path(one.key) for one in ranges]
+        starts, stops = [one.start for one in ranges], [one.stop for one in ranges]
+        try:
+            found = self._files.filesystem.cat_ranges(paths, starts, stops, on_error="raise")
+        except OSError as error:
+            raise _unreadable(self._files, ranges[0].key, error) from error
+        for one, content in zip(ranges, found, strict=True):
+            _refuse_short(self._files, one, len(content))
+        return [memoryview(content) for content in found]
+
+
+def _refuse_short(files: StoreFiles, wanted: ByteRange, num_bytes: int) -> None:
+    if num_bytes != wanted.stop - wanted.start:
+        raise StoreError(
+            f"'{files.path(wanted.key)}' ends before byte {wanted.stop}: {num_bytes} bytes from {wanted.start}. "
+            "Run depthmill verify"
+        )
+
+
+def _unreadable(files: StoreFiles, key: str, error: OSError) -> StoreError:
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"'{files.path(key)}' is missing: its unit was pruned or damaged. Run depthmill verify")
+    return StoreError(
+        f"'{files.path(key)}' cannot be read: {error}. Check permissions and connection, then run the same command again"
+    )
