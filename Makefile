@@ -14,8 +14,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
 	@touch $@
 
-demo: $(VENV)/.installed  ## the main job on a small simulated world
-	$(BIN)/depthmill demo --out demo
+demo: $(VENV)/.installed  ## the main job on a small simulated world: from drives to a trained network's table
+	env -u OMP_NUM_THREADS -u OPENBLAS_NUM_THREADS $(BIN)/depthmill demo --out demo
 
 test: lint  ## lint, types, import rules, and every quick test
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup
@@ -30,7 +30,7 @@ check-all: lint  ## everything, the slow tests too
 	$(BIN)/python -m pytest -m "not gpu"
 
 benchmarks: $(VENV)/.installed  ## every claim with a number; tens of minutes
-	for claim in accumulate clean plan_850 index_trainval store_codec selective_scan semodepth_network loader; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+	for claim in accumulate clean plan_850 index_trainval store_codec selective_scan semodepth_network loader supervision_study; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
 
 clean:
 	rm -rf demo $(VENV) build *.egg-info

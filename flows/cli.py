@@ -16,6 +16,8 @@ from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 if TYPE_CHECKING:
     from flows.materialize import Opened
+    from model.train.config import Machine
+    from storage_schemas.manifest import Manifest
     from storage_schemas.store import Store
 
 app = typer.Typer(
@@ -244,13 +246,132 @@ def report(
     _say({"report": str(page)}, f"wrote {page}", as_json=as_json)
 
 
+ManifestChoice = Annotated[str | None, typer.Option(help="manifest fingerprint; default: the recipe's, or a store's newest")]
+
+
+@app.command()
+def train(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    manifest: ManifestChoice = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the training; default <store>/runs/trainings/<name>")
+    ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart/--resume", help="throw away what a former run left; by default a training goes on where it stopped"
+        ),
+    ] = False,
+    workers: Workers = None,
+    no_prefect: NoPrefect = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
+    from flows.train_verb import train_and_print
+
+    opened = _open(recipe, overrides, workers)
+    if train_and_print(
+        opened, where=str(recipe), manifest=manifest, out=out, restart=restart, no_prefect=no_prefect, as_json=as_json
+    ):
+        raise typer.Exit(1)
+
+
+Checkpoint = Annotated[Path, typer.Argument(help="folder of a training, or a checkpoint file")]
+Reference = Annotated[bool, typer.Option("--reference", help="the checkpoint is one of the public SemoDepth code")]
+MaxDepth = Annotated[float, typer.Option("--max-depth", help="with --reference: far end of its depth space in metres, 120 or 80")]
+PlugIn = Annotated[bool, typer.Option("--plug-in", help="with --reference: it has the branch for monocular depth")]
+
+
+@app.command()
+def evaluate(
+    checkpoint: Checkpoint,
+    recipe: Annotated[str, typer.Argument(help="recipe file, or the path or URL of a store")],
+    manifest: ManifestChoice = None,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "val",
+    target: Annotated[str, typer.Option(help="store of the truth, e.g. depth_single, depth_truth")] = "depth_single",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder for tables and pictures; default: beside the checkpoint")
+    ] = None,
+    reference: Reference = False,
+    max_depth: MaxDepth = 120.0,
+    plug_in: PlugIn = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a network on a split: the published metrics at 50, 70 and 80 m, by day and night, with and without radar."""
+    from flows.evaluate_verb import evaluate_and_print, open_network
+
+    network, name = open_network(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
+    pinned, machine = _pinned(recipe, manifest)
+    evaluate_and_print(network, name, pinned, machine, split=split, target=target, out=out, as_json=as_json)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="a training, or a folder that evaluate wrote")],
+    b: Annotated[Path, typer.Argument(help="another one")],
+    metric: Annotated[
+        str, typer.Option(help="mae_mm, rmse_mm, imae_per_km, irmse_per_km, abs_rel, sq_rel_m, delta1 ...")
+    ] = "mae_mm",
+    cap: Annotated[float, typer.Option(help="50, 70 or 80 metres")] = 80.0,
+    radar: Annotated[str, typer.Option(help="on or off")] = "on",
+    as_json: AsJson = False,
+) -> None:
+    """Compare two evaluations frame by frame, with a bootstrap interval of the difference."""
+    from flows.evaluate_verb import compare_and_print
+
+    compare_and_print(a, b, metric=metric, cap_m=cap, radar=radar, as_json=as_json)
+
+
+@app.command()
+def predict(
+    checkpoint: Checkpoint,
+    what: Annotated[str, typer.Argument(help="folder with image/ and radar/ (or radar_png/), a recipe file, or a store")],
+    out: Annotated[Path, typer.Option("--out", help="folder to write; must not exist or be empty")],
+    manifest: ManifestChoice = None,
+    split: Annotated[str, typer.Option(help="of a manifest: train, val or test")] = "val",
+    pictures: Annotated[bool, typer.Option(help="write pictures beside the depth maps")] = True,
+    reference: Reference = False,
+    max_depth: MaxDepth = 120.0,
+    plug_in: PlugIn = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict depth: 16-bit PNGs of 1/256 m, and pictures."""
+    from flows.evaluate_verb import open_network
+    from flows.predict_files import predict_files, predict_manifest
+    from flows.settings import Settings
+    from flows.training import machine_of_settings
+
+    network, _ = open_network(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
+    if (Path(what) / "image").is_dir():
+        count = predict_files(
+            network, Path(what), out, pictures=pictures, machine=machine_of_settings(Settings(), image_root=None)
+        )
+    else:
+        pinned, machine = _pinned(what, manifest)
+        count = predict_manifest(network, pinned, out, split=split, pictures=pictures, machine=machine)
+    _say({"folder": str(out), "frames": count}, f"wrote {count} depth maps to {out}", as_json=as_json)
+
+
+def _pinned(recipe: str, manifest: str | None) -> tuple[Manifest, Machine]:
+    """Open a manifest of a recipe or store, and say where networks run."""
+    from flows.settings import Settings
+    from flows.training import machine_of, machine_of_settings
+    from storage_schemas.manifest import open_manifest
+
+    if recipe.endswith((".yaml", ".yml")):
+        opened = _open(Path(recipe), None)
+        return open_manifest(opened.store, manifest or _own_manifest(opened)), machine_of(opened)
+    return open_manifest(_open_store(recipe), manifest), machine_of_settings(Settings(), image_root=None)
+
+
 @app.command()
 def export(
     recipe: Annotated[str, typer.Argument(help="recipe file, or the path or URL of a store")],
     out: Annotated[Path, typer.Option("--out", help="folder to write; must not exist or be empty")],
     layout: Annotated[str, typer.Option(help="semodepth: text manifests, 16-bit PNG depth, .npy radar")] = "semodepth",
     overrides: Overrides = None,
-    manifest: Annotated[str | None, typer.Option(help="manifest fingerprint; default: the recipe's, or a store's newest")] = None,
+    manifest: ManifestChoice = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a manifest in the layout that the public training scripts read."""
@@ -340,12 +461,19 @@ def demo(
     workers: Workers = None,
     no_prefect: NoPrefect = False,
 ) -> None:
-    """Build a small simulated world, run every stage on it, and write a report: half a minute on two cores."""
+    """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
     from flows.demo import prepare_demo
     from flows.run_verb import run_and_print
+    from flows.train_verb import train_and_print
+    from flows.training import missing_for_training
 
     recipe = prepare_demo(out)
     typer.echo(f"recipe {recipe}")
-    if run_and_print(_open(recipe, None, workers), no_prefect=no_prefect, as_json=False, report=True):
+    opened = _open(recipe, None, workers)
+    if run_and_print(opened, no_prefect=no_prefect, as_json=False, report=True):
         raise typer.Exit(1)
+    if missing := missing_for_training():
+        typer.echo(f"no training: {', '.join(missing)} is not installed. Run: pip install 'depthmill[train]'")
+    else:
+        train_and_print(opened, where=str(recipe), manifest=None, out=None, restart=False, no_prefect=no_prefect, as_json=False)
     typer.echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")

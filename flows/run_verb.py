@@ -18,26 +18,34 @@ INTERRUPT_GRACE_S = 5.0
 """After Ctrl-C a run may take this long to put its affairs in order."""
 
 
-def run_and_print(opened: Opened, *, no_prefect: bool, as_json: bool, report: bool) -> int:
-    """Do everything that the plan lists and say how it went; return the number of units that failed."""
+def run_and_print(opened: Opened, *, no_prefect: bool, as_json: bool, report: bool, is_quiet: bool = False) -> int:
+    """Do everything that the plan lists and say how it went; return the number of units that failed.
+
+    ``is_quiet``: say nothing, because another verb will.
+    """
     plan = opened.plan()
     if not plan.to_do:
-        if as_json:
+        if is_quiet:
+            pass
+        elif as_json:
             done = {"num_ok": 0, "num_errors": 0, "num_skipped": 0, "up_to_date": len(plan.items)}
             print(json.dumps({**done, "manifest": plan.manifest.path.fingerprint}, indent=1))
         else:
             print(f"nothing to do: all {len(plan.items)} units are up to date")
         return 0
-    if not as_json and (first := opened.source.preparation()):
+    is_telling = not as_json and not is_quiet
+    if is_telling and (first := opened.source.preparation()):
         print(first, flush=True)
-    progress = None if as_json else ProgressLines(plan)
+    progress = ProgressLines(plan) if is_telling else None
     _stop_soon_when_interrupted()
     try:
         summary, page = _execute(opened, plan, progress or (lambda result: None), report=report, no_prefect=no_prefect)
     finally:
         if progress is not None:
             progress.close()
-    if as_json:
+    if is_quiet:
+        pass
+    elif as_json:
         manifest = None if summary.num_errors else plan.manifest.path.fingerprint
         words = {**summary.as_json(opened.settings.workers), "folder": str(summary.folder), "manifest": manifest}
         print(json.dumps(words, indent=1))

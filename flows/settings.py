@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +21,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DEPTHMILL_", env_file=".env", frozen=True, extra="ignore")
     workers: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, description="worker processes")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where networks run; auto: a GPU if there")
+    num_devices: int = Field(default=1, ge=1, description="devices that train together")
+    loader_workers: int = Field(
+        default_factory=lambda: min((os.cpu_count() or 1) - 1, 8),
+        ge=0,
+        description="processes that read for each training device",
+    )
     cache_dir: Path = Field(default_factory=_default_cache, description="index caches and simulated worlds")
     runs_dir: Path | None = Field(
         default=None, description="run logs and reports; default: <store>/runs, or ./runs for a remote store"

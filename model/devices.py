@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from model.blocks.selective_scan import Choice, choose_engine, engine_choices
+from storage_schemas.errors import DepthmillError
+
+
+class DeviceError(DepthmillError):
+    """A device was asked for that is not there."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,17 @@ def _described(device: torch.device, words: str) -> Device:
     used = choose_engine(device)
     others = [choice for choice in engine_choices(device) if choice.engine != used.engine]
     return Device(str(device), words, (used, *others))
+
+
+def network_device(accelerator: str) -> torch.device:
+    """Return the device of ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+
+    Raises:
+        DeviceError: cuda was asked for, and torch sees no GPU.
+    """
+    is_there = torch.cuda.is_available()
+    if accelerator == "cuda" and not is_there:
+        raise DeviceError(
+            "device cuda was asked for, and torch sees no GPU here. Run depthmill doctor, or set DEPTHMILL_DEVICE=cpu"
+        )
+    return torch.device("cuda" if is_there and accelerator != "cpu" else "cpu")

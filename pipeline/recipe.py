@@ -57,6 +57,9 @@ class Recipe(_Frozen):
     cameras: tuple[str, ...] = Field(default=("CAM_FRONT",), min_length=1, description="camera channels")
     scenes: tuple[str, ...] | None = Field(default=None, description="scene names to use; all when left out")
     stages: StageChoices = Field(default_factory=StageChoices)
+    train: dict[str, Any] = Field(
+        default_factory=dict, description="what depthmill train makes of the manifest; checked by model/train/config.py"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -44,6 +44,22 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_nuscenes(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture(scope="session")
+def tiny_store(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny database with every stage run: 2 frames to train on, 2 to validate on, 36x64. Tests must not change it."""
+    from flows.bare_loop import materialize_bare
+    from flows.materialize import open_recipe
+    from flows.settings import Settings
+    from pipeline.recipe import parse_recipe
+
+    folder = tmp_path_factory.mktemp("tiny-store")
+    recipe = {"source": {"kind": "nuscenes", "root": str(tiny_root), "version": "v1.0-mini"}, "store": str(folder / "store")}
+    opened = open_recipe(parse_recipe(recipe, where="test"), Settings(workers=1, cache_dir=folder / "cache"))
+    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
+    assert summary.num_errors == 0
+    return folder / "store"
+
+
 @pytest.fixture
 def write_recipe(tmp_path: Path) -> Callable[..., Path]:
     """Write a recipe over a nuScenes root with the store below tmp_path."""

@@ -18,8 +18,13 @@ from storage_schemas.errors import DepthmillError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-RESNET34_CHANNELS = (64, 64, 128, 256, 512)
-"""Channels at strides 2, 4, 8, 16 and 32."""
+IMAGENET_CHANNELS = 64
+"""Channels of the first convolution in the published network."""
+
+
+def resnet34_channels(base: int = IMAGENET_CHANNELS) -> tuple[int, int, int, int, int]:
+    """Return the channels at strides 2, 4, 8, 16 and 32."""
+    return base, base, 2 * base, 4 * base, 8 * base
 
 
 class WeightsFileError(DepthmillError):
@@ -71,31 +76,34 @@ def _stage(channels_in: int, channels: int, blocks: int, *, stride: int) -> nn.S
 
 
 class ResNet34(nn.Module):
-    """The encoder without its classifier."""
+    """The encoder without its classifier; ``base`` scales all channels, 64 being the published network."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, base: int = IMAGENET_CHANNELS) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _stage(64, 64, 3, stride=1)
-        self.layer2 = _stage(64, 128, 4, stride=2)
-        self.layer3 = _stage(128, 256, 6, stride=2)
-        self.layer4 = _stage(256, 512, 3, stride=2)
+        c0, c1, c2, c3, c4 = resnet34_channels(base)
+        self.conv1 = nn.Conv2d(3, c0, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(c0)
+        self.layer1 = _stage(c0, c1, 3, stride=1)
+        self.layer2 = _stage(c1, c2, 4, stride=2)
+        self.layer3 = _stage(c2, c3, 6, stride=2)
+        self.layer4 = _stage(c3, c4, 3, stride=2)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, image_u8: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Encode RGB images (b, h, w, 3) uint8; return c0 to c4 (b, 64 | 64 | 128 | 256 | 512, ...) at strides 2 to 32.
+    def forward(self, image_u8: Tensor, *, downscale: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Encode RGB images (b, h, w, 3) uint8, averaged over squares of ``downscale`` pixels; return c0 to c4 (b, channels, ...) at strides 2 to 32.
 
         c0 is taken after its ReLU, before the 3x3 max-pool.
         """
         x = (image_u8.permute(0, 3, 1, 2).to(self.mean.dtype) / 255.0 - self.mean) / self.std
+        if downscale > 1:
+            x = F.avg_pool2d(x, downscale, ceil_mode=True)
         c0 = F.relu(self.bn1(self.conv1(x)), inplace=True)
         c1 = self.layer1(F.max_pool2d(c0, 3, 2, 1))
         c2 = self.layer2(c1)

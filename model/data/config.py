@@ -58,7 +58,7 @@ class DataConfig(BaseModel):
     incomplete: Literal["error", "leave_out"] = Field(
         default="error", description="what to do with frames that lack one of the stores asked for"
     )
-    batch_size: int = Field(default=4, ge=1, description="frames a batch and rank")
+    batch_size: int = Field(default=12, ge=1, description="frames a batch and rank")
     order: Literal["shuffled", "manifest"] = Field(
         default="shuffled",
         description=(

@@ -15,6 +15,18 @@ class SemoDepthConfig(BaseModel):
     min_depth_m: float = Field(0.5, gt=0, description="near end of the depth space, metres")
     max_depth_m: float = Field(120.0, gt=0, description="far end of the depth space, metres: 120 nuScenes, 80 ZJU-4DRadarCam")
     plug_in: bool = Field(False, description="has the branch for monocular depth")
+    base_channels: int = Field(
+        64,
+        ge=8,
+        multiple_of=8,
+        description="channels at stride 2; all others follow. 64 is the published network, 16 fits a laptop",
+    )
+    input_downscale: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="the network sees the image this many times smaller and its depth is enlarged again; radar stays exact",
+    )
     radar_to_scale: Literal["resize", "scatter"] = Field(
         "scatter",
         description="how radar features reach a coarser grid: bilinear resize of a sparse map (loses most), or max per cell",

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.blocks.resnet import RESNET34_CHANNELS, ResNet34
+from model.blocks.resnet import ResNet34, resnet34_channels
 from model.semodepth.config import SemoDepthConfig
 from model.semodepth.depth_space import DepthSpace
 from model.semodepth.mvsp import GlobalScan, RadarFilmBlock, WindowScan
@@ -23,12 +23,8 @@ from model.semodepth.radar_graph import RadarGraph, RadarNodes, radar_nodes
 from model.semodepth.radar_scale import RadarMap, SparseMap, add_dense, place_by_resize, place_by_scatter
 from storage_schemas.errors import DepthmillError
 
-RADAR_CHANNELS = 64
-DECODER_CHANNELS = (64, 64, 128, 256, 256)
-"""Output channels of the decoder's stages at strides 2, 4, 8, 16 and 32."""
-GLOBAL_WIDTH, GLOBAL_LAYERS = 256, 2
-WINDOW_WIDTH, WINDOW_LAYERS = 128, 1
-MONO_CHANNELS = 32
+GLOBAL_LAYERS, WINDOW_LAYERS = 2, 1
+"""Layers of the scans at strides 32 and 16, and in the windows at stride 8."""
 
 
 class InputError(DepthmillError):
@@ -42,35 +38,34 @@ class SemoDepth(nn.Module):
         super().__init__()
         self.config = config or SemoDepthConfig()
         self.depth_space = DepthSpace(self.config.min_depth_m, self.config.max_depth_m)
-        c0, c1, c2, c3, c4 = RESNET34_CHANNELS
-        d0, d1, d2, d3, d4 = DECODER_CHANNELS
-        self.encoder = ResNet34()
-        self.radar_graph = RadarGraph(out=RADAR_CHANNELS)
+        base = self.config.base_channels
+        c0, c1, c2, c3, c4 = resnet34_channels(base)
+        d0, d1, d2, d3, d4 = base, base, 2 * base, 4 * base, 4 * base
+        self.encoder = ResNet34(base)
+        self.radar_graph = RadarGraph(width=base, out=base)
         if self.config.plug_in:
-            last = nn.Conv2d(MONO_CHANNELS, RADAR_CHANNELS, 3, padding=1)
+            last = nn.Conv2d(base // 2, base, 3, padding=1)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has a bias
-            self.mono_embed = nn.Sequential(nn.Conv2d(1, MONO_CHANNELS, 3, padding=1), nn.ReLU(), last)
-        self.radar_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(RADAR_CHANNELS, RADAR_CHANNELS, 1), nn.ReLU()) for _ in RESNET34_CHANNELS
-        )
-        self.scan4 = GlobalScan(c4, RADAR_CHANNELS, width=GLOBAL_WIDTH, layers=GLOBAL_LAYERS)
-        self.scan3 = GlobalScan(d4 + c3, RADAR_CHANNELS, width=GLOBAL_WIDTH, layers=GLOBAL_LAYERS)
+            self.mono_embed = nn.Sequential(nn.Conv2d(1, base // 2, 3, padding=1), nn.ReLU(), last)
+        self.radar_proj = nn.ModuleList(nn.Sequential(nn.Conv2d(base, base, 1), nn.ReLU()) for _ in range(5))
+        self.scan4 = GlobalScan(c4, base, width=4 * base, layers=GLOBAL_LAYERS)
+        self.scan3 = GlobalScan(d4 + c3, base, width=4 * base, layers=GLOBAL_LAYERS)
         self.scan2 = WindowScan(
             d3 + c2,
-            RADAR_CHANNELS,
-            width=WINDOW_WIDTH,
+            base,
+            width=2 * base,
             window=self.config.window_size,
             layers=WINDOW_LAYERS,
             layout=self.config.window_layout,
             batch_independent=self.config.batch_independent,
         )
-        self.film4 = RadarFilmBlock(c4, RADAR_CHANNELS, d4)
-        self.film3 = RadarFilmBlock(d4 + c3, RADAR_CHANNELS, d3)
-        self.film2 = RadarFilmBlock(d3 + c2, RADAR_CHANNELS, d2)
-        self.film1 = RadarFilmBlock(d2 + c1, RADAR_CHANNELS, d1)
-        self.film0 = RadarFilmBlock(d1 + c0, RADAR_CHANNELS, d0)
-        self.head = nn.Sequential(nn.Conv2d(d0, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1))
+        self.film4 = RadarFilmBlock(c4, base, d4)
+        self.film3 = RadarFilmBlock(d4 + c3, base, d3)
+        self.film2 = RadarFilmBlock(d3 + c2, base, d2)
+        self.film1 = RadarFilmBlock(d2 + c1, base, d1)
+        self.film0 = RadarFilmBlock(d1 + c0, base, d0)
+        self.head = nn.Sequential(nn.Conv2d(d0, base // 2, 3, padding=1), nn.ReLU(), nn.Conv2d(base // 2, 1, 1))
 
     def forward(self, image_u8: Tensor, radar_m: Tensor, mono_m: Tensor | None = None) -> Tensor:
         """Predict normalised depth (b, h, w), not clamped; ``depth_space.metres`` turns it into metres.
@@ -85,12 +80,12 @@ class SemoDepth(nn.Module):
             InputError: shapes or dtypes do not fit, or mono_m is given to a network without the plug-in branch.
         """
         self._check(image_u8, radar_m, mono_m)
-        c0, c1, c2, c3, c4 = self.encoder(image_u8)
+        c0, c1, c2, c3, c4 = self.encoder(image_u8, downscale=self.config.input_downscale)
         nodes = radar_nodes(radar_m, max_nodes=self.config.max_radar_nodes)
         if len(nodes.sample):
             features = self.radar_graph.of_returns(nodes, max_depth_m=self.config.max_depth_m)
         else:
-            features = c0.new_zeros((0, RADAR_CHANNELS), dtype=torch.float32)
+            features = c0.new_zeros((0, self.config.base_channels), dtype=torch.float32)
         mono = None if mono_m is None else self._embed_mono(mono_m)
         r4, r3, r2, r1, r0 = (
             self._radar_at(nodes, features, mono, grid=(level.shape[2], level.shape[3])).project(proj)  # type: ignore[arg-type]
@@ -101,9 +96,12 @@ class SemoDepth(nn.Module):
         d2 = self.film2(self.scan2(_join(d3, c2), r2, radar_m > 0), r2)
         d1 = self.film1(_join(d2, c1), r1)
         d0 = self.film0(_join(d1, c0), r0)
-        full = F.interpolate(d0, image_u8.shape[1:3], mode="bilinear", align_corners=False)
-        out: Tensor = self.head(full).squeeze(1).float()
-        return out
+        size = image_u8.shape[1:3]
+        if self.config.input_downscale == 1:
+            out = self.head(F.interpolate(d0, size, mode="bilinear", align_corners=False))
+        else:  # at stride 2 of the smaller image; full resolution would only cost
+            out = F.interpolate(self.head(d0), size, mode="bilinear", align_corners=False)
+        return out.squeeze(1).float()
 
     @torch.no_grad()
     def predict(

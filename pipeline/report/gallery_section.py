@@ -75,12 +75,17 @@ def _intro(found: PixelStatistics, *, has_truth: bool) -> str:
 
 
 def _block(one: ChosenFrame, key: str, panels: Sequence[Panel], encoded: Sequence[bytes]) -> str:
+    return (
+        f'<article class="frame"><h3><code>{text(key)}</code> <span class="tag">frame {one.frame}</span> '
+        f'<span class="tag">{text(one.why)}</span></h3>{picture_grid(panels, encoded)}</article>'
+    )
+
+
+def picture_grid(panels: Sequence[Panel], encoded: Sequence[bytes]) -> str:
+    """Return pictures with their captions side by side, as many as fit; ``encoded`` is what ``encode_pictures`` made of them."""
     figures = "".join(
         f"<figure>{jpeg(content, alt=panel.alt, width=panel.picture.width, height=panel.picture.height)}"
         f"<figcaption><b>{text(panel.title)}</b>{': ' if panel.caption else ''}{text(panel.caption)}</figcaption></figure>"
         for panel, content in zip(panels, encoded, strict=True)
     )
-    return (
-        f'<article class="frame"><h3><code>{text(key)}</code> <span class="tag">frame {one.frame}</span> '
-        f'<span class="tag">{text(one.why)}</span></h3><div class="pictures">{figures}</div></article>'
-    )
+    return f'<div class="pictures">{figures}</div>'

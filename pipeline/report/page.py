@@ -8,12 +8,13 @@ Writes one HTML file: style, charts and pictures inside, no script, no link to e
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 from pipeline.plan import Plan
 from pipeline.report import store_sections
-from pipeline.report.facts import ReportFacts, gather_facts
+from pipeline.report.facts import gather_facts
 from pipeline.report.gallery_section import gallery_section
 from pipeline.report.markup import text
 from pipeline.report.pixel_statistics import measure_pixels
@@ -51,8 +52,7 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
         StoreError: no unit is there yet, a unit cannot be read, or the file cannot be written.
     """
     _check_target(out)
-    _write_whole(out, report_html(plan, store, title=title).encode("utf-8"))
-    return out
+    return write_page(out, report_html(plan, store, title=title))
 
 
 def report_html(plan: Plan, store: Store, *, title: str) -> str:
@@ -69,21 +69,42 @@ def report_html(plan: Plan, store: Store, *, title: str) -> str:
         store_sections.timings_section(known),
         store_sections.recipe_section(known),
     )
-    return _page(title, known, "".join(sections))
+    return page_html(
+        title,
+        subtitle=f"{manifest_words(known)} in <code>{text(known.root)}</code>",
+        contents=CONTENTS,
+        body="".join(sections),
+        footer=f"Units written until {known.written_utc[1]}.",
+    )
 
 
-def _page(title: str, known: ReportFacts, body: str) -> str:
+def page_html(title: str, *, subtitle: str, contents: Iterable[tuple[str, str]], body: str, footer: str) -> str:
+    """Return a whole page.
+
+    Args:
+        title: plain text.
+        subtitle: HTML below the title.
+        contents: anchor and words of each section that the table of contents names.
+        body: HTML of the sections.
+        footer: plain text.
+    """
     style = resources.files("pipeline.report").joinpath("report.css").read_text(encoding="utf-8")
-    links = "".join(f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in CONTENTS)
+    links = "".join(f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in contents)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
         f"<title>{text(title)} · depthmill report</title><style>\n{style}</style></head>\n<body>"
         f'<header><p class="eyebrow">depthmill report</p><h1>{text(title)}</h1>'
-        f'<p class="soft">{manifest_words(known)} in <code>{text(known.root)}</code></p></header>\n'
+        f'<p class="soft">{subtitle}</p></header>\n'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n<main>{body}</main>\n'
-        f"<footer><p>Units written until {text(known.written_utc[1])}.</p></footer></body></html>\n"
+        f"<footer><p>{text(footer)}</p></footer></body></html>\n"
     )
+
+
+def write_page(out: Path, page: str) -> Path:
+    """Write a page whole or not at all and return its path; StoreError if it cannot be written."""
+    _write_whole(out, page.encode("utf-8"))
+    return out
 
 
 def _check_target(out: Path) -> None:

@@ -53,7 +53,7 @@ def frame_panels(content: FrameContent) -> list[Panel]:
     """Draw all pictures of a frame; those whose data is absent are left out."""
     size = _picture_size(content)
     panels = [_camera_panel(content, size)]
-    base = _dimmed(content.image, size)
+    base = dimmed(content.image, size)
     dropped = _dropped(content)
     for layout in ("depth_single", "depth_accumulated", "depth_clean"):
         if layout in content.maps:
@@ -102,7 +102,7 @@ def _spread(rank: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
     return out
 
 
-def _reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
+def point_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
     """Sparse points grow so that they are seen, dense ones stay so that they do not hide each other."""
     share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
     return 0 if share > 0.08 else 1 if share > 0.003 else 2
@@ -133,13 +133,14 @@ def _camera_panel(content: FrameContent, size: tuple[int, int]) -> Panel:
     caption, radar = content.image_note, content.radar
     if radar is not None:
         source = next(iter(content.maps.values())).shape[::-1] if content.maps else content.image.size if content.image else size
-        _draw_radar(picture, radar, size[0] / source[0], size[1] / source[1])
+        draw_radar(picture, radar, size[0] / source[0], size[1] / source[1])
         caption = "; ".join(filter(None, (caption, f"{len(radar.depth_m)} radar returns")))
     title = "Camera and radar" if radar is not None else "Camera"
     return Panel(title, picture, caption, f"{title} of frame {content.key}. {caption}")
 
 
-def _draw_radar(picture: Image.Image, radar: RadarReturns, scale_x: float, scale_y: float) -> None:
+def draw_radar(picture: Image.Image, radar: RadarReturns, scale_x: float, scale_y: float) -> None:
+    """Draw radar returns into a picture as ringed circles, the nearest on top; the scales turn their pixels into its."""
     draw = ImageDraw.Draw(picture)
     radius = max(3.0, picture.width / 140)
     for k in np.argsort(-radar.depth_m):
@@ -149,7 +150,8 @@ def _draw_radar(picture: Image.Image, radar: RadarReturns, scale_x: float, scale
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
 
 
-def _dimmed(image: Image.Image | None, size: tuple[int, int]) -> NDArray[np.uint8]:
+def dimmed(image: Image.Image | None, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the image in dark grey, resized to ``size`` (width, height), as (height, width, 3); an empty canvas for None."""
     if image is None:
         return np.full((size[1], size[0], 3), EMPTY_CANVAS, np.uint8)
     grey = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L"), np.float32) * DIMMED
@@ -166,7 +168,7 @@ def _depth_panel(
 ) -> Panel:
     canvas, measured = base.copy(), steps > 0
     values = steps[measured]
-    reach = _reach_px(measured, canvas)
+    reach = point_reach_px(measured, canvas)
     seen = draw_points(canvas, measured, np.uint16(65535) - values, color_of_step()[values], reach)
     if not reach:  # the points hide the image; its brightness lets its edges be seen through them
         shade = 1.0 - SHADING + SHADING / DIMMED / 255.0 * base[seen]
@@ -188,7 +190,7 @@ def _depth_panel(
 def _error_panel(key: str, layout: str, steps: NDArray[np.uint16], truth: NDArray[np.uint16], base: NDArray[np.uint8]) -> Panel:
     canvas = (base * 0.6).astype(np.uint8)
     measured, gross = steps > 0, is_gross(steps, truth)
-    for mask, reach in ((measured & ~gross, _reach_px(measured, canvas)), (gross, _mark_reach_px(gross, canvas))):
+    for mask, reach in ((measured & ~gross, point_reach_px(measured, canvas)), (gross, _mark_reach_px(gross, canvas))):
         error = steps[mask].astype(np.int32) - truth[mask]
         error[truth[mask] == 0] = -65535  # measured before the open sky: nearer than anything
         draw_points(canvas, mask, np.abs(error).astype(np.uint16), error_colors(error / STEPS_PER_M), reach)

@@ -150,6 +150,23 @@ def test_nodes_when_more_than_the_limit_then_an_even_subset_the_same_every_time(
     assert float(nodes.depth_m[512]) == 7.0
 
 
+def test_network_when_narrower_then_a_sixteenth_of_the_weights():
+    narrow = SemoDepth(SemoDepthConfig(base_channels=16))
+    num_parameters = sum(parameter.numel() for parameter in narrow.parameters())
+    assert 38_104_600 / 17 < num_parameters < 38_104_600 / 15
+    assert narrow.predict(*scene(1)).shape == (1, 96, 160)
+
+
+@pytest.mark.parametrize("size", [(96, 160), (95, 157), (5, 3)])
+def test_network_when_it_sees_a_smaller_image_then_depth_of_the_full_size_and_exact_radar(size):
+    network = fill_with_golden_weights(SemoDepth(SemoDepthConfig(base_channels=16, input_downscale=2)))
+    image, radar = scene(1, *size)
+    depth = network.predict(image, radar)
+    assert depth.shape == (1, *size)
+    assert not torch.equal(depth, network.predict(image, torch.zeros_like(radar)))
+    assert torch.equal(depth, network.predict(image, radar))
+
+
 def test_inputs_when_they_do_not_fit_then_said(network):
     image, radar = scene(1)
     with pytest.raises(InputError, match=r"image must be uint8 \(b, h, w, 3\), got torch.float32 \(1, 96, 160, 3\)"):

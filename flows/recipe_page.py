@@ -1,4 +1,4 @@
-"""Every recipe key on one page, made from the schema: ``python -m pipeline.recipe_page`` writes docs/recipe.md."""
+"""Every recipe key on one page, made from the schema: ``python -m flows.recipe_page`` writes docs/recipe.md."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def recipe_page() -> str:
     lines = [
         "# Recipe keys",
         "",
-        "Made from the schema by `python -m pipeline.recipe_page`; a test keeps it true. An unknown key is an error that",
+        "Made from the schema by `python -m flows.recipe_page`; a test keeps it true. An unknown key is an error that",
         "names the one probably meant. Any key can be changed on the command line: `--set stages.clean_horizon.near_m=25`.",
         "",
         "## Top level",
         "",
-        *_table(Recipe, leave_out=("source", "stages")),
+        *_table(Recipe, leave_out=("source", "stages", "train")),
         "",
         "`source:` chooses by `kind`:",
     ]
@@ -40,7 +40,26 @@ def recipe_page() -> str:
         )
         lines += ["", f"### {stage.name}", "", f"Reads {reads}. Writes {stage.writes.name}. One unit per {_per(stage.per)}.", ""]
         lines += _table(params) if typing.cast(Any, params).model_fields else ["No keys."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_train_lines()]) + "\n"
+
+
+def _train_lines() -> list[str]:
+    """Return the ``train:`` group, its groups after it."""
+    from model.train.config import TrainConfig
+
+    groups = {
+        name: field.annotation
+        for name, field in TrainConfig.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    lines = ["", "## train", "", "What `depthmill train` makes of the manifest; `plan` and `run` pay no attention to it.", ""]
+    lines += _table(TrainConfig, leave_out=tuple(groups))
+    for name, model in groups.items():
+        inner = {key: one.annotation for key, one in typing.cast(Any, model).model_fields.items() if key == "augment"}
+        lines += ["", f"### train.{name}", "", *_table(model, leave_out=tuple(inner))]
+        for key, deeper in inner.items():
+            lines += ["", f"### train.{name}.{key}", "", *_table(deeper)]
+    return lines
 
 
 def _per(per: str) -> str:
@@ -51,15 +70,17 @@ def _table(model: Any, leave_out: tuple[str, ...] = ()) -> list[str]:
     lines = ["| key | type | default | what |", "|---|---|---|---|"]
     for name, field in typing.cast(type[BaseModel], model).model_fields.items():
         if name not in leave_out:
-            lines.append(f"| {name} | {_type_text(field)} | {_default_text(field)} | {field.description or ''} |")
+            what = (field.description or "").replace("|", "\\|")
+            lines.append(f"| {name} | {_type_text(field)} | {_default_text(field)} | {what} |")
     return lines
 
 
 def _type_text(field: FieldInfo) -> str:
     annotation: Any = field.annotation
     text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
-    if typing.get_origin(annotation) is typing.Literal:
-        return " or ".join(map(str, typing.get_args(annotation)))
+    members = typing.get_args(annotation) if type(None) in typing.get_args(annotation) else (annotation,)
+    if typing.get_origin(members[0]) is typing.Literal:
+        return " or ".join([*map(str, typing.get_args(members[0])), *(["None"] if len(members) > 1 else [])])
     return text.replace("typing.", "").replace("tuple", "list").replace(", ...", "").replace("|", "or")
 
 

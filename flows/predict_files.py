@@ -1,0 +1,217 @@
+"""What ``depthmill predict`` does: depth of a folder of frames, or of a manifest's split, as PNG and as pictures.
+
+Reads  a folder as ``predict_inputs`` describes it, or a pinned manifest
+Writes <out>/depth/<name>.png      uint16, 1/256 m; every pixel has a depth, so 0 never
+       <out>/pictures/<name>.jpg   image, radar and depth beside each other, with a colour scale
+       Each file is written whole or not at all; of a manifest <name> is <scene>/<camera>/<timestamp_us>
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.predict_inputs import find_frames, read_frames
+from flows.predict_picture import strip_jpeg
+from model.predict import DepthNetwork, Frame, manifest_frames, place_network, predict_frames
+from pipeline.exporters.semodepth_files import encode_png
+from storage_schemas.encoding import STEPS_PER_M
+from storage_schemas.errors import ManifestError, StoreError
+from storage_schemas.files import explain_write_error
+from storage_schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from model.train.config import Machine
+
+_NAMED = 3
+"""Frames without radar that are named before "and ... more"."""
+
+
+@dataclass(frozen=True)
+class FrameDone:
+    """One frame that was written.
+
+    Attributes:
+        name: of the frame.
+        number: how many are written.
+        total: how many will be.
+        num_returns: radar pixels, None = the frame has no radar.
+    """
+
+    name: str
+    number: int
+    total: int
+    num_returns: int | None
+
+
+OnFrame = Callable[[FrameDone], None]
+
+
+def predict_files(
+    network: DepthNetwork,
+    images: Path,
+    out: Path,
+    *,
+    batch_size: int = 1,
+    pictures: bool = True,
+    machine: Machine | None = None,
+    on_frame: OnFrame | None = None,
+) -> int:
+    """Predict the depth of a folder's frames; frames without a radar file are named on standard error.
+
+    Args:
+        network: a network in memory.
+        images: folder with image/, and radar/ or radar_png/.
+        out: folder to write; must not exist or be empty.
+        batch_size: frames at once, of one size.
+        pictures: write pictures beside the depth maps.
+        machine: whose accelerator the network is moved to; None = it stays where it is.
+        on_frame: told after every frame.
+
+    Returns:
+        Frames written.
+
+    Raises:
+        SourceError: no image, or a file that cannot be read or does not fit; what was written before it stays.
+        StoreError: ``out`` is not empty or cannot be written.
+    """
+    _check_out(out)
+    found = find_frames(images)
+    _say_without_radar([one.name for one in found if one.radar is None], len(found))
+    _place(network, machine)
+    frames = read_frames(found, max_depth_m=network.config.max_depth_m)
+    return _write_all(network, frames, out, len(found), batch_size=batch_size, pictures=pictures, on_frame=on_frame)
+
+
+def predict_manifest(
+    network: DepthNetwork,
+    manifest: Manifest,
+    out: Path,
+    *,
+    split: str,
+    batch_size: int = 1,
+    pictures: bool = True,
+    machine: Machine | None = None,
+    on_frame: OnFrame | None = None,
+) -> int:
+    """Predict the depth of every frame of a split.
+
+    A network with the plug-in branch is given monocular depth if the split has it.
+
+    Args:
+        network: a network in memory.
+        manifest: the pinned data.
+        out: folder to write; must not exist or be empty.
+        split: train, val or test.
+        batch_size: frames at once.
+        pictures: write pictures beside the depth maps.
+        machine: whose accelerator, loader workers and image root are used; None = the network stays where it is.
+        on_frame: told after every frame.
+
+    Returns:
+        Frames written.
+
+    Raises:
+        ManifestError: the split does not exist or is empty, or frames lack a store.
+        StoreError: ``out`` is not empty or cannot be written, or a unit cannot be read.
+    """
+    _check_out(out)
+    if split not in ("train", "val", "test"):
+        raise ManifestError(f"split '{split}' does not exist; expected train, val or test")
+    rows = [row for row in manifest.rows() if row["split"] == split]
+    _place(network, machine)
+    frames = manifest_frames(
+        manifest,
+        split=split,
+        max_depth_m=network.config.max_depth_m,
+        with_mono=network.config.plug_in and any(row["unit_depth_mono"] is not None for row in rows),
+        num_workers=0 if machine is None else machine.num_workers,
+        image_root=None if machine is None else machine.image_root,
+    )
+    return _write_all(network, frames, out, len(rows), batch_size=batch_size, pictures=pictures, on_frame=on_frame)
+
+
+def stored_steps(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return finite metres in steps of 1/256 m, truncated as everywhere; at least 1, because 0 would mean no measurement."""
+    steps: NDArray[np.uint16] = np.clip(np.floor(depth_m * STEPS_PER_M), 1, 65535).astype(np.uint16)
+    return steps
+
+
+def _write_all(
+    network: DepthNetwork,
+    frames: Iterable[Frame],
+    out: Path,
+    total: int,
+    *,
+    batch_size: int,
+    pictures: bool,
+    on_frame: OnFrame | None,
+) -> int:
+    number = 0
+    for frame, depth_m in predict_frames(network, frames, batch_size=batch_size):
+        _put(out / "depth" / f"{frame.name}.png", encode_png(stored_steps(depth_m)))
+        if pictures:
+            _put(out / "pictures" / f"{frame.name}.jpg", strip_jpeg(frame, depth_m))
+        number += 1
+        if on_frame is not None:
+            num_returns = None if frame.radar_m is None else int(np.count_nonzero(frame.radar_m))
+            on_frame(FrameDone(frame.name, number, total, num_returns))
+    return number
+
+
+def _say_without_radar(names: list[str], total: int) -> None:
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        print(
+            f"{len(names)} of {total} frames have no radar file; their depth is predicted from the image alone: "
+            f"{', '.join(names[:_NAMED])}{more}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _place(network: DepthNetwork, machine: Machine | None) -> None:
+    if machine is not None:
+        place_network(network, machine.accelerator)
+
+
+def _check_out(out: Path) -> None:
+    try:
+        if out.exists() and not out.is_dir():
+            raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
+        if out.is_dir() and any(out.iterdir()):
+            raise StoreError(
+                f"'{out}' is not empty; predict never mixes with what is there. Choose another --out, or delete the folder first"
+            )
+    except OSError as error:
+        raise _explained(error, out) from error
+
+
+def _put(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+def _explained(error: OSError, path: Path) -> StoreError:
+    return explain_write_error(
+        error,
+        f"'{path}'",
+        if_full="What was written before is whole; free some space, then predict again into another --out",
+        if_denied="Choose an --out in a folder that you may write to",
+        otherwise="Choose another --out",
+    )

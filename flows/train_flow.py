@@ -1,0 +1,75 @@
+"""The ``train_and_evaluate`` flow: Prefect 3 around a training, whose two halves are tasks; imported inside the verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flows.build_flow import OrchestratorError  # isort: skip  (first: it sets Prefect's environment before Prefect is imported)
+from prefect import State, flow, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, Failed
+
+from flows.training import Training
+from storage_schemas.errors import DepthmillError
+
+if TYPE_CHECKING:
+    from model.train.loop import Progress
+
+
+def train_with_prefect(training: Training, on_progress: Callable[[Progress], None] | None) -> None:
+    """Run a training as a Prefect flow; every task goes on where a former run stopped.
+
+    Raises:
+        DepthmillError: what the training or the evaluation raised.
+        OrchestratorError: Prefect itself failed.
+    """
+    raised: list[DepthmillError] = []
+
+    def guarded(work: Callable[[], Any]) -> State[Any]:
+        try:
+            work()
+        except DepthmillError as error:  # a user's mistake: Prefect shall keep its text, not print a traceback
+            raised.append(error)
+            return Failed(message=str(error))
+        return Completed(message="done")
+
+    @task(name="train", cache_policy=NO_CACHE, persist_result=False)
+    def train_task(folder: str) -> State[Any]:
+        return guarded(lambda: training.run(on_progress))
+
+    @task(name="evaluate", cache_policy=NO_CACHE, persist_result=False)
+    def evaluate_task(folder: str) -> State[Any]:
+        return guarded(training.evaluate)
+
+    @flow(name="train_and_evaluate", flow_run_name=training.folder.name, validate_parameters=False, log_prints=False)
+    def train_and_evaluate(manifest: str) -> State[Any]:
+        for one in (train_task, evaluate_task):
+            state = one(str(training.folder), return_state=True)
+            if not state.is_completed():
+                return Failed(message=state.message)
+        _leave_artifacts(training)
+        return Completed(message=f"{training.folder}")
+
+    try:
+        state = train_and_evaluate(training.manifest.path.fingerprint, return_state=True)
+        if not raised and not state.is_completed():
+            state.result(raise_on_failure=True)
+    except DepthmillError:
+        raise
+    except Exception as error:  # Prefect has many error types for a server that is gone
+        raise OrchestratorError(
+            f"Prefect could not finish the training: {type(error).__name__}: {error}. Start the server of "
+            f"PREFECT_API_URL, unset it "
+            "to use the embedded one, or add --no-prefect. Then run the same command; it goes on from the last checkpoint"
+        ) from error
+    if raised:
+        raise raised[0]
+
+
+def _leave_artifacts(training: Training) -> None:
+    table = (training.folder / "evaluation" / "table.md").read_text(encoding="utf-8")
+    create_markdown_artifact(key="train-table", markdown=table, description=f"training {training.folder.name}")
+    report = training.folder / "report.html"
+    create_link_artifact(key="train-report", link=report.absolute().as_uri(), link_text=report.name)

@@ -1,0 +1,1 @@
+"""Training and evaluation of every family: one loop, one set of metrics, one way to compare two runs."""

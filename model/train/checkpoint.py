@@ -1,0 +1,165 @@
+"""Checkpoints: everything a training needs to go on as if it had never stopped, in one file that runs no code when read."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.blocks.resnet import load_state_file
+from model.semodepth.net import SemoDepth
+from model.semodepth.reference import CheckpointError
+from model.train.config import TrainConfig
+from storage_schemas.files import explain_write_error
+
+FORMAT = 1
+
+
+@dataclass
+class Checkpoint:
+    """One moment of a training.
+
+    Attributes:
+        config: the training's configuration.
+        manifest: fingerprint of the manifest it reads.
+        step: optimiser steps done.
+        model: the network's state.
+        optimizer: the optimiser's state.
+        loader: the loader's state.
+        best: lowest MAE@80 m so far in mm and its step, None before the first evaluation.
+        random: state of torch's generator.
+        provenance: commit, versions, host.
+    """
+
+    config: TrainConfig
+    manifest: str
+    step: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    loader: dict[str, Any]
+    best: dict[str, float] | None
+    random: Tensor
+    provenance: dict[str, str]
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint atomically: a reader finds the former file or this one, whole.
+
+    Raises:
+        StoreError: disk full or no permission; the former file is untouched.
+    """
+    content = {
+        "format": FORMAT,
+        "config": checkpoint.config.model_dump_json(),
+        "manifest": checkpoint.manifest,
+        "step": checkpoint.step,
+        "model_state_dict": checkpoint.model,
+        "optimizer": checkpoint.optimizer,
+        "loader": json.dumps(checkpoint.loader),
+        "best": checkpoint.best,
+        "random": checkpoint.random,
+        "provenance": json.dumps(checkpoint.provenance),
+    }
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
+        temporary.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else OSError(28, str(error))
+        raise explain_write_error(
+            cause,
+            f"checkpoint '{path}'",
+            if_full="Free some space, then run the same command; it goes on from the former checkpoint",
+            if_denied="Choose another folder with --out",
+            otherwise="Check the disk, then run the same command",
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of depthmill.
+
+    Raises:
+        WeightsFileError: the file is missing or unreadable.
+        CheckpointError: it is a checkpoint of something else, or of a newer depthmill.
+    """
+    found = load_state_file(path)
+    if "format" not in found or "config" not in found:
+        raise CheckpointError(
+            f"'{path}' is not a checkpoint of depthmill (keys: {', '.join(list(map(str, found))[:4])}, ...). For a "
+            f"checkpoint of the "
+            "public SemoDepth code give --reference with --max-depth"
+        )
+    content: dict[str, Any] = dict(found)
+    if content["format"] != FORMAT:
+        raise CheckpointError(
+            f"checkpoint '{path}' has format {content['format']}, this depthmill reads {FORMAT}. Update depthmill"
+        )
+    try:
+        config = TrainConfig.model_validate_json(content["config"])
+    except ValueError as error:
+        raise CheckpointError(
+            f"checkpoint '{path}' was made with options that this depthmill does not know: {' '.join(str(error).split())}. "
+            "Use the depthmill that made it"
+        ) from error
+    return Checkpoint(
+        config,
+        content["manifest"],
+        content["step"],
+        content["model_state_dict"],
+        content["optimizer"],
+        json.loads(content["loader"]),
+        content["best"],
+        content["random"],
+        json.loads(content["provenance"]),
+    )
+
+
+def load_network(path: str | Path) -> SemoDepth:
+    """Return the network of a checkpoint of depthmill, in evaluation mode, on the CPU; errors as ``load_checkpoint``."""
+    checkpoint = load_checkpoint(path)
+    network = SemoDepth(checkpoint.config.network)
+    network.load_state_dict(checkpoint.model)
+    return network.eval()
+
+
+def refuse_other_training(checkpoint: Checkpoint, config: TrainConfig, manifest: str, *, path: Path) -> None:
+    """Check that a checkpoint can be resumed with a configuration and a manifest.
+
+    Raises:
+        CheckpointError: it belongs to another training; names the first key that differs.
+    """
+    if checkpoint.manifest != manifest:
+        raise CheckpointError(
+            f"checkpoint '{path}' was trained on manifest {checkpoint.manifest}, this training reads {manifest}. "
+            f"Choose the former "
+            f"with --manifest {checkpoint.manifest}, another folder with --out, or begin anew with --restart"
+        )
+    before, now = (_flat(one.model_dump(mode="json")) for one in (checkpoint.config, config))
+    for key in now:
+        if before.get(key) != now[key]:
+            raise CheckpointError(
+                f"checkpoint '{path}' was trained with {key} = {before.get(key)!r}, the recipe says {now[key]!r}. "
+                f"Change it back, choose "
+                "another folder with --out, or begin anew with --restart"
+            )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "train.") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

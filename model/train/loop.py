@@ -1,0 +1,369 @@
+"""The training loop: one for every model, visible from top to bottom.
+
+Source  specs/semodepth.md sections 3 and 4
+Reads   a pinned manifest
+Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations.csv, tensorboard/, evaluation/, and
+        training.json, which
+        is written last and says that the training is complete
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import nn
+
+from model.blocks.selective_scan import choose_engine
+from model.data.batch import Batch
+from model.data.dense import dense_batch
+from model.data.loader import FrameLoader
+from model.devices import network_device
+from model.semodepth.loss import Losses, composite_loss
+from model.semodepth.net import SemoDepth
+from model.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_training, save_checkpoint
+from model.train.config import Machine, TrainConfig
+from model.train.evaluate import Evaluation, evaluate, network_predict, write_evaluation_folder
+from model.train.records import Records, training_seconds
+from model.train.summary import SummaryRow, summarise
+from storage_schemas.errors import DepthmillError, StoreError
+from storage_schemas.files import StoreFiles
+from storage_schemas.lineage import provenance
+from storage_schemas.manifest import Manifest, open_manifest
+from storage_schemas.store import Store
+
+COMPLETE_FILE = "training.json"
+SECONDS_PER_CHECKPOINT = 300.0
+"""A killed training repeats at most this much, besides what lies between two evaluations."""
+
+
+class TrainingError(DepthmillError):
+    """A training cannot go on."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop tells while it runs.
+
+    Attributes:
+        step: optimiser steps done.
+        num_steps: of all.
+        loss: of this step.
+        mae_mm: dense training error of this step.
+        val_mae_mm: MAE@80 m of the evaluation just done, None between evaluations.
+    """
+
+    step: int
+    num_steps: int
+    loss: float
+    mae_mm: float
+    val_mae_mm: float | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def is_complete(folder: Path) -> bool:
+    """Say whether a folder holds a complete training."""
+    return (folder / COMPLETE_FILE).is_file()
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Return what a complete training says of itself.
+
+    Raises:
+        StoreError: there is none, or its file is damaged.
+    """
+    path = folder / COMPLETE_FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"'{folder}' holds no complete training ({COMPLETE_FILE} is missing). Run depthmill train first"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"'{path}' cannot be read: {error}. Run depthmill train --restart") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"'{path}' is not a training's record. Run depthmill train --restart")
+    return found
+
+
+def train(
+    config: TrainConfig,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    machine: Machine | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Train from the beginning, or from ``last.pt`` if the folder has one, to the last step; then ``best.pt`` is the result.
+
+    Args:
+        config: what to train.
+        manifest: the pinned data.
+        folder: the training's folder; made if it is not there.
+        machine: where and how fast.
+        on_progress: told after every step, on the first process only.
+
+    Raises:
+        CheckpointError: the folder holds another training.
+        TrainingError: the loss is not a number, or the device is not there.
+        ManifestError: the split is empty or too small.
+    """
+    machine = machine or Machine()
+    fabric = _fabric(config, machine)
+    if machine.num_devices == 1:
+        _train_on_rank(fabric, config, manifest, folder, machine, on_progress)
+    else:
+        where = (manifest.store.root, manifest.path.fingerprint)
+        arguments = (config.model_dump_json(), where, str(folder), asdict(machine))  # its launcher takes no frozen dataclass
+        fabric.launch(_train_spawned, *arguments)  # type: ignore[arg-type]  # it passes on whatever follows
+
+
+def evaluate_training(
+    config: TrainConfig, manifest: Manifest, folder: Path, *, machine: Machine | None = None
+) -> list[SummaryRow]:
+    """Measure a training's best checkpoint with and without radar, write tables and pictures, and mark the training complete.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        WeightsFileError: the training has no best.pt yet.
+    """
+    machine = machine or Machine()
+    device = network_device(machine.accelerator)
+    best, last = load_checkpoint(folder / "best.pt"), load_checkpoint(folder / "last.pt")
+    network = SemoDepth(config.network)
+    network.load_state_dict(best.model)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    evaluation = _evaluate(network, manifest, config, machine, device, is_final=True)
+    title = (
+        f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}, truth {config.evaluation.target}"
+    )
+    rows = write_evaluation_folder(folder / "evaluation", evaluation, title=title)
+    known = provenance()
+    record = {
+        "name": folder.name,
+        "config": config.model_dump(mode="json"),
+        "manifest": manifest.path.fingerprint,
+        "store": manifest.store.root,
+        "commit": known["commit"],
+        "is_dirty": known["is_dirty"],
+        "versions": {
+            **{name: value for name, value in known.items() if name not in ("commit", "is_dirty")},
+            "torch": torch.__version__,
+        },
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "scan_engine": choose_engine(device).engine,
+        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(training_seconds(folder), 1),
+        "num_steps": last.step,
+        "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "train_frames": last.loader["num_samples"],
+        "val_frames": len(set(evaluation.frames["frame_key"])),
+        "best": best.best,
+    }
+    StoreFiles(folder).put(COMPLETE_FILE, json.dumps(record, indent=1).encode())
+    return rows
+
+
+def _fabric(config: TrainConfig, machine: Machine) -> Fabric:
+    accelerator = network_device(machine.accelerator).type
+    is_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and accelerator == "cuda")
+    # a batch without radar leaves the radar graph without gradients
+    strategy: Any = "auto" if machine.num_devices == 1 else DDPStrategy(start_method="spawn", find_unused_parameters=True)
+    precision: Any = "bf16-mixed" if is_bfloat16 else "32-true"
+    return Fabric(accelerator=accelerator, devices=machine.num_devices, strategy=strategy, precision=precision)
+
+
+def _train_spawned(fabric: Fabric, config: str, where: tuple[str, str], folder: str, machine: dict[str, Any]) -> None:
+    store, fingerprint = where
+    manifest = open_manifest(Store(store), fingerprint)
+    _train_on_rank(fabric, TrainConfig.model_validate_json(config), manifest, Path(folder), Machine(**machine), None)
+
+
+def _train_on_rank(
+    fabric: Fabric, config: TrainConfig, manifest: Manifest, folder: Path, machine: Machine, on_progress: OnProgress | None
+) -> None:
+    checkpoint = _checkpoint_of(folder, config, manifest)
+    torch.manual_seed(config.seed)
+    raw_network = SemoDepth(config.network)
+    if config.imagenet_weights is not None and checkpoint is None:
+        raw_network.load_imagenet_weights(config.imagenet_weights)
+    raw_network = raw_network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    raw_optimizer = torch.optim.Adam(raw_network.parameters(), lr=config.learning_rate)
+    network, optimizer = fabric.setup(raw_network, raw_optimizer)
+    loader = FrameLoader(
+        manifest,
+        config.data,
+        rank=fabric.global_rank,
+        num_ranks=fabric.world_size,
+        num_workers=machine.num_workers,
+        pin_memory=fabric.device.type == "cuda",
+        image_root=machine.image_root,
+    )
+    steps_per_epoch = max(len(loader) // config.accumulate, 1)
+    num_steps = min(config.epochs * steps_per_epoch, config.max_steps or math.inf)
+    evaluate_every = max(round(config.evaluate_every_epochs * steps_per_epoch), 1)
+    step, best = 0, None
+    if checkpoint is not None:
+        raw_network.load_state_dict(checkpoint.model)
+        raw_optimizer.load_state_dict(checkpoint.optimizer)
+        loader.load_state_dict(checkpoint.loader)
+        torch.set_rng_state(checkpoint.random)
+        step, best = checkpoint.step, checkpoint.best
+
+    def snapshot() -> Checkpoint:
+        return Checkpoint(
+            config, manifest.path.fingerprint, step, raw_network.state_dict(), raw_optimizer.state_dict(), loader.state_dict(),
+            best,
+            torch.get_rng_state(), provenance(),
+        )  # fmt: skip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    records = Records(folder, step=step) if fabric.is_global_zero else None
+    saved_at = time.monotonic()
+    with loader:
+        batches = _endless(loader)
+        while step < num_steps:
+            factor = config.learning_rate_factor(step / steps_per_epoch)
+            for group in raw_optimizer.param_groups:
+                group["lr"] = config.learning_rate * factor
+            step_start = time.perf_counter()
+            losses, num_samples = _step(fabric, network, optimizer, batches, config)
+            step += 1
+            if losses is not None and records is not None:
+                records.add_step(_step_row(losses, step, loader, num_samples * fabric.world_size, config, factor, step_start))
+            val_mae_mm = None
+            if step % evaluate_every == 0 or step == num_steps:
+                if records is not None:
+                    found = _evaluate(raw_network, manifest, config, machine, fabric.device, is_final=False)
+                    val_mae_mm = _note(records, found, step)
+                    if best is None or val_mae_mm < best["mae_mm"]:
+                        best = {"step": step, "mae_mm": val_mae_mm}
+                        save_checkpoint(snapshot(), folder / "best.pt")
+                fabric.barrier()
+            is_due = val_mae_mm is not None or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT
+            if records is not None and is_due:
+                save_checkpoint(snapshot(), folder / "last.pt")
+                saved_at = time.monotonic()
+            if on_progress is not None and losses is not None and records is not None:
+                on_progress(Progress(step, int(num_steps), float(losses.loss.detach()), float(losses.mae_mm), val_mae_mm))
+    if records is None:
+        fabric.barrier()
+        return
+    records.close()
+    fabric.barrier()
+
+
+def _endless(loader: FrameLoader) -> Iterator[Batch]:
+    while True:
+        yield from loader
+
+
+def _step(
+    fabric: Fabric, network: nn.Module, optimizer: Any, batches: Iterator[Batch], config: TrainConfig
+) -> tuple[Losses | None, int]:
+    """Do one optimiser step; None for the losses if no batch of it had a dense pixel on every process."""
+    raw: Any = network
+    space, num_samples, total = raw.module.depth_space, 0, None
+    for number in range(config.accumulate):
+        batch = next(batches)
+        num_samples += len(batch)
+        dense = dense_batch(batch.to(fabric.device), max_depth_m=config.network.max_depth_m)
+        assert dense.target_m is not None
+        # data.radar: false trains a network of the camera alone
+        radar_m = torch.zeros_like(dense.target_m) if dense.radar_m is None else dense.radar_m
+        is_last = number == config.accumulate - 1
+        with nullcontext() if is_last or fabric.world_size == 1 else fabric.no_backward_sync(raw):
+            normalized = network(dense.image_u8, radar_m, dense.mono_m)
+            losses = composite_loss(normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss)
+            if not _all_have(fabric, losses is not None):
+                continue
+            assert losses is not None
+            if not torch.isfinite(losses.loss):
+                raise TrainingError(
+                    f"the loss is {losses.loss.item()} on frames {', '.join(batch.frame_keys)}. Nothing was saved "
+                    f"from this step: "
+                    "look at these frames (depthmill inspect), or lower train.learning_rate or set "
+                    "train.max_gradient_norm, and run again"
+                )
+            fabric.backward(losses.loss / config.accumulate)
+        total = losses
+    if total is not None:
+        if config.max_gradient_norm is not None:
+            fabric.clip_gradients(network, optimizer, max_norm=config.max_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+    return total, num_samples
+
+
+def _all_have(fabric: Fabric, has: bool) -> bool:
+    """Say whether something holds on every process."""
+    if fabric.world_size == 1:
+        return has
+    count = fabric.all_reduce(torch.tensor(float(has), device=fabric.device), reduce_op="sum")
+    return float(count) == fabric.world_size  # type: ignore[arg-type]
+
+
+def _step_row(
+    losses: Losses, step: int, loader: FrameLoader, num_samples: int, config: TrainConfig, factor: float, start: float
+) -> dict[str, Any]:
+    values = {name: float(value.detach()) for name, value in losses._asdict().items()}
+    return {
+        "step": step,
+        "epoch": loader.epoch,
+        "samples": num_samples,
+        **values,
+        "lr": config.learning_rate * factor,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _evaluate(
+    network: SemoDepth, manifest: Manifest, config: TrainConfig, machine: Machine, device: torch.device, *, is_final: bool
+) -> Evaluation:
+    """Measure with radar only while training; with and without, and with pictures, at the end."""
+    chosen = config.evaluation if is_final else config.evaluation.model_copy(update={"without_radar": False, "num_strips": 0})
+    is_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
+    return evaluate(
+        network_predict(network, precision="bfloat16" if is_bfloat16 else "float32"),
+        manifest,
+        chosen,
+        cameras=config.data.cameras,
+        min_depth_m=config.network.min_depth_m,
+        max_depth_m=config.network.max_depth_m,
+        with_mono=config.data.mono,
+        machine=replace(machine, num_workers=machine.num_workers if is_final else 0),
+        device=device,
+    )
+
+
+def _note(records: Records, evaluation: Evaluation, step: int) -> float:
+    """Record an evaluation and return MAE@80 m over all frames with radar."""
+    best = math.inf
+    for row in summarise(evaluation.frames):
+        records.add_evaluation({"step": step, **row._asdict()})
+        if row.radar == "on" and row.group == "all" and row.cap_m == 80.0:
+            best = row.mae_mm
+    return best
+
+
+def _checkpoint_of(folder: Path, config: TrainConfig, manifest: Manifest) -> Checkpoint | None:
+    path = folder / "last.pt"
+    if not path.is_file():
+        return None
+    checkpoint = load_checkpoint(path)
+    refuse_other_training(checkpoint, config, manifest.path.fingerprint, path=path)
+    return checkpoint

@@ -1,0 +1,87 @@
+"""What a training writes down while it runs: steps.csv, evaluations.csv, and the same for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+STEP_COLUMNS = ("step", "epoch", "samples", "loss", "log", "linear", "grad", "sparse", "mae_mm", "lr", "seconds")
+EVALUATION_COLUMNS = (
+    "step", "radar", "group", "cap_m", "num_frames", "mae_mm", "rmse_mm", "imae_per_km", "irmse_per_km", "abs_rel", "sq_rel_m",
+    "delta1", "delta2", "delta3",
+)  # fmt: skip
+
+
+class CsvRecord:
+    """A CSV file that grows by a row at a time; on resuming, rows after the checkpoint's step are dropped.
+
+    Args:
+        path: the file.
+        columns: its columns; the first is the step.
+        step: rows up to this step are kept.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...], *, step: int) -> None:
+        kept: list[dict[str, str]] = []
+        if path.is_file():
+            with open(path, newline="", encoding="utf-8") as stream:
+                kept = [row for row in csv.DictReader(stream) if row["step"].isdigit() and int(row["step"]) <= step and step > 0]
+        self._columns = columns
+        self._stream = open(path, "w", newline="", encoding="utf-8", buffering=1)  # noqa: SIM115  # open as long as the training
+        self._writer = csv.DictWriter(self._stream, columns, extrasaction="ignore")
+        self._writer.writeheader()
+        self._writer.writerows(row for row in kept if None not in row.values())
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; floats are written with seven digits."""
+        self._writer.writerow({key: f"{value:.7g}" if isinstance(value, float) else value for key, value in row.items()})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+class Records:
+    """All records of one training folder.
+
+    Args:
+        folder: the training's folder.
+        step: the step it goes on from, 0 at the beginning.
+    """
+
+    def __init__(self, folder: Path, *, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._steps = CsvRecord(folder / "steps.csv", STEP_COLUMNS, step=step)
+        self._evaluations = CsvRecord(folder / "evaluations.csv", EVALUATION_COLUMNS, step=step)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def add_step(self, row: Mapping[str, Any]) -> None:
+        """Record one optimiser step, with the columns of ``STEP_COLUMNS``."""
+        self._steps.add(row)
+        for name in ("loss", "log", "linear", "grad", "sparse", "mae_mm", "lr"):
+            self._board.add_scalar(f"train/{name}", row[name], row["step"])
+
+    def add_evaluation(self, row: Mapping[str, Any]) -> None:
+        """Record one row of an evaluation's table, with the columns of ``EVALUATION_COLUMNS``."""
+        self._evaluations.add(row)
+        for name in ("mae_mm", "rmse_mm", "delta1"):
+            label = f"radar_{row['radar']}/{row['group']}_{row['cap_m']:.0f}m/{name}"
+            self._board.add_scalar(label, row[name], row["step"])
+
+    def close(self) -> None:
+        """Close all files."""
+        self._steps.close()
+        self._evaluations.close()
+        self._board.close()
+
+
+def training_seconds(folder: Path) -> float:
+    """Return the seconds that all steps of a training took, over all its sessions; 0 if nothing is recorded."""
+    path = folder / "steps.csv"
+    if not path.is_file():
+        return 0.0
+    with open(path, newline="", encoding="utf-8") as stream:
+        return sum(float(row["seconds"]) for row in csv.DictReader(stream))
