@@ -97,7 +97,9 @@ class ResNet34(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image_u8: Tensor, *, downscale: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Encode RGB images (b, h, w, 3) uint8, averaged over squares of ``downscale`` pixels; return c0 to c4 (b, channels, ...) at strides 2 to 32.
+        """Encode RGB images (b, h, w, 3) uint8; return c0 to c4 (b, channels, ...) at strides 2 to 32.
+
+        ``downscale`` averages the image over squares of so many pixels first; strides then count the smaller image's pixels.
 
         c0 is taken after its ReLU, before the 3x3 max-pool.
         """
