@@ -441,11 +441,18 @@ def prune(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Check this machine: versions, devices, and which engine of the scan is used and why."""
+def doctor(
+    store: Annotated[str | None, typer.Argument(help="store path or URL, or a recipe file, to try writing to")] = None,
+    dask: Annotated[str | None, typer.Option(help="address of a Dask scheduler to try, e.g. tcp://head:8786")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine: versions, disk, store, Prefect, Dask, devices, and which engine of the scan is used and why."""
     from flows.doctor import diagnose
+    from pipeline.recipe import load_recipe
 
-    findings = diagnose()
+    if store is not None and store.endswith((".yaml", ".yml")):
+        store = load_recipe(store).store
+    findings = diagnose(store, dask=dask)
     if as_json:
         _print_json([finding._asdict() for finding in findings])
     else:

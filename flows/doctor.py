@@ -5,11 +5,30 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shutil
 import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NamedTuple
 
+from flows.settings import Settings
+from storage_schemas.errors import DepthmillError
+from storage_schemas.files import StoreFiles
+
 PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect", "nuscenes-devkit")
+EXTRAS = {
+    "train": ("torch", "lightning_fabric", "tensorboard", "simplejpeg"),
+    "dask": ("distributed", "prefect_dask"),
+    "s3": ("s3fs",),
+}
+"""Modules of the optional extras."""
+_WRITE_MB = 64
+_SLOW_WRITE_MB_PER_S = 50.0
+_WAIT_S = 3.0
 
 
 class Finding(NamedTuple):
@@ -20,22 +39,124 @@ class Finding(NamedTuple):
     says: str
 
 
-def diagnose() -> list[Finding]:
-    """Look at Python, packages, devices and engines."""
+def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Finding]:
+    """Look at Python, packages, disk, store, Prefect, Dask, devices and engines.
+
+    Args:
+        store: path or URL of a store to try; None leaves it out.
+        dask: address of a Dask scheduler to try; None leaves it out.
+    """
     found = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()}, {os.cpu_count()} cores")]
+    found += [*_packages(), *_extras(), _disk(Settings().cache_dir)]
+    if store is not None:
+        found.append(_store(store))
+    found.append(_prefect())
+    if dask is not None:
+        found.append(_dask(dask))
+    return [*found, *_devices()]
+
+
+def _packages() -> list[Finding]:
+    found = []
     for package in PACKAGES:
         try:
             found.append(Finding(package, True, version(package)))
         except PackageNotFoundError:
             found.append(Finding(package, False, "not installed. Run: pip install depthmill"))
+    return found
+
+
+def _extras() -> list[Finding]:
+    found = []
+    for extra, modules in EXTRAS.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        says = f"without {', '.join(missing)}. If you need it: pip install 'depthmill[{extra}]'" if missing else "installed"
+        found.append(Finding(f"extra {extra}", True, says))
+    return found
+
+
+def _disk(folder: Path) -> Finding:
+    """Write a file where caches and simulated worlds go, as units are written: flushed to the device."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f".doctor-{uuid.uuid4().hex}"
+        try:
+            start = time.perf_counter()
+            with open(path, "wb") as stream:
+                stream.write(os.urandom(2**20) * _WRITE_MB)
+                stream.flush()
+                os.fsync(stream.fileno())
+            speed = _WRITE_MB / (time.perf_counter() - start)
+        finally:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return Finding(
+            "disk", False, f"cannot write in '{folder}': {error.strerror}. Set DEPTHMILL_CACHE_DIR to a folder you may write"
+        )
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    says = f"{speed:.0f} MB/s written to '{folder}', {free_gb:.0f} GB free"
+    if speed < _SLOW_WRITE_MB_PER_S:
+        return Finding("disk", False, f"{says}: slow. Set DEPTHMILL_CACHE_DIR and the recipe's store to a local disk")
+    return Finding("disk", True, says)
+
+
+def _store(root: str) -> Finding:
+    """Write, read and delete a small file in a store."""
+    try:
+        files = StoreFiles(root)
+        key, content = f"doctor-{uuid.uuid4().hex}/probe", b"depthmill"
+        start = time.perf_counter()
+        files.put(key, content)
+        same = files.get(key) == content
+        milliseconds = 1e3 * (time.perf_counter() - start)
+        files.remove_tree(key.split("/", 1)[0])
+    except (DepthmillError, OSError) as error:
+        return Finding("store", False, f"{error}")
+    if not same:
+        return Finding("store", False, f"'{root}' does not give back what was written. Check the file system")
+    return Finding("store", True, f"'{root}' written, read and deleted in {milliseconds:.0f} ms")
+
+
+def _prefect() -> Finding:
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return Finding("prefect server", True, "PREFECT_API_URL is not set: every run starts an embedded server (10 s or more)")
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_WAIT_S) as answer:  # the user's own URL
+            is_well = answer.status == 200
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        reason = getattr(error, "reason", error)
+        return Finding(
+            "prefect server", False, f"{url} does not answer: {reason}. Run: prefect server start, or unset PREFECT_API_URL"
+        )
+    return Finding("prefect server", is_well, f"{url} answers")
+
+
+def _dask(address: str) -> Finding:
+    if importlib.util.find_spec("distributed") is None:
+        return Finding("dask", False, "distributed is not installed. Run: pip install 'depthmill[dask]'")
+    from distributed import Client
+
+    try:
+        with Client(address, timeout=_WAIT_S) as client:
+            workers = client.scheduler_info()["workers"]
+    except (OSError, ValueError, TimeoutError) as error:
+        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Finding("dask", False, f"no scheduler at {address}: {words}. Run: dask scheduler, then dask worker {address}")
+    if not workers:
+        return Finding("dask", False, f"scheduler {address} has no workers. Run: dask worker {address}")
+    return Finding("dask", True, f"scheduler {address} with {len(workers)} workers")
+
+
+def _devices() -> list[Finding]:
     if importlib.util.find_spec("torch") is None:
-        return [*found, Finding("torch", True, "not installed; only needed to train. Run: pip install 'depthmill[train]'")]
+        return [Finding("torch", True, "not installed; only needed to train. Run: pip install 'depthmill[train]'")]
     from model.devices import describe_devices
 
-    found.append(Finding("torch", True, version("torch")))
+    found = [Finding("torch", True, version("torch"))]
     for device in describe_devices():
         found.append(Finding(f"device {device.name}", True, device.description))
-        best = next(choice.engine for choice in device.engines if choice.is_usable)
+        best = device.engines[0].engine
         for choice in device.engines:
             state = "used" if choice.engine == best else "usable" if choice.is_usable else "no"
             found.append(Finding(f"  scan {choice.engine}", True, f"{state}: {choice.reason}"))
