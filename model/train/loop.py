@@ -31,7 +31,7 @@ from model.data.loader import FrameLoader
 from model.devices import network_device
 from model.semodepth.loss import Losses, composite_loss
 from model.semodepth.net import SemoDepth
-from model.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_training, save_checkpoint
+from model.train.checkpoint import Checkpoint, load_checkpoint, load_start, refuse_other_training, save_checkpoint
 from model.train.config import Machine, TrainConfig
 from model.train.evaluate import Evaluation, evaluate, network_predict, write_evaluation_folder
 from model.train.records import Records, training_seconds
@@ -116,7 +116,7 @@ def train(
         on_progress: told after every step, on the first process only.
 
     Raises:
-        CheckpointError: the folder holds another training.
+        CheckpointError: the folder holds another training, or ``start_from`` does not fit.
         TrainingError: the loss is not a number, or the device is not there.
         ManifestError: the split is empty or too small.
     """
@@ -201,6 +201,8 @@ def _train_on_rank(
     raw_network = SemoDepth(config.network)
     if config.imagenet_weights is not None and checkpoint is None:
         raw_network.load_imagenet_weights(config.imagenet_weights)
+    if config.start_from is not None and checkpoint is None:
+        load_start(raw_network, config.start_from)
     raw_network = raw_network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     raw_optimizer = torch.optim.Adam(raw_network.parameters(), lr=config.learning_rate)
     network, optimizer = fabric.setup(raw_network, raw_optimizer)
@@ -226,10 +228,16 @@ def _train_on_rank(
 
     def snapshot() -> Checkpoint:
         return Checkpoint(
-            config, manifest.path.fingerprint, step, raw_network.state_dict(), raw_optimizer.state_dict(), loader.state_dict(),
-            best,
-            torch.get_rng_state(), provenance(),
-        )  # fmt: skip
+            config=config,
+            manifest=manifest.path.fingerprint,
+            step=step,
+            model=raw_network.state_dict(),
+            optimizer=raw_optimizer.state_dict(),
+            loader=loader.state_dict(),
+            best=best,
+            random=torch.get_rng_state(),
+            provenance=provenance(),
+        )
 
     folder.mkdir(parents=True, exist_ok=True)
     records = Records(folder, step=step) if fabric.is_global_zero else None
