@@ -24,11 +24,11 @@ from prefect.futures import as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.crew import Crew, SceneRunner, local_crew
 from flows.materialize import OnResult, Opened, RunSummary, WriteReport, materialize_plan
 from pipeline.plan import Plan
 from pipeline.run import SceneRequest
 from pipeline.types import ItemResult
-from pipeline.workers import ScenePool
 from storage_schemas.errors import DepthmillError
 
 
@@ -37,19 +37,21 @@ class OrchestratorError(DepthmillError):
 
 
 def materialize_with_prefect(
-    opened: Opened, plan: Plan, on_result: OnResult, write_report: WriteReport
+    opened: Opened, plan: Plan, on_result: OnResult, write_report: WriteReport, crew: Crew | None = None
 ) -> tuple[RunSummary, Path | None]:
-    """Run a plan as a Prefect flow; the threads of its task runner each drive one worker process.
+    """Run a plan as a Prefect flow; each thread of its task runner waits for one scene of the crew.
+
+    Without a ``crew`` the scenes run in worker processes of this machine.
 
     Returns:
         The summary, and the report if one was written.
 
     Raises:
         OrchestratorError: Prefect itself failed.
+        DepthmillError: the crew failed, e.g. its Dask scheduler is gone.
     """
-    workers = opened.settings.workers
-
-    runner: Any = ThreadPoolTaskRunner(max_workers=workers)
+    chosen = crew or local_crew(opened.settings.workers)
+    runner: Any = ThreadPoolTaskRunner(max_workers=chosen.num_threads)
 
     @flow(
         name="materialize",
@@ -59,7 +61,7 @@ def materialize_with_prefect(
         log_prints=False,
     )
     def materialize() -> State[Any]:
-        with ScenePool(workers) as pool:
+        with chosen.open() as pool:
             summary = materialize_plan(opened, plan, lambda requests: _run_scenes(pool, requests), on_result)
         page = write_report(summary)
         found.append((summary, page))
@@ -83,14 +85,19 @@ def materialize_with_prefect(
     return found[0]
 
 
-def _run_scenes(pool: ScenePool, requests: Sequence[SceneRequest]) -> Iterable[list[ItemResult]]:
+def _run_scenes(pool: SceneRunner, requests: Sequence[SceneRequest]) -> Iterable[list[ItemResult]]:
     """Submit one task per scene; tasks receive the scene's name and nothing large. A scene with a failed unit ends Failed."""
     by_scene = {request.scene: request for request in requests}
     finished: dict[str, list[ItemResult]] = {}
+    raised: list[DepthmillError] = []
 
     @task(name="run scene", task_run_name="{scene}", cache_policy=NO_CACHE, persist_result=False)
     def run_scene_task(scene: str) -> State[Any]:
-        finished[scene] = results = pool.run(by_scene[scene])
+        try:
+            finished[scene] = results = pool.run(by_scene[scene])
+        except DepthmillError as error:  # the crew is gone: Prefect shall keep its text, not print a traceback
+            raised.append(error)
+            return Failed(message=str(error))
         errors = [f"{result.stage}: {result.message}" for result in results if result.status == "ERROR"]
         return Failed(message="; ".join(errors)) if errors else Completed(message=f"{len(results)} units made")
 
@@ -99,6 +106,8 @@ def _run_scenes(pool: ScenePool, requests: Sequence[SceneRequest]) -> Iterable[l
         scene = futures[future]
         if scene in finished:
             yield finished[scene]
+        elif raised:
+            raise raised[0]
         else:  # an orchestrator's failure (lost server, cancelled task) must not lose the other scenes
             yield by_scene[scene].failed(f"the task failed outside the stage: {future.state.message}")
 

@@ -36,6 +36,14 @@ Workers = Annotated[int | None, typer.Option(help="worker processes, about 1 GB 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="run as a bare loop, without Prefect; results are identical")]
 
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        help="run scenes on a Dask cluster: local:4, local:4:2GiB (memory each), tcp://scheduler:8786 or slurm:<profile>; "
+        "results are identical"
+    ),
+]
+
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line of text and an exit code."""
@@ -133,13 +141,15 @@ def run(
     overrides: Overrides = None,
     workers: Workers = None,
     no_prefect: NoPrefect = False,
+    dask: Dask = None,
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True,
 ) -> None:
     """Do everything that the plan lists; running again does only what is left."""
     from flows.run_verb import run_and_print
 
-    if run_and_print(_open(recipe, overrides, workers), no_prefect=no_prefect, as_json=as_json, report=report):
+    opened = _open(recipe, overrides, workers)
+    if run_and_print(opened, no_prefect=no_prefect, as_json=as_json, report=report, dask=dask):
         raise typer.Exit(1)
 
 
@@ -197,14 +207,19 @@ def verify(
     overrides: Overrides = None,
     as_json: AsJson = False,
     everything: Annotated[bool, typer.Option("--all", help="every unit of the store, not only those of the recipe")] = False,
+    delete_damaged: Annotated[
+        bool, typer.Option("--delete-damaged", help="delete units whose bytes are wrong; depthmill run makes them again")
+    ] = False,
 ) -> None:
     """Read every unit again and compare it with what was written: digests, layouts, fingerprints."""
-    from pipeline.verify import all_units, verify_units
+    from pipeline.verify import all_units, delete_units, verify_units
 
     opened = _open(recipe, overrides)
     found = opened.plan()
     paths = all_units(opened.store) if everything else [item.path for item in found.items if item.reason is None]
     verdict = verify_units(opened.store, paths)
+    if delete_damaged:
+        delete_units(opened.store, verdict.damaged)
     if as_json:
         _print_json(
             {
@@ -212,19 +227,14 @@ def verify(
                 "num_bytes": verdict.num_bytes,
                 "missing": len(found.to_do),
                 "faults": list(verdict.faults),
+                "damaged": [path.key for path in verdict.damaged],
+                "deleted": delete_damaged,
             }
         )
     else:
-        for fault in verdict.faults:
-            typer.echo(f"FAULT {fault}")
-        typer.echo(
-            f"{verdict.num_units} units, {verdict.num_bytes / 1e6:.1f} MB read: "
-            + (
-                f"{len(verdict.faults)} faults. Delete the damaged units' folders, then run the recipe again"
-                if verdict.faults
-                else "all whole"
-            )
-        )
+        from flows.store_text import verdict_text
+
+        typer.echo(verdict_text(verdict, is_deleted=delete_damaged, of_recipe={item.path for item in found.items}))
         if found.to_do:
             typer.echo(f"{len(found.to_do)} units of the recipe are not there yet: depthmill plan says which")
     if verdict.faults:
@@ -424,20 +434,30 @@ def _check_layout(layout: str) -> None:
 def prune(
     store: Annotated[str, typer.Argument(help="store path or URL, or a recipe file")],
     delete: Annotated[bool, typer.Option("--delete", help="delete them; without it they are only listed")] = False,
+    older_than: Annotated[str, typer.Option(help="keep units younger than this: 90m, 24h, 7d, or 0")] = "24h",
     as_json: AsJson = False,
 ) -> None:
-    """List, or delete, the units that no manifest names. Not while a run is going on in the same store."""
-    from storage_schemas.manifest import unnamed_units
+    """List, or delete, the units that neither a manifest nor a run that is going on names."""
+    from storage_schemas.prune import delete_prunable, find_prunable, parse_age
 
-    opened = _open_store(store)
-    found = unnamed_units(opened)
-    for path in found:
-        if not as_json:
-            typer.echo(path.key)
-        if delete:
-            opened.files.remove_tree(path.key)
-    words = f"{len(found)} units no manifest names" + (", deleted" if delete else "; --delete removes them")
-    _say({"units": [path.key for path in found], "deleted": delete}, words, as_json=as_json)
+    age, opened = parse_age(older_than), _open_store(store)
+    if delete:
+        found = delete_prunable(opened, older_than=age, on_unit=None if as_json else lambda path: typer.echo(path.key))
+    else:
+        found = find_prunable(opened, older_than=age)
+    if as_json:
+        kept = {"young": found.young, "held": tuple(found.held), "unreadable": found.unreadable}
+        _print_json(
+            {
+                "units": [path.key for path in found.units],
+                "deleted": delete,
+                "kept": {why: [path.key for path in paths] for why, paths in kept.items()},
+            }
+        )
+        return
+    from flows.store_text import prune_text
+
+    typer.echo(prune_text(found, is_deleted=delete, older_than=older_than))
 
 
 @app.command()
@@ -484,3 +504,103 @@ def demo(
     else:
         train_and_print(opened, where=str(recipe), manifest=None, out=None, restart=False, no_prefect=no_prefect, as_json=False)
     typer.echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")
+
+
+Margin = Annotated[
+    float, typer.Option(min=0, help="improvement a training must reach to become the champion, in the metric's unit")
+]
+Metric = Annotated[str, typer.Option(help="metric that decides: mae_mm, rmse_mm, imae_per_km, abs_rel, delta1 ...")]
+Cap = Annotated[float, typer.Option(help="50, 70 or 80 metres")]
+Radar = Annotated[str, typer.Option(help="on or off")]
+NeedsInterval = Annotated[
+    bool, typer.Option("--needs-interval", help="promote only if the 95 % interval of the difference excludes 0 as well")
+]
+FineTune = Annotated[bool, typer.Option("--fine-tune", help="start from the champion's weights instead of from scratch")]
+
+
+@app.command()
+def retrain(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    margin: Margin = 0.0,
+    metric: Metric = "mae_mm",
+    cap: Cap = 80.0,
+    radar: Radar = "on",
+    needs_interval: NeedsInterval = False,
+    fine_tune: FineTune = False,
+    workers: Workers = None,
+    no_prefect: NoPrefect = False,
+    as_json: AsJson = False,
+) -> None:
+    """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
+    from flows.champion import Rules
+    from flows.retrain_verb import retrain_and_print
+
+    retrain_and_print(
+        _open(recipe, overrides, workers),
+        where=str(recipe.absolute()),
+        rules=Rules(margin, metric, cap, radar, needs_interval),
+        fine_tune=fine_tune,
+        no_prefect=no_prefect,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def runs(
+    store: Annotated[str, typer.Argument(help="store path or URL, or a recipe file")],
+    last: Annotated[int, typer.Option(min=1, help="so many of the newest")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Print the rounds of retrain, by hand or by schedule: when, why, what came of it; and the champion."""
+    from flows.retrain_verb import print_runs
+    from flows.settings import Settings
+
+    print_runs(Settings().runs_folder(_open_store(store).root), last=last, as_json=as_json)
+
+
+@app.command()
+def deploy(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="serve from this process until it is stopped; needs no work pool")
+    ] = False,
+    pool: Annotated[str, typer.Option(help="work pool to register with; made if it is not there")] = "depthmill",
+    cron: Annotated[str | None, typer.Option(help="when retrain_and_evaluate looks for work, e.g. '0 3 * * *'")] = None,
+    interval: Annotated[float | None, typer.Option(help="or every so many seconds")] = None,
+    timezone: Annotated[str, typer.Option(help="of --cron, e.g. Europe/Berlin")] = "UTC",
+    name: Annotated[str | None, typer.Option(help="of the deployments; default: the recipe file's")] = None,
+    port: Annotated[int, typer.Option(help="with --serve and no PREFECT_API_URL: of the server started beside it")] = 4200,
+    margin: Margin = 0.0,
+    metric: Metric = "mae_mm",
+    cap: Cap = 80.0,
+    radar: Radar = "on",
+    needs_interval: NeedsInterval = False,
+    fine_tune: FineTune = False,
+) -> None:
+    """Make materialize, reclean, train_and_evaluate and retrain_and_evaluate Prefect deployments, the last on a schedule."""
+    import os
+
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # of the flows that it starts: their words belong into Prefect's pages
+    from flows.deploy import deployments, register, schedule_of, serve_here
+
+    _open(recipe, overrides)
+    parameters = {
+        "overrides": overrides or [],
+        "margin": margin,
+        "metric": metric,
+        "cap_m": int(cap) if cap.is_integer() else cap,
+        "radar": radar,
+        "needs_interval": needs_interval,
+        "fine_tune": fine_tune,
+    }
+    schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
+    found = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
+    if serve:
+        serve_here(found, port=port, say=typer.echo)
+        return
+    register(found, pool=pool)
+    for one in found:
+        typer.echo(f"registered {one.flow_name}/{one.name}")
+    typer.echo(f"Next, where the flows shall run: prefect worker start --pool {pool}")

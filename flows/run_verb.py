@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from flows.console import ProgressLines, summary_text
+from flows.crew import Crew
 from flows.materialize import OnResult, Opened, RunSummary
 from pipeline.plan import Plan
 from storage_schemas.errors import DepthmillError
@@ -18,11 +19,14 @@ INTERRUPT_GRACE_S = 5.0
 """After Ctrl-C a run may take this long to put its affairs in order."""
 
 
-def run_and_print(opened: Opened, *, no_prefect: bool, as_json: bool, report: bool, is_quiet: bool = False) -> int:
+def run_and_print(
+    opened: Opened, *, no_prefect: bool, as_json: bool, report: bool, is_quiet: bool = False, dask: str | None = None
+) -> int:
     """Do everything that the plan lists and say how it went; return the number of units that failed.
 
-    ``is_quiet``: say nothing, because another verb will.
+    ``is_quiet``: say nothing, because another verb will. ``dask``: the cluster that runs the scenes, else worker processes here.
     """
+    crew = _dask_crew(dask) if dask is not None else None
     plan = opened.plan()
     if not plan.to_do:
         if is_quiet:
@@ -39,7 +43,8 @@ def run_and_print(opened: Opened, *, no_prefect: bool, as_json: bool, report: bo
     progress = ProgressLines(plan) if is_telling else None
     _stop_soon_when_interrupted()
     try:
-        summary, page = _execute(opened, plan, progress or (lambda result: None), report=report, no_prefect=no_prefect)
+        tell = progress or (lambda result: None)
+        summary, page = _execute(opened, plan, tell, report=report, no_prefect=no_prefect, crew=crew)
     finally:
         if progress is not None:
             progress.close()
@@ -69,8 +74,14 @@ def _stop_soon_when_interrupted() -> None:
         signal.signal(signal.SIGINT, interrupt)
 
 
+def _dask_crew(dask: str) -> Crew:
+    from flows.dask_crew import dask_crew
+
+    return dask_crew(dask)
+
+
 def _execute(
-    opened: Opened, plan: Plan, on_result: OnResult, *, report: bool, no_prefect: bool
+    opened: Opened, plan: Plan, on_result: OnResult, *, report: bool, no_prefect: bool, crew: Crew | None
 ) -> tuple[RunSummary, Path | None]:
     def write(summary: RunSummary) -> Path | None:
         if not report or not summary.num_ok:
@@ -86,7 +97,7 @@ def _execute(
     if no_prefect:
         from flows.bare_loop import materialize_bare
 
-        return materialize_bare(opened, plan, on_result, write)
+        return materialize_bare(opened, plan, on_result, write, crew)
     from flows.build_flow import materialize_with_prefect
 
-    return materialize_with_prefect(opened, plan, on_result, write)
+    return materialize_with_prefect(opened, plan, on_result, write, crew)

@@ -6,39 +6,63 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from storage_schemas.catalog import LAYOUTS
-from storage_schemas.errors import DepthmillError
+from storage_schemas.errors import DepthmillError, NewerLayoutError, StoreAccessError, UnitNotFoundError
 from storage_schemas.store import Store, UnitPath
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Result of a check: units looked at, bytes read, and one line per fault."""
+    """Result of a check.
+
+    Attributes:
+        num_units: units looked at.
+        num_bytes: bytes they should have.
+        faults: one line each.
+        damaged: units whose bytes are wrong for certain. A unit that a newer depthmill wrote, or that could not be reached or was
+            not allowed to be read, has a fault and is not damaged.
+    """
 
     num_units: int
     num_bytes: int
     faults: tuple[str, ...]
+    damaged: tuple[UnitPath, ...]
 
 
 def verify_units(store: Store, paths: Iterable[UnitPath], *, on_unit: Callable[[UnitPath], None] | None = None) -> Verdict:
     """Read every file of every unit again: digests, layout, and that the folder's name is the fingerprint of its lineage."""
     faults: list[str] = []
+    damaged: list[UnitPath] = []
     num_units = num_bytes = 0
     for path in paths:
         num_units += 1
+        num_faults = len(faults)
         try:
             record = store.lineage(path)
             num_bytes += sum(file.num_bytes for file in record.files.values())
             if record.identity.fingerprint() != path.fingerprint:
                 faults.append(f"{path.key}: lineage.json belongs to unit {record.identity.fingerprint()}")
-            damaged = store.damage(path)
-            faults.extend(damaged)
-            if not damaged:
+            faults.extend(different := store.damage(path))
+            if not different:
                 store.read_unit(path)
+        except (NewerLayoutError, StoreAccessError, UnitNotFoundError) as error:
+            num_faults = len(faults) + 1  # nothing is known to be wrong with its bytes
+            faults.append(f"{path.key}: {error}")
         except DepthmillError as error:
             faults.append(f"{path.key}: {error}")
+        if len(faults) > num_faults:
+            damaged.append(path)
         if on_unit is not None:
             on_unit(path)
-    return Verdict(num_units, num_bytes, tuple(faults))
+    return Verdict(num_units, num_bytes, tuple(faults), tuple(damaged))
+
+
+def delete_units(store: Store, paths: Iterable[UnitPath]) -> None:
+    """Delete units, so that the recipe that made them makes them again: equal fingerprint, equal bytes.
+
+    A manifest that names such a unit cannot be read in between; it could not before.
+    """
+    for path in paths:
+        store.files.remove_tree(path.key)
 
 
 def all_units(store: Store) -> list[UnitPath]:

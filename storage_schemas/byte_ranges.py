@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from storage_schemas.errors import StoreError
+from storage_schemas.errors import StoreAccessError, StoreError
 from storage_schemas.files import StoreFiles
+
+if TYPE_CHECKING:
+    from storage_schemas.retries import Attempts
 
 REMOTE_GAP = 256 * 1024
 """Bytes that an object store sends sooner than it answers another request; the padding between two images is less."""
+
+_RANGE_NOT_SATISFIABLE = 416
+"""HTTP status: the file ends before the first byte that was asked for."""
 
 
 @dataclass(frozen=True, order=True)
@@ -87,15 +95,37 @@ class RangeReader:
         return views
 
     def _read_remote(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
-        paths = [self._files.path(one.key) for one in ranges]
-        starts, stops = [one.start for one in ranges], [one.stop for one in ranges]
+        """Ask for all pieces at once, then again for those that failed, until all are there."""
+        from storage_schemas.retries import Attempts
+
+        found: dict[ByteRange, bytes] = {}
+        attempts = Attempts(self._files.policy, "read", self._files.path(ranges[0].key) if ranges else self._files.root)
+        while missing := [one for one in ranges if one not in found]:
+            paths = [self._files.path(one.key) for one in missing]
+            starts, stops = [one.start for one in missing], [one.stop for one in missing]
+            contents = self._files.filesystem.cat_ranges(paths, starts, stops, on_error="return")
+            failed: dict[ByteRange, Exception] = {}
+            for one, content in zip(missing, contents, strict=True):
+                if isinstance(content, Exception):
+                    failed[one] = content
+                else:
+                    _refuse_short(self._files, one, len(content))
+                    found[one] = content
+            if failed:
+                time.sleep(self._wait_after(attempts, failed))
+        return [memoryview(found[one]) for one in ranges]
+
+    def _wait_after(self, attempts: Attempts, failed: dict[ByteRange, Exception]) -> float:
+        """Return how long to wait; an error that will not pass is the one that is told."""
+        from storage_schemas.retries import is_transient, status_of
+
+        one, error = min(failed.items(), key=lambda item: is_transient(item[1]))
+        if status_of(error) == _RANGE_NOT_SATISFIABLE:
+            _refuse_short(self._files, one, 0)
         try:
-            found = self._files.filesystem.cat_ranges(paths, starts, stops, on_error="raise")
-        except OSError as error:
-            raise _unreadable(self._files, ranges[0].key, error) from error
-        for one, content in zip(ranges, found, strict=True):
-            _refuse_short(self._files, one, len(content))
-        return [memoryview(content) for content in found]
+            return attempts.wait_after(error, where=self._files.path(one.key))
+        except FileNotFoundError as absent:
+            raise _unreadable(self._files, one.key, absent) from absent
 
 
 def _refuse_short(files: StoreFiles, wanted: ByteRange, num_bytes: int) -> None:
@@ -109,6 +139,6 @@ def _refuse_short(files: StoreFiles, wanted: ByteRange, num_bytes: int) -> None:
 def _unreadable(files: StoreFiles, key: str, error: OSError) -> StoreError:
     if isinstance(error, FileNotFoundError):
         return StoreError(f"'{files.path(key)}' is missing: its unit was pruned or damaged. Run depthmill verify")
-    return StoreError(
+    return StoreAccessError(
         f"'{files.path(key)}' cannot be read: {error}. Check permissions and connection, then run the same command again"
     )

@@ -15,6 +15,10 @@ class StoreError(DepthmillError):
     """A store that cannot be read or written: path, permission, disk space, damaged bytes."""
 
 
+class StoreAccessError(StoreError):
+    """A store that does not answer or does not let us in: nothing is known about what it holds, so nothing in it is damaged."""
+
+
 class NewerLayoutError(StoreError):
     """A unit written by a newer depthmill than this one."""
 

@@ -1,7 +1,8 @@
 """Bytes in and out of a store's root, the same for a local path and an fsspec URL.
 
 ``put`` is atomic: a reader sees the whole file or none. On a local disk the bytes go to a temporary file beside the target,
-are flushed to the device and renamed; on an object store a single put is atomic by itself.
+are flushed to the device and renamed; on an object store a single put is atomic by itself. Requests to a remote store are tried
+again when it stumbles (``retries.py``): every one of them may be repeated, because a key never gets other bytes.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from storage_schemas.errors import StoreError
+from storage_schemas.errors import StoreAccessError, StoreError
+
+if TYPE_CHECKING:
+    from storage_schemas.retries import RetryPolicy
 
 
 class StoreFiles:
@@ -28,56 +34,64 @@ class StoreFiles:
         if text.startswith("file://"):
             text = text.removeprefix("file://")
         self.is_local = "://" not in text
-        self.root = str(Path(text).expanduser().absolute()) if self.is_local else text.rstrip("/")
+        self.root = str(Path(text).expanduser().absolute()) if self.is_local else _utf8(text.rstrip("/"))
 
     def __reduce__(self) -> tuple[type[StoreFiles], tuple[str]]:
         """Pickle as the root only; a worker opens its own connection."""
         return (StoreFiles, (self.root,))
 
     @cached_property
+    def policy(self) -> RetryPolicy:
+        """How often a request to a remote root is tried."""
+        from storage_schemas.retries import retry_policy  # not imported where a store is local: it costs start-up time
+
+        return retry_policy()
+
+    @cached_property
     def filesystem(self) -> Any:
         """The fsspec file system of a remote root."""
-        import fsspec
+        from storage_schemas.remote import open_filesystem
 
-        try:
-            return fsspec.core.url_to_fs(self.root)[0]
-        except (ImportError, ValueError) as error:
-            raise StoreError(
-                f"store '{self.root}': {error}. Install the fsspec backend of this URL scheme, e.g. pip install s3fs for s3://"
-            ) from error
+        return open_filesystem(self.root, self.policy)
 
     def path(self, key: str) -> str:
         """Return the full path or URL of a key."""
         return f"{self.root}/{key}" if key else self.root
 
     def get(self, key: str) -> bytes:
-        """Return the bytes of a key; FileNotFoundError if absent, StoreError if not allowed."""
+        """Return the bytes of a key; FileNotFoundError if absent, StoreAccessError if not allowed or not to be reached."""
+        if not self.is_local:
+            return bytes(self._persist("read", key, self._filesystem_call("cat_file", key)))
         try:
-            if self.is_local:
-                return Path(self.path(key)).read_bytes()
-            return bytes(self.filesystem.cat_file(self.path(key)))
-        except NotADirectoryError as error:
+            return Path(self.path(key)).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(self.path(key)) from error
-        except PermissionError as error:
-            raise StoreError(f"cannot read '{self.path(key)}': permission denied. Ask for read permission") from error
+        except OSError as error:
+            raise _explain_read_error(error, "read", self.path(key)) from error
 
     def exists(self, key: str) -> bool:
-        """Say whether a file of this key exists."""
+        """Say whether a file of this key exists; StoreAccessError if the store cannot tell."""
         if self.is_local:
             return Path(self.path(key)).is_file()
-        return bool(self.filesystem.isfile(self.path(key)))
+        try:  # not fsspec's ``isfile``, which takes a store that does not answer for one that says no
+            return bool(self._persist("look up", key, self._filesystem_call("info", key))["type"] == "file")
+        except FileNotFoundError:
+            return False
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Write a file atomically.
 
         Raises:
-            StoreError: disk full or no permission; nothing is left under the key.
+            StoreError: disk full, no permission, or the store cannot be reached; nothing is left under the key.
         """
+        if not self.is_local:
+            try:
+                self._persist("write", key, self._filesystem_call("pipe_file", key, bytes(data)))
+            except FileNotFoundError as error:
+                raise _explain_store_error(error, self.path(key)) from error
+            return
         try:
-            if self.is_local:
-                _put_local(Path(self.path(key)), data)
-            else:
-                self.filesystem.pipe_file(self.path(key), bytes(data))
+            _put_local(Path(self.path(key)), data)
         except OSError as error:
             raise _explain_store_error(error, self.path(key)) from error
 
@@ -87,26 +101,72 @@ class StoreFiles:
             if self.is_local:
                 with os.scandir(self.path(key)) as entries:
                     return sorted(entry.name for entry in entries if not entry.name.startswith("."))
-            listed = self.filesystem.ls(self.path(key), detail=False, refresh=True)
+            listed = self._persist("list", key, self._filesystem_call("ls", key, detail=False, refresh=True))
             return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in listed)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        except PermissionError as error:
-            raise StoreError(f"cannot list '{self.path(key)}': permission denied. Ask for read permission") from error
+        except OSError as error:
+            raise _explain_read_error(error, "list", self.path(key)) from error
+
+    def keys(self, key: str) -> list[str]:
+        """Return the sorted keys of all files below a key, at any depth; of a remote store in one request per 1000."""
+        if self.is_local:
+            root = Path(self.root)
+            found = [path.relative_to(root).as_posix() for path in Path(self.path(key)).rglob("*") if path.is_file()]
+            return sorted(one for one in found if not one.rsplit("/", 1)[-1].startswith("."))
+        base = self.filesystem._strip_protocol(self.root)
+        listed = self._persist("list", key, self._filesystem_call("find", key))
+        return sorted(name[len(base) :].lstrip("/") for name in listed)
+
+    def remove(self, key: str) -> None:
+        """Delete one file; nothing happens if it is gone already. StoreError if it could not be deleted."""
+        if self.is_local:
+            with _explaining_delete(self.path(key)):
+                Path(self.path(key)).unlink(missing_ok=True)
+        else:
+            with suppress(FileNotFoundError):
+                self._persist("delete", key, self._filesystem_call("rm_file", key))
 
     def remove_tree(self, key: str) -> None:
-        """Delete everything below a key; the commit mark goes first so that no reader sees half a unit."""
+        """Delete everything below a key; the commit mark goes first so that no reader sees half a unit.
+
+        Raises:
+            StoreError: something could not be deleted.
+        """
         from storage_schemas.lineage import LINEAGE_FILE
 
+        self.remove(f"{key}/{LINEAGE_FILE}")
         if self.is_local:
             import shutil
 
-            Path(self.path(f"{key}/{LINEAGE_FILE}")).unlink(missing_ok=True)
-            shutil.rmtree(self.path(key), ignore_errors=True)
+            shutil.rmtree(self.path(key), ignore_errors=True)  # of two that delete at once, one finds nothing
+        elif any(sign in self.path(key) for sign in "*?["):  # fsspec would take the path for a pattern
+            for one in self.keys(key):
+                self.remove(one)
         else:
-            if self.exists(f"{key}/{LINEAGE_FILE}"):
-                self.filesystem.rm_file(self.path(f"{key}/{LINEAGE_FILE}"))
-            self.filesystem.rm(self.path(key), recursive=True)
+            with suppress(FileNotFoundError):
+                self._persist("delete", key, self._filesystem_call("rm", key, recursive=True))
+        if left := self.names(key):  # a bulk delete answers 200 also when it was refused
+            raise StoreAccessError(
+                f"cannot delete '{self.path(key)}': {left[0]} is still there. Give this user permission to delete, then try again"
+            )
+
+    def _persist(self, doing: str, key: str, action: Callable[[], Any]) -> Any:
+        from storage_schemas.retries import persist
+
+        return persist(action, doing=doing, where=self.path(key), policy=self.policy)
+
+    def _filesystem_call(self, method: str, key: str, *args: Any, **options: Any) -> Callable[[], Any]:
+        return lambda: getattr(self.filesystem, method)(self.path(key), *args, **options)
+
+
+def _utf8(url: str) -> str:
+    try:
+        url.encode()
+    except UnicodeEncodeError as error:  # a path of this system may be any bytes, a URL may not
+        shown = url.encode("utf-8", "backslashreplace").decode()
+        raise StoreError(f"store '{shown}' is not UTF-8, which a URL must be. Choose another 'store:' in the recipe") from error
+    return url
 
 
 def _put_local(target: Path, data: bytes | memoryview) -> None:
@@ -121,6 +181,22 @@ def _put_local(target: Path, data: bytes | memoryview) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _explaining_delete(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreAccessError(
+            f"cannot delete '{path}': {error.strerror or error}. Give this user write permission on the store"
+        ) from error
+
+
+def _explain_read_error(error: OSError, doing: str, path: str) -> StoreAccessError:
+    if isinstance(error, PermissionError):
+        return StoreAccessError(f"cannot {doing} '{path}': permission denied. Ask for read permission")
+    return StoreAccessError(f"cannot {doing} '{path}': {error.strerror or error}. Check the disk and the store's path")
 
 
 def explain_write_error(error: OSError, what: str, *, if_full: str, if_denied: str, otherwise: str) -> StoreError:

@@ -1,4 +1,4 @@
-"""Manifests: which units belong together; what differs between two; and which units no manifest names.
+"""Manifests: which units belong together, and what differs between two.
 
 A manifest is a unit of the MANIFEST layout. It never changes, and the units it names are never overwritten, so a training run
 that notes a manifest's fingerprint can read the very same bytes for as long as nobody prunes that manifest.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from storage_schemas.catalog import LAYOUTS, MANIFEST
+from storage_schemas.catalog import MANIFEST
 from storage_schemas.errors import ManifestError
 from storage_schemas.layout import Columns, rows
 from storage_schemas.store import Store, UnitPath
@@ -104,13 +104,9 @@ def diff(old: Manifest, new: Manifest) -> dict[str, list[str]]:
     }
 
 
-def unnamed_units(store: Store) -> list[UnitPath]:
-    """Return the committed units that no manifest of the store names, and so can be pruned.
-
-    A unit that a running job has just written is not named yet: prune only while no run is going on.
-    """
+def units_named_by_manifests(store: Store) -> set[UnitPath]:
+    """Return every unit that some manifest of the store needs; StoreError if one cannot be read."""
     named: set[UnitPath] = set()
     for path in store.units(MANIFEST.name):
         named |= Manifest(store, path, store.open_unit(path).table("samples")).named_units()
-    found = (path for layout in LAYOUTS if layout is not MANIFEST for path in store.units(layout.name))
-    return sorted(path for path in found if path not in named)
+    return named

@@ -77,7 +77,10 @@ class Store:
 
     def units(self, layout: str) -> set[UnitPath]:
         """Return the committed units of a layout."""
-        return {path for path in self.candidates(layout) if self.has(path)}
+        if self.files.is_local:
+            return {path for path in self.candidates(layout) if self.has(path)}
+        parts = [key.split("/") for key in self.files.keys(layout) if key.endswith(f"/{LINEAGE_FILE}")]
+        return {UnitPath(*names) for *names, _ in parts if len(names) == 4}  # one listing, not a request per unit
 
     def lineage(self, path: UnitPath) -> LineageRecord:
         """Read a unit's lineage.
@@ -196,6 +199,8 @@ class StoredUnit:
         self.path, self.layout, self._store = path, layout_named(path.layout), store
         try:
             self._group: Any = zarr.open_group(zarr_url(store, path), mode="r", zarr_format=3)
+        except StoreError:
+            raise
         except (OSError, ValueError, KeyError) as error:
             raise StoreError(f"unit '{path.key}' cannot be opened as Zarr: {error}. Run depthmill verify") from error
 
@@ -209,6 +214,8 @@ class StoredUnit:
         self.layout.array(name)
         try:
             return np.asarray(self._group[name][...] if frame is None else self._group[name][frame])
+        except StoreError:
+            raise
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise StoreError(f"array '{name}' of unit '{self.path.key}' cannot be read: {error}. Run depthmill verify") from error
 
@@ -231,12 +238,12 @@ class StoredUnit:
 
 
 def zarr_url(store: Store, path: UnitPath) -> Any:
-    """Return what zarr and xarray open for a unit: a path, a URL, or a wrapped synchronous file system."""
+    """Return what zarr and xarray open for a unit: a path, or a store that reads persistently from a URL."""
     if store.files.is_local:
         return store.files.path(path.key)
-    from zarr.storage import FsspecStore
+    from storage_schemas.remote_zarr import open_remote_zarr
 
-    return FsspecStore.from_url(store.files.path(path.key), read_only=True)
+    return open_remote_zarr(store.files.path(path.key), store.files.policy)
 
 
 def encode_unit(layout: StoreLayout, data: UnitData, *, where: str) -> dict[str, bytes]:

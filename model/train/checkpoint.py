@@ -136,6 +136,24 @@ def load_network(path: str | Path) -> SemoDepth:
     return network.eval()
 
 
+def load_start(network: SemoDepth, path: str | Path) -> None:
+    """Fill a network with the weights of a checkpoint of depthmill; nothing else of it is taken.
+
+    Raises:
+        WeightsFileError: the file is missing or unreadable.
+        CheckpointError: it is no checkpoint of depthmill, or of a network with other options; names the first that differs.
+    """
+    start = load_checkpoint(path)
+    before, now = (_flat(one.model_dump(mode="json"), "train.network.") for one in (start.config.network, network.config))
+    for key in now:
+        if before.get(key) != now[key]:
+            raise CheckpointError(
+                f"checkpoint '{path}' cannot be the start of this training: it has {key} = {before.get(key)!r}, the recipe says "
+                f"{now[key]!r}. Make them equal, or train from scratch"
+            )
+    network.load_state_dict(start.model)
+
+
 def refuse_other_training(checkpoint: Checkpoint, config: TrainConfig, manifest: str, *, path: Path) -> None:
     """Check that a checkpoint can be resumed with a configuration and a manifest.
 

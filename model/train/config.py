@@ -57,6 +57,9 @@ class TrainConfig(BaseModel):
         "auto", description="auto: bfloat16 autocast on a GPU, else float32"
     )
     imagenet_weights: str | None = Field(None, description="torchvision's resnet34-*.pth on this machine; null = from scratch")
+    start_from: str | None = Field(
+        None, description="checkpoint of depthmill whose weights are the start (fine-tuning); null = from scratch"
+    )
     evaluate_every_epochs: float = Field(
         1.0, gt=0, description="how often the split is measured; the lowest MAE@80 m is kept as best"
     )
@@ -66,8 +69,16 @@ class TrainConfig(BaseModel):
         return max(1.0 - self.decay * int(epoch / self.decay_every_epochs), self.decay_floor)
 
     def fingerprint(self, manifest: str) -> str:
-        """Name a training by what decides its result: this configuration and the manifest's fingerprint."""
-        named = {"version": TRAINING_VERSION, "manifest": manifest, "config": self.model_dump(mode="json")}
+        """Name a training by what decides its result: this configuration and the manifest's fingerprint.
+
+        A start counts by its bytes, wherever the file lies; OSError if it cannot be read.
+        """
+        config = self.model_dump(mode="json")
+        start = config.pop("start_from")  # without one the name stays what it was before this key existed
+        if start is not None:
+            with open(start, "rb") as stream:
+                config["start_digest"] = hashlib.file_digest(stream, "sha256").hexdigest()
+        named = {"version": TRAINING_VERSION, "manifest": manifest, "config": config}
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -99,6 +110,16 @@ def parse_train_config(data: dict[str, Any], *, where: str) -> TrainConfig:
             f"recipe '{where}': train.imagenet_weights is '{config.imagenet_weights}', and there is no such file. "
             f"Give the path of "
             "torchvision's resnet34-*.pth, or leave the key out to train from scratch"
+        )
+    if config.start_from is not None and not Path(config.start_from).is_file():
+        raise RecipeError(
+            f"recipe '{where}': train.start_from is '{config.start_from}', and there is no such file. Give the path of a "
+            "checkpoint, e.g. <runs>/trainings/<name>/best.pt, or leave the key out to train from scratch"
+        )
+    if config.start_from is not None and config.imagenet_weights is not None:
+        raise RecipeError(
+            f"recipe '{where}': train.start_from and train.imagenet_weights both say where the weights begin. "
+            "Leave one of the two out"
         )
     if config.imagenet_weights is not None and config.network.base_channels != 64:
         raise RecipeError(

@@ -1,0 +1,212 @@
+"""The champion: the best training so far of a store, a small file that points to it, and what it takes to replace it.
+
+Reads   <runs>/champion.json, the evaluation of a training
+Writes  <runs>/champion.json, atomically; the pointer moves, and no training is ever deleted
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.training import Training
+from storage_schemas.errors import DepthmillError, StoreError
+from storage_schemas.evaluation import read_evaluation
+from storage_schemas.files import StoreFiles
+
+if TYPE_CHECKING:
+    from model.train.compare import Comparison
+    from model.train.config import TrainConfig
+
+CHAMPION_FILE = "champion.json"
+MEASURED_AGAIN = "champion"
+"""Folder inside a challenger's, where its champion's evaluation on the challenger's manifest is kept."""
+
+
+class ChampionError(DepthmillError):
+    """A champion that cannot be found, measured or replaced."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a challenger must show.
+
+    Attributes:
+        margin: improvement of the mean that it must reach, in the metric's unit; equal is never better.
+        metric: metric that decides.
+        cap_m: 50, 70 or 80.
+        radar: on or off.
+        needs_interval: the 95 % interval of the mean difference must exclude 0 as well.
+    """
+
+    margin: float = 0.0
+    metric: str = "mae_mm"
+    cap_m: float = 80.0
+    radar: str = "on"
+    needs_interval: bool = False
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What champion.json says.
+
+    Attributes:
+        training: folder of the training; relative to the runs folder if it lies in it, so that a moved store keeps it.
+        manifest: fingerprint of the manifest it was trained on.
+        metric: metric by which it was promoted.
+        cap_m: its cap in metres.
+        radar: its radar state.
+        value: its mean over all frames then.
+        promoted_utc: when.
+        round: name of the round that promoted it.
+    """
+
+    training: str
+    manifest: str
+    metric: str
+    cap_m: float
+    radar: str
+    value: float
+    promoted_utc: str
+    round: str
+
+    def folder(self, runs: Path) -> Path:
+        """Return the folder of its training."""
+        return runs / self.training
+
+
+def read_champion(runs: Path) -> Champion | None:
+    """Return the champion of a runs folder; None if there is none yet.
+
+    Raises:
+        ChampionError: the file is damaged, or the training that it names is not there.
+    """
+    files = StoreFiles(runs)
+    try:
+        champion = Champion(**json.loads(files.get(CHAMPION_FILE)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ChampionError(
+            f"'{files.path(CHAMPION_FILE)}' is damaged: {error}. Delete it: the next round's training becomes the champion"
+        ) from error
+    for name in ("best.pt", "training.json"):
+        if not (path := champion.folder(runs) / name).is_file():
+            raise ChampionError(
+                f"'{files.path(CHAMPION_FILE)}' names a champion whose '{path}' does not exist. Bring that folder back, or "
+                f"delete {CHAMPION_FILE}: the next round's training becomes the champion"
+            )
+    return champion
+
+
+def write_champion(runs: Path, champion: Champion, *, instead_of: Champion | None) -> None:
+    """Point to a new champion.
+
+    Args:
+        runs: the runs folder.
+        champion: the new one; its folder may be given absolute.
+        instead_of: the one it was compared with.
+
+    Raises:
+        ChampionError: another round has changed the champion since.
+    """
+    now = read_champion(runs)
+    if now != instead_of:
+        found, expected = (one.training if one else "none" for one in (now, instead_of))
+        raise ChampionError(
+            f"the champion in '{runs / CHAMPION_FILE}' has become '{found}' while '{champion.training}' was compared with "
+            f"'{expected}'. Run the same command again: it only compares"
+        )
+    folder, root = Path(champion.training).absolute(), runs.absolute()
+    training = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
+    content = {**asdict(champion), "training": training}
+    StoreFiles(runs).put(CHAMPION_FILE, json.dumps(content, indent=1).encode())
+
+
+def compare_with_champion(champion: Path, challenger: Training, rules: Rules) -> tuple[list[Comparison], str]:
+    """Compare a complete challenger with the champion, frame by frame, on the challenger's manifest.
+
+    Returns:
+        The comparisons, a = champion and b = challenger, all frames first; and a note if the champion was measured again.
+
+    Raises:
+        ComparisonError: the metric is unknown, or there is no frame in common.
+    """
+    from model.train.compare import compare_runs
+
+    before, note = _champion_evaluation(champion, challenger)
+    frames = [read_evaluation(str(folder))[0] for folder in (before, challenger.folder / "evaluation")]
+    return compare_runs(*frames, metric=rules.metric, cap_m=rules.cap_m, radar=rules.radar), note
+
+
+def is_better(found: Comparison, rules: Rules) -> tuple[bool, str]:
+    """Say whether b is better than a by the rules, and why or why not, in words."""
+    sign = 1.0 if rules.metric.startswith("delta") else -1.0
+    gain = sign * found.mean_difference
+    worst = min(sign * found.low, sign * found.high)
+    words = f"{rules.metric} {found.mean_a:.6g} -> {found.mean_b:.6g}"
+    if gain <= 0:
+        return False, f"{words}: not better"
+    if gain < rules.margin:
+        return False, f"{words}: better by {gain:.4g}, less than the margin {rules.margin:g}"
+    if rules.needs_interval and worst <= 0:
+        return False, f"{words}: better by {gain:.4g}, but its interval [{found.low:+.4g}, {found.high:+.4g}] does not exclude 0"
+    return True, f"{words}: better by {gain:.4g}, the margin is {rules.margin:g}"
+
+
+def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, str]:
+    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if need be."""
+    from model.train.config import TrainConfig
+    from model.train.loop import read_training
+
+    record, wanted = read_training(champion), challenger.config
+    own = TrainConfig.model_validate(record["config"])
+    differs = []
+    if record["manifest"] != challenger.manifest.path.fingerprint:
+        differs.append(f"manifest {record['manifest']} -> {challenger.manifest.path.fingerprint}")
+    if (own.evaluation.split, own.evaluation.target) != (wanted.evaluation.split, wanted.evaluation.target):
+        differs.append("split or target changed")
+    if own.evaluation.without_radar < wanted.evaluation.without_radar:
+        differs.append("it was not measured without radar")
+    if own.data.cameras != wanted.data.cameras:
+        differs.append("cameras changed")
+    if not differs:
+        return champion / "evaluation", ""
+    folder = challenger.folder / MEASURED_AGAIN
+    _measure(champion, own, challenger, folder)
+    return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
+
+
+def _measure(champion: Path, own: TrainConfig, challenger: Training, folder: Path) -> None:
+    """Measure the champion's network exactly as the challenger's was, and keep it beside the challenger."""
+    from model.devices import network_device
+    from model.train.checkpoint import load_network
+    from model.train.evaluate import evaluate, network_predict, write_evaluation_folder
+
+    network = load_network(champion / "best.pt")
+    device = network_device(challenger.machine.accelerator)
+    is_bfloat16 = own.precision == "bfloat16" or (own.precision == "auto" and device.type == "cuda")
+    wanted, manifest = challenger.config, challenger.manifest
+    try:
+        evaluation = evaluate(
+            network_predict(network.to(device), precision="bfloat16" if is_bfloat16 else "float32"),
+            manifest,
+            wanted.evaluation.model_copy(update={"num_strips": 0}),
+            cameras=wanted.data.cameras,
+            min_depth_m=own.network.min_depth_m,
+            max_depth_m=own.network.max_depth_m,
+            with_mono=own.data.mono,
+            machine=challenger.machine,
+            device=device,
+        )
+    except StoreError:
+        raise
+    except DepthmillError as error:
+        raise ChampionError(
+            f"the champion '{champion}' cannot be measured on manifest {manifest.path.fingerprint}: {error}. Give it what it "
+            f"needs, or delete {CHAMPION_FILE}: the next round's training becomes the champion"
+        ) from error
+    title = f"champion {champion.name} on {wanted.evaluation.split} of manifest {manifest.path.fingerprint}"
+    write_evaluation_folder(folder, evaluation, title=f"{title}, truth {wanted.evaluation.target}")

@@ -1,0 +1,56 @@
+"""What a Dask worker runs: one scene, after a look whether this worker would write the same bytes as everyone else.
+
+Imports neither Prefect nor distributed, so that a worker needs no server and stays below 1 GB for a 20 s scene.
+"""
+
+from __future__ import annotations
+
+import platform
+
+from pipeline.run import SceneRequest, run_scene
+from pipeline.stages import stage_named
+from pipeline.types import ItemResult
+from storage_schemas.errors import DepthmillError
+from storage_schemas.lineage import provenance
+
+COMPARED = ("depthmill", "numpy", "numba", "zarr", "pyarrow")
+"""Packages that decide the bytes of a unit. The commit is not among them: what it changes raises the version of a stage."""
+
+
+class ForeignWorkerError(DepthmillError):
+    """A worker whose code differs from that of the process that planned the run."""
+
+
+def packages_here() -> dict[str, str]:
+    """Return the versions, in this process, of the packages that decide the bytes of a unit."""
+    found = provenance()
+    return {name: found[name] for name in COMPARED}
+
+
+def run_scene_on_worker(request: SceneRequest, expected: dict[str, str]) -> list[ItemResult]:
+    """Run one scene on a Dask worker.
+
+    Args:
+        request: the scene.
+        expected: ``packages_here()`` of the process that planned.
+
+    Raises:
+        ForeignWorkerError: a package or a stage is of another version here.
+    """
+    for name, found in packages_here().items():
+        if found != expected[name]:
+            raise _foreign(name, found, expected[name])
+    for item in request.items:
+        stage = stage_named(item.stage)
+        if (stage.version, stage.writes.version) != (item.identity.stage_version, item.identity.layout_version):
+            wanted = f"{item.identity.stage_version} (layout {item.identity.layout_version})"
+            raise _foreign(f"stage {stage.name}", f"{stage.version} (layout {stage.writes.version})", wanted)
+    return run_scene(request)
+
+
+def _foreign(what: str, found: str, wanted: str) -> ForeignWorkerError:
+    return ForeignWorkerError(
+        f"the Dask worker on {platform.node()} has {what} {found}, the run was started with {wanted}: its units could differ. "
+        "Give workers and this machine the same environment (same commit, same constraints.txt), restart the workers, then run "
+        "the same command; finished units are kept"
+    )

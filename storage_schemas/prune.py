@@ -1,0 +1,120 @@
+"""Which units may be deleted, and their deletion: never what a manifest or a running job names.
+
+A unit goes only if all of this holds:
+
+1. No manifest of the store names it, neither in a row nor among the inputs it was built from.
+2. No run that is going on names it (``jobs.py``). The notes are read *before* the manifests: a run whose note is gone by then has
+   written its manifest, which is therefore seen. A run that begins later sees the note of this prune, waits for its end, and then
+   makes anew what is gone. So a manifest that is being built never ends up naming a unit that is being deleted.
+3. Its lineage is older than the grace period, a day unless asked otherwise. This covers writers that leave no note (``import``, a
+   depthmill of last year), listings that lag on network file systems, and clocks that differ; and it keeps what a failed run of
+   today has finished, which tomorrow's run builds on.
+
+A unit whose lineage cannot be read is kept: ``depthmill verify --all --delete-damaged`` is for those. Manifests are never pruned.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from storage_schemas.catalog import LAYOUTS, MANIFEST
+from storage_schemas.errors import RecipeError, StoreAccessError, StoreError
+from storage_schemas.jobs import PRUNE_LASTS, Note, noted_prune, notes
+from storage_schemas.manifest import units_named_by_manifests
+from storage_schemas.store import Store, UnitPath
+
+GRACE = datetime.timedelta(hours=24)
+"""Younger units are kept."""
+
+_UNITS_OF_TIME = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """The units that no manifest names.
+
+    Attributes:
+        units: may be deleted.
+        young: kept, because they are younger than the grace period.
+        held: kept, because a run that is going on names them.
+        unreadable: kept, because nothing is known about their age.
+    """
+
+    units: tuple[UnitPath, ...]
+    young: tuple[UnitPath, ...]
+    held: dict[UnitPath, Note]
+    unreadable: tuple[UnitPath, ...]
+
+
+def find_prunable(store: Store, *, older_than: datetime.timedelta = GRACE) -> Prunable:
+    """Sort the committed units that no manifest names into those that may go and those that are kept.
+
+    Raises:
+        StoreError: a manifest or a note cannot be read, so that it is not known what they name.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    held_by = {key: note for note in notes(store, "run") for key in note.units}  # before the manifests: see above
+    named = units_named_by_manifests(store)
+    found = sorted(path for layout in LAYOUTS if layout is not MANIFEST for path in store.units(layout.name) if path not in named)
+    sorted_out: dict[str, list[UnitPath]] = {"units": [], "young": [], "unreadable": []}
+    held = {path: held_by[path.key] for path in found if path.key in held_by}
+    for path in found:
+        if path not in held:
+            sorted_out[_judge(store, path, now - older_than)].append(path)
+    return Prunable(tuple(sorted_out["units"]), tuple(sorted_out["young"]), held, tuple(sorted_out["unreadable"]))
+
+
+def delete_prunable(
+    store: Store,
+    *,
+    older_than: datetime.timedelta = GRACE,
+    on_unit: Callable[[UnitPath], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Prunable:
+    """Delete what may go, and return it with what was kept; ``on_unit`` is told of every unit after its deletion.
+
+    Raises:
+        StoreError: as ``find_prunable``, before anything is deleted; a unit cannot be deleted; or it takes longer than other
+            processes believe a prune to last.
+    """
+    with noted_prune(store):
+        deadline = clock() + 0.8 * PRUNE_LASTS.total_seconds()
+        found = find_prunable(store, older_than=older_than)
+        for number, path in enumerate(found.units):
+            if clock() > deadline:
+                raise StoreError(
+                    f"{number} of {len(found.units)} units are deleted from '{store.root}', then the time of one prune was over. "
+                    "Run the same command again for the rest"
+                )
+            store.files.remove_tree(path.key)
+            if on_unit is not None:
+                on_unit(path)
+    return found
+
+
+def parse_age(text: str) -> datetime.timedelta:
+    """Read an age such as ``90m``, ``24h`` or ``7d``; ``0`` is none.
+
+    Raises:
+        RecipeError: it is not of this form.
+    """
+    if text == "0":
+        return datetime.timedelta(0)
+    match = re.fullmatch(r"(\d+)([mhd])", text)
+    if match is None:
+        raise RecipeError(f"age '{text}' cannot be read; expected a number and m, h or d, e.g. 24h")
+    return datetime.timedelta(**{_UNITS_OF_TIME[match[2]]: int(match[1])})
+
+
+def _judge(store: Store, path: UnitPath, oldest_kept: datetime.datetime) -> str:
+    try:
+        written = datetime.datetime.fromisoformat(store.lineage(path).written_utc)
+    except StoreAccessError:
+        raise
+    except (StoreError, ValueError):  # damaged, written by a newer depthmill, or gone
+        return "unreadable"
+    return "units" if written <= oldest_kept else "young"
