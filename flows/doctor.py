@@ -138,7 +138,7 @@ def _dask(address: str) -> Finding:
     from distributed import Client
 
     try:
-        with Client(address, timeout=_WAIT_S) as client:
+        with Client(address, timeout=_WAIT_S) as client:  # type: ignore[no-untyped-call]
             workers = client.scheduler_info()["workers"]
     except (OSError, ValueError, TimeoutError) as error:
         words = str(error).splitlines()[0] if str(error) else type(error).__name__

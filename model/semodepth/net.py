@@ -98,7 +98,7 @@ class SemoDepth(nn.Module):
         d0 = self.film0(_join(d1, c0), r0)
         size = image_u8.shape[1:3]
         if self.config.input_downscale == 1:
-            out = self.head(F.interpolate(d0, size, mode="bilinear", align_corners=False))
+            out: Tensor = self.head(F.interpolate(d0, size, mode="bilinear", align_corners=False))
         else:  # at stride 2 of the smaller image; full resolution would only cost
             out = F.interpolate(self.head(d0), size, mode="bilinear", align_corners=False)
         return out.squeeze(1).float()
