@@ -11,7 +11,7 @@ export OPENBLAS_NUM_THREADS := 1
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11. Install Python 3.11, or set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dask,s3,dev]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job on a small simulated world: from drives to a trained network's table

@@ -55,7 +55,11 @@ class StoreFiles:
         return open_filesystem(self.root, self.policy)
 
     def path(self, key: str) -> str:
-        """Return the full path or URL of a key."""
+        """Return the full path or URL of a key; StoreError if it would lead out of the root."""
+        if leaves_root(key):
+            raise StoreError(
+                f"'{key}' does not lie below '{self.root}': a name in a table is damaged or not to be trusted. Correct the table"
+            )
         return f"{self.root}/{key}" if key else self.root
 
     def get(self, key: str) -> bytes:
@@ -167,6 +171,11 @@ def _utf8(url: str) -> str:
         shown = url.encode("utf-8", "backslashreplace").decode()
         raise StoreError(f"store '{shown}' is not UTF-8, which a URL must be. Choose another 'store:' in the recipe") from error
     return url
+
+
+def leaves_root(key: str) -> bool:
+    """Say whether a relative path would lead out of the folder it is relative to, or is no path at all."""
+    return key.startswith(("/", "~")) or "//" in key or ".." in key.replace("\\", "/").split("/") or "\0" in key
 
 
 def _put_local(target: Path, data: bytes | memoryview) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.sources.json_tables import Lookup, Record, iterate_table, missing_token, read_table
 from storage_schemas.catalog import FRAMES
-from storage_schemas.errors import SourceError
+from storage_schemas.errors import DepthmillError, SourceError
 from storage_schemas.layout import Columns, columns_from_rows
 
 MAX_TRACK_GAP_S = 1.5
@@ -73,6 +73,13 @@ def scenes_of_release(folder: Path, splits: Mapping[str, str]) -> Iterator[tuple
         raise SourceError(
             f"tables in '{folder}': a record lacks the field {error}; expected the nuScenes v1.0 schema. "
             "Unpack the metadata archive again"
+        ) from error
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        if isinstance(error, DepthmillError):
+            raise
+        raise SourceError(
+            f"tables in '{folder}': a value is not of the kind that the nuScenes v1.0 schema has "
+            f"({type(error).__name__}: {error}). Unpack the metadata archive again"
         ) from error
 
 

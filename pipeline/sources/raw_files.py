@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError
+from storage_schemas.files import leaves_root
 from storage_schemas.layout import Columns
 from storage_schemas.table import read_rows
 
@@ -82,8 +83,9 @@ class NuScenesFiles:
         """Return the content of a file.
 
         Raises:
-            SourceError: the file is missing, empty or not readable.
+            SourceError: the file is missing, empty or not readable, or its name leads out of the data root.
         """
+        refuse_to_leave(file, where=f"data root '{self.root}'")
         path = self.root / file
         try:
             content = path.read_bytes()
@@ -135,6 +137,19 @@ class NuScenesFiles:
         }
 
 
+def refuse_to_leave(file: str, *, where: str) -> None:
+    """Check that a file named in a table lies below a folder: tables come from elsewhere.
+
+    Raises:
+        SourceError: the name is absolute, climbs with '..', or is no name of a file.
+    """
+    if leaves_root(file):
+        raise SourceError(
+            f"a table names the file {file!r}, which does not lie below the {where}. The tables are damaged or not to be "
+            "trusted; unpack the metadata archive again"
+        )
+
+
 def parse_radar_pcd(content: bytes, *, where: str) -> dict[str, NDArray[Any]]:
     """Parse a binary .pcd as nuScenes writes it (bytes after the last point are ignored, as the devkit does)."""
     marker = content.find(b"DATA binary\n")
@@ -149,6 +164,8 @@ def parse_radar_pcd(content: bytes, *, where: str) -> dict[str, NDArray[Any]]:
         names, sizes, kinds = (header[key].split() for key in ("FIELDS", "SIZE", "TYPE"))
         dtype = np.dtype([(name, _PCD_TYPES[kind, size]) for name, kind, size in zip(names, kinds, sizes, strict=True)])
         count = int(header["WIDTH"]) * int(header["HEIGHT"])
+        if count < 0:
+            raise ValueError(f"{count} points")
     except (KeyError, ValueError) as error:
         raise SourceError(
             f"radar file '{where}' has a header that cannot be read ({error!r}); expected FIELDS, SIZE, TYPE, WIDTH "

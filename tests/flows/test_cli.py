@@ -230,6 +230,8 @@ def test_prune_when_a_rule_changed_then_only_unnamed_units_go(tiny_root, write_r
         )
     )
     code, text = depthmill("prune", recipe, "--delete")
+    assert "0 units no manifest names, deleted\nkept 2 units younger than 24h (--older-than)" in text
+    code, text = depthmill("prune", recipe, "--delete", "--older-than", "0")
     assert "2 units no manifest names, deleted" in text
     assert depthmill("verify", recipe)[0] == 0
     assert depthmill("plan", recipe, "--check")[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -23,9 +24,16 @@ pytestmark = pytest.mark.xdist_group("s3")
 def built(tiny_root, tiny_store, write_recipe, bucket):
     """A filled store and its recipe."""
     store, local = Store(f"s3://{bucket}/store"), Store(tiny_store)
-    for key in (key for path in all_units(local) for key in local.files.keys(path.key)):
-        store.files.put(key, local.files.get(key))
+    keys = [key for path in all_units(local) for key in local.files.keys(path.key)]
+    store.files.filesystem.pipe({store.files.path(key): local.files.get(key) for key in keys})
     return write_recipe(tiny_root, store=store.root), store
+
+
+@pytest.fixture
+def built_locally(tiny_root, tiny_store, write_recipe, tmp_path):
+    """The same on a disk."""
+    shutil.copytree(tiny_store, tmp_path / "store")
+    return write_recipe(tiny_root), Store(tmp_path / "store")
 
 
 def test_verbs_when_store_is_remote_then_answer_as_for_a_local_one(
@@ -67,15 +75,8 @@ def test_verbs_when_store_is_remote_then_answer_as_for_a_local_one(
         pytest.param("remote", "lost file", marks=pytest.mark.slow),
     ],
 )
-def test_unit_when_damaged_then_verify_finds_it_and_run_repairs_it(
-    kind, damage, built, tiny_root, write_recipe, depthmill, tmp_path
-):
-    recipe, store = built
-    if kind == "local":
-        remote, store = store, Store(tmp_path / "store")
-        for key in remote.files.keys(""):
-            store.files.put(key, remote.files.get(key))
-        recipe = write_recipe(tiny_root)
+def test_unit_when_damaged_then_verify_finds_it_and_run_repairs_it(kind, damage, request, depthmill):
+    recipe, store = request.getfixturevalue("built" if kind == "remote" else "built_locally")
     before = unit_files(store)
     path = sorted(store.units("depth_clean"))[0]
     key = f"{path.key}/{LINEAGE_FILE if damage == 'cut lineage' else 'depth_m/c/0/0/0'}"
@@ -107,8 +108,8 @@ def test_unit_when_damaged_then_verify_finds_it_and_run_repairs_it(
     assert unit_files(store) == before
 
 
-def test_manifest_when_missing_then_plan_says_so_and_run_makes_the_same(built, depthmill):
-    recipe, store = built
+def test_manifest_when_missing_then_plan_says_so_and_run_makes_the_same(built_locally, depthmill):
+    recipe, store = built_locally
     path = open_manifest(store).path
     store.files.remove_tree(path.key)
     assert "build_manifest             0      1  new" in depthmill("plan", recipe)[1]
@@ -119,8 +120,8 @@ def test_manifest_when_missing_then_plan_says_so_and_run_makes_the_same(built, d
     assert open_manifest(store).path == path
 
 
-def test_verify_when_a_newer_depthmill_wrote_then_does_not_delete(built, depthmill):
-    recipe, store = built
+def test_verify_when_a_newer_depthmill_wrote_then_does_not_delete(built_locally, depthmill):
+    recipe, store = built_locally
     path = sorted(store.units("depth_clean"))[0]
     record = json.loads(store.files.get(f"{path.key}/{LINEAGE_FILE}"))
     record["identity"]["layout_version"] = 99
