@@ -17,12 +17,12 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from storage_schemas.errors import StoreError, UnitNotFoundError
+from storage_schemas.errors import StoreAccessError, StoreError, UnitNotFoundError
 from storage_schemas.store import Store, UnitPath
 
 FOLDER = "runs/going-on"
@@ -107,7 +107,8 @@ def _noted(store: Store, kind: Kind, units: Iterable[UnitPath]) -> Iterator[None
     try:
         yield
     finally:
-        store.files.remove(key)
+        with suppress(StoreAccessError):  # a run that may write and not delete has done its work; the note grows old
+            store.files.remove(key)
 
 
 def _read(store: Store, key: str) -> Note | None:
