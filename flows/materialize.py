@@ -15,6 +15,7 @@ from pipeline.recipe import Recipe
 from pipeline.run import SceneRequest, run_manifest, scene_requests
 from pipeline.sources import Source, open_source
 from pipeline.types import ItemResult
+from storage_schemas.jobs import noted_run
 from storage_schemas.store import Store
 
 OnResult = Callable[[ItemResult], None]
@@ -98,11 +99,13 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
             on_result(result)
 
     if plan.to_do:
-        opened.source.prepare(num_workers=opened.settings.workers)
-        raw = opened.source.reader()
-        for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw)):
-            note(found)
-        note(run_manifest(plan, opened.recipe, opened.store, raw, results))
+        relied_on = [item.path for item in plan.items if item.reason is None]
+        with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):  # prune then spares them
+            opened.source.prepare(num_workers=opened.settings.workers)
+            raw = opened.source.reader()
+            for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw)):
+                note(found)
+            note(run_manifest(plan, opened.recipe, opened.store, raw, results))
     count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}
     summary = RunSummary(count["OK"], count["ERROR"], count["SKIP"], time.perf_counter() - start, log.folder, tuple(results))
     log.finish(summary.as_json(opened.settings.workers))

@@ -11,6 +11,7 @@ Everything is written into a folder beside ``out`` that is renamed at the end: w
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -136,7 +137,7 @@ def _write_split(
             _write(temporary / key, reader.read(listed, path, row))
             lines[listed].append(line)
     for listed, paths in lines.items():
-        _write(temporary / list_key(split, listed), "".join(f"{path}\n" for path in paths).encode())
+        _write(temporary / list_key(split, listed), os.fsencode("".join(f"{path}\n" for path in paths)))
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -103,7 +103,7 @@ def page_html(title: str, *, subtitle: str, contents: Iterable[tuple[str, str]],
 
 def write_page(out: Path, page: str) -> Path:
     """Write a page whole or not at all and return its path; StoreError if it cannot be written."""
-    _write_whole(out, page.encode("utf-8"))
+    _write_whole(out, page.encode("utf-8", "backslashreplace"))  # paths need not be UTF-8
     return out
 
 
