@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import dataclasses
 import os
 import random
@@ -209,8 +210,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     scheduler = subprocess.Popen([*command, "--scheduler-file", str(file)], **quiet)
     command = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-dashboard", "--memory-limit", "1GiB"]
     worker = subprocess.Popen([*command, "--scheduler-file", str(file), "--local-directory", str(tmp_path)], **quiet)
-    wait_for(file.is_file)
-    import json
+    wait_for(lambda: file.is_file() and file.read_text().rstrip().endswith("}"))  # it is written in place
 
     try:
         yield json.loads(file.read_text())["address"], scheduler
