@@ -27,6 +27,10 @@ from pipeline.stages.project_radar import Params as ProjectRadarParams
 from storage_schemas.errors import RecipeError
 
 
+_NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
+"""What PyYAML raises; the last three for a date like 2026-13-45, a number too large, and brackets without end."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,7 +93,7 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"recipe '{file}' cannot be read: {error}") from error
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise RecipeError(f"recipe '{file}' is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"recipe '{file}' is empty or not a mapping; expected the keys source and store")
@@ -116,7 +120,10 @@ def _apply(data: dict[str, Any], override: str) -> None:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
             raise RecipeError(f"override '{override}': '{parent}' is a value, not a group of keys")
-    data[last] = yaml.safe_load(value)
+    try:
+        data[last] = yaml.safe_load(value)
+    except _NOT_YAML as error:
+        raise RecipeError(f"override {override!r}: the value is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _explain(error: dict[str, Any]) -> str:

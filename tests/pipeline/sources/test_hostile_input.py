@@ -124,6 +124,14 @@ def test_recipe_when_one_key_is_random_then_a_recipe_or_a_recipe_error(tmp_path,
             load_recipe(path, overrides=overrides)
 
 
+@pytest.mark.parametrize("override", ["=\x1f", "store=[", "store={a: b: c}", "store=2026-13-45", "store=" + "[" * 5000])
+def test_override_when_its_value_is_not_yaml_then_said(tmp_path, override):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("source: {kind: nuscenes, root: /data, version: v1.0-mini}\nstore: /store\n")
+    with pytest.raises(RecipeError, match="the value is not valid YAML"):
+        load_recipe(path, overrides=(override,))
+
+
 def test_recipe_when_it_holds_a_python_object_then_no_code_runs(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(f"source: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{tmp_path}/ran']]\n")
