@@ -26,7 +26,6 @@ from pipeline.stages.project_lidar import Params as ProjectLidarParams
 from pipeline.stages.project_radar import Params as ProjectRadarParams
 from storage_schemas.errors import RecipeError
 
-
 _NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
 """What PyYAML raises; the last three for a date like 2026-13-45, a number too large, and brackets without end."""
 
