@@ -41,7 +41,7 @@ def run_and_print(
     if is_telling and (first := opened.source.preparation()):
         print(first, flush=True)
     progress = ProgressLines(plan) if is_telling else None
-    _stop_soon_when_interrupted()
+    stop_soon_when_interrupted()
     try:
         tell = progress or (lambda result: None)
         summary, page = _execute(opened, plan, tell, report=report, no_prefect=no_prefect, crew=crew)
@@ -59,7 +59,7 @@ def run_and_print(
     return summary.num_errors
 
 
-def _stop_soon_when_interrupted() -> None:
+def stop_soon_when_interrupted() -> None:
     """Let Ctrl-C end a run within seconds, although Prefect would go on asking a server that the same Ctrl-C has ended."""
 
     def interrupt(signum: int, frame: object) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flows.console import duration
 from flows.materialize import Opened
-from flows.run_verb import run_and_print
+from flows.run_verb import run_and_print, stop_soon_when_interrupted
 from flows.training import Training, open_training, refuse_without_torch
 from storage_schemas.errors import DepthmillError
 
@@ -86,6 +86,7 @@ def _train(training: Training, *, no_prefect: bool, as_json: bool) -> None:
             last = training.folder / "last.pt"
             print(f"{'going on with' if last.is_file() else 'training'} {training.folder}", flush=True)
         on_progress = None if as_json else ProgressText()
+        stop_soon_when_interrupted()
         if no_prefect:
             training.run(on_progress)
             training.evaluate()
