@@ -132,7 +132,9 @@ def _scene_items(recipe: Recipe, scene: SceneInfo, source: SourceRef, store: Sto
 
 
 def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
-    """Say whether a scene has what a stage needs: without radar there is no radar unit, rather than an empty one."""
+    """Say whether a recipe wants a stage and a scene has what it needs: without radar no radar unit, rather than an empty one."""
+    if not stage.is_wanted(recipe.stages.params_of(stage.name)):
+        return False
     if stage.needs == "truth":
         return scene.has_truth
     if stage.needs == "radar":

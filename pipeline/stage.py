@@ -121,6 +121,10 @@ class StageResult:
     message: str
 
 
+def _always(_: Any) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class StageSpec(Generic[ParamsT]):
     """One stage.
@@ -135,6 +139,7 @@ class StageSpec(Generic[ParamsT]):
         kernel: (input, params) -> result; no paths, clock, globals or unseeded random.
         per: one unit per scene, per scene and camera, or one over the data set.
         needs: sensor modality without which a scene has no such unit.
+        is_wanted: says from the params whether a recipe asks for an optional stage at all.
     """
 
     name: str
@@ -146,6 +151,7 @@ class StageSpec(Generic[ParamsT]):
     per: Literal["scene", "camera", "dataset"] = "camera"
     optional: tuple[StoreLayout, ...] = ()
     needs: Literal["lidar", "radar", "truth", None] = None
+    is_wanted: Callable[[ParamsT], bool] = _always
 
 
 def share_text(num_measured: NDArray[np.int32], num_pixels: int) -> str:

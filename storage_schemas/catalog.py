@@ -128,6 +128,13 @@ DEPTH_CLEAN = StoreLayout(
     ),
 )
 
+DEPTH_INTERPOLATED = StoreLayout(
+    name="depth_interpolated",
+    version=1,
+    description="Depth interpolated between the measured pixels of a sparse map: another dense training target (gt_interp)",
+    arrays=(_depth("interpolated depth along the optical axis, 0 outside the hull of the measured pixels"), _MEASURED, _TIME),
+)
+
 DEPTH_MONO = StoreLayout(
     name="depth_mono",
     version=1,
@@ -227,6 +234,7 @@ MANIFEST = StoreLayout(
                 ColumnSpec("unit_depth_single", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_depth_accumulated", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_depth_clean", "string", "", "fingerprint", is_nullable=True),
+                ColumnSpec("unit_depth_interpolated", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_depth_mono", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_depth_truth", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_radar_points", "string", "", "fingerprint", is_nullable=True),
@@ -235,7 +243,18 @@ MANIFEST = StoreLayout(
     ),
 )
 
-LAYOUTS = (FRAMES, IMAGES, DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO, DEPTH_TRUTH, RADAR_POINTS, MANIFEST)
+LAYOUTS = (
+    FRAMES,
+    IMAGES,
+    DEPTH_SINGLE,
+    DEPTH_ACCUMULATED,
+    DEPTH_CLEAN,
+    DEPTH_INTERPOLATED,
+    DEPTH_MONO,
+    DEPTH_TRUTH,
+    RADAR_POINTS,
+    MANIFEST,
+)
 """Every store of the project."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO, DEPTH_SINGLE, DEPTH_TRUTH
+from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_INTERPOLATED, DEPTH_MONO, DEPTH_SINGLE, DEPTH_TRUTH
 from storage_schemas.encoding import NO_MEASUREMENT, decode_depth
 from storage_schemas.errors import ManifestError
 from storage_schemas.frames import holds_images, packed_image, radar_of_frame
@@ -23,7 +23,7 @@ from storage_schemas.store import Store, StoredUnit, UnitPath
 if TYPE_CHECKING:
     import xarray as xr
 
-_DEPTH_STORES = (DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO, DEPTH_TRUTH)
+_DEPTH_STORES = (DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_INTERPOLATED, DEPTH_MONO, DEPTH_TRUTH)
 _COORDINATES = ("frame_key", "scene", "camera", "split", "is_night", "timestamp_us", "num_radar_points")
 
 

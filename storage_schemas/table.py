@@ -64,6 +64,9 @@ def encode_table(spec: TableSpec, columns: Columns, *, where: str) -> bytes:
 def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
     """Decode a Parquet file into columns: Python lists in the order of the spec.
 
+    A nullable column that the file lacks reads as all None: it was added to the layout after the file was written, and a
+    manifest must stay readable for as long as a training names it.
+
     Raises:
         StoreError: the bytes are not Parquet.
         LayoutError: a column is missing or has another type.
@@ -77,13 +80,18 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
         ) from error
     for column in spec.columns:
         if column.name not in table.column_names:
+            if column.is_nullable:
+                continue
             raise LayoutError(
                 f"{where}: table '{spec.name}' lacks column '{column.name}'; it has: {', '.join(table.column_names)}"
             )
         found, wanted = table.schema.field(column.name).type, _ARROW_TYPES[column.type]
         if found != wanted:
             raise LayoutError(f"{where}: column '{column.name}' of table '{spec.name}' is {found}, expected {wanted}")
-    return {column.name: table.column(column.name).to_pylist() for column in spec.columns}
+    return {
+        column.name: table.column(column.name).to_pylist() if column.name in table.column_names else [None] * table.num_rows
+        for column in spec.columns
+    }
 
 
 class SceneTableWriter:
@@ -118,4 +126,7 @@ class SceneTableWriter:
 def read_rows(path: str, spec: TableSpec, *, scene: str) -> Columns:
     """Read one scene's rows back from a file of ``SceneTableWriter``, touching only its row group."""
     table: Any = pq.read_table(path, filters=[("scene_key", "=", scene)], use_threads=False)
-    return {column.name: table.column(column.name).to_pylist() for column in spec.columns}
+    return {
+        column.name: table.column(column.name).to_pylist() if column.name in table.column_names else [None] * table.num_rows
+        for column in spec.columns
+    }

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-DenseStore = Literal["depth_clean", "depth_accumulated", "depth_single", "depth_truth"]
+DenseStore = Literal["depth_clean", "depth_accumulated", "depth_single", "depth_interpolated", "depth_truth"]
 """Stores that can be the dense target."""
 
 

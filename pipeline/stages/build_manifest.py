@@ -17,6 +17,7 @@ from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from storage_schemas.catalog import (
     DEPTH_ACCUMULATED,
     DEPTH_CLEAN,
+    DEPTH_INTERPOLATED,
     DEPTH_MONO,
     DEPTH_SINGLE,
     DEPTH_TRUTH,
@@ -28,7 +29,7 @@ from storage_schemas.catalog import (
 from storage_schemas.layout import UnitData, columns_from_rows, rows
 from storage_schemas.store import Store, UnitPath
 
-PINNED = (IMAGES, DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO, DEPTH_TRUTH, RADAR_POINTS)
+PINNED = (IMAGES, DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_INTERPOLATED, DEPTH_MONO, DEPTH_TRUTH, RADAR_POINTS)
 """Stores that a manifest row names a unit of."""
 
 _COVERAGE = {"depth_single": "coverage_single", "depth_accumulated": "coverage_accumulated", "depth_clean": "coverage_clean"}

@@ -11,6 +11,7 @@ from storage_schemas.errors import LayoutError, StoreError, UnitNotFoundError
 from storage_schemas.layout import UnitData
 from storage_schemas.lineage import Identity
 from storage_schemas.store import Store, UnitPath, zarr_url
+from storage_schemas.table import decode_table, encode_table
 
 
 def identity(**changes) -> Identity:
@@ -169,6 +170,16 @@ def test_table_when_it_holds_a_null_or_lacks_a_column_then_says_which(tmp_path):
         )
     with pytest.raises(LayoutError, match="table 'files' lacks column 'sha256'"):
         store.write_unit(one, UnitData(arrays, {"files": {"file": ["a"], "num_bytes": [1]}}), seconds=0, counts={})
+
+
+def test_table_when_written_before_a_nullable_column_was_added_then_reads_as_none():
+    now = catalog.MANIFEST.table("samples")
+    then = dataclasses.replace(now, columns=tuple(c for c in now.columns if c.name != "unit_depth_interpolated"))
+    written = encode_table(then, {c.name: [] for c in then.columns}, where="then")
+    assert decode_table(now, written, where="now")["unit_depth_interpolated"] == []
+    needed = dataclasses.replace(now, columns=(*now.columns, catalog.ColumnSpec("weight", "double", "1", "not nullable")))
+    with pytest.raises(LayoutError, match="table 'samples' lacks column 'weight'"):
+        decode_table(needed, written, where="now")
 
 
 def test_read_when_stored_dtype_differs_from_layout_then_error(tmp_path, monkeypatch):
