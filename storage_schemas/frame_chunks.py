@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 from storage_schemas.byte_ranges import ByteRange, RangeReader
 from storage_schemas.catalog import layout_named
 from storage_schemas.errors import StoreError
+from storage_schemas.frame_shard import EMPTY_CHUNK
 from storage_schemas.store import Store, UnitPath
-
-_EMPTY_CHUNK = 2**64 - 1
-"""Offset of a frame that Zarr left out because every value is the fill value."""
 
 
 class FrameChunks:
@@ -53,7 +51,7 @@ class FrameChunks:
         self._shard = f"{path.key}/{name}/c" + "/0" * len(self.shape)
         num_bytes = sizes.get(f"{name}/c" + "/0" * len(self.shape))
         if num_bytes is None:  # every frame holds the fill value only, so there is no shard
-            self._start = np.full(self.num_frames, _EMPTY_CHUNK, np.uint64)
+            self._start = np.full(self.num_frames, EMPTY_CHUNK, np.uint64)
             self._length = self._start
         else:
             self._start, self._length = self._read_index(store, num_bytes)
@@ -75,7 +73,7 @@ class FrameChunks:
                 f"{self.where} has frames 0 to {self.num_frames - 1}, not {frame}. Choose the manifest of this store"
             )
         start, length = int(self._start[frame]), int(self._length[frame])
-        if start == _EMPTY_CHUNK:
+        if start == EMPTY_CHUNK:
             return None
         return ByteRange(self._shard, start, start + (length if num_bytes is None else min(num_bytes, length)))
 

@@ -23,12 +23,10 @@ from pydantic import ValidationError
 from storage_schemas.catalog import layout_named
 from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundError
 from storage_schemas.files import StoreFiles
+from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
 from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check
 from storage_schemas.lineage import LINEAGE_FILE, FileRecord, Identity, LineageRecord, provenance
 from storage_schemas.table import decode_table, encode_table
-
-ZSTD_LEVEL = 1
-"""Measured on 900x1600 maps (benchmarks/store_codec.py): a third smaller than lz4 for one more millisecond to read."""
 
 
 @dataclass(frozen=True, order=True)
@@ -267,17 +265,20 @@ def _encode_group(layout: StoreLayout, data: UnitData) -> dict[str, bytes]:
         "Conventions": "CF-1.11",
     }
     group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes=attributes)
+    shards: dict[str, bytes] = {}
     for spec in layout.arrays:
         if spec.name in data.arrays:
-            _encode_array(group, spec, data.arrays[spec.name])
+            shard = _encode_array(group, spec, data.arrays[spec.name])
+            if shard is not None:
+                shards[f"{spec.name}/c" + "/0" * len(spec.dims)] = shard
     with warnings.catch_warnings():  # zarr warns that consolidated metadata is not yet in the v3 specification
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(group.store)  # one read opens the unit, also for xarray on an object store
-    return {name: buffer.to_bytes() for name, buffer in memory.items()}
+    return {**{name: buffer.to_bytes() for name, buffer in memory.items()}, **shards}
 
 
-def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> None:
-    """One frame a chunk, all frames of the unit in one shard; small per-frame arrays are one chunk."""
+def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> bytes | None:
+    """One frame a chunk, all frames of the unit in one shard, which is returned; small per-frame arrays are one chunk."""
     from zarr.codecs import ZstdCodec
 
     is_framed = spec.dims[0] == "frame" and values.ndim > 1 and values.size > 0
@@ -296,4 +297,7 @@ def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> None:
         compressors=ZstdCodec(level=ZSTD_LEVEL) if spec.is_compressed else None,
         fill_value=spec.invalid or 0,
     )
+    if is_framed:
+        return frame_shard(values, int(spec.invalid or 0), is_compressed=spec.is_compressed)
     array[...] = values
+    return None
