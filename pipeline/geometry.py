@@ -6,8 +6,6 @@ A transform named ``a_from_b`` is a 4x4 matrix that takes homogeneous column vec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -26,11 +24,13 @@ def rotation_matrix(wxyz: ArrayLike) -> Float64:
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-def rigid(translation_m: Sequence[float] | Float64, wxyz: Sequence[float] | Float64) -> Float64:
-    """Return the (4, 4) transform ``parent_from_child`` of a child placed at a translation with a rotation."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation_matrix(wxyz)
-    matrix[:3, 3] = translation_m
+def rigid(translation_m: ArrayLike, wxyz: ArrayLike) -> Float64:
+    """Return transforms ``parent_from_child`` (..., 4, 4) of children at translations (..., 3) with rotations (..., 4)."""
+    rotation = rotation_matrix(wxyz)
+    matrix = np.zeros((*rotation.shape[:-2], 4, 4))
+    matrix[..., :3, :3] = rotation
+    matrix[..., :3, 3] = translation_m
+    matrix[..., 3, 3] = 1.0
     return matrix
 
 
@@ -70,14 +70,18 @@ def unproject(u_px: Float64, v_px: Float64, depth_m: Float64, intrinsic_px: Floa
     return np.asarray(rays * depth_m[:, None])
 
 
-def slerp(start_wxyz: Float64, end_wxyz: Float64, amount: float) -> Float64:
-    """Interpolate between two unit quaternions along the shorter arc; amount 0 gives the start, 1 the end."""
-    start, end = start_wxyz / np.linalg.norm(start_wxyz), end_wxyz / np.linalg.norm(end_wxyz)
-    cosine = float(start @ end)
-    if cosine < 0.0:
-        end, cosine = -end, -cosine
-    if cosine > 0.9995:  # nearly parallel: the sine below would lose all its digits
-        mixed = start + amount * (end - start)
-        return np.asarray(mixed / np.linalg.norm(mixed))
-    angle = np.arccos(min(cosine, 1.0))
-    return np.asarray((np.sin((1 - amount) * angle) * start + np.sin(amount * angle) * end) / np.sin(angle))
+def slerp(start_wxyz: ArrayLike, end_wxyz: ArrayLike, amount: ArrayLike) -> Float64:
+    """Interpolate between unit quaternions (..., 4) along the shorter arc; amount (...) 0 gives the start, 1 the end."""
+    start, end = _unit(np.asarray(start_wxyz, np.float64)), _unit(np.asarray(end_wxyz, np.float64))
+    share = np.asarray(amount, np.float64)[..., None]
+    cosine = (start * end).sum(axis=-1, keepdims=True)
+    end, cosine = np.where(cosine < 0.0, -end, end), np.abs(cosine)
+    straight = _unit(start + share * (end - start))
+    angle = np.arccos(np.minimum(cosine, 1.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        arc = (np.sin((1 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+    return np.where(cosine > 0.9995, straight, arc)  # nearly parallel: the sine would lose all its digits
+
+
+def _unit(vectors: Float64) -> Float64:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))

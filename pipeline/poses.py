@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ def world_from_sensor(sweep: dict[str, Any]) -> Float64:
     """Return the (4, 4) pose of the LiDAR or radar at a row of ``frames.sweeps``."""
     world_from_ego = rigid(sweep["world_from_ego_translation_m"], sweep["world_from_ego_rotation_wxyz"])
     return np.asarray(world_from_ego @ rigid(sweep["ego_from_sensor_translation_m"], sweep["ego_from_sensor_rotation_wxyz"]))
+
+
+def world_from_sensors(sweeps: Sequence[dict[str, Any]]) -> Float64:
+    """Return the (n, 4, 4) poses of the LiDAR or radar at rows of ``frames.sweeps``, all in one computation."""
+    translation, rotation = "world_from_ego_translation_m", "world_from_ego_rotation_wxyz"
+    world_from_ego = rigid([sweep[translation] for sweep in sweeps], [sweep[rotation] for sweep in sweeps])
+    translation, rotation = "ego_from_sensor_translation_m", "ego_from_sensor_rotation_wxyz"
+    return np.asarray(world_from_ego @ rigid([sweep[translation] for sweep in sweeps], [sweep[rotation] for sweep in sweeps]))
 
 
 def world_from_cam(keyframe: dict[str, Any]) -> Float64:

@@ -1,10 +1,12 @@
-"""The hot loops of accumulation: take LiDAR sweeps in once per scene, then project many of them into one image.
+"""The hot loop of accumulation: project many LiDAR sweeps, held in memory, into one image.
 
 Cost model (benchmarks/accumulate.py measures it). A window of 160 sweeps holds 5.5 million points. Read once they are 12 bytes
 each; that is the floor. So points are stored planar (x, y, z) in float32 in the frame of the sensor that saw them, where
 numbers are small; one 3x4 matrix per sweep, made in float64, takes them straight to pixels. Blocks of 512 points in file
 order (a thin wedge of the scan) carry a bounding box, and a block outside the view frustum is skipped unread.
 The z-buffer is uint16 at 1/256 m: truncation is monotone, so the minimum of truncated depths is the truncated minimum.
+Returns inside the image are packed into a buffer and scattered many at once: the points that stream past would otherwise
+push the z-buffer out of the near caches again and again.
 
 No fastmath: every operation is IEEE-rounded in a fixed order, so the result is the same on every machine.
 ``pipeline.kernels.accumulate_twin`` is the readable float64 version that tests compare with.
@@ -13,16 +15,17 @@ No fastmath: every operation is IEEE-rounded in a fixed order, so the result is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-BLOCK = 512
-"""Points per culling block: 16 firings of 32 lasers; measured best of 128 to 2048."""
+from pipeline.kernels.left_pack import LANES, pack_inside
+from pipeline.kernels.take_in import BLOCK, take_sweep
 
-BOX_BLOCK = 128
-"""Points that share one look-up of the moving boxes near them."""
+PACKED = 1 << 18
+"""Returns inside the image that are gathered before they are scattered: 1.5 MB; fewer and more measured slower."""
 
 EMPTY = np.uint16(65535)
 """Marks a pixel without a return inside the z-buffer; depths are below 65535 by the far bound."""
@@ -40,8 +43,8 @@ class PointGroups:
         xyz_m: (3, capacity) float32; points [0, num_points) are in use.
         num_points: points in use.
         first_block: per group the number of its first block; one more entry at the end.
-        block_start: per block the index of its first point; one more entry at the end.
-        block_bounds_m: (num_blocks, 6) float32: min x, y, z, max x, y, z of a block.
+        block_start: per group and block the index of its first point.
+        block_bounds_m: per group (num_blocks, 6) float32: min x, y, z, max x, y, z of its blocks.
         sweep: per group the number of its sweep.
         instance: per group the number of the carried object, -1 for static points.
     """
@@ -49,26 +52,41 @@ class PointGroups:
     xyz_m: NDArray[np.float32]
     num_points: int = 0
     first_block: list[int] = field(default_factory=lambda: [0])
-    block_start: list[int] = field(default_factory=lambda: [0])
+    block_start: list[NDArray[np.int64]] = field(default_factory=list)
     block_bounds_m: list[NDArray[np.float32]] = field(default_factory=list)
     sweep: list[int] = field(default_factory=list)
     instance: list[int] = field(default_factory=list)
 
-    def close_group(self, stop: int, *, sweep: int, instance: int = -1) -> None:
-        """Make a group of the points written since the last one, up to ``stop``."""
-        start = self.num_points
-        starts = np.arange(start, stop, BLOCK)
-        self.block_bounds_m.append(_block_bounds(self.xyz_m, start, stop))
-        self.block_start[-1:] = [*starts.tolist(), stop]
-        self.first_block.append(self.first_block[-1] + len(starts))
+    def add_sweep(
+        self,
+        points: NDArray[np.float32],
+        boxes_from_sensor: NDArray[np.float64],
+        half_sizes_m: NDArray[np.float64],
+        *,
+        sweep: int,
+        instance: int = -1,
+    ) -> NDArray[np.int32]:
+        """Make a group of the points (n, 3+) that lie in none of the boxes; there must be room for all.
+
+        Returns:
+            (n,) the number of the box that holds each point, -1 for none; empty if there are no boxes.
+        """
+        num_blocks = -(-len(points) // BLOCK)
+        starts, bounds = np.empty(num_blocks, np.int64), np.empty((num_blocks, 6), np.float32)
+        inside = np.empty(len(points) if len(half_sizes_m) else 0, np.int32)
+        stop = take_sweep(points, boxes_from_sensor, half_sizes_m, self.xyz_m, self.num_points, inside, starts, bounds)
+        self.block_bounds_m.append(bounds)
+        self.block_start.append(starts)
+        self.first_block.append(self.first_block[-1] + num_blocks)
         self.sweep.append(sweep)
         self.instance.append(instance)
         self.num_points = stop
+        return inside
 
 
 @dataclass(frozen=True)
 class FrozenGroups:
-    """``PointGroups`` as plain arrays, ready for the projection loop."""
+    """``PointGroups`` as plain arrays, ready for the projection loop; ``block_start`` ends with the number of points."""
 
     xyz_m: NDArray[np.float32]
     first_block: NDArray[np.int64]
@@ -88,96 +106,11 @@ def freeze(groups: PointGroups) -> FrozenGroups:
     return FrozenGroups(
         groups.xyz_m,
         np.array(groups.first_block),
-        np.array(groups.block_start),
+        np.concatenate([*groups.block_start, [groups.num_points]], dtype=np.int64),
         bounds,
         np.array(groups.sweep, dtype=np.int64),
         np.array(groups.instance, dtype=np.int64),
     )
-
-
-@njit(cache=True, error_model="numpy")
-def take_static(raw, boxes_from_sensor, half_sizes, xyz, start, inside):  # type: ignore[no-untyped-def]
-    """Copy the points of a sweep that lie in no box to ``xyz[:, start:]``; note which box the others lie in.
-
-    Args:
-        raw: (n, 3+) float32 points in the sensor frame.
-        boxes_from_sensor: (k, 3, 4) float64 transforms into the boxes' own frames.
-        half_sizes: (k, 3) float64 half extents.
-        xyz: (3, capacity) float32 planar output.
-        start: first free column of ``xyz``.
-        inside: (n,) int32 output: number of the first box that holds the point, -1 for none.
-
-    Returns:
-        One past the last column written.
-    """
-    stop = start
-    num_points, num_boxes = raw.shape[0], len(half_sizes)
-    near = np.empty(num_boxes, np.int64)  # boxes whose bounding sphere reaches the current block
-    for first in range(0, num_points, BOX_BLOCK):
-        last = min(first + BOX_BLOCK, num_points)
-        num_near = _boxes_near(raw, first, last, boxes_from_sensor, half_sizes, near) if num_boxes else 0
-        for i in range(first, last):
-            x, y, z = raw[i, 0], raw[i, 1], raw[i, 2]
-            found = -1
-            for n in range(num_near):
-                k = near[n]
-                box = boxes_from_sensor[k]
-                a = box[0, 0] * x + box[0, 1] * y + box[0, 2] * z + box[0, 3]
-                if abs(a) > half_sizes[k, 0]:
-                    continue
-                b = box[1, 0] * x + box[1, 1] * y + box[1, 2] * z + box[1, 3]
-                if abs(b) > half_sizes[k, 1]:
-                    continue
-                c = box[2, 0] * x + box[2, 1] * y + box[2, 2] * z + box[2, 3]
-                if abs(c) <= half_sizes[k, 2]:
-                    found = k
-                    break
-            inside[i] = found
-            if found < 0:
-                xyz[0, stop], xyz[1, stop], xyz[2, stop] = x, y, z
-                stop += 1
-    return stop
-
-
-@njit(cache=True, error_model="numpy")
-def _boxes_near(raw, first, last, boxes_from_sensor, half_sizes, near):  # type: ignore[no-untyped-def]
-    """Note the boxes whose bounding sphere touches the bounding box of points [first, last); return how many."""
-    low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    for i in range(first, last):
-        for axis in range(3):
-            value = raw[i, axis]
-            low[axis] = value if value < low[axis] else low[axis]
-            high[axis] = value if value > high[axis] else high[axis]
-    count = 0
-    for k in range(len(half_sizes)):
-        box, half = boxes_from_sensor[k], half_sizes[k]
-        gap = 0.0
-        for axis in range(3):  # the box's centre in the sensor frame is -R^T t
-            center = -(box[0, axis] * box[0, 3] + box[1, axis] * box[1, 3] + box[2, axis] * box[2, 3])
-            beyond = max(low[axis] - center, center - high[axis], 0.0)
-            gap += beyond * beyond
-        if gap <= 1.001 * (half[0] * half[0] + half[1] * half[1] + half[2] * half[2]):
-            near[count] = k
-            count += 1
-    return count
-
-
-@njit(cache=True, error_model="numpy")
-def _block_bounds(xyz, start, stop):  # type: ignore[no-untyped-def]
-    """Return (num_blocks, 6) float32 bounds of consecutive blocks; a NaN coordinate widens nothing."""
-    num_blocks = (stop - start + BLOCK - 1) // BLOCK
-    bounds = np.empty((num_blocks, 6), np.float32)
-    for b in range(num_blocks):
-        first = start + b * BLOCK
-        last = min(first + BLOCK, stop)
-        for axis in range(3):
-            low, high = np.float32(np.inf), np.float32(-np.inf)
-            for i in range(first, last):
-                value = xyz[axis, i]
-                low = value if value < low else low
-                high = value if value > high else high
-            bounds[b, axis], bounds[b, axis + 3] = low, high
-    return bounds
 
 
 def frustum_planes(image_from_group: NDArray[np.float64], *, height: int, width: int) -> NDArray[np.float32]:
@@ -198,8 +131,30 @@ def frustum_planes(image_from_group: NDArray[np.float64], *, height: int, width:
     return np.asarray(planes, dtype=np.float32)
 
 
+class Scratch(NamedTuple):
+    """Memory of ``project_nearest`` that is used again for every frame.
+
+    Attributes:
+        slot: (BLOCK,) int32 pixel of each point of a block.
+        step: (BLOCK,) uint16 depth of each point of a block, 1/256 m.
+        packed_slot: int32 pixels of returns inside the image that wait to be scattered.
+        packed_step: uint16 their depths.
+    """
+
+    slot: NDArray[np.int32]
+    step: NDArray[np.uint16]
+    packed_slot: NDArray[np.int32]
+    packed_step: NDArray[np.uint16]
+
+
+def new_scratch() -> Scratch:
+    """Return memory for ``project_nearest``."""
+    room = PACKED + BLOCK + LANES
+    return Scratch(np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint16), np.empty(room, np.int32), np.empty(room, np.uint16))
+
+
 @njit(cache=True, error_model="numpy")
-def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrices, planes, height, width, zbuffer, slot, step):  # type: ignore[no-untyped-def]
+def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrices, planes, height, width, zbuffer, scratch):  # type: ignore[no-untyped-def]
     """Project groups of points and keep the smallest depth per pixel.
 
     Args:
@@ -212,35 +167,24 @@ def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrice
         planes: (k, 6, 4) float32 from ``frustum_planes``.
         height: image rows.
         width: image columns.
-        zbuffer: (height * width + 1,) uint16, EMPTY where nothing was seen; the last slot takes what falls outside.
-        slot: (BLOCK,) int32 scratch.
-        step: (BLOCK,) uint16 scratch.
+        zbuffer: (height * width,) uint16, EMPTY where nothing was seen.
+        scratch: from ``new_scratch``.
     """
     near, far = np.float32(NEAR_M), np.float32(FAR_M)
     zero, one, steps = np.float32(0), np.float32(1), np.float32(256)
     wide, high = np.float32(width), np.float32(height)
-    outside = np.int32(height * width)
+    outside = np.int32(-1)
     columns = np.int32(width)
+    slot, step = scratch.slot, scratch.step
+    packed = 0
     for k in range(len(chosen)):
         group = chosen[k]
-        m, p = matrices[k], planes[k]
+        m = matrices[k]
         a0, a1, a2, a3 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
         b0, b1, b2, b3 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
         c0, c1, c2, c3 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
         for block in range(first_block[group], first_block[group + 1]):
-            box = block_bounds[block]
-            is_seen = True
-            for j in range(6):
-                largest = (
-                    max(p[j, 0] * box[0], p[j, 0] * box[3])
-                    + max(p[j, 1] * box[1], p[j, 1] * box[4])
-                    + max(p[j, 2] * box[2], p[j, 2] * box[5])
-                    + p[j, 3]
-                )
-                if not largest >= zero:
-                    is_seen = False
-                    break
-            if not is_seen:
+            if not _is_seen(planes[k], block_bounds[block]):
                 continue
             start = block_start[block]
             count = block_start[block + 1] - start
@@ -256,9 +200,30 @@ def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrice
                 row = np.int32(v if is_inside else zero)
                 slot[i] = row * columns + column if is_inside else outside
                 step[i] = np.uint16(np.int32(depth * steps if is_inside else zero))
-            for i in range(count):
-                at = slot[i]
-                zbuffer[at] = min(zbuffer[at], step[i])
+            packed = pack_inside(slot, step, count, scratch.packed_slot, scratch.packed_step, packed, outside)
+            if packed > PACKED:
+                _scatter_nearest(scratch.packed_slot, scratch.packed_step, packed, zbuffer)
+                packed = 0
+    _scatter_nearest(scratch.packed_slot, scratch.packed_step, packed, zbuffer)
+
+
+@njit(cache=True, error_model="numpy")
+def _is_seen(planes, box):  # type: ignore[no-untyped-def]
+    """Say whether a bounding box (6,) reaches the inner side of every plane (6, 4)."""
+    for j in range(6):
+        p = planes[j]
+        largest = max(p[0] * box[0], p[0] * box[3]) + max(p[1] * box[1], p[1] * box[4]) + max(p[2] * box[2], p[2] * box[5]) + p[3]
+        if not largest >= np.float32(0):
+            return False
+    return True
+
+
+@njit(cache=True, error_model="numpy")
+def _scatter_nearest(slot, step, count, zbuffer):  # type: ignore[no-untyped-def]
+    """Lower the z-buffer to the depths of returns; no branch, for whether a return is the nearest cannot be foretold."""
+    for i in range(count):
+        at = np.uint64(slot[i])  # unsigned, so that no index counts from the end
+        zbuffer[at] = min(zbuffer[at], step[i])
 
 
 @njit(cache=True, error_model="numpy")
@@ -271,5 +236,4 @@ def finish_frame(zbuffer, out):  # type: ignore[no-untyped-def]
         out[i] = value if is_measured else np.uint16(0)
         measured += is_measured
         zbuffer[i] = EMPTY
-    zbuffer[out.shape[0]] = EMPTY
     return measured

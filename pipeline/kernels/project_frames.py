@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.kernels.accumulate import BLOCK, EMPTY, finish_frame, frustum_planes, project_nearest
+from pipeline.kernels.accumulate import EMPTY, finish_frame, frustum_planes, new_scratch, project_nearest
 from pipeline.kernels.scene_points import BOX_TIME_TOLERANCE_US, ScenePoints
 from pipeline.poses import image_from_world
 
@@ -44,8 +44,8 @@ def project_frames(
     steps = np.empty((len(keyframes), height, width), np.uint16)
     num_measured = np.zeros(len(keyframes), np.int32)
     num_points = np.zeros(len(keyframes), np.int64)
-    zbuffer = np.full(height * width + 1, EMPTY, np.uint16)
-    slot, step = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint16)
+    zbuffer = np.full(height * width, EMPTY, np.uint16)
+    scratch = new_scratch()
     groups = points.groups
     for frame, (keyframe, window) in enumerate(zip(keyframes, windows, strict=True)):
         chosen, matrices = _chosen_groups(points, keyframe, window)
@@ -61,8 +61,7 @@ def project_frames(
             height,
             width,
             zbuffer,
-            slot,
-            step,
+            scratch,
         )
         num_measured[frame] = finish_frame(zbuffer, steps[frame].reshape(-1))
         num_points[frame] = groups.num_points_of(chosen)

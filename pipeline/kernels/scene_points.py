@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import inverse
-from pipeline.kernels.accumulate import FrozenGroups, PointGroups, freeze, take_static
-from pipeline.kernels.boxes import PlacedBox, SceneBoxes
-from pipeline.poses import world_from_sensor
+from pipeline.kernels.accumulate import FrozenGroups, PointGroups, freeze
+from pipeline.kernels.boxes import PlacedBoxes, SceneBoxes
+from pipeline.poses import world_from_sensors
 from pipeline.stage import RawReader
 
 Moving = Literal["keep", "drop", "carry"]
@@ -61,34 +61,35 @@ def read_scene_points(
     groups = PointGroups(np.empty((3, 0), np.float32))
     numbers: dict[str, int] = {}
     carried: list[tuple[int, int, NDArray[np.float32]]] = []
-    poses = np.stack([world_from_sensor(sweep) for sweep in sweeps])
+    poses = world_from_sensors(sweeps)
+    placed = boxes.moving_at_sweeps(sweeps) if boxes is not None and moving != "keep" else None
+    boxes_from_sensor, half_size_m = _boxes_from_sensor(placed, poses)
     for number, sweep in enumerate(sweeps):
         points = raw.read_points(sweep["file"])
         _reserve(groups, len(points), sweeps_left=len(sweeps) - number)
-        placed = boxes.moving_at_sweep(sweep) if boxes is not None and moving != "keep" else []
-        boxes_from_sensor = _boxes_from_sensor(placed, poses[number])
-        inside = np.empty(len(points), np.int32)
-        half = np.array([box.half_size_m for box in placed]).reshape(-1, 3)
-        stop = take_static(points, boxes_from_sensor, half, groups.xyz_m, groups.num_points, inside)
-        groups.close_group(stop, sweep=number)
-        if moving == "carry":
-            for k, box in enumerate(placed):
+        own = placed.of_moment(number) if placed is not None else slice(0)
+        inside = groups.add_sweep(points, boxes_from_sensor[own], half_size_m[own], sweep=number)
+        if moving == "carry" and placed is not None:
+            for k, instance in enumerate(placed.instances[own]):
                 at = np.flatnonzero(inside == k)
                 if len(at):
-                    local = points[at, :3].astype(np.float64) @ boxes_from_sensor[k, :, :3].T + boxes_from_sensor[k, :, 3]
-                    carried.append((numbers.setdefault(box.instance, len(numbers)), number, local.astype(np.float32)))
+                    box = boxes_from_sensor[own][k]
+                    local = points[at, :3].astype(np.float64) @ box[:, :3].T + box[:, 3]
+                    carried.append((numbers.setdefault(instance, len(numbers)), number, local.astype(np.float32)))
     _reserve(groups, sum(len(points) for _, _, points in carried), sweeps_left=1)
-    for instance, number, local in carried:
-        stop = groups.num_points + len(local)
-        groups.xyz_m[:, groups.num_points : stop] = local.T
-        groups.close_group(stop, sweep=number, instance=instance)
+    for instance_number, number, local in carried:
+        groups.add_sweep(local, boxes_from_sensor[:0], half_size_m[:0], sweep=number, instance=instance_number)
     return ScenePoints(freeze(groups), tuple(numbers), poses, boxes, tuple(sweep["file"] for sweep in sweeps))
 
 
-def _boxes_from_sensor(placed: Sequence[PlacedBox], world_from_lidar: NDArray[np.float64]) -> NDArray[np.float64]:
-    if not placed:
-        return np.zeros((0, 3, 4))
-    return np.stack([(inverse(box.world_from_box) @ world_from_lidar)[:3] for box in placed])
+def _boxes_from_sensor(
+    placed: PlacedBoxes | None, world_from_sensor: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (n, 3, 4) transforms from the sensor at each box's moment into the box, and (n, 3) half extents."""
+    if placed is None:
+        return np.zeros((0, 3, 4)), np.zeros((0, 3))
+    moment = np.repeat(np.arange(len(world_from_sensor)), np.diff(placed.first))
+    return np.ascontiguousarray((inverse(placed.world_from_box) @ world_from_sensor[moment])[:, :3]), placed.half_size_m
 
 
 def _reserve(groups: PointGroups, count: int, *, sweeps_left: int) -> None:

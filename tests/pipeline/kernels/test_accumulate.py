@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.geometry import inverse, rigid
-from pipeline.kernels.accumulate import BLOCK, take_static
 from pipeline.kernels.accumulate_twin import depth_of_sweeps
 from pipeline.kernels.boxes import SceneBoxes
+from pipeline.kernels.left_pack import pack_by_lanes, pack_one_by_one
 from pipeline.kernels.project_frames import project_frames
 from pipeline.kernels.scene_points import read_scene_points
+from pipeline.kernels.take_in import BLOCK, bounds_of, take_sweep
 from pipeline.stages.accumulate_lidar import window_around
 
 IDENTITY = [1.0, 0.0, 0.0, 0.0]
@@ -190,10 +191,42 @@ def test_points_in_boxes_agree_with_the_plain_test_of_every_point_and_box(seed, 
         or [np.zeros((3, 4))]
     )
     boxes, half = boxes[:num_boxes], rng.uniform(0.3, 15, (num_boxes, 3))
-    xyz, inside = np.zeros((3, num_points + 5), np.float32), np.empty(num_points, np.int32)
-    stop = take_static(raw, boxes, half, xyz, 5, inside)
+    xyz, inside = np.zeros((3, num_points + 5), np.float32), np.full(num_points, -1, np.int32)
+    num_blocks = -(-num_points // BLOCK)
+    starts, bounds = np.empty(num_blocks, np.int64), np.empty((num_blocks, 6), np.float32)
+    stop = take_sweep(raw, boxes, half, xyz, 5, inside, starts, bounds)
     local = np.einsum("kij,nj->nki", boxes[:, :, :3], raw[:, :3].astype(float)) + boxes[None, :, :, 3]
     is_in = (np.abs(local) <= half).all(axis=2)
     expected = np.where(is_in.any(axis=1), is_in.argmax(axis=1), -1) if num_boxes else np.full(num_points, -1)
     assert np.array_equal(inside, expected)
     assert np.array_equal(xyz[:, 5:stop], raw[expected < 0, :3].T)
+    for block, (first, last) in enumerate(zip(starts, [*starts[1:], stop], strict=True)):
+        held, whole = xyz[:, first:last].T, raw[block * BLOCK : (block + 1) * BLOCK, :3]
+        assert (held >= bounds[block, :3]).all()
+        assert (held <= bounds[block, 3:]).all()
+        assert np.array_equal(bounds[block], np.concatenate([whole.min(axis=0), whole.max(axis=0)]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(width=32), max_size=70))
+def test_bounds_when_values_are_any_floats_then_are_numpys_without_nan(values):
+    xyz, bounds = np.tile(np.array(values, np.float32), (3, 1)).reshape(3, -1), np.zeros(6, np.float32)
+    bounds_of(xyz, 0, len(values), bounds)
+    there = xyz[0][~np.isnan(xyz[0])]
+    expected = [there.min(initial=np.inf), there.max(initial=-np.inf)]
+    assert np.array_equal(bounds[[0, 1, 2, 3, 4, 5]], np.repeat(np.array(expected, np.float32), 3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, BLOCK), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 50))
+def test_packing_when_by_lanes_or_one_by_one_then_is_numpys_selection(seed, count, share, end):
+    rng = np.random.default_rng(seed)
+    slot = np.where(rng.random(BLOCK) < share, rng.integers(0, 10**6, BLOCK), -1).astype(np.int32)
+    step = rng.integers(0, 65535, BLOCK).astype(np.uint16)
+    expected_slot, expected_step = slot[:count][slot[:count] >= 0], step[:count][slot[:count] >= 0]
+    for pack in (pack_one_by_one, pack_by_lanes):  # the second runs on any machine, only not faster
+        packed_slot, packed_step = np.full(700, 7, np.int32), np.full(700, 7, np.uint16)
+        stop = pack(slot.copy(), step.copy(), count, packed_slot, packed_step, end, np.int32(-1))
+        assert np.array_equal(packed_slot[end:stop], expected_slot)
+        assert np.array_equal(packed_step[end:stop], expected_step)
+        assert (packed_slot[:end] == 7).all()
