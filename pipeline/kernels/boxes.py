@@ -5,8 +5,10 @@ Follows the devkit's ``get_boxes`` and ``box_velocity`` (specs/pipeline.md secti
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -62,19 +64,26 @@ class SceneBoxes:
     """
 
     def __init__(self, boxes: Columns, *, moving_mps: float) -> None:
-        self._by_sample: dict[int, dict[str, dict[str, Any]]] = {}
-        self._by_instance: dict[str, list[dict[str, Any]]] = {}
-        names = list(boxes)
-        for values in zip(*boxes.values(), strict=True):
-            row = dict(zip(names, values, strict=True))
-            if not row["category"].startswith(MOVABLE_PREFIXES):
-                continue
-            speed = row["speed_mps"]
-            row["is_moving"] = speed is None or not speed <= moving_mps
-            self._by_sample.setdefault(row["sample_index"], {})[row["instance_token"]] = row
-            self._by_instance.setdefault(row["instance_token"], []).append(row)
-        for track in self._by_instance.values():
-            track.sort(key=lambda row: int(row["sample_timestamp_us"]))
+        self._instance = boxes["instance_token"]
+        self._time_us = np.array(boxes["sample_timestamp_us"], np.float64)
+        self._center_m = np.array(boxes["center_m"], np.float64).reshape(-1, 3)
+        self._rotation_wxyz = np.array(boxes["world_from_box_wxyz"], np.float64).reshape(-1, 4)
+        self._half_size_m = np.array(boxes["size_wlh_m"], np.float64).reshape(-1, 3)[:, [1, 0, 2]] / 2
+        self._movable: dict[int, dict[str, int]] = {}  # key frame -> instance -> row
+        self._moving: dict[int, list[int]] = {}  # key frame -> rows
+        self._track: dict[str, list[int]] = {}  # instance -> rows in time order
+        for row, (sample, instance, category) in enumerate(
+            zip(boxes["sample_index"], self._instance, boxes["category"], strict=True)
+        ):
+            if category.startswith(MOVABLE_PREFIXES):
+                self._movable.setdefault(sample, {})[instance] = row
+                self._track.setdefault(instance, []).append(row)
+        speed_mps = boxes["speed_mps"]
+        for sample, movable in self._movable.items():
+            speeds = ((row, speed_mps[row]) for row in movable.values())
+            self._moving[sample] = [row for row, speed in speeds if speed is None or not speed <= moving_mps]
+        for track in self._track.values():
+            track.sort(key=self._time_us.__getitem__)
 
     def moving_at_sweeps(self, sweeps: Sequence[dict[str, Any]]) -> PlacedBoxes:
         """Return the moving boxes at rows of ``frames.sweeps``.
@@ -82,48 +91,45 @@ class SceneBoxes:
         A key-frame sweep has its key frame's boxes. Any other sweep belongs to the key frame after it: a box annotated in
         both that key frame and the one before is interpolated in time, a box annotated only after is taken as it stands.
         """
-        first, befores, afters, times = [0], [], [], []
-        for sweep in sweeps:
-            index = sweep["sample_index"]
-            previous = {} if sweep["is_keyframe"] else self._by_sample.get(index - 1, {})
-            for instance, row in self._by_sample.get(index, {}).items():
-                if row["is_moving"]:
-                    befores.append(previous.get(instance, row))
-                    afters.append(row)
-                    times.append(sweep["timestamp_us"])
-            first.append(len(afters))
-        return _placed(befores, afters, times, first)
+        afters = [self._moving.get(sweep["sample_index"], []) for sweep in sweeps]
+        befores = [
+            rows if sweep["is_keyframe"] else self._rows_before(sweep["sample_index"], rows)
+            for sweep, rows in zip(sweeps, afters, strict=True)
+        ]
+        counts = [len(rows) for rows in afters]
+        times_us = np.repeat([float(sweep["timestamp_us"]) for sweep in sweeps], counts)
+        first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        return self._placed([*chain.from_iterable(befores)], [*chain.from_iterable(afters)], times_us, first)
 
     def moving_at_sweep(self, sweep: dict[str, Any]) -> list[PlacedBox]:
         """Return the moving boxes at one row of ``frames.sweeps``."""
         return list(self.moving_at_sweeps([sweep]))
 
-    def at_time(self, instance: str, timestamp_us: int, *, tolerance_us: int) -> PlacedBox | None:
-        """Return where an instance is at a time, or None if it is annotated only further than the tolerance away."""
-        track = self._by_instance[instance]
-        if not track[0]["sample_timestamp_us"] - tolerance_us <= timestamp_us <= track[-1]["sample_timestamp_us"] + tolerance_us:
-            return None
-        after = next((k for k, row in enumerate(track) if row["sample_timestamp_us"] >= timestamp_us), len(track) - 1)
-        return next(iter(_placed([track[max(0, after - 1)]], [track[after]], [timestamp_us], [0, 1])))
+    def at_time(self, instances: Sequence[str], timestamp_us: int, *, tolerance_us: int) -> PlacedBoxes:
+        """Return where instances are at a time; those annotated only further than the tolerance away are left out."""
+        befores, afters = [], []
+        for instance in instances:
+            track = self._track[instance]
+            times = [float(self._time_us[row]) for row in track]
+            if times[0] - tolerance_us <= timestamp_us <= times[-1] + tolerance_us:
+                after = min(bisect_left(times, timestamp_us), len(track) - 1)
+                befores.append(track[max(0, after - 1)])
+                afters.append(track[after])
+        return self._placed(befores, afters, np.full(len(afters), float(timestamp_us)), np.array([0, len(afters)]))
 
+    def _rows_before(self, sample: int, rows: list[int]) -> list[int]:
+        """Return the rows of the same instances one key frame earlier; where there is none, the row itself."""
+        previous = self._movable.get(sample - 1, {})
+        return [previous.get(self._instance[row], row) for row in rows]
 
-def _placed(
-    befores: Sequence[dict[str, Any]], afters: Sequence[dict[str, Any]], times_us: Sequence[int], first: Sequence[int]
-) -> PlacedBoxes:
-    """Place boxes between two annotations each, at times clipped to those of the two; both may be the same annotation."""
-    start, stop = ([row["sample_timestamp_us"] for row in rows] for rows in (befores, afters))
-    start_us, stop_us, time_us = (np.array(values, np.float64) for values in (start, stop, times_us))
-    with np.errstate(invalid="ignore"):
-        amount = np.where(stop_us > start_us, (np.clip(time_us, start_us, stop_us) - start_us) / (stop_us - start_us), 1.0)
-    center = _column(befores, "center_m", 3) * (1 - amount)[:, None] + _column(afters, "center_m", 3) * amount[:, None]
-    rotation = slerp(_column(befores, "world_from_box_wxyz", 4), _column(afters, "world_from_box_wxyz", 4), amount)
-    return PlacedBoxes(
-        np.asarray(first),
-        tuple(row["instance_token"] for row in afters),
-        rigid(center, rotation),
-        _column(afters, "size_wlh_m", 3)[:, [1, 0, 2]] / 2,
-    )
-
-
-def _column(rows: Sequence[dict[str, Any]], name: str, size: int) -> NDArray[np.float64]:
-    return np.array([row[name] for row in rows], np.float64).reshape(-1, size)
+    def _placed(
+        self, befores: list[int], afters: list[int], times_us: NDArray[np.float64], first: NDArray[np.int64]
+    ) -> PlacedBoxes:
+        """Place boxes between two rows each, at times clipped to those of the two; both may be the same row."""
+        start_us, stop_us = self._time_us[befores], self._time_us[afters]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            amount = np.where(stop_us > start_us, (np.clip(times_us, start_us, stop_us) - start_us) / (stop_us - start_us), 1.0)
+        center = self._center_m[befores] * (1 - amount)[:, None] + self._center_m[afters] * amount[:, None]
+        rotation = slerp(self._rotation_wxyz[befores], self._rotation_wxyz[afters], amount)
+        names = tuple(self._instance[row] for row in afters)
+        return PlacedBoxes(first, names, rigid(center, rotation), self._half_size_m[afters])

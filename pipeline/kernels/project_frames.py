@@ -74,14 +74,15 @@ def _chosen_groups(points: ScenePoints, keyframe: dict[str, Any], window: range)
     image_from_scene = image_from_world(keyframe)
     in_window = (groups.sweep >= window.start) & (groups.sweep < window.stop)
     static = np.flatnonzero(in_window & (groups.instance < 0))
-    matrices = [image_from_scene @ points.world_from_sensor[groups.sweep[static]]]
-    chosen = [static]
-    for number, instance in enumerate(points.instances):
-        of_instance = np.flatnonzero(in_window & (groups.instance == number))
-        if len(of_instance) == 0 or points.boxes is None:
-            continue
-        box = points.boxes.at_time(instance, keyframe["timestamp_us"], tolerance_us=BOX_TIME_TOLERANCE_US)
-        if box is not None:
-            chosen.append(of_instance)
-            matrices.append(np.broadcast_to(image_from_scene @ box.world_from_box, (len(of_instance), 3, 4)))
-    return np.concatenate(chosen), np.concatenate(matrices)
+    static_matrices = image_from_scene @ points.world_from_sensor[groups.sweep[static]]
+    carried = np.flatnonzero(in_window & (groups.instance >= 0))
+    if len(carried) == 0 or points.boxes is None:
+        return static, static_matrices
+    numbers, of_group = np.unique(groups.instance[carried], return_inverse=True)
+    names = [points.instances[number] for number in numbers]
+    placed = points.boxes.at_time(names, keyframe["timestamp_us"], tolerance_us=BOX_TIME_TOLERANCE_US)
+    place_of = {name: place for place, name in enumerate(placed.instances)}
+    place = np.array([place_of.get(name, -1) for name in names])[of_group]
+    is_placed = place >= 0
+    carried_matrices = (image_from_scene @ placed.world_from_box)[place[is_placed]]
+    return np.concatenate([static, carried[is_placed]]), np.concatenate([static_matrices, carried_matrices])
