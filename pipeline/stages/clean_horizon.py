@@ -60,17 +60,20 @@ class CleanResult:
     num_dropped: int
 
 
-def clean_frame(steps: NDArray[np.uint16], mono_m: NDArray[np.float32] | None, p: Params) -> CleanResult:
+def clean_frame(
+    steps: NDArray[np.uint16], mono_m: NDArray[np.float32] | None, p: Params, *, out: NDArray[np.uint16] | None = None
+) -> CleanResult:
     """Clean one depth map.
 
     Args:
         steps: (height, width) uint16, 1/256 m, 0 = no measurement.
         mono_m: (height, width) float32 aligned monocular depth in metres, 0 = absent; None = pass B finds nothing.
         p: the rule.
+        out: memory for the result, like steps; None = new memory.
     """
     from pipeline.kernels.horizon import drop_hanging, steps_of
 
-    out = np.empty_like(steps)
+    out = np.empty_like(steps) if out is None else out
     num_rows = min(steps.shape[0], math.ceil(p.upper_fraction * steps.shape[0]))  # rows y < upper_fraction * height
     mono = np.zeros((0, 0), np.float32) if mono_m is None else mono_m
     counts = drop_hanging(
@@ -93,15 +96,16 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     """Clean all key frames of one scene and camera."""
     accumulated = unit.units["depth_accumulated"].arrays
     mono = unit.units["depth_mono"].arrays["depth_m"] if "depth_mono" in unit.units else None
+    cleaned = np.empty_like(accumulated["depth_m"])
     found = [
-        clean_frame(steps, None if mono is None else decode_depth(mono[frame]), p)
+        clean_frame(steps, None if mono is None else decode_depth(mono[frame]), p, out=cleaned[frame])
         for frame, steps in enumerate(accumulated["depth_m"])
     ]
     num_dropped = np.array([one.num_dropped for one in found], np.int32)
     num_measured = accumulated["num_measured"] - num_dropped
     data = UnitData(
         arrays={
-            "depth_m": np.stack([one.steps for one in found]),
+            "depth_m": cleaned,
             "num_measured": num_measured.astype(np.int32),
             "timestamp_us": accumulated["timestamp_us"],
             "num_dropped": num_dropped,
