@@ -70,7 +70,7 @@ def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_
 
 @njit(cache=True, error_model="numpy")
 def _highest_in_windows(steps, y, half, edge, highest):  # type: ignore[no-untyped-def]
-    """Write the largest depth in the window around each pixel of a row to ``highest``; ``edge`` (width + 2 half,) is 0 outside."""
+    """Write the largest depth in the window around each pixel of a row to ``highest``; ``edge`` (width + 2 half) is 0 outside."""
     height, width = steps.shape
     inner = edge[half : half + width]
     inner[:] = 0
