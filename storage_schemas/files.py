@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -82,20 +82,20 @@ class StoreFiles:
         except FileNotFoundError:
             return False
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
-        """Write a file atomically.
+    def put(self, key: str, *pieces: bytes | memoryview) -> None:
+        """Write a file atomically; its content may come in pieces, which need not be joined in memory first.
 
         Raises:
             StoreError: disk full, no permission, or the store cannot be reached; nothing is left under the key.
         """
         if not self.is_local:
             try:
-                self._persist("write", key, self._filesystem_call("pipe_file", key, bytes(data)))
+                self._persist("write", key, self._filesystem_call("pipe_file", key, b"".join(pieces)))
             except FileNotFoundError as error:
                 raise _explain_store_error(error, self.path(key)) from error
             return
         try:
-            _put_local(Path(self.path(key)), data)
+            _put_local(Path(self.path(key)), pieces)
         except OSError as error:
             raise _explain_store_error(error, self.path(key)) from error
 
@@ -178,12 +178,13 @@ def leaves_root(key: str) -> bool:
     return key.startswith(("/", "~")) or "//" in key or ".." in key.replace("\\", "/").split("/") or "\0" in key
 
 
-def _put_local(target: Path, data: bytes | memoryview) -> None:
+def _put_local(target: Path, pieces: Sequence[bytes | memoryview]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")  # names() hides dot files
     try:
         with open(temporary, "xb") as stream:
-            stream.write(data)
+            for piece in pieces:
+                stream.write(piece)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(target)

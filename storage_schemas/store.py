@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,14 +141,14 @@ class Store:
         check(layout, data, where=path.key)
         encoded = encode_unit(layout, data, where=path.key)
         for name, content in encoded.items():
-            self.files.put(f"{path.key}/{name}", content)
+            self.files.put(f"{path.key}/{name}", *content)
         record = LineageRecord(
             identity=identity,
             fingerprint=path.fingerprint,
             seconds=round(seconds, 6),
             counts=dict(counts),
             files={
-                name: FileRecord(num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+                name: FileRecord(num_bytes=sum(map(len, content)), sha256=_sha256(content))
                 for name, content in sorted(encoded.items())
             },
             written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
@@ -244,14 +244,24 @@ def zarr_url(store: Store, path: UnitPath) -> Any:
     return open_remote_zarr(store.files.path(path.key), store.files.policy)
 
 
-def encode_unit(layout: StoreLayout, data: UnitData, *, where: str) -> dict[str, bytes]:
-    """Encode a unit in memory: file name -> bytes. Deterministic, so equal content gives equal bytes."""
-    encoded = {f"{name}.parquet": encode_table(layout.table(name), columns, where=where) for name, columns in data.tables.items()}
+def _sha256(pieces: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def encode_unit(layout: StoreLayout, data: UnitData, *, where: str) -> dict[str, tuple[bytes, ...]]:
+    """Encode a unit in memory: file name -> content in pieces. Deterministic, so equal content gives equal bytes."""
+    tables = data.tables.items()
+    encoded: dict[str, tuple[bytes, ...]] = {
+        f"{name}.parquet": (encode_table(layout.table(name), columns, where=where),) for name, columns in tables
+    }
     encoded.update(_encode_group(layout, data))
     return encoded
 
 
-def _encode_group(layout: StoreLayout, data: UnitData) -> dict[str, bytes]:
+def _encode_group(layout: StoreLayout, data: UnitData) -> dict[str, tuple[bytes, ...]]:
     """Encode the Zarr group; a unit of tables alone is a group without arrays, so that every unit opens the same way."""
     import zarr
     from zarr.storage import MemoryStore
@@ -265,19 +275,19 @@ def _encode_group(layout: StoreLayout, data: UnitData) -> dict[str, bytes]:
         "Conventions": "CF-1.11",
     }
     group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes=attributes)
-    shards: dict[str, bytes] = {}
+    shards: dict[str, tuple[bytes, ...]] = {}
     for spec in layout.arrays:
         if spec.name in data.arrays:
             shard = _encode_array(group, spec, data.arrays[spec.name])
-            if shard is not None:
+            if shard:
                 shards[f"{spec.name}/c" + "/0" * len(spec.dims)] = shard
     with warnings.catch_warnings():  # zarr warns that consolidated metadata is not yet in the v3 specification
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(group.store)  # one read opens the unit, also for xarray on an object store
-    return {**{name: buffer.to_bytes() for name, buffer in memory.items()}, **shards}
+    return {**{name: (buffer.to_bytes(),) for name, buffer in memory.items()}, **shards}
 
 
-def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> bytes | None:
+def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> tuple[bytes, ...]:
     """One frame a chunk, all frames of the unit in one shard, which is returned; small per-frame arrays are one chunk."""
     from zarr.codecs import ZstdCodec
 
@@ -300,4 +310,4 @@ def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> bytes | 
     if is_framed:
         return frame_shard(values, int(spec.invalid or 0), is_compressed=spec.is_compressed)
     array[...] = values
-    return None
+    return ()
