@@ -17,28 +17,23 @@ from pathlib import Path
 import measure  # isort: skip  (before numpy: it limits the thread pools)
 import numpy as np
 from PIL import Image
+from stage_runs import open_runs
 from world import simulated_world
 
-from pipeline.plan import make_plan
-from pipeline.recipe import parse_recipe
-from pipeline.run import SceneMemory, run_item
-from pipeline.sources import open_source
-from pipeline.sources.synthetic import version_name
+from pipeline.run import SceneMemory
 from pipeline.stages.clean_horizon import CleanResult, Params, clean_frame
 from storage_schemas.encoding import decode_depth
-from storage_schemas.store import Store
 
 WIDE = Params(upper_fraction=0.9, near_m=60.0, min_neighbors=3, mad_factor=1.0, floor_m=2.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=measure.DATA, help="folder where the simulated world is kept between runs")
+    parser = measure.arguments(__doc__)
     parser.add_argument("--frames", type=int, default=8, help="key frames to clean")
-    args = parser.parse_args()
+    args = measure.parsed(parser, frames=2)
     print(measure.machine())
     with tempfile.TemporaryDirectory(dir=args.data) as folder:
-        maps, truth, whole_ms = _maps(args.data, Path(folder), args.frames)
+        maps, truth, whole_ms = _maps(args, Path(folder))
     size_mb = maps[0].nbytes / 1e6
     print(
         f"{len(maps)} maps of {maps[0].shape[1]}x{maps[0].shape[0]}; floor {2 * size_mb / measure.read_gb_per_s():.2f} ms = "
@@ -75,31 +70,21 @@ def straightforward(depth_m: np.ndarray, mono_m: np.ndarray, p: Params) -> np.nd
     return cleaned
 
 
-def _maps(data: Path, folder: Path, num_frames: int) -> tuple[np.ndarray, np.ndarray, float]:
+def _maps(args: argparse.Namespace, folder: Path) -> tuple[np.ndarray, np.ndarray, float]:
     """Return accumulated and exact maps (n, height, width) uint16, spread over the drive, and CPU ms a map of clean_horizon."""
-    world, params = simulated_world(data)
-    recipe = parse_recipe({
-        "source": {"kind": "nuscenes", "root": str(world), "version": version_name(params)}, "store": str(folder),
-        "stages": {"accumulate_lidar": {"moving": "keep"}}}, where="benchmark")  # fmt: skip
-    source, store, memory = open_source(recipe.source, data / "cache"), Store(folder), SceneMemory()
-    plan = make_plan(recipe, source, store)
+    world = simulated_world(args.data, small=args.small)
+    runs, memory = open_runs(world, folder, args.data, stages={"accumulate_lidar": {"moving": "keep"}}), SceneMemory()
     whole_ms = 0.0
-    for item in plan.items:
-        if item.stage in ("index_frames", "accumulate_lidar", "clean_horizon", "pack_truth"):
-            if item.stage == "clean_horizon":
-                clean_frame(memory.units[item.inputs["depth_accumulated"]].arrays["depth_m"][0], None, Params())  # compile first
-            spent = measure.cpu_ms(lambda item=item: _run(item, recipe, store, source, memory))
-            whole_ms = spent if item.stage == "clean_horizon" else whole_ms
+    for stage in ("index_frames", "accumulate_lidar", "clean_horizon", "pack_truth"):
+        item = runs.item(stage)
+        if stage == "clean_horizon":
+            clean_frame(memory.units[item.inputs["depth_accumulated"]].arrays["depth_m"][0], None, Params())  # compile first
+        spent = measure.cpu_ms(lambda item=item: runs.run(item, memory))
+        whole_ms = spent if stage == "clean_horizon" else whole_ms
     units = {path.layout: unit for path, unit in memory.units.items()}
     accumulated, truth = units["depth_accumulated"].arrays["depth_m"], units["depth_truth"].arrays["depth_m"]
-    numbers = ((np.arange(num_frames) + 0.5) * len(accumulated) / num_frames).astype(int)
+    numbers = ((np.arange(args.frames) + 0.5) * len(accumulated) / args.frames).astype(int)
     return accumulated[numbers], truth[numbers], whole_ms / len(accumulated)
-
-
-def _run(item, recipe, store, source, memory) -> None:
-    result = run_item(item, recipe, store, source.reader(), memory, keep=True)
-    if result.status != "OK":
-        raise RuntimeError(result.message)
 
 
 def _smooth_error(shape: tuple[int, int]) -> np.ndarray:

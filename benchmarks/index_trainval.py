@@ -7,7 +7,6 @@ process; it is not run here, because these tables leave out what it joins (attri
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import measure  # isort: skip  (before numpy: it limits the thread pools)
 
-NUM_SCENES, NUM_KEYFRAMES, BOXES_A_KEYFRAME = 850, 40, 34
+NUM_KEYFRAMES, BOXES_A_KEYFRAME = 40, 34
 FILES_A_SCENE = {"LIDAR_TOP": 390, "RADAR": 260, "CAM": 240}
 PLACES = {"RADAR": ("FRONT", "FRONT_LEFT", "FRONT_RIGHT", "BACK_LEFT", "BACK_RIGHT"),
           "CAM": ("FRONT", "FRONT_LEFT", "FRONT_RIGHT", "BACK", "BACK_LEFT", "BACK_RIGHT")}  # fmt: skip
@@ -25,22 +24,23 @@ CHANNELS = ["LIDAR_TOP", *(f"{kind}_{place}" for kind, places in PLACES.items() 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=measure.DATA, help="folder where the faked tables are kept between runs")
-    data = parser.parse_args().data
-    root = data / "trainval-tables"
+    parser = measure.arguments(__doc__)
+    parser.add_argument("--scenes", type=int, default=850)
+    args = measure.parsed(parser, scenes=3)
+    root = args.data / f"trainval-tables{'' if args.scenes == 850 else f'-{args.scenes}-scenes'}"
+    cache = args.data / "index-cache"
     if not (root / "done").is_file():
-        write_tables(root / "v1.0-trainval")
+        write_tables(root / "v1.0-trainval", args.scenes)
         (root / "done").touch()
-    shutil.rmtree(data / "index-cache", ignore_errors=True)
+    shutil.rmtree(cache, ignore_errors=True)
     print(measure.machine())
     for words in ("first time, builds the index", "again, opens the cached index"):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-            num_scenes, seconds, scene_seconds, peak_gb = alone.submit(open_index, root, data / "index-cache").result()
+            num_scenes, seconds, scene_seconds, peak_gb = alone.submit(open_index, root, cache).result()
         print(
             f"{words}: {num_scenes} scenes in {seconds:.3f} s, then one scene's rows in {scene_seconds:.3f} s; peak {peak_gb:.2f} GB"
         )
-    print(f"cached index: {sum(path.stat().st_size for path in (data / 'index-cache').rglob('*.parquet')) / 1e6:.0f} MB")
+    print(f"cached index: {sum(path.stat().st_size for path in cache.rglob('*.parquet')) / 1e6:.0f} MB")
 
 
 def open_index(root: Path, cache: Path) -> tuple[int, float, float, float]:
@@ -51,7 +51,7 @@ def open_index(root: Path, cache: Path) -> tuple[int, float, float, float]:
     source = NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(root), version="v1.0-trainval"), cache)
     num_scenes = len(source.scenes())
     opened = time.perf_counter()
-    source.reader().scene_tables("scene-0400")
+    source.reader().scene_tables(f"scene-{num_scenes // 2:04}")
     done = time.perf_counter()
     return num_scenes, opened - start, done - opened, measure.peak_rss_mb() / 1e3
 
@@ -60,7 +60,7 @@ def token(kind: int, number: int) -> str:
     return f"{kind:04x}{number:028x}"
 
 
-def write_tables(folder: Path) -> None:
+def write_tables(folder: Path, num_scenes: int) -> None:
     """Write the thirteen tables."""
     folder.mkdir(parents=True, exist_ok=True)
     scenes, samples, boxes = [], [], []
@@ -68,7 +68,7 @@ def write_tables(folder: Path) -> None:
         files.write("[")
         poses.write("[")
         number = 0
-        for scene in range(NUM_SCENES):
+        for scene in range(num_scenes):
             first = scene * NUM_KEYFRAMES
             scenes.append({"token": token(3, scene), "name": f"scene-{scene:04}", "description": "faked"})
             for k in range(first, first + NUM_KEYFRAMES):
@@ -80,7 +80,7 @@ def write_tables(folder: Path) -> None:
         poses.write("]")
     small = {
         "scene": scenes, "sample": samples, "sample_annotation": boxes,
-        "instance": [{"token": token(8, k), "category_token": token(9, 0)} for k in range(NUM_SCENES * BOXES_A_KEYFRAME)],
+        "instance": [{"token": token(8, k), "category_token": token(9, 0)} for k in range(num_scenes * BOXES_A_KEYFRAME)],
         "category": [{"token": token(9, 0), "name": "vehicle.car"}],
         "sensor": [{"token": token(1, k), "channel": name, "modality": {"L": "lidar", "R": "radar", "C": "camera"}[name[0]]}
                    for k, name in enumerate(CHANNELS)],

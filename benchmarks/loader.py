@@ -9,9 +9,9 @@ Also    what making the maps costs on a CPU (a GPU does it otherwise); worker pr
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
+import io
 import os
 import socket
 import subprocess
@@ -37,18 +37,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from world import simulated_world
+from stage_runs import open_runs
+from world import SMALL_IMAGE, simulated_world
 
 from model.data.config import DataConfig
 from model.data.dense import dense_batch
 from model.data.images import decode_image
 from model.data.loader import FrameLoader
 from model.data.points import measured_pixels
-from pipeline.plan import make_plan
-from pipeline.recipe import parse_recipe
-from pipeline.run import SceneMemory, run_item
-from pipeline.sources import open_source
-from pipeline.sources.synthetic import version_name
+from pipeline.run import SceneMemory
 from storage_schemas.byte_ranges import ByteRange, RangeReader
 from storage_schemas.catalog import MANIFEST
 from storage_schemas.frame_chunks import FrameChunks
@@ -58,30 +55,32 @@ from storage_schemas.lineage import Identity
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store
 
-HEIGHT, WIDTH, MAX_DEPTH_M = 900, 1600, 120.0
+MAX_DEPTH_M = 120.0
 BATCH = 4
-EPOCHS = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=measure.DATA, help="folder where the simulated world is kept between runs")
+    parser = measure.arguments(__doc__)
     parser.add_argument(
         "--images", type=Path, default=SHARED / "data/nuscenes-keyframe/samples", help="folder of real 1600x900 JPEGs"
     )
-    args = parser.parse_args()
+    parser.add_argument("--epochs", type=int, default=5, help="times that each way reads all samples; the median counts")
+    args = measure.parsed(parser, epochs=1)
     torch.set_num_threads(1)
     print(f"{measure.machine()}, torch {torch.__version__}\n")
+    suffix = "-small" if args.small else ""
+    manifest = _manifest(args.data, args.data / f"loader-store{suffix}", small=args.small)
     real = [file.read_bytes() for file in sorted(args.images.rglob("*.jpg"))]
-    manifest = _store(args.data)
+    if args.small:
+        real = [_shrunk(content, SMALL_IMAGE) for content in real]
     for name, contents in (("simulated", []), ("real nuScenes", real)):
         if name == "simulated" or contents:
             chosen = _with_images(manifest, contents) if contents else manifest
-            files = _public_files(chosen, args.data / f"loader-public-{name.split()[0]}")
+            files = _public_files(chosen, args.data / f"loader-public-{name.split()[0]}{suffix}")
             print(f"### {name} images, {np.mean([len(file[0].read_bytes()) for file in files]) / 1e3:.0f} kB each\n")
-            _one_core(chosen, files)
-            _breakdown(chosen, files)
-    _workers(chosen, files)
+            _one_core(chosen, files, args.epochs)
+            _breakdown(chosen, files, args.epochs)
+    _workers(chosen, files, args.epochs)
     _object_store(chosen, files)
 
 
@@ -101,20 +100,22 @@ def public_depth(file: Any) -> NDArray[np.float32]:
     return depth_m
 
 
-def public_radar(file: Any) -> NDArray[np.float32]:
+def public_radar(file: Any, shape: tuple[int, int]) -> NDArray[np.float32]:
+    height, width = shape
     points = np.load(file).astype(np.float32)
     u, v = np.round(points[:, 0]).astype(np.int32), np.round(points[:, 1]).astype(np.int32)
-    is_seen = (u >= 0) & (u < WIDTH) & (v >= 0) & (v < HEIGHT) & (points[:, 2] > 0)
+    is_seen = (u >= 0) & (u < width) & (v >= 0) & (v < height) & (points[:, 2] > 0)
     u, v, depth = u[is_seen], v[is_seen], points[is_seen, 2]
     order = np.argsort(-depth)
-    found = np.zeros((HEIGHT, WIDTH), np.float32)
+    found = np.zeros(shape, np.float32)
     found[v[order], u[order]] = depth[order]
     return np.clip(found, 0, MAX_DEPTH_M)
 
 
 def public_sample(image: Any, radar: Any, dense: Any, sparse: Any) -> tuple[NDArray[np.float32], ...]:
     """All of one sample, each array copied once more by astype, as there."""
-    found = (public_image(image), public_radar(radar), public_depth(dense), public_depth(sparse))
+    dense_m = public_depth(dense)
+    found = (public_image(image), public_radar(radar, dense_m.shape), dense_m, public_depth(sparse))
     return tuple(array.astype(np.float32) for array in found)
 
 
@@ -132,17 +133,17 @@ class PublicDataset(Dataset):
 # -- measurements -----------------------------------------------------------------------------------------------------------------
 
 
-def _one_core(manifest: Manifest, files: list[Files]) -> None:
+def _one_core(manifest: Manifest, files: list[Files], epochs: int) -> None:
     loader = FrameLoader(manifest, DataConfig(batch_size=BATCH))
     _check_equal(manifest, files)
     order = np.random.default_rng(0).permutation(len(files))
     public_ms, ours_ms = [], []
     list(_epoch(loader))  # opens units and touches memory once
-    for _ in range(EPOCHS):  # in turns, so that a slow moment of the machine meets both
+    for _ in range(epochs):  # in turns, so that a slow moment of the machine meets both
         public_ms.append(measure.cpu_ms(lambda: _one_by_one(lambda k: public_sample(*files[k]), order)) / len(files))
         ours_ms.append(measure.cpu_ms(lambda: _count(_epoch(loader))) / _per_epoch(loader))
     batch = next(_epoch(loader))
-    dense_ms = measure.cpu_ms(lambda: dense_batch(batch, max_depth_m=MAX_DEPTH_M), repeat=EPOCHS) / BATCH
+    dense_ms = measure.cpu_ms(lambda: dense_batch(batch, max_depth_m=MAX_DEPTH_M), repeat=epochs) / BATCH
     public, ours = float(np.median(public_ms)), float(np.median(ours_ms))
     print("| one core | CPU ms a sample | samples/s | ratio |\n|---|---|---|---|")
     print(f"| public dataset class | {public:.1f} | {1e3 / public:.0f} | |")
@@ -151,7 +152,7 @@ def _one_core(manifest: Manifest, files: list[Files]) -> None:
     print(f"| ours, and maps made on the CPU | {total:.2f} | {1e3 / total:.0f} | {public / total:.1f}x |\n")
 
 
-def _breakdown(manifest: Manifest, files: list[Files]) -> None:
+def _breakdown(manifest: Manifest, files: list[Files], epochs: int) -> None:
     """Each part alone, over all frames; what is left is Python between the parts."""
     store, rows = manifest.store, manifest.rows()
     frames = [int(frame) for frame in np.random.default_rng(1).permutation(len(files))]
@@ -170,11 +171,11 @@ def _breakdown(manifest: Manifest, files: list[Files]) -> None:
 
     reader = RangeReader(store.files)
     contents = [[bytes(view) for view in reader.read(ranges(frame))] for frame in range(len(files))]
-    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    maps = np.zeros((2, HEIGHT, WIDTH), np.uint16)
+    shape = public_depth(files[0][2]).shape
+    pixels, maps = np.zeros((*shape, 3), np.uint8), np.zeros((2, *shape), np.uint16)
 
     def each(work: Callable[[int], Any]) -> float:
-        return measure.cpu_ms(lambda: _one_by_one(work, frames), repeat=EPOCHS) / len(frames)
+        return measure.cpu_ms(lambda: _one_by_one(work, frames), repeat=epochs) / len(frames)
 
     parts = [
         ("read files", None, each(lambda k: reader.read(ranges(k)))),
@@ -185,7 +186,7 @@ def _breakdown(manifest: Manifest, files: list[Files]) -> None:
             each(lambda k: dense.decode(memoryview(contents[k][1]), maps[0])),
         ),
         ("single sweep", each(lambda k: public_depth(files[k][3])), each(lambda k: _points(sparse, contents[k][2], maps[1]))),
-        ("radar", each(lambda k: public_radar(files[k][1])), 0.0),
+        ("radar", each(lambda k: public_radar(files[k][1], shape)), 0.0),
         ("copies (astype)", each(lambda k: _copies(pixels)), None),
     ]
     print("| where time goes, CPU ms a sample | public | ours |\n|---|---|---|")
@@ -205,11 +206,11 @@ def _points(chunks: FrameChunks, content: bytes, out: NDArray[np.uint16]) -> Any
 
 def _copies(pixels: NDArray[np.uint8], _: dict[str, Any] = {}) -> Any:  # noqa: B006 - keeps the source arrays
     if not _:
-        _["image"], _["map"] = pixels.astype(np.float32), np.zeros((HEIGHT, WIDTH), np.float32)
+        _["image"], _["map"] = pixels.astype(np.float32), np.zeros(pixels.shape[:2], np.float32)
     return [_["image"].astype(np.float32), *(_["map"].astype(np.float32) for _k in range(3))]
 
 
-def _workers(manifest: Manifest, files: list[Files]) -> None:
+def _workers(manifest: Manifest, files: list[Files], epochs: int) -> None:
     print("### Worker processes (wall time; torch DataLoader, batch of 4, the consumer does nothing)\n")
     print("| workers | public, samples/s | ours, samples/s | ratio |\n|---|---|---|---|")
     for num_workers in (1, 2):
@@ -225,11 +226,11 @@ def _workers(manifest: Manifest, files: list[Files]) -> None:
                     _rate(lambda public=public: sum(len(batch[0]) for batch in public)),
                     _rate(lambda loader=loader: _count(_epoch(loader))),
                 )
-                for _ in range(EPOCHS)
+                for _ in range(epochs)
             ]
         theirs, ours = np.median(rates, axis=0)
         print(f"| {num_workers} | {theirs:.0f} | {ours:.0f} | {ours / theirs:.1f}x |")
-    num_bytes = HEIGHT * WIDTH * 5  # image and dense target of one sample
+    num_bytes = public_depth(files[0][2]).size * 5  # image and dense target of one sample
     new = measure.cpu_ms(lambda: torch.empty(num_bytes, dtype=torch.uint8).share_memory_().fill_(1), repeat=9)
     kept = torch.empty(num_bytes, dtype=torch.uint8).share_memory_().fill_(1)
     again = measure.cpu_ms(lambda: kept.fill_(1), repeat=9)
@@ -343,19 +344,19 @@ def _check_equal(manifest: Manifest, files: list[Files]) -> None:
 # -- data -------------------------------------------------------------------------------------------------------------------------
 
 
-def _store(data: Path) -> Manifest:
-    world, params = simulated_world(data)
-    source = {"kind": "nuscenes", "root": str(world), "version": version_name(params)}
-    recipe = parse_recipe({"source": source, "store": str(data / "loader-store")}, where="benchmark")
-    opened, store, memory = open_source(recipe.source, data / "cache"), Store(data / "loader-store"), SceneMemory()
-    newest = None
-    for item in make_plan(recipe, opened, store).items:
-        if item.identity.layout == "manifest":
-            newest = item.identity.fingerprint()
-        if item.reason is not None:
-            result = run_item(item, recipe, store, opened.reader(), memory, keep=True)
-            assert result.status == "OK", result.message
-    return open_manifest(store, newest)
+def _manifest(data: Path, store: Path, *, small: bool) -> Manifest:
+    """Make what the store does not hold of the simulated drive, all stages; return the drive's manifest."""
+    runs, memory = open_runs(simulated_world(data, small=small), store, data), SceneMemory()
+    for item in runs.plan.to_do:
+        runs.run(item, memory)
+    return open_manifest(runs.store, runs.plan.manifest.path.fingerprint)
+
+
+def _shrunk(jpeg: bytes, size: tuple[int, int]) -> bytes:
+    """Return a JPEG file of another width and height."""
+    stream = io.BytesIO()
+    Image.open(io.BytesIO(jpeg)).resize(size).save(stream, format="JPEG")
+    return stream.getvalue()
 
 
 def _with_images(manifest: Manifest, contents: list[bytes]) -> Manifest:

@@ -1,4 +1,4 @@
-"""What every benchmark shares: one thread, CPU time, the machine's name, and how fast its memory can be read.
+"""What every benchmark shares: its arguments, one thread, CPU time, the machine's name, and how fast its memory can be read.
 
 Import this module first: it limits the thread pools of the numeric libraries before they start.
 """
@@ -11,8 +11,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
     os.environ[_name] = "1"
 
 
+import argparse
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +26,31 @@ from numba import njit
 
 DATA = Path(tempfile.gettempdir()) / "depthmill-benchmark"
 """Where benchmarks keep simulated data unless told otherwise."""
+
+
+def arguments(description: str | None, *, data: Path = DATA) -> argparse.ArgumentParser:
+    """Return a parser with what every benchmark understands: ``--data`` and ``--small``; add more options, then call `parsed`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=data, help="folder where simulated data is kept between runs")
+    parser.add_argument(
+        "--small", action="store_true", help="all the steps and lines of a full run in seconds, to see that it runs; no figures"
+    )
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser, **small: Any) -> argparse.Namespace:
+    """Return the arguments of the command line, the data folder made.
+
+    Args:
+        parser: made by `arguments`.
+        small: defaults that take the place of the usual ones with ``--small``; what is given on the command line still counts.
+    """
+    if parser.parse_known_args()[0].small:
+        parser.set_defaults(**small)
+        print("--small: the figures mean nothing", file=sys.stderr)
+    args = parser.parse_args()
+    args.data.mkdir(parents=True, exist_ok=True)
+    return args
 
 
 def cpu_ms(work: Callable[[], Any], *, repeat: int = 1) -> float:
@@ -47,7 +74,7 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
 
 
-@njit
+@njit(cache=True)
 def _fold(words):
     total = np.int64(0)
     for word in words:

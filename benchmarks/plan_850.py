@@ -8,7 +8,6 @@ Timed  whole processes, wall time, median; also the plan after a changed number,
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import shutil
@@ -35,13 +34,11 @@ INTRINSIC = [[1266.4, 0.0, 816.3], [0.0, 1266.4, 491.5], [0.0, 0.0, 1.0]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=measure.DATA, help="folder to work in; nothing is left there")
+    parser = measure.arguments(__doc__)  # nothing is left below --data
     parser.add_argument("--keyframes", type=int, default=40, help="key frames a scene")
     parser.add_argument("--scenes", type=int, default=850, help="beyond 850 the names are made up")
     parser.add_argument("--repeat", type=int, default=5)
-    args = parser.parse_args()
-    args.data.mkdir(parents=True, exist_ok=True)
+    args = measure.parsed(parser, scenes=3, keyframes=2, repeat=1)
     folder = Path(tempfile.mkdtemp(dir=args.data))
     try:
         _measure(folder, args.scenes, args.keyframes, args.repeat)

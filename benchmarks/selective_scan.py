@@ -24,11 +24,11 @@ BATCH, CHANNELS, STATES = 2, 512, 16
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = measure.arguments(__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=[1450, 5700])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # the child process: engine, length
-    args = parser.parse_args()
+    args = measure.parsed(parser, lengths=[50], repeat=1)
     torch.set_num_threads(1)
     if args.memory_of:
         engine, length = args.memory_of.split(",")

@@ -28,22 +28,22 @@ from model.blocks.selective_scan import engine_choices, forced_engine
 from model.semodepth.loss import composite_loss
 from model.semodepth.net import SemoDepth
 
-SIZES = {"288x512": (288, 512), "900x1600": (900, 1600)}
+SIZES = {"64x96": (64, 96), "288x512": (288, 512), "900x1600": (900, 1600)}
 WAYS = ("twin", "numba", "numba channels_last", "numba channels_last bf16")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    import measure
+
+    parser = measure.arguments(__doc__)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["288x512", "900x1600"])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--no-train", action="store_true", help="forward only")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = measure.parsed(parser, sizes=["64x96"], repeat=1)
     if args.child:
         print(json.dumps(_measure(**json.loads(args.child))))
         return
-    import measure
-
     print(f"{measure.machine()}, torch {torch.__version__}, {THREADS} threads")
     print("| size | work | way | s | peak MB |\n|---|---|---|---|---|")
     for size in args.sizes:

@@ -7,7 +7,6 @@ Floor  copying the raw map: 2.9 MB
 
 from __future__ import annotations
 
-import argparse
 import io
 import tempfile
 from collections.abc import Callable
@@ -18,16 +17,10 @@ import measure  # isort: skip  (before numpy: it limits the thread pools)
 import numpy as np
 import zarr
 from PIL import Image
+from stage_runs import open_runs
 from world import simulated_world
 from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.storage import MemoryStore
-
-from pipeline.plan import make_plan
-from pipeline.recipe import parse_recipe
-from pipeline.run import SceneMemory, run_item
-from pipeline.sources import open_source
-from pipeline.sources.synthetic import version_name
-from storage_schemas.store import Store
 
 CODECS: dict[str, Any] = {
     "zstd 1 (ours)": ZstdCodec(level=1),
@@ -40,11 +33,9 @@ CODECS: dict[str, Any] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=measure.DATA, help="folder where the simulated world is kept between runs")
-    args = parser.parse_args()
+    args = measure.parsed(measure.arguments(__doc__))
     print(measure.machine())
-    maps = _accumulated_maps(args.data)
+    maps = _accumulated_maps(args.data, small=args.small)
     order = np.random.default_rng(0).permutation(len(maps))
     print(f"{'':26s}{'kB a map':>10s}{'write ms':>10s}{'read ms':>10s}")
     for name, codec in CODECS.items():
@@ -103,17 +94,11 @@ def _png(maps: np.ndarray, level: int) -> tuple[Callable[[], int], Callable[[int
     return write, lambda number: np.asarray(Image.open(io.BytesIO(files[number])))
 
 
-def _accumulated_maps(data: Path) -> np.ndarray:
-    world, params = simulated_world(data)
+def _accumulated_maps(data: Path, *, small: bool) -> np.ndarray:
     with tempfile.TemporaryDirectory(dir=data) as folder:
-        source = {"kind": "nuscenes", "root": str(world), "version": version_name(params)}
-        recipe = parse_recipe({"source": source, "store": folder}, where="benchmark")
-        opened, store, memory = open_source(recipe.source, data / "cache"), Store(folder), SceneMemory()
-        for item in make_plan(recipe, opened, store).items:
-            if item.stage in ("index_frames", "accumulate_lidar"):
-                result = run_item(item, recipe, store, opened.reader(), memory, keep=True)
-                assert result.status == "OK", result.message
-    return next(unit.arrays["depth_m"] for path, unit in memory.units.items() if path.layout == "depth_accumulated")
+        runs = open_runs(simulated_world(data, small=small), Path(folder), data)
+        paths = runs.run_stages("index_frames", "accumulate_lidar")
+        return runs.store.read_unit(paths["accumulate_lidar"]).arrays["depth_m"]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from statistics import mean
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
 WORLD = {"kind": "synthetic", "scenes": 24, "seconds": 8, "seed": 0, "image_size": [800, 450]}
+SMALL_WORLD = {**WORLD, "scenes": 2, "seconds": 2, "image_size": [320, 180], "lidar_azimuth_steps": 100}
 BASE = {
     "network": {"base_channels": 16, "input_downscale": 3},
     "data": {"batch_size": 4, "piece_frames": 1, "augment": {"flip_probability": 0.5}},
@@ -45,22 +46,20 @@ WAYS: dict[str, dict[str, str]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, default=measure.DATA / "supervision_study", help="folder of world, store and trainings"
-    )
+    parser = measure.arguments(__doc__, data=measure.DATA / "supervision_study")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--set", action="append", default=[], help="change a key of the training, e.g. max_steps=20")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    recipe = {"source": {**WORLD, "root": str(args.data / "world")}, "store": str(args.data / "store"), "cameras": ["CAM_FRONT"]}
+    args = measure.parsed(parser, seeds=1, set=["max_steps=2"], ways=["cleaned, scatter, correct", "single sweep"])
+    world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
+    source = {**(SMALL_WORLD if args.small else WORLD), "root": str(world)}
+    recipe = {"source": source, "store": str(store), "cameras": ["CAM_FRONT"]}
     recipe["stages"] = {"accumulate_lidar": {"moving": "carry"}}
     if args.child:
         _train(recipe, json.loads(args.child))
         return
-    args.data.mkdir(parents=True, exist_ok=True)
     _materialize(recipe)
     jobs = [(way, seed) for seed in range(args.seeds) for way in args.ways]
     with ThreadPoolExecutor(args.at_once) as pool:
@@ -91,6 +90,7 @@ def _materialize(recipe: dict) -> None:
 def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, float]:
     changes = {**WAYS[way], "seed": str(seed), "data.seed": str(seed), **dict(change.split("=", 1) for change in args.set)}
     command = [sys.executable, __file__, "--data", str(args.data), "--child", json.dumps(changes)]
+    command += ["--small"] if args.small else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     print(f"{way}, seed {seed}: {found}", file=sys.stderr, flush=True)

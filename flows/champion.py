@@ -172,6 +172,8 @@ def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, st
         differs.append("it was not measured without radar")
     if own.data.cameras != wanted.data.cameras:
         differs.append("cameras changed")
+    if own.data.rows != wanted.data.rows:
+        differs.append("rows changed")
     if not differs:
         return champion / "evaluation", ""
     folder = challenger.folder / MEASURED_AGAIN
@@ -195,6 +197,7 @@ def _measure(champion: Path, own: TrainConfig, challenger: Training, folder: Pat
             manifest,
             wanted.evaluation.model_copy(update={"num_strips": 0}),
             cameras=wanted.data.cameras,
+            row_band=wanted.data.rows,
             min_depth_m=own.network.min_depth_m,
             max_depth_m=own.network.max_depth_m,
             with_mono=own.data.mono,

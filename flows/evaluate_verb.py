@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flows.training import refuse_without_torch
 from storage_schemas.errors import RecipeError
@@ -17,11 +17,20 @@ if TYPE_CHECKING:
     from model.train.config import Machine
 
 
-def open_network(checkpoint: Path, *, reference: bool, max_depth_m: float, plug_in: bool) -> tuple[SemoDepth, str]:
+class OpenedNetwork(NamedTuple):
+    """A network in memory, its name, and the rows that it was trained to see (``data.rows``); None = all."""
+
+    network: SemoDepth
+    name: str
+    row_band: tuple[int, int] | None
+
+
+def open_network(checkpoint: Path, data: str, *, reference: bool, max_depth_m: float, plug_in: bool) -> OpenedNetwork:
     """Load a network and name it.
 
     Args:
         checkpoint: a training's folder (its best.pt is taken) or a file.
+        data: what it will be used on; a checkpoint of the public code does not say which rows it sees, a recipe file does.
         reference: the file is one of the public code.
         max_depth_m: with ``reference``: far end of its depth space.
         plug_in: with ``reference``: it has the branch for monocular depth.
@@ -29,14 +38,18 @@ def open_network(checkpoint: Path, *, reference: bool, max_depth_m: float, plug_
     Raises:
         WeightsFileError: no such file.
         CheckpointError: it does not fit.
+        RecipeError: with ``reference``: the recipe has a mistake.
     """
     refuse_without_torch()
     from model.semodepth.reference import load_reference
-    from model.train.checkpoint import load_network
+    from model.train.checkpoint import load_checkpoint, network_of
 
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     name = checkpoint.name if checkpoint.is_dir() else path.stem
-    return load_reference(path, max_depth_m=max_depth_m, plug_in=plug_in) if reference else load_network(path), name
+    if reference:
+        return OpenedNetwork(load_reference(path, max_depth_m=max_depth_m, plug_in=plug_in), name, _row_band_of_recipe(data))
+    opened = load_checkpoint(path)
+    return OpenedNetwork(network_of(opened), name, opened.config.data.rows)
 
 
 def evaluate_and_print(
@@ -47,6 +60,7 @@ def evaluate_and_print(
     *,
     split: str,
     target: str,
+    row_band: tuple[int, int] | None = None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -59,7 +73,7 @@ def evaluate_and_print(
 
     from model.devices import network_device
     from model.train.config import EvaluationConfig
-    from model.train.evaluate import evaluate, network_predict, write_evaluation_folder
+    from model.train.evaluate import WITHOUT_MONO, Evaluation, evaluate, network_predict, write_evaluation_folder
 
     try:
         config = EvaluationConfig.model_validate({"split": split, "target": target})
@@ -68,27 +82,43 @@ def evaluate_and_print(
         raise RecipeError(f"--{first['loc'][0]} is {first['input']!r}: {first['msg']}") from error
     device = network_device(machine.accelerator)
     folder = out or Path(f"evaluation-{name}-{manifest.path.fingerprint}-{split}")
-    evaluation = evaluate(
-        network_predict(network.to(device), precision="bfloat16" if device.type == "cuda" else "float32"),
-        manifest,
-        config,
-        cameras=(),
-        min_depth_m=network.config.min_depth_m,
-        max_depth_m=network.config.max_depth_m,
-        with_mono=network.config.plug_in,
-        machine=machine,
-        device=device,
-    )
-    title = f"{name} on {split} of manifest {manifest.path.fingerprint}, truth {target}"
-    rows = write_evaluation_folder(folder, evaluation, title=title)
-    if as_json:
-        print(
-            json.dumps(
-                {"folder": str(folder), "manifest": manifest.path.fingerprint, "rows": [_plain(row) for row in rows]}, indent=1
-            )
+
+    def measured(*, withhold_mono: bool) -> Evaluation:
+        return evaluate(
+            network_predict(network.to(device), precision="bfloat16" if device.type == "cuda" else "float32"),
+            manifest,
+            config,
+            cameras=(),
+            row_band=row_band,
+            min_depth_m=network.config.min_depth_m,
+            max_depth_m=network.config.max_depth_m,
+            with_mono=network.config.plug_in,
+            withhold_mono=withhold_mono,
+            machine=machine,
+            device=device,
         )
+
+    has_mono = any(row["split"] == split and row["unit_depth_mono"] is not None for row in manifest.rows())
+    title = f"{name} on {split} of manifest {manifest.path.fingerprint}, truth {target}"
+    title += f", rows {row_band[0]} to {row_band[1]}" if row_band else ""
+    found: dict[str, Any] = {"folder": str(folder), "manifest": manifest.path.fingerprint}
+    own_title = title
+    if network.config.plug_in:
+        own_title = f"{title}, monocular depth {'given' if has_mono else 'withheld: the split has none'}"
+    evaluation = measured(withhold_mono=not has_mono)
+    found["rows"] = [_plain(row) for row in write_evaluation_folder(folder, evaluation, title=own_title)]
+    tables = [folder / "table.md"]
+    if network.config.plug_in and has_mono:  # one checkpoint serves with and without
+        rows = write_evaluation_folder(
+            folder / WITHOUT_MONO, measured(withhold_mono=True), title=f"{title}, monocular depth withheld"
+        )
+        found["rows_without_mono"] = [_plain(row) for row in rows]
+        tables.append(folder / WITHOUT_MONO / "table.md")
+    if as_json:
+        print(json.dumps(found, indent=1))
     else:
-        print((folder / "table.md").read_text(encoding="utf-8"))
+        for table in tables:
+            print(table.read_text(encoding="utf-8"))
         print(f"wrote {folder}")
 
 
@@ -103,6 +133,18 @@ def compare_and_print(a: Path, b: Path, *, metric: str, cap_m: float, radar: str
         print(json.dumps([_plain(one) for one in found], indent=1))
     else:
         print(f"a = {a}\nb = {b}\n{comparison_text(found)}")
+
+
+def _row_band_of_recipe(data: str) -> tuple[int, int] | None:
+    """Return ``train.data.rows`` of a recipe file; None for a store or a folder."""
+    if not data.endswith((".yaml", ".yml")):
+        return None
+    from model.train.config import parse_train_config
+    from pipeline.recipe import load_recipe
+
+    group = load_recipe(data).train.get("data")
+    rows = group.get("rows") if isinstance(group, dict) else None
+    return parse_train_config({"data": {"rows": rows}}, where=data).data.rows
 
 
 def _evaluation_of(folder: Path) -> Path:

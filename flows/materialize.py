@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.run_log import RunLog, seconds_per_unit
 from flows.settings import Settings
+from flows.teachers import teacher_factory, teacher_facts
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe
 from pipeline.run import SceneRequest, run_manifest, scene_requests
@@ -39,7 +40,7 @@ class Opened:
 
     def plan(self) -> Plan:
         """Plan against the store as it is now."""
-        return make_plan(self.recipe, self.source, self.store)
+        return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
 
 
 def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
@@ -103,7 +104,8 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
         with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):  # prune then spares them
             opened.source.prepare(num_workers=opened.settings.workers)
             raw = opened.source.reader()
-            for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw)):
+            teacher = teacher_factory(opened.recipe, opened.settings)
+            for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw, teacher=teacher)):
                 note(found)
             note(run_manifest(plan, opened.recipe, opened.store, raw, results))
     count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}

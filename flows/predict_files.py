@@ -96,6 +96,7 @@ def predict_manifest(
     out: Path,
     *,
     split: str,
+    row_band: tuple[int, int] | None = None,
     batch_size: int = 1,
     pictures: bool = True,
     machine: Machine | None = None,
@@ -110,6 +111,7 @@ def predict_manifest(
         manifest: the pinned data.
         out: folder to write; must not exist or be empty.
         split: train, val or test.
+        row_band: rows that are read and predicted, as ``data.rows``; None = all.
         batch_size: frames at once.
         pictures: write pictures beside the depth maps.
         machine: whose accelerator, loader workers and image root are used; None = the network stays where it is.
@@ -131,6 +133,7 @@ def predict_manifest(
         manifest,
         split=split,
         max_depth_m=network.config.max_depth_m,
+        row_band=row_band,
         with_mono=network.config.plug_in and any(row["unit_depth_mono"] is not None for row in rows),
         num_workers=0 if machine is None else machine.num_workers,
         image_root=None if machine is None else machine.image_root,

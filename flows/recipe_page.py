@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pipeline.recipe import Recipe, StageChoices
 from pipeline.sources.nuscenes import NuScenesConfig
 from pipeline.sources.simulated import SyntheticConfig
+from pipeline.sources.zju_4dradarcam import ZjuConfig
 from pipeline.stages import STAGES
 
 
@@ -29,7 +30,7 @@ def recipe_page() -> str:
         "",
         "`source:` chooses by `kind`:",
     ]
-    for kind, model in (("nuscenes", NuScenesConfig), ("synthetic", SyntheticConfig)):
+    for kind, model in (("nuscenes", NuScenesConfig), ("synthetic", SyntheticConfig), ("zju_4dradarcam", ZjuConfig)):
         lines += ["", f"### source: {{kind: {kind}}}", "", *_table(model, leave_out=("kind",))]
     lines += ["", "## stages"]
     for stage in STAGES:

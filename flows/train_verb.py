@@ -98,7 +98,8 @@ def _train(training: Training, *, no_prefect: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"folder": str(training.folder), **record}, indent=1))
         return
-    print((training.folder / "evaluation" / "table.md").read_text(encoding="utf-8"))
+    for table in sorted((training.folder / "evaluation").glob("**/table.md")):  # a second one if monocular depth was withheld
+        print(table.read_text(encoding="utf-8"))
     print(f"trained {record['num_steps']} steps in {duration(record['seconds'])}: {training.folder / 'report.html'}")
 
 

@@ -88,6 +88,7 @@ def manifest_frames(
     *,
     split: str,
     max_depth_m: float,
+    row_band: tuple[int, int] | None = None,
     with_mono: bool = False,
     num_workers: int = 0,
     image_root: str | None = None,
@@ -98,6 +99,7 @@ def manifest_frames(
         manifest: the pinned data.
         split: train, val or test.
         max_depth_m: radar and monocular depth beyond it are set to it.
+        row_band: rows that are read, as ``data.rows``; None = all.
         with_mono: read monocular depth.
         num_workers: processes that read.
         image_root: root of the data source, for stores that refer to image files.
@@ -107,7 +109,15 @@ def manifest_frames(
         StoreError: a unit is missing or damaged; names the frame.
     """
     config = DataConfig.model_validate(
-        {"split": split, "dense_target": None, "sparse_target": False, "mono": with_mono, "batch_size": 1, "order": "manifest"}
+        {
+            "split": split,
+            "rows": row_band,
+            "dense_target": None,
+            "sparse_target": False,
+            "mono": with_mono,
+            "batch_size": 1,
+            "order": "manifest",
+        }
     )
     with FrameLoader(manifest, config, num_workers=num_workers, image_root=image_root) as loader:
         for batch in loader:

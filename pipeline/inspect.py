@@ -70,7 +70,8 @@ def _describe_unit(store: Store, path: UnitPath) -> Description:
     arrays = {}
     for name in unit.array_names:
         spec, values = layout_named(path.layout).array(name), unit.array(name)
-        bounds = [float(np.min(values)), float(np.max(values))] if values.size else []
+        known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+        bounds = [float(np.min(known)), float(np.max(known))] if known.size else []
         scale = spec.scale if spec.scale is not None else 1.0
         arrays[name] = {
             "dims": spec.dims,
@@ -114,4 +115,13 @@ def _describe_sample(store: Store, frame_key: str) -> Description:
             f"sample '{frame_key}' is not in manifest {manifest.path.fingerprint}; the first one there is "
             f"{manifest.samples['frame_key'][0] if len(manifest) else 'none'}"
         )
-    return Description("\n".join(f"{key:<22} {value}" for key, value in row.items()), row)
+    return Description(
+        "\n".join(f"{key:<22} {value}" for key, value in row.items()), {key: _plain(value) for key, value in row.items()}
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: what is not known is null, in a list too."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

@@ -76,8 +76,14 @@ class PlanLine:
         return f"{self.reason} ({', '.join(self.scenes[:NAMED_SCENES])}{more})"
 
 
-def make_plan(recipe: Recipe, source: Source, store: Store) -> Plan:
+def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[str, str] | None = None) -> Plan:
     """Compare what a recipe asks for with what a store holds; nothing is written.
+
+    Args:
+        recipe: what is asked for.
+        source: the raw data.
+        store: what is there.
+        facts: what stages need to know beside their params, e.g. the digest of a teacher's weights; see ``StageSpec.counted``.
 
     Raises:
         RecipeError: a scene or camera of the recipe does not exist.
@@ -86,11 +92,11 @@ def make_plan(recipe: Recipe, source: Source, store: Store) -> Plan:
     scenes = _chosen_scenes(recipe, source.scenes())
     items: list[WorkItem] = []
     for scene in scenes:
-        items.extend(_scene_items(recipe, scene, source.source_ref(scene), store))
+        items.extend(_scene_items(recipe, scene, source.source_ref(scene), store, facts or {}))
     for stage in STAGES:
         if stage.per == "dataset":
             inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
-            items.append(_item(stage, recipe, ALL, ALL, inputs, None, store))
+            items.append(_item(stage, recipe, ALL, ALL, inputs, None, store, facts or {}))
     return Plan(tuple(items))
 
 
@@ -114,19 +120,22 @@ def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInf
     return list(scenes)
 
 
-def _scene_items(recipe: Recipe, scene: SceneInfo, source: SourceRef, store: Store) -> Iterator[WorkItem]:
+def _scene_items(
+    recipe: Recipe, scene: SceneInfo, source: SourceRef, store: Store, facts: Mapping[str, str]
+) -> Iterator[WorkItem]:
     by_layout: dict[str, UnitPath] = {}
     for stage in STAGES:
         if stage.per == "scene":
-            item = _item(stage, recipe, scene.name, ALL, by_layout, source, store)
+            item = _item(stage, recipe, scene.name, ALL, by_layout, source, store, facts)
             by_layout[stage.writes.name] = item.path
             yield item
     for camera in recipe.cameras:
         of_camera = dict(by_layout)
         for stage in STAGES:
-            if stage.per == "camera" and _applies(stage, recipe, scene):
-                inputs = {layout.name: of_camera[layout.name] for layout in stage.reads if layout.name in of_camera}
-                item = _item(stage, recipe, scene.name, camera, inputs, None, store)
+            if stage.per == "camera" and _applies(stage, recipe, scene) and _is_fed(stage, of_camera):
+                reads = stage.chosen_reads(recipe.stages.params_of(stage.name))
+                inputs = {layout.name: of_camera[layout.name] for layout in reads if layout.name in of_camera}
+                item = _item(stage, recipe, scene.name, camera, inputs, None, store, facts)
                 of_camera[stage.writes.name] = item.path
                 yield item
 
@@ -135,11 +144,23 @@ def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
     """Say whether a recipe wants a stage and a scene has what it needs: without radar no radar unit, rather than an empty one."""
     if not stage.is_wanted(recipe.stages.params_of(stage.name)):
         return False
+    if stage.needs == "given":
+        if stage.writes.name not in scene.given:
+            return False
+        makers = [other for other in STAGES if other.writes == stage.writes and other.needs != "given"]
+        return not any(_applies(other, recipe, scene) for other in makers)
     if stage.needs == "truth":
         return scene.has_truth
+    if stage.needs == "lidar":
+        return scene.has_lidar
     if stage.needs == "radar":
         return any(channel in scene.channels for channel in recipe.stages.project_radar.channels)
     return True
+
+
+def _is_fed(stage: StageSpec[Any], made: Mapping[str, UnitPath]) -> bool:
+    """Say whether everything that a stage cannot do without is made for this scene and camera."""
+    return all(layout.name in made for layout in stage.reads if layout not in stage.optional)
 
 
 def _item(
@@ -150,6 +171,7 @@ def _item(
     inputs: Mapping[str, UnitPath],
     source: SourceRef | None,
     store: Store,
+    facts: Mapping[str, str],
 ) -> WorkItem:
     identity = Identity(
         stage=stage.name,
@@ -158,7 +180,7 @@ def _item(
         layout_version=stage.writes.version,
         scene=scene,
         camera=camera,
-        params=recipe.stages.params_of(stage.name).model_dump(mode="json"),
+        params=stage.counted(recipe.stages.params_of(stage.name), facts),
         inputs={name: path.fingerprint for name, path in inputs.items()},
         source=source,
     )

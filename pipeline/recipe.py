@@ -17,11 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline.sources import SourceConfig
 from pipeline.stage import StageParams
 from pipeline.stages.accumulate_lidar import Params as AccumulateLidarParams
+from pipeline.stages.align_mono_depth import Params as AlignMonoDepthParams
 from pipeline.stages.build_manifest import Params as BuildManifestParams
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
 from pipeline.stages.index_frames import Params as IndexFramesParams
+from pipeline.stages.interpolate_depth import Params as InterpolateDepthParams
+from pipeline.stages.pack_depth import Params as PackDepthParams
 from pipeline.stages.pack_images import Params as PackImagesParams
+from pipeline.stages.pack_interpolated import Params as PackInterpolatedParams
+from pipeline.stages.pack_radar import Params as PackRadarParams
 from pipeline.stages.pack_truth import Params as PackTruthParams
+from pipeline.stages.predict_mono_depth import Params as PredictMonoDepthParams
 from pipeline.stages.project_lidar import Params as ProjectLidarParams
 from pipeline.stages.project_radar import Params as ProjectRadarParams
 from storage_schemas.errors import RecipeError
@@ -41,8 +47,14 @@ class StageChoices(_Frozen):
     pack_images: PackImagesParams = Field(default_factory=PackImagesParams)
     project_radar: ProjectRadarParams = Field(default_factory=ProjectRadarParams)
     project_lidar: ProjectLidarParams = Field(default_factory=ProjectLidarParams)
+    predict_mono_depth: PredictMonoDepthParams = Field(default_factory=PredictMonoDepthParams)
+    align_mono_depth: AlignMonoDepthParams = Field(default_factory=AlignMonoDepthParams)
     accumulate_lidar: AccumulateLidarParams = Field(default_factory=AccumulateLidarParams)
     clean_horizon: CleanHorizonParams = Field(default_factory=CleanHorizonParams)
+    interpolate_depth: InterpolateDepthParams = Field(default_factory=InterpolateDepthParams)
+    pack_radar: PackRadarParams = Field(default_factory=PackRadarParams)
+    pack_depth: PackDepthParams = Field(default_factory=PackDepthParams)
+    pack_interpolated: PackInterpolatedParams = Field(default_factory=PackInterpolatedParams)
     pack_truth: PackTruthParams = Field(default_factory=PackTruthParams)
     build_manifest: BuildManifestParams = Field(default_factory=BuildManifestParams)
 
@@ -66,11 +78,28 @@ class Recipe(_Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _simulate_the_cameras_asked_for(cls, data: Any) -> Any:
+    def _simulate_the_sensors_asked_for(cls, data: Any) -> Any:
         source = data.get("source") if isinstance(data, dict) else None
-        if isinstance(source, dict) and source.get("kind") == "synthetic" and "cameras" in data and "cameras" not in source:
-            return {**data, "source": {**source, "cameras": data["cameras"]}}
-        return data
+        if not isinstance(source, dict) or source.get("kind") != "synthetic":
+            return data
+        asked_for = {key: data[key] for key in ("cameras",) if key in data}
+        stages = data.get("stages")
+        radar = stages.get("project_radar") if isinstance(stages, dict) else None
+        if isinstance(radar, dict) and "channels" in radar:
+            asked_for["radars"] = radar["channels"]
+        return {**data, "source": {**asked_for, **source}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_the_last_frame_of_given_maps(cls, data: Any) -> Any:
+        """Leave no frame out of a set whose scenes are cut from its lists: leaving the last one out is a rule of nuScenes."""
+        source, stages = (data.get("source"), data.get("stages", {})) if isinstance(data, dict) else (None, None)
+        if not (isinstance(source, dict) and source.get("kind") == "zju_4dradarcam" and isinstance(stages, dict)):
+            return data
+        build = stages.get("build_manifest", {})
+        if not isinstance(build, dict):
+            return data
+        return {**data, "stages": {**stages, "build_manifest": {"drop_last_keyframe": False, **build}}}
 
 
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -126,7 +155,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 
 def _explain(error: dict[str, Any]) -> str:
-    location = [str(part) for part in error["loc"] if part not in ("nuscenes", "synthetic")]
+    location = [str(part) for part in error["loc"] if part not in ("nuscenes", "synthetic", "zju_4dradarcam")]
     key, value = ".".join(location) or "recipe", error.get("input")
     if error["type"] == "extra_forbidden":
         known = _keys_at(location[:-1], error["loc"])
@@ -137,7 +166,7 @@ def _explain(error: dict[str, Any]) -> str:
         return f"key '{key}' is missing"
     if error["type"].startswith("union_tag"):
         return (
-            f"source.kind is {value.get('kind')!r}, expected one of: nuscenes, synthetic"
+            f"source.kind is {value.get('kind')!r}, expected one of: nuscenes, synthetic, zju_4dradarcam"
             if isinstance(value, dict)
             else "source must be a group of keys"
         )

@@ -12,6 +12,7 @@ from pipeline.plan import Plan
 from pipeline.recipe import Recipe
 from pipeline.stage import RawReader, StageInput
 from pipeline.stages import stage_named
+from pipeline.teacher import TeacherFactory
 from pipeline.types import ALL, ItemResult, WorkItem
 from storage_schemas.errors import DepthmillError
 from storage_schemas.layout import UnitData
@@ -30,6 +31,7 @@ class SceneRequest:
         recipe: for the params.
         store_root: where units are read and written.
         raw: reader of raw files.
+        teacher: makes the depth teacher in the worker, if the recipe names one that learned.
     """
 
     scene: str
@@ -37,6 +39,7 @@ class SceneRequest:
     recipe: Recipe
     store_root: str
     raw: RawReader
+    teacher: TeacherFactory | None = None
 
     def failed(self, message: str) -> list[ItemResult]:
         """Return results for a scene whose worker never answered."""
@@ -60,13 +63,15 @@ class SceneMemory:
             self.shared.clear()
 
 
-def scene_requests(plan: Plan, recipe: Recipe, store: Store, raw: RawReader) -> list[SceneRequest]:
+def scene_requests(
+    plan: Plan, recipe: Recipe, store: Store, raw: RawReader, *, teacher: TeacherFactory | None = None
+) -> list[SceneRequest]:
     """Cut a plan into one request per scene with work, in the plan's order."""
     by_scene: dict[str, list[WorkItem]] = {}
     for item in plan.to_do:
         if item.identity.scene != ALL:
             by_scene.setdefault(item.identity.scene, []).append(item)
-    return [SceneRequest(scene, tuple(items), recipe, store.root, raw) for scene, items in by_scene.items()]
+    return [SceneRequest(scene, tuple(items), recipe, store.root, raw, teacher) for scene, items in by_scene.items()]
 
 
 def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[ItemResult]:
@@ -80,7 +85,8 @@ def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[
         if blocked is not None:
             result = _result(item, "SKIP", 0.0, f"{blocked} failed")
         else:
-            result = run_item(item, request.recipe, store, request.raw, memory, keep=item.path in later)
+            keep = item.path in later
+            result = run_item(item, request.recipe, store, request.raw, memory, keep=keep, teacher=request.teacher)
         if result.status != "OK":
             failed[item.path] = blocked or item.stage
         results.append(result)
@@ -105,7 +111,16 @@ def run_manifest(plan: Plan, recipe: Recipe, store: Store, raw: RawReader, resul
     return done
 
 
-def run_item(item: WorkItem, recipe: Recipe, store: Store, raw: RawReader, memory: SceneMemory, *, keep: bool) -> ItemResult:
+def run_item(
+    item: WorkItem,
+    recipe: Recipe,
+    store: Store,
+    raw: RawReader,
+    memory: SceneMemory,
+    *,
+    keep: bool,
+    teacher: TeacherFactory | None = None,
+) -> ItemResult:
     """Make one unit: read its inputs, call the kernel, check, write, commit.
 
     Args:
@@ -115,6 +130,7 @@ def run_item(item: WorkItem, recipe: Recipe, store: Store, raw: RawReader, memor
         raw: reader of raw files.
         memory: inputs and shared results of the scene.
         keep: keep the result in memory for a later item.
+        teacher: makes the depth teacher, if the recipe names one that learned.
     """
     start = time.perf_counter()
     stage = stage_named(item.stage)
@@ -128,9 +144,10 @@ def run_item(item: WorkItem, recipe: Recipe, store: Store, raw: RawReader, memor
             memory.shared,
             store=store if per_dataset else None,
             paths=item.inputs,
+            teacher=teacher,
         )
         made = stage.kernel(unit, recipe.stages.params_of(stage.name))
-        witness = raw.digest_of(unit.used_files) if unit.used_files else {}
+        witness = {**(raw.digest_of(unit.used_files) if unit.used_files else {}), **made.witness}
         store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, witness=witness)
         if keep:
             memory.units[item.path] = made.data

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.teacher import TeacherFactory
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns, StoreLayout, UnitData, rows
 from storage_schemas.store import Store, UnitPath
@@ -65,6 +66,7 @@ class StageInput:
         raw: raw files of the source.
         shared: results that several stages or cameras of one scene can use; lives as long as the scene's task.
         used_files: raw files the kernel read, for the lineage.
+        teacher: makes the depth teacher, where the recipe names one that learned; None otherwise.
     """
 
     scene: str
@@ -75,6 +77,7 @@ class StageInput:
     used_files: set[str] = field(default_factory=set)
     store: Store | None = None
     paths: Mapping[str, UnitPath] = field(default_factory=dict)
+    teacher: TeacherFactory | None = None
 
     def remember(self, key: Any, make: Callable[[], T]) -> T:
         """Return a shared result, making it on first use."""
@@ -114,15 +117,24 @@ class StageInput:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a kernel returns: the unit's content and what it counted."""
+    """What a kernel returns: the unit's content, what it counted, one line for humans, and more facts for the lineage."""
 
     data: UnitData
     counts: dict[str, float]
     message: str
+    witness: Mapping[str, str] = field(default_factory=dict)
 
 
 def _always(_: Any) -> bool:
     return True
+
+
+def _all_params(params: StageParams, _: Mapping[str, str]) -> dict[str, Any]:
+    return params.model_dump(mode="json")
+
+
+def _everything(_: Any) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -134,12 +146,15 @@ class StageSpec(Generic[ParamsT]):
         version: raised by hand when results change for the same params and inputs.
         reads: layouts of its inputs.
         optional: those of ``reads`` that may be absent.
+        reads_of: says from the params which of ``reads`` a recipe's choice asks for, so that the others' changes touch no unit.
         writes: layout of its output.
         params: its Params class.
         kernel: (input, params) -> result; no paths, clock, globals or unseeded random.
         per: one unit per scene, per scene and camera, or one over the data set.
-        needs: sensor modality without which a scene has no such unit.
+        needs: what a scene must have for such a unit: a sensor modality, or "given", what the stage writes, ready-made.
         is_wanted: says from the params whether a recipe asks for an optional stage at all.
+        counted: what of the params decides a unit, and so enters its fingerprint: all of them, unless a stage has params that do
+            not always count, or depends on facts that only a look at the machine tells (the digest of a weights file).
     """
 
     name: str
@@ -150,8 +165,15 @@ class StageSpec(Generic[ParamsT]):
     kernel: Callable[[StageInput, ParamsT], StageResult]
     per: Literal["scene", "camera", "dataset"] = "camera"
     optional: tuple[StoreLayout, ...] = ()
-    needs: Literal["lidar", "radar", "truth", None] = None
+    needs: Literal["lidar", "radar", "truth", "given", None] = None
     is_wanted: Callable[[ParamsT], bool] = _always
+    counted: Callable[[ParamsT, Mapping[str, str]], dict[str, Any]] = _all_params
+    reads_of: Callable[[ParamsT], tuple[StoreLayout, ...] | None] = _everything
+
+    def chosen_reads(self, params: ParamsT) -> tuple[StoreLayout, ...]:
+        """Return the layouts that the stage reads with these params."""
+        chosen = self.reads_of(params)
+        return self.reads if chosen is None else chosen
 
 
 def share_text(num_measured: NDArray[np.int32], num_pixels: int) -> str:

@@ -24,12 +24,16 @@ class SceneInfo:
         digest: digest of everything the source's tables say about the scene.
         channels: sensor channels that have key-frame files in this scene.
         has_truth: exact depth is known (simulated world).
+        has_lidar: LiDAR sweeps with poses are there to be projected.
+        given: layouts whose content the source brings along ready-made; taken unless another stage of the recipe makes it.
     """
 
     name: str
     digest: str
     channels: tuple[str, ...]
     has_truth: bool = False
+    has_lidar: bool = True
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

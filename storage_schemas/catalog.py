@@ -1,6 +1,7 @@
 """All store layouts in one list: the contract between the pipeline that writes and the models that read.
 
 Dimension names: ``frame`` key frames of one camera in time order; ``y`` rows downward; ``x`` columns to the right;
+``grid_y``, ``grid_x`` a depth teacher's own grid, spread evenly over the image;
 ``point`` radar returns of all frames one after the other; ``byte`` bytes of an encoded image, padded with zeros.
 Frames: ``world`` is the data set's global frame (metres); ``ego`` x forward, y left, z up; ``cam`` x right, y down, z forward.
 """
@@ -15,6 +16,9 @@ RADAR_CHANNELS = ("RADAR_FRONT", "RADAR_FRONT_LEFT", "RADAR_FRONT_RIGHT", "RADAR
 
 SURFACES = ("none", "static", "moving_annotated", "moving_unannotated", "parked_annotated")
 """What a pixel of the simulated world shows, by the number stored in ``depth_truth.surface``."""
+
+VALUE_KINDS = ("inverse_relative", "relative", "metric")
+"""What a depth teacher's value means, by the number stored in ``depth_mono_raw.value_kind``."""
 
 _TIME = ArraySpec("timestamp_us", ("frame",), "int64", "us", "time stamp of the image, microseconds since 1970")
 _MEASURED = ArraySpec("num_measured", ("frame",), "int32", "1", "pixels with a measurement")
@@ -135,11 +139,44 @@ DEPTH_INTERPOLATED = StoreLayout(
     arrays=(_depth("interpolated depth along the optical axis, 0 outside the hull of the measured pixels"), _MEASURED, _TIME),
 )
 
+DEPTH_MONO_RAW = StoreLayout(
+    name="depth_mono_raw",
+    version=1,
+    description="What a monocular depth teacher said, on its own grid, not aligned",
+    arrays=(
+        ArraySpec(
+            "value",
+            ("frame", "grid_y", "grid_x"),
+            "float16",
+            "1",
+            "inverse_relative: a/depth + b, a > 0; relative: a x depth, a > 0; metric: metres; of the last two 0 = nothing",
+        ),
+        ArraySpec(
+            "confidence",
+            ("frame", "grid_y", "grid_x"),
+            "float16",
+            "1",
+            "larger = surer, in the teacher's own scale",
+            is_required=False,
+        ),
+        ArraySpec("is_sky", ("frame", "grid_y", "grid_x"), "uint8", "1", "sky", flags=("not_sky", "sky"), is_required=False),
+        ArraySpec("value_kind", ("frame",), "uint8", "1", "what the value means", flags=VALUE_KINDS),
+        _TIME,
+    ),
+)
+
 DEPTH_MONO = StoreLayout(
     name="depth_mono",
     version=1,
-    description="Monocular depth aligned to metres (D*), optional input of cleaning",
-    arrays=(_depth("aligned monocular depth"), _MEASURED, _TIME),
+    description="Monocular depth aligned to metres (D*): input of cleaning and of the plug-in branch; a frame without a fit is 0",
+    arrays=(
+        _depth("aligned monocular depth"),
+        _MEASURED,
+        _TIME,
+        ArraySpec("num_anchors", ("frame",), "int32", "1", "radar pixels the frame was fitted to", is_required=False),
+        ArraySpec("fit_scale", ("frame",), "float64", "m-1", "1/depth = scale x inverse + shift; 0 = no fit", is_required=False),
+        ArraySpec("fit_shift_per_m", ("frame",), "float64", "m-1", "shift of the same fit", is_required=False),
+    ),
 )
 
 DEPTH_TRUTH = StoreLayout(
@@ -157,16 +194,24 @@ DEPTH_TRUTH = StoreLayout(
 RADAR_POINTS = StoreLayout(
     name="radar_points",
     version=1,
-    description="Radar returns of the key frame inside the image, at full precision",
+    description="Radar returns inside the image, of the key frame or of sweeps around it, at full precision",
     arrays=(
         ArraySpec("u_px", ("point",), "float64", "pixel", "column coordinate in the image"),
         ArraySpec("v_px", ("point",), "float64", "pixel", "row coordinate in the image"),
         ArraySpec("depth_m", ("point",), "float64", "m", "depth along the optical axis"),
-        ArraySpec("rcs_dbsm", ("point",), "float32", "dB", "radar cross-section, dB relative to one square metre"),
-        ArraySpec("vx_comp_mps", ("point",), "float32", "m s-1", "velocity along the radar's x, ego motion removed"),
-        ArraySpec("vy_comp_mps", ("point",), "float32", "m s-1", "velocity along the radar's y, ego motion removed"),
+        ArraySpec("rcs_dbsm", ("point",), "float32", "dB", "radar cross-section, dB above one square metre; NaN = unknown"),
+        ArraySpec("vx_comp_mps", ("point",), "float32", "m s-1", "velocity along radar x, ego motion removed; NaN = unknown"),
+        ArraySpec("vy_comp_mps", ("point",), "float32", "m s-1", "velocity along radar y, ego motion removed; NaN = unknown"),
         ArraySpec("sensor", ("point",), "uint8", "1", "radar that saw the return", flags=RADAR_CHANNELS),
         ArraySpec("frame_of_point", ("point",), "int32", "1", "frame of the return; ascending"),
+        ArraySpec(
+            "time_lag_s",
+            ("point",),
+            "float32",
+            "s",
+            "image time minus radar sweep time, positive = measured before the image; absent = key frames' own sweeps only",
+            is_required=False,
+        ),
         ArraySpec("num_points", ("frame",), "int32", "1", "returns in the image"),
         _TIME,
     ),
@@ -250,6 +295,7 @@ LAYOUTS = (
     DEPTH_ACCUMULATED,
     DEPTH_CLEAN,
     DEPTH_INTERPOLATED,
+    DEPTH_MONO_RAW,
     DEPTH_MONO,
     DEPTH_TRUTH,
     RADAR_POINTS,

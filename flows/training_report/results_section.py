@@ -7,7 +7,7 @@ Writes HTML
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from flows.training_report.training_files import METRICS, TrainingFiles
 from model.train.summary import METRIC_FORMATS, SummaryRow, summarise
@@ -24,17 +24,27 @@ def results_section(found: TrainingFiles) -> str | None:
     if found.frames is None or not len(found.frames["frame_key"]):
         return None
     rows = {(row.group, float(row.cap_m), row.radar): row for row in summarise(found.frames)}
+    there = {group for group, _, _ in rows}
+    shown = charted_groups(there)
     cases = sorted(
-        {(group, cap_m) for group, cap_m, _ in rows}, key=lambda case: (("all", "day", "night").index(case[0]), case[1])
+        {(group, cap_m) for group, cap_m, _ in rows if group in shown},
+        key=lambda case: (("all", "day", "night").index(case[0]), case[1]),
     )
     body = (
         "<p>Each metric is measured on the pixels of a frame that have a target not beyond the cap, and the mean is taken over "
-        "frames. <b>Without radar</b> is the same network given an empty radar map.</p>"
+        f"frames. <b>Without radar</b> is the same network given an empty radar map.{_alone_words(there)}</p>"
         + _headline(rows, cases)
         + _comparison(rows, cases)
         + f"<details><summary>All metrics</summary>{_all_metrics(rows, cases)}</details>"
     )
     return section("results", "Results", body)
+
+
+def _alone_words(groups: Collection[str]) -> str:
+    """Say so where all frames are of one kind, and "day" or "night" would say the same as "all"."""
+    words = {"day": "by day", "night": "at night"}
+    alone = [words[group] for group in words if group in groups]
+    return f" All frames are {alone[0]}." if len(alone) == 1 else ""
 
 
 def metric_words(name: str, value: float | None) -> str:
@@ -48,9 +58,9 @@ def metric_head(name: str) -> str:
 
 
 def charted_groups(groups: Iterable[str]) -> list[str]:
-    """Return the groups that deserve a chart of their own: without a night frame, day is the same as all."""
+    """Return the groups that deserve a place of their own: if all frames are by day, or all at night, that is the same as all."""
     found = list(dict.fromkeys(groups))
-    return [group for group in found if group != "day" or "night" in found]
+    return [group for group in found if group == "all" or {"day", "night"} <= set(found)]
 
 
 def group_words(group: str) -> str:

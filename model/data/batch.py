@@ -89,7 +89,8 @@ class Batch(_OfTensors):
     Attributes:
         frame_keys: b keys ``<scene>/<camera>/<timestamp_us>``.
         image_u8: (b, h, w, 3) uint8 RGB.
-        intrinsics: (b, 3, 3) float32 pixels; the centre of pixel (0, 0) is at (0.5, 0.5).
+        intrinsics: (b, 3, 3) float32 pixels, of the rows that are read; the centre of pixel (0, 0) is at (0.5, 0.5). NaN where
+            the source does not know its camera.
         is_night: (b,) bool.
         radar: returns, float32 metres along the optical axis, unclipped.
         sparse: single-sweep depth, uint16 steps of 1/256 m.
@@ -122,7 +123,7 @@ class DenseBatch(_OfTensors):
     Attributes:
         frame_keys: b keys.
         image_u8: (b, h, w, 3) uint8 RGB.
-        intrinsics: (b, 3, 3) float32 pixels, of the view.
+        intrinsics: (b, 3, 3) float32 pixels, of the view; NaN = not known.
         is_night: (b,) bool.
         radar_m: (b, h, w) float32 metres, 0 = no return, at most max_depth_m.
         sparse_m: (b, h, w) float32 metres, 0 = no measurement.

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 DenseStore = Literal["depth_clean", "depth_accumulated", "depth_single", "depth_interpolated", "depth_truth"]
 """Stores that can be the dense target."""
@@ -51,6 +59,13 @@ class DataConfig(BaseModel):
 
     split: Literal["train", "val", "test"] = Field(default="train", description="official split")
     cameras: tuple[str, ...] = Field(default=(), description="camera channels; empty = all of the manifest")
+    rows: tuple[int, int] | None = Field(
+        default=None,
+        description=(
+            "band of rows that is read of every frame, in training, evaluation and prediction: the first and the one after the "
+            "last, e.g. [240, 540]; null = all"
+        ),
+    )
     dense_target: DenseStore | None = Field(default="depth_clean", description="store of the dense target; null = none")
     sparse_target: bool = Field(default=True, description="deliver depth_single as points")
     radar: bool = Field(default=True, description="deliver radar returns as points")
@@ -71,3 +86,18 @@ class DataConfig(BaseModel):
         default=4, ge=1, description="consecutive frames that stay together when shuffled, read as one piece; 1 = shuffle frames"
     )
     augment: AugmentConfig = Field(default=AugmentConfig(), description="random views (shuffled order only)")
+
+    @field_validator("rows")
+    @classmethod
+    def _band(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 0 <= value[0] < value[1]:
+            raise ValueError("expected [first, stop] with 0 <= first < stop, e.g. [240, 540]")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_band(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write ``rows`` only where there are some: trainings keep the name that they had before this key existed."""
+        found: dict[str, Any] = handler(self)
+        if found.get("rows") is None:
+            found.pop("rows", None)
+        return found

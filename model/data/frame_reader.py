@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from model.data.images import decode_image
 from model.data.points import FramePoints, PointArrays, joined, measured_pixels
+from model.data.row_band import RowBand
 from model.data.samples import Sample
 from model.data.slot_layout import SlotLayout
 from model.data.units import ImagesUnit, OpenedUnits
@@ -33,12 +34,14 @@ class Wanted:
         mono: read depth_mono as a dense map.
         sparse: read depth_single as points.
         radar: read radar returns.
+        band: rows that are read.
     """
 
     target: str | None
     mono: bool
     sparse: bool
     radar: bool
+    band: RowBand
 
     @property
     def maps(self) -> dict[str, str]:
@@ -73,7 +76,8 @@ class FrameReader:
     def __init__(self, units: OpenedUnits, layout: SlotLayout, wanted: Wanted) -> None:
         self._units, self._layout, self._wanted = units, layout, wanted
         self._files = RangeReader(units.store.files)
-        self._map = np.empty((layout.height, layout.width), np.uint16)  # the sparse map, of which only points go on
+        # a whole map, of which only points or a band of rows go on
+        self._map = np.empty((wanted.band.image_height, layout.width), np.uint16)
 
     def read(self, samples: Sequence[Sample], memory: NDArray[np.uint8]) -> tuple[PointArrays | None, PointArrays | None]:
         """Read frames in the order given.
@@ -114,21 +118,27 @@ class FrameReader:
     def _decode(
         self, frame: _Located, contents: dict[ByteRange, memoryview], arrays: dict[str, NDArray[Any]]
     ) -> list[FramePoints]:
+        band, sparse = self._wanted.band, list[FramePoints]()
         with _naming(frame.sample):
             own = {name: None if one is None else contents[one] for name, one in frame.ranges.items()}
             image = own.get("image")
             if image is None:
                 image = memoryview(self._units.referenced_image(frame.sample, frame.images))
-            decode_image(image, arrays["image"], where=frame.images.file[frame.sample.frame])
+            decode_image(image, arrays["image"], where=frame.images.file[frame.sample.frame], band=band)
             for name, chunks in frame.maps.items():
-                chunks.decode(own[name], self._map if name == "sparse" else arrays[name])
-        return [measured_pixels(self._map)] if "sparse" in frame.maps else []
+                is_direct = band.is_whole and name != "sparse"
+                chunks.decode(own[name], arrays[name] if is_direct else self._map)
+                if name == "sparse":
+                    sparse.append(measured_pixels(self._map[band.rows]))
+                elif not is_direct:
+                    arrays[name][...] = self._map[band.rows]
+        return sparse
 
     def _radar_of(self, sample: Sample) -> FramePoints:
         with _naming(sample):
             unit = self._units.radar(sample)
         own = slice(int(unit.first[sample.frame]), int(unit.first[sample.frame + 1]))
-        return FramePoints(unit.row[own], unit.column[own], unit.depth_m[own])
+        return self._wanted.band.points(FramePoints(unit.row[own], unit.column[own], unit.depth_m[own]))
 
 
 @contextmanager

@@ -8,39 +8,62 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from model.data.row_band import RowBand
 from storage_schemas.errors import StoreError
 
 _JPEG = b"\xff\xd8"
 
 
-def decode_image(content: bytes | memoryview, out: NDArray[np.uint8], *, where: str) -> None:
-    """Decode an image file into (height, width, 3) uint8 RGB.
+def decode_image(content: bytes | memoryview, out: NDArray[np.uint8], *, where: str, band: RowBand | None = None) -> None:
+    """Decode an image file, or a band of its rows, into (height, width, 3) uint8 RGB.
 
     Args:
         content: the whole file.
-        out: C-contiguous memory of the size that the image must have.
+        out: C-contiguous memory of the size that the image, or the band of it, must have.
         where: name of the image, for the error text.
+        band: rows that are wanted; None = all.
 
     Raises:
         StoreError: not an image, cut short, or of another size.
     """
+    band = band or RowBand.whole(len(out))
+    expected = (band.image_height, out.shape[1])
     try:
-        if bytes(content[:2]) == _JPEG:
-            found = tuple(simplejpeg.decode_jpeg_header(content, strict=False)[:2])
-            if found == out.shape[:2]:
-                simplejpeg.decode_jpeg(content, "RGB", buffer=out)
-        else:
-            from PIL import Image
-
-            with Image.open(io.BytesIO(content)) as image:
-                found = (image.height, image.width)
-                if found == out.shape[:2]:
-                    out[...] = np.asarray(image.convert("RGB"))
+        decode = _decode_jpeg if bytes(content[:2]) == _JPEG else _decode_other
+        found = decode(content, out, band, expected)
     except (ValueError, KeyError, OSError, SyntaxError) as error:
         reason = "unknown chroma subsampling" if isinstance(error, KeyError) else error  # simplejpeg's way to say so
         raise StoreError(f"image '{where}' cannot be decoded: {reason}. Copy it again, then run the recipe again") from error
-    if found != out.shape[:2]:
+    if found != expected:
         raise StoreError(
-            f"image '{where}' is {found[1]}x{found[0]}, the manifest says {out.shape[1]}x{out.shape[0]}. "
+            f"image '{where}' is {found[1]}x{found[0]}, the manifest says {expected[1]}x{expected[0]}. "
             "Run the recipe again so that images and manifest agree, or choose the manifest of this image"
         )
+
+
+def _decode_jpeg(
+    content: bytes | memoryview, out: NDArray[np.uint8], band: RowBand, expected: tuple[int, int]
+) -> tuple[int, int]:
+    height, width = simplejpeg.decode_jpeg_header(content, strict=False)[:2]
+    if (height, width) != expected:
+        return height, width
+    if band.is_whole:
+        simplejpeg.decode_jpeg(content, "RGB", buffer=out)
+    else:
+        out[...] = simplejpeg.decode_jpeg(content, "RGB")[band.rows]
+    return height, width
+
+
+def _decode_other(
+    content: bytes | memoryview, out: NDArray[np.uint8], band: RowBand, expected: tuple[int, int]
+) -> tuple[int, int]:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        size = (image.height, image.width)
+        if size != expected:
+            return size
+        if image.format == "PNG" and not image.info.get("interlace"):  # rows come one after the other: stop after the last
+            image.tile = [tile._replace(extents=(0, 0, image.width, band.stop)) for tile in image.tile]
+        out[...] = np.asarray(image.crop((0, band.first, image.width, band.stop)).convert("RGB"))
+    return size

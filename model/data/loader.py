@@ -12,6 +12,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
@@ -21,6 +22,7 @@ from model.data.config import DataConfig
 from model.data.dataset import Filled, FrameDataset, Request
 from model.data.frame_reader import Wanted
 from model.data.order import epoch_order, position_after, rank_spans
+from model.data.row_band import RowBand
 from model.data.samples import Sample, choose_samples, refuse_missing_units, run_lengths
 from model.data.slot_layout import SlotLayout
 from model.data.slots import SlotPool
@@ -29,6 +31,9 @@ from storage_schemas.manifest import Manifest
 
 State = dict[str, Any]
 """What ``FrameLoader.state_dict`` returns: JSON values only."""
+
+_UNKNOWN = (float("nan"),) * 9
+"""Camera matrix of a manifest that says nothing of it (imported text lists)."""
 
 
 class ResumeError(DepthmillError):
@@ -49,7 +54,7 @@ class FrameLoader:
         image_root: path or URL of the data source, for stores that refer to image files.
 
     Raises:
-        ManifestError: nothing to read, fewer frames than ranks or than one step takes.
+        ManifestError: nothing to read, fewer frames than ranks or than one step takes, or a band of rows outside the images.
         UnitNotFoundError: a unit of the manifest has been pruned.
         ValueError: rank out of bounds.
     """
@@ -74,7 +79,8 @@ class FrameLoader:
         refuse_missing_units(manifest.store, self._fingerprint, self._samples)
         self._epoch = self._samples_seen = 0
         self._spans()  # so that a wrong rank is noticed now
-        self._layout, dataset = _dataset(manifest, config, self._samples, image_root)
+        self._band = row_band(self._samples[0], config, manifest=self._fingerprint)
+        self._layout, dataset = _dataset(manifest, config, self._samples, self._band, image_root)
         self._pool = SlotPool(self._layout.num_bytes, is_shared=num_workers > 0)
         self._batches: DataLoader[Filled] = DataLoader(
             dataset,
@@ -201,10 +207,11 @@ class FrameLoader:
     def _batch(self, filled: Filled, memory: torch.Tensor, epoch: int) -> Batch:
         samples = [self._samples[row] for row in filled.rows]
         tensors = self._layout.tensors(memory, len(samples))
+        intrinsics = np.array([sample.intrinsic_px or _UNKNOWN for sample in samples], np.float32).reshape(-1, 3, 3)
         return Batch(
             tuple(sample.frame_key for sample in samples),
             tensors["image"],
-            torch.tensor([sample.intrinsic_px for sample in samples], dtype=torch.float32).reshape(-1, 3, 3),
+            torch.from_numpy(self._band.intrinsics(intrinsics)),
             torch.tensor([sample.is_night for sample in samples]),
             None if filled.radar is None else Points.of(filled.radar),
             None if filled.sparse is None else Points.of(filled.sparse),
@@ -247,12 +254,30 @@ def refuse_too_few(samples: list[Sample], config: DataConfig, *, num_ranks: int)
         )
 
 
+def row_band(sample: Sample, config: DataConfig, *, manifest: str) -> RowBand:
+    """Return the rows that are read of frames as large as ``sample``.
+
+    Raises:
+        ManifestError: the band of the configuration reaches out of the images.
+    """
+    if config.rows is None:
+        return RowBand.whole(sample.height)
+    first, stop = config.rows
+    if stop > sample.height:
+        raise ManifestError(
+            f"data.rows is [{first}, {stop}], but images of split '{config.split}' of manifest {manifest} have {sample.height} "
+            f"rows ('{sample.frame_key}'); expected a band within [0, {sample.height}]. Correct data.rows, or leave it out to "
+            "read all rows"
+        )
+    return RowBand(first, stop, sample.height)
+
+
 def _dataset(
-    manifest: Manifest, config: DataConfig, samples: list[Sample], image_root: str | None
+    manifest: Manifest, config: DataConfig, samples: list[Sample], band: RowBand, image_root: str | None
 ) -> tuple[SlotLayout, FrameDataset]:
-    height, width = samples[0].height, samples[0].width
-    layout = SlotLayout(config.batch_size, height, width, has_target=config.dense_target is not None, has_mono=config.mono)
-    wanted = Wanted(config.dense_target, config.mono, config.sparse_target, config.radar)
+    has_target, width = config.dense_target is not None, samples[0].width
+    layout = SlotLayout(config.batch_size, band.height, width, has_target=has_target, has_mono=config.mono)
+    wanted = Wanted(config.dense_target, config.mono, config.sparse_target, config.radar, band)
     return layout, FrameDataset(manifest.store.root, samples, layout=layout, wanted=wanted, image_root=image_root)
 
 

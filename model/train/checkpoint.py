@@ -130,7 +130,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def load_network(path: str | Path) -> SemoDepth:
     """Return the network of a checkpoint of depthmill, in evaluation mode, on the CPU; errors as ``load_checkpoint``."""
-    checkpoint = load_checkpoint(path)
+    return network_of(load_checkpoint(path))
+
+
+def network_of(checkpoint: Checkpoint) -> SemoDepth:
+    """Return the network of a checkpoint in memory, in evaluation mode, on the CPU."""
     network = SemoDepth(checkpoint.config.network)
     network.load_state_dict(checkpoint.model)
     return network.eval()
@@ -167,10 +171,10 @@ def refuse_other_training(checkpoint: Checkpoint, config: TrainConfig, manifest:
             f"with --manifest {checkpoint.manifest}, another folder with --out, or begin anew with --restart"
         )
     before, now = (_flat(one.model_dump(mode="json")) for one in (checkpoint.config, config))
-    for key in now:
-        if before.get(key) != now[key]:
+    for key in {**now, **before}:
+        if before.get(key) != now.get(key):
             raise CheckpointError(
-                f"checkpoint '{path}' was trained with {key} = {before.get(key)!r}, the recipe says {now[key]!r}. "
+                f"checkpoint '{path}' was trained with {key} = {before.get(key)!r}, the recipe says {now.get(key)!r}. "
                 f"Change it back, choose "
                 "another folder with --out, or begin anew with --restart"
             )

@@ -105,6 +105,11 @@ def parse_train_config(data: dict[str, Any], *, where: str) -> TrainConfig:
         config = TrainConfig.model_validate(data)
     except ValidationError as error:
         raise RecipeError("\n".join(f"recipe '{where}': {_explain(dict(one))}" for one in error.errors())) from error
+    if config.data.mono and not config.network.plug_in:
+        raise RecipeError(
+            f"recipe '{where}': train.data.mono is true, and the network has no branch for monocular depth. Set "
+            "train.network.plug_in to true, or train.data.mono to false"
+        )
     if config.imagenet_weights is not None and not Path(config.imagenet_weights).is_file():
         raise RecipeError(
             f"recipe '{where}': train.imagenet_weights is '{config.imagenet_weights}', and there is no such file. "

@@ -58,9 +58,11 @@ def evaluate(
     config: EvaluationConfig,
     *,
     cameras: tuple[str, ...],
+    row_band: tuple[int, int] | None = None,
     min_depth_m: float,
     max_depth_m: float,
     with_mono: bool,
+    withhold_mono: bool = False,
     machine: Machine,
     device: torch.device,
     batch_size: int = 1,
@@ -73,9 +75,11 @@ def evaluate(
         manifest: the pinned data.
         config: split, target, whether to measure without radar, how many pictures to keep.
         cameras: camera channels; empty = all.
+        row_band: rows that are read and measured, as ``data.rows``; None = all.
         min_depth_m: predictions below it, or not a number, count as it.
         max_depth_m: radar is clipped to it.
         with_mono: give monocular depth to the network.
+        withhold_mono: with with_mono: give it zeros instead, as drop-out does in training; the store then needs no depth_mono.
         machine: loader workers and image root.
         device: where the network is.
         batch_size: frames at once.
@@ -88,9 +92,10 @@ def evaluate(
     data = DataConfig(
         split=config.split,
         cameras=cameras,
+        rows=row_band,
         dense_target=None if is_sparse else config.target,
         sparse_target=is_sparse,
-        mono=with_mono,
+        mono=with_mono and not withhold_mono,
         batch_size=batch_size,
         order="manifest",
     )
@@ -102,9 +107,10 @@ def evaluate(
             target_m = dense.sparse_m if is_sparse else dense.target_m
             assert target_m is not None
             assert dense.radar_m is not None
-            found = {"on": predict(dense.image_u8, dense.radar_m, dense.mono_m)}
+            mono_m = torch.zeros_like(dense.radar_m) if with_mono and withhold_mono else dense.mono_m
+            found = {"on": predict(dense.image_u8, dense.radar_m, mono_m)}
             if config.without_radar:
-                found["off"] = predict(dense.image_u8, torch.zeros_like(dense.radar_m), dense.mono_m)
+                found["off"] = predict(dense.image_u8, torch.zeros_like(dense.radar_m), mono_m)
             for radar, predicted_m in found.items():
                 rows.add(dense, predicted_m, target_m, radar=radar, min_depth_m=min_depth_m)
             strips.offer(dense, target_m, found, rows.last_mae_mm(len(batch)))
@@ -237,6 +243,10 @@ def network_predict(network: SemoDepth, *, precision: str) -> Predict:
             return network.predict(image_u8, radar_m, mono_m)
 
     return predict
+
+
+WITHOUT_MONO = "without-mono"
+"""Folder, inside that of an evaluation, of the same measured with monocular depth withheld."""
 
 
 def write_evaluation_folder(folder: Path, evaluation: Evaluation, *, title: str) -> list[SummaryRow]:

@@ -33,7 +33,7 @@ from model.semodepth.loss import Losses, composite_loss
 from model.semodepth.net import SemoDepth
 from model.train.checkpoint import Checkpoint, load_checkpoint, load_start, refuse_other_training, save_checkpoint
 from model.train.config import Machine, TrainConfig
-from model.train.evaluate import Evaluation, evaluate, network_predict, write_evaluation_folder
+from model.train.evaluate import WITHOUT_MONO, Evaluation, evaluate, network_predict, write_evaluation_folder
 from model.train.records import Records, training_seconds
 from model.train.summary import SummaryRow, summarise
 from storage_schemas.errors import DepthmillError, StoreError
@@ -151,6 +151,13 @@ def evaluate_training(
     title = (
         f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}, truth {config.evaluation.target}"
     )
+    band = config.data.rows
+    title += f", rows {band[0]} to {band[1]}" if band else ""
+    if config.data.mono:  # one checkpoint serves with and without; the table tells both
+        withheld = _evaluate(network, manifest, config, machine, device, is_final=True, withhold_mono=True)
+        own_title = f"{title}, monocular depth withheld"
+        write_evaluation_folder(folder / "evaluation" / WITHOUT_MONO, withheld, title=own_title)
+        title += ", monocular depth given"
     rows = write_evaluation_folder(folder / "evaluation", evaluation, title=title)
     known = provenance()
     record = {
@@ -340,7 +347,14 @@ def _step_row(
 
 
 def _evaluate(
-    network: SemoDepth, manifest: Manifest, config: TrainConfig, machine: Machine, device: torch.device, *, is_final: bool
+    network: SemoDepth,
+    manifest: Manifest,
+    config: TrainConfig,
+    machine: Machine,
+    device: torch.device,
+    *,
+    is_final: bool,
+    withhold_mono: bool = False,
 ) -> Evaluation:
     """Measure with radar only while training; with and without, and with pictures, at the end."""
     chosen = config.evaluation if is_final else config.evaluation.model_copy(update={"without_radar": False, "num_strips": 0})
@@ -350,9 +364,11 @@ def _evaluate(
         manifest,
         chosen,
         cameras=config.data.cameras,
+        row_band=config.data.rows,
         min_depth_m=config.network.min_depth_m,
         max_depth_m=config.network.max_depth_m,
         with_mono=config.data.mono,
+        withhold_mono=withhold_mono,
         machine=replace(machine, num_workers=machine.num_workers if is_final else 0),
         device=device,
     )

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.kernels.accumulate import EMPTY, finish_frame, frustum_planes, new_scratch, project_nearest
+from pipeline.kernels.accumulate import frustum_planes
+from pipeline.kernels.engine import projecting
 from pipeline.kernels.scene_points import BOX_TIME_TOLERANCE_US, ScenePoints
 from pipeline.poses import image_from_world
 
@@ -30,7 +31,13 @@ class ProjectedFrames:
 
 
 def project_frames(
-    points: ScenePoints, keyframes: Sequence[dict[str, Any]], windows: Sequence[range], *, height: int, width: int
+    points: ScenePoints,
+    keyframes: Sequence[dict[str, Any]],
+    windows: Sequence[range],
+    *,
+    height: int,
+    width: int,
+    engine: str | None = None,
 ) -> ProjectedFrames:
     """Project each key frame's window of sweeps into its image; the nearest return wins.
 
@@ -40,31 +47,21 @@ def project_frames(
         windows: per key frame the sweeps to use, as numbers within ``points``.
         height: image rows.
         width: image columns.
+        engine: ``numba`` or ``cuda`` to force one; without it ``pipeline.kernels.engine`` chooses. The result is the same.
+
+    Raises:
+        AccumulateEngineError: the forced engine cannot be used here, or the GPU failed.
     """
     steps = np.empty((len(keyframes), height, width), np.uint16)
     num_measured = np.zeros(len(keyframes), np.int32)
     num_points = np.zeros(len(keyframes), np.int64)
-    zbuffer = np.full(height * width, EMPTY, np.uint16)
-    scratch = new_scratch()
     groups = points.groups
-    for frame, (keyframe, window) in enumerate(zip(keyframes, windows, strict=True)):
-        chosen, matrices = _chosen_groups(points, keyframe, window)
-        planes = frustum_planes(matrices, height=height, width=width)
-        project_nearest(
-            groups.xyz_m,
-            groups.first_block,
-            groups.block_start,
-            groups.block_bounds_m,
-            chosen,
-            matrices.astype(np.float32),
-            planes,
-            height,
-            width,
-            zbuffer,
-            scratch,
-        )
-        num_measured[frame] = finish_frame(zbuffer, steps[frame].reshape(-1))
-        num_points[frame] = groups.num_points_of(chosen)
+    with projecting(groups, height=height, width=width, engine=engine) as project:
+        for frame, (keyframe, window) in enumerate(zip(keyframes, windows, strict=True)):
+            chosen, matrices = _chosen_groups(points, keyframe, window)
+            planes = frustum_planes(matrices, height=height, width=width)
+            num_measured[frame] = project(chosen, matrices.astype(np.float32), planes, steps[frame].reshape(-1))
+            num_points[frame] = groups.num_points_of(chosen)
     return ProjectedFrames(steps, num_measured, num_points)
 
 

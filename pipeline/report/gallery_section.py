@@ -61,7 +61,8 @@ def _encode(picture: Image.Image, quality: int) -> bytes:
 def _intro(found: PixelStatistics, *, has_truth: bool) -> str:
     legends = (
         f"<figure>{charts.depth_legend()}<figcaption>Depth in metres, of points and of radar circles</figcaption></figure>"
-        f"<figure><figcaption>{swatch(colormap.DROPPED)}Dropped by cleaning (on the clean map)</figcaption></figure>"
+        f"<figure><figcaption>{swatch(colormap.DROPPED)}Dropped by cleaning (on the clean map); rare ones are drawn larger"
+        "</figcaption></figure>"
     )
     if has_truth:
         legends += (

@@ -11,6 +11,7 @@ import base64
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
 
 MISSING = "–"  # noqa: RUF001  what a reader sees where there is no number
@@ -60,10 +61,21 @@ def size(num_bytes: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a duration with a fitting unit."""
+    """Return a duration with a fitting unit, and never 0 for what is only short."""
+    if 0 < value < 0.0005:
+        return f"&lt;{GAP}1{GAP}ms"
     if value < 1:
         return f"{1000 * value:.0f}{GAP}ms"
     return next(f"{value / one:.1f}{GAP}{unit}" for one, unit, below in _TIME_UNITS if value < below)
+
+
+def moment(iso: str) -> str:
+    """Return a UTC time of a lineage as read by people, to the second: ``2026-11-21 12:18:33 UTC``; other text as it is."""
+    try:
+        found = datetime.fromisoformat(iso)
+    except ValueError:
+        return text(iso)
+    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def plural(count: int, noun: str) -> str:

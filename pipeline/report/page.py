@@ -16,7 +16,7 @@ from pipeline.plan import Plan
 from pipeline.report import store_sections
 from pipeline.report.facts import gather_facts
 from pipeline.report.gallery_section import gallery_section
-from pipeline.report.markup import text
+from pipeline.report.markup import moment, text
 from pipeline.report.pixel_statistics import measure_pixels
 from pipeline.report.store_sections import manifest_words
 from pipeline.report.supervision_section import supervision_section
@@ -74,7 +74,7 @@ def report_html(plan: Plan, store: Store, *, title: str) -> str:
         subtitle=f"{manifest_words(known)} in <code>{text(known.root)}</code>",
         contents=CONTENTS,
         body="".join(sections),
-        footer=f"Units written until {known.written_utc[1]}.",
+        footer=f"Units written until {moment(known.written_utc[1])}.",
     )
 
 

@@ -62,9 +62,9 @@ def frame_panels(content: FrameContent) -> list[Panel]:
             )
     truth = content.maps.get("depth_truth")
     if truth is not None:
-        for layout in ("depth_accumulated", "depth_clean"):
-            if layout in content.maps:
-                panels.append(_error_panel(content.key, layout, content.maps[layout], truth, base))
+        compared = [layout for layout in ("depth_accumulated", "depth_clean") if layout in content.maps]
+        reach = min((_mark_reach_px(is_gross(content.maps[layout], truth), base) for layout in compared), default=0)
+        panels += [_error_panel(content.key, layout, content.maps[layout], truth, base, reach) for layout in compared]
     return panels
 
 
@@ -109,9 +109,9 @@ def point_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
 
 
 def _mark_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
-    """Marks of what is wrong grow only while they are rare, so that a picture does not exaggerate."""
+    """Marks of what is wrong grow only while they are rare, so that a picture does not exaggerate or hide what it is about."""
     share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
-    return 0 if share > 0.02 else 1 if share > 0.0003 else 2
+    return 0 if share > 0.004 else 1 if share > 0.0003 else 2
 
 
 def _picture_size(content: FrameContent) -> tuple[int, int]:
@@ -178,19 +178,21 @@ def _depth_panel(
         caption += f", median {np.median(values) / STEPS_PER_M:.1f} m"
     if dropped is not None:
         num = int(np.count_nonzero(dropped))
-        draw_points(
-            canvas, dropped, np.zeros(num, np.uint16), np.full((num, 3), DROPPED, np.uint8), _mark_reach_px(dropped, canvas)
-        )
+        reach = _mark_reach_px(dropped, canvas)
+        draw_points(canvas, dropped, np.zeros(num, np.uint16), np.full((num, 3), DROPPED, np.uint8), reach)
         caption += f"; {num:,} dropped"
     return Panel(
         TITLES[layout], Image.fromarray(canvas), caption, f"{TITLES[layout]} depth of frame {key} as coloured points. {caption}"
     )
 
 
-def _error_panel(key: str, layout: str, steps: NDArray[np.uint16], truth: NDArray[np.uint16], base: NDArray[np.uint8]) -> Panel:
+def _error_panel(
+    key: str, layout: str, steps: NDArray[np.uint16], truth: NDArray[np.uint16], base: NDArray[np.uint8], gross_reach_px: int
+) -> Panel:
+    """Draw errors; gross ones reach as far before cleaning as after it, else the better map could look the worse."""
     canvas = (base * 0.6).astype(np.uint8)
     measured, gross = steps > 0, is_gross(steps, truth)
-    for mask, reach in ((measured & ~gross, point_reach_px(measured, canvas)), (gross, _mark_reach_px(gross, canvas))):
+    for mask, reach in ((measured & ~gross, point_reach_px(measured, canvas)), (gross, gross_reach_px)):
         error = steps[mask].astype(np.int32) - truth[mask]
         error[truth[mask] == 0] = -65535  # measured before the open sky: nearer than anything
         draw_points(canvas, mask, np.abs(error).astype(np.uint16), error_colors(error / STEPS_PER_M), reach)

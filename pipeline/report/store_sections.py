@@ -13,7 +13,22 @@ from typing import Any
 
 from pipeline.report import charts
 from pipeline.report.facts import ReportFacts, View, even_choice
-from pipeline.report.markup import MISSING, Cell, bar, facts, number, percent, plural, seconds, section, size, table, text, tiles
+from pipeline.report.markup import (
+    MISSING,
+    Cell,
+    bar,
+    facts,
+    moment,
+    number,
+    percent,
+    plural,
+    seconds,
+    section,
+    size,
+    table,
+    text,
+    tiles,
+)
 from pipeline.report.pictures import TITLES
 from pipeline.report.pixel_statistics import DEPTH_LAYOUTS, PixelStatistics
 
@@ -156,7 +171,7 @@ def recipe_section(known: ReportFacts) -> str:
             ("Store", f"<code>{text(known.root)}</code>"),
             ("Manifest", manifest_words(known).removeprefix("Manifest ")),
             ("Source", ", ".join(map(text, known.releases)) or "not recorded"),
-            ("Written", f"{text(first)} to {text(last)}" if first != last else text(first)),
+            ("Written", f"{moment(first)} to {moment(last)}" if first != last else moment(first)),
             ("Commit", commits),
             ("Versions", ", ".join(f"{text(name)} {text(version)}" for name, version in known.versions.items())),
         ]

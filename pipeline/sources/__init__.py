@@ -9,11 +9,12 @@ from pydantic import Field
 
 from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
 from pipeline.sources.simulated import SyntheticConfig, SyntheticSource
+from pipeline.sources.zju_4dradarcam import ZjuConfig, ZjuSource
 from pipeline.stage import RawReader
 from pipeline.types import SceneInfo
 from storage_schemas.lineage import SourceRef
 
-SourceConfig = Annotated[NuScenesConfig | SyntheticConfig, Field(discriminator="kind")]
+SourceConfig = Annotated[NuScenesConfig | SyntheticConfig | ZjuConfig, Field(discriminator="kind")]
 """``source:`` of a recipe; ``kind`` chooses."""
 
 
@@ -41,8 +42,10 @@ class Source(Protocol):
         ...
 
 
-def open_source(config: NuScenesConfig | SyntheticConfig, cache_folder: Path) -> Source:
+def open_source(config: NuScenesConfig | SyntheticConfig | ZjuConfig, cache_folder: Path) -> Source:
     """Open the source that a recipe names; SourceError if it is not there."""
     if isinstance(config, SyntheticConfig):
         return SyntheticSource(config, cache_folder)
+    if isinstance(config, ZjuConfig):
+        return ZjuSource(config)
     return NuScenesSource(config, cache_folder)

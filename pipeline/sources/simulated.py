@@ -55,7 +55,7 @@ class SyntheticSource:
 
     def scenes(self) -> list[SceneInfo]:
         """Return the scenes; known from the parameters alone."""
-        channels = tuple(sorted((*self.params.cameras, "LIDAR_TOP", "RADAR_FRONT")))
+        channels = tuple(sorted((*self.params.cameras, "LIDAR_TOP", *self.params.radars)))
         return [
             SceneInfo(name, digest, channels, has_truth=True) for name, digest in zip(self._names, self._digests, strict=True)
         ]

@@ -7,11 +7,17 @@ from typing import Any
 from pipeline.stage import StageSpec
 from pipeline.stages import (
     accumulate_lidar,
+    align_mono_depth,
     build_manifest,
     clean_horizon,
     index_frames,
+    interpolate_depth,
+    pack_depth,
     pack_images,
+    pack_interpolated,
+    pack_radar,
     pack_truth,
+    predict_mono_depth,
     project_lidar,
     project_radar,
 )
@@ -21,8 +27,14 @@ STAGES: tuple[StageSpec[Any], ...] = (
     pack_images.STAGE,
     project_radar.STAGE,
     project_lidar.STAGE,
+    pack_radar.STAGE,
+    pack_depth.STAGE,
+    pack_interpolated.STAGE,
+    predict_mono_depth.STAGE,
+    align_mono_depth.STAGE,
     accumulate_lidar.STAGE,
     clean_horizon.STAGE,
+    interpolate_depth.STAGE,
     pack_truth.STAGE,
     build_manifest.STAGE,
 )

@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from pipeline.report import chosen_frames, depth_errors, pixel_statistics, report_html, write_report
+from pipeline.report.chosen_frames import FrameContent
 from pipeline.report.colormap import DROPPED, depth_colors
 from pipeline.report.facts import even_choice, gather_facts
-from pipeline.report.pictures import draw_points
+from pipeline.report.markup import GAP, moment, seconds
+from pipeline.report.pictures import draw_points, frame_panels
 from storage_schemas.errors import StoreError
 from tests.pipeline.made_up_report import (
     DEPTHS,
@@ -192,3 +194,29 @@ def test_write_report_when_real_drive_then_shows_its_pictures(shared, write_reci
     assert code == 0, said
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert len(page) < 6_000_000 and len(pictures(page)) >= 12 and "radar returns" in page
+
+
+def test_moment_when_time_is_of_a_lineage_then_it_is_read_to_the_second_and_other_text_stays():
+    assert moment("2026-11-21T12:18:33.060242+00:00") == "2026-11-21 12:18:33 UTC"
+    assert moment("2026-11-21T12:18:33+02:00") == "2026-11-21 10:18:33 UTC"
+    assert moment("yester<day>") == "yester&lt;day&gt;"
+
+
+def test_seconds_when_very_short_then_are_not_said_to_be_nothing():
+    assert [seconds(value).replace(GAP, " ") for value in (0.0, 0.0002, 0.0006, 90, 7200)] == [
+        "0 ms",
+        "&lt; 1 ms",
+        "1 ms",
+        "90.0 s",
+        "2.0 h",
+    ]
+
+
+def test_error_pictures_when_cleaning_leaves_few_gross_errors_then_they_are_drawn_as_before_cleaning():
+    truth = np.full((60, 100), 256 * 50, np.uint16)
+    before, after = truth.copy(), truth.copy()
+    before[:6, :] = after[:1, ::50] = 256 * 5  # 10 % of the pixels, then 2 pixels
+    key = FrameContent("k", None, {"depth_accumulated": before, "depth_clean": after, "depth_truth": truth}, None, "")
+    pictured = {panel.title: np.asarray(panel.picture) for panel in frame_panels(key)}
+    marks = {name: np.count_nonzero(one[..., 0] > one[..., 2] + 60) for name, one in pictured.items() if "Error" in name}
+    assert marks == {"Error of accumulated": 600, "Error of clean": 2}

@@ -64,7 +64,7 @@ def test_unit_when_opened_by_xarray_then_has_dims_units_and_masked_metres(tmp_pa
 
 @pytest.mark.parametrize("layout", catalog.LAYOUTS, ids=lambda one: one.name)
 def test_every_layout_when_written_then_xarray_opens_it_with_dims_and_units(layout, tmp_path):
-    sizes = {"frame": 2, "y": 4, "x": 5, "point": 7, "byte": 9}
+    sizes = {"frame": 2, "y": 4, "x": 5, "grid_y": 3, "grid_x": 4, "point": 7, "byte": 9}
     values = {
         "string": ["a", "b"],
         "bool": [True, False],

@@ -47,7 +47,7 @@ def scene_digest(params: SyntheticParams, index: int) -> str:
 
 def write_tables(params: SyntheticParams, scenes: Sequence[SceneTables], root: Path) -> None:
     """Write the 13 tables of the given scenes, each in one step."""
-    merged = merge_tables([constant_tables(), *scenes])
+    merged = merge_tables([constant_tables(params.radars), *scenes])
     for table in TABLES:
         _write_json(root / version_name(params) / f"{table}.json", merged.get(table, []))
 

@@ -1,7 +1,7 @@
 """How the ego vehicle moves and when its sensors fire.
 
 Times are integer microseconds. A scene begins and ends with a key frame; key frames are every tenth LiDAR sweep
-(2 Hz of 20 Hz). Cameras fire shortly before the LiDAR, radar runs on its own clock at 13 Hz. Motion and times are
+(2 Hz of 20 Hz). Cameras fire shortly before the LiDAR, each radar runs on its own clock at 13 Hz. Motion and times are
 either made up or those of a recorded drive (`trajectories`), which may stand still and drops a sweep now and then.
 """
 
@@ -32,6 +32,14 @@ CAMERA_LEAD_US = {
     "CAM_BACK_LEFT": 200,
     "CAM_FRONT_LEFT": 42_700,
 }
+# first scan of each radar after the first sweep: five clocks that do not keep step
+RADAR_START_US = {
+    "RADAR_FRONT": 11_300,
+    "RADAR_FRONT_LEFT": 26_700,
+    "RADAR_FRONT_RIGHT": 42_100,
+    "RADAR_BACK_LEFT": 57_400,
+    "RADAR_BACK_RIGHT": 72_900,
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Drive:
     """True ego motion and the times of all measurements of one scene.
 
     sweep_us (s,) of the LiDAR with its key frames at `key_sweeps` (k,); camera_us: (k,) for each camera;
-    radar_us (r,) with its key frames at `key_radars` (k,).
+    radar_us (r,) with its key frames at `key_radars` (k,) for each radar.
     """
 
     log: str
@@ -47,8 +55,8 @@ class Drive:
     sweep_us: Ints
     key_sweeps: Ints
     camera_us: dict[str, Ints]
-    radar_us: Ints
-    key_radars: Ints
+    radar_us: dict[str, Ints]
+    key_radars: dict[str, Ints]
     calibration: dict[str, Any] | None
 
 
@@ -63,7 +71,7 @@ def make_drive(params: SyntheticParams, index: int) -> Drive:
     key_sweeps = np.arange(num_keys, dtype=np.int64) * KEY_EVERY
     motion = _made_up_motion(np.random.default_rng((params.seed, index, 0)), start, int(sweep_us[-1]))
     cameras = {name: sweep_us[key_sweeps] - CAMERA_LEAD_US[name] for name in params.cameras}
-    return _with_radar(log, motion, sweep_us, key_sweeps, cameras, None)
+    return _with_radars(params.radars, log, motion, sweep_us, key_sweeps, cameras, None)
 
 
 def load_trajectories(path: str) -> list[dict[str, Any]]:
@@ -117,10 +125,11 @@ def _recorded_drive(params: SyntheticParams, index: int, log: str) -> Drive:
     }
     motion = Motion(knot_us, quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True), translations)
     sweep_us = sweep_us[: int(key_sweeps[-1]) + 1]
-    return _with_radar(log, motion, sweep_us, key_sweeps, cameras, record["calibration"])
+    return _with_radars(params.radars, log, motion, sweep_us, key_sweeps, cameras, record["calibration"])
 
 
-def _with_radar(
+def _with_radars(
+    radars: tuple[str, ...],
     log: str,
     motion: Motion,
     sweep_us: Ints,
@@ -128,10 +137,11 @@ def _with_radar(
     camera_us: dict[str, Ints],
     calibration: dict[str, Any] | None,
 ) -> Drive:
-    """Return the drive with radar times added; the radar scan nearest to a key sweep is its key frame."""
-    radar_us = np.arange(int(sweep_us[0]) + 11_300, int(sweep_us[-1]) + RADAR_US // 2, RADAR_US, dtype=np.int64)
-    key_us = sweep_us[key_sweeps]
-    key_radars = np.abs(radar_us[None, :] - key_us[:, None]).argmin(axis=1).astype(np.int64)
+    """Return the drive with radar times added; of each radar the scan nearest to a key sweep is its key frame."""
+    end_us = int(sweep_us[-1]) + RADAR_US // 2
+    radar_us = {name: np.arange(int(sweep_us[0]) + RADAR_START_US[name], end_us, RADAR_US, dtype=np.int64) for name in radars}
+    key_us = sweep_us[key_sweeps][:, None]
+    key_radars = {name: np.abs(times[None, :] - key_us).argmin(axis=1).astype(np.int64) for name, times in radar_us.items()}
     return Drive(log, motion, sweep_us, key_sweeps, camera_us, radar_us, key_radars, calibration)
 
 

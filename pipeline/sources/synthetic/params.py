@@ -1,14 +1,17 @@
 """What a simulated world is asked to hold.
 
 Every field changes the files that are written, so every field except `scenes` enters a scene's digest
-(`database.scene_digest`). `WORLD_VERSION` is bumped by hand when the same parameters give other files.
+(`database.scene_digest`). `WORLD_VERSION` is bumped by hand when the same parameters give other files. A field that was
+added later is left out while it has its default, so that worlds written before it keep their digest.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+
+from storage_schemas.catalog import RADAR_CHANNELS
 
 WORLD_VERSION: Final = 2
 
@@ -36,6 +39,10 @@ MINI_SCENE_NAMES: Final = (
 """The ten names of the devkit's mini splits, ordered so that two scenes already make a train and a val split."""
 
 
+_LATER_FIELDS: Final = ("radars", "radar")
+"""Fields added after the first worlds were written."""
+
+
 class SyntheticParams(BaseModel):
     """Size and content of the simulated world."""
 
@@ -51,6 +58,15 @@ class SyntheticParams(BaseModel):
         default=("CAM_FRONT",), min_length=1, description="Camera channels to render, of the six of nuScenes."
     )
     lidar_azimuth_steps: int = Field(default=1084, ge=16, le=4096, description="Firings per turn of the 32-beam scanner.")
+    radars: tuple[str, ...] = Field(
+        default=("RADAR_FRONT",),
+        min_length=1,
+        description="Radar channels, of the five of nuScenes; a recipe's own unless given.",
+    )
+    radar: Literal["conventional", "imaging"] = Field(
+        default="conventional",
+        description="conventional: up to 110 returns a scan, no height (z = 0); imaging: 3+1D, up to 900, with elevation.",
+    )
     trajectories: str | None = Field(
         default=None,
         description="Path of a mini_val_scenes.json whose drives give ego motion and calibration (scene i uses "
@@ -71,6 +87,22 @@ class SyntheticParams(BaseModel):
         if unknown or len(set(value)) != len(value):
             raise ValueError(f"cameras {value}: expected different names out of {', '.join(CAMERA_CHANNELS)}")
         return value
+
+    @field_validator("radars")
+    @classmethod
+    def _check_radars(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in RADAR_CHANNELS]
+        if unknown or len(set(value)) != len(value):
+            raise ValueError(f"radars {value}: expected different names out of {', '.join(RADAR_CHANNELS)}")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _leave_out_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        for name in _LATER_FIELDS:
+            if getattr(self, name) == SyntheticParams.model_fields[name].default:
+                written.pop(name, None)
+        return written
 
 
 def version_name(params: SyntheticParams) -> str:

@@ -1,12 +1,14 @@
-"""One scan of a forward radar in the nuScenes `.pcd` layout of 18 fields.
+"""One scan of a radar in the nuScenes `.pcd` layout of 18 fields.
 
-Frame x forward, y left; z is always 0 because the sensor measures no height. (vx, vy) is the measured Doppler speed
-along the line of sight, (vx_comp, vy_comp) the same with the sensor's own motion taken out. A part of the points
-carries states that the devkit's default filter drops (invalid_state 0, dyn_prop 0 to 6, ambig_state 3 pass).
+Frame x forward, y left, z up. The conventional antenna looks along its horizon and measures no height: z is always 0. The
+imaging one (3+1D) also measures elevation, and returns ten times as much. (vx, vy) is the horizontal part of the measured
+Doppler speed along the line of sight, (vx_comp, vy_comp) the same with the sensor's own motion taken out. A part of the
+points carries states that the devkit's default filter drops (invalid_state 0, dyn_prop 0 to 6, ambig_state 3 pass).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,10 +21,36 @@ from pipeline.sources.synthetic.world import Solids
 
 RANGE_M: Final = 120.0
 FIELD_OF_VIEW_DEG: Final = 60.0
-NUM_RAYS: Final = 481
-POINTS: Final = (60, 110)
 BAD_SHARE: Final = 0.15
 MOVING_MPS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Antenna:
+    """What a radar can tell apart.
+
+    Attributes:
+        num_azimuths: rays from -60 to 60 degrees, at each elevation.
+        elevation_deg: elevations of the rays, degrees above the radar's horizon.
+        num_points: least and one more than the largest number of returns of a scan.
+        range_noise_m: standard deviation of the measured range.
+        angle_noise_deg: standard deviation of the measured azimuth, and of the elevation where it is measured.
+        measures_height: elevation is measured; otherwise z is 0.
+    """
+
+    num_azimuths: int
+    elevation_deg: tuple[float, ...]
+    num_points: tuple[int, int]
+    range_noise_m: float
+    angle_noise_deg: float
+    measures_height: bool
+
+
+ANTENNAS: Final = {
+    "conventional": Antenna(481, (0.0,), (60, 110), 0.15, 0.5, measures_height=False),
+    "imaging": Antenna(241, tuple(np.linspace(-6.0, 14.0, 41).tolist()), (600, 900), 0.05, 0.2, measures_height=True),
+}
+"""By the name of `SyntheticParams.radar`."""
 
 POINT = np.dtype(
     [
@@ -55,6 +83,7 @@ def scan(
     *,
     sensor_velocity_mps: Floats,
     actor_velocities_mps: Floats,
+    antenna: Antenna,
     rng: np.random.Generator,
 ) -> NDArray[np.void]:
     """Return the points (n,) of one scan, dtype `POINT`.
@@ -62,21 +91,25 @@ def scan(
     sensor_velocity_mps (3,) and actor_velocities_mps (actors, 3) are true velocities in the world frame, indexed by
     `solids.owners`.
     """
-    azimuth = np.deg2rad(np.linspace(-FIELD_OF_VIEW_DEG, FIELD_OF_VIEW_DEG, NUM_RAYS))
-    directions = np.stack([np.cos(azimuth), np.sin(azimuth), np.zeros_like(azimuth)], axis=1)
+    azimuth, elevation = _rays(antenna)
+    directions = np.stack([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], axis=1)
     rotation = world_from_radar.rotation
     distance, hit = cast_rays(solids.primitives, world_from_radar.translation_m, directions @ rotation.T, limit=RANGE_M)
-    chosen = _choose(hit, solids, rng)
+    chosen = _choose(hit, solids, antenna, rng)
     owner = solids.owners[hit[chosen]]
     target = np.where(owner[:, None] >= 0, actor_velocities_mps[np.maximum(owner, 0)], 0.0)
     sight = directions[chosen]
     speed = (target @ rotation * sight).sum(axis=1) + rng.normal(0.0, 0.1, len(chosen))
     own_speed = (sensor_velocity_mps @ rotation * sight).sum(axis=1)
-    range_m = distance[chosen] + rng.normal(0.0, 0.15, len(chosen))
-    bearing = azimuth[chosen] + np.deg2rad(rng.normal(0.0, 0.5, len(chosen)))
+    range_m = distance[chosen] + rng.normal(0.0, antenna.range_noise_m, len(chosen))
+    bearing = azimuth[chosen] + np.deg2rad(rng.normal(0.0, antenna.angle_noise_deg, len(chosen)))
+    rise = elevation[chosen]
+    if antenna.measures_height:
+        rise = rise + np.deg2rad(rng.normal(0.0, antenna.angle_noise_deg, len(chosen)))
 
     points = np.zeros(len(chosen), dtype=POINT)
-    points["x"], points["y"] = range_m * np.cos(bearing), range_m * np.sin(bearing)
+    level_m = range_m * np.cos(rise)
+    points["x"], points["y"], points["z"] = level_m * np.cos(bearing), level_m * np.sin(bearing), range_m * np.sin(rise)
     points["vx_comp"], points["vy_comp"] = speed * sight[:, 0], speed * sight[:, 1]
     points["vx"], points["vy"] = (speed - own_speed) * sight[:, 0], (speed - own_speed) * sight[:, 1]
     points["rcs"] = np.rint(2 * (_RCS[solids.materials[hit[chosen]]] + rng.normal(0.0, 3.0, len(chosen)))) / 2
@@ -88,7 +121,14 @@ def scan(
     return _spoil_some(points, rng)
 
 
-def _choose(hit: NDArray[np.int32], solids: Solids, rng: np.random.Generator) -> NDArray[np.int64]:
+def _rays(antenna: Antenna) -> tuple[Floats, Floats]:
+    """Return azimuth and elevation (rays,) in radians, elevation by elevation."""
+    azimuth = np.deg2rad(np.linspace(-FIELD_OF_VIEW_DEG, FIELD_OF_VIEW_DEG, antenna.num_azimuths))
+    elevation = np.deg2rad(np.array(antenna.elevation_deg))
+    return np.tile(azimuth, len(elevation)), np.repeat(elevation, len(azimuth))
+
+
+def _choose(hit: NDArray[np.int32], solids: Solids, antenna: Antenna, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the rays that become points: metal and moving things more often than walls and leaves."""
     candidates = np.flatnonzero(hit > 0)
     if len(candidates) == 0:
@@ -96,7 +136,7 @@ def _choose(hit: NDArray[np.int32], solids: Solids, rng: np.random.Generator) ->
     material = solids.materials[hit[candidates]]
     is_metal = np.isin(material, (Material.CAR_BODY, Material.CAR_CABIN, Material.TRUCK, Material.POLE))
     weight = np.where(is_metal, 3.0, np.where(material == Material.PERSON, 2.0, 1.0))
-    count = min(int(rng.integers(*POINTS)), len(candidates))
+    count = min(int(rng.integers(*antenna.num_points)), len(candidates))
     return np.sort(rng.choice(candidates, size=count, replace=False, p=weight / weight.sum()))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.sources.synthetic.rigid import Floats, Pose
 
-LIDAR, RADAR = "LIDAR_TOP", "RADAR_FRONT"
+LIDAR = "LIDAR_TOP"
 REFERENCE_WIDTH_PX = 1600
 
 # channel: (translation m, rotation w x y z, focal px, principal point px at 1600 x 900)
@@ -28,7 +28,14 @@ _CAMERAS: dict[str, tuple[tuple[float, ...], tuple[float, ...], float, tuple[flo
     "CAM_BACK_RIGHT": ((1.01, -0.481, 1.562), (0.1228, -0.1324, -0.7004, 0.6905), 1259.5, (807.3, 470.0)),
 }
 _LIDAR = ((0.943713, 0.0, 1.84023), (0.7077955, -0.0064922, 0.0106462, -0.7063073))
-_RADAR = ((3.412, 0.0, 0.5), (0.9999985, 0.0, 0.0, 0.0017453))
+# channel: (translation m, rotation w x y z); the front ones look ahead and to the sides, the back ones behind
+_RADARS = {
+    "RADAR_FRONT": ((3.412, 0.0, 0.5), (0.9999985, 0.0, 0.0, 0.0017453)),
+    "RADAR_FRONT_LEFT": ((2.422, 0.8, 0.78), (0.7029, 0.0, 0.0, 0.7113)),
+    "RADAR_FRONT_RIGHT": ((2.422, -0.8, 0.77), (0.7087, 0.0, 0.0, -0.7055)),
+    "RADAR_BACK_LEFT": ((-0.562, 0.628, 0.53), (0.0459, 0.0, 0.0, 0.9989)),
+    "RADAR_BACK_RIGHT": ((-0.562, -0.618, 0.53), (0.0436, 0.0, 0.0, -0.999)),
+}
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,9 @@ class Sensor:
 
 
 def build_rig(
-    cameras: tuple[str, ...], *, image_size: tuple[int, int], calibration: Mapping[str, Any] | None
+    cameras: tuple[str, ...], *, radars: tuple[str, ...], image_size: tuple[int, int], calibration: Mapping[str, Any] | None
 ) -> dict[str, Sensor]:
-    """Return the sensors by channel: LiDAR, radar, then the cameras.
+    """Return the sensors by channel: LiDAR, radars, then the cameras.
 
     `calibration` is that of a recorded drive (sensor to ego, cameras with an intrinsic at 1600 x 900) and replaces
     the built-in numbers where it has them. Focal length and principal point column follow the image width, the
@@ -53,7 +60,7 @@ def build_rig(
     recorded = calibration or {}
     rig = {
         LIDAR: Sensor(LIDAR, "lidar", _pose(*_LIDAR, recorded.get(LIDAR)), None),
-        RADAR: Sensor(RADAR, "radar", _pose(*_RADAR, recorded.get(RADAR)), None),
+        **{name: Sensor(name, "radar", _pose(*_RADARS[name], recorded.get(name)), None) for name in radars},
     }
     for channel in cameras:
         translation, rotation, focal_px, centre_px = _CAMERAS[channel]

@@ -1,7 +1,7 @@
 """Drive through one scene, write down everything the sensors see, and return the scene's table rows.
 
 Writes below the database's root
-  samples/, sweeps/       LIDAR_TOP `.pcd.bin`, RADAR_FRONT `.pcd`, cameras `.jpg` (key frames only)
+  samples/, sweeps/       LIDAR_TOP `.pcd.bin`, radars `.pcd`, cameras `.jpg` (key frames only)
   truth/<CAMERA>/         `<stem>.depth.png` 16-bit, metres x 256 truncated, 0 = none; `<stem>.surface.png`
   maps/                   one drivable mask, white
 
@@ -19,7 +19,7 @@ from pipeline.sources.synthetic import camera, lidar, radar
 from pipeline.sources.synthetic.actors import Surface
 from pipeline.sources.synthetic.drive import Drive, make_drive
 from pipeline.sources.synthetic.params import SyntheticParams, scene_names
-from pipeline.sources.synthetic.rig import LIDAR, RADAR, Sensor, build_rig
+from pipeline.sources.synthetic.rig import LIDAR, Sensor, build_rig
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll, quaternion_product
 from pipeline.sources.synthetic.rows import (
     BoxCounts,
@@ -32,6 +32,7 @@ from pipeline.sources.synthetic.rows import (
     scene_rows,
 )
 from pipeline.sources.synthetic.world import World, make_world
+from storage_schemas.catalog import RADAR_CHANNELS
 from storage_schemas.encoding import STEPS_PER_M
 
 JITTER_M = 0.01
@@ -48,25 +49,25 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
     name = scene_names(params.model_copy(update={"scenes": max(params.scenes, index + 1)}))[index]
     drive = make_drive(params, index)
     world = make_world(drive, seed=params.seed, index=index)
-    rig = build_rig(params.cameras, image_size=params.image_size, calibration=drive.calibration)
+    rig = build_rig(params.cameras, radars=params.radars, image_size=params.image_size, calibration=drive.calibration)
     tables = [scene_rows(name, drive, world, _description(params, world, index))]
     _write_map(root / tables[0]["map"][0]["filename"])
 
     key_points = _record_lidar(params, drive, world, rig[LIDAR], root, index)
-    key_echoes = _record_radar(params, drive, world, rig[RADAR], root, index)
+    echoes_of = [_record_radar(params, drive, world, rig[channel], root, index) for channel in params.radars]
+    key_echoes = [np.concatenate(echoes) for echoes in zip(*echoes_of, strict=True)]
     counts = [
         _count_points(world, int(drive.sweep_us[sweep]), points, echoes)
         for sweep, points, echoes in zip(drive.key_sweeps, key_points, key_echoes, strict=True)
     ]
-    times: dict[str, tuple[Ints, Ints]] = {
-        LIDAR: (drive.sweep_us, drive.key_sweeps),
-        RADAR: (drive.radar_us, drive.key_radars),
-    }
+    times: dict[str, tuple[int, Ints, Ints]] = {LIDAR: (60, drive.sweep_us, drive.key_sweeps)}
+    for channel in params.radars:
+        times[channel] = (_radar_seed(channel, 61, 80), drive.radar_us[channel], drive.key_radars[channel])
     for number, channel in enumerate(params.cameras):
         _record_camera(params, drive, world, rig[channel], root, seed=(params.seed, index, 40 + number))
-        times[channel] = (drive.camera_us[channel], np.arange(len(drive.key_sweeps)))
-    for number, (channel, (time_us, key_index)) in enumerate(times.items()):
-        rng = np.random.default_rng((params.seed, index, 60 + number))
+        times[channel] = (62 + number, drive.camera_us[channel], np.arange(len(drive.key_sweeps)))
+    for channel, (pose_seed, time_us, key_index) in times.items():
+        rng = np.random.default_rng((params.seed, index, pose_seed))
         recorded = [_jittered(drive.world_from_ego.at(int(t)), rng) for t in time_us]
         tables.append(
             measurement_rows(
@@ -80,6 +81,12 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
             )
         )
     return merge_tables([*tables, annotation_rows(name, drive, world, counts)])
+
+
+def _radar_seed(channel: str, first: int, others: int) -> int:
+    """Return a radar's number in the seeds: RADAR_FRONT has the one that it had when it was alone."""
+    number = RADAR_CHANNELS.index(channel)
+    return others + number if number else first
 
 
 def _description(params: SyntheticParams, world: World, index: int) -> str:
@@ -110,10 +117,12 @@ def _record_lidar(params: SyntheticParams, drive: Drive, world: World, sensor: S
 
 
 def _record_radar(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int) -> list[Floats]:
-    """Write every radar scan; return the key frames' points (n, 3) in the world frame, z unknown (NaN)."""
+    """Write every scan of one radar; return the key frames' points (n, 3) in the world frame, z NaN where it is unknown."""
     key_echoes: dict[int, Floats] = {}
-    keys = set(drive.key_radars.tolist())
-    for i, time_us in enumerate(drive.radar_us.tolist()):
+    antenna = radar.ANTENNAS[params.radar]
+    key_radars = drive.key_radars[sensor.channel]
+    keys = set(key_radars.tolist())
+    for i, time_us in enumerate(drive.radar_us[sensor.channel].tolist()):
         pose = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
         ends = [(drive.world_from_ego.at(time_us + d) @ sensor.ego_from_sensor).translation_m for d in (-9000, 9000)]
         points = radar.scan(
@@ -121,15 +130,17 @@ def _record_radar(params: SyntheticParams, drive: Drive, world: World, sensor: S
             pose,
             sensor_velocity_mps=(ends[1] - ends[0]) / 0.018,
             actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
-            rng=np.random.default_rng((params.seed, index, 30, i)),
+            antenna=antenna,
+            rng=np.random.default_rng((params.seed, index, _radar_seed(sensor.channel, 30, 70), i)),
         )
         name = file_name(drive.log, sensor.channel, sensor.modality, time_us, is_key=i in keys)
         _write(root / name, radar.encode_pcd(points))
         if i in keys:
             echoes = pose.apply(np.stack([points["x"], points["y"], points["z"]], axis=1).astype(np.float64))
-            echoes[:, 2] = np.nan
+            if not antenna.measures_height:
+                echoes[:, 2] = np.nan
             key_echoes[i] = echoes
-    return [key_echoes[int(i)] for i in drive.key_radars]
+    return [key_echoes[int(i)] for i in key_radars]
 
 
 def _record_camera(

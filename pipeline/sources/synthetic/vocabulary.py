@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pipeline.sources.synthetic.params import CAMERA_CHANNELS
@@ -52,9 +53,9 @@ def token_of(*parts: object) -> str:
     return hashlib.md5("|".join(str(part) for part in parts).encode(), usedforsecurity=False).hexdigest()
 
 
-def constant_tables() -> dict[str, list[Row]]:
-    """Return the rows that do not depend on any scene."""
-    modality = {"LIDAR_TOP": "lidar", "RADAR_FRONT": "radar", **dict.fromkeys(CAMERA_CHANNELS, "camera")}
+def constant_tables(radars: Sequence[str]) -> dict[str, list[Row]]:
+    """Return the rows that do not depend on any scene, with a sensor for the LiDAR, the given radars and all cameras."""
+    modality = {"LIDAR_TOP": "lidar", **dict.fromkeys(radars, "radar"), **dict.fromkeys(CAMERA_CHANNELS, "camera")}
     return {
         "category": [{"token": token_of("category", n), "name": n, "description": ""} for n in CATEGORIES],
         "attribute": [{"token": token_of("attribute", n), "name": n, "description": ""} for n in ATTRIBUTES],

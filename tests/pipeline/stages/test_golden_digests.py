@@ -24,6 +24,14 @@ CASES = {
     "default": {},
     "carry": {"accumulate_lidar": {"moving": "carry"}},
     "keep_reference": {"accumulate_lidar": {"moving": "keep", "precision": "reference"}},
+    "interpolate_and_sweeps": {
+        "interpolate_depth": {"of": "depth_clean", "max_depth_ratio": 1.5, "max_points": 300},
+        "project_radar": {"past_sweeps": 1, "future_sweeps": 1, "target_motion": "doppler"},
+    },
+    "plane_and_boxes": {
+        "predict_mono_depth": {"teacher": "plane_and_boxes"},
+        "clean_horizon": {"near_m": 60, "mono_disagree_m": 2},
+    },
     "reclean": {"clean_horizon": {"near_m": 60, "min_neighbors": 4, "floor_m": 2, "upper_fraction": 0.9}},
 }
 
@@ -49,7 +57,10 @@ def run_stages(tiny_root, cache, stages) -> dict[str, str]:
     found = {}
     shared: dict = {}
     for stage in STAGES:
-        if stage.per == "dataset" or stage.needs == "truth":
+        if stage.per == "dataset" or stage.needs in ("truth", "given"):
+            continue
+        is_fed = all(one.name in units for one in stage.reads if one not in stage.optional)
+        if not (is_fed and stage.is_wanted(recipe.stages.params_of(stage.name))):
             continue
         camera = "all" if stage.per == "scene" else "CAM_FRONT"
         unit = StageInput(

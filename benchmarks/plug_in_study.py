@@ -1,0 +1,201 @@
+"""Claims: pass B takes away gross errors that pass C leaves, and the plug-in branch makes depth better where monocular depth is given.
+
+World     that of supervision_study.py: 24 simulated drives of 8 s at 800x450, exact depth known everywhere
+Teachers  exact depth spoilt frame by frame (unknown scale and shift, smooth noise, wrong patches), aligned by radar like any other; and
+          a flat road with the annotated boxes. No network saw these images: how good MiDaS or Depth Anything would be is not said
+Cleaning  no training: the cleaned maps of all key frames of both splits against exact depth, with pass C alone and with B and C
+Training  the network and the steps of supervision_study.py on one manifest (cleaned by B and C), without the branch, and with it,
+          measured with monocular depth given and withheld; mean and spread (largest minus smallest) of MAE@80 m over seeds.
+          Given depth comes from the truth, spoilt: read it as what a good teacher could bring, not as what one does
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean
+
+import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
+
+import numpy as np
+from supervision_study import BASE, WORLD
+
+GOOD = {"teacher": "truth"}  # the defaults of predict_mono_depth: noise 5 %
+POOR = {"teacher": "truth", "truth_noise": 0.2, "truth_gross": 0.1}
+PERFECT = {"teacher": "truth", "truth_noise": 0.0, "truth_scale_spread": 0.0, "truth_shift_spread_per_m": 0.0}
+FLAT = {"teacher": "plane_and_boxes"}
+CLEANINGS: dict[str, dict[str, dict]] = {
+    "C alone": {},
+    "B and C, good teacher": {"predict_mono_depth": GOOD},
+    "B and C, good teacher, robust fit": {"predict_mono_depth": GOOD, "align_mono_depth": {"fit": "robust"}},
+    "B and C, poor teacher": {"predict_mono_depth": POOR},
+    "B and C, poor teacher, robust fit": {"predict_mono_depth": POOR, "align_mono_depth": {"fit": "robust"}},
+    "B and C, flat road and boxes, as it is": {"predict_mono_depth": FLAT, "align_mono_depth": {"method": "as_is"}},
+    "B and C, perfect teacher, as it is": {
+        "predict_mono_depth": {**PERFECT, "truth_output": "metric"},
+        "align_mono_depth": {"method": "as_is"},
+    },
+}
+TRAINED_ON = "B and C, good teacher, robust fit"
+WAYS: dict[str, dict] = {"no plug-in": {}, "plug-in": {"network.plug_in": "true", "data.mono": "true"}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=measure.DATA / "plug_in_study", help="folder of world, store and trainings")
+    parser.add_argument("--parts", nargs="+", choices=("cleaning", "training"), default=["cleaning", "training"])
+    parser.add_argument("--cleanings", nargs="+", choices=CLEANINGS, default=list(CLEANINGS))
+    parser.add_argument("--scenes", type=int, default=WORLD["scenes"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=BASE["max_steps"])
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.data.mkdir(parents=True, exist_ok=True)
+    if args.child:
+        _train(args, json.loads(args.child))
+        return
+    print(measure.machine())
+    if "cleaning" in args.parts:
+        _compare_cleanings(args)
+    if "training" in args.parts:
+        _compare_trainings(args)
+
+
+def _open(args: argparse.Namespace, cleaning: str):
+    from flows.materialize import open_recipe
+    from flows.settings import Settings
+    from pipeline.recipe import parse_recipe
+
+    recipe = {
+        "source": {**WORLD, "scenes": args.scenes, "root": str(args.data / "world")},
+        "store": str(args.data / "store"),
+        "cameras": ["CAM_FRONT"],
+        "stages": {"accumulate_lidar": {"moving": "carry"}, **CLEANINGS[cleaning]},
+    }
+    return open_recipe(parse_recipe(recipe, where="study"), Settings(workers=args.at_once))
+
+
+def _materialize(args: argparse.Namespace, cleaning: str):
+    """Make what is missing of one way; return its manifest."""
+    from flows.bare_loop import materialize_bare
+    from storage_schemas.manifest import open_manifest
+
+    opened = _open(args, cleaning)
+    plan = opened.plan()
+    if plan.to_do:
+        print(f"{cleaning}: {len(plan.to_do)} units", file=sys.stderr, flush=True)
+        summary, _ = materialize_bare(opened, plan, lambda result: None, lambda summary: None)
+        if summary.num_errors:
+            raise SystemExit(next(result.message for result in summary.results if result.status == "ERROR"))
+    return open_manifest(opened.store, plan.manifest.path.fingerprint)
+
+
+def _compare_cleanings(args: argparse.Namespace) -> None:
+    print(
+        "| cleaned by | gross errors | of these too near | of the gross removed | good pixels lost | mono off by (median) | "
+        "frames without a fit |\n|---|---|---|---|---|---|---|"
+    )
+    for number, cleaning in enumerate(args.cleanings):
+        found, off, skipped, frames = _errors(_materialize(args, cleaning))
+        if number == 0:
+            print(f"| nothing | {found.before.gross_share:.3%} | {_near(found.before):.3%} | | | | |")
+        mono = f"{np.median(off):.1%} | {skipped} of {frames}" if off else " | "
+        print(
+            f"| {cleaning} | {found.after.gross_share:.3%} | {_near(found.after):.3%} | {found.gross_removed_share:.1%} | "
+            f"{found.good_lost_share:.4%} | {mono} |",
+            flush=True,
+        )
+
+
+def _near(errors) -> float:
+    return errors.num_gross_near / max(1, errors.num_measured)
+
+
+def _errors(manifest):
+    """Return errors before and after cleaning over all samples, mono's relative error per frame, frames without a fit, frames."""
+    from pipeline.report.depth_errors import compare_with_truth
+
+    units, total, off, skipped = {}, None, [], 0
+    for row in manifest.rows():
+        maps = {}
+        for name in ("depth_accumulated", "depth_clean", "depth_truth", "depth_mono"):
+            if (path := manifest.unit_of(row, name)) is not None:
+                units[name] = units.get(name) if units.get(name, (None,))[0] == path else (path, manifest.store.open_unit(path))
+                maps[name] = units[name][1].array("depth_m", row["frame"])
+        one = compare_with_truth(maps["depth_accumulated"], maps["depth_clean"], maps["depth_truth"]).total
+        total = one if total is None else total + one
+        if "depth_mono" in maps:
+            seen = (maps["depth_truth"] > 2 * 256) & (maps["depth_truth"] < 80 * 256) & (maps["depth_mono"] > 0)
+            skipped += not maps["depth_mono"].any()
+            if seen.any():
+                off.append(float(np.median(np.abs(maps["depth_mono"][seen] / maps["depth_truth"][seen].astype(float) - 1))))
+    return total, off, skipped, len(manifest)
+
+
+def _compare_trainings(args: argparse.Namespace) -> None:
+    _materialize(args, TRAINED_ON)
+    jobs = [(way, seed) for seed in range(args.seeds) for way in WAYS]
+    with ThreadPoolExecutor(args.at_once) as pool:
+        found = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
+    print(f"{args.seeds} seeds, {args.steps} steps; MAE@80 m in mm against exact depth, spread over seeds in brackets")
+    print("| way | radar on | at night | radar taken away | at night | delta1 |\n|---|---|---|---|---|---|")
+    for way, case in (("no plug-in", "given"), ("plug-in", "given"), ("plug-in", "withheld")):
+        rows = [found[way, seed][case] for seed in range(args.seeds)]
+        cells = [_cell([row[key] for row in rows]) for key in ("on/all", "on/night", "off/all", "off/night")]
+        name = way if way == "no plug-in" else f"{way}, monocular depth {case}"
+        print(f"| {name} | {' | '.join(cells)} | {mean(row['delta1'] for row in rows):.4f} |")
+
+
+def _cell(values: list[float]) -> str:
+    return f"{mean(values):.0f} ({max(values) - min(values):.0f})"
+
+
+def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, dict[str, float]]:
+    changes = {**WAYS[way], "seed": str(seed), "data.seed": str(seed), "max_steps": str(args.steps)}
+    command = [sys.executable, __file__, "--data", str(args.data), "--scenes", str(args.scenes), "--child", json.dumps(changes)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(f"{way}, seed {seed}: {found}", file=sys.stderr, flush=True)
+    return found
+
+
+def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
+    import torch
+    import yaml
+
+    from model.train.config import Machine, parse_train_config
+    from model.train.evaluate import WITHOUT_MONO
+    from model.train.loop import evaluate_training, is_complete, train
+    from model.train.summary import summarise
+    from storage_schemas.evaluation import read_evaluation
+
+    torch.set_num_threads(1)
+    changed = json.loads(json.dumps(BASE))
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        place = changed
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = yaml.safe_load(value)
+    config = parse_train_config(changed, where="study")
+    manifest = _materialize(args, TRAINED_ON)
+    folder = args.data / "store" / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
+    if not is_complete(folder):
+        train(config, manifest, folder, machine=Machine(accelerator="cpu"))
+        evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
+    found = {}
+    for case, place in (("given", folder / "evaluation"), ("withheld", folder / "evaluation" / WITHOUT_MONO)):
+        if place.is_dir():
+            rows = {f"{row.radar}/{row.group}": row for row in summarise(read_evaluation(str(place))[0]) if row.cap_m == 80.0}
+            found[case] = {**{key: round(row.mae_mm, 1) for key, row in rows.items()}, "delta1": rows["on/all"].delta1}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Make the pictures of docs/gallery.md from real data: ``python docs/gallery_pictures.py ../shared/data [docs/gallery]``.
+
+Reads kitti0001-as-nuscenes/ and nuscenes-keyframe/ below the given folder and runs the stages on them in a temporary store. What
+it writes is adapted material under the data sets' licences (docs/gallery/LICENSE.md), shrunk and drawn over; no file is copied.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from readme_picture import titled
+
+from flows.bare_loop import materialize_bare
+from flows.materialize import open_recipe
+from flows.settings import Settings
+from pipeline.recipe import parse_recipe
+from pipeline.report.chosen_frames import ChosenFrame, FrameContent, read_frame
+from pipeline.report.facts import gather_facts
+from pipeline.report.pictures import Panel, frame_panels
+
+GAP_PX = 6
+PART_PX = (120, 66)
+MAX_BYTES = 200_000
+CAMERAS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
+
+
+def main(data: Path, out: Path) -> None:
+    """Write all pictures."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        drive = data / "kitti0001-as-nuscenes"
+        rules = {rule: {"accumulate_lidar": {"moving": rule}} for rule in ("keep", "drop", "carry")}
+        by_rule = {rule: frames_of(drive, work, stages=stages) for rule, stages in rules.items()}
+        key = most_different(by_rule["keep"], by_rule["drop"])
+        panels = {panel.title: panel for panel in frame_panels(without_radar(by_rule["drop"][key]))}
+        shown = [panels["Camera"], panels["Single sweep"], panels["Clean"]]
+        save(sheet([[enlarged(panel, 2)] for panel in shown]), out / "kitti_stages.jpg")
+        box = most_different_part(by_rule["keep"][key], by_rule["drop"][key])
+        views = [panels["Camera"], *(named(pick(by_rule[rule][key], "Accumulated"), f"moving: {rule}") for rule in by_rule)]
+        parts = [enlarged(cut(panel, box), 5) for panel in views]
+        save(sheet([parts[:2], parts[2:]]), out / "kitti_moving.jpg")
+        only = {"build_manifest": {"drop_last_keyframe": False}}
+        around = frames_of(data / "nuscenes-keyframe", work, cameras=CAMERAS, stages=only)
+        singles = {key.split("/")[1]: pick(frame, "Single sweep") for key, frame in around.items()}
+        cells = [enlarged(named(singles[camera], camera), 0.62) for camera in CAMERAS]
+        save(sheet([cells[:3], cells[3:]]), out / "nuscenes_six_cameras.jpg")
+
+
+def frames_of(
+    root: Path, work: Path, *, cameras: Sequence[str] = ("CAM_FRONT",), stages: dict[str, Any]
+) -> dict[str, FrameContent]:
+    """Run the stages on a data root and return every frame by its key."""
+    recipe = {
+        "source": {"kind": "nuscenes", "root": str(root), "version": "v1.0-mini"},
+        "store": str(work / root.name),
+        "cameras": list(cameras),
+        "stages": stages,
+    }
+    opened = open_recipe(parse_recipe(recipe, where="gallery"), Settings(workers=1, cache_dir=work / "cache"))
+    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
+    if summary.num_errors:
+        raise SystemExit(f"stages failed on {root}: {[one.message for one in summary.results if one.status == 'ERROR']}")
+    found = {}
+    for view in gather_facts(opened.plan(), opened.store).views:
+        times = opened.store.open_unit(view.units["images"]).array("timestamp_us")
+        for number in range(len(times)):
+            frame = read_frame(opened.store, ChosenFrame(view, number, ""))
+            found[frame.key] = frame
+    return found
+
+
+def most_different(a: dict[str, FrameContent], b: dict[str, FrameContent]) -> str:
+    """Return the frame whose accumulated maps differ most."""
+    return max(a, key=lambda key: np.count_nonzero(a[key].maps["depth_accumulated"] != b[key].maps["depth_accumulated"]))
+
+
+def without_radar(frame: FrameContent) -> FrameContent:
+    """Return a frame without its radar: that of the KITTI drive is made up, and no picture shall suggest otherwise."""
+    return FrameContent(frame.key, frame.image, frame.maps, None, frame.image_note)
+
+
+def most_different_part(a: FrameContent, b: FrameContent) -> tuple[int, int, int, int]:
+    """Return left, upper, right, lower of the part of ``PART_PX`` where two frames' accumulated maps differ most."""
+    differs = a.maps["depth_accumulated"] != b.maps["depth_accumulated"]
+    width, height = PART_PX
+    counts = np.lib.stride_tricks.sliding_window_view(differs, (height, width)).sum((2, 3))
+    y, x = np.unravel_index(counts.argmax(), counts.shape)
+    return int(x), int(y), int(x) + width, int(y) + height
+
+
+def cut(panel: Panel, box: tuple[int, int, int, int]) -> Panel:
+    """Return a part of a picture, without its caption, which speaks of the whole."""
+    return Panel(panel.title, panel.picture.crop(box), "", panel.alt)
+
+
+def pick(frame: FrameContent, title: str) -> Panel:
+    """Return one picture of a frame."""
+    return next(panel for panel in frame_panels(frame) if panel.title == title)
+
+
+def named(panel: Panel, title: str) -> Panel:
+    """Return a picture under another title."""
+    return Panel(title, panel.picture, panel.caption.split(",")[0], panel.alt)
+
+
+def enlarged(panel: Panel, scale: float) -> Image.Image:
+    """Return a picture at another size, titled after that, so that the letters stay sharp."""
+    size = (round(panel.picture.width * scale), round(panel.picture.height * scale))
+    picture = panel.picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+    return titled(Panel(panel.title, picture, panel.caption, panel.alt))
+
+
+def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
+    """Put pictures of equal size in rows."""
+    width, height = rows[0][0].size
+    page = Image.new("RGB", ((width + GAP_PX) * len(rows[0]) - GAP_PX, (height + GAP_PX) * len(rows) - GAP_PX), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            page.paste(picture, (x * (width + GAP_PX), y * (height + GAP_PX)))
+    return page
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a JPEG with the best quality that stays below the limit."""
+    for quality in (88, 80, 72, 64, 55, 45):
+        picture.save(path, quality=quality)
+        if path.stat().st_size < MAX_BYTES:
+            break
+    print(f"wrote {path}: {picture.width}x{picture.height}, {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2:] else Path(__file__).with_name("gallery"))

@@ -1,0 +1,86 @@
+"""Say which data set a folder is for ``depthmill init``; where it is none, say which folder near it is, and what is in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from flows.init_nuscenes import nuscenes_versions
+from flows.init_zju import is_zju
+from storage_schemas.errors import SourceError
+
+Kind = Literal["nuscenes", "zju_4dradarcam"]
+
+MAX_LOOKED_AT = 200
+"""Entries of a folder that are looked into; a home folder on a network drive shall not hold the answer up."""
+
+NAMED_ENTRIES = 8
+
+LOOKED_FOR = (
+    "nuScenes format (samples/, sweeps/ and a version folder such as v1.0-mini/ with scene.json and sample_data.json) or "
+    "ZJU-4DRadarCam (image/, radar_png/, gt/, gt_interp/ with train.txt, val.txt, test.txt)"
+)
+
+
+def kind_of(folder: Path) -> Kind | None:
+    """Return which data set a folder is the root of, None if of none that is known."""
+    if not folder.is_dir():
+        return None
+    if nuscenes_versions(folder):
+        return "nuscenes"
+    return "zju_4dradarcam" if is_zju(folder) else None
+
+
+def recognise(folder: Path) -> Kind:
+    """Return which data set a folder is the root of.
+
+    Raises:
+        SourceError: of none that is known; names the folder near it that is one, or what was found instead.
+    """
+    if not folder.exists():
+        raise SourceError(f"data root '{folder}' does not exist. Give the folder that holds the data set")
+    if not folder.is_dir():
+        raise SourceError(f"data root '{folder}' is a file. Give the folder that holds the unpacked data set")
+    if (kind := kind_of(folder)) is not None:
+        return kind
+    near = [*_above(folder), *_below(folder)]
+    if near:
+        others = f" (also: {', '.join(map(str, near[1:4]))})" if near[1:] else ""
+        raise SourceError(f"'{folder}' is not the root of a data set, '{near[0]}' is{others}. Run: depthmill init {near[0]}")
+    raise SourceError(f"'{folder}' is no data set that depthmill knows. Looked for {LOOKED_FOR}. {_instead(folder)}")
+
+
+def _above(folder: Path) -> list[Path]:
+    return [parent for parent in list(folder.absolute().parents)[:3] if kind_of(parent)][:1]
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return data sets one or two folders down."""
+    found = []
+    for inner in _folders(folder):
+        if kind_of(inner):
+            found.append(inner)
+        else:
+            found += [one for one in _folders(inner) if kind_of(one)]
+    return found
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry, _ in zip(entries, range(MAX_LOOKED_AT), strict=False) if entry.is_dir())
+    except OSError:
+        return []
+    return [folder / name for name in names if not name.startswith(".")]
+
+
+def _instead(folder: Path) -> str:
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    if not names:
+        return "The folder is empty"
+    archives = [name for name in names if name.endswith((".tgz", ".tar", ".tar.gz", ".zip", ".tar.bz2"))]
+    if archives:
+        return f"There are archives ({', '.join(archives[:3])}): unpack them here, then run the same command"
+    more = f" and {len(names) - NAMED_ENTRIES:,} more" if len(names) > NAMED_ENTRIES else ""
+    return f"Found instead: {', '.join(names[:NAMED_ENTRIES])}{more}"

@@ -1,0 +1,38 @@
+"""Every key of a recipe's ``stages:`` and ``train:`` groups with its default, as ``--set`` takes it."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+
+def keys_with_defaults(group: Literal["stages", "train"]) -> Iterator[tuple[str, str]]:
+    """Yield dotted key and default as YAML on one line, groups opened: ``stages.clean_horizon.near_m``, ``20.0``.
+
+    Yields nothing for ``train`` where torch is not installed.
+    """
+    if group == "stages":
+        from pipeline.recipe import StageChoices
+
+        yield from _keys(StageChoices, group)
+        return
+    try:
+        from model.train.config import TrainConfig
+    except ImportError:  # the extra 'train' is not installed
+        return
+    yield from _keys(TrainConfig, group)
+
+
+def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        annotation: Any = field.annotation
+        if isinstance(annotation, type) and not typing.get_args(annotation) and issubclass(annotation, BaseModel):
+            yield from _keys(annotation, f"{prefix}.{name}")
+        else:
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            yield f"{prefix}.{name}", json.dumps(to_jsonable_python(default))

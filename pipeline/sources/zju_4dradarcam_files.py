@@ -1,0 +1,132 @@
+"""Raw files of a ZJU-4DRadarCam set, and the index of one scene made from its list and its images' headers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.sources.raw_files import NuScenesFiles
+from pipeline.sources.zju_4dradarcam_lists import ListedScene, Split, lists_digest, read_scenes
+from storage_schemas.catalog import FRAMES
+from storage_schemas.errors import SourceError
+from storage_schemas.layout import Columns, columns_from_rows
+
+CAMERA = "CAM_FRONT"
+"""Channel of the set's one camera; the default of ``cameras:`` in a recipe."""
+
+_UNKNOWN_VECTOR, _UNKNOWN_ROTATION = [math.nan] * 3, [math.nan] * 4
+
+
+class ZjuFiles:
+    """Reader of raw files; small and picklable, opened anew in every worker.
+
+    Args:
+        root: folder with the lists and image/, radar_png/, gt/ and gt_interp/.
+        splits: lists that are read.
+        frames_per_scene: most frames of a scene.
+        intrinsic_px: 3x3 camera matrix, row-major; NaN = not known.
+        lists: digest of the lists when the plan was made.
+    """
+
+    def __init__(
+        self, root: str, splits: Sequence[Split], *, frames_per_scene: int, intrinsic_px: Sequence[float], lists: str
+    ) -> None:
+        self.root, self._splits, self._frames_per_scene = Path(root), tuple(splits), frames_per_scene
+        self._intrinsic_px, self._lists = list(intrinsic_px), lists
+        self._files = NuScenesFiles(root, "")  # its reading of bytes and its digests; there is no index of tables
+        self._scenes: dict[str, ListedScene] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without what was read."""
+        return {**self.__dict__, "_scenes": None}
+
+    def read_bytes(self, file: str) -> bytes:
+        """Return the content of a file; SourceError if it is missing, empty, not readable or not below the root."""
+        return self._files.read_bytes(file)
+
+    def digest_of(self, files: Iterable[str]) -> dict[str, str]:
+        """Return number, total size and a combined xxh3 digest of files that were read before."""
+        return self._files.digest_of(files)
+
+    def read_points(self, file: str) -> NDArray[np.float32]:
+        """Raise SourceError: the set has depth maps and no LiDAR points."""
+        raise SourceError(f"'{file}': a ZJU-4DRadarCam set has depth maps (gt/) and no LiDAR point files")
+
+    def read_radar(self, file: str) -> dict[str, NDArray[Any]]:
+        """Raise SourceError: the set has radar as depth maps and no radar points."""
+        raise SourceError(f"'{file}': a ZJU-4DRadarCam set has radar as depth maps (radar_png/) and no radar point files")
+
+    def scene_tables(self, scene: str) -> dict[str, Columns]:
+        """Return the FRAMES tables of one scene; it has no sweeps and no boxes, and its poses are NaN, not known.
+
+        Raises:
+            SourceError: an image is missing or none, images of the scene differ in size, or a list has changed since the plan.
+        """
+        listed = self._listed()[scene]
+        keyframes: list[dict[str, Any]] = []
+        for number, (frame, time_us) in enumerate(zip(listed.frames, listed.timestamps_us, strict=True)):
+            file = f"image/{frame}.png"
+            height, width = self._image_size(file, split=listed.split)
+            if keyframes and (height, width) != (keyframes[0]["height"], keyframes[0]["width"]):
+                raise SourceError(
+                    f"image '{self.root / file}' is {width}x{height}, '{keyframes[0]['file']}' of the same scene {scene} is "
+                    f"{keyframes[0]['width']}x{keyframes[0]['height']}; expected one size. Cut all images of the set alike"
+                )
+            keyframes.append(
+                {
+                    "camera": CAMERA,
+                    "sample_token": frame,
+                    "sample_data_token": frame,
+                    "sample_index": number,
+                    "timestamp_us": time_us,
+                    "file": file,
+                    "height": height,
+                    "width": width,
+                    "intrinsic_px": self._intrinsic_px,
+                    "ego_from_cam_translation_m": _UNKNOWN_VECTOR,
+                    "ego_from_cam_rotation_wxyz": _UNKNOWN_ROTATION,
+                    "world_from_ego_translation_m": _UNKNOWN_VECTOR,
+                    "world_from_ego_rotation_wxyz": _UNKNOWN_ROTATION,
+                }
+            )
+        last = listed.first + len(listed.frames) - 1
+        about = {
+            "scene": scene,
+            "split": listed.split,
+            "description": f"ZJU-4DRadarCam, frames {listed.first} to {last} of {listed.split}.txt",
+            "is_night": False,
+            "num_keyframes": len(keyframes),
+        }
+        rows: dict[str, list[dict[str, Any]]] = {"keyframes": keyframes, "sweeps": [], "boxes": [], "scene": [about]}
+        return {spec.name: columns_from_rows(spec, rows[spec.name]) for spec in FRAMES.tables}
+
+    def _listed(self) -> dict[str, ListedScene]:
+        if self._scenes is None:
+            if lists_digest(self.root, self._splits) != self._lists:
+                raise SourceError(
+                    f"a list in '{self.root}' ({', '.join(f'{split}.txt' for split in self._splits)}) has changed since the plan "
+                    "was made. Run the same command again"
+                )
+            scenes = read_scenes(self.root, self._splits, frames_per_scene=self._frames_per_scene)
+            self._scenes = {scene.name: scene for scene in scenes}
+        return self._scenes
+
+    def _image_size(self, file: str, *, split: str) -> tuple[int, int]:
+        """Return (height, width) from the header of an image."""
+        from PIL import Image, UnidentifiedImageError
+
+        path = self.root / file
+        try:
+            with Image.open(path) as image:
+                return image.height, image.width
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"file missing: {path}, an image that {split}.txt names. Copy it, or delete its line, then run the same command"
+            ) from error
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise SourceError(f"image '{path}' cannot be read: {error}. Copy it again, then run the same command") from error

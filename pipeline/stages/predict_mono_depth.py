@@ -1,0 +1,228 @@
+"""Ask a monocular depth teacher about every key frame, and keep what it said as it said it.
+
+Why    A network that knows what streets look like fills what LiDAR and radar leave open: it tells cleaning what hangs in front
+       of the far, and is a third input of the depth network. Asking is dear and aligning cheap, so they are two stages
+Reads  images.encoded or the image files, frames (calibration, boxes), truth/ of a simulated world: what the teacher sees
+Writes depth_mono_raw: value on the teacher's own grid and what it means, confidence and sky where the teacher has them
+Source specs/semodepth.md section 6 (size), specs/monoddle.md section 7 (Depth Anything 3: size, focal rule, sky)
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from pipeline.geometry import rigid
+from pipeline.kernels.boxes import PlacedBox
+from pipeline.poses import intrinsic_of
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
+from pipeline.stages.pack_truth import truth_file
+from pipeline.teacher import DepthTeacher, Sight, TeacherError, TeacherFrame, TeacherMap, check_map
+from pipeline.teacher_plane import PlaneAndBoxes
+from pipeline.teacher_truth import CorruptedTruth, Corruption
+from storage_schemas.catalog import DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
+from storage_schemas.encoding import decode_depth
+from storage_schemas.errors import SourceError
+from storage_schemas.layout import UnitData, rows
+
+FAR_M = 80.0
+"""``plane_and_boxes`` sees sky beyond this (specs/monoddle.md section 7.3)."""
+
+
+class Params(StageParams):
+    """Which teacher, and its rules; those of the other teachers do not count."""
+
+    teacher: Literal["none", "plane_and_boxes", "truth", "dpt", "depth_anything_3"] = Field(
+        default="none",
+        description=(
+            "none: no monocular depth; dpt: MiDaS, DPT or Depth Anything 1/2 saved by transformers; depth_anything_3; without "
+            "weights: plane_and_boxes (flat road, annotated boxes), truth (simulated worlds: exact depth, spoilt)"
+        ),
+    )
+    weights: str | None = Field(
+        default=None, description="dpt, depth_anything_3: local folder of the model; its bytes are fingerprinted, not its path"
+    )
+    short_side_px: int = Field(
+        default=384, ge=14, description="all but depth_anything_3: the image is resized to this on its shorter side, pixels"
+    )
+    multiple_px: int = Field(default=32, ge=1, description="dpt: both sides are rounded to a multiple of this, pixels")
+    da3_process_px: int = Field(
+        default=504, ge=14, description="depth_anything_3: longest side that it resizes images to, pixels"
+    )
+    da3_output: Literal["focal", "metres", "relative"] = Field(
+        default="focal",
+        description=(
+            "depth_anything_3: focal: DA3METRIC, metres = output x focal length in pixels of the resized image / 300; "
+            "metres: DA3NESTED; relative: the others"
+        ),
+    )
+    truth_output: Literal["inverse_relative", "metric"] = Field(
+        default="inverse_relative", description="truth: what it gives; metric has a scale error but no shift"
+    )
+    truth_scale_spread: float = Field(default=0.3, ge=0.0, description="truth: deviation of the logarithm of a frame's scale")
+    truth_shift_spread_per_m: float = Field(
+        default=0.02, ge=0.0, description="truth: deviation of a frame's shift of inverse depth, 1/m; not for metric"
+    )
+    truth_noise: float = Field(default=0.05, ge=0.0, description="truth: deviation of the smooth relative noise of inverse depth")
+    truth_noise_cells: int = Field(default=6, ge=1, description="truth: cells of that noise along the shorter side")
+    truth_gross: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="truth: share of the image covered by patches of a wrong depth"
+    )
+    truth_seed: int = Field(default=0, ge=0, description="truth: of all its errors")
+
+    @model_validator(mode="after")
+    def _weights_where_needed(self) -> Params:
+        if self.teacher in LEARNED and self.weights is None:
+            raise ValueError(f"teacher {self.teacher} needs weights: the local folder of the model (nothing is downloaded)")
+        return self
+
+
+LEARNED = ("dpt", "depth_anything_3")
+"""Teachers with weights; ``flows`` injects them."""
+
+_TRUTH = ("output", "scale_spread", "shift_spread_per_m", "noise", "noise_cells", "gross", "seed")
+
+RULES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "none": (1, ()),
+    "plane_and_boxes": (1, ("short_side_px",)),
+    "truth": (1, ("short_side_px", *(f"truth_{name}" for name in _TRUTH))),
+    "dpt": (1, ("short_side_px", "multiple_px")),
+    "depth_anything_3": (1, ("da3_process_px", "da3_output")),
+}
+"""A teacher's version, raised by hand when it computes something else from the same weights, and the params that it heeds."""
+
+
+def counted_params(p: Params, facts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what of the params decides a unit: the teacher, its version, its own rules, and the digest of its weights.
+
+    Args:
+        p: the params.
+        facts: ``weights_sha256`` for a teacher with weights (``pipeline.teacher_weights``).
+    """
+    version, own = RULES[p.teacher]
+    counted = {"teacher": p.teacher, "teacher_version": version, **{name: getattr(p, name) for name in own}}
+    return {**counted, "weights_sha256": facts["weights_sha256"]} if p.teacher in LEARNED else counted
+
+
+def kernel(unit: StageInput, p: Params) -> StageResult:
+    """Ask the teacher about all key frames of one scene and camera."""
+    teacher = _teacher(unit, p)
+    found = []
+    for number in range(len(unit.keyframes)):
+        frame = _frame(unit, number, teacher.sees)
+        found.append(teacher.predict(frame))
+        check_map(found[-1], where=f"teacher {teacher.name}, frame {frame.frame_key}")
+    shape = found[0].value.shape
+    arrays: dict[str, NDArray[Any]] = {
+        "value": np.stack([one.value for one in found]).astype(np.float16),
+        "value_kind": np.array([VALUE_KINDS.index(one.kind) for one in found], np.uint8),
+        "timestamp_us": unit.timestamps_us(),
+        **_optional(found),
+    }
+    return StageResult(
+        UnitData(arrays=arrays),
+        {"frames": len(found), "grid_y": shape[0], "grid_x": shape[1]},
+        f"{len(found)} frame{'s' if len(found) != 1 else ''} by {teacher.name}, {shape[1]}x{shape[0]}, {found[0].kind}",
+        dict(teacher.witness()),
+    )
+
+
+def _optional(found: list[TeacherMap]) -> dict[str, NDArray[Any]]:
+    """Return confidence and sky if the teacher gives them."""
+    arrays: dict[str, NDArray[Any]] = {}
+    if confidence := [one.confidence for one in found if one.confidence is not None]:
+        arrays["confidence"] = np.stack(confidence).astype(np.float16)
+    if is_sky := [one.is_sky for one in found if one.is_sky is not None]:
+        arrays["is_sky"] = np.stack(is_sky).astype(np.uint8)
+    return arrays
+
+
+def _teacher(unit: StageInput, p: Params) -> DepthTeacher:
+    if p.teacher == "plane_and_boxes":
+        return PlaneAndBoxes(p.short_side_px, FAR_M)
+    if p.teacher == "truth":
+        corruption = Corruption(
+            p.truth_scale_spread, p.truth_shift_spread_per_m, p.truth_noise, p.truth_noise_cells, p.truth_gross, p.truth_seed
+        )
+        return CorruptedTruth(p.short_side_px, p.truth_output, corruption)
+    if unit.teacher is None:
+        raise AssertionError(f"the runner gives a stage with teacher {p.teacher} its factory")
+    return unit.teacher()
+
+
+def _frame(unit: StageInput, number: int, sees: frozenset[Sight]) -> TeacherFrame:
+    """Return one frame with what the teacher sees of it."""
+    row = unit.keyframes[number]
+    return TeacherFrame(
+        frame_key=f"{unit.scene}/{unit.camera}/{number}",
+        height=row["height"],
+        width=row["width"],
+        intrinsic_px=intrinsic_of(row),
+        ego_from_cam=rigid(row["ego_from_cam_translation_m"], row["ego_from_cam_rotation_wxyz"]),
+        world_from_ego=rigid(row["world_from_ego_translation_m"], row["world_from_ego_rotation_wxyz"]),
+        image_u8=_image(unit, number) if "image" in sees else None,
+        boxes=_boxes(unit, row) if "boxes" in sees else (),
+        exact_m=_exact(unit, row["file"]) if "truth" in sees else None,
+    )
+
+
+def _image(unit: StageInput, number: int) -> NDArray[np.uint8]:
+    row, images = unit.keyframes[number], unit.units["images"].arrays
+    if "encoded" in images:
+        content = images["encoded"][number, : images["num_bytes"][number]].tobytes()
+    else:
+        content = unit.raw.read_bytes(row["file"])
+        unit.used_files.add(row["file"])
+    return _decoded(content, "RGB", where=row["file"])
+
+
+def _exact(unit: StageInput, image_file: str) -> NDArray[np.float32]:
+    file = truth_file(image_file, "depth")
+    try:
+        content = unit.raw.read_bytes(file)
+    except SourceError as error:
+        raise TeacherError(
+            f"teacher 'truth' finds no exact depth: {error}. Only a simulated world has it: set source.kind to synthetic, or "
+            "stages.predict_mono_depth.teacher to another teacher"
+        ) from error
+    unit.used_files.add(file)
+    return decode_depth(_decoded(content, None, where=file).astype(np.uint16))
+
+
+def _decoded(content: bytes, mode: str | None, *, where: str) -> NDArray[Any]:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image if mode is None else image.convert(mode))
+    except (OSError, SyntaxError) as error:
+        raise SourceError(f"image '{where}' cannot be decoded: {error}. Copy it again, then run the same command") from error
+
+
+def _boxes(unit: StageInput, row: dict[str, Any]) -> tuple[PlacedBox, ...]:
+    """Return the annotated boxes of the key frame; the image is some ten milliseconds away, which moves nothing far."""
+    found = []
+    for box in rows(unit.units["frames"].tables["boxes"]):
+        if box["sample_index"] == row["sample_index"]:
+            width, length, height = box["size_wlh_m"]
+            pose = rigid(box["center_m"], box["world_from_box_wxyz"])
+            found.append(PlacedBox(box["instance_token"], pose, np.array([length, width, height]) / 2))
+    return tuple(found)
+
+
+STAGE = StageSpec(
+    "predict_mono_depth",
+    version=1,
+    reads=(FRAMES, IMAGES),
+    writes=DEPTH_MONO_RAW,
+    params=Params,
+    kernel=kernel,
+    is_wanted=lambda p: p.teacher != "none",
+    counted=counted_params,
+    reads_of=lambda p: (FRAMES, IMAGES) if p.teacher in LEARNED else (FRAMES,),
+)

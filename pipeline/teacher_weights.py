@@ -1,0 +1,94 @@
+"""The digest of a teacher's weights: what a plan needs to know of them, without torch and without reading them twice.
+
+Why    Other weights are another teacher, wherever the files lie; a plan must not read 1.3 GB to see that nothing changed
+Reads  a file, or the model files of a folder
+Writes <cache>/weights/<name>.json: size, time stamp and digest of each file, good as long as size and time stamp are the same
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from storage_schemas.errors import RecipeError
+
+MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".yaml", ".yml")
+"""What of a folder decides what a model computes: weights and configuration, not its pictures and papers."""
+
+
+def weights_digest(weights: str, cache_folder: Path) -> str:
+    """Return the sha256 of a weights file, or of a folder's model files with their names.
+
+    Args:
+        weights: path of the file or folder.
+        cache_folder: where digests are kept between calls; without write permission there they are computed anew.
+
+    Raises:
+        RecipeError: nothing is there, it cannot be read, or a folder holds no model file.
+    """
+    path = Path(weights).expanduser().absolute()
+    note = cache_folder / "weights" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.json"
+    known = _read_note(note)
+    try:
+        files = _model_files(path)
+        found = {name: _digest_of(file, known.get(name)) for name, file in files.items()}
+    except OSError as error:
+        raise RecipeError(
+            f"teacher weights '{path}' cannot be read: {error.strerror or error}. Give this user read permission, or set "
+            "stages.predict_mono_depth.weights to another path"
+        ) from error
+    if found != known:
+        _write_note(note, found)
+    if path.is_file():
+        return str(found[path.name]["sha256"])
+    lines = "".join(f"{name} {one['sha256']}\n" for name, one in sorted(found.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _model_files(path: Path) -> dict[str, Path]:
+    if path.is_file():
+        return {path.name: path}
+    if not path.is_dir():
+        raise RecipeError(
+            f"teacher weights '{path}' do not exist. Copy them there (nothing is downloaded), or set "
+            "stages.predict_mono_depth.weights to where they are"
+        )
+    files = {one.name: one for one in sorted(path.iterdir()) if one.suffix in MODEL_SUFFIXES and one.is_file()}
+    if not any(name.endswith((".safetensors", ".bin", ".pt", ".pth")) for name in files):
+        raise RecipeError(
+            f"teacher weights '{path}': the folder has no file that ends in .safetensors, .bin, .pt or .pth. Give the folder "
+            "that holds the model's weights and its config.json"
+        )
+    return files
+
+
+def _digest_of(file: Path, known: dict[str, Any] | None) -> dict[str, Any]:
+    status = file.stat()
+    if known is not None and (known.get("size"), known.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
+        return known
+    with open(file, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": digest}
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return (
+        {name: one for name, one in found.items() if isinstance(one, dict) and "sha256" in one} if isinstance(found, dict) else {}
+    )
+
+
+def _write_note(note: Path, found: dict[str, Any]) -> None:
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        part = note.with_name(f"{note.name}.{os.getpid()}")
+        part.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        part.replace(note)  # two plans at once must not read half a note
+    except OSError:  # a cache that cannot be written costs time, not correctness
+        return

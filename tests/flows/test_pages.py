@@ -1,0 +1,40 @@
+"""README and docs: links lead somewhere, pictures are small, and the list of verbs is the list of verbs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import typer.main
+
+from flows.cli import app
+from tests.conftest import REPOSITORY
+
+PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
+MAX_PICTURE_BYTES = 260_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_page_when_it_links_to_a_file_or_heading_then_it_is_there(page):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8")):
+        file = (page.parent / target) if target else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.M)
+            assert anchor in [re.sub(r"[^\w\- ]", "", one).strip().lower().replace(" ", "-") for one in headings], (
+                page.name,
+                anchor,
+            )
+
+
+def test_pictures_when_in_the_docs_then_are_small():
+    found = [path for path in (REPOSITORY / "docs").rglob("*") if path.suffix in (".jpg", ".png")]
+    assert found
+    assert {path.name: path.stat().st_size for path in found if path.stat().st_size > MAX_PICTURE_BYTES} == {}
+
+
+def test_readme_when_it_lists_the_verbs_then_lists_them_all():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    table = text.split("## Verbs")[1].split("\n## ")[0]
+    named = {verb for row in re.findall(r"^\| (`.*?) \|", table, re.M) for verb in re.findall(r"`(\w+)`", row)}
+    assert named == set(typer.main.get_command(app).commands)
