@@ -200,6 +200,7 @@ def _measure(champion: Path, own: TrainConfig, challenger: Training, folder: Pat
             row_band=wanted.data.rows,
             min_depth_m=own.network.min_depth_m,
             max_depth_m=own.network.max_depth_m,
+            with_radar=own.data.radar,
             with_mono=own.data.mono,
             machine=challenger.machine,
             device=device,

@@ -83,6 +83,8 @@ def evaluate_and_print(
     device = network_device(machine.accelerator)
     folder = out or Path(f"evaluation-{name}-{manifest.path.fingerprint}-{split}")
 
+    has_radar = any(row["split"] == split and row["unit_radar_points"] is not None for row in manifest.rows())
+
     def measured(*, withhold_mono: bool) -> Evaluation:
         return evaluate(
             network_predict(network.to(device), precision="bfloat16" if device.type == "cuda" else "float32"),
@@ -92,6 +94,7 @@ def evaluate_and_print(
             row_band=row_band,
             min_depth_m=network.config.min_depth_m,
             max_depth_m=network.config.max_depth_m,
+            with_radar=has_radar,
             with_mono=network.config.plug_in,
             withhold_mono=withhold_mono,
             machine=machine,
@@ -101,6 +104,7 @@ def evaluate_and_print(
     has_mono = any(row["split"] == split and row["unit_depth_mono"] is not None for row in manifest.rows())
     title = f"{name} on {split} of manifest {manifest.path.fingerprint}, truth {target}"
     title += f", rows {row_band[0]} to {row_band[1]}" if row_band else ""
+    title += "" if has_radar else ", no radar in the split"
     found: dict[str, Any] = {"folder": str(folder), "manifest": manifest.path.fingerprint}
     own_title = title
     if network.config.plug_in:

@@ -58,10 +58,11 @@ def _table(rows: Sequence[RangeRow], groups: Sequence[str]) -> str:
     for group in groups:
         name = group_words(group)
         heads += [f"{name}<br>with radar, m", "<br>without", "change<br>by radar"]
-    total = sum(row.num_pixels for row in rows if row.group == "all" and row.radar == "on") or 1
+    measured = next(radar for radar in RADAR_WORDS if any(row.radar == radar for row in rows))
+    total = sum(row.num_pixels for row in rows if row.group == "all" and row.radar == measured) or 1
     lines: list[list[Cell | str]] = []
     for low, high in sorted({(row.low_m, row.high_m) for row in rows}):
-        counted = known.get(("all", low, high, "on"))
+        counted = known.get(("all", low, high, measured))
         cells: list[Cell | str] = [
             f"{low:g}–{high:g} m",  # noqa: RUF001  a range
             number(100 * counted.num_pixels / total if counted else None, digits=1, unit="%"),

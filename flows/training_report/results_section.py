@@ -84,12 +84,14 @@ def _headline(rows: Rows, cases: Sequence[tuple[str, float]]) -> str:
     shown = []
     for group in dict.fromkeys(group for group, _ in cases):
         on, off = (_value(rows, (group, cap_m, radar), "mae_mm") for radar in ("on", "off"))
-        more = (
-            "not measured without radar"
-            if math.isnan(off)
-            else f"{number(off, unit='mm')} without radar, {change_words(on, off)}"
-        )
-        shown.append((f"MAE to {cap_m:.0f} m, {group_words(group)}", number(on, unit="mm"), more))
+        if math.isnan(on):
+            more = "a network of the camera alone"
+        elif math.isnan(off):
+            more = "not measured without radar"
+        else:
+            more = f"{number(off, unit='mm')} without radar, {change_words(on, off)}"
+        main = off if math.isnan(on) else on
+        shown.append((f"MAE to {cap_m:.0f} m, {group_words(group)}", number(main, unit="mm"), more))
     return tiles(shown)
 
 

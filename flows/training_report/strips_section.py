@@ -88,8 +88,8 @@ class _Numbers:
         return table(heads, lines, caption=f"Metrics of this frame, {num:,} pixels with a target to {self._cap_m:.0f} m")
 
     def _error_mm(self, key: str) -> float | None:
-        own = [row for row in self._rows[key] if row["radar"] == "on" and row["cap_m"] == self._cap_m]
-        return own[0]["mae_mm"] if own else None
+        own = {row["radar"]: row["mae_mm"] for row in self._rows[key] if row["cap_m"] == self._cap_m}
+        return own.get("on", own.get("off"))
 
 
 def _tags(strip: Strip, numbers: _Numbers) -> str:

@@ -18,6 +18,9 @@ from storage_schemas.errors import DepthmillError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+REGISTER_LANES = 16
+"""float32 lanes of an AVX-512 register."""
+
 IMAGENET_CHANNELS = 64
 """Channels of the first convolution in the published network."""
 
@@ -50,6 +53,21 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
     return cast(dict[str, Tensor], loaded)
 
 
+class _Pointwise(nn.Conv2d):
+    """A 1x1 convolution with a stride, which takes the pixels first where there are few channels.
+
+    oneDNN (to 3.14, issue 6035) writes past its buffer in the backward pass of a strided 1x1 convolution whose channels are fewer
+    than the lanes of a register and lie last in memory: a training of a small network on a CPU then dies, or learns nonsense.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, channels_in, h, w) to (b, channels, h / stride, w / stride)."""
+        if self.in_channels >= REGISTER_LANES:
+            return super().forward(x)
+        down, right = self.stride
+        return F.conv2d(x[:, :, ::down, ::right], self.weight, self.bias)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut."""
 
@@ -61,7 +79,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.downsample: nn.Sequential | None = None
         if stride != 1 or channels_in != channels:
-            self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+            self.downsample = nn.Sequential(_Pointwise(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, channels_in, h, w) to (b, channels, h / stride, w / stride)."""

@@ -61,6 +61,7 @@ def evaluate(
     row_band: tuple[int, int] | None = None,
     min_depth_m: float,
     max_depth_m: float,
+    with_radar: bool = True,
     with_mono: bool,
     withhold_mono: bool = False,
     machine: Machine,
@@ -78,6 +79,8 @@ def evaluate(
         row_band: rows that are read and measured, as ``data.rows``; None = all.
         min_depth_m: predictions below it, or not a number, count as it.
         max_depth_m: radar is clipped to it.
+        with_radar: give radar to the network. False: for one of the camera alone; every row then says radar off, and the store
+            needs no radar_points.
         with_mono: give monocular depth to the network.
         withhold_mono: with with_mono: give it zeros instead, as drop-out does in training; the store then needs no depth_mono.
         machine: loader workers and image root.
@@ -95,6 +98,7 @@ def evaluate(
         rows=row_band,
         dense_target=None if is_sparse else config.target,
         sparse_target=is_sparse,
+        radar=with_radar,
         mono=with_mono and not withhold_mono,
         batch_size=batch_size,
         order="manifest",
@@ -106,13 +110,13 @@ def evaluate(
             dense = dense_batch(batch.to(device), max_depth_m=max_depth_m)
             target_m = dense.sparse_m if is_sparse else dense.target_m
             assert target_m is not None
-            assert dense.radar_m is not None
-            mono_m = torch.zeros_like(dense.radar_m) if with_mono and withhold_mono else dense.mono_m
-            found = {"on": predict(dense.image_u8, dense.radar_m, mono_m)}
-            if config.without_radar:
-                found["off"] = predict(dense.image_u8, torch.zeros_like(dense.radar_m), mono_m)
-            for radar, predicted_m in found.items():
-                rows.add(dense, predicted_m, target_m, radar=radar, min_depth_m=min_depth_m)
+            nothing_m = torch.zeros_like(target_m)
+            mono_m = nothing_m if with_mono and withhold_mono else dense.mono_m
+            found = {} if dense.radar_m is None else {"on": predict(dense.image_u8, dense.radar_m, mono_m)}
+            if config.without_radar or not found:
+                found["off"] = predict(dense.image_u8, nothing_m, mono_m)
+            for number, (radar, predicted_m) in enumerate(found.items()):
+                rows.add(dense, predicted_m, target_m, radar=radar, min_depth_m=min_depth_m, is_ranked=number == 0)
             strips.offer(dense, target_m, found, rows.last_mae_mm(len(batch)))
             if on_frames is not None:
                 on_frames(rows.num_frames, loader.num_samples)
@@ -133,8 +137,10 @@ class _Rows:
     def num_frames(self) -> int:
         return len(self.mae_mm)
 
-    def add(self, batch: DenseBatch, predicted_m: Tensor, target_m: Tensor, *, radar: str, min_depth_m: float) -> None:
-        """Measure one batch."""
+    def add(
+        self, batch: DenseBatch, predicted_m: Tensor, target_m: Tensor, *, radar: str, min_depth_m: float, is_ranked: bool
+    ) -> None:
+        """Measure one batch; frames are ranked by one of the passes over them."""
         predicted_m, target_m = measured_pixels(predicted_m, target_m)
         is_night = batch.is_night.tolist()
         for cap_m in CAPS_M:
@@ -153,7 +159,7 @@ class _Rows:
                 row |= {name: None if np.isnan(found[name][i]) else found[name][i] for name in METRICS}
                 for name, value in row.items():
                     self.frames[name].append(value)
-                if radar == "on" and cap_m == CAPS_M[-1]:
+                if is_ranked and cap_m == CAPS_M[-1]:
                     self.mae_mm[key] = found["mae_mm"][i]
         sums, counts = (values.tolist() for values in range_errors(predicted_m, target_m, min_depth_m=min_depth_m))
         for i, key in enumerate(batch.frame_keys):
@@ -193,9 +199,10 @@ class _Strips:
             is_night = self._night is None and bool(batch.is_night[i])
             if not (is_spread or is_worst or is_night):
                 continue
-            assert batch.radar_m is not None
-            maps = {"radar_m": batch.radar_m[i], "target_m": target_m[i], "with_radar_m": found["on"][i]}
-            maps["without_radar_m"] = found.get("off", torch.zeros_like(found["on"]))[i]
+            nothing_m = torch.zeros_like(target_m[i])
+            maps = {"radar_m": nothing_m if batch.radar_m is None else batch.radar_m[i], "target_m": target_m[i]}
+            for name, radar in (("with_radar_m", "on"), ("without_radar_m", "off")):
+                maps[name] = found[radar][i] if radar in found else nothing_m
             self._held[key] = {"image_u8": batch.image_u8[i].cpu().numpy(), **{name: _steps(one) for name, one in maps.items()}}
             if is_spread:
                 self._spread.append(key)

@@ -12,6 +12,7 @@ from flows.training import refuse_without_torch
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
+from tests.tiny_nuscenes import write_tiny_nuscenes
 
 SMALL = (
     "--set", "train.network.base_channels=8", "--set", "train.max_steps=3", "--set", "train.data.batch_size=1",
@@ -45,6 +46,19 @@ def test_train_when_nothing_is_there_yet_then_from_raw_files_to_the_table(tiny_r
     assert f"nothing to do: training {folder.name} is complete (--restart trains it again)" in text
     code, text = depthmill("train", recipe, "--no-prefect", "--json", *SMALL)
     assert json.loads(text)["manifest"] == manifest
+
+
+def test_train_when_the_drives_have_no_radar_then_the_camera_alone_is_measured_and_reported(depthmill, write_recipe, tmp_path):
+    root = write_tiny_nuscenes(tmp_path / "raw", with_radar=False)
+    code, text = depthmill("train", write_recipe(root), "--no-prefect", "--workers", 1, *SMALL, "--set", "train.data.radar=false")
+    assert code == 0, text
+    assert "| off | all | 80 | 2 |" in text
+    assert "| on |" not in text
+    folder = next((tmp_path / "store" / "runs" / "trainings").iterdir())
+    assert "a network of the camera alone" in (folder / "report.html").read_text()
+    code, text = depthmill("evaluate", folder, tmp_path / "store", "--out", tmp_path / "again")
+    assert code == 0, text
+    assert "no radar in the split" in text
 
 
 def test_train_when_run_by_prefect_then_the_same_table(recipe, depthmill, tmp_path):

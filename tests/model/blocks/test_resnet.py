@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from model.blocks.resnet import ResNet34, WeightsFileError
+from tests.conftest import REPOSITORY
 
 
 def test_strides_when_sides_are_odd_then_as_the_convolutions_say():
@@ -49,3 +52,25 @@ def test_weights_file_when_it_holds_code_then_the_code_does_not_run(tmp_path):
     with pytest.raises(WeightsFileError, match="cannot be read as a checkpoint"):
         ResNet34().load_imagenet_weights(tmp_path / "bomb.pth")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("base", [4, 8, 16])
+def test_shortcut_when_channels_are_few_then_is_the_strided_convolution(base):
+    block = ResNet34(base).eval().layer2[0]
+    x = torch.randn(2, base, 9, 13)
+    first, norm = block.downsample
+    assert torch.equal(block.downsample(x), norm(torch.nn.functional.conv2d(x, first.weight, None, 2)))
+
+
+def test_small_network_when_trained_by_two_threads_then_lives():  # oneDNN issue 6035 killed it, or gave wrong gradients
+    code = """
+import torch
+from model.blocks.resnet import ResNet34
+torch.set_num_threads(2)
+torch.manual_seed(0)
+network = ResNet34(8)
+for _ in range(8):
+    levels = network(torch.randint(0, 255, (5, 96, 160, 3), dtype=torch.uint8))
+    sum(level.square().mean() for level in levels).backward()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
