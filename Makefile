@@ -29,8 +29,11 @@ lint: $(VENV)/.installed
 check-all: lint  ## everything, the slow tests too
 	$(BIN)/python -m pytest -m "not gpu"
 
-benchmarks: $(VENV)/.installed  ## every claim with a number; tens of minutes
-	for claim in accumulate clean plan_850 index_trainval store_codec selective_scan semodepth_network loader supervision_study; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+# every script of benchmarks/; the studies, which train networks, last
+CLAIMS := $(basename $(notdir $(sort $(shell grep -l __main__ benchmarks/*.py))))
+
+benchmarks: $(VENV)/.installed  ## every claim with a number; hours, because of the studies
+	for claim in $(filter-out %_study,$(CLAIMS)) $(filter %_study,$(CLAIMS)); do $(BIN)/python benchmarks/$$claim.py || exit 1; done
 
 clean:
 	rm -rf demo $(VENV) build *.egg-info

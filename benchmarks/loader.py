@@ -36,8 +36,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 from stage_runs import open_runs
+from torch.utils.data import DataLoader, Dataset
 from world import SMALL_IMAGE, simulated_world
 
 from model.data.config import DataConfig

@@ -23,7 +23,7 @@ from statistics import mean
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
 import numpy as np
-from supervision_study import BASE, WORLD
+from supervision_study import BASE, SMALL_WORLD, WORLD
 
 GOOD = {"teacher": "truth"}  # the defaults of predict_mono_depth: noise 5 %
 POOR = {"teacher": "truth", "truth_noise": 0.2, "truth_gross": 0.1}
@@ -46,8 +46,7 @@ WAYS: dict[str, dict] = {"no plug-in": {}, "plug-in": {"network.plug_in": "true"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=measure.DATA / "plug_in_study", help="folder of world, store and trainings")
+    parser = measure.arguments(__doc__, data=measure.DATA / "plug_in_study")
     parser.add_argument("--parts", nargs="+", choices=("cleaning", "training"), default=["cleaning", "training"])
     parser.add_argument("--cleanings", nargs="+", choices=CLEANINGS, default=list(CLEANINGS))
     parser.add_argument("--scenes", type=int, default=WORLD["scenes"])
@@ -55,8 +54,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=BASE["max_steps"])
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    args.data.mkdir(parents=True, exist_ok=True)
+    few = ["C alone", TRAINED_ON, "B and C, flat road and boxes, as it is"]
+    args = measure.parsed(parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, cleanings=few)
     if args.child:
         _train(args, json.loads(args.child))
         return
@@ -72,9 +71,10 @@ def _open(args: argparse.Namespace, cleaning: str):
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 
+    world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
     recipe = {
-        "source": {**WORLD, "scenes": args.scenes, "root": str(args.data / "world")},
-        "store": str(args.data / "store"),
+        "source": {**(SMALL_WORLD if args.small else WORLD), "scenes": args.scenes, "root": str(world)},
+        "store": str(store),
         "cameras": ["CAM_FRONT"],
         "stages": {"accumulate_lidar": {"moving": "carry"}, **CLEANINGS[cleaning]},
     }
@@ -159,6 +159,7 @@ def _cell(values: list[float]) -> str:
 def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, dict[str, float]]:
     changes = {**WAYS[way], "seed": str(seed), "data.seed": str(seed), "max_steps": str(args.steps)}
     command = [sys.executable, __file__, "--data", str(args.data), "--scenes", str(args.scenes), "--child", json.dumps(changes)]
+    command += ["--small"] if args.small else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     print(f"{way}, seed {seed}: {found}", file=sys.stderr, flush=True)
@@ -185,7 +186,7 @@ def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
         place[last] = yaml.safe_load(value)
     config = parse_train_config(changed, where="study")
     manifest = _materialize(args, TRAINED_ON)
-    folder = args.data / "store" / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
+    folder = Path(manifest.store.root) / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
     if not is_complete(folder):
         train(config, manifest, folder, machine=Machine(accelerator="cpu"))
         evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))

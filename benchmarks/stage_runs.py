@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,17 +91,34 @@ def accumulate_ms(runs: StageRuns, repeat: int) -> float:
     return float(np.median(found)) / num_frames
 
 
-def projection_ms(runs: StageRuns, repeat: int) -> float:
-    """Return CPU ms a key frame of projection alone, the points being in memory and the kernel loaded; needs index_frames."""
-    item, p = runs.item("accumulate_lidar"), runs.recipe.stages.accumulate_lidar
-    frames = runs.store.read_unit(item.inputs["frames"])
-    unit = StageInput(item.identity.scene, item.identity.camera, {"frames": frames}, runs.source.reader())
-    chain = lidar_chain(unit.sweeps, channel=p.lidar, scene=unit.scene)
+def projection_ms(runs: StageRuns, repeat: int, *, engine: str = "numba", clock: Callable[..., float] = measure.cpu_ms) -> float:
+    """Return ms a key frame of projection alone, the points being in memory and the kernel loaded; needs index_frames."""
+    p, (unit, chain) = runs.recipe.stages.accumulate_lidar, _unit_and_chain(runs)
     windows = [window_around(chain, key_sweep(chain, keyframe, scene=unit.scene), p.num_sweeps) for keyframe in unit.keyframes]
     points = scene_points(unit, p, chain)
     height, width = unit.image_size()
-    spent = measure.cpu_ms(lambda: project_frames(points, unit.keyframes, windows, height=height, width=width), repeat=repeat)
+    size = {"height": height, "width": width, "engine": engine}
+    project_frames(points, unit.keyframes, windows, **size)  # touches the memory that it works in
+    spent = clock(lambda: project_frames(points, unit.keyframes, windows, **size), repeat=repeat)
     return spent / len(windows)
+
+
+def points_ms(runs: StageRuns, repeat: int) -> float:
+    """Return CPU ms a key frame of what all cameras share: reading the scene's points and the moving filter; needs index_frames."""
+    p, found = runs.recipe.stages.accumulate_lidar, []
+    for _ in range(repeat + 1):  # the first one loads the kernels
+        unit, chain = _unit_and_chain(runs)  # a new one: it remembers its points
+        num_frames = len(unit.keyframes)
+        found.append(measure.cpu_ms(lambda unit=unit, chain=chain: scene_points(unit, p, chain)))
+    return float(np.median(found[1:])) / num_frames
+
+
+def _unit_and_chain(runs: StageRuns) -> tuple[StageInput, list[dict[str, Any]]]:
+    """Return what accumulate_lidar gets, and its sweeps in time order."""
+    item, p = runs.item("accumulate_lidar"), runs.recipe.stages.accumulate_lidar
+    frames = runs.store.read_unit(item.inputs["frames"])
+    unit = StageInput(item.identity.scene, item.identity.camera, {"frames": frames}, runs.source.reader())
+    return unit, lidar_chain(unit.sweeps, channel=p.lidar, scene=unit.scene)
 
 
 def floor_ms(num_points: np.ndarray, gb_per_s: float) -> float:

@@ -13,7 +13,8 @@ AZIMUTH_STEPS = 1150
 
 SMALL_AZIMUTH_STEPS = 100
 SMALL_IMAGE = (320, 180)
-SMALL_SECONDS = 2.0
+SMALL_SECONDS = 3.0
+"""Gives six key frames, of which a manifest keeps five: enough for a batch of four."""
 
 
 def simulated_world(
@@ -24,7 +25,7 @@ def simulated_world(
     Args:
         data: folder that keeps worlds between runs.
         small: images of 320x180 and 3,000 returns a sweep: written in half a second, for ``--small``.
-        seconds: length of a scene; 20 s, or 2 s if small, unless given.
+        seconds: length of a scene; 20 s, or 3 s if small, unless given.
         scenes: number of scenes, simulated on all cores.
         num_cameras: the front camera and as many of its neighbours, clockwise.
     """

@@ -53,7 +53,7 @@ def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Findi
     found.append(_prefect())
     if dask is not None:
         found.append(_dask(dask))
-    return [*found, *_devices()]
+    return [*found, *_accumulation(), *_devices()]
 
 
 def _packages() -> list[Finding]:
@@ -146,6 +146,21 @@ def _dask(address: str) -> Finding:
     if not workers:
         return Finding("dask", False, f"scheduler {address} has no workers. Run: dask worker {address}")
     return Finding("dask", True, f"scheduler {address} with {len(workers)} workers")
+
+
+def _accumulation() -> list[Finding]:
+    """Say which engine accumulates LiDAR; on a machine with a GPU this starts CUDA and checks its result."""
+    from pipeline.kernels.engine import AccumulateEngineError, engine_choices
+
+    try:
+        used, other = engine_choices()
+    except AccumulateEngineError as error:
+        return [Finding("accumulate", False, str(error))]
+    state = "usable" if other.is_usable else "no"
+    return [
+        Finding(f"accumulate {used.engine}", True, f"used: {used.reason}"),
+        Finding(f"accumulate {other.engine}", True, f"{state}: {other.reason}"),
+    ]
 
 
 def _devices() -> list[Finding]:

@@ -9,7 +9,7 @@ Memory Device memory of a process: 12 bytes a point (165 MB for a 20 s nuScenes 
        it) and 6 bytes a pixel (9 MB), beside CUDA's own context (some hundred MB). Workers that share a GPU each hold that. It
        is given back when the scene's points are forgotten. All use the first device that CUDA_VISIBLE_DEVICES lets them see
 
-Importing this module loads numba.cuda, but starts nothing on the device; ``pipeline.kernels.engine`` imports it when it is wanted.
+Importing this module loads numba.cuda, but starts nothing on the device; ``pipeline.kernels.engine`` imports it when needed.
 ``projecting_on_cpu`` is the twin that tests and every process's self-check compare with.
 """
 
@@ -31,17 +31,17 @@ from numpy.typing import NDArray
 from pipeline.kernels.accumulate import EMPTY, FAR_M, NEAR_M, FrozenGroups
 from pipeline.kernels.engine_numba import Project
 
-THREADS = 256
-"""Threads of a CUDA block: two points of a culling block each."""
-
-FINISHING_BLOCKS = 512
-"""CUDA blocks that finish a frame together, each taking several runs of pixels."""
-
-_LEAST_BLOCKS = 128  # numba warns of launches below this, and a tiny scene is nothing to warn of
-_FRUSTUM = 3  # first row of the planes in ``transforms``
-
 IS_SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether numba runs kernels in Python (NUMBA_ENABLE_CUDASIM=1): slow, without a GPU, for tests."""
+
+THREADS = 2 if IS_SIMULATED else 256
+"""Threads of a CUDA block, which takes one culling block: two points each. A simulated one is a thread of Python."""
+
+FINISHING_BLOCKS = 2 if IS_SIMULATED else 512
+"""CUDA blocks that finish a frame together, each taking several runs of pixels."""
+
+_LEAST_BLOCKS = 1 if IS_SIMULATED else 128  # numba warns of launches below this, and a tiny scene is nothing to warn of
+_FRUSTUM = 3  # first row of the planes in ``transforms``
 
 if IS_SIMULATED:  # libdevice is not simulated; NumPy's float32 scalars round after every operation, too
     _times, _plus, _divided = operator.mul, operator.add, operator.truediv
@@ -49,23 +49,22 @@ else:
     _times, _plus, _divided = libdevice.fmul_rn, libdevice.fadd_rn, libdevice.fdiv_rn
 
 _ZERO, _ONE, _STEPS = np.float32(0), np.float32(1), np.float32(256)
-_NEAR, _FAR = np.float32(NEAR_M), np.float32(FAR_M)
 _UNSEEN = np.uint32(EMPTY)
 
 
-@cuda.jit(device=True, cache=True)
+@cuda.jit(device=True)
 def _affine(a, b, c, d, x, y, z):  # type: ignore[no-untyped-def]  # numba reads no annotations
     """Return a*x + b*y + c*z + d."""
     return _plus(_plus(_plus(_times(a, x), _times(b, y)), _times(c, z)), d)
 
 
-@cuda.jit(device=True, cache=True)
+@cuda.jit(device=True)
 def _larger_of(a, b):  # type: ignore[no-untyped-def]
     """Return what numba's ``max`` returns on the CPU; on the GPU it is another function where NaN is met."""
-    return b if b > a else a  # noqa: FURB136
+    return b if b > a else a
 
 
-@cuda.jit(device=True, cache=True)
+@cuda.jit(device=True)
 def _is_seen(m, box):  # type: ignore[no-untyped-def]
     """Say whether a bounding box (6,) reaches the inner side of every plane; ``m`` as in ``_project``."""
     for plane in range(_FRUSTUM, _FRUSTUM + 6):
@@ -80,7 +79,7 @@ def _is_seen(m, box):  # type: ignore[no-untyped-def]
 
 
 @cuda.jit(cache=True)
-def _project(xyz, block_group, block_start, block_bounds, place, transforms, height, width, zbuffer):  # type: ignore[no-untyped-def]
+def _project(xyz, block_group, block_start, block_bounds, place, transforms, near, far, height, width, zbuffer):  # type: ignore[no-untyped-def]
     """Lower the z-buffer to the depths of the chosen groups; one CUDA block takes one culling block.
 
     Args:
@@ -90,6 +89,8 @@ def _project(xyz, block_group, block_start, block_bounds, place, transforms, hei
         block_bounds: (num_blocks, 6) float32.
         place: (num_groups,) int32 number of each group in ``transforms``, -1 = not chosen.
         transforms: (k, 9, 4) float32: three rows of the matrix, six planes of the frustum.
+        near: float32 metres; the bounds are arguments, for numba's cache does not see when another file's constants change.
+        far: float32 metres.
         height: image rows.
         width: image columns.
         zbuffer: (height * width,) uint32: a GPU has no atomic minimum of 16 bits.
@@ -108,7 +109,7 @@ def _project(xyz, block_group, block_start, block_bounds, place, transforms, hei
     for i in range(block_start[block] + cuda.threadIdx.x, block_start[block + 1], cuda.blockDim.x):
         x, y, z = xyz[0, i], xyz[1, i], xyz[2, i]
         depth = _affine(c0, c1, c2, c3, x, y, z)
-        if depth > _NEAR and depth < _FAR:
+        if depth > near and depth < far:
             scale = _divided(_ONE, depth)
             u = _times(_affine(a0, a1, a2, a3, x, y, z), scale)
             v = _times(_affine(b0, b1, b2, b3, x, y, z), scale)
@@ -121,7 +122,7 @@ def _project(xyz, block_group, block_start, block_bounds, place, transforms, hei
 
 @cuda.jit(cache=True)
 def _finish(zbuffer, out, num_measured):  # type: ignore[no-untyped-def]
-    """Copy the z-buffer to ``out`` (uint16, 0 = no measurement), reset it, and add the measured pixels to ``num_measured`` (1,)."""
+    """Copy the z-buffer to ``out`` (uint16, 0 = no measurement), reset it, and add its measured pixels to ``num_measured``."""
     found = 0
     for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
         value = zbuffer[i]
@@ -173,20 +174,14 @@ def _forget(key: int) -> None:
         cuda.current_context().memory_manager.deallocations.clear()
 
 
-def num_scenes_on_device() -> int:
-    """Return how many scenes' points this process holds on the device."""
-    return len(_on_device)
-
-
 @contextmanager
-def projecting_on_gpu(groups: FrozenGroups, *, height: int, width: int, threads: int = THREADS) -> Iterator[Project]:
+def projecting_on_gpu(groups: FrozenGroups, *, height: int, width: int) -> Iterator[Project]:
     """Offer the projection of a scene's points into images of one size, on the GPU.
 
     Args:
         groups: the scene's points; they stay on the device until this object is gone.
         height: image rows.
         width: image columns.
-        threads: threads of a CUDA block; changes no result.
 
     Raises:
         CudaAPIError: numba's; the device has no room for the points, or failed.
@@ -199,6 +194,7 @@ def projecting_on_gpu(groups: FrozenGroups, *, height: int, width: int, threads:
     on_device = cuda.device_array(height * width, np.uint16)
     num_measured = cuda.device_array(1, np.int32)
     nothing = np.zeros(1, np.int32)
+    near, far = np.float32(NEAR_M), np.float32(FAR_M)
 
     def project(
         chosen: NDArray[np.int64], matrices: NDArray[np.float32], planes: NDArray[np.float32], out: NDArray[np.uint16]
@@ -208,11 +204,21 @@ def projecting_on_gpu(groups: FrozenGroups, *, height: int, width: int, threads:
             place_of[chosen] = np.arange(len(chosen))
             place.copy_to_device(place_of)
             transforms[: len(chosen)].copy_to_device(np.concatenate([matrices, planes], axis=1))
-            _project[max(num_blocks, _LEAST_BLOCKS), threads](
-                scene.xyz, scene.block_group, scene.block_start, scene.block_bounds, place, transforms, height, width, zbuffer
+            _project[max(num_blocks, _LEAST_BLOCKS), THREADS](
+                scene.xyz,
+                scene.block_group,
+                scene.block_start,
+                scene.block_bounds,
+                place,
+                transforms,
+                near,
+                far,
+                height,
+                width,
+                zbuffer,
             )
         num_measured.copy_to_device(nothing)
-        _finish[FINISHING_BLOCKS, threads](zbuffer, on_device, num_measured)
+        _finish[FINISHING_BLOCKS, THREADS](zbuffer, on_device, num_measured)
         on_device.copy_to_host(out)
         return int(num_measured.copy_to_host()[0])
 

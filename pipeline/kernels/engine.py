@@ -1,6 +1,6 @@
 """Which engine projects LiDAR points into images: the GPU where there is one that gives the CPU's bits, else the CPU.
 
-The result is the same bit for bit, so the engine is a matter of the machine: an environment variable, never part of a fingerprint.
+The result is the same bit for bit, so the engine is a matter of the machine: an environment variable, never in a fingerprint.
 Nothing here touches a GPU before the first projection of a process. What was found is kept per process and not handed
 to forked children, in which CUDA does not work: they look again, and take the CPU.
 """
@@ -21,7 +21,7 @@ from storage_schemas.errors import DepthmillError
 
 ENGINES = ("cuda", "numba")
 ENGINE_VARIABLE = "DEPTHMILL_ACCUMULATE_ENGINE"
-_INSTALL = "pip install 'numba-cuda[cu13]', or [cu12] if nvidia-smi shows a CUDA version below 13"
+_INSTALL = "run: pip install 'depthmill[gpu]', or 'numba-cuda[cu12]' if nvidia-smi shows a CUDA version below 13"
 _CPU = "compiled CPU kernels"
 
 
@@ -68,7 +68,7 @@ def _look_for_gpu(process: int) -> GpuFinding:
 
         is_there = cuda.cuda_error() is None
         if not is_there:
-            words = " ".join(str(cuda.cuda_error()).split())
+            words = " ".join(str(cuda.cuda_error()).split()).split(". ")[0]  # the rest is advice on numba's own variables
             return GpuFinding(False, False, False, f"no NVIDIA GPU with a driver was found ({words})")
         if not cuda.is_available():
             return GpuFinding(False, False, True, f"CUDA's compiler (libnvvm) was not found: {_INSTALL}")
@@ -77,13 +77,14 @@ def _look_for_gpu(process: int) -> GpuFinding:
     try:
         from pipeline.kernels.accumulate_cuda import IS_SIMULATED
 
-        difference = None if IS_SIMULATED else check_gpu()
-        name = "no GPU: numba simulates one (NUMBA_ENABLE_CUDASIM)" if IS_SIMULATED else _device_name()
+        if IS_SIMULATED:
+            return GpuFinding(True, True, False, "no GPU: numba simulates one (NUMBA_ENABLE_CUDASIM)")
+        difference = check_gpu()
+        if difference is not None:
+            return GpuFinding(False, False, True, f"the GPU does not give the CPU's bits: {difference}. Please report this")
+        return GpuFinding(True, False, True, _device_name())
     except Exception as error:  # as above
         return GpuFinding(False, False, True, f"the GPU does not run the kernel ({_in_one_line(error)}): {_INSTALL}")
-    if difference is not None:
-        return GpuFinding(False, False, True, f"the GPU does not give the CPU's bits: {difference}. Please report this")
-    return GpuFinding(True, IS_SIMULATED, not IS_SIMULATED, name)
 
 
 def check_gpu(points_of_group: int = 2000) -> str | None:
@@ -109,6 +110,10 @@ def _in_one_line(error: Exception) -> str:
     return " ".join(words[:40])
 
 
+def _wanted(engine: str | None) -> str:
+    return engine or os.environ.get(ENGINE_VARIABLE) or "auto"
+
+
 def choose_engine(engine: str | None = None) -> Choice:
     """Return the engine that projects in this process.
 
@@ -118,7 +123,7 @@ def choose_engine(engine: str | None = None) -> Choice:
     Raises:
         AccumulateEngineError: the forced engine does not exist or cannot be used here.
     """
-    wanted = engine or os.environ.get(ENGINE_VARIABLE) or "auto"
+    wanted = _wanted(engine)
     if wanted == "numba":
         return Choice("numba", True, f"forced; {_CPU}")
     if wanted not in ("auto", *ENGINES):
@@ -137,7 +142,7 @@ def choose_engine(engine: str | None = None) -> Choice:
         return Choice("cuda", True, gpu.says)
     if gpu.is_there:
         _warn_once(os.getpid(), gpu.says)
-    return Choice("numba", True, f"{_CPU}; {gpu.says}")
+    return Choice("numba", True, _CPU)
 
 
 @cache
@@ -174,7 +179,7 @@ def projecting(groups: FrozenGroups, *, height: int, width: int, engine: str | N
         try:
             project = stack.enter_context(projecting_on_gpu(groups, height=height, width=width))
         except CudaAPIError as error:
-            if choice.reason.startswith("forced"):
+            if _wanted(engine) == "cuda":
                 raise _failed(error) from error
             _warn_once(os.getpid(), f"the GPU did not take the points of a scene ({_in_one_line(error)})")
             project = stack.enter_context(projecting_on_cpu(groups, height=height, width=width))

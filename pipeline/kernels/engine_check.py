@@ -1,7 +1,7 @@
 """A made-up scene that shows whether two engines of the projection give the same bits.
 
-Why    A product and a sum that a compiler fuses into one rounding change a result in its last bit. On most points nobody would see
-       it. Here the points lie on the borders between pixels, where the last bit decides; beside them is what a
+Why    A product and a sum that a compiler fuses into one rounding change a result in its last bit. On most points that is not
+       seen. Here the points lie on the borders between pixels, where the last bit decides; beside them is what a
        file can hold by mistake (NaN, infinity), and depths on both bounds
 """
 

@@ -13,7 +13,7 @@ from pipeline.kernels.accumulate import EMPTY, FrozenGroups, finish_frame, new_s
 Project = Callable[[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]], int]
 """What every engine offers for the points and the image size it was opened with: ``project(chosen, matrices, planes, out)``.
 
-Takes (k,) int64 groups, none of them twice; (k, 3, 4) float32 matrices from each group's own frame, whose rows give u*z, v*z and z;
+Takes (k,) int64 groups, none of them twice; (k, 3, 4) float32 matrices from each group's own frame: rows give u*z, v*z and z;
 (k, 6, 4) float32 from ``frustum_planes``. Fills ``out`` (height * width,) uint16 with the nearest depth of every pixel, 1/256 m,
 0 = no measurement, and returns the number of measured pixels.
 """
