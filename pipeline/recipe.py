@@ -116,7 +116,7 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise RecipeError(f"recipe '{file}' does not exist. Write one (see README.md, Recipe) or run depthmill demo") from error
+        raise RecipeError(f"recipe '{file}' does not exist. Write one with depthmill init, or run depthmill demo") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe '{file}' cannot be read: {error}") from error
     try:

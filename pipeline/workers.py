@@ -1,6 +1,6 @@
 """Run scenes in worker processes that may die: the others go on, and the scene that killed its worker is named.
 
-Workers import neither Prefect nor torch, so that each stays below 1 GB for a 20 s scene.
+Workers import neither Prefect nor, unless a depth teacher has learned, torch, so that each stays below 1 GB for a 20 s scene.
 """
 
 from __future__ import annotations

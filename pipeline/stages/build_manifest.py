@@ -38,7 +38,10 @@ _COVERAGE = {"depth_single": "coverage_single", "depth_accumulated": "coverage_a
 class Params(StageParams):
     """Which key frames become samples."""
 
-    drop_last_keyframe: bool = Field(default=True, description="leave out the last key frame of every scene (public convention)")
+    drop_last_keyframe: bool = Field(
+        default=True,
+        description="leave out the last key frame of every scene (nuScenes convention; false for zju_4dradarcam)",
+    )
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:

@@ -251,7 +251,7 @@ def test_help_when_asked_then_needs_no_heavy_module(depthmill_process):
 def test_any_verb_when_recipe_is_missing_then_exit_code_2_and_a_next_step(verb, depthmill, tmp_path):
     code, text = depthmill(verb, tmp_path / "nowhere.yaml")
     assert code == 2
-    assert f"recipe '{tmp_path / 'nowhere.yaml'}' does not exist. Write one (see README.md, Recipe) or run depthmill demo" in text
+    assert f"recipe '{tmp_path / 'nowhere.yaml'}' does not exist. Write one with depthmill init, or run depthmill demo" in text
 
 
 def test_export_when_given_recipe_or_store_then_writes_the_layout_and_import_reads_it(
