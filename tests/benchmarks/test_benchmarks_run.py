@@ -1,0 +1,95 @@
+"""Every benchmark still runs: a benchmark that nobody runs breaks unnoticed. Figures are not looked at, only that they are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SOURCES = {file.stem: file.read_text() for file in sorted((REPOSITORY / "benchmarks").glob("*.py"))}
+SCRIPTS = [name for name, text in SOURCES.items() if '__name__ == "__main__"' in text]
+
+NUMBER = r"[\d.,]+"
+WANTED: dict[str, list[str]] = {
+    "accumulate": [
+        r"peak memory of a worker .*: \d+ MB \(keep\), \d+ MB \(drop\), \d+ MB \(carry\)",
+        r"moving: keep", r"moving: drop", rf"straightforward +{NUMBER} ms CPU a key frame", rf"ours, all of it +{NUMBER} ms CPU",
+        rf"ratio +{NUMBER}x; {NUMBER}x for equally many points", rf"ours, projection +{NUMBER} ms; floor {NUMBER} ms",
+        r"pixels that differ from float64"],
+    "clean": [rf"{numbers} numbers, {mono} mono: .*, ratio {NUMBER}x; .*; 0 pixels differ"
+              for numbers in ("default", "wide") for mono in ("with", "without")],
+    "index_trainval": [rf"{words} the .*index: 3 scenes in {NUMBER} s, .* in {NUMBER} s; peak {NUMBER} GB"
+                       for words in ("first time, builds", "again, opens")],
+    "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
+    "loader": [rf"\*\*ours, batch delivered\*\* \| .* \| \*\*{NUMBER}x\*\*", r"\| dense target \| .* \|", rf"(?m)^\| 2 \| .* \| {NUMBER}x \|$",
+               rf"\| ours, 2 workers \| \| {NUMBER} \| \d+ \|"],
+    "plan_850": [rf"plan with all 19 units in the store: {NUMBER} s \(nothing to do", rf"clean_horizon changed: {NUMBER} s \(4 units to do",
+                 rf"depthmill --help: {NUMBER} s", rf"floor: {NUMBER} s"],
+    "plug_in_study": [r"(?m)^\| nothing \| [\d.]+% \|", r"(?m)^\| C alone \| [\d.]+% \|",
+                      *(rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$"
+                        for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld"))],
+    "scaling": [r"(?m)^\| 320 \| 51 \| .* % \|$", rf"(?m)^\| 3 \| 6 \| {NUMBER} \| {NUMBER} \| \d+ \|$", r"(?m)^\| 2 \|( [\d.]+ \|){3} [\d.]+x \| [\d.]+ \| \d+ % \|$",
+                r"(?m)^\| 1 \| [\d.]+ \| [\d.]+ \| 1\.00x \| [\d.]+ \| [\d.]+ \|$",
+                r"(?m)^\| 2 \| [\d.]+ \| [\d.]+ \| [\d.]+x \| [\d.]+, [\d.]+, [\d.]+ \| [\d.]+ \|$",
+                r"(?m)^\| depth_clean \| [\d.]+ \| \d+ \| [\d.]+ \|$", r"(?m)^\| together \| [\d.]+ \| \d+ \| [\d.]+ \|$",
+                *(rf"(?m)^\| {way} \| \*\*together\*\* \| [\d.]+ \| [\d.]+ \|$" for way in ("straightforward", "ours")), r"(?m)^ratio [\d.]+x;"],
+    "selective_scan": [rf"(?m)^\| 50 \| {work} \| .* \| \*\*{NUMBER}x\*\* \|" for work in ("forward", r"forward \+ backward")],
+    "semodepth_network": [rf"(?m)^\| 64x96 \| {work} \| {way} \| {NUMBER} \| \d+ \|$"
+                          for work in ("forward", "training step") for way in ("twin", "numba channels_last bf16")],
+    "store_codec": [rf"(?m)^{name} +\d+ +{NUMBER} +{NUMBER}$" for name in (r"zstd 1 \(ours\)", "no compression", "PNG by PIL, level 6")],
+    "supervision_study": [rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$" for way in ("cleaned, scatter, correct", "single sweep")],
+}  # fmt: skip
+"""What a small run must print, as regular expressions."""
+
+SLOW = {"loader", "plug_in_study", "scaling", "semodepth_network", "supervision_study"}
+"""Those that take more than 10 s of CPU: most start processes that import torch."""
+
+
+@pytest.mark.parametrize("script", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SCRIPTS])
+def test_benchmark_when_run_small_then_prints_what_a_full_run_prints(script: str, tmp_path: Path) -> None:
+    assert script in WANTED, f"benchmarks/{script}.py is new: add the lines that it prints to WANTED in {Path(__file__).name}"
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / f"{script}.py"), "--small", "--data", str(tmp_path / "data")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    if "unrecognized arguments: --small" in done.stderr:
+        pytest.fail(f"benchmarks/{script}.py has no --small: make its parser with measure.arguments and measure.parsed")
+    assert done.returncode == 0, f"{script} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    missing = [line for line in WANTED[script] if not re.search(line, done.stdout)]
+    assert not missing, f"{script} did not print {missing}; it printed:\n{done.stdout}"
+    assert not re.search(r"\bnan\b", done.stdout), done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["data"], "it wrote outside --data"
+
+
+def test_small_defaults_when_an_option_is_given_then_the_option_counts(tmp_path: Path) -> None:
+    code = (
+        "import sys, measure\n"
+        "def repeat(*words):\n"
+        "    sys.argv = ['x', '--data', 'made', *words]\n"
+        "    parser = measure.arguments('x')\n"
+        "    parser.add_argument('--repeat', type=int, default=5)\n"
+        "    return measure.parsed(parser, repeat=1).repeat\n"
+        "print(repeat(), repeat('--small'), repeat('--small', '--repeat', '3'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "benchmarks")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["5", "1", "3"]
+    assert (tmp_path / "made").is_dir()
+
+
+def test_files_of_benchmarks_when_not_run_then_are_shared_by_scripts() -> None:
+    shared = {name for name in SOURCES if name not in SCRIPTS}
+    unused = {name for name in shared if not any(re.search(rf"(?m)^ *(import|from) {name}\b", text) for text in SOURCES.values())}
+    assert not unused, f"benchmarks/ has {sorted(unused)}: neither scripts (no __main__) nor imported by one"
+    assert not WANTED.keys() - set(SCRIPTS), "WANTED names scripts that are gone"
+
+
+def test_make_benchmarks_when_printed_then_runs_every_script() -> None:
+    done = subprocess.run(["make", "-n", "benchmarks"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    listed = re.search(r"for claim in (.*?);", done.stdout)
+    assert listed is not None, done.stdout
+    assert sorted(listed[1].split()) == SCRIPTS
