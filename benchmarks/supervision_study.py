@@ -29,9 +29,9 @@ BASE = {
     "data": {"batch_size": 4, "piece_frames": 1, "augment": {"flip_probability": 0.5}},
     "evaluation": {"target": "depth_truth"},
     "learning_rate": 1e-3,
-    "max_steps": 350,
+    "max_steps": 1000,
     "decay_every_epochs": 1,  # almost to zero at the end: seeds then differ less
-    "decay": 0.15,
+    "decay": 0.055,
     "decay_floor": 0.05,
     "evaluate_every_epochs": 1000,
 }
