@@ -48,7 +48,7 @@ def main() -> None:
             floor = passes * BATCH * length * CHANNELS * 4 / 1e6 / speed
             print(
                 f"| {length} | {word} | {ms['twin']:.0f} | {ms['numba']:.1f} | **{ms['twin'] / ms['numba']:.1f}x** | {floor:.2f} "
-                f"| {mb['twin']:.0f} | {mb['numba']:.0f} | {mb['twin'] / mb['numba']:.1f}x |"
+                f"| {mb['twin']:.0f} | {mb['numba']:.0f} | {mb['twin'] / max(mb['numba'], 0.1):.1f}x |"
             )
         exact = _run([x.double() for x in tensors], "twin")
         errors = {engine: float((_run(tensors, engine) - exact).abs().max() / exact.abs().max()) for engine in ("twin", "numba")}
