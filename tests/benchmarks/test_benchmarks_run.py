@@ -21,6 +21,8 @@ WANTED: dict[str, list[str]] = {
         r"moving: keep", r"moving: drop", rf"straightforward +{NUMBER} ms CPU a key frame", rf"ours, all of it +{NUMBER} ms CPU",
         rf"ratio +{NUMBER}x; {NUMBER}x for equally many points", rf"ours, projection +{NUMBER} ms; floor {NUMBER} ms",
         r"pixels that differ from float64"],
+    "average_precision": [rf"(?m)^plain Python \| 10 \| {NUMBER} s \| {NUMBER} ms$", rf"(?m)^ours, all frames \| 60 \| {NUMBER} s \| {NUMBER} ms$",
+                          rf"estimated: {NUMBER} s; ratio {NUMBER}x", r"differs by at most \d\.\de-1\d; counts agree", rf"{NUMBER} us a pair"],
     "clean": [rf"{numbers} numbers, {mono} mono: .*, ratio {NUMBER}x; .*; 0 pixels differ"
               for numbers in ("default", "wide") for mono in ("with", "without")],
     "index_trainval": [rf"{words} the .*index: 3 scenes in {NUMBER} s, .* in {NUMBER} s; peak {NUMBER} GB"

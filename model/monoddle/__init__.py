@@ -1,0 +1,1 @@
+"""MonoDDLE: 3D objects from one image, with dense depth learned from a teacher."""

@@ -1,0 +1,298 @@
+"""KITTI's average precision of detections: in the image, from above, in space, and with the direction.
+
+Why    The numbers every paper on monocular detection reports, with exact overlaps: public Python evaluators give exact boxes
+       about 0 (``box_overlap.py``). All frames are gone through at once: 3,769 frames in about a second
+       (benchmarks/average_precision.py).
+Source the KITTI object benchmark, arXiv 1905.12365 for R40; specs/monoddle.md sections 6.1 to 6.5. Where the C++ devkit and its
+       Python ports differ this is the devkit, but for an object of exactly the least height, which the ports pass over: published
+       validation figures and the cases of section 6.5 are the ports'. ``DEVKIT_DIFFICULTIES`` count it
+Order  The devkit takes the detections of a frame in the order of the file where overlaps are equal, or where several detections
+       that are too low compete. Here they are taken by falling score, so that only equal scores leave anything to the order.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.objects import Objects, join_objects
+from model.monoddle.box_overlap import Floats, overlap_2d, overlap_3d, overlap_bev, own_share_2d, solid_boxes
+from model.monoddle.matching import count_matches, scores_of_hits
+from storage_schemas.errors import DepthmillError
+
+Integers = NDArray[np.int64]
+
+STRICT_OVERLAP = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
+"""An overlap must be larger than this; 2D and AOS know only this table."""
+
+LOOSE_OVERLAP = {"Car": 0.5, "Pedestrian": 0.25, "Cyclist": 0.25}
+"""The second table of BEV and 3D."""
+
+NEIGHBOUR = {"Car": "Van", "Pedestrian": "Person_sitting"}
+"""What may be taken for the category without being right or wrong."""
+
+NUM_STEPS = 40
+"""Precision is read at 41 recalls, 0 to 1."""
+
+NO_ANGLE_RAD = -10.0
+"""KITTI's "not said"."""
+
+_TABLE = (("3d", "strict"), ("bev", "strict"), ("3d", "loose"), ("bev", "loose"), ("2d", "strict"), ("aos", "strict"))
+
+
+class AveragePrecisionError(DepthmillError):
+    """Annotations and detections that cannot be measured against each other."""
+
+
+class Difficulty(NamedTuple):
+    """Which objects count; what is lower, more hidden or more cut off is passed over, and so are lower detections.
+
+    Attributes:
+        name: of the column.
+        min_height_px: least height of the image box.
+        max_occlusion: 0 visible, 1 partly, 2 largely hidden.
+        max_truncation: largest share outside the image, 0 to 1.
+        counts_min_height: whether an object of exactly the least height counts; a detection of that height always does.
+    """
+
+    name: str
+    min_height_px: float
+    max_occlusion: int
+    max_truncation: float
+    counts_min_height: bool = False
+
+
+KITTI_DIFFICULTIES = (Difficulty("easy", 40.0, 0, 0.15), Difficulty("moderate", 25.0, 1, 0.30), Difficulty("hard", 25.0, 2, 0.50))
+"""As the public Python evaluators; for images 370 to 376 pixels high: scale the heights with the images to measure on others."""
+
+DEVKIT_DIFFICULTIES = tuple(one._replace(counts_min_height=True) for one in KITTI_DIFFICULTIES)
+"""As the C++ devkit, which makes the figures of the test server."""
+
+
+class ApRow(NamedTuple):
+    """One average precision.
+
+    Attributes:
+        category: what was looked for.
+        metric: 2d, bev, 3d, or aos: 2d, each hit counting (1 + cos of the error of alpha) / 2.
+        overlap: strict or loose.
+        min_overlap: the number behind it.
+        difficulty: name of the difficulty.
+        r40: percent, mean precision at recall 1/40, 2/40, ... 1. With N objects at most 2.5 (N - 1): less than 100 below 41.
+        r11: percent, at recall 0, 0.1, ... 1.
+        num_truth: objects of this category that count at this difficulty.
+        num_found: detections of this category that are high enough for it.
+    """
+
+    category: str
+    metric: str
+    overlap: str
+    min_overlap: float
+    difficulty: str
+    r40: float
+    r11: float
+    num_truth: int
+    num_found: int
+
+
+class _Frames(NamedTuple):
+    """The objects of all frames behind each other, categories in lower case."""
+
+    objects: Objects
+    num_objects: Integers  # (frames,)
+    frame_of: Integers  # (n,)
+
+
+class _World(NamedTuple):
+    """All frames as one; pairs are those of one frame, in the order of the objects, then of the detections."""
+
+    truth: Objects
+    found: Objects
+    pair_truth: Integers
+    pair_found: Integers
+    overlap: dict[str, Floats]
+    similarity: Floats
+    own_share: Floats  # (d,) largest part of a detection in one area that is not to be judged
+
+
+def average_precision(
+    truth: Sequence[Objects],
+    found: Sequence[Objects],
+    *,
+    classes: Sequence[str] = ("Car", "Pedestrian", "Cyclist"),
+    difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES,
+) -> list[ApRow]:
+    """Measure the detections of all frames together.
+
+    Args:
+        truth: the annotated objects of each frame, DontCare and other categories included; they decide what is passed over.
+        found: the detections of the same frames in the same order; a frame may have none. Of a detection, truncation and
+            occlusion are not looked at, and one without a place in space (sizes of -1) is only ever right in the image.
+        classes: of Car, Pedestrian and Cyclist, whose least overlaps KITTI defines. In ``truth`` and ``found`` upper and lower
+            case are one, as in the devkit.
+        difficulties: which objects count.
+
+    Returns:
+        A row for each category, metric and table (3D strict, BEV strict, 3D loose, BEV loose, 2D, AOS) and difficulty, in this
+        order. Where no object counts both values are 0. There is no AOS of a category if an annotation or a detection of it
+        does not say its alpha (-10).
+
+    Raises:
+        AveragePrecisionError: the numbers of frames differ, a number is not finite, a category is none of the three.
+    """
+    if len(truth) != len(found):
+        raise AveragePrecisionError(
+            f"annotations of {len(truth)} frames and detections of {len(found)}, expected the same frames in the same order; "
+            "give Objects.none() for a frame in which nothing was found"
+        )
+    for category in classes:
+        _check_category(category)
+    world = _world(_all_frames("truth", truth), _all_frames("found", found))
+    rows = []
+    for category in classes:
+        has_angles = not any(
+            np.any(objects.alpha_rad[_is_of(objects, category)] == NO_ANGLE_RAD) for objects in (world.truth, world.found)
+        )
+        for metric, overlap in _TABLE:
+            if metric != "aos" or has_angles:
+                rows += [_measure(world, category, metric, overlap, difficulty) for difficulty in difficulties]
+    return rows
+
+
+def _measure(world: _World, category: str, metric: str, overlap: str, difficulty: Difficulty) -> ApRow:
+    """Return one row."""
+    min_overlap = (STRICT_OVERLAP if overlap == "strict" else LOOSE_OVERLAP)[category]
+    truth_code, found_code = _truth_codes(world.truth, category, difficulty), _found_codes(world.found, category, difficulty)
+    pair_overlap = world.overlap["2d" if metric == "aos" else metric]
+    chosen = np.flatnonzero(pair_overlap > min_overlap)
+    first_pair = np.searchsorted(world.pair_truth[chosen], np.arange(len(world.truth) + 1))
+    pairs = first_pair, world.pair_found[chosen]
+    # KITTI's areas have no place in space: they excuse in the image only
+    is_excused = (world.own_share > min_overlap) & (metric in ("2d", "aos"))
+    num_truth = int(np.count_nonzero(truth_code == 0))
+    thresholds = _thresholds(scores_of_hits(*pairs, truth_code, found_code, world.found.score), num_truth)
+    hits, alarms, similarity = count_matches(
+        *pairs,
+        pair_overlap[chosen],
+        world.similarity[chosen],
+        truth_code,
+        found_code,
+        world.found.score,
+        is_excused,
+        thresholds,
+    )
+    r40, r11 = _means(similarity if metric == "aos" else hits, hits + alarms)
+    num_found = int(np.count_nonzero(found_code == 0))
+    return ApRow(category, metric, overlap, min_overlap, difficulty.name, r40, r11, num_truth, num_found)
+
+
+def _thresholds(scores: Floats, num_truth: int) -> Floats:
+    """Return the scores, falling, at which the recall is nearest to 0, 1/40, ... 1, as far as the recall reaches."""
+    falling = np.sort(scores)[::-1]
+    kept: list[float] = []
+    wanted = 0.0
+    for i, score in enumerate(falling):
+        recall, next_recall = (i + 1) / num_truth, (i + 2) / num_truth
+        if i + 1 < len(falling) and next_recall - wanted < wanted - recall:
+            continue
+        kept.append(score)
+        wanted += 1.0 / NUM_STEPS
+    return np.array(kept, np.float64)
+
+
+def _means(right: NDArray[np.int64] | Floats, counted: Integers) -> tuple[float, float]:
+    """Return R40 and R11 in percent from what is right and what counts at each threshold; recalls not reached give 0."""
+    precision = np.zeros(NUM_STEPS + 1)
+    reached = np.divide(right, counted, out=np.zeros(len(counted)), where=counted > 0)
+    precision[: len(counted)] = np.maximum.accumulate(reached[::-1])[::-1]
+    return 100.0 * float(precision[1:].mean()), 100.0 * float(precision[:: NUM_STEPS // 10].mean())
+
+
+def _truth_codes(truth: Objects, category: str, difficulty: Difficulty) -> Integers:
+    """Return (t,) 0 counts, 1 passed over, -1 another category."""
+    height_px, least_px = truth.box_px[:, 3] - truth.box_px[:, 1], difficulty.min_height_px
+    is_hard = (
+        (height_px < least_px if difficulty.counts_min_height else height_px <= least_px)
+        | (truth.occlusion > difficulty.max_occlusion)
+        | (truth.truncation > difficulty.max_truncation)
+    )
+    is_neighbour = _is_of(truth, NEIGHBOUR[category]) if category in NEIGHBOUR else np.zeros(len(truth), bool)
+    codes: Integers = np.where(_is_of(truth, category), np.where(is_hard, 1, 0), np.where(is_neighbour, 1, -1))
+    return codes
+
+
+def _found_codes(found: Objects, category: str, difficulty: Difficulty) -> Integers:
+    """Return (d,) 1 too low, whatever its category; 0 counts; -1 another category."""
+    is_low = np.abs(found.box_px[:, 3] - found.box_px[:, 1]) < difficulty.min_height_px
+    codes: Integers = np.where(is_low, 1, np.where(_is_of(found, category), 0, -1))
+    return codes
+
+
+def _is_of(objects: Objects, category: str) -> NDArray[np.bool_]:
+    is_of: NDArray[np.bool_] = objects.category == category.lower()
+    return is_of
+
+
+def _world(truth: _Frames, found: _Frames) -> _World:
+    """Put the detections of each frame in falling order, and compare its boxes."""
+    all_truth, all_found = truth.objects, found.objects[np.lexsort((-found.objects.score, found.frame_of))]
+    pair_truth, pair_found = _pairs_of_one_frame(truth.num_objects, found.num_objects)
+    is_area = _is_of(all_truth, "DontCare")[pair_truth]
+    own_share = np.zeros(len(all_found))
+    areas, inside = pair_truth[is_area], pair_found[is_area]
+    np.maximum.at(own_share, inside, own_share_2d(all_found.box_px[inside], all_truth.box_px[areas]))
+    pair_truth, pair_found = pair_truth[~is_area], pair_found[~is_area]
+    solid_truth, solid_found = solid_boxes(all_truth)[pair_truth], solid_boxes(all_found)[pair_found]
+    overlap = {
+        "2d": overlap_2d(all_truth.box_px[pair_truth], all_found.box_px[pair_found]),
+        "bev": overlap_bev(solid_truth, solid_found),
+        "3d": overlap_3d(solid_truth, solid_found),
+    }
+    similarity = (1.0 + np.cos(all_truth.alpha_rad[pair_truth] - all_found.alpha_rad[pair_found])) / 2.0
+    return _World(all_truth, all_found, pair_truth, pair_found, overlap, similarity, own_share)
+
+
+def _pairs_of_one_frame(num_truth: Integers, num_found: Integers) -> tuple[Integers, Integers]:
+    """Return every pair of an object and a detection of one frame, as numbers among all objects and all detections."""
+    partners = np.repeat(num_found, num_truth)  # of each object
+    first_partner = np.repeat(np.cumsum(num_found) - num_found, num_truth)
+    pair_truth = np.repeat(np.arange(len(partners)), partners)
+    within = np.arange(len(pair_truth)) - np.repeat(np.cumsum(partners) - partners, partners)
+    return pair_truth, first_partner[pair_truth] + within
+
+
+def _all_frames(what: str, frames: Sequence[Objects]) -> _Frames:
+    """Join frames of finite numbers."""
+    num_objects = np.array([len(frame) for frame in frames], np.int64)
+    objects = join_objects(list(frames))
+    frame_of = np.repeat(np.arange(len(frames)), num_objects)
+    _check_finite(what, objects, frame_of)
+    lower = np.char.lower(objects.category) if len(objects) else objects.category
+    return _Frames(replace(objects, category=lower), num_objects, frame_of)
+
+
+def _check_category(category: str) -> None:
+    if category not in STRICT_OVERLAP:
+        near = difflib.get_close_matches(category.capitalize(), STRICT_OVERLAP, n=1)
+        raise AveragePrecisionError(
+            f"no least overlap is defined for the category '{category}', expected of {', '.join(STRICT_OVERLAP)}"
+            + (f"; did you mean {near[0]}?" if near else ". Leave it out of classes")
+        )
+
+
+def _check_finite(what: str, objects: Objects, frame_of: Integers) -> None:
+    for field in fields(Objects):
+        values = getattr(objects, field.name)
+        if field.name == "category" or np.isfinite(values).all():
+            continue
+        bad = int((~np.isfinite(values)).reshape(len(objects), -1).any(axis=1).argmax())
+        frame = int(frame_of[bad])
+        raise AveragePrecisionError(
+            f"{what}: object {bad - int(np.searchsorted(frame_of, frame))} of frame {frame} ({objects.category[bad]}) has "
+            f"{field.name} {values[bad]}, expected finite numbers. Leave it out, or correct what made it"
+        )
