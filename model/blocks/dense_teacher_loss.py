@@ -1,0 +1,141 @@
+"""Learning dense depth from a teacher's map, with or without a scale that says where the teacher is to be believed.
+
+Forms   l1       |e|
+        silog    sqrt(mean g^2 - 1/2 (mean g)^2), g = log prediction - log teacher; half blind to a common factor
+        laplace  exp(-s) |e| + s       s = log of the Laplace scale; the form of MonoDDLE's paper
+        gauss    1/2 exp(-s) e^2 + 1/2 s   s = log variance; the form of its released code and so of its published figures
+Source  specs/monoddle.md sections 3 (items 7 and 8) and 9.1
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+TeacherForm = Literal["l1", "silog", "laplace", "gauss"]
+"""How a prediction is compared with the teacher."""
+
+MAX_LOG_SCALE = 5.0
+"""The log scale counts within minus to plus this."""
+
+_MIN_DEPTH_M = 1e-3  # what logarithms are taken of is at least this
+_SILOG_FLOOR = 1e-8  # keeps the square root differentiable at 0
+
+
+class DenseTeacherLoss(NamedTuple):
+    """The loss and what to watch beside it; scalars, without gradients but for the loss.
+
+    Attributes:
+        loss: 0 where no pixel is valid.
+        mean_abs_error_m: mean |prediction - teacher| over valid pixels, metres; 0 where there is none.
+        mean_log_scale: mean s over valid pixels; None without a log scale.
+        valid_share: valid pixels over all.
+    """
+
+    loss: Tensor
+    mean_abs_error_m: Tensor
+    mean_log_scale: Tensor | None
+    valid_share: Tensor
+
+
+def dense_teacher_loss(
+    pred_m: Tensor,
+    teacher_m: Tensor,
+    *,
+    is_valid: Tensor,
+    form: TeacherForm,
+    log_scale: Tensor | None = None,
+    weight: Tensor | None = None,
+    max_residual: float | None = None,
+    in_log_depth: bool = False,
+) -> DenseTeacherLoss:
+    """Compare predicted depth with a teacher's, pixel by pixel; in float32, inside autocast too.
+
+    Args:
+        pred_m: predicted depth (b, h, w) or (b, 1, h, w), metres, more than 0.
+        teacher_m: the teacher's, of the same shape; what it holds where it is not valid does not matter.
+        is_valid: bool of the same shape, the teacher has a value.
+        form: how they are compared, see above.
+        log_scale: s of the same shape, needed by laplace and gauss, not looked at by the others.
+        weight: of the same shape, how much a pixel counts; None = all alike. Sums are divided by max(sum of weights, 1). silog
+            takes every valid pixel alike, as published.
+        max_residual: error from which gauss goes on straight, as laplace and l1 do anyway, so that the 80 m that a beginner is
+            wrong by do not drown all other losses; in the unit of the error; None = never, as published.
+        in_log_depth: compare logarithms of depth, so that far pixels do not rule; silog always does.
+
+    Raises:
+        ValueError: unknown form, shapes that differ, or no log scale for a form that needs one.
+    """
+    _check(pred_m, teacher_m, is_valid, form=form, log_scale=log_scale, weight=weight)
+    with torch.autocast(pred_m.device.type, enabled=False):
+        pred_m = pred_m.float()
+        teacher_m = torch.where(is_valid, teacher_m.float(), 1.0)
+        error_m = pred_m - teacher_m
+        if in_log_depth or form == "silog":
+            error = torch.log(pred_m.clamp(min=_MIN_DEPTH_M)) - torch.log(teacher_m.clamp(min=_MIN_DEPTH_M))
+        else:
+            error = error_m
+        s = None if log_scale is None else log_scale.float().clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
+        if form == "silog":
+            loss = _silog(error, is_valid)
+        else:
+            each = _each(error, s, form=form, max_residual=max_residual)
+            counts = is_valid.float() if weight is None else weight.float() * is_valid
+            loss = (counts * torch.where(is_valid, each, 0.0)).sum() / counts.sum().clamp(min=1.0)
+        return DenseTeacherLoss(
+            loss,
+            _mean(error_m.detach().abs(), is_valid),
+            None if s is None else _mean(s.detach(), is_valid),
+            is_valid.float().mean(),
+        )
+
+
+def _each(error: Tensor, log_scale: Tensor | None, *, form: TeacherForm, max_residual: float | None) -> Tensor:
+    """Return the loss of each pixel."""
+    size = error.abs()
+    if form == "l1":
+        return size
+    assert log_scale is not None
+    if form == "laplace":
+        return torch.exp(-log_scale) * size + log_scale
+    if max_residual is None:
+        half_square = 0.5 * size * size
+    else:
+        near = size.clamp(max=max_residual)
+        half_square = near * (size - 0.5 * near)  # half the square up to there, then its tangent
+    return torch.exp(-log_scale) * half_square + 0.5 * log_scale
+
+
+def _silog(error: Tensor, is_valid: Tensor) -> Tensor:
+    error = torch.where(is_valid, error, 0.0)
+    count = is_valid.sum().clamp(min=1)
+    spread = (error * error).sum() / count - 0.5 * (error.sum() / count) ** 2
+    return torch.where(is_valid.any(), torch.sqrt(spread + _SILOG_FLOOR), 0.0)
+
+
+def _mean(values: Tensor, is_valid: Tensor) -> Tensor:
+    """Return the mean over valid pixels, 0 where there is none."""
+    return torch.where(is_valid, values, 0.0).sum() / is_valid.sum().clamp(min=1)
+
+
+def _check(
+    pred_m: Tensor, teacher_m: Tensor, is_valid: Tensor, *, form: TeacherForm, log_scale: Tensor | None, weight: Tensor | None
+) -> None:
+    if form not in ("l1", "silog", "laplace", "gauss"):
+        raise ValueError(f"form is '{form}', expected l1, silog, laplace or gauss")
+    if log_scale is None and form in ("laplace", "gauss"):
+        raise ValueError(
+            f"form {form} needs log_scale, the output of an uncertainty head, and got None; give the network that head, "
+            "or choose the form l1 or silog"
+        )
+    if is_valid.dtype != torch.bool:
+        raise ValueError(f"is_valid is of type {is_valid.dtype}, expected torch.bool; compare the map with 0")
+    others = {"teacher_m": teacher_m, "is_valid": is_valid, "log_scale": log_scale, "weight": weight}
+    for name, tensor in others.items():
+        if tensor is not None and tensor.shape != pred_m.shape:  # (b, 1, h, w) and (b, h, w) would broadcast over the batch
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)} and pred_m {tuple(pred_m.shape)}, expected the same; add or drop the "
+                "channel axis"
+            )
