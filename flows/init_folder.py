@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from flows.init_kitti import is_kitti_object
 from flows.init_nuscenes import nuscenes_versions
 from flows.init_zju import is_zju
 from storage_schemas.errors import SourceError
 
-Kind = Literal["nuscenes", "zju_4dradarcam"]
+Kind = Literal["nuscenes", "zju_4dradarcam", "kitti_object"]
 
 MAX_LOOKED_AT = 200
 """Entries of a folder that are looked into; a home folder on a network drive shall not hold the answer up."""
@@ -18,8 +19,9 @@ MAX_LOOKED_AT = 200
 NAMED_ENTRIES = 8
 
 LOOKED_FOR = (
-    "nuScenes format (samples/, sweeps/ and a version folder such as v1.0-mini/ with scene.json and sample_data.json) or "
-    "ZJU-4DRadarCam (image/, radar_png/, gt/, gt_interp/ with train.txt, val.txt, test.txt)"
+    "nuScenes format (samples/, sweeps/ and a version folder such as v1.0-mini/ with scene.json and sample_data.json), "
+    "ZJU-4DRadarCam (image/, radar_png/, gt/, gt_interp/ with train.txt, val.txt, test.txt) or "
+    "KITTI object (training/image_2, training/calib, training/label_2 with ImageSets/)"
 )
 
 
@@ -29,6 +31,8 @@ def kind_of(folder: Path) -> Kind | None:
         return None
     if nuscenes_versions(folder):
         return "nuscenes"
+    if is_kitti_object(folder):
+        return "kitti_object"
     return "zju_4dradarcam" if is_zju(folder) else None
 
 

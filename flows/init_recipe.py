@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.init_folder import Kind, recognise
+from flows.init_kitti import kitti_lines, survey_kitti
 from flows.init_nuscenes import nuscenes_lines, survey_nuscenes
 from flows.init_text import Line, recipe_text
 from flows.init_zju import survey_zju, zju_lines
@@ -50,7 +51,10 @@ def _look(kind: Kind, root: Path, version: str | None, store: str) -> tuple[str,
         drives = survey_nuscenes(root, version)
         return drives.summary, nuscenes_lines(drives, store, _store_words(store))
     if version is not None:
-        raise RecipeError(f"--version is of nuScenes-format data, '{root}' is ZJU-4DRadarCam. Leave it out")
+        raise RecipeError(f"--version is of nuScenes-format data, '{root}' is {kind}. Leave it out")
+    if kind == "kitti_object":
+        objects = survey_kitti(root)
+        return objects.summary, kitti_lines(objects, store, _store_words(store))
     frames = survey_zju(root)
     return frames.summary, zju_lines(frames, store, _store_words(store))
 

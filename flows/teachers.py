@@ -15,19 +15,21 @@ from flows.settings import Settings
 from pipeline.recipe import Recipe
 from pipeline.stages.predict_mono_depth import LEARNED, Params
 from pipeline.teacher import DepthTeacher, Sight, TeacherError, TeacherFrame, TeacherMap
-from pipeline.teacher_weights import weights_digest
+from pipeline.teacher_weights import maps_digest, weights_digest
 
 if TYPE_CHECKING:
     from model.teachers.learned_map import LearnedMap
 
 
 def teacher_facts(recipe: Recipe, settings: Settings) -> dict[str, str]:
-    """Return what a plan must know beside the recipe: ``weights_sha256`` if it names a teacher with weights.
+    """Return what a plan must know beside the recipe: ``weights_sha256`` of a teacher with weights, ``maps_sha256`` of maps.
 
     Raises:
-        RecipeError: the weights are not there, or cannot be read.
+        RecipeError: the weights or maps are not there, or cannot be read.
     """
     p = recipe.stages.predict_mono_depth
+    if p.teacher == "depth_maps" and p.maps is not None:
+        return {"maps_sha256": maps_digest(p.maps, settings.cache_dir)}
     if p.teacher not in LEARNED or p.weights is None:
         return {}
     return {"weights_sha256": weights_digest(p.weights, settings.cache_dir)}
@@ -40,7 +42,7 @@ def teacher_factory(recipe: Recipe, settings: Settings) -> LearnedTeacherFactory
         RecipeError: the weights are not there, or cannot be read.
     """
     facts = teacher_facts(recipe, settings)
-    if not facts:
+    if "weights_sha256" not in facts:
         return None
     return LearnedTeacherFactory(
         recipe.stages.predict_mono_depth, facts["weights_sha256"], str(settings.cache_dir), settings.device

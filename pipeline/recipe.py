@@ -14,7 +14,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.ablation_choices import AblationChoices
 from pipeline.sources import SourceConfig
+from pipeline.sources.kitti_object_files import CAMERA as KITTI_CAMERA
 from pipeline.stage import StageParams
 from pipeline.stages.accumulate_lidar import Params as AccumulateLidarParams
 from pipeline.stages.align_mono_depth import Params as AlignMonoDepthParams
@@ -22,18 +24,23 @@ from pipeline.stages.build_manifest import Params as BuildManifestParams
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
 from pipeline.stages.index_frames import Params as IndexFramesParams
 from pipeline.stages.interpolate_depth import Params as InterpolateDepthParams
+from pipeline.stages.pack_boxes import Params as PackBoxesParams
 from pipeline.stages.pack_depth import Params as PackDepthParams
 from pipeline.stages.pack_images import Params as PackImagesParams
 from pipeline.stages.pack_interpolated import Params as PackInterpolatedParams
 from pipeline.stages.pack_radar import Params as PackRadarParams
 from pipeline.stages.pack_truth import Params as PackTruthParams
 from pipeline.stages.predict_mono_depth import Params as PredictMonoDepthParams
+from pipeline.stages.project_boxes import Params as ProjectBoxesParams
 from pipeline.stages.project_lidar import Params as ProjectLidarParams
 from pipeline.stages.project_radar import Params as ProjectRadarParams
 from storage_schemas.errors import RecipeError
 
 _NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
 """What PyYAML raises; the last three for a date like 2026-13-45, a number too large, and brackets without end."""
+
+_KINDS = ("nuscenes", "synthetic", "zju_4dradarcam", "kitti_object")
+_CUT_FROM_LISTS = ("zju_4dradarcam", "kitti_object")
 
 
 class _Frozen(BaseModel):
@@ -55,6 +62,8 @@ class StageChoices(_Frozen):
     pack_radar: PackRadarParams = Field(default_factory=PackRadarParams)
     pack_depth: PackDepthParams = Field(default_factory=PackDepthParams)
     pack_interpolated: PackInterpolatedParams = Field(default_factory=PackInterpolatedParams)
+    pack_boxes: PackBoxesParams = Field(default_factory=PackBoxesParams)
+    project_boxes: ProjectBoxesParams = Field(default_factory=ProjectBoxesParams)
     pack_truth: PackTruthParams = Field(default_factory=PackTruthParams)
     build_manifest: BuildManifestParams = Field(default_factory=BuildManifestParams)
 
@@ -73,7 +82,10 @@ class Recipe(_Frozen):
     scenes: tuple[str, ...] | None = Field(default=None, description="scene names to use; all when left out")
     stages: StageChoices = Field(default_factory=StageChoices)
     train: dict[str, Any] = Field(
-        default_factory=dict, description="what depthmill train makes of the manifest; checked by model/train/config.py"
+        default_factory=dict, description="what depthmill train makes of the manifest; checked by model/train/families.py"
+    )
+    ablation: AblationChoices = Field(
+        default_factory=AblationChoices, description="variants of train: that depthmill ablate compares"
     )
 
     @model_validator(mode="before")
@@ -91,10 +103,18 @@ class Recipe(_Frozen):
 
     @model_validator(mode="before")
     @classmethod
+    def _take_the_camera_there_is(cls, data: Any) -> Any:
+        """Take CAM_2 of a KITTI object set, whose only camera it is, where the recipe names none."""
+        source = data.get("source") if isinstance(data, dict) else None
+        is_kitti = isinstance(source, dict) and source.get("kind") == "kitti_object"
+        return {"cameras": (KITTI_CAMERA,), **data} if is_kitti else data
+
+    @model_validator(mode="before")
+    @classmethod
     def _keep_the_last_frame_of_given_maps(cls, data: Any) -> Any:
         """Leave no frame out of a set whose scenes are cut from its lists: leaving the last one out is a rule of nuScenes."""
         source, stages = (data.get("source"), data.get("stages", {})) if isinstance(data, dict) else (None, None)
-        if not (isinstance(source, dict) and source.get("kind") == "zju_4dradarcam" and isinstance(stages, dict)):
+        if not (isinstance(source, dict) and source.get("kind") in _CUT_FROM_LISTS and isinstance(stages, dict)):
             return data
         build = stages.get("build_manifest", {})
         if not isinstance(build, dict):
@@ -155,7 +175,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 
 def _explain(error: dict[str, Any]) -> str:
-    location = [str(part) for part in error["loc"] if part not in ("nuscenes", "synthetic", "zju_4dradarcam")]
+    location = [str(part) for part in error["loc"] if part not in _KINDS]
     key, value = ".".join(location) or "recipe", error.get("input")
     if error["type"] == "extra_forbidden":
         known = _keys_at(location[:-1], error["loc"])
@@ -166,7 +186,7 @@ def _explain(error: dict[str, Any]) -> str:
         return f"key '{key}' is missing"
     if error["type"].startswith("union_tag"):
         return (
-            f"source.kind is {value.get('kind')!r}, expected one of: nuscenes, synthetic, zju_4dradarcam"
+            f"source.kind is {value.get('kind')!r}, expected one of: {', '.join(_KINDS)}"
             if isinstance(value, dict)
             else "source must be a group of keys"
         )

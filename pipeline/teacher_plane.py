@@ -16,6 +16,7 @@ from pipeline.geometry import inverse
 from pipeline.kernels.boxes import PlacedBox
 from pipeline.resample import short_side_grid
 from pipeline.teacher import Sight, TeacherFrame, TeacherMap
+from storage_schemas.layout import Columns, rows
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,30 @@ class PlaneAndBoxes:
     def witness(self) -> Mapping[str, str]:
         """It uses nothing beyond the package's own code."""
         return {}
+
+
+def labelled_boxes(tables: Mapping[str, Columns], frame: int, ego_from_cam: NDArray[np.float64]) -> tuple[PlacedBox, ...]:
+    """Return the objects of one frame of a boxes unit, placed in the ego frame; those without a place in space are left out.
+
+    Args:
+        tables: ``boxes`` and ``calibration`` of the unit; boxes stand upright in the frame of the labels.
+        frame: the frame.
+        ego_from_cam: (4, 4) calibration. The frame of the labels is that of the camera moved by K^-1 P[:, 3].
+    """
+    projection = np.array(tables["calibration"]["projection_px"][frame], np.float64).reshape(3, 4)
+    cam_from_label_m = np.linalg.solve(projection[:, :3], projection[:, 3])
+    found = []
+    for number, row in enumerate(rows(tables["boxes"])):
+        if row["frame"] != frame or min(row["height_m"], row["width_m"], row["length_m"]) <= 0:
+            continue
+        cosine, sine = np.cos(row["rotation_y_rad"]), np.sin(row["rotation_y_rad"])
+        cam_from_box = np.eye(4)
+        forward, left, up = [cosine, 0.0, -sine], [sine, 0.0, cosine], [0.0, -1.0, 0.0]
+        cam_from_box[:3, :3] = np.stack([forward, left, up], axis=1)
+        cam_from_box[:3, 3] = np.array([row["x_m"], row["y_m"] - row["height_m"] / 2, row["z_m"]]) + cam_from_label_m
+        half_size_m = np.array([row["length_m"], row["width_m"], row["height_m"]]) / 2
+        found.append(PlacedBox(row["instance_token"] or str(number), ego_from_cam @ cam_from_box, half_size_m))
+    return tuple(found)
 
 
 def _rays(frame: TeacherFrame, rows: int, columns: int) -> NDArray[np.float64]:

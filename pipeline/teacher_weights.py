@@ -1,4 +1,4 @@
-"""The digest of a teacher's weights: what a plan needs to know of them, without torch and without reading them twice.
+"""The digest of a teacher's weights, or of the maps it left: what a plan needs to know, without torch and without reading twice.
 
 Why    Other weights are another teacher, wherever the files lie; a plan must not read 1.3 GB to see that nothing changed
 Reads  a file, or the model files of a folder
@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.teacher_maps import map_files
 from storage_schemas.errors import RecipeError
 
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".yaml", ".yml")
@@ -30,22 +32,55 @@ def weights_digest(weights: str, cache_folder: Path) -> str:
         RecipeError: nothing is there, it cannot be read, or a folder holds no model file.
     """
     path = Path(weights).expanduser().absolute()
-    note = cache_folder / "weights" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.json"
-    known = _read_note(note)
     try:
-        files = _model_files(path)
-        found = {name: _digest_of(file, known.get(name)) for name, file in files.items()}
+        found = noted_digests(path, _model_files(path), cache_folder)
     except OSError as error:
         raise RecipeError(
             f"teacher weights '{path}' cannot be read: {error.strerror or error}. Give this user read permission, or set "
             "stages.predict_mono_depth.weights to another path"
         ) from error
+    return found[path.name] if path.is_file() else digest_of_all(found)
+
+
+def maps_digest(maps: str, cache_folder: Path) -> str:
+    """Return the sha256 of all depth maps of a folder with their names; see ``pipeline.teacher_maps``.
+
+    Args:
+        maps: the folder.
+        cache_folder: where digests are kept between calls, as for weights.
+
+    Raises:
+        RecipeError: there is no such folder, it holds no map, or one cannot be read.
+    """
+    path = Path(maps).expanduser().absolute()
+    try:
+        return digest_of_all(noted_digests(path, map_files(maps), cache_folder))
+    except OSError as error:
+        raise RecipeError(
+            f"depth maps '{path}' cannot be read: {error.strerror or error}. Give this user read permission, or set "
+            "stages.predict_mono_depth.maps to another folder"
+        ) from error
+
+
+def digest_of_all(found: Mapping[str, str]) -> str:
+    """Return one digest of files and their names."""
+    return hashlib.sha256("".join(f"{name} {one}\n" for name, one in sorted(found.items())).encode()).hexdigest()
+
+
+def noted_digests(path: Path, files: Mapping[str, Path], cache_folder: Path) -> dict[str, str]:
+    """Return the sha256 of files, read again only where size or time stamp differ from the note; OSError if one cannot be read.
+
+    Args:
+        path: what the note is kept for.
+        files: name -> file.
+        cache_folder: where the note is.
+    """
+    note = cache_folder / "weights" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.json"
+    known = _read_note(note)
+    found = {name: _digest_of(file, known.get(name)) for name, file in files.items()}
     if found != known:
         _write_note(note, found)
-    if path.is_file():
-        return str(found[path.name]["sha256"])
-    lines = "".join(f"{name} {one['sha256']}\n" for name, one in sorted(found.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return {name: str(one["sha256"]) for name, one in found.items()}
 
 
 def _model_files(path: Path) -> dict[str, Path]:

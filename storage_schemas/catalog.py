@@ -20,6 +20,9 @@ SURFACES = ("none", "static", "moving_annotated", "moving_unannotated", "parked_
 VALUE_KINDS = ("inverse_relative", "relative", "metric")
 """What a depth teacher's value means, by the number stored in ``depth_mono_raw.value_kind``."""
 
+OBJECT_TYPES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
+"""KITTI's type names, as ``boxes.category`` holds them; DontCare marks a region in which nothing was annotated."""
+
 _TIME = ArraySpec("timestamp_us", ("frame",), "int64", "us", "time stamp of the image, microseconds since 1970")
 _MEASURED = ArraySpec("num_measured", ("frame",), "int32", "1", "pixels with a measurement")
 
@@ -247,6 +250,49 @@ IMAGES = StoreLayout(
     ),
 )
 
+BOXES = StoreLayout(
+    name="boxes",
+    version=1,
+    description="Annotated objects of every image as KITTI describes them, and the projection that belongs to them",
+    tables=(
+        TableSpec(
+            "boxes",
+            description="one row per object and frame, in frame order",
+            columns=(
+                ColumnSpec("frame", "int32", "1", "index along the key frames of this scene and camera"),
+                ColumnSpec("category", "string", "", f"KITTI type: {', '.join(OBJECT_TYPES)}"),
+                ColumnSpec("source_category", "string", "", "category in the source's own words, e.g. vehicle.car"),
+                ColumnSpec("instance_token", "string", "", "the object over time; null = not said", is_nullable=True),
+                ColumnSpec("truncation", "double", "1", "share outside the image, 0 to 1; -1 = not known"),
+                ColumnSpec("occlusion", "int32", "1", "0 visible, 1 partly, 2 largely hidden, 3 unknown; -1 = not said"),
+                ColumnSpec("alpha_rad", "double", "rad", "observation angle, -pi to pi; -10 = not said"),
+                ColumnSpec("left_px", "double", "pixel", "left side in the image"),
+                ColumnSpec("top_px", "double", "pixel", "upper side in the image"),
+                ColumnSpec("right_px", "double", "pixel", "right side in the image"),
+                ColumnSpec("bottom_px", "double", "pixel", "lower side in the image"),
+                ColumnSpec("height_m", "double", "m", "height; -1 = not said"),
+                ColumnSpec("width_m", "double", "m", "width; -1 = not said"),
+                ColumnSpec("length_m", "double", "m", "length; -1 = not said"),
+                ColumnSpec("x_m", "double", "m", "centre of the bottom face, to the right; -1000 = not said"),
+                ColumnSpec("y_m", "double", "m", "centre of the bottom face, downward; -1000 = not said"),
+                ColumnSpec("z_m", "double", "m", "centre of the bottom face, forward; -1000 = not said"),
+                ColumnSpec("rotation_y_rad", "double", "rad", "turn about the y axis, 0 = length along x; -10 = not said"),
+            ),
+        ),
+        TableSpec(
+            "calibration",
+            description="one row per frame",
+            columns=(
+                ColumnSpec("frame", "int32", "1", "index along the key frames of this scene and camera"),
+                ColumnSpec(
+                    "projection_px", "list<double>", "pixel", "3x4 projection of the frame that the boxes are in, row-major"
+                ),
+                ColumnSpec("is_annotated", "bool", "1", "objects were annotated here; false = it is not known what there is"),
+            ),
+        ),
+    ),
+)
+
 MANIFEST = StoreLayout(
     name="manifest",
     version=1,
@@ -275,6 +321,7 @@ MANIFEST = StoreLayout(
                 ColumnSpec("coverage_clean", "double", "1", "share measured in depth_clean", is_nullable=True),
                 ColumnSpec("num_dropped", "int32", "1", "pixels removed by clean_horizon", is_nullable=True),
                 ColumnSpec("num_radar_points", "int32", "1", "radar returns inside the image", is_nullable=True),
+                ColumnSpec("num_boxes", "int32", "1", "annotated objects, DontCare left out", is_nullable=True),
                 ColumnSpec("unit_images", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_depth_single", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_depth_accumulated", "string", "", "fingerprint", is_nullable=True),
@@ -283,6 +330,7 @@ MANIFEST = StoreLayout(
                 ColumnSpec("unit_depth_mono", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_depth_truth", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_radar_points", "string", "", "fingerprint", is_nullable=True),
+                ColumnSpec("unit_boxes", "string", "", "fingerprint", is_nullable=True),
             ),
         ),
     ),
@@ -299,6 +347,7 @@ LAYOUTS = (
     DEPTH_MONO,
     DEPTH_TRUTH,
     RADAR_POINTS,
+    BOXES,
     MANIFEST,
 )
 """Every store of the project."""

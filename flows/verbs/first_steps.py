@@ -12,7 +12,7 @@ from flows.verbs.options import AsJson, NoPrefect, Workers
 
 
 def init(
-    data_root: Annotated[Path, typer.Argument(help="folder of a nuScenes-format data set, or of ZJU-4DRadarCam")],
+    data_root: Annotated[Path, typer.Argument(help="folder of a nuScenes-format data set, of ZJU-4DRadarCam or of KITTI object")],
     out: Annotated[Path, typer.Option("--out", help="recipe file to write; must not exist")] = Path("recipe.yaml"),
     store: Annotated[str | None, typer.Option(help="path or URL of the store; default: store/ beside the recipe")] = None,
     version: Annotated[

@@ -10,10 +10,7 @@ Everything is written into a folder beside ``out`` that is renamed at the end: w
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.exporters.image_file import image_file
+from pipeline.exporters.out_folder import check_out, whole_folder
 from pipeline.exporters.semodepth_files import IMAGE, LISTS, RADAR, ListedStore, encode_png, encode_radar, list_key
 from pipeline.stage import RawReader
-from storage_schemas.errors import ManifestError, SourceError, StoreError
-from storage_schemas.files import explain_write_error
-from storage_schemas.frames import holds_images, packed_image
+from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 from storage_schemas.store import Store, StoredUnit, UnitPath
 
@@ -49,20 +46,13 @@ def export_semodepth(manifest: Manifest, raw: RawReader | None, out: Path) -> di
         SourceError: an image file that the store refers to is missing or has changed.
         StoreError: ``out`` is not empty, the disk is full, or writing is not permitted; nothing is left behind.
     """
-    _check_out(out)
+    check_out(out)
     samples = {split: [row for row in manifest.rows() if row["split"] == split] for split in LISTS}
     _check_samples(manifest, samples)
-    target, listed_root = out.resolve(), out.absolute()
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.mkdir(parents=True)
+    listed_root = out.absolute()
+    with whole_folder(out) as temporary:
         for split, rows in samples.items():
             _write_split(manifest, raw, split, rows, temporary, listed_root)
-        temporary.replace(target)
-    except OSError as error:
-        raise _explain(error, out) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     counts = {split: len(rows) for split, rows in samples.items()}
     num_left_out = len(manifest) - sum(counts.values())
     return {**counts, LEFT_OUT: num_left_out} if num_left_out else counts
@@ -72,20 +62,6 @@ def data_key(row: dict[str, Any], listed: ListedStore) -> str:
     """Return the path of a sample's file below the root of the layout."""
     name = PurePosixPath(row["file"])
     return f"data/{listed.name}/{row['scene']}/{row['camera']}/{name.stem}{listed.suffix or name.suffix}"
-
-
-def _check_out(out: Path) -> None:
-    try:
-        if out.is_symlink() and not out.exists():
-            raise StoreError(f"'{out}' is a link to nothing. Choose another --out")
-        if out.exists() and not out.is_dir():
-            raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
-        if out.is_dir() and any(out.iterdir()):
-            raise StoreError(
-                f"'{out}' is not empty; export never mixes with what is there. Choose another --out, or delete the folder first"
-            )
-    except OSError as error:
-        raise _explain(error, out) from error
 
 
 def _check_samples(manifest: Manifest, samples: dict[str, list[dict[str, Any]]]) -> None:
@@ -156,7 +132,7 @@ class _FrameReader:
         """Return the content of a sample's file in one list."""
         unit, loaded = self._open(listed, path)
         if listed == IMAGE:
-            return self._image(unit, loaded, row)
+            return image_file(unit, loaded, row["frame"], self._raw)
         if listed == RADAR:
             first, stop = np.searchsorted(loaded[0], (row["frame"], row["frame"] + 1))
             return encode_radar(loaded[1][first:stop])
@@ -168,7 +144,7 @@ class _FrameReader:
             unit = self._store.open_unit(path)
             loaded: Any = None
             if listed == IMAGE:
-                loaded = (unit.table("files"), holds_images(unit))
+                loaded = unit.table("files")
             elif listed == RADAR:
                 loaded = (
                     unit.array("frame_of_point"),
@@ -176,31 +152,3 @@ class _FrameReader:
                 )
             self._opened[listed.name] = (path, unit, loaded)
         return self._opened[listed.name][1:]
-
-    def _image(self, unit: StoredUnit, loaded: Any, row: dict[str, Any]) -> bytes:
-        files, is_packed = loaded
-        frame = row["frame"]
-        if is_packed:
-            return packed_image(unit, frame)
-        if self._raw is None:
-            raise ManifestError(
-                f"unit '{unit.path.key}' refers to image files and holds no pixels. Export with the recipe instead of the store"
-            )
-        content = self._raw.read_bytes(files["file"][frame])
-        if hashlib.sha256(content).hexdigest() != files["sha256"][frame]:
-            raise SourceError(
-                f"image '{files['file'][frame]}' has changed since unit '{unit.path.key}' noted its digest. "
-                "Restore the file, or run pack_images again"
-            )
-        return content
-
-
-def _explain(error: OSError, out: Path) -> StoreError:
-    at_file = f" (at {error.filename})" if error.filename else ""
-    return explain_write_error(
-        error,
-        f"'{out}'",
-        if_full="Nothing was left behind; free some space or choose another --out",
-        if_denied="Give this user write permission on its parent folder, or choose another --out",
-        otherwise=f"Choose another --out, then run the same command again{at_file}",
-    )

@@ -7,6 +7,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from pipeline.sources.kitti_object import KittiObjectConfig, KittiObjectSource
 from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
 from pipeline.sources.simulated import SyntheticConfig, SyntheticSource
 from pipeline.sources.zju_4dradarcam import ZjuConfig, ZjuSource
@@ -14,7 +15,7 @@ from pipeline.stage import RawReader
 from pipeline.types import SceneInfo
 from storage_schemas.lineage import SourceRef
 
-SourceConfig = Annotated[NuScenesConfig | SyntheticConfig | ZjuConfig, Field(discriminator="kind")]
+SourceConfig = Annotated[NuScenesConfig | SyntheticConfig | ZjuConfig | KittiObjectConfig, Field(discriminator="kind")]
 """``source:`` of a recipe; ``kind`` chooses."""
 
 
@@ -22,7 +23,7 @@ class Source(Protocol):
     """An opened data set."""
 
     def scenes(self) -> list[SceneInfo]:
-        """Return all scenes in the data set's own order; must not open sensor files."""
+        """Return all scenes in the data set's own order; must not decode sensor files."""
         ...
 
     def preparation(self) -> str | None:
@@ -42,10 +43,12 @@ class Source(Protocol):
         ...
 
 
-def open_source(config: NuScenesConfig | SyntheticConfig | ZjuConfig, cache_folder: Path) -> Source:
+def open_source(config: NuScenesConfig | SyntheticConfig | ZjuConfig | KittiObjectConfig, cache_folder: Path) -> Source:
     """Open the source that a recipe names; SourceError if it is not there."""
     if isinstance(config, SyntheticConfig):
         return SyntheticSource(config, cache_folder)
     if isinstance(config, ZjuConfig):
         return ZjuSource(config)
+    if isinstance(config, KittiObjectConfig):
+        return KittiObjectSource(config)
     return NuScenesSource(config, cache_folder)

@@ -8,6 +8,7 @@ Source specs/pipeline.md section 5: key frames in scene order, the last of every
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from pydantic import Field
 from pipeline.poses import world_from_cam
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from storage_schemas.catalog import (
+    BOXES,
     DEPTH_ACCUMULATED,
     DEPTH_CLEAN,
     DEPTH_INTERPOLATED,
@@ -27,9 +29,19 @@ from storage_schemas.catalog import (
     RADAR_POINTS,
 )
 from storage_schemas.layout import UnitData, columns_from_rows, rows
-from storage_schemas.store import Store, UnitPath
+from storage_schemas.store import Store, StoredUnit, UnitPath
 
-PINNED = (IMAGES, DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_INTERPOLATED, DEPTH_MONO, DEPTH_TRUTH, RADAR_POINTS)
+PINNED = (
+    IMAGES,
+    DEPTH_SINGLE,
+    DEPTH_ACCUMULATED,
+    DEPTH_CLEAN,
+    DEPTH_INTERPOLATED,
+    DEPTH_MONO,
+    DEPTH_TRUTH,
+    RADAR_POINTS,
+    BOXES,
+)
 """Stores that a manifest row names a unit of."""
 
 _COVERAGE = {"depth_single": "coverage_single", "depth_accumulated": "coverage_accumulated", "depth_clean": "coverage_clean"}
@@ -40,7 +52,7 @@ class Params(StageParams):
 
     drop_last_keyframe: bool = Field(
         default=True,
-        description="leave out the last key frame of every scene (nuScenes convention; false for zju_4dradarcam)",
+        description="leave out the last key frame of every scene (nuScenes convention; false for zju_4dradarcam, kitti_object)",
     )
 
 
@@ -100,8 +112,8 @@ def _scene_rows(
     return found, len(keyframes) - len(found)
 
 
-def _counts_per_frame(store: Store, paths: dict[str, UnitPath]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+def _counts_per_frame(store: Store, paths: dict[str, UnitPath]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
     for layout, column in _COVERAGE.items():
         if layout in paths:
             found[column] = store.open_unit(paths[layout]).array("num_measured").tolist()
@@ -109,7 +121,16 @@ def _counts_per_frame(store: Store, paths: dict[str, UnitPath]) -> dict[str, lis
         found["num_dropped"] = store.open_unit(paths[DEPTH_CLEAN.name]).array("num_dropped").tolist()
     if RADAR_POINTS.name in paths:
         found["num_radar_points"] = store.open_unit(paths[RADAR_POINTS.name]).array("num_points").tolist()
+    if BOXES.name in paths:
+        found["num_boxes"] = _num_boxes(store.open_unit(paths[BOXES.name]))
     return found
+
+
+def _num_boxes(unit: StoredUnit) -> list[int | None]:
+    """Return the annotated objects of each frame; None where nobody annotated."""
+    boxes = unit.table("boxes")
+    own = Counter(frame for frame, kind in zip(boxes["frame"], boxes["category"], strict=True) if kind != "DontCare")
+    return [own[row["frame"]] if row["is_annotated"] else None for row in rows(unit.table("calibration"))]
 
 
 STAGE = StageSpec(

@@ -1,16 +1,20 @@
 """Bring a data set's own sparse LiDAR depth into the store, integer for integer.
 
-Why    Where a set gives depth maps and no point clouds, they are what a single sweep is elsewhere: anchor and truth (D_gt)
-Reads  frames (file names), gt/<name>.png
-Writes depth_single.depth_m (frame, y, x) metres, 0 = no measurement
+Why    Where a set gives depth maps, or single sweeps without drives, they are what a key sweep is elsewhere: anchor and truth
+       (D_gt)
+Reads  frames (file names), gt/<name>.png; or, where the index has sweeps (KITTI object), the points of each frame's own sweep
+Writes depth_single.depth_m (frame, y, x) metres, 0 = no measurement; a frame without a sweep is 0 everywhere
 Source specs/semodepth.md section 5
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.given_maps import pack_maps
-from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
+from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
+from storage_schemas.layout import UnitData
 
 
 class Params(NoParams):
@@ -19,7 +23,31 @@ class Params(NoParams):
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Pack the sparse depth of all key frames of one scene and camera."""
-    return pack_maps(unit, "gt")
+    return _project_own_sweeps(unit) if unit.sweeps else pack_maps(unit, "gt")
+
+
+def _project_own_sweeps(unit: StageInput) -> StageResult:
+    """Project the sweep of each frame, which was taken with its image: no pose is needed, ego stands in for the world."""
+    from pipeline.kernels.project_frames import project_frames
+    from pipeline.kernels.scene_points import read_scene_points
+
+    sweeps = [_at_ego(sweep) for sweep in unit.sweeps]
+    points = read_scene_points(unit.raw, sweeps, None, moving="keep")
+    unit.used_files.update(points.files)
+    number_of = {sweep["sample_index"]: number for number, sweep in enumerate(sweeps)}
+    own = [number_of.get(keyframe["sample_index"]) for keyframe in unit.keyframes]
+    windows = [range(0) if number is None else range(number, number + 1) for number in own]
+    height, width = unit.image_size()
+    found = project_frames(points, [_at_ego(keyframe) for keyframe in unit.keyframes], windows, height=height, width=width)
+    data = UnitData(arrays={"depth_m": found.steps, "num_measured": found.num_measured, "timestamp_us": unit.timestamps_us()})
+    message = share_text(found.num_measured, height * width)
+    num_without = own.count(None)
+    message += f", {num_without} without a sweep" if num_without else ""
+    return StageResult(data, {"frames": len(own), "share_measured": float(found.num_measured.mean() / (height * width))}, message)
+
+
+def _at_ego(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "world_from_ego_translation_m": [0.0, 0.0, 0.0], "world_from_ego_rotation_wxyz": [1.0, 0.0, 0.0, 0.0]}
 
 
 STAGE = StageSpec("pack_depth", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs="given")

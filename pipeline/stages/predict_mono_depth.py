@@ -2,7 +2,8 @@
 
 Why    A network that knows what streets look like fills what LiDAR and radar leave open: it tells cleaning what hangs in front
        of the far, and is a third input of the depth network. Asking is dear and aligning cheap, so they are two stages
-Reads  images.encoded or the image files, frames (calibration, boxes), truth/ of a simulated world: what the teacher sees
+Reads  images.encoded or the image files, frames (calibration, boxes), boxes of a source that labels images, truth/ of a
+       simulated world, maps that another program wrote: what the teacher sees
 Writes depth_mono_raw: value on the teacher's own grid and what it means, confidence and sky where the teacher has them
 Source specs/semodepth.md section 6 (size), specs/monoddle.md section 7 (Depth Anything 3: size, focal rule, sky)
 """
@@ -23,12 +24,13 @@ from pipeline.poses import intrinsic_of
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.stages.pack_truth import truth_file
 from pipeline.teacher import DepthTeacher, Sight, TeacherError, TeacherFrame, TeacherMap, check_map
-from pipeline.teacher_plane import PlaneAndBoxes
+from pipeline.teacher_maps import map_key, open_maps
+from pipeline.teacher_plane import PlaneAndBoxes, labelled_boxes
 from pipeline.teacher_truth import CorruptedTruth, Corruption
-from storage_schemas.catalog import DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
+from storage_schemas.catalog import BOXES, DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
 from storage_schemas.encoding import decode_depth
 from storage_schemas.errors import SourceError
-from storage_schemas.layout import UnitData, rows
+from storage_schemas.layout import StoreLayout, UnitData, rows
 
 FAR_M = 80.0
 """``plane_and_boxes`` sees sky beyond this (specs/monoddle.md section 7.3)."""
@@ -37,18 +39,21 @@ FAR_M = 80.0
 class Params(StageParams):
     """Which teacher, and its rules; those of the other teachers do not count."""
 
-    teacher: Literal["none", "plane_and_boxes", "truth", "dpt", "depth_anything_3"] = Field(
+    teacher: Literal["none", "plane_and_boxes", "truth", "dpt", "depth_anything_3", "depth_maps"] = Field(
         default="none",
         description=(
             "none: no monocular depth; dpt: MiDaS, DPT or Depth Anything 1/2 saved by transformers; depth_anything_3; without "
-            "weights: plane_and_boxes (flat road, annotated boxes), truth (simulated worlds: exact depth, spoilt)"
+            "weights: plane_and_boxes (flat road, annotated boxes), truth (simulated worlds: exact depth, spoilt), depth_maps "
+            "(maps that another program wrote, as DA3_depth_results of KITTI)"
         ),
     )
     weights: str | None = Field(
         default=None, description="dpt, depth_anything_3: local folder of the model; its bytes are fingerprinted, not its path"
     )
     short_side_px: int = Field(
-        default=384, ge=14, description="all but depth_anything_3: the image is resized to this on its shorter side, pixels"
+        default=384,
+        ge=14,
+        description="all but depth_anything_3 and depth_maps: the image is resized to this on its shorter side, pixels",
     )
     multiple_px: int = Field(default=32, ge=1, description="dpt: both sides are rounded to a multiple of this, pixels")
     da3_process_px: int = Field(
@@ -59,6 +64,20 @@ class Params(StageParams):
         description=(
             "depth_anything_3: focal: DA3METRIC, metres = output x focal length in pixels of the resized image / 300; "
             "metres: DA3NESTED; relative: the others"
+        ),
+    )
+    maps: str | None = Field(
+        default=None,
+        description=(
+            "depth_maps: folder of <number>.npz, or of training/ and testing/ with them; the bytes of all of them are "
+            "fingerprinted together, not the path"
+        ),
+    )
+    maps_scale: Literal["as_is", "focal_300"] = Field(
+        default="as_is",
+        description=(
+            "depth_maps: as_is: metres, as published; focal_300: output of DA3METRIC, metres = depth x focal length in pixels of "
+            "the resized image / 300"
         ),
     )
     truth_output: Literal["inverse_relative", "metric"] = Field(
@@ -79,6 +98,8 @@ class Params(StageParams):
     def _weights_where_needed(self) -> Params:
         if self.teacher in LEARNED and self.weights is None:
             raise ValueError(f"teacher {self.teacher} needs weights: the local folder of the model (nothing is downloaded)")
+        if self.teacher == "depth_maps" and self.maps is None:
+            raise ValueError("teacher depth_maps needs maps: the folder of the .npz files")
         return self
 
 
@@ -93,20 +114,22 @@ RULES: dict[str, tuple[int, tuple[str, ...]]] = {
     "truth": (1, ("short_side_px", *(f"truth_{name}" for name in _TRUTH))),
     "dpt": (1, ("short_side_px", "multiple_px")),
     "depth_anything_3": (1, ("da3_process_px", "da3_output")),
+    "depth_maps": (1, ("maps_scale",)),
 }
 """A teacher's version, raised by hand when it computes something else from the same weights, and the params that it heeds."""
 
 
 def counted_params(p: Params, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what of the params decides a unit: the teacher, its version, its own rules, and the digest of its weights.
+    """Return what of the params decides a unit: the teacher, its version, its own rules, and the digest of its weights or maps.
 
     Args:
         p: the params.
-        facts: ``weights_sha256`` for a teacher with weights (``pipeline.teacher_weights``).
+        facts: ``weights_sha256`` for a teacher with weights, ``maps_sha256`` for depth_maps (``pipeline.teacher_weights``).
     """
     version, own = RULES[p.teacher]
     counted = {"teacher": p.teacher, "teacher_version": version, **{name: getattr(p, name) for name in own}}
-    return {**counted, "weights_sha256": facts["weights_sha256"]} if p.teacher in LEARNED else counted
+    needed = "weights_sha256" if p.teacher in LEARNED else "maps_sha256" if p.teacher == "depth_maps" else None
+    return counted if needed is None else {**counted, needed: facts[needed]}
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
@@ -117,6 +140,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         frame = _frame(unit, number, teacher.sees)
         found.append(teacher.predict(frame))
         check_map(found[-1], where=f"teacher {teacher.name}, frame {frame.frame_key}")
+    _check_alike(found, unit, teacher)
     shape = found[0].value.shape
     arrays: dict[str, NDArray[Any]] = {
         "value": np.stack([one.value for one in found]).astype(np.float16),
@@ -130,6 +154,21 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         f"{len(found)} frame{'s' if len(found) != 1 else ''} by {teacher.name}, {shape[1]}x{shape[0]}, {found[0].kind}",
         dict(teacher.witness()),
     )
+
+
+def _check_alike(found: list[TeacherMap], unit: StageInput, teacher: DepthTeacher) -> None:
+    """Refuse maps of one unit that differ in size or parts: one array holds them all."""
+    kinds = [(one.value.shape, one.confidence is None, one.is_sky is None) for one in found]
+    if (other := next((number for number, kind in enumerate(kinds) if kind != kinds[0]), None)) is not None:
+        words = [
+            f"{shape[1]}x{shape[0]}{'' if no_confidence else ' with confidence'}{'' if no_sky else ' with sky'}"
+            for shape, no_confidence, no_sky in (kinds[0], kinds[other])
+        ]
+        raise TeacherError(
+            f"teacher {teacher.name}: the map of {unit.keyframes[0]['sample_token']} is {words[0]}, that of "
+            f"{unit.keyframes[other]['sample_token']} in the same scene {unit.scene} is {words[1]}; expected maps alike for "
+            "images of one size. Make them again with the same program and options"
+        )
 
 
 def _optional(found: list[TeacherMap]) -> dict[str, NDArray[Any]]:
@@ -150,6 +189,15 @@ def _teacher(unit: StageInput, p: Params) -> DepthTeacher:
             p.truth_scale_spread, p.truth_shift_spread_per_m, p.truth_noise, p.truth_noise_cells, p.truth_gross, p.truth_seed
         )
         return CorruptedTruth(p.short_side_px, p.truth_output, corruption)
+    if p.teacher == "depth_maps" and p.maps is not None:
+        split = str(unit.units["frames"].tables["scene"]["split"][0])
+        keys = {
+            f"{unit.scene}/{unit.camera}/{number}": map_key(
+                split, row["sample_token"], f"{unit.scene}/{unit.camera}/{row['timestamp_us']}"
+            )
+            for number, row in enumerate(unit.keyframes)
+        }
+        return open_maps(p.maps, keys, scale=p.maps_scale, where=f"scene {unit.scene}, camera {unit.camera}")
     if unit.teacher is None:
         raise AssertionError(f"the runner gives a stage with teacher {p.teacher} its factory")
     return unit.teacher()
@@ -158,15 +206,22 @@ def _teacher(unit: StageInput, p: Params) -> DepthTeacher:
 def _frame(unit: StageInput, number: int, sees: frozenset[Sight]) -> TeacherFrame:
     """Return one frame with what the teacher sees of it."""
     row = unit.keyframes[number]
+    ego_from_cam = rigid(row["ego_from_cam_translation_m"], row["ego_from_cam_rotation_wxyz"])
+    world_from_ego = rigid(row["world_from_ego_translation_m"], row["world_from_ego_rotation_wxyz"])
+    boxes: tuple[PlacedBox, ...] = ()
+    if "boxes" in sees and "boxes" in unit.units:  # labels of the image itself: no pose is needed, nor known
+        boxes, world_from_ego = labelled_boxes(unit.units["boxes"].tables, number, ego_from_cam), np.eye(4)
+    elif "boxes" in sees:
+        boxes = _boxes(unit, row)
     return TeacherFrame(
         frame_key=f"{unit.scene}/{unit.camera}/{number}",
         height=row["height"],
         width=row["width"],
         intrinsic_px=intrinsic_of(row),
-        ego_from_cam=rigid(row["ego_from_cam_translation_m"], row["ego_from_cam_rotation_wxyz"]),
-        world_from_ego=rigid(row["world_from_ego_translation_m"], row["world_from_ego_rotation_wxyz"]),
+        ego_from_cam=ego_from_cam,
+        world_from_ego=world_from_ego,
         image_u8=_image(unit, number) if "image" in sees else None,
-        boxes=_boxes(unit, row) if "boxes" in sees else (),
+        boxes=boxes,
         exact_m=_exact(unit, row["file"]) if "truth" in sees else None,
     )
 
@@ -215,14 +270,22 @@ def _boxes(unit: StageInput, row: dict[str, Any]) -> tuple[PlacedBox, ...]:
     return tuple(found)
 
 
+def _reads_of(p: Params) -> tuple[StoreLayout, ...]:
+    """Return what a teacher sees; boxes are those that a source brings itself, since other boxes are projected later."""
+    if p.teacher in LEARNED:
+        return (FRAMES, IMAGES)
+    return (FRAMES, BOXES) if p.teacher == "plane_and_boxes" else (FRAMES,)
+
+
 STAGE = StageSpec(
     "predict_mono_depth",
     version=1,
-    reads=(FRAMES, IMAGES),
+    reads=(FRAMES, IMAGES, BOXES),
+    optional=(BOXES,),
     writes=DEPTH_MONO_RAW,
     params=Params,
     kernel=kernel,
     is_wanted=lambda p: p.teacher != "none",
     counted=counted_params,
-    reads_of=lambda p: (FRAMES, IMAGES) if p.teacher in LEARNED else (FRAMES,),
+    reads_of=_reads_of,
 )

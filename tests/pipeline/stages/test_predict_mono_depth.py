@@ -161,4 +161,5 @@ def test_counted_params_when_a_teacher_is_chosen_then_its_own_rules_only():
     assert "weights" not in counted_params(DPT, {"weights_sha256": "ab"})
     assert "truth_noise" in counted_params(Params(teacher="truth"), {})
     assert STAGE.chosen_reads(Params(teacher="truth")) == STAGE.reads[:1]
-    assert STAGE.chosen_reads(DPT) == STAGE.reads
+    assert STAGE.chosen_reads(DPT) == STAGE.reads[:2]
+    assert STAGE.chosen_reads(Params(teacher="plane_and_boxes")) == (STAGE.reads[0], STAGE.reads[2])

@@ -1,0 +1,58 @@
+"""The folder that an export writes: it appears whole or not at all, and never mixes with what is there."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from storage_schemas.errors import StoreError
+from storage_schemas.files import explain_write_error
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Give a folder beside ``out`` to write into, and rename it to ``out`` at the end.
+
+    Raises:
+        StoreError: ``out`` is not empty, the disk is full, or writing is not permitted; nothing is left behind.
+    """
+    check_out(out)
+    target = out.resolve()
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise _explain(error, out) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_out(out: Path) -> None:
+    """Check that an export may write here; StoreError if ``out`` is a file, a link to nothing, or not empty."""
+    try:
+        if out.is_symlink() and not out.exists():
+            raise StoreError(f"'{out}' is a link to nothing. Choose another --out")
+        if out.exists() and not out.is_dir():
+            raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
+        if out.is_dir() and any(out.iterdir()):
+            raise StoreError(
+                f"'{out}' is not empty; export never mixes with what is there. Choose another --out, or delete the folder first"
+            )
+    except OSError as error:
+        raise _explain(error, out) from error
+
+
+def _explain(error: OSError, out: Path) -> StoreError:
+    at_file = f" (at {error.filename})" if error.filename else ""
+    return explain_write_error(
+        error,
+        f"'{out}'",
+        if_full="Nothing was left behind; free some space or choose another --out",
+        if_denied="Give this user write permission on its parent folder, or choose another --out",
+        otherwise=f"Choose another --out, then run the same command again{at_file}",
+    )

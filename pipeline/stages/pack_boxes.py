@@ -1,0 +1,60 @@
+"""Bring a data set's own object labels and projections into the store, number for number.
+
+Why    Training never parses text: a wrong label is found once, here, with its file and line
+Reads  frames (file names), label_2/<number>.txt and calib/<number>.txt of the KITTI object benchmark
+Writes boxes: one row per line of the label files, DontCare too; the projection P2 of every frame, float64
+Source specs/monoddle.md section 1.2
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.sources.kitti_object_files import calibration_file, label_file
+from pipeline.sources.kitti_object_text import parse_labels, parse_matrix
+from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
+from storage_schemas.catalog import BOXES, FRAMES
+from storage_schemas.layout import UnitData, columns_from_rows
+
+
+class Params(NoParams):
+    """Nothing to choose: labels and calibration are taken as they are."""
+
+
+def kernel(unit: StageInput, p: Params) -> StageResult:
+    """Pack labels and projections of all key frames of one scene and camera; errors as ``parse_labels``, ``parse_matrix``."""
+    boxes: list[dict[str, Any]] = []
+    calibration: list[dict[str, Any]] = []
+    for frame, keyframe in enumerate(unit.keyframes):
+        file = calibration_file(keyframe["file"])
+        projection = parse_matrix(_read(unit, file), "P2", where=file)
+        labels = label_file(keyframe["file"])
+        if labels is not None:
+            boxes += [{"frame": frame, **row} for row in parse_labels(_read(unit, labels), where=labels)]
+        calibration.append({"frame": frame, "projection_px": projection.reshape(-1).tolist(), "is_annotated": labels is not None})
+    return boxes_result(boxes, calibration)
+
+
+def boxes_result(boxes: list[dict[str, Any]], calibration: list[dict[str, Any]]) -> StageResult:
+    """Return rows of both tables as the content of a boxes unit."""
+    tables = {
+        "boxes": columns_from_rows(BOXES.table("boxes"), boxes),
+        "calibration": columns_from_rows(BOXES.table("calibration"), calibration),
+    }
+    num_regions = sum(row["category"] == "DontCare" for row in boxes)
+    num_unknown = sum(not row["is_annotated"] for row in calibration)
+    counts = {"frames": float(len(calibration)), "boxes": float(len(boxes) - num_regions)}
+    message = f"{len(calibration)} frame{'s' if len(calibration) != 1 else ''}, {len(boxes) - num_regions} objects"
+    message += f", {num_regions} DontCare" if num_regions else ""
+    message += f", {num_unknown} frames without labels" if num_unknown else ""
+    return StageResult(UnitData(tables=tables), counts, message)
+
+
+def _read(unit: StageInput, file: str) -> bytes:
+    content = unit.raw.read_bytes(file)
+    if content:  # a label file may have no line; there is nothing to witness then
+        unit.used_files.add(file)
+    return content
+
+
+STAGE = StageSpec("pack_boxes", version=1, reads=(FRAMES,), writes=BOXES, params=Params, kernel=kernel, needs="given")
