@@ -1,20 +1,20 @@
-"""ResNet-34 as an image encoder, with torchvision's parameter names, so that its ImageNet weight files load as they are.
+"""ResNet-34 and ResNet-50 as image encoders, with torchvision's parameter names, so that its ImageNet weight files load as is.
 
 Why     torchvision cannot be imported beside the CPU build of torch 2.13 (its operators are missing), and a constructor that
         downloads fails on a cluster. Weights come from a local file, by ``load_imagenet_weights``.
-Source  arXiv 1512.03385, table 1 (34 layers); strides as in specs/semodepth.md section 2
+Source  arXiv 1512.03385, table 1 (34 and 50 layers); strides as in specs/semodepth.md section 2 and specs/monoddle.md section 2.3
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from storage_schemas.errors import DepthmillError
+from model.blocks.weights_file import load_backbone_file
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,35 +22,24 @@ REGISTER_LANES = 16
 """float32 lanes of an AVX-512 register."""
 
 IMAGENET_CHANNELS = 64
-"""Channels of the first convolution in the published network."""
+"""Channels of the first convolution in the published networks."""
+
+BOTTLENECK_EXPANSION = 4
+CLASSIFIER = "fc."
+
+ApplyNorm = Callable[[nn.Module, Tensor], Tensor]
+"""How a block applies one of its norms to a map (b, channels, h, w); a mask over cells comes in here."""
+
+
+def over_all_cells(norm: nn.Module, x: Tensor) -> Tensor:
+    """Apply a norm to a map (b, channels, h, w) as it is."""
+    normed: Tensor = norm(x)
+    return normed
 
 
 def resnet34_channels(base: int = IMAGENET_CHANNELS) -> tuple[int, int, int, int, int]:
     """Return the channels at strides 2, 4, 8, 16 and 32."""
     return base, base, 2 * base, 4 * base, 8 * base
-
-
-class WeightsFileError(DepthmillError):
-    """A file of weights is missing, unreadable, or not of this network."""
-
-
-def load_state_file(path: str | Path) -> dict[str, Tensor]:
-    """Read a file of named tensors without running code from it.
-
-    Raises:
-        WeightsFileError: there is no such file, or it is not a dict of tensors that ``weights_only`` can read.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a .pth file")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a zoo of types for a foreign file
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsFileError(f"weights file '{path}' cannot be read as a checkpoint of tensors: {first_line}") from error
-    if not isinstance(loaded, dict):
-        raise WeightsFileError(f"weights file '{path}' holds a {type(loaded).__name__}, expected a dict of tensors")
-    return cast(dict[str, Tensor], loaded)
 
 
 class _Pointwise(nn.Conv2d):
@@ -81,11 +70,11 @@ class BasicBlock(nn.Module):
         if stride != 1 or channels_in != channels:
             self.downsample = nn.Sequential(_Pointwise(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, apply: ApplyNorm = over_all_cells) -> Tensor:
         """Map (b, channels_in, h, w) to (b, channels, h / stride, w / stride)."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(y)) + shortcut, inplace=True)
+        shortcut = _shortcut(self.downsample, x, apply=apply)
+        y = F.relu(apply(self.bn1, self.conv1(x)), inplace=True)
+        return F.relu(apply(self.bn2, self.conv2(y)) + shortcut, inplace=True)
 
 
 def _stage(channels_in: int, channels: int, blocks: int, *, stride: int) -> nn.Sequential:
@@ -108,9 +97,7 @@ class ResNet34(nn.Module):
         self.layer2 = _stage(c1, c2, 4, stride=2)
         self.layer3 = _stage(c2, c3, 6, stride=2)
         self.layer4 = _stage(c3, c4, 3, stride=2)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        _initialise(self)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -136,15 +123,76 @@ class ResNet34(nn.Module):
         Raises:
             WeightsFileError: the file is missing or is not a ResNet-34; it names what differs.
         """
-        found = {key: value for key, value in load_state_file(path).items() if not key.startswith("fc.")}
-        wanted = self.state_dict()
-        # files written before PyTorch 0.4.1 have no num_batches_tracked
-        missing = sorted(key for key in wanted.keys() - found.keys() if not key.endswith("num_batches_tracked"))
-        foreign = sorted(found.keys() - wanted.keys())
-        shapes = sorted(key for key in wanted.keys() & found.keys() if wanted[key].shape != found[key].shape)
-        if missing or foreign or shapes:
-            raise WeightsFileError(
-                f"weights file '{path}' is not a ResNet-34: {len(missing)} keys missing {missing[:3]}, "
-                f"{len(foreign)} unknown {foreign[:3]}, {len(shapes)} of another shape {shapes[:3]}"
-            )
-        self.load_state_dict(found, strict=False)
+        load_backbone_file(self, path, kind="a ResNet-34", left_out=(CLASSIFIER,))
+
+
+class Bottleneck(nn.Module):
+    """A 3x3 convolution between two 1x1 convolutions, beside a shortcut; the 3x3 has the stride, as in torchvision."""
+
+    def __init__(self, channels_in: int, width: int, *, stride: int) -> None:
+        super().__init__()
+        channels = BOTTLENECK_EXPANSION * width
+        self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or channels_in != channels:
+            self.downsample = nn.Sequential(_Pointwise(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor, *, apply: ApplyNorm = over_all_cells) -> Tensor:
+        """Map (b, channels_in, h, w) to (b, 4 width, h / stride, w / stride)."""
+        shortcut = _shortcut(self.downsample, x, apply=apply)
+        y = F.relu(apply(self.bn1, self.conv1(x)), inplace=True)
+        y = F.relu(apply(self.bn2, self.conv2(y)), inplace=True)
+        return F.relu(apply(self.bn3, self.conv3(y)) + shortcut, inplace=True)
+
+
+def _bottleneck_stage(channels_in: int, width: int, blocks: int, *, stride: int) -> nn.Sequential:
+    first = Bottleneck(channels_in, width, stride=stride)
+    rest = (Bottleneck(BOTTLENECK_EXPANSION * width, width, stride=1) for _ in range(blocks - 1))
+    return nn.Sequential(first, *rest)
+
+
+class ResNet50(nn.Module):
+    """The encoder without its classifier; ``base`` scales all channels, 64 being the published network."""
+
+    def __init__(self, base: int = IMAGENET_CHANNELS) -> None:
+        super().__init__()
+        c1, c2, c3, c4 = (BOTTLENECK_EXPANSION * base * times for times in (1, 2, 4, 8))
+        self.channels = (c1, c2, c3, c4)
+        self.conv1 = nn.Conv2d(3, base, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base)
+        self.layer1 = _bottleneck_stage(base, base, 3, stride=1)
+        self.layer2 = _bottleneck_stage(c1, 2 * base, 4, stride=2)
+        self.layer3 = _bottleneck_stage(c2, 4 * base, 6, stride=2)
+        self.layer4 = _bottleneck_stage(c3, 8 * base, 3, stride=2)
+        _initialise(self)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Map a normalised image (b, 3, h, w) to levels (b, channels, ...) at strides 4, 8, 16 and 32."""
+        at2 = F.relu(self.bn1(self.conv1(image)), inplace=True)
+        at4 = self.layer1(F.max_pool2d(at2, 3, 2, 1))
+        at8 = self.layer2(at4)
+        at16 = self.layer3(at8)
+        return at4, at8, at16, self.layer4(at16)
+
+    def load_imagenet_weights(self, path: str | Path) -> None:
+        """Load torchvision's ``resnet50-*.pth`` from a local file; the classifier ``fc`` is left out.
+
+        Raises:
+            WeightsFileError: the file is missing or is not a ResNet-50; it names what differs.
+        """
+        load_backbone_file(self, path, kind="a ResNet-50", left_out=(CLASSIFIER,))
+
+
+def _shortcut(downsample: nn.Sequential | None, x: Tensor, *, apply: ApplyNorm) -> Tensor:
+    return x if downsample is None else apply(downsample[1], downsample[0](x))
+
+
+def _initialise(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

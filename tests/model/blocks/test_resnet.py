@@ -4,11 +4,22 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from model.blocks.resnet import ResNet34, WeightsFileError
+from model.blocks.resnet import ResNet34, ResNet50
+from model.errors import WeightsFileError
 from tests.conftest import REPOSITORY
+from tests.model.blocks.made_up_image import level_figures, sine_image
+from tests.model.golden_weights import fill_with_golden_weights
+
+TORCHVISION_0_29_2 = [  # mean, deviation and one value of each stage of its resnet50 with the golden weights
+    [0.5136677622795105, 0.614337146282196, 1.578385353088379],
+    [0.4773724377155304, 0.5068492293357849, 2.366013526916504],
+    [0.5610302090644836, 0.5646229386329651, 0.40174800157546997],
+    [0.44106295704841614, 0.5247611403465271, 1.303297996520996],
+]
 
 
 def test_strides_when_sides_are_odd_then_as_the_convolutions_say():
@@ -52,6 +63,27 @@ def test_weights_file_when_it_holds_code_then_the_code_does_not_run(tmp_path):
     with pytest.raises(WeightsFileError, match="cannot be read as a checkpoint"):
         ResNet34().load_imagenet_weights(tmp_path / "bomb.pth")
     assert not (tmp_path / "ran").exists()
+
+
+@torch.no_grad()
+def test_fifty_layers_when_compared_with_torchvision_then_equal():
+    network = fill_with_golden_weights(ResNet50())
+    levels = network(sine_image())
+    assert [tuple(level.shape[1:]) for level in levels] == [(256, 16, 24), (512, 8, 12), (1024, 4, 6), (2048, 2, 3)]
+    np.testing.assert_allclose(level_figures(levels), TORCHVISION_0_29_2, rtol=1e-4, atol=1e-4)
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
+    assert num_parameters == 25_557_032 - 2049 * 1000  # torchvision's without its classifier
+
+
+def test_fifty_layers_when_loaded_from_torchvisions_keys_then_equal_and_other_files_named(tmp_path):
+    source, target = ResNet50(4), ResNet50(4)
+    state = {key: value + 1 for key, value in source.state_dict().items()}
+    torch.save({**state, "fc.weight": torch.zeros(1000, 128), "fc.bias": torch.zeros(1000)}, tmp_path / "resnet50.pth")
+    target.load_imagenet_weights(tmp_path / "resnet50.pth")
+    assert all(torch.equal(value, state[key]) for key, value in target.state_dict().items())
+    torch.save(ResNet34(4).state_dict(), tmp_path / "resnet34.pth")
+    with pytest.raises(WeightsFileError, match=r"resnet34.pth' is not a ResNet-50: 85 keys missing \['layer1.0.bn3.bias'"):
+        target.load_imagenet_weights(tmp_path / "resnet34.pth")
 
 
 @pytest.mark.parametrize("base", [4, 8, 16])

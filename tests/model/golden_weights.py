@@ -1,4 +1,4 @@
-"""The parameter recipe of specs/semodepth.md section 8: weights made from their names, so that none need to be stored."""
+"""The parameter recipe of specs/semodepth.md section 8, for every family: weights made from their names, so that none need to be stored."""
 
 from __future__ import annotations
 

@@ -1,0 +1,108 @@
+"""Files of weights: read them without running code from them, and say exactly what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from model.errors import WeightsFileError
+
+
+def load_state_file(path: str | Path) -> dict[str, Tensor]:
+    """Read a file of named tensors without running code from it.
+
+    Raises:
+        WeightsFileError: there is no such file, or it is not a dict of tensors that ``weights_only`` can read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a .pth file")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a zoo of types for a foreign file
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsFileError(f"weights file '{path}' cannot be read as a checkpoint of tensors: {first_line}") from error
+    if not isinstance(loaded, dict):
+        raise WeightsFileError(f"weights file '{path}' holds a {type(loaded).__name__}, expected a dict of tensors")
+    return cast(dict[str, Tensor], loaded)
+
+
+class Misfit(NamedTuple):
+    """How found weights differ from wanted ones.
+
+    Attributes:
+        missing: wanted keys that were not found.
+        foreign: found keys that nobody wants.
+        shapes: keys found with another shape, or as something that is no tensor.
+    """
+
+    missing: list[str]
+    foreign: list[str]
+    shapes: list[str]
+
+    def __bool__(self) -> bool:
+        """Say whether there is any difference."""
+        return bool(self.missing or self.foreign or self.shapes)
+
+
+def misfit(found: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> Misfit:
+    """Compare found weights with wanted ones; each list in the order of its side."""
+    both = [key for key in wanted if key in found]
+    return Misfit(
+        missing=[key for key in wanted if key not in found],
+        foreign=[str(key) for key in found if key not in wanted],
+        shapes=[key for key in both if not isinstance(found[key], Tensor) or found[key].shape != wanted[key].shape],
+    )
+
+
+def misfit_text(found: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
+    """Return in words what ``misfit`` finds, naming the first keys of each kind; empty if there is nothing."""
+    missing, foreign, shapes = misfit(found, wanted)
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} keys are missing: {first_names(missing)}")
+    if foreign:
+        problems.append(f"{len(foreign)} keys are unexpected: {first_names(foreign)}")
+    for key in shapes:
+        given = found[key]
+        shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        problems.append(f"{key} is {shape}, expected {tuple(wanted[key].shape)}")
+    return first_names(problems, limit=8, joiner="; ")
+
+
+def first_names(names: Sequence[str], *, limit: int = 5, joiner: str = ", ") -> str:
+    """Join the first names and say how many more there are."""
+    rest = len(names) - limit
+    return joiner.join(names[:limit]) + (f"{joiner}and {rest} more" if rest > 0 else "")
+
+
+def load_backbone_file(
+    network: nn.Module, path: str | Path, *, kind: str, left_out: tuple[str, ...], may_lack: tuple[str, ...] = ()
+) -> None:
+    """Load a classification network's weights into a network without the classifier.
+
+    Args:
+        network: takes the weights; its keys are the file's.
+        path: a local file.
+        kind: what the file must be, for the message: ``a ResNet-34``.
+        left_out: beginnings of the file's keys that are not loaded.
+        may_lack: beginnings of the network's keys that the file need not have; they stay as they are.
+
+    Raises:
+        WeightsFileError: the file is missing or is not of this network; it names what differs.
+    """
+    found = {key: value for key, value in load_state_file(path).items() if not str(key).startswith(left_out)}
+    missing, foreign, shapes = misfit(found, network.state_dict())
+    # files written before PyTorch 0.4.1 have no num_batches_tracked
+    missing = [key for key in missing if not key.endswith("num_batches_tracked") and not key.startswith(may_lack)]
+    if missing or foreign or shapes:
+        missing, foreign, shapes = sorted(missing), sorted(foreign), sorted(shapes)
+        raise WeightsFileError(
+            f"weights file '{path}' is not {kind}: {len(missing)} keys missing {missing[:3]}, "
+            f"{len(foreign)} unknown {foreign[:3]}, {len(shapes)} of another shape {shapes[:3]}"
+        )
+    network.load_state_dict(found, strict=False)
