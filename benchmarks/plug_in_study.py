@@ -170,8 +170,9 @@ def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
     import torch
     import yaml
 
-    from model.train.config import Machine, parse_train_config
+    from model.train.config import Machine
     from model.train.evaluate import WITHOUT_MONO
+    from model.train.families import parse_train_config
     from model.train.loop import evaluate_training, is_complete, train
     from model.train.summary import summarise
     from storage_schemas.evaluation import read_evaluation

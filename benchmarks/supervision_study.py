@@ -103,7 +103,8 @@ def _train(recipe: dict, changes: dict[str, str]) -> None:
     import torch
     import yaml
 
-    from model.train.config import Machine, parse_train_config
+    from model.train.config import Machine
+    from model.train.families import parse_train_config
     from model.train.loop import evaluate_training, is_complete, train
     from model.train.summary import summarise
     from pipeline.recipe import parse_recipe

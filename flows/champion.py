@@ -18,7 +18,7 @@ from storage_schemas.files import StoreFiles
 
 if TYPE_CHECKING:
     from model.train.compare import Comparison
-    from model.train.config import TrainConfig
+    from model.train.semodepth_config import SemoDepthTrainConfig
 
 CHAMPION_FILE = "champion.json"
 MEASURED_AGAIN = "champion"
@@ -156,13 +156,21 @@ def is_better(found: Comparison, rules: Rules) -> tuple[bool, str]:
     return True, f"{words}: better by {gain:.4g}, the margin is {rules.margin:g}"
 
 
+def semodepth_config(training: Training) -> SemoDepthTrainConfig:
+    """Return the configuration of a training of SemoDepth; ``retrain`` has refused all others."""
+    from model.train.semodepth_config import SemoDepthTrainConfig
+
+    assert isinstance(training.config, SemoDepthTrainConfig)
+    return training.config
+
+
 def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, str]:
     """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if need be."""
-    from model.train.config import TrainConfig
     from model.train.loop import read_training
+    from model.train.semodepth_config import SemoDepthTrainConfig
 
-    record, wanted = read_training(champion), challenger.config
-    own = TrainConfig.model_validate(record["config"])
+    record, wanted = read_training(champion), semodepth_config(challenger)
+    own = SemoDepthTrainConfig.model_validate(record["config"])
     differs = []
     if record["manifest"] != challenger.manifest.path.fingerprint:
         differs.append(f"manifest {record['manifest']} -> {challenger.manifest.path.fingerprint}")
@@ -181,19 +189,20 @@ def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, st
     return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
 
 
-def _measure(champion: Path, own: TrainConfig, challenger: Training, folder: Path) -> None:
+def _measure(champion: Path, own: SemoDepthTrainConfig, challenger: Training, folder: Path) -> None:
     """Measure the champion's network exactly as the challenger's was, and keep it beside the challenger."""
     from model.devices import network_device
+    from model.semodepth.net import SemoDepth
     from model.train.checkpoint import load_network
     from model.train.evaluate import evaluate, network_predict, write_evaluation_folder
 
     network = load_network(champion / "best.pt")
+    assert isinstance(network, SemoDepth)
     device = network_device(challenger.machine.accelerator)
-    is_bfloat16 = own.precision == "bfloat16" or (own.precision == "auto" and device.type == "cuda")
-    wanted, manifest = challenger.config, challenger.manifest
+    wanted, manifest = semodepth_config(challenger), challenger.manifest
     try:
         evaluation = evaluate(
-            network_predict(network.to(device), precision="bfloat16" if is_bfloat16 else "float32"),
+            network_predict(network.to(device), precision="bfloat16" if own.uses_bfloat16(device.type) else "float32"),
             manifest,
             wanted.evaluation.model_copy(update={"num_strips": 0}),
             cameras=wanted.data.cameras,
@@ -201,7 +210,7 @@ def _measure(champion: Path, own: TrainConfig, challenger: Training, folder: Pat
             min_depth_m=own.network.min_depth_m,
             max_depth_m=own.network.max_depth_m,
             with_radar=own.data.radar,
-            with_mono=own.data.mono,
+            with_mono=own.gives_mono,
             machine=challenger.machine,
             device=device,
         )

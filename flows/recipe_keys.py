@@ -22,10 +22,14 @@ def keys_with_defaults(group: Literal["stages", "train"]) -> Iterator[tuple[str,
         yield from _keys(StageChoices, group)
         return
     try:
-        from model.train.config import TrainConfig
+        from model.train.families import CONFIGS
     except ImportError:  # the extra 'train' is not installed
         return
-    yield from _keys(TrainConfig, group)
+    found: dict[str, str] = {}
+    for model in CONFIGS.values():  # a key that two families have is offered once, with the first one's default
+        for key, default in _keys(model, group):
+            found.setdefault(key, default)
+    yield from found.items()
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:

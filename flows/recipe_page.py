@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pipeline.ablation_choices import AblationChoices
 from pipeline.recipe import Recipe, StageChoices
+from pipeline.sources.kitti_object import KittiObjectConfig
 from pipeline.sources.nuscenes import NuScenesConfig
 from pipeline.sources.simulated import SyntheticConfig
 from pipeline.sources.zju_4dradarcam import ZjuConfig
@@ -26,11 +28,16 @@ def recipe_page() -> str:
         "",
         "## Top level",
         "",
-        *_table(Recipe, leave_out=("source", "stages", "train")),
+        *_table(Recipe, leave_out=("source", "stages", "train", "ablation")),
         "",
         "`source:` chooses by `kind`:",
     ]
-    for kind, model in (("nuscenes", NuScenesConfig), ("synthetic", SyntheticConfig), ("zju_4dradarcam", ZjuConfig)):
+    for kind, model in (
+        ("nuscenes", NuScenesConfig),
+        ("synthetic", SyntheticConfig),
+        ("zju_4dradarcam", ZjuConfig),
+        ("kitti_object", KittiObjectConfig),
+    ):
         lines += ["", f"### source: {{kind: {kind}}}", "", *_table(model, leave_out=("kind",))]
     lines += ["", "## stages"]
     for stage in STAGES:
@@ -41,25 +48,34 @@ def recipe_page() -> str:
         )
         lines += ["", f"### {stage.name}", "", f"Reads {reads}. Writes {stage.writes.name}. One unit per {_per(stage.per)}.", ""]
         lines += _table(params) if typing.cast(Any, params).model_fields else ["No keys."]
-    return "\n".join([*lines, *_train_lines()]) + "\n"
+    return "\n".join([*lines, *_train_lines(), *_ablation_lines()]) + "\n"
 
 
 def _train_lines() -> list[str]:
     """Return the ``train:`` group, its groups after it."""
-    from model.train.config import TrainConfig
+    from model.train.families import CONFIGS
 
+    lines = ["", "## train", "", "What `depthmill train` makes of the manifest; `plan` and `run` pay no attention to it."]
+    for family, model in CONFIGS.items():
+        lines += ["", f"### train: {{family: {family}}}", "", *_group_lines(f"train ({family})", model)]
+    return lines
+
+
+def _ablation_lines() -> list[str]:
+    what = "Variants of the training that `depthmill ablate` compares; every other verb pays no attention to it."
+    return ["", "## ablation", "", what, "", *_table(AblationChoices)]
+
+
+def _group_lines(where: str, model: Any) -> list[str]:
+    """Return the table of a group's keys, then those of the groups in it."""
     groups = {
         name: field.annotation
-        for name, field in TrainConfig.model_fields.items()
+        for name, field in model.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
     }
-    lines = ["", "## train", "", "What `depthmill train` makes of the manifest; `plan` and `run` pay no attention to it.", ""]
-    lines += _table(TrainConfig, leave_out=tuple(groups))
-    for name, model in groups.items():
-        inner = {key: one.annotation for key, one in typing.cast(Any, model).model_fields.items() if key == "augment"}
-        lines += ["", f"### train.{name}", "", *_table(model, leave_out=tuple(inner))]
-        for key, deeper in inner.items():
-            lines += ["", f"### train.{name}.{key}", "", *_table(deeper)]
+    lines = _table(model, leave_out=tuple(groups))
+    for name, inner in groups.items():
+        lines += ["", f"#### {where}.{name}", "", *_group_lines(f"{where}.{name}", inner)]
     return lines
 
 

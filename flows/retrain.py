@@ -32,7 +32,7 @@ from storage_schemas.run_history import Round, new_round_name, rounds_newest_fir
 
 if TYPE_CHECKING:
     from model.train.compare import Comparison
-    from model.train.config import TrainConfig
+    from model.train.semodepth_config import SemoDepthTrainConfig
     from model.train.summary import SummaryRow
 
 JUDGED = ("promoted", "kept", "nothing to do")
@@ -105,7 +105,7 @@ def retrain(
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
-    from model.train.config import parse_train_config
+    from model.train.families import parse_train_config
 
     start, started = time.perf_counter(), datetime.now(UTC)
     name, known = new_round_name(started), _Round()
@@ -121,7 +121,7 @@ def retrain(
         return Result(row, text)
 
     try:
-        config = parse_train_config(opened.recipe.train, where=where)
+        config = _semodepth(parse_train_config(opened.recipe.train, where=where), where)
         _check_rules(rules, config)
         outcome = _round(name, opened, config, rules, known, fine_tune=fine_tune, make=make, fit=fit, say=say)
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the history shall know of it; it is raised again
@@ -134,7 +134,7 @@ def retrain(
 def _round(
     name: str,
     opened: Opened,
-    config: TrainConfig,
+    config: SemoDepthTrainConfig,
     rules: Rules,
     known: _Round,
     *,
@@ -188,7 +188,7 @@ def _round(
     return "promoted" if is_promoted else "kept"
 
 
-def _request(config: TrainConfig, manifest: str, *, fine_tune: bool) -> str:
+def _request(config: SemoDepthTrainConfig, manifest: str, *, fine_tune: bool) -> str:
     """Name what a round is asked: the training that the recipe describes, and whether it starts from the champion.
 
     The champion itself does not count: a fine-tuned one would ask for its own successor for ever.
@@ -221,7 +221,7 @@ def _reason(plan: Plan, runs: Path, manifest: str, champion: Champion | None) ->
     return f"the training options changed since round {last.name}"
 
 
-def _challenger(opened: Opened, config: TrainConfig, manifest: str, start: Path | None) -> Training:
+def _challenger(opened: Opened, config: SemoDepthTrainConfig, manifest: str, start: Path | None) -> Training:
     """Return the training of this round, on its pinned manifest, from the champion if asked to."""
     if start is not None:
         config = config.model_copy(update={"start_from": str((start / "best.pt").absolute()), "imagenet_weights": None})
@@ -243,7 +243,19 @@ def _trained(training: Training, fit: Fit, known: _Round, say: Callable[[str], N
     return summarise(read_evaluation(str(training.folder / "evaluation"))[0])
 
 
-def _check_rules(rules: Rules, config: TrainConfig) -> None:
+def _semodepth(config: object, where: str) -> SemoDepthTrainConfig:
+    """Return a configuration whose trainings can be compared frame by frame; else RecipeError."""
+    from model.train.semodepth_config import SemoDepthTrainConfig
+
+    if not isinstance(config, SemoDepthTrainConfig):
+        raise RecipeError(
+            f"recipe '{where}': train.family is 'monoddle', and retrain compares errors of depth frame by frame, which average "
+            "precision has not. Use family: semodepth, or put depthmill train and depthmill ablate on a schedule"
+        )
+    return config
+
+
+def _check_rules(rules: Rules, config: SemoDepthTrainConfig) -> None:
     """Check that the training will be measured by what decides, before an hour of work and not after it; else RecipeError."""
     from model.train.metrics import CAPS_M
     from model.train.summary import METRIC_FORMATS

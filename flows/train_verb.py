@@ -33,12 +33,11 @@ class ProgressText:
         now = time.monotonic()
         if self._start is None:
             self._start, self._first_step = now, progress.step
-        if progress.val_mae_mm is None and now - self._printed < SECONDS_PER_LINE:
+        if progress.measured is None and now - self._printed < SECONDS_PER_LINE:
             return
         self._printed = now
-        words = f" {progress.step}/{progress.num_steps} loss {progress.loss:.4f}, error on targets {progress.mae_mm / 1000:.2f} m"
-        if progress.val_mae_mm is not None:
-            words += f", validation MAE@80 m {progress.val_mae_mm:.0f} mm"
+        words = f" {progress.step}/{progress.num_steps} loss {progress.loss:.4f}, {progress.words}"
+        words += "" if progress.measured is None else f", {progress.measured}"
         if done := progress.step - self._first_step:
             words += f"; {duration((now - self._start) / done * (progress.num_steps - progress.step))} left"
         print(words, flush=True)
@@ -62,7 +61,7 @@ def train_and_print(
         Number of units that failed; then nothing was trained.
     """
     refuse_without_torch()
-    from model.train.config import parse_train_config
+    from model.train.families import parse_train_config
 
     parse_train_config(opened.recipe.train, where=where)  # a typo is told before an hour of work, not after it
     if manifest is None and opened.plan().to_do:

@@ -13,9 +13,9 @@ from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 
 if TYPE_CHECKING:
-    from model.train.config import Machine, TrainConfig
+    from model.train.config import Machine
+    from model.train.families import TrainConfig
     from model.train.loop import Progress
-    from model.train.summary import SummaryRow
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,21 @@ class Training:
 
         train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=on_progress)
 
-    def evaluate(self) -> list[SummaryRow]:
+    def evaluate(self) -> None:
         """Measure the best checkpoint, mark the training complete, write its report."""
-        from flows.training_report import write_training_report
         from model.train.loop import evaluate_training
 
-        rows = evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
-        write_training_report(self.folder)
-        return rows
+        evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
+        self.write_report()
+
+    def write_report(self) -> None:
+        """Write report.html of the family, from what is in the folder."""
+        from flows.detection_report import write_detection_report
+        from flows.training_report import write_training_report
+        from model.train.monoddle_config import MonoDdleTrainConfig
+
+        write = write_detection_report if isinstance(self.config, MonoDdleTrainConfig) else write_training_report
+        write(self.folder)
 
 
 def machine_of(opened: Opened) -> Machine:
@@ -83,7 +90,7 @@ def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path
         ManifestError: there is no such manifest.
     """
     refuse_without_torch()
-    from model.train.config import parse_train_config
+    from model.train.families import parse_train_config
 
     config = parse_train_config(opened.recipe.train, where=where)
     chosen = open_manifest(opened.store, manifest or opened.plan().manifest.path.fingerprint)

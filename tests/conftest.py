@@ -60,6 +60,31 @@ def tiny_store(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder / "store"
 
 
+@pytest.fixture(scope="session")
+def tiny_kitti_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny KITTI object set with every stage run and a plane with boxes as the teacher: 4 frames to train on, 2 to validate on.
+
+    Tests must not change it.
+    """
+    from flows.bare_loop import materialize_bare
+    from flows.materialize import open_recipe
+    from flows.settings import Settings
+    from pipeline.recipe import parse_recipe
+    from tests.tiny_kitti import write_tiny_kitti
+
+    folder = tmp_path_factory.mktemp("tiny-kitti")
+    recipe = {
+        "source": {"kind": "kitti_object", "root": str(write_tiny_kitti(folder / "raw")), "splits": ["train", "val"]},
+        "store": str(folder / "store"),
+        "cameras": ["CAM_2"],
+        "stages": {"predict_mono_depth": {"teacher": "plane_and_boxes"}, "align_mono_depth": {"method": "as_is", "sky": "none"}},
+    }
+    opened = open_recipe(parse_recipe(recipe, where="test"), Settings(workers=1, cache_dir=folder / "cache"))
+    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
+    assert summary.num_errors == 0
+    return folder / "store"
+
+
 @pytest.fixture
 def write_recipe(tmp_path: Path) -> Callable[..., Path]:
     """Write a recipe over a nuScenes root with the store below tmp_path."""

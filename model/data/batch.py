@@ -12,8 +12,8 @@ from torch import Tensor
 from model.data.points import PointArrays
 
 
-class _OfTensors:
-    """A frozen record of tensors and records of tensors that moves as a whole."""
+class OfTensors:
+    """A frozen record of tensors, records of tensors and named tuples of tensors that moves as a whole."""
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Return the same on a device; what is there already is not copied."""
@@ -29,13 +29,15 @@ class _OfTensors:
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 changed[field.name] = change(value)
-            elif isinstance(value, _OfTensors):
+            elif isinstance(value, OfTensors):
                 changed[field.name] = value._each(change)
+            elif isinstance(value, tuple) and hasattr(value, "_fields"):  # a named tuple of tensors
+                changed[field.name] = type(value)(*(change(one) for one in value))
         return replace(self, **changed)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
-class Points(_OfTensors):
+class Points(OfTensors):
     """Points on pixels of a batch.
 
     Attributes:
@@ -57,7 +59,7 @@ class Points(_OfTensors):
 
 
 @dataclass(frozen=True)
-class Views(_OfTensors):
+class Views(OfTensors):
     """How each frame of a batch is looked at; see ``augment.View``.
 
     Attributes:
@@ -80,7 +82,7 @@ class Views(_OfTensors):
 
 
 @dataclass(frozen=True)
-class Batch(_OfTensors):
+class Batch(OfTensors):
     """Frames as they are stored; a modality that was not asked for is None.
 
     Tensors may share memory that goes back to the loader when the last of them is gone: hold a batch as long as you like, but
@@ -96,7 +98,7 @@ class Batch(_OfTensors):
         sparse: single-sweep depth, uint16 steps of 1/256 m.
         target_steps: (b, h, w) uint16 steps of 1/256 m, 0 = no measurement.
         mono_steps: (b, h, w) uint16, the same for monocular depth.
-        keeps_mono: (b,) bool; False = dropped in training: its map becomes zeros. None = all are kept.
+        keeps_mono: (b,) bool; False = dropped in training: the plug-in branch gets zeros. None = all are kept.
         views: random views to take of the frames; None = as they are.
     """
 
@@ -117,7 +119,7 @@ class Batch(_OfTensors):
 
 
 @dataclass(frozen=True)
-class DenseBatch(_OfTensors):
+class DenseBatch(OfTensors):
     """What a network and its loss take; a modality that was not asked for is None.
 
     Attributes:
@@ -129,6 +131,7 @@ class DenseBatch(_OfTensors):
         sparse_m: (b, h, w) float32 metres, 0 = no measurement.
         target_m: (b, h, w) float32 metres, 0 = no measurement.
         mono_m: (b, h, w) float32 metres, 0 = no value, at most max_depth_m; all zeros for a sample whose mono was dropped.
+        teacher_m: (b, h, w) float32 metres, the same map for a loss to learn from: 0 = no value, sky or clipped; never dropped.
     """
 
     frame_keys: tuple[str, ...]
@@ -139,3 +142,4 @@ class DenseBatch(_OfTensors):
     sparse_m: Tensor | None
     target_m: Tensor | None
     mono_m: Tensor | None
+    teacher_m: Tensor | None = None

@@ -32,7 +32,7 @@ class AugmentConfig(BaseModel):
         default=0.5,
         ge=0.0,
         le=1.0,
-        description="share of samples whose monocular depth is replaced by zeros (shuffled order only)",
+        description="share of samples whose monocular depth the plug-in branch gets zeros for (shuffled order only)",
     )
 
     @property
@@ -69,9 +69,10 @@ class DataConfig(BaseModel):
     dense_target: DenseStore | None = Field(default="depth_clean", description="store of the dense target; null = none")
     sparse_target: bool = Field(default=True, description="deliver depth_single as points")
     radar: bool = Field(default=True, description="deliver radar returns as points")
-    mono: bool = Field(default=False, description="deliver monocular depth (depth_mono) for the plug-in branch")
+    mono: bool = Field(default=False, description="deliver monocular depth (depth_mono), for the plug-in branch or distillation")
     incomplete: Literal["error", "leave_out"] = Field(
-        default="error", description="what to do with frames that lack one of the stores asked for"
+        default="error",
+        description="what to do with frames that lack a store asked for, or anything in the map that distillation learns from",
     )
     batch_size: int = Field(default=12, ge=1, description="frames a batch and rank")
     order: Literal["shuffled", "manifest"] = Field(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model.data.frame_reader import FrameReader, Wanted
-from model.data.points import PointArrays
-from model.data.samples import Sample
-from model.data.slot_layout import SlotLayout
 from model.data.units import OpenedUnits
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import StoreFiles
@@ -29,46 +24,54 @@ class Request:
         slot: number of the memory.
         memory: (num_bytes,) uint8.
         rows: numbers of the frames, in the order of the batch.
+        epoch: it belongs to, for what is drawn at random.
     """
 
     slot: int
     memory: Tensor
     rows: tuple[int, ...]
+    epoch: int
 
 
 @dataclass(frozen=True)
 class Filled:
-    """Answer to a request: points, or what the user has to know. Everything else is in the slot."""
+    """Answer to a request: what is not of a fixed size, or what the user has to know. Everything else is in the slot."""
 
     slot: int
     rows: tuple[int, ...]
-    radar: PointArrays | None = None
-    sparse: PointArrays | None = None
+    found: Any = None
     error: DepthmillError | None = None
 
 
-class FrameDataset(Dataset[Filled]):
+class Reader(Protocol):
+    """Reads frames; lives in one process and keeps what it has opened."""
+
+    def read(self, rows: tuple[int, ...], memory: NDArray[np.uint8], *, epoch: int) -> Any:
+        """Fill a slot with frames by their numbers; return what is not of a fixed size, picklable."""
+        ...
+
+
+class Reading(Protocol):
+    """Says what is read; picklable."""
+
+    def open(self, units: OpenedUnits) -> Reader:
+        """Return a reader of this process."""
+        ...
+
+
+class UnitDataset(Dataset[Filled]):
     """Frames of a manifest by number.
 
     Args:
         store_root: path or URL of the store.
-        samples: the frames.
-        layout: what a slot holds.
-        wanted: what is read.
+        reading: which frames, and what of them.
         image_root: path or URL of the data source, for stores that refer to image files.
     """
 
-    def __init__(
-        self, store_root: str, samples: Sequence[Sample], *, layout: SlotLayout, wanted: Wanted, image_root: str | None
-    ) -> None:
-        self._store_root, self._samples, self._image_root = store_root, samples, image_root
-        self._layout, self._wanted = layout, wanted
-        self._reader: FrameReader | None = None
+    def __init__(self, store_root: str, reading: Reading, *, image_root: str | None) -> None:
+        self._store_root, self._reading, self._image_root = store_root, reading, image_root
+        self._reader: Reader | None = None
         self._mapped: dict[int, NDArray[np.uint8]] = {}
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self._samples)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without anything opened."""
@@ -78,13 +81,13 @@ class FrameDataset(Dataset[Filled]):
         """Read one batch; a DataLoader calls this with what its batch sampler gives."""
         memory = self._mapped.setdefault(request.slot, request.memory.numpy())  # kept, so that its pages stay mapped
         try:
-            radar, sparse = self._opened().read([self._samples[row] for row in request.rows], memory)
+            found = self._opened().read(request.rows, memory, epoch=request.epoch)
         except DepthmillError as error:  # crosses the process border as a value: the user sees its text, not our traceback
             return Filled(request.slot, request.rows, error=error)
-        return Filled(request.slot, request.rows, radar, sparse)
+        return Filled(request.slot, request.rows, found)
 
-    def _opened(self) -> FrameReader:
+    def _opened(self) -> Reader:
         if self._reader is None:
             image_files = None if self._image_root is None else StoreFiles(self._image_root)
-            self._reader = FrameReader(OpenedUnits(Store(self._store_root), image_files), self._layout, self._wanted)
+            self._reader = self._reading.open(OpenedUnits(Store(self._store_root), image_files))
         return self._reader

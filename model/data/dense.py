@@ -14,18 +14,21 @@ from model.data.batch import Batch, DenseBatch, Points, Views
 from storage_schemas.encoding import STEPS_PER_M
 
 
-def dense_batch(batch: Batch, *, max_depth_m: float) -> DenseBatch:
+def dense_batch(batch: Batch, *, max_depth_m: float, teacher_far_m: float | None = None) -> DenseBatch:
     """Make the maps of a batch.
 
     Args:
         batch: on any device.
         max_depth_m: radar and monocular depth beyond it are set to it, as the network's depth space ends there; targets are
             left as they are.
+        teacher_far_m: make the map of monocular depth that a loss learns from: stored depth from here on is sky or clipped and
+            becomes 0, whatever a view scales it to. None = none is made.
     """
     views = batch.views
     height, width = batch.image_u8.shape[1:3]
     radar_m = _map_of(batch.radar, views, len(batch), height, width)
     mono_m = _metres(batch.mono_steps, views)
+    teacher_m = None if mono_m is None or teacher_far_m is None else _taught(mono_m, views, teacher_far_m)
     if mono_m is not None and batch.keeps_mono is not None:
         mono_m = mono_m * batch.keeps_mono[:, None, None]
     return DenseBatch(
@@ -37,6 +40,7 @@ def dense_batch(batch: Batch, *, max_depth_m: float) -> DenseBatch:
         _map_of(batch.sparse, views, len(batch), height, width),
         _metres(batch.target_steps, views),
         None if mono_m is None else mono_m.clamp_(0.0, max_depth_m),
+        teacher_m,
     )
 
 
@@ -46,6 +50,12 @@ def _metres(steps: Tensor | None, views: Views | None) -> Tensor | None:
         return None
     depth_m = steps.to(torch.float32) * (1.0 / STEPS_PER_M)
     return depth_m if views is None else view_nearest(depth_m, views) * views.scale[:, None, None]
+
+
+def _taught(depth_m: Tensor, views: Views | None, far_m: float) -> Tensor:
+    """Return a copy of a depth map in the view, 0 where what is stored reaches ``far_m``."""
+    seen_far_m = far_m if views is None else far_m * views.scale[:, None, None]
+    return torch.where(depth_m < seen_far_m, depth_m, 0.0)
 
 
 def _map_of(points: Points | None, views: Views | None, num_frames: int, height: int, width: int) -> Tensor | None:

@@ -64,27 +64,48 @@ class _Located:
     ranges: dict[str, ByteRange | None]
 
 
+@dataclass(frozen=True)
+class FrameReading:
+    """What is read.
+
+    Attributes:
+        samples: the frames, by number.
+        layout: what a slot holds.
+        wanted: which stores.
+    """
+
+    samples: tuple[Sample, ...]
+    layout: SlotLayout
+    wanted: Wanted
+
+    def open(self, units: OpenedUnits) -> FrameReader:
+        """Return a reader of this process."""
+        return FrameReader(units, self)
+
+
 class FrameReader:
     """Reads frames; keeps what it has opened.
 
     Args:
         units: opened units of this process.
-        layout: what a slot holds.
-        wanted: what is read.
+        reading: what is read.
     """
 
-    def __init__(self, units: OpenedUnits, layout: SlotLayout, wanted: Wanted) -> None:
-        self._units, self._layout, self._wanted = units, layout, wanted
+    def __init__(self, units: OpenedUnits, reading: FrameReading) -> None:
+        self._units, self._reading, self._layout, self._wanted = units, reading, reading.layout, reading.wanted
         self._files = RangeReader(units.store.files)
         # a whole map, of which only points or a band of rows go on
-        self._map = np.empty((wanted.band.image_height, layout.width), np.uint16)
+        self._map = np.empty((reading.wanted.band.image_height, reading.layout.width), np.uint16)
 
-    def read(self, samples: Sequence[Sample], memory: NDArray[np.uint8]) -> tuple[PointArrays | None, PointArrays | None]:
+    def read(
+        self, rows: Sequence[int], memory: NDArray[np.uint8], *, epoch: int = 0
+    ) -> tuple[PointArrays | None, PointArrays | None]:
         """Read frames in the order given.
 
         Args:
-            samples: at most as many as the layout has room for.
+            rows: numbers of the frames, at most as many as the layout has room for.
             memory: (layout.num_bytes,) uint8, filled.
+            epoch: changes nothing here.
 
         Returns:
             Radar returns and single-sweep points, each None if not asked for.
@@ -92,6 +113,7 @@ class FrameReader:
         Raises:
             DepthmillError: a unit or file is missing, damaged or of the wrong size; names the frame.
         """
+        samples = [self._reading.samples[row] for row in rows]
         arrays = self._layout.arrays(memory, len(samples))
         # From a local disk frame by frame, so that what is read is still in the cache when it is decoded; from an object store
         # everything is asked for at once.
@@ -107,7 +129,7 @@ class FrameReader:
         return radar, (joined(sparse) if self._wanted.sparse else None)
 
     def _locate(self, sample: Sample) -> _Located:
-        with _naming(sample):
+        with naming_frame(sample):
             images = self._units.images(sample)
             maps = {name: self._units.depth(sample, layout) for name, layout in self._wanted.maps.items()}
             ranges = {name: chunks.byte_range(sample.frame) for name, chunks in maps.items()}
@@ -119,7 +141,7 @@ class FrameReader:
         self, frame: _Located, contents: dict[ByteRange, memoryview], arrays: dict[str, NDArray[Any]]
     ) -> list[FramePoints]:
         band, sparse = self._wanted.band, list[FramePoints]()
-        with _naming(frame.sample):
+        with naming_frame(frame.sample):
             own = {name: None if one is None else contents[one] for name, one in frame.ranges.items()}
             image = own.get("image")
             if image is None:
@@ -135,14 +157,14 @@ class FrameReader:
         return sparse
 
     def _radar_of(self, sample: Sample) -> FramePoints:
-        with _naming(sample):
+        with naming_frame(sample):
             unit = self._units.radar(sample)
         own = slice(int(unit.first[sample.frame]), int(unit.first[sample.frame + 1]))
         return self._wanted.band.points(FramePoints(unit.row[own], unit.column[own], unit.depth_m[own]))
 
 
 @contextmanager
-def _naming(sample: Sample) -> Iterator[None]:
+def naming_frame(sample: Sample) -> Iterator[None]:
     """Say in an error which frame was being read."""
     try:
         yield

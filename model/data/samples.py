@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from model.data.config import DataConfig
 from storage_schemas.errors import ManifestError, UnitNotFoundError
@@ -24,6 +24,7 @@ class Sample:
 
     Attributes:
         frame_key: ``<scene>/<camera>/<timestamp_us>``.
+        sample_token: name of the frame in its source.
         frame: index along ``frame`` in the units.
         height: image rows.
         width: image columns.
@@ -33,6 +34,7 @@ class Sample:
     """
 
     frame_key: str
+    sample_token: str
     frame: int
     height: int
     width: int
@@ -58,14 +60,29 @@ def stores_asked_for(config: DataConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def choose_samples(manifest: Manifest, config: DataConfig) -> list[Sample]:
+class Choice(Protocol):
+    """Which frames of a manifest are read."""
+
+    @property
+    def split(self) -> str:
+        """Official split."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Camera channels; empty = all."""
+
+    @property
+    def incomplete(self) -> str:
+        """``error`` or ``leave_out``: frames that lack a store."""
+
+
+def choose_samples(manifest: Manifest, config: Choice, wanted: tuple[str, ...]) -> list[Sample]:
     """Return the frames of a split that have all stores asked for, in manifest order.
 
     Raises:
-        ManifestError: the split or a camera has no frames, frames lack a store, or image sizes differ.
+        ManifestError: the split or a camera has no frames, or frames lack a store.
     """
     rows = _rows_of_split(manifest, config)
-    wanted = stores_asked_for(config)
     lacking = [(row, [name for name in wanted if row[f"unit_{name}"] is None]) for row in rows]
     if config.incomplete == "error":
         _refuse_lacking(manifest, config, [(row, names) for row, names in lacking if names])
@@ -76,9 +93,10 @@ def choose_samples(manifest: Manifest, config: DataConfig) -> list[Sample]:
             "Ask for fewer stores, or run the stages that make them"
         )
     known: dict[UnitPath, UnitPath] = {}  # one object per unit, so that workers are sent each once
-    samples = [
+    return [
         Sample(
             row["frame_key"],
+            row["sample_token"],
             row["frame"],
             row["height"],
             row["width"],
@@ -88,8 +106,6 @@ def choose_samples(manifest: Manifest, config: DataConfig) -> list[Sample]:
         )
         for row in complete
     ]
-    _refuse_mixed_sizes(manifest, config, samples)
-    return samples
 
 
 def run_lengths(samples: Sequence[Sample]) -> list[int]:
@@ -115,7 +131,7 @@ def refuse_missing_units(store: Store, manifest_fingerprint: str, samples: Seque
         )
 
 
-def _rows_of_split(manifest: Manifest, config: DataConfig) -> list[dict[str, Any]]:
+def _rows_of_split(manifest: Manifest, config: Choice) -> list[dict[str, Any]]:
     found = manifest.rows()
     rows = [row for row in found if row["split"] == config.split]
     name = manifest.path.fingerprint
@@ -136,7 +152,7 @@ def _rows_of_split(manifest: Manifest, config: DataConfig) -> list[dict[str, Any
     return [row for row in rows if not config.cameras or row["camera"] in config.cameras]
 
 
-def _refuse_lacking(manifest: Manifest, config: DataConfig, lacking: list[tuple[dict[str, Any], list[str]]]) -> None:
+def _refuse_lacking(manifest: Manifest, config: Choice, lacking: list[tuple[dict[str, Any], list[str]]]) -> None:
     if lacking:
         row, names = lacking[0]
         raise ManifestError(
@@ -146,13 +162,14 @@ def _refuse_lacking(manifest: Manifest, config: DataConfig, lacking: list[tuple[
         )
 
 
-def _refuse_mixed_sizes(manifest: Manifest, config: DataConfig, samples: Sequence[Sample]) -> None:
+def refuse_mixed_sizes(manifest_fingerprint: str, config: Choice, samples: Sequence[Sample]) -> None:
+    """Check that all images have one size; ManifestError names two that differ."""
     sizes: dict[tuple[int, int], str] = {}
     for sample in samples:
         sizes.setdefault((sample.height, sample.width), sample.frame_key)
     if len(sizes) > 1:
         shown = ", ".join(f"{width}x{height} ('{key}')" for (height, width), key in sizes.items())
         raise ManifestError(
-            f"split '{config.split}' of manifest {manifest.path.fingerprint} has images of different sizes: {shown}. "
+            f"split '{config.split}' of manifest {manifest_fingerprint} has images of different sizes: {shown}. "
             "A batch needs one; choose cameras of one size with cameras: [...]"
         )

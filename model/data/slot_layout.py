@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,26 +14,38 @@ from torch import Tensor
 _ALIGNMENT = 4096
 """Arrays start on a page of their own."""
 
-_TORCH_TYPE = {"uint8": torch.uint8, "uint16": torch.uint16}
+_TORCH_TYPE = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
+
+
+class SlotArray(NamedTuple):
+    """One array of a slot: its name, the dtype of its numbers, and the shape that it has for one frame."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class SlotLayout:
-    """Room for images (n, h, w, 3) uint8 and, if asked for, target and mono maps (n, h, w) uint16.
+    """Room for the arrays of a batch.
 
     Attributes:
         num_frames: most frames of a batch.
-        height: rows.
-        width: columns.
-        has_target: a dense target is read.
-        has_mono: monocular depth is read.
+        fields: the arrays; "image" (h, w, 3) uint8 comes first.
     """
 
     num_frames: int
-    height: int
-    width: int
-    has_target: bool
-    has_mono: bool
+    fields: tuple[SlotArray, ...]
+
+    @property
+    def height(self) -> int:
+        """Rows of an image."""
+        return self.fields[0].shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of an image."""
+        return self.fields[0].shape[1]
 
     @property
     def num_bytes(self) -> int:
@@ -40,7 +53,7 @@ class SlotLayout:
         return self._spans()[1]
 
     def arrays(self, memory: NDArray[np.uint8], count: int) -> dict[str, NDArray[Any]]:
-        """Return views of a slot's arrays for the first ``count`` frames: "image", "target", "mono"."""
+        """Return views of a slot's arrays for the first ``count`` frames, by name."""
         return {
             name: memory[first:stop].view(dtype).reshape(self.num_frames, *shape)[:count]
             for name, (first, stop, dtype, shape) in self._spans()[0].items()
@@ -54,12 +67,15 @@ class SlotLayout:
         }
 
     def _spans(self) -> tuple[dict[str, tuple[int, int, str, tuple[int, ...]]], int]:
-        wanted: list[tuple[str, str, tuple[int, ...]]] = [("image", "uint8", (self.height, self.width, 3))]
-        wanted += [("target", "uint16", (self.height, self.width))] if self.has_target else []
-        wanted += [("mono", "uint16", (self.height, self.width))] if self.has_mono else []
         spans, first = {}, 0
-        for name, dtype, shape in wanted:
+        for name, dtype, shape in self.fields:
             stop = first + self.num_frames * int(np.prod(shape)) * np.dtype(dtype).itemsize
             spans[name] = (first, stop, dtype, shape)
             first = -(-stop // _ALIGNMENT) * _ALIGNMENT
         return spans, first
+
+
+def frame_slots(num_frames: int, height: int, width: int, *, maps: Sequence[str] = ()) -> SlotLayout:
+    """Return room for images (n, h, w, 3) uint8 and maps (n, h, w) uint16 of the same size."""
+    fields = [SlotArray("image", "uint8", (height, width, 3)), *(SlotArray(name, "uint16", (height, width)) for name in maps)]
+    return SlotLayout(num_frames, tuple(fields))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.boxes_unit import BoxesUnit, open_boxes
 from model.data.samples import Sample
 from storage_schemas.errors import LayoutError, ManifestError, StoreError
 from storage_schemas.files import StoreFiles
@@ -65,6 +66,7 @@ class OpenedUnits:
         self._depth: dict[UnitPath, FrameChunks] = {}
         self._images: dict[UnitPath, ImagesUnit] = {}
         self._radar: dict[UnitPath, RadarUnit] = {}
+        self._boxes: dict[UnitPath, BoxesUnit] = {}
 
     def depth(self, sample: Sample, layout: str) -> FrameChunks:
         """Return where a frame's depth map lies.
@@ -133,6 +135,13 @@ class OpenedUnits:
                 unit.array("depth_m").astype(np.float32),
             )
         return self._radar[path]
+
+    def boxes(self, sample: Sample) -> BoxesUnit:
+        """Return the annotated objects and the projections of a frame's scene."""
+        path = sample.units["boxes"]
+        if path not in self._boxes:
+            self._boxes[path] = open_boxes(self.store.open_unit(path))
+        return self._boxes[path]
 
 
 def _pixel(coordinate_px: NDArray[Any], size: int) -> NDArray[np.int16]:

@@ -39,6 +39,10 @@ class SemoDepthConfig(BaseModel):
     )
     max_radar_nodes: int = Field(512, ge=1, description="nodes of the radar graph; beyond that an evenly spaced subset is taken")
     window_size: int = Field(8, ge=1, description="side of a radar-centred window, cells of stride 8")
+    uncertainty: bool = Field(
+        False,
+        description="has the head that distillation's laplace and gauss learn their scale with; inference does not compute it",
+    )
 
     @staticmethod
     def reference(*, max_depth_m: float, plug_in: bool) -> SemoDepthConfig:

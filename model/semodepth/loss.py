@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from model.semodepth.depth_space import DepthSpace
+from model.semodepth.distill import DistillConfig
 
 
 class LossWeights(BaseModel):
-    """Weights of the four terms, and where the linear one turns from quadratic to straight."""
+    """Weights of the four terms, where the linear one turns from quadratic to straight, and what a teacher adds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,6 +26,7 @@ class LossWeights(BaseModel):
     grad: float = Field(0.5, ge=0, description="mean difference of neighbouring differences in the normalised space")
     sparse: float = Field(1.0, ge=0, description="mean |metres - sparse| over the maximum depth")
     huber_delta_m: float = Field(5.0, gt=0, description="metres beyond which the linear term is straight")
+    distill: DistillConfig = Field(DistillConfig(), description="what a monocular teacher adds where LiDAR is absent")
 
 
 class Losses(NamedTuple):
@@ -48,7 +50,7 @@ def composite_loss(
         dense_m: accumulated and cleaned depth (b, h, w) in metres; a pixel counts if min < depth < max.
         sparse_m: depth of the key sweep (b, h, w) in metres, or None.
         space: bounds of the depth space.
-        weights: weights of the terms.
+        weights: weights of the terms; ``distill`` is ``distill.distill_loss``'s and not looked at.
 
     Returns:
         The losses; None if the batch has no dense pixel, so that it can be skipped.

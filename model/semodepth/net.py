@@ -2,12 +2,14 @@
 
 Source  arXiv 2605.11840; specs/semodepth.md section 2
 Reads   image_u8 (b, h, w, 3) RGB; radar_m (b, h, w) metres, 0 = nothing; mono_m (b, h, w) metres, optional, plug-in only
-Writes  depth (b, h, w): in the log-normalised space of ``DepthSpace`` by ``forward``, in metres by ``predict``
+Writes  depth (b, h, w): in the log-normalised space of ``DepthSpace`` by ``forward``, in metres by ``predict``; if asked for,
+        the log scale (b, h, w) that says how far a teacher is to be believed
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,19 +18,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.blocks.resnet import ResNet34, resnet34_channels
+from model.errors import InputError
 from model.semodepth.config import SemoDepthConfig
 from model.semodepth.depth_space import DepthSpace
 from model.semodepth.mvsp import GlobalScan, RadarFilmBlock, WindowScan
 from model.semodepth.radar_graph import RadarGraph, RadarNodes, radar_nodes
 from model.semodepth.radar_scale import RadarMap, SparseMap, add_dense, place_by_resize, place_by_scatter
-from storage_schemas.errors import DepthmillError
 
 GLOBAL_LAYERS, WINDOW_LAYERS = 2, 1
 """Layers of the scans at strides 32 and 16, and in the windows at stride 8."""
 
 
-class InputError(DepthmillError):
-    """Inputs of the network do not fit together."""
+class WithUncertainty(NamedTuple):
+    """A prediction and how far its teacher is to be believed.
+
+    Attributes:
+        depth: (b, h, w), in the normalised space by ``forward``, in metres by ``predict_with_uncertainty``.
+        log_scale: (b, h, w) s, not clamped; see ``blocks/dense_teacher_loss``.
+    """
+
+    depth: Tensor
+    log_scale: Tensor
 
 
 class SemoDepth(nn.Module):
@@ -66,8 +76,15 @@ class SemoDepth(nn.Module):
         self.film1 = RadarFilmBlock(d2 + c1, base, d1)
         self.film0 = RadarFilmBlock(d1 + c0, base, d0)
         self.head = nn.Sequential(nn.Conv2d(d0, base // 2, 3, padding=1), nn.ReLU(), nn.Conv2d(base // 2, 1, 1))
+        if self.config.uncertainty:  # last, so that all other weights begin as they do without it
+            scale = nn.Conv2d(base // 2, 1, 1)
+            nn.init.zeros_(scale.weight)
+            nn.init.zeros_(scale.bias)  # type: ignore[arg-type]  # it has a bias
+            self.uncertainty_head = nn.Sequential(nn.Conv2d(d0, base // 2, 3, padding=1), nn.ReLU(), scale)
 
-    def forward(self, image_u8: Tensor, radar_m: Tensor, mono_m: Tensor | None = None) -> Tensor:
+    def forward(
+        self, image_u8: Tensor, radar_m: Tensor, mono_m: Tensor | None = None, *, with_uncertainty: bool = False
+    ) -> Tensor | WithUncertainty:
         """Predict normalised depth (b, h, w), not clamped; ``depth_space.metres`` turns it into metres.
 
         Args:
@@ -75,11 +92,18 @@ class SemoDepth(nn.Module):
             radar_m: (b, h, w) metres, 0 = nothing; clipped to the maximum depth by whoever makes it.
             mono_m: (b, h, w) monocular depth in metres. None skips the plug-in branch; zeros pass through it, as in training with
                 mono drop-out.
+            with_uncertainty: compute the log scale too; without, its head costs nothing.
+
+        Returns:
+            The depth; with_uncertainty: depth and log scale.
 
         Raises:
-            InputError: shapes or dtypes do not fit, or mono_m is given to a network without the plug-in branch.
+            InputError: shapes or dtypes do not fit, mono_m is given to a network without the plug-in branch, or the log scale is
+                asked of one without its head.
         """
         self._check(image_u8, radar_m, mono_m)
+        if with_uncertainty and not self.config.uncertainty:
+            raise InputError("the log scale was asked of a network without the uncertainty head; build it with uncertainty=True")
         c0, c1, c2, c3, c4 = self.encoder(image_u8, downscale=self.config.input_downscale)
         nodes = radar_nodes(radar_m, max_nodes=self.config.max_radar_nodes)
         if len(nodes.sample):
@@ -101,7 +125,12 @@ class SemoDepth(nn.Module):
             out: Tensor = self.head(F.interpolate(d0, size, mode="bilinear", align_corners=False))
         else:  # at stride 2 of the smaller image; full resolution would only cost
             out = F.interpolate(self.head(d0), size, mode="bilinear", align_corners=False)
-        return out.squeeze(1).float()
+        normalized = out.squeeze(1).float()
+        if not with_uncertainty:
+            return normalized
+        # enlarged after the head in any case: a scale need not be as sharp as depth, and the full grid costs four times as much
+        log_scale = F.interpolate(self.uncertainty_head(d0), size, mode="bilinear", align_corners=False)
+        return WithUncertainty(normalized, log_scale.squeeze(1).float())
 
     @torch.no_grad()
     def predict(
@@ -111,13 +140,35 @@ class SemoDepth(nn.Module):
         mono_m: Tensor | NDArray[np.float32] | None = None,
     ) -> Tensor:
         """Predict metres (b, h, w) in evaluation mode, on the network's device; arguments as in ``forward``, any h and w."""
+        return self.depth_space.metres(self._evaluated(image_u8, radar_m, mono_m, with_uncertainty=False))
+
+    @torch.no_grad()
+    def predict_with_uncertainty(
+        self,
+        image_u8: Tensor | NDArray[np.uint8],
+        radar_m: Tensor | NDArray[np.float32],
+        mono_m: Tensor | NDArray[np.float32] | None = None,
+    ) -> WithUncertainty:
+        """Predict metres (b, h, w) and the log scale (b, h, w), otherwise as ``predict``; for studies and pictures."""
+        found: WithUncertainty = self._evaluated(image_u8, radar_m, mono_m, with_uncertainty=True)
+        return WithUncertainty(self.depth_space.metres(found.depth), found.log_scale)
+
+    def _evaluated(
+        self,
+        image_u8: Tensor | NDArray[np.uint8],
+        radar_m: Tensor | NDArray[np.float32],
+        mono_m: Tensor | NDArray[np.float32] | None,
+        *,
+        with_uncertainty: bool,
+    ) -> Any:
+        """Return what ``forward`` does in evaluation mode; the mode is put back."""
         device = self.encoder.conv1.weight.device
         was_training = self.training
         self.eval()
         try:
             image, radar = torch.as_tensor(image_u8).to(device), torch.as_tensor(radar_m).to(device)
             mono = None if mono_m is None else torch.as_tensor(mono_m).to(device)
-            return self.depth_space.metres(self(image, radar, mono))
+            return self(image, radar, mono, with_uncertainty=with_uncertainty)
         finally:
             self.train(was_training)
 

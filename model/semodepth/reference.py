@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.blocks.resnet import load_state_file
+from model.blocks.weights_file import load_state_file, misfit, misfit_text
+from model.errors import CheckpointError
 from model.semodepth.config import SemoDepthConfig
 from model.semodepth.net import SemoDepth
-from storage_schemas.errors import DepthmillError
 
 _REFERENCE_PREFIX = {
     "encoder.conv1.": "enc_conv1.0.",
@@ -28,10 +28,6 @@ _REFERENCE_PREFIX = {
     "film": "dec",
 }
 """Our prefix of a key -> the public code's; all other keys are the same."""
-
-
-class CheckpointError(DepthmillError):
-    """A checkpoint does not fit the network."""
 
 
 def reference_key(key: str) -> str:
@@ -86,36 +82,22 @@ def save_reference(network: SemoDepth, path: str | Path) -> None:
 
 
 def reference_state_dict(network: SemoDepth) -> dict[str, Tensor]:
-    """Return a network's weights under the public code's names."""
-    return {reference_key(key): tensor.detach().cpu() for key, tensor in network.state_dict().items()}
+    """Return a network's weights under the public code's names; the uncertainty head, which it does not know, is left out."""
+    known = {key: tensor for key, tensor in network.state_dict().items() if not key.startswith("uncertainty_head.")}
+    return {reference_key(key): tensor.detach().cpu() for key, tensor in known.items()}
 
 
 def _compare(found: Mapping[str, Any], wanted: dict[str, Tensor], *, origin: str) -> None:
     """Raise if a checkpoint is not exactly of the wanted keys and shapes."""
-    problems = []
-    missing = [key for key in wanted if key not in found]
-    if missing:
-        problems.append(f"{len(missing)} keys are missing: {_first(missing)}")
-    foreign = [key for key in found if key not in wanted]
-    if foreign:
-        problems.append(f"{len(foreign)} keys are unexpected: {_first(foreign)}")
-    for key, tensor in wanted.items():
-        given = found.get(key)
-        if key in found and (not isinstance(given, Tensor) or given.shape != tensor.shape):
-            shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-            problems.append(f"{key} is {shape}, expected {tuple(tensor.shape)}")
+    problems = misfit_text(found, wanted)
     if not problems:
         return
+    missing, foreign, _ = misfit(found, wanted)
     hint = ""
     if missing and all(key.startswith("mono_embed.") for key in missing):
         hint = ". It has no branch for monocular depth: load it with plug_in=False"
-    elif foreign and all(str(key).startswith("mono_embed.") for key in foreign):
+    elif foreign and all(key.startswith("mono_embed.") for key in foreign):
         hint = ". It has the branch for monocular depth: load it with plug_in=True"
-    elif foreign and all(str(key).startswith("module.") for key in foreign):
+    elif foreign and all(key.startswith("module.") for key in foreign):
         hint = ". Its keys start with 'module.' (saved from DataParallel): save model.module.state_dict() instead"
-    raise CheckpointError(f"{origin} does not fit the SemoDepth network: {_first(problems, limit=8, joiner='; ')}{hint}")
-
-
-def _first(names: list[Any], *, limit: int = 5, joiner: str = ", ") -> str:
-    rest = len(names) - limit
-    return joiner.join(str(name) for name in names[:limit]) + (f"{joiner}and {rest} more" if rest > 0 else "")
+    raise CheckpointError(f"{origin} does not fit the SemoDepth network: {problems}{hint}")

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from model.blocks.resnet import load_state_file
-from model.semodepth.net import SemoDepth
-from model.semodepth.reference import CheckpointError
-from model.train.config import TrainConfig
+from model.blocks.weights_file import load_state_file
+from model.errors import CheckpointError
+from model.train.families import TrainConfig, family_of, read_train_config
 from storage_schemas.files import explain_write_error
 
 FORMAT = 1
@@ -32,7 +31,7 @@ class Checkpoint:
         model: the network's state.
         optimizer: the optimiser's state.
         loader: the loader's state.
-        best: lowest MAE@80 m so far in mm and its step, None before the first evaluation.
+        best: what was measured at the checkpoint kept as best, and its step; None before the first evaluation.
         random: state of torch's generator.
         provenance: commit, versions, host.
     """
@@ -100,8 +99,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if "format" not in found or "config" not in found:
         raise CheckpointError(
             f"'{path}' is not a checkpoint of depthmill (keys: {', '.join(list(map(str, found))[:4])}, ...). For a "
-            f"checkpoint of the "
-            "public SemoDepth code give --reference with --max-depth"
+            "checkpoint of the public code give --reference, and of SemoDepth --max-depth too"
         )
     content: dict[str, Any] = dict(found)
     if content["format"] != FORMAT:
@@ -109,7 +107,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"checkpoint '{path}' has format {content['format']}, this depthmill reads {FORMAT}. Update depthmill"
         )
     try:
-        config = TrainConfig.model_validate_json(content["config"])
+        config = read_train_config(content["config"])
     except ValueError as error:
         raise CheckpointError(
             f"checkpoint '{path}' was made with options that this depthmill does not know: {' '.join(str(error).split())}. "
@@ -128,19 +126,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
-def load_network(path: str | Path) -> SemoDepth:
+def load_network(path: str | Path) -> nn.Module:
     """Return the network of a checkpoint of depthmill, in evaluation mode, on the CPU; errors as ``load_checkpoint``."""
     return network_of(load_checkpoint(path))
 
 
-def network_of(checkpoint: Checkpoint) -> SemoDepth:
+def network_of(checkpoint: Checkpoint) -> nn.Module:
     """Return the network of a checkpoint in memory, in evaluation mode, on the CPU."""
-    network = SemoDepth(checkpoint.config.network)
+    network = family_of(checkpoint.config).network(checkpoint.config)
     network.load_state_dict(checkpoint.model)
     return network.eval()
 
 
-def load_start(network: SemoDepth, path: str | Path) -> None:
+def load_start(network: nn.Module, path: str | Path) -> None:
     """Fill a network with the weights of a checkpoint of depthmill; nothing else of it is taken.
 
     Raises:
@@ -148,7 +146,8 @@ def load_start(network: SemoDepth, path: str | Path) -> None:
         CheckpointError: it is no checkpoint of depthmill, or of a network with other options; names the first that differs.
     """
     start = load_checkpoint(path)
-    before, now = (_flat(one.model_dump(mode="json"), "train.network.") for one in (start.config.network, network.config))
+    own: Any = network.config
+    before, now = (_flat(one.model_dump(mode="json"), "train.network.") for one in (start.config.network, own))
     for key in now:
         if before.get(key) != now[key]:
             raise CheckpointError(

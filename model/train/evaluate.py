@@ -22,8 +22,9 @@ from model.data.config import DataConfig
 from model.data.dense import dense_batch
 from model.data.loader import FrameLoader
 from model.semodepth.net import SemoDepth
-from model.train.config import EvaluationConfig, Machine
+from model.train.config import Machine
 from model.train.metrics import CAPS_M, METRICS, RANGE_EDGES_M, frame_metrics, measured_pixels, range_errors
+from model.train.semodepth_config import EvaluationConfig
 from model.train.summary import SummaryRow, latex_table, markdown_table, summarise
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.evaluation import write_evaluation

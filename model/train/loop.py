@@ -1,6 +1,5 @@
-"""The training loop: one for every model, visible from top to bottom.
+"""The training loop: one for every model family, visible from top to bottom.
 
-Source  specs/semodepth.md sections 3 and 4
 Reads   a pinned manifest
 Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations.csv, tensorboard/, evaluation/, and
         training.json, which
@@ -14,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,12 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
-from model.blocks.selective_scan import choose_engine
-from model.data.batch import Batch
-from model.data.dense import dense_batch
-from model.data.loader import FrameLoader
 from model.devices import network_device
-from model.semodepth.loss import Losses, composite_loss
-from model.semodepth.net import SemoDepth
 from model.train.checkpoint import Checkpoint, load_checkpoint, load_start, refuse_other_training, save_checkpoint
-from model.train.config import Machine, TrainConfig
-from model.train.evaluate import WITHOUT_MONO, Evaluation, evaluate, network_predict, write_evaluation_folder
+from model.train.config import Machine
+from model.train.families import TrainConfig, family_of, read_train_config
+from model.train.family import BatchLoader, Family, Measured, StepLosses
 from model.train.records import Records, training_seconds
-from model.train.summary import SummaryRow, summarise
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.lineage import provenance
@@ -59,15 +52,15 @@ class Progress:
         step: optimiser steps done.
         num_steps: of all.
         loss: of this step.
-        mae_mm: dense training error of this step.
-        val_mae_mm: MAE@80 m of the evaluation just done, None between evaluations.
+        words: what else the family says of this step.
+        measured: what it says of the evaluation just done, None between evaluations.
     """
 
     step: int
     num_steps: int
     loss: float
-    mae_mm: float
-    val_mae_mm: float | None = None
+    words: str
+    measured: str | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -130,35 +123,20 @@ def train(
         fabric.launch(_train_spawned, *arguments)  # type: ignore[arg-type]  # it passes on whatever follows
 
 
-def evaluate_training(
-    config: TrainConfig, manifest: Manifest, folder: Path, *, machine: Machine | None = None
-) -> list[SummaryRow]:
-    """Measure a training's best checkpoint with and without radar, write tables and pictures, and mark the training complete.
-
-    Returns:
-        The rows of the table.
+def evaluate_training(config: TrainConfig, manifest: Manifest, folder: Path, *, machine: Machine | None = None) -> None:
+    """Measure a training's best checkpoint as its family does, write tables and pictures, and mark the training complete.
 
     Raises:
         WeightsFileError: the training has no best.pt yet.
     """
     machine = machine or Machine()
     device = network_device(machine.accelerator)
+    family = family_of(config)
     best, last = load_checkpoint(folder / "best.pt"), load_checkpoint(folder / "last.pt")
-    network = SemoDepth(config.network)
+    network = family.network(config)
     network.load_state_dict(best.model)
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    evaluation = _evaluate(network, manifest, config, machine, device, is_final=True)
-    title = (
-        f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}, truth {config.evaluation.target}"
-    )
-    band = config.data.rows
-    title += f", rows {band[0]} to {band[1]}" if band else ""
-    if config.data.mono:  # one checkpoint serves with and without; the table tells both
-        withheld = _evaluate(network, manifest, config, machine, device, is_final=True, withhold_mono=True)
-        own_title = f"{title}, monocular depth withheld"
-        write_evaluation_folder(folder / "evaluation" / WITHOUT_MONO, withheld, title=own_title)
-        title += ", monocular depth given"
-    rows = write_evaluation_folder(folder / "evaluation", evaluation, title=title)
+    network = network.to(device).eval()
+    num_frames = family.evaluate(network, manifest, config, machine, device, folder=folder)
     known = provenance()
     record = {
         "name": folder.name,
@@ -172,56 +150,46 @@ def evaluate_training(
             "torch": torch.__version__,
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "scan_engine": choose_engine(device).engine,
+        **family.facts(device),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(training_seconds(folder), 1),
         "num_steps": last.step,
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "train_frames": last.loader["num_samples"],
-        "val_frames": len(set(evaluation.frames["frame_key"])),
+        "val_frames": num_frames,
         "best": best.best,
     }
     StoreFiles(folder).put(COMPLETE_FILE, json.dumps(record, indent=1).encode())
-    return rows
 
 
 def _fabric(config: TrainConfig, machine: Machine) -> Fabric:
     accelerator = network_device(machine.accelerator).type
-    is_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and accelerator == "cuda")
-    # a batch without radar leaves the radar graph without gradients
+    # a batch without radar leaves the radar graph without gradients, one without objects the heads of a detector
     strategy: Any = "auto" if machine.num_devices == 1 else DDPStrategy(start_method="spawn", find_unused_parameters=True)
-    precision: Any = "bf16-mixed" if is_bfloat16 else "32-true"
+    precision: Any = "bf16-mixed" if config.uses_bfloat16(accelerator) else "32-true"
     return Fabric(accelerator=accelerator, devices=machine.num_devices, strategy=strategy, precision=precision)
 
 
 def _train_spawned(fabric: Fabric, config: str, where: tuple[str, str], folder: str, machine: dict[str, Any]) -> None:
     store, fingerprint = where
     manifest = open_manifest(Store(store), fingerprint)
-    _train_on_rank(fabric, TrainConfig.model_validate_json(config), manifest, Path(folder), Machine(**machine), None)
+    _train_on_rank(fabric, read_train_config(config), manifest, Path(folder), Machine(**machine), None)
 
 
 def _train_on_rank(
     fabric: Fabric, config: TrainConfig, manifest: Manifest, folder: Path, machine: Machine, on_progress: OnProgress | None
 ) -> None:
+    family = family_of(config)
     checkpoint = _checkpoint_of(folder, config, manifest)
     torch.manual_seed(config.seed)
-    raw_network = SemoDepth(config.network)
-    if config.imagenet_weights is not None and checkpoint is None:
-        raw_network.load_imagenet_weights(config.imagenet_weights)
-    if config.start_from is not None and checkpoint is None:
-        load_start(raw_network, config.start_from)
-    raw_network = raw_network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    raw_optimizer = torch.optim.Adam(raw_network.parameters(), lr=config.learning_rate)
+    raw_network = family.network(config)
+    if checkpoint is None:
+        family.load_imagenet_weights(raw_network, config)
+        if config.start_from is not None:
+            load_start(raw_network, config.start_from)
+    raw_optimizer = family.optimizer(raw_network, config)
     network, optimizer = fabric.setup(raw_network, raw_optimizer)
-    loader = FrameLoader(
-        manifest,
-        config.data,
-        rank=fabric.global_rank,
-        num_ranks=fabric.world_size,
-        num_workers=machine.num_workers,
-        pin_memory=fabric.device.type == "cuda",
-        image_root=machine.image_root,
-    )
+    loader = family.loader(manifest, config, fabric, machine)
     steps_per_epoch = max(len(loader) // config.accumulate, 1)
     num_steps = min(config.epochs * steps_per_epoch, config.max_steps or math.inf)
     evaluate_every = max(round(config.evaluate_every_epochs * steps_per_epoch), 1)
@@ -247,7 +215,7 @@ def _train_on_rank(
         )
 
     folder.mkdir(parents=True, exist_ok=True)
-    records = Records(folder, step=step) if fabric.is_global_zero else None
+    records = Records(folder, family, step=step) if fabric.is_global_zero else None
     saved_at = time.monotonic()
     with loader:
         batches = _endless(loader)
@@ -256,25 +224,28 @@ def _train_on_rank(
             for group in raw_optimizer.param_groups:
                 group["lr"] = config.learning_rate * factor
             step_start = time.perf_counter()
-            losses, num_samples = _step(fabric, network, optimizer, batches, config)
+            losses, num_samples = _step(fabric, family, network, optimizer, batches, config, epoch=step / steps_per_epoch)
             step += 1
             if losses is not None and records is not None:
                 records.add_step(_step_row(losses, step, loader, num_samples * fabric.world_size, config, factor, step_start))
-            val_mae_mm = None
+            measured: Measured | None = None
             if step % evaluate_every == 0 or step == num_steps:
                 if records is not None:
-                    found = _evaluate(raw_network, manifest, config, machine, fabric.device, is_final=False)
-                    val_mae_mm = _note(records, found, step)
-                    if best is None or val_mae_mm < best["mae_mm"]:
-                        best = {"step": step, "mae_mm": val_mae_mm}
+                    measured = family.measure(raw_network, manifest, config, machine, fabric.device)
+                    for row in measured.rows:
+                        records.add_evaluation({"step": step, **row})
+                    if best is None or family.is_better(measured, best, config):
+                        best = {"step": step, **measured.best}
                         save_checkpoint(snapshot(), folder / "best.pt")
                 fabric.barrier()
-            is_due = val_mae_mm is not None or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT
+            is_due = measured is not None or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT
             if records is not None and is_due:
                 save_checkpoint(snapshot(), folder / "last.pt")
                 saved_at = time.monotonic()
             if on_progress is not None and losses is not None and records is not None:
-                on_progress(Progress(step, int(num_steps), float(losses.loss.detach()), float(losses.mae_mm), val_mae_mm))
+                words = family.step_words({name: float(value.detach()) for name, value in losses.values.items()})
+                told = None if measured is None else measured.words
+                on_progress(Progress(step, int(num_steps), float(losses.loss.detach()), words, told))
     if records is None:
         fabric.barrier()
         return
@@ -282,28 +253,30 @@ def _train_on_rank(
     fabric.barrier()
 
 
-def _endless(loader: FrameLoader) -> Iterator[Batch]:
+def _endless(loader: BatchLoader) -> Iterator[Any]:
     while True:
         yield from loader
 
 
 def _step(
-    fabric: Fabric, network: nn.Module, optimizer: Any, batches: Iterator[Batch], config: TrainConfig
-) -> tuple[Losses | None, int]:
-    """Do one optimiser step; None for the losses if no batch of it had a dense pixel on every process."""
+    fabric: Fabric,
+    family: Family[Any],
+    network: nn.Module,
+    optimizer: Any,
+    batches: Iterator[Any],
+    config: TrainConfig,
+    *,
+    epoch: float,
+) -> tuple[StepLosses | None, int]:
+    """Do one optimiser step; None for the losses if no batch of it had a target on every process."""
     raw: Any = network
-    space, num_samples, total = raw.module.depth_space, 0, None
+    num_samples, total = 0, None
     for number in range(config.accumulate):
         batch = next(batches)
         num_samples += len(batch)
-        dense = dense_batch(batch.to(fabric.device), max_depth_m=config.network.max_depth_m)
-        assert dense.target_m is not None
-        # data.radar: false trains a network of the camera alone
-        radar_m = torch.zeros_like(dense.target_m) if dense.radar_m is None else dense.radar_m
         is_last = number == config.accumulate - 1
         with nullcontext() if is_last or fabric.world_size == 1 else fabric.no_backward_sync(raw):
-            normalized = network(dense.image_u8, radar_m, dense.mono_m)
-            losses = composite_loss(normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss)
+            losses = family.losses(network, batch, config, fabric, epoch=epoch)
             if not _all_have(fabric, losses is not None):
                 continue
             assert losses is not None
@@ -333,56 +306,16 @@ def _all_have(fabric: Fabric, has: bool) -> bool:
 
 
 def _step_row(
-    losses: Losses, step: int, loader: FrameLoader, num_samples: int, config: TrainConfig, factor: float, start: float
+    losses: StepLosses, step: int, loader: BatchLoader, num_samples: int, config: TrainConfig, factor: float, start: float
 ) -> dict[str, Any]:
-    values = {name: float(value.detach()) for name, value in losses._asdict().items()}
     return {
         "step": step,
         "epoch": loader.epoch,
         "samples": num_samples,
-        **values,
+        **{name: float(value.detach()) for name, value in losses.values.items()},
         "lr": config.learning_rate * factor,
         "seconds": time.perf_counter() - start,
     }
-
-
-def _evaluate(
-    network: SemoDepth,
-    manifest: Manifest,
-    config: TrainConfig,
-    machine: Machine,
-    device: torch.device,
-    *,
-    is_final: bool,
-    withhold_mono: bool = False,
-) -> Evaluation:
-    """Measure with radar only while training; with and without, and with pictures, at the end."""
-    chosen = config.evaluation if is_final else config.evaluation.model_copy(update={"without_radar": False, "num_strips": 0})
-    is_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
-    return evaluate(
-        network_predict(network, precision="bfloat16" if is_bfloat16 else "float32"),
-        manifest,
-        chosen,
-        cameras=config.data.cameras,
-        row_band=config.data.rows,
-        min_depth_m=config.network.min_depth_m,
-        max_depth_m=config.network.max_depth_m,
-        with_radar=config.data.radar,
-        with_mono=config.data.mono,
-        withhold_mono=withhold_mono,
-        machine=replace(machine, num_workers=machine.num_workers if is_final else 0),
-        device=device,
-    )
-
-
-def _note(records: Records, evaluation: Evaluation, step: int) -> float:
-    """Record an evaluation and return MAE@80 m over all frames: with radar, or of a network of the camera alone without."""
-    best = math.inf
-    for row in summarise(evaluation.frames):
-        records.add_evaluation({"step": step, **row._asdict()})
-        if math.isinf(best) and row.group == "all" and row.cap_m == 80.0:  # rows with radar come first
-            best = row.mae_mm
-    return best
 
 
 def _checkpoint_of(folder: Path, config: TrainConfig, manifest: Manifest) -> Checkpoint | None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-STEP_COLUMNS = ("step", "epoch", "samples", "loss", "log", "linear", "grad", "sparse", "mae_mm", "lr", "seconds")
-EVALUATION_COLUMNS = (
-    "step", "radar", "group", "cap_m", "num_frames", "mae_mm", "rmse_mm", "imae_per_km", "irmse_per_km", "abs_rel", "sq_rel_m",
-    "delta1", "delta2", "delta3",
-)  # fmt: skip
+from model.train.family import Family
 
 
 class CsvRecord:
@@ -48,28 +45,31 @@ class Records:
 
     Args:
         folder: the training's folder.
+        family: whose columns are written.
         step: the step it goes on from, 0 at the beginning.
     """
 
-    def __init__(self, folder: Path, *, step: int) -> None:
+    def __init__(self, folder: Path, family: Family[Any], *, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._steps = CsvRecord(folder / "steps.csv", STEP_COLUMNS, step=step)
-        self._evaluations = CsvRecord(folder / "evaluations.csv", EVALUATION_COLUMNS, step=step)
+        self._family = family
+        columns = ("step", "epoch", "samples", *family.loss_columns, "lr", "seconds")
+        self._steps = CsvRecord(folder / "steps.csv", columns, step=step)
+        self._evaluations = CsvRecord(folder / "evaluations.csv", ("step", *family.evaluation_columns), step=step)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add_step(self, row: Mapping[str, Any]) -> None:
-        """Record one optimiser step, with the columns of ``STEP_COLUMNS``."""
+        """Record one optimiser step."""
         self._steps.add(row)
-        for name in ("loss", "log", "linear", "grad", "sparse", "mae_mm", "lr"):
-            self._board.add_scalar(f"train/{name}", row[name], row["step"])
+        for name in (*self._family.loss_columns, "lr"):
+            if not math.isnan(row[name]):  # a term that is not part of this training
+                self._board.add_scalar(f"train/{name}", row[name], row["step"])
 
     def add_evaluation(self, row: Mapping[str, Any]) -> None:
-        """Record one row of an evaluation's table, with the columns of ``EVALUATION_COLUMNS``."""
+        """Record one row of an evaluation's table; its texts name it, its measures are drawn."""
         self._evaluations.add(row)
-        for name in ("mae_mm", "rmse_mm", "delta1"):
-            label = f"radar_{row['radar']}/{row['group']}_{row['cap_m']:.0f}m/{name}"
-            self._board.add_scalar(label, row[name], row["step"])
+        for name in self._family.board_columns:
+            self._board.add_scalar(f"{self._family.board_label(row)}/{name}", row[name], row["step"])
 
     def close(self) -> None:
         """Close all files."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from flows.cli import app
 from flows.settings import Settings
-from model.train.config import TrainConfig
+from model.train.semodepth_config import SemoDepthTrainConfig
 from pipeline.recipe import Recipe
 from pipeline.sources.nuscenes import NuScenesConfig
 from pipeline.sources.simulated import SyntheticConfig
@@ -50,7 +50,7 @@ def has_key(model: Any, parts: list[str]) -> bool:
 def exists(key: str) -> bool:
     first, *rest = key.split(".")
     if first == "train":
-        return has_key(TrainConfig, rest)
+        return has_key(SemoDepthTrainConfig, rest)
     if first == "source":
         return any(has_key(kind, rest) for kind in (NuScenesConfig, SyntheticConfig, ZjuConfig))
     return has_key(Recipe, key.split("."))

@@ -13,7 +13,8 @@ from flows.retrain import history_folder, retrain
 from flows.retrain_verb import do_round
 from flows.settings import Settings
 from model.train.compare import Comparison
-from model.train.config import TrainConfig, parse_train_config
+from model.train.families import parse_train_config
+from model.train.semodepth_config import SemoDepthTrainConfig
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.run_history import read_history
@@ -246,10 +247,10 @@ def test_start_of_a_training_when_given_then_counts_by_its_bytes(tmp_path):
     files = [tmp_path / name for name in ("a.pt", "b.pt", "c.pt")]
     for file, content in zip(files, (b"weights", b"weights", b"others"), strict=True):
         file.write_bytes(content)
-    names = [TrainConfig(start_from=str(file)).fingerprint("m") for file in files]
+    names = [SemoDepthTrainConfig(start_from=str(file)).fingerprint("m") for file in files]
     assert names[0] == names[1]
-    assert len({*names, TrainConfig().fingerprint("m")}) == 3
-    assert TrainConfig().fingerprint("m") == TrainConfig.model_validate({"start_from": None}).fingerprint("m")
+    assert len({*names, SemoDepthTrainConfig().fingerprint("m")}) == 3
+    assert SemoDepthTrainConfig().fingerprint("m") == SemoDepthTrainConfig.model_validate({"start_from": None}).fingerprint("m")
     with pytest.raises(RecipeError, match=r"recipe 'r': train.start_from is '/nowhere/best.pt', and there is no such file"):
         parse_train_config({"start_from": "/nowhere/best.pt"}, where="r")
     both = {"start_from": str(files[0]), "imagenet_weights": str(files[1])}

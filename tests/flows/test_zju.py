@@ -239,7 +239,7 @@ def test_run_when_images_are_referred_to_then_training_reads_them_from_the_root(
 
 
 def test_ready_recipe_when_read_then_is_the_published_training_of_this_set():
-    from model.train.config import parse_train_config
+    from model.train.families import parse_train_config
     from model.train.metrics import CAPS_M
 
     recipe = load_recipe(REPOSITORY / "flows" / "recipes" / "zju.yaml")

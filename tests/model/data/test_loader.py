@@ -13,7 +13,8 @@ from PIL import Image
 from model.data.batch import Batch
 from model.data.config import AugmentConfig, DataConfig
 from model.data.dense import dense_batch
-from model.data.loader import FrameLoader, ResumeError
+from model.data.loader import FrameLoader
+from model.data.ordered_loader import ResumeError
 from model.data.order import epoch_order, rank_spans
 from tests.model.data.made_up_store import write_store
 

@@ -15,7 +15,7 @@ from model.semodepth.radar_graph import RadarGraph
 from model.semodepth.radar_scale import DenseMap
 from model.semodepth.reference import load_reference, reference_key, reference_state_dict
 from model.semodepth.rms import RadarModulatedSelection
-from tests.model.semodepth.golden_weights import fill_with_golden_weights, golden_tensor
+from tests.model.golden_weights import fill_with_golden_weights, golden_tensor
 
 pytestmark = pytest.mark.real_data
 

@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.errors import InputError
 from model.semodepth.config import SemoDepthConfig
 from model.semodepth.loss import composite_loss
-from model.semodepth.net import InputError, SemoDepth
+from model.semodepth.net import SemoDepth
 from model.semodepth.radar_graph import radar_nodes
 from model.semodepth.rms import RadarModulatedSelection
-from tests.model.semodepth.golden_weights import fill_with_golden_weights
+from tests.model.golden_weights import fill_with_golden_weights
 
 OPTIONS = [SemoDepthConfig(), SemoDepthConfig.reference(max_depth_m=120.0, plug_in=False)]
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from model.semodepth.mvsp import RadarFilmBlock, WindowScan
 from model.semodepth.radar_graph import RadarNodes, radar_nodes
 from model.semodepth.radar_scale import DenseMap, add_dense, modulate, place_by_resize, place_by_scatter
-from tests.model.semodepth.golden_weights import fill_with_golden_weights
+from tests.model.golden_weights import fill_with_golden_weights
 
 
 def returns(height: int, width: int, count: int, batch: int = 3) -> tuple[RadarNodes, torch.Tensor, torch.Tensor]:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.blocks.resnet import WeightsFileError
+from model.errors import CheckpointError, WeightsFileError
 from model.semodepth.config import SemoDepthConfig
 from model.semodepth.net import SemoDepth
-from model.semodepth.reference import CheckpointError, load_reference, reference_state_dict, save_reference
-from tests.model.semodepth.golden_weights import fill_with_golden_weights
+from model.semodepth.reference import load_reference, reference_state_dict, save_reference
+from tests.model.golden_weights import fill_with_golden_weights
 from tests.model.semodepth.test_network import scene
 
 
@@ -33,6 +33,13 @@ def test_file_when_saved_and_loaded_then_the_same_depth(network, state, tmp_path
     assert torch.equal(
         load_reference({"epoch": 3, "model_state_dict": state}, max_depth_m=120.0, plug_in=False).predict(image, radar), want
     )
+
+
+def test_file_when_saved_with_an_uncertainty_head_then_the_public_code_need_not_know_it(network, state, tmp_path):
+    config = network.config.model_copy(update={"uncertainty": True})
+    headed = SemoDepth(config)
+    headed.load_state_dict(network.state_dict(), strict=False)
+    assert reference_state_dict(headed).keys() == state.keys()
 
 
 def test_keys_when_wrong_then_each_is_named(state):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.train.config import TrainConfig
+from model.train.semodepth_config import SemoDepthTrainConfig
 
 
-def small_config(**changes: Any) -> TrainConfig:
+def small_config(**changes: Any) -> SemoDepthTrainConfig:
     data = {"batch_size": 1, "dense_target": "depth_clean", **changes.pop("data", {})}
     settings = {
         "network": {"base_channels": 8},
@@ -17,4 +17,4 @@ def small_config(**changes: Any) -> TrainConfig:
         "evaluation": {"num_strips": 2},
         **changes,
     }
-    return TrainConfig.model_validate({"data": data, **settings})
+    return SemoDepthTrainConfig.model_validate({"data": data, **settings})

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from model.errors import CheckpointError
 from model.semodepth.loss import composite_loss
-from model.semodepth.reference import CheckpointError
-from model.train import loop
+from model.train import semodepth_family
 from model.train.checkpoint import load_checkpoint, load_network, save_checkpoint
 from model.train.config import Machine
 from model.train.loop import TrainingError, evaluate_training, is_complete, read_training, train
+from model.train.summary import summarise
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.evaluation import read_evaluation
 from storage_schemas.manifest import open_manifest
@@ -77,9 +78,9 @@ def test_training_when_killed_at_a_random_step_then_resumes_to_the_same_weights(
     config = small_config()
     train(config, manifest, tmp_path / "whole", machine=CPU)
     code = (
-        "import sys; from pathlib import Path; from model.train.config import *; from model.train.loop import train;"
+        "import sys; from pathlib import Path; from model.train.config import Machine; from model.train.semodepth_config import *; from model.train.loop import train;"
         "from storage_schemas.manifest import open_manifest; from storage_schemas.store import Store;"
-        "config = TrainConfig.model_validate_json(sys.argv[1]);"
+        "config = SemoDepthTrainConfig.model_validate_json(sys.argv[1]);"
         "train(config, open_manifest(Store(sys.argv[2])), Path(sys.argv[3]), machine=Machine('cpu'),"
         " on_progress=lambda p: print('step', p.step, flush=True))"
     )
@@ -108,7 +109,8 @@ def test_training_when_evaluated_then_tables_pictures_and_a_record_of_its_data(m
     config = small_config(max_steps=3)
     train(config, manifest, tmp_path, machine=CPU)
     assert not is_complete(tmp_path)
-    rows = evaluate_training(config, manifest, tmp_path, machine=CPU)
+    evaluate_training(config, manifest, tmp_path, machine=CPU)
+    rows = summarise(read_evaluation(str(tmp_path / "evaluation"))[0])
     assert {(row.radar, row.cap_m) for row in rows} == {(radar, cap) for radar in ("on", "off") for cap in (50.0, 70.0, 80.0)}
     frames, _ = read_evaluation(str(tmp_path / "evaluation"))
     assert len(set(frames["frame_key"])) == 2
@@ -134,7 +136,7 @@ def test_loss_when_not_a_number_then_stops_with_the_frames_and_keeps_the_last_ch
         calls.append(1)
         return losses._replace(loss=losses.loss * float("nan")) if len(calls) == 5 else losses
 
-    monkeypatch.setattr(loop, "composite_loss", sometimes_nan)
+    monkeypatch.setattr(semodepth_family, "composite_loss", sometimes_nan)
     with pytest.raises(
         TrainingError, match=r"the loss is nan on frames scene-0061/CAM_FRONT/\d+. Nothing was saved from this step: look at"
     ):

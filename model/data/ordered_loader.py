@@ -1,0 +1,267 @@
+"""Batches in an order that depends on (seed, epoch) alone, resumable at any of them, whatever a batch is made of.
+
+Why    A run that stops and goes on must see what it would have seen; more or fewer workers must not change that
+How    The order is made in the trainer's process (``order``) and sent to the workers batch by batch, together with the memory to
+       read into (``slots``). So workers know nothing of ranks, and the state is two numbers: the epoch, and how many of its
+       samples all ranks together have been given.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from model.data.dataset import Filled, Request
+from model.data.order import epoch_order, position_after, rank_spans
+from model.data.samples import Sample, run_lengths
+from model.data.slot_layout import SlotLayout
+from model.data.slots import SlotPool
+from storage_schemas.errors import DepthmillError, ManifestError
+
+State = dict[str, Any]
+"""What ``state_dict`` returns: JSON values only."""
+
+
+class ResumeError(DepthmillError):
+    """A loader state that belongs to other data."""
+
+
+class OrderConfig(Protocol):
+    """What decides the order."""
+
+    @property
+    def split(self) -> str:
+        """Official split, for error texts."""
+
+    @property
+    def batch_size(self) -> int:
+        """Frames a batch and rank."""
+
+    @property
+    def order(self) -> str:
+        """``shuffled`` or ``manifest``."""
+
+    @property
+    def seed(self) -> int:
+        """Of the order."""
+
+    @property
+    def piece_frames(self) -> int:
+        """Consecutive frames that stay together."""
+
+
+class _Pinnable(Protocol):
+    def pin_memory(self) -> Any:
+        """Return a copy in page-locked memory."""
+
+
+B = TypeVar("B", bound=_Pinnable)
+
+
+class OrderedLoader(ABC, Generic[B]):
+    """Iterates over one epoch, or what is left of it, at a time; then the next epoch begins.
+
+    Args:
+        samples: the frames of the split.
+        config: batch size and order.
+        manifest: fingerprint of the manifest; part of the state.
+        layout: what a slot holds.
+        dataset: answers requests, in the workers.
+        rank: of this process.
+        num_ranks: processes that share an epoch.
+        num_workers: processes that read; 0 = this one.
+        prefetch: batches each worker reads ahead.
+        pin_memory: deliver batches in page-locked memory.
+
+    Raises:
+        ManifestError: fewer frames than ranks or than one step takes.
+        ValueError: rank out of bounds.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        config: OrderConfig,
+        *,
+        manifest: str,
+        layout: SlotLayout,
+        dataset: Dataset[Filled],
+        rank: int,
+        num_ranks: int,
+        num_workers: int,
+        prefetch: int,
+        pin_memory: bool,
+    ) -> None:
+        self._samples, self._order, self._layout = samples, config, layout
+        self._rank, self._num_ranks, self._pin_memory = rank, num_ranks, pin_memory
+        self._fingerprint = manifest
+        self._run_lengths = run_lengths(samples)
+        self._epoch = self._samples_seen = 0
+        self._spans()  # so that a wrong rank is noticed now
+        self._pool = SlotPool(layout.num_bytes, is_shared=num_workers > 0)
+        self._batches: DataLoader[Filled] = DataLoader(
+            dataset,
+            batch_sampler=_Requests(self._requests),  # type: ignore[arg-type]
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),  # or every epoch would draw from the global one, which is the trainer's
+            num_workers=num_workers,
+            prefetch_factor=prefetch if num_workers else None,
+            persistent_workers=num_workers > 0,
+            multiprocessing_context=_clean_processes() if num_workers else None,
+        )
+
+    @abstractmethod
+    def _batch(self, filled: Filled, memory: torch.Tensor, epoch: int) -> B:
+        """Return the batch that a worker has read; its tensors may look into the memory."""
+
+    def __len__(self) -> int:
+        """Return how many batches of this epoch this rank has not been given yet."""
+        return len(self._spans())
+
+    def __iter__(self) -> Iterator[B]:
+        """Yield the rest of the epoch; its state counts a batch as seen while the loop body holds it."""
+        epoch, start = self._epoch, self._samples_seen
+        for number, filled in enumerate(self._batches, start=1):
+            memory = self._pool.lend(filled.slot)
+            if filled.error is not None:
+                raise filled.error
+            batch = self._batch(filled, memory, epoch)
+            del memory
+            self._samples_seen = position_after(
+                number,
+                start=start,
+                num_samples=self.num_samples,
+                num_ranks=self._num_ranks,
+                batch_size=self._order.batch_size,
+            )
+            yield batch.pin_memory() if self._pin_memory else batch
+            del batch
+        self.set_epoch(epoch + 1)
+
+    @property
+    def num_samples(self) -> int:
+        """Frames of the split that are read, over all ranks."""
+        return len(self._samples)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next batch belongs to, from 0."""
+        return self._epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch; takes effect at the next ``iter``."""
+        self._epoch, self._samples_seen = epoch, 0
+
+    def state_dict(self) -> State:
+        """Return where the run is; the same on every rank, whatever the number of workers."""
+        return {
+            "epoch": self._epoch,
+            "samples_seen": self._samples_seen,
+            "manifest": self._fingerprint,
+            "num_samples": self.num_samples,
+            "order": self._order.order,
+            "seed": self._order.seed,
+            "piece_frames": self._order.piece_frames,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on where a state was taken; takes effect at the next ``iter``.
+
+        Raises:
+            ResumeError: the state was taken over another manifest, split or order.
+        """
+        here = self.state_dict()
+        for name in [name for name in here if name not in ("epoch", "samples_seen")]:
+            if state.get(name) != here[name]:
+                raise ResumeError(
+                    f"loader state has {name} {state.get(name)}, this loader has {here[name]}: frames would come in another "
+                    "order. Resume with the manifest and data config of the run, or start a new run"
+                )
+        if not 0 <= state["samples_seen"] <= self.num_samples:
+            raise ResumeError(
+                f"loader state has seen {state['samples_seen']} samples, an epoch has {self.num_samples}: the state is damaged. "
+                "Resume from an older checkpoint"
+            )
+        self._epoch, self._samples_seen = int(state["epoch"]), int(state["samples_seen"])
+
+    def close(self) -> None:
+        """End the workers; a later ``iter`` starts new ones."""
+        iterator, self._batches._iterator = self._batches._iterator, None
+        if iterator is not None and self._batches.num_workers:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+    def __enter__(self) -> Self:
+        """Return the loader; leaving the block ends its workers."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the workers."""
+        self.close()
+
+    def _spans(self) -> list[tuple[int, int]]:
+        return rank_spans(
+            self.num_samples,
+            start=self._samples_seen,
+            rank=self._rank,
+            num_ranks=self._num_ranks,
+            batch_size=self._order.batch_size,
+            is_ragged=self._order.order == "manifest",
+        )
+
+    def _requests(self) -> Iterator[Request]:
+        """Yield the batches to read; runs in this process, a few batches ahead of what the trainer has been given."""
+        self._pool.take_back()  # of an epoch that was left early; its workers have finished by now
+        order: Any = range(self.num_samples)
+        if self._order.order == "shuffled":
+            order = epoch_order(
+                self._run_lengths, seed=self._order.seed, epoch=self._epoch, piece_frames=self._order.piece_frames
+            ).tolist()
+        for first, stop in self._spans():
+            yield Request(*self._pool.take(), tuple(order[first:stop]), self._epoch)
+
+
+def refuse_too_few(samples: Sequence[Sample], config: OrderConfig, *, num_ranks: int) -> None:
+    """Check that every rank gets a batch.
+
+    Raises:
+        ManifestError: there are fewer frames than ranks, or than one training step takes.
+    """
+    if len(samples) < num_ranks:
+        raise ManifestError(
+            f"split '{config.split}' has {len(samples)} frames for {num_ranks} ranks, expected at least one frame a rank. "
+            "Start fewer processes, or choose a larger split"
+        )
+    step = num_ranks * config.batch_size
+    if config.order == "shuffled" and len(samples) < step:
+        raise ManifestError(
+            f"split '{config.split}' has {len(samples)} frames, one training step of {num_ranks} ranks with batch_size "
+            f"{config.batch_size} takes {step}. Lower batch_size to {len(samples) // num_ranks} or less, or start fewer processes"
+        )
+
+
+class _Requests(Sampler[Request]):
+    """The batch sampler: begins anew with every epoch."""
+
+    def __init__(self, begin: Callable[[], Iterator[Request]]) -> None:
+        self._begin = begin
+
+    def __iter__(self) -> Iterator[Request]:
+        return self._begin()
+
+
+def _as_it_is(filled: Any) -> Any:
+    return filled
+
+
+def _clean_processes() -> Any:
+    """Return how workers start: never as copies of this process, whose store threads would be missing in them."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["model.data.dataset"])  # torch is imported once, not in every worker
+    return context
