@@ -22,6 +22,7 @@ VERBS = (
     looking.verify,
     looking.report,
     learning.train,
+    learning.ablate,
     learning.evaluate,
     learning.compare,
     learning.predict,
