@@ -1,11 +1,12 @@
-"""Claims: pass B takes away gross errors that pass C leaves, and the plug-in branch makes depth better where monocular depth is given.
+"""Claims: pass B takes away gross errors that pass C leaves; monocular depth makes depth better as an input, and as a teacher in the loss.
 
 World     that of supervision_study.py: 24 simulated drives of 8 s at 800x450, exact depth known everywhere
 Teachers  exact depth spoilt frame by frame (unknown scale and shift, smooth noise, wrong patches), aligned by radar like any other; and
           a flat road with the annotated boxes. No network saw these images: how good MiDaS or Depth Anything would be is not said
 Cleaning  no training: the cleaned maps of all key frames of both splits against exact depth, with pass C alone and with B and C
 Training  the network and the steps of supervision_study.py on one manifest (cleaned by B and C), without the branch, and with it,
-          measured with monocular depth given and withheld; mean and spread (largest minus smallest) of MAE@80 m over seeds.
+          measured with monocular depth given and withheld; and without it, but distilled from it where LiDAR measured nothing
+          (loss.distill). Mean and spread (largest minus smallest) of MAE@80 m over seeds, against exact depth at every pixel.
           Given depth comes from the truth, spoilt: read it as what a good teacher could bring, not as what one does
 """
 
@@ -42,12 +43,18 @@ CLEANINGS: dict[str, dict[str, dict]] = {
     },
 }
 TRAINED_ON = "B and C, good teacher, robust fit"
-WAYS: dict[str, dict] = {"no plug-in": {}, "plug-in": {"network.plug_in": "true", "data.mono": "true"}}
+WAYS: dict[str, dict] = {
+    "no plug-in": {},
+    "plug-in": {"network.plug_in": "true", "data.mono": "true"},
+    "distilled, l1": {"data.mono": "true", "loss.distill.form": "l1"},
+    "distilled, laplace": {"data.mono": "true", "loss.distill.form": "laplace", "network.uncertainty": "true"},
+}
 
 
 def main() -> None:
     parser = measure.arguments(__doc__, data=measure.DATA / "plug_in_study")
     parser.add_argument("--parts", nargs="+", choices=("cleaning", "training"), default=["cleaning", "training"])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--cleanings", nargs="+", choices=CLEANINGS, default=list(CLEANINGS))
     parser.add_argument("--scenes", type=int, default=WORLD["scenes"])
     parser.add_argument("--seeds", type=int, default=3)
@@ -55,7 +62,9 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     few = ["C alone", TRAINED_ON, "B and C, flat road and boxes, as it is"]
-    args = measure.parsed(parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, cleanings=few)
+    args = measure.parsed(
+        parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, cleanings=few, ways=["plug-in", "distilled, laplace"]
+    )
     if args.child:
         _train(args, json.loads(args.child))
         return
@@ -140,15 +149,15 @@ def _errors(manifest):
 
 def _compare_trainings(args: argparse.Namespace) -> None:
     _materialize(args, TRAINED_ON)
-    jobs = [(way, seed) for seed in range(args.seeds) for way in WAYS]
+    jobs = [(way, seed) for seed in range(args.seeds) for way in args.ways]
     with ThreadPoolExecutor(args.at_once) as pool:
         found = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
     print(f"{args.seeds} seeds, {args.steps} steps; MAE@80 m in mm against exact depth, spread over seeds in brackets")
     print("| way | radar on | at night | radar taken away | at night | delta1 |\n|---|---|---|---|---|---|")
-    for way, case in (("no plug-in", "given"), ("plug-in", "given"), ("plug-in", "withheld")):
+    for way, case in ((one, case) for one in args.ways for case in found[one, 0]):
         rows = [found[way, seed][case] for seed in range(args.seeds)]
         cells = [_cell([row[key] for row in rows]) for key in ("on/all", "on/night", "off/all", "off/night")]
-        name = way if way == "no plug-in" else f"{way}, monocular depth {case}"
+        name = f"{way}, monocular depth {case}" if "withheld" in found[way, 0] else way
         print(f"| {name} | {' | '.join(cells)} | {mean(row['delta1'] for row in rows):.4f} |")
 
 

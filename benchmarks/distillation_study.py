@@ -1,0 +1,249 @@
+"""Claim: dense depth distillation makes a monocular detector better, and the uncertainty finds where the teacher is wrong.
+
+World     that of supervision_study.py: 24 simulated drives of 8 s at 800x450, 240 images to train on, 120 to measure on, all annotated;
+          exact depth is known at every pixel
+Teachers  exact depth on a grid of 112 rows; the same wrong by chance: smooth relative noise of 5 % and a fifth of the image covered by
+          patches of a wrong depth, of which the image says nothing; and the same wrong far away: beyond 25 m every frame's depth is
+          multiplied by a number of its own (its logarithm has a deviation of 0.5), as the teachers that there are fail with distance
+Network   MonoDDLE's DLA-34 with widths 8 8 16 32 48 64 and heads of 32 (0.6 M parameters), input 160x288, from scratch, the same few
+          hundred steps for every way; small because two cores must do it. Read differences, not absolute numbers
+Measures  cars: AP_R40 with overlaps 0.5 (3D and from above), least heights scaled with the images; error of depth of the cars that are
+          found (2D overlap above 0.5) and nearer than 40 m; error of dense depth against the truth; mean log scale s of the uncertainty
+          head where the teacher is wrong by more than a tenth, and where it is right
+Seeds     of weights, order and views; mean and spread (largest minus smallest)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean
+
+import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
+
+import numpy as np
+from supervision_study import SMALL_WORLD, WORLD
+
+EXACT = {"teacher": "truth", "truth_output": "metric", "truth_scale_spread": 0.0, "truth_noise": 0.0, "short_side_px": 112}
+TEACHERS = {
+    "exact": EXACT,
+    "wrong by chance": {**EXACT, "truth_noise": 0.05, "truth_gross": 0.2},
+    "wrong far away": {"teacher": "depth_maps"},  # written by this script, see _write_far_wrong_maps
+}
+FAR_M, FAR_SPREAD = 25.0, 0.5
+BASE = {
+    "family": "monoddle",
+    "network": {"dla_widths": [8, 8, 16, 32, 48, 64], "head_width": 32, "input_px": [160, 288], "uncertainty": True},
+    "data": {"batch_size": 4, "mono": True, "augment": {"crop_probability": 0.0}},
+    "targets": {"min_height_px": 10.0},
+    "evaluation": {"height_scale": 0.5, "metric": "3d", "overlap": "loose", "num_pictures": 4},
+    "learning_rate": 4e-3,
+    "max_steps": 1200,
+    "epochs": 100000,
+    "warm_up_epochs": 0,
+    "decay_epochs": [15, 18],  # of 20: 60 steps an epoch
+    "evaluate_every_epochs": 100000,
+}
+WAYS: dict[str, tuple[str, dict]] = {
+    "baseline": ("exact", {"form": "none"}),
+    "exact teacher, l1": ("exact", {"form": "l1"}),
+    "exact teacher, laplace": ("exact", {"form": "laplace"}),
+    "teacher wrong by chance, l1": ("wrong by chance", {"form": "l1"}),
+    "teacher wrong by chance, laplace": ("wrong by chance", {"form": "laplace"}),
+    "teacher wrong far away, l1": ("wrong far away", {"form": "l1"}),
+    "teacher wrong far away, laplace": ("wrong far away", {"form": "laplace"}),
+}
+MEASURES = ("AP 3D@0.5", "AP BEV@0.5", "car depth error m", "cars found", "dense error m", "s wrong", "s right")
+
+
+def main() -> None:
+    parser = measure.arguments(__doc__, data=measure.DATA / "distillation_study")
+    parser.add_argument("--scenes", type=int, default=WORLD["scenes"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=BASE["max_steps"])
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--world", type=Path, default=None, help="folder of the world, e.g. that of another study")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = measure.parsed(
+        parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, ways=["baseline", "teacher wrong far away, laplace"]
+    )
+    if args.child:
+        _train(args, *json.loads(args.child))
+        return
+    print(measure.machine())
+    for teacher in {WAYS[way][0]: None for way in args.ways}:
+        _materialize(args, teacher)
+    jobs = [(way, seed) for seed in range(args.seeds) for way in args.ways]
+    with ThreadPoolExecutor(args.at_once) as pool:
+        found = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
+    print(f"{args.seeds} seeds, {args.steps} steps; mean, spread over seeds in brackets")
+    print(f"| way | {' | '.join(MEASURES)} |\n|{'---|' * (len(MEASURES) + 1)}")
+    for way in args.ways:
+        rows = [found[way, seed] for seed in range(args.seeds)]
+        print(f"| {way} | {' | '.join(_cell([row[name] for row in rows]) for name in MEASURES)} |")
+    for way in args.ways[1:]:
+        better = sum(found[way, seed][MEASURES[0]] > found[args.ways[0], seed][MEASURES[0]] for seed in range(args.seeds))
+        nearer = sum(found[way, seed][MEASURES[2]] < found[args.ways[0], seed][MEASURES[2]] for seed in range(args.seeds))
+        print(
+            f"{way} against {args.ways[0]}: better {MEASURES[0]} in {better}, smaller {MEASURES[2]} in {nearer} of {args.seeds} seeds"
+        )
+
+
+def _cell(values: list[float]) -> str:
+    return f"{mean(values):.3g} ({max(values) - min(values):.2g})"
+
+
+def _materialize(args: argparse.Namespace, teacher: str):
+    """Make what is missing of one teacher's data; return its manifest."""
+    from flows.bare_loop import materialize_bare
+    from flows.materialize import open_recipe
+    from flows.settings import Settings
+    from pipeline.recipe import parse_recipe
+    from storage_schemas.manifest import open_manifest
+
+    world, store, maps = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store", "maps"))
+    choices = TEACHERS[teacher]
+    if choices["teacher"] == "depth_maps":
+        choices = {**choices, "maps": str(maps)}
+        if not maps.is_dir():
+            _write_far_wrong_maps(_materialize(args, "exact"), maps)
+    recipe = {
+        "source": {**(SMALL_WORLD if args.small else WORLD), "scenes": args.scenes, "root": str(args.world or world)},
+        "store": str(store),
+        "cameras": ["CAM_FRONT"],
+        "stages": {
+            "project_boxes": {"enabled": True},
+            "predict_mono_depth": choices,
+            "align_mono_depth": {"method": "as_is", "sky": "none"},
+        },
+    }
+    opened = open_recipe(parse_recipe(recipe, where="study"), Settings(workers=args.at_once))
+    plan = opened.plan()
+    if plan.to_do:
+        print(f"{teacher} teacher: {len(plan.to_do)} units", file=sys.stderr, flush=True)
+        summary, _ = materialize_bare(opened, plan, lambda result: None, lambda summary: None)
+        if summary.num_errors:
+            raise SystemExit(next(result.message for result in summary.results if result.status == "ERROR"))
+    return open_manifest(opened.store, plan.manifest.path.fingerprint)
+
+
+def _write_far_wrong_maps(manifest, folder: Path) -> None:
+    """Write a map a key frame, exact near by and wrong by one factor a frame far away; the folder appears when it is complete."""
+    from pipeline.teacher_maps import map_key
+
+    temporary, generator = folder.with_name(f".{folder.name}"), np.random.default_rng(0)
+    for path, row in {manifest.unit_of(row, "depth_truth"): row for row in manifest.rows()}.items():
+        unit = manifest.store.open_unit(path)
+        lines = ((np.arange(112) + 0.5) * row["height"] / 112).astype(int)
+        columns = ((np.arange(200) + 0.5) * row["width"] / 200).astype(int)
+        for frame, time_us in enumerate(unit.array("timestamp_us")):  # the last key frame too, which manifests leave out
+            depth_m = unit.array("depth_m", frame)[np.ix_(lines, columns)] / np.float32(256.0)
+            factor = np.float32(np.exp(FAR_SPREAD * generator.standard_normal()))
+            depth_m = np.where(depth_m > FAR_M, np.minimum(depth_m * factor, np.float32(250.0)), depth_m)
+            key = f"{row['scene']}/{row['camera']}/{time_us}"
+            file = temporary / f"{map_key(row['split'], '', key)}.npz"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(file, depth=depth_m)
+    temporary.rename(folder)
+
+
+def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--data", str(args.data), "--scenes", str(args.scenes), "--steps", str(args.steps)]
+    command += ["--child", json.dumps([way, seed]), *(["--small"] if args.small else [])]
+    command += ["--world", str(args.world)] if args.world else []
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(f"{way}, seed {seed}: {found}", file=sys.stderr, flush=True)
+    return found
+
+
+def _train(args: argparse.Namespace, way: str, seed: int) -> None:
+    import torch
+
+    from model.train.config import Machine
+    from model.train.families import parse_train_config
+    from model.train.loop import evaluate_training, is_complete, train
+
+    torch.set_num_threads(1)
+    teacher, distill = WAYS[way]
+    changed = {**BASE, "seed": seed, "data": {**BASE["data"], "seed": seed}, "distill": distill, "max_steps": args.steps}
+    config = parse_train_config(changed, where="study")
+    manifest = _materialize(args, teacher)
+    folder = Path(manifest.store.root) / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
+    if not is_complete(folder):
+        train(config, manifest, folder, machine=Machine(accelerator="cpu"))
+        evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
+    print(json.dumps(_measured(folder, manifest, uses_teacher=distill["form"] != "none")))
+
+
+def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]:
+    """Measure the network on the validation split."""
+    import torch
+
+    from model.data.objects import Objects
+    from model.monoddle.average_precision import average_precision
+    from model.monoddle.box_overlap import overlap_2d
+    from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
+    from model.train.checkpoint import load_network
+    from model.train.config import Machine
+    from model.train.detection_evaluation import detect, scaled_difficulties
+
+    network = load_network(folder / "best.pt")
+    truths: list[Objects] = []
+    founds: list[Objects] = []
+    wrong_by, dense, scales = [], [], {True: [], False: []}
+    exact = _exact_maps(manifest, network.config)
+    frames = detect(
+        network, manifest, split="val", with_teacher=True, with_uncertainty=True, machine=Machine("cpu"),
+        device=torch.device("cpu"), bfloat16=False,
+    )  # fmt: skip
+    for one in frames:
+        truth, found = one.batch.objects[0], one.found[0]
+        truths.append(truth)
+        founds.append(found)
+        cars = truth[(truth.category == "Car") & (truth.location_m[:, 2] < 40.0) & (truth.occlusion <= 1)]
+        for i in range(len(cars)):
+            if len(found):
+                overlaps = overlap_2d(np.repeat(cars.box_px[i : i + 1], len(found), axis=0), found.box_px)
+                if overlaps.max() > 0.5:
+                    wrong_by.append(abs(found.location_m[int(overlaps.argmax()), 2] - cars.location_m[i, 2]))
+                    continue
+            wrong_by.append(np.nan)
+        exact_m = exact[one.batch.frame_keys[0]]
+        depth_m = depth_m_of(one.maps["depth"][0, 0]).numpy()
+        seen = (exact_m > 2) & (exact_m < 80)
+        dense.append(np.abs(np.minimum(depth_m, 80) - exact_m)[seen].mean())
+        if uses_teacher:
+            teacher_m, log_scale = one.batch.teacher_m[0].numpy(), one.maps[UNCERTAINTY_HEAD][0, 0].numpy()
+            is_wrong = np.abs(teacher_m / np.maximum(exact_m, 1) - 1) > 0.1
+            for case in (True, False):
+                scales[case] += log_scale[seen & (teacher_m > 0) & (is_wrong == case)].tolist()
+    rows = average_precision(truths, founds, classes=("Car",), difficulties=scaled_difficulties(0.5))
+    ap = {(row.metric, row.overlap): row.r40 for row in rows if row.difficulty == "moderate"}
+    values = [ap["3d", "loose"], ap["bev", "loose"], np.nanmean(wrong_by), np.isfinite(wrong_by).mean(), np.mean(dense)]
+    values += [np.mean(scales[case]) if scales[case] else np.nan for case in (True, False)]
+    return {name: round(float(value), 4) for name, value in zip(MEASURES, values, strict=True)}
+
+
+def _exact_maps(manifest, network_config) -> dict[str, np.ndarray]:
+    """Return the exact depth of every validation image on the network's grid, metres."""
+    from model.data.affine_view import resting_view, warp_depth_steps
+
+    found, units = {}, {}
+    for row in manifest.rows():
+        if row["split"] == "val":
+            path = manifest.unit_of(row, "depth_truth")
+            steps = units.setdefault(path, manifest.store.open_unit(path)).array("depth_m", row["frame"])
+            view = resting_view((row["height"], row["width"]), network_config.input_px)
+            found[row["frame_key"]] = warp_depth_steps(steps, view, stride=network_config.stride) / 256.0
+    return found
+
+
+if __name__ == "__main__":
+    main()
