@@ -7,8 +7,9 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flows.detection_verbs import OpenedDetector, is_public_detector, open_public_detector
 from flows.training import refuse_without_torch
-from storage_schemas.errors import RecipeError
+from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.evaluation import read_evaluation
 from storage_schemas.manifest import Manifest
 
@@ -18,22 +19,24 @@ if TYPE_CHECKING:
 
 
 class OpenedNetwork(NamedTuple):
-    """A network in memory, its name, and the rows that it was trained to see (``data.rows``); None = all."""
+    """A depth network in memory, its name, and the rows that it was trained to see (``data.rows``); None = all."""
 
     network: SemoDepth
     name: str
     row_band: tuple[int, int] | None
 
 
-def open_network(checkpoint: Path, data: str, *, reference: bool, max_depth_m: float, plug_in: bool) -> OpenedNetwork:
-    """Load a network and name it.
+def open_network(
+    checkpoint: Path, data: str, *, reference: bool, max_depth_m: float, plug_in: bool
+) -> OpenedNetwork | OpenedDetector:
+    """Load a network of either family and name it.
 
     Args:
         checkpoint: a training's folder (its best.pt is taken) or a file.
         data: what it will be used on; a checkpoint of the public code does not say which rows it sees, a recipe file does.
-        reference: the file is one of the public code.
-        max_depth_m: with ``reference``: far end of its depth space.
-        plug_in: with ``reference``: it has the branch for monocular depth.
+        reference: the file is one of the public code; its keys say of which.
+        max_depth_m: with ``reference`` of a depth network: far end of its depth space.
+        plug_in: with ``reference`` of a depth network: it has the branch for monocular depth.
 
     Raises:
         WeightsFileError: no such file.
@@ -41,15 +44,26 @@ def open_network(checkpoint: Path, data: str, *, reference: bool, max_depth_m: f
         RecipeError: with ``reference``: the recipe has a mistake.
     """
     refuse_without_torch()
+    from model.blocks.weights_file import load_state_file
+    from model.monoddle.net import MonoDdle
+    from model.semodepth.net import SemoDepth
     from model.semodepth.reference import load_reference
     from model.train.checkpoint import load_checkpoint, network_of
+    from model.train.monoddle_config import MonoDdleTrainConfig
 
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     name = checkpoint.name if checkpoint.is_dir() else path.stem
     if reference:
+        if is_public_detector(load_state_file(path)):
+            return open_public_detector(path, name, data)
         return OpenedNetwork(load_reference(path, max_depth_m=max_depth_m, plug_in=plug_in), name, _row_band_of_recipe(data))
     opened = load_checkpoint(path)
-    return OpenedNetwork(network_of(opened), name, opened.config.data.rows)
+    network = network_of(opened)
+    if isinstance(opened.config, MonoDdleTrainConfig):
+        assert isinstance(network, MonoDdle)
+        return OpenedDetector(network, name, opened.config)
+    assert isinstance(network, SemoDepth)
+    return OpenedNetwork(network, name, opened.config.data.rows)
 
 
 def evaluate_and_print(
@@ -72,8 +86,8 @@ def evaluate_and_print(
     from pydantic import ValidationError
 
     from model.devices import network_device
-    from model.train.config import EvaluationConfig
     from model.train.evaluate import WITHOUT_MONO, Evaluation, evaluate, network_predict, write_evaluation_folder
+    from model.train.semodepth_config import EvaluationConfig
 
     try:
         config = EvaluationConfig.model_validate({"split": split, "target": target})
@@ -127,11 +141,11 @@ def evaluate_and_print(
 
 
 def compare_and_print(a: Path, b: Path, *, metric: str, cap_m: float, radar: str, as_json: bool) -> None:
-    """Compare two evaluations frame by frame and print what differs."""
+    """Compare two evaluations of depth frame by frame and print what differs."""
     refuse_without_torch()
     from model.train.compare import compare_runs, comparison_text
 
-    frames = [read_evaluation(str(_evaluation_of(folder)))[0] for folder in (a, b)]
+    frames = [read_evaluation(str(evaluation_of(folder)))[0] for folder in (a, b)]
     found = compare_runs(*frames, metric=metric, cap_m=cap_m, radar=radar)
     if as_json:
         print(json.dumps([_plain(one) for one in found], indent=1))
@@ -143,15 +157,39 @@ def _row_band_of_recipe(data: str) -> tuple[int, int] | None:
     """Return ``train.data.rows`` of a recipe file; None for a store or a folder."""
     if not data.endswith((".yaml", ".yml")):
         return None
-    from model.train.config import parse_train_config
+    from model.train.families import parse_train_config
+    from model.train.semodepth_config import SemoDepthTrainConfig
     from pipeline.recipe import load_recipe
 
     group = load_recipe(data).train.get("data")
     rows = group.get("rows") if isinstance(group, dict) else None
-    return parse_train_config({"data": {"rows": rows}}, where=data).data.rows
+    config = parse_train_config({"data": {"rows": rows}}, where=data)
+    assert isinstance(config, SemoDepthTrainConfig)  # no family is said
+    return config.data.rows
 
 
-def _evaluation_of(folder: Path) -> Path:
+def are_of_detectors(a: Path, b: Path) -> bool:
+    """Say whether two folders hold evaluations of detectors.
+
+    Raises:
+        DepthmillError: one does, and the other holds one of depth.
+    """
+    refuse_without_torch()
+    from model.train.detection_evaluation import AP_FILE
+
+    found = [(evaluation_of(folder) / AP_FILE).is_file() for folder in (a, b)]
+    if any(found) and not all(found):
+        other = (a, b)[found.index(False)]
+        if (evaluation_of(other) / "frames.parquet").is_file():
+            raise DepthmillError(
+                f"'{(a, b)[found.index(True)]}' is an evaluation of a detector and '{other}' one of depth, which have no measure "
+                "in common. Compare two of one kind"
+            )
+    return any(found)
+
+
+def evaluation_of(folder: Path) -> Path:
+    """Return the folder of the evaluation of a training, or the folder itself if it is one."""
     return folder / "evaluation" if (folder / "evaluation").is_dir() else folder
 
 

@@ -82,7 +82,7 @@ def predict_files(
         SourceError: no image, or a file that cannot be read or does not fit; what was written before it stays.
         StoreError: ``out`` is not empty or cannot be written.
     """
-    _check_out(out)
+    check_out(out)
     found = find_frames(images)
     _say_without_radar([one.name for one in found if one.radar is None], len(found))
     _place(network, machine)
@@ -124,7 +124,7 @@ def predict_manifest(
         ManifestError: the split does not exist or is empty, or frames lack a store.
         StoreError: ``out`` is not empty or cannot be written, or a unit cannot be read.
     """
-    _check_out(out)
+    check_out(out)
     if split not in ("train", "val", "test"):
         raise ManifestError(f"split '{split}' does not exist; expected train, val or test")
     rows = [row for row in manifest.rows() if row["split"] == split]
@@ -159,9 +159,9 @@ def _write_all(
 ) -> int:
     number = 0
     for frame, depth_m in predict_frames(network, frames, batch_size=batch_size):
-        _put(out / "depth" / f"{frame.name}.png", encode_png(stored_steps(depth_m)))
+        put_file(out / "depth" / f"{frame.name}.png", encode_png(stored_steps(depth_m)))
         if pictures:
-            _put(out / "pictures" / f"{frame.name}.jpg", strip_jpeg(frame, depth_m))
+            put_file(out / "pictures" / f"{frame.name}.jpg", strip_jpeg(frame, depth_m))
         number += 1
         if on_frame is not None:
             num_returns = None if frame.radar_m is None else int(np.count_nonzero(frame.radar_m))
@@ -185,7 +185,8 @@ def _place(network: DepthNetwork, machine: Machine | None) -> None:
         place_network(network, machine.accelerator)
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Check that a prediction may be written here; StoreError if ``out`` is a file or not empty."""
     try:
         if out.exists() and not out.is_dir():
             raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
@@ -197,7 +198,8 @@ def _check_out(out: Path) -> None:
         raise _explained(error, out) from error
 
 
-def _put(path: Path, content: bytes) -> None:
+def put_file(path: Path, content: bytes) -> None:
+    """Write one file of a prediction whole or not at all; StoreError if it cannot be written."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,30 +6,59 @@ Writes HTML
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
-from flows.training_report.training_files import TrainingFiles
 from pipeline.report import markup
 from pipeline.report.markup import MISSING, facts, number, section, table, text, tiles
 
 _SHORT_COMMIT = 12
 
+Tile = tuple[str, str, str]
+"""Name, value and more of a big number, each HTML."""
 
-def title_of(found: TrainingFiles) -> str:
+
+class TrainingFacts(Protocol):
+    """What is needed of a training's folder."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder."""
+
+    @property
+    def about(self) -> dict[str, Any] | None:
+        """Its training.json; None = the training has not come to its end."""
+
+
+def best_error(about: Mapping[str, Any]) -> Tile:
+    """Return the best error of a depth network."""
+    best = about.get("best") or {}
+    return "Best MAE to 80 m on validation", _metres(best.get("mae_mm")), best_step(about)
+
+
+def best_step(about: Mapping[str, Any]) -> str:
+    """Return when the kept checkpoint was made, in words."""
+    best = about.get("best") or {}
+    return f"at step {number(best['step'])}" if "step" in best else "not measured yet"
+
+
+def title_of(found: TrainingFacts) -> str:
     """Return the training's name, or that of its folder while it has none."""
     return str((found.about or {}).get("name") or found.folder.absolute().name)
 
 
-def about_section(found: TrainingFiles, notes: Sequence[str]) -> str:
-    """Return the section; ``notes`` says, a sentence each, what the page lacks."""
+def about_section(
+    found: TrainingFacts, notes: Sequence[str], *, headline: Callable[[Mapping[str, Any]], Tile] = best_error
+) -> str:
+    """Return the section; ``notes`` says, a sentence each, what the page lacks, ``headline`` how good the result is."""
     if found.about is None:
         notes = ("No training.json yet: the training has not come to its end, and this page shows what is there.", *notes)
     missing = f'<p class="note">{" ".join(map(text, notes))}</p>' if notes else ""
     about = found.about
     if about is None:
         return section("about", "What was trained", missing)
-    body = missing + tiles(_tiles(about)) + facts(_facts(about)) + _config_table(about.get("config") or {})
+    body = missing + tiles((headline(about), *_tiles(about))) + facts(_facts(about)) + _config_table(about.get("config") or {})
     return section("about", "What was trained", body)
 
 
@@ -42,14 +71,12 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
-def _tiles(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    best = about.get("best") or {}
-    step = f"at step {number(best['step'])}" if "step" in best else "not measured yet"
-    yield "Best MAE to 80 m on validation", _metres(best.get("mae_mm")), step
-    yield "Frames trained on", _count(about, "train_frames"), f"{_count(about, 'val_frames')} validated on"
+def _tiles(about: Mapping[str, Any]) -> Iterator[Tile]:
+    yield "Frames trained on", _count(about, "train_frames"), f"{_count(about, 'val_frames')} measured on"
     yield "Steps", _count(about, "num_steps"), _duration(about)
     yield "Parameters", _millions(about.get("num_parameters")), text((about.get("config") or {}).get("family", ""))
-    yield "Device", text(about.get("device", MISSING)), f"scan engine {text(about.get('scan_engine', MISSING))}"
+    engine = about.get("scan_engine")
+    yield "Device", text(about.get("device", MISSING)), "" if engine is None else f"scan engine {text(engine)}"
 
 
 def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

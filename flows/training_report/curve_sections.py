@@ -21,7 +21,7 @@ from pipeline.report.markup import plural, section, text
 TERMS = (("log", "on"), ("linear", "off"), ("grad", "third"), ("sparse", "fourth"))
 """Terms of the loss, and the class of their colour."""
 
-_FEW_STEPS = 40
+FEW_STEPS = 40
 """Up to so many, single steps are drawn as a line; their median says nothing more."""
 
 
@@ -30,22 +30,24 @@ def steps_section(found: TrainingFiles) -> str | None:
     steps = found.steps
     if steps is None or not len(steps["step"]):
         return None
-    seconds = finite(steps["step"], steps["seconds"])[1]
-    samples = finite(steps["step"], steps["samples"])[1]
-    pace = (
-        f" A step took {markup.seconds(float(np.median(seconds)))} in the median, and {samples.sum():,.0f} frames were seen."
-        if len(seconds) and len(samples)
-        else ""
-    )
     raw = ""
-    if len(steps["step"]) > _FEW_STEPS:
+    if len(steps["step"]) > FEW_STEPS:
         raw = " Light dots are single steps (of each stretch lowest, highest and two more), the line is their moving median."
     body = (
-        f"<p>{plural(len(steps['step']), 'step')}.{pace}{raw}</p>"
+        f"<p>{plural(len(steps['step']), 'step')}.{pace_words(steps)}{raw}</p>"
         f'<div class="charts">{_raw_chart(steps, "loss", "Loss")}{_terms_chart(steps)}'
-        f"{_raw_chart(steps, 'mae_mm', 'Training MAE, mm')}{_rate_chart(steps)}</div>"
+        f"{_raw_chart(steps, 'mae_mm', 'Training MAE, mm')}{rate_chart(steps)}</div>"
     )
     return section("steps", "Loss over the steps", body)
+
+
+def pace_words(steps: StepColumns) -> str:
+    """Return how long a step took and how many frames were seen, "" where it is not noted."""
+    seconds = finite(steps["step"], steps["seconds"])[1]
+    samples = finite(steps["step"], steps["samples"])[1]
+    if not len(seconds) or not len(samples):
+        return ""
+    return f" A step took {markup.seconds(float(np.median(seconds)))} in the median, and {samples.sum():,.0f} frames were seen."
 
 
 def validation_section(found: TrainingFiles) -> str | None:
@@ -73,11 +75,11 @@ def _raw_chart(steps: StepColumns, name: str, words: str) -> str:
     x, y = finite(steps["step"], steps[name])
     if not len(x):
         return ""
-    series = [Series("", *thinned(x, y), "on", "dots" if len(x) > _FEW_STEPS else "line")]
-    if len(x) > _FEW_STEPS:
+    series = [Series("", *thinned(x, y), "on", "dots" if len(x) > FEW_STEPS else "line")]
+    if len(x) > FEW_STEPS:
         series.append(Series("", *moving_median(x, y), "on"))
     alt = f"{words} over {len(x)} steps, from {y[0]:.4g} to {y[-1]:.4g}"
-    return _figure(line_chart(series, x_label="step (logarithmic vertical axis)", alt=alt, is_log=True), words)
+    return chart_figure(line_chart(series, x_label="step (logarithmic vertical axis)", alt=alt, is_log=True), words)
 
 
 def _terms_chart(steps: StepColumns) -> str:
@@ -87,21 +89,22 @@ def _terms_chart(steps: StepColumns) -> str:
         is_positive = y > 0  # a term without weight or pixels is 0, which a logarithmic axis cannot show
         x, y = x[is_positive], y[is_positive]
         if len(x):
-            series.append(Series(name, *(moving_median(x, y) if len(x) > _FEW_STEPS else (x, y)), css))
+            series.append(Series(name, *(moving_median(x, y) if len(x) > FEW_STEPS else (x, y)), css))
     if not series:
         return ""
     chart = line_chart(series, x_label="step (logarithmic vertical axis)", alt="Terms of the loss over the steps", is_log=True)
-    return _figure(chart, "Terms of the loss", chart_key(series))
+    return chart_figure(chart, "Terms of the loss", chart_key(series))
 
 
-def _rate_chart(steps: StepColumns) -> str:
+def rate_chart(steps: StepColumns) -> str:
+    """Return the learning rate over the steps, "" where none is noted."""
     x, y = finite(steps["step"], steps["lr"])
     if not len(x):
         return ""
     turns = np.flatnonzero(np.diff(y)) if len(x) > 1 else np.zeros(0, int)
     kept = np.unique(np.concatenate([[0], turns, turns + 1, [len(x) - 1]]))  # a staircase is its corners
     series = [Series("", *(thinned(x[kept], y[kept])), "on")]
-    return _figure(line_chart(series, x_label="step", alt="Learning rate over the steps", from_zero=True), "Learning rate")
+    return chart_figure(line_chart(series, x_label="step", alt="Learning rate over the steps", from_zero=True), "Learning rate")
 
 
 def _error_chart(rows: Sequence[EvaluationRow], group: str, best: float | None) -> str:
@@ -126,7 +129,7 @@ def _chart(rows: Sequence[EvaluationRow], name: str, words: str, best: float | N
     low, high = min(one.x.min() for one in series), max(one.x.max() for one in series)
     mark = best if best is not None and low <= best <= high else None
     chart = line_chart(series, x_label="step", alt=f"{words} over the steps", y_bounds=bounds, mark_x=mark, mark_words="best")
-    return _figure(chart, words, chart_key(series))
+    return chart_figure(chart, words, chart_key(series))
 
 
 def _bounds(rows: Sequence[EvaluationRow], name: str) -> tuple[float, float] | None:
@@ -139,5 +142,6 @@ def _array(values: Sequence[float]) -> NDArray[np.float64]:
     return np.array(values, np.float64)
 
 
-def _figure(chart: str, words: str, key: str = "") -> str:
+def chart_figure(chart: str, words: str, key: str = "") -> str:
+    """Return a chart with its words and the names of its lines."""
     return f"<figure>{chart}<figcaption><b>{text(words)}</b>{key}</figcaption></figure>"

@@ -95,20 +95,14 @@ def read_training_files(folder: Path) -> TrainingFiles:
     Raises:
         StoreError: it is no folder of a training, or one of its files is damaged; names the file and what to do.
     """
-    if not folder.is_dir():
-        raise StoreError(f"'{folder}' is not a folder, expected that of a training. Give the folder that depthmill train wrote")
+    check_training_folder(folder)
     about, steps = folder / "training.json", folder / "steps.csv"
-    if not about.is_file() and not steps.is_file():
-        raise StoreError(
-            f"'{folder}' holds neither training.json nor steps.csv, so it is not the folder of a training. "
-            "Give the folder that depthmill train wrote"
-        )
     evaluation = folder / "evaluation"
     is_evaluated = (evaluation / "frames.parquet").is_file() and (evaluation / "ranges.parquet").is_file()
     frames, ranges = read_evaluation(str(evaluation)) if is_evaluated else (None, None)
     return TrainingFiles(
         folder,
-        _about(about) if about.is_file() else None,
+        read_about(about) if about.is_file() else None,
         _steps(steps) if steps.is_file() else None,
         _evaluations(folder / "evaluations.csv") if (folder / "evaluations.csv").is_file() else None,
         frames,
@@ -117,77 +111,96 @@ def read_training_files(folder: Path) -> TrainingFiles:
     )
 
 
-def _about(path: Path) -> dict[str, Any]:
+def check_training_folder(folder: Path) -> None:
+    """Check that a folder is that of a training, complete or not; else StoreError."""
+    if not folder.is_dir():
+        raise StoreError(f"'{folder}' is not a folder, expected that of a training. Give the folder that depthmill train wrote")
+    if not (folder / "training.json").is_file() and not (folder / "steps.csv").is_file():
+        raise StoreError(
+            f"'{folder}' holds neither training.json nor steps.csv, so it is not the folder of a training. "
+            "Give the folder that depthmill train wrote"
+        )
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Return a training.json; StoreError if it is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged_file(path, error) from error
     if not isinstance(found, dict):
-        raise _damaged(path, f"it holds a {type(found).__name__}, expected an object")
+        raise damaged_file(path, f"it holds a {type(found).__name__}, expected an object")
     return found
 
 
 def _steps(path: Path) -> StepColumns:
-    lines = _csv(path, STEP_COLUMNS)
-    return {name: np.array([_number(path, line, name) for line in lines]) for name in STEP_COLUMNS}
+    lines = read_lines(path, STEP_COLUMNS)
+    return {name: np.array([number_in(path, line, name) for line in lines]) for name in STEP_COLUMNS}
 
 
 def _evaluations(path: Path) -> list[EvaluationRow]:
-    lines = _csv(path, ("step", "radar", "group", "cap_m", *METRICS))
+    lines = read_lines(path, ("step", "radar", "group", "cap_m", *METRICS))
     return [
         EvaluationRow(
-            int(_number(path, line, "step")),
+            int(number_in(path, line, "step")),
             line["radar"],
             line["group"],
-            _number(path, line, "cap_m"),
-            {name: _number(path, line, name) for name in METRICS},
+            number_in(path, line, "cap_m"),
+            {name: number_in(path, line, name) for name in METRICS},
         )
         for line in lines
     ]
 
 
-def _csv(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
+def read_lines(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
     """Return the lines of a CSV file; the last is left out if a training that goes on has not written it to its end yet."""
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged_file(path, error) from error
     reader = csv.DictReader(content[: content.rfind("\n") + 1].splitlines())
     missing = [name for name in wanted if name not in (reader.fieldnames or ())]
     if missing:
-        raise _damaged(path, f"column '{missing[0]}' is missing from its first line")
+        raise damaged_file(path, f"column '{missing[0]}' is missing from its first line")
     lines = list(reader)
     for number, line in enumerate(lines, start=2):
         if None in line or None in line.values():
-            raise _damaged(path, f"line {number} has another number of values than the first")
+            raise damaged_file(path, f"line {number} has another number of values than the first")
     return lines
 
 
-def _number(path: Path, line: Mapping[str, str], name: str) -> float:
+def number_in(path: Path, line: Mapping[str, str], name: str) -> float:
+    """Return a number of a line of a CSV file, NaN where there is none; StoreError names file, column and step."""
     try:
         return float(line[name]) if line[name] else math.nan
     except ValueError as error:
-        raise _damaged(path, f"{name} is '{line[name]}' at step {line['step']}, expected a number") from error
+        raise damaged_file(path, f"{name} is '{line[name]}' at step {line['step']}, expected a number") from error
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an .npz file; StoreError if it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise damaged_file(path, error) from error
 
 
 def _strips(path: Path) -> list[Strip]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
+    found = read_arrays(path)
     missing = [name for name in ("frame_keys", "image_u8", *STRIP_MAPS[:-1]) if name not in found]
     if missing:
-        raise _damaged(path, f"array '{missing[0]}' is missing")
+        raise damaged_file(path, f"array '{missing[0]}' is missing")
     shape = found["image_u8"].shape[:3]
     for name in STRIP_MAPS:
         if name in found and found[name].shape != shape:
-            raise _damaged(path, f"{name} is {found[name].shape}, its images are {shape}")
+            raise damaged_file(path, f"{name} is {found[name].shape}, its images are {shape}")
     return [
         Strip(str(key), found["image_u8"][k], {name: found[name][k] for name in STRIP_MAPS if name in found})
         for k, key in enumerate(found["frame_keys"])
     ]
 
 
-def _damaged(path: Path, why: object) -> StoreError:
+def damaged_file(path: Path, why: object) -> StoreError:
+    """Return the error of a file of a training that cannot be read."""
     return StoreError(f"'{path}' cannot be read: {why}. Delete it, then train or evaluate again to have it written anew")

@@ -44,9 +44,16 @@ Dask = Annotated[
 ]
 
 Checkpoint = Annotated[Path, typer.Argument(help="folder of a training, or a checkpoint file")]
-Reference = Annotated[bool, typer.Option("--reference", help="the checkpoint is one of the public SemoDepth code")]
-MaxDepth = Annotated[float, typer.Option("--max-depth", help="with --reference: far end of its depth space in metres, 120 or 80")]
-PlugIn = Annotated[bool, typer.Option("--plug-in", help="with --reference: it has the branch for monocular depth")]
+Reference = Annotated[
+    bool,
+    typer.Option(
+        "--reference", help="the checkpoint is one of the public code: SemoDepth, MonoDLE or MonoDDLE; its keys say which"
+    ),
+]
+MaxDepth = Annotated[
+    float, typer.Option("--max-depth", help="with --reference of SemoDepth: far end of its depth space in metres, 120 or 80")
+]
+PlugIn = Annotated[bool, typer.Option("--plug-in", help="with --reference of SemoDepth: it has the branch for monocular depth")]
 
 Metric = Annotated[
     str,

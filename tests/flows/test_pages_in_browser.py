@@ -1,4 +1,4 @@
-"""The two report pages in a real browser: nothing on the console, every picture decoded, no sideways scrolling of the page."""
+"""The report pages in a real browser: nothing on the console, every picture decoded, no sideways scrolling of the page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from flows.detection_report import write_detection_report
 from flows.training_report import write_training_report
 from pipeline.report import write_report
+from tests.flows.made_up_detection_folder import write_detection_training
 from tests.flows.made_up_training_folder import write_training
 from tests.pipeline.made_up_report import Fabric
 
@@ -73,8 +75,13 @@ def training_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_training_report(write_training(tmp_path_factory.mktemp("training-page") / "training", truth=True))
 
 
+@pytest.fixture(scope="module")
+def detection_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_detection_report(write_detection_training(tmp_path_factory.mktemp("detection-page") / "training"))
+
+
 @pytest.mark.parametrize("width_px", WIDTHS_PX)
-@pytest.mark.parametrize("name", ["run_page", "training_page"])
+@pytest.mark.parametrize("name", ["run_page", "training_page", "detection_page"])
 def test_page_when_opened_in_a_browser_then_it_is_whole_and_fits(browser, request, name, width_px):
     found = look(browser, request.getfixturevalue(name), width_px)
     assert found.pop("num_images") >= 10

@@ -1,0 +1,146 @@
+"""One evaluated frame of a detector, as its pictures need it.
+
+Reads the arrays of ``model.train.detection_evaluation.picture_of``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.rectified_camera import unproject_pixels
+from model.train.detection_evaluation import OBJECT_COLUMNS, PER_FRAME
+
+Float64 = NDArray[np.float64]
+
+_BOX, _SIZE, _PLACE = slice(0, 4), slice(4, 7), slice(7, 10)
+_MAPS = ("heat", "depth_m", "teacher_m", "log_scale")
+_STACKED = ("image_u8", "image_from_input", "projection", *_MAPS)
+_NAMES = ("truth_category", "found_category", *PER_FRAME, *(f"{name}_frame" for name in PER_FRAME))
+
+
+@dataclass(frozen=True)
+class BoxList:
+    """n boxes of a frame.
+
+    Attributes:
+        category: (n,) str.
+        box_px: (n, 4) left, top, right, bottom, pixels of the whole image.
+        size_hwl_m: (n, 3) height, width, length; -1 = not said.
+        location_m: (n, 3) centre of the bottom face in the camera's frame; -1000 = not said.
+        rotation_y_rad: (n,) turn about the y axis, 0 = length along x.
+        score: (n,) larger = surer, no probability; 0 for annotations.
+    """
+
+    category: NDArray[np.str_]
+    box_px: Float64
+    size_hwl_m: Float64
+    location_m: Float64
+    rotation_y_rad: Float64
+    score: Float64
+
+    def __len__(self) -> int:
+        """Return the number of boxes."""
+        return len(self.category)
+
+    @property
+    def is_in_space(self) -> NDArray[np.bool_]:
+        """(n,) whether it says where in space the box is."""
+        return np.asarray((self.size_hwl_m > 0).all(axis=1) & (self.location_m > -999).all(axis=1))
+
+
+@dataclass(frozen=True)
+class DetectionFrame:
+    """One frame.
+
+    Attributes:
+        key: frame key, or the file's name.
+        image_u8: (h, w, 3) RGB, the network's input.
+        image_from_input: (3, 3) pixels of the input to those of the whole image.
+        projection: (3, 4) of the whole image.
+        heat: (rows, columns) of the hottest class, 0 to 1.
+        depth_m: (rows, columns) what the depth head says everywhere, metres.
+        teacher_m: (rows, columns) metres, 0 = nothing; None = no teacher was read.
+        log_scale: (rows, columns) of the uncertainty head; None = the network has none.
+        truth: annotated boxes, of all categories.
+        found: boxes found, surest first.
+        lidar_m: (n, 3) points in the camera's frame; n = 0 where there is no sweep.
+    """
+
+    key: str
+    image_u8: NDArray[np.uint8]
+    image_from_input: Float64
+    projection: Float64
+    heat: NDArray[np.float32]
+    depth_m: NDArray[np.float32]
+    teacher_m: NDArray[np.float32] | None
+    log_scale: NDArray[np.float32] | None
+    truth: BoxList
+    found: BoxList
+    lidar_m: NDArray[np.float32]
+
+    @property
+    def input_from_image(self) -> Float64:
+        """(3, 3) pixels of the whole image to those of the input."""
+        return np.linalg.inv(self.image_from_input)
+
+    def points_of(self, depth_m: NDArray[np.float32]) -> Float64:
+        """Return the cells of a map (rows, columns) with a depth as points (n, 3) of the camera's frame."""
+        row, column = np.nonzero(depth_m > 0)
+        cell_px = np.array([self.image_u8.shape[1] / depth_m.shape[1], self.image_u8.shape[0] / depth_m.shape[0]])
+        input_px = (np.stack([column, row], axis=1) + 0.5) * cell_px
+        image_px = input_px @ self.image_from_input[:2, :2].T + self.image_from_input[:2, 2]
+        return unproject_pixels(self.projection, image_px, depth_m[row, column].astype(np.float64))
+
+
+def frame_of(key: str, arrays: Mapping[str, NDArray[Any]]) -> DetectionFrame:
+    """Return the frame of what ``picture_of`` gave."""
+    log_scale = arrays["log_scale"]
+    return DetectionFrame(
+        key,
+        arrays["image_u8"],
+        arrays["image_from_input"],
+        arrays["projection"],
+        arrays["heat"],
+        arrays["depth_m"],
+        arrays["teacher_m"] if np.any(arrays["teacher_m"] > 0) else None,
+        log_scale if np.isfinite(log_scale).all() else None,
+        _boxes(arrays["truth"], arrays["truth_category"]),
+        _boxes(arrays["found"], arrays["found_category"]),
+        arrays["points"],
+    )
+
+
+def frames_of(stacked: Mapping[str, NDArray[Any]]) -> list[DetectionFrame]:
+    """Return the frames of the arrays of pictures.npz.
+
+    Raises:
+        ValueError: an array is missing or does not fit the others; names it.
+    """
+    missing = [name for name in ("frame_keys", *_STACKED, *_NAMES) if name not in stacked]
+    if missing:
+        raise ValueError(f"array '{missing[0]}' is missing")
+    keys = stacked["frame_keys"]
+    for name in _STACKED:
+        if len(stacked[name]) != len(keys):
+            raise ValueError(f"{name} is of {len(stacked[name])} frames, frame_keys of {len(keys)}")
+    for name in ("truth", "found"):
+        if stacked[name].shape != (len(stacked[f"{name}_frame"]), len(OBJECT_COLUMNS)):
+            raise ValueError(f"{name} is {stacked[name].shape}, expected {(len(stacked[f'{name}_frame']), len(OBJECT_COLUMNS))}")
+    return [frame_of(str(key), _of_frame(stacked, number)) for number, key in enumerate(keys)]
+
+
+def _of_frame(stacked: Mapping[str, NDArray[Any]], number: int) -> dict[str, NDArray[Any]]:
+    own = {name: stacked[name][number] for name in _STACKED}
+    for name in PER_FRAME:
+        is_own = stacked[f"{name}_frame"] == number
+        own |= {each: stacked[each][is_own] for each in (name, f"{name}_category") if each in stacked}
+    return own
+
+
+def _boxes(rows: NDArray[Any], category: NDArray[Any]) -> BoxList:
+    return BoxList(category, rows[:, _BOX], rows[:, _SIZE], rows[:, _PLACE], rows[:, 10], rows[:, 11])

@@ -1,0 +1,12 @@
+"""One self-contained HTML page about the training of a detector: how good it is, where it is wrong, how it got there.
+
+Why    Average precision says how many boxes are right, not what the wrong ones look like
+Reads  the folder of a training, see ``detection_files``
+Writes report.html in it
+"""
+
+from __future__ import annotations
+
+from flows.detection_report.page import detection_report_html, write_detection_report
+
+__all__ = ["detection_report_html", "write_detection_report"]

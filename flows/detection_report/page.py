@@ -1,0 +1,50 @@
+"""Put the sections of a detector's page together; a section whose file is not there yet is one sentence.
+
+Reads  DetectionFiles
+Writes report.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.detection_report.detection_curves import detection_steps_section, precision_curves_section
+from flows.detection_report.detection_files import DetectionFiles, read_detection_files
+from flows.detection_report.frames_section import detection_frames_section
+from flows.detection_report.precision_section import best_precision, precision_section
+from flows.training_report.about_section import about_section, title_of
+from flows.training_report.page import PAGE_FILE
+from pipeline.report.markup import text
+from pipeline.report.page import page_html, write_page
+
+SECTIONS = (
+    ("precision", "Precision", precision_section, "No evaluation yet, so no average precision."),
+    ("frames", "Frames", detection_frames_section, "No evaluation/pictures.npz, so no pictures."),
+    ("steps", "Steps", detection_steps_section, "No step in steps.csv yet, so no loss curves."),
+    ("validation", "Progress", precision_curves_section, "No row in evaluations.csv yet, so no precision over the steps."),
+)
+"""Anchor, words of the table of contents, what makes the section, and what is said where its file is missing."""
+
+
+def write_detection_report(folder: Path) -> Path:
+    """Write ``report.html`` into the folder of a detector's training and return its path; replaced if it exists.
+
+    Raises:
+        StoreError: not the folder of a training, a file is damaged, or the page cannot be written.
+    """
+    return write_page(folder / PAGE_FILE, detection_report_html(read_detection_files(folder)))
+
+
+def detection_report_html(found: DetectionFiles) -> str:
+    """Return the page as text."""
+    bodies = [(anchor, words, make(found), absent) for anchor, words, make, absent in SECTIONS]
+    notes = [absent for _, _, body, absent in bodies if body is None]
+    first = about_section(found, notes, headline=best_precision)
+    contents = [("about", "Training"), *((anchor, words) for anchor, words, body, _ in bodies if body is not None)]
+    return page_html(
+        title_of(found),
+        subtitle=f"Training in <code>{text(found.folder)}</code>",
+        contents=contents,
+        body="".join([first, *(body for _, _, body, _ in bodies if body is not None)]),
+        footer="Average precision as the KITTI object benchmark defines it, with exact overlaps.",
+    )

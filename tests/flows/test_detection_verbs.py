@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from flows.detection_inputs import find_calibrated_images
+from flows.detection_verbs import DetectionComparisonError, is_public_detector, precision_differences
+from model.monoddle.average_precision import ApRow
+from model.monoddle.kitti_files import read_results
+from model.monoddle.reference import reference_key
+from model.semodepth.config import SemoDepthConfig
+from model.semodepth.net import SemoDepth
+from model.semodepth.reference import reference_key as depth_reference_key
+from model.train.checkpoint import Checkpoint, save_checkpoint
+from model.train.detection_evaluation import read_average_precision
+from model.train.families import family_of
+from model.train.monoddle_config import MonoDdleTrainConfig
+from storage_schemas.errors import SourceError
+from tests.flows.made_up_detection_folder import write_detection_training
+
+NETWORK = {"dla_widths": [8, 8, 16, 16, 24, 32], "head_width": 16, "input_px": [32, 96], "max_objects": 5, "uncertainty": True}
+TRAIN = {
+    "family": "monoddle", "network": NETWORK, "data": {"mono": True, "batch_size": 2}, "distill": {"form": "laplace"},
+    "evaluation": {"height_scale": 0.1, "score_threshold": 0.05, "num_pictures": 1}, "max_steps": 2, "warm_up_epochs": 0,
+}  # fmt: skip
+STAGES = {"predict_mono_depth": {"teacher": "plane_and_boxes"}, "align_mono_depth": {"method": "as_is", "sky": "none"}}
+VAL = ["000004", "000005"]
+
+
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch):
+    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
+    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+
+
+@pytest.fixture
+def recipe(tiny_kitti_store, tmp_path) -> Path:
+    """The recipe that made the store, with a detector to train."""
+    source = {"kind": "kitti_object", "root": str(tiny_kitti_store.parent / "raw"), "splits": ["train", "val"]}
+    content = {"source": source, "store": str(tiny_kitti_store), "cameras": ["CAM_2"], "stages": STAGES, "train": TRAIN}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def network():
+    config = MonoDdleTrainConfig.model_validate(TRAIN)
+    torch.manual_seed(3)
+    return config, family_of(config).network(config)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network, tmp_path_factory) -> Path:
+    config, one = network
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
+    save_checkpoint(Checkpoint(config, "0" * 16, 1, one.state_dict(), {}, {}, None, torch.get_rng_state(), {}), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def public(network, tmp_path_factory) -> Path:
+    """The same weights as the public code saves them."""
+    path = tmp_path_factory.mktemp("public") / "checkpoint_epoch_140.pth"
+    state = {f"module.{reference_key(key)}": value for key, value in network[1].state_dict().items()}
+    torch.save({"epoch": 140, "model_state": state}, path)
+    return path
+
+
+def test_evaluate_when_the_checkpoint_is_a_detectors_then_table_results_and_pictures(
+    checkpoint, tiny_kitti_store, depthmill, tmp_path
+):
+    out = tmp_path / "out"
+    code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", out)
+    assert code == 0, text
+    assert "tiny on val of manifest" in text and "least box heights times 0.1" in text and "3D@0.7" in text
+    found = read_results(out / "results")
+    assert list(found) == VAL and sum(map(len, found.values())) > 0
+    assert len(list((out / "pictures").glob("*.jpg"))) == 1
+    (out / "pictures" / "old.jpg").write_bytes(b"of a former evaluation")
+    code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", out, "--split", "train", "--json")
+    assert code == 0, text
+    rows = json.loads(text)["rows"]
+    assert [ApRow(**row) for row in rows] == read_average_precision(out)
+    assert list(read_results(out / "results")) == ["000000", "000001", "000002", "000003"]  # the former ones are gone
+    assert not (out / "pictures" / "old.jpg").exists()
+
+
+def test_evaluate_when_the_checkpoint_is_public_then_its_keys_and_the_recipe_say_what_it_is(
+    checkpoint, public, recipe, depthmill, tmp_path
+):
+    assert depthmill("evaluate", checkpoint, recipe, "--out", tmp_path / "own")[0] == 0
+    code, text = depthmill("evaluate", public, recipe, "--reference", "--out", tmp_path / "public")
+    assert code == 0, text
+    files = [(tmp_path / name / "average_precision.csv").read_text() for name in ("own", "public")]
+    assert files[0] == files[1]
+    code, text = depthmill("evaluate", public, recipe, "--out", tmp_path / "again")
+    assert code == 1
+    assert "is not a checkpoint of depthmill" in text and "give --reference" in text
+
+
+def test_is_public_detector_when_it_is_a_depth_network_then_not(network):
+    keys = [depth_reference_key(key) for key in SemoDepth(SemoDepthConfig(base_channels=8)).state_dict()]
+    assert not is_public_detector(dict.fromkeys(keys))
+    assert not is_public_detector({"model_state_dict": dict.fromkeys(keys)})
+    assert is_public_detector({reference_key(key): None for key in network[1].state_dict()})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--target", "depth_single"), ("--max-depth", "80"), ("--plug-in", None)], ids=lambda one: str(one)
+)
+def test_evaluate_when_an_option_is_of_depth_only_then_named(checkpoint, tiny_kitti_store, depthmill, option, value):
+    given = (option,) if value is None else (option, value)
+    code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, *given)
+    assert code == 2
+    assert f"{option} is of depth networks, and a detector has none: checkpoint '{checkpoint}' is one. Leave it out" in text
+
+
+def test_evaluate_when_split_or_folder_are_wrong_then_said_before_the_work(checkpoint, tiny_kitti_store, depthmill, tmp_path):
+    code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--split", "validation", "--out", tmp_path / "a")
+    assert code == 2
+    assert "--split is 'validation': Input should be 'train', 'val' or 'test'" in text
+    (tmp_path / "b/results").mkdir(parents=True)
+    (tmp_path / "b/results/thesis.tex").write_text("words")
+    code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", tmp_path / "b")
+    assert code == 1
+    assert "results' is there already and no evaluation wrote it (average_precision.csv is missing beside it)" in text
+    assert (tmp_path / "b/results/thesis.tex").is_file()
+
+
+def test_predict_when_given_a_folder_then_the_same_objects_as_from_the_store(checkpoint, tiny_kitti_store, depthmill, tmp_path):
+    code, text = depthmill("predict", checkpoint, tiny_kitti_store, "--out", tmp_path / "split", "--no-pictures")
+    assert code == 0, text
+    assert "wrote the objects of 2 frames" in text and [path.name for path in (tmp_path / "split").iterdir()] == ["data"]
+    code, text = depthmill(
+        "predict", checkpoint, tiny_kitti_store.parent / "raw/training", "--out", tmp_path / "folder", "--json"
+    )
+    assert code == 0, text
+    assert json.loads(text)["frames"] == 6
+    from_folder, from_split = read_results(tmp_path / "folder/data"), read_results(tmp_path / "split/data")
+    assert list(from_split) == VAL and set(VAL) < set(from_folder)
+    for name in VAL:
+        assert len(from_split[name]) > 0
+        assert np.array_equal(from_folder[name].location_m, from_split[name].location_m)
+    pictures = sorted((tmp_path / "folder/pictures").glob("*.jpg"))
+    assert len(pictures) == 6 and Image.open(pictures[0]).width > 1400
+    code, text = depthmill("predict", checkpoint, tiny_kitti_store, "--out", tmp_path / "split")
+    assert code == 1
+    assert "split' is not empty; predict never mixes with what is there" in text
+    code, text = depthmill("predict", checkpoint, tiny_kitti_store, "--out", tmp_path / "x", "--split", "validation")
+    assert "split 'validation' does not exist; expected train, val or test" in text
+
+
+@pytest.fixture
+def images(tiny_kitti_store, tmp_path) -> Path:
+    folder = tmp_path / "images"
+    for part in ("image_2", "calib"):
+        shutil.copytree(tiny_kitti_store.parent / "raw/training" / part, folder / part)
+    return folder
+
+
+def test_predict_when_a_calibration_is_wrong_then_file_and_key_are_named(checkpoint, images, depthmill, tmp_path):
+    path = images / "calib/000003.txt"
+    path.write_text(path.read_text().replace("P2:", "P9:"))
+    code, text = depthmill("predict", checkpoint, images, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"calibration '{path}' has no line 'P2:'; expected one, keys there: P0, P1, P9, P3" in text
+    assert not (tmp_path / "out").exists()  # all calibrations are read before the first image
+    path.unlink()
+    code, text = depthmill("predict", checkpoint, images, "--out", tmp_path / "out")
+    assert f"has no calibration: '{path}' is missing. Without its P2 nothing can be placed in space; copy the file there" in text
+
+
+def test_find_calibrated_images_when_folders_are_odd_then_says_what_is_expected(images):
+    (images / "image_2").rename(images / "image")
+    assert [one.name for one in find_calibrated_images(images)] == [f"{number:06d}" for number in range(6)]
+    shutil.copy(images / "image/000000.png", images / "image/000000.jpg")
+    with pytest.raises(SourceError, match=r"have one name, so their objects would have one file. Rename one of them"):
+        find_calibrated_images(images)
+    shutil.rmtree(images / "image")
+    (images / "image").mkdir()
+    with pytest.raises(SourceError, match=r"no image found in '.*image'; expected files there that end in .jpg, .jpeg, .png"):
+        find_calibrated_images(images)
+
+
+def test_train_when_the_family_is_monoddle_then_the_report_is_a_detectors_and_a_stop_in_the_evaluation_loses_nothing(
+    recipe, depthmill, tmp_path
+):
+    out = tmp_path / "training"
+    code, text = depthmill("train", recipe, "--no-prefect", "--out", out)
+    assert code == 0, text
+    page = (out / "report.html").read_text()
+    assert "Average precision" in page and "Boxes in space" in page and "Distillation from the teacher" in page
+    before = (out / "evaluation/table.md").read_text()
+    (out / "training.json").unlink()  # as if it was stopped between the tables and the record
+    code, text = depthmill("train", recipe, "--no-prefect", "--out", out)
+    assert code == 0, text
+    assert (out / "training.json").is_file() and (out / "evaluation/table.md").read_text() == before
+
+
+def test_compare_when_both_are_of_detectors_then_differences_of_precision(depthmill, tmp_path):
+    out, again = (write_detection_training(tmp_path / name) for name in ("training", "again"))
+    code, text = depthmill("compare", out, again / "evaluation")
+    assert code == 0, text
+    assert "| Car 3d strict | easy |" in text and "+0.00" in text and "AP is one number of all frames together" in text
+    code, text = depthmill("compare", out, again, "--metric", "rmse_mm")
+    assert code == 2
+    assert "--metric is of depth networks, and a detector has none: these are evaluations of detectors" in text
+    code, text = depthmill("compare", out, tmp_path / "nothing")
+    assert code == 1
+    assert "holds no evaluation of a detector (average_precision.csv is missing). Run depthmill evaluate" in text
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth/frames.parquet").write_bytes(b"PAR1")
+    code, text = depthmill("compare", tmp_path / "depth", out)
+    assert code == 1
+    assert f"'{out}' is an evaluation of a detector and '{tmp_path / 'depth'}' one of depth" in text
+
+
+def row(r40, *, difficulty="easy", num_truth=50, category="Car"):
+    return ApRow(category, "3d", "strict", 0.7, difficulty, r40, 0.0, num_truth, 9)
+
+
+def test_precision_differences_when_objects_are_the_same_then_b_minus_a():
+    found = precision_differences([row(10.0), row(5.0, difficulty="hard")], [row(4.0, difficulty="hard"), row(12.5)])
+    assert [(one["difficulty"], one["a"], one["b"], one["difference"]) for one in found] == [
+        ("easy", 10.0, 12.5, 2.5),
+        ("hard", 5.0, 4.0, -1.0),
+    ]
+
+
+def test_precision_differences_when_objects_differ_then_refused():
+    with pytest.raises(DetectionComparisonError, match=r"of other objects: Car 3d strict easy counts 50 in a and 49 in b"):
+        precision_differences([row(1.0)], [row(1.0, num_truth=49)])
+    with pytest.raises(DetectionComparisonError, match=r"no average precision in common: a has Car, b has Cyclist"):
+        precision_differences([row(1.0)], [row(1.0, category="Cyclist")])
