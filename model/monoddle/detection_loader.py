@@ -102,6 +102,6 @@ class DetectionLoader(OrderedLoader[DetectionBatch]):
         for sample, one in zip(samples, found, strict=True):
             if self._has_targets and not one.is_annotated:
                 raise ManifestError(
-                    f"frame '{sample.frame_key}' has no annotations, so split '{self._split}' cannot be trained on. Choose another "
-                    "split in train.data.split"
+                    f"frame '{sample.frame_key}' has no annotations, so split '{self._split}' cannot be trained on. Choose "
+                    "another split in train.data.split"
                 )

@@ -14,8 +14,8 @@ from model.data.batch import Batch
 from model.data.config import AugmentConfig, DataConfig
 from model.data.dense import dense_batch
 from model.data.loader import FrameLoader
-from model.data.ordered_loader import ResumeError
 from model.data.order import epoch_order, rank_spans
+from model.data.ordered_loader import ResumeError
 from tests.model.data.made_up_store import write_store
 
 EVERYTHING = DataConfig(batch_size=3, mono=True, order="manifest")
