@@ -96,6 +96,8 @@ def main() -> None:
 
 
 def _cell(values: list[float]) -> str:
+    if any(np.isnan(values)):  # no car was found, or the way has no such number
+        return "-"
     return f"{mean(values):.3g} ({max(values) - min(values):.2g})"
 
 

@@ -63,7 +63,12 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     few = ["C alone", TRAINED_ON, "B and C, flat road and boxes, as it is"]
     args = measure.parsed(
-        parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, cleanings=few, ways=["plug-in", "distilled, laplace"]
+        parser,
+        scenes=SMALL_WORLD["scenes"],
+        seeds=1,
+        steps=2,
+        cleanings=few,
+        ways=["no plug-in", "plug-in", "distilled, laplace"],
     )
     if args.child:
         _train(args, json.loads(args.child))

@@ -25,6 +25,7 @@ WANTED: dict[str, list[str]] = {
                           rf"estimated: {NUMBER} s; ratio {NUMBER}x", r"differs by at most \d\.\de-1\d; counts agree", rf"{NUMBER} us a pair"],
     "clean": [rf"{numbers} numbers, {mono} mono: .*, ratio {NUMBER}x; .*; 0 pixels differ"
               for numbers in ("default", "wide") for mono in ("with", "without")],
+    "distillation_study": [rf"(?m)^\| {way} \|( [^|]+ \|){{7}}$" for way in ("baseline", "teacher wrong far away, laplace")],
     "index_trainval": [rf"{words} the .*index: 3 scenes in {NUMBER} s, .* in {NUMBER} s; peak {NUMBER} GB"
                        for words in ("first time, builds", "again, opens")],
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
@@ -34,7 +35,7 @@ WANTED: dict[str, list[str]] = {
                  rf"depthmill --help: {NUMBER} s", rf"floor: {NUMBER} s"],
     "plug_in_study": [r"(?m)^\| nothing \| [\d.]+% \|", r"(?m)^\| C alone \| [\d.]+% \|",
                       *(rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$"
-                        for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld"))],
+                        for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld", "distilled, laplace"))],
     "scaling": [r"(?m)^\| 320 \| 51 \| .* % \|$", rf"(?m)^\| 3 \| 6 \| {NUMBER} \| {NUMBER} \| \d+ \|$", r"(?m)^\| 2 \|( [\d.]+ \|){3} [\d.]+x \| [\d.]+ \| \d+ % \|$",
                 r"(?m)^\| 1 \| [\d.]+ \| [\d.]+ \| 1\.00x \| [\d.]+ \| [\d.]+ \|$",
                 r"(?m)^\| 2 \| [\d.]+ \| [\d.]+ \| [\d.]+x \| [\d.]+, [\d.]+, [\d.]+ \| [\d.]+ \|$",
@@ -48,7 +49,7 @@ WANTED: dict[str, list[str]] = {
 }  # fmt: skip
 """What a small run must print, as regular expressions."""
 
-SLOW = {"loader", "plug_in_study", "scaling", "semodepth_network", "supervision_study"}
+SLOW = {"distillation_study", "loader", "plug_in_study", "scaling", "semodepth_network", "supervision_study"}
 """Those that take more than 10 s of CPU: most start processes that import torch."""
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -168,11 +168,12 @@ def test_champion_when_the_band_has_changed_then_is_measured_again_on_the_new_ro
     assert "was measured again on the new frames and targets (rows changed)" in second.note
 
 
-def test_checkpoint_of_the_public_code_when_opened_then_the_recipe_says_which_rows_it_sees(zju, monkeypatch):
+def test_checkpoint_of_the_public_code_when_opened_then_the_recipe_says_which_rows_it_sees(zju, tmp_path, monkeypatch):
+    torch.save({"head.0.weight": torch.zeros(1)}, tmp_path / "zju.pth")
     monkeypatch.setattr("model.semodepth.reference.load_reference", lambda path, **options: "network")
     options = {"reference": True, "max_depth_m": 80.0, "plug_in": False}
-    assert open_network(Path("zju.pth"), str(zju / "recipe.yaml"), **options) == ("network", "zju", (24, 54))
-    assert open_network(Path("zju.pth"), str(zju / "store"), **options).row_band is None
+    assert open_network(tmp_path / "zju.pth", str(zju / "recipe.yaml"), **options) == ("network", "zju", (24, 54))
+    assert open_network(tmp_path / "zju.pth", str(zju / "store"), **options).row_band is None
 
 
 def test_band_when_it_does_not_fit_then_the_verb_says_so(own, depthmill):
