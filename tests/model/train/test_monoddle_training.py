@@ -225,3 +225,11 @@ def test_config_when_written_and_read_then_the_same_family():
     assert json.loads(config.model_dump_json())["family"] == "monoddle"
     with pytest.raises(ValidationError):
         MonoDdleTrainConfig.model_validate({"family": "semodepth"})
+
+
+@pytest.mark.slow
+def test_two_processes_when_training_together_then_one_checkpoint_after_as_many_steps(manifest, tmp_path):
+    config = small_detection_config(**{**DISTILL, "data": {"mono": True, "batch_size": 1}}, max_steps=2)
+    train(config, manifest, tmp_path, machine=Machine("cpu", num_devices=2))
+    assert load_checkpoint(tmp_path / "last.pt").step == 2
+    assert [row["samples"] for row in steps(tmp_path)] == ["2", "2"]
