@@ -125,8 +125,9 @@ def _scene_items(
 ) -> Iterator[WorkItem]:
     by_layout: dict[str, UnitPath] = {}
     for stage in STAGES:
-        if stage.per == "scene":
-            item = _item(stage, recipe, scene.name, ALL, by_layout, source, store, facts)
+        if stage.per == "scene" and _applies(stage, recipe, scene):
+            inputs = {layout.name: by_layout[layout.name] for layout in stage.reads}
+            item = _item(stage, recipe, scene.name, ALL, inputs, None if inputs else source, store, facts)
             by_layout[stage.writes.name] = item.path
             yield item
     for camera in recipe.cameras:

@@ -23,6 +23,7 @@ from pipeline.stages.align_mono_depth import Params as AlignMonoDepthParams
 from pipeline.stages.build_manifest import Params as BuildManifestParams
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
 from pipeline.stages.index_frames import Params as IndexFramesParams
+from pipeline.stages.index_windows import Params as IndexWindowsParams
 from pipeline.stages.interpolate_depth import Params as InterpolateDepthParams
 from pipeline.stages.pack_boxes import Params as PackBoxesParams
 from pipeline.stages.pack_depth import Params as PackDepthParams
@@ -51,6 +52,7 @@ class StageChoices(_Frozen):
     """``stages:`` of a recipe: the params of every stage, defaults where nothing is said."""
 
     index_frames: IndexFramesParams = Field(default_factory=IndexFramesParams)
+    index_windows: IndexWindowsParams = Field(default_factory=IndexWindowsParams)
     pack_images: PackImagesParams = Field(default_factory=PackImagesParams)
     project_radar: ProjectRadarParams = Field(default_factory=ProjectRadarParams)
     project_lidar: ProjectLidarParams = Field(default_factory=ProjectLidarParams)
@@ -100,6 +102,17 @@ class Recipe(_Frozen):
         if isinstance(radar, dict) and "channels" in radar:
             asked_for["radars"] = radar["channels"]
         return {**data, "source": {**asked_for, **source}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_windows_of_the_cameras_there_are(cls, data: Any) -> Any:
+        """Ask for windows of the recipe's cameras where it names none for them; runs after ``_take_the_camera_there_is``."""
+        stages = data.get("stages") if isinstance(data, dict) else None
+        windows = stages.get("index_windows") if isinstance(stages, dict) else None
+        if not (isinstance(stages, dict) and isinstance(windows, dict) and windows.get("enabled")):
+            return data
+        cameras = data.get("cameras", cls.model_fields["cameras"].default)
+        return {**data, "stages": {**stages, "index_windows": {"cameras": cameras, **windows}}}
 
     @model_validator(mode="before")
     @classmethod

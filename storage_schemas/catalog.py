@@ -293,6 +293,57 @@ BOXES = StoreLayout(
     ),
 )
 
+WINDOWS = StoreLayout(
+    name="windows",
+    version=1,
+    description="Clips of one scene: which key frames of all cameras belong together, and where each camera was; no pixels",
+    tables=(
+        TableSpec(
+            "windows",
+            description="one row per window and frame of it, windows in time order",
+            columns=(
+                ColumnSpec("window", "int32", "1", "number of the window within the scene, from 0"),
+                ColumnSpec("step", "int32", "1", "frame of the window: 0 = the newest, its key frame; then into the past"),
+                ColumnSpec("sample_index", "int32", "1", "number of the key frame within the scene, from 0"),
+            ),
+        ),
+        TableSpec(
+            "rigs",
+            description="one row per key frame that belongs to a window, in time order",
+            columns=(
+                ColumnSpec("sample_index", "int32", "1", "number of the key frame within the scene, from 0"),
+                ColumnSpec("sample_token", "string", "", "key frame"),
+                ColumnSpec(
+                    "timestamp_us", "int64", "us", "time of the rig: its key LiDAR sweep's; without one the first camera's"
+                ),
+                ColumnSpec("world_from_rig", "list<double>", "1", "4x4 pose of the ego frame at that time, metres, row-major"),
+                ColumnSpec("lidar_sweep", "int32", "1", "its key sweep: row of frames.sweeps; null = none", is_nullable=True),
+            ),
+        ),
+        TableSpec(
+            "views",
+            description="one row per key frame that belongs to a window and camera; cameras in the order asked for",
+            columns=(
+                ColumnSpec("sample_index", "int32", "1", "number of the key frame within the scene, from 0"),
+                ColumnSpec("camera", "string", "", "camera channel"),
+                ColumnSpec("frame", "int32", "1", "index along the key frames of this scene and camera"),
+                ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
+                ColumnSpec(
+                    "cam_from_rig", "list<double>", "1", "4x4, metres, row-major: rig at its time to camera at the image's time"
+                ),
+                ColumnSpec(
+                    "lidar_sweep",
+                    "int32",
+                    "1",
+                    "LiDAR sweep nearest in time: row of frames.sweeps; null = none",
+                    is_nullable=True,
+                ),
+                ColumnSpec("lidar_lag_us", "int64", "us", "time of that sweep minus time of the image", is_nullable=True),
+            ),
+        ),
+    ),
+)
+
 MANIFEST = StoreLayout(
     name="manifest",
     version=1,
@@ -331,6 +382,7 @@ MANIFEST = StoreLayout(
                 ColumnSpec("unit_depth_truth", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_radar_points", "string", "", "fingerprint", is_nullable=True),
                 ColumnSpec("unit_boxes", "string", "", "fingerprint", is_nullable=True),
+                ColumnSpec("unit_windows", "string", "", "fingerprint; one unit for all cameras of a scene", is_nullable=True),
             ),
         ),
     ),
@@ -348,6 +400,7 @@ LAYOUTS = (
     DEPTH_TRUTH,
     RADAR_POINTS,
     BOXES,
+    WINDOWS,
     MANIFEST,
 )
 """Every store of the project."""

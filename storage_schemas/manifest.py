@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from storage_schemas.catalog import MANIFEST
+from storage_schemas.catalog import MANIFEST, WINDOWS
 from storage_schemas.errors import ManifestError
 from storage_schemas.layout import Columns, rows
 from storage_schemas.store import Store, UnitPath
 
 _SAMPLES = MANIFEST.table("samples")
 _PINS = tuple(column.name for column in _SAMPLES.columns if column.name.startswith("unit_"))
+_OF_SCENE = (WINDOWS.name,)
+"""Stores with one unit for all cameras of a scene."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,12 @@ class Manifest:
     def unit_of(self, row: dict[str, Any], layout: str) -> UnitPath | None:
         """Return the unit that holds a sample's data of one store, None if the sample has none."""
         fingerprint = row[f"unit_{layout}"]
-        return None if fingerprint is None else UnitPath(layout, row["scene"], row["camera"], fingerprint)
+        return None if fingerprint is None else _address(layout, row["scene"], row["camera"], fingerprint)
 
     def named_units(self) -> set[UnitPath]:
         """Return every unit that the manifest needs: those of its rows, and those it was built from."""
         named = {
-            UnitPath(pin.removeprefix("unit_"), scene, camera, fingerprint)
+            _address(pin.removeprefix("unit_"), scene, camera, fingerprint)
             for pin in _PINS
             for scene, camera, fingerprint in zip(self.samples["scene"], self.samples["camera"], self.samples[pin], strict=True)
             if fingerprint is not None
@@ -57,6 +59,10 @@ class Manifest:
             layout, scene, camera = key.split("/")
             named.add(UnitPath(layout, scene, camera, fingerprint))
         return named
+
+
+def _address(layout: str, scene: str, camera: str, fingerprint: str) -> UnitPath:
+    return UnitPath(layout, scene, "all" if layout in _OF_SCENE else camera, fingerprint)
 
 
 def manifest_paths(store: Store) -> list[UnitPath]:

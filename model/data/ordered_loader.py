@@ -225,21 +225,27 @@ class OrderedLoader(ABC, Generic[B]):
             yield Request(*self._pool.take(), tuple(order[first:stop]), self._epoch)
 
 
-def refuse_too_few(samples: Sequence[Sample], config: OrderConfig, *, num_ranks: int) -> None:
+def refuse_too_few(samples: Sequence[Sample], config: OrderConfig, *, num_ranks: int, what: str = "frame") -> None:
     """Check that every rank gets a batch.
+
+    Args:
+        samples: what there is.
+        config: batch size and order.
+        num_ranks: processes that share an epoch.
+        what: the word for one of them in error texts.
 
     Raises:
         ManifestError: there are fewer frames than ranks, or than one training step takes.
     """
     if len(samples) < num_ranks:
         raise ManifestError(
-            f"split '{config.split}' has {len(samples)} frames for {num_ranks} ranks, expected at least one frame a rank. "
+            f"split '{config.split}' has {len(samples)} {what}s for {num_ranks} ranks, expected at least one {what} a rank. "
             "Start fewer processes, or choose a larger split"
         )
     step = num_ranks * config.batch_size
     if config.order == "shuffled" and len(samples) < step:
         raise ManifestError(
-            f"split '{config.split}' has {len(samples)} frames, one training step of {num_ranks} ranks with batch_size "
+            f"split '{config.split}' has {len(samples)} {what}s, one training step of {num_ranks} ranks with batch_size "
             f"{config.batch_size} takes {step}. Lower batch_size to {len(samples) // num_ranks} or less, or start fewer processes"
         )
 

@@ -11,6 +11,7 @@ from pipeline.stages import (
     build_manifest,
     clean_horizon,
     index_frames,
+    index_windows,
     interpolate_depth,
     pack_boxes,
     pack_depth,
@@ -26,6 +27,7 @@ from pipeline.stages import (
 
 STAGES: tuple[StageSpec[Any], ...] = (
     index_frames.STAGE,
+    index_windows.STAGE,
     pack_images.STAGE,
     project_radar.STAGE,
     project_lidar.STAGE,

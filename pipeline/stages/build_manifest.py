@@ -15,6 +15,7 @@ from pydantic import Field
 
 from pipeline.poses import world_from_cam
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
+from pipeline.types import ALL
 from storage_schemas.catalog import (
     BOXES,
     DEPTH_ACCUMULATED,
@@ -27,6 +28,7 @@ from storage_schemas.catalog import (
     IMAGES,
     MANIFEST,
     RADAR_POINTS,
+    WINDOWS,
 )
 from storage_schemas.layout import UnitData, columns_from_rows, rows
 from storage_schemas.store import Store, StoredUnit, UnitPath
@@ -41,6 +43,7 @@ PINNED = (
     DEPTH_TRUTH,
     RADAR_POINTS,
     BOXES,
+    WINDOWS,
 )
 """Stores that a manifest row names a unit of."""
 
@@ -60,15 +63,17 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     """Collect the rows of all scenes; the order of ``unit.paths`` is the order of the manifest."""
     if unit.store is None:
         raise AssertionError("the runner gives a stage over the data set its store")
-    by_scene: dict[str, UnitPath] = {path.scene: path for path in unit.paths.values() if path.layout == FRAMES.name}
+    by_scene: dict[str, dict[str, UnitPath]] = {}
     by_camera: dict[tuple[str, str], dict[str, UnitPath]] = {}
     for path in unit.paths.values():
-        if path.layout != FRAMES.name:
+        if path.camera == ALL:
+            by_scene.setdefault(path.scene, {})[path.layout] = path
+        else:
             by_camera.setdefault((path.scene, path.camera), {})[path.layout] = path
     samples: list[dict[str, Any]] = []
     num_left_out = 0
     for (scene, camera), paths in by_camera.items():
-        found, left_out = _scene_rows(unit.store, by_scene[scene], camera, paths, p)
+        found, left_out = _scene_rows(unit.store, camera, {**by_scene[scene], **paths}, p)
         samples.extend(found)
         num_left_out += left_out
     counts = {"samples": float(len(samples)), "scenes": float(len(by_scene))}
@@ -83,10 +88,8 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     return StageResult(UnitData(tables={"samples": columns_from_rows(spec, samples)}), counts, message)
 
 
-def _scene_rows(
-    store: Store, frames: UnitPath, camera: str, paths: dict[str, UnitPath], p: Params
-) -> tuple[list[dict[str, Any]], int]:
-    index = store.open_unit(frames)
+def _scene_rows(store: Store, camera: str, paths: dict[str, UnitPath], p: Params) -> tuple[list[dict[str, Any]], int]:
+    index = store.open_unit(paths[FRAMES.name])
     scene = rows(index.table("scene"))[0]
     keyframes = [row for row in rows(index.table("keyframes")) if row["camera"] == camera]
     per_frame = _counts_per_frame(store, paths)
