@@ -63,7 +63,14 @@ def measures_of(config: TrainConfig) -> dict[str, Measure]:
     SemoDepth ``mae_mm@80``, of all frames, with radar unless the network has none; ``/day`` or ``/night`` of these only, and
     ``/off`` with the radar taken away. MonoDDLE ``Car/3d@0.7/moderate``: R40 of a class, metric, least overlap and difficulty.
     """
-    return _depth_measures(config) if config.family == "semodepth" else _detection_measures(config)
+    if config.family == "semodepth":
+        return _depth_measures(config)
+    if config.family == "monoddle":
+        return _detection_measures(config)
+    raise RecipeError(
+        f"train.family is '{config.family}', and an ablation knows measures of semodepth and monoddle only. Compare the tables "
+        "of single trainings (depthmill train)"
+    )
 
 
 def columns_of(configs: Sequence[TrainConfig], chosen: Sequence[str] | None, *, where: str) -> Columns:
@@ -84,7 +91,7 @@ def columns_of(configs: Sequence[TrainConfig], chosen: Sequence[str] | None, *, 
         first = configs[0]
         if first.family == "semodepth":
             names = ("mae_mm@80", "rmse_mm@80", "delta1@80")
-        else:
+        elif first.family == "monoddle":
             details = _published_precisions(first.evaluation.category)
             names = tuple(group[1] for group in details.values())  # moderate
     for name in (*names, *(one for group in details.values() for one in group)):

@@ -50,6 +50,7 @@ def open_network(
     from model.semodepth.reference import load_reference
     from model.train.checkpoint import load_checkpoint, network_of
     from model.train.monoddle_config import MonoDdleTrainConfig
+    from model.train.semodepth_config import SemoDepthTrainConfig
 
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     name = checkpoint.name if checkpoint.is_dir() else path.stem
@@ -62,6 +63,11 @@ def open_network(
     if isinstance(opened.config, MonoDdleTrainConfig):
         assert isinstance(network, MonoDdle)
         return OpenedDetector(network, name, opened.config)
+    if not isinstance(opened.config, SemoDepthTrainConfig):
+        raise RecipeError(
+            f"checkpoint '{path}' is of family {opened.config.family}, which predicts neither depth maps nor objects by itself. "
+            "Its training has measured it (evaluation/table.md beside it); give a checkpoint of semodepth or monoddle"
+        )
     assert isinstance(network, SemoDepth)
     return OpenedNetwork(network, name, opened.config.data.rows)
 

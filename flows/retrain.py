@@ -249,8 +249,8 @@ def _semodepth(config: object, where: str) -> SemoDepthTrainConfig:
 
     if not isinstance(config, SemoDepthTrainConfig):
         raise RecipeError(
-            f"recipe '{where}': train.family is 'monoddle', and retrain compares errors of depth frame by frame, which average "
-            "precision has not. Use family: semodepth, or put depthmill train and depthmill ablate on a schedule"
+            f"recipe '{where}': train.family is '{getattr(config, 'family', None)}', and retrain compares errors of depth frame "
+            "by frame, which that family has not. Use family: semodepth, or put depthmill train or ablate on a schedule"
         )
     return config
 

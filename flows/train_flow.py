@@ -72,4 +72,5 @@ def _leave_artifacts(training: Training) -> None:
     table = (training.folder / "evaluation" / "table.md").read_text(encoding="utf-8")
     create_markdown_artifact(key="train-table", markdown=table, description=f"training {training.folder.name}")
     report = training.folder / "report.html"
-    create_link_artifact(key="train-report", link=report.absolute().as_uri(), link_text=report.name)
+    if report.is_file():
+        create_link_artifact(key="train-report", link=report.absolute().as_uri(), link_text=report.name)

@@ -99,7 +99,9 @@ def _train(training: Training, *, no_prefect: bool, as_json: bool) -> None:
         return
     for table in sorted((training.folder / "evaluation").glob("**/table.md")):  # a second one if monocular depth was withheld
         print(table.read_text(encoding="utf-8"))
-    print(f"trained {record['num_steps']} steps in {duration(record['seconds'])}: {training.folder / 'report.html'}")
+    report = training.folder / "report.html"
+    where = report if report.is_file() else training.folder
+    print(f"trained {record['num_steps']} steps in {duration(record['seconds'])}: {where}")
 
 
 def _prepare_folder(folder: Path, *, restart: bool) -> None:

@@ -48,13 +48,14 @@ class Training:
         self.write_report()
 
     def write_report(self) -> None:
-        """Write report.html of the family, from what is in the folder."""
+        """Write report.html of the family, from what is in the folder; there is none of mim4d, whose table says it all."""
         from flows.detection_report import write_detection_report
         from flows.training_report import write_training_report
-        from model.train.monoddle_config import MonoDdleTrainConfig
 
-        write = write_detection_report if isinstance(self.config, MonoDdleTrainConfig) else write_training_report
-        write(self.folder)
+        if self.config.family == "semodepth":
+            write_training_report(self.folder)
+        elif self.config.family == "monoddle":
+            write_detection_report(self.folder)
 
 
 def machine_of(opened: Opened) -> Machine:

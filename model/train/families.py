@@ -10,22 +10,29 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from model.train.family import Family
+from model.train.mim4d_config import Mim4dTrainConfig
+from model.train.mim4d_family import Mim4dFamily
 from model.train.monoddle_config import MonoDdleTrainConfig
 from model.train.monoddle_family import MonoDdleFamily
 from model.train.semodepth_config import SemoDepthTrainConfig
 from model.train.semodepth_family import SemoDepthFamily
 from storage_schemas.errors import RecipeError
 
-TrainConfig = SemoDepthTrainConfig | MonoDdleTrainConfig
+TrainConfig = SemoDepthTrainConfig | MonoDdleTrainConfig | Mim4dTrainConfig
 """One training of any family."""
 
-CONFIGS: dict[str, type[SemoDepthTrainConfig] | type[MonoDdleTrainConfig]] = {
+CONFIGS: dict[str, type[SemoDepthTrainConfig] | type[MonoDdleTrainConfig] | type[Mim4dTrainConfig]] = {
     "semodepth": SemoDepthTrainConfig,
     "monoddle": MonoDdleTrainConfig,
+    "mim4d": Mim4dTrainConfig,
 }
 """Configuration of each family, by its name."""
 
-_FAMILIES: dict[type[Any], Family[Any]] = {SemoDepthTrainConfig: SemoDepthFamily(), MonoDdleTrainConfig: MonoDdleFamily()}
+_FAMILIES: dict[type[Any], Family[Any]] = {
+    SemoDepthTrainConfig: SemoDepthFamily(),
+    MonoDdleTrainConfig: MonoDdleFamily(),
+    Mim4dTrainConfig: Mim4dFamily(),
+}
 
 _ANY: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 

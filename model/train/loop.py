@@ -222,7 +222,7 @@ def _train_on_rank(
         while step < num_steps:
             factor = config.learning_rate_factor(step / steps_per_epoch)
             for group in raw_optimizer.param_groups:
-                group["lr"] = config.learning_rate * factor
+                group["lr"] = config.learning_rate * factor * group.get("rate", 1.0)
             step_start = time.perf_counter()
             losses, num_samples = _step(fabric, family, network, optimizer, batches, config, epoch=step / steps_per_epoch)
             step += 1

@@ -1,0 +1,71 @@
+"""One training of MIM4D: the ``train:`` group of a recipe with ``family: mim4d``, stored with every checkpoint.
+
+Source  specs/mim4d.md sections 6 and 8
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.mim4d.clip_config import ClipDataConfig
+from model.mim4d.config import Mim4dConfig
+from model.train.config import CommonConfig
+
+
+class RenderEvaluationConfig(BaseModel):
+    """On what rendered depth and colour are measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
+    rays_per_camera: int = Field(
+        256, ge=1, description="rays of one camera of one frame, at most: to LiDAR points that are held out, then to other pixels"
+    )
+
+
+class Mim4dTrainConfig(CommonConfig):
+    """One pre-training of MIM4D. Defaults are the published schedule, which has 8 clips a step and 3,517 steps an epoch."""
+
+    family: Literal["mim4d"] = Field("mim4d", description="model family")
+    network: Mim4dConfig = Field(Mim4dConfig(), description="options of the network and of its task")
+    data: ClipDataConfig = Field(ClipDataConfig(), description="what is trained on")
+    evaluation: RenderEvaluationConfig = Field(
+        RenderEvaluationConfig(), description="what is measured on, during and after training"
+    )
+    seed: int = Field(0, ge=0, description="of the initial weights, and of what is hidden, withheld and rendered")
+    epochs: int = Field(12, ge=1, description="passes over the split")
+    learning_rate: float = Field(4e-4, gt=0, description="of AdamW")
+    backbone_rate: float = Field(
+        0.1, gt=0, description="the backbone learns at this share of the rate; 0.5 to 1 without weights to begin from"
+    )
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW, of all parameters")
+    warm_up_epochs: float = Field(500 / 3517, ge=0, description="the rate grows linearly for so long; 500 steps as published")
+    warm_up_from: float = Field(1 / 3, gt=0, le=1, description="share of the rate at the first step")
+    final_rate: float = Field(1e-3, gt=0, le=1, description="share of the rate that the cosine ends at")
+    max_gradient_norm: float | None = Field(35.0, gt=0, description="longer gradients are shortened to it; null = never")
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="which checkpoint is the result: the last, as published, or the one of the lowest relative error of depth",
+    )
+    imagenet_weights: str | None = Field(
+        None, description="the backbone's classification weights on this machine; null = from scratch"
+    )
+
+    def learning_rate_factor(self, epoch: float) -> float:
+        """Return a cosine over all epochs, times a linear warm-up. The published cosine falls once an epoch."""
+        share = min(epoch / self.epochs, 1.0)
+        factor = self.final_rate + (1.0 - self.final_rate) * (1.0 + math.cos(math.pi * share)) / 2.0
+        if epoch < self.warm_up_epochs:
+            factor *= self.warm_up_from + (1.0 - self.warm_up_from) * epoch / self.warm_up_epochs
+        return factor
+
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Self:
+        if self.data.held_out_share == 0:
+            raise ValueError(
+                "data.held_out_share is 0, so there are no LiDAR points to measure rendered depth with; set it to 0.1, say"
+            )
+        return self

@@ -1,0 +1,288 @@
+"""Measure rendered depth against LiDAR points that no ray was trained on, and rendered colour, beside controls.
+
+Why     LiDAR rays share the ground and the horizon, and a frame resembles the one before it, so a network looks good that has
+        learned no more than that. Each number stands beside what the same renderer shows of another clip's volume, of the nearest
+        frame's volume as it is and warped to where the vehicle is, and beside one depth and one colour for all rays.
+Source  specs/mim4d.md section 8 and pitfall 12
+Writes  into a folder: rendering.csv and table.md
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.mim4d.clip_batch import ClipBatch
+from model.mim4d.clip_draws import clip_generator, draw_rays
+from model.mim4d.clip_views import ClipViews, views_of
+from model.mim4d.config import Mim4dConfig
+from model.mim4d.ego_warp import source_from_target, warp_volume
+from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
+from model.mim4d.net import Mim4d
+from model.mim4d.rays import Rays
+from model.train.ray_errors import (
+    ANY_RANGE,
+    CONSTANT,
+    COPIED,
+    COPIED_WARPED,
+    SWAPPED,
+    VOLUMES,
+    RayErrors,
+    RayTruth,
+    RenderRow,
+    cells_of,
+)
+from storage_schemas.errors import ManifestError, StoreError
+from storage_schemas.files import StoreFiles
+
+RENDERING_FILE = "rendering.csv"
+EVALUATION_EPOCH = -1
+"""Evaluations hide and choose the same every time, and otherwise than any epoch."""
+
+_SAME_S = 1e-3
+"""Frames whose distances in time differ by less are as near."""
+
+
+@dataclass
+class RenderEvaluation:
+    """What was measured.
+
+    Attributes:
+        rows: of every volume, those without any ray left out.
+        num_clips: clips that were rendered.
+    """
+
+    rows: list[RenderRow]
+    num_clips: int
+
+    def row(self, volume: str, *, frames: str = "all", pixels: str = "all") -> RenderRow | None:
+        """Return the row over all ranges, None if there is none."""
+        wanted = (volume, frames, pixels, ANY_RANGE)
+        return next((row for row in self.rows if row[:4] == wanted), None)
+
+
+@torch.no_grad()
+def evaluate_renderings(
+    network: Mim4d,
+    clips: Callable[[], Iterator[ClipBatch]],
+    *,
+    rays_per_camera: int,
+    seed: int,
+    device: torch.device,
+    bfloat16: bool = False,
+) -> RenderEvaluation:
+    """Render every frame of every clip, and the controls.
+
+    Args:
+        network: in evaluation mode, on the device.
+        clips: begins to deliver single clips, in the same order whenever it is called; clips of a scene one after the other.
+        rays_per_camera: rays of one camera of one frame, at most.
+        seed: of hidden patches and of the choice of rays.
+        device: of the network.
+        bfloat16: encode under bfloat16.
+
+    Raises:
+        ManifestError: there is no clip, or no LiDAR point is held out.
+    """
+    config = network.config
+    rays_config = config.render.rays.model_copy(update={"rays_per_camera": rays_per_camera})
+    config = config.model_copy(update={"render": config.render.model_copy(update={"rays": rays_config})})
+    sums = {name: RayErrors() for name in VOLUMES if name != CONSTANT}
+    truth = RayTruth()
+    other = _OtherScene(network, clips, config, seed=seed, device=device, bfloat16=bfloat16)
+    num_clips = 0
+    for raw in clips():
+        batch = raw.to(device)
+        encoded = _encode(network, batch, config, seed=seed, bfloat16=bfloat16)
+        swapped = other.volumes_for(batch.window_keys[0], encoded.volumes)
+        for frame, rays in enumerate(encoded.rays):
+            cells = cells_of(rays, frame)
+            truth.add(rays, cells)
+            for name, volume in _volumes_to_show(network, encoded, frame, swapped).items():
+                sums[name].add(network.show(volume, rays.origin_m, rays.direction), rays, cells)
+        num_clips += 1
+    if not truth.num_measured:
+        raise ManifestError(
+            f"{num_clips} clips have no LiDAR point that is held out, so rendered depth cannot be measured. Choose another "
+            "split in train.evaluation.split, or raise train.data.held_out_share"
+        )
+    sums[CONSTANT] = truth.compared_with_constants()
+    rows = [row for name in VOLUMES for row in sums[name].rows(name)]
+    return RenderEvaluation(rows, num_clips)
+
+
+class _Encoded(NamedTuple):
+    """One clip: what the network saw, made of it (1, T, C, Z, Y, X), and the rays of each frame."""
+
+    views: ClipViews
+    volumes: Tensor
+    rays: list[Rays]
+
+
+def _encode(network: Mim4d, batch: ClipBatch, config: Mim4dConfig, *, seed: int, bfloat16: bool) -> _Encoded:
+    generators = [clip_generator(key, seed=seed, epoch=EVALUATION_EPOCH) for key in batch.window_keys]
+    frames = batch.image_u8.shape[1]
+    targets = [(frame,) * len(batch) for frame in range(frames)]
+    draws = draw_rays(batch, config, targets=targets, generators=generators, of_points=batch.is_held_out)
+    views = views_of(batch)
+    with torch.autocast(batch.image_u8.device.type, torch.bfloat16, enabled=bfloat16):
+        volumes = network.volumes(views, draws.is_seen)
+    return _Encoded(views, volumes.float(), draws.rays)
+
+
+def _volumes_to_show(network: Mim4d, encoded: _Encoded, frame: int, swapped: Tensor | None) -> dict[str, Tensor]:
+    """Return the volumes that are rendered as if each were that of one frame."""
+    views, volumes, _ = encoded
+    found = {DIRECT: volumes[:, frame]}
+    if swapped is not None:
+        found[SWAPPED] = swapped[:, frame]
+    if network.temporal is None:
+        return found
+    found[RECONSTRUCT] = network.reconstruct(volumes, views, [frame])
+    away_s = (views.time_s[0] - views.time_s[0, frame]).abs()
+    away_s[frame] = torch.inf
+    nearest = int((away_s < away_s.min() + _SAME_S).nonzero()[0])  # the newer of two that are as near
+    moved = source_from_target(views.world_from_rig[:, nearest], views.world_from_rig[:, frame])
+    found[COPIED] = volumes[:, nearest]
+    found[COPIED_WARPED], _ = warp_volume(volumes[:, nearest], moved, grid=network.config.lift.grid)
+    return found
+
+
+class _OtherScene:
+    """Keeps the volumes of a clip of another scene than the current one.
+
+    It is the last clip of the scene before. The first scene has none before it, so the first clip of the second is looked for
+    ahead; if there is a single scene, its last clip is taken, and for this one its first.
+    """
+
+    def __init__(
+        self,
+        network: Mim4d,
+        clips: Callable[[], Iterator[ClipBatch]],
+        config: Mim4dConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        bfloat16: bool,
+    ) -> None:
+        ahead = _clip_of_another_scene(clips())
+        self._ahead_key = None if ahead is None else ahead.window_keys[0]
+        self._before: Tensor | None = None
+        if ahead is not None:
+            self._before = _encode(network, ahead.to(device), config, seed=seed, bfloat16=bfloat16).volumes
+        self._first: Tensor | None = None
+        self._last: Tensor | None = None
+        self._scene: str | None = None
+
+    def volumes_for(self, key: str, volumes: Tensor) -> Tensor | None:
+        """Return another clip's volumes; None if there is no other clip.
+
+        Args:
+            key: of the current clip.
+            volumes: of the current clip, for those that come after it.
+        """
+        scene = _scene_of(key)
+        if self._first is None:
+            self._first = volumes
+        elif self._scene != scene:
+            self._before = self._last
+        is_only_scenes_last = self._scene == scene and key == self._ahead_key
+        self._scene, self._last = scene, volumes
+        return self._first if is_only_scenes_last else self._before
+
+
+def _clip_of_another_scene(clips: Iterator[ClipBatch]) -> ClipBatch | None:
+    """Return the first clip of another scene than the first clip's, or the last clip, or None if there is but one."""
+    first, last = next(clips, None), None
+    if first is None:
+        raise ManifestError("there is no clip to measure on. Choose another split in train.evaluation.split")
+    for last in clips:
+        if _scene_of(last.window_keys[0]) != _scene_of(first.window_keys[0]):
+            break
+    return last
+
+
+def _scene_of(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def write_render_folder(folder: Path, evaluation: RenderEvaluation, *, title: str) -> None:
+    """Write an evaluation's tables.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(RenderRow._fields)
+    writer.writerows(evaluation.rows)
+    files = StoreFiles(folder)
+    files.put("table.md", f"{title}\n\n{render_table(evaluation.rows)}\n".encode())
+    files.put(RENDERING_FILE, text.getvalue().encode())
+
+
+def read_rendering(folder: Path) -> list[RenderRow]:
+    """Return the rows that ``write_render_folder`` wrote.
+
+    Raises:
+        StoreError: the file is missing or damaged; names it.
+    """
+    path = folder / RENDERING_FILE
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            reader = csv.reader(stream)
+            header = tuple(next(reader, ()))
+            if header != RenderRow._fields:
+                raise ValueError(f"its columns are {', '.join(header)}, expected {', '.join(RenderRow._fields)}")
+            return [_read_row(line) for line in reader]
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"'{folder}' holds no evaluation of MIM4D ({RENDERING_FILE} is missing). Run depthmill evaluate"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"'{path}' cannot be read: {error}. Delete it, then evaluate again") from error
+
+
+def _read_row(line: list[str]) -> RenderRow:
+    volume, frames, pixels, range_m, num_rays, abs_rel, rmse_m, delta1, num_colours, rgb_l1 = line
+    return RenderRow(
+        volume,
+        frames,
+        pixels,
+        range_m,
+        int(num_rays),
+        float(abs_rel),
+        float(rmse_m),
+        float(delta1),
+        int(num_colours),
+        float(rgb_l1),
+    )
+
+
+def render_table(rows: Sequence[RenderRow]) -> str:
+    """Return the rows as Markdown: over all ranges, and the relative error by range."""
+    lines = [
+        "| volume | frames | pixels | AbsRel | RMSE m | delta<1.25 | rays | colour L1 | colours |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        if row.range_m == ANY_RANGE:
+            lines.append(
+                f"| {row.volume} | {row.frames} | {row.pixels} | {row.abs_rel:.3f} | {row.rmse_m:.2f} | {row.delta1:.3f} "
+                f"| {row.num_rays} | {row.rgb_l1:.3f} | {row.num_colours} |"
+            )
+    by_range = [row for row in rows if row.range_m != ANY_RANGE]
+    ranges = sorted({row.range_m for row in by_range}, key=lambda one: int(one.split("-")[0]))
+    found = {(row.volume, row.range_m): row for row in by_range}
+    lines += ["", f"| AbsRel at m | {' | '.join(ranges)} |", f"|---|{'--:|' * len(ranges)}"]
+    for volume in dict.fromkeys(row.volume for row in by_range):
+        told = (f"{found[volume, one].abs_rel:.3f}" if (volume, one) in found else "" for one in ranges)
+        lines.append(f"| {volume} | {' | '.join(told)} |")
+    return "\n".join(lines)
