@@ -106,7 +106,8 @@ class LiftConfig(BaseModel):
     near_m: float = Field(0.0, ge=0, description="where the first depth bin begins, metres")
     far_m: float = Field(64.0, gt=0, description="where the last depth bin ends, metres; beyond it a camera sees nothing")
     low_m: tuple[float, float, float] = Field(
-        (-51.2, -51.2, -3.2), description="lower corner of the voxels in the rig's frame, whose z = 0 is the road: x, y, z, metres"
+        (-51.2, -51.2, -3.2),
+        description="lower corner of the voxels in the rig's frame, whose z = 0 is the road: x, y, z, metres",
     )
     high_m: tuple[float, float, float] = Field((51.2, 51.2, 4.8), description="upper corner of the voxels: x, y, z, metres")
     num_voxels_zyx: tuple[int, int, int] = Field((5, 128, 128), description="voxels along z, y and x")
