@@ -40,7 +40,7 @@ def test_convolutions_when_fresh_then_he_normal_by_fan_out():
     for module in Dla34().modules():
         if isinstance(module, nn.Conv2d) and module.weight.numel() > 9000:
             fan_out = module.kernel_size[0] ** 2 * module.out_channels
-            assert float(module.weight.std()) == pytest.approx(math.sqrt(2.0 / fan_out), rel=0.05)
+            assert float(module.weight.detach().std()) == pytest.approx(math.sqrt(2.0 / fan_out), rel=0.05)
         if isinstance(module, nn.BatchNorm2d):
             assert (module.weight == 1).all() and (module.bias == 0).all()
 
