@@ -12,10 +12,8 @@ from flows.detection_report.detection_curves import detection_steps_section, pre
 from flows.detection_report.detection_files import DetectionFiles, read_detection_files
 from flows.detection_report.frames_section import detection_frames_section
 from flows.detection_report.precision_section import best_precision, precision_section
-from flows.training_report.about_section import about_section, title_of
-from flows.training_report.page import PAGE_FILE
-from pipeline.report.markup import text
-from pipeline.report.page import page_html, write_page
+from flows.training_report.page import PAGE_FILE, sections_html
+from pipeline.report.page import write_page
 
 SECTIONS = (
     ("precision", "Precision", precision_section, "No evaluation yet, so no average precision."),
@@ -37,14 +35,5 @@ def write_detection_report(folder: Path) -> Path:
 
 def detection_report_html(found: DetectionFiles) -> str:
     """Return the page as text."""
-    bodies = [(anchor, words, make(found), absent) for anchor, words, make, absent in SECTIONS]
-    notes = [absent for _, _, body, absent in bodies if body is None]
-    first = about_section(found, notes, headline=best_precision)
-    contents = [("about", "Training"), *((anchor, words) for anchor, words, body, _ in bodies if body is not None)]
-    return page_html(
-        title_of(found),
-        subtitle=f"Training in <code>{text(found.folder)}</code>",
-        contents=contents,
-        body="".join([first, *(body for _, _, body, _ in bodies if body is not None)]),
-        footer="Average precision as the KITTI object benchmark defines it, with exact overlaps.",
-    )
+    footer = "Average precision as the KITTI object benchmark defines it, with exact overlaps."
+    return sections_html(found, SECTIONS, footer=footer, headline=best_precision)

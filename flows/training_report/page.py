@@ -6,7 +6,9 @@ Writes report.html
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from flows.training_report.about_section import about_section, title_of
 from flows.training_report.curve_sections import steps_section, validation_section
@@ -40,14 +42,29 @@ def write_training_report(folder: Path) -> Path:
 
 def training_report_html(found: TrainingFiles) -> str:
     """Return the page as text."""
-    bodies = [(anchor, words, make(found), absent) for anchor, words, make, absent in SECTIONS]
+    footer = "Errors are means over frames of the mean over a frame's pixels, unless said otherwise."
+    return sections_html(found, SECTIONS, footer=footer)
+
+
+def sections_html(
+    found: Any, sections: Sequence[tuple[str, str, Callable[[Any], str | None], str]], *, footer: str, headline: Any = None
+) -> str:
+    """Return the page of a training of any family: about it, then its sections; what is missing is said in the first.
+
+    Args:
+        found: what the training left in its folder.
+        sections: as ``SECTIONS``.
+        footer: last line of the page.
+        headline: best figure of the training, as ``about_section`` takes it; None = SemoDepth's.
+    """
+    bodies = [(anchor, words, make(found), absent) for anchor, words, make, absent in sections]
     notes = [absent for _, _, body, absent in bodies if body is None]
-    first = about_section(found, notes)
+    first = about_section(found, notes) if headline is None else about_section(found, notes, headline=headline)
     contents = [("about", "Training"), *((anchor, words) for anchor, words, body, _ in bodies if body is not None)]
     return page_html(
         title_of(found),
         subtitle=f"Training in <code>{text(found.folder)}</code>",
         contents=contents,
         body="".join([first, *(body for _, _, body, _ in bodies if body is not None)]),
-        footer="Errors are means over frames of the mean over a frame's pixels, unless said otherwise.",
+        footer=footer,
     )

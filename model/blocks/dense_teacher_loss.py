@@ -17,6 +17,9 @@ from torch import Tensor
 TeacherForm = Literal["l1", "silog", "laplace", "gauss"]
 """How a prediction is compared with the teacher."""
 
+DistillForm = Literal["none", "l1", "silog", "laplace", "gauss"]
+"""The same as an option of a family: none = not at all."""
+
 MAX_LOG_SCALE = 5.0
 """The log scale counts within minus to plus this."""
 

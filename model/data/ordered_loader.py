@@ -106,7 +106,7 @@ class OrderedLoader(ABC, Generic[B]):
         self._pool = SlotPool(layout.num_bytes, is_shared=num_workers > 0)
         self._batches: DataLoader[Filled] = DataLoader(
             dataset,
-            batch_sampler=_Requests(self._requests),  # type: ignore[arg-type]
+            batch_sampler=_Requests(self._requests),  # type: ignore[arg-type]  # torch expects lists of numbers, it hands over anything
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # or every epoch would draw from the global one, which is the trainer's
             num_workers=num_workers,
@@ -193,7 +193,7 @@ class OrderedLoader(ABC, Generic[B]):
         """End the workers; a later ``iter`` starts new ones."""
         iterator, self._batches._iterator = self._batches._iterator, None
         if iterator is not None and self._batches.num_workers:
-            iterator._shutdown_workers()  # type: ignore[attr-defined]
+            iterator._shutdown_workers()  # type: ignore[attr-defined]  # only the iterator with workers has it
 
     def __enter__(self) -> Self:
         """Return the loader; leaving the block ends its workers."""

@@ -49,7 +49,7 @@ def scores_of_hits(first_pair, pair_found, truth_code, found_code, score):  # ty
 
 
 @njit(cache=True, error_model="numpy")
-def count_matches(  # type: ignore[no-untyped-def]
+def count_matches(  # type: ignore[no-untyped-def]  # numba reads none
     first_pair, pair_found, overlap, similarity, truth_code, found_code, score, is_excused, thresholds
 ):
     """Count hits and false alarms among the detections with a score of each threshold or more.

@@ -13,10 +13,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from model.blocks.dense_teacher_loss import MAX_LOG_SCALE, DenseTeacherLoss, dense_teacher_loss
+from model.blocks.dense_teacher_loss import MAX_LOG_SCALE, DenseTeacherLoss, DistillForm, dense_teacher_loss
 from model.semodepth.depth_space import DepthSpace
-
-DistillForm = Literal["none", "l1", "silog", "laplace", "gauss"]
 
 
 class DistillConfig(BaseModel):

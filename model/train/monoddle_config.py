@@ -10,12 +10,11 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model.blocks.dense_teacher_loss import DistillForm
 from model.data.detection_config import DetectionDataConfig
 from model.monoddle.config import MonoDdleConfig
 from model.monoddle.targets import TargetRules
 from model.train.config import CommonConfig
-
-DistillForm = Literal["none", "l1", "silog", "laplace", "gauss"]
 
 
 class DistillConfig(BaseModel):
