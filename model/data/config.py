@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from model.data.reading_config import ReadingConfig
 
 DenseStore = Literal["depth_clean", "depth_accumulated", "depth_single", "depth_interpolated", "depth_truth"]
 """Stores that can be the dense target."""
@@ -49,16 +43,14 @@ class AugmentConfig(BaseModel):
         return self
 
 
-class DataConfig(BaseModel):
+class DataConfig(ReadingConfig):
     """Which frames, which of their data, and in what order.
 
     A modality that is not asked for is absent from the batch (None), never a map of zeros.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    unnamed_defaults: ClassVar[dict[str, Any]] = {**ReadingConfig.unnamed_defaults, "rows": None}
 
-    split: Literal["train", "val", "test"] = Field(default="train", description="official split")
-    cameras: tuple[str, ...] = Field(default=(), description="camera channels; empty = all of the manifest")
     rows: tuple[int, int] | None = Field(
         default=None,
         description=(
@@ -75,14 +67,6 @@ class DataConfig(BaseModel):
         description="what to do with frames that lack a store asked for, or anything in the map that distillation learns from",
     )
     batch_size: int = Field(default=12, ge=1, description="frames a batch and rank")
-    order: Literal["shuffled", "manifest"] = Field(
-        default="shuffled",
-        description=(
-            "shuffled: for training, another order every epoch, every rank the same number of full batches; "
-            "manifest: for evaluation, every frame exactly once, the last batches may be short"
-        ),
-    )
-    seed: int = Field(default=0, ge=0, description="of order and augmentation")
     piece_frames: int = Field(
         default=4, ge=1, description="consecutive frames that stay together when shuffled, read as one piece; 1 = shuffle frames"
     )
@@ -94,11 +78,3 @@ class DataConfig(BaseModel):
         if value is not None and not 0 <= value[0] < value[1]:
             raise ValueError("expected [first, stop] with 0 <= first < stop, e.g. [240, 540]")
         return value
-
-    @model_serializer(mode="wrap")
-    def _leave_out_no_band(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write ``rows`` only where there are some: trainings keep the name that they had before this key existed."""
-        found: dict[str, Any] = handler(self)
-        if found.get("rows") is None:
-            found.pop("rows", None)
-        return found

@@ -13,7 +13,7 @@ from model.data.batch import Batch, Points, Views
 from model.data.config import DataConfig
 from model.data.dataset import Filled, UnitDataset
 from model.data.frame_reader import FrameReading, Wanted
-from model.data.ordered_loader import OrderedLoader, refuse_too_few
+from model.data.ordered_loader import OrderedLoader, refuse_too_few, share_of
 from model.data.row_band import RowBand
 from model.data.samples import Sample, choose_samples, refuse_missing_units, refuse_mixed_sizes, stores_asked_for
 from model.data.slot_layout import SlotLayout, frame_slots
@@ -67,6 +67,7 @@ class FrameLoader(OrderedLoader[Batch]):
         refuse_missing_units(manifest.store, fingerprint, samples)
         if with_teacher:
             samples = frames_with_teacher(manifest, config, samples)
+        samples = share_of(samples, config, key=lambda sample: sample.frame_key)
         refuse_too_few(samples, config, num_ranks=num_ranks)
         self._band = row_band(samples[0], config, manifest=fingerprint)
         layout, dataset = _dataset(manifest, config, samples, self._band, image_root)

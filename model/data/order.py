@@ -15,6 +15,7 @@ Remainder  Training: all ranks take the same number of full batches; the fewer t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,6 +44,24 @@ def epoch_order(run_lengths: Sequence[int], *, seed: int, epoch: int, piece_fram
     if not pieces:
         return np.zeros(0, np.int64)
     return np.concatenate([pieces[number] for number in rng.permutation(len(pieces))])
+
+
+def chosen_share(keys: Sequence[str], *, share: float, seed: int) -> list[int]:
+    """Return which samples a share of them is, in ascending order.
+
+    A hash of seed and key ranks the samples, so a smaller share of the same samples lies within a larger one, and each has
+    exactly as many samples as it says (rounded, at least one).
+
+    Args:
+        keys: of the samples, all different.
+        share: above 0, at most 1.
+        seed: another one chooses others.
+    """
+    count = max(1, round(share * len(keys)))
+    ranked = sorted(
+        range(len(keys)), key=lambda number: hashlib.blake2b(f"{seed}/{keys[number]}".encode(), digest_size=8).digest()
+    )
+    return sorted(ranked[:count])
 
 
 def rank_spans(

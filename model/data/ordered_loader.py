@@ -11,13 +11,13 @@ from __future__ import annotations
 import multiprocessing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypedDict, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.data.dataset import Filled, Request
-from model.data.order import epoch_order, position_after, rank_spans
+from model.data.order import chosen_share, epoch_order, position_after, rank_spans
 from model.data.samples import Sample, run_lengths
 from model.data.slot_layout import SlotLayout
 from model.data.slots import SlotPool
@@ -29,6 +29,24 @@ State = dict[str, Any]
 
 class ResumeError(DepthmillError):
     """A loader state that belongs to other data."""
+
+
+class Placement(TypedDict):
+    """Where a loader runs, and how: every loader takes these; none of them changes what it delivers over all ranks.
+
+    Attributes:
+        rank: of this process.
+        num_ranks: processes that share an epoch.
+        num_workers: processes that read for this one; 0 = this one.
+        pin_memory: deliver batches in page-locked memory.
+        image_root: path or URL of the data source, for stores that refer to image files.
+    """
+
+    rank: int
+    num_ranks: int
+    num_workers: int
+    pin_memory: bool
+    image_root: str | None
 
 
 class OrderConfig(Protocol):
@@ -53,6 +71,10 @@ class OrderConfig(Protocol):
     @property
     def piece_frames(self) -> int:
         """Consecutive frames that stay together."""
+
+    @property
+    def share(self) -> float:
+        """Share of the samples that is read in shuffled order."""
 
 
 class _Pinnable(Protocol):
@@ -223,6 +245,22 @@ class OrderedLoader(ABC, Generic[B]):
             ).tolist()
         for first, stop in self._spans():
             yield Request(*self._pool.take(), tuple(order[first:stop]), self._epoch)
+
+
+T = TypeVar("T")
+
+
+def share_of(items: Sequence[T], config: OrderConfig, *, key: Callable[[T], str]) -> list[T]:
+    """Return the samples that a configuration trains on: all of them, or a share; in evaluation (manifest order) all.
+
+    Args:
+        items: the samples of the split, in manifest order.
+        config: share, seed and order.
+        key: names a sample.
+    """
+    if config.order != "shuffled" or config.share == 1.0 or not items:
+        return list(items)
+    return [items[number] for number in chosen_share([key(one) for one in items], share=config.share, seed=config.seed)]
 
 
 def refuse_too_few(samples: Sequence[Sample], config: OrderConfig, *, num_ranks: int, what: str = "frame") -> None:

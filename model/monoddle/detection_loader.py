@@ -7,7 +7,7 @@ import torch
 
 from model.data.dataset import Filled, UnitDataset
 from model.data.detection_config import DetectionDataConfig
-from model.data.ordered_loader import OrderedLoader, refuse_too_few
+from model.data.ordered_loader import OrderedLoader, refuse_too_few, share_of
 from model.data.samples import Sample, choose_samples, refuse_missing_units
 from model.monoddle.config import MonoDdleConfig
 from model.monoddle.detection_batch import DetectionBatch
@@ -55,7 +55,7 @@ class DetectionLoader(OrderedLoader[DetectionBatch]):
         image_root: str | None = None,
     ) -> None:
         wanted = ("images", "boxes", *(["depth_mono"] if config.mono else []))
-        samples = choose_samples(manifest, config, wanted)
+        samples = share_of(choose_samples(manifest, config, wanted), config, key=lambda sample: sample.frame_key)
         fingerprint = manifest.path.fingerprint
         refuse_too_few(samples, config, num_ranks=num_ranks)
         refuse_missing_units(manifest.store, fingerprint, samples)

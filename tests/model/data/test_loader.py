@@ -227,3 +227,13 @@ def test_state_of_other_data_is_refused(made, changed, text):
     loader = FrameLoader(made.manifest, DataConfig())
     with pytest.raises(ResumeError, match=text):
         loader.load_state_dict({**loader.state_dict(), **changed})
+
+
+def test_share_when_training_then_only_so_many_frames_and_when_measuring_then_all(tmp_path):
+    made = write_store(tmp_path, frames=(5, 7, 8))
+    loader = FrameLoader(made.manifest, DataConfig(batch_size=2, share=0.5, sparse_target=False, radar=False, piece_frames=1))
+    epochs = [{key for batch in loader for key in batch.frame_keys} for _ in range(2)]
+    assert loader.num_samples == 10 and len(epochs[0]) == 10 and epochs[0] == epochs[1]
+    rest = DataConfig(batch_size=2, share=0.5, order="manifest", sparse_target=False, radar=False)
+    assert FrameLoader(made.manifest, rest).num_samples == 20
+    assert "share" not in DataConfig().model_dump(mode="json") and DataConfig(share=0.5).model_dump()["share"] == 0.5

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.order import epoch_order, position_after, rank_spans
+from model.data.order import chosen_share, epoch_order, position_after, rank_spans
 
 RUNS = st.lists(st.integers(1, 60), min_size=1, max_size=12)
 RANKS = st.integers(1, 8)
@@ -86,3 +86,19 @@ def test_spans_when_rank_or_start_is_out_of_bounds_then_say_so():
         rank_spans(10, start=0, rank=2, num_ranks=2, batch_size=1, is_ragged=False)
     with pytest.raises(ValueError, match="cannot resume at sample 11 of an epoch of 10; expected 0 to 10"):
         rank_spans(10, start=11, rank=0, num_ranks=2, batch_size=1, is_ragged=False)
+
+
+@given(st.integers(1, 200), st.floats(0.001, 1.0), st.floats(0.001, 1.0), st.integers(0, 9))
+def test_share_has_the_size_it_says_and_lies_within_a_larger_one(total, one, other, seed):
+    keys = [f"scene/{number}" for number in range(total)]
+    small, large = (chosen_share(keys, share=share, seed=seed) for share in sorted((one, other)))
+    assert set(small) <= set(large) and small == sorted(small)
+    assert len(large) == max(1, round(max(one, other) * total))
+    assert chosen_share(keys, share=1.0, seed=seed) == list(range(total))
+
+
+def test_share_of_another_seed_has_other_samples_from_everywhere():
+    keys = [f"scene/{number}" for number in range(1000)]
+    first, second = (chosen_share(keys, share=0.1, seed=seed) for seed in (0, 1))
+    assert len(set(first) & set(second)) < 30
+    assert np.histogram(first, bins=4, range=(0, 1000))[0].min() > 12

@@ -1,0 +1,55 @@
+"""What every family's ``train.data`` has: which samples of the manifest are read, and in what order."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+
+class ReadingConfig(BaseModel):
+    """Which samples, and in what order: part of a training's configuration, never where or how fast.
+
+    A sample is what a batch is counted in: a frame, or a window of a clip loader.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unnamed_defaults: ClassVar[dict[str, Any]] = {"share": 1.0}
+    """Values that are not written, so that trainings keep the name that they had before these keys existed."""
+
+    split: Literal["train", "val", "test"] = Field(default="train", description="official split")
+    cameras: tuple[str, ...] = Field(default=(), description="camera channels; empty = all of the manifest")
+    incomplete: Literal["error", "leave_out"] = Field(
+        default="error", description="what to do with frames that lack one of the stores asked for"
+    )
+    share: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description=(
+            "share of the samples that is trained on, at least one (shuffled order only); chosen by the seed and the samples' "
+            "keys, a smaller share lies within a larger one"
+        ),
+    )
+    batch_size: int = Field(default=1, ge=1, description="samples a batch and rank")
+    order: Literal["shuffled", "manifest"] = Field(
+        default="shuffled",
+        description=(
+            "shuffled: for training, another order every epoch, every rank the same number of full batches; "
+            "manifest: for evaluation, every sample exactly once, the last batches may be short"
+        ),
+    )
+    seed: int = Field(default=0, ge=0, description="of the order, of the share and of augmentation")
+    piece_frames: int = Field(
+        default=1,
+        ge=1,
+        description="consecutive samples that stay together when shuffled, read as one piece; 1 = shuffle samples",
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unnamed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = handler(self)
+        return {
+            key: value for key, value in found.items() if key not in self.unnamed_defaults or value != self.unnamed_defaults[key]
+        }
