@@ -224,7 +224,8 @@ def _reason(plan: Plan, runs: Path, manifest: str, champion: Champion | None) ->
 def _challenger(opened: Opened, config: SemoDepthTrainConfig, manifest: str, start: Path | None) -> Training:
     """Return the training of this round, on its pinned manifest, from the champion if asked to."""
     if start is not None:
-        config = config.model_copy(update={"start_from": str((start / "best.pt").absolute()), "imagenet_weights": None})
+        begun = {"start_from": str((start / "best.pt").absolute()), "imagenet_weights": None, "backbone_from": None}
+        config = config.model_copy(update=begun)
     folder = opened.runs_folder / "trainings" / config.fingerprint(manifest)
     return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened))
 

@@ -138,8 +138,8 @@ def network_of(checkpoint: Checkpoint) -> nn.Module:
     return network.eval()
 
 
-def load_start(network: nn.Module, path: str | Path) -> None:
-    """Fill a network with the weights of a checkpoint of depthmill; nothing else of it is taken.
+def load_start(network: nn.Module, path: str | Path) -> Checkpoint:
+    """Fill a network with the weights of a checkpoint of depthmill, and return it; nothing else of it is taken.
 
     Raises:
         WeightsFileError: the file is missing or unreadable.
@@ -155,6 +155,7 @@ def load_start(network: nn.Module, path: str | Path) -> None:
                 f"{now[key]!r}. Make them equal, or train from scratch"
             )
     network.load_state_dict(start.model)
+    return start
 
 
 def refuse_other_training(checkpoint: Checkpoint, config: TrainConfig, manifest: str, *, path: Path) -> None:

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 TRAINING_VERSION = 1
 """Bumped by hand when the same configuration trains to something else; part of a training's name."""
 
+_STARTS = {"start_from": "start_digest", "backbone_from": "backbone_digest"}
+"""Keys that hold a path, and what takes their place in a training's name."""
+
 
 class CommonConfig(BaseModel):
     """The keys of ``train:`` that every family has; a family's own configuration adds its network, loss, data and evaluation."""
@@ -34,6 +37,10 @@ class CommonConfig(BaseModel):
     start_from: str | None = Field(
         None, description="checkpoint of depthmill whose weights are the start (fine-tuning); null = from scratch"
     )
+    backbone_from: str | None = Field(
+        None,
+        description="checkpoint of a pre-training (family mim4d) whose backbone the network begins with; null = another start",
+    )
     evaluate_every_epochs: float = Field(1.0, gt=0, description="how often the split is measured")
 
     @abstractmethod
@@ -46,10 +53,11 @@ class CommonConfig(BaseModel):
         A start counts by its bytes, wherever the file lies; OSError if it cannot be read.
         """
         config = self.model_dump(mode="json")
-        start = config.pop("start_from")  # without one the name stays what it was before this key existed
-        if start is not None:
-            with open(start, "rb") as stream:
-                config["start_digest"] = hashlib.file_digest(stream, "sha256").hexdigest()
+        for key, digest in _STARTS.items():
+            start = config.pop(key)  # without one the name stays what it was before this key existed
+            if start is not None:
+                with open(start, "rb") as stream:
+                    config[digest] = hashlib.file_digest(stream, "sha256").hexdigest()
         named = {"version": TRAINING_VERSION, "manifest": manifest, "config": config}
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -70,15 +70,18 @@ def parse_train_config(data: dict[str, Any], *, where: str) -> TrainConfig:
             "Give the path of the classification weights, e.g. torchvision's resnet34-*.pth, or leave the key out to train from "
             "scratch"
         )
-    if config.start_from is not None and not Path(config.start_from).is_file():
+    for key in ("start_from", "backbone_from"):
+        path = getattr(config, key)
+        if path is not None and not Path(path).is_file():
+            raise RecipeError(
+                f"recipe '{where}': train.{key} is '{path}', and there is no such file. Give the path of a "
+                "checkpoint, e.g. <runs>/trainings/<name>/best.pt, or leave the key out to train from scratch"
+            )
+    given = [key for key in ("start_from", "backbone_from", "imagenet_weights") if getattr(config, key) is not None]
+    if len(given) > 1:
         raise RecipeError(
-            f"recipe '{where}': train.start_from is '{config.start_from}', and there is no such file. Give the path of a "
-            "checkpoint, e.g. <runs>/trainings/<name>/best.pt, or leave the key out to train from scratch"
-        )
-    if config.start_from is not None and config.imagenet_weights is not None:
-        raise RecipeError(
-            f"recipe '{where}': train.start_from and train.imagenet_weights both say where the weights begin. "
-            "Leave one of the two out"
+            f"recipe '{where}': train.{' and train.'.join(given)} {'both' if len(given) == 2 else 'all'} say where the weights "
+            f"begin. Leave {'one of the two' if len(given) == 2 else 'two of them'} out"
         )
     if isinstance(config, SemoDepthTrainConfig):
         _check_semodepth(config, where=where)

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from model.data.ordered_loader import Placement
 from model.train.config import CommonConfig, Machine
 from storage_schemas.manifest import Manifest
 
@@ -75,6 +76,17 @@ class BatchLoader(Protocol):
         """End the workers."""
 
 
+def placement(fabric: Fabric, machine: Machine) -> Placement:
+    """Return where the loader of this process runs."""
+    return Placement(
+        rank=fabric.global_rank,
+        num_ranks=fabric.world_size,
+        num_workers=machine.num_workers,
+        pin_memory=fabric.device.type == "cuda",
+        image_root=machine.image_root,
+    )
+
+
 class Family(Protocol, Generic[C]):
     """How a model family is built, trained and measured.
 
@@ -96,6 +108,10 @@ class Family(Protocol, Generic[C]):
 
     def load_imagenet_weights(self, network: nn.Module, config: C) -> None:
         """Fill the encoder from a file of classification weights, if the configuration names one."""
+        ...
+
+    def backbone(self, network: nn.Module) -> nn.Module:
+        """Return the part of the network that a pre-training hands over, or that takes what one hands over."""
         ...
 
     def optimizer(self, network: nn.Module, config: C) -> torch.optim.Optimizer:

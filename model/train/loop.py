@@ -24,11 +24,12 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from model.devices import network_device
-from model.train.checkpoint import Checkpoint, load_checkpoint, load_start, refuse_other_training, save_checkpoint
+from model.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_training, save_checkpoint
 from model.train.config import Machine
 from model.train.families import TrainConfig, family_of, read_train_config
 from model.train.family import BatchLoader, Family, Measured, StepLosses
 from model.train.records import Records, training_seconds
+from model.train.start import ORIGIN_KEYS, begin
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.lineage import provenance
@@ -109,7 +110,7 @@ def train(
         on_progress: told after every step, on the first process only.
 
     Raises:
-        CheckpointError: the folder holds another training, or ``start_from`` does not fit.
+        CheckpointError: the folder holds another training, or ``start_from`` or ``backbone_from`` does not fit.
         TrainingError: the loss is not a number, or the device is not there.
         ManifestError: the split is empty or too small.
     """
@@ -158,6 +159,7 @@ def evaluate_training(config: TrainConfig, manifest: Manifest, folder: Path, *, 
         "train_frames": last.loader["num_samples"],
         "val_frames": num_frames,
         "best": best.best,
+        **{key: value for key, value in last.provenance.items() if key in ORIGIN_KEYS},
     }
     StoreFiles(folder).put(COMPLETE_FILE, json.dumps(record, indent=1).encode())
 
@@ -184,9 +186,9 @@ def _train_on_rank(
     torch.manual_seed(config.seed)
     raw_network = family.network(config)
     if checkpoint is None:
-        family.load_imagenet_weights(raw_network, config)
-        if config.start_from is not None:
-            load_start(raw_network, config.start_from)
+        origin = begin(raw_network, config)
+    else:
+        origin = {key: value for key, value in checkpoint.provenance.items() if key in ORIGIN_KEYS}
     raw_optimizer = family.optimizer(raw_network, config)
     network, optimizer = fabric.setup(raw_network, raw_optimizer)
     loader = family.loader(manifest, config, fabric, machine)
@@ -211,7 +213,7 @@ def _train_on_rank(
             loader=loader.state_dict(),
             best=best,
             random=torch.get_rng_state(),
-            provenance=provenance(),
+            provenance=provenance() | origin,
         )
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from model.monoddle.loss import LOSS_TERMS, detection_losses
 from model.monoddle.net import MonoDdle
 from model.train.config import Machine
 from model.train.detection_evaluation import DetectionEvaluation, detect, evaluate_detections, write_detection_folder
-from model.train.family import Measured, StepLosses
+from model.train.family import Measured, StepLosses, placement
 from model.train.monoddle_config import MonoDdleTrainConfig
 from storage_schemas.manifest import Manifest
 
@@ -49,6 +49,11 @@ class MonoDdleFamily:
         if config.imagenet_weights is not None:
             network.load_imagenet_weights(config.imagenet_weights)
 
+    def backbone(self, network: nn.Module) -> nn.Module:
+        """Return the backbone."""
+        assert isinstance(network, MonoDdle)
+        return network.backbone
+
     def optimizer(self, network: nn.Module, config: MonoDdleTrainConfig) -> torch.optim.Optimizer:
         """Return Adam with its coupled L2, of which biases have none, as published (normalisations' gains have)."""
         named = list(network.named_parameters())
@@ -65,11 +70,7 @@ class MonoDdleFamily:
             config.data,
             config.network,
             rules=config.targets,
-            rank=fabric.global_rank,
-            num_ranks=fabric.world_size,
-            num_workers=machine.num_workers,
-            pin_memory=fabric.device.type == "cuda",
-            image_root=machine.image_root,
+            **placement(fabric, machine),
         )
 
     def losses(

@@ -24,7 +24,7 @@ from model.semodepth.loss import Losses, composite_loss
 from model.semodepth.net import SemoDepth
 from model.train.config import Machine
 from model.train.evaluate import WITHOUT_MONO, Evaluation, evaluate, network_predict, write_evaluation_folder
-from model.train.family import Measured, StepLosses
+from model.train.family import Measured, StepLosses, placement
 from model.train.semodepth_config import SemoDepthTrainConfig
 from model.train.summary import summarise
 from storage_schemas.manifest import Manifest
@@ -55,6 +55,11 @@ class SemoDepthFamily:
         if config.imagenet_weights is not None:
             network.load_imagenet_weights(config.imagenet_weights)
 
+    def backbone(self, network: nn.Module) -> nn.Module:
+        """Return the encoder."""
+        assert isinstance(network, SemoDepth)
+        return network.encoder
+
     def optimizer(self, network: nn.Module, config: SemoDepthTrainConfig) -> torch.optim.Optimizer:
         """Return plain Adam."""
         return torch.optim.Adam(network.parameters(), lr=config.learning_rate)
@@ -64,11 +69,7 @@ class SemoDepthFamily:
         return FrameLoader(
             manifest,
             config.data,
-            rank=fabric.global_rank,
-            num_ranks=fabric.world_size,
-            num_workers=machine.num_workers,
-            pin_memory=fabric.device.type == "cuda",
-            image_root=machine.image_root,
+            **placement(fabric, machine),
             with_teacher=config.loss.distill.is_on,
         )
 
