@@ -104,7 +104,7 @@ def predict_manifest(
 ) -> int:
     """Predict the depth of every frame of a split.
 
-    A network with the plug-in branch is given monocular depth if the split has it.
+    A network with the plug-in branch is given monocular depth if the split has it, else zeros, as when training drops it.
 
     Args:
         network: a network in memory.

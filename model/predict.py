@@ -33,7 +33,7 @@ class DepthNetwork(Protocol):
 
     @property
     def config(self) -> SemoDepthConfig:
-        """Its options, of which the far end of its depth space is needed."""
+        """Its options, of which the far end of its depth space and ``plug_in`` are needed."""
 
     def predict(
         self, image_u8: NDArray[np.uint8], radar_m: NDArray[np.float32], mono_m: NDArray[np.float32] | None = None
@@ -49,7 +49,7 @@ class Frame:
         name: of the frame, in its own words; "/" may part it.
         image_u8: (h, w, 3) RGB.
         radar_m: (h, w) metres, 0 = no return; None = no radar, which the network sees as no return.
-        mono_m: (h, w) monocular depth in metres; None = none.
+        mono_m: (h, w) monocular depth in metres; None = none, of which a plug-in branch is told by zeros, as in training.
     """
 
     name: str
@@ -157,9 +157,12 @@ def _predict_batch(network: DepthNetwork, batch: list[Frame]) -> Iterator[Predic
     image_u8 = np.stack([frame.image_u8 for frame in batch])
     nothing = np.zeros(batch[0].image_u8.shape[:2], np.float32)
     radar_m = np.stack([nothing if frame.radar_m is None else frame.radar_m for frame in batch])
-    mono = [frame.mono_m for frame in batch if frame.mono_m is not None]
+    mono_m = None
+    # absent is what drop-out taught a plug-in branch: a map of zeros; to skip the branch would be a third case, which it never saw
+    if network.config.plug_in or batch[0].mono_m is not None:
+        mono_m = np.stack([nothing if frame.mono_m is None else frame.mono_m for frame in batch])
     with torch.autocast("cuda", torch.bfloat16, enabled=_is_on_gpu(network)):
-        found = network.predict(image_u8, radar_m, np.stack(mono) if mono else None)
+        found = network.predict(image_u8, radar_m, mono_m)
     depth_m = found.float().cpu().numpy()
     if depth_m.shape != image_u8.shape[:3]:
         raise PredictionError(

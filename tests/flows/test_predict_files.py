@@ -211,12 +211,12 @@ def test_predict_manifest_when_a_split_is_predicted_then_every_frame_has_its_dep
         assert (tmp_path / f"out/pictures/{key}.jpg").is_file()
 
 
-def test_predict_manifest_when_the_network_takes_mono_then_it_is_given_where_the_split_has_it(tmp_path):
+def test_predict_manifest_when_the_network_takes_mono_then_it_is_given_where_the_split_has_it_and_zeros_elsewhere(tmp_path):
     class MonoNetwork(RadarNetwork):
         config = SemoDepthConfig(max_depth_m=80.0, plug_in=True)
 
         def predict(self, image_u8, radar_m, mono_m=None):
-            return torch.full(image_u8.shape[:3], 5.0 if mono_m is None else 6.0)
+            return torch.full(image_u8.shape[:3], 6.0 if mono_m.any() else 5.0)  # never None: training showed zeros or depth
 
     for name, lacking, want in (("with", {}, 6), ("without", {"scene-0000": ("depth_mono",)}, 5)):
         made = write_store(tmp_path / name, frames=(2,), split="val", without=lacking)
