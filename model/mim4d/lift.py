@@ -3,7 +3,7 @@
 Why     a voxel gets, from each camera that sees it, the features at its pixel times how probable its depth is there. Most voxels
         are seen by one camera of six, so only pairs of a voxel and a camera that sees it are computed, camera after camera and
         level after level, and backward looks up again instead of keeping what was found: neither pass holds a row for each
-        camera, voxel and level (specification, pitfall 21). ``embedding_bag`` is that weighted look-up.
+        camera, voxel and level (specification, pitfall 21). ``weighted_rows`` is that look-up.
 Reads   maps (b, t, m, channels, h, w) of t frames and m cameras; matrices of each camera at its own time
 Writes  volumes (b, t, channels, z, y, x) float32, each in its frame's rig frame
 Source  specs/mim4d.md sections 3.1 and 3.2
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from model.errors import InputError
 from model.mim4d.depth_head import DepthBins
 from model.mim4d.voxel_grid import VoxelGrid
+from model.mim4d.weighted_rows import weighted_rows
 
 GridAlign = Literal["consistent", "released"]
 """consistent: voxels, cells and bins have their values in their middle. released: voxels at their lower corners, bins and cells
@@ -100,8 +100,9 @@ def lift_by_sampling(
     _check_maps(features, probabilities, cameras, bins=bins, strides=strides)
     device = features[0].device
     positions = (grid.centres_m if align == "consistent" else grid.lower_corners_m)(device=device).flatten(0, 2)
-    tables = [_camera_first(feature).permute(0, 1, 3, 4, 2).contiguous() for feature in features]
-    chances = [_camera_first(probability).contiguous() for probability in probabilities]
+    # taken apart at once: the gradient of a camera taken alone would be as large as that of all of them
+    tables = [_camera_first(feature).permute(0, 1, 3, 4, 2).contiguous().unbind(0) for feature in features]
+    chances = [_camera_first(probability).contiguous().unbind(0) for probability in probabilities]
     image_from_rig = _camera_first(_product(cameras.intrinsics.float(), cameras.cam_from_rig[..., :3, :].float()))
     volume = _empty_volume(features[0], grid)
     for camera, matrices in enumerate(image_from_rig):
@@ -109,7 +110,7 @@ def lift_by_sampling(
         if seen.voxel.numel() == 0:
             continue
         for table, chance, stride in zip(tables, chances, strides, strict=True):
-            y, x = _map_places(seen, table.shape[2:4], stride=stride, image_px=cameras.image_px, align=align)
+            y, x = _map_places(seen, table[camera].shape[1:3], stride=stride, image_px=cameras.image_px, align=align)
             rows = checkpoint(
                 _look_up,
                 table[camera],
@@ -154,20 +155,21 @@ def lift_by_splatting(
         InputError: maps, cameras and bins do not fit together.
     """
     _check_maps([feature], [probability], cameras, bins=bins, strides=[stride])
-    table = _camera_first(feature).permute(0, 1, 3, 4, 2).contiguous()
-    chance = _camera_first(probability)
-    origins, rays = _cell_rays(cameras, table.shape[2:4], stride=stride, align=align)
+    tables = _camera_first(feature).permute(0, 1, 3, 4, 2).contiguous().unbind(0)
+    chances = _camera_first(probability).unbind(0)
+    size = tables[0].shape[1:3]
+    origins, rays = _cell_rays(cameras, size, stride=stride, align=align)
     depths_m = (bins.centres_m if align == "consistent" else bins.near_ends_m)(device=feature.device)
     volume = _empty_volume(feature, grid)
-    num_cells = table.shape[2] * table.shape[3]
-    for camera in range(table.shape[0]):
+    num_cells = size[0] * size[1]
+    for camera, (table, chance) in enumerate(zip(tables, chances, strict=True)):
         points = origins[camera][:, None, None] + depths_m[:, None, None] * rays[camera][:, None]
         place, voxel = _voxels_of(points, grid, align=align)  # places in (frame, bin, cell)
         if place.numel() == 0:
             continue
         cell = place // (bins.num_bins * num_cells) * num_cells + place % num_cells
-        weights = chance[camera].flatten().index_select(0, place)
-        _add_rows(volume, voxel, _weighted_rows(table[camera], cell[:, None], weights[:, None]))
+        weights = chance.flatten().index_select(0, place)
+        _add_rows(volume, voxel, weighted_rows(table.flatten(0, -2), cell[:, None], weights[:, None]))
     return _as_volume(volume, cameras, grid)
 
 
@@ -263,12 +265,7 @@ def _look_up(table: Tensor, chance: Tensor, seen: _Seen, y: Tensor, x: Tensor, *
         place = (seen.frame * bins.num_bins + depth_bin)[:, None] * (height * width) + cell
         probability = probability + share[:, None] * flat.index_select(0, place.flatten()).view_as(place)
     weight = weight * (weight * probability).sum(dim=1, keepdim=True)
-    return _weighted_rows(table, seen.frame[:, None] * (height * width) + cell, weight)
-
-
-def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """Return (p, channels), sums over k of the rows (p, k) of a table (..., channels) times weights (p, k)."""
-    return F.embedding_bag(rows, table.flatten(0, -2), mode="sum", per_sample_weights=weights)
+    return weighted_rows(table.flatten(0, -2), seen.frame[:, None] * (height * width) + cell, weight)
 
 
 def _add_rows(volume: Tensor, voxels: Tensor, rows: Tensor) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.errors import InputError
-from model.mim4d.grid_lookup import grid_lookup
+from model.mim4d.grid_lookup import Corners, corners_of, slope_at, values_at, voxel_rows
 from model.mim4d.render_config import RenderConfig
 from model.mim4d.voxel_grid import VoxelGrid
 
@@ -125,9 +125,19 @@ class NeusField(nn.Module):
             )
         return FieldInVolume(self, volume)
 
+    def corners(self, points: Tensor) -> Corners:
+        """Return the voxels around scaled points (b, r, s, 3)."""
+        return corners_of(self._grid.to_unit(points / self._grid.sigma), self._grid.shape_zyx, align_corners=self._align_corners)
+
     def features(self, volume: Tensor, points: Tensor) -> Tensor:
-        """Return a volume's features (b, r, s, c) at scaled points (b, r, s, 3)."""
-        return grid_lookup(volume, self._grid.to_unit(points / self._grid.sigma), align_corners=self._align_corners)
+        """Return a volume's features (b, r, s, c) at scaled points (b, r, s, 3); not differentiable by the points."""
+        return values_at(voxel_rows(volume), self.corners(points)).view(*points.shape[:-1], volume.shape[1])
+
+    def slope(self, volume: Tensor, corners: Corners, of_features: Tensor) -> Tensor:
+        """Return how the products of features and (b, r, s, c) grow with the scaled points (b, r, s, 3)."""
+        by_unit = slope_at(voxel_rows(volume), corners, of_features.flatten(0, -2)).view(*of_features.shape[:-1], 3)
+        size_m = by_unit.new_tensor(self._grid.high_m) - by_unit.new_tensor(self._grid.low_m)
+        return by_unit * (2.0 / (size_m * self._grid.sigma))
 
 
 class FieldInVolume:
@@ -135,7 +145,7 @@ class FieldInVolume:
 
     def __init__(self, field: NeusField, volume: Tensor) -> None:
         self._field = field
-        self._volume = volume.float()
+        self._volume = volume.float().contiguous(memory_format=torch.channels_last_3d)  # a voxel is read whole
 
     @property
     def inv_s(self) -> Tensor:
@@ -143,7 +153,8 @@ class FieldInVolume:
         return self._field.inv_s
 
     def sdf(self, points: Tensor) -> Tensor:
-        """Return the signed distance (b, r, s) at scaled points (b, r, s, 3)."""
+        """Return the signed distance (b, r, s) at scaled points (b, r, s, 3); its slope is in ``values`` only."""
+        points = points.detach()
         distance: Tensor = self._field.sdf_net(points, self._field.features(self._volume, points))[..., 0]
         return distance
 
@@ -158,13 +169,19 @@ class FieldInVolume:
                 "a volume is rendered in torch.inference_mode(), which cannot find the direction of surfaces; use torch.no_grad()"
             )
         is_training = torch.is_grad_enabled()
+        corners = self._field.corners(points)
         with torch.enable_grad():
             points = points.detach().requires_grad_()
-            features = self._field.features(self._volume, points)
+            features = values_at(voxel_rows(self._volume), corners).view(*points.shape[:-1], self._volume.shape[1])
+            if not features.requires_grad:
+                features.requires_grad_()
             distance, geometry = self._field.sdf_net(points, features).tensor_split([1], dim=-1)
-            (gradient,) = torch.autograd.grad(distance.sum(), points, create_graph=is_training)
+            # by the place itself, and by what is read there
+            own, read = torch.autograd.grad(distance.sum(), (points, features), create_graph=is_training)
+        points = points.detach()
         if not is_training:
-            points, features, distance, geometry = (one.detach() for one in (points, features, distance, geometry))
+            features, distance, geometry = (one.detach() for one in (features, distance, geometry))
+        gradient = own + self._field.slope(self._volume, corners, read)
         along = directions[..., None, :].expand_as(points)
         colour = self._field.rgb_net(points, torch.cat([along, features, gradient, geometry], dim=-1))
         return FieldValues(sdf=distance[..., 0], gradient=gradient, rgb=torch.sigmoid(colour))

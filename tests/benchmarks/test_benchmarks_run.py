@@ -31,6 +31,10 @@ WANTED: dict[str, list[str]] = {
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
     "loader": [rf"\*\*ours, batch delivered\*\* \| .* \| \*\*{NUMBER}x\*\*", r"\| dense target \| .* \|", rf"(?m)^\| 2 \| .* \| {NUMBER}x \|$",
                rf"\| ours, 2 workers \| \| {NUMBER} \| \d+ \|"],
+    "mim4d_step": [*(rf"(?m)^\| {part} \| \d \|( [^|]+ \|){{7}}$" for part in ("backbone", "lift by sampling", "lift by splat", "renderer")),
+                   *(rf"(?m)^\| {way}, render.recompute true \|( [^|]+ \|){{6}}$" for way in ("float32", "bfloat16 images")),
+                   *(rf"(?m)^\| {what}: ours \| \|( [^|]+ \|){{4}}$" for what in ("lift by sampling", "lift by splat", "renderer, look-up")),
+                   *(rf"(?m)^{name}, 3 frames of \d cameras, \d+ rays each, .*: \d+ ms CPU .* peak \d+ MB" for name in ("tiny", "full size"))],
     "plan_850": [rf"plan with all 19 units in the store: {NUMBER} s \(nothing to do", rf"clean_horizon changed: {NUMBER} s \(4 units to do",
                  rf"depthmill --help: {NUMBER} s", rf"floor: {NUMBER} s"],
     "plug_in_study": [r"(?m)^\| nothing \| [\d.]+% \|", r"(?m)^\| C alone \| [\d.]+% \|",
@@ -49,7 +53,7 @@ WANTED: dict[str, list[str]] = {
 }  # fmt: skip
 """What a small run must print, as regular expressions."""
 
-SLOW = {"distillation_study", "loader", "plug_in_study", "scaling", "semodepth_network", "supervision_study"}
+SLOW = {"distillation_study", "loader", "mim4d_step", "plug_in_study", "scaling", "semodepth_network", "supervision_study"}
 """Those that take more than 10 s of CPU: most start processes that import torch."""
 
 
