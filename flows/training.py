@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.materialize import Opened
 from flows.settings import Settings
@@ -34,33 +34,78 @@ class Training:
     folder: Path
     machine: Machine
 
+    @property
+    def flow_name(self) -> str:
+        """Name of the Prefect flow that runs it."""
+        return "pretrain" if self.config.family == "mim4d" else "train_and_evaluate"
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether nothing is left to do."""
+        from model.train.loop import is_complete
+
+        return is_complete(self.folder) and not self._probes_are_due
+
+    def parts(self, on_progress: Callable[[Progress], None] | None) -> dict[str, Callable[[], None]]:
+        """Return what is to be done, in this order, by name; each does nothing if it is done, and goes on where it stopped."""
+        parts: dict[str, Callable[[], None]] = {"train": lambda: self.run(on_progress), "evaluate": self.evaluate}
+        if self.config.family == "mim4d" and self.config.probe.steps:
+            parts["probe"] = self.probe
+        return parts
+
     def run(self, on_progress: Callable[[Progress], None] | None) -> None:
         """Train to the last step, going on from the last checkpoint."""
-        from model.train.loop import train
+        from model.train.loop import is_complete, train
 
+        if is_complete(self.folder):
+            return
         train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=on_progress)
 
     def evaluate(self) -> None:
         """Measure the best checkpoint, mark the training complete, write its report."""
-        from model.train.loop import evaluate_training
+        from model.train.loop import evaluate_training, is_complete
 
+        if is_complete(self.folder):
+            return
         evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
         self.write_report()
 
+    def probe(self) -> None:
+        """Probe the backbone of a pre-training, and write the report again, which then shows it; nothing for other families."""
+        if self.config.family != "mim4d" or not self._probes_are_due:
+            return
+        from model.train.probes.run_probes import probe_training
+
+        probe_training(self.config, self.manifest, self.folder, machine=self.machine)
+        self.write_report()
+
+    def probes(self) -> dict[str, Any]:
+        """Return what the probes found, as JSON values, under their name; nothing if there are none."""
+        from model.train.probes.probe_files import as_json, has_probes, read_probes
+
+        return {"probes": as_json(read_probes(self.folder))} if has_probes(self.folder) else {}
+
+    @property
+    def _probes_are_due(self) -> bool:
+        if self.config.family != "mim4d":
+            return False
+        from model.train.probes.probe_files import probes_are_due
+
+        return probes_are_due(self.config, self.folder)
+
     def write_report(self) -> None:
-        """Write report.html of the family, from what is in the folder; there is none of mim4d, whose table says it all."""
+        """Write report.html of the family, from what is in the folder."""
         from flows.detection_report import write_detection_report
+        from flows.render_report import write_render_report
         from flows.training_report import write_training_report
 
-        if self.config.family == "semodepth":
-            write_training_report(self.folder)
-        elif self.config.family == "monoddle":
-            write_detection_report(self.folder)
+        write = {"semodepth": write_training_report, "monoddle": write_detection_report, "mim4d": write_render_report}
+        write[self.config.family](self.folder)
 
 
 def machine_of(opened: Opened) -> Machine:
     """Return where and how fast networks run, from the settings, with the root that image references start from."""
-    root = getattr(opened.recipe.source, "root", None)
+    root = getattr(opened.source, "root", None)  # the recipe may leave it to the source, or name a folder above it
     return machine_of_settings(opened.settings, image_root=None if root is None else str(root))
 
 

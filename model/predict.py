@@ -158,7 +158,7 @@ def _predict_batch(network: DepthNetwork, batch: list[Frame]) -> Iterator[Predic
     nothing = np.zeros(batch[0].image_u8.shape[:2], np.float32)
     radar_m = np.stack([nothing if frame.radar_m is None else frame.radar_m for frame in batch])
     mono_m = None
-    # absent is what drop-out taught a plug-in branch: a map of zeros; to skip the branch would be a third case, which it never saw
+    # what drop-out showed a plug-in branch for absent depth is a map of zeros; skipping it would be a case that it never saw
     if network.config.plug_in or batch[0].mono_m is not None:
         mono_m = np.stack([nothing if frame.mono_m is None else frame.mono_m for frame in batch])
     with torch.autocast("cuda", torch.bfloat16, enabled=_is_on_gpu(network)):

@@ -126,8 +126,11 @@ def _scene_items(
     by_layout: dict[str, UnitPath] = {}
     for stage in STAGES:
         if stage.per == "scene" and _applies(stage, recipe, scene):
-            inputs = {layout.name: by_layout[layout.name] for layout in stage.reads}
-            item = _item(stage, recipe, scene.name, ALL, inputs, None if inputs else source, store, facts)
+            reads = stage.chosen_reads(recipe.stages.params_of(stage.name))
+            inputs = {layout.name: by_layout[layout.name] for layout in reads}
+            item = _item(
+                stage, recipe, scene.name, ALL, inputs, None if inputs else _source_of(stage, scene, source), store, facts
+            )
             by_layout[stage.writes.name] = item.path
             yield item
     for camera in recipe.cameras:
@@ -139,6 +142,11 @@ def _scene_items(
                 item = _item(stage, recipe, scene.name, camera, inputs, None, store, facts)
                 of_camera[stage.writes.name] = item.path
                 yield item
+
+
+def _source_of(stage: StageSpec[Any], scene: SceneInfo, source: SourceRef) -> SourceRef:
+    """Return what a stage that reads the source's tables depends on: images between key frames change nothing but their index."""
+    return source.model_copy(update={"digest": scene.camera_sweeps}) if stage.needs == "camera_sweeps" else source
 
 
 def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
@@ -154,6 +162,8 @@ def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
         return scene.has_truth
     if stage.needs == "lidar":
         return scene.has_lidar
+    if stage.needs == "camera_sweeps":
+        return bool(scene.camera_sweeps)
     if stage.needs == "radar":
         return any(channel in scene.channels for channel in recipe.stages.project_radar.channels)
     return True

@@ -22,6 +22,7 @@ from pipeline.stages.accumulate_lidar import Params as AccumulateLidarParams
 from pipeline.stages.align_mono_depth import Params as AlignMonoDepthParams
 from pipeline.stages.build_manifest import Params as BuildManifestParams
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
+from pipeline.stages.index_camera_sweeps import Params as IndexCameraSweepsParams
 from pipeline.stages.index_frames import Params as IndexFramesParams
 from pipeline.stages.index_windows import Params as IndexWindowsParams
 from pipeline.stages.interpolate_depth import Params as InterpolateDepthParams
@@ -42,6 +43,7 @@ _NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
 
 _KINDS = ("nuscenes", "synthetic", "zju_4dradarcam", "kitti_object")
 _CUT_FROM_LISTS = ("zju_4dradarcam", "kitti_object")
+_WITH_CAMERA_SWEEPS = ("nuscenes", "synthetic")
 
 
 class _Frozen(BaseModel):
@@ -52,6 +54,7 @@ class StageChoices(_Frozen):
     """``stages:`` of a recipe: the params of every stage, defaults where nothing is said."""
 
     index_frames: IndexFramesParams = Field(default_factory=IndexFramesParams)
+    index_camera_sweeps: IndexCameraSweepsParams = Field(default_factory=IndexCameraSweepsParams)
     index_windows: IndexWindowsParams = Field(default_factory=IndexWindowsParams)
     pack_images: PackImagesParams = Field(default_factory=PackImagesParams)
     project_radar: ProjectRadarParams = Field(default_factory=ProjectRadarParams)
@@ -113,6 +116,31 @@ class Recipe(_Frozen):
             return data
         cameras = data.get("cameras", cls.model_fields["cameras"].default)
         return {**data, "stages": {**stages, "index_windows": {"cameras": cameras, **windows}}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _index_the_camera_sweeps_asked_for(cls, data: Any) -> Any:
+        source, stages = (data.get("source"), data.get("stages")) if isinstance(data, dict) else (None, None)
+        windows = stages.get("index_windows") if isinstance(stages, dict) else None
+        if not (isinstance(source, dict) and source.get("kind") in _WITH_CAMERA_SWEEPS and isinstance(windows, dict)):
+            return data
+        if not (windows.get("enabled") and windows.get("frames") == "sweep"):
+            return data
+        return {**data, "source": {"camera_sweeps": True, **source}}
+
+    @model_validator(mode="after")
+    def _refuse_windows_of_sweeps_without_any(self) -> Recipe:
+        windows = self.stages.index_windows
+        if windows.enabled and windows.frames == "sweep" and not getattr(self.source, "camera_sweeps", False):
+            if self.source.kind in _WITH_CAMERA_SWEEPS:
+                step = "set source.camera_sweeps to true or leave it out"
+            else:
+                step = f"take a source that has them ({', '.join(_WITH_CAMERA_SWEEPS)})"
+            raise ValueError(
+                f"stages.index_windows.frames is sweep, but source.kind {self.source.kind} gives no images between key frames; "
+                f"{step}, or set stages.index_windows.frames to key"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -203,7 +231,8 @@ def _explain(error: dict[str, Any]) -> str:
             if isinstance(value, dict)
             else "source must be a group of keys"
         )
-    return f"{key} is {value!r}: {error['msg'].removeprefix('Value error, ')}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key} is {value!r}: {message}" if location else message  # keys that do not go together name themselves
 
 
 def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:

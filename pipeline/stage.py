@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,15 @@ class RawReader(Protocol):
 
     def digest_of(self, files: Iterable[str]) -> dict[str, str]:
         """Return number, size and combined digest of files that were read before, as a witness for the lineage."""
+        ...
+
+
+@runtime_checkable
+class CameraSweepReader(Protocol):
+    """What the reader of a source offers besides, where the source indexes the camera images between key frames."""
+
+    def camera_sweeps(self, scene: str) -> dict[str, Columns]:
+        """Return the tables of the CAMERA_SWEEPS layout for one scene."""
         ...
 
 
@@ -151,7 +160,8 @@ class StageSpec(Generic[ParamsT]):
         params: its Params class.
         kernel: (input, params) -> result; no paths, clock, globals or unseeded random.
         per: one unit per scene, per scene and camera, or one over the data set.
-        needs: what a scene must have for such a unit: a sensor modality, or "given", what the stage writes, ready-made.
+        needs: what a scene must have for such a unit: a sensor modality, indexed images between key frames, or "given", what the
+            stage writes, ready-made.
         is_wanted: says from the params whether a recipe asks for an optional stage at all.
         counted: what of the params decides a unit, and so enters its fingerprint: all of them, unless a stage has params that do
             not always count, or depends on facts that only a look at the machine tells (the digest of a weights file).
@@ -165,7 +175,7 @@ class StageSpec(Generic[ParamsT]):
     kernel: Callable[[StageInput, ParamsT], StageResult]
     per: Literal["scene", "camera", "dataset"] = "camera"
     optional: tuple[StoreLayout, ...] = ()
-    needs: Literal["lidar", "radar", "truth", "given", None] = None
+    needs: Literal["lidar", "radar", "truth", "camera_sweeps", "given", None] = None
     is_wanted: Callable[[ParamsT], bool] = _always
     counted: Callable[[ParamsT, Mapping[str, str]], dict[str, Any]] = _all_params
     reads_of: Callable[[ParamsT], tuple[StoreLayout, ...] | None] = _everything

@@ -26,6 +26,7 @@ class SceneInfo:
         has_truth: exact depth is known (simulated world).
         has_lidar: LiDAR sweeps with poses are there to be projected.
         given: layouts whose content the source brings along ready-made; taken unless another stage of the recipe makes it.
+        camera_sweeps: digest of what the source's tables say about the images between key frames; empty = they are not indexed.
     """
 
     name: str
@@ -34,6 +35,7 @@ class SceneInfo:
     has_truth: bool = False
     has_lidar: bool = True
     given: tuple[str, ...] = ()
+    camera_sweeps: str = ""
 
 
 @dataclass(frozen=True)

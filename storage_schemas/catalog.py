@@ -100,6 +100,33 @@ FRAMES = StoreLayout(
     ),
 )
 
+CAMERA_SWEEPS = StoreLayout(
+    name="camera_sweeps",
+    version=1,
+    description="Index of one scene's images at the rate of its cameras: key frames and what lies between them, with poses",
+    tables=(
+        TableSpec(
+            "camera_sweeps",
+            description="one row per image, by camera, in time order",
+            columns=(
+                ColumnSpec("camera", "string", "", "camera channel"),
+                ColumnSpec("sample_index", "int32", "1", "key frame the image belongs to (nuScenes: the next one)"),
+                ColumnSpec("is_keyframe", "bool", "1", "the image is the key frame's own"),
+                ColumnSpec("chain", "int32", "1", "number of the unbroken prev/next chain within the camera"),
+                ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
+                ColumnSpec("file", "string", "", "path below the source's root"),
+                ColumnSpec("height", "int32", "pixel", "image height"),
+                ColumnSpec("width", "int32", "pixel", "image width"),
+                ColumnSpec("intrinsic_px", "list<double>", "pixel", "3x3 camera matrix, row-major"),
+                ColumnSpec("ego_from_cam_translation_m", "list<double>", "m", "calibration"),
+                ColumnSpec("ego_from_cam_rotation_wxyz", "list<double>", "1", "calibration"),
+                ColumnSpec("world_from_ego_translation_m", "list<double>", "m", "ego pose at the image's time"),
+                ColumnSpec("world_from_ego_rotation_wxyz", "list<double>", "1", "ego pose at the image's time"),
+            ),
+        ),
+    ),
+)
+
 DEPTH_SINGLE = StoreLayout(
     name="depth_single",
     version=1,
@@ -296,7 +323,7 @@ BOXES = StoreLayout(
 WINDOWS = StoreLayout(
     name="windows",
     version=1,
-    description="Clips of one scene: which key frames of all cameras belong together, and where each camera was; no pixels",
+    description="Clips of one scene: which frames of all cameras belong together, and where each camera was; no pixels",
     tables=(
         TableSpec(
             "windows",
@@ -306,6 +333,55 @@ WINDOWS = StoreLayout(
                 ColumnSpec("step", "int32", "1", "frame of the window: 0 = the newest, its key frame; then into the past"),
                 ColumnSpec("sample_index", "int32", "1", "number of the key frame within the scene, from 0"),
             ),
+        ),
+        TableSpec(
+            "sweep_rigs",
+            description="where older frames lie between key frames, and `windows` therefore has step 0 only: one row per window "
+            "and frame of it, the newest too",
+            columns=(
+                ColumnSpec("window", "int32", "1", "number of the window within the scene, from 0"),
+                ColumnSpec("step", "int32", "1", "frame of the window: 0 = the newest, its key frame; then into the past"),
+                ColumnSpec("timestamp_us", "int64", "us", "time of the rig: its LiDAR sweep's; without one the first camera's"),
+                ColumnSpec("world_from_rig", "list<double>", "1", "4x4 pose of the ego frame at that time, metres, row-major"),
+                ColumnSpec(
+                    "lidar_sweep",
+                    "int32",
+                    "1",
+                    "row of frames.sweeps: of step 0 the key sweep, else the one nearest to the middle of the images' times; "
+                    "null = none",
+                    is_nullable=True,
+                ),
+                ColumnSpec("lidar_file", "string", "", "path of the sweep below the source's root", is_nullable=True),
+                ColumnSpec("lidar_sha256", "string", "", "digest of the file", is_nullable=True),
+                ColumnSpec(
+                    "lidar_columns",
+                    "int32",
+                    "1",
+                    "the file is float32, little-endian, so many a return; x, y, z first, metres in the sensor frame",
+                    is_nullable=True,
+                ),
+                ColumnSpec("rig_from_lidar", "list<double>", "1", "4x4, metres, row-major: sensor to rig", is_nullable=True),
+            ),
+            is_required=False,
+        ),
+        TableSpec(
+            "sweep_views",
+            description="one row per row of `sweep_rigs` and camera; cameras in the order asked for",
+            columns=(
+                ColumnSpec("window", "int32", "1", "number of the window within the scene, from 0"),
+                ColumnSpec("step", "int32", "1", "frame of the window"),
+                ColumnSpec("camera", "string", "", "camera channel"),
+                ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
+                ColumnSpec("file", "string", "", "path of the image below the source's root"),
+                ColumnSpec("sha256", "string", "", "digest of the file"),
+                ColumnSpec("height", "int32", "pixel", "image height"),
+                ColumnSpec("width", "int32", "pixel", "image width"),
+                ColumnSpec("intrinsic_px", "list<double>", "pixel", "3x3 camera matrix, row-major"),
+                ColumnSpec(
+                    "cam_from_rig", "list<double>", "1", "4x4, metres, row-major: rig at its time to camera at the image's time"
+                ),
+            ),
+            is_required=False,
         ),
         TableSpec(
             "rigs",
@@ -390,6 +466,7 @@ MANIFEST = StoreLayout(
 
 LAYOUTS = (
     FRAMES,
+    CAMERA_SWEEPS,
     IMAGES,
     DEPTH_SINGLE,
     DEPTH_ACCUMULATED,

@@ -103,22 +103,45 @@ class OpenedUnits:
             ManifestError: the source is not at hand.
             StoreError: the file is missing or has changed.
         """
-        file = unit.file[sample.frame]
+        path = sample.units["images"]
         if self._image_files is None:
             raise ManifestError(
-                f"unit '{sample.units['images'].key}' refers to image files and holds no pixels. "
+                f"unit '{path.key}' refers to image files and holds no pixels. "
                 "Give the folder of the data set as image_root, or run the recipe with pack_images.mode: bytes"
+            )
+        return self.source_file(
+            unit.file[sample.frame], sha256=unit.sha256[sample.frame], what="image", noted_by=path, stage="pack_images"
+        )
+
+    def source_file(self, file: str, *, sha256: str, what: str, noted_by: UnitPath, stage: str) -> bytes:
+        """Read a file of the source and compare it with the digest that a unit noted.
+
+        Args:
+            file: path below the source's root.
+            sha256: its digest.
+            what: word for it, for errors.
+            noted_by: the unit.
+            stage: that made the unit.
+
+        Raises:
+            ManifestError: the source is not at hand.
+            StoreError: the file is missing or has changed.
+        """
+        if self._image_files is None:
+            raise ManifestError(
+                f"unit '{noted_by.key}' refers to files of the source, e.g. {what} '{file}', and the source is not at hand. "
+                "Give the folder of the data set as image_root: name the recipe instead of the store"
             )
         try:
             content = self._image_files.get(file)
         except FileNotFoundError as error:
             raise StoreError(
-                f"image '{file}' is not below image_root '{self._image_files.root}'. Restore it, or correct image_root"
+                f"{what} '{file}' is not below image_root '{self._image_files.root}'. Restore it, or correct image_root"
             ) from error
-        if hashlib.sha256(content).hexdigest() != unit.sha256[sample.frame]:
+        if hashlib.sha256(content).hexdigest() != sha256:
             raise StoreError(
-                f"image '{file}' has changed since unit '{sample.units['images'].key}' noted its digest. "
-                "Restore the file, or run pack_images again"
+                f"{what} '{file}' has changed since unit '{noted_by.key}' noted its digest. "
+                f"Restore the file, or run {stage} again"
             )
         return content
 

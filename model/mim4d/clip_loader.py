@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from model.data.dataset import Filled, UnitDataset
-from model.data.ordered_loader import OrderedLoader, refuse_too_few
+from model.data.ordered_loader import OrderedLoader, refuse_too_few, share_of
 from model.data.samples import Sample
 from model.mim4d.clip_batch import ClipBatch
 from model.mim4d.clip_config import ClipDataConfig
-from model.mim4d.clip_reader import ClipPoints, ClipReading, clip_slots
-from model.mim4d.clip_windows import Clip, choose_clips
+from model.mim4d.clip_points import ClipPoints
+from model.mim4d.clip_reader import ClipReading, clip_slots
+from model.mim4d.clip_windows import choose_clips
+from model.mim4d.clips import Clip
 from storage_schemas.manifest import Manifest
 
 
@@ -58,10 +60,10 @@ class ClipLoader(OrderedLoader[ClipBatch]):
         image_root: str | None = None,
     ) -> None:
         chosen = choose_clips(manifest, config, num_frames=num_frames)
-        self._clips, self._image_px = chosen.clips, image_px
+        self._clips, self._image_px = tuple(share_of(chosen.clips, config, key=lambda clip: clip.key)), image_px
         self.cameras, self.num_left_out = chosen.cameras, chosen.num_left_out
         # the order asks of a sample only which run of neighbours it belongs to: a window's is that of its key image
-        samples = [clip.moments[0].samples[0] for clip in chosen.clips]
+        samples = [clip.moments[0].samples[0] for clip in self._clips]
         refuse_too_few(samples, config, num_ranks=num_ranks, what="window")
         layout = clip_slots(config.batch_size, num_frames=num_frames, num_cameras=len(chosen.cameras), image_px=image_px)
         super().__init__(
@@ -70,7 +72,7 @@ class ClipLoader(OrderedLoader[ClipBatch]):
             manifest=manifest.path.fingerprint,
             layout=layout,
             dataset=UnitDataset(
-                manifest.store.root, ClipReading(chosen.clips, layout, config.held_out_share), image_root=image_root
+                manifest.store.root, ClipReading(self._clips, layout, config.held_out_share), image_root=image_root
             ),
             rank=rank,
             num_ranks=num_ranks,

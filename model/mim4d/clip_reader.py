@@ -8,18 +8,17 @@ LiDAR  No store holds returns as points. ``depth_single`` of a camera holds the 
        camera sees is missing, and could be no ray. At the edge of two images a return comes from both.
 Held   A share of the points is kept out of training. Which ones is decided by a hash of frame and pixel, so that it is the same
 out    in every run, in every window that holds the frame, and for any size of the images.
+Sweeps Windows with frames between key frames are read from the source's files: ``sweep_reader``.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from model.data.frame_reader import naming_frame
 from model.data.images import decode_image
@@ -27,20 +26,13 @@ from model.data.points import FramePoints, measured_pixels
 from model.data.samples import Sample
 from model.data.slot_layout import SlotArray, SlotLayout
 from model.data.units import ImagesUnit, OpenedUnits
-from model.mim4d.clip_windows import Clip, Float64
+from model.mim4d.clip_images import resized
+from model.mim4d.clip_points import ClipPoints, chosen_by_hash, points_at
+from model.mim4d.clips import Clip, Float64
+from model.mim4d.sweep_reader import SweepReader
 from storage_schemas.byte_ranges import ByteRange, RangeReader
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.frame_chunks import FrameChunks
-
-
-class ClipPoints(NamedTuple):
-    """LiDAR points of a batch; see ``ClipBatch``."""
-
-    points: NDArray[np.float32]
-    window: NDArray[np.int64]
-    frame: NDArray[np.int64]
-    camera: NDArray[np.int64]
-    is_held_out: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -90,6 +82,7 @@ class ClipReader:
     def __init__(self, units: OpenedUnits, reading: ClipReading) -> None:
         self._units, self._reading = units, reading
         self._files = RangeReader(units.store.files)
+        self._sweeps = SweepReader(units, held_out_share=reading.held_out_share)
         self._whole: dict[tuple[int, int], tuple[NDArray[np.uint8], NDArray[np.uint16]]] = {}
 
     def read(self, rows: Sequence[int], memory: NDArray[np.uint8], *, epoch: int) -> ClipPoints:
@@ -108,15 +101,23 @@ class ClipReader:
         together = 1 if self._units.store.files.is_local else len(rows)
         found: list[ClipPoints] = []
         for first in range(0, len(rows), together):
-            located = [
-                self._locate(sample, moment.cam_from_rig[camera], (number, frame, camera))
+            moments = [
+                (number, frame, moment)
                 for number, row in enumerate(rows[first : first + together], start=first)
                 for frame, moment in enumerate(self._reading.clips[row].moments)
+            ]
+            located = [
+                self._locate(sample, moment.cam_from_rig[camera], (number, frame, camera))
+                for number, frame, moment in moments
+                if moment.sweep is None
                 for camera, sample in enumerate(moment.samples)
             ]
             wanted = [one for view in located for one in (view.image_range, view.depth_range) if one is not None]
             contents = dict(zip(wanted, self._files.read(wanted), strict=True))
             found += [self._decode(view, contents, images[view.place]) for view in located]
+            for number, frame, moment in moments:  # all or none: the windows of a manifest are of one kind
+                if moment.sweep is not None:
+                    found += self._sweeps.read(moment, images[number, frame], place=(number, frame))
         return ClipPoints(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
     def _locate(self, sample: Sample, cam_from_rig: Float64, place: tuple[int, int, int]) -> _Located:
@@ -141,26 +142,11 @@ class ClipReader:
             out[...] = resized(image_u8, (out.shape[0], out.shape[1]))
             view.depth.decode(None if view.depth_range is None else contents[view.depth_range], depth_steps)
         pixels = measured_pixels(depth_steps)
-        count = len(pixels.depth)
-        window, frame, camera = (np.full(count, number, np.int64) for number in view.place)
-        return ClipPoints(
+        return points_at(
             rig_points(pixels, sample.intrinsic_px, view.cam_from_rig),
-            window,
-            frame,
-            camera,
             held_out(pixels, sample.frame_key, self._reading.held_out_share),
+            place=view.place,
         )
-
-
-def resized(image_u8: NDArray[np.uint8], image_px: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) uint8 RGB in another size (h, w, 3): bilinear; where it shrinks, all that a pixel covers counts.
-
-    Borders stay borders: column u of W columns becomes u * w / W, counted from the left edge of the first one.
-    """
-    height, width = image_px
-    if image_u8.shape[:2] == (height, width):
-        return image_u8
-    return np.asarray(Image.fromarray(image_u8).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def rig_points(pixels: FramePoints, intrinsic_px: Sequence[float], cam_from_rig: Float64) -> NDArray[np.float32]:
@@ -178,11 +164,6 @@ def rig_points(pixels: FramePoints, intrinsic_px: Sequence[float], cam_from_rig:
 
 
 def held_out(pixels: FramePoints, frame_key: str, share: float) -> NDArray[np.bool_]:
-    """Say which pixels (n) of a frame are kept out of training: a share of them, by a hash of frame and pixel (splitmix64)."""
-    frame = int.from_bytes(hashlib.blake2b(frame_key.encode(), digest_size=8).digest(), "little")
-    mixed = (pixels.row.astype(np.uint64) << np.uint64(16)) | pixels.column.astype(np.uint64)
-    mixed = (mixed + np.uint64(frame)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return np.asarray((mixed >> np.uint64(11)) < np.uint64(round(share * 2**53)))
+    """Say which pixels (n) of a frame are kept out of training: a share of them, by a hash of frame and pixel."""
+    numbers = (pixels.row.astype(np.uint64) << np.uint64(16)) | pixels.column.astype(np.uint64)
+    return chosen_by_hash(numbers, frame_key, share=share)

@@ -1,61 +1,33 @@
 """The windows of a manifest that a run reads: which images belong together, and where each camera was.
 
-Reads  windows units (all three tables) through storage_schemas, once, before anything starts
+Reads  windows units (all tables) through storage_schemas, once, before anything starts
 Rule   A window counts if every frame of it has every camera asked for in the manifest. One that reaches to a key frame which the
-       manifest leaves out (the last of a scene, say) is left out itself, and counted.
+       manifest leaves out (the last of a scene, say) is left out itself, and counted. Of a window with frames between key
+       frames only the newest one has to be in the manifest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.data.samples import LOOKUPS, Sample, choose_samples, refuse_missing_units
 from model.mim4d.clip_config import ClipDataConfig
+from model.mim4d.clips import Clip, Float64, LidarFile, Moment, SourceFile, SweepFiles
 from storage_schemas.errors import ManifestError
 from storage_schemas.layout import Columns, rows
 from storage_schemas.manifest import Manifest
 from storage_schemas.store import UnitPath
 
 STORES = ("images", "windows", "depth_single")
-"""What every frame of a clip is read from."""
+"""What every frame of a clip is read from, unless frames lie between key frames."""
 
-Float64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One key frame of the m cameras.
-
-    Attributes:
-        time_us: of the rig.
-        world_from_rig: (4, 4) pose of the rig at that time, metres.
-        cam_from_rig: (m, 4, 4) rig at its time to each camera at its image's own time, metres.
-        samples: m frames of the manifest, one a camera.
-    """
-
-    time_us: int
-    world_from_rig: Float64
-    cam_from_rig: Float64
-    samples: tuple[Sample, ...]
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One window.
-
-    Attributes:
-        key: ``<scene>/<time of the rig at the newest frame, us>``.
-        moments: its frames, the newest first.
-    """
-
-    key: str
-    moments: tuple[Moment, ...]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -101,6 +73,9 @@ def choose_clips(manifest: Manifest, config: ClipDataConfig, *, num_frames: int)
         moments = _moments(path.scene, one, cameras, of_image)
         windows = _windows(one["windows"], num_frames)
         num_windows += len(windows)
+        if "sweep_rigs" in one:
+            clips += _clips_of_sweeps(path, one, cameras, moments, num_frames)
+            continue
         found = [tuple(moments[sample] for sample in window if sample in moments) for window in windows]
         clips += [Clip(f"{path.scene}/{own[0].time_us}", own) for own in found if len(own) == num_frames]
     if not clips:
@@ -111,7 +86,7 @@ def choose_clips(manifest: Manifest, config: ClipDataConfig, *, num_frames: int)
 
 def _tables(manifest: Manifest, path: UnitPath) -> dict[str, Columns]:
     unit = manifest.store.open_unit(path)
-    return {name: unit.table(name) for name in ("windows", "rigs", "views")}
+    return {spec.name: unit.table(spec.name) for spec in unit.layout.tables if unit.has_table(spec.name)}
 
 
 def _windows(columns: Columns, num_frames: int) -> list[list[int]]:
@@ -133,11 +108,68 @@ def _moments(
         if len(complete) == len(cameras):
             found[rig["sample_index"]] = Moment(
                 rig["timestamp_us"],
-                np.array(rig["world_from_rig"], np.float64).reshape(4, 4),
+                _matrix(rig["world_from_rig"]),
                 np.array([row["cam_from_rig"] for row in own], np.float64).reshape(-1, 4, 4),
                 complete,
             )
     return found
+
+
+def _clips_of_sweeps(
+    path: UnitPath, tables: dict[str, Columns], cameras: Sequence[str], moments: dict[int, Moment], num_frames: int
+) -> list[Clip]:
+    """Return the windows of a scene with frames between key frames whose key frame is among the moments."""
+    rigs = {(row["window"], row["step"]): row for row in rows(tables["sweep_rigs"])}
+    views = {(row["window"], row["step"], row["camera"]): row for row in rows(tables["sweep_views"])}
+    clips = []
+    for row in rows(tables["windows"]):
+        window, key = row["window"], moments.get(row["sample_index"])
+        if key is None:
+            continue
+        own = tuple(
+            _moment_of_sweep(path, rigs[window, step], [views[window, step, camera] for camera in cameras], key)
+            for step in range(num_frames)
+        )
+        clips.append(Clip(f"{path.scene}/{own[0].time_us}", own))
+    return clips
+
+
+def _moment_of_sweep(path: UnitPath, rig: Row, views: Sequence[Row], key: Moment) -> Moment:
+    """Return a frame of a window with frames between key frames.
+
+    Args:
+        path: unit of the window.
+        rig: its row of ``sweep_rigs``.
+        views: its rows of ``sweep_views``, one a camera.
+        key: the window's key frame.
+    """
+    between = [
+        replace(
+            sample,
+            frame_key=f"{sample.run}/{view['timestamp_us']}",
+            frame=-1,
+            height=view["height"],
+            width=view["width"],
+            intrinsic_px=tuple(view["intrinsic_px"]),
+            units={"windows": path},
+        )
+        for sample, view in zip(key.samples, views, strict=True)
+    ]
+    lidar = None
+    if rig["lidar_file"] is not None:
+        source = SourceFile(rig["lidar_file"], rig["lidar_sha256"])
+        lidar = LidarFile(source, rig["lidar_columns"], _matrix(rig["rig_from_lidar"]))
+    return Moment(
+        rig["timestamp_us"],
+        _matrix(rig["world_from_rig"]),
+        np.stack([_matrix(view["cam_from_rig"]) for view in views]),
+        key.samples if rig["step"] == 0 else tuple(between),
+        SweepFiles(path, tuple(SourceFile(view["file"], view["sha256"]) for view in views), lidar),
+    )
+
+
+def _matrix(values: Sequence[float]) -> Float64:
+    return np.array(values, np.float64).reshape(4, 4)
 
 
 def _refuse_no_windows(manifest: Manifest, config: ClipDataConfig) -> None:
@@ -150,9 +182,10 @@ def _refuse_no_windows(manifest: Manifest, config: ClipDataConfig) -> None:
 
 
 def _refuse_unfit(path: UnitPath, tables: dict[str, Columns], cameras: Sequence[str], num_frames: int) -> None:
-    if not tables["windows"]["step"]:
+    steps = tables["sweep_rigs" if "sweep_rigs" in tables else "windows"]["step"]
+    if not steps:
         return
-    length = max(tables["windows"]["step"]) + 1
+    length = max(steps) + 1
     if length < num_frames:
         raise ManifestError(
             f"windows of unit '{path.key}' have {length} frames, the network takes {num_frames}. Set "
@@ -170,7 +203,7 @@ def _refuse_unfit(path: UnitPath, tables: dict[str, Columns], cameras: Sequence[
 def _no_clips(where: str, *, num_scenes: int, num_windows: int, cameras: Sequence[str]) -> ManifestError:
     if not num_windows:
         return ManifestError(
-            f"{where} has no window: each of its {num_scenes} scenes has fewer key frames than one takes, or lacks images of a "
+            f"{where} has no window: each of its {num_scenes} scenes has fewer frames than one takes, or lacks images of a "
             "camera. Lower stages.index_windows.num_frames or stride and run the recipe again, or choose a larger split"
         )
     return ManifestError(

@@ -20,7 +20,7 @@ from pipeline.sources.json_tables import TABLE_NAMES
 from pipeline.sources.nuscenes_tables import scenes_of_release
 from pipeline.sources.raw_files import NuScenesFiles
 from pipeline.types import SceneInfo
-from storage_schemas.catalog import FRAMES
+from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns
 from storage_schemas.lineage import SourceRef
@@ -37,6 +37,10 @@ class NuScenesConfig(BaseModel):
     kind: Literal["nuscenes"]
     root: str = Field(description="folder that holds samples/, sweeps/, maps/ and the version folder")
     version: str = Field(default="v1.0-trainval", description="name of the folder with the tables, e.g. v1.0-mini")
+    camera_sweeps: bool = Field(
+        default=False,
+        description="index the camera images between key frames, too; true where stages.index_windows.frames is sweep",
+    )
 
 
 class NuScenesSource:
@@ -53,6 +57,7 @@ class NuScenesSource:
     def __init__(self, config: NuScenesConfig, cache_folder: Path) -> None:
         self.root = Path(config.root).expanduser().absolute()
         self.version = config.version
+        self._camera_sweeps = config.camera_sweeps
         self._tables = self.root / config.version
         self._check_folders()
         self._index = cache_folder / "index" / self._stamp()
@@ -106,6 +111,8 @@ class NuScenesSource:
 
     def _stamp(self) -> str:
         facts = [INDEX_VERSION, str(self.root), self.version, (self.root / "truth").is_dir()]
+        if self._camera_sweeps:  # nothing is noted without, so that indices made before there was a choice are still used
+            facts.append("camera_sweeps")
         for name in TABLE_NAMES:
             stat = (self._tables / f"{name}.json").stat()
             facts.append([name, stat.st_size, stat.st_mtime_ns])
@@ -115,9 +122,11 @@ class NuScenesSource:
         folder = self._index.with_name(f".{self._index.name}.{uuid.uuid4().hex}")
         try:
             folder.mkdir(parents=True)
-            writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in FRAMES.tables}
+            specs = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
+            writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
             infos = []
-            for scene, tables in scenes_of_release(self._tables, official_splits(self.version)):
+            splits = official_splits(self.version)
+            for scene, tables in scenes_of_release(self._tables, splits, camera_sweeps=self._camera_sweeps):
                 for name, writer in writers.items():
                     writer.add(scene, tables[name])
                 infos.append(self._scene_info(scene, tables))
@@ -142,10 +151,16 @@ class NuScenesSource:
         of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
         return {
             "name": scene,
-            "digest": hashlib.sha256(orjson.dumps(tables)).hexdigest(),
+            "digest": _digest({spec.name: tables[spec.name] for spec in FRAMES.tables}),
             "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
             "has_truth": (self.root / "truth").is_dir(),
+            "camera_sweeps": _digest(tables["camera_sweeps"]) if self._camera_sweeps else "",
         }
+
+
+def _digest(tables: object) -> str:
+    """Return a digest (64 hex digits) of tables in memory."""
+    return hashlib.sha256(orjson.dumps(tables)).hexdigest()
 
 
 def official_splits(version: str) -> dict[str, str]:

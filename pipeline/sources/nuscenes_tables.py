@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.sources.json_tables import Lookup, Record, iterate_table, missing_token, read_table
-from storage_schemas.catalog import FRAMES
+from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import DepthmillError, SourceError
 from storage_schemas.layout import Columns, columns_from_rows
 
@@ -25,7 +25,7 @@ MAX_TRACK_GAP_S = 1.5
 
 
 class _File(NamedTuple):
-    """What is kept of a sample_data record; camera images that are no key frames are not kept at all."""
+    """What is kept of a sample_data record; of camera images that are no key frames nothing, unless they are asked for."""
 
     token: str
     sample: Record
@@ -54,19 +54,22 @@ class _Box(NamedTuple):
     next: str
 
 
-def scenes_of_release(folder: Path, splits: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Columns]]]:
+def scenes_of_release(
+    folder: Path, splits: Mapping[str, str], *, camera_sweeps: bool = False
+) -> Iterator[tuple[str, dict[str, Columns]]]:
     """Read a version folder and yield name and FRAMES tables of every scene, in the order of scene.json.
 
     Args:
         folder: e.g. ``<root>/v1.0-mini``.
         splits: scene name -> official split.
+        camera_sweeps: yield the CAMERA_SWEEPS table besides; on trainval a million images more are held in memory.
 
     Raises:
         SourceError: a table is missing or broken, or a token leads nowhere.
     """
     try:
         with _without_garbage_collection():
-            cutter = _TableCutter(folder)
+            cutter = _TableCutter(folder, camera_sweeps=camera_sweeps)
             for scene in cutter.scenes:
                 yield scene["name"], cutter.cut(scene, split=splits.get(scene["name"], ""))
     except KeyError as error:
@@ -98,7 +101,8 @@ def _without_garbage_collection() -> Iterator[None]:
 class _TableCutter:
     """The tables of one release while they are being cut; lives only during ``scenes_of_release``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, camera_sweeps: bool) -> None:
+        self._camera_sweeps = camera_sweeps
         self.scenes = read_table(folder, "scene")
         self._samples = Lookup(folder, "sample")
         self._instances = Lookup(folder, "instance")
@@ -111,7 +115,7 @@ class _TableCutter:
         self._boxes = self._boxes_by_scene(folder)
 
     def cut(self, scene: Record, *, split: str) -> dict[str, Columns]:
-        """Return the FRAMES tables of one scene and forget its records."""
+        """Return the FRAMES tables of one scene, and the CAMERA_SWEEPS table if it is wanted, and forget its records."""
         samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: int(sample["timestamp"]))
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
         summary = {
@@ -121,10 +125,12 @@ class _TableCutter:
             "is_night": "night" in scene["description"].lower(),
             "num_keyframes": len(samples),
         }
-        keyframes, sweeps = self._file_rows(self._files.pop(scene["token"]), index_of)
+        images, sweeps = self._file_rows(self._files.pop(scene["token"]), index_of)
         boxes = self._box_rows(self._boxes.pop(scene["token"]), index_of)
-        found = {"keyframes": keyframes, "sweeps": sweeps, "boxes": boxes, "scene": [summary]}
-        return {spec.name: columns_from_rows(spec, found[spec.name]) for spec in FRAMES.tables}
+        keyframes = [row for row in images if row["is_keyframe"]]
+        found = {"keyframes": keyframes, "sweeps": sweeps, "boxes": boxes, "scene": [summary], "camera_sweeps": images}
+        tables = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
+        return {spec.name: columns_from_rows(spec, found[spec.name]) for spec in tables}
 
     def _samples_by_scene(self) -> dict[str, list[Record]]:
         found: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
@@ -143,7 +149,7 @@ class _TableCutter:
             sensor = sensors.get(calibration["sensor_token"], asked_by=f"calibrated_sensor '{calibration['token']}'")
             is_camera = sensor["modality"] == "camera"
             sample = self._samples.get(record["sample_token"], asked_by=asked_by)
-            if is_camera and not record["is_key_frame"]:
+            if is_camera and not record["is_key_frame"] and not self._camera_sweeps:
                 continue
             found[sample["scene_token"]].append(
                 _File(
@@ -177,19 +183,15 @@ class _TableCutter:
         by_channel: dict[str, list[_File]] = {}
         for file in files:
             by_channel.setdefault(file.channel, []).append(file)
-        keyframes: list[Record] = []
+        images: list[Record] = []
         sweeps: list[Record] = []
         for channel in sorted(by_channel):
             chain, last_token = -1, None
             for file in sorted(by_channel[channel], key=lambda file: file.timestamp_us):
-                row = self._file_row(file, index_of)
-                if file.is_camera:
-                    keyframes.append(row)
-                else:
-                    chain += file.previous != last_token or last_token is None
-                    last_token = file.token
-                    sweeps.append({**row, "chain": chain})
-        return keyframes, sweeps
+                chain += file.previous != last_token or last_token is None
+                last_token = file.token
+                (images if file.is_camera else sweeps).append({**self._file_row(file, index_of), "chain": chain})
+        return images, sweeps
 
     def _file_row(self, file: _File, index_of: Mapping[str, int]) -> Record:
         number = self._pose_number.get(file.pose_token)
@@ -200,13 +202,14 @@ class _TableCutter:
         row = {
             "sample_index": index_of[file.sample["token"]],
             "timestamp_us": file.timestamp_us,
+            "is_keyframe": file.is_keyframe,
             "file": file.file,
             "world_from_ego_translation_m": pose[:3],
             "world_from_ego_rotation_wxyz": pose[3:],
         }
         if not file.is_camera:
             calibration = {"ego_from_sensor_translation_m": translation, "ego_from_sensor_rotation_wxyz": rotation}
-            return {**row, **calibration, "channel": file.channel, "is_keyframe": file.is_keyframe}
+            return {**row, **calibration, "channel": file.channel}
         return {
             **row,
             "camera": file.channel,

@@ -13,10 +13,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from storage_schemas.catalog import FRAMES
+from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.files import leaves_root
-from storage_schemas.layout import Columns
+from storage_schemas.layout import Columns, StoreLayout
 from storage_schemas.table import read_rows
 
 LIDAR_COLUMNS = 5
@@ -75,8 +75,15 @@ class NuScenesFiles:
 
     def scene_tables(self, scene: str) -> dict[str, Columns]:
         """Return the FRAMES tables of one scene from the cached index."""
+        return self._indexed(FRAMES, scene)
+
+    def camera_sweeps(self, scene: str) -> dict[str, Columns]:
+        """Return the CAMERA_SWEEPS tables of one scene from the cached index, which holds them where the source was asked to."""
+        return self._indexed(CAMERA_SWEEPS, scene)
+
+    def _indexed(self, layout: StoreLayout, scene: str) -> dict[str, Columns]:
         return {
-            spec.name: read_rows(str(self.index_folder / f"{spec.name}.parquet"), spec, scene=scene) for spec in FRAMES.tables
+            spec.name: read_rows(str(self.index_folder / f"{spec.name}.parquet"), spec, scene=scene) for spec in layout.tables
         }
 
     def read_bytes(self, file: str) -> bytes:

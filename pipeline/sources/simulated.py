@@ -57,7 +57,8 @@ class SyntheticSource:
         """Return the scenes; known from the parameters alone."""
         channels = tuple(sorted((*self.params.cameras, "LIDAR_TOP", *self.params.radars)))
         return [
-            SceneInfo(name, digest, channels, has_truth=True) for name, digest in zip(self._names, self._digests, strict=True)
+            SceneInfo(name, digest, channels, has_truth=True, camera_sweeps=digest if self.params.camera_sweeps else "")
+            for name, digest in zip(self._names, self._digests, strict=True)
         ]
 
     def preparation(self) -> str | None:
@@ -101,4 +102,5 @@ class SyntheticSource:
 
     def _on_disk(self) -> NuScenesSource:
         version = synthetic.version_name(self.params)
-        return NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(self.root), version=version), self._cache)
+        config = NuScenesConfig(kind="nuscenes", root=str(self.root), version=version, camera_sweeps=self.params.camera_sweeps)
+        return NuScenesSource(config, self._cache)

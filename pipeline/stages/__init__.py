@@ -10,6 +10,7 @@ from pipeline.stages import (
     align_mono_depth,
     build_manifest,
     clean_horizon,
+    index_camera_sweeps,
     index_frames,
     index_windows,
     interpolate_depth,
@@ -27,6 +28,7 @@ from pipeline.stages import (
 
 STAGES: tuple[StageSpec[Any], ...] = (
     index_frames.STAGE,
+    index_camera_sweeps.STAGE,
     index_windows.STAGE,
     pack_images.STAGE,
     project_radar.STAGE,

@@ -1,7 +1,8 @@
 """How the ego vehicle moves and when its sensors fire.
 
 Times are integer microseconds. A scene begins and ends with a key frame; key frames are every tenth LiDAR sweep
-(2 Hz of 20 Hz). Cameras fire shortly before the LiDAR, each radar runs on its own clock at 13 Hz. Motion and times are
+(2 Hz of 20 Hz). Cameras fire shortly before the LiDAR, between key frames at 12 Hz where such images are wanted; each
+radar runs on its own clock at 13 Hz. Motion and times are
 either made up or those of a recorded drive (`trajectories`), which may stand still and drops a sweep now and then.
 """
 
@@ -20,6 +21,7 @@ from pipeline.sources.synthetic.rigid import Floats, Ints, Motion, quaternion_fr
 SWEEP_US = 50_000
 KEY_EVERY = 10
 RADAR_US = 76_923
+CAMERA_US = 83_333
 FIRST_US = 1_533_200_000_000_000
 SCENE_US = 600_000_000
 KNOT_US = 20_000
@@ -143,6 +145,16 @@ def _with_radars(
     key_us = sweep_us[key_sweeps][:, None]
     key_radars = {name: np.abs(times[None, :] - key_us).argmin(axis=1).astype(np.int64) for name, times in radar_us.items()}
     return Drive(log, motion, sweep_us, key_sweeps, camera_us, radar_us, key_radars, calibration)
+
+
+def times_between(key_us: Ints) -> Ints:
+    """Return the times (n,) of a camera's images between its key frames at (k,): evenly spread, as near to 12 Hz as that goes."""
+    counts = np.maximum(np.rint(np.diff(key_us) / CAMERA_US).astype(np.int64), 1)
+    parts = [
+        key + np.arange(1, count) * gap // count
+        for key, gap, count in zip(key_us[:-1].tolist(), np.diff(key_us).tolist(), counts.tolist(), strict=True)
+    ]
+    return np.concatenate([np.empty(0, np.int64), *parts])
 
 
 def positions_along(drive: Drive) -> tuple[Ints, Floats, Floats]:

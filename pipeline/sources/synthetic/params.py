@@ -39,7 +39,7 @@ MINI_SCENE_NAMES: Final = (
 """The ten names of the devkit's mini splits, ordered so that two scenes already make a train and a val split."""
 
 
-_LATER_FIELDS: Final = ("radars", "radar")
+_LATER_FIELDS: Final = ("radars", "radar", "camera_sweeps")
 """Fields added after the first worlds were written."""
 
 
@@ -66,6 +66,10 @@ class SyntheticParams(BaseModel):
     radar: Literal["conventional", "imaging"] = Field(
         default="conventional",
         description="conventional: up to 110 returns a scan, no height (z = 0); imaging: 3+1D, up to 900, with elevation.",
+    )
+    camera_sweeps: bool = Field(
+        default=False,
+        description="Images of all cameras between key frames, too, at 12 Hz; true where stages.index_windows.frames is sweep.",
     )
     trajectories: str | None = Field(
         default=None,

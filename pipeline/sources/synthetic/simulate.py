@@ -1,7 +1,7 @@
 """Drive through one scene, write down everything the sensors see, and return the scene's table rows.
 
 Writes below the database's root
-  samples/, sweeps/       LIDAR_TOP `.pcd.bin`, radars `.pcd`, cameras `.jpg` (key frames only)
+  samples/, sweeps/       LIDAR_TOP `.pcd.bin`, radars `.pcd`, cameras `.jpg` (between key frames only where asked for)
   truth/<CAMERA>/         `<stem>.depth.png` 16-bit, metres x 256 truncated, 0 = none; `<stem>.surface.png`
   maps/                   one drivable mask, white
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.sources.synthetic import camera, lidar, radar
 from pipeline.sources.synthetic.actors import Surface
-from pipeline.sources.synthetic.drive import Drive, make_drive
+from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
 from pipeline.sources.synthetic.params import SyntheticParams, scene_names
 from pipeline.sources.synthetic.rig import LIDAR, Sensor, build_rig
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll, quaternion_product
@@ -64,11 +64,15 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
     for channel in params.radars:
         times[channel] = (_radar_seed(channel, 61, 80), drive.radar_us[channel], drive.key_radars[channel])
     for number, channel in enumerate(params.cameras):
-        _record_camera(params, drive, world, rig[channel], root, seed=(params.seed, index, 40 + number))
-        times[channel] = (62 + number, drive.camera_us[channel], np.arange(len(drive.key_sweeps)))
+        key_us = drive.camera_us[channel]
+        between_us = times_between(key_us) if params.camera_sweeps else key_us[:0]
+        for time_us, is_key, first_seed in ((key_us, True, 40), (between_us, False, 46)):
+            seed = (params.seed, index, first_seed + number)
+            _record_camera(params, drive, world, rig[channel], root, time_us=time_us, is_key=is_key, seed=seed)
+        all_us = np.sort(np.concatenate([key_us, between_us]))
+        times[channel] = (62 + number, all_us, np.searchsorted(all_us, key_us))
     for channel, (pose_seed, time_us, key_index) in times.items():
-        rng = np.random.default_rng((params.seed, index, pose_seed))
-        recorded = [_jittered(drive.world_from_ego.at(int(t)), rng) for t in time_us]
+        recorded = _recorded_poses(params, drive, index, pose_seed, time_us=time_us, key_index=key_index, of=rig[channel])
         tables.append(
             measurement_rows(
                 name,
@@ -81,6 +85,18 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
             )
         )
     return merge_tables([*tables, annotation_rows(name, drive, world, counts)])
+
+
+def _recorded_poses(
+    params: SyntheticParams, drive: Drive, index: int, seed: int, *, time_us: Ints, key_index: Ints, of: Sensor
+) -> list[Pose]:
+    """Return the poses written down for the measurements of a sensor; those of key images are the same with others between."""
+    drawn_first = key_index if of.modality == "camera" else np.arange(len(time_us))
+    drawn_then = np.setdiff1d(np.arange(len(time_us)), drawn_first)
+    rng = np.random.default_rng((params.seed, index, seed))
+    order = np.concatenate([drawn_first, drawn_then]).tolist()
+    found = {number: _jittered(drive.world_from_ego.at(int(time_us[number])), rng) for number in order}
+    return [found[number] for number in range(len(time_us))]
 
 
 def _radar_seed(channel: str, first: int, others: int) -> int:
@@ -144,24 +160,32 @@ def _record_radar(params: SyntheticParams, drive: Drive, world: World, sensor: S
 
 
 def _record_camera(
-    params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, *, seed: tuple[int, int, int]
+    params: SyntheticParams,
+    drive: Drive,
+    world: World,
+    sensor: Sensor,
+    root: Path,
+    *,
+    time_us: Ints,
+    is_key: bool,
+    seed: tuple[int, int, int],
 ) -> None:
-    """Write the image, the exact depth and the surface classes of every key frame of one camera."""
+    """Write the image, the exact depth and the surface classes of one camera at times (n,)."""
     from PIL import Image
 
     assert sensor.intrinsic is not None
     street = camera.make_street_map(world)
-    for i, time_us in enumerate(drive.camera_us[sensor.channel].tolist()):
+    for i, moment_us in enumerate(time_us.tolist()):
         view = camera.take_picture(
-            world.at(time_us),
+            world.at(moment_us),
             street,
-            drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor,
+            drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor,
             sensor.intrinsic,
             image_size=params.image_size,
             is_night=world.is_night,
             rng=np.random.default_rng((*seed, i)),
         )
-        image_path = root / file_name(drive.log, sensor.channel, sensor.modality, time_us, is_key=True)
+        image_path = root / file_name(drive.log, sensor.channel, sensor.modality, moment_us, is_key=is_key)
         truth = root / "truth" / sensor.channel / image_path.stem
         for folder in (image_path.parent, truth.parent):
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import io
 import pickle
 
@@ -13,47 +12,20 @@ from scipy.spatial import KDTree
 from model.data.points import FramePoints
 from model.mim4d.clip_batch import ClipBatch
 from model.mim4d.clip_config import ClipDataConfig
+from model.mim4d.clip_images import resized
 from model.mim4d.clip_loader import ClipLoader
-from model.mim4d.clip_reader import ClipReading, held_out, resized, rig_points
+from model.mim4d.clip_reader import ClipReading, held_out, rig_points
 from pipeline.geometry import rigid, transform_points
-from pipeline.plan import Plan, make_plan
-from pipeline.recipe import Recipe, parse_recipe
-from pipeline.run import run_manifest, run_scene, scene_requests
-from pipeline.sources import open_source
 from storage_schemas.byte_ranges import RangeReader
 from storage_schemas.errors import ManifestError
 from storage_schemas.layout import rows
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store
+from tests.model.mim4d.made_manifest import SIX, made, projected, recipe_of
 from tests.tiny_nuscenes import CAMERAS as TINY_CAMERAS
 
-SIX = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
-NEEDED = ("index_frames", "index_windows", "pack_images", "project_lidar", "pack_truth", "build_manifest")
 STATIC = 1  # number of the surface in depth_truth
 EVERY = ClipDataConfig(order="manifest")
-
-
-def made(recipe: Recipe, cache) -> Manifest:
-    """Run the stages that a clip needs, and no other, and return the manifest of them."""
-    source, store = open_source(recipe.source, cache), Store(recipe.store)
-    source.prepare()
-    items = [item for item in make_plan(recipe, source, store).items if item.stage in NEEDED]
-    inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items[:-1]}
-    identity = items[-1].identity.model_copy(update={"inputs": {name: path.fingerprint for name, path in inputs.items()}})
-    plan = Plan((*items[:-1], dataclasses.replace(items[-1], identity=identity, inputs=inputs)))
-    results = [result for one in scene_requests(plan, recipe, store, source.reader()) for result in run_scene(one)]
-    results += run_manifest(plan, recipe, store, source.reader(), results)
-    assert {result.status for result in results} == {"OK"}, [result.message for result in results]
-    return open_manifest(store)
-
-
-def recipe_of(source: dict, store, cameras, *, num_frames: int, drop_last: bool = False) -> Recipe:
-    stages = {
-        "index_windows": {"enabled": True, "num_frames": num_frames},
-        "build_manifest": {"drop_last_keyframe": drop_last},
-    }
-    data = {"source": source, "store": str(store), "cameras": list(cameras), "stages": stages}
-    return parse_recipe(data, where="test")
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +57,6 @@ def load_all(manifest: Manifest, **options) -> ClipBatch:
     """Return every window of the training split in one batch, as it is stored."""
     config = EVERY.model_copy(update={"batch_size": 2, **options.pop("config", {})})
     return only(ClipLoader(manifest, config, **{"num_frames": 2, "image_px": (32, 64), **options}))
-
-
-def projected(points: np.ndarray, cam_from_rig: torch.Tensor, intrinsics: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels (n, 2) and depths (n) of points (n, 3) of a rig frame."""
-    in_cam = transform_points(cam_from_rig.numpy().astype(float), points)
-    image = in_cam @ intrinsics.numpy().astype(float).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return image[:, :2] / image[:, 2:], in_cam[:, 2]
 
 
 def truth_of(manifest: Manifest, camera: str, name: str) -> np.ndarray:
@@ -373,7 +337,7 @@ def test_loader_when_the_recipe_made_no_windows_then_says_which_key_to_set(tiny_
             (),
             "has no complete window: its scenes have 1, and each has a key frame that the manifest lacks for one of CAM_FRONT, CAM_BACK",
         ),
-        ({"num_frames": 4}, (), "has no window: each of its 1 scenes has fewer key frames than one takes"),
+        ({"num_frames": 4}, (), "has no window: each of its 1 scenes has fewer frames than one takes"),
     ],
 )
 def test_loader_when_windows_and_manifest_do_not_fit_then_says_so(tiny_root, tmp_path, windows, cameras, words):

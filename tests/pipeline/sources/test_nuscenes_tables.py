@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 
 import pytest
 
 from pipeline.sources import json_tables
 from pipeline.sources.json_tables import iterate_table, read_table
+from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
 from pipeline.sources.nuscenes_tables import scenes_of_release
 from storage_schemas.errors import SourceError
+from storage_schemas.layout import num_rows, rows
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 100, 1000, 10**7])
@@ -51,6 +55,54 @@ def test_release_when_read_in_pieces_then_scenes_are_the_same(tiny_root, monkeyp
     assert list(at_once) == ["scene-0061", "scene-0103"]
     assert at_once["scene-0061"]["scene"]["split"] == ["train"]
     assert at_once["scene-0103"]["scene"]["split"] == [""]
+
+
+def test_release_when_images_between_key_frames_are_asked_for_then_they_come_besides_and_the_rest_is_the_same(
+    tiny_root, tmp_path
+):
+    folder = tmp_path / "v1.0-mini"
+    shutil.copytree(tiny_root / "v1.0-mini", folder)
+    records = read_table(folder, "sample_data")
+    own = [one for one in records if "CAM_FRONT" in one["filename"] and "scene-0061" in one["filename"]]
+    assert [one["is_key_frame"] for one in own] == [True] * 3
+    # what nuScenes has: an image between that belongs to the next key frame; and a chain that is broken after it
+    between = {
+        **own[1],
+        "token": "between",
+        "is_key_frame": False,
+        "timestamp": own[1]["timestamp"] - 83_333,
+        "filename": "sweeps/b.jpg",
+    }
+    own[0]["next"], between["prev"], between["next"], own[1]["prev"] = "between", own[0]["token"], own[1]["token"], "between"
+    own[1]["next"] = own[2]["prev"] = ""
+    (folder / "sample_data.json").write_text(json.dumps([*records, between]))
+    plain, more = (dict(scenes_of_release(folder, {}, camera_sweeps=wanted)) for wanted in (False, True))
+    for scene, tables in plain.items():
+        assert tables == {name: more[scene][name] for name in tables}
+    found = [row for row in rows(more["scene-0061"]["camera_sweeps"]) if row["camera"] == "CAM_FRONT"]
+    assert [(row["file"], row["sample_index"], row["is_keyframe"], row["chain"]) for row in found] == [
+        (own[0]["filename"], 0, True, 0),
+        ("sweeps/b.jpg", 1, False, 0),
+        (own[1]["filename"], 1, True, 0),
+        (own[2]["filename"], 2, True, 1),
+    ]
+    keyframes = {row["file"]: row for row in rows(plain["scene-0061"]["keyframes"])}
+    for row in rows(more["scene-0061"]["camera_sweeps"]):
+        if row["is_keyframe"]:
+            key = keyframes.pop(row["file"])
+            assert {name: key[name] for name in row if name in key} == {name: row[name] for name in row if name in key}
+    assert not keyframes
+
+
+def test_source_when_images_between_key_frames_are_indexed_then_scenes_keep_their_digest_and_have_one_more(tiny_root, tmp_path):
+    plain, more = (
+        NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(tiny_root), version="v1.0-mini", camera_sweeps=wanted), tmp_path)
+        for wanted in (False, True)
+    )
+    assert [scene.camera_sweeps for scene in plain.scenes()] == ["", ""]
+    assert [len(scene.camera_sweeps) for scene in more.scenes()] == [64, 64]
+    assert [dataclasses.replace(scene, camera_sweeps="") for scene in more.scenes()] == plain.scenes()
+    assert num_rows(more.reader().camera_sweeps("scene-0061")["camera_sweeps"]) == 6
 
 
 @pytest.mark.parametrize(

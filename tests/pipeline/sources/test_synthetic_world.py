@@ -24,6 +24,7 @@ from pipeline.sources.synthetic import (
     version_name,
     write_world,
 )
+from pipeline.sources.synthetic.drive import times_between
 
 PARAMS = SyntheticParams(scenes=2, seconds=2.0, image_size=(200, 112), lidar_azimuth_steps=200)
 
@@ -269,3 +270,71 @@ def test_recorded_drive_gives_its_own_times_and_poses(tmp_path: Path) -> None:
     pose = {r["token"]: r["translation"] for r in tables["ego_pose"]}
     camera = [r for r in tables["sample_data"] if "CAM_FRONT" in r["filename"]]
     np.testing.assert_allclose([pose[r["token"]][0] for r in camera], [-0.35, 4.65, 9.65, 14.65], atol=0.06)
+
+
+@pytest.fixture(scope="module")
+def sweeps_root(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the first scene of `root` with camera images between key frames; `root` is there to compile the simulator first."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    write_world(PARAMS.model_copy(update={"scenes": 1, "camera_sweeps": True}), folder)
+    return folder
+
+
+def test_camera_sweeps_when_asked_for_leave_everything_else_byte_for_byte_and_every_pose(root: Path, sweeps_root: Path) -> None:
+    log = "simulated-s0-0000__"
+    plain, more = ({name: content for name, content in _files(one).items() if log in name} for one in (root, sweeps_root))
+    assert plain.items() <= more.items()
+    added = more.keys() - plain.keys()
+    assert len(added) == 3 * 15  # image, depth and surface of five images between each two of four key frames
+    assert {name.split("/")[0] for name in added} == {"sweeps", "truth"}
+    for table, unlike in (("sample_data", {"prev", "next"}), ("ego_pose", set())):
+        few, many = (
+            {
+                row["token"]: {k: v for k, v in row.items() if k not in unlike}
+                for row in json.loads((one / "v1.0-mini" / f"{table}.json").read_text())
+            }
+            for one in (root, sweeps_root)
+        )
+        both = few.keys() & many.keys()
+        assert len(many) - len(both) == 15
+        assert all(few[token] == many[token] for token in both)
+    assert scene_digest(PARAMS, 0) != scene_digest(PARAMS.model_copy(update={"camera_sweeps": True}), 0)
+    assert "camera_sweeps" not in PARAMS.model_dump()  # worlds that were written before keep their digest
+
+
+def test_camera_sweeps_when_the_devkit_walks_the_chain_come_at_12_hz_from_where_the_vehicle_then_was(sweeps_root: Path) -> None:
+    database = NuScenes(version="v1.0-mini", dataroot=str(sweeps_root), verbose=False)
+    chain = _chain(database, database.get("sample", database.scene[0]["first_sample_token"])["data"]["CAM_FRONT"])
+    times = np.array([record["timestamp"] for record in chain])
+    assert [record["is_key_frame"] for record in chain] == [number % 6 == 0 for number in range(19)]
+    assert set(np.diff(times)) <= {83_333, 83_334}
+    places = np.array([database.get("ego_pose", record["ego_pose_token"])["translation"] for record in chain])
+    steps_m = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    assert np.abs(steps_m - 8.5 / 12).max() < 0.1  # 8.5 m/s, and what localisation is off
+    shown = [np.asarray(Image.open(sweeps_root / record["filename"])).astype(float) for record in chain[:3]]
+    assert all(np.abs(shown[k + 1] - shown[k]).mean() > 2 for k in range(2))
+    # exact depth of an image, moved by the poses, is that of another: each was taken where it says
+    first, third = (chain[number] for number in (0, 3))
+    depth, later = (_truth(sweeps_root, record, "depth") / 256.0 for record in (first, third))
+    intrinsic = np.array(database.get("calibrated_sensor", first["calibrated_sensor_token"])["camera_intrinsic"])
+    v, u = np.nonzero((_truth(sweeps_root, first, "surface") == 1) & (depth > 0) & (depth < 40))
+    rays = np.stack([u + 0.5, v + 0.5, np.ones(len(u))], axis=1) @ np.linalg.inv(intrinsic).T
+    third_from_first = np.linalg.inv(_world_from_sensor(database, third)) @ _world_from_sensor(database, first)
+    moved = rays * depth[v, u][:, None] @ third_from_first[:3, :3].T + third_from_first[:3, 3]
+    image = moved @ intrinsic.T
+    columns, lines = (image[:, :2] / image[:, 2:]).T
+    inside = (moved[:, 2] > 1) & (columns >= 0) & (columns < 200) & (lines >= 0) & (lines < 112)
+    found = later[lines[inside].astype(int), columns[inside].astype(int)]
+    assert np.median(np.abs(found / moved[inside, 2] - 1)) < 0.01
+    assert np.median(np.abs(later[v, u] / depth[v, u] - 1)) > 0.02  # without the poses
+
+
+def _truth(root: Path, record: dict, name: str) -> NDArray[np.float64]:
+    return np.asarray(Image.open(root / "truth" / "CAM_FRONT" / f"{Path(record['filename']).stem}.{name}.png")).astype(float)
+
+
+def test_times_between_when_key_frames_are_not_evenly_spread_then_gaps_are_split_as_near_to_12_hz_as_that_goes() -> None:
+    assert times_between(np.array([0, 500_000, 700_000, 750_000], np.int64)).tolist() == [
+        83_333, 166_666, 250_000, 333_333, 416_666, 600_000,
+    ]  # fmt: skip
+    assert times_between(np.array([5], np.int64)).tolist() == []

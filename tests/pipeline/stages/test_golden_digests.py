@@ -32,6 +32,8 @@ CASES = {
         "predict_mono_depth": {"teacher": "plane_and_boxes"},
         "clean_horizon": {"near_m": 60, "mono_disagree_m": 2},
     },
+    "windows": {"index_windows": {"enabled": True, "num_frames": 2}},
+    "windows_of_sweeps": {"index_windows": {"enabled": True, "num_frames": 2, "frames": "sweep"}},
     "reclean": {"clean_horizon": {"near_m": 60, "min_neighbors": 4, "floor_m": 2, "upper_fraction": 0.9}},
 }
 
@@ -58,6 +60,8 @@ def run_stages(tiny_root, cache, stages) -> dict[str, str]:
     shared: dict = {}
     for stage in STAGES:
         if stage.per == "dataset" or stage.needs in ("truth", "given"):
+            continue
+        if stage.needs == "camera_sweeps" and not recipe.source.camera_sweeps:
             continue
         is_fed = all(one.name in units for one in stage.reads if one not in stage.optional)
         if not (is_fed and stage.is_wanted(recipe.stages.params_of(stage.name))):

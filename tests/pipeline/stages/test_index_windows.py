@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.clip_rigs import nearest
 from pipeline.geometry import inverse, rigid, transform_points
 from pipeline.poses import world_from_cam
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 from pipeline.stage import StageInput
 from pipeline.stages import index_windows
-from pipeline.stages.index_windows import Params, _nearest
+from pipeline.stages.index_windows import Params
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData, check, columns_from_rows, rows
 from storage_schemas.manifest import diff, open_manifest
@@ -143,7 +144,7 @@ def test_rig_when_only_sweeps_between_key_frames_are_left_then_none_is_taken_for
 @given(st.lists(st.integers(0, 50), unique=True), st.integers(-5, 60))
 def test_nearest_sweep_when_times_are_any_then_none_is_nearer_and_of_two_the_earlier_one_counts(times, time):
     ordered = sorted(times)
-    found = _nearest(np.array(ordered, np.int64), time)
+    found = nearest(np.array(ordered, np.int64), time)
     assert found == (min(range(len(ordered)), key=lambda k: (abs(ordered[k] - time), ordered[k])) if ordered else None)
 
 

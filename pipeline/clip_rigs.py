@@ -1,0 +1,47 @@
+"""Where the rig of a clip's frame is, and its cameras in it: the poses that ``index_windows`` writes down.
+
+The rig frame is the ego frame at the time of a LiDAR sweep, so that the sweep's returns lie still in it; without a sweep it is
+that at the time of the first camera's image. A camera's place in it holds the ego motion from that time to the image's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.geometry import Float64, inverse, rigid
+from pipeline.poses import world_from_cam
+from storage_schemas.errors import SourceError
+
+Row = dict[str, Any]
+
+
+def world_from_rig_at(row: Row) -> Float64:
+    """Return the ego pose (4, 4) of a row of an index: of an image or of a sweep, at its time."""
+    return rigid(row["world_from_ego_translation_m"], row["world_from_ego_rotation_wxyz"])
+
+
+def cam_from_rig(image: Row, world_from_rig: Float64, *, scene: str) -> Float64:
+    """Return the transform (4, 4) from a rig to a camera, each at its own time.
+
+    Raises:
+        SourceError: a pose is not known.
+    """
+    found = np.asarray(inverse(world_from_cam(image)) @ world_from_rig)
+    if not np.isfinite(found).all():
+        raise SourceError(
+            f"scene {scene}, camera {image['camera']}: the source knows no poses, so its images have no place in a common "
+            "frame. Set stages.index_windows.enabled to false, or take a source with poses"
+        )
+    return found
+
+
+def nearest(times_us: NDArray[np.int64], time_us: int) -> int | None:
+    """Return the number of the time nearest to another one, the earlier of two; None if there is none. Times are ascending."""
+    if not len(times_us):
+        return None
+    after = int(np.searchsorted(times_us, time_us))
+    around = [number for number in (after - 1, after) if 0 <= number < len(times_us)]
+    return min(around, key=lambda number: abs(int(times_us[number]) - time_us))
