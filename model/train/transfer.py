@@ -27,7 +27,8 @@ _BACKBONE = "backbone."
 def load_backbone(backbone: nn.Module, path: str | Path) -> Checkpoint:
     """Fill a backbone with the one that a checkpoint of a pre-training has; nothing else of the checkpoint is taken.
 
-    Networks that are called without a mask compute what the pre-trained one computes on whole images, bit for bit. Norms that a
+    In training, a network computes what the pre-trained one computes on whole images, bit for bit; in evaluation a masked ResNet
+    goes by the statistics of the images, another by the running averages, which are handed over too. Norms that a
     masked ConvNeXt has on the levels it returns are left out where the other has none.
 
     Args:

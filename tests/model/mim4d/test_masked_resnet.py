@@ -53,13 +53,13 @@ def test_levels_when_nothing_is_hidden_then_the_dense_ones(kind, train):
 
 
 @torch.no_grad()
-def test_levels_when_no_mask_is_given_then_those_of_the_plain_networks():
+def test_levels_when_no_mask_is_given_then_those_of_the_plain_networks_in_training():
     network, image, _ = made_up(MaskedResNet50)
-    plain = ResNet50(8).eval()
+    plain = ResNet50(8).train()
     plain.load_state_dict(network.state_dict())
     assert all(torch.equal(level, other) for level, other in zip(network(image), plain(image), strict=True))
     network, _, _ = made_up(MaskedResNet34)
-    plain = ResNet34(8).eval()
+    plain = ResNet34(8).train()
     plain.load_state_dict(network.state_dict())
     raw = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     levels = network((raw.permute(0, 3, 1, 2) / 255.0 - plain.mean) / plain.std)
@@ -75,16 +75,26 @@ def test_batch_norm_when_cells_are_hidden_then_its_statistics_are_of_the_seen_on
     result = over_seen_cells(mask)(norm, x)
     cells = mask_at(mask, (4, 6))[0, 0]
     rows = x[0][:, cells]
-    mean, variance = (rows.mean(1), rows.var(1, unbiased=False)) if train else (torch.zeros(4), torch.ones(4))
+    mean, variance = rows.mean(1), rows.var(1, unbiased=False)  # in evaluation too
     expected = (rows - mean[:, None]) / (variance[:, None] + norm.eps).sqrt()
     torch.testing.assert_close(result[0][:, cells], expected, rtol=1e-5, atol=1e-5)
     assert result[0][:, ~cells].abs().max() == 0
-    if train:
-        torch.testing.assert_close(norm.running_mean, 0.1 * mean)
-        torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * rows.var(1))
+    torch.testing.assert_close(norm.running_mean, 0.1 * mean if train else torch.zeros(4))
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * rows.var(1) if train else torch.ones(4))
 
 
 def test_parameters_when_trained_masked_then_each_receives_a_gradient():
     network, image, mask = made_up(MaskedResNet34, train=True)
     sum(level.square().mean() for level in network(image, mask)).backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+
+
+@torch.no_grad()
+def test_levels_when_evaluated_then_those_of_training_and_the_averages_stay():
+    network, image, mask = made_up(MaskedResNet34)
+    before = network.bn1.running_mean.clone()
+    evaluated = network(image, mask)
+    assert torch.equal(network.bn1.running_mean, before)
+    trained = network.train()(image, mask)
+    assert all(torch.equal(one, other) for one, other in zip(evaluated, trained, strict=True))
+    assert not torch.equal(network.bn1.running_mean, before)
