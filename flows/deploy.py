@@ -1,4 +1,4 @@
-"""How the four flows become deployments: served from one process, or registered for a work pool."""
+"""How the flows become deployments: served from one process, or registered for a work pool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
-from flows.deployments import materialize, reclean, retrain_and_evaluate, train_and_evaluate
+from flows.deployments import materialize, pretrain, pretrains, reclean, retrain_and_evaluate, train_and_evaluate
 from flows.prefect_server import refuse_silent_server, scheduling_server
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import DepthmillError, RecipeError
@@ -56,6 +56,8 @@ def schedule_of(*, cron: str | None, interval_s: float | None, timezone: str = "
 def deployments(recipe: Path, *, name: str, schedule: Schedule | None, parameters: dict[str, Any]) -> list[RunnerDeployment]:
     """Return the four deployments of a recipe, of which only ``retrain_and_evaluate`` is scheduled.
 
+    Its training is ``train_and_evaluate``, or ``pretrain`` if it is a pre-training.
+
     Args:
         recipe: the recipe file; must be there and be a recipe.
         name: name of the deployments: materialize/<name> and so on.
@@ -65,7 +67,8 @@ def deployments(recipe: Path, *, name: str, schedule: Schedule | None, parameter
     Raises:
         RecipeError: the recipe, a parameter or the name has a mistake.
     """
-    load_recipe(recipe)  # a typo is told now, not at three in the morning
+    loaded = load_recipe(recipe)  # a typo is told now, not at three in the morning
+    training = pretrain if pretrains(loaded) else train_and_evaluate
     where = {"recipe": str(recipe.absolute())}
     try:
         retrain_and_evaluate.validate_parameters({**where, **parameters})
@@ -77,7 +80,7 @@ def deployments(recipe: Path, *, name: str, schedule: Schedule | None, parameter
     return [
         *(
             RunnerDeployment.from_flow(one, name, parameters=where, entrypoint_type=kind)
-            for one in (materialize, reclean, train_and_evaluate)
+            for one in (materialize, reclean, training)
         ),
         RunnerDeployment.from_flow(
             retrain_and_evaluate,

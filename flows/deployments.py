@@ -1,4 +1,4 @@
-"""The four flows as Prefect deployments: what a schedule, a worker or a person in Prefect's pages starts.
+"""The flows as Prefect deployments: what a schedule, a worker or a person in Prefect's pages starts.
 
 Each parameter's type and description appear in the form of Prefect's pages; both come from the signatures and docstrings here.
 Where and how fast stay settings of the process that runs the flow: DEPTHMILL_WORKERS, DEPTHMILL_DEVICE and so on.
@@ -17,8 +17,8 @@ from pydantic import Field
 from flows.champion import Rules
 from flows.materialize import Opened, open_recipe
 from flows.settings import Settings
-from pipeline.recipe import load_recipe
-from storage_schemas.errors import DepthmillError
+from pipeline.recipe import Recipe, load_recipe
+from storage_schemas.errors import DepthmillError, RecipeError
 
 Metric = Literal[
     "mae_mm", "rmse_mm", "imae_per_km", "irmse_per_km", "abs_rel", "sq_rel_m", "delta1", "delta2", "delta3"
@@ -84,6 +84,36 @@ def reclean(
     return _state_of(lambda: _make(_open(recipe, (*overrides, *changes), workers)))
 
 
+@flow(name="pretrain", log_prints=True)
+def pretrain(
+    recipe: str,
+    overrides: tuple[str, ...] = (),
+    manifest: str | None = None,
+    seed: Seed = None,
+    workers: Workers = None,
+) -> State[Any]:
+    """Make what is missing, pre-train a backbone (family mim4d), evaluate, probe the frozen backbone, write the report.
+
+    Args:
+        recipe: Recipe file with train.family mim4d, an absolute path on the machine that runs the flow.
+        overrides: Changed recipe keys, each key.key=value, e.g. train.probe.steps=1000.
+        manifest: Fingerprint of the manifest to train on; empty = the recipe's own.
+        seed: Seed of the initial weights; empty = what the recipe says.
+        workers: Worker processes that make units; empty = DEPTHMILL_WORKERS, or one per core.
+    """
+
+    def work() -> str:
+        opened = _open(recipe, (*overrides, *_seed(seed)), workers)
+        if not pretrains(opened.recipe):
+            raise RecipeError(
+                f"recipe '{recipe}' has train.family {opened.recipe.train.get('family', 'semodepth')}, the flow pretrain takes "
+                "mim4d. Run train_and_evaluate, or change the family"
+            )
+        return _train(opened, recipe=recipe, manifest=manifest)
+
+    return _state_of(work)
+
+
 @flow(name="train_and_evaluate", log_prints=True)
 def train_and_evaluate(
     recipe: str,
@@ -101,17 +131,7 @@ def train_and_evaluate(
         seed: Seed of the initial weights; empty = what the recipe says.
         workers: Worker processes that make units; empty = DEPTHMILL_WORKERS, or one per core.
     """
-
-    def work() -> str:
-        from flows.train_verb import train_and_print
-
-        opened = _open(recipe, (*overrides, *_seed(seed)), workers)
-        _refuse_failed(
-            train_and_print(opened, where=recipe, manifest=manifest, out=None, restart=False, no_prefect=False, as_json=False)
-        )
-        return f"trainings are in {opened.runs_folder / 'trainings'}"
-
-    return _state_of(work)
+    return _state_of(lambda: _train(_open(recipe, (*overrides, *_seed(seed)), workers), recipe=recipe, manifest=manifest))
 
 
 @flow(name="retrain_and_evaluate", log_prints=True)
@@ -150,6 +170,20 @@ def retrain_and_evaluate(
         return words_of(round_with_artifacts(opened, where=recipe, rules=rules, fine_tune=fine_tune))
 
     return _state_of(work)
+
+
+def pretrains(recipe: Recipe) -> bool:
+    """Say whether a recipe's training is a pre-training, which ``pretrain`` runs and not ``train_and_evaluate``."""
+    return recipe.train.get("family") == "mim4d"
+
+
+def _train(opened: Opened, *, recipe: str, manifest: str | None) -> str:
+    from flows.train_verb import train_and_print
+
+    _refuse_failed(
+        train_and_print(opened, where=recipe, manifest=manifest, out=None, restart=False, no_prefect=False, as_json=False)
+    )
+    return f"trainings are in {opened.runs_folder / 'trainings'}"
 
 
 def _open(recipe: str, overrides: tuple[str, ...], workers: int | None) -> Opened:

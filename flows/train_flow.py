@@ -1,4 +1,7 @@
-"""The ``train_and_evaluate`` flow: Prefect 3 around a training, whose two halves are tasks; imported inside the verb."""
+"""The flows ``train_and_evaluate`` and, of a pre-training, ``pretrain``: Prefect 3 around a training, whose parts are tasks.
+
+Imported inside the verb.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ def train_with_prefect(training: Training, on_progress: Callable[[Progress], Non
         OrchestratorError: Prefect itself failed.
     """
     raised: list[DepthmillError] = []
+    parts = training.parts(on_progress)
 
     def guarded(work: Callable[[], Any]) -> State[Any]:
         try:
@@ -35,25 +39,21 @@ def train_with_prefect(training: Training, on_progress: Callable[[Progress], Non
             return Failed(message=str(error))
         return Completed(message="done")
 
-    @task(name="train", cache_policy=NO_CACHE, persist_result=False)
-    def train_task(folder: str) -> State[Any]:
-        return guarded(lambda: training.run(on_progress))
+    @task(cache_policy=NO_CACHE, persist_result=False)
+    def run_part(folder: str, part: str) -> State[Any]:
+        return guarded(parts[part])
 
-    @task(name="evaluate", cache_policy=NO_CACHE, persist_result=False)
-    def evaluate_task(folder: str) -> State[Any]:
-        return guarded(training.evaluate)
-
-    @flow(name="train_and_evaluate", flow_run_name=training.folder.name, validate_parameters=False, log_prints=False)
-    def train_and_evaluate(manifest: str) -> State[Any]:
-        for one in (train_task, evaluate_task):
-            state = one(str(training.folder), return_state=True)
+    @flow(name=training.flow_name, flow_run_name=training.folder.name, validate_parameters=False, log_prints=False)
+    def run_training(manifest: str) -> State[Any]:
+        for part in parts:
+            state = run_part.with_options(name=part)(str(training.folder), part, return_state=True)
             if not state.is_completed():
                 return Failed(message=state.message)
         _leave_artifacts(training)
         return Completed(message=f"{training.folder}")
 
     try:
-        state = train_and_evaluate(training.manifest.path.fingerprint, return_state=True)
+        state = run_training(training.manifest.path.fingerprint, return_state=True)
         if not raised and not state.is_completed():
             state.result(raise_on_failure=True)
     except DepthmillError:
@@ -69,8 +69,11 @@ def train_with_prefect(training: Training, on_progress: Callable[[Progress], Non
 
 
 def _leave_artifacts(training: Training) -> None:
-    table = (training.folder / "evaluation" / "table.md").read_text(encoding="utf-8")
-    create_markdown_artifact(key="train-table", markdown=table, description=f"training {training.folder.name}")
+    for key, table in (("train-table", "evaluation/table.md"), ("probe-table", "probe/table.md")):
+        path = training.folder / table
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            create_markdown_artifact(key=key, markdown=text, description=f"training {training.folder.name}")
     report = training.folder / "report.html"
     if report.is_file():
         create_link_artifact(key="train-report", link=report.absolute().as_uri(), link_text=report.name)

@@ -75,9 +75,9 @@ def train_and_print(
 
 
 def _train(training: Training, *, no_prefect: bool, as_json: bool) -> None:
-    from model.train.loop import is_complete, read_training
+    from model.train.loop import read_training
 
-    if is_complete(training.folder):
+    if training.is_complete:
         if not as_json:
             print(f"nothing to do: training {training.folder.name} is complete (--restart trains it again)")
     else:
@@ -87,17 +87,18 @@ def _train(training: Training, *, no_prefect: bool, as_json: bool) -> None:
         on_progress = None if as_json else ProgressText()
         stop_soon_when_interrupted()
         if no_prefect:
-            training.run(on_progress)
-            training.evaluate()
+            for part in training.parts(on_progress).values():
+                part()
         else:
             from flows.train_flow import train_with_prefect
 
             train_with_prefect(training, on_progress)
     record = read_training(training.folder)
     if as_json:
-        print(json.dumps({"folder": str(training.folder), **record}, indent=1))
+        print(json.dumps({"folder": str(training.folder), **record, **training.probes()}, indent=1))
         return
-    for table in sorted((training.folder / "evaluation").glob("**/table.md")):  # a second one if monocular depth was withheld
+    tables = sorted((training.folder / "evaluation").glob("**/table.md"))  # a second one if monocular depth was withheld
+    for table in (*tables, *(training.folder / "probe").glob("table.md")):
         print(table.read_text(encoding="utf-8"))
     report = training.folder / "report.html"
     where = report if report.is_file() else training.folder

@@ -115,9 +115,16 @@ class Mim4d(nn.Module):
 
         Arguments and errors are those of ``forward``.
         """
+        return self.lifted(self.pyramid(views.image, is_seen, generators=generators), views)
+
+    def lifted(self, levels: Sequence[Tensor], views: ClipViews) -> Tensor:
+        """Return the volumes (b, T, C, Z, Y, X) of a feature pyramid, as ``pyramid`` makes it of these views.
+
+        Raises:
+            InputError: maps and cameras do not fit together.
+        """
         lift = self.config.lift
         size = views.image.shape[:3]
-        levels = self.pyramid(views.image, is_seen, generators=generators)
         features, chances = self.depth_head([level.flatten(0, 2) for level in levels])
         features = [feature.unflatten(0, size) for feature in features]
         chances = [chance.unflatten(0, size) for chance in chances]

@@ -147,10 +147,10 @@ def test_work_pool_when_deployed_to_then_holds_the_four_flows(recipe, depthmill,
 
 
 def test_parameters_when_shown_in_prefects_pages_then_each_has_type_and_description():
-    from flows.deployments import materialize, reclean, retrain_and_evaluate, train_and_evaluate  # isort: skip
+    from flows.deployments import materialize, pretrain, reclean, retrain_and_evaluate, train_and_evaluate  # isort: skip
     from prefect.utilities.callables import parameter_schema
 
-    for flow in (materialize, reclean, train_and_evaluate, retrain_and_evaluate):
+    for flow in (materialize, reclean, pretrain, train_and_evaluate, retrain_and_evaluate):
         shown = parameter_schema(flow.fn)
         assert shown.required == ["recipe"]
         for name, one in shown.properties.items():
@@ -158,6 +158,23 @@ def test_parameters_when_shown_in_prefects_pages_then_each_has_type_and_descript
             assert "type" in one or "anyOf" in one
     rule = set(inspect.signature(reclean.fn).parameters) - {"recipe", "overrides", "workers"}
     assert rule == set(CleanHorizonParams.model_fields)
+
+
+@pytest.mark.parametrize(("family", "training"), [("mim4d", "pretrain"), ("monoddle", "train_and_evaluate")])
+def test_deployments_when_the_family_pretrains_then_its_flow_is_pretrain(write_recipe, tiny_root, family, training):
+    from flows.deploy import deployments  # isort: skip
+
+    recipe = write_recipe(tiny_root, train={"family": family})
+    found = deployments(recipe, name="n", schedule=None, parameters={})
+    assert [one.flow_name for one in found] == ["materialize", "reclean", training, "retrain_and_evaluate"]
+
+
+def test_pretrain_when_the_family_is_another_then_said_and_what_to_run(recipe):
+    from flows.deployments import pretrain  # isort: skip
+
+    state = pretrain(str(recipe), return_state=True)
+    assert state.is_failed()
+    assert "has train.family semodepth, the flow pretrain takes mim4d. Run train_and_evaluate" in state.message
 
 
 def test_flows_when_run_then_end_with_their_own_words(recipe, depthmill, tmp_path):
