@@ -127,11 +127,11 @@ def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
     return page
 
 
-def save(picture: Image.Image, path: Path) -> None:
+def save(picture: Image.Image, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
     """Write a JPEG with the best quality that stays below the limit."""
     for quality in (88, 80, 72, 64, 55, 45):
         picture.save(path, quality=quality)
-        if path.stat().st_size < MAX_BYTES:
+        if path.stat().st_size < max_bytes:
             break
     print(f"wrote {path}: {picture.width}x{picture.height}, {path.stat().st_size / 1000:.0f} kB")
 

@@ -47,10 +47,10 @@ def strip_panels(strip: Strip) -> list[Panel]:
     panels = [
         _panel(strip.key, "Image", image.resize(size, Image.Resampling.BILINEAR), ""),
         _radar_panel(strip, image, size),
-        _panel(strip.key, "Target", _points(base, maps["target_m"]), _measured_words(strip.maps["target_m"])),
+        _panel(strip.key, "Target", points_on(base, maps["target_m"]), _measured_words(strip.maps["target_m"])),
     ]
     if truth is not None:
-        panels.append(_panel(strip.key, "Exact depth", _points(base, maps["truth_m"]), _measured_words(truth)))
+        panels.append(_panel(strip.key, "Exact depth", points_on(base, maps["truth_m"]), _measured_words(truth)))
     elif has_without:
         change = strip.maps["with_radar_m"] - without
         picture = _dense_errors(_enlarged(change, factor), base)
@@ -60,7 +60,7 @@ def strip_panels(strip: Strip) -> list[Panel]:
         panels.append(_panel(strip.key, f"Prediction {radar}", _dense(maps[name], size), _median_words(strip.maps[name])))
     reference_drawn = maps["target_m" if truth is None else "truth_m"]
     for name, radar in shown.items():
-        picture = _errors(base, maps[name], reference_drawn)
+        picture = errors_on(base, maps[name], reference_drawn)
         panels.append(_panel(strip.key, f"Error {radar}", picture, _error_words(strip.maps[name], reference, words)))
     return panels
 
@@ -114,7 +114,7 @@ def _reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
     return reach + 1 if reach else 0
 
 
-def _points(base: NDArray[np.uint8], depth_m: Depth) -> Image.Image:
+def points_on(base: NDArray[np.uint8], depth_m: Depth) -> Image.Image:
     """Draw a sparse map on the dimmed image; where points meet the nearest is seen."""
     canvas, steps = base.copy(), depth_steps(depth_m)
     values = steps[steps > 0]
@@ -122,7 +122,7 @@ def _points(base: NDArray[np.uint8], depth_m: Depth) -> Image.Image:
     return Image.fromarray(canvas)
 
 
-def _errors(base: NDArray[np.uint8], depth_m: Depth, reference_m: Depth) -> Image.Image:
+def errors_on(base: NDArray[np.uint8], depth_m: Depth, reference_m: Depth) -> Image.Image:
     """Draw signed errors where the reference is known; where points meet the largest is seen."""
     canvas, mask = (base * 0.6).astype(np.uint8), reference_m > 0
     error_m = np.nan_to_num(depth_m[mask]) - reference_m[mask]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from model.mim4d.clip_config import ClipDataConfig
 from model.mim4d.config import Mim4dConfig
 from model.train.config import CommonConfig
+from model.train.probes.probe_config import ProbeConfig
 
 
 class RenderEvaluationConfig(BaseModel):
@@ -24,6 +25,13 @@ class RenderEvaluationConfig(BaseModel):
     rays_per_camera: int = Field(
         256, ge=1, description="rays of one camera of one frame, at most: to LiDAR points that are held out, then to other pixels"
     )
+    num_pictures: int = Field(
+        2, ge=0, description="clips whose pictures are kept for the report, spread evenly over the split; 0 = none"
+    )
+    picture_width_px: int = Field(
+        120, ge=8, description="width of a rendered picture, at most: of a wider image every second, third, ... pixel is rendered"
+    )
+    flight_frames: int = Field(24, ge=0, description="pictures of the fly-through of the first of these clips; 0 = none")
 
 
 class Mim4dTrainConfig(CommonConfig):
@@ -34,6 +42,10 @@ class Mim4dTrainConfig(CommonConfig):
     data: ClipDataConfig = Field(ClipDataConfig(), description="what is trained on")
     evaluation: RenderEvaluationConfig = Field(
         RenderEvaluationConfig(), description="what is measured on, during and after training"
+    )
+    # not written, so not part of the training's name or of its checkpoints: probes can be changed and made again without it
+    probe: ProbeConfig = Field(
+        ProbeConfig(), exclude=True, description="linear probes of the frozen network; changing them trains nothing again"
     )
     seed: int = Field(0, ge=0, description="of the initial weights, and of what is hidden, withheld and rendered")
     epochs: int = Field(12, ge=1, description="passes over the split")

@@ -5,7 +5,7 @@ Source  specs/mim4d.md sections 5.6, 6 and 8
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from model.mim4d.clip_views import views_of
 from model.mim4d.mim4d_loss import DIRECT, LOSS_VALUES, RECONSTRUCT, mim4d_losses
 from model.mim4d.net import Mim4d
 from model.train.config import Machine
-from model.train.family import Measured, StepLosses
+from model.train.family import Measured, StepLosses, placement
 from model.train.mim4d_config import Mim4dTrainConfig
-from model.train.ray_errors import CONSTANT, SWAPPED, RenderRow
-from model.train.render_evaluation import RenderEvaluation, evaluate_renderings, write_render_folder
+from model.train.pictured_clips import write_pictures_of_split
+from model.train.ray_errors import CONSTANT, REBUILT_SWAPPED, SWAPPED, RenderRow
+from model.train.render_evaluation import write_render_folder
+from model.train.render_split import evaluate_split
 from storage_schemas.manifest import Manifest
 
 
@@ -45,6 +47,11 @@ class Mim4dFamily:
         if config.imagenet_weights is not None:
             network.backbone.load_imagenet_weights(config.imagenet_weights)
 
+    def backbone(self, network: nn.Module) -> nn.Module:
+        """Return the backbone."""
+        assert isinstance(network, Mim4d)
+        return network.backbone
+
     def optimizer(self, network: nn.Module, config: Mim4dTrainConfig) -> torch.optim.Optimizer:
         """Return AdamW, slower for the backbone: it may begin with weights that are worth keeping."""
         assert isinstance(network, Mim4d)
@@ -64,11 +71,7 @@ class Mim4dFamily:
             config.data,
             num_frames=config.network.num_frames,
             image_px=config.network.input_px,
-            rank=fabric.global_rank,
-            num_ranks=fabric.world_size,
-            num_workers=machine.num_workers,
-            pin_memory=fabric.device.type == "cuda",
-            image_root=machine.image_root,
+            **placement(fabric, machine),
         )
 
     def losses(
@@ -98,9 +101,9 @@ class Mim4dFamily:
         self, network: nn.Module, manifest: Manifest, config: Mim4dTrainConfig, machine: Machine, device: torch.device
     ) -> Measured:
         """Measure rendered depth and the controls; the score is the relative error of the rebuilt volumes, if there are any."""
-        found = _evaluation(network, manifest, config, machine, device)
+        found = evaluate_split(network, manifest, config, machine, device)
         mode = DIRECT if config.network.num_frames == 1 else RECONSTRUCT
-        told = [(name, found.row(name)) for name in (mode, SWAPPED, CONSTANT)]
+        told = [(name, found.row(name)) for name in (mode, SWAPPED if mode == DIRECT else REBUILT_SWAPPED, CONSTANT)]
         words = ", ".join(f"{name} {row.abs_rel:.3f}" for name, row in told if row is not None)
         row = found.row(mode)
         assert row is not None  # or there was nothing held out, which is an error
@@ -126,43 +129,13 @@ class Mim4dFamily:
         *,
         folder: Path,
     ) -> int:
-        """Measure, and write the tables; return the number of clips."""
-        found = _evaluation(network, manifest, config, machine, device)
+        """Measure, and write the tables and what pictures are made of; return the number of clips."""
+        found = evaluate_split(network, manifest, config, machine, device)
         title = f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}"
         write_render_folder(folder / "evaluation", found, title=title)
+        write_pictures_of_split(network, manifest, config, machine, device, folder=folder / "evaluation")
         return found.num_clips
 
     def facts(self, device: torch.device) -> dict[str, Any]:
         """Return nothing: there is one way to compute it."""
         return {}
-
-
-def _evaluation(
-    network: nn.Module, manifest: Manifest, config: Mim4dTrainConfig, machine: Machine, device: torch.device
-) -> RenderEvaluation:
-    assert isinstance(network, Mim4d)
-    changed = {"split": config.evaluation.split, "batch_size": 1, "order": "manifest"}
-
-    def clips() -> Iterator[ClipBatch]:
-        with ClipLoader(
-            manifest,
-            config.data.model_copy(update=changed),
-            num_frames=config.network.num_frames,
-            image_px=config.network.input_px,
-            image_root=machine.image_root,
-        ) as loader:
-            yield from loader
-
-    was_training = network.training
-    network.eval()
-    try:
-        return evaluate_renderings(
-            network,
-            clips,
-            rays_per_camera=config.evaluation.rays_per_camera,
-            seed=config.seed,
-            device=device,
-            bfloat16=config.uses_bfloat16(device.type),
-        )
-    finally:
-        network.train(was_training)

@@ -82,11 +82,17 @@ def _block(one: ChosenFrame, key: str, panels: Sequence[Panel], encoded: Sequenc
     )
 
 
-def picture_grid(panels: Sequence[Panel], encoded: Sequence[bytes]) -> str:
-    """Return pictures with their captions side by side, as many as fit; ``encoded`` is what ``encode_pictures`` made of them."""
+def picture_grid(panels: Sequence[Panel], encoded: Sequence[bytes], *, css: str = "") -> str:
+    """Return pictures with their captions side by side, as many as fit.
+
+    Args:
+        panels: pictures with title and caption.
+        encoded: what ``encode_pictures`` made of them.
+        css: another class of the grid: some = three beside each other where there is room, many = four.
+    """
     figures = "".join(
         f"<figure>{jpeg(content, alt=panel.alt, width=panel.picture.width, height=panel.picture.height)}"
         f"<figcaption><b>{text(panel.title)}</b>{': ' if panel.caption else ''}{text(panel.caption)}</figcaption></figure>"
         for panel, content in zip(panels, encoded, strict=True)
     )
-    return f'<div class="pictures">{figures}</div>'
+    return f'<div class="{" ".join(filter(None, ("pictures", css)))}">{figures}</div>'

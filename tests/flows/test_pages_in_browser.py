@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from flows.detection_report import write_detection_report
+from flows.render_report import write_render_report
 from flows.training_report import write_training_report
 from pipeline.report import write_report
 from tests.flows.made_up_detection_folder import write_detection_training
+from tests.flows.made_up_render_folder import write_render_training
 from tests.flows.made_up_training_folder import write_training
 from tests.pipeline.made_up_report import Fabric
 
@@ -80,8 +82,13 @@ def detection_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_detection_report(write_detection_training(tmp_path_factory.mktemp("detection-page") / "training"))
 
 
+@pytest.fixture(scope="module")
+def render_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_render_report(write_render_training(tmp_path_factory.mktemp("render-page") / "training", probe_steps=300))
+
+
 @pytest.mark.parametrize("width_px", WIDTHS_PX)
-@pytest.mark.parametrize("name", ["run_page", "training_page", "detection_page"])
+@pytest.mark.parametrize("name", ["run_page", "training_page", "detection_page", "render_page"])
 def test_page_when_opened_in_a_browser_then_it_is_whole_and_fits(browser, request, name, width_px):
     found = look(browser, request.getfixturevalue(name), width_px)
     assert found.pop("num_images") >= 10

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -20,6 +21,8 @@ from model.train.loop import TrainingError, evaluate_training, read_training, tr
 from model.train.mim4d_config import Mim4dTrainConfig
 from model.train.mim4d_family import Mim4dFamily
 from model.train.render_evaluation import read_rendering
+from model.train.render_split import single_clips
+from model.train.rendered_views import VIEWS_FILE
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store
@@ -54,7 +57,7 @@ def small_training(**changes: Any) -> Mim4dTrainConfig:
     settings: dict[str, Any] = {
         "network": network.model_dump(),
         "data": {"held_out_share": 0.3, **changes.pop("data", {})},
-        "evaluation": {"rays_per_camera": 8},
+        "evaluation": {"rays_per_camera": 8, "picture_width_px": 8, "flight_frames": 2},
         "learning_rate": 1e-3,
         "max_steps": 4,
         "evaluate_every_epochs": 1.0,
@@ -107,12 +110,23 @@ def test_training_when_evaluated_then_tables_and_a_record(manifest, tmp_path):
     assert "rebuilt" in words[-2] and "hidden colour" in words[-2]
     with open(tmp_path / "evaluations.csv", newline="") as stream:
         told = list(csv.DictReader(stream))
-    assert {row["volume"] for row in told} == {"direct", "reconstruct", "copied", "copied_warped", "swapped", "constant"}
+    assert {row["volume"] for row in told} == {
+        "direct",
+        "reconstruct",
+        "copied",
+        "copied_warped",
+        "swapped",
+        "reconstruct_swapped",
+        "constant",
+    }
     evaluate_training(config, manifest, tmp_path, machine=CPU)
     rows = read_rendering(tmp_path / "evaluation")
     assert {row.volume for row in rows} == {row["volume"] for row in told}
     reconstruct = next(row for row in rows if row[:4] == ("reconstruct", "all", "all", "all"))
     assert reconstruct.num_rays > 10
+    with np.load(tmp_path / "evaluation" / VIEWS_FILE) as views:
+        assert views["window_keys"].tolist() == [clip.window_keys[0] for clip in single_clips(manifest, config, CPU)]
+        assert views["image_u8"].shape == (2, 1, 32, 64, 3) and views["flight_steps"].shape == (2, 4, 8)
     record = read_training(tmp_path)
     assert record["config"]["family"] == "mim4d" and record["val_frames"] == 2 and record["train_frames"] == 2
     assert record["best"] == {"step": 2, "abs_rel": pytest.approx(reconstruct.abs_rel, rel=1e-5)}

@@ -1,0 +1,78 @@
+"""Where a virtual rig goes when a volume is flown through: first where the vehicle came from, then once around its own place.
+
+Why     a volume that is right from where it was made from may be wrong from a step aside, and only a picture from there shows it
+Differs from the specification: it names no path
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
+
+Float64 = NDArray[np.float64]
+
+LONGEST_DRIVE_M = 10.0
+"""So much of the vehicle's own path is flown; farther back begins what the key frame's cameras hardly saw."""
+
+SHORTEST_DRIVE_M = 0.3
+"""A vehicle that moved less stood still: all of the flight is the loop."""
+
+ASIDE_M = 1.5
+"""Half the width of the loop: a step to either side, as a lane's."""
+
+AHEAD_M = 2.0
+"""Half the length of the loop, all of it ahead of the rig."""
+
+LOOK_AT_M = 12.0
+"""The loop looks at the point so far ahead of the rig, so that near things move before far ones."""
+
+
+def flight_poses(world_from_rig: Float64, num_frames: int) -> Float64:
+    """Return where the rig is in each picture of a flight.
+
+    The first half goes along the vehicle's own path through the frames of the clip, at constant speed, and arrives at the key
+    frame; the second half is a level loop from there, forward and to both sides, that comes back. If the vehicle stood still, or
+    the clip is of a single frame, all of it is the loop.
+
+    Args:
+        world_from_rig: (T, 4, 4) rigid, metres, x ahead and y to the left; the newest frame, the key frame, first.
+        num_frames: pictures of the flight.
+
+    Returns:
+        (num_frames, 4, 4) from the rig of each picture to the rig frame of the key frame; the last one is the identity.
+    """
+    key_from_rig = np.linalg.inv(world_from_rig[0]) @ world_from_rig
+    behind_m = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(key_from_rig[:, :3, 3], axis=0), axis=1))])
+    num_drive = num_frames // 2 if behind_m[-1] >= SHORTEST_DRIVE_M else 0
+    longest_m = min(float(behind_m[-1]), LONGEST_DRIVE_M)
+    drive = _along_path(key_from_rig, behind_m, np.linspace(longest_m, 0.0, num_drive))
+    turn = 2 * np.pi * np.arange(1, num_frames - num_drive + 1) / max(num_frames - num_drive, 1)
+    return np.concatenate([drive, _loop(turn)])
+
+
+def forward_camera(cam_from_rig: Float64) -> int:
+    """Return which of the cameras (m, 4, 4) looks ahead most: along x of the rig frame."""
+    return int(np.argmax(cam_from_rig[:, 2, 0]))
+
+
+def _along_path(key_from_rig: Float64, behind_m: Float64, wanted_m: Float64) -> Float64:
+    """Return poses (n, 4, 4) so many metres (n) back on the path through poses (T, 4, 4) that are ``behind_m`` (T) back."""
+    moved = np.concatenate([[True], np.diff(behind_m) > 0])  # a place has one pose: the newest
+    behind_m, poses = behind_m[moved], key_from_rig[moved]
+    found = np.tile(np.eye(4), (len(wanted_m), 1, 1))
+    if len(wanted_m):
+        found[:, :3, :3] = Slerp(behind_m, Rotation.from_matrix(poses[:, :3, :3]))(wanted_m).as_matrix()
+        found[:, :3, 3] = np.stack([np.interp(wanted_m, behind_m, poses[:, axis, 3]) for axis in range(3)], axis=-1)
+    return found
+
+
+def _loop(turn: Float64) -> Float64:
+    """Return poses (n, 4, 4) at angles (n) of the loop; the rig's own place at 0 and at 2 pi."""
+    ahead_m, left_m = AHEAD_M * (1.0 - np.cos(turn)), ASIDE_M * np.sin(turn)
+    yaw = np.arctan2(-left_m, LOOK_AT_M - ahead_m)
+    found = np.tile(np.eye(4), (len(turn), 1, 1))
+    found[:, 0, 0], found[:, 0, 1] = np.cos(yaw), -np.sin(yaw)
+    found[:, 1, 0], found[:, 1, 1] = np.sin(yaw), np.cos(yaw)
+    found[:, 0, 3], found[:, 1, 3] = ahead_m, left_m
+    return found
