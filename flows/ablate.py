@@ -61,8 +61,16 @@ class Run:
         from model.train.loop import is_complete
 
         if is_complete(self.folder):
-            return "complete"
+            return "begun" if self._probes_are_due else "complete"
         return "begun" if (self.folder / "last.pt").is_file() else "to do"
+
+    @property
+    def _probes_are_due(self) -> bool:
+        if self.config.family != "mim4d":
+            return False
+        from model.train.probes.probe_files import probes_are_due
+
+        return probes_are_due(self.config, self.folder)
 
 
 @dataclass(frozen=True)
@@ -164,8 +172,8 @@ def attempt(run: Run, opened: Opened, manifest: str, on_progress: Callable[[Prog
     """Train and measure one, from wherever a former run stopped; return None, or why it failed."""
     try:
         training = Training(run.config, open_manifest(opened.store, manifest), run.folder, machine_of(opened))
-        training.run(on_progress)
-        training.evaluate()
+        for part in training.parts(on_progress).values():
+            part()
     except DepthmillError as error:
         return str(error)
     except Exception as error:  # whatever it is, e.g. a full GPU: it must not take the other trainings with it, and is reported

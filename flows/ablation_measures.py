@@ -1,8 +1,9 @@
 """The numbers that an ablation compares: their names in a recipe, how they are printed, and where a training has them.
 
 Why    A detector is measured by average precision, depth by errors; the table of an ablation need not know which it is
-Source specs/semodepth.md section 4; specs/monoddle.md sections 6 and 8.2
-Reads  <training>/evaluation: frames.parquet of SemoDepth, average_precision.csv of MonoDDLE
+Source specs/semodepth.md section 4; specs/monoddle.md sections 6 and 8.2; specs/mim4d.md section 8
+Reads  <training>/evaluation: frames.parquet of SemoDepth, average_precision.csv of MonoDDLE, rendering.csv of MIM4D;
+       <training>/probe/probes.json of MIM4D
 """
 
 from __future__ import annotations
@@ -18,10 +19,28 @@ from storage_schemas.evaluation import read_evaluation
 
 if TYPE_CHECKING:
     from model.train.families import TrainConfig
+    from model.train.mim4d_config import Mim4dTrainConfig
     from model.train.monoddle_config import MonoDdleTrainConfig
     from model.train.semodepth_config import SemoDepthTrainConfig
 
 DIFFICULTIES = ("easy", "moderate", "hard")
+
+_RENDERED = {
+    "abs_rel": ("AbsRel", 4),
+    "rmse_m": ("RMSE [m]", 2),
+    "delta1": ("delta<1.25", 4),
+    "rgb_l1": ("colour L1", 4),
+}
+"""Columns of rendering.csv, with head and decimals."""
+
+_PLACES = {
+    "": ("all", "all"),
+    "key": ("key", "all"),
+    "history": ("history", "all"),
+    "hidden": ("all", "masked"),
+    "visible": ("all", "visible"),
+}
+"""What a measure of MIM4D may be of, and the frames and pixels of rendering.csv that it is."""
 
 
 class Measure(NamedTuple):
@@ -62,15 +81,14 @@ def measures_of(config: TrainConfig) -> dict[str, Measure]:
 
     SemoDepth ``mae_mm@80``, of all frames, with radar unless the network has none; ``/day`` or ``/night`` of these only, and
     ``/off`` with the radar taken away. MonoDDLE ``Car/3d@0.7/moderate``: R40 of a class, metric, least overlap and difficulty.
+    MIM4D ``reconstruct/abs_rel``: a volume and its error; of the ``/key`` frame or the others (``/history``), of pixels that were
+    ``/hidden`` or ``/visible``; and ``probe/abs_rel``, ``probe/iou``: what the frozen features know.
     """
     if config.family == "semodepth":
         return _depth_measures(config)
     if config.family == "monoddle":
         return _detection_measures(config)
-    raise RecipeError(
-        f"train.family is '{config.family}', and an ablation knows measures of semodepth and monoddle only. Compare the tables "
-        "of single trainings (depthmill train)"
-    )
+    return _rendering_measures(config)
 
 
 def columns_of(configs: Sequence[TrainConfig], chosen: Sequence[str] | None, *, where: str) -> Columns:
@@ -94,6 +112,8 @@ def columns_of(configs: Sequence[TrainConfig], chosen: Sequence[str] | None, *, 
         elif first.family == "monoddle":
             details = _published_precisions(first.evaluation.category)
             names = tuple(group[1] for group in details.values())  # moderate
+        else:
+            names, details = _published_renderings(known)
     for name in (*names, *(one for group in details.values() for one in group)):
         if not all(name in one for one in known):
             there = [one for one in known[0] if all(one in other for other in known)]
@@ -113,7 +133,9 @@ def read_measures(config: TrainConfig, folder: Path) -> dict[str, float]:
     Raises:
         StoreError: its evaluation is missing or damaged.
     """
-    return _read_depth(folder) if config.family == "semodepth" else _read_detection(folder)
+    if config.family == "semodepth":
+        return _read_depth(folder)
+    return _read_detection(folder) if config.family == "monoddle" else _read_rendering(folder)
 
 
 def _depth_measures(config: SemoDepthTrainConfig) -> dict[str, Measure]:
@@ -195,3 +217,77 @@ def _read_detection(folder: Path) -> dict[str, float]:
         raise StoreError(
             f"'{path}' cannot be read: {type(error).__name__}: {error}. Delete that training's folder and train it again"
         ) from error
+
+
+def _rendering_measures(config: Mim4dTrainConfig) -> dict[str, Measure]:
+    from model.mim4d.mim4d_loss import DIRECT
+    from model.train.ray_errors import CONSTANT, SWAPPED, VOLUMES
+
+    is_single = config.network.num_frames == 1
+    found = {}
+    if config.probe.steps:
+        found["probe/abs_rel"] = Measure("probe/abs_rel", "depth probe AbsRel", 4, False)
+        found["probe/average_precision"] = Measure("probe/average_precision", "occupancy probe AP", 4, True)
+        found["probe/iou"] = Measure("probe/iou", "occupancy probe IoU", 4, True)
+    for volume in (DIRECT, SWAPPED, CONSTANT) if is_single else VOLUMES:
+        for place in _PLACES:
+            for column, (head, decimals) in _RENDERED.items():
+                if not (is_single and place == "history"):
+                    name = _rendering_name(volume, column, place)
+                    found[name] = Measure(name, f"{volume} {head}{place and f', {place}'}", decimals, column == "delta1")
+    return found
+
+
+def _published_renderings(known: Sequence[Mapping[str, Measure]]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Return the headline and the details of a table: what every variant has.
+
+    Single frames are all key frames, and rebuild nothing; beside such a variant the others are judged by their key frames.
+    """
+    from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
+    from model.train.ray_errors import CONSTANT, COPIED, COPIED_WARPED, REBUILT_SWAPPED, SWAPPED
+
+    def common(volumes: Sequence[str], column: str, place: str = "") -> tuple[str, ...]:
+        names = [_rendering_name(volume, column, place) for volume in volumes]
+        return tuple(name for name in names if all(name in one for one in known))
+
+    own = (RECONSTRUCT, DIRECT)
+    rebuilds = [_rendering_name(RECONSTRUCT, "abs_rel", "") in one for one in known]
+    if any(rebuilds) and not all(rebuilds):
+        controls = common((SWAPPED, CONSTANT), "abs_rel", "key")
+        headline = (*common(own, "abs_rel", "key"), *common(own, "rgb_l1", "key"), *common(("probe",), "abs_rel"))
+        return headline, {"Controls of key frames": controls}
+    headline = (*common((*own, COPIED_WARPED), "abs_rel"), *common(own, "rgb_l1", "hidden")[:1], *common(("probe",), "abs_rel"))
+    details = {
+        "Controls": common((COPIED_WARPED, COPIED, SWAPPED, REBUILT_SWAPPED, CONSTANT), "abs_rel"),
+        "Key frames": common(own, "abs_rel", "key"),
+        "Colour in hidden patches": common((*own, COPIED_WARPED, SWAPPED, CONSTANT), "rgb_l1", "hidden"),
+        "Probes of the frozen network": tuple(
+            one for column in ("abs_rel", "average_precision", "iou") for one in common(("probe",), column)
+        ),
+    }
+    return headline, {title: group for title, group in details.items() if group}
+
+
+def _rendering_name(volume: str, column: str, place: str) -> str:
+    return f"{volume}/{column}{place and f'/{place}'}"
+
+
+def _read_rendering(folder: Path) -> dict[str, float]:
+    from model.train.probes.probe_files import TRAINED, has_probes, read_probes
+    from model.train.ray_errors import ANY_RANGE
+    from model.train.render_evaluation import read_rendering
+
+    rows = {row[:3]: row._asdict() for row in read_rendering(folder / "evaluation") if row.range_m == ANY_RANGE}
+    found = {
+        _rendering_name(volume, column, place): float(row[column])
+        for (volume, *kind), row in rows.items()
+        for place, wanted in _PLACES.items()
+        if tuple(kind) == wanted
+        for column in _RENDERED
+    }
+    if has_probes(folder):
+        probes = read_probes(folder)
+        depth, occupancy = probes.depth_of(TRAINED), probes.occupancy_of(TRAINED)
+        found |= {} if depth is None else {"probe/abs_rel": depth.abs_rel}
+        found |= {} if occupancy is None else {"probe/iou": occupancy.iou}
+    return {name: value for name, value in found.items() if value == value}  # a mean of no rays was not measured

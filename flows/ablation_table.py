@@ -27,7 +27,11 @@ RESULTS_FILE = "results.csv"
 NOTHING = "-"
 
 _TITLE = "# Ablation "
-_EVALUATION_KEYS_THAT_DECIDE = ("split", "target", "score_threshold", "height_scale")
+_KEYS_THAT_DECIDE = (
+    *(f"evaluation.{key}" for key in ("split", "target", "score_threshold", "height_scale", "rays_per_camera")),
+    *("data.held_out_share", "network.num_frames", "network.mask.hidden_ratio", "network.lift.low_m", "network.lift.high_m"),
+)
+"""On what the variants are measured, as far as their family has such a key; of MIM4D the network's task is part of it."""
 
 
 class Spread(NamedTuple):
@@ -300,14 +304,20 @@ def _notes(ablation: Ablation, results: Sequence[Result]) -> list[str]:
         values = sorted({str(record.get(key)) for record in measured})
         if len(values) > 1:
             notes.append(f"the trainings {words}: {', '.join(values)}")
-    for key in _EVALUATION_KEYS_THAT_DECIDE:
-        evaluations = {
-            name: getattr(next(iter(runs.values())).config.evaluation, key, None) for name, runs in ablation.runs.items()
-        }
-        if len(set(evaluations.values())) > 1:
-            told = ", ".join(f"{name} {value}" for name, value in evaluations.items())
-            notes.append(f"the variants are not measured alike, evaluation.{key} differs: {told}")
+    configs = {name: next(iter(runs.values())).config for name, runs in ablation.runs.items()}
+    for key in _KEYS_THAT_DECIDE:
+        found = {name: _value_at(config, key) for name, config in configs.items()}
+        if len(set(found.values())) > 1:
+            told = ", ".join(f"{name} {value}" for name, value in found.items())
+            notes.append(f"the variants are not measured alike, {key} differs: {told}")
     return notes
+
+
+def _value_at(config: Any, key: str) -> Any:
+    """Return the value of a dotted key; None if there is no such key."""
+    for part in key.split("."):
+        config = getattr(config, part, None)
+    return config
 
 
 def _first_line(error: str | None) -> str:

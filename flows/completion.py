@@ -33,10 +33,13 @@ def recipes_and_stores(incomplete: str) -> list[str]:
 
 
 def recipe_keys(incomplete: str) -> list[str]:
-    """Offer ``key.key=default`` for every key of a recipe's stages, or of its training once that is typed."""
+    """Offer ``key.key=default`` for every key of a recipe's stages and ablation, or of its training once that is typed."""
     from flows.recipe_keys import keys_with_defaults
 
-    found = keys_with_defaults("train" if incomplete.startswith("train") else "stages")  # train takes two seconds: torch
+    if incomplete.startswith("train"):  # it takes two seconds: torch
+        found = [*keys_with_defaults("train")]
+    else:
+        found = [*keys_with_defaults("stages"), *keys_with_defaults("ablation")]
     offered = [f"{key}={default}" for key, default in found]
     return [one for one in offered if one.startswith(incomplete)]
 

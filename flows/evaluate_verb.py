@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from flows.detection_verbs import OpenedDetector, is_public_detector, open_public_detector
+from flows.render_verbs import OpenedPretraining
 from flows.training import refuse_without_torch
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.evaluation import read_evaluation
@@ -16,6 +17,8 @@ from storage_schemas.manifest import Manifest
 if TYPE_CHECKING:
     from model.semodepth.net import SemoDepth
     from model.train.config import Machine
+
+EvaluationKind = Literal["depth", "objects", "renderings"]
 
 
 class OpenedNetwork(NamedTuple):
@@ -28,8 +31,8 @@ class OpenedNetwork(NamedTuple):
 
 def open_network(
     checkpoint: Path, data: str, *, reference: bool, max_depth_m: float, plug_in: bool
-) -> OpenedNetwork | OpenedDetector:
-    """Load a network of either family and name it.
+) -> OpenedNetwork | OpenedDetector | OpenedPretraining:
+    """Load a network of any family and name it.
 
     Args:
         checkpoint: a training's folder (its best.pt is taken) or a file.
@@ -41,21 +44,28 @@ def open_network(
     Raises:
         WeightsFileError: no such file.
         CheckpointError: it does not fit.
-        RecipeError: with ``reference``: the recipe has a mistake.
+        RecipeError: with ``reference``: the recipe has a mistake, or the file is of depthmill and says itself what it is.
     """
     refuse_without_torch()
     from model.blocks.weights_file import load_state_file
+    from model.mim4d.net import Mim4d
     from model.monoddle.net import MonoDdle
     from model.semodepth.net import SemoDepth
     from model.semodepth.reference import load_reference
     from model.train.checkpoint import load_checkpoint, network_of
+    from model.train.mim4d_config import Mim4dTrainConfig
     from model.train.monoddle_config import MonoDdleTrainConfig
-    from model.train.semodepth_config import SemoDepthTrainConfig
 
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     name = checkpoint.name if checkpoint.is_dir() else path.stem
     if reference:
-        if is_public_detector(load_state_file(path)):
+        found = load_state_file(path)
+        if "format" in found and "config" in found:
+            raise RecipeError(
+                f"checkpoint '{path}' is of depthmill and says itself what it is; --reference is for those of the public code. "
+                "Leave it out"
+            )
+        if is_public_detector(found):
             return open_public_detector(path, name, data)
         return OpenedNetwork(load_reference(path, max_depth_m=max_depth_m, plug_in=plug_in), name, _row_band_of_recipe(data))
     opened = load_checkpoint(path)
@@ -63,11 +73,9 @@ def open_network(
     if isinstance(opened.config, MonoDdleTrainConfig):
         assert isinstance(network, MonoDdle)
         return OpenedDetector(network, name, opened.config)
-    if not isinstance(opened.config, SemoDepthTrainConfig):
-        raise RecipeError(
-            f"checkpoint '{path}' is of family {opened.config.family}, which predicts neither depth maps nor objects by itself. "
-            "Its training has measured it (evaluation/table.md beside it); give a checkpoint of semodepth or monoddle"
-        )
+    if isinstance(opened.config, Mim4dTrainConfig):
+        assert isinstance(network, Mim4d)
+        return OpenedPretraining(network, name, opened.config)
     assert isinstance(network, SemoDepth)
     return OpenedNetwork(network, name, opened.config.data.rows)
 
@@ -174,24 +182,26 @@ def _row_band_of_recipe(data: str) -> tuple[int, int] | None:
     return config.data.rows
 
 
-def are_of_detectors(a: Path, b: Path) -> bool:
-    """Say whether two folders hold evaluations of detectors.
+def kind_of_evaluations(a: Path, b: Path) -> EvaluationKind:
+    """Return what two folders hold evaluations of; a folder that holds none is taken for the other's kind, or for depth.
 
     Raises:
-        DepthmillError: one does, and the other holds one of depth.
+        DepthmillError: they are of different kinds.
     """
     refuse_without_torch()
     from model.train.detection_evaluation import AP_FILE
+    from model.train.render_evaluation import RENDERING_FILE
 
-    found = [(evaluation_of(folder) / AP_FILE).is_file() for folder in (a, b)]
-    if any(found) and not all(found):
-        other = (a, b)[found.index(False)]
-        if (evaluation_of(other) / "frames.parquet").is_file():
-            raise DepthmillError(
-                f"'{(a, b)[found.index(True)]}' is an evaluation of a detector and '{other}' one of depth, which have no measure "
-                "in common. Compare two of one kind"
-            )
-    return any(found)
+    files: dict[EvaluationKind, str] = {"depth": "frames.parquet", "objects": AP_FILE, "renderings": RENDERING_FILE}
+    words = {"depth": "depth", "objects": "a detector", "renderings": "a pre-training"}
+    found = [next((kind for kind, file in files.items() if (evaluation_of(folder) / file).is_file()), None) for folder in (a, b)]
+    kind_a, kind_b = found
+    if kind_a and kind_b and kind_a != kind_b:
+        raise DepthmillError(
+            f"'{a}' is an evaluation of {words[kind_a]} and '{b}' one of {words[kind_b]}, which have no measure in common. "
+            "Compare two of one kind"
+        )
+    return kind_a or kind_b or "depth"
 
 
 def evaluation_of(folder: Path) -> Path:

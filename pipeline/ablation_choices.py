@@ -28,8 +28,8 @@ class AblationChoices(BaseModel):
         default=None,
         min_length=1,
         description=(
-            "columns of the table, e.g. mae_mm@80/night or Car/3d@0.7/moderate; null: MAE, RMSE and delta1 up to 80 m, or 3D and "
-            "BEV average precision at both overlaps"
+            "columns of the table, e.g. mae_mm@80/night, Car/3d@0.7/moderate or reconstruct/rgb_l1/hidden; null: MAE, RMSE and "
+            "delta1 up to 80 m, 3D and BEV average precision at both overlaps, or AbsRel of rendered depth and hidden colour"
         ),
     )
 

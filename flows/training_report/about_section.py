@@ -82,9 +82,12 @@ def _tiles(about: Mapping[str, Any]) -> Iterator[Tile]:
 def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Manifest", f"<code>{text(about.get('manifest', MISSING))}</code> in <code>{text(about.get('store', MISSING))}</code>"
     if about.get("start_file"):
-        yield "Began with", (
-            f"step {text(about['start_step'])} of a {text(about['start_family'])} training on manifest "
-            f"<code>{text(about['start_manifest'])}</code>: <code>{text(about['start_file'])}</code>"
+        yield (
+            "Began with",
+            (
+                f"step {text(about['start_step'])} of a {text(about['start_family'])} training on manifest "
+                f"<code>{text(about['start_manifest'])}</code>: <code>{text(about['start_file'])}</code>"
+            ),
         )
     dirty = " with changes that are not committed" if _is_true(about.get("is_dirty")) else ""
     yield "Code", f"commit <code>{text(str(about.get('commit', MISSING))[:_SHORT_COMMIT])}</code>{dirty}"

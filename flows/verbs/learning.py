@@ -93,15 +93,24 @@ def evaluate(
     plug_in: PlugIn = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a network on a split: depth at 50, 70 and 80 m, with and without radar; of a detector KITTI's average precision."""
+    """Measure a network on a split: depth at 50, 70 and 80 m, with and without radar; of a detector KITTI's average precision.
+
+    Of a pre-training of MIM4D rendered depth and colour, beside the controls.
+    """
     from flows.detection_verbs import OpenedDetector, evaluate_detector_and_print
     from flows.evaluate_verb import evaluate_and_print, open_network
+    from flows.render_verbs import OpenedPretraining, evaluate_renderings_and_print
 
     opened = open_network(checkpoint, recipe, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
     if isinstance(opened, OpenedDetector):
-        _refuse_options_of_depth(context, f"checkpoint '{checkpoint}' is one")
+        _refuse_options_of_depth(context, f"a detector has none: checkpoint '{checkpoint}' is one")
         pinned, machine = open_pinned(recipe, manifest)
         evaluate_detector_and_print(opened, pinned, machine, split=split, out=out, as_json=as_json)
+        return
+    if isinstance(opened, OpenedPretraining):
+        _refuse_options_of_depth(context, f"a pre-training has none: checkpoint '{checkpoint}' is one")
+        pinned, machine = open_pinned(recipe, manifest)
+        evaluate_renderings_and_print(opened, pinned, machine, split=split, out=out, as_json=as_json)
         return
     network, name, row_band = opened
     pinned, machine = open_pinned(recipe, manifest)
@@ -117,13 +126,22 @@ def compare(
     radar: Radar = "on",
     as_json: AsJson = False,
 ) -> None:
-    """Compare two evaluations of depth frame by frame, with a bootstrap interval; of two detectors, their average precisions."""
-    from flows.detection_verbs import compare_detectors_and_print
-    from flows.evaluate_verb import are_of_detectors, compare_and_print, evaluation_of
+    """Compare two evaluations of depth frame by frame, with a bootstrap interval; of two detectors, their average precisions.
 
-    if are_of_detectors(a, b):
-        _refuse_options_of_depth(context, "these are evaluations of detectors")
+    Two pre-trainings of MIM4D are compared clip by clip.
+    """
+    from flows.detection_verbs import compare_detectors_and_print
+    from flows.evaluate_verb import compare_and_print, evaluation_of, kind_of_evaluations
+    from flows.render_verbs import compare_renderings_and_print
+
+    kind = kind_of_evaluations(a, b)
+    if kind == "objects":
+        _refuse_options_of_depth(context, "a detector has none: these are evaluations of detectors")
         compare_detectors_and_print(evaluation_of(a), evaluation_of(b), as_json=as_json)
+        return
+    if kind == "renderings":
+        _refuse_options_of_depth(context, "a pre-training has none: these are evaluations of pre-trainings")
+        compare_renderings_and_print(evaluation_of(a), evaluation_of(b), as_json=as_json)
         return
     compare_and_print(a, b, metric=metric, cap_m=cap, radar=radar, as_json=as_json)
 
@@ -152,12 +170,13 @@ def predict(
     from flows.detection_verbs import OpenedDetector, predict_folder, predict_split
     from flows.evaluate_verb import open_network
     from flows.predict_files import predict_files, predict_manifest
+    from flows.render_verbs import OpenedPretraining, refuse_to_predict
     from flows.settings import Settings
     from flows.training import machine_of_settings
 
     opened = open_network(checkpoint, what, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
     if isinstance(opened, OpenedDetector):
-        _refuse_options_of_depth(context, f"checkpoint '{checkpoint}' is one")
+        _refuse_options_of_depth(context, f"a detector has none: checkpoint '{checkpoint}' is one")
         if image_folder(Path(what)) is not None:
             here = machine_of_settings(Settings(), image_root=None)
             count = predict_folder(opened, Path(what), out, pictures=pictures, machine=here)
@@ -166,6 +185,8 @@ def predict(
             count = predict_split(opened, pinned, out, split=split, pictures=pictures, machine=machine)
         say({"folder": str(out), "frames": count}, f"wrote the objects of {count} frames to {out}", as_json=as_json)
         return
+    if isinstance(opened, OpenedPretraining):
+        refuse_to_predict(checkpoint)
     network, _, row_band = opened
     if (Path(what) / "image").is_dir():
         count = predict_files(
@@ -182,4 +203,4 @@ def _refuse_options_of_depth(context: typer.Context, words: str) -> None:
     for name in ("target", "max_depth", "plug_in", "metric", "cap", "radar"):
         source = context.get_parameter_source(name) if name in context.params else None
         if source is not None and source.name == "COMMANDLINE":
-            raise RecipeError(f"--{name.replace('_', '-')} is of depth networks, and a detector has none: {words}. Leave it out")
+            raise RecipeError(f"--{name.replace('_', '-')} is of depth networks, and {words}. Leave it out")

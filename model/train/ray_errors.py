@@ -28,10 +28,14 @@ COPIED_WARPED = "copied_warped"
 SWAPPED = "swapped"
 """The same frame's volume of a clip of another scene."""
 
+REBUILT_SWAPPED = "reconstruct_swapped"
+"""Rebuilt like ``reconstruct``, from the other frames of a clip of another scene, driven as this one is. The decoder asks by learned
+queries: what does no worse than this has learned what drives look like, not what these frames show."""
+
 CONSTANT = "constant"
 """No volume: the median depth and the mean colour of all rays that are measured on."""
 
-VOLUMES = (DIRECT, RECONSTRUCT, COPIED, COPIED_WARPED, SWAPPED, CONSTANT)
+VOLUMES = (DIRECT, RECONSTRUCT, COPIED, COPIED_WARPED, SWAPPED, REBUILT_SWAPPED, CONSTANT)
 
 _FRAMES = {"all": slice(None), "key": slice(1, 2), "history": slice(0, 1)}
 _PIXELS = {"all": slice(None), "masked": slice(1, 2), "visible": slice(0, 1)}
@@ -131,6 +135,11 @@ class RayErrors:
         group, own = cells.group[cells.is_ray], difference[cells.is_ray].astype(np.float64)
         self.colour += [np.bincount(group, one, minlength=self.colour.shape[1]) for one in (np.ones_like(own), own)]
 
+    def include(self, other: RayErrors) -> None:
+        """Count what another one counted."""
+        self.depth += other.depth
+        self.colour += other.colour
+
     def rows(self, name: str) -> Iterator[RenderRow]:
         """Yield the rows of a volume: by frames and pixels over all ranges, then by ranges."""
         depth = self.depth.reshape(4, 2, 2, _NUM_RANGES)
@@ -159,19 +168,20 @@ class RayTruth:
     """Keeps what all rays should show, to compare it with one depth and one colour at the end."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[NDArray[np.float32], NDArray[np.float32], RayCells]] = []
+        self._parts: list[tuple[str, NDArray[np.float32], NDArray[np.float32], RayCells]] = []
         self.num_measured = 0
 
-    def add(self, rays: Rays, cells: RayCells) -> None:
-        """Keep the rays of one frame."""
-        self._parts.append((_array(rays.depth_m).astype(np.float32), _array(rays.rgb).astype(np.float32), cells))
+    def add(self, rays: Rays, cells: RayCells, *, clip: str) -> None:
+        """Keep the rays of one frame of a clip."""
+        self._parts.append((clip, _array(rays.depth_m).astype(np.float32), _array(rays.rgb).astype(np.float32), cells))
         self.num_measured += int(cells.is_measured.sum())
 
-    def compared_with_constants(self) -> RayErrors:
-        """Return the errors of the median depth and of the mean colour."""
-        median_m = float(np.median(np.concatenate([depth[cells.is_measured] for depth, _, cells in self._parts])))
-        mean = np.concatenate([rgb[cells.is_ray] for _, rgb, cells in self._parts]).mean(axis=0)
-        sums = RayErrors()
-        for depth, rgb, cells in self._parts:
-            sums.add_values(np.full_like(depth, median_m), depth, np.abs(rgb - mean).mean(axis=-1), cells)
+    def compared_with_constants(self) -> dict[str, RayErrors]:
+        """Return the errors of the median depth and of the mean colour of all rays, by clip."""
+        median_m = float(np.median(np.concatenate([depth[cells.is_measured] for _, depth, _, cells in self._parts])))
+        mean = np.concatenate([rgb[cells.is_ray] for _, _, rgb, cells in self._parts]).mean(axis=0)
+        sums: dict[str, RayErrors] = {}
+        for clip, depth, rgb, cells in self._parts:
+            own = sums.setdefault(clip, RayErrors())
+            own.add_values(np.full_like(depth, median_m), depth, np.abs(rgb - mean).mean(axis=-1), cells)
         return sums

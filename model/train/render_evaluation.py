@@ -4,7 +4,7 @@ Why     LiDAR rays share the ground and the horizon, and a frame resembles the o
         learned no more than that. Each number stands beside what the same renderer shows of another clip's volume, of the nearest
         frame's volume as it is and warped to where the vehicle is, and beside one depth and one colour for all rays.
 Source  specs/mim4d.md section 8 and pitfall 12
-Writes  into a folder: rendering.csv and table.md
+Writes  into a folder: rendering.csv, clips.csv and table.md
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +27,13 @@ from model.mim4d.ego_warp import source_from_target, warp_volume
 from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
 from model.mim4d.net import Mim4d
 from model.mim4d.rays import Rays
+from model.train.clip_errors import ClipRow, clip_rows, write_clip_rows
 from model.train.ray_errors import (
     ANY_RANGE,
     CONSTANT,
     COPIED,
     COPIED_WARPED,
+    REBUILT_SWAPPED,
     SWAPPED,
     VOLUMES,
     RayErrors,
@@ -57,10 +59,12 @@ class RenderEvaluation:
     Attributes:
         rows: of every volume, those without any ray left out.
         num_clips: clips that were rendered.
+        clips: of every clip by itself, the clips in the order they were rendered in.
     """
 
     rows: list[RenderRow]
     num_clips: int
+    clips: list[ClipRow] = field(default_factory=list)
 
     def row(self, volume: str, *, frames: str = "all", pixels: str = "all") -> RenderRow | None:
         """Return the row over all ranges, None if there is none."""
@@ -94,28 +98,34 @@ def evaluate_renderings(
     config = network.config
     rays_config = config.render.rays.model_copy(update={"rays_per_camera": rays_per_camera})
     config = config.model_copy(update={"render": config.render.model_copy(update={"rays": rays_config})})
-    sums = {name: RayErrors() for name in VOLUMES if name != CONSTANT}
+    by_clip: dict[str, dict[str, RayErrors]] = {}
     truth = RayTruth()
     other = _OtherScene(network, clips, config, seed=seed, device=device, bfloat16=bfloat16)
-    num_clips = 0
     for raw in clips():
         batch = raw.to(device)
+        key = batch.window_keys[0]
         encoded = _encode(network, batch, config, seed=seed, bfloat16=bfloat16)
-        swapped = other.volumes_for(batch.window_keys[0], encoded.volumes)
+        swapped = other.volumes_for(key, encoded.volumes)
+        own = by_clip.setdefault(key, {})
         for frame, rays in enumerate(encoded.rays):
             cells = cells_of(rays, frame)
-            truth.add(rays, cells)
+            truth.add(rays, cells, clip=key)
             for name, volume in _volumes_to_show(network, encoded, frame, swapped).items():
-                sums[name].add(network.show(volume, rays.origin_m, rays.direction), rays, cells)
-        num_clips += 1
+                seen = network.show(volume, rays.origin_m, rays.direction)
+                own.setdefault(name, RayErrors()).add(seen, rays, cells)
     if not truth.num_measured:
         raise ManifestError(
-            f"{num_clips} clips have no LiDAR point that is held out, so rendered depth cannot be measured. Choose another "
+            f"{len(by_clip)} clips have no LiDAR point that is held out, so rendered depth cannot be measured. Choose another "
             "split in train.evaluation.split, or raise train.data.held_out_share"
         )
-    sums[CONSTANT] = truth.compared_with_constants()
+    for key, errors in truth.compared_with_constants().items():
+        by_clip[key][CONSTANT] = errors
+    sums = {name: RayErrors() for name in VOLUMES}
+    for own in by_clip.values():
+        for name, errors in own.items():
+            sums[name].include(errors)
     rows = [row for name in VOLUMES for row in sums[name].rows(name)]
-    return RenderEvaluation(rows, num_clips)
+    return RenderEvaluation(rows, len(by_clip), [row for key, own in by_clip.items() for row in clip_rows(key, own)])
 
 
 class _Encoded(NamedTuple):
@@ -146,6 +156,8 @@ def _volumes_to_show(network: Mim4d, encoded: _Encoded, frame: int, swapped: Ten
     if network.temporal is None:
         return found
     found[RECONSTRUCT] = network.reconstruct(volumes, views, [frame])
+    if swapped is not None:
+        found[REBUILT_SWAPPED] = network.reconstruct(swapped, views, [frame])
     away_s = (views.time_s[0] - views.time_s[0, frame]).abs()
     away_s[frame] = torch.inf
     nearest = int((away_s < away_s.min() + _SAME_S).nonzero()[0])  # the newer of two that are as near
@@ -225,6 +237,7 @@ def write_render_folder(folder: Path, evaluation: RenderEvaluation, *, title: st
     writer.writerows(evaluation.rows)
     files = StoreFiles(folder)
     files.put("table.md", f"{title}\n\n{render_table(evaluation.rows)}\n".encode())
+    write_clip_rows(folder, evaluation.clips)
     files.put(RENDERING_FILE, text.getvalue().encode())
 
 

@@ -51,6 +51,7 @@ def test_completion_when_a_recipe_is_wanted_then_offers_yaml_files_also_one_fold
 
 def test_completion_when_a_recipe_key_is_begun_then_offers_it_with_its_default(tmp_path):
     assert complete(tmp_path, "plan", "a.yaml", "--set", "stages.clean_horizon.near_m=") == ["stages.clean_horizon.near_m=20.0"]
+    assert complete(tmp_path, "ablate", "a.yaml", "--set", "ablation.s") == ["ablation.seeds=[0, 1, 2]"]
 
 
 def test_completion_when_a_unit_is_wanted_then_offers_what_the_store_holds(tiny_store):

@@ -220,7 +220,7 @@ def test_compare_when_both_are_of_detectors_then_differences_of_precision(depthm
     (tmp_path / "depth/frames.parquet").write_bytes(b"PAR1")
     code, text = depthmill("compare", tmp_path / "depth", out)
     assert code == 1
-    assert f"'{out}' is an evaluation of a detector and '{tmp_path / 'depth'}' one of depth" in text
+    assert f"'{tmp_path / 'depth'}' is an evaluation of depth and '{out}' one of a detector, which have no measure" in text
 
 
 def row(r40, *, difficulty="easy", num_truth=50, category="Car"):

@@ -9,6 +9,7 @@ import torch
 from model.mim4d.clip_draws import clip_generator, draw_rays
 from model.mim4d.composite import Rendered
 from model.mim4d.net import Mim4d
+from model.train.clip_errors import read_clip_rows
 from model.train.ray_errors import VOLUMES
 from model.train.render_evaluation import (
     EVALUATION_EPOCH,
@@ -109,7 +110,7 @@ def test_volumes_when_shown_then_own_swapped_rebuilt_and_the_nearest_frames():
 
 def test_swapped_volume_when_there_is_a_single_clip_then_there_is_none(network):
     found = evaluated(network, [small_clip(0)])
-    assert {row.volume for row in found.rows} == set(VOLUMES) - {"swapped"} and found.num_clips == 1
+    assert {row.volume for row in found.rows} == set(VOLUMES) - {"swapped", "reconstruct_swapped"} and found.num_clips == 1
 
 
 def test_errors_when_depth_and_colour_are_known_then_those_of_the_formulas():
@@ -160,6 +161,17 @@ def test_rows_when_split_then_the_parts_are_the_whole(found):
         assert sum(row.num_rays for key, row in rows.items() if key[2] != "all") == whole
 
 
+def test_clips_when_measured_one_by_one_then_their_rays_make_up_the_whole(found):
+    for volume in VOLUMES:
+        whole = found.row(volume)
+        own = [row for row in found.clips if (row.volume, row.frames) == (volume, "all")]
+        assert [row.window_key for row in own] == ["world-0/0", "world-1/1"]
+        assert sum(row.num_rays for row in own) == whole.num_rays
+        assert sum(row.abs_rel * row.num_rays for row in own) == pytest.approx(whole.abs_rel * whole.num_rays)
+        hidden = found.row(volume, pixels="masked")
+        assert sum(row.hidden_rgb_l1 * row.num_hidden for row in own) == pytest.approx(hidden.rgb_l1 * hidden.num_colours)
+
+
 def test_evaluation_when_repeated_then_the_same_and_the_network_is_unchanged(network, found):
     again = evaluated(network, [small_clip(seed) for seed in (0, 1)])
     assert repr(again) == repr(found)  # a NaN is not equal to itself
@@ -196,6 +208,7 @@ def test_evaluation_when_nothing_is_held_out_or_there_is_no_clip_then_said(netwo
 def test_folder_when_written_then_read_back_and_a_table_to_look_at(found, tmp_path):
     write_render_folder(tmp_path, found, title="mini on val")
     back = read_rendering(tmp_path)
+    assert read_clip_rows(tmp_path) == found.clips
     assert [tuple(map(str, row)) for row in back] == [tuple(map(str, row)) for row in found.rows]
     text = (tmp_path / "table.md").read_text()
     assert text.startswith("mini on val\n\n| volume |") and "| copied_warped | all | all |" in text
