@@ -82,7 +82,7 @@ def measures_of(config: TrainConfig) -> dict[str, Measure]:
     SemoDepth ``mae_mm@80``, of all frames, with radar unless the network has none; ``/day`` or ``/night`` of these only, and
     ``/off`` with the radar taken away. MonoDDLE ``Car/3d@0.7/moderate``: R40 of a class, metric, least overlap and difficulty.
     MIM4D ``reconstruct/abs_rel``: a volume and its error; of the ``/key`` frame or the others (``/history``), of pixels that were
-    ``/hidden`` or ``/visible``; and ``probe/abs_rel``, ``probe/iou``: what the frozen features know.
+    ``/hidden`` or ``/visible``; and ``probe/abs_rel``, ``probe/average_precision``, ``probe/iou``: what the frozen features know.
     """
     if config.family == "semodepth":
         return _depth_measures(config)
@@ -289,5 +289,6 @@ def _read_rendering(folder: Path) -> dict[str, float]:
         probes = read_probes(folder)
         depth, occupancy = probes.depth_of(TRAINED), probes.occupancy_of(TRAINED)
         found |= {} if depth is None else {"probe/abs_rel": depth.abs_rel}
-        found |= {} if occupancy is None else {"probe/iou": occupancy.iou}
+        if occupancy is not None:
+            found |= {"probe/iou": occupancy.iou, "probe/average_precision": occupancy.average_precision}
     return {name: value for name, value in found.items() if value == value}  # a mean of no rays was not measured

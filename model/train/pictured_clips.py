@@ -17,6 +17,7 @@ from model.mim4d.clip_loader import ClipLoader
 from model.mim4d.net import Mim4d
 from model.train.config import Machine
 from model.train.mim4d_config import Mim4dTrainConfig
+from model.train.render_evaluation import EVALUATION_SEED
 from model.train.rendered_views import rendered_views, write_rendered_views
 from storage_schemas.manifest import Manifest
 
@@ -60,7 +61,7 @@ def write_pictures_of_split(
                 cameras=loader.cameras,
                 width_px=wanted.picture_width_px,
                 flight_frames=wanted.flight_frames,
-                seed=config.seed,
+                seed=EVALUATION_SEED,
                 device=device,
                 bfloat16=config.uses_bfloat16(device.type),
             )

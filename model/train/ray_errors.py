@@ -29,8 +29,8 @@ SWAPPED = "swapped"
 """The same frame's volume of a clip of another scene."""
 
 REBUILT_SWAPPED = "reconstruct_swapped"
-"""Rebuilt like ``reconstruct``, from the other frames of a clip of another scene, driven as this one is. The decoder asks by learned
-queries: what does no worse than this has learned what drives look like, not what these frames show."""
+"""Rebuilt like ``reconstruct``, from the other frames of a clip of another scene, driven as this one is. The decoder asks by
+learned queries: what does no worse than this has learned what drives look like, not what these frames show."""
 
 CONSTANT = "constant"
 """No volume: the median depth and the mean colour of all rays that are measured on."""

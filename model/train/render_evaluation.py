@@ -48,6 +48,9 @@ RENDERING_FILE = "rendering.csv"
 EVALUATION_EPOCH = -1
 """Evaluations hide and choose the same every time, and otherwise than any epoch."""
 
+EVALUATION_SEED = 0
+"""Not the training's: what is hidden and which rays are taken is the same for every network that is measured."""
+
 _SAME_S = 1e-3
 """Frames whose distances in time differ by less are as near."""
 

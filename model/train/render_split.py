@@ -15,7 +15,7 @@ from model.mim4d.clip_loader import ClipLoader
 from model.mim4d.net import Mim4d
 from model.train.config import Machine
 from model.train.mim4d_config import Mim4dTrainConfig
-from model.train.render_evaluation import RenderEvaluation, evaluate_renderings
+from model.train.render_evaluation import EVALUATION_SEED, RenderEvaluation, evaluate_renderings
 from storage_schemas.manifest import Manifest
 
 
@@ -59,7 +59,7 @@ def evaluate_split(
             network,
             lambda: single_clips(manifest, config, machine),
             rays_per_camera=config.evaluation.rays_per_camera,
-            seed=config.seed,
+            seed=EVALUATION_SEED,
             device=device,
             bfloat16=config.uses_bfloat16(device.type),
         )

@@ -210,7 +210,7 @@ def test_ablation_when_of_pretrainings_then_depth_rebuilt_direct_copied_and_hidd
     hidden = "-0.0500 ± 0.0000 (2 of 2)"
     other = ("-0.1000 ± 0.1414 (1 of 2)", hidden, "-0.0250 ± 0.0354 (1 of 2)")
     assert ("+ hidden pixels only", better, better, *other) in rows
-    assert ("baseline", "0.1250 ± 0.0354", "0.4000 ± 0.0000") in rows  # both probes
+    assert ("baseline", "0.1250 ± 0.0354", "0.6000 ± 0.0000", "0.4000 ± 0.0000") in rows  # both probes
     assert "## Controls" in text and "## Key frames" in text
     chosen = ablation_of(recipe, tmp_path, variants, seeds=[0, 1], metrics=["direct/abs_rel/key", "direct/delta1/hidden"])
     text = table_text(chosen, results_of(chosen, {}), is_whole=False)
