@@ -31,6 +31,10 @@ WANTED: dict[str, list[str]] = {
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
     "loader": [rf"\*\*ours, batch delivered\*\* \| .* \| \*\*{NUMBER}x\*\*", r"\| dense target \| .* \|", rf"(?m)^\| 2 \| .* \| {NUMBER}x \|$",
                rf"\| ours, 2 workers \| \| {NUMBER} \| \d+ \|"],
+    "mim4d_study": [
+        rf"(?m)^\| reconstruct \| {NUMBER} \({NUMBER}\)", rf"(?m)^\| reconstruct_swapped \| {NUMBER} \({NUMBER}\)",
+        rf"AbsRel of every seed: direct {NUMBER}", rf"(?m)^\| trained \| {NUMBER} \|", r"(?m)^\| voxel_frequency \|",
+        rf"(?m)^\| 100% \| {NUMBER} \({NUMBER}\) \| {NUMBER} \({NUMBER}\) \|", rf"100% pre-trained: {NUMBER}, "],
     "mim4d_step": [*(rf"(?m)^\| {part} \| \d \|( [^|]+ \|){{7}}$" for part in ("backbone", "lift by sampling", "lift by splat", "renderer")),
                    *(rf"(?m)^\| {way}, render.recompute true \|( [^|]+ \|){{6}}$" for way in ("float32", "bfloat16 images")),
                    *(rf"(?m)^\| {what}: ours \| \|( [^|]+ \|){{4}}$" for what in ("lift by sampling", "lift by splat", "renderer, look-up")),
@@ -53,7 +57,16 @@ WANTED: dict[str, list[str]] = {
 }  # fmt: skip
 """What a small run must print, as regular expressions."""
 
-SLOW = {"distillation_study", "loader", "mim4d_step", "plug_in_study", "scaling", "semodepth_network", "supervision_study"}
+SLOW = {
+    "distillation_study",
+    "loader",
+    "mim4d_step",
+    "mim4d_study",
+    "plug_in_study",
+    "scaling",
+    "semodepth_network",
+    "supervision_study",
+}
 """Those that take more than 10 s of CPU: most start processes that import torch."""
 
 

@@ -1,0 +1,271 @@
+"""Claims: what MIM4D renders beats its controls, and a backbone that it pre-trained needs fewer labelled steps.
+
+World     24 simulated drives of 8 s with six cameras and five radars at 320x192, 16 to train on; exact depth known everywhere
+Pre-train MIM4D on windows of three key frames (half a second apart), with SemoDepth's encoder (ResNet-34, base_channels 16) as its
+          backbone, from scratch. No labels, but LiDAR: one sweep of every key frame of the training drives is what rays are compared with
+Rendering held-out LiDAR points and hidden pixels of drives that nothing was trained on, every volume beside its controls
+Probes    one linear layer on the frozen features, beside random weights and priors that look at no image
+Labels    SemoDepth on the front and back camera, from scratch and from that backbone, the same steps and order; its target is exact
+          dense depth of a share of the training images (``data.share``). MAE@80 m against exact depth along the way: how many
+          steps until the error that the network from scratch ends with
+Seeds     of weights, order, hidden patches and of which images have labels; each fine-tuning starts from the pre-training of its seed
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean
+
+import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
+
+SIX = ["CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
+RADARS = ["RADAR_FRONT", "RADAR_FRONT_LEFT", "RADAR_FRONT_RIGHT", "RADAR_BACK_LEFT", "RADAR_BACK_RIGHT"]
+WORLD = {"kind": "synthetic", "scenes": 24, "seconds": 8, "seed": 0, "image_size": [320, 192]}
+SMALL_WORLD = {**WORLD, "scenes": 2, "seconds": 3, "lidar_azimuth_steps": 100}
+CHANNELS = 16
+PRE_TRAINING = {
+    "family": "mim4d",
+    "network": {
+        "input_px": [192, 320],
+        "backbone": {"name": "resnet34", "base_channels": CHANNELS},
+        "lift": {
+            "channels": 32,
+            "num_depth_bins": 28,
+            "far_m": 44.8,
+            "low_m": [-38.4, -38.4, -3.2],
+            "high_m": [38.4, 38.4, 4.8],
+            "num_voxels_zyx": [5, 48, 48],
+            "volume_channels": 16,
+        },
+        "temporal": {"embed_channels": 64, "short_hidden": 128, "long_hidden": 64},
+        "render": {"num_coarse": 32, "num_fine": 16, "rays": {"rays_per_camera": 64}},
+    },
+    "evaluation": {"rays_per_camera": 48},
+    "learning_rate": 2e-3,
+    "backbone_rate": 0.5,
+    "warm_up_epochs": 0.1,
+    "evaluate_every_epochs": 1000,
+}
+FINE_TUNING = {
+    "network": {"base_channels": CHANNELS},
+    "data": {
+        "cameras": ["CAM_FRONT", "CAM_BACK"],
+        "batch_size": 4,
+        "piece_frames": 1,
+        "dense_target": "depth_truth",
+        "augment": {"flip_probability": 0.5},
+    },
+    "evaluation": {"target": "depth_truth", "without_radar": False, "num_strips": 0},
+    "learning_rate": 1e-3,
+    "epochs": 1_000_000,
+}
+SHARES = (0.01, 0.1, 1.0)
+EVALUATIONS = 6
+"""Along a fine-tuning, evenly."""
+DECAYS = 4
+"""The learning rate falls so often, evenly, to this part of it at the end."""
+LAST_RATE = 0.1
+VOLUMES = ("direct", "reconstruct", "copied_warped", "copied", "swapped", "reconstruct_swapped", "constant")
+
+
+def main() -> None:
+    parser = measure.arguments(__doc__, data=measure.DATA / "mim4d_study")
+    parser.add_argument("--parts", nargs="+", choices=("rendering", "labels"), default=["rendering", "labels"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=800, help="of pre-training")
+    parser.add_argument("--fine-steps", type=int, default=240, help="of every fine-tuning")
+    parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = measure.parsed(parser, seeds=1, steps=2, fine_steps=6, shares=[1.0])
+    if args.child:
+        print(json.dumps(_train(args, json.loads(args.child))))
+        return
+    print(f"{measure.machine()}; {args.seeds} seeds")
+    _materialize(args)
+    seeds = range(args.seeds)
+    with ThreadPoolExecutor(args.at_once) as pool:
+        pre_trained = list(pool.map(lambda seed: _in_child(args, _pre_training(args, seed)), seeds))
+        if "rendering" in args.parts:
+            _print_rendering([Path(folder) for folder in pre_trained])
+            _print_probes([Path(folder) for folder in pre_trained])
+        if "labels" in args.parts:
+            jobs = [(share, seed, start) for share in args.shares for seed in seeds for start in ("scratch", "pre-trained")]
+
+            def fine_tuned(job):
+                share, seed, start = job
+                backbone = str(Path(pre_trained[seed]) / "best.pt") if start == "pre-trained" else None
+                return _curve(Path(_in_child(args, _fine_tuning(args, share, seed, backbone))))
+
+            _print_labels(args, dict(zip(jobs, pool.map(fine_tuned, jobs), strict=True)))
+
+
+def _pre_training(args: argparse.Namespace, seed: int) -> dict:
+    return {**PRE_TRAINING, "data": {"seed": seed}, "seed": seed, "max_steps": args.steps}
+
+
+def _fine_tuning(args: argparse.Namespace, share: float, seed: int, backbone: str | None) -> dict:
+    data = FINE_TUNING["data"]
+    frames = max(1, round(share * _num_frames(args, data["cameras"])))
+    batch = min(data["batch_size"], frames)
+    steps_per_epoch = frames // batch
+    return {
+        **FINE_TUNING,
+        "data": {**data, "batch_size": batch, "share": share, "seed": seed},
+        "seed": seed,
+        "max_steps": args.fine_steps,
+        "evaluate_every_epochs": args.fine_steps / EVALUATIONS / steps_per_epoch,
+        "decay_every_epochs": max(1, round(args.fine_steps / DECAYS / steps_per_epoch)),
+        "decay": (1 - LAST_RATE) / (DECAYS - 1),
+        "decay_floor": LAST_RATE,
+        **({} if backbone is None else {"backbone_from": backbone}),
+    }
+
+
+def _num_frames(args: argparse.Namespace, cameras: list[str]) -> int:
+    return sum(row["split"] == "train" and row["camera"] in cameras for row in _materialize(args).rows())
+
+
+def _materialize(args: argparse.Namespace):
+    """Make what is missing of the world and the store; return the manifest."""
+    from flows.bare_loop import materialize_bare
+    from flows.materialize import open_recipe
+    from flows.settings import Settings
+    from pipeline.recipe import parse_recipe
+    from storage_schemas.manifest import open_manifest
+
+    world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
+    stages = {
+        "accumulate_lidar": {"num_sweeps": 3},  # nothing here reads it
+        "project_radar": {"channels": RADARS},
+        "index_windows": {"enabled": True},
+    }
+    source = {**(SMALL_WORLD if args.small else WORLD), "cameras": SIX, "radars": RADARS, "root": str(world)}
+    recipe = {"source": source, "store": str(store), "cameras": SIX, "stages": stages}
+    opened = open_recipe(parse_recipe(recipe, where="study"), Settings(workers=args.at_once))
+    plan = opened.plan()
+    if plan.to_do:
+        print(f"{len(plan.to_do)} units to make", file=sys.stderr, flush=True)
+        summary, _ = materialize_bare(opened, plan, lambda result: None, lambda summary: None)
+        if summary.num_errors:
+            raise SystemExit(next(result.message for result in summary.results if result.status == "ERROR"))
+    return open_manifest(opened.store, plan.manifest.path.fingerprint)
+
+
+def _in_child(args: argparse.Namespace, training: dict) -> str:
+    """Train in a process of its own; return the training's folder."""
+    command = [sys.executable, __file__, "--data", str(args.data), "--child", json.dumps(training)]
+    command += ["--small"] if args.small else []
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    folder = json.loads(done.stdout.splitlines()[-1])
+    print(f"{training.get('family', 'semodepth')}, seed {training['seed']}: {folder}", file=sys.stderr, flush=True)
+    return folder
+
+
+def _train(args: argparse.Namespace, training: dict) -> str:
+    import torch
+
+    from model.train.config import Machine
+    from model.train.families import parse_train_config
+    from model.train.loop import evaluate_training, is_complete, train
+    from model.train.mim4d_config import Mim4dTrainConfig
+    from model.train.probes.run_probes import probe_training
+
+    torch.set_num_threads(1)
+    config = parse_train_config(training, where="study")
+    manifest = _materialize(args)
+    folder = Path(manifest.store.root) / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
+    if not is_complete(folder):
+        train(config, manifest, folder, machine=Machine(accelerator="cpu"))
+        evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
+    if isinstance(config, Mim4dTrainConfig):
+        probe_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
+    return str(folder)
+
+
+def _print_rendering(folders: list[Path]) -> None:
+    from model.train.render_evaluation import read_rendering
+
+    found = [{row[:4]: row for row in read_rendering(folder / "evaluation")} for folder in folders]
+
+    def cell(volume: str, pixels: str, value: str) -> str:
+        values = [getattr(rows[volume, "all", pixels, "all"], value) for rows in found]
+        return f"{mean(values):.3f} ({max(values) - min(values):.3f})"
+
+    print("| volume | AbsRel | at hidden pixels | RMSE m | delta<1.25 | colour L1 at hidden pixels |\n|---|---|---|---|---|---|")
+    for volume in VOLUMES:
+        values = [cell(volume, *which) for which in (
+            ("all", "abs_rel"), ("masked", "abs_rel"), ("all", "rmse_m"), ("all", "delta1"), ("masked", "rgb_l1"),
+        )]  # fmt: skip
+        print(f"| {volume} | {' | '.join(values)} |")
+    for what, value, pixels in (("AbsRel", "abs_rel", "all"), ("colour L1 at hidden pixels", "rgb_l1", "masked")):
+        of_seeds = {volume: [getattr(one[volume, "all", pixels, "all"], value) for one in found] for volume in VOLUMES}
+        told = "; ".join(f"{volume} {', '.join(f'{one:.3f}' for one in values)}" for volume, values in of_seeds.items())
+        print(f"{what} of every seed: {told}", flush=True)
+
+
+def _print_probes(folders: list[Path]) -> None:
+    from model.train.probes.probe_files import read_probes
+
+    found = [read_probes(folder) for folder in folders]
+    print(
+        "| probe of | depth AbsRel | of every seed | delta<1.25 | occupancy, average precision | of every seed |\n|---|---|---|---|---|---|"
+    )
+    for features in dict.fromkeys(row.features for one in found for row in (*one.depth, *one.occupancy)):
+        depth = [row for one in found if (row := one.depth_of(features)) is not None]
+        occupancy = [row for one in found if (row := one.occupancy_of(features)) is not None]
+        cells = [*_mean_and_each([row.abs_rel for row in depth]), *_mean_and_each([row.delta1 for row in depth])[:1]]
+        cells += _mean_and_each([row.average_precision for row in occupancy])
+        print(f"| {features} | {' | '.join(cells)} |", flush=True)
+
+
+def _mean_and_each(values: list[float]) -> tuple[str, str]:
+    return (f"{mean(values):.3f}", ", ".join(f"{one:.3f}" for one in values)) if values else ("", "")
+
+
+def _curve(folder: Path) -> list[tuple[int, float]]:
+    """Return the steps at which a fine-tuning was measured, and MAE@80 m there."""
+    with open(folder / "evaluations.csv", newline="", encoding="utf-8") as stream:
+        return [
+            (int(row["step"]), float(row["mae_mm"]))
+            for row in csv.DictReader(stream)
+            if (row["radar"], row["group"], float(row["cap_m"])) == ("on", "all", 80.0)
+        ]
+
+
+def _print_labels(args: argparse.Namespace, curves: dict) -> None:
+    print(
+        f"| labels | MAE@80 m mm after {args.fine_steps} steps, from scratch | from the pre-trained backbone | steps until the "
+        "error that scratch ends with, each seed | error of each seed, scratch / pre-trained |\n|---|---|---|---|---|"
+    )
+    for share in args.shares:
+        pairs = [(curves[share, seed, "scratch"], curves[share, seed, "pre-trained"]) for seed in range(args.seeds)]
+        last = [[curve[-1][1] for curve in pair] for pair in pairs]
+        reached = [next((step for step, mae in trained if mae <= scratch[-1][1]), None) for scratch, trained in pairs]
+        cells = [_cell([pair[side] for pair in last]) for side in (0, 1)]
+        told = ", ".join("never" if step is None else str(step) for step in reached)
+        errors = "; ".join(f"{scratch:.0f} / {trained:.0f}" for scratch, trained in last)
+        print(f"| {share:.0%} | {' | '.join(cells)} | {told} | {errors} |", flush=True)
+    steps = [step for step, _ in next(iter(curves.values()))]
+    print(f"mean MAE@80 m of seeds after {', '.join(map(str, steps))} steps:")
+    for share in args.shares:
+        for start in ("scratch", "pre-trained"):
+            own = [curves[share, seed, start] for seed in range(args.seeds)]
+            print(
+                f"  {share:.0%} {start}: {', '.join(f'{mean(one[place][1] for one in own):.0f}' for place in range(len(steps)))}"
+            )
+
+
+def _cell(values: list[float]) -> str:
+    return f"{mean(values):.0f} ({max(values) - min(values):.0f})"
+
+
+if __name__ == "__main__":
+    main()
