@@ -14,7 +14,7 @@ from flows.render_report.render_files import RenderFiles
 from flows.render_report.volume_words import volume_name
 from flows.training_report.about_section import Tile, best_step
 from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
-from model.train.ray_errors import ANY_RANGE, VOLUMES, RenderRow
+from model.train.ray_errors import ANY_RANGE, REBUILT_SWAPPED, VOLUMES, RenderRow
 from pipeline.report.markup import MISSING, Cell, bar, number, percent, section, table, text
 
 _FRAMES = {"all": "all frames", "key": "key frames", "history": "the other frames"}
@@ -37,8 +37,8 @@ def rendering_section(found: RenderFiles) -> str | None:
     if any(row.volume == RECONSTRUCT for row in rows):
         words += (
             ", the <b>rebuilt</b> one of the other frames alone. The rest are controls, drawn by the same renderer: rebuilding "
-            "has to beat the nearest frame's volume, warped to where the vehicle is; all have to beat another scene's, which "
-            "knows no more than where roads usually are.</p>"
+            "has to beat the nearest frame's volume, warped to where the vehicle is, and what it makes of another scene's "
+            "frames; a frame's own volume has to beat another scene's: these know no more than where roads usually are.</p>"
         )
     else:
         words += ". The rest are controls: another scene's volume knows no more than where roads usually are.</p>"
@@ -66,7 +66,8 @@ def _verdict(rows: Sequence[RenderRow]) -> str:
     for volume in (DIRECT, RECONSTRUCT):
         if volume not in whole:
             continue
-        better = [volume_name(name) for name in VOLUMES[2:] if name in whole and not whole[volume] < whole[name]]
+        controls = [name for name in VOLUMES[2:] if not (volume == DIRECT and name == REBUILT_SWAPPED)]  # not rebuilt itself
+        better = [volume_name(name) for name in controls if name in whole and not whole[volume] < whole[name]]
         if better:
             lines.append(f"{volume_name(volume)}: depth is no better than {', '.join(better)}.")
     return f'<p class="note">{text(" ".join(lines))}</p>' if lines else ""
