@@ -5,7 +5,8 @@ Teachers  exact depth spoilt frame by frame (unknown scale and shift, smooth noi
           a flat road with the annotated boxes. No network saw these images: how good MiDaS or Depth Anything would be is not said
 Cleaning  no training: the cleaned maps of all key frames of both splits against exact depth, with pass C alone and with B and C
 Training  the network and the steps of supervision_study.py on one manifest (cleaned by B and C), without the branch, and with it,
-          measured with monocular depth given and withheld; and without it, but distilled from it where LiDAR measured nothing
+          measured with monocular depth given and withheld; with the branch alone trained, for the same steps, on the network without
+          (only_plug_in: withheld, that network is what it was); and without it, but distilled from it where LiDAR measured nothing
           (loss.distill). Mean and spread (largest minus smallest) of MAE@80 m over seeds, against exact depth at every pixel.
           Given depth comes from the truth, spoilt: read it as what a good teacher could bring, not as what one does
 """
@@ -46,9 +47,20 @@ TRAINED_ON = "B and C, good teacher, robust fit"
 WAYS: dict[str, dict] = {
     "no plug-in": {},
     "plug-in": {"network.plug_in": "true", "data.mono": "true"},
+    "plug-in alone": {
+        "network.plug_in": "true",
+        "network.absent_mono": "skip",
+        "data.mono": "true",
+        "data.augment.mono_dropout": "0.0",
+        "only_plug_in": "true",
+    },
     "distilled, l1": {"data.mono": "true", "loss.distill.form": "l1"},
     "distilled, laplace": {"data.mono": "true", "loss.distill.form": "laplace", "network.uncertainty": "true"},
 }
+
+
+PUT_ON = {"plug-in alone": "no plug-in"}
+"""Ways that begin with the network of another way and the same seed."""
 
 
 def main() -> None:
@@ -68,7 +80,7 @@ def main() -> None:
         seeds=1,
         steps=2,
         cleanings=few,
-        ways=["no plug-in", "plug-in", "distilled, laplace"],
+        ways=["no plug-in", "plug-in", "plug-in alone", "distilled, laplace"],
     )
     if args.child:
         _train(args, json.loads(args.child))
@@ -154,9 +166,12 @@ def _errors(manifest):
 
 def _compare_trainings(args: argparse.Namespace) -> None:
     _materialize(args, TRAINED_ON)
-    jobs = [(way, seed) for seed in range(args.seeds) for way in args.ways]
+    jobs = [(way, seed) for seed in range(args.seeds) for way in dict.fromkeys((*map(PUT_ON.get, args.ways), *args.ways)) if way]
+    found: dict = {}
     with ThreadPoolExecutor(args.at_once) as pool:
-        found = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
+        for is_put_on in (False, True):  # what others are put on comes first
+            due = [job for job in jobs if (job[0] in PUT_ON) == is_put_on]
+            found |= zip(due, pool.map(lambda job: _in_child(args, *job), due), strict=True)
     print(f"{args.seeds} seeds, {args.steps} steps; MAE@80 m in mm against exact depth, spread over seeds in brackets")
     print("| way | radar on | at night | radar taken away | at night | delta1 |\n|---|---|---|---|---|---|")
     for way, case in ((one, case) for one in args.ways for case in found[one, 0]):
@@ -171,7 +186,10 @@ def _cell(values: list[float]) -> str:
 
 
 def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, dict[str, float]]:
-    changes = {**WAYS[way], "seed": str(seed), "data.seed": str(seed), "max_steps": str(args.steps)}
+    common = {"seed": str(seed), "data.seed": str(seed), "max_steps": str(args.steps)}
+    changes = {**WAYS[way], **common}
+    if way in PUT_ON:
+        changes["start_from"] = json.dumps({**WAYS[PUT_ON[way]], **common})
     command = [sys.executable, __file__, "--data", str(args.data), "--scenes", str(args.scenes), "--child", json.dumps(changes)]
     command += ["--small"] if args.small else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -192,16 +210,23 @@ def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
     from storage_schemas.evaluation import read_evaluation
 
     torch.set_num_threads(1)
-    changed = json.loads(json.dumps(BASE))
-    for key, value in changes.items():
-        *parents, last = key.split(".")
-        place = changed
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(value)
-    config = parse_train_config(changed, where="study")
     manifest = _materialize(args, TRAINED_ON)
-    folder = Path(manifest.store.root) / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
+
+    def training_of(changes: dict[str, str]):
+        changed = json.loads(json.dumps(BASE))
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            place = changed
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = yaml.safe_load(value)
+        config = parse_train_config(changed, where="study")
+        return config, Path(manifest.store.root) / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
+
+    if "start_from" in changes:
+        _, base = training_of(json.loads(changes["start_from"]))
+        changes = {**changes, "start_from": str(base / "best.pt")}
+    config, folder = training_of(changes)
     if not is_complete(folder):
         train(config, manifest, folder, machine=Machine(accelerator="cpu"))
         evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))

@@ -15,6 +15,11 @@ class SemoDepthConfig(BaseModel):
     min_depth_m: float = Field(0.5, gt=0, description="near end of the depth space, metres")
     max_depth_m: float = Field(120.0, gt=0, description="far end of the depth space, metres: 120 nuScenes, 80 ZJU-4DRadarCam")
     plug_in: bool = Field(False, description="has the branch for monocular depth")
+    absent_mono: Literal["zeros", "skip"] = Field(
+        "zeros",
+        description="what a map of zeros for monocular depth means: zeros go through the branch, as published; skip: nothing is "
+        "added, the network gives what it would give without the branch",
+    )
     base_channels: int = Field(
         64,
         ge=8,

@@ -46,6 +46,7 @@ class SemoDepth(nn.Module):
 
     def __init__(self, config: SemoDepthConfig | None = None) -> None:
         super().__init__()
+        self._is_fixed = False
         self.config = config or SemoDepthConfig()
         self.depth_space = DepthSpace(self.config.min_depth_m, self.config.max_depth_m)
         base = self.config.base_channels
@@ -91,7 +92,7 @@ class SemoDepth(nn.Module):
             image_u8: (b, h, w, 3) RGB.
             radar_m: (b, h, w) metres, 0 = nothing; clipped to the maximum depth by whoever makes it.
             mono_m: (b, h, w) monocular depth in metres. None skips the plug-in branch; zeros pass through it, as in training with
-                mono drop-out.
+                mono drop-out, or skip it too (``absent_mono``).
             with_uncertainty: compute the log scale too; without, its head costs nothing.
 
         Returns:
@@ -110,7 +111,7 @@ class SemoDepth(nn.Module):
             features = self.radar_graph.of_returns(nodes, max_depth_m=self.config.max_depth_m)
         else:
             features = c0.new_zeros((0, self.config.base_channels), dtype=torch.float32)
-        mono = None if mono_m is None else self._embed_mono(mono_m)
+        mono = self._embed_mono(mono_m)
         r4, r3, r2, r1, r0 = (
             self._radar_at(nodes, features, mono, grid=(level.shape[2], level.shape[3])).project(proj)  # type: ignore[arg-type]
             for level, proj in zip((c4, c3, c2, c1, c0), self.radar_proj, strict=True)
@@ -176,10 +177,30 @@ class SemoDepth(nn.Module):
         """Load the encoder's weights from torchvision's ``resnet34-*.pth``; see ``ResNet34.load_imagenet_weights``."""
         self.encoder.load_imagenet_weights(path)
 
-    def _embed_mono(self, mono_m: Tensor) -> Tensor:
+    def _embed_mono(self, mono_m: Tensor | None) -> Tensor | None:
+        skips = self.config.absent_mono == "skip"
+        # in training the branch stays in the graph, so that a batch without any depth has gradients, of 0
+        if mono_m is None or (skips and not self.training and not bool(mono_m.any())):
+            return None
         relative = (mono_m / self.config.max_depth_m).clamp(0.0, 1.0).unsqueeze(1)
         embedded: Tensor = self.mono_embed(relative)
-        return embedded
+        return embedded * (mono_m > 0).any(dim=2).any(dim=1).view(-1, 1, 1, 1) if skips else embedded
+
+    def train_only_plug_in(self) -> None:
+        """Fix everything but the branch for monocular depth, for good: weights, and the averages of the norms."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+        self.mono_embed.requires_grad_(True)
+        self._is_fixed = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> SemoDepth:
+        """Set training mode; what is fixed stays in evaluation mode."""
+        super().train(mode)
+        if self._is_fixed:
+            for name, child in self.named_children():
+                child.train(mode and name == "mono_embed")
+        return self
 
     def _radar_at(self, nodes: RadarNodes, features: Tensor, mono: Tensor | None, *, grid: tuple[int, int]) -> RadarMap:
         place = place_by_resize if self.config.radar_to_scale == "resize" else place_by_scatter

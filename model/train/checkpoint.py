@@ -138,8 +138,16 @@ def network_of(checkpoint: Checkpoint) -> nn.Module:
     return network.eval()
 
 
-def load_start(network: nn.Module, path: str | Path) -> Checkpoint:
+def load_start(
+    network: nn.Module, path: str | Path, *, may_differ: tuple[str, ...] = (), may_lack: tuple[str, ...] = ()
+) -> Checkpoint:
     """Fill a network with the weights of a checkpoint of depthmill, and return it; nothing else of it is taken.
+
+    Args:
+        network: takes the weights.
+        path: of the checkpoint.
+        may_differ: options of the network that the checkpoint may have otherwise.
+        may_lack: beginnings of weights that it need not have; they stay as they are.
 
     Raises:
         WeightsFileError: the file is missing or unreadable.
@@ -149,12 +157,13 @@ def load_start(network: nn.Module, path: str | Path) -> Checkpoint:
     own: Any = network.config
     before, now = (_flat(one.model_dump(mode="json"), "train.network.") for one in (start.config.network, own))
     for key in now:
-        if before.get(key) != now[key]:
+        if before.get(key) != now[key] and key.removeprefix("train.network.") not in may_differ:
             raise CheckpointError(
                 f"checkpoint '{path}' cannot be the start of this training: it has {key} = {before.get(key)!r}, the recipe says "
                 f"{now[key]!r}. Make them equal, or train from scratch"
             )
-    network.load_state_dict(start.model)
+    kept = {key: value for key, value in network.state_dict().items() if key.startswith(may_lack)} if may_lack else {}
+    network.load_state_dict({**kept, **start.model})
     return start
 
 

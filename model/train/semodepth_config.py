@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -35,6 +36,11 @@ class SemoDepthTrainConfig(CommonConfig):
     decay_every_epochs: int = Field(10, ge=1, description="the learning rate falls every so many epochs")
     decay: float = Field(0.1, ge=0, le=1, description="by this share of the initial one")
     decay_floor: float = Field(0.5, ge=0, le=1, description="down to this share")
+    only_plug_in: bool = Field(
+        False,
+        description="train nothing but the branch for monocular depth, which is put on the network without it in start_from; "
+        "where monocular depth is absent, that network gives what it gave before",
+    )
     imagenet_weights: str | None = Field(None, description="torchvision's resnet34-*.pth on this machine; null = from scratch")
 
     def learning_rate_factor(self, epoch: float) -> float:
@@ -66,12 +72,33 @@ class SemoDepthTrainConfig(CommonConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _branch_alone_fits(self) -> Self:
+        if not self.only_plug_in:
+            return self
+        wanted = {
+            "network.plug_in": (self.network.plug_in, True),
+            "network.absent_mono": (self.network.absent_mono, "skip"),
+            "data.mono": (self.data.mono, True),
+            "data.augment.mono_dropout": (self.data.augment.mono_dropout, 0.0),
+        }
+        wrong = [f"{key} to {json.dumps(value)}" for key, (found, value) in wanted.items() if found != value]
+        if self.start_from is None:
+            wrong.append("start_from to the checkpoint of a network without the branch")
+        if wrong:
+            raise ValueError(f"only_plug_in trains the branch alone, on a network that is there already: set {', '.join(wrong)}")
+        return self
+
     @model_serializer(mode="wrap")
-    def _leave_out_no_distillation(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write the keys of distillation only where there is some: trainings keep the name that they had before these existed."""
+    def _leave_out_what_is_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write keys that came later only where they say something: trainings keep the name that they had before."""
         found: dict[str, Any] = handler(self)
         if self.loss.distill == DistillConfig():
             found.get("loss", {}).pop("distill", None)
         if not self.network.uncertainty:
             found.get("network", {}).pop("uncertainty", None)
+        if self.network.absent_mono == "zeros":
+            found.get("network", {}).pop("absent_mono", None)
+        if not self.only_plug_in:
+            found.pop("only_plug_in", None)
         return found

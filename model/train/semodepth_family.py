@@ -47,6 +47,8 @@ class SemoDepthFamily:
     def network(self, config: SemoDepthTrainConfig) -> SemoDepth:
         """Return the network with random weights."""
         network: SemoDepth = SemoDepth(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.only_plug_in:
+            network.train_only_plug_in()
         return network
 
     def load_imagenet_weights(self, network: nn.Module, config: SemoDepthTrainConfig) -> None:
@@ -62,7 +64,7 @@ class SemoDepthFamily:
 
     def optimizer(self, network: nn.Module, config: SemoDepthTrainConfig) -> torch.optim.Optimizer:
         """Return plain Adam."""
-        return torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        return torch.optim.Adam([one for one in network.parameters() if one.requires_grad], lr=config.learning_rate)
 
     def loader(self, manifest: Manifest, config: SemoDepthTrainConfig, fabric: Fabric, machine: Machine) -> FrameLoader:
         """Return the loader of this process."""

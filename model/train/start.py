@@ -9,6 +9,7 @@ from torch import nn
 
 from model.train.checkpoint import load_start
 from model.train.families import TrainConfig, family_of
+from model.train.semodepth_config import SemoDepthTrainConfig
 from model.train.transfer import load_backbone
 
 ORIGIN_KEYS = ("start_file", "start_sha256", "start_family", "start_manifest", "start_step")
@@ -30,7 +31,12 @@ def begin(network: nn.Module, config: TrainConfig) -> dict[str, str]:
     path = config.start_from or config.backbone_from
     if path is None:
         return {}
-    found = load_start(network, path) if config.start_from else load_backbone(family.backbone(network), path)
+    if config.start_from is None:
+        found = load_backbone(family.backbone(network), path)
+    elif isinstance(config, SemoDepthTrainConfig) and config.only_plug_in:
+        found = load_start(network, path, may_differ=("plug_in", "absent_mono"), may_lack=("mono_embed.",))
+    else:
+        found = load_start(network, path)
     with open(path, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     values = (str(Path(path).absolute()), digest, found.config.family, found.manifest, str(found.step))

@@ -43,7 +43,7 @@ WANTED: dict[str, list[str]] = {
                  rf"depthmill --help: {NUMBER} s", rf"floor: {NUMBER} s"],
     "plug_in_study": [r"(?m)^\| nothing \| [\d.]+% \|", r"(?m)^\| C alone \| [\d.]+% \|",
                       *(rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$"
-                        for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld", "distilled, laplace"))],
+                        for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld", "plug-in alone, monocular depth given", "distilled, laplace"))],
     "scaling": [r"(?m)^\| 320 \| 51 \| .* % \|$", rf"(?m)^\| 3 \| 6 \| {NUMBER} \| {NUMBER} \| \d+ \|$", r"(?m)^\| 2 \|( [\d.]+ \|){3} [\d.]+x \| [\d.]+ \| \d+ % \|$",
                 r"(?m)^\| 1 \| [\d.]+ \| [\d.]+ \| 1\.00x \| [\d.]+ \| [\d.]+ \|$",
                 r"(?m)^\| 2 \| [\d.]+ \| [\d.]+ \| [\d.]+x \| [\d.]+, [\d.]+, [\d.]+ \| [\d.]+ \|$",
