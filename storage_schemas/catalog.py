@@ -31,6 +31,19 @@ def _depth(description: str) -> ArraySpec:
     return ArraySpec("depth_m", ("frame", "y", "x"), "uint16", "m", description, scale=1.0 / STEPS_PER_M, invalid=NO_MEASUREMENT)
 
 
+_IMAGE_FILE = (
+    ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
+    ColumnSpec("file", "string", "", "path below the source's root"),
+    ColumnSpec("height", "int32", "pixel", "image height"),
+    ColumnSpec("width", "int32", "pixel", "image width"),
+    ColumnSpec("intrinsic_px", "list<double>", "pixel", "3x3 camera matrix, row-major"),
+    ColumnSpec("ego_from_cam_translation_m", "list<double>", "m", "calibration"),
+    ColumnSpec("ego_from_cam_rotation_wxyz", "list<double>", "1", "calibration"),
+    ColumnSpec("world_from_ego_translation_m", "list<double>", "m", "ego pose at the image's time"),
+    ColumnSpec("world_from_ego_rotation_wxyz", "list<double>", "1", "ego pose at the image's time"),
+)
+"""Columns of an image that lies in the source: when, where, how large, and how the camera saw."""
+
 FRAMES = StoreLayout(
     name="frames",
     version=1,
@@ -44,15 +57,7 @@ FRAMES = StoreLayout(
                 ColumnSpec("sample_token", "string", "", "key frame"),
                 ColumnSpec("sample_data_token", "string", "", "image"),
                 ColumnSpec("sample_index", "int32", "1", "number of the key frame within the scene, from 0"),
-                ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
-                ColumnSpec("file", "string", "", "path below the source's root"),
-                ColumnSpec("height", "int32", "pixel", "image height"),
-                ColumnSpec("width", "int32", "pixel", "image width"),
-                ColumnSpec("intrinsic_px", "list<double>", "pixel", "3x3 camera matrix, row-major"),
-                ColumnSpec("ego_from_cam_translation_m", "list<double>", "m", "calibration"),
-                ColumnSpec("ego_from_cam_rotation_wxyz", "list<double>", "1", "calibration"),
-                ColumnSpec("world_from_ego_translation_m", "list<double>", "m", "ego pose at the image's time"),
-                ColumnSpec("world_from_ego_rotation_wxyz", "list<double>", "1", "ego pose at the image's time"),
+                *_IMAGE_FILE,
             ),
         ),
         TableSpec(
@@ -113,15 +118,7 @@ CAMERA_SWEEPS = StoreLayout(
                 ColumnSpec("sample_index", "int32", "1", "key frame the image belongs to (nuScenes: the next one)"),
                 ColumnSpec("is_keyframe", "bool", "1", "the image is the key frame's own"),
                 ColumnSpec("chain", "int32", "1", "number of the unbroken prev/next chain within the camera"),
-                ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
-                ColumnSpec("file", "string", "", "path below the source's root"),
-                ColumnSpec("height", "int32", "pixel", "image height"),
-                ColumnSpec("width", "int32", "pixel", "image width"),
-                ColumnSpec("intrinsic_px", "list<double>", "pixel", "3x3 camera matrix, row-major"),
-                ColumnSpec("ego_from_cam_translation_m", "list<double>", "m", "calibration"),
-                ColumnSpec("ego_from_cam_rotation_wxyz", "list<double>", "1", "calibration"),
-                ColumnSpec("world_from_ego_translation_m", "list<double>", "m", "ego pose at the image's time"),
-                ColumnSpec("world_from_ego_rotation_wxyz", "list<double>", "1", "ego pose at the image's time"),
+                *_IMAGE_FILE,
             ),
         ),
     ),

@@ -12,11 +12,11 @@ import numpy as np
 
 from flows.render_report.render_files import MeasuredAt, RenderFiles
 from flows.render_report.volume_words import DRAWN, volume_name
-from flows.training_report.curve_sections import FEW_STEPS, chart_figure, pace_words, rate_chart
-from flows.training_report.curves import finite, moving_median, thinned
+from flows.training_report.curve_sections import FEW_STEPS, chart_figure, loss_section, loss_series, rate_chart
+from flows.training_report.curves import finite, moving_median
 from flows.training_report.line_chart import Series, chart_key, line_chart
 from flows.training_report.training_files import StepColumns
-from pipeline.report.markup import plural, section
+from pipeline.report.markup import section
 
 TERM_CHARTS = (
     ("Depth error, m", (("depth_visible_m", "seen"), ("depth_masked_m", "hidden"))),
@@ -35,12 +35,11 @@ MEASURES = (("abs_rel", "all", "AbsRel of depth"), ("rgb_l1", "masked", "Colour 
 def render_steps_section(found: RenderFiles) -> str | None:
     """Return the section with the loss curves, None without a step."""
     steps = found.steps
-    if steps is None or not len(steps["step"]):
+    if steps is None:
         return None
-    raw = " Lines are moving medians." if len(steps["step"]) > FEW_STEPS else ""
-    charts = [_loss_chart(steps), *(_terms_chart(steps, words, columns) for words, columns in TERM_CHARTS), rate_chart(steps)]
-    body = f'<p>{plural(len(steps["step"]), "step")}.{pace_words(steps)}{raw}</p><div class="charts">{"".join(charts)}</div>'
-    return section("steps", "Loss over the steps", body)
+    return loss_section(
+        steps, [_loss_chart(steps), *(_terms_chart(steps, words, columns) for words, columns in TERM_CHARTS), rate_chart(steps)]
+    )
 
 
 def render_progress_section(found: RenderFiles) -> str | None:
@@ -59,13 +58,8 @@ def render_progress_section(found: RenderFiles) -> str | None:
 
 
 def _loss_chart(steps: StepColumns) -> str:
-    x, y = finite(steps["step"], steps["loss"])
-    if not len(x):
-        return ""
-    series = [Series("", *thinned(x, y), "on", "dots" if len(x) > FEW_STEPS else "line")]
-    if len(x) > FEW_STEPS:
-        series.append(Series("", *moving_median(x, y), "on"))
-    return _chart(series, "Loss", f"Loss over {len(x)} steps, from {y[0]:.4g} to {y[-1]:.4g}")
+    series, words = loss_series(steps)
+    return _chart(series, "Loss", words) if series else ""
 
 
 def _terms_chart(steps: StepColumns, words: str, columns: Sequence[tuple[str, str]]) -> str:

@@ -41,6 +41,26 @@ def steps_section(found: TrainingFiles) -> str | None:
     return section("steps", "Loss over the steps", body)
 
 
+def loss_section(steps: StepColumns | None, charts: Sequence[str]) -> str | None:
+    """Return the section with given charts of the steps, None without a step."""
+    if steps is None or not len(steps["step"]):
+        return None
+    raw = " Lines are moving medians." if len(steps["step"]) > FEW_STEPS else ""
+    body = f'<p>{plural(len(steps["step"]), "step")}.{pace_words(steps)}{raw}</p><div class="charts">{"".join(charts)}</div>'
+    return section("steps", "Loss over the steps", body)
+
+
+def loss_series(steps: StepColumns) -> tuple[list[Series], str]:
+    """Return the lines of the loss, and them in words; none without a finite one."""
+    x, y = finite(steps["step"], steps["loss"])
+    if not len(x):
+        return [], ""
+    series = [Series("", *thinned(x, y), "on", "dots" if len(x) > FEW_STEPS else "line")]
+    if len(x) > FEW_STEPS:
+        series.append(Series("", *moving_median(x, y), "on"))
+    return series, f"Loss over {len(x)} steps, from {y[0]:.4g} to {y[-1]:.4g}"
+
+
 def pace_words(steps: StepColumns) -> str:
     """Return how long a step took and how many frames were seen, "" where it is not noted."""
     seconds = finite(steps["step"], steps["seconds"])[1]

@@ -6,14 +6,12 @@ Writes  clips.csv, beside the tables of ``render_evaluation``: a row for each cl
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from model.train.ray_errors import ANY_RANGE, VOLUMES, RayErrors
-from storage_schemas.errors import StoreError
+from model.train.row_files import read_rows, rows_as_csv
 from storage_schemas.files import StoreFiles
 
 CLIPS_FILE = "clips.csv"
@@ -58,11 +56,7 @@ def clip_rows(window_key: str, by_volume: Mapping[str, RayErrors]) -> Iterator[C
 
 def write_clip_rows(folder: Path, rows: Sequence[ClipRow]) -> None:
     """Write clips.csv, atomically; StoreError if the folder cannot be written."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ClipRow._fields)
-    writer.writerows(rows)
-    StoreFiles(folder).put(CLIPS_FILE, text.getvalue().encode())
+    StoreFiles(folder).put(CLIPS_FILE, rows_as_csv(ClipRow, rows))
 
 
 def read_clip_rows(folder: Path) -> list[ClipRow]:
@@ -72,19 +66,4 @@ def read_clip_rows(folder: Path) -> list[ClipRow]:
         StoreError: the file is missing or damaged; names it.
     """
     path = folder / CLIPS_FILE
-    try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream)
-            header = tuple(next(reader, ()))
-            if header != ClipRow._fields:
-                raise ValueError(f"its columns are {', '.join(header)}, expected {', '.join(ClipRow._fields)}")
-            return [_read_row(line) for line in reader]
-    except FileNotFoundError as error:
-        raise StoreError(f"'{path}' is missing, so clips cannot be paired. Run depthmill evaluate") from error
-    except (OSError, ValueError) as error:
-        raise StoreError(f"'{path}' cannot be read: {error}. Delete it, then run depthmill evaluate") from error
-
-
-def _read_row(line: list[str]) -> ClipRow:
-    window_key, volume, frames, num_rays, abs_rel, delta1, num_hidden, rgb_l1 = line
-    return ClipRow(window_key, volume, frames, int(num_rays), float(abs_rel), float(delta1), int(num_hidden), float(rgb_l1))
+    return read_rows(ClipRow, path, missing=f"'{path}' is missing, so clips cannot be paired. Run depthmill evaluate")

@@ -9,8 +9,6 @@ Writes  into a folder: rendering.csv, clips.csv and table.md
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +39,8 @@ from model.train.ray_errors import (
     RenderRow,
     cells_of,
 )
-from storage_schemas.errors import ManifestError, StoreError
+from model.train.row_files import read_rows, rows_as_csv
+from storage_schemas.errors import ManifestError
 from storage_schemas.files import StoreFiles
 
 RENDERING_FILE = "rendering.csv"
@@ -234,14 +233,10 @@ def write_render_folder(folder: Path, evaluation: RenderEvaluation, *, title: st
     Raises:
         StoreError: the folder cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(RenderRow._fields)
-    writer.writerows(evaluation.rows)
     files = StoreFiles(folder)
     files.put("table.md", f"{title}\n\n{render_table(evaluation.rows)}\n".encode())
     write_clip_rows(folder, evaluation.clips)
-    files.put(RENDERING_FILE, text.getvalue().encode())
+    files.put(RENDERING_FILE, rows_as_csv(RenderRow, evaluation.rows))
 
 
 def read_rendering(folder: Path) -> list[RenderRow]:
@@ -250,36 +245,8 @@ def read_rendering(folder: Path) -> list[RenderRow]:
     Raises:
         StoreError: the file is missing or damaged; names it.
     """
-    path = folder / RENDERING_FILE
-    try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream)
-            header = tuple(next(reader, ()))
-            if header != RenderRow._fields:
-                raise ValueError(f"its columns are {', '.join(header)}, expected {', '.join(RenderRow._fields)}")
-            return [_read_row(line) for line in reader]
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"'{folder}' holds no evaluation of MIM4D ({RENDERING_FILE} is missing). Run depthmill evaluate"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise StoreError(f"'{path}' cannot be read: {error}. Delete it, then evaluate again") from error
-
-
-def _read_row(line: list[str]) -> RenderRow:
-    volume, frames, pixels, range_m, num_rays, abs_rel, rmse_m, delta1, num_colours, rgb_l1 = line
-    return RenderRow(
-        volume,
-        frames,
-        pixels,
-        range_m,
-        int(num_rays),
-        float(abs_rel),
-        float(rmse_m),
-        float(delta1),
-        int(num_colours),
-        float(rgb_l1),
-    )
+    missing = f"'{folder}' holds no evaluation of MIM4D ({RENDERING_FILE} is missing). Run depthmill evaluate"
+    return read_rows(RenderRow, folder / RENDERING_FILE, missing=missing)
 
 
 def render_table(rows: Sequence[RenderRow]) -> str:
