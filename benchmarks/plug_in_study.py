@@ -202,11 +202,11 @@ def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
     import torch
     import yaml
 
+    from model.families import parse_train_config
+    from model.semodepth.evaluation import WITHOUT_MONO
+    from model.semodepth.summary import summarise
     from model.train.config import Machine
-    from model.train.evaluate import WITHOUT_MONO
-    from model.train.families import parse_train_config
     from model.train.loop import evaluate_training, is_complete, train
-    from model.train.summary import summarise
     from storage_schemas.evaluation import read_evaluation
 
     torch.set_num_threads(1)

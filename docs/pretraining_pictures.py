@@ -23,7 +23,7 @@ from flows.render_report.render_files import RenderedClip, Shown, read_clips
 from flows.render_report.view_panels import colours_of, depths_of, view_panels
 from flows.settings import Settings
 from flows.training import open_training
-from model.train.rendered_views import VIEWS_FILE
+from model.mim4d.rendered_views import VIEWS_FILE
 from pipeline.recipe import parse_recipe
 from pipeline.report.pictures import Panel
 

@@ -26,7 +26,7 @@ from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.manifest import open_manifest
 
 if TYPE_CHECKING:
-    from model.train.families import TrainConfig
+    from model.families import TrainConfig
     from model.train.loop import Progress
 
 State = Literal["complete", "begun", "to do"]
@@ -68,7 +68,7 @@ class Run:
     def _probes_are_due(self) -> bool:
         if self.config.family != "mim4d":
             return False
-        from model.train.probes.probe_files import probes_are_due
+        from model.mim4d.probes.probe_files import probes_are_due
 
         return probes_are_due(self.config, self.folder)
 
@@ -193,7 +193,7 @@ def _configs(
     base: dict[str, Any], variants: Mapping[str, Mapping[str, Any]], seeds: tuple[int, ...], *, where: str
 ) -> dict[str, dict[int, TrainConfig]]:
     """Return every configuration by variant and seed; RecipeError lists the mistakes of all variants."""
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     found: dict[str, dict[int, TrainConfig]] = {}
     mistakes: dict[str, str] = {}

@@ -18,10 +18,10 @@ from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.evaluation import read_evaluation
 
 if TYPE_CHECKING:
-    from model.train.families import TrainConfig
-    from model.train.mim4d_config import Mim4dTrainConfig
-    from model.train.monoddle_config import MonoDdleTrainConfig
-    from model.train.semodepth_config import SemoDepthTrainConfig
+    from model.families import TrainConfig
+    from model.mim4d.config import Mim4dTrainConfig
+    from model.monoddle.config import MonoDdleTrainConfig
+    from model.semodepth.config import SemoDepthTrainConfig
 
 DIFFICULTIES = ("easy", "moderate", "hard")
 
@@ -139,8 +139,8 @@ def read_measures(config: TrainConfig, folder: Path) -> dict[str, float]:
 
 
 def _depth_measures(config: SemoDepthTrainConfig) -> dict[str, Measure]:
-    from model.train.metrics import CAPS_M
-    from model.train.summary import METRIC_FORMATS
+    from model.semodepth.metrics import CAPS_M
+    from model.semodepth.summary import METRIC_FORMATS
 
     found = {}
     for is_without_radar in (False, True) if config.data.radar and config.evaluation.without_radar else (False,):
@@ -159,7 +159,7 @@ def _depth_name(metric: str, cap_m: float, group: str, *, is_without_radar: bool
 
 
 def _read_depth(folder: Path) -> dict[str, float]:
-    from model.train.summary import METRIC_FORMATS, summarise
+    from model.semodepth.summary import METRIC_FORMATS, summarise
 
     rows = summarise(read_evaluation(str(folder / "evaluation"))[0])
     return {
@@ -204,7 +204,7 @@ def _precision_name(category: str, metric: str, min_overlap: float, difficulty: 
 
 
 def _read_detection(folder: Path) -> dict[str, float]:
-    from model.train.detection_evaluation import AP_FILE
+    from model.monoddle.evaluation import AP_FILE
 
     path = folder / "evaluation" / AP_FILE
     try:
@@ -220,8 +220,8 @@ def _read_detection(folder: Path) -> dict[str, float]:
 
 
 def _rendering_measures(config: Mim4dTrainConfig) -> dict[str, Measure]:
-    from model.mim4d.mim4d_loss import DIRECT
-    from model.train.ray_errors import CONSTANT, SWAPPED, VOLUMES
+    from model.mim4d.loss import DIRECT
+    from model.mim4d.ray_errors import CONSTANT, SWAPPED, VOLUMES
 
     is_single = config.network.num_frames == 1
     found = {}
@@ -243,8 +243,8 @@ def _published_renderings(known: Sequence[Mapping[str, Measure]]) -> tuple[tuple
 
     Single frames are all key frames, and rebuild nothing; beside such a variant the others are judged by their key frames.
     """
-    from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
-    from model.train.ray_errors import CONSTANT, COPIED, COPIED_WARPED, REBUILT_SWAPPED, SWAPPED
+    from model.mim4d.loss import DIRECT, RECONSTRUCT
+    from model.mim4d.ray_errors import CONSTANT, COPIED, COPIED_WARPED, REBUILT_SWAPPED, SWAPPED
 
     def common(volumes: Sequence[str], column: str, place: str = "") -> tuple[str, ...]:
         names = [_rendering_name(volume, column, place) for volume in volumes]
@@ -273,9 +273,9 @@ def _rendering_name(volume: str, column: str, place: str) -> str:
 
 
 def _read_rendering(folder: Path) -> dict[str, float]:
-    from model.train.probes.probe_files import TRAINED, has_probes, read_probes
-    from model.train.ray_errors import ANY_RANGE
-    from model.train.render_evaluation import read_rendering
+    from model.mim4d.evaluation import read_rendering
+    from model.mim4d.probes.probe_files import TRAINED, has_probes, read_probes
+    from model.mim4d.ray_errors import ANY_RANGE
 
     rows = {row[:3]: row._asdict() for row in read_rendering(folder / "evaluation") if row.range_m == ANY_RANGE}
     found = {

@@ -17,8 +17,8 @@ from storage_schemas.evaluation import read_evaluation
 from storage_schemas.files import StoreFiles
 
 if TYPE_CHECKING:
-    from model.train.compare import Comparison
-    from model.train.semodepth_config import SemoDepthTrainConfig
+    from model.semodepth.comparison import Comparison
+    from model.semodepth.config import SemoDepthTrainConfig
 
 CHAMPION_FILE = "champion.json"
 MEASURED_AGAIN = "champion"
@@ -134,7 +134,7 @@ def compare_with_champion(champion: Path, challenger: Training, rules: Rules) ->
     Raises:
         ComparisonError: the metric is unknown, or there is no frame in common.
     """
-    from model.train.compare import compare_runs
+    from model.semodepth.comparison import compare_runs
 
     before, note = _champion_evaluation(champion, challenger)
     frames = [read_evaluation(str(folder))[0] for folder in (before, challenger.folder / "evaluation")]
@@ -158,7 +158,7 @@ def is_better(found: Comparison, rules: Rules) -> tuple[bool, str]:
 
 def semodepth_config(training: Training) -> SemoDepthTrainConfig:
     """Return the configuration of a training of SemoDepth; ``retrain`` has refused all others."""
-    from model.train.semodepth_config import SemoDepthTrainConfig
+    from model.semodepth.config import SemoDepthTrainConfig
 
     assert isinstance(training.config, SemoDepthTrainConfig)
     return training.config
@@ -166,8 +166,8 @@ def semodepth_config(training: Training) -> SemoDepthTrainConfig:
 
 def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, str]:
     """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if need be."""
+    from model.semodepth.config import SemoDepthTrainConfig
     from model.train.loop import read_training
-    from model.train.semodepth_config import SemoDepthTrainConfig
 
     record, wanted = read_training(champion), semodepth_config(challenger)
     own = SemoDepthTrainConfig.model_validate(record["config"])
@@ -192,9 +192,9 @@ def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, st
 def _measure(champion: Path, own: SemoDepthTrainConfig, challenger: Training, folder: Path) -> None:
     """Measure the champion's network exactly as the challenger's was, and keep it beside the challenger."""
     from model.devices import network_device
+    from model.semodepth.evaluation import evaluate, network_predict, write_evaluation_folder
     from model.semodepth.net import SemoDepth
     from model.train.checkpoint import load_network
-    from model.train.evaluate import evaluate, network_predict, write_evaluation_folder
 
     network = load_network(champion / "best.pt")
     assert isinstance(network, SemoDepth)

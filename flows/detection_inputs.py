@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.predict_inputs import IMAGE_SUFFIXES, read_image
-from model.predict_objects import ImageFrame
+from model.monoddle.predict import ImageFrame
 from pipeline.sources.kitti_object_text import parse_matrix
 from storage_schemas.errors import SourceError
 

@@ -1,6 +1,6 @@
 """What ``depthmill evaluate``, ``compare`` and ``predict`` do with a detector.
 
-Writes  evaluate: <out>/ as ``model.train.detection_evaluation`` says, and pictures/<frame>.jpg
+Writes  evaluate: <out>/ as ``model.monoddle.evaluation`` says, and pictures/<frame>.jpg
         predict:  <out>/data/<frame>.txt, KITTI's result files, which appear when all frames are done, and <out>/pictures/
 """
 
@@ -18,10 +18,10 @@ from storage_schemas.manifest import Manifest
 if TYPE_CHECKING:
     from model.data.objects import Objects
     from model.monoddle.average_precision import ApRow
+    from model.monoddle.config import MonoDdleTrainConfig
+    from model.monoddle.evaluation import Detected, DetectionEvaluation
     from model.monoddle.net import MonoDdle
     from model.train.config import Machine
-    from model.train.detection_evaluation import Detected, DetectionEvaluation
-    from model.train.monoddle_config import MonoDdleTrainConfig
 
 DATA_FOLDER, PICTURES_FOLDER = "data", "pictures"
 
@@ -70,9 +70,8 @@ def open_public_detector(path: Path, name: str, data: str) -> OpenedDetector:
         CheckpointError: the weights do not fit; names the keys.
         RecipeError: the recipe has a mistake.
     """
-    from model.monoddle.config import MonoDdleConfig
+    from model.monoddle.config import MonoDdleConfig, MonoDdleTrainConfig
     from model.monoddle.reference import load_reference
-    from model.train.monoddle_config import MonoDdleTrainConfig
 
     config = _recipe_config(data) or MonoDdleTrainConfig(network=MonoDdleConfig.reference())
     return OpenedDetector(load_reference(path, config=config.network), name, config)
@@ -88,7 +87,7 @@ def evaluate_detector_and_print(
         ManifestError: the split is empty, not annotated, or lacks images or boxes.
         KittiFileError: the folder holds results that no evaluation wrote.
     """
-    from model.train.detection_evaluation import AP_FILE, check_detection_folder, evaluate_detections, write_detection_folder
+    from model.monoddle.evaluation import AP_FILE, check_detection_folder, evaluate_detections, write_detection_folder
 
     _check_split(split)
     fingerprint, chosen = manifest.path.fingerprint, opened.config.evaluation
@@ -122,7 +121,7 @@ def compare_detectors_and_print(a: Path, b: Path, *, as_json: bool) -> None:
         DetectionComparisonError: they were measured on other objects, or have no row in common.
         StoreError: a file is missing or damaged.
     """
-    from model.train.detection_evaluation import read_average_precision
+    from model.monoddle.evaluation import read_average_precision
 
     found = precision_differences(*(read_average_precision(folder) for folder in (a, b)))
     if as_json:
@@ -186,7 +185,7 @@ def predict_folder(opened: OpenedDetector, images: Path, out: Path, *, pictures:
     from flows.detection_inputs import find_calibrated_images, read_calibrated_images
     from flows.predict_files import check_out
     from model.devices import network_device
-    from model.predict_objects import detect_images
+    from model.monoddle.predict import detect_images
 
     check_out(out)
     found = find_calibrated_images(images)
@@ -213,7 +212,7 @@ def predict_split(opened: OpenedDetector, manifest: Manifest, out: Path, *, spli
         StoreError: ``out`` is not empty or cannot be written.
     """
     from flows.predict_files import check_out
-    from model.train.detection_evaluation import result_names
+    from model.monoddle.evaluation import result_names
 
     check_out(out)
     if split not in ("train", "val", "test"):
@@ -229,7 +228,7 @@ def _detected(
     opened: OpenedDetector, manifest: Manifest, machine: Machine, *, split: str, with_maps: bool = True
 ) -> Iterator[Detected]:
     from model.devices import network_device
-    from model.train.detection_evaluation import detect
+    from model.monoddle.evaluation import detect
 
     device = network_device(machine.accelerator)
     has_teacher = all(row["unit_depth_mono"] is not None for row in manifest.rows() if row["split"] == split)
@@ -249,8 +248,8 @@ def _detected(
 def _write_found(frames: Iterator[Detected], names: Mapping[str, str], out: Path, *, pictures: bool) -> int:
     from flows.detection_pictures import frame_of, sheet_jpeg
     from flows.predict_files import put_file
+    from model.monoddle.evaluation import picture_of
     from model.monoddle.kitti_files import write_results
-    from model.train.detection_evaluation import picture_of
 
     results: dict[str, Objects] = {}
     for one in frames:
@@ -274,8 +273,8 @@ def _recipe_config(data: str) -> MonoDdleTrainConfig | None:
     """Return the training that a recipe file describes if it is a detector's; None for a store, a folder or another family."""
     if not data.endswith((".yaml", ".yml")):
         return None
-    from model.train.families import parse_train_config
-    from model.train.monoddle_config import MonoDdleTrainConfig
+    from model.families import parse_train_config
+    from model.monoddle.config import MonoDdleTrainConfig
     from pipeline.recipe import load_recipe
 
     config = parse_train_config(load_recipe(data).train, where=data)

@@ -48,13 +48,13 @@ def open_network(
     """
     refuse_without_torch()
     from model.blocks.weights_file import load_state_file
+    from model.mim4d.config import Mim4dTrainConfig
     from model.mim4d.net import Mim4d
+    from model.monoddle.config import MonoDdleTrainConfig
     from model.monoddle.net import MonoDdle
     from model.semodepth.net import SemoDepth
     from model.semodepth.reference import load_reference
     from model.train.checkpoint import load_checkpoint, network_of
-    from model.train.mim4d_config import Mim4dTrainConfig
-    from model.train.monoddle_config import MonoDdleTrainConfig
 
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     name = checkpoint.name if checkpoint.is_dir() else path.stem
@@ -100,8 +100,8 @@ def evaluate_and_print(
     from pydantic import ValidationError
 
     from model.devices import network_device
-    from model.train.evaluate import WITHOUT_MONO, Evaluation, evaluate, network_predict, write_evaluation_folder
-    from model.train.semodepth_config import EvaluationConfig
+    from model.semodepth.config import EvaluationConfig
+    from model.semodepth.evaluation import WITHOUT_MONO, Evaluation, evaluate, network_predict, write_evaluation_folder
 
     try:
         config = EvaluationConfig.model_validate({"split": split, "target": target})
@@ -157,7 +157,7 @@ def evaluate_and_print(
 def compare_and_print(a: Path, b: Path, *, metric: str, cap_m: float, radar: str, as_json: bool) -> None:
     """Compare two evaluations of depth frame by frame and print what differs."""
     refuse_without_torch()
-    from model.train.compare import compare_runs, comparison_text
+    from model.semodepth.comparison import compare_runs, comparison_text
 
     frames = [read_evaluation(str(evaluation_of(folder)))[0] for folder in (a, b)]
     found = compare_runs(*frames, metric=metric, cap_m=cap_m, radar=radar)
@@ -171,8 +171,8 @@ def _row_band_of_recipe(data: str) -> tuple[int, int] | None:
     """Return ``train.data.rows`` of a recipe file; None for a store or a folder."""
     if not data.endswith((".yaml", ".yml")):
         return None
-    from model.train.families import parse_train_config
-    from model.train.semodepth_config import SemoDepthTrainConfig
+    from model.families import parse_train_config
+    from model.semodepth.config import SemoDepthTrainConfig
     from pipeline.recipe import load_recipe
 
     group = load_recipe(data).train.get("data")
@@ -189,8 +189,8 @@ def kind_of_evaluations(a: Path, b: Path) -> EvaluationKind:
         DepthmillError: they are of different kinds.
     """
     refuse_without_torch()
-    from model.train.detection_evaluation import AP_FILE
-    from model.train.render_evaluation import RENDERING_FILE
+    from model.mim4d.evaluation import RENDERING_FILE
+    from model.monoddle.evaluation import AP_FILE
 
     files: dict[EvaluationKind, str] = {"depth": "frames.parquet", "objects": AP_FILE, "renderings": RENDERING_FILE}
     words = {"depth": "depth", "objects": "a detector", "renderings": "a pre-training"}

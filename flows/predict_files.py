@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from flows.predict_inputs import find_frames, read_frames
 from flows.predict_picture import strip_jpeg
-from model.predict import DepthNetwork, Frame, manifest_frames, place_network, predict_frames
+from model.semodepth.predict import DepthNetwork, Frame, manifest_frames, place_network, predict_frames
 from pipeline.exporters.semodepth_files import encode_png
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import ManifestError, StoreError

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from model.predict import Frame
+from model.semodepth.predict import Frame
 from pipeline.exporters.semodepth_files import decode_png, decode_radar
 from storage_schemas.encoding import decode_depth
 from storage_schemas.errors import SourceError

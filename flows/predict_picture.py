@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from flows.training_report.strip_pictures import dense_colors, radar_returns
-from model.predict import Frame
+from model.semodepth.predict import Frame
 from pipeline.report.colormap import FAR_M, NEAR_M, TICKS_M, depth_colors, depth_position
 from pipeline.report.pictures import EMPTY_CANVAS, dimmed, draw_radar
 

@@ -27,7 +27,7 @@ def keys_with_defaults(group: Literal["stages", "ablation", "train"]) -> Iterato
         yield from _keys(AblationChoices, group)
         return
     try:
-        from model.train.families import CONFIGS
+        from model.families import CONFIGS
     except ImportError:  # the extra 'train' is not installed
         return
     found: dict[str, str] = {}

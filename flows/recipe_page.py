@@ -53,7 +53,7 @@ def recipe_page() -> str:
 
 def _train_lines() -> list[str]:
     """Return the ``train:`` group, its groups after it."""
-    from model.train.families import CONFIGS
+    from model.families import CONFIGS
 
     lines = ["", "## train", "", "What `depthmill train` makes of the manifest; `plan` and `run` pay no attention to it."]
     for family, model in CONFIGS.items():

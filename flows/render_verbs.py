@@ -1,6 +1,6 @@
 """What ``depthmill evaluate`` and ``compare`` do with a pre-training of MIM4D.
 
-Writes  evaluate: <out>/ as ``model.train.render_evaluation`` says
+Writes  evaluate: <out>/ as ``model.mim4d.evaluation`` says
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
 
 if TYPE_CHECKING:
+    from model.mim4d.config import Mim4dTrainConfig
     from model.mim4d.net import Mim4d
     from model.train.config import Machine
-    from model.train.mim4d_config import Mim4dTrainConfig
 
 
 class OpenedPretraining(NamedTuple):
@@ -56,8 +56,7 @@ def evaluate_renderings_and_print(
         StoreError: the folder cannot be written.
     """
     from model.devices import network_device
-    from model.train.render_evaluation import write_render_folder
-    from model.train.render_split import evaluate_split
+    from model.mim4d.evaluation import evaluate_split, write_render_folder
 
     if split not in ("train", "val", "test"):
         raise RecipeError(f"--split is '{split}': Input should be 'train', 'val' or 'test'")
@@ -89,8 +88,8 @@ def compare_renderings_and_print(a: Path, b: Path, *, as_json: bool) -> None:
         ComparisonError: they were measured on different clips.
         StoreError: a file is missing or damaged.
     """
-    from model.train.clip_errors import read_clip_rows
-    from model.train.compare_clips import clip_comparison_text, compare_clips
+    from model.mim4d.clip_errors import read_clip_rows
+    from model.mim4d.comparison import clip_comparison_text, compare_clips
 
     found = compare_clips(*(read_clip_rows(folder) for folder in (a, b)))
     if as_json:

@@ -31,9 +31,9 @@ from storage_schemas.manifest import open_manifest
 from storage_schemas.run_history import Round, new_round_name, rounds_newest_first, write_round
 
 if TYPE_CHECKING:
-    from model.train.compare import Comparison
-    from model.train.semodepth_config import SemoDepthTrainConfig
-    from model.train.summary import SummaryRow
+    from model.semodepth.comparison import Comparison
+    from model.semodepth.config import SemoDepthTrainConfig
+    from model.semodepth.summary import SummaryRow
 
 JUDGED = ("promoted", "kept", "nothing to do")
 """Outcomes after which the same request is nothing new."""
@@ -105,7 +105,7 @@ def retrain(
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     start, started = time.perf_counter(), datetime.now(UTC)
     name, known = new_round_name(started), _Round()
@@ -232,8 +232,8 @@ def _challenger(opened: Opened, config: SemoDepthTrainConfig, manifest: str, sta
 
 def _trained(training: Training, fit: Fit, known: _Round, say: Callable[[str], None]) -> Sequence[SummaryRow]:
     """Train unless it is done; return the table."""
+    from model.semodepth.summary import summarise
     from model.train.loop import is_complete
-    from model.train.summary import summarise
 
     if is_complete(training.folder):
         known.notes.append("its training was complete already")
@@ -246,7 +246,7 @@ def _trained(training: Training, fit: Fit, known: _Round, say: Callable[[str], N
 
 def _semodepth(config: object, where: str) -> SemoDepthTrainConfig:
     """Return a configuration whose trainings can be compared frame by frame; else RecipeError."""
-    from model.train.semodepth_config import SemoDepthTrainConfig
+    from model.semodepth.config import SemoDepthTrainConfig
 
     if not isinstance(config, SemoDepthTrainConfig):
         raise RecipeError(
@@ -258,8 +258,8 @@ def _semodepth(config: object, where: str) -> SemoDepthTrainConfig:
 
 def _check_rules(rules: Rules, config: SemoDepthTrainConfig) -> None:
     """Check that the training will be measured by what decides, before an hour of work and not after it; else RecipeError."""
-    from model.train.metrics import CAPS_M
-    from model.train.summary import METRIC_FORMATS
+    from model.semodepth.metrics import CAPS_M
+    from model.semodepth.summary import METRIC_FORMATS
 
     states = RADAR if config.evaluation.without_radar else RADAR[:1]
     for name, value, allowed in (
@@ -320,7 +320,7 @@ def _record(name: str, where: str, rules: Rules, known: _Round, outcome: str, *,
 
 def report_text(row: Round, comparisons: Sequence[Comparison]) -> str:
     """Return the report of a round as Markdown."""
-    from model.train.compare import comparison_text
+    from model.semodepth.comparison import comparison_text
 
     facts = {
         "why": row.reason,

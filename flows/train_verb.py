@@ -61,7 +61,7 @@ def train_and_print(
         Number of units that failed; then nothing was trained.
     """
     refuse_without_torch()
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     parse_train_config(opened.recipe.train, where=where)  # a typo is told before an hour of work, not after it
     if manifest is None and opened.plan().to_do:

@@ -13,8 +13,8 @@ from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 
 if TYPE_CHECKING:
+    from model.families import TrainConfig
     from model.train.config import Machine
-    from model.train.families import TrainConfig
     from model.train.loop import Progress
 
 
@@ -74,14 +74,14 @@ class Training:
         """Probe the backbone of a pre-training, and write the report again, which then shows it; nothing for other families."""
         if self.config.family != "mim4d" or not self._probes_are_due:
             return
-        from model.train.probes.run_probes import probe_training
+        from model.mim4d.probes.run_probes import probe_training
 
         probe_training(self.config, self.manifest, self.folder, machine=self.machine)
         self.write_report()
 
     def probes(self) -> dict[str, Any]:
         """Return what the probes found, as JSON values, under their name; nothing if there are none."""
-        from model.train.probes.probe_files import as_json, has_probes, read_probes
+        from model.mim4d.probes.probe_files import as_json, has_probes, read_probes
 
         return {"probes": as_json(read_probes(self.folder))} if has_probes(self.folder) else {}
 
@@ -89,7 +89,7 @@ class Training:
     def _probes_are_due(self) -> bool:
         if self.config.family != "mim4d":
             return False
-        from model.train.probes.probe_files import probes_are_due
+        from model.mim4d.probes.probe_files import probes_are_due
 
         return probes_are_due(self.config, self.folder)
 
@@ -136,7 +136,7 @@ def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path
         ManifestError: there is no such manifest.
     """
     refuse_without_torch()
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     config = parse_train_config(opened.recipe.train, where=where)
     chosen = open_manifest(opened.store, manifest or opened.plan().manifest.path.fingerprint)

@@ -1,6 +1,6 @@
 """Pictures of what a detector found in one frame: boxes in the image and in space, its dense maps, and a view from above.
 
-Reads  the arrays of ``model.train.detection_evaluation.picture_of``, from memory or from pictures.npz
+Reads  the arrays of ``model.monoddle.evaluation.picture_of``, from memory or from pictures.npz
 Writes Panel, and one JPEG a frame
 """
 

@@ -1,6 +1,6 @@
 """One evaluated frame of a detector, as its pictures need it.
 
-Reads the arrays of ``model.train.detection_evaluation.picture_of``
+Reads the arrays of ``model.monoddle.evaluation.picture_of``
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.rectified_camera import unproject_pixels
-from model.train.detection_evaluation import OBJECT_COLUMNS, PER_FRAME
+from model.monoddle.evaluation import OBJECT_COLUMNS, PER_FRAME
 
 Float64 = NDArray[np.float64]
 

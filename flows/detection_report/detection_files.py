@@ -22,8 +22,8 @@ from flows.training_report.training_files import (
     read_lines,
 )
 from model.monoddle.average_precision import ApRow
-from model.train.detection_evaluation import AP_FILE, PICTURES_FILE, read_average_precision
-from model.train.monoddle_family import MonoDdleFamily
+from model.monoddle.evaluation import AP_FILE, PICTURES_FILE, read_average_precision
+from model.monoddle.family import MonoDdleFamily
 
 STEP_COLUMNS = ("step", "epoch", "samples", *MonoDdleFamily.loss_columns, "lr", "seconds")
 EVALUATION_COLUMNS = ("step", *MonoDdleFamily.evaluation_columns)

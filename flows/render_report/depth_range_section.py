@@ -14,7 +14,7 @@ from flows.render_report.render_files import RenderFiles
 from flows.render_report.volume_words import DRAWN, volume_name
 from flows.training_report.curve_sections import chart_figure
 from flows.training_report.line_chart import Series, chart_key, line_chart
-from model.train.ray_errors import ANY_RANGE, VOLUMES, RenderRow
+from model.mim4d.ray_errors import ANY_RANGE, VOLUMES, RenderRow
 from pipeline.report.markup import Cell, number, section, table, text
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from flows.training_report.curve_sections import chart_figure
 from flows.training_report.line_chart import Series, chart_key, line_chart
-from model.train.probes.depth_probe import ANY_RANGE, DepthRow
-from model.train.probes.occupancy_probe import OccupancyRow
-from model.train.probes.probe_files import (
+from model.mim4d.probes.depth_probe import ANY_RANGE, DepthRow
+from model.mim4d.probes.occupancy_probe import OccupancyRow
+from model.mim4d.probes.probe_files import (
     IMAGENET,
     MEDIAN,
     RANDOM,

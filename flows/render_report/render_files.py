@@ -22,11 +22,11 @@ from flows.training_report.training_files import (
     read_arrays,
     read_lines,
 )
-from model.mim4d.mim4d_loss import MODES
-from model.train.mim4d_family import Mim4dFamily
-from model.train.ray_errors import ANY_RANGE, RenderRow
-from model.train.render_evaluation import RENDERING_FILE, read_rendering
-from model.train.rendered_views import FLIGHT, VIEWS_FILE
+from model.mim4d.evaluation import RENDERING_FILE, read_rendering
+from model.mim4d.family import Mim4dFamily
+from model.mim4d.loss import MODES
+from model.mim4d.ray_errors import ANY_RANGE, RenderRow
+from model.mim4d.rendered_views import FLIGHT, VIEWS_FILE
 from storage_schemas.encoding import decode_depth
 
 STEP_COLUMNS = ("step", "epoch", "samples", *Mim4dFamily.loss_columns, "lr", "seconds")
@@ -143,7 +143,7 @@ def read_render_files(folder: Path) -> RenderFiles:
 
 
 def read_clips(path: Path) -> tuple[list[RenderedClip], Shown | None]:
-    """Return what ``model.train.rendered_views`` wrote: the clips, and the fly-through if there is one.
+    """Return what ``model.mim4d.rendered_views`` wrote: the clips, and the fly-through if there is one.
 
     Raises:
         StoreError: the file is damaged; names it.

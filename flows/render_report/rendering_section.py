@@ -13,8 +13,8 @@ from typing import Any
 from flows.render_report.render_files import RenderFiles
 from flows.render_report.volume_words import volume_name
 from flows.training_report.about_section import Tile, best_step
-from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
-from model.train.ray_errors import ANY_RANGE, REBUILT_SWAPPED, VOLUMES, RenderRow
+from model.mim4d.loss import DIRECT, RECONSTRUCT
+from model.mim4d.ray_errors import ANY_RANGE, REBUILT_SWAPPED, VOLUMES, RenderRow
 from pipeline.report.markup import MISSING, Cell, bar, number, percent, section, table, text
 
 _FRAMES = {"all": "all frames", "key": "key frames", "history": "the other frames"}

@@ -13,7 +13,7 @@ from PIL import Image
 from flows.render_report.render_files import Depth, RenderedClip, Shown
 from flows.training_report.strip_pictures import dense_colors, errors_on, points_on
 from model.blocks.resnet import IMAGENET_MEAN
-from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
+from model.mim4d.loss import DIRECT, RECONSTRUCT
 from pipeline.report.markup import plural
 from pipeline.report.pictures import EMPTY_CANVAS, Panel, dimmed
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flows.render_report.render_files import RenderFiles
 from flows.render_report.view_panels import view_panels
-from model.mim4d.mim4d_loss import RECONSTRUCT
+from model.mim4d.loss import RECONSTRUCT
 from pipeline.report import charts
 from pipeline.report.gallery_section import encode_pictures, picture_grid
 from pipeline.report.markup import section, text

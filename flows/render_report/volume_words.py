@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
-from model.train.ray_errors import CONSTANT, COPIED, COPIED_WARPED, REBUILT_SWAPPED, SWAPPED
+from model.mim4d.loss import DIRECT, RECONSTRUCT
+from model.mim4d.ray_errors import CONSTANT, COPIED, COPIED_WARPED, REBUILT_SWAPPED, SWAPPED
 
 VOLUME_WORDS = {
     DIRECT: "Own volume (direct)",

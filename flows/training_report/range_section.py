@@ -13,7 +13,7 @@ import numpy as np
 from flows.training_report.line_chart import Series, chart_key, line_chart, value_bounds
 from flows.training_report.results_section import RADAR_WORDS, change_words, charted_groups, group_words
 from flows.training_report.training_files import TrainingFiles
-from model.train.summary import RangeRow, summarise_ranges
+from model.semodepth.summary import RangeRow, summarise_ranges
 from pipeline.report.markup import Cell, bar, number, section, table, text
 
 

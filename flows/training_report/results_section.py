@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from flows.training_report.training_files import METRICS, TrainingFiles
-from model.train.summary import METRIC_FORMATS, SummaryRow, summarise
+from model.semodepth.summary import METRIC_FORMATS, SummaryRow, summarise
 from pipeline.report.markup import MISSING, Cell, bar, number, percent, section, table, tiles
 
 Rows = Mapping[tuple[str, float, str], SummaryRow]

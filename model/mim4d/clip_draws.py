@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.mim4d.clip_batch import ClipBatch
-from model.mim4d.config import Mim4dConfig
+from model.mim4d.batch import ClipBatch
 from model.mim4d.mask import draw_patch_mask, patch_cells
+from model.mim4d.network_config import Mim4dConfig
 from model.mim4d.rays import Rays, sample_rays
 
 NUM_TARGETS = 2

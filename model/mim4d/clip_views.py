@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.blocks.resnet import IMAGENET_MEAN, IMAGENET_STD
-from model.mim4d.clip_batch import ClipBatch
+from model.mim4d.batch import ClipBatch
 
 
 class ClipViews(NamedTuple):

@@ -15,9 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.frame_reader import naming_frame
 from model.data.images import decode_image
-from model.data.samples import Sample
+from model.data.samples import Sample, naming_frame
 from model.data.units import OpenedUnits
 from model.mim4d.clip_images import resized
 from model.mim4d.clip_points import ClipPoints, chosen_by_hash, points_at

@@ -5,10 +5,17 @@ Source  specs/monoddle.md sections 1.5, 2 and 10.3
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.blocks.dense_teacher_loss import DistillForm
+from model.data.reading_config import ReadingConfig
+from model.monoddle.augment import DetectionAugmentConfig
+from model.monoddle.targets import TargetRules
+from model.train.config import CommonConfig
 
 STRIDE = 4
 """Input pixels per cell of the head maps, along each axis."""
@@ -136,3 +143,122 @@ class MonoDdleConfig(BaseModel):
                 f"max_objects is {self.max_objects}, more than the {height} x {width} cells of the head maps; lower it, "
                 "or raise input_px"
             )
+
+
+class DetectionDataConfig(ReadingConfig):
+    """Which frames, which of their data, and in what order; images of any size, looked at through one affine view each."""
+
+    mono: bool = Field(default=False, description="deliver a teacher's depth (depth_mono), for distillation")
+    batch_size: int = Field(default=16, ge=1, description="frames a batch and rank")
+    augment: DetectionAugmentConfig = Field(default=DetectionAugmentConfig(), description="random views (shuffled order only)")
+
+
+class DistillConfig(BaseModel):
+    """The dense term that ties the depth head to a teacher's map at every pixel of the grid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    form: DistillForm = Field(
+        "none",
+        description=(
+            "none: no distillation; l1, silog: plain; laplace: exp(-s) |error| + s with the uncertainty head's s; gauss: the "
+            "released code's ½ exp(-s) error² + ½ s"
+        ),
+    )
+    weight: float = Field(0.5, ge=0, description="lambda of the term")
+    foreground: float = Field(5.0, ge=1, description="weight of a pixel at an object's centre, against 1 of the background")
+    warm_up_epochs: float = Field(0.0, ge=0, description="the weight grows from 0 over so many epochs; published: 0")
+    max_residual_m: float | None = Field(
+        None, gt=0, description="gauss: error from which it grows straight, m; null = never, as published"
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Say whether there is such a term at all."""
+        return self.form != "none"
+
+    @property
+    def needs_uncertainty(self) -> bool:
+        """Say whether the term reads the uncertainty head."""
+        return self.form in ("laplace", "gauss")
+
+
+class DetectionEvaluationConfig(BaseModel):
+    """On what, and how, detections are measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
+    score_threshold: float = Field(0.2, ge=0, lt=1, description="centres whose heat is lower are dropped")
+    height_scale: float = Field(
+        1.0,
+        gt=0,
+        description="the benchmark's least box heights (40, 25, 25 pixels) are multiplied by it; for images smaller than KITTI's",
+    )
+    category: str = Field("Car", description="class whose AP is told during training")
+    metric: Literal["3d", "bev", "2d"] = Field("3d", description="metric whose AP is told during training")
+    overlap: Literal["strict", "loose"] = Field("strict", description="overlap table of that metric")
+    num_pictures: int = Field(4, ge=0, description="frames kept as pictures")
+
+
+class MonoDdleTrainConfig(CommonConfig):
+    """One training of MonoDDLE. Defaults are the published schedule for KITTI with 16 images a step."""
+
+    family: Literal["monoddle"] = Field("monoddle", description="model family")
+    network: MonoDdleConfig = Field(MonoDdleConfig(), description="options of the network")
+    distill: DistillConfig = Field(DistillConfig(), description="dense depth distillation from a teacher")
+    targets: TargetRules = Field(TargetRules(), description="which annotated objects are learned")
+    data: DetectionDataConfig = Field(DetectionDataConfig(), description="what is trained on")
+    evaluation: DetectionEvaluationConfig = Field(
+        DetectionEvaluationConfig(), description="what is measured on, during and after training"
+    )
+    epochs: int = Field(140, ge=1, description="passes over the split")
+    learning_rate: float = Field(1.25e-3, gt=0, description="of Adam")
+    weight_decay: float = Field(1e-5, ge=0, description="L2 added to the gradient of everything but biases")
+    warm_up_epochs: int = Field(5, ge=0, description="whole epochs of cosine warm-up")
+    warm_up_from: float = Field(1e-5, gt=0, description="learning rate of the first epoch")
+    decay_epochs: tuple[int, ...] = Field((90, 120), description="epochs at which the learning rate falls")
+    decay: float = Field(0.1, gt=0, le=1, description="to this share of what it was")
+    schedule: Literal["fixed", "compat"] = Field(
+        "fixed",
+        description="fixed: it falls at decay_epochs; compat: warm_up_epochs later, as the released code does (95 and 125)",
+    )
+    evaluate_every_epochs: float = Field(10.0, gt=0, description="how often the split is measured")
+    keep: Literal["last", "best"] = Field(
+        "last", description="which checkpoint is the result: the last, as published, or the one of the highest AP"
+    )
+    imagenet_weights: str | None = Field(
+        None, description="the backbone's classification weights on this machine; null = from scratch"
+    )
+
+    def learning_rate_factor(self, epoch: float) -> float:
+        """Return the published schedule, constant within an epoch: cosine warm-up, then steps.
+
+        The warm-up goes from ``warm_up_from`` at epoch 0 to the full rate at epoch ``warm_up_epochs``.
+        """
+        number = int(epoch)
+        if number < self.warm_up_epochs:
+            start = self.warm_up_from / self.learning_rate
+            share = (1.0 - math.cos(math.pi * number / self.warm_up_epochs)) / 2.0
+            return start + (1.0 - start) * share
+        later = self.warm_up_epochs if self.schedule == "compat" else 0
+        return float(self.decay ** sum(number >= at + later for at in self.decay_epochs))
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.distill.needs_uncertainty and not self.network.uncertainty:
+            raise ValueError(
+                f"distill.form {self.distill.form} reads the uncertainty head; set network.uncertainty to true, or choose the "
+                "form l1 or silog"
+            )
+        if self.evaluation.category not in self.network.train_classes:
+            raise ValueError(
+                f"evaluation.category is '{self.evaluation.category}', which is not trained on (network.train_classes: "
+                f"{', '.join(self.network.train_classes)}); choose one of these"
+            )
+        if self.distill.is_on and not self.data.mono:
+            raise ValueError(
+                f"distill.form is {self.distill.form} and data.mono is false, so there is no teacher's map to learn from; set "
+                "data.mono to true, or distill.form to none"
+            )
+        return self

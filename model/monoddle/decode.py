@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.affine_view import AffineView
 from model.data.objects import Objects
 from model.data.rectified_camera import bearing_rad, unproject_pixels
+from model.monoddle.affine_view import AffineView
 from model.monoddle.config import NUM_HEADING_BINS, STRIDE, MonoDdleConfig
 from model.monoddle.heading import decode_heading, wrap_angle
 from model.monoddle.heads import depth_m_of

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.data.affine_view import AffineView
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
+from model.monoddle.affine_view import AffineView
 from model.monoddle.config import STRIDE, MonoDdleConfig
 from model.monoddle.gaussian import draw_peak, uncorrected_radius
 from model.monoddle.heading import encode_heading, wrap_angle

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from model.blocks.weights_file import load_state_file
 from model.errors import CheckpointError
-from model.train.families import TrainConfig, family_of, read_train_config
+from model.families import TrainConfig, family_of, read_train_config
 from storage_schemas.files import explain_write_error
 
 FORMAT = 1

@@ -24,9 +24,9 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from model.devices import network_device
+from model.families import TrainConfig, family_of, read_train_config
 from model.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_training, save_checkpoint
 from model.train.config import Machine
-from model.train.families import TrainConfig, family_of, read_train_config
 from model.train.family import BatchLoader, Family, Measured, StepLosses
 from model.train.records import Records, training_seconds
 from model.train.start import ORIGIN_KEYS, begin

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
+from model.families import TrainConfig, family_of
+from model.semodepth.config import SemoDepthTrainConfig
 from model.train.checkpoint import load_start
-from model.train.families import TrainConfig, family_of
-from model.train.semodepth_config import SemoDepthTrainConfig
 from model.train.transfer import load_backbone
 
 ORIGIN_KEYS = ("start_file", "start_sha256", "start_family", "start_manifest", "start_step")

@@ -17,9 +17,9 @@ from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet34, ResNet50
 from model.blocks.weights_file import misfit, misfit_text
 from model.errors import CheckpointError
+from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.masked_convnext import OUTPUT_NORMS
 from model.train.checkpoint import Checkpoint, load_checkpoint
-from model.train.mim4d_config import Mim4dTrainConfig
 
 _BACKBONE = "backbone."
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from flows.detection_report.detection_files import EVALUATION_COLUMNS, STEP_COLUMNS
-from model.data.affine_view import resting_view
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
+from model.monoddle.affine_view import resting_view
 from model.monoddle.average_precision import average_precision
-from model.train.detection_evaluation import (
+from model.monoddle.evaluation import (
     DetectionEvaluation,
     object_rows,
     stacked_pictures,

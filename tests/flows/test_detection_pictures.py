@@ -11,10 +11,10 @@ from flows.detection_pictures.bird_view import SIZE_PX, bird_view, reach_of
 from flows.detection_pictures.box_lines import EDGES, FRONT, NEAREST_M, corners, footprint, seen_lines
 from flows.detection_pictures.frame_content import BoxList
 from flows.detection_pictures.panels import boxes_in_image, boxes_in_space, heat_picture
-from model.data.affine_view import resting_view
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
-from model.train.detection_evaluation import stacked_pictures
+from model.monoddle.affine_view import resting_view
+from model.monoddle.evaluation import stacked_pictures
 from tests.flows.made_up_detection_folder import IMAGE_PX, INPUT_PX, KEYS, picture, shifted
 from tests.model.monoddle.made_up_cars import KITTI_P2, made_up_cars
 

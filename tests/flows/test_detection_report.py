@@ -11,7 +11,7 @@ from flows.detection_report.detection_curves import precision_curves_section
 from flows.detection_report.detection_files import EVALUATION_COLUMNS, STEP_COLUMNS, DetectionFiles, MeasuredAt
 from flows.detection_report.precision_section import few_words
 from model.monoddle.average_precision import ApRow
-from model.train.detection_evaluation import read_average_precision
+from model.monoddle.evaluation import read_average_precision
 from storage_schemas.errors import StoreError
 from tests.flows.made_up_detection_folder import KEYS, write_detection_training
 from tests.flows.made_up_training_folder import write_csv

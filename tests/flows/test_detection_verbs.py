@@ -12,16 +12,16 @@ from PIL import Image
 
 from flows.detection_inputs import find_calibrated_images
 from flows.detection_verbs import DetectionComparisonError, is_public_detector, precision_differences
+from model.families import family_of
 from model.monoddle.average_precision import ApRow
+from model.monoddle.config import MonoDdleTrainConfig
+from model.monoddle.evaluation import read_average_precision
 from model.monoddle.kitti_files import read_results
 from model.monoddle.reference import reference_key
 from model.semodepth.config import SemoDepthConfig
 from model.semodepth.net import SemoDepth
 from model.semodepth.reference import reference_key as depth_reference_key
 from model.train.checkpoint import Checkpoint, save_checkpoint
-from model.train.detection_evaluation import read_average_precision
-from model.train.families import family_of
-from model.train.monoddle_config import MonoDdleTrainConfig
 from storage_schemas.errors import SourceError
 from tests.flows.made_up_detection_folder import write_detection_training
 

@@ -12,7 +12,7 @@ import yaml
 
 from flows.ablate import laid_over
 from flows.ablation_measures import columns_of, measures_of
-from model.train.families import family_of, parse_train_config
+from model.families import family_of, parse_train_config
 from pipeline.recipe import load_recipe, parse_recipe
 from tests.conftest import REPOSITORY
 from tests.flows.test_tutorial import is_due, pattern

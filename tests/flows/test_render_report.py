@@ -20,8 +20,8 @@ from flows.render_report.view_panels import (
     picture_size,
     view_panels,
 )
-from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
-from model.train.ray_errors import RenderRow
+from model.mim4d.loss import DIRECT, RECONSTRUCT
+from model.mim4d.ray_errors import RenderRow
 from pipeline.report.colormap import depth_colors
 from pipeline.report.pictures import EMPTY_CANVAS
 from storage_schemas.errors import StoreError

@@ -12,7 +12,7 @@ from flows.training_report import curves, line_chart, write_training_report
 from flows.training_report.results_section import change_words, charted_groups
 from flows.training_report.strip_pictures import radar_returns, strip_panels
 from flows.training_report.training_files import STEP_COLUMNS, Strip, read_training_files
-from model.train.summary import summarise, summarise_ranges
+from model.semodepth.summary import summarise, summarise_ranges
 from pipeline.report.markup import GAP, MISSING
 from storage_schemas.errors import StoreError
 from storage_schemas.evaluation import read_evaluation, write_evaluation

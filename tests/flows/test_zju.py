@@ -11,9 +11,9 @@ from PIL import Image
 
 from flows.champion import Rules
 from flows.evaluate_verb import open_network
-from model.data.config import DataConfig
-from model.data.dense import dense_batch
-from model.data.loader import FrameLoader
+from model.semodepth.config import DataConfig
+from model.semodepth.data import FrameLoader
+from model.semodepth.dense import dense_batch
 from pipeline.recipe import load_recipe
 from storage_schemas.dataset import open_dataset
 from storage_schemas.manifest import open_manifest
@@ -240,8 +240,8 @@ def test_run_when_images_are_referred_to_then_training_reads_them_from_the_root(
 
 
 def test_ready_recipe_when_read_then_is_the_published_training_of_this_set():
-    from model.train.families import parse_train_config
-    from model.train.metrics import CAPS_M
+    from model.families import parse_train_config
+    from model.semodepth.metrics import CAPS_M
 
     recipe = load_recipe(REPOSITORY / "flows" / "recipes" / "zju.yaml")
     config = parse_train_config(recipe.train, where="zju.yaml")

@@ -12,10 +12,10 @@ import torch
 
 from model.mim4d.clip_draws import draw_clips
 from model.mim4d.clip_views import views_of
-from model.mim4d.config import Mim4dConfig
-from model.mim4d.mim4d_loss import mim4d_losses
+from model.mim4d.evaluation import RenderEvaluation, evaluate_renderings
+from model.mim4d.loss import mim4d_losses
 from model.mim4d.net import Mim4d
-from model.train.render_evaluation import RenderEvaluation, evaluate_renderings
+from model.mim4d.network_config import Mim4dConfig
 from tests.model.mim4d.made_up_clips import make_clip, make_world
 
 NUM_STEPS = 300

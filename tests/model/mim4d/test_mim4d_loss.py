@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from model.errors import InputError
 from model.mim4d.composite import Rendered
-from model.mim4d.mim4d_loss import DIRECT, LOSS_VALUES, RECONSTRUCT, mim4d_losses
+from model.mim4d.loss import DIRECT, LOSS_VALUES, RECONSTRUCT, mim4d_losses
 from model.mim4d.rays import Rays
 from model.mim4d.render_config import LossConfig
 

@@ -16,9 +16,9 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 from model.data.samples import Sample
-from model.mim4d.clip_batch import ClipBatch
-from model.mim4d.clip_config import ClipDataConfig
-from model.mim4d.clip_loader import ClipLoader
+from model.mim4d.batch import ClipBatch
+from model.mim4d.config import ClipDataConfig
+from model.mim4d.data import ClipLoader
 from model.mim4d.sweep_reader import MIN_RANGE_M, falls_into, is_return, returns_of
 from pipeline.geometry import rigid
 from storage_schemas.errors import ManifestError, StoreError

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.affine_view import centred_view
 from model.data.objects import Objects
+from model.monoddle.affine_view import centred_view
+from model.monoddle.batch import TargetTensors, stack_targets
 from model.monoddle.loss import LOSS_TERMS, detection_losses
-from model.monoddle.target_batch import TargetTensors, stack_targets
 from model.monoddle.targets import encode_objects
 from tests.model.monoddle.made_up_cars import KITTI_P2, TINY, in_cells_of_their_own, made_up_cars, perfect_maps
 

@@ -8,25 +8,25 @@ import pytest
 import torch
 
 from model.errors import CheckpointError
+from model.families import parse_train_config
 from model.mim4d.backbones import make_backbone as make_masked
 from model.mim4d.clip_views import views_of
-from model.mim4d.config import BackboneConfig
+from model.mim4d.config import Mim4dTrainConfig
+from model.mim4d.network_config import BackboneConfig
 from model.monoddle.backbones import make_backbone as make_detector_backbone
 from model.monoddle.config import MonoDdleConfig
+from model.semodepth.config import SemoDepthTrainConfig
 from model.semodepth.net import SemoDepth
 from model.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.train.config import Machine
-from model.train.families import parse_train_config
 from model.train.loop import evaluate_training, read_training, train
-from model.train.mim4d_config import Mim4dTrainConfig
-from model.train.semodepth_config import SemoDepthTrainConfig
 from model.train.start import ORIGIN_KEYS, begin
 from model.train.transfer import load_backbone
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.model.mim4d.made_up_clips import small_clip, small_network
-from tests.model.train.made_up_detection_training import small_detection_config
+from tests.model.monoddle.made_up_detection_training import small_detection_config
 from tests.model.train.made_up_training import small_config
 
 CPU = Machine(accelerator="cpu")
