@@ -172,11 +172,11 @@ def _in_child(args: argparse.Namespace, training: dict) -> str:
 def _train(args: argparse.Namespace, training: dict) -> str:
     import torch
 
-    from model.families import parse_train_config
+    from model.families import evaluate_training, parse_train_config, train
     from model.mim4d.config import Mim4dTrainConfig
     from model.mim4d.probes.run_probes import probe_training
     from model.train.config import Machine
-    from model.train.loop import evaluate_training, is_complete, train
+    from model.train.loop import is_complete
 
     torch.set_num_threads(1)
     config = parse_train_config(training, where="study")

@@ -95,7 +95,7 @@ def _train(training: Training, *, no_prefect: bool, as_json: bool) -> None:
             train_with_prefect(training, on_progress)
     record = read_training(training.folder)
     if as_json:
-        print(json.dumps({"folder": str(training.folder), **record, **training.probes()}, indent=1))
+        print(json.dumps({"folder": str(training.folder), **record, **training.extra_results()}, indent=1))
         return
     tables = sorted((training.folder / "evaluation").glob("**/table.md"))  # a second one if monocular depth was withheld
     for table in (*tables, *(training.folder / "probe").glob("table.md")):

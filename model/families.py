@@ -1,115 +1,77 @@
-"""The model families in one list, and the ``train:`` group of a recipe read into the configuration of one of them."""
+"""The model families in one list: those of this repository, and those of packages that bring one.
+
+What needs to know all families stands here once more with the list filled in, so that callers need not hand it over.
+"""
 
 from __future__ import annotations
 
-import difflib
-import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from torch import nn
 
-from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.family import Mim4dFamily
-from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.family import MonoDdleFamily
-from model.semodepth.config import SemoDepthTrainConfig
 from model.semodepth.family import SemoDepthFamily
+from model.train import checkpoint, loop
+from model.train.checkpoint import Checkpoint
+from model.train.config import CommonConfig, Machine
 from model.train.family import Family
-from storage_schemas.errors import RecipeError
+from model.train.known_families import Families
+from model.train.loop import OnProgress
+from storage_schemas.manifest import Manifest
+from storage_schemas.plug_ins import broken_plug_ins, loaded_plug_ins
 
-TrainConfig = SemoDepthTrainConfig | MonoDdleTrainConfig | Mim4dTrainConfig
-"""One training of any family."""
+_OWN = (SemoDepthFamily(), MonoDdleFamily(), Mim4dFamily())
+_BROUGHT = loaded_plug_ins("depthmill.families", own=frozenset(family.name for family in _OWN))
 
-CONFIGS: dict[str, type[SemoDepthTrainConfig] | type[MonoDdleTrainConfig] | type[Mim4dTrainConfig]] = {
-    "semodepth": SemoDepthTrainConfig,
-    "monoddle": MonoDdleTrainConfig,
-    "mim4d": Mim4dTrainConfig,
-}
-"""Configuration of each family, by its name."""
-
-_FAMILIES: dict[type[Any], Family[Any]] = {
-    SemoDepthTrainConfig: SemoDepthFamily(),
-    MonoDdleTrainConfig: MonoDdleFamily(),
-    Mim4dTrainConfig: Mim4dFamily(),
-}
-
-_ANY: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
+FAMILIES = Families(
+    (*_OWN, *(family for _, family in _BROUGHT.values())),
+    packages={name: plug_in for name, (plug_in, _) in _BROUGHT.items()},
+    broken=broken_plug_ins("depthmill.families"),
+)
 
 
-def family_of(config: TrainConfig) -> Family[Any]:
+def family_of(config: CommonConfig) -> Family[Any]:
     """Return the family that a configuration belongs to."""
-    return _FAMILIES[type(config)]
+    return FAMILIES.of(config)
 
 
-def read_train_config(json_text: str) -> TrainConfig:
-    """Read what ``model_dump_json`` wrote; ValueError if this depthmill does not know such options."""
-    return _ANY.validate_json(json_text)
-
-
-def train_config_of(data: Any) -> TrainConfig:
-    """Read what ``model_dump(mode="json")`` made; ValueError if this depthmill does not know such options."""
-    return _ANY.validate_python(data)
-
-
-def parse_train_config(data: dict[str, Any], *, where: str) -> TrainConfig:
+def parse_train_config(data: Mapping[str, Any], *, where: str) -> Any:
     """Check the ``train:`` group of a recipe; RecipeError lists every mistake, one a line."""
-    name = data.get("family", "semodepth")
-    if name not in CONFIGS:
-        near = difflib.get_close_matches(str(name), CONFIGS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(CONFIGS)}"
-        raise RecipeError(f"recipe '{where}': train.family is {name!r}; {hint}")
-    model = CONFIGS[name]
-    try:
-        config = model.model_validate(data)
-    except ValidationError as error:
-        raise RecipeError("\n".join(f"recipe '{where}': {_explain(dict(one), model)}" for one in error.errors())) from error
-    if config.imagenet_weights is not None and not Path(config.imagenet_weights).is_file():
-        raise RecipeError(
-            f"recipe '{where}': train.imagenet_weights is '{config.imagenet_weights}', and there is no such file. "
-            "Give the path of the classification weights, e.g. torchvision's resnet34-*.pth, or leave the key out to train from "
-            "scratch"
-        )
-    for key in ("start_from", "backbone_from"):
-        path = getattr(config, key)
-        if path is not None and not Path(path).is_file():
-            raise RecipeError(
-                f"recipe '{where}': train.{key} is '{path}', and there is no such file. Give the path of a "
-                "checkpoint, e.g. <runs>/trainings/<name>/best.pt, or leave the key out to train from scratch"
-            )
-    given = [key for key in ("start_from", "backbone_from", "imagenet_weights") if getattr(config, key) is not None]
-    if len(given) > 1:
-        raise RecipeError(
-            f"recipe '{where}': train.{' and train.'.join(given)} {'both' if len(given) == 2 else 'all'} say where the weights "
-            f"begin. Leave {'one of the two' if len(given) == 2 else 'two of them'} out"
-        )
-    if isinstance(config, SemoDepthTrainConfig):
-        _check_semodepth(config, where=where)
-    return config
+    return FAMILIES.parse(data, where=where)
 
 
-def _check_semodepth(config: SemoDepthTrainConfig, *, where: str) -> None:
-    if config.data.mono and not config.network.plug_in and config.loss.distill.form == "none":
-        raise RecipeError(
-            f"recipe '{where}': train.data.mono is true, and the network has no branch for monocular depth. Set "
-            "train.network.plug_in to true, train.loss.distill.form to distil from it, or train.data.mono to false"
-        )
-    if config.imagenet_weights is not None and config.network.base_channels != 64:
-        raise RecipeError(
-            f"recipe '{where}': train.imagenet_weights fit base_channels 64, train.network.base_channels is "
-            f"{config.network.base_channels}. Leave one of the two out"
-        )
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of any family; errors as ``model.train.checkpoint.load_checkpoint``."""
+    return checkpoint.load_checkpoint(path, FAMILIES)
 
 
-def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
-    location = [str(part) for part in error["loc"]]
-    key = ".".join(["train", *location])
-    if error["type"] == "extra_forbidden":
-        for part in location[:-1]:
-            model = typing.cast(Any, model.model_fields[part].annotation)
-        known = list(model.model_fields)
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(known)}"
-        return f"unknown key '{key}'; {hint}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return message if not location else f"{key} is {error.get('input')!r}: {message}"
+def load_network(path: str | Path) -> nn.Module:
+    """Return the network of a checkpoint of depthmill, in evaluation mode, on the CPU; errors as ``load_checkpoint``."""
+    return network_of(load_checkpoint(path))
+
+
+def network_of(opened: Checkpoint) -> nn.Module:
+    """Return the network of a checkpoint in memory, in evaluation mode, on the CPU."""
+    network = family_of(opened.config).network(opened.config)
+    network.load_state_dict(opened.model)
+    return network.eval()
+
+
+def train(
+    config: CommonConfig,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    machine: Machine | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Train a configuration of any family; see ``model.train.loop.train``."""
+    loop.train(config, manifest, folder, families=FAMILIES, machine=machine, on_progress=on_progress)
+
+
+def evaluate_training(config: CommonConfig, manifest: Manifest, folder: Path, *, machine: Machine | None = None) -> None:
+    """Measure a training of any family; see ``model.train.loop.evaluate_training``."""
+    loop.evaluate_training(config, manifest, folder, families=FAMILIES, machine=machine)

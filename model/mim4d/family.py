@@ -5,36 +5,74 @@ Source  specs/mim4d.md sections 5.6, 6 and 8
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
+from model.devices import network_device
 from model.mim4d.batch import ClipBatch
 from model.mim4d.clip_draws import draw_clips
+from model.mim4d.clip_errors import read_clip_rows
 from model.mim4d.clip_views import views_of
+from model.mim4d.comparison import clip_comparison_text, compare_clips
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.data import ClipLoader
-from model.mim4d.evaluation import evaluate_split, write_render_folder
+from model.mim4d.evaluation import RENDERING_FILE, evaluate_split, write_render_folder
 from model.mim4d.loss import DIRECT, LOSS_VALUES, RECONSTRUCT, mim4d_losses
+from model.mim4d.masked_convnext import OUTPUT_NORMS
+from model.mim4d.measures import published_renderings, read_rendering_measures, rendering_measures
 from model.mim4d.net import Mim4d
 from model.mim4d.pictured_clips import write_pictures_of_split
+from model.mim4d.probes.probe_files import probe_results, probes_are_due
+from model.mim4d.probes.run_probes import probe_training
 from model.mim4d.ray_errors import CONSTANT, REBUILT_SWAPPED, SWAPPED, RenderRow
 from model.train.config import Machine
-from model.train.family import Measured, StepLosses, placement
+from model.train.family import Family, check_split
+from model.train.family_types import (
+    Answer,
+    CompareOptions,
+    Draw,
+    ExtraPart,
+    Handed,
+    Measured,
+    OpenedNetwork,
+    StepLosses,
+    placement,
+)
+from model.train.measures import Measure
+from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
 
+_BACKBONE = "backbone."
 
-class Mim4dFamily:
+_ADVICE = (
+    "Choose the same in both: train.network.backbone of the pre-training is resnet34 for SemoDepth, with equal base_channels, "
+    "and resnet50 or convnext_t for a detector with backbone resnet50 or convnext_tiny"
+)
+
+
+class Mim4dFamily(Family[Mim4dTrainConfig]):
     """Masked multi-view video pre-training with volume rendering."""
 
     name = "mim4d"
+    config = Mim4dTrainConfig
     loss_columns: tuple[str, ...] = LOSS_VALUES
     evaluation_columns: tuple[str, ...] = RenderRow._fields
     board_columns: tuple[str, ...] = ("abs_rel", "rgb_l1")
+    flow_name = "pretrain"
+    noun = "a pre-training"
+    plural = "pre-trainings"
+    evaluation_file = RENDERING_FILE
+    evaluation_of = "a pre-training"
+    keys_that_decide = (
+        "evaluation.split", "evaluation.rays_per_camera", "data.held_out_share", "network.num_frames",
+        "network.mask.hidden_ratio", "network.lift.low_m", "network.lift.high_m",
+    )  # fmt: skip
+    hands_over_backbone = True
 
     def network(self, config: Mim4dTrainConfig) -> Mim4d:
         """Return the network with random weights."""
@@ -135,6 +173,63 @@ class Mim4dFamily:
         write_pictures_of_split(network, manifest, config, machine, device, folder=folder / "evaluation")
         return found.num_clips
 
-    def facts(self, device: torch.device) -> dict[str, Any]:
-        """Return nothing: there is one way to compute it."""
-        return {}
+    def handed_backbone(self, config: Mim4dTrainConfig, weights: Mapping[str, Tensor]) -> Handed:
+        """Return the backbone; the norms that a masked ConvNeXt has on its levels are no part of another ConvNeXt."""
+        chosen = config.network.backbone
+        width = f" (base_channels {chosen.base_channels})" if chosen.name.startswith("resnet") else ""
+        found = {key.removeprefix(_BACKBONE): value for key, value in weights.items() if key.startswith(_BACKBONE)}
+        return Handed(found, f"{chosen.name}{width}", (OUTPUT_NORMS,), _ADVICE)
+
+    def extra_parts(self, config: Mim4dTrainConfig) -> Mapping[str, ExtraPart]:
+        """Return the linear probes of the frozen backbone."""
+        return {"probe": ExtraPart(probes_are_due, probe_training, probe_results)} if config.probe.steps else {}
+
+    def evaluate_checkpoint(
+        self,
+        opened: OpenedNetwork[Mim4dTrainConfig],
+        manifest: Manifest,
+        machine: Machine,
+        *,
+        split: str,
+        target: str,
+        folder: Path,
+        draw: Draw | None,
+    ) -> Answer:
+        """Measure rendered depth and colour on a split, beside the controls."""
+        check_split(split)
+        fingerprint, device = manifest.path.fingerprint, network_device(machine.accelerator)
+        chosen = opened.config.model_copy(update={"evaluation": opened.config.evaluation.model_copy(update={"split": split})})
+        evaluation = evaluate_split(opened.network.to(device), manifest, chosen, machine, device)
+        write_render_folder(folder, evaluation, title=f"{opened.name} on {split} of manifest {fingerprint}")
+        # a mean of nothing is null: JSON has no NaN
+        rows = [{name: None if value != value else value for name, value in row._asdict().items()} for row in evaluation.rows]
+        data = {"folder": str(folder), "manifest": fingerprint, "num_clips": evaluation.num_clips, "rows": rows}
+        table = (folder / "table.md").read_text(encoding="utf-8")
+        return Answer(data, f"{table}\nwrote {folder}: {evaluation.num_clips} clips")
+
+    def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
+        """Compare two evaluations clip by clip."""
+        found = compare_clips(*(read_clip_rows(folder) for folder in (a, b)))
+        return Answer([one._asdict() for one in found], clip_comparison_text(found))
+
+    def refuse_to_predict(self, checkpoint: str) -> NoReturn:
+        """Say that a pre-trained network has nothing to write files of."""
+        raise RecipeError(
+            f"checkpoint '{checkpoint}' is of family mim4d, which predicts neither depth maps nor objects by itself: it renders "
+            "what LiDAR rays meet. Measure it (depthmill evaluate), or hand its backbone to another family (train.backbone_from) "
+            "and predict with that"
+        )
+
+    def measures(self, config: Mim4dTrainConfig) -> dict[str, Measure]:
+        """Return every rendered volume's errors, and what the probes find."""
+        return rendering_measures(config)
+
+    def table_columns(
+        self, first: Mim4dTrainConfig, known: Sequence[Mapping[str, Measure]]
+    ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+        """Return what every variant has of rendered depth, hidden colour and the depth probe."""
+        return published_renderings(known)
+
+    def read_measures(self, folder: Path) -> dict[str, float]:
+        """Return errors of rendering and of the probes of a complete training, by name."""
+        return read_rendering_measures(folder)

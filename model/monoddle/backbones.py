@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet50
 from model.errors import WeightsFileError
-from model.monoddle.config import OWN_BACKBONES, TIMM_PREFIX, MonoDdleConfig
 from model.monoddle.dla import Dla34
+from model.monoddle.network_config import OWN_BACKBONES, TIMM_PREFIX, MonoDdleConfig
 from storage_schemas.errors import DepthmillError
 
 LEVEL_STRIDES = (4, 8, 16, 32)

@@ -9,7 +9,8 @@ from model.data.dataset import Filled, UnitDataset
 from model.data.ordered_loader import OrderedLoader, refuse_too_few, share_of
 from model.data.samples import Sample, choose_samples, refuse_missing_units
 from model.monoddle.batch import DetectionBatch, stack_targets
-from model.monoddle.config import DetectionDataConfig, MonoDdleConfig
+from model.monoddle.config import DetectionDataConfig
+from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.reader import DetectionReading, ReadView, detection_slots
 from model.monoddle.targets import TargetRules
 from storage_schemas.errors import ManifestError

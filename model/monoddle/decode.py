@@ -21,9 +21,9 @@ from torch import Tensor
 from model.data.objects import Objects
 from model.data.rectified_camera import bearing_rad, unproject_pixels
 from model.monoddle.affine_view import AffineView
-from model.monoddle.config import NUM_HEADING_BINS, STRIDE, MonoDdleConfig
 from model.monoddle.heading import decode_heading, wrap_angle
 from model.monoddle.heads import depth_m_of
+from model.monoddle.network_config import NUM_HEADING_BINS, STRIDE, MonoDdleConfig
 
 Float64 = NDArray[np.float64]
 

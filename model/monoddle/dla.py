@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.blocks.weights_file import load_backbone_file
-from model.monoddle.config import DLA34_WIDTHS
+from model.monoddle.network_config import DLA34_WIDTHS
 
 UNREAD_PROJECTIONS = ("level3.project.", "level4.project.")
 """Parameters that the public code computes with and throws the result away; beginnings of their keys."""

@@ -25,8 +25,8 @@ from model.monoddle.average_precision_table import ap_table
 from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.config import DetectionDataConfig
 from model.monoddle.data import DetectionLoader
-from model.monoddle.decode import decode_objects, heat_of
-from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
+from model.monoddle.decode import decode_objects
+from model.monoddle.detection_frames import picture_of, stacked_pictures
 from model.monoddle.kitti_files import KittiFileError, write_results
 from model.monoddle.lidar_points import LidarPoints
 from model.monoddle.net import MonoDdle
@@ -259,54 +259,3 @@ def _ap_row(line: dict[str, str]) -> ApRow:
         int(line["num_truth"]),
         int(line["num_found"]),
     )
-
-
-OBJECT_COLUMNS = ("left_px", "top_px", "right_px", "bottom_px", "height_m", "width_m", "length_m", "x_m", "y_m", "z_m",
-                  "rotation_y_rad", "score")  # fmt: skip
-"""Columns of ``truth`` and ``found`` in pictures.npz; boxes in pixels of the whole image."""
-
-PER_FRAME = ("truth", "found", "points")
-"""What pictures.npz holds in other numbers for each frame, beside ``<name>_frame``, the numbers of the frames."""
-
-
-def picture_of(one: Detected, i: int) -> dict[str, NDArray[Any]]:
-    """Return what pictures of one frame are made of.
-
-    image_u8 (h, w, 3) the network's input; image_from_input (3, 3); projection (3, 4) of the whole image; heat (rows, columns)
-    the hottest class; depth_m (rows, columns) what the depth head says everywhere; teacher_m (rows, columns), 0 = none; log_scale
-    (rows, columns), NaN without an uncertainty head; truth and found (n, 12), columns ``OBJECT_COLUMNS``, with their names;
-    points (n, 3) float32 LiDAR in the camera's frame, none where there is no sweep.
-    """
-    batch, maps = one.batch, one.maps
-    depth_m = depth_m_of(maps["depth"][i, 0]).cpu().numpy()
-    nothing = np.zeros_like(depth_m)
-    return {
-        "image_u8": batch.image_u8[i].numpy().copy(),
-        "image_from_input": batch.views[i].inverse,
-        "projection": batch.projections[i],
-        "heat": heat_of(maps["heatmap"][i]).amax(dim=0).cpu().numpy(),
-        "depth_m": depth_m,
-        "teacher_m": nothing if batch.teacher_m is None else batch.teacher_m[i].numpy(),
-        "log_scale": maps[UNCERTAINTY_HEAD][i, 0].cpu().numpy() if UNCERTAINTY_HEAD in maps else nothing + np.nan,
-        **object_rows("truth", batch.objects[i][batch.objects[i].category != "DontCare"]),
-        **object_rows("found", one.found[i]),
-        "points": np.zeros((0, 3), np.float32) if one.lidar is None else one.lidar.of(batch.frame_keys[i], batch.projections[i]),
-    }
-
-
-def object_rows(name: str, objects: Objects) -> dict[str, NDArray[Any]]:
-    """Return objects as pictures.npz holds them: rows of ``OBJECT_COLUMNS``, and their categories."""
-    parts = (objects.box_px, objects.size_hwl_m, objects.location_m, objects.rotation_y_rad[:, None], objects.score[:, None])
-    return {name: np.concatenate(parts, axis=1), f"{name}_category": objects.category.astype(np.str_)}
-
-
-def stacked_pictures(keys: list[str], pictures: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Stack what has one size; objects and points of all frames come one after the other, beside the number of their frame."""
-    stacked: dict[str, NDArray[Any]] = {"frame_keys": np.array(keys)}
-    for name in pictures[0]:
-        parts = [picture[name] for picture in pictures]
-        stacked[name] = np.concatenate(parts) if name.startswith(PER_FRAME) else np.stack(parts)
-    for name in PER_FRAME:
-        counts = [len(picture[name]) for picture in pictures]
-        stacked[f"{name}_frame"] = np.repeat(np.arange(len(pictures)), counts)
-    return stacked

@@ -5,7 +5,7 @@ Source  specs/monoddle.md sections 3, 4 and 6
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,55 @@ from torch import Tensor, nn
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
 from model.monoddle.batch import DetectionBatch, normalized_images
+from model.monoddle.comparison import compare_precisions, comparison_text
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
-from model.monoddle.evaluation import DetectionEvaluation, detect, evaluate_detections, write_detection_folder
+from model.monoddle.evaluate_checkpoint import evaluate_checkpoint
+from model.monoddle.evaluation import AP_FILE, DetectionEvaluation, detect, evaluate_detections, write_detection_folder
 from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
+from model.monoddle.image_folder import image_folder
 from model.monoddle.loss import LOSS_TERMS, detection_losses, foreground_weight
+from model.monoddle.measures import detection_measures, published_precisions, read_detection_measures
 from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
+from model.monoddle.predict_files import predict_folder, predict_split
+from model.monoddle.reference import load_reference
 from model.train.config import Machine
-from model.train.family import Measured, StepLosses, placement
+from model.train.family import Family
+from model.train.family_types import (
+    Answer,
+    CompareOptions,
+    Draw,
+    Measured,
+    OpenedNetwork,
+    ReferenceOptions,
+    StepLosses,
+    placement,
+)
+from model.train.known_families import parse_config
+from model.train.measures import Measure
 from storage_schemas.manifest import Manifest
 
+_HEADS = {"heatmap", "offset_3d", "size_3d", "heading"}
+"""Heads that every checkpoint of the public detectors has, and no other network."""
 
-class MonoDdleFamily:
+
+class MonoDdleFamily(Family[MonoDdleTrainConfig]):
     """Monocular 3D detection with dense depth distillation."""
 
     name = "monoddle"
+    config = MonoDdleTrainConfig
     loss_columns: tuple[str, ...] = ("loss", *LOSS_TERMS, "distill", "teacher_mae_m", "teacher_log_scale")
     evaluation_columns: tuple[str, ...] = (
         "category", "metric", "overlap", "min_overlap", "difficulty", "r40", "r11", "num_truth", "num_found",
     )  # fmt: skip
     board_columns: tuple[str, ...] = ("r40",)
+    noun = "a detector"
+    plural = "detectors"
+    evaluation_file = AP_FILE
+    evaluation_of = "a detector"
+    predicts = True
+    keys_that_decide = ("evaluation.split", "evaluation.score_threshold", "evaluation.height_scale")
 
     def network(self, config: MonoDdleTrainConfig) -> MonoDdle:
         """Return the network with random weights."""
@@ -157,9 +186,83 @@ class MonoDdleFamily:
         write_detection_folder(folder / "evaluation", found, title=title)
         return len(found.found)
 
-    def facts(self, device: torch.device) -> dict[str, Any]:
-        """Return nothing: there is one way to compute it."""
-        return {}
+    def is_reference(self, weights: Mapping[str, Any]) -> bool:
+        """Say whether the content of a weights file is a checkpoint of MonoDLE or MonoDDLE: it has the heads of one."""
+        for part in (weights, *(value for value in weights.values() if isinstance(value, Mapping))):
+            if {str(key).removeprefix("module.").partition(".")[0] for key in part} >= _HEADS:
+                return True
+        return False
+
+    def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[MonoDdleTrainConfig]:
+        """Build the network of a public checkpoint.
+
+        A recipe of this family says backbone, classes, input size and how it is measured; without one they are the public code's.
+        """
+        config = MonoDdleTrainConfig(network=MonoDdleConfig.reference())
+        if options.train is not None and options.train.get("family") == self.name:
+            config = parse_config(MonoDdleTrainConfig, options.train, where=options.where)
+        return OpenedNetwork(load_reference(path, config=config.network), name, config)
+
+    def evaluate_checkpoint(
+        self,
+        opened: OpenedNetwork[MonoDdleTrainConfig],
+        manifest: Manifest,
+        machine: Machine,
+        *,
+        split: str,
+        target: str,
+        folder: Path,
+        draw: Draw | None,
+    ) -> Answer:
+        """Measure a detector's average precision on a split."""
+        return evaluate_checkpoint(opened, manifest, machine, split=split, folder=folder, draw=draw)
+
+    def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
+        """Compare the average precisions of two evaluations."""
+        found = compare_precisions(a, b)
+        return Answer(found, comparison_text(found))
+
+    def takes_folder(self, folder: Path) -> bool:
+        """Say whether a folder has images to look for objects in."""
+        return image_folder(folder) is not None
+
+    def predict_folder(
+        self, opened: OpenedNetwork[MonoDdleTrainConfig], images: Path, out: Path, *, draw: Draw | None, machine: Machine
+    ) -> int:
+        """Find the objects of a folder's images."""
+        return predict_folder(opened, images, out, draw=draw, machine=machine)
+
+    def predict_split(
+        self,
+        opened: OpenedNetwork[MonoDdleTrainConfig],
+        manifest: Manifest,
+        out: Path,
+        *,
+        split: str,
+        draw: Draw | None,
+        machine: Machine,
+    ) -> int:
+        """Find the objects of every frame of a split."""
+        return predict_split(opened, manifest, out, split=split, draw=draw, machine=machine)
+
+    def predicted_text(self, count: int, out: Path) -> str:
+        """Say what a prediction has written."""
+        return f"wrote the objects of {count} frames to {out}"
+
+    def measures(self, config: MonoDdleTrainConfig) -> dict[str, Measure]:
+        """Return every average precision of the classes that are trained."""
+        return detection_measures(config)
+
+    def table_columns(
+        self, first: MonoDdleTrainConfig, known: Sequence[Mapping[str, Measure]]
+    ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+        """Return the columns of published tables, those of moderate difficulty on top."""
+        details = published_precisions(first.evaluation.category)
+        return tuple(group[1] for group in details.values()), details
+
+    def read_measures(self, folder: Path) -> dict[str, float]:
+        """Return the average precisions of a complete training, by name."""
+        return read_detection_measures(folder)
 
 
 def _evaluation(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.monoddle.config import NUM_HEADING_BINS
+from model.monoddle.network_config import NUM_HEADING_BINS
 
 _WIDTH = 2 * np.pi / NUM_HEADING_BINS
 

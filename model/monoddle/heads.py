@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from model.monoddle.config import NUM_HEADING_BINS, MonoDdleConfig
+from model.monoddle.network_config import NUM_HEADING_BINS, MonoDdleConfig
 
 UNCERTAINTY_HEAD = "dense_depth_uncertainty"
 DEPTH_EPSILON = 1e-6

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.monoddle.batch import TargetTensors
-from model.monoddle.config import NUM_HEADING_BINS
 from model.monoddle.decode import MIN_HEAT
 from model.monoddle.heads import depth_m_of
+from model.monoddle.network_config import NUM_HEADING_BINS
 
 LOSS_TERMS = ("heatmap", "offset_2d", "size_2d", "offset_3d", "depth", "size_3d", "heading_class", "heading_residual")
 """Terms whose plain sum is ``total``."""

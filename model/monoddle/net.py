@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from model.errors import InputError
 from model.monoddle.backbones import make_backbone
-from model.monoddle.config import COARSEST_STRIDE, MonoDdleConfig
 from model.monoddle.dla_up import DlaUp
 from model.monoddle.heads import Heads
+from model.monoddle.network_config import COARSEST_STRIDE, MonoDdleConfig
 
 
 class MonoDdle(nn.Module):

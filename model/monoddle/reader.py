@@ -20,7 +20,7 @@ from model.data.slot_layout import SlotArray, SlotLayout
 from model.data.units import ImagesUnit, OpenedUnits
 from model.monoddle.affine_view import AffineView, resting_view, warp_depth_steps, warp_image
 from model.monoddle.augment import DetectionAugmentConfig, draw_detection_view
-from model.monoddle.config import MonoDdleConfig
+from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.targets import ObjectTargets, TargetRules, encode_objects
 from storage_schemas.byte_ranges import ByteRange, RangeReader
 from storage_schemas.errors import DepthmillError, StoreError

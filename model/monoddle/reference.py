@@ -12,10 +12,10 @@ from typing import Any
 
 from model.blocks.weights_file import load_state_file, misfit_text
 from model.errors import CheckpointError
-from model.monoddle.config import MonoDdleConfig
 from model.monoddle.dla import CLASSIFIER, UNREAD_PROJECTIONS
 from model.monoddle.heads import UNCERTAINTY_HEAD
 from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
 
 _WRAPPERS = ("model_state", "model_state_dict", "state_dict")
 """Keys under which a checkpoint may hold the weights; the first is the public code's."""

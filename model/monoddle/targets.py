@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
 from model.monoddle.affine_view import AffineView
-from model.monoddle.config import STRIDE, MonoDdleConfig
 from model.monoddle.gaussian import draw_peak, uncorrected_radius
 from model.monoddle.heading import encode_heading, wrap_angle
+from model.monoddle.network_config import STRIDE, MonoDdleConfig
 
 ALPHA_NOT_SAID = -10.0
 """Observation angle of an object whose heading was not annotated."""

@@ -15,18 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
+from model.devices import network_device
 from model.semodepth.batch import DenseBatch
-from model.semodepth.config import DataConfig, EvaluationConfig
+from model.semodepth.config import DataConfig, EvaluationConfig, SemoDepthTrainConfig
 from model.semodepth.data import FrameLoader
 from model.semodepth.dense import dense_batch
 from model.semodepth.metrics import CAPS_M, METRICS, frame_metrics, measured_pixels, range_errors
 from model.semodepth.net import SemoDepth
 from model.semodepth.summary import SummaryRow, latex_table, markdown_table, summarise
 from model.train.config import Machine
+from model.train.family_types import Answer, OpenedNetwork
 from model.train.ranges import RANGE_EDGES_M
 from storage_schemas.encoding import STEPS_PER_M
+from storage_schemas.errors import RecipeError
 from storage_schemas.evaluation import write_evaluation
 from storage_schemas.files import StoreFiles
 from storage_schemas.layout import Columns
@@ -269,3 +273,66 @@ def write_evaluation_folder(folder: Path, evaluation: Evaluation, *, title: str)
         with open(path, "wb") as stream:
             np.savez_compressed(stream, **evaluation.strips)
     return rows
+
+
+def evaluate_checkpoint(
+    opened: OpenedNetwork[SemoDepthTrainConfig], manifest: Manifest, machine: Machine, *, split: str, target: str, folder: Path
+) -> Answer:
+    """Measure a network in memory on a split, with and without radar; where it takes monocular depth, given and withheld.
+
+    Args:
+        opened: the network; the rows that it was trained to see are taken from its configuration.
+        manifest: the pinned data.
+        machine: where and how fast.
+        split: train, val or test.
+        target: store of the truth.
+        folder: where the evaluation is written.
+
+    Raises:
+        RecipeError: split or target do not exist.
+        ManifestError: the split is empty, or frames lack a store.
+    """
+    try:
+        config = EvaluationConfig.model_validate({"split": split, "target": target})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"--{first['loc'][0]} is {first['input']!r}: {first['msg']}") from error
+    network, band = opened.network, opened.config.data.rows
+    assert isinstance(network, SemoDepth)
+    device = network_device(machine.accelerator)
+    rows_of_split = [row for row in manifest.rows() if row["split"] == split]
+    has_radar, has_mono = (any(row[pin] is not None for row in rows_of_split) for pin in ("unit_radar_points", "unit_depth_mono"))
+
+    def measured(*, withhold_mono: bool) -> Evaluation:
+        return evaluate(
+            network_predict(network.to(device), precision="bfloat16" if device.type == "cuda" else "float32"),
+            manifest,
+            config,
+            cameras=(),
+            row_band=band,
+            min_depth_m=network.config.min_depth_m,
+            max_depth_m=network.config.max_depth_m,
+            with_radar=has_radar,
+            with_mono=network.config.plug_in,
+            withhold_mono=withhold_mono,
+            machine=machine,
+            device=device,
+        )
+
+    title = f"{opened.name} on {split} of manifest {manifest.path.fingerprint}, truth {target}"
+    title += f", rows {band[0]} to {band[1]}" if band else ""
+    title += "" if has_radar else ", no radar in the split"
+    data: dict[str, Any] = {"folder": str(folder), "manifest": manifest.path.fingerprint}
+    own_title = title
+    if network.config.plug_in:
+        own_title = f"{title}, monocular depth {'given' if has_mono else 'withheld: the split has none'}"
+    evaluation = measured(withhold_mono=not has_mono)
+    data["rows"] = [row._asdict() for row in write_evaluation_folder(folder, evaluation, title=own_title)]
+    tables = [folder / "table.md"]
+    if network.config.plug_in and has_mono:  # one checkpoint serves with and without
+        rows = write_evaluation_folder(
+            folder / WITHOUT_MONO, measured(withhold_mono=True), title=f"{title}, monocular depth withheld"
+        )
+        data["rows_without_mono"] = [row._asdict() for row in rows]
+        tables.append(folder / WITHOUT_MONO / "table.md")
+    return Answer(data, "\n".join([*(table.read_text(encoding="utf-8") for table in tables), f"wrote {folder}"]))

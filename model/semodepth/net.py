@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from model.blocks.resnet import ResNet34, resnet34_channels
 from model.errors import InputError
-from model.semodepth.config import SemoDepthConfig
 from model.semodepth.depth_space import DepthSpace
 from model.semodepth.mvsp import GlobalScan, RadarFilmBlock, WindowScan
+from model.semodepth.network_config import SemoDepthConfig
 from model.semodepth.radar_graph import RadarGraph, RadarNodes, radar_nodes
 from model.semodepth.radar_scale import RadarMap, SparseMap, add_dense, place_by_resize, place_by_scatter
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.devices import network_device
-from model.semodepth.config import DataConfig, SemoDepthConfig
+from model.semodepth.config import DataConfig
 from model.semodepth.data import FrameLoader
 from model.semodepth.dense import dense_batch
+from model.semodepth.network_config import SemoDepthConfig
 from storage_schemas.errors import DepthmillError
 from storage_schemas.manifest import Manifest
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.sources.kitti_object_files import calibration_file, label_file
-from pipeline.sources.kitti_object_text import parse_labels, parse_matrix
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
 from storage_schemas.catalog import BOXES, FRAMES
+from storage_schemas.kitti_text import parse_labels, parse_matrix
 from storage_schemas.layout import UnitData, columns_from_rows
 
 

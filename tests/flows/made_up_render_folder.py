@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.render_report.render_files import EVALUATION_COLUMNS, STEP_COLUMNS
+from flows.reports.mim4d.render_files import EVALUATION_COLUMNS, STEP_COLUMNS
 from model.mim4d.evaluation import RENDERING_FILE
 from model.mim4d.loss import DIRECT, RECONSTRUCT
 from model.mim4d.probes.depth_probe import DepthRow

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.render_report.probes_section import probes_section
+from flows.reports.mim4d.probes_section import probes_section
 from model.mim4d.probes.depth_probe import DepthRow
 from model.mim4d.probes.occupancy_probe import OccupancyRow
 from model.mim4d.probes.probe_files import PROBES_FILE, ProbeAbout, ProbeResults, write_probes

@@ -190,3 +190,8 @@ def _range_lines(rows: Sequence[DepthRow]) -> list[str]:
         told = (f"{found[features, one].abs_rel:.3f}" if (features, one) in found else "" for one in ranges)
         lines.append(f"| {features} | {' | '.join(told)} |")
     return lines
+
+
+def probe_results(folder: Path) -> dict[str, Any]:
+    """Return what the probes of a training found, as JSON values under their name; empty if there are none."""
+    return {"probes": as_json(read_probes(folder))} if has_probes(folder) else {}

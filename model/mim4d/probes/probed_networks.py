@@ -6,15 +6,15 @@ Reads  best.pt
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from model.blocks.weights_file import load_state_file
 from model.mim4d.config import Mim4dTrainConfig
-from model.mim4d.family import Mim4dFamily
 from model.mim4d.net import Mim4d
 from model.mim4d.probes.frozen_frames import frozen
 from model.mim4d.probes.probe_files import IMAGENET, RANDOM, TRAINED
-from model.train.checkpoint import load_checkpoint
 
 
 def probed_networks(config: Mim4dTrainConfig, folder: Path, *, device: torch.device) -> dict[str, Mim4d]:
@@ -32,11 +32,12 @@ def probed_networks(config: Mim4dTrainConfig, folder: Path, *, device: torch.dev
         WeightsFileError: the training has no best.pt yet, or the classification weights are gone.
     """
     trained = _fresh(config)
-    trained.load_state_dict(load_checkpoint(folder / "best.pt").model)
+    stored: Any = load_state_file(folder / "best.pt")
+    trained.load_state_dict(stored["model_state_dict"])
     networks = {TRAINED: trained}
     if config.imagenet_weights is not None:
         networks[IMAGENET] = _fresh(config)
-        Mim4dFamily().load_imagenet_weights(networks[IMAGENET], config)
+        networks[IMAGENET].backbone.load_imagenet_weights(config.imagenet_weights)
     networks[RANDOM] = _fresh(config)
     return {name: frozen(network.to(device)) for name, network in networks.items()}
 
@@ -44,4 +45,4 @@ def probed_networks(config: Mim4dTrainConfig, folder: Path, *, device: torch.dev
 def _fresh(config: Mim4dTrainConfig) -> Mim4d:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Mim4dFamily().network(config)
+        return Mim4d(config.network)

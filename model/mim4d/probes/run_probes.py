@@ -54,7 +54,7 @@ _EPOCH = -2
 """Draws of the probes are none of a training step (0 and more) and none of the evaluation (-1)."""
 
 
-def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, *, machine: Machine | None = None) -> None:
+def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, machine: Machine) -> None:
     """Probe a training's best checkpoint; nothing happens if that is done already, or switched off.
 
     Args:
@@ -70,7 +70,6 @@ def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, *
     """
     if not probes_are_due(config, folder):
         return
-    machine = machine or Machine()
     device = network_device(machine.accelerator)
     networks = probed_networks(config, folder, device=device)
     with _training_clips(manifest, config, machine) as learned, _measured_clips(manifest, config, machine) as measured:

@@ -5,13 +5,13 @@ import torch
 
 from flows.bare_loop import materialize_bare
 from flows.materialize import open_recipe
-from flows.render_report import write_render_report
-from flows.render_report.render_files import read_render_files
+from flows.reports.mim4d import write_report
+from flows.reports.mim4d.render_files import read_render_files
 from flows.settings import Settings
+from model.families import evaluate_training, train
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.evaluation import read_rendering
 from model.train.config import Machine
-from model.train.loop import evaluate_training, train
 from pipeline.recipe import parse_recipe
 from storage_schemas.manifest import open_manifest
 
@@ -75,4 +75,4 @@ def test_network_when_overfitted_to_the_real_key_frame_then_held_out_depth_and_c
     assert ((shown.depth_m[:, -2:] > 1.5) & (shown.depth_m[:, -2:] < 12)).mean() > 0.9
     half = shown.depth_m.shape[1] // 2
     assert (shown.depth_m[:, half - 2 : half].mean(axis=(1, 2)) > 1.5 * shown.depth_m[:, -2:].mean(axis=(1, 2))).all()
-    assert write_render_report(tmp_path / "training").stat().st_size > 100_000
+    assert write_report(tmp_path / "training").stat().st_size > 100_000

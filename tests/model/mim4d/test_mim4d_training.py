@@ -11,7 +11,15 @@ import torch
 from lightning_fabric import Fabric
 
 from model.errors import CheckpointError
-from model.families import family_of, parse_train_config, read_train_config
+from model.families import (
+    FAMILIES,
+    evaluate_training,
+    family_of,
+    load_checkpoint,
+    load_network,
+    parse_train_config,
+    train,
+)
 from model.mim4d.clip_draws import draw_clips
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.evaluation import read_rendering, single_clips
@@ -19,9 +27,9 @@ from model.mim4d.family import Mim4dFamily
 from model.mim4d.loss import LOSS_VALUES
 from model.mim4d.net import Mim4d
 from model.mim4d.rendered_views import VIEWS_FILE
-from model.train.checkpoint import load_checkpoint, load_network, load_start
+from model.train.checkpoint import load_start
 from model.train.config import Machine
-from model.train.loop import TrainingError, evaluate_training, read_training, train
+from model.train.loop import TrainingError, read_training
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store
@@ -137,11 +145,11 @@ def test_start_when_the_network_is_alike_then_its_weights_or_the_option_that_dif
     config = small_training(max_steps=1)
     train(config, manifest, tmp_path, machine=CPU)
     network = Mim4d(config.network)
-    load_start(network, tmp_path / "last.pt")
+    load_start(network, tmp_path / "last.pt", FAMILIES)
     assert all(torch.equal(one, network.state_dict()[key]) for key, one in weights(tmp_path).items())
     other = Mim4d(small_network(num_frames=2, mask={"hidden_ratio": 0.0}))
     with pytest.raises(CheckpointError, match="it has train.network.mask.hidden_ratio = 0.3, the recipe says 0.0"):
-        load_start(other, tmp_path / "last.pt")
+        load_start(other, tmp_path / "last.pt", FAMILIES)
 
 
 def test_training_when_clips_are_of_single_frames_then_direct_alone_and_its_loss_twice(manifest, tmp_path):
@@ -229,7 +237,7 @@ def test_recipe_when_it_has_a_mistake_then_the_key_and_the_remedy(data, text):
 def test_config_when_written_and_read_then_the_same_family():
     config = small_training()
     assert family_of(config).name == "mim4d"
-    assert read_train_config(config.model_dump_json()) == config
+    assert FAMILIES.read(config.model_dump_json()) == config
 
 
 def test_losses_when_under_bfloat16_then_near_those_of_float32():

@@ -7,11 +7,11 @@ import torch
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
 from model.monoddle.batch import DetectionBatch, normalized_images
-from model.monoddle.config import MonoDdleConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
 from model.monoddle.loss import detection_losses
 from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.model.monoddle.made_up_detection_training import TINY_NETWORK, small_detection_config

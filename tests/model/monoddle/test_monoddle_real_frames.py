@@ -8,9 +8,9 @@ import torch
 from flows.bare_loop import materialize_bare
 from flows.materialize import open_recipe
 from flows.settings import Settings
+from model.families import evaluate_training, train
 from model.monoddle.config import MonoDdleTrainConfig
 from model.train.config import Machine
-from model.train.loop import evaluate_training, train
 from pipeline.recipe import parse_recipe
 from storage_schemas.manifest import open_manifest
 

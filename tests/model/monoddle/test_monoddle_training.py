@@ -9,15 +9,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from model.families import family_of, parse_train_config
+from model.families import evaluate_training, family_of, load_checkpoint, load_network, parse_train_config, train
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.family import MonoDdleFamily
 from model.monoddle.kitti_files import read_results
 from model.monoddle.reader import TargetError
-from model.train.checkpoint import load_checkpoint, load_network
 from model.train.config import Machine
-from model.train.loop import evaluate_training, read_training, train
+from model.train.loop import read_training
 from storage_schemas.errors import ManifestError, RecipeError, StoreError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store

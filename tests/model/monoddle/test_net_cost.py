@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.monoddle.config import MonoDdleConfig
 from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
 from tests.model.monoddle.tiny_network import tiny_config
 
 

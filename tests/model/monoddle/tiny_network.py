@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.monoddle.config import MonoDdleConfig
+from model.monoddle.network_config import MonoDdleConfig
 
 SHAPES = {  # channels of the maps for three classes
     "heatmap": 3,

@@ -122,7 +122,7 @@ def test_interval_when_drawn_plainly_then_equal(monkeypatch):
     means = sorted(sum(values[i] for i in generator.integers(0, 37, 37)) / 37 for _ in range(200))
     plain = [means[int(k)] + (k - int(k)) * (means[int(k) + 1] - means[int(k)]) for k in (0.025 * 199, 0.975 * 199)]
     assert bootstrap_interval(values, num_resamples=200, seed=11) == pytest.approx(plain, rel=1e-12)
-    monkeypatch.setattr("model.semodepth.comparison._DRAWS_AT_ONCE", 100)  # two resamples at a time
+    monkeypatch.setattr("model.train.paired_bootstrap._DRAWS_AT_ONCE", 100)  # two resamples at a time
     assert bootstrap_interval(values, num_resamples=200, seed=11) == pytest.approx(plain, rel=1e-12)
 
 

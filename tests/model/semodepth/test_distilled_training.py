@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.families import parse_train_config, read_train_config
+from model.families import FAMILIES, evaluate_training, load_checkpoint, load_network, parse_train_config, train
 from model.semodepth import family as semodepth_family
 from model.semodepth.config import SemoDepthTrainConfig
 from model.semodepth.net import SemoDepth
-from model.train.checkpoint import load_checkpoint, load_network
 from model.train.config import Machine
-from model.train.loop import evaluate_training, read_training, train
+from model.train.loop import read_training
 from storage_schemas.errors import RecipeError
 from tests.model.data.made_up_store import write_store
 from tests.model.train.made_up_training import small_config
@@ -116,7 +115,7 @@ def test_name_of_a_training_when_distillation_is_off_then_what_it_was_before_the
     assert "distill" not in plain.model_dump_json()
     spelled = {"loss": {"distill": {"form": "none"}}, "network": {"uncertainty": False}}
     assert SemoDepthTrainConfig.model_validate(spelled).fingerprint("m") == plain.fingerprint("m")
-    assert read_train_config(plain.model_dump_json()) == plain
+    assert FAMILIES.read(plain.model_dump_json()) == plain
 
 
 def test_name_of_a_training_when_distillation_is_on_then_another_and_read_back_the_same():
@@ -127,7 +126,7 @@ def test_name_of_a_training_when_distillation_is_on_then_another_and_read_back_t
     )]  # fmt: skip
     plain = SemoDepthTrainConfig.model_validate({"data": {"mono": True}})
     assert len({one.fingerprint("m") for one in (plain, *configs)}) == 4
-    assert all(read_train_config(one.model_dump_json()) == one for one in configs)
+    assert all(FAMILIES.read(one.model_dump_json()) == one for one in configs)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from model.errors import CheckpointError
-from model.families import parse_train_config
+from model.families import evaluate_training, load_checkpoint, load_network, parse_train_config, train
 from model.semodepth.config import SemoDepthTrainConfig
-from model.train.checkpoint import load_checkpoint, load_network
 from model.train.config import Machine
-from model.train.loop import evaluate_training, train
 from storage_schemas.errors import RecipeError
 from storage_schemas.evaluation import read_evaluation
 from tests.model.data.made_up_store import write_store

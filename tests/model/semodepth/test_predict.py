@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.semodepth.config import SemoDepthConfig
 from model.semodepth.net import SemoDepth
+from model.semodepth.network_config import SemoDepthConfig
 from model.semodepth.predict import Frame, PredictionError, manifest_frames, place_network, predict_frames
 from storage_schemas.errors import ManifestError
 from tests.model.data.made_up_store import write_store
