@@ -3,7 +3,7 @@
 ``Car/3d@0.7/moderate`` is R40 of a class, metric, least overlap and difficulty.
 
 Reads  <training>/evaluation/average_precision.csv
-Source specs/monoddle.md sections 6 and 8
+Source docs/method/monoddle.md#average-precision, #published-tables
 """
 
 from __future__ import annotations
