@@ -103,8 +103,8 @@ def _cell(values: list[float]) -> str:
 
 def _materialize(args: argparse.Namespace, teacher: str):
     """Make what is missing of one teacher's data; return its manifest."""
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import materialize_bare
+    from flows.run.materialize import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
     from storage_schemas.manifest import open_manifest

@@ -135,8 +135,8 @@ def _num_frames(args: argparse.Namespace, cameras: list[str]) -> int:
 
 def _materialize(args: argparse.Namespace):
     """Make what is missing of the world and the store; return the manifest."""
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import materialize_bare
+    from flows.run.materialize import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
     from storage_schemas.manifest import open_manifest

@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _open(args: argparse.Namespace, cleaning: str):
-    from flows.materialize import open_recipe
+    from flows.run.materialize import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 
@@ -109,7 +109,7 @@ def _open(args: argparse.Namespace, cleaning: str):
 
 def _materialize(args: argparse.Namespace, cleaning: str):
     """Make what is missing of one way; return its manifest."""
-    from flows.bare_loop import materialize_bare
+    from flows.run.bare_loop import materialize_bare
     from storage_schemas.manifest import open_manifest
 
     opened = _open(args, cleaning)

@@ -79,8 +79,8 @@ def _cell(values: list[float]) -> str:
 
 
 def _materialize(recipe: dict) -> None:
-    from flows.materialize import open_recipe
-    from flows.run_verb import run_and_print
+    from flows.run.making import run_and_print
+    from flows.run.materialize import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 from readme_picture import titled
 
-from flows.bare_loop import materialize_bare
-from flows.materialize import open_recipe
 from flows.reports.store.chosen_frames import ChosenFrame, FrameContent, read_frame
 from flows.reports.store.facts import gather_facts
 from flows.reports.store.pictures import Panel, frame_panels
+from flows.run.bare_loop import materialize_bare
+from flows.run.materialize import open_recipe
 from flows.settings import Settings
 from pipeline.recipe import parse_recipe
 

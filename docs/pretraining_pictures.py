@@ -17,13 +17,13 @@ from gallery_pictures import CAMERAS, save, sheet
 from PIL import Image
 from readme_picture import titled
 
-from flows.bare_loop import materialize_bare
-from flows.materialize import open_recipe
 from flows.reports.mim4d.render_files import RenderedClip, Shown, read_clips
 from flows.reports.mim4d.view_panels import colours_of, depths_of, view_panels
 from flows.reports.store.pictures import Panel
+from flows.run.bare_loop import materialize_bare
+from flows.run.materialize import open_recipe
+from flows.run.training import open_training
 from flows.settings import Settings
-from flows.training import open_training
 from model.mim4d.rendered_views import VIEWS_FILE
 from pipeline.recipe import parse_recipe
 

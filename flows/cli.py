@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from flows.verbs import first_steps, interchange, learning, looking, making, scheduling
+from flows.commands import first_steps, interchange, learning, looking, making, scheduling
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 VERBS = (

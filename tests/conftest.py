@@ -47,8 +47,8 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_store(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny database with every stage run: 2 frames to train on, 2 to validate on, 36x64. Tests must not change it."""
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import materialize_bare
+    from flows.run.materialize import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 
@@ -66,8 +66,8 @@ def tiny_kitti_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Tests must not change it.
     """
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import materialize_bare
+    from flows.run.materialize import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
     from tests.tiny_kitti import write_tiny_kitti

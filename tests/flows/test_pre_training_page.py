@@ -10,12 +10,12 @@ import pytest
 import torch
 import yaml
 
-from flows.ablate import laid_over
-from flows.ablation_measures import columns_of
+from flows.ablation.ablation import laid_over
+from flows.ablation.columns import columns_of
 from model.families import family_of, parse_train_config
 from pipeline.recipe import load_recipe, parse_recipe
 from tests.conftest import REPOSITORY
-from tests.flows.test_tutorial import is_due, pattern
+from tests.flows.commands.test_tutorial import is_due, pattern
 
 PAGE = (REPOSITORY / "docs/pre-training.md").read_text(encoding="utf-8")
 BLOCKS = [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.S | re.M)]

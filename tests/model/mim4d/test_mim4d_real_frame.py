@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flows.bare_loop import materialize_bare
-from flows.materialize import open_recipe
 from flows.reports.mim4d import write_report
 from flows.reports.mim4d.render_files import read_render_files
+from flows.run.bare_loop import materialize_bare
+from flows.run.materialize import open_recipe
 from flows.settings import Settings
 from model.families import evaluate_training, train
 from model.mim4d.config import Mim4dTrainConfig

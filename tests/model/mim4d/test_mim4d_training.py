@@ -41,8 +41,8 @@ CPU = Machine(accelerator="cpu")
 @pytest.fixture(scope="module")
 def manifest(tiny_root, tmp_path_factory) -> Manifest:
     """The tiny database with clips of two frames and two cameras: two to train on, two to validate on."""
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import materialize_bare
+    from flows.run.materialize import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 

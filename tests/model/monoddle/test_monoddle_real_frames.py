@@ -5,8 +5,8 @@ import csv
 import pytest
 import torch
 
-from flows.bare_loop import materialize_bare
-from flows.materialize import open_recipe
+from flows.run.bare_loop import materialize_bare
+from flows.run.materialize import open_recipe
 from flows.settings import Settings
 from model.families import evaluate_training, train
 from model.monoddle.config import MonoDdleTrainConfig

@@ -154,8 +154,8 @@ def test_plan_when_boxes_are_not_asked_for_then_nothing_about_it_changes(tiny_ro
 
 @pytest.mark.slow
 def test_simulated_world_when_boxes_are_projected_then_they_hold_the_pixels_of_annotated_objects(tmp_path):
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import materialize_bare
+    from flows.run.materialize import open_recipe
     from flows.settings import Settings
     from storage_schemas.manifest import open_manifest
 

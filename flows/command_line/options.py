@@ -1,0 +1,66 @@
+"""Options and arguments that several verbs share, so that the same word means the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command_line import completion
+
+RecipeFile = Annotated[Path, typer.Argument(help="recipe YAML file", autocompletion=completion.recipes)]
+StoreOrRecipe = Annotated[
+    str, typer.Argument(help="store path or URL, or a recipe file", autocompletion=completion.recipes_and_stores)
+]
+UnitChoice = Annotated[
+    str | None,
+    typer.Argument(
+        help="unit key, frame key <scene>/<camera>/<timestamp_us>, or manifest fingerprint", autocompletion=completion.units
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="change a recipe key: stages.clean_horizon.near_m=25 (repeatable)",
+        autocompletion=completion.recipe_keys,
+    ),
+]
+ManifestChoice = Annotated[
+    str | None,
+    typer.Option(help="manifest fingerprint; default: the recipe's, or a store's newest", autocompletion=completion.manifests),
+]
+SplitChoice = Annotated[str, typer.Option(help="train, val or test", autocompletion=completion.splits)]
+Workers = Annotated[int | None, typer.Option(help="worker processes, about 1 GB each; default DEPTHMILL_WORKERS or one per core")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="run as a bare loop, without Prefect; results are identical")]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        help="run scenes on a Dask cluster: local:4, local:4:2GiB (memory each), tcp://scheduler:8786 or slurm:<profile>; "
+        "results are identical"
+    ),
+]
+
+Checkpoint = Annotated[Path, typer.Argument(help="folder of a training, or a checkpoint file")]
+Reference = Annotated[
+    bool,
+    typer.Option(
+        "--reference", help="the checkpoint is one of the public code: SemoDepth, MonoDLE or MonoDDLE; its keys say which"
+    ),
+]
+MaxDepth = Annotated[
+    float, typer.Option("--max-depth", help="with --reference of SemoDepth: far end of its depth space in metres, 120 or 80")
+]
+PlugIn = Annotated[bool, typer.Option("--plug-in", help="with --reference of SemoDepth: it has the branch for monocular depth")]
+
+Metric = Annotated[
+    str,
+    typer.Option(
+        help="metric that decides: mae_mm, rmse_mm, imae_per_km, irmse_per_km, abs_rel, sq_rel_m, delta1 ...",
+        autocompletion=completion.metrics,
+    ),
+]
+Cap = Annotated[float, typer.Option(help="50, 70 or 80 metres")]
+Radar = Annotated[str, typer.Option(help="on or off")]
