@@ -1,13 +1,20 @@
-"""What the user reads: the table of a plan, one line per finished unit, the closing words, durations in plain English."""
+"""Lines of text about what is going on: durations, a line for each finished unit, a line now and then of a training."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from flows.run.materialize import RunSummary
 from pipeline.plan import Plan
 from pipeline.types import ItemResult
+
+if TYPE_CHECKING:
+    from model.train.loop import Progress
+
+SECONDS_PER_LINE = 10.0
+"""A training tells of a step this often, and of every evaluation."""
 
 
 def duration(seconds: float) -> str:
@@ -19,29 +26,22 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def plan_text(plan: Plan, *, seconds: float | None, workers: int) -> str:
-    """Return the table of a plan and its closing line."""
-    table = [("stage", "up to date", "to do", "reason")]
-    table += [(line.stage, str(line.num_up_to_date), str(line.num_to_do), line.text) for line in plan.lines()]
-    widths = [max(len(row[column]) for row in table) for column in range(3)]
-    lines = [
-        f"{stage:<{widths[0]}}  {done:>{widths[1]}}  {todo:>{widths[2]}}  {reason}".rstrip()
-        for stage, done, todo, reason in table
-    ]
-    count = len(plan.to_do)
-    if count == 0:
-        lines.append(f"nothing to do: all {len(plan.items)} units are up to date")
-    else:
-        crew = f"{workers} worker{'s' if workers != 1 else ''}"
-        guess = f", about {duration(seconds)} on {crew} (from the last run)" if seconds is not None else ""
-        lines.append(f"{count} unit{'s' if count != 1 else ''} to do{guess}")
-    return "\n".join(lines)
+def num_units_text(count: int) -> str:
+    """Return a count of units with its noun: 1 unit, 2 units."""
+    return f"{count} unit{'s' if count != 1 else ''}"
 
 
-class ProgressLines:
-    """Print one line per finished unit, and on a terminal a live bar below them."""
+class UnitLines:
+    """One line for each finished unit, and on a terminal a live bar below them.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        plan: what is to be done.
+        say: takes a line; not called while there is a live bar, which prints the lines itself.
+        has_bar: there may be a live bar, if this is a terminal.
+    """
+
+    def __init__(self, plan: Plan, say: Callable[[str], None], *, has_bar: bool) -> None:
+        self._say = say
         self._total = len(plan.to_do)
         self._done = 0
         self._widths = (
@@ -49,7 +49,7 @@ class ProgressLines:
             max((len(item.title) for item in plan.to_do), default=0),
         )
         self._bar = None
-        if sys.stdout.isatty() and self._total:
+        if has_bar and sys.stdout.isatty() and self._total:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(TextColumn("units"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True)
@@ -57,14 +57,14 @@ class ProgressLines:
             self._bar.start()
 
     def __call__(self, result: ItemResult) -> None:
-        """Print the line of one finished unit."""
+        """Tell of one finished unit."""
         self._done += 1
-        line = result_line(result, number=self._done, total=self._total, widths=self._widths)
+        line = _result_line(result, number=self._done, total=self._total, widths=self._widths)
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
             self._bar.update(self._task, completed=self._done)
         else:
-            print(line, flush=True)
+            self._say(line)
 
     def close(self) -> None:
         """Take the live bar away."""
@@ -72,8 +72,7 @@ class ProgressLines:
             self._bar.stop()
 
 
-def result_line(result: ItemResult, *, number: int, total: int, widths: tuple[int, int]) -> str:
-    """Return the line of one finished unit."""
+def _result_line(result: ItemResult, *, number: int, total: int, widths: tuple[int, int]) -> str:
     seconds = duration(result.seconds) if result.status == "OK" else ""
     digits = len(str(total))
     return (
@@ -82,17 +81,29 @@ def result_line(result: ItemResult, *, number: int, total: int, widths: tuple[in
     ).rstrip()
 
 
-def summary_text(summary: RunSummary, *, report: Path | None) -> str:
-    """Return the closing words of a run: what was done, where the details are, what to do next."""
-    parts = [f"{summary.num_ok} ok"]
-    if summary.num_errors:
-        parts.append(f"{summary.num_errors} error{'s' if summary.num_errors != 1 else ''}")
-    if summary.num_skipped:
-        parts.append(f"{summary.num_skipped} skipped")
-    details = ", ".join(str(path) for path in (summary.folder / "events.jsonl", report) if path is not None and path.is_file())
-    text = f"done: {', '.join(parts)} in {duration(summary.seconds)}." + (f" Details: {details}" if details else "")
-    if summary.num_errors:
-        scenes = list(dict.fromkeys(result.scene for result in summary.results if result.status == "ERROR"))
-        left = ", ".join(scenes[:3]) + (f" and {len(scenes) - 3} more" if len(scenes) > 3 else "")
-        text += f"\nNext: mend what the ERROR lines name, then run the same command; only {left} and the manifest are left."
-    return text
+class StepLines:
+    """A line of a training now and then, and one at every evaluation; goes to the processes of other devices, so it pickles.
+
+    Args:
+        say: takes a line.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._start: float | None = None
+        self._first_step = 0
+        self._told = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Tell of one step."""
+        now = time.monotonic()
+        if self._start is None:
+            self._start, self._first_step = now, progress.step
+        if progress.measured is None and now - self._told < SECONDS_PER_LINE:
+            return
+        self._told = now
+        line = f" {progress.step}/{progress.num_steps} loss {progress.loss:.4f}, {progress.words}"
+        line += "" if progress.measured is None else f", {progress.measured}"
+        if done := progress.step - self._first_step:
+            line += f"; {duration((now - self._start) / done * (progress.num_steps - progress.step))} left"
+        self._say(line)

@@ -12,22 +12,20 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows.ablation.columns import Columns, columns_of
-from flows.run.materialize import Opened
-from flows.run.training import Training, due_parts, machine_of, refuse_without_torch, training_folder
-from storage_schemas.errors import DepthmillError, RecipeError
+from flows.run.opening import Opened
+from flows.run.training import due_parts, refuse_without_torch, training_folder
+from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
 
 if TYPE_CHECKING:
     from model.train.config import CommonConfig
-    from model.train.loop import Progress
 
 State = Literal["complete", "begun", "to do"]
 
@@ -158,19 +156,6 @@ def read_ablation(opened: Opened, *, where: str, manifest: str | None, out: Path
         runs=runs,
         columns=columns_of([by_seed[choices.seeds[0]] for by_seed in configs.values()], choices.metrics, where=where),
     )
-
-
-def attempt(run: Run, opened: Opened, manifest: str, on_progress: Callable[[Progress], None] | None) -> str | None:
-    """Train and measure one, from wherever a former run stopped; return None, or why it failed."""
-    try:
-        training = Training(run.config, open_manifest(opened.store, manifest), run.folder, machine_of(opened))
-        for part in training.parts(on_progress).values():
-            part()
-    except DepthmillError as error:
-        return str(error)
-    except Exception as error:  # whatever it is, e.g. a full GPU: it must not take the other trainings with it, and is reported
-        return f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"
-    return None
 
 
 def _fingerprint(opened: Opened, manifest: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Options and arguments that several verbs share, so that the same word means the same everywhere."""
+"""Options and arguments that several commands share, so that the same word means the same everywhere."""
 
 from __future__ import annotations
 
@@ -64,3 +64,11 @@ Metric = Annotated[
 ]
 Cap = Annotated[float, typer.Option(help="50, 70 or 80 metres")]
 Radar = Annotated[str, typer.Option(help="on or off")]
+
+Margin = Annotated[
+    float, typer.Option(min=0, help="improvement a training must reach to become the champion, in the metric's unit")
+]
+NeedsInterval = Annotated[
+    bool, typer.Option("--needs-interval", help="promote only if the 95 % interval of the difference excludes 0 as well")
+]
+FineTune = Annotated[bool, typer.Option("--fine-tune", help="start from the champion's weights instead of from scratch")]

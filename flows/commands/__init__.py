@@ -1,1 +1,1 @@
-"""The verbs of the command line, one small function each: read the options, call the work, print its answer."""
+"""The commands of the command line, a file each: read the options, call the work, print its answer."""

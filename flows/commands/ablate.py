@@ -1,80 +1,67 @@
-"""What ``depthmill ablate`` does: print the plan, make what is missing, train what is not complete, print the table."""
+"""``depthmill ablate``."""
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from flows.ablation.ablation import Ablation, Run, attempt, read_ablation
-from flows.ablation.table import RESULTS_FILE, TABLE_FILE, as_json, refuse_other_folder, results_of, table_text, write_ablation
-from flows.run.making import run_and_print, stop_soon_when_interrupted
-from flows.run.materialize import Opened
-from flows.run.train import ProgressText
-from flows.text import duration
-from storage_schemas.errors import DepthmillError
+import typer
+
+from flows.command_line.options import AsJson, ManifestChoice, NoPrefect, Overrides, RecipeFile, Workers
+
+if TYPE_CHECKING:
+    from flows.ablation.ablation import Ablation, Run
 
 
-def ablate_and_print(
-    opened: Opened,
-    *,
-    where: str,
-    manifest: str | None,
-    out: Path | None,
-    plan_only: bool,
-    no_prefect: bool,
-    is_json: bool,
-) -> int:
-    """Do an ablation to its table.
+def ablate(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    manifest: ManifestChoice = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="folder of the table; default <store>/runs/ablations/<name>; trainings stay theirs"),
+    ] = None,
+    plan_only: Annotated[bool, typer.Option("--plan", help="print what would be trained, and stop")] = False,
+    workers: Workers = None,
+    no_prefect: NoPrefect = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train every variant of a recipe's ablation group with every seed, and print the table: mean, spread, difference."""
+    from flows.ablation.ablation import read_ablation
+    from flows.ablation.table import RESULTS_FILE, TABLE_FILE, refuse_other_folder, results_of, table_text
+    from flows.ablation.table import as_json as table_json
+    from flows.ablation.training import train_variants
+    from flows.command_line.answers import console, orchestrator, print_json
+    from flows.run.opening import open_with_settings
 
-    Args:
-        opened: the recipe.
-        where: name of the recipe file.
-        manifest: train on this manifest; without it on the recipe's own, made first if it is not there.
-        out: folder of the table.
-        plan_only: print what would be trained, and stop.
-        no_prefect: without Prefect.
-        is_json: print JSON only.
-
-    Returns:
-        Number of trainings that failed.
-
-    Raises:
-        RecipeError: the group ``train:`` or ``ablation:`` has a mistake; nothing was made or trained.
-        DepthmillError: units failed, so nothing was trained; or the table's folder holds something else.
-    """
-    ablation = read_ablation(opened, where=where, manifest=manifest, out=out)
+    opened = open_with_settings(recipe, overrides, workers)
+    ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
     refuse_other_folder(ablation.folder)
-    if not is_json:
-        print(plan_text(ablation), flush=True)
-    results_of(ablation, {})  # a damaged training is told before hours of work, not after them
-    errors: dict[Path, str] = {}
+    listener = console(is_quiet=as_json)
+    if not as_json:
+        typer.echo(plan_text(ablation))
+    results = results_of(ablation, {})  # a damaged training is told before hours of work, not after them
     if not plan_only:
-        to_do = [run for run in ablation.trainings if run.state != "complete"]
-        if to_do and manifest is None and opened.plan().to_do:
-            num_failed = run_and_print(opened, no_prefect=no_prefect, as_json=False, report=True, is_quiet=is_json)
-            if num_failed:
-                raise DepthmillError(
-                    f"{num_failed} units failed, so nothing was trained. Mend what the newest folder in '{opened.runs_folder}' "
-                    "names in events.jsonl, then run the same command; only what is left is done"
-                )
-        errors = _train_all(ablation, to_do, opened, no_prefect=no_prefect, is_quiet=is_json)
-        write_ablation(ablation, results_of(ablation, errors))
-    results = results_of(ablation, errors)
-    if is_json:
-        print(json.dumps(as_json(ablation, results), indent=1))
+        chosen = orchestrator(no_prefect=no_prefect)
+        results = train_variants(ablation, opened, chosen, listener, is_making=manifest is None)
+    failures = len({result.run.folder for result in results if result.error is not None})
+    if as_json:
+        print_json(table_json(ablation, results))
     elif not plan_only:
-        print(f"\n{table_text(ablation, results, is_whole=False)}")
-        print(f"Table: {ablation.folder / TABLE_FILE}; every seed: {ablation.folder / RESULTS_FILE}")
-        if errors:
-            print(f"{len(errors)} trainings failed. Mend it, then run the same command; what is complete is not trained again")
-    return len(errors)
+        typer.echo(f"\n{table_text(ablation, results, is_whole=False)}")
+        typer.echo(f"Table: {ablation.folder / TABLE_FILE}; every seed: {ablation.folder / RESULTS_FILE}")
+        if failures:
+            typer.echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
+    if failures:
+        raise typer.Exit(1)
 
 
 def plan_text(ablation: Ablation) -> str:
     """Return what is to be trained: a row for each variant, a column for each seed, and how long it may take."""
+    from flows.text import duration
+
     table = [["variant", *(f"seed {seed}" for seed in ablation.seeds), "changes"]]
     for name, changes in ablation.variants.items():
         words = ", ".join(f"{key}: {value}" for key, value in changes.items())
@@ -99,33 +86,3 @@ def _seconds_left(runs: Sequence[Run]) -> float | None:
 
     seconds = [float(read_training(run.folder)["seconds"]) for run in runs if run.state == "complete"]
     return statistics.fmean(seconds) * (len(runs) - len(seconds)) if seconds else None
-
-
-def _train_all(ablation: Ablation, to_do: Sequence[Run], opened: Opened, *, no_prefect: bool, is_quiet: bool) -> dict[Path, str]:
-    """Train one after the other, and write the table after each; return why trainings failed, by folder."""
-    if not to_do:
-        return {}
-    errors: dict[Path, str] = {}
-    numbers = {run.folder: number for number, run in enumerate(ablation.trainings, start=1)}
-
-    def train(run: Run) -> str | None:
-        if not is_quiet:
-            words = "going on with" if run.state == "begun" else "training"
-            print(f"{words} {numbers[run.folder]} of {len(numbers)}: {run.title} ({run.folder})", flush=True)
-        return attempt(run, opened, ablation.manifest, None if is_quiet else ProgressText())
-
-    def on_done(run: Run, error: str | None) -> None:
-        if error is not None:
-            errors[run.folder] = error
-            print(f"FAILED {run.title}: {error}", file=sys.stderr, flush=True)
-        write_ablation(ablation, results_of(ablation, errors))
-
-    stop_soon_when_interrupted()
-    if no_prefect:
-        for run in to_do:
-            on_done(run, train(run))
-    else:
-        from flows.prefect.ablate import train_all_with_prefect
-
-        train_all_with_prefect(ablation, {run.title: run for run in to_do}, train, on_done)
-    return errors

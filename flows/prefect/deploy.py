@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,10 +20,12 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from flows.prefect.deployments import materialize, pretrain, pretrains, reclean, retrain_and_evaluate, train_and_evaluate
-from flows.prefect.materialize import OrchestratorError
+from flows.prefect.guard import OrchestratorError, explained
 from flows.prefect.server import refuse_silent_server, scheduling_server
 from pipeline.recipe import load_recipe
-from storage_schemas.errors import DepthmillError, RecipeError
+from storage_schemas.errors import RecipeError
+
+ADVICE = "Look at the server of PREFECT_API_URL (prefect version says which it is), then run the same command"
 
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """Two rounds of one recipe would write the same training; one that comes too early is cancelled, and the next finds its work."""
@@ -104,7 +105,7 @@ def serve_here(found: list[RunnerDeployment], *, port: int, say: Callable[[str],
         for one in found:
             say(f"serving {one.flow_name}/{one.name}")
         say("stop with Ctrl-C; a round that is cut off goes on at the next firing")
-        with _explained("serve the deployments"):
+        with explained("serve the deployments", ADVICE):
             serve(*found, print_starting_message=False)
 
 
@@ -120,7 +121,7 @@ def register(found: list[RunnerDeployment], *, pool: str) -> None:
             "PREFECT_API_URL=http://127.0.0.1:4200/api, and run the same command; or add --serve to do without a pool"
         )
     refuse_silent_server()
-    with _explained("register the deployments"), get_client(sync_client=True) as client:
+    with explained("register the deployments", ADVICE), get_client(sync_client=True) as client:
         try:
             client.read_work_pool(pool)
         except ObjectNotFound:
@@ -128,17 +129,3 @@ def register(found: list[RunnerDeployment], *, pool: str) -> None:
             client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template=template))
         for one in found:
             one.apply(work_pool_name=pool)
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn whatever Prefect raises into a text with a next step."""
-    try:
-        yield
-    except DepthmillError:
-        raise
-    except Exception as error:  # Prefect has many error types for a server that is gone or refuses
-        raise OrchestratorError(
-            f"Prefect could not {what}: {type(error).__name__}: {error}. Look at the server of PREFECT_API_URL (prefect version "
-            "says which it is), then run the same command"
-        ) from error

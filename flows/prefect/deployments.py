@@ -7,18 +7,25 @@ Where and how fast stay settings of the process that runs the flow: DEPTHMILL_WO
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from prefect import State, flow
-from prefect.states import Completed, Failed
+from prefect import State, flow, get_run_logger
+from prefect.exceptions import MissingContextError
+from prefect.states import Completed
 from pydantic import Field
 
-import flows.prefect.materialize  # noqa: F401
-from flows.run.materialize import Opened, open_recipe
+from flows.prefect.guard import state_of
+from flows.prefect.orchestrator import PrefectOrchestrator
+from flows.retrain.round import retrain
+from flows.run.interrupt import stop_soon_when_interrupted
+from flows.run.listener import Listener
+from flows.run.making import make_units
+from flows.run.opening import Opened, open_with_settings
+from flows.run.train import train_recipe
 from flows.run.training import missing_for_training
-from flows.settings import Settings
 from model.train.judging import Rules
-from pipeline.recipe import Recipe, load_recipe
+from pipeline.recipe import Recipe
 from storage_schemas.errors import DepthmillError, RecipeError
 
 Metric = Literal[
@@ -37,7 +44,7 @@ def materialize(recipe: str, overrides: tuple[str, ...] = (), workers: Workers =
         overrides: Changed recipe keys, each key.key=value, e.g. stages.accumulate_lidar.num_sweeps=30.
         workers: Worker processes, about 1 GB each; empty = DEPTHMILL_WORKERS, or one per core.
     """
-    return _state_of(lambda: _make(_open(recipe, overrides, workers)))
+    return _ended(lambda: _make(_open(recipe, overrides, workers), materialize.name))
 
 
 @flow(name="reclean", log_prints=True)
@@ -82,7 +89,7 @@ def reclean(
         "floor_m": floor_m,
     }
     changes = [f"stages.clean_horizon.{key}={value}" for key, value in rule.items() if value is not None]
-    return _state_of(lambda: _make(_open(recipe, (*overrides, *changes), workers)))
+    return _ended(lambda: _make(_open(recipe, (*overrides, *changes), workers), reclean.name))
 
 
 @flow(name="pretrain", log_prints=True)
@@ -110,9 +117,9 @@ def pretrain(
                 f"recipe '{recipe}' has train.family {opened.recipe.train.get('family', 'semodepth')}, the flow pretrain takes "
                 "mim4d. Run train_and_evaluate, or change the family"
             )
-        return _train(opened, recipe=recipe, manifest=manifest)
+        return _train(opened, pretrain.name, recipe=recipe, manifest=manifest)
 
-    return _state_of(work)
+    return _ended(work)
 
 
 @flow(name="train_and_evaluate", log_prints=True)
@@ -132,7 +139,12 @@ def train_and_evaluate(
         seed: Seed of the initial weights; empty = what the recipe says.
         workers: Worker processes that make units; empty = DEPTHMILL_WORKERS, or one per core.
     """
-    return _state_of(lambda: _train(_open(recipe, (*overrides, *_seed(seed)), workers), recipe=recipe, manifest=manifest))
+
+    def work() -> str:
+        opened = _open(recipe, (*overrides, *_seed(seed)), workers)
+        return _train(opened, train_and_evaluate.name, recipe=recipe, manifest=manifest)
+
+    return _ended(work)
 
 
 @flow(name="retrain_and_evaluate", log_prints=True)
@@ -164,13 +176,12 @@ def retrain_and_evaluate(
     """
 
     def work() -> str:
-        from flows.prefect.retrain import round_with_artifacts, words_of
-
         rules = Rules(margin=margin, metric=metric, cap_m=float(cap_m), radar=radar, needs_interval=needs_interval)
         opened = _open(recipe, (*overrides, *_seed(seed)), workers)
-        return words_of(round_with_artifacts(opened, where=recipe, rules=rules, fine_tune=fine_tune))
+        orchestrator = PrefectOrchestrator(inside=retrain_and_evaluate.name)
+        return retrain(opened, orchestrator, PAGES, where=recipe, rules=rules, fine_tune=fine_tune).message
 
-    return _state_of(work)
+    return _ended(work)
 
 
 def pretrains(recipe: Recipe) -> bool:
@@ -183,30 +194,41 @@ def pretrains(recipe: Recipe) -> bool:
     return family.flow_name == pretrain.name
 
 
-def _train(opened: Opened, *, recipe: str, manifest: str | None) -> str:
-    from flows.run.train import train_and_print
+def _to_pages(line: str) -> None:
+    """Write a line to the log of the flow or task that runs, which Prefect's pages show."""
+    try:
+        get_run_logger().info(line)
+    except MissingContextError:  # this is a process that trains on one of several devices
+        print(line, flush=True)
 
-    _refuse_failed(
-        train_and_print(opened, where=recipe, manifest=manifest, out=None, restart=False, no_prefect=False, as_json=False)
-    )
+
+def _warn_pages(line: str) -> None:
+    get_run_logger().warning(line)
+
+
+PAGES = Listener(_to_pages, warn=_warn_pages, begin=stop_soon_when_interrupted)
+"""Tells Prefect's pages what the work does."""
+
+
+def _train(opened: Opened, name: str, *, recipe: str, manifest: str | None) -> str:
+    trained = train_recipe(opened, PrefectOrchestrator(inside=name), PAGES, where=recipe, manifest=manifest)
+    _refuse_failed(trained.num_failed)
+    PAGES.say(trained.text)
     return f"trainings are in {opened.runs_folder / 'trainings'}"
 
 
+def _make(opened: Opened, name: str) -> str:
+    made = make_units(opened, PrefectOrchestrator(inside=name), PAGES)
+    _refuse_failed(made.num_failed)
+    return made.text if made.summary is None else f"{len(made.plan.to_do)} units made"
+
+
 def _open(recipe: str, overrides: tuple[str, ...], workers: int | None) -> Opened:
-    settings = Settings() if workers is None else Settings(workers=workers)
-    return open_recipe(load_recipe(recipe, overrides=overrides), settings)
+    return open_with_settings(Path(recipe), overrides, workers)
 
 
 def _seed(seed: int | None) -> tuple[str, ...]:
     return () if seed is None else (f"train.seed={seed}",)
-
-
-def _make(opened: Opened) -> str:
-    from flows.run.making import run_and_print
-
-    num_to_do = len(opened.plan().to_do)
-    _refuse_failed(run_and_print(opened, no_prefect=False, as_json=False, report=True))
-    return f"{num_to_do} units made" if num_to_do else "nothing to do: all units are up to date"
 
 
 def _refuse_failed(num_failed: int) -> None:
@@ -216,9 +238,6 @@ def _refuse_failed(num_failed: int) -> None:
         )
 
 
-def _state_of(work: Callable[[], str]) -> State[Any]:
-    """Do the work of a flow; a user's mistake ends it Failed with its own text and no traceback."""
-    try:
-        return Completed(message=work())
-    except DepthmillError as error:
-        return Failed(message=str(error))
+def _ended(work: Callable[[], str]) -> State[Any]:
+    """Do the work of a flow; it ends with what the work says, or Failed with the text of a user's mistake."""
+    return state_of(lambda: Completed(message=work()))

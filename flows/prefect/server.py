@@ -18,7 +18,7 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.prefect.materialize import OrchestratorError
+from flows.prefect.guard import OrchestratorError
 
 LOCAL_PORT = 4200
 """Prefect's own choice; its pages are at http://127.0.0.1:4200."""

@@ -1,6 +1,6 @@
 """One round: plan, make what is missing, pin a manifest, train, meet the champion, promote or keep, leave a record.
 
-Nothing here knows Prefect: how units are made and how a training is run is handed in. A round that finds nothing new trains
+Nothing here knows Prefect: the orchestrator that makes units and trains is handed in. A round that finds nothing new trains
 nothing and says so; an interrupted one goes on where it stopped when it is asked again, because units and trainings are named by
 what decides their content.
 
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.retrain.champion import Champion, compare_with_champion, is_better, read_champion, write_champion
-from flows.run.materialize import Opened
+from flows.run.listener import Listener
+from flows.run.making import SILENT, make_units
+from flows.run.opening import Opened
+from flows.run.orchestrator import Orchestrator
 from flows.run.training import Training, machine_of, refuse_without_torch, training_folder
 from flows.text import duration
 from pipeline.plan import Plan
@@ -42,12 +45,6 @@ class RoundError(DepthmillError):
     """A round that cannot go on."""
 
 
-Make = Callable[[Opened], int]
-"""Makes what the plan lists and returns how many units failed."""
-Fit = Callable[[Training], None]
-"""Trains and evaluates, from wherever a former run stopped."""
-
-
 @dataclass(frozen=True)
 class Result:
     """A round that has ended.
@@ -59,6 +56,45 @@ class Result:
 
     row: Round
     text: str
+
+    @property
+    def name(self) -> str:
+        """Return the name of the round."""
+        return self.row.name
+
+    @property
+    def message(self) -> str:
+        """Return what came of it and why, in one line."""
+        row = self.row
+        why = row.reason if row.outcome == "nothing to do" else f"{row.note} (why: {row.reason})"
+        return f"{row.outcome}: {why}"
+
+    @property
+    def page(self) -> Path | None:
+        """Return the report of its training; None if there is none."""
+        report = None if self.row.training is None else Path(self.row.training) / "report.html"
+        return report if report is not None and report.is_file() else None
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a round is asked.
+
+    Attributes:
+        opened: the recipe.
+        where: name of the recipe file.
+        rules: what a challenger must show.
+        fine_tune: start from the champion's weights instead of from scratch.
+        orchestrator: carries the work out.
+        listener: is told what goes on.
+    """
+
+    opened: Opened
+    where: str
+    rules: Rules
+    fine_tune: bool
+    orchestrator: Orchestrator
+    listener: Listener
 
 
 @dataclass
@@ -83,18 +119,23 @@ def history_folder(runs: Path) -> Path:
 
 
 def retrain(
-    opened: Opened, *, where: str, rules: Rules, fine_tune: bool, make: Make, fit: Fit, say: Callable[[str], None]
+    opened: Opened,
+    orchestrator: Orchestrator,
+    listener: Listener = SILENT,
+    *,
+    where: str,
+    rules: Rules,
+    fine_tune: bool = False,
 ) -> Result:
     """Do one round.
 
     Args:
         opened: the recipe.
+        orchestrator: carries it out.
+        listener: is told what goes on.
         where: name of the recipe file.
         rules: what a challenger must show.
         fine_tune: start from the champion's weights instead of from scratch.
-        make: makes what the plan lists.
-        fit: trains and evaluates.
-        say: told what is going on, a line at a time.
 
     Returns:
         The record, which is in the history too, and the report.
@@ -105,26 +146,32 @@ def retrain(
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
+    asked = _Request(opened, where, rules, fine_tune, orchestrator, listener)
+    return orchestrator.retrain(Path(where).stem, lambda: _recorded_round(asked))
+
+
+def _recorded_round(asked: _Request) -> Result:
+    """Do a round and leave its record and report, also if it fails."""
     from model.families import family_of, parse_train_config
 
     start, started = time.perf_counter(), datetime.now(UTC)
-    name, known = new_round_name(started), _Round()
+    name, known, runs = new_round_name(started), _Round(), asked.opened.runs_folder
 
     def finish(outcome: str) -> Result:
-        row = _record(name, where, rules, known, outcome, started=started, seconds=time.perf_counter() - start)
+        row = _record(name, asked, known, outcome, started=started, seconds=time.perf_counter() - start)
         text = report_text(row, known.family, known.comparisons)
         if outcome != "nothing to do":
-            StoreFiles(opened.runs_folder).put(f"reports/{name}.md", text.encode())
-        write_round(str(history_folder(opened.runs_folder)), row)
+            StoreFiles(runs).put(f"reports/{name}.md", text.encode())
+        write_round(str(history_folder(runs)), row)
         if outcome != "failed":  # whoever catches the error says it
-            say(f"{outcome}: {row.note or row.reason}")
+            asked.listener.say(f"{outcome}: {row.note or row.reason}")
         return Result(row, text)
 
     try:
-        config = parse_train_config(opened.recipe.train, where=where)
+        config = parse_train_config(asked.opened.recipe.train, where=asked.where)
         known.family = family_of(config)
-        _check_judged(known.family, config, rules, where=where)
-        outcome = _round(name, opened, config, rules, known, fine_tune=fine_tune, make=make, fit=fit, say=say)
+        _check_judged(known.family, config, asked.rules, where=asked.where)
+        outcome = _round(name, asked, config, known)
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the history shall know of it; it is raised again
         known.notes.append("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__)
         finish("failed")
@@ -132,22 +179,12 @@ def retrain(
     return finish(outcome)
 
 
-def _round(
-    name: str,
-    opened: Opened,
-    config: CommonConfig,
-    rules: Rules,
-    known: _Round,
-    *,
-    fine_tune: bool,
-    make: Make,
-    fit: Fit,
-    say: Callable[[str], None],
-) -> str:
+def _round(name: str, asked: _Request, config: CommonConfig, known: _Round) -> str:
     """Do a round and return its outcome; ``known`` is filled on the way, so that a failure still tells how far it came."""
+    opened, rules = asked.opened, asked.rules
     runs, plan = opened.runs_folder, opened.plan()
     known.manifest = plan.manifest.path.fingerprint
-    known.request = _request(config, known.manifest, fine_tune=fine_tune)
+    known.request = _request(config, known.manifest, fine_tune=asked.fine_tune)
     champion = read_champion(runs)
     known.champion = None if champion is None else champion.folder(runs)
     found = None if champion is None else _judged(runs, known.request)
@@ -155,19 +192,12 @@ def _round(
         known.reason = f"all {len(plan.items)} units are up to date, and their training met the champion in round {found}"
         return "nothing to do"
     known.reason = _reason(plan, runs, known.manifest, champion)
-    say(f"to do: {known.reason}")
+    asked.listener.say(f"to do: {known.reason}")
     if plan.to_do:
-        num_failed = make(opened)
-        left = opened.plan().to_do
-        known.num_units = len(plan.to_do) - len(left)
-        if num_failed or left:
-            raise RoundError(
-                f"{num_failed} units failed, {len(left)} are left to do; nothing was trained. Details: the newest folder in "
-                f"'{runs}'. Mend what its events.jsonl names, then run the same command; only these are left"
-            )
-    training = _challenger(opened, config, known.manifest, known.champion if fine_tune else None)
+        _make(asked, known, plan)
+    training = _challenger(opened, config, known.manifest, known.champion if asked.fine_tune else None)
     known.training = training.folder
-    _train(training, fit, known, say)
+    _train(training, asked, known)
     known.challenger_value = _value(training, rules)
     if champion is None:
         known.notes.append("there was no champion")
@@ -187,6 +217,18 @@ def _round(
         )  # fmt: skip
         write_champion(runs, new, instead_of=champion)
     return "promoted" if is_promoted else "kept"
+
+
+def _make(asked: _Request, known: _Round, plan: Plan) -> None:
+    """Make what the plan lists; RoundError if units failed."""
+    num_failed = make_units(asked.opened, asked.orchestrator, asked.listener).num_failed
+    left = asked.opened.plan().to_do
+    known.num_units = len(plan.to_do) - len(left)
+    if num_failed or left:
+        raise RoundError(
+            f"{num_failed} units failed, {len(left)} are left to do; nothing was trained. Details: the newest folder in "
+            f"'{asked.opened.runs_folder}'. Mend what its events.jsonl names, then run the same command; only these are left"
+        )
 
 
 def _request(config: CommonConfig, manifest: str, *, fine_tune: bool) -> str:
@@ -234,7 +276,7 @@ def _challenger(opened: Opened, config: CommonConfig, manifest: str, start: Path
     return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened))
 
 
-def _train(training: Training, fit: Fit, known: _Round, say: Callable[[str], None]) -> None:
+def _train(training: Training, asked: _Request, known: _Round) -> None:
     """Train unless it is done."""
     from model.train.loop import is_complete
 
@@ -242,8 +284,9 @@ def _train(training: Training, fit: Fit, known: _Round, say: Callable[[str], Non
         known.notes.append("its training was complete already")
         return
     start = "" if training.config.start_from is None else f", starting from {training.config.start_from}"
-    say(f"training {training.folder.name} on manifest {training.manifest.path.fingerprint}{start}")
-    fit(training)
+    asked.listener.say(f"training {training.folder.name} on manifest {training.manifest.path.fingerprint}{start}")
+    asked.listener.work_begins()
+    asked.orchestrator.train(training, asked.listener.steps())
 
 
 def _check_judged(family: Family[Any], config: CommonConfig, rules: Rules, *, where: str) -> None:
@@ -264,12 +307,13 @@ def _value(training: Training, rules: Rules) -> float:
     )
 
 
-def _record(name: str, where: str, rules: Rules, known: _Round, outcome: str, *, started: datetime, seconds: float) -> Round:
+def _record(name: str, asked: _Request, known: _Round, outcome: str, *, started: datetime, seconds: float) -> Round:
+    rules = asked.rules
     every = known.comparisons[0] if known.comparisons else None
     code = provenance()
     return Round(
         name=name,
-        recipe=where,
+        recipe=asked.where,
         started_utc=started.isoformat(timespec="milliseconds"),
         finished_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
         outcome=outcome,

@@ -1,31 +1,46 @@
-"""The same run without Prefect: a thread per scene in flight and nothing else. Results are identical."""
+"""Work without Prefect: a thread for each scene in flight and nothing else. Results are identical."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flows.run.materialize import OnResult, Opened, RunSummary, WriteReport, materialize_plan
-from flows.workers.pool import WorkerPool, local_workers
+from flows.run.materialize import Made, RunScenes
+from flows.run.orchestrator import R, Series
+from flows.run.training import Training
+from flows.workers.pool import WorkerPool
 from pipeline.plan import Plan
 from pipeline.run import SceneRequest
 from pipeline.types import ItemResult
 
+if TYPE_CHECKING:
+    from model.train.loop import OnProgress
 
-def materialize_bare(
-    opened: Opened, plan: Plan, on_result: OnResult, write_report: WriteReport, crew: WorkerPool | None = None
-) -> tuple[RunSummary, Path | None]:
-    """Run a plan without Prefect; return the summary, and the report if one was written.
 
-    Without a ``crew`` the scenes run in worker processes of this machine.
-    """
-    chosen = crew or local_workers(opened.settings.workers)
+class BareLoop:
+    """The ``Orchestrator`` of ``--no-prefect``, of tests and of Python."""
 
-    def run_scenes(requests: Sequence[SceneRequest]) -> Iterable[list[ItemResult]]:
-        with chosen.open() as pool, ThreadPoolExecutor(chosen.num_threads) as threads:
-            for future in as_completed([threads.submit(pool.run, request) for request in requests]):
-                yield future.result()
+    def make(self, plan: Plan, pool: WorkerPool, work: Callable[[RunScenes], Made]) -> Made:
+        """Make the units of a plan."""
 
-    summary = materialize_plan(opened, plan, run_scenes, on_result)
-    return summary, write_report(summary)
+        def run_scenes(requests: Sequence[SceneRequest]) -> Iterable[list[ItemResult]]:
+            with pool.open() as runner, ThreadPoolExecutor(pool.num_threads) as threads:
+                for future in as_completed([threads.submit(runner.run, request) for request in requests]):
+                    yield future.result()
+
+        return work(run_scenes)
+
+    def train(self, training: Training, on_progress: OnProgress | None) -> None:
+        """Do every part of a training that is not done."""
+        for part in training.parts(on_progress).values():
+            part()
+
+    def train_series(self, series: Series) -> None:
+        """Do trainings one after the other."""
+        for title, train in series.trainings.items():
+            series.on_done(title, train())
+
+    def retrain(self, name: str, work: Callable[[], R]) -> R:
+        """Do a round of retraining."""
+        return work()

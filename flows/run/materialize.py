@@ -1,4 +1,4 @@
-"""From a recipe to a filled store: the steps that every way of running shares, with or without Prefect."""
+"""From a plan to a filled store: the steps that every way of running shares, with or without Prefect."""
 
 from __future__ import annotations
 
@@ -8,44 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.run.opening import Opened
 from flows.run.run_log import RunLog, seconds_per_unit
-from flows.run.teachers import teacher_factory, teacher_facts
-from flows.settings import Settings
-from pipeline.plan import Plan, make_plan
-from pipeline.recipe import Recipe
+from flows.run.teachers import teacher_factory
+from flows.text import duration
+from pipeline.plan import Plan
 from pipeline.run import SceneRequest, run_manifest, scene_requests
-from pipeline.sources import Source, open_source
 from pipeline.types import ItemResult
 from storage_schemas.jobs import noted_run
-from storage_schemas.store import Store
 
 OnResult = Callable[[ItemResult], None]
 RunScenes = Callable[[Sequence[SceneRequest]], Iterable[list[ItemResult]]]
 """Runs scenes anywhere and yields each scene's results as it finishes."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A recipe with its source and store opened."""
-
-    recipe: Recipe
-    source: Source
-    store: Store
-    settings: Settings
-
-    @property
-    def runs_folder(self) -> Path:
-        """Folder of this store's run logs."""
-        return self.settings.runs_folder(self.store.root)
-
-    def plan(self) -> Plan:
-        """Plan against the store as it is now."""
-        return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
-
-
-def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
-    """Open source and store of a recipe; nothing is written to the store."""
-    return Opened(recipe, open_source(recipe.source, settings.cache_dir), Store(recipe.store), settings)
 
 
 @dataclass(frozen=True)
@@ -76,8 +50,52 @@ class RunSummary:
         }
 
 
-WriteReport = Callable[[RunSummary], Path | None]
-"""Writes the report of a run, or not."""
+@dataclass(frozen=True)
+class Made:
+    """What became of a plan.
+
+    Attributes:
+        plan: as it was before.
+        summary: of the run; None if there was nothing to do.
+        report: report.html of the run; None if none was written.
+    """
+
+    plan: Plan
+    summary: RunSummary | None = None
+    report: Path | None = None
+
+    @property
+    def num_failed(self) -> int:
+        """Return the number of units that failed."""
+        return 0 if self.summary is None else self.summary.num_errors
+
+    def as_json(self, workers: int) -> dict[str, Any]:
+        """Return the JSON form; its manifest is null if units failed."""
+        fingerprint = self.plan.manifest.path.fingerprint
+        if self.summary is None:
+            return {"num_ok": 0, "num_errors": 0, "num_skipped": 0, "up_to_date": len(self.plan.items), "manifest": fingerprint}
+        manifest = None if self.num_failed else fingerprint
+        return {**self.summary.as_json(workers), "folder": str(self.summary.folder), "manifest": manifest}
+
+    @property
+    def text(self) -> str:
+        """Return what was done, where the details are, and what to do next."""
+        summary = self.summary
+        if summary is None:
+            return f"nothing to do: all {len(self.plan.items)} units are up to date"
+        parts = [f"{summary.num_ok} ok"]
+        if summary.num_errors:
+            parts.append(f"{summary.num_errors} error{'s' if summary.num_errors != 1 else ''}")
+        if summary.num_skipped:
+            parts.append(f"{summary.num_skipped} skipped")
+        files = (summary.folder / "events.jsonl", self.report)
+        details = ", ".join(str(path) for path in files if path is not None and path.is_file())
+        text = f"done: {', '.join(parts)} in {duration(summary.seconds)}." + (f" Details: {details}" if details else "")
+        if summary.num_errors:
+            scenes = list(dict.fromkeys(result.scene for result in summary.results if result.status == "ERROR"))
+            left = ", ".join(scenes[:3]) + (f" and {len(scenes) - 3} more" if len(scenes) > 3 else "")
+            text += f"\nNext: mend what the ERROR lines name, then run the same command; only {left} and the manifest are left."
+        return text
 
 
 def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_result: OnResult) -> RunSummary:

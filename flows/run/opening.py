@@ -1,38 +1,53 @@
-"""What verbs open before they work, and how they answer.
-
-Heavy modules are imported inside the functions, so that ``--help`` answers at once.
-"""
+"""What commands open before they work: a recipe with its source and store, or a store alone."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import typer
+from pydantic import ValidationError
 
+from flows.run.teachers import teacher_facts
+from flows.settings import Settings
+from pipeline.plan import Plan, make_plan
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.sources import Source, open_source
 from storage_schemas.errors import RecipeError
-
-if TYPE_CHECKING:
-    from flows.run.materialize import Opened
-    from model.train.config import Machine
-    from storage_schemas.manifest import Manifest
-    from storage_schemas.store import Store
+from storage_schemas.store import Store
 
 
-def open_with_settings(recipe_file: Path, overrides: list[str] | None, workers: int | None = None) -> Opened:
+@dataclass(frozen=True)
+class Opened:
+    """A recipe with its source and store opened."""
+
+    recipe: Recipe
+    source: Source
+    store: Store
+    settings: Settings
+
+    @property
+    def runs_folder(self) -> Path:
+        """Folder of this store's run logs."""
+        return self.settings.runs_folder(self.store.root)
+
+    def plan(self) -> Plan:
+        """Plan against the store as it is now."""
+        return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
+
+
+def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
+    """Open source and store of a recipe; nothing is written to the store."""
+    return Opened(recipe, open_source(recipe.source, settings.cache_dir), Store(recipe.store), settings)
+
+
+def open_with_settings(recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None) -> Opened:
     """Open a recipe under the settings of this machine.
 
     Raises:
         RecipeError: the recipe, an override or a setting is wrong.
         SourceError: its source is not there.
     """
-    from pydantic import ValidationError
-
-    from flows.run.materialize import open_recipe
-    from flows.settings import Settings
-    from pipeline.recipe import load_recipe
-
     try:
         settings = Settings() if workers is None else Settings(workers=workers)
     except ValueError as error:
@@ -44,27 +59,17 @@ def open_with_settings(recipe_file: Path, overrides: list[str] | None, workers: 
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 
+def is_recipe(name: str) -> bool:
+    """Say whether what was given in place of a store is a recipe file, by its ending."""
+    return name.endswith((".yaml", ".yml"))
+
+
 def open_store(path: str) -> Store:
     """Open a store that must be there, given by its path, its URL or a recipe."""
-    from pipeline.recipe import load_recipe
-    from storage_schemas.store import Store
-
-    store = Store(load_recipe(path).store if path.endswith((".yaml", ".yml")) else path)
+    store = Store(load_recipe(path).store if is_recipe(path) else path)
     if not store.files.names(""):
         raise RecipeError(f"store '{store.root}' does not exist or is empty. Give the path or URL of a store, or a recipe file")
     return store
-
-
-def open_pinned(recipe: str, manifest: str | None) -> tuple[Manifest, Machine]:
-    """Open a manifest of a recipe or store, and say where networks run."""
-    from flows.run.training import machine_of, machine_of_settings
-    from flows.settings import Settings
-    from storage_schemas.manifest import open_manifest
-
-    if recipe.endswith((".yaml", ".yml")):
-        opened = open_with_settings(Path(recipe), None)
-        return open_manifest(opened.store, manifest or own_manifest(opened)), machine_of(opened)
-    return open_manifest(open_store(recipe), manifest), machine_of_settings(Settings(), image_root=None)
 
 
 def own_manifest(opened: Opened) -> str:
@@ -75,13 +80,3 @@ def own_manifest(opened: Opened) -> str:
             f"the manifest of this recipe is not there yet ({wanted.reason}). Run depthmill run first, or choose --manifest"
         )
     return wanted.path.fingerprint
-
-
-def say(data: dict[str, Any], words: str, *, as_json: bool) -> None:
-    """Print an answer: words for people, or the data as JSON."""
-    typer.echo(json.dumps(data, indent=1) if as_json else words)
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    typer.echo(json.dumps(value, indent=1))

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.run.materialize import Opened
+from flows.run.opening import Opened
 from flows.settings import Settings
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest

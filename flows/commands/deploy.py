@@ -1,60 +1,13 @@
-"""Verbs of the schedule: retrain, runs, deploy."""
+"""``depthmill deploy``."""
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Cap, Metric, NoPrefect, Overrides, Radar, RecipeFile, StoreOrRecipe, Workers
-from flows.run.opening import open_store, open_with_settings
-
-Margin = Annotated[
-    float, typer.Option(min=0, help="improvement a training must reach to become the champion, in the metric's unit")
-]
-NeedsInterval = Annotated[
-    bool, typer.Option("--needs-interval", help="promote only if the 95 % interval of the difference excludes 0 as well")
-]
-FineTune = Annotated[bool, typer.Option("--fine-tune", help="start from the champion's weights instead of from scratch")]
-
-
-def retrain(
-    recipe: RecipeFile,
-    overrides: Overrides = None,
-    margin: Margin = 0.0,
-    metric: Metric = "mae_mm",
-    cap: Cap = 80.0,
-    radar: Radar = "on",
-    needs_interval: NeedsInterval = False,
-    fine_tune: FineTune = False,
-    workers: Workers = None,
-    no_prefect: NoPrefect = False,
-    as_json: AsJson = False,
-) -> None:
-    """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
-    from flows.commands.retrain import retrain_and_print
-    from model.train.judging import Rules
-
-    retrain_and_print(
-        open_with_settings(recipe, overrides, workers),
-        where=str(recipe.absolute()),
-        rules=Rules(margin, metric, cap, radar, needs_interval),
-        fine_tune=fine_tune,
-        no_prefect=no_prefect,
-        as_json=as_json,
-    )
-
-
-def runs(
-    store: StoreOrRecipe,
-    last: Annotated[int, typer.Option(min=1, help="so many of the newest")] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """Print the rounds of retrain, by hand or by schedule: when, why, what came of it; and the champion."""
-    from flows.commands.retrain import print_runs
-    from flows.settings import Settings
-
-    print_runs(Settings().runs_folder(open_store(store).root), last=last, as_json=as_json)
+from flows.command_line.options import Cap, FineTune, Margin, Metric, NeedsInterval, Overrides, Radar, RecipeFile
 
 
 def deploy(
@@ -77,10 +30,9 @@ def deploy(
     fine_tune: FineTune = False,
 ) -> None:
     """Make materialize, reclean, train_and_evaluate and retrain_and_evaluate Prefect deployments, the last on a schedule."""
-    import os
-
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # of the flows that it starts: their words belong into Prefect's pages
     from flows.prefect.deploy import deployments, register, schedule_of, serve_here
+    from flows.run.opening import open_with_settings
 
     open_with_settings(recipe, overrides)
     parameters = {
