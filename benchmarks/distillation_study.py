@@ -103,8 +103,9 @@ def _cell(values: list[float]) -> str:
 
 def _materialize(args: argparse.Namespace, teacher: str):
     """Make what is missing of one teacher's data; return its manifest."""
-    from flows.run.bare_loop import materialize_bare
-    from flows.run.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
     from storage_schemas.manifest import open_manifest
@@ -129,9 +130,9 @@ def _materialize(args: argparse.Namespace, teacher: str):
     plan = opened.plan()
     if plan.to_do:
         print(f"{teacher} teacher: {len(plan.to_do)} units", file=sys.stderr, flush=True)
-        summary, _ = materialize_bare(opened, plan, lambda result: None, lambda summary: None)
-        if summary.num_errors:
-            raise SystemExit(next(result.message for result in summary.results if result.status == "ERROR"))
+        made = make_units(opened, BareLoop(), report=False)
+        if made.errors:
+            raise SystemExit(made.errors[0])
     return open_manifest(opened.store, plan.manifest.path.fingerprint)
 
 

@@ -67,7 +67,13 @@ class Made:
     @property
     def num_failed(self) -> int:
         """Return the number of units that failed."""
-        return 0 if self.summary is None else self.summary.num_errors
+        return len(self.errors)
+
+    @property
+    def errors(self) -> list[str]:
+        """Return why units failed, a text each."""
+        results = () if self.summary is None else self.summary.results
+        return [result.message for result in results if result.status == "ERROR"]
 
     def as_json(self, workers: int) -> dict[str, Any]:
         """Return the JSON form; its manifest is null if units failed."""

@@ -129,8 +129,9 @@ def test_run_when_workers_differ_then_units_are_byte_identical(tiny_root, write_
 
 
 def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_gives_exit_code_1(
-    write_recipe, depthmill_process, depthmill, tmp_path
+    write_recipe, depthmill_process, depthmill, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     root = write_tiny_nuscenes(tmp_path / "data")
     recipe = write_recipe(root)
     victim = sorted((root / "samples/RADAR_FRONT").glob("tiny-scene-0103*"))[0]

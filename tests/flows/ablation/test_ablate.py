@@ -4,15 +4,18 @@ import csv
 import json
 import shutil
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from flows.ablation.ablation import Run, laid_over, read_ablation
-from flows.ablation.table import difference_of, results_of, spread_of, table_text, write_ablation
+from flows.ablation.table import TABLE_FILE, difference_of, results_of, spread_of, table_text, write_ablation
 from flows.commands.ablate import plan_text
-from flows.run.materialize import open_recipe
+from flows.run.opening import open_recipe
+from flows.run.orchestrator import Series
 from flows.settings import Settings
 from model.families import parse_train_config
 from model.monoddle.average_precision import ApRow
@@ -379,7 +382,7 @@ def test_ablate_when_units_fail_then_nothing_is_trained(tiny_root, write_recipe,
 
 
 def test_flow_when_a_training_fails_then_it_and_the_flow_end_failed_and_the_others_are_done(recipe):
-    from flows.prefect.ablate import train_all_with_prefect  # isort: skip
+    from flows.prefect.orchestrator import PrefectOrchestrator  # isort: skip
     from prefect.client.orchestration import get_client
 
     ablation = ablation_of(recipe(seeds=[0, 1]))
@@ -389,14 +392,16 @@ def test_flow_when_a_training_fails_then_it_and_the_flow_end_failed_and_the_othe
         if run.title == "baseline, seed 0":
             return "no such unit"
         if run.title == "+ slower, seed 0":
-            raise MemoryError("of the device")  # what ``attempt`` cannot catch, Prefect does
+            raise MemoryError("of the device")  # what ``train_variants`` cannot catch, Prefect does
         return None
 
-    def on_done(run: Run, error: str | None) -> None:
-        done.append((run.title, error))
+    def on_done(title: str, error: str | None) -> None:
+        done.append((title, error))
         write_ablation(ablation, results_of(ablation, {}))
 
-    train_all_with_prefect(ablation, {run.title: run for run in ablation.trainings}, train, on_done)
+    trainings = {run.title: partial(train, run) for run in ablation.trainings}
+    series = Series(ablation.name, ablation.manifest, trainings, on_done, ablation.folder / TABLE_FILE)
+    PrefectOrchestrator().train_series(series)
     assert [title for title, _ in done] == [run.title for run in ablation.trainings]
     assert [error is None for _, error in done] == [False, False, True, True]
     assert "of the device" in done[1][1]
@@ -409,11 +414,13 @@ def test_flow_when_a_training_fails_then_it_and_the_flow_end_failed_and_the_othe
     assert run.state.is_failed()
     assert run.state.message == "2 of 4 trainings failed: baseline, seed 0; + slower, seed 0"
 
-    def full(run: Run, error: str | None) -> None:
+    def full(title: str, error: str | None) -> None:
         raise DepthmillError("the disk is full")
 
     with pytest.raises(DepthmillError, match="the disk is full"):
-        train_all_with_prefect(ablation, {"one": ablation.trainings[0]}, train, full)
+        PrefectOrchestrator().train_series(
+            replace(series, trainings={"one": partial(train, ablation.trainings[0])}, on_done=full)
+        )
 
 
 def task_states(client, flow_run_id) -> dict[str, str]:

@@ -23,8 +23,9 @@ PLANE = {"teacher": "plane_and_boxes", "short_side_px": 20}
 @pytest.fixture(scope="module")
 def kitti(tmp_path_factory):
     """A tiny set with maps of a teacher and their export; tests must not change it."""
-    from flows.run.bare_loop import materialize_bare
-    from flows.run.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.exporters.da3_depth_results import export_da3_depth_results
 
@@ -32,8 +33,8 @@ def kitti(tmp_path_factory):
     write_tiny_kitti(folder / "data", frames={"train": 3, "val": 1, "test": 2})
     write(folder / "recipe.yaml", folder, PLANE)
     opened = open_recipe(load_recipe(folder / "recipe.yaml"), Settings(workers=1, cache_dir=folder / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     assert export_da3_depth_results(open_manifest(opened.store), None, folder / "maps") == {"training": 4, "testing": 2}
     return folder
 

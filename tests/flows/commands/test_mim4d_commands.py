@@ -13,7 +13,7 @@ import yaml
 from flows.ablation.ablation import read_ablation
 from flows.ablation.columns import columns_of
 from flows.ablation.table import results_of, table_text
-from flows.run.materialize import open_recipe
+from flows.run.opening import open_recipe
 from flows.settings import Settings
 from model.families import family_of, parse_train_config
 from model.mim4d.evaluation import RenderEvaluation, read_rendering, write_render_folder
@@ -47,7 +47,8 @@ def _one_process(monkeypatch):
 @pytest.fixture(scope="module")
 def recipe(tiny_root, tmp_path_factory) -> Path:
     """The tiny database with clips of two frames, and a pre-training of it; its store is made."""
-    from flows.run.bare_loop import materialize_bare
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
 
     folder = tmp_path_factory.mktemp("tiny-windows")
     content = {
@@ -59,8 +60,8 @@ def recipe(tiny_root, tmp_path_factory) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(content))
     opened = open_recipe(load_recipe(path), Settings(workers=1, cache_dir=folder / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     return path
 
 

@@ -67,7 +67,7 @@ def test_pretraining_when_run_again_then_only_what_is_left_or_changed_is_done(re
 
 
 def test_flow_when_a_training_has_parts_then_a_task_each_and_none_after_one_that_fails(tmp_path):
-    from flows.prefect.train import train_with_prefect  # isort: skip
+    from flows.prefect.orchestrator import PrefectOrchestrator  # isort: skip
     from prefect.runtime import flow_run, task_run
 
     seen: list[tuple[str, str]] = []
@@ -84,8 +84,8 @@ def test_flow_when_a_training_has_parts_then_a_task_each_and_none_after_one_that
     parts = {"train": part(), "evaluate": part("no clips. Choose another split"), "probe": part()}
     training = SimpleNamespace(folder=tmp_path, flow_name="pretrain", manifest=manifest, parts=lambda on_progress: parts)
     with pytest.raises(DepthmillError, match="no clips. Choose another split"):
-        train_with_prefect(training, None)
+        PrefectOrchestrator().train(training, None)
     assert seen == [("pretrain", "train"), ("pretrain", "evaluate")]
     parts["evaluate"] = part()
-    train_with_prefect(training, None)
+    PrefectOrchestrator().train(training, None)
     assert [name for _, name in seen[2:]] == ["train", "evaluate", "probe"]

@@ -44,8 +44,9 @@ def _one_process(monkeypatch):
 @pytest.fixture(scope="module")
 def zju(tmp_path_factory):
     """A tiny set with every stage run; tests must not change it."""
-    from flows.run.bare_loop import materialize_bare
-    from flows.run.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
 
     folder = tmp_path_factory.mktemp("zju")
@@ -53,8 +54,8 @@ def zju(tmp_path_factory):
     source = {"kind": "zju_4dradarcam", "root": str(folder / "data"), "frames_per_scene": 3}
     (folder / "recipe.yaml").write_text(yaml.safe_dump({"source": source, "store": str(folder / "store"), "train": TRAIN}))
     opened = open_recipe(load_recipe(folder / "recipe.yaml"), Settings(workers=1, cache_dir=folder / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     return folder
 
 
@@ -157,13 +158,14 @@ def test_training_when_gone_on_with_another_band_then_is_refused(own, depthmill,
 
 
 def test_champion_when_the_band_has_changed_then_is_measured_again_on_the_new_rows(own):
-    from flows.commands.retrain import do_round
-    from flows.run.materialize import open_recipe
+    from flows.retrain.round import retrain
+    from flows.run.bare_loop import BareLoop
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
 
     def one_round(*overrides):
         opened = open_recipe(load_recipe(own / "recipe.yaml", overrides=("train.max_steps=1", *overrides)), Settings(workers=1))
-        return do_round(opened, where="recipe.yaml", rules=Rules(), fine_tune=False, no_prefect=True).row
+        return retrain(opened, BareLoop(), where="recipe.yaml", rules=Rules(), fine_tune=False).row
 
     assert one_round().outcome == "promoted"
     second = one_round("train.data.rows=[30,62]")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.commands.retrain import do_round
 from flows.retrain.champion import is_better, read_champion
 from flows.retrain.round import history_folder, retrain
-from flows.run.materialize import open_recipe
+from flows.run.bare_loop import BareLoop
+from flows.run.listener import Listener
+from flows.run.opening import open_recipe
 from flows.settings import Settings
 from model.families import parse_train_config
 from model.semodepth.comparison import Comparison
@@ -43,7 +44,8 @@ def recipe(tiny_root, tiny_store, write_recipe, tmp_path):
 
 def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, fine_tune: bool = False):
     opened = open_recipe(load_recipe(recipe, overrides=overrides), Settings(workers=1))
-    return do_round(opened, where=str(recipe), rules=rules or Rules(), fine_tune=fine_tune, no_prefect=True).row
+    listener = Listener(print)
+    return retrain(opened, BareLoop(), listener, where=str(recipe), rules=rules or Rules(), fine_tune=fine_tune).row
 
 
 def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cleaning_and_training(recipe, tmp_path, capsys):
@@ -134,14 +136,18 @@ def test_round_when_it_fails_then_history_says_so_and_the_next_one_goes_on(write
 def test_round_when_the_training_is_cut_off_then_the_next_one_goes_on_with_it(recipe, tmp_path):
     opened = open_recipe(load_recipe(recipe), Settings(workers=1))
 
-    def cut(training):
-        training.run(None)
-        raise MemoryError("of the device")
+    class CutOff(BareLoop):
+        def train(self, training, on_progress):
+            training.run(None)
+            raise MemoryError("of the device")
 
-    arguments = {"where": str(recipe), "rules": Rules(), "fine_tune": False, "make": lambda opened: 0, "say": lambda line: None}
+    class EvaluateOnly(BareLoop):
+        def train(self, training, on_progress):
+            training.evaluate()
+
     with pytest.raises(MemoryError):
-        retrain(opened, fit=cut, **arguments)
-    row = retrain(opened, fit=lambda training: training.evaluate(), **arguments).row  # nothing is left to train
+        retrain(opened, CutOff(), where=str(recipe), rules=Rules())
+    row = retrain(opened, EvaluateOnly(), where=str(recipe), rules=Rules()).row  # nothing is left to train
     failed, promoted = read_history(str(history_folder(opened.runs_folder)))
     assert (failed.outcome, failed.note, promoted.outcome) == ("failed", "of the device", "promoted")
     assert row.training == failed.training

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from flows.run.materialize import open_recipe
+from flows.run.opening import open_recipe
 from flows.run.training import machine_of
 from flows.settings import Settings
 from pipeline.recipe import parse_recipe

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from flows.run.materialize import open_recipe
+from flows.run.opening import open_recipe
 from flows.run.teachers import _loaded, teacher_factory, teacher_facts
 from flows.settings import Settings
 from pipeline.recipe import parse_recipe

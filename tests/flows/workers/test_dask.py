@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.run.materialize import open_recipe
+from flows.run.opening import open_recipe
 from flows.settings import Settings
 from flows.workers import dask_cluster, dask_pool
 from flows.workers.dask_task import ForeignWorkerError, packages_here, run_scene_on_worker

@@ -41,8 +41,9 @@ CPU = Machine(accelerator="cpu")
 @pytest.fixture(scope="module")
 def manifest(tiny_root, tmp_path_factory) -> Manifest:
     """The tiny database with clips of two frames and two cameras: two to train on, two to validate on."""
-    from flows.run.bare_loop import materialize_bare
-    from flows.run.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 
@@ -53,8 +54,8 @@ def manifest(tiny_root, tmp_path_factory) -> Manifest:
         "stages": {"index_windows": {"enabled": True, "num_frames": 2}, "build_manifest": {"drop_last_keyframe": False}},
     }
     opened = open_recipe(parse_recipe(recipe, where="test"), Settings(workers=1, cache_dir=folder / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     return open_manifest(Store(str(folder / "store")))
 
 
