@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from flows.predict_inputs import IMAGE_SUFFIXES, read_image
 from model.predict_objects import ImageFrame
-from pipeline.sources.kitti_object_text import parse_matrix
+from pipeline.sources.kitti_object.text import parse_matrix
 from storage_schemas.errors import SourceError
 
 IMAGE_FOLDERS = ("image_2", "image")

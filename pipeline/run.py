@@ -10,10 +10,11 @@ from typing import Any
 
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
+from pipeline.sources import provenance_of
 from pipeline.stage import RawReader, StageInput
 from pipeline.stages import stage_named
 from pipeline.teacher import TeacherFactory
-from pipeline.types import ALL, ItemResult, WorkItem
+from pipeline.types import ALL, LIDAR, ItemResult, WorkItem
 from storage_schemas.errors import DepthmillError
 from storage_schemas.layout import UnitData
 from storage_schemas.store import Store, UnitPath
@@ -90,7 +91,7 @@ def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[
         if result.status != "OK":
             failed[item.path] = blocked or item.stage
         results.append(result)
-        memory.forget(later, lidar=any(stage_named(other.stage).needs == "lidar" for other in request.items[number + 1 :]))
+        memory.forget(later, lidar=any(stage_named(other.stage).needs == LIDAR for other in request.items[number + 1 :]))
         if on_result is not None:
             on_result(result)
     return results
@@ -147,7 +148,11 @@ def run_item(
             teacher=teacher,
         )
         made = stage.kernel(unit, recipe.stages.params_of(stage.name))
-        witness = {**(raw.digest_of(unit.used_files) if unit.used_files else {}), **made.witness}
+        witness = {
+            **provenance_of(recipe.source.kind),
+            **(raw.digest_of(unit.used_files) if unit.used_files else {}),
+            **made.witness,
+        }
         store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, witness=witness)
         if keep:
             memory.units[item.path] = made.data

@@ -160,8 +160,9 @@ class StageSpec(Generic[ParamsT]):
         params: its Params class.
         kernel: (input, params) -> result; no paths, clock, globals or unseeded random.
         per: one unit per scene, per scene and camera, or one over the data set.
-        needs: what a scene must have for such a unit: a sensor modality, indexed images between key frames, or "given", what the
-            stage writes, ready-made.
+        needs: capability that a scene must offer for such a unit, see ``SceneInfo.offers``; None = any scene will do. A stage
+            that needs its own output, provided, gives way to a stage that makes it.
+        channels_of: says from the params which sensor channels it reads; a scene must have one of them. None = any scene will do.
         is_wanted: says from the params whether a recipe asks for an optional stage at all.
         counted: what of the params decides a unit, and so enters its fingerprint: all of them, unless a stage has params that do
             not always count, or depends on facts that only a look at the machine tells (the digest of a weights file).
@@ -175,10 +176,11 @@ class StageSpec(Generic[ParamsT]):
     kernel: Callable[[StageInput, ParamsT], StageResult]
     per: Literal["scene", "camera", "dataset"] = "camera"
     optional: tuple[StoreLayout, ...] = ()
-    needs: Literal["lidar", "radar", "truth", "camera_sweeps", "given", None] = None
+    needs: str | None = None
     is_wanted: Callable[[ParamsT], bool] = _always
     counted: Callable[[ParamsT, Mapping[str, str]], dict[str, Any]] = _all_params
     reads_of: Callable[[ParamsT], tuple[StoreLayout, ...] | None] = _everything
+    channels_of: Callable[[ParamsT], tuple[str, ...] | None] = _everything
 
     def chosen_reads(self, params: ParamsT) -> tuple[StoreLayout, ...]:
         """Return the layouts that the stage reads with these params."""

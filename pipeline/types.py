@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from storage_schemas.layout import StoreLayout
 from storage_schemas.lineage import Identity
 from storage_schemas.store import UnitPath
 
@@ -13,6 +14,27 @@ ALL = "all"
 """Scene or camera name of a unit that does not belong to a single one."""
 
 Status = Literal["OK", "ERROR", "SKIP"]
+
+LIDAR, RADAR, POSES, BOXES = "lidar", "radar", "poses", "boxes"
+"""Capabilities of a scene: LiDAR sweeps that poses place, key-frame radar files, poses in the world, boxes in the world."""
+
+TRUTH = "truth"
+"""Capability: exact depth is known (simulated world)."""
+
+CAMERA_SWEEPS = "camera_sweeps"
+"""Capability: the images between key frames are indexed."""
+
+_PROVIDED = "provided:"
+
+
+def provided(layout: StoreLayout) -> str:
+    """Return the capability that the source brings the content of a layout along, ready-made."""
+    return f"{_PROVIDED}{layout.name}"
+
+
+def is_provided(capability: str | None) -> bool:
+    """Say whether a capability is that of ready-made content."""
+    return capability is not None and capability.startswith(_PROVIDED)
 
 
 @dataclass(frozen=True)
@@ -23,19 +45,14 @@ class SceneInfo:
         name: scene name, unique within the source.
         digest: digest of everything the source's tables say about the scene.
         channels: sensor channels that have key-frame files in this scene.
-        has_truth: exact depth is known (simulated world).
-        has_lidar: LiDAR sweeps with poses are there to be projected.
-        given: layouts whose content the source brings along ready-made; taken unless another stage of the recipe makes it.
-        camera_sweeps: digest of what the source's tables say about the images between key frames; empty = they are not indexed.
+        offers: what stages may ask the scene for, by name (the capabilities of this file; a plug-in may have others) -> digest of
+            what the source's tables say about it, "" where ``digest`` covers it.
     """
 
     name: str
     digest: str
     channels: tuple[str, ...]
-    has_truth: bool = False
-    has_lidar: bool = True
-    given: tuple[str, ...] = ()
-    camera_sweeps: str = ""
+    offers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

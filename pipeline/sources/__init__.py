@@ -1,54 +1,65 @@
-"""Sources of raw drives: what they must offer, and how a recipe's ``source:`` becomes one."""
+"""The list of sources of raw drives, and how a recipe's ``source:`` becomes one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
-from pipeline.sources.kitti_object import KittiObjectConfig, KittiObjectSource
-from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
-from pipeline.sources.simulated import SyntheticConfig, SyntheticSource
-from pipeline.sources.zju_4dradarcam import ZjuConfig, ZjuSource
-from pipeline.stage import RawReader
-from pipeline.types import SceneInfo
-from storage_schemas.lineage import SourceRef
+from pipeline.sources.kitti_object.spec import SPEC as KITTI_OBJECT
+from pipeline.sources.nuscenes.spec import SPEC as NUSCENES
+from pipeline.sources.spec import Source, SourceSpec
+from pipeline.sources.synthetic.spec import SPEC as SYNTHETIC
+from pipeline.sources.zju_4dradarcam.spec import SPEC as ZJU_4DRADARCAM
+from storage_schemas.plug_ins import PlugIn, PlugInError, broken_plug_ins, loaded_plug_ins
 
-SourceConfig = Annotated[NuScenesConfig | SyntheticConfig | ZjuConfig | KittiObjectConfig, Field(discriminator="kind")]
-"""``source:`` of a recipe; ``kind`` chooses."""
-
-
-class Source(Protocol):
-    """An opened data set."""
-
-    def scenes(self) -> list[SceneInfo]:
-        """Return all scenes in the data set's own order; must not decode sensor files."""
-        ...
-
-    def preparation(self) -> str | None:
-        """Say what ``prepare`` will have to do first, None if the raw data is there."""
-        ...
-
-    def prepare(self, *, num_workers: int = 1) -> None:
-        """Make the raw data ready; does nothing for data on a disk."""
-        ...
-
-    def source_ref(self, scene: SceneInfo) -> SourceRef:
-        """Return what a unit's lineage says of the raw data of a scene."""
-        ...
-
-    def reader(self) -> RawReader:
-        """Return the picklable reader of raw files."""
-        ...
+OWN_SOURCES: tuple[SourceSpec[Any], ...] = (NUSCENES, SYNTHETIC, ZJU_4DRADARCAM, KITTI_OBJECT)
+"""Kinds of this repository; a folder that two of them recognise is taken for the first."""
 
 
-def open_source(config: NuScenesConfig | SyntheticConfig | ZjuConfig | KittiObjectConfig, cache_folder: Path) -> Source:
+def _plug_ins() -> dict[str, PlugIn]:
+    found = loaded_plug_ins("depthmill.sources", own=frozenset(spec.kind for spec in OWN_SOURCES))
+    for name, (plug_in, spec) in found.items():
+        if not isinstance(spec, SourceSpec) or spec.kind != name:
+            raise PlugInError(
+                f"plug-in '{name}' (depthmill.sources) of package {plug_in.package} is {spec!r}, expected a SourceSpec "
+                f"of the kind '{name}'. Repair the package, or remove it with pip uninstall {plug_in.package}"
+            )
+    return {name: plug_in for name, (plug_in, _) in found.items()}
+
+
+PLUG_INS: Mapping[str, PlugIn] = _plug_ins()
+"""Packages that bring further kinds, by kind."""
+
+SOURCES: Mapping[str, SourceSpec[Any]] = {
+    **{spec.kind: spec for spec in OWN_SOURCES},
+    **{kind: plug_in.load() for kind, plug_in in PLUG_INS.items()},
+}
+"""Every kind of source by its name: this repository's, then those of plug-ins."""
+
+if TYPE_CHECKING:
+    from pipeline.sources.spec import SourceConfig as SourceConfig
+else:
+    SourceConfig = Annotated[Union[tuple(spec.config for spec in SOURCES.values())], Field(discriminator="kind")]  # noqa: UP007
+    """``source:`` of a recipe; ``kind`` chooses."""
+
+
+def provenance_of(kind: str) -> dict[str, str]:
+    """Return what a unit's provenance says of the package that brings a kind: its version; nothing for this repository's own."""
+    plug_in = PLUG_INS.get(kind)
+    return {} if plug_in is None else {plug_in.package: plug_in.version}
+
+
+def unknown_kind(kind: object) -> str:
+    """Say why no source has the kind that a recipe names: nothing brings it, or its plug-in is broken."""
+    broken = broken_plug_ins("depthmill.sources")
+    if isinstance(kind, str) and kind in broken:
+        return f"source.kind is {kind!r}, but {broken[kind]}"
+    return f"source.kind is {kind!r}, expected one of: {', '.join(SOURCES)}"
+
+
+def open_source(config: SourceConfig, cache_folder: Path) -> Source:
     """Open the source that a recipe names; SourceError if it is not there."""
-    if isinstance(config, SyntheticConfig):
-        return SyntheticSource(config, cache_folder)
-    if isinstance(config, ZjuConfig):
-        return ZjuSource(config)
-    if isinstance(config, KittiObjectConfig):
-        return KittiObjectSource(config)
-    return NuScenesSource(config, cache_folder)
+    return SOURCES[config.kind].open(config, cache_folder)

@@ -9,7 +9,8 @@ Writes camera_sweeps
 from __future__ import annotations
 
 from pipeline.stage import CameraSweepReader, NoParams, StageInput, StageResult, StageSpec
-from storage_schemas.catalog import CAMERA_SWEEPS
+from pipeline.types import CAMERA_SWEEPS
+from storage_schemas import catalog
 from storage_schemas.layout import UnitData, num_rows
 
 
@@ -33,9 +34,9 @@ STAGE = StageSpec(
     "index_camera_sweeps",
     version=1,
     reads=(),
-    writes=CAMERA_SWEEPS,
+    writes=catalog.CAMERA_SWEEPS,
     params=Params,
     kernel=kernel,
     per="scene",
-    needs="camera_sweeps",
+    needs=CAMERA_SWEEPS,
 )

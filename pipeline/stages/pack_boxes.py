@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.sources.kitti_object_files import calibration_file, label_file
-from pipeline.sources.kitti_object_text import parse_labels, parse_matrix
+from pipeline.sources.kitti_object.files import calibration_file, label_file
+from pipeline.sources.kitti_object.text import parse_labels, parse_matrix
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
+from pipeline.types import provided
 from storage_schemas.catalog import BOXES, FRAMES
 from storage_schemas.layout import UnitData, columns_from_rows
 
@@ -57,4 +58,4 @@ def _read(unit: StageInput, file: str) -> bytes:
     return content
 
 
-STAGE = StageSpec("pack_boxes", version=1, reads=(FRAMES,), writes=BOXES, params=Params, kernel=kernel, needs="given")
+STAGE = StageSpec("pack_boxes", version=1, reads=(FRAMES,), writes=BOXES, params=Params, kernel=kernel, needs=provided(BOXES))

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.given_maps import pack_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
+from pipeline.types import provided
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 from storage_schemas.layout import UnitData
 
@@ -50,4 +51,6 @@ def _at_ego(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "world_from_ego_translation_m": [0.0, 0.0, 0.0], "world_from_ego_rotation_wxyz": [1.0, 0.0, 0.0, 0.0]}
 
 
-STAGE = StageSpec("pack_depth", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs="given")
+STAGE = StageSpec(
+    "pack_depth", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=provided(DEPTH_SINGLE)
+)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pipeline.given_maps import pack_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
+from pipeline.types import provided
 from storage_schemas.catalog import DEPTH_INTERPOLATED, FRAMES
 
 
@@ -23,5 +24,11 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
 
 
 STAGE = StageSpec(
-    "pack_interpolated", version=1, reads=(FRAMES,), writes=DEPTH_INTERPOLATED, params=Params, kernel=kernel, needs="given"
+    "pack_interpolated",
+    version=1,
+    reads=(FRAMES,),
+    writes=DEPTH_INTERPOLATED,
+    params=Params,
+    kernel=kernel,
+    needs=provided(DEPTH_INTERPOLATED),
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.given_maps import read_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
+from pipeline.types import provided
 from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.layout import UnitData
@@ -48,4 +49,6 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     )
 
 
-STAGE = StageSpec("pack_radar", version=1, reads=(FRAMES,), writes=RADAR_POINTS, params=Params, kernel=kernel, needs="given")
+STAGE = StageSpec(
+    "pack_radar", version=1, reads=(FRAMES,), writes=RADAR_POINTS, params=Params, kernel=kernel, needs=provided(RADAR_POINTS)
+)

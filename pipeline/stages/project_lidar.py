@@ -12,6 +12,7 @@ from pydantic import Field
 
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
 from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain
+from pipeline.types import LIDAR
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 from storage_schemas.layout import UnitData
 
@@ -43,4 +44,4 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     )
 
 
-STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs="lidar")
+STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=LIDAR)

@@ -20,6 +20,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from pipeline.geometry import inverse, project, transform_points
 from pipeline.poses import intrinsic_of, world_from_cam, world_from_sensor
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
+from pipeline.types import RADAR
 from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData
@@ -205,4 +206,13 @@ def _join(parts: list[NDArray[Any]], dtype: str) -> NDArray[Any]:
     return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
 
 
-STAGE = StageSpec("project_radar", version=1, reads=(FRAMES,), writes=RADAR_POINTS, params=Params, kernel=kernel, needs="radar")
+STAGE = StageSpec(
+    "project_radar",
+    version=1,
+    reads=(FRAMES,),
+    writes=RADAR_POINTS,
+    params=Params,
+    kernel=kernel,
+    needs=RADAR,
+    channels_of=lambda p: p.channels,
+)

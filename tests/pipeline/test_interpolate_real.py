@@ -8,7 +8,8 @@ import pytest
 from model.data.config import DataConfig
 from model.data.dense import dense_batch
 from model.data.loader import FrameLoader
-from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
+from pipeline.sources.nuscenes.config import NuScenesConfig
+from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import project_lidar
 from pipeline.stages.interpolate_depth import Params, interpolate_frame

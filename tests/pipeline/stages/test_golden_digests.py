@@ -16,6 +16,7 @@ from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 from pipeline.stage import StageInput
 from pipeline.stages import STAGES
+from pipeline.types import is_provided
 from storage_schemas.layout import UnitData
 from tests.conftest import REPOSITORY
 
@@ -59,7 +60,7 @@ def run_stages(tiny_root, cache, stages) -> dict[str, str]:
     found = {}
     shared: dict = {}
     for stage in STAGES:
-        if stage.per == "dataset" or stage.needs in ("truth", "given"):
+        if stage.per == "dataset" or stage.needs == "truth" or is_provided(stage.needs):
             continue
         if stage.needs == "camera_sweeps" and not recipe.source.camera_sweeps:
             continue

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.sources.kitti_object_text import parse_labels, parse_matrix
+from pipeline.sources.kitti_object.text import parse_labels, parse_matrix
 from storage_schemas.errors import SourceError
 
 CAR = "Car 0.12 1 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59"
