@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from flows.settings import Settings
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import StoreFiles
+from storage_schemas.plug_ins import GROUPS, Group, PlugInError, broken_plug_ins, plug_ins
 
 PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect", "nuscenes-devkit")
 EXTRAS = {
@@ -26,6 +28,9 @@ EXTRAS = {
     "s3": ("s3fs",),
 }
 """Modules of the optional extras."""
+_LISTS: Mapping[Group, str] = {"depthmill.sources": "pipeline.sources"}
+"""Modules that refuse a plug-in of a group while they are imported, e.g. one with a name of this repository."""
+
 _WRITE_MB = 64
 _SLOW_WRITE_MB_PER_S = 50.0
 _WAIT_S = 3.0
@@ -40,7 +45,7 @@ class Finding(NamedTuple):
 
 
 def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Finding]:
-    """Look at Python, packages, disk, store, Prefect, Dask, devices and engines.
+    """Look at Python, packages, disk, store, Prefect, Dask, plug-ins, devices and engines.
 
     Args:
         store: path or URL of a store to try; None leaves it out.
@@ -53,7 +58,7 @@ def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Findi
     found.append(_prefect())
     if dask is not None:
         found.append(_dask(dask))
-    return [*found, *_accumulation(), *_devices()]
+    return [*found, *_plug_ins(), *_accumulation(), *_devices()]
 
 
 def _packages() -> list[Finding]:
@@ -72,6 +77,22 @@ def _extras() -> list[Finding]:
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         says = f"without {', '.join(missing)}. If you need it: pip install 'depthmill[{extra}]'" if missing else "installed"
         found.append(Finding(f"extra {extra}", True, says))
+    return found
+
+
+def _plug_ins() -> list[Finding]:
+    """List what packages outside bring, each as usable or broken; nothing where there are none."""
+    found = []
+    for group in GROUPS:
+        try:
+            broken = broken_plug_ins(group)
+            for plug_in in plug_ins(group):
+                says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
+                found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
+            if plug_ins(group) and group in _LISTS:
+                importlib.import_module(_LISTS[group])
+        except PlugInError as error:
+            found.append(Finding("plug-ins", False, str(error)))
     return found
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.capability import is_provided
 from pipeline.recipe import Recipe
 from pipeline.sources import PLUG_INS
 from pipeline.sources.spec import Source
 from pipeline.stage import StageSpec
 from pipeline.stages import STAGES
-from pipeline.types import ALL, SceneInfo, WorkItem, is_provided
+from pipeline.types import ALL, SceneInfo, WorkItem
 from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.lineage import Identity, SourceRef
 from storage_schemas.store import Store, UnitPath

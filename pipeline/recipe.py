@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.ablation_choices import AblationChoices
+from pipeline.capability import CAMERA_SWEEPS
 from pipeline.sources import SOURCES, SourceConfig, unknown_kind
 from pipeline.stage import StageParams
 from pipeline.stages.accumulate_lidar import Params as AccumulateLidarParams
@@ -34,7 +35,6 @@ from pipeline.stages.predict_mono_depth import Params as PredictMonoDepthParams
 from pipeline.stages.project_boxes import Params as ProjectBoxesParams
 from pipeline.stages.project_lidar import Params as ProjectLidarParams
 from pipeline.stages.project_radar import Params as ProjectRadarParams
-from pipeline.types import CAMERA_SWEEPS
 from storage_schemas.errors import RecipeError
 
 _NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.capability import LIDAR
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
 from pipeline.sources import provenance_of
 from pipeline.stage import RawReader, StageInput
 from pipeline.stages import stage_named
 from pipeline.teacher import TeacherFactory
-from pipeline.types import ALL, LIDAR, ItemResult, WorkItem
+from pipeline.types import ALL, ItemResult, WorkItem
 from storage_schemas.errors import DepthmillError
 from storage_schemas.layout import UnitData
 from storage_schemas.store import Store, UnitPath

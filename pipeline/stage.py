@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,38 @@ class CameraSweepReader(Protocol):
 
     def camera_sweeps(self, scene: str) -> dict[str, Columns]:
         """Return the tables of the CAMERA_SWEEPS layout for one scene."""
+        ...
+
+
+class ImageObjects(NamedTuple):
+    """What a source says of the objects of one image.
+
+    Attributes:
+        objects: rows of ``boxes.boxes`` without ``frame``, in the source's order; None = nobody annotated the image.
+        projection_px: (3, 4) float64 projection of the frame that the objects are in.
+        files: raw files that were read and hold something.
+    """
+
+    objects: list[dict[str, Any]] | None
+    projection_px: NDArray[np.float64]
+    files: tuple[str, ...]
+
+
+@runtime_checkable
+class ObjectReader(Protocol):
+    """What the reader of a source offers besides, where the source provides the BOXES layout."""
+
+    def read_objects(self, image_file: str) -> ImageObjects:
+        """Return the objects of an image; SourceError if a file of it is missing or broken."""
+        ...
+
+
+@runtime_checkable
+class MapReader(Protocol):
+    """What the reader of a source offers besides, where the source provides depth maps of a layout."""
+
+    def map_file(self, layout: StoreLayout, image_file: str) -> str:
+        """Return the file below the root that holds an image's map: a 16-bit grey PNG of metres times 256, 0 = nothing."""
         ...
 
 

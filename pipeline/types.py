@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from storage_schemas.layout import StoreLayout
 from storage_schemas.lineage import Identity
 from storage_schemas.store import UnitPath
 
@@ -14,27 +13,6 @@ ALL = "all"
 """Scene or camera name of a unit that does not belong to a single one."""
 
 Status = Literal["OK", "ERROR", "SKIP"]
-
-LIDAR, RADAR, POSES, BOXES = "lidar", "radar", "poses", "boxes"
-"""Capabilities of a scene: LiDAR sweeps that poses place, key-frame radar files, poses in the world, boxes in the world."""
-
-TRUTH = "truth"
-"""Capability: exact depth is known (simulated world)."""
-
-CAMERA_SWEEPS = "camera_sweeps"
-"""Capability: the images between key frames are indexed."""
-
-_PROVIDED = "provided:"
-
-
-def provided(layout: StoreLayout) -> str:
-    """Return the capability that the source brings the content of a layout along, ready-made."""
-    return f"{_PROVIDED}{layout.name}"
-
-
-def is_provided(capability: str | None) -> bool:
-    """Say whether a capability is that of ready-made content."""
-    return capability is not None and capability.startswith(_PROVIDED)
 
 
 @dataclass(frozen=True)
@@ -45,7 +23,7 @@ class SceneInfo:
         name: scene name, unique within the source.
         digest: digest of everything the source's tables say about the scene.
         channels: sensor channels that have key-frame files in this scene.
-        offers: what stages may ask the scene for, by name (the capabilities of this file; a plug-in may have others) -> digest of
+        offers: what stages may ask the scene for, by name (``pipeline/capability.py``) -> digest of
             what the source's tables say about it, "" where ``digest`` covers it.
     """
 

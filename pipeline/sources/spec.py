@@ -13,9 +13,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
+from pipeline.capability import CAMERA_SWEEPS
 from pipeline.sources.recipe_text import Line
 from pipeline.stage import RawReader
-from pipeline.types import CAMERA_SWEEPS, SceneInfo
+from pipeline.types import SceneInfo
 
 
 class SourceConfig(Protocol):

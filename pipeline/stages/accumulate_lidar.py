@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from pipeline.capability import LIDAR
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
-from pipeline.types import LIDAR
 from storage_schemas.catalog import DEPTH_ACCUMULATED, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData

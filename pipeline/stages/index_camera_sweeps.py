@@ -8,9 +8,9 @@ Writes camera_sweeps
 
 from __future__ import annotations
 
+from pipeline import capability
 from pipeline.stage import CameraSweepReader, NoParams, StageInput, StageResult, StageSpec
-from pipeline.types import CAMERA_SWEEPS
-from storage_schemas import catalog
+from storage_schemas.catalog import CAMERA_SWEEPS
 from storage_schemas.layout import UnitData, num_rows
 
 
@@ -34,9 +34,9 @@ STAGE = StageSpec(
     "index_camera_sweeps",
     version=1,
     reads=(),
-    writes=catalog.CAMERA_SWEEPS,
+    writes=CAMERA_SWEEPS,
     params=Params,
     kernel=kernel,
     per="scene",
-    needs=CAMERA_SWEEPS,
+    needs=capability.CAMERA_SWEEPS,
 )

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.capability import provided
 from pipeline.given_maps import pack_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
-from pipeline.types import provided
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 from storage_schemas.layout import UnitData
 
@@ -24,7 +24,7 @@ class Params(NoParams):
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Pack the sparse depth of all key frames of one scene and camera."""
-    return _project_own_sweeps(unit) if unit.sweeps else pack_maps(unit, "gt")
+    return _project_own_sweeps(unit) if unit.sweeps else pack_maps(unit, DEPTH_SINGLE)
 
 
 def _project_own_sweeps(unit: StageInput) -> StageResult:

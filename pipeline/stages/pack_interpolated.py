@@ -8,9 +8,9 @@ Source specs/semodepth.md section 5
 
 from __future__ import annotations
 
+from pipeline.capability import provided
 from pipeline.given_maps import pack_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
-from pipeline.types import provided
 from storage_schemas.catalog import DEPTH_INTERPOLATED, FRAMES
 
 
@@ -20,7 +20,7 @@ class Params(NoParams):
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Pack the interpolated depth of all key frames of one scene and camera."""
-    return pack_maps(unit, "gt_interp")
+    return pack_maps(unit, DEPTH_INTERPOLATED)
 
 
 STAGE = StageSpec(

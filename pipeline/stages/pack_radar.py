@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.capability import provided
 from pipeline.given_maps import read_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
-from pipeline.types import provided
 from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.layout import UnitData
@@ -25,7 +25,7 @@ class Params(NoParams):
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Pack the radar returns of all key frames of one scene and camera."""
-    steps = read_maps(unit, "radar_png")
+    steps = read_maps(unit, RADAR_POINTS)
     frame, row, column = np.nonzero(steps)
     num_points = np.bincount(frame, minlength=len(steps)).astype(np.int32)
     unknown = np.full(len(frame), np.nan, np.float32)

@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.capability import TRUTH
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
-from pipeline.types import TRUTH
 from storage_schemas.catalog import DEPTH_TRUTH, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from pipeline.capability import LIDAR
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
 from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain
-from pipeline.types import LIDAR
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 from storage_schemas.layout import UnitData
 

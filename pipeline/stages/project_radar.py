@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from pipeline.capability import RADAR
 from pipeline.geometry import inverse, project, transform_points
 from pipeline.poses import intrinsic_of, world_from_cam, world_from_sensor
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
-from pipeline.types import RADAR
 from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData

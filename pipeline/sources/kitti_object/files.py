@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from pipeline.geometry import Float64, rotation_matrix
 from pipeline.sources.kitti_object.lists import CALIBRATIONS, LABELS, SWEEPS, KittiScene, image_size
-from pipeline.sources.kitti_object.text import parse_matrix
+from pipeline.sources.kitti_object.text import parse_labels, parse_matrix
 from pipeline.sources.raw_files import RawFiles
+from pipeline.stage import ImageObjects
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns, columns_from_rows
@@ -76,6 +77,15 @@ class KittiObjectFiles(RawFiles):
         if f"/{LABELS}/" in file and (path := self.root / file).is_file() and path.stat().st_size == 0:
             return b""
         return super().read_bytes(file)
+
+    def read_objects(self, image_file: str) -> ImageObjects:
+        """Return the labels of an image and P2, which projects their frame; errors as ``parse_labels``, ``parse_matrix``."""
+        projection, labels = self._matrix(image_file, "P2"), label_file(image_file)
+        if labels is None:
+            return ImageObjects(None, projection, (calibration_file(image_file),))
+        content = self.read_bytes(labels)
+        used = (calibration_file(image_file), labels) if content else (calibration_file(image_file),)
+        return ImageObjects(parse_labels(content, where=labels), projection, used)
 
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Return a sweep as (n, 4) float32: x, y, z in metres in the frame of the scanner, and reflectance.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.capability import provided
 from pipeline.sources.kitti_object.config import KittiObjectConfig
 from pipeline.sources.kitti_object.files import CAMERA, KittiObjectFiles
 from pipeline.sources.kitti_object.lists import (
@@ -21,7 +22,7 @@ from pipeline.sources.kitti_object.lists import (
     read_kitti_scenes,
 )
 from pipeline.sources.spec import OnDisk
-from pipeline.types import SceneInfo, provided
+from pipeline.types import SceneInfo
 from storage_schemas.catalog import BOXES, DEPTH_SINGLE
 from storage_schemas.errors import SourceError
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.capability import provided
 from pipeline.sources.kitti_object.config import KittiObjectConfig
 from pipeline.sources.kitti_object.files import CAMERA
 from pipeline.sources.kitti_object.init import recognise, survey
 from pipeline.sources.kitti_object.source import KittiObjectSource
 from pipeline.sources.spec import SourceSpec
-from pipeline.types import provided
 from storage_schemas.catalog import BOXES, DEPTH_SINGLE
 
 

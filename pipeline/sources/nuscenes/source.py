@@ -16,13 +16,14 @@ from typing import Any
 
 import orjson
 
+from pipeline import capability
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.sources.nuscenes.json_tables import TABLE_NAMES
 from pipeline.sources.nuscenes.tables import official_splits, scenes_of_release
 from pipeline.sources.spec import OnDisk
-from pipeline.types import BOXES, CAMERA_SWEEPS, LIDAR, POSES, RADAR, TRUTH, SceneInfo
-from storage_schemas import catalog
+from pipeline.types import SceneInfo
+from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
@@ -98,7 +99,7 @@ class NuScenesSource(OnDisk):
         folder = self._index.with_name(f".{self._index.name}.{uuid.uuid4().hex}")
         try:
             folder.mkdir(parents=True)
-            specs = (*catalog.FRAMES.tables, *catalog.CAMERA_SWEEPS.tables) if self._camera_sweeps else catalog.FRAMES.tables
+            specs = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
             writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
             infos = []
             splits = official_splits(self.version)
@@ -128,7 +129,7 @@ class NuScenesSource(OnDisk):
         of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
         return {
             "name": scene,
-            "digest": _digest({spec.name: tables[spec.name] for spec in catalog.FRAMES.tables}),
+            "digest": _digest({spec.name: tables[spec.name] for spec in FRAMES.tables}),
             "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
             "has_truth": (self.root / "truth").is_dir(),
             "camera_sweeps": _digest(tables["camera_sweeps"]) if self._camera_sweeps else "",
@@ -139,14 +140,15 @@ def _scene_info(indexed: dict[str, Any]) -> SceneInfo:
     channels = tuple(indexed["channels"])
     offers = dict.fromkeys(offers_of_drive(channels, has_truth=indexed["has_truth"]), "")
     if indexed["camera_sweeps"]:
-        offers[CAMERA_SWEEPS] = indexed["camera_sweeps"]
+        offers[capability.CAMERA_SWEEPS] = indexed["camera_sweeps"]
     return SceneInfo(indexed["name"], indexed["digest"], channels, offers)
 
 
 def offers_of_drive(channels: Iterable[str], *, has_truth: bool) -> frozenset[str]:
     """Return the capabilities of a scene of a drive in this format, besides the index of its camera sweeps."""
     has_radar = any(channel.startswith("RADAR") for channel in channels)
-    return frozenset({LIDAR, POSES, BOXES, *([RADAR] if has_radar else []), *([TRUTH] if has_truth else [])})
+    offers = {capability.LIDAR, capability.POSES, capability.BOXES}
+    return frozenset(offers | ({capability.RADAR} if has_radar else set()) | ({capability.TRUTH} if has_truth else set()))
 
 
 def _digest(tables: object) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.capability import BOXES, CAMERA_SWEEPS, LIDAR, POSES, RADAR, TRUTH
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.init import recognise, survey
 from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.sources.spec import SourceSpec, asks_for_camera_sweeps
-from pipeline.types import BOXES, CAMERA_SWEEPS, LIDAR, POSES, RADAR, TRUTH
 
 
 def _recipe_defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:

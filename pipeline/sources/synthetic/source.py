@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from pipeline.capability import CAMERA_SWEEPS
 from pipeline.sources import synthetic
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.sources.nuscenes.source import NuScenesSource, offers_of_drive
 from pipeline.sources.synthetic.config import SyntheticConfig
-from pipeline.types import CAMERA_SWEEPS, SceneInfo
+from pipeline.types import SceneInfo
 from storage_schemas.errors import SourceError
 
 

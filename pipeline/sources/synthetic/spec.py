@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.capability import BOXES, CAMERA_SWEEPS, LIDAR, POSES, RADAR, TRUTH
 from pipeline.sources.spec import SourceSpec, asks_for_camera_sweeps
 from pipeline.sources.synthetic.config import SyntheticConfig
 from pipeline.sources.synthetic.source import SyntheticSource
-from pipeline.types import BOXES, CAMERA_SWEEPS, LIDAR, POSES, RADAR, TRUTH
 
 
 def _recipe_defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:

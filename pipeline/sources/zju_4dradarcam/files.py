@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipeline.sources.raw_files import RawFiles
 from pipeline.sources.zju_4dradarcam.lists import ListedScene, Split, lists_digest, read_scenes
 from storage_schemas.catalog import DEPTH_INTERPOLATED, DEPTH_SINGLE, FRAMES, RADAR_POINTS
 from storage_schemas.errors import SourceError
-from storage_schemas.layout import Columns, columns_from_rows
+from storage_schemas.layout import Columns, StoreLayout, columns_from_rows
 
 CAMERA = "CAM_FRONT"
 """Channel of the set's one camera; the default of ``cameras:`` in a recipe."""
@@ -46,6 +47,10 @@ class ZjuFiles(RawFiles):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without what was read."""
         return {**super().__getstate__(), "_scenes": None}
+
+    def map_file(self, layout: StoreLayout, image_file: str) -> str:
+        """Return the file of a frame's map: the image's name, in the folder of the layout."""
+        return f"{MAPS_FOLDERS[layout]}/{PurePosixPath(image_file).stem}.png"
 
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Raise SourceError: the set has depth maps and no LiDAR points."""

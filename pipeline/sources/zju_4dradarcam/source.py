@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from pipeline.capability import provided
 from pipeline.sources.spec import OnDisk
 from pipeline.sources.zju_4dradarcam.config import ZjuConfig
 from pipeline.sources.zju_4dradarcam.files import CAMERA, MAPS_FOLDERS, ZjuFiles
 from pipeline.sources.zju_4dradarcam.lists import ListedScene, lists_digest, read_scenes
-from pipeline.types import SceneInfo, provided
+from pipeline.types import SceneInfo
 from storage_schemas.errors import SourceError
 
 SOURCE_VERSION = 1

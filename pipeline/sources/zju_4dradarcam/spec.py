@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.capability import provided
 from pipeline.sources.spec import SourceSpec
 from pipeline.sources.zju_4dradarcam.config import ZjuConfig
 from pipeline.sources.zju_4dradarcam.files import MAPS_FOLDERS
 from pipeline.sources.zju_4dradarcam.init import recognise, survey
 from pipeline.sources.zju_4dradarcam.source import ZjuSource
-from pipeline.types import provided
 
 
 def _recipe_defaults(_: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,11 @@ import os
 import numpy as np
 import pytest
 
+from pipeline.capability import is_provided
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 from pipeline.stage import StageInput
 from pipeline.stages import STAGES
-from pipeline.types import is_provided
 from storage_schemas.layout import UnitData
 from tests.conftest import REPOSITORY
 
