@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -28,9 +28,6 @@ EXTRAS = {
     "s3": ("s3fs",),
 }
 """Modules of the optional extras."""
-_LISTS: Mapping[Group, str] = {"depthmill.sources": "pipeline.sources"}
-"""Modules that refuse a plug-in of a group while they are imported, e.g. one with a name of this repository."""
-
 _WRITE_MB = 64
 _SLOW_WRITE_MB_PER_S = 50.0
 _WAIT_S = 3.0
@@ -80,6 +77,16 @@ def _extras() -> list[Finding]:
     return found
 
 
+def _check_sources() -> None:
+    from pipeline.sources import source_plug_ins
+
+    source_plug_ins()
+
+
+_CHECKS: Mapping[Group, Callable[[], object]] = {"depthmill.sources": _check_sources}
+"""What refuses a plug-in of a group, e.g. one with a name of this repository; raises PlugInError."""
+
+
 def _plug_ins() -> list[Finding]:
     """List what packages outside bring, each as usable or broken; nothing where there are none."""
     found = []
@@ -89,8 +96,8 @@ def _plug_ins() -> list[Finding]:
             for plug_in in plug_ins(group):
                 says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
                 found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
-            if plug_ins(group) and group in _LISTS:
-                importlib.import_module(_LISTS[group])
+            if plug_ins(group) and group in _CHECKS:
+                _CHECKS[group]()
         except PlugInError as error:
             found.append(Finding("plug-ins", False, str(error)))
     return found

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.sources import SOURCES
+from pipeline.sources import source_specs
 from pipeline.sources.spec import SourceSpec
 from storage_schemas.errors import SourceError
 
@@ -18,7 +18,7 @@ NAMED_ENTRIES = 8
 
 def kind_of(folder: Path) -> SourceSpec[Any] | None:
     """Return which kind of data set a folder is the root of, None if of none that is known."""
-    return next((spec for spec in SOURCES.values() if spec.recognise(folder)), None) if folder.is_dir() else None
+    return next((spec for spec in source_specs().values() if spec.recognise(folder)), None) if folder.is_dir() else None
 
 
 def recognise(folder: Path) -> SourceSpec[Any]:
@@ -37,7 +37,7 @@ def recognise(folder: Path) -> SourceSpec[Any]:
     if near:
         others = f" (also: {', '.join(map(str, near[1:4]))})" if near[1:] else ""
         raise SourceError(f"'{folder}' is not the root of a data set, '{near[0]}' is{others}. Run: depthmill init {near[0]}")
-    *first, last = [spec.looked_for for spec in SOURCES.values() if spec.looked_for]
+    *first, last = [spec.looked_for for spec in source_specs().values() if spec.looked_for]
     looked_for = f"{', '.join(first)} or {last}"
     raise SourceError(f"'{folder}' is no data set that depthmill knows. Looked for {looked_for}. {_instead(folder)}")
 

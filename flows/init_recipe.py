@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.init_folder import recognise
 from pipeline.recipe import load_recipe
-from pipeline.sources import SOURCES
+from pipeline.sources import source_specs
 from pipeline.sources.recipe_text import recipe_text
 from pipeline.sources.spec import SourceSpec, Survey
 from storage_schemas.errors import RecipeError
@@ -49,7 +49,7 @@ def write_recipe(root: Path, *, out: Path, store: str | None, version: str | Non
 
 def _look(spec: SourceSpec[Any], root: Path, version: str | None) -> Survey:
     if version is not None and not spec.versions_of:
-        having = " or ".join(other.versions_of for other in SOURCES.values() if other.versions_of)
+        having = " or ".join(other.versions_of for other in source_specs().values() if other.versions_of)
         raise RecipeError(f"--version is of {having}, '{root}' is {spec.kind}. Leave it out")
     assert spec.survey is not None  # a kind that recognises folders has one
     return spec.survey(root, version)

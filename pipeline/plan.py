@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.capability import is_provided
 from pipeline.recipe import Recipe
-from pipeline.sources import PLUG_INS
+from pipeline.sources import source_plug_ins
 from pipeline.sources.spec import Source
 from pipeline.stage import StageSpec
 from pipeline.stages import STAGES
@@ -93,7 +93,8 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
     """
     scenes = _chosen_scenes(recipe, source.scenes())
     items: list[WorkItem] = []
-    package = "" if (plug_in := PLUG_INS.get(recipe.source.kind)) is None else plug_in.package
+    plug_in, _ = source_plug_ins().get(recipe.source.kind, (None, None))
+    package = "" if plug_in is None else plug_in.package
     for scene in scenes:
         made_from = SourceRef(release=source.release, digest=scene.digest, package=package)
         items.extend(_scene_items(recipe, scene, made_from, store, facts or {}))

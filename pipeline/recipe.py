@@ -8,14 +8,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.ablation_choices import AblationChoices
 from pipeline.capability import CAMERA_SWEEPS
-from pipeline.sources import SOURCES, SourceConfig, unknown_kind
+from pipeline.sources import config_union, source_specs, unknown_kind
 from pipeline.stage import StageParams
 from pipeline.stages.accumulate_lidar import Params as AccumulateLidarParams
 from pipeline.stages.align_mono_depth import Params as AlignMonoDepthParams
@@ -36,6 +36,11 @@ from pipeline.stages.project_boxes import Params as ProjectBoxesParams
 from pipeline.stages.project_lidar import Params as ProjectLidarParams
 from pipeline.stages.project_radar import Params as ProjectRadarParams
 from storage_schemas.errors import RecipeError
+
+if TYPE_CHECKING:
+    from pipeline.sources.spec import SourceConfig
+else:
+    SourceConfig = config_union()
 
 _NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
 """What PyYAML raises; the last three for a date like 2026-13-45, a number too large, and brackets without end."""
@@ -103,10 +108,10 @@ class Recipe(_Frozen):
     def _refuse_windows_of_sweeps_without_any(self) -> Recipe:
         windows = self.stages.index_windows
         if windows.enabled and windows.frames == "sweep" and not getattr(self.source, "camera_sweeps", False):
-            if CAMERA_SWEEPS in SOURCES[self.source.kind].offers:
+            if CAMERA_SWEEPS in source_specs()[self.source.kind].offers:
                 step = "set source.camera_sweeps to true or leave it out"
             else:
-                kinds = ", ".join(kind for kind, spec in SOURCES.items() if CAMERA_SWEEPS in spec.offers)
+                kinds = ", ".join(kind for kind, spec in source_specs().items() if CAMERA_SWEEPS in spec.offers)
                 step = f"take a source that has them ({kinds})"
             raise ValueError(
                 f"stages.index_windows.frames is sweep, but source.kind {self.source.kind} gives no images between key frames; "
@@ -119,7 +124,7 @@ class Recipe(_Frozen):
     def _take_defaults_of_the_source(cls, data: Any) -> Any:
         """Fill keys that the recipe leaves out with what the kind of source says of them; see ``SourceSpec.recipe_defaults``."""
         kind = data["source"].get("kind") if isinstance(data, dict) and isinstance(data.get("source"), dict) else None
-        spec = SOURCES.get(kind) if isinstance(kind, str) else None
+        spec = source_specs().get(kind) if isinstance(kind, str) else None
         return data if spec is None else _filled(data, spec.recipe_defaults(data))
 
 
@@ -207,5 +212,5 @@ def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:
     """Return the keys that exist at a place of the schema."""
     model: Any = Recipe
     for part in location:
-        model = SOURCES[full[1]].config if part == "source" else model.model_fields[part].annotation
+        model = source_specs()[full[1]].config if part == "source" else model.model_fields[part].annotation
     return list(model.model_fields)

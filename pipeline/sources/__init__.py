@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import Annotated, Any, Union
 
 from pydantic import Field
 
 from pipeline.sources.kitti_object.spec import SPEC as KITTI_OBJECT
 from pipeline.sources.nuscenes.spec import SPEC as NUSCENES
-from pipeline.sources.spec import Source, SourceSpec
+from pipeline.sources.spec import Source, SourceConfig, SourceSpec
 from pipeline.sources.synthetic.spec import SPEC as SYNTHETIC
 from pipeline.sources.zju_4dradarcam.spec import SPEC as ZJU_4DRADARCAM
 from storage_schemas.plug_ins import PlugIn, PlugInError, broken_plug_ins, loaded_plug_ins
@@ -19,7 +19,13 @@ OWN_SOURCES: tuple[SourceSpec[Any], ...] = (NUSCENES, SYNTHETIC, ZJU_4DRADARCAM,
 """Kinds of this repository; a folder that two of them recognise is taken for the first."""
 
 
-def _plug_ins() -> dict[str, PlugIn]:
+@cache
+def source_plug_ins() -> dict[str, tuple[PlugIn, SourceSpec[Any]]]:
+    """Return the kinds that packages outside bring, by name; imported when first asked for, as they import this package.
+
+    Raises:
+        PlugInError: one is no source, or has the name of a kind of this repository.
+    """
     found = loaded_plug_ins("depthmill.sources", own=frozenset(spec.kind for spec in OWN_SOURCES))
     for name, (plug_in, spec) in found.items():
         if not isinstance(spec, SourceSpec) or spec.kind != name:
@@ -27,29 +33,24 @@ def _plug_ins() -> dict[str, PlugIn]:
                 f"plug-in '{name}' (depthmill.sources) of package {plug_in.package} is {spec!r}, expected a SourceSpec "
                 f"of the kind '{name}'. Repair the package, or remove it with pip uninstall {plug_in.package}"
             )
-    return {name: plug_in for name, (plug_in, _) in found.items()}
+    return found
 
 
-PLUG_INS: Mapping[str, PlugIn] = _plug_ins()
-"""Packages that bring further kinds, by kind."""
+@cache
+def source_specs() -> dict[str, SourceSpec[Any]]:
+    """Return every kind of source by its name: this repository's, then those of plug-ins; errors as ``source_plug_ins``."""
+    return {spec.kind: spec for spec in (*OWN_SOURCES, *(spec for _, spec in source_plug_ins().values()))}
 
-SOURCES: Mapping[str, SourceSpec[Any]] = {
-    **{spec.kind: spec for spec in OWN_SOURCES},
-    **{kind: plug_in.load() for kind, plug_in in PLUG_INS.items()},
-}
-"""Every kind of source by its name: this repository's, then those of plug-ins."""
 
-if TYPE_CHECKING:
-    from pipeline.sources.spec import SourceConfig as SourceConfig
-else:
-    SourceConfig = Annotated[Union[tuple(spec.config for spec in SOURCES.values())], Field(discriminator="kind")]  # noqa: UP007
-    """``source:`` of a recipe; ``kind`` chooses."""
+def config_union() -> Any:
+    """Return the type of ``source:`` of a recipe: the configuration of any kind; ``kind`` chooses."""
+    return Annotated[Union[tuple(spec.config for spec in source_specs().values())], Field(discriminator="kind")]  # noqa: UP007
 
 
 def provenance_of(kind: str) -> dict[str, str]:
     """Return what a unit's provenance says of the package that brings a kind: its version; nothing for this repository's own."""
-    plug_in = PLUG_INS.get(kind)
-    return {} if plug_in is None else {plug_in.package: plug_in.version}
+    found = source_plug_ins().get(kind)
+    return {} if found is None else {found[0].package: found[0].version}
 
 
 def unknown_kind(kind: object) -> str:
@@ -57,9 +58,9 @@ def unknown_kind(kind: object) -> str:
     broken = broken_plug_ins("depthmill.sources")
     if isinstance(kind, str) and kind in broken:
         return f"source.kind is {kind!r}, but {broken[kind]}"
-    return f"source.kind is {kind!r}, expected one of: {', '.join(SOURCES)}"
+    return f"source.kind is {kind!r}, expected one of: {', '.join(source_specs())}"
 
 
 def open_source(config: SourceConfig, cache_folder: Path) -> Source:
     """Open the source that a recipe names; SourceError if it is not there."""
-    return SOURCES[config.kind].open(config, cache_folder)
+    return source_specs()[config.kind].open(config, cache_folder)

@@ -1,6 +1,6 @@
 """What a kind of source is: its configuration, how its folders are recognised, what ``init`` writes, and how it is opened.
 
-Why    A source is one folder with a ``SPEC``. Whatever is outside iterates over the list in ``pipeline/sources/__init__.py`` and
+Why    A source is one folder with a ``SPEC``. Whatever is outside iterates over ``pipeline.sources.source_specs()`` and
        never asks which kind it has
 """
 
