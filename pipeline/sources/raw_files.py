@@ -6,7 +6,9 @@ Every read is noted with its size and digest, so that a unit's lineage can witne
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import xxhash
 
 from storage_schemas.errors import SourceError
 from storage_schemas.files import leaves_root
+
+_PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
 
 class RawFiles:
@@ -89,14 +93,29 @@ def num_files(folder: Path) -> int:
         return 0
 
 
-def image_size_in(folder: Path) -> tuple[int, int] | None:
-    """Return width and height of the first image of a folder from its header, None if there is none."""
-    from PIL import Image
+def image_size(path: str) -> tuple[int, int]:
+    """Return (width, height) of a PNG or JPEG from its head.
 
+    Raises:
+        SourceError: the file cannot be read, or is no image.
+    """
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            head = stream.read(24)
+        if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) == 24:
+            width, height = struct.unpack(">II", head[16:24])
+            return int(width), int(height)
+        from PIL import Image
+
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError) as error:
+        raise SourceError(f"image '{path}' cannot be read: {error}. Copy it again, then run the same command") from error
+
+
+def image_size_in(folder: Path) -> tuple[int, int] | None:
+    """Return (width, height) of the first image of a folder, None if there is none."""
     for path in sorted(folder.iterdir())[:1]:
-        try:
-            with Image.open(path) as image:
-                return image.size
-        except OSError:
-            return None
+        with suppress(SourceError):
+            return image_size(str(path))
     return None

@@ -2,7 +2,8 @@
 
 Why    Where a set gives depth maps, or single sweeps without drives, they are what a key sweep is elsewhere: anchor and truth
        (D_gt)
-Reads  frames (file names), gt/<name>.png; or, where the index has sweeps (KITTI object), the points of each frame's own sweep
+Reads  frames (file names), the map of each image that the source provides (ZJU-4DRadarCam: gt/<name>.png); or, where the index
+       has sweeps (KITTI object), the points of each frame's own sweep
 Writes depth_single.depth_m (frame, y, x) metres, 0 = no measurement; a frame without a sweep is 0 everywhere
 Source specs/semodepth.md section 5
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.capability import provided
-from pipeline.given_maps import pack_maps
+from pipeline.provided_maps import pack_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 from storage_schemas.layout import UnitData

@@ -1,7 +1,7 @@
 """Bring a data set's own interpolated LiDAR depth into the store, integer for integer.
 
 Why    It is the dense training target of sets that have no sweeps to accumulate
-Reads  frames (file names), gt_interp/<name>.png
+Reads  frames (file names), the map of each image that the source provides (ZJU-4DRadarCam: gt_interp/<name>.png)
 Writes depth_interpolated.depth_m (frame, y, x) metres, 0 = outside the hull of the measured pixels
 Source specs/semodepth.md section 5
 """
@@ -9,7 +9,7 @@ Source specs/semodepth.md section 5
 from __future__ import annotations
 
 from pipeline.capability import provided
-from pipeline.given_maps import pack_maps
+from pipeline.provided_maps import pack_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
 from storage_schemas.catalog import DEPTH_INTERPOLATED, FRAMES
 

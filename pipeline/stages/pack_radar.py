@@ -1,7 +1,7 @@
 """Bring a data set's own radar depth maps into the store, as the points that they are.
 
 Why    A map with a few hundred returns is points on pixels; the loader makes the same map of them again, bit for bit
-Reads  frames (file names), radar_png/<name>.png
+Reads  frames (file names), the radar map of each image that the source provides (ZJU-4DRadarCam: radar_png/<name>.png)
 Writes radar_points: u_px and v_px are column and row of the pixel, depth_m its value, row by row. The map says nothing of
        cross-section and velocity: NaN. ``sensor`` is 0, the front radar
 Source specs/semodepth.md sections 1 and 5
@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.capability import provided
-from pipeline.given_maps import read_maps
+from pipeline.provided_maps import read_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
 from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.encoding import STEPS_PER_M

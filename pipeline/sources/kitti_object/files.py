@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import Float64, rotation_matrix
-from pipeline.sources.kitti_object.lists import CALIBRATIONS, LABELS, SWEEPS, KittiScene, image_size
+from pipeline.sources.kitti_object.lists import CALIBRATIONS, LABELS, SWEEPS, KittiScene
 from pipeline.sources.kitti_object.text import parse_labels, parse_matrix
-from pipeline.sources.raw_files import RawFiles
+from pipeline.sources.raw_files import RawFiles, image_size
 from pipeline.stage import ImageObjects
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.raw_files import RawFiles
+from pipeline.sources.raw_files import RawFiles, image_size
 from pipeline.sources.zju_4dradarcam.lists import ListedScene, Split, lists_digest, read_scenes
 from storage_schemas.catalog import DEPTH_INTERPOLATED, DEPTH_SINGLE, FRAMES, RADAR_POINTS
 from storage_schemas.errors import SourceError
@@ -70,7 +70,7 @@ class ZjuFiles(RawFiles):
         keyframes: list[dict[str, Any]] = []
         for number, (frame, time_us) in enumerate(zip(listed.frames, listed.timestamps_us, strict=True)):
             file = f"image/{frame}.png"
-            height, width = self._image_size(file, split=listed.split)
+            width, height = self._image_size(file, split=listed.split)
             if keyframes and (height, width) != (keyframes[0]["height"], keyframes[0]["width"]):
                 raise SourceError(
                     f"image '{self.root / file}' is {width}x{height}, '{keyframes[0]['file']}' of the same scene {scene} is "
@@ -116,16 +116,13 @@ class ZjuFiles(RawFiles):
         return self._scenes
 
     def _image_size(self, file: str, *, split: str) -> tuple[int, int]:
-        """Return (height, width) from the header of an image."""
-        from PIL import Image, UnidentifiedImageError
-
+        """Return (width, height) from the header of an image."""
         path = self.root / file
         try:
-            with Image.open(path) as image:
-                return image.height, image.width
-        except FileNotFoundError as error:
+            return image_size(str(path))
+        except SourceError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
             raise SourceError(
                 f"file missing: {path}, an image that {split}.txt names. Copy it, or delete its line, then run the same command"
             ) from error
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise SourceError(f"image '{path}' cannot be read: {error}. Copy it again, then run the same command") from error

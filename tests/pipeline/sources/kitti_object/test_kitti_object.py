@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
-from pipeline.sources.kitti_object.lists import image_size
+from pipeline.sources.raw_files import image_size
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import RecipeError, SourceError
 from storage_schemas.layout import UnitData, check, rows

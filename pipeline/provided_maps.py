@@ -1,4 +1,4 @@
-"""Depth maps that a data set brings along as 16-bit PNGs beside its images: one file a frame, metres times 256, 0 = nothing.
+"""Depth maps that a data set provides as 16-bit PNGs beside its images: one file a frame, metres times 256, 0 = nothing.
 
 Source specs/semodepth.md section 5. The integers are those of storage_schemas.encoding, so nothing is converted.
 """
