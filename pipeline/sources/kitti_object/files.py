@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.geometry import Float64, rotation_matrix
 from pipeline.sources.kitti_object.lists import CALIBRATIONS, LABELS, SWEEPS, KittiScene
-from pipeline.sources.kitti_object.text import parse_labels, parse_matrix
 from pipeline.sources.raw_files import RawFiles, image_size
 from pipeline.stage import ImageObjects
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError
+from storage_schemas.kitti_text import parse_labels, parse_matrix
 from storage_schemas.layout import Columns, columns_from_rows
 
 CAMERA = "CAM_2"
