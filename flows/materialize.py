@@ -14,7 +14,8 @@ from flows.teachers import teacher_factory, teacher_facts
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe
 from pipeline.run import SceneRequest, run_manifest, scene_requests
-from pipeline.sources import Source, open_source
+from pipeline.sources import open_source
+from pipeline.sources.spec import Source
 from pipeline.types import ItemResult
 from storage_schemas.jobs import noted_run
 from storage_schemas.store import Store

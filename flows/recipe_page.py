@@ -11,10 +11,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.ablation_choices import AblationChoices
 from pipeline.recipe import Recipe, StageChoices
-from pipeline.sources.kitti_object import KittiObjectConfig
-from pipeline.sources.nuscenes import NuScenesConfig
-from pipeline.sources.simulated import SyntheticConfig
-from pipeline.sources.zju_4dradarcam import ZjuConfig
+from pipeline.sources import OWN_SOURCES
 from pipeline.stages import STAGES
 
 
@@ -32,13 +29,8 @@ def recipe_page() -> str:
         "",
         "`source:` chooses by `kind`:",
     ]
-    for kind, model in (
-        ("nuscenes", NuScenesConfig),
-        ("synthetic", SyntheticConfig),
-        ("zju_4dradarcam", ZjuConfig),
-        ("kitti_object", KittiObjectConfig),
-    ):
-        lines += ["", f"### source: {{kind: {kind}}}", "", *_table(model, leave_out=("kind",))]
+    for spec in OWN_SOURCES:
+        lines += ["", f"### source: {{kind: {spec.kind}}}", "", *_table(spec.config, leave_out=("kind",))]
     lines += ["", "## stages"]
     for stage in STAGES:
         params = StageChoices.model_fields[stage.name].annotation

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.capability import is_provided
 from pipeline.recipe import Recipe
-from pipeline.sources import Source
+from pipeline.sources import source_plug_ins
+from pipeline.sources.spec import Source
 from pipeline.stage import StageSpec
 from pipeline.stages import STAGES
 from pipeline.types import ALL, SceneInfo, WorkItem
@@ -91,8 +93,11 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
     """
     scenes = _chosen_scenes(recipe, source.scenes())
     items: list[WorkItem] = []
+    plug_in, _ = source_plug_ins().get(recipe.source.kind, (None, None))
+    package = "" if plug_in is None else plug_in.package
     for scene in scenes:
-        items.extend(_scene_items(recipe, scene, source.source_ref(scene), store, facts or {}))
+        made_from = SourceRef(release=source.release, digest=scene.digest, package=package)
+        items.extend(_scene_items(recipe, scene, made_from, store, facts or {}))
     for stage in STAGES:
         if stage.per == "dataset":
             inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
@@ -145,28 +150,23 @@ def _scene_items(
 
 
 def _source_of(stage: StageSpec[Any], scene: SceneInfo, source: SourceRef) -> SourceRef:
-    """Return what a stage that reads the source's tables depends on: images between key frames change nothing but their index."""
-    return source.model_copy(update={"digest": scene.camera_sweeps}) if stage.needs == "camera_sweeps" else source
+    """Return what a stage that reads the source's tables depends on: what has a digest of its own changes nothing else."""
+    digest = scene.offers.get(stage.needs or "", "")
+    return source.model_copy(update={"digest": digest}) if digest else source
 
 
 def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
     """Say whether a recipe wants a stage and a scene has what it needs: without radar no radar unit, rather than an empty one."""
-    if not stage.is_wanted(recipe.stages.params_of(stage.name)):
+    params = recipe.stages.params_of(stage.name)
+    if not stage.is_wanted(params):
         return False
-    if stage.needs == "given":
-        if stage.writes.name not in scene.given:
-            return False
-        makers = [other for other in STAGES if other.writes == stage.writes and other.needs != "given"]
-        return not any(_applies(other, recipe, scene) for other in makers)
-    if stage.needs == "truth":
-        return scene.has_truth
-    if stage.needs == "lidar":
-        return scene.has_lidar
-    if stage.needs == "camera_sweeps":
-        return bool(scene.camera_sweeps)
-    if stage.needs == "radar":
-        return any(channel in scene.channels for channel in recipe.stages.project_radar.channels)
-    return True
+    if stage.needs is not None and stage.needs not in scene.offers:
+        return False
+    channels = stage.channels_of(params)
+    if channels is not None and not any(channel in scene.channels for channel in channels):
+        return False
+    makers = [other for other in STAGES if other.writes == stage.writes and not is_provided(other.needs)]
+    return not (is_provided(stage.needs) and any(_applies(other, recipe, scene) for other in makers))
 
 
 def _is_fed(stage: StageSpec[Any], made: Mapping[str, UnitPath]) -> bool:

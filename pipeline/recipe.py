@@ -6,17 +6,16 @@ Where and how fast (cache, workers, orchestrator) are settings (flows/settings.p
 from __future__ import annotations
 
 import difflib
-import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.ablation_choices import AblationChoices
-from pipeline.sources import SourceConfig
-from pipeline.sources.kitti_object_files import CAMERA as KITTI_CAMERA
+from pipeline.capability import CAMERA_SWEEPS
+from pipeline.sources import config_union, source_specs, unknown_kind
 from pipeline.stage import StageParams
 from pipeline.stages.accumulate_lidar import Params as AccumulateLidarParams
 from pipeline.stages.align_mono_depth import Params as AlignMonoDepthParams
@@ -38,12 +37,13 @@ from pipeline.stages.project_lidar import Params as ProjectLidarParams
 from pipeline.stages.project_radar import Params as ProjectRadarParams
 from storage_schemas.errors import RecipeError
 
+if TYPE_CHECKING:
+    from pipeline.sources.spec import SourceConfig
+else:
+    SourceConfig = config_union()
+
 _NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
 """What PyYAML raises; the last three for a date like 2026-13-45, a number too large, and brackets without end."""
-
-_KINDS = ("nuscenes", "synthetic", "zju_4dradarcam", "kitti_object")
-_CUT_FROM_LISTS = ("zju_4dradarcam", "kitti_object")
-_WITH_CAMERA_SWEEPS = ("nuscenes", "synthetic")
 
 
 class _Frozen(BaseModel):
@@ -95,21 +95,8 @@ class Recipe(_Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _simulate_the_sensors_asked_for(cls, data: Any) -> Any:
-        source = data.get("source") if isinstance(data, dict) else None
-        if not isinstance(source, dict) or source.get("kind") != "synthetic":
-            return data
-        asked_for = {key: data[key] for key in ("cameras",) if key in data}
-        stages = data.get("stages")
-        radar = stages.get("project_radar") if isinstance(stages, dict) else None
-        if isinstance(radar, dict) and "channels" in radar:
-            asked_for["radars"] = radar["channels"]
-        return {**data, "source": {**asked_for, **source}}
-
-    @model_validator(mode="before")
-    @classmethod
     def _take_windows_of_the_cameras_there_are(cls, data: Any) -> Any:
-        """Ask for windows of the recipe's cameras where it names none for them; runs after ``_take_the_camera_there_is``."""
+        """Ask for windows of the recipe's cameras where it names none for them; runs after ``_take_defaults_of_the_source``."""
         stages = data.get("stages") if isinstance(data, dict) else None
         windows = stages.get("index_windows") if isinstance(stages, dict) else None
         if not (isinstance(stages, dict) and isinstance(windows, dict) and windows.get("enabled")):
@@ -117,25 +104,15 @@ class Recipe(_Frozen):
         cameras = data.get("cameras", cls.model_fields["cameras"].default)
         return {**data, "stages": {**stages, "index_windows": {"cameras": cameras, **windows}}}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _index_the_camera_sweeps_asked_for(cls, data: Any) -> Any:
-        source, stages = (data.get("source"), data.get("stages")) if isinstance(data, dict) else (None, None)
-        windows = stages.get("index_windows") if isinstance(stages, dict) else None
-        if not (isinstance(source, dict) and source.get("kind") in _WITH_CAMERA_SWEEPS and isinstance(windows, dict)):
-            return data
-        if not (windows.get("enabled") and windows.get("frames") == "sweep"):
-            return data
-        return {**data, "source": {"camera_sweeps": True, **source}}
-
     @model_validator(mode="after")
     def _refuse_windows_of_sweeps_without_any(self) -> Recipe:
         windows = self.stages.index_windows
         if windows.enabled and windows.frames == "sweep" and not getattr(self.source, "camera_sweeps", False):
-            if self.source.kind in _WITH_CAMERA_SWEEPS:
+            if CAMERA_SWEEPS in source_specs()[self.source.kind].offers:
                 step = "set source.camera_sweeps to true or leave it out"
             else:
-                step = f"take a source that has them ({', '.join(_WITH_CAMERA_SWEEPS)})"
+                kinds = ", ".join(kind for kind, spec in source_specs().items() if CAMERA_SWEEPS in spec.offers)
+                step = f"take a source that has them ({kinds})"
             raise ValueError(
                 f"stages.index_windows.frames is sweep, but source.kind {self.source.kind} gives no images between key frames; "
                 f"{step}, or set stages.index_windows.frames to key"
@@ -144,23 +121,22 @@ class Recipe(_Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _take_the_camera_there_is(cls, data: Any) -> Any:
-        """Take CAM_2 of a KITTI object set, whose only camera it is, where the recipe names none."""
-        source = data.get("source") if isinstance(data, dict) else None
-        is_kitti = isinstance(source, dict) and source.get("kind") == "kitti_object"
-        return {"cameras": (KITTI_CAMERA,), **data} if is_kitti else data
+    def _take_defaults_of_the_source(cls, data: Any) -> Any:
+        """Fill keys that the recipe leaves out with what the kind of source says of them; see ``SourceSpec.recipe_defaults``."""
+        kind = data["source"].get("kind") if isinstance(data, dict) and isinstance(data.get("source"), dict) else None
+        spec = source_specs().get(kind) if isinstance(kind, str) else None
+        return data if spec is None else _filled(data, spec.recipe_defaults(data))
 
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_the_last_frame_of_given_maps(cls, data: Any) -> Any:
-        """Leave no frame out of a set whose scenes are cut from its lists: leaving the last one out is a rule of nuScenes."""
-        source, stages = (data.get("source"), data.get("stages", {})) if isinstance(data, dict) else (None, None)
-        if not (isinstance(source, dict) and source.get("kind") in _CUT_FROM_LISTS and isinstance(stages, dict)):
-            return data
-        build = stages.get("build_manifest", {})
-        if not isinstance(build, dict):
-            return data
-        return {**data, "stages": {**stages, "build_manifest": {"drop_last_keyframe": False, **build}}}
+
+def _filled(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data with the defaults of keys that it lacks; groups are filled key by key."""
+    filled = dict(data)
+    for key, default in defaults.items():
+        if key not in filled:
+            filled[key] = default
+        elif isinstance(default, Mapping) and isinstance(filled[key], Mapping):
+            filled[key] = _filled(filled[key], default)
+    return filled
 
 
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -216,21 +192,18 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 
 def _explain(error: dict[str, Any]) -> str:
-    location = [str(part) for part in error["loc"] if part not in _KINDS]
+    full = error["loc"]
+    location = [str(part) for part in (full[:1] + full[2:] if full[:1] == ("source",) else full)]  # without the kind
     key, value = ".".join(location) or "recipe", error.get("input")
     if error["type"] == "extra_forbidden":
-        known = _keys_at(location[:-1], error["loc"])
+        known = _keys_at(location[:-1], full)
         near = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(known)}"
         return f"unknown key '{key}'; {hint}"
     if error["type"] == "missing":
         return f"key '{key}' is missing"
     if error["type"].startswith("union_tag"):
-        return (
-            f"source.kind is {value.get('kind')!r}, expected one of: {', '.join(_KINDS)}"
-            if isinstance(value, dict)
-            else "source must be a group of keys"
-        )
+        return unknown_kind(value.get("kind")) if isinstance(value, dict) else "source must be a group of keys"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{key} is {value!r}: {message}" if location else message  # keys that do not go together name themselves
 
@@ -239,9 +212,5 @@ def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:
     """Return the keys that exist at a place of the schema."""
     model: Any = Recipe
     for part in location:
-        annotation = model.model_fields[part].annotation
-        if part == "source":
-            kinds = {member.model_fields["kind"].annotation.__args__[0]: member for member in typing.get_args(annotation)}
-            annotation = kinds[next(tag for tag in full if tag in kinds)]
-        model = annotation
+        model = source_specs()[full[1]].config if part == "source" else model.model_fields[part].annotation
     return list(model.model_fields)

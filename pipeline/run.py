@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.capability import LIDAR
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
+from pipeline.sources import provenance_of
 from pipeline.stage import RawReader, StageInput
 from pipeline.stages import stage_named
 from pipeline.teacher import TeacherFactory
@@ -90,7 +92,7 @@ def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[
         if result.status != "OK":
             failed[item.path] = blocked or item.stage
         results.append(result)
-        memory.forget(later, lidar=any(stage_named(other.stage).needs == "lidar" for other in request.items[number + 1 :]))
+        memory.forget(later, lidar=any(stage_named(other.stage).needs == LIDAR for other in request.items[number + 1 :]))
         if on_result is not None:
             on_result(result)
     return results
@@ -147,7 +149,11 @@ def run_item(
             teacher=teacher,
         )
         made = stage.kernel(unit, recipe.stages.params_of(stage.name))
-        witness = {**(raw.digest_of(unit.used_files) if unit.used_files else {}), **made.witness}
+        witness = {
+            **provenance_of(recipe.source.kind),
+            **(raw.digest_of(unit.used_files) if unit.used_files else {}),
+            **made.witness,
+        }
         store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, witness=witness)
         if keep:
             memory.units[item.path] = made.data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,38 @@ class CameraSweepReader(Protocol):
 
     def camera_sweeps(self, scene: str) -> dict[str, Columns]:
         """Return the tables of the CAMERA_SWEEPS layout for one scene."""
+        ...
+
+
+class ImageObjects(NamedTuple):
+    """What a source says of the objects of one image.
+
+    Attributes:
+        objects: rows of ``boxes.boxes`` without ``frame``, in the source's order; None = nobody annotated the image.
+        projection_px: (3, 4) float64 projection of the frame that the objects are in.
+        files: raw files that were read and hold something.
+    """
+
+    objects: list[dict[str, Any]] | None
+    projection_px: NDArray[np.float64]
+    files: tuple[str, ...]
+
+
+@runtime_checkable
+class ObjectReader(Protocol):
+    """What the reader of a source offers besides, where the source provides the BOXES layout."""
+
+    def read_objects(self, image_file: str) -> ImageObjects:
+        """Return the objects of an image; SourceError if a file of it is missing or broken."""
+        ...
+
+
+@runtime_checkable
+class MapReader(Protocol):
+    """What the reader of a source offers besides, where the source provides depth maps of a layout."""
+
+    def map_file(self, layout: StoreLayout, image_file: str) -> str:
+        """Return the file below the root that holds an image's map: a 16-bit grey PNG of metres times 256, 0 = nothing."""
         ...
 
 
@@ -160,8 +192,9 @@ class StageSpec(Generic[ParamsT]):
         params: its Params class.
         kernel: (input, params) -> result; no paths, clock, globals or unseeded random.
         per: one unit per scene, per scene and camera, or one over the data set.
-        needs: what a scene must have for such a unit: a sensor modality, indexed images between key frames, or "given", what the
-            stage writes, ready-made.
+        needs: capability that a scene must offer for such a unit, see ``SceneInfo.offers``; None = any scene will do. A stage
+            that needs its own output, provided, gives way to a stage that makes it.
+        channels_of: says from the params which sensor channels it reads; a scene must have one of them. None = any scene will do.
         is_wanted: says from the params whether a recipe asks for an optional stage at all.
         counted: what of the params decides a unit, and so enters its fingerprint: all of them, unless a stage has params that do
             not always count, or depends on facts that only a look at the machine tells (the digest of a weights file).
@@ -175,10 +208,11 @@ class StageSpec(Generic[ParamsT]):
     kernel: Callable[[StageInput, ParamsT], StageResult]
     per: Literal["scene", "camera", "dataset"] = "camera"
     optional: tuple[StoreLayout, ...] = ()
-    needs: Literal["lidar", "radar", "truth", "camera_sweeps", "given", None] = None
+    needs: str | None = None
     is_wanted: Callable[[ParamsT], bool] = _always
     counted: Callable[[ParamsT, Mapping[str, str]], dict[str, Any]] = _all_params
     reads_of: Callable[[ParamsT], tuple[StoreLayout, ...] | None] = _everything
+    channels_of: Callable[[ParamsT], tuple[str, ...] | None] = _everything
 
     def chosen_reads(self, params: ParamsT) -> tuple[StoreLayout, ...]:
         """Return the layouts that the stage reads with these params."""

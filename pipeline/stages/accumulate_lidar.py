@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from pipeline.capability import LIDAR
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
 from storage_schemas.catalog import DEPTH_ACCUMULATED, FRAMES
 from storage_schemas.errors import SourceError
@@ -175,5 +176,5 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
 
 
 STAGE = StageSpec(
-    "accumulate_lidar", version=1, reads=(FRAMES,), writes=DEPTH_ACCUMULATED, params=Params, kernel=kernel, needs="lidar"
+    "accumulate_lidar", version=1, reads=(FRAMES,), writes=DEPTH_ACCUMULATED, params=Params, kernel=kernel, needs=LIDAR
 )

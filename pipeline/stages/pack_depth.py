@@ -2,7 +2,8 @@
 
 Why    Where a set gives depth maps, or single sweeps without drives, they are what a key sweep is elsewhere: anchor and truth
        (D_gt)
-Reads  frames (file names), gt/<name>.png; or, where the index has sweeps (KITTI object), the points of each frame's own sweep
+Reads  frames (file names), the map of each image that the source provides (ZJU-4DRadarCam: gt/<name>.png); or, where the index
+       has sweeps (KITTI object), the points of each frame's own sweep
 Writes depth_single.depth_m (frame, y, x) metres, 0 = no measurement; a frame without a sweep is 0 everywhere
 Source docs/method/formats.md#zju-4dradarcam
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.given_maps import pack_maps
+from pipeline.capability import provided
+from pipeline.provided_maps import pack_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 from storage_schemas.layout import UnitData
@@ -23,7 +25,7 @@ class Params(NoParams):
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Pack the sparse depth of all key frames of one scene and camera."""
-    return _project_own_sweeps(unit) if unit.sweeps else pack_maps(unit, "gt")
+    return _project_own_sweeps(unit) if unit.sweeps else pack_maps(unit, DEPTH_SINGLE)
 
 
 def _project_own_sweeps(unit: StageInput) -> StageResult:
@@ -50,4 +52,6 @@ def _at_ego(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "world_from_ego_translation_m": [0.0, 0.0, 0.0], "world_from_ego_rotation_wxyz": [1.0, 0.0, 0.0, 0.0]}
 
 
-STAGE = StageSpec("pack_depth", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs="given")
+STAGE = StageSpec(
+    "pack_depth", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=provided(DEPTH_SINGLE)
+)

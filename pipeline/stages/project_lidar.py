@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from pipeline.capability import LIDAR
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
 from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
@@ -43,4 +44,4 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     )
 
 
-STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs="lidar")
+STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=LIDAR)

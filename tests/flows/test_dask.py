@@ -25,7 +25,7 @@ from flows.settings import Settings
 from flows.slurm_profile import cluster_arguments, load_profile
 from pipeline.recipe import load_recipe
 from pipeline.run import SceneRequest, scene_requests
-from pipeline.sources.raw_files import NuScenesFiles
+from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.types import ItemResult
 from storage_schemas.errors import RecipeError
 from storage_schemas.store import Store, UnitPath

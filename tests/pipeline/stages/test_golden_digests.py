@@ -12,6 +12,7 @@ import os
 import numpy as np
 import pytest
 
+from pipeline.capability import is_provided
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 from pipeline.stage import StageInput
@@ -59,7 +60,7 @@ def run_stages(tiny_root, cache, stages) -> dict[str, str]:
     found = {}
     shared: dict = {}
     for stage in STAGES:
-        if stage.per == "dataset" or stage.needs in ("truth", "given"):
+        if stage.per == "dataset" or stage.needs == "truth" or is_provided(stage.needs):
             continue
         if stage.needs == "camera_sweeps" and not recipe.source.camera_sweeps:
             continue

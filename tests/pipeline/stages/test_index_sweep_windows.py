@@ -235,8 +235,8 @@ def test_index_when_only_images_between_key_frames_change_then_it_alone_is_of_an
     from pipeline.types import SceneInfo
     from storage_schemas.lineage import SourceRef
 
-    scene, source = SceneInfo(SCENE, "frames", (), camera_sweeps="images"), SourceRef(release="r", digest="frames")
-    changed = dataclasses.replace(scene, camera_sweeps="others")
+    scene, source = SceneInfo(SCENE, "frames", (), {"camera_sweeps": "images"}), SourceRef(release="r", digest="frames")
+    changed = dataclasses.replace(scene, offers={"camera_sweeps": "others"})
     for name, is_other in (("index_frames", False), ("index_camera_sweeps", True)):
         stage = stage_named(name)
         assert (_source_of(stage, scene, source) != _source_of(stage, changed, source)) == is_other

@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
-from pipeline.sources import json_tables
-from pipeline.sources.json_tables import iterate_table, read_table
-from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
-from pipeline.sources.nuscenes_tables import scenes_of_release
+from pipeline.sources.nuscenes import json_tables
+from pipeline.sources.nuscenes.config import NuScenesConfig
+from pipeline.sources.nuscenes.json_tables import iterate_table, read_table
+from pipeline.sources.nuscenes.source import NuScenesSource
+from pipeline.sources.nuscenes.tables import scenes_of_release
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import num_rows, rows
 
@@ -99,9 +100,11 @@ def test_source_when_images_between_key_frames_are_indexed_then_scenes_keep_thei
         NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(tiny_root), version="v1.0-mini", camera_sweeps=wanted), tmp_path)
         for wanted in (False, True)
     )
-    assert [scene.camera_sweeps for scene in plain.scenes()] == ["", ""]
-    assert [len(scene.camera_sweeps) for scene in more.scenes()] == [64, 64]
-    assert [dataclasses.replace(scene, camera_sweeps="") for scene in more.scenes()] == plain.scenes()
+    assert ["camera_sweeps" in scene.offers for scene in plain.scenes()] == [False, False]
+    assert [len(scene.offers["camera_sweeps"]) for scene in more.scenes()] == [64, 64]
+    without = [{name: scene.offers[name] for name in scene.offers if name != "camera_sweeps"} for scene in more.scenes()]
+    replaced = [dataclasses.replace(scene, offers=offers) for scene, offers in zip(more.scenes(), without, strict=True)]
+    assert replaced == plain.scenes()
     assert num_rows(more.reader().camera_sweeps("scene-0061")["camera_sweeps"]) == 6
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.sources.json_tables import Lookup, Record, iterate_table, missing_token, read_table
+from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token, read_table
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import DepthmillError, SourceError
 from storage_schemas.layout import Columns, columns_from_rows
@@ -84,6 +84,15 @@ def scenes_of_release(
             f"tables in '{folder}': a value is not of the kind that the nuScenes v1.0 schema has "
             f"({type(error).__name__}: {error}). Unpack the metadata archive again"
         ) from error
+
+
+def official_splits(version: str) -> dict[str, str]:
+    """Return scene name -> train, val or test of the official nuScenes splits for a version folder."""
+    from nuscenes.utils.splits import create_splits_scenes
+
+    splits = create_splits_scenes()
+    prefix = "mini_" if version.endswith("mini") else ""
+    return {scene: split for split in ("train", "val", "test") for scene in splits.get(f"{prefix}{split}", [])}
 
 
 @contextmanager

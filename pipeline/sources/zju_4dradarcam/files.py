@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.raw_files import NuScenesFiles
-from pipeline.sources.zju_4dradarcam_lists import ListedScene, Split, lists_digest, read_scenes
-from storage_schemas.catalog import FRAMES
+from pipeline.sources.raw_files import RawFiles, image_size
+from pipeline.sources.zju_4dradarcam.lists import ListedScene, Split, lists_digest, read_scenes
+from storage_schemas.catalog import DEPTH_INTERPOLATED, DEPTH_SINGLE, FRAMES, RADAR_POINTS
 from storage_schemas.errors import SourceError
-from storage_schemas.layout import Columns, columns_from_rows
+from storage_schemas.layout import Columns, StoreLayout, columns_from_rows
 
 CAMERA = "CAM_FRONT"
 """Channel of the set's one camera; the default of ``cameras:`` in a recipe."""
 
+MAPS_FOLDERS = {DEPTH_SINGLE: "gt", DEPTH_INTERPOLATED: "gt_interp", RADAR_POINTS: "radar_png"}
+"""Layouts that the set provides as depth maps, and the folder of each below the root."""
+
 _UNKNOWN_VECTOR, _UNKNOWN_ROTATION = [math.nan] * 3, [math.nan] * 4
 
 
-class ZjuFiles:
+class ZjuFiles(RawFiles):
     """Reader of raw files; small and picklable, opened anew in every worker.
 
     Args:
@@ -36,22 +39,18 @@ class ZjuFiles:
     def __init__(
         self, root: str, splits: Sequence[Split], *, frames_per_scene: int, intrinsic_px: Sequence[float], lists: str
     ) -> None:
-        self.root, self._splits, self._frames_per_scene = Path(root), tuple(splits), frames_per_scene
+        super().__init__(root)
+        self._splits, self._frames_per_scene = tuple(splits), frames_per_scene
         self._intrinsic_px, self._lists = list(intrinsic_px), lists
-        self._files = NuScenesFiles(root, "")  # its reading of bytes and its digests; there is no index of tables
         self._scenes: dict[str, ListedScene] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without what was read."""
-        return {**self.__dict__, "_scenes": None}
+        return {**super().__getstate__(), "_scenes": None}
 
-    def read_bytes(self, file: str) -> bytes:
-        """Return the content of a file; SourceError if it is missing, empty, not readable or not below the root."""
-        return self._files.read_bytes(file)
-
-    def digest_of(self, files: Iterable[str]) -> dict[str, str]:
-        """Return number, total size and a combined xxh3 digest of files that were read before."""
-        return self._files.digest_of(files)
+    def map_file(self, layout: StoreLayout, image_file: str) -> str:
+        """Return the file of a frame's map: the image's name, in the folder of the layout."""
+        return f"{MAPS_FOLDERS[layout]}/{PurePosixPath(image_file).stem}.png"
 
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Raise SourceError: the set has depth maps and no LiDAR points."""
@@ -71,7 +70,7 @@ class ZjuFiles:
         keyframes: list[dict[str, Any]] = []
         for number, (frame, time_us) in enumerate(zip(listed.frames, listed.timestamps_us, strict=True)):
             file = f"image/{frame}.png"
-            height, width = self._image_size(file, split=listed.split)
+            width, height = self._image_size(file, split=listed.split)
             if keyframes and (height, width) != (keyframes[0]["height"], keyframes[0]["width"]):
                 raise SourceError(
                     f"image '{self.root / file}' is {width}x{height}, '{keyframes[0]['file']}' of the same scene {scene} is "
@@ -117,16 +116,13 @@ class ZjuFiles:
         return self._scenes
 
     def _image_size(self, file: str, *, split: str) -> tuple[int, int]:
-        """Return (height, width) from the header of an image."""
-        from PIL import Image, UnidentifiedImageError
-
+        """Return (width, height) from the header of an image."""
         path = self.root / file
         try:
-            with Image.open(path) as image:
-                return image.height, image.width
-        except FileNotFoundError as error:
+            return image_size(str(path))
+        except SourceError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
             raise SourceError(
                 f"file missing: {path}, an image that {split}.txt names. Copy it, or delete its line, then run the same command"
             ) from error
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise SourceError(f"image '{path}' cannot be read: {error}. Copy it again, then run the same command") from error

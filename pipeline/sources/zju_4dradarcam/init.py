@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.init_files import image_size_in, num_files
-from flows.init_text import Line, plural, scalar
-from pipeline.sources.zju_4dradarcam_lists import Split, read_scenes
+from pipeline.sources.raw_files import image_size_in, num_files
+from pipeline.sources.recipe_text import Line, plural, scalar
+from pipeline.sources.zju_4dradarcam.lists import Split, read_scenes
 from storage_schemas.errors import SourceError
 
 FOLDERS = ("image", "radar_png", "gt", "gt_interp")
@@ -25,7 +25,7 @@ PUBLISHED_SIZE = (1280, 720)
 
 
 @dataclass(frozen=True)
-class ZjuFound:
+class ZjuSurvey:
     """What a folder holds.
 
     Attributes:
@@ -48,14 +48,35 @@ class ZjuFound:
         frames = ", ".join(f"{count:,} {split}" for split, count in self.frames.items())
         return f"ZJU-4DRadarCam: {plural(sum(self.frames.values()), 'frame')} ({frames}) in {', '.join(self.files)}"
 
+    def lines(self, store: str, about_store: str) -> list[Line]:
+        """Return the keys of a recipe for what was found, each with why."""
+        lists = ", ".join(f"{split}.txt names {count:,}" for split, count in self.frames.items())
+        return [
+            ("source:", ""),
+            ("  kind: zju_4dradarcam", ""),
+            (
+                f"  root: {scalar(str(self.root))}",
+                f"files: {', '.join(f'{name} {count:,}' for name, count in self.files.items())}",
+            ),
+            (f"  splits: {scalar(list(self.frames))}", lists),
+            (f"  frames_per_scene: {FRAMES_A_SCENE}", f"a unit of work; gives {plural(self.num_scenes, 'scene')}"),
+            ("", ""),
+            (f"store: {scalar(store)}", about_store),
+            ("", ""),
+            ("stages:", "depth and radar maps come with the data, so that images are packed and maps are taken as they are"),
+            ("  pack_images: {mode: bytes}", "or reference: the store then holds path, size and digest of an image only"),
+            ("", ""),
+            *_train_lines(self),
+        ]
 
-def is_zju(root: Path) -> bool:
+
+def recognise(root: Path) -> bool:
     """Say whether a folder has the layout: images, radar and at least one list of names."""
     return all((root / name).is_dir() for name in FOLDERS[:2]) and any((root / f"{name}.txt").is_file() for name in LISTS)
 
 
-def survey_zju(root: Path) -> ZjuFound:
-    """Look at a folder of the layout.
+def survey(root: Path, version: str | None) -> ZjuSurvey:
+    """Look at a folder of the layout; there are no versions of it.
 
     Raises:
         SourceError: a list names what it must not, or there is no image.
@@ -65,7 +86,7 @@ def survey_zju(root: Path) -> ZjuFound:
     files = {name: num_files(root / name) for name in FOLDERS if (root / name).is_dir()}
     if not files["image"]:
         raise SourceError(f"'{root / 'image'}' holds no image. Unpack the images of the data set there")
-    return ZjuFound(
+    return ZjuSurvey(
         root=root,
         frames={split: sum(len(scene.frames) for scene in scenes if scene.split == split) for split in lists},
         num_scenes=len(scenes),
@@ -74,26 +95,7 @@ def survey_zju(root: Path) -> ZjuFound:
     )
 
 
-def zju_lines(found: ZjuFound, store: str, store_words: str) -> list[Line]:
-    """Return the keys of a recipe for what was found, each with why."""
-    lists = ", ".join(f"{split}.txt names {count:,}" for split, count in found.frames.items())
-    return [
-        ("source:", ""),
-        ("  kind: zju_4dradarcam", ""),
-        (f"  root: {scalar(str(found.root))}", f"files: {', '.join(f'{name} {count:,}' for name, count in found.files.items())}"),
-        (f"  splits: {scalar(list(found.frames))}", lists),
-        (f"  frames_per_scene: {FRAMES_A_SCENE}", f"a unit of work; gives {plural(found.num_scenes, 'scene')}"),
-        ("", ""),
-        (f"store: {scalar(store)}", store_words),
-        ("", ""),
-        ("stages:", "depth and radar maps come with the data, so that images are packed and maps are taken as they are"),
-        ("  pack_images: {mode: bytes}", "or reference: the store then holds path, size and digest of an image only"),
-        ("", ""),
-        *_train_lines(found),
-    ]
-
-
-def _train_lines(found: ZjuFound) -> list[Line]:
+def _train_lines(found: ZjuSurvey) -> list[Line]:
     num_train = found.frames.get("train", 0)
     if num_train < 1:
         return [("", "no group train: here: there is no train.txt")]

@@ -12,8 +12,9 @@ from nuscenes.utils.geometry_utils import transform_matrix
 from pydantic import ValidationError
 from pyquaternion import Quaternion
 
-from pipeline.sources.simulated import SyntheticConfig, SyntheticSource
 from pipeline.sources.synthetic import SyntheticParams, scene_digest, write_world
+from pipeline.sources.synthetic.config import SyntheticConfig
+from pipeline.sources.synthetic.source import SyntheticSource
 from storage_schemas.catalog import RADAR_CHANNELS
 
 SMALL = {"scenes": 1, "seconds": 1.0, "image_size": (64, 36), "lidar_azimuth_steps": 40}

@@ -10,61 +10,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from pipeline.sources.zju_4dradarcam_files import CAMERA, ZjuFiles
-from pipeline.sources.zju_4dradarcam_lists import ListedScene, Split, lists_digest, read_scenes
+from pipeline.capability import provided
+from pipeline.sources.spec import OnDisk
+from pipeline.sources.zju_4dradarcam.config import ZjuConfig
+from pipeline.sources.zju_4dradarcam.files import CAMERA, MAPS_FOLDERS, ZjuFiles
+from pipeline.sources.zju_4dradarcam.lists import ListedScene, lists_digest, read_scenes
 from pipeline.types import SceneInfo
-from storage_schemas.catalog import DEPTH_INTERPOLATED, DEPTH_SINGLE, RADAR_POINTS
 from storage_schemas.errors import SourceError
-from storage_schemas.lineage import SourceRef
 
 SOURCE_VERSION = 1
 """Raised when the same files come to mean something else, so that old units are not taken for up to date."""
 
-_FOLDER_OF_LAYOUT = {DEPTH_SINGLE.name: "gt", DEPTH_INTERPOLATED.name: "gt_interp", RADAR_POINTS.name: "radar_png"}
 _NEEDED_FOLDERS = ("image", "radar_png", "gt")
 
-Row = tuple[float, float, float]
 
-
-class ZjuConfig(BaseModel):
-    """``source:`` of a recipe for a ZJU-4DRadarCam set on a disk."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["zju_4dradarcam"]
-    root: str = Field(description="folder that holds image/, radar_png/, gt/, gt_interp/, train.txt, val.txt and test.txt")
-    splits: tuple[Split, ...] = Field(
-        default=("train", "val", "test"), min_length=1, description="lists to read; each frame may be in one of them only"
-    )
-    frames_per_scene: int = Field(
-        default=50, ge=1, le=1000, description="a scene is a run of at most so many consecutive names of one list"
-    )
-    intrinsic_px: tuple[Row, Row, Row] | None = Field(
-        default=None, description="rows of the 3x3 camera matrix of the whole image; null = not known, stored as NaN"
-    )
-
-    @field_validator("splits")
-    @classmethod
-    def _each_once(cls, value: tuple[Split, ...]) -> tuple[Split, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("each list once, please")
-        return value
-
-    @field_validator("intrinsic_px")
-    @classmethod
-    def _pinhole(cls, value: tuple[Row, Row, Row] | None) -> tuple[Row, Row, Row] | None:
-        if value is None:
-            return None
-        is_finite = all(math.isfinite(number) for row in value for number in row)
-        if not is_finite or value[2] != (0.0, 0.0, 1.0) or value[1][0] != 0.0 or value[0][0] <= 0 or value[1][1] <= 0:
-            raise ValueError("expected [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] in pixels with fx and fy above 0")
-        return value
-
-
-class ZjuSource:
+class ZjuSource(OnDisk):
     """An opened ZJU-4DRadarCam set.
 
     Args:
@@ -73,6 +34,8 @@ class ZjuSource:
     Raises:
         SourceError: root or a folder does not exist.
     """
+
+    release = "zju_4dradarcam"
 
     def __init__(self, config: ZjuConfig) -> None:
         self.config = config
@@ -87,28 +50,11 @@ class ZjuSource:
         Raises:
             SourceError: a list is missing, or names what it must not; see ``read_scenes``.
         """
-        given = tuple(layout for layout, folder in _FOLDER_OF_LAYOUT.items() if (self.root / folder).is_dir())
+        offers = {provided(layout): "" for layout, folder in MAPS_FOLDERS.items() if (self.root / folder).is_dir()}
         return [
-            SceneInfo(
-                scene.name,
-                scene.digest(SOURCE_VERSION, self.config.intrinsic_px),
-                (CAMERA,),
-                has_lidar=False,
-                given=given,
-            )
+            SceneInfo(scene.name, scene.digest(SOURCE_VERSION, self.config.intrinsic_px), (CAMERA,), offers)
             for scene in self._read_lists()
         ]
-
-    def preparation(self) -> str | None:
-        """Return None: the raw data is there."""
-        return None
-
-    def prepare(self, *, num_workers: int = 1) -> None:
-        """Do nothing: the raw data is there."""
-
-    def source_ref(self, scene: SceneInfo) -> SourceRef:
-        """Return what a unit's lineage says of the raw data of a scene."""
-        return SourceRef(release="zju_4dradarcam", digest=scene.digest)
 
     def reader(self) -> ZjuFiles:
         """Return the picklable reader of raw files."""

@@ -10,40 +10,29 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.sources.json_tables import TABLE_NAMES
-from pipeline.sources.nuscenes_tables import scenes_of_release
-from pipeline.sources.raw_files import NuScenesFiles
+from pipeline import capability
+from pipeline.sources.nuscenes.config import NuScenesConfig
+from pipeline.sources.nuscenes.files import NuScenesFiles
+from pipeline.sources.nuscenes.json_tables import TABLE_NAMES
+from pipeline.sources.nuscenes.tables import official_splits, scenes_of_release
+from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns
-from storage_schemas.lineage import SourceRef
 from storage_schemas.table import SceneTableWriter
 
 INDEX_VERSION = 2
 """Raised when the cached index changes its meaning, so that an old cache is not used."""
 
 
-class NuScenesConfig(BaseModel):
-    """``source:`` of a recipe for a nuScenes-format data set on a disk."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["nuscenes"]
-    root: str = Field(description="folder that holds samples/, sweeps/, maps/ and the version folder")
-    version: str = Field(default="v1.0-trainval", description="name of the folder with the tables, e.g. v1.0-mini")
-    camera_sweeps: bool = Field(
-        default=False,
-        description="index the camera images between key frames, too; true where stages.index_windows.frames is sweep",
-    )
-
-
-class NuScenesSource:
+class NuScenesSource(OnDisk):
     """An opened nuScenes-format data set.
 
     Args:
@@ -64,7 +53,7 @@ class NuScenesSource:
 
     @property
     def release(self) -> str:
-        """Name of the release for the lineage."""
+        """Name of the release: the version, wherever its folder lies."""
         return f"nuscenes/{self.version}"
 
     def scenes(self) -> list[SceneInfo]:
@@ -72,19 +61,7 @@ class NuScenesSource:
         listing = self._index / "scenes.json"
         if not listing.is_file():
             self._build_index()
-        found = json.loads(listing.read_bytes())
-        return [SceneInfo(**{**scene, "channels": tuple(scene["channels"])}) for scene in found]
-
-    def preparation(self) -> str | None:
-        """Return None: the raw data is there."""
-        return None
-
-    def prepare(self, *, num_workers: int = 1) -> None:
-        """Do nothing: the raw data is there."""
-
-    def source_ref(self, scene: SceneInfo) -> SourceRef:
-        """Return what a unit's lineage says of the raw data of a scene."""
-        return SourceRef(release=self.release, digest=scene.digest)
+        return [_scene_info(scene) for scene in json.loads(listing.read_bytes())]
 
     def reader(self) -> NuScenesFiles:
         """Return the picklable reader of raw files, building the index on first use."""
@@ -129,7 +106,7 @@ class NuScenesSource:
             for scene, tables in scenes_of_release(self._tables, splits, camera_sweeps=self._camera_sweeps):
                 for name, writer in writers.items():
                     writer.add(scene, tables[name])
-                infos.append(self._scene_info(scene, tables))
+                infos.append(self._indexed(scene, tables))
             for writer in writers.values():
                 writer.close()
             (folder / "scenes.json").write_bytes(orjson.dumps(infos))
@@ -146,7 +123,8 @@ class NuScenesSource:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _scene_info(self, scene: str, tables: dict[str, Columns]) -> dict[str, object]:
+    def _indexed(self, scene: str, tables: dict[str, Columns]) -> dict[str, object]:
+        """Return what the index notes of a scene, which ``_scene_info`` reads."""
         sweeps = tables["sweeps"]
         of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
         return {
@@ -158,15 +136,21 @@ class NuScenesSource:
         }
 
 
+def _scene_info(indexed: dict[str, Any]) -> SceneInfo:
+    channels = tuple(indexed["channels"])
+    offers = dict.fromkeys(offers_of_drive(channels, has_truth=indexed["has_truth"]), "")
+    if indexed["camera_sweeps"]:
+        offers[capability.CAMERA_SWEEPS] = indexed["camera_sweeps"]
+    return SceneInfo(indexed["name"], indexed["digest"], channels, offers)
+
+
+def offers_of_drive(channels: Iterable[str], *, has_truth: bool) -> frozenset[str]:
+    """Return the capabilities of a scene of a drive in this format, besides the index of its camera sweeps."""
+    has_radar = any(channel.startswith("RADAR") for channel in channels)
+    offers = {capability.LIDAR, capability.POSES, capability.BOXES}
+    return frozenset(offers | ({capability.RADAR} if has_radar else set()) | ({capability.TRUTH} if has_truth else set()))
+
+
 def _digest(tables: object) -> str:
     """Return a digest (64 hex digits) of tables in memory."""
     return hashlib.sha256(orjson.dumps(tables)).hexdigest()
-
-
-def official_splits(version: str) -> dict[str, str]:
-    """Return scene name -> train, val or test of the official nuScenes splits for a version folder."""
-    from nuscenes.utils.splits import create_splits_scenes
-
-    splits = create_splits_scenes()
-    prefix = "mini_" if version.endswith("mini") else ""
-    return {scene: split for split in ("train", "val", "test") for scene in splits.get(f"{prefix}{split}", [])}

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field
-
+from pipeline.capability import CAMERA_SWEEPS
 from pipeline.sources import synthetic
-from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
-from pipeline.sources.raw_files import NuScenesFiles
-from pipeline.sources.synthetic import SyntheticParams
+from pipeline.sources.nuscenes.config import NuScenesConfig
+from pipeline.sources.nuscenes.files import NuScenesFiles
+from pipeline.sources.nuscenes.source import NuScenesSource, offers_of_drive
+from pipeline.sources.synthetic.config import SyntheticConfig
 from pipeline.types import SceneInfo
 from storage_schemas.errors import SourceError
-from storage_schemas.lineage import SourceRef
-
-
-class SyntheticConfig(SyntheticParams):
-    """``source:`` of a recipe for a simulated world."""
-
-    kind: Literal["synthetic"]
-    root: str | None = Field(default=None, description="folder to write the world to; default: a folder of the cache")
-
-    @property
-    def world(self) -> SyntheticParams:
-        """The parameters that determine the world."""
-        return SyntheticParams(**self.model_dump(exclude={"kind", "root"}))
 
 
 class SyntheticSource:
@@ -36,6 +22,8 @@ class SyntheticSource:
         config: the world's parameters and where to write it.
         cache_folder: default place, and where the index of the tables is kept.
     """
+
+    release = f"simulated/v{synthetic.WORLD_VERSION}"
 
     def __init__(self, config: SyntheticConfig, cache_folder: Path) -> None:
         self.params = config.world
@@ -55,11 +43,10 @@ class SyntheticSource:
 
     def scenes(self) -> list[SceneInfo]:
         """Return the scenes; known from the parameters alone."""
+        sweeps = {CAMERA_SWEEPS} if self.params.camera_sweeps else set()
         channels = tuple(sorted((*self.params.cameras, "LIDAR_TOP", *self.params.radars)))
-        return [
-            SceneInfo(name, digest, channels, has_truth=True, camera_sweeps=digest if self.params.camera_sweeps else "")
-            for name, digest in zip(self._names, self._digests, strict=True)
-        ]
+        offers = dict.fromkeys(offers_of_drive(channels, has_truth=True) | sweeps, "")
+        return [SceneInfo(name, digest, channels, offers) for name, digest in zip(self._names, self._digests, strict=True)]
 
     def preparation(self) -> str | None:
         """Say that the world is to be simulated first, None if it is there."""
@@ -91,10 +78,6 @@ class SyntheticSource:
                 f"source root '{self.root}' holds a data set that was not simulated; its tables would be overwritten. "
                 "Set source.root to another folder, or source.kind to nuscenes"
             )
-
-    def source_ref(self, scene: SceneInfo) -> SourceRef:
-        """Return what a unit's lineage says of the raw data of a scene."""
-        return SourceRef(release=f"simulated/v{synthetic.WORLD_VERSION}", digest=scene.digest)
 
     def reader(self) -> NuScenesFiles:
         """Return the picklable reader of raw files; call ``prepare`` first."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import Float64, rotation_matrix
-from pipeline.sources.kitti_object_lists import CALIBRATIONS, LABELS, SWEEPS, KittiScene, image_size
-from pipeline.sources.raw_files import NuScenesFiles
+from pipeline.sources.kitti_object.lists import CALIBRATIONS, LABELS, SWEEPS, KittiScene
+from pipeline.sources.raw_files import RawFiles, image_size
+from pipeline.stage import ImageObjects
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError
-from storage_schemas.kitti_text import parse_matrix
+from storage_schemas.kitti_text import parse_labels, parse_matrix
 from storage_schemas.layout import Columns, columns_from_rows
 
 CAMERA = "CAM_2"
@@ -55,7 +56,7 @@ def sweep_file(image_file: str) -> str:
     return beside(image_file, SWEEPS, ".bin")
 
 
-class KittiObjectFiles:
+class KittiObjectFiles(RawFiles):
     """Reader of raw files; small and picklable, opened anew in every worker.
 
     Args:
@@ -64,8 +65,8 @@ class KittiObjectFiles:
     """
 
     def __init__(self, root: str, scenes: Mapping[str, KittiScene]) -> None:
-        self.root, self._scenes = Path(root), dict(scenes)
-        self._files = NuScenesFiles(root, "")  # its reading of bytes and its digests; there is no index of tables
+        super().__init__(root)
+        self._scenes = dict(scenes)
 
     def read_bytes(self, file: str) -> bytes:
         """Return the content of a file; nothing for a label file without lines, which is an image without objects.
@@ -75,7 +76,16 @@ class KittiObjectFiles:
         """
         if f"/{LABELS}/" in file and (path := self.root / file).is_file() and path.stat().st_size == 0:
             return b""
-        return self._files.read_bytes(file)
+        return super().read_bytes(file)
+
+    def read_objects(self, image_file: str) -> ImageObjects:
+        """Return the labels of an image and P2, which projects their frame; errors as ``parse_labels``, ``parse_matrix``."""
+        projection, labels = self._matrix(image_file, "P2"), label_file(image_file)
+        if labels is None:
+            return ImageObjects(None, projection, (calibration_file(image_file),))
+        content = self.read_bytes(labels)
+        used = (calibration_file(image_file), labels) if content else (calibration_file(image_file),)
+        return ImageObjects(parse_labels(content, where=labels), projection, used)
 
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Return a sweep as (n, 4) float32: x, y, z in metres in the frame of the scanner, and reflectance.
@@ -94,10 +104,6 @@ class KittiObjectFiles:
     def read_radar(self, file: str) -> dict[str, NDArray[Any]]:
         """Raise SourceError: the benchmark has no radar."""
         raise SourceError(f"'{file}': the KITTI object benchmark has no radar")
-
-    def digest_of(self, files: Iterable[str]) -> dict[str, str]:
-        """Return number, total size and a combined xxh3 digest of files that were read before."""
-        return self._files.digest_of(files)
 
     def scene_tables(self, scene: str) -> dict[str, Columns]:
         """Return the FRAMES tables of one scene: no boxes (pack_boxes brings them), world poses NaN, not known.

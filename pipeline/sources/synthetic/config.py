@@ -1,4 +1,4 @@
-"""What a simulated world is asked to hold.
+"""``source:`` of a recipe for a simulated world: what the world is asked to hold.
 
 Every field changes the files that are written, so every field except `scenes` enters a scene's digest
 (`database.scene_digest`). `WORLD_VERSION` is bumped by hand when the same parameters give other files. A field that was
@@ -109,6 +109,18 @@ class SyntheticParams(BaseModel):
         return written
 
 
+class SyntheticConfig(SyntheticParams):
+    """``source:`` of a recipe for a simulated world."""
+
+    kind: Literal["synthetic"]
+    root: str | None = Field(default=None, description="folder to write the world to; default: a folder of the cache")
+
+    @property
+    def world(self) -> SyntheticParams:
+        """The parameters that determine the world."""
+        return SyntheticParams(**self.model_dump(exclude={"kind", "root"}))
+
+
 def version_name(params: SyntheticParams) -> str:
     """Return the database version the world is written as, the name of its table folder."""
     return "v1.0-mini" if params.scenes <= len(MINI_SCENE_NAMES) else "v1.0-trainval"
@@ -118,7 +130,8 @@ def scene_names(params: SyntheticParams) -> tuple[str, ...]:
     """Return the scene names, all known to the devkit's splits; scene i has the same name in every world."""
     if params.scenes <= len(MINI_SCENE_NAMES):
         return MINI_SCENE_NAMES[: params.scenes]
-    from nuscenes.utils import splits
+    from pipeline.sources.nuscenes.tables import official_splits
 
-    others = sorted({*splits.train, *splits.val} - set(MINI_SCENE_NAMES))
+    split_of = official_splits("v1.0-trainval")
+    others = sorted(name for name, split in split_of.items() if split != "test" and name not in MINI_SCENE_NAMES)
     return (*MINI_SCENE_NAMES, *others)[: params.scenes]

@@ -8,54 +8,29 @@ Source docs/method/formats.md#kitti-layout, #kitti-labels, #kitti-calibration
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from pipeline.sources.kitti_object_files import CAMERA, KittiObjectFiles
-from pipeline.sources.kitti_object_lists import (
+from pipeline.capability import provided
+from pipeline.sources.kitti_object.config import KittiObjectConfig
+from pipeline.sources.kitti_object.files import CAMERA, KittiObjectFiles
+from pipeline.sources.kitti_object.lists import (
     CALIBRATIONS,
     FOLDER_OF_LIST,
     LABELS,
-    KittiList,
     KittiScene,
     data_folder,
     lists_folder,
     read_kitti_scenes,
 )
+from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
 from storage_schemas.catalog import BOXES, DEPTH_SINGLE
 from storage_schemas.errors import SourceError
-from storage_schemas.lineage import SourceRef
 
 SOURCE_VERSION = 1
 """Raised when the same files come to mean something else, so that old units are not taken for up to date."""
 
 
-class KittiObjectConfig(BaseModel):
-    """``source:`` of a recipe for the KITTI object benchmark on a disk."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["kitti_object"]
-    root: str = Field(description="folder that holds training/, testing/ and ImageSets/, or object/ with the first two")
-    splits: tuple[KittiList, ...] = Field(
-        default=("train", "val"),
-        min_length=1,
-        description="lists of ImageSets/ to read; trainval counts as train; test is of testing/, which has no labels",
-    )
-    frames_per_scene: int = Field(
-        default=50, ge=1, le=1000, description="a scene is a run of at most so many frames of one list and one image size"
-    )
-
-    @field_validator("splits")
-    @classmethod
-    def _each_once(cls, value: tuple[KittiList, ...]) -> tuple[KittiList, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("each list once, please")
-        return value
-
-
-class KittiObjectSource:
+class KittiObjectSource(OnDisk):
     """An opened KITTI object benchmark.
 
     Args:
@@ -64,6 +39,8 @@ class KittiObjectSource:
     Raises:
         SourceError: the root or a folder of a chosen list does not exist.
     """
+
+    release = "kitti_object"
 
     def __init__(self, config: KittiObjectConfig) -> None:
         self.config = config
@@ -78,22 +55,10 @@ class KittiObjectSource:
                 scene.name,
                 f"{SOURCE_VERSION}/{scene.digest}",
                 (CAMERA,),
-                has_lidar=False,
-                given=(BOXES.name, *((DEPTH_SINGLE.name,) if any(scene.has_sweep) else ())),
+                {provided(BOXES): "", **({provided(DEPTH_SINGLE): ""} if any(scene.has_sweep) else {})},
             )
             for scene in self._scenes()
         ]
-
-    def preparation(self) -> str | None:
-        """Return None: the raw data is there."""
-        return None
-
-    def prepare(self, *, num_workers: int = 1) -> None:
-        """Do nothing: the raw data is there."""
-
-    def source_ref(self, scene: SceneInfo) -> SourceRef:
-        """Return what a unit's lineage says of the raw data of a scene."""
-        return SourceRef(release="kitti_object", digest=scene.digest)
 
     def reader(self) -> KittiObjectFiles:
         """Return the picklable reader of raw files."""

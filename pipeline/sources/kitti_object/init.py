@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.init_text import Line, plural, scalar
-from pipeline.sources.kitti_object_lists import FOLDER_OF_LIST, KittiList, data_folder, lists_folder, read_kitti_scenes
+from pipeline.sources.kitti_object.lists import FOLDER_OF_LIST, KittiList, data_folder, lists_folder, read_kitti_scenes
+from pipeline.sources.recipe_text import Line, plural, scalar
 from pipeline.teacher_maps import map_files
 from storage_schemas.errors import RecipeError, SourceError
 
@@ -23,7 +23,7 @@ PUBLISHED_MAPS = "DA3_depth_results"
 
 
 @dataclass(frozen=True)
-class KittiFound:
+class KittiSurvey:
     """What a folder holds.
 
     Attributes:
@@ -50,15 +50,40 @@ class KittiFound:
         frames = ", ".join(f"{count:,} {name}" for name, count in self.frames.items())
         return f"KITTI object: {plural(sum(self.frames.values()), 'frame')} ({frames}) of {plural(len(self.sizes), 'image size')}"
 
+    def lines(self, store: str, about_store: str) -> list[Line]:
+        """Return the keys of a recipe for what was found, each with why."""
+        sizes = ", ".join(f"{size} ({count:,})" for size, count in self.sizes.items())
+        lists = ", ".join(f"{name}.txt names {count:,}" for name, count in self.frames.items())
+        return [
+            ("source:", ""),
+            ("  kind: kitti_object", ""),
+            (f"  root: {scalar(str(self.root))}", f"images: {sizes}"),
+            (f"  splits: {scalar(list(self.frames))}", lists),
+            (
+                f"  frames_per_scene: {FRAMES_A_SCENE}",
+                f"a unit of work, of one image size; gives {plural(self.num_scenes, 'scene')}",
+            ),
+            ("", ""),
+            (f"store: {scalar(store)}", about_store),
+            ("cameras: [CAM_2]", "the left colour camera, which the labels are of"),
+            ("", ""),
+            ("stages:", "labels and calibration come with the data: they are read once, strictly, and stored"),
+            ("  pack_images: {mode: bytes}", "or reference: the store then holds path, size and digest of an image only"),
+            *_teacher_lines(self),
+            ("  ", _sweep_words(self)),
+            ("", ""),
+            *_train_lines(self),
+        ]
 
-def is_kitti_object(root: Path) -> bool:
+
+def recognise(root: Path) -> bool:
     """Say whether a folder has the layout: training/ with images and calibration, or object/ with it, and lists beside it."""
     data = data_folder(root)
     return data is not None and lists_folder(root) is not None and any(data.glob("*/calib"))
 
 
-def survey_kitti(root: Path) -> KittiFound:
-    """Look at a folder of the layout.
+def survey(root: Path, version: str | None) -> KittiSurvey:
+    """Look at a folder of the layout; there are no versions of it.
 
     Raises:
         SourceError: there is no list that can be taken, a list names what it must not, or images are missing.
@@ -85,36 +110,10 @@ def survey_kitti(root: Path) -> KittiFound:
         sizes[f"{scene.width}x{scene.height}"] += len(scene.frames)
     maps, num_maps = _maps_of(root)
     num_sweeps = sum(sum(scene.has_sweep) for scene in scenes)
-    return KittiFound(root, dict(frames), len(scenes), dict(sizes.most_common()), num_sweeps, maps, num_maps)
+    return KittiSurvey(root, dict(frames), len(scenes), dict(sizes.most_common()), num_sweeps, maps, num_maps)
 
 
-def kitti_lines(found: KittiFound, store: str, store_words: str) -> list[Line]:
-    """Return the keys of a recipe for what was found, each with why."""
-    sizes = ", ".join(f"{size} ({count:,})" for size, count in found.sizes.items())
-    lists = ", ".join(f"{name}.txt names {count:,}" for name, count in found.frames.items())
-    return [
-        ("source:", ""),
-        ("  kind: kitti_object", ""),
-        (f"  root: {scalar(str(found.root))}", f"images: {sizes}"),
-        (f"  splits: {scalar(list(found.frames))}", lists),
-        (
-            f"  frames_per_scene: {FRAMES_A_SCENE}",
-            f"a unit of work, of one image size; gives {plural(found.num_scenes, 'scene')}",
-        ),
-        ("", ""),
-        (f"store: {scalar(store)}", store_words),
-        ("cameras: [CAM_2]", "the left colour camera, which the labels are of"),
-        ("", ""),
-        ("stages:", "labels and calibration come with the data: they are read once, strictly, and stored"),
-        ("  pack_images: {mode: bytes}", "or reference: the store then holds path, size and digest of an image only"),
-        *_teacher_lines(found),
-        ("  ", _sweep_words(found)),
-        ("", ""),
-        *_train_lines(found),
-    ]
-
-
-def _teacher_lines(found: KittiFound) -> list[Line]:
+def _teacher_lines(found: KittiSurvey) -> list[Line]:
     if found.maps is None:
         return [
             (
@@ -134,13 +133,13 @@ def _teacher_lines(found: KittiFound) -> list[Line]:
     ]
 
 
-def _sweep_words(found: KittiFound) -> str:
+def _sweep_words(found: KittiSurvey) -> str:
     if not found.num_sweeps:
         return "no velodyne/ here: there is no measured depth, which only pictures and depth metrics would use"
     return f"velodyne/ has the sweeps of {found.num_sweeps:,} frames: they become depth_single, for pictures and depth metrics"
 
 
-def _train_lines(found: KittiFound) -> list[Line]:
+def _train_lines(found: KittiSurvey) -> list[Line]:
     num_train = found.frames.get("train", found.frames.get("trainval", 0))
     if num_train < 1:
         return [("", "no group train: here: there is no train.txt")]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
-from pipeline.sources.kitti_object_lists import image_size
+from pipeline.sources.raw_files import image_size
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import RecipeError, SourceError
 from storage_schemas.layout import UnitData, check, rows
@@ -186,7 +186,10 @@ def test_points_when_there_then_the_index_has_a_sweep_a_frame_and_depth_is_given
     root = write_tiny_kitti(tmp_path / "kitti", velodyne=True)
     (root / "training/velodyne/000002.bin").unlink()
     source = source_of(root, tmp_path)
-    assert {scene.name: set(scene.given) for scene in source.scenes()}["train-124x38-0000"] == {"boxes", "depth_single"}
+    assert {scene.name: set(scene.offers) for scene in source.scenes()}["train-124x38-0000"] == {
+        "provided:boxes",
+        "provided:depth_single",
+    }
     sweeps = rows(source.reader().scene_tables("train-124x38-0000")["sweeps"])
     assert [(row["file"], row["sample_index"]) for row in sweeps] == [("training/velodyne/000000.bin", 0)]
     (root / "training/velodyne/000000.bin").write_bytes(b"123")

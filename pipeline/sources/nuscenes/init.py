@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.init_files import image_size_in, num_files
-from flows.init_text import Line, plural, scalar
-from pipeline.recipe import StageChoices
-from pipeline.sources.json_tables import read_table
-from pipeline.sources.nuscenes import official_splits
+from pipeline.sources.nuscenes.json_tables import read_table
+from pipeline.sources.nuscenes.tables import official_splits
+from pipeline.sources.raw_files import image_size_in, num_files
+from pipeline.sources.recipe_text import Line, plural, scalar
+from pipeline.stages import accumulate_lidar, clean_horizon
 from storage_schemas.errors import RecipeError, SourceError
 
 PREFERRED = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
@@ -30,7 +30,7 @@ PUBLISHED_BATCH = 12
 
 
 @dataclass(frozen=True)
-class NuScenesFound:
+class NuScenesSurvey:
     """What a data root holds.
 
     Attributes:
@@ -75,26 +75,44 @@ class NuScenesFound:
     def summary(self) -> str:
         """What was found, in one line."""
         return (
-            f"nuScenes format, {self.version}: {plural(self.num_scenes, 'scene')} ({split_words(self.of_split)}), "
+            f"nuScenes format, {self.version}: {plural(self.num_scenes, 'scene')} ({_split_words(self.of_split)}), "
             f"{plural(self.num_keyframes, 'key frame')}, {plural(len(self.cameras), 'camera')}, "
             f"{plural(len(self.radars), 'radar')}"
         )
 
+    def lines(self, store: str, about_store: str) -> list[Line]:
+        """Return the keys of a recipe for what was found, each with why."""
+        return [
+            *_source_lines(self),
+            ("", ""),
+            (f"store: {scalar(store)}", f"{about_store}; about {_gigabytes(self)} for one camera"),
+            (f"cameras: {scalar([self.camera])}", f"with images here: {_counts(self.cameras)}{_size_words(self)}"),
+            ("", ""),
+            *_stage_lines(self),
+            ("", ""),
+            *_train_lines(self),
+        ]
 
-def nuscenes_versions(root: Path) -> tuple[str, ...]:
+
+def recognise(root: Path) -> bool:
+    """Say whether a folder has a version folder with tables."""
+    return bool(_versions(root))
+
+
+def _versions(root: Path) -> tuple[str, ...]:
     """Return the version folders of a data root, preferred first; empty if it is none."""
     there = {path.parent.name for path in root.glob("*/sample_data.json")}
     return (*(name for name in PREFERRED if name in there), *sorted(there.difference(PREFERRED)))
 
 
-def survey_nuscenes(root: Path, version: str | None) -> NuScenesFound:
+def survey(root: Path, version: str | None) -> NuScenesSurvey:
     """Look at a data root that has a version folder.
 
     Raises:
         RecipeError: there is no such version.
         SourceError: a table is broken, or no camera has images.
     """
-    versions = nuscenes_versions(root)
+    versions = _versions(root)
     if version is not None and version not in versions:
         raise RecipeError(f"version '{version}' is not in '{root}'; versions there: {', '.join(versions)}. Choose one of them")
     chosen = version or versions[0]
@@ -112,7 +130,7 @@ def survey_nuscenes(root: Path, version: str | None) -> NuScenesFound:
             f"'{root / 'samples'}' has images of no camera of {chosen} ({', '.join(sorted(channels))}). "
             "Unpack the sensor archives (the blobs) beside the metadata"
         )
-    return NuScenesFound(
+    return NuScenesSurvey(
         root=root,
         version=chosen,
         others=tuple(name for name in versions if name != chosen),
@@ -131,29 +149,15 @@ def survey_nuscenes(root: Path, version: str | None) -> NuScenesFound:
     )
 
 
-def nuscenes_lines(found: NuScenesFound, store: str, store_words: str) -> list[Line]:
-    """Return the keys of a recipe for what was found, each with why."""
-    return [
-        *_source_lines(found),
-        ("", ""),
-        (f"store: {scalar(store)}", f"{store_words}; about {_gigabytes(found)} for one camera"),
-        (f"cameras: {scalar([found.camera])}", f"with images here: {_counts(found.cameras)}{_size_words(found)}"),
-        ("", ""),
-        *_stage_lines(found),
-        ("", ""),
-        *_train_lines(found),
-    ]
-
-
-def split_words(of_split: dict[str, int]) -> str:
+def _split_words(of_split: dict[str, int]) -> str:
     """Return how many of each split there are: ``1 train, 1 val``."""
     return ", ".join(f"{count:,} {split}" for split, count in of_split.items() if count) or "none in an official split"
 
 
-def _source_lines(found: NuScenesFound) -> list[Line]:
+def _source_lines(found: NuScenesSurvey) -> list[Line]:
     others = f"; also here: {', '.join(found.others)}" if found.others else ""
     what = (
-        f"{plural(found.num_scenes, 'scene')} ({split_words(found.of_split)}; {found.num_night:,} at night), "
+        f"{plural(found.num_scenes, 'scene')} ({_split_words(found.of_split)}; {found.num_night:,} at night), "
         f"{plural(found.num_keyframes, 'key frame')}{others}"
     )
     lines: list[Line] = [
@@ -173,32 +177,32 @@ def _source_lines(found: NuScenesFound) -> list[Line]:
     return lines
 
 
-def _stage_lines(found: NuScenesFound) -> list[Line]:
+def _stage_lines(found: NuScenesSurvey) -> list[Line]:
     lines: list[Line] = [("stages:", "")]
     if found.radars:
         channel = _preferred(found.radars, "RADAR_FRONT")
         lines.append((f"  project_radar: {{channels: [{channel}]}}", f"with files here: {_counts(found.radars)}"))
     else:
         lines.append(("  ", "no radar file is here: frames get no radar, and stage project_radar makes nothing"))
-    params = StageChoices()
+    accumulate, clean = accumulate_lidar.Params(), clean_horizon.Params()
     between = found.num_sweeps / max(found.num_keyframes, 1)
     lines += [
         ("  accumulate_lidar:", ""),
         (
-            f"    num_sweeps: {params.accumulate_lidar.num_sweeps}",
+            f"    num_sweeps: {accumulate.num_sweeps}",
             f"window of sweeps a key frame, as published; here {found.num_sweeps:,} LIDAR_TOP sweeps between key frames, "
             f"{between:.0f} for each",
         ),
         (
-            f"    moving: {params.accumulate_lidar.moving}",
+            f"    moving: {accumulate.moving}",
             f"returns of moving objects: keep, drop or carry them along; {plural(found.num_tracks, 'annotated object')} here",
         ),
-        (f"    moving_mps: {params.accumulate_lidar.moving_mps}", "m/s, faster than this is moving"),
+        (f"    moving_mps: {accumulate.moving_mps}", "m/s, faster than this is moving"),
         ("  clean_horizon:", "published numbers; change one and only cleaning is done again"),
     ]
     lines += [
-        (f"    {name}: {scalar(getattr(params.clean_horizon, name))}", field.description or "")
-        for name, field in type(params.clean_horizon).model_fields.items()
+        (f"    {name}: {scalar(getattr(clean, name))}", field.description or "")
+        for name, field in clean_horizon.Params.model_fields.items()
     ]
     is_alone = found.num_keyframes <= found.num_scenes
     why = (
@@ -213,7 +217,7 @@ def _stage_lines(found: NuScenesFound) -> list[Line]:
     ]
 
 
-def _train_lines(found: NuScenesFound) -> list[Line]:
+def _train_lines(found: NuScenesSurvey) -> list[Line]:
     num_train = found.num_train_keyframes - (found.of_split["train"] if found.num_keyframes > found.num_scenes else 0)
     if num_train < 1:
         return [("", "no group train: here: no key frame here is in the official train split")]
@@ -240,7 +244,7 @@ def _preferred(channels: dict[str, int], name: str) -> str:
     return name if name in channels else next(iter(channels))
 
 
-def _size_words(found: NuScenesFound) -> str:
+def _size_words(found: NuScenesSurvey) -> str:
     return f"; {found.camera} is {found.image_size[0]}x{found.image_size[1]}" if found.image_size else ""
 
 
@@ -248,7 +252,7 @@ def _counts(files: dict[str, int]) -> str:
     return ", ".join(f"{name} ({count:,})" for name, count in files.items())
 
 
-def _gigabytes(found: NuScenesFound) -> str:
+def _gigabytes(found: NuScenesSurvey) -> str:
     share = found.image_size[0] * found.image_size[1] / (1600 * 900) if found.image_size else 1.0
     gigabytes = found.num_keyframes * BYTES_A_KEYFRAME * share**0.5 / 1e9
     return f"{gigabytes:,.0f} GB" if gigabytes >= 1 else f"{max(gigabytes * 1000, 1):,.0f} MB"

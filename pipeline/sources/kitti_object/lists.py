@@ -12,12 +12,12 @@ import hashlib
 import json
 import os
 import re
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.sources.raw_files import image_size
 from storage_schemas.errors import SourceError
 
 KittiList = Literal["train", "val", "trainval", "test"]
@@ -30,7 +30,6 @@ IMAGES, CALIBRATIONS, LABELS, SWEEPS = "image_2", "calib", "label_2", "velodyne"
 
 _NUMBER = re.compile(r"[0-9]{1,12}")
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-_PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _NUM_NAMED = 3
 
 
@@ -131,26 +130,6 @@ def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int) ->
                 has_sweep=tuple(frame in sweeps for frame in chosen),
                 digest=total.hexdigest(),
             )
-
-
-def image_size(path: str) -> tuple[int, int]:
-    """Return (width, height) of a PNG or JPEG from its head.
-
-    Raises:
-        SourceError: the file cannot be read, or is no image.
-    """
-    try:
-        with open(path, "rb", buffering=0) as stream:
-            head = stream.read(24)
-        if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) == 24:
-            width, height = struct.unpack(">II", head[16:24])
-            return int(width), int(height)
-        from PIL import Image
-
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError) as error:
-        raise SourceError(f"image '{path}' cannot be read: {error}. Copy it again, then run the same command") from error
 
 
 def _files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:

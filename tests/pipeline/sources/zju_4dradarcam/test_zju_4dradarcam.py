@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
-from pipeline.sources.zju_4dradarcam_lists import read_scenes, timestamps_of
+from pipeline.sources.zju_4dradarcam.lists import read_scenes, timestamps_of
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import RecipeError, SourceError
 from storage_schemas.layout import UnitData, check, rows
@@ -126,8 +126,8 @@ def test_scene_when_indexed_then_fits_the_layout_and_says_what_is_not_known(root
     source = source_of(root, tmp_path, frames_per_scene=3)
     scenes = source.scenes()
     assert [scene.name for scene in scenes] == ["train-0000", "train-0001", "val-0000", "test-0000"]
-    assert (scenes[0].channels, scenes[0].has_lidar, scenes[0].has_truth) == (("CAM_FRONT",), False, False)
-    assert set(scenes[0].given) == {"depth_single", "depth_interpolated", "radar_points"}
+    assert scenes[0].channels == ("CAM_FRONT",)
+    assert set(scenes[0].offers) == {"provided:depth_single", "provided:depth_interpolated", "provided:radar_points"}
     reader = pickle.loads(pickle.dumps(source.reader()))
     tables = reader.scene_tables("train-0001")
     check(FRAMES, UnitData(tables=tables), where="test")
@@ -208,7 +208,7 @@ def test_root_when_not_such_a_set_then_says_what_it_lacks(root, tmp_path):
 
 def test_interpolated_maps_when_the_folder_is_not_there_then_are_not_given(root, tmp_path):
     (root / "gt_interp").rename(tmp_path / "elsewhere")
-    assert set(source_of(root, tmp_path).scenes()[0].given) == {"depth_single", "radar_points"}
+    assert set(source_of(root, tmp_path).scenes()[0].offers) == {"provided:depth_single", "provided:radar_points"}
 
 
 @pytest.mark.parametrize(
