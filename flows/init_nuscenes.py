@@ -11,9 +11,9 @@ from pathlib import Path
 
 from flows.init_files import image_size_in, num_files
 from flows.init_text import Line, plural, scalar
-from pipeline.recipe import StageChoices
 from pipeline.sources.json_tables import read_table
 from pipeline.sources.nuscenes import official_splits
+from pipeline.stages import accumulate_lidar, clean_horizon
 from storage_schemas.errors import RecipeError, SourceError
 
 PREFERRED = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
@@ -180,25 +180,25 @@ def _stage_lines(found: NuScenesFound) -> list[Line]:
         lines.append((f"  project_radar: {{channels: [{channel}]}}", f"with files here: {_counts(found.radars)}"))
     else:
         lines.append(("  ", "no radar file is here: frames get no radar, and stage project_radar makes nothing"))
-    params = StageChoices()
+    accumulate, clean = accumulate_lidar.Params(), clean_horizon.Params()
     between = found.num_sweeps / max(found.num_keyframes, 1)
     lines += [
         ("  accumulate_lidar:", ""),
         (
-            f"    num_sweeps: {params.accumulate_lidar.num_sweeps}",
+            f"    num_sweeps: {accumulate.num_sweeps}",
             f"window of sweeps a key frame, as published; here {found.num_sweeps:,} LIDAR_TOP sweeps between key frames, "
             f"{between:.0f} for each",
         ),
         (
-            f"    moving: {params.accumulate_lidar.moving}",
+            f"    moving: {accumulate.moving}",
             f"returns of moving objects: keep, drop or carry them along; {plural(found.num_tracks, 'annotated object')} here",
         ),
-        (f"    moving_mps: {params.accumulate_lidar.moving_mps}", "m/s, faster than this is moving"),
+        (f"    moving_mps: {accumulate.moving_mps}", "m/s, faster than this is moving"),
         ("  clean_horizon:", "published numbers; change one and only cleaning is done again"),
     ]
     lines += [
-        (f"    {name}: {scalar(getattr(params.clean_horizon, name))}", field.description or "")
-        for name, field in type(params.clean_horizon).model_fields.items()
+        (f"    {name}: {scalar(getattr(clean, name))}", field.description or "")
+        for name, field in clean_horizon.Params.model_fields.items()
     ]
     is_alone = found.num_keyframes <= found.num_scenes
     why = (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.settings import Settings
 from pipeline.recipe import Recipe
-from pipeline.stages.predict_mono_depth import LEARNED, Params
+from pipeline.stages.predict_mono_depth import LEARNED, STAGE, Params
 from pipeline.teacher import DepthTeacher, Sight, TeacherError, TeacherFrame, TeacherMap
 from pipeline.teacher_weights import maps_digest, weights_digest
 
@@ -27,7 +27,7 @@ def teacher_facts(recipe: Recipe, settings: Settings) -> dict[str, str]:
     Raises:
         RecipeError: the weights or maps are not there, or cannot be read.
     """
-    p = recipe.stages.predict_mono_depth
+    p = recipe.stages.params_of(STAGE)
     if p.teacher == "depth_maps" and p.maps is not None:
         return {"maps_sha256": maps_digest(p.maps, settings.cache_dir)}
     if p.teacher not in LEARNED or p.weights is None:
@@ -45,7 +45,7 @@ def teacher_factory(recipe: Recipe, settings: Settings) -> LearnedTeacherFactory
     if "weights_sha256" not in facts:
         return None
     return LearnedTeacherFactory(
-        recipe.stages.predict_mono_depth, facts["weights_sha256"], str(settings.cache_dir), settings.device
+        recipe.stages.params_of(STAGE), facts["weights_sha256"], str(settings.cache_dir), settings.device
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from pipeline.recipe import Recipe
 from pipeline.sources import Source
 from pipeline.stage import StageSpec
-from pipeline.stages import STAGES
+from pipeline.stage_list import STAGES
+from pipeline.stages import project_radar
 from pipeline.types import ALL, SceneInfo, WorkItem
 from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.lineage import Identity, SourceRef
@@ -126,7 +127,7 @@ def _scene_items(
     by_layout: dict[str, UnitPath] = {}
     for stage in STAGES:
         if stage.per == "scene" and _applies(stage, recipe, scene):
-            reads = stage.chosen_reads(recipe.stages.params_of(stage.name))
+            reads = stage.chosen_reads(recipe.stages.params_of(stage))
             inputs = {layout.name: by_layout[layout.name] for layout in reads}
             item = _item(
                 stage, recipe, scene.name, ALL, inputs, None if inputs else _source_of(stage, scene, source), store, facts
@@ -137,7 +138,7 @@ def _scene_items(
         of_camera = dict(by_layout)
         for stage in STAGES:
             if stage.per == "camera" and _applies(stage, recipe, scene) and _is_fed(stage, of_camera):
-                reads = stage.chosen_reads(recipe.stages.params_of(stage.name))
+                reads = stage.chosen_reads(recipe.stages.params_of(stage))
                 inputs = {layout.name: of_camera[layout.name] for layout in reads if layout.name in of_camera}
                 item = _item(stage, recipe, scene.name, camera, inputs, None, store, facts)
                 of_camera[stage.writes.name] = item.path
@@ -151,7 +152,7 @@ def _source_of(stage: StageSpec[Any], scene: SceneInfo, source: SourceRef) -> So
 
 def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
     """Say whether a recipe wants a stage and a scene has what it needs: without radar no radar unit, rather than an empty one."""
-    if not stage.is_wanted(recipe.stages.params_of(stage.name)):
+    if not recipe.stages.wants(stage):
         return False
     if stage.needs == "given":
         if stage.writes.name not in scene.given:
@@ -165,7 +166,7 @@ def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
     if stage.needs == "camera_sweeps":
         return bool(scene.camera_sweeps)
     if stage.needs == "radar":
-        return any(channel in scene.channels for channel in recipe.stages.project_radar.channels)
+        return any(channel in scene.channels for channel in recipe.stages.params_of(project_radar.STAGE).channels)
     return True
 
 
@@ -191,7 +192,7 @@ def _item(
         layout_version=stage.writes.version,
         scene=scene,
         camera=camera,
-        params=stage.counted(recipe.stages.params_of(stage.name), facts),
+        params=stage.identity_params(recipe.stages.params_of(stage), facts),
         inputs={name: path.fingerprint for name, path in inputs.items()},
         source=source,
     )

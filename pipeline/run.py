@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
 from pipeline.stage import RawReader, StageInput
-from pipeline.stages import stage_named
+from pipeline.stage_list import stage_named
 from pipeline.teacher import TeacherFactory
 from pipeline.types import ALL, ItemResult, WorkItem
 from storage_schemas.errors import DepthmillError
@@ -146,8 +146,8 @@ def run_item(
             paths=item.inputs,
             teacher=teacher,
         )
-        made = stage.kernel(unit, recipe.stages.params_of(stage.name))
-        witness = {**(raw.digest_of(unit.used_files) if unit.used_files else {}), **made.witness}
+        made = stage.kernel(unit, recipe.stages.params_of(stage))
+        witness = {**(raw.digest_of(unit.used_files) if unit.used_files else {}), **made.witness, **stage.provenance}
         store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, witness=witness)
         if keep:
             memory.units[item.path] = made.data

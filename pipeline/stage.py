@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.teacher import TeacherFactory
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns, StoreLayout, UnitData, rows
+from storage_schemas.plug_ins import PlugIn
 from storage_schemas.store import Store, UnitPath
 
 
@@ -159,12 +160,14 @@ class StageSpec(Generic[ParamsT]):
         writes: layout of its output.
         params: its Params class.
         kernel: (input, params) -> result; no paths, clock, globals or unseeded random.
-        per: one unit per scene, per scene and camera, or one over the data set.
         needs: what a scene must have for such a unit: a sensor modality, indexed images between key frames, or "given", what the
             stage writes, ready-made.
         is_wanted: says from the params whether a recipe asks for an optional stage at all.
         counted: what of the params decides a unit, and so enters its fingerprint: all of them, unless a stage has params that do
             not always count, or depends on facts that only a look at the machine tells (the digest of a weights file).
+        after: layouts that are made before this stage runs although it reads none of them, so that their makers do not read what
+            it writes.
+        plug_in: the package outside that brings the stage; None for our own.
     """
 
     name: str
@@ -173,12 +176,33 @@ class StageSpec(Generic[ParamsT]):
     writes: StoreLayout
     params: type[ParamsT]
     kernel: Callable[[StageInput, ParamsT], StageResult]
-    per: Literal["scene", "camera", "dataset"] = "camera"
     optional: tuple[StoreLayout, ...] = ()
     needs: Literal["lidar", "radar", "truth", "camera_sweeps", "given", None] = None
     is_wanted: Callable[[ParamsT], bool] = _always
     counted: Callable[[ParamsT, Mapping[str, str]], dict[str, Any]] = _all_params
     reads_of: Callable[[ParamsT], tuple[StoreLayout, ...] | None] = _everything
+    after: tuple[StoreLayout, ...] = ()
+    plug_in: PlugIn | None = None
+
+    @property
+    def per(self) -> Literal["scene", "camera", "dataset"]:
+        """What there is one unit of: a scene and camera, a scene, or the data set, as the layout says."""
+        return self.writes.per
+
+    @property
+    def is_unconditional(self) -> bool:
+        """Say whether the stage runs for every scene, whatever the recipe and the source say."""
+        return self.needs is None and self.is_wanted is _always
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Facts for the lineage: package and version of a stage that a package outside brings."""
+        return {} if self.plug_in is None else {"plug_in": f"{self.plug_in.package} {self.plug_in.version}"}
+
+    def identity_params(self, params: ParamsT, facts: Mapping[str, str]) -> dict[str, Any]:
+        """Return what of the params enters a unit's fingerprint; the package too, since two may bring stages of one name."""
+        counted = self.counted(params, facts)
+        return counted if self.plug_in is None else {**counted, "plug_in": self.plug_in.package}
 
     def chosen_reads(self, params: ParamsT) -> tuple[StoreLayout, ...]:
         """Return the layouts that the stage reads with these params."""

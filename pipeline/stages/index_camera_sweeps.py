@@ -36,6 +36,5 @@ STAGE = StageSpec(
     writes=CAMERA_SWEEPS,
     params=Params,
     kernel=kernel,
-    per="scene",
     needs="camera_sweeps",
 )
