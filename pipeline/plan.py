@@ -124,25 +124,34 @@ def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInf
 def _scene_items(
     recipe: Recipe, scene: SceneInfo, source: SourceRef, store: Store, facts: Mapping[str, str]
 ) -> Iterator[WorkItem]:
-    by_layout: dict[str, UnitPath] = {}
+    of_scene: dict[str, WorkItem] = {}
     for stage in STAGES:
         if stage.per == "scene" and _applies(stage, recipe, scene):
             reads = stage.chosen_reads(recipe.stages.params_of(stage))
-            inputs = {layout.name: by_layout[layout.name] for layout in reads}
+            inputs = {layout.name: of_scene[layout.name].path for layout in reads}
             item = _item(
                 stage, recipe, scene.name, ALL, inputs, None if inputs else _source_of(stage, scene, source), store, facts
             )
-            by_layout[stage.writes.name] = item.path
-            yield item
+            yield _add(item, of_scene)
     for camera in recipe.cameras:
-        of_camera = dict(by_layout)
+        of_camera = dict(of_scene)
         for stage in STAGES:
             if stage.per == "camera" and _applies(stage, recipe, scene) and _is_fed(stage, of_camera):
                 reads = stage.chosen_reads(recipe.stages.params_of(stage))
-                inputs = {layout.name: of_camera[layout.name] for layout in reads if layout.name in of_camera}
+                inputs = {layout.name: of_camera[layout.name].path for layout in reads if layout.name in of_camera}
                 item = _item(stage, recipe, scene.name, camera, inputs, None, store, facts)
-                of_camera[stage.writes.name] = item.path
-                yield item
+                yield _add(item, of_camera)
+
+
+def _add(item: WorkItem, made: dict[str, WorkItem]) -> WorkItem:
+    """Note which item makes a layout, so that later stages read its unit; RecipeError if two items make the same layout."""
+    other = made.setdefault(item.identity.layout, item)
+    if other is not item:
+        raise RecipeError(
+            f"stages {other.stage} and {item.stage} both make {item.identity.layout} of {item.identity.scene}; leave one of them "
+            "out of the recipe, or switch it off"
+        )
+    return item
 
 
 def _source_of(stage: StageSpec[Any], scene: SceneInfo, source: SourceRef) -> SourceRef:
@@ -170,7 +179,7 @@ def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
     return True
 
 
-def _is_fed(stage: StageSpec[Any], made: Mapping[str, UnitPath]) -> bool:
+def _is_fed(stage: StageSpec[Any], made: Mapping[str, WorkItem]) -> bool:
     """Say whether everything that a stage cannot do without is made for this scene and camera."""
     return all(layout.name in made for layout in stage.reads if layout not in stage.optional)
 
