@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.init_text import Line, plural, scalar
+from pipeline.mono_depth.maps import map_files
 from pipeline.sources.kitti_object_lists import FOLDER_OF_LIST, KittiList, data_folder, lists_folder, read_kitti_scenes
-from pipeline.teacher_maps import map_files
 from storage_schemas.errors import RecipeError, SourceError
 
 FRAMES_A_SCENE = 50

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.teacher import TeacherFactory
+from pipeline.mono_depth.model import MonoDepthFactory
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns, StoreLayout, UnitData, rows
 from storage_schemas.plug_ins import PlugIn
@@ -76,7 +76,7 @@ class StageInput:
         raw: raw files of the source.
         shared: results that several stages or cameras of one scene can use; lives as long as the scene's task.
         used_files: raw files the kernel read, for the lineage.
-        teacher: makes the depth teacher, where the recipe names one that learned; None otherwise.
+        depth_model: makes the monocular depth model, where the recipe names one with weights; None otherwise.
     """
 
     scene: str
@@ -87,7 +87,7 @@ class StageInput:
     used_files: set[str] = field(default_factory=set)
     store: Store | None = None
     paths: Mapping[str, UnitPath] = field(default_factory=dict)
-    teacher: TeacherFactory | None = None
+    depth_model: MonoDepthFactory | None = None
 
     def remember(self, key: Any, make: Callable[[], T]) -> T:
         """Return a shared result, making it on first use."""
