@@ -210,8 +210,35 @@ class StageSpec(Generic[ParamsT]):
         return self.reads if chosen is None else chosen
 
 
-def share_text(num_measured: NDArray[np.int32], num_pixels: int) -> str:
+def depth_result(
+    depth_m: NDArray[np.uint16],
+    num_measured: NDArray[np.int32],
+    timestamp_us: NDArray[np.int64],
+    *,
+    arrays: Mapping[str, NDArray[Any]] | None = None,
+    counts: Mapping[str, float] | None = None,
+    pixels_are: str = "measured",
+) -> StageResult:
+    """Return the depth maps of a unit as a stage's result, counted and told in a line.
+
+    Args:
+        depth_m: (frame, y, x) steps of 1/256 m, 0 = no measurement.
+        num_measured: (frame,) pixels that are not 0.
+        timestamp_us: (frame,) times of the images.
+        arrays: what the store holds besides.
+        counts: what the stage counted besides.
+        pixels_are: ends the line for humans.
+    """
+    num_pixels = depth_m[0].size
+    return StageResult(
+        UnitData({"depth_m": depth_m, "num_measured": num_measured, "timestamp_us": timestamp_us, **(arrays or {})}),
+        {"frames": len(depth_m), "share_measured": float(num_measured.mean() / num_pixels), **(counts or {})},
+        share_text(num_measured, num_pixels, pixels_are),
+    )
+
+
+def share_text(num_measured: NDArray[np.int32], num_pixels: int, pixels_are: str = "measured") -> str:
     """Say how many frames there are and what share of their pixels is measured."""
     frames = len(num_measured)
     share = float(num_measured.sum()) / max(1, frames * num_pixels)
-    return f"{frames} frame{'s' if frames != 1 else ''}, {100 * share:.1f} % of pixels measured"
+    return f"{frames} frame{'s' if frames != 1 else ''}, {100 * share:.1f} % of pixels {pixels_are}"
