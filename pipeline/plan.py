@@ -125,22 +125,15 @@ def _scene_items(
     recipe: Recipe, scene: SceneInfo, source: SourceRef, store: Store, facts: Mapping[str, str]
 ) -> Iterator[WorkItem]:
     of_scene: dict[str, WorkItem] = {}
-    for stage in STAGES:
-        if stage.per == "scene" and _applies(stage, recipe, scene):
-            reads = stage.chosen_reads(recipe.stages.params_of(stage))
-            inputs = {layout.name: of_scene[layout.name].path for layout in reads}
-            item = _item(
-                stage, recipe, scene.name, ALL, inputs, None if inputs else _source_of(stage, scene, source), store, facts
-            )
-            yield _add(item, of_scene)
-    for camera in recipe.cameras:
-        of_camera = dict(of_scene)
+    for camera in (ALL, *recipe.cameras):
+        level, made = ("scene", of_scene) if camera == ALL else ("camera", dict(of_scene))
         for stage in STAGES:
-            if stage.per == "camera" and _applies(stage, recipe, scene) and _is_fed(stage, of_camera):
-                reads = stage.chosen_reads(recipe.stages.params_of(stage))
-                inputs = {layout.name: of_camera[layout.name].path for layout in reads if layout.name in of_camera}
-                item = _item(stage, recipe, scene.name, camera, inputs, None, store, facts)
-                yield _add(item, of_camera)
+            if stage.per != level or not (_applies(stage, recipe, scene) and _is_fed(stage, made)):
+                continue
+            reads = stage.chosen_reads(recipe.stages.params_of(stage))
+            inputs = {layout.name: made[layout.name].path for layout in reads if layout.name in made}
+            made_from = None if stage.reads else _source_of(stage, scene, source)
+            yield _add(_item(stage, recipe, scene.name, camera, inputs, made_from, store, facts), made)
 
 
 def _add(item: WorkItem, made: dict[str, WorkItem]) -> WorkItem:

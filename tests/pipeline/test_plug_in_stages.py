@@ -49,6 +49,7 @@ def note(unit, p):
 
 HALVE = StageSpec("halve_depth", 1, (DEPTH_SINGLE,), HALVED, Params, halve)
 NOTE = StageSpec("note_scene", 1, (FRAMES,), NOTES, NoParams, note)
+WIDE = StageSpec("too_wide", 1, (DEPTH_SINGLE,), NOTES, NoParams, note)
 RIVAL = StageSpec("rival_clean", 1, (DEPTH_SINGLE,), StoreLayout("depth_clean", 7, "not ours"), Params, halve)
 """
 
@@ -58,6 +59,7 @@ halve_depth = toy_depth:HALVE
 note_scene = toy_depth:NOTE
 rival_clean = toy_depth:RIVAL
 other_name = toy_depth:HALVE
+too_wide = toy_depth:WIDE
 broken_stage = toy_missing:STAGE
 """
 
@@ -131,7 +133,7 @@ def test_plug_in_stages_when_installed_then_stand_in_the_list_and_their_stores_a
     _, facts, _ = toy
     assert [name for name in facts["stages"] if name in ("halve_depth", "note_scene")] == ["halve_depth", "note_scene"]
     assert facts["stages"].index("project_lidar") < facts["stages"].index("halve_depth") < facts["stages"].index("build_manifest")
-    assert not {"rival_clean", "other_name", "broken_stage"} & set(facts["stages"])
+    assert not {"rival_clean", "other_name", "too_wide", "broken_stage"} & set(facts["stages"])
     assert facts["verified"] == [] and facts["unknown"] == []
     assert {"depth_halved", "scene_notes"} < set(facts["layouts"])
     assert "depth_halved_m" in facts["variables"]
@@ -202,6 +204,7 @@ WRONG = [
     ({"broken_stage": {}}, "unknown key 'stages.broken_stage'; plug-in 'broken_stage' (depthmill.stages) of package toy-depth 1.2 "
      "cannot be loaded: ModuleNotFoundError: No module named 'toy_missing'"),
     ({"rival_clean": {}}, "of package toy-depth 1.2 cannot be used: layout 'depth_clean' is another than the store of that name"),
+    ({"too_wide": {}}, "cannot be used: it makes one unit a scene and reads 'depth_single', of which there is one a camera"),
     ({"other_name": {}}, "cannot be used: toy_depth:HALVE is a stage of the name 'halve_depth', expected 'other_name'"),
 ]  # fmt: skip
 
