@@ -2,8 +2,9 @@
 
 Why    A label that is read wrongly trains a detector wrongly and tells nobody; calibration read by line number, as public code
        does, takes any file for a right one
-Source specs/monoddle.md section 1.2. A label line: type truncation occlusion alpha left top right bottom height width length
-       x y z rotation_y; pixels, metres, radians; (x, y, z) is the centre of the bottom face. A calibration line: key: numbers
+Source docs/method/formats.md#kitti-labels, #kitti-calibration. A label line: type truncation occlusion alpha left top right
+       bottom height width length x y z rotation_y; pixels, metres, radians; (x, y, z) is the centre of the bottom face. A
+       calibration line: key: numbers
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Why     a clip's random numbers depend on (seed, epoch, key of the clip) alone: not on the clips beside it, on the number of
         workers, or on whether the training was stopped in between. So a batch gives the mean of what its clips give alone.
-Source  specs/mim4d.md sections 2 and 5.1
+Source  docs/method/mim4d.md#masking, #rays
 """
 
 from __future__ import annotations

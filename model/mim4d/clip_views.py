@@ -1,6 +1,6 @@
 """What the network reads of clips: images, and where their cameras were. Nothing here says what anything should look like.
 
-Source  specs/mim4d.md sections 1.1 and 1.3
+Source  docs/method/mim4d.md#clips, #camera-matrices
 """
 
 from __future__ import annotations

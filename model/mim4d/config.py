@@ -1,6 +1,6 @@
 """One training of MIM4D: the ``train:`` group of a recipe with ``family: mim4d``, stored with every checkpoint.
 
-Source  specs/mim4d.md sections 6 and 8
+Source  docs/method/mim4d.md#optimisation, #evaluation, #depth-probe
 """
 
 from __future__ import annotations

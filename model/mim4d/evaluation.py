@@ -3,7 +3,7 @@
 Why     LiDAR rays share the ground and the horizon, and a frame resembles the one before it, so a network looks good that has
         learned no more than that. Each number stands beside what the same renderer shows of another clip's volume, of the nearest
         frame's volume as it is and warped to where the vehicle is, and beside one depth and one colour for all rays.
-Source  specs/mim4d.md section 8 and pitfall 12
+Source  docs/method/mim4d.md#evaluation, #pitfalls (12)
 Writes  into a folder: rendering.csv, clips.csv and table.md
 """
 

@@ -1,6 +1,6 @@
 """How MIM4D is trained and measured by the common loop.
 
-Source  specs/mim4d.md sections 5.6, 6 and 8
+Source  docs/method/mim4d.md#rendering-loss, #optimisation, #evaluation
 """
 
 from __future__ import annotations

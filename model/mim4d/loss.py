@@ -1,6 +1,6 @@
 """How rendered rays are compared with what the cameras and the LiDAR saw.
 
-Source  specs/mim4d.md section 5.6
+Source  docs/method/mim4d.md#rendering-loss
 Differs from the public code: means are taken over the rays of each clip and then over the clips, so a batch gives the mean of
         what its clips give alone, however many rays of each are measured; a mean over no rays is 0 with a gradient of 0.
 """

@@ -4,7 +4,7 @@
 ``/hidden`` or ``/visible``. ``probe/abs_rel``, ``probe/average_precision`` and ``probe/iou`` are what the frozen features know.
 
 Reads  <training>/evaluation/rendering.csv and <training>/probe/probes.json
-Source specs/mim4d.md section 8
+Source docs/method/mim4d.md#evaluation
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Everything that decides what MIM4D computes; stored with every checkpoint.
 
-Source  specs/mim4d.md sections 2, 3, 6, 9.1 and 9.3; the defaults are the sizes of the 0.1 m configuration, with the corrected
-        switches
+Source  docs/method/mim4d.md#masking, #masked-convolutions, #voxel-grid, #switches, #tiny-configuration; the defaults are the
+        sizes of the 0.1 m configuration, with the corrected switches
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Mim4dConfig(BaseModel):
 
     @staticmethod
     def tiny() -> Mim4dConfig:
-        """Return a configuration that trains in minutes on a processor; specification section 9.3."""
+        """Return a configuration that trains in minutes on a processor; docs/method/mim4d.md#tiny-configuration."""
         return Mim4dConfig(
             input_px=(96, 160),
             backbone=BackboneConfig(name="convnext_mini", layer_scale=0.1),

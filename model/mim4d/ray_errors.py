@@ -1,6 +1,6 @@
 """Errors of rendered rays, added up by kind of frame, of pixel and by range; and of one depth and one colour for all rays.
 
-Source  specs/mim4d.md section 8
+Source  docs/method/mim4d.md#evaluation
 """
 
 from __future__ import annotations

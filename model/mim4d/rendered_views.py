@@ -1,7 +1,7 @@
 """Pictures of what a network makes of clips: what went in, what its volumes show to every camera, and a flight through one.
 
 Why     a mean error does not say whether a road is flat or a car is where it should be; a picture does
-Source  specs/mim4d.md sections 2 and 5; issue 9
+Source  docs/method/mim4d.md#masking, #rays
 Reads   single clips
 Writes  into the folder of an evaluation: rendered_views.npz; the report is made of it, without the network
 """

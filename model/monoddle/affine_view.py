@@ -1,11 +1,11 @@
 """One affine map for all that belongs to an image: pixels, boxes, camera, a teacher's depth, and what a detector finds.
 
 Rule    A view that scales the image by 1/a multiplies every depth by a and changes the projection with the pixels, so that
-        each pixel keeps its ray and the world is a times as large (specs/monoddle.md section 9.5). A mirrored view is one of
+        each pixel keeps its ray and the world is a times as large (docs/method/monoddle.md#scale-rule). A mirrored view is one of
         the mirrored world, so that focal lengths stay positive.
 Pixels  Pixel i covers [i, i + 1). Column u of an image of width W is column W - u of the mirrored one; then a similarity: minus
         ``left_px``, times ``zoom``. The zoom is that of the widths, for rows too, so nothing is stretched.
-Source  specs/monoddle.md sections 1.3, 1.6 and 5
+Source  docs/method/monoddle.md#affine-view, #scale-rule, #teacher-on-grid, #decoding
 """
 
 from __future__ import annotations

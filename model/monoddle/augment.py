@@ -1,6 +1,6 @@
 """Random views for a detector: mirrored, zoomed, moved; pixels, boxes and a teacher's depth follow one ``AffineView``.
 
-Source  specs/monoddle.md section 1.3; defaults are the published ones
+Source  docs/method/monoddle.md#random-views; defaults are the published ones
 """
 
 from __future__ import annotations

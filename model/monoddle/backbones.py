@@ -2,7 +2,7 @@
 
 Reads   a normalised image (b, 3, h, w), sides that are multiples of 32
 Writes  four levels (b, channels, h / stride, w / stride) at strides 4, 8, 16 and 32
-Source  specs/monoddle.md section 2.3
+Source  docs/method/monoddle.md#other-backbones
 """
 
 from __future__ import annotations

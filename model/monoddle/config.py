@@ -1,6 +1,6 @@
 """One training of MonoDDLE: the ``train:`` group of a recipe with ``family: monoddle``, stored with every checkpoint.
 
-Source  specs/monoddle.md sections 1.3, 3 and 4
+Source  docs/method/monoddle.md#random-views, #detector-loss, #distillation, #training
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Nothing given is changed, so maps can be decoded again, with other thresholds or for a loss.
 
-Source  specs/monoddle.md section 5
+Source  docs/method/monoddle.md#decoding
 Differs from the public code: boxes and centres go back through the inverse of the affine map that made the input, not through the
         ratio of the sizes, which differs from it by up to 2 pixels in height; so mirrored and zoomed views decode too.
 """

@@ -1,6 +1,6 @@
 """DLA-34: an image backbone that joins its blocks by trees. Parameter names are the public code's.
 
-Source  arXiv 1707.06484; specs/monoddle.md section 2.1
+Source  arXiv 1707.06484; docs/method/monoddle.md#dla-34
 """
 
 from __future__ import annotations

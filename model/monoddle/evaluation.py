@@ -1,6 +1,6 @@
 """Measure a detector on a split of a manifest: average precision, the detections as KITTI result files, and a few pictures.
 
-Source  specs/monoddle.md sections 5 and 6
+Source  docs/method/monoddle.md#decoding, #average-precision
 Reads   a pinned manifest through ``DetectionLoader``
 Writes  into a folder: results/<frame>.txt (one a frame), average_precision.csv, table.md, pictures.npz
 """

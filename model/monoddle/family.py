@@ -1,6 +1,6 @@
 """How MonoDDLE is trained and measured by the common loop.
 
-Source  specs/monoddle.md sections 3, 4 and 6
+Source  docs/method/monoddle.md#detector-loss, #distillation, #training, #average-precision
 """
 
 from __future__ import annotations

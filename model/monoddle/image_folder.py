@@ -2,7 +2,7 @@
 
 Reads  image_2/<name>.png, .jpg or .jpeg, or image/ in its place
        calib/<name>.txt    KITTI's calibration, read by key: P2 is the projection of the image
-Source specs/monoddle.md section 1.2
+Source docs/method/formats.md#kitti-calibration
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The terms that MonoDLE's detector is trained with, without distillation.
 
-Source  specs/monoddle.md section 3, items 1 to 6 (MonoDLE, arXiv 2103.16237, sections 3.2 to 3.4)
+Source  docs/method/monoddle.md#detector-loss (MonoDLE, arXiv 2103.16237, sections 3.2 to 3.4)
 Differs from the public code: every mean is a sum over max(count, 1), so that batches without objects and perfect predictions stay
         finite; size errors are divided by the whole size, also where the network says differences to a mean.
 """

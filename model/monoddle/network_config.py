@@ -1,6 +1,6 @@
 """Everything that decides what MonoDDLE computes; stored with every checkpoint.
 
-Source  specs/monoddle.md sections 1.5, 2 and 10.3
+Source  docs/method/monoddle.md#mean-sizes, #network, #tiny-configuration
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEAN_SIZE_HWL_M = {
     "Car": (1.5256, 1.6286, 3.5259),
     "Cyclist": (1.7370, 0.5971, 1.7628),
 }
-"""Mean height, width and length of KITTI's training objects, metres; specification section 1.5."""
+"""Mean height, width and length of KITTI's training objects, metres; docs/method/monoddle.md#mean-sizes."""
 
 
 DLA34_WIDTHS = (16, 32, 64, 128, 256, 512)

@@ -1,6 +1,6 @@
 """Checkpoints of the public code.
 
-Source  specs/monoddle.md sections 2.1 and 10.1; the public repository is github.com/Puiching-Memory/MonoDDLE, and that of
+Source  docs/method/monoddle.md#public-code, #dla-34; the public repository is github.com/Puiching-Memory/MonoDDLE, and that of
         MonoDLE, whose network it extends, github.com/xinzhuma/monodle
 """
 

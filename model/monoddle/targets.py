@@ -1,6 +1,6 @@
 """What MonoDDLE should say of one image, from the objects annotated in it.
 
-Source  specs/monoddle.md sections 1.4 and 1.5
+Source  docs/method/monoddle.md#learned-objects, #targets
 Differs from the public code: objects fill the slots without gaps, and more objects than slots are an error there where the public
         code leaves out whatever stands beyond line 50 of the label file.
 """

@@ -1,7 +1,7 @@
 """Random views of a frame: mirrored, scaled, cropped, the image and every depth together.
 
 Rule   A view that scales the image by 1/a multiplies every depth by a and changes the intrinsics with the pixels, so that each
-       pixel keeps its ray and the world is a times as large (specs/monoddle.md section 9.5). A mirrored view is one of the
+       pixel keeps its ray and the world is a times as large (docs/method/monoddle.md#scale-rule). A mirrored view is one of the
        mirrored world, so that focal lengths stay positive.
 Pixels Pixel i covers [i, i + 1): the convention of the depth maps. Column u of a frame of width w is column w - u of the mirrored
        one, then u / a of the scaled one, then minus ``left_px`` of the crop.

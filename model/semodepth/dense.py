@@ -1,7 +1,7 @@
 """From a batch to the maps that a network takes, on the batch's device: points become pixels, integers metres, views are taken.
 
-Source specs/semodepth.md section 1: a radar return lies on (round(v), round(u)), where several do the nearest wins; inputs are
-       clipped to [0, max_depth]; 0 = nothing
+Source docs/method/semodepth.md#radar-map: a radar return lies on (round(v), round(u)), where several do the nearest wins; inputs
+       are clipped to [0, max_depth]; 0 = nothing
 """
 
 from __future__ import annotations

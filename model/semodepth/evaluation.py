@@ -1,6 +1,6 @@
 """Measure a network on a split of a manifest: per-frame metrics with and without radar, errors by range, and a few pictures.
 
-Source  specs/semodepth.md section 4
+Source  docs/method/semodepth.md#depth-metrics
 Reads   a pinned manifest through ``FrameLoader``
 Writes  an ``Evaluation``: columns of storage_schemas.evaluation, and strips for the report
 """

@@ -1,6 +1,6 @@
 """How SemoDepth is trained and measured by the common loop.
 
-Source  specs/semodepth.md sections 3 and 4
+Source  docs/method/semodepth.md#composite-loss, #training, #depth-metrics
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 the radar taken away.
 
 Reads  <training>/evaluation/frames.parquet
-Source specs/semodepth.md section 4
+Source docs/method/semodepth.md#depth-metrics
 """
 
 from __future__ import annotations

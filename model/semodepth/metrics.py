@@ -1,7 +1,7 @@
 """Errors of a predicted depth map against a sparse or dense target, frame by frame, by the published protocol.
 
 Why    One definition, in float64, of every number that is reported; means over frames are taken elsewhere, from stored rows.
-Source specs/semodepth.md section 4: pixels with 0 < target <= cap; prediction NaN -> min_depth, inf -> cap, clipped to
+Source docs/method/semodepth.md#depth-metrics: pixels with 0 < target <= cap; prediction NaN -> min_depth, inf -> cap, clipped to
        [min_depth, cap]; a frame without such pixels has no metrics
 
 Measured pixels are gathered first, as a map of one LiDAR sweep has few. A frame of 900x1600 with 3 % of its pixels measured, on

@@ -1,6 +1,6 @@
 """Checkpoints of the public code: read them, and write ours so that they run there.
 
-Source  specs/semodepth.md section 7; the public repository is github.com/HouV001/SemoDepth
+Source  docs/method/semodepth.md#released-checkpoints; the public repository is github.com/HouV001/SemoDepth
 """
 
 from __future__ import annotations

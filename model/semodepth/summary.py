@@ -1,6 +1,6 @@
 """From rows of frames to the table of a paper: means over frames, by cap, day and night, with and without radar.
 
-Source specs/semodepth.md section 4: a metric is the mean over the frames that have pixels, each frame counting once
+Source docs/method/semodepth.md#depth-metrics: a metric is the mean over the frames that have pixels, each frame counting once
 Reads  columns of ``storage_schemas.evaluation`` (FRAME_METRICS, RANGE_ERRORS)
 """
 

@@ -1,9 +1,9 @@
 """Hand the backbone of a pre-training to a network of another family, having checked that it is the same network.
 
 Why     A backbone that only almost fits would be half loaded and half random, which nobody notices: the public loader skips what
-        it cannot place (specs/mim4d.md, pitfall 4)
+        it cannot place (docs/method/mim4d.md#pitfalls, 4)
 Reads   a checkpoint of a family that hands over its backbone
-Source  specs/mim4d.md sections 0 (9) and 8 (3)
+Source  docs/method/mim4d.md#transfer
 """
 
 from __future__ import annotations

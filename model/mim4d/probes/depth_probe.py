@@ -2,7 +2,7 @@
 
 Loss    the absolute difference of the logarithms. It is smallest at the median of what depth can be, as are the priors that the
         probe is compared with, and it counts errors as a share of the depth, as the measure does.
-Source  specs/mim4d.md section 8, item 2
+Source  docs/method/mim4d.md#depth-probe
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from model.mim4d.probes.linear_probe import LinearProbe, Loss
 from model.train.ranges import RANGE_EDGES_M
 
 NUM_DEPTH_BINS = 64
-"""As the specification has it; from where the network's own bins begin to where they end."""
+"""The same for every network (docs/method/mim4d.md#depth-probe); from where the network's own bins begin to where they end."""
 
 _NEAREST_M = 0.1
 """Depths below it count as it, as a ratio is taken."""

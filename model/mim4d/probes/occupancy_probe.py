@@ -5,7 +5,7 @@ Loss    binary cross-entropy with both classes of the same total weight, as a fe
         threshold, which is chosen anyhow.
 Measure average precision, which needs no threshold, and IoU at the one that is best on the training clips. IoU drops where
         scores mean something else on unseen scenes, though they rank voxels as well: compare the precision first.
-Source  specs/mim4d.md section 8, item 5
+Source  docs/method/mim4d.md#occupancy-probe
 """
 
 from __future__ import annotations

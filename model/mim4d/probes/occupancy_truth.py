@@ -3,7 +3,7 @@
 What    a voxel is occupied if a point of any frame of the clip lies in it, after the point was moved to where the rig is in the
         key frame. A voxel behind a surface counts as empty: the truth is what was hit, not what is there. Things that move leave
         a trace as long as they went during the clip.
-Source  specs/mim4d.md section 8, item 5
+Source  docs/method/mim4d.md#occupancy-probe
 """
 
 from __future__ import annotations

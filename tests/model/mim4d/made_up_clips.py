@@ -1,4 +1,4 @@
-"""Clips of a world of a chequered plane and coloured spheres, whose colour and depth are formulas; specification section 9.3."""
+"""Clips of a chequered plane and coloured spheres; colour and depth are formulas (docs/method/mim4d.md#tiny-configuration)."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_resized_when_an_image_is_a_ramp_then_every_pixel_shows_what_lies_below_
 
 
 def test_static_points_when_seen_again_half_a_second_before_then_depth_and_colour_agree_in_all_six_cameras(world):
-    """Check G10 of the specification, second half: key frame to history views through world_from_rig and cam_from_rig."""
+    """Ray round trip (docs/method/mim4d.md#checks): key frame to history views through world_from_rig and cam_from_rig."""
     batch = load_all(world, num_frames=3, image_px=(96, 160))
     depth_m = np.stack([truth_of(world, camera, "depth_m") for camera in SIX]) / 256.0
     surface = np.stack([truth_of(world, camera, "surface") for camera in SIX])

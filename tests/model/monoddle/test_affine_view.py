@@ -63,7 +63,7 @@ def test_resting_view_when_of_kitti_then_the_widths_meet_and_a_row_is_lost():
     view = resting_view((375, 1242), (384, 1280))
     assert view.zoom == pytest.approx(1280 / 1242)
     assert view.left_px == 0
-    assert view.top_px == pytest.approx(1.2)  # specification section 1.3
+    assert view.top_px == pytest.approx(1.2)  # docs/method/monoddle.md#affine-view
     corners = view.to_input(np.array([[0.0, 1.2], [1242.0, 373.8], [621.0, 187.5]]))
     assert corners == pytest.approx(np.array([[0, 0], [1280, 384], [640, 192]]))
     assert not view.is_cropped

@@ -1,4 +1,4 @@
-"""Golden check 9 of specs/monoddle.md: the tiny network overfits four frames, with and without a teacher."""
+"""Overfit check (docs/method/monoddle.md#overfit-check): the tiny network overfits four frames, with and without a teacher."""
 
 from __future__ import annotations
 

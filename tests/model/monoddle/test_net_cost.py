@@ -1,4 +1,4 @@
-"""Parameters and multiplications; specs/monoddle.md section 2.2. On the meta device nothing is computed."""
+"""Parameters and multiplications; docs/method/monoddle.md#counts. On the meta device nothing is computed."""
 
 from __future__ import annotations
 

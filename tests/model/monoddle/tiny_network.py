@@ -1,4 +1,4 @@
-"""A network small enough for a test, and images for it; specs/monoddle.md section 10.3."""
+"""A network small enough for a test, and images for it; docs/method/monoddle.md#tiny-configuration."""
 
 from __future__ import annotations
 

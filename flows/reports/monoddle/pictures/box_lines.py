@@ -1,7 +1,7 @@
 """The lines of a box in space, and where they are seen.
 
 Frames camera: x right, y down, z forward, metres; at rotation 0 a box's length lies along x and its front is at +x
-Source specs/monoddle.md section 1.2
+Source docs/method/formats.md#kitti-labels
 """
 
 from __future__ import annotations
