@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.stage import MapReader, StageInput, StageResult, share_text
+from pipeline.stage import MapReader, StageInput, StageResult, depth_result
 from storage_schemas.errors import SourceError
-from storage_schemas.layout import StoreLayout, UnitData
+from storage_schemas.layout import StoreLayout
 
 _IS_16_BIT = ("I;16", "I;16B", "I;16L")
 
@@ -42,9 +42,7 @@ def pack_maps(unit: StageInput, layout: StoreLayout) -> StageResult:
     """Return provided maps as the content of a depth store, integer for integer; errors as ``read_maps``."""
     depth = read_maps(unit, layout)
     num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
-    data = UnitData(arrays={"depth_m": depth, "num_measured": num_measured, "timestamp_us": unit.timestamps_us()})
-    counts = {"frames": float(len(depth)), "share_measured": float(num_measured.mean() / depth[0].size)}
-    return StageResult(data, counts, share_text(num_measured, depth[0].size))
+    return depth_result(depth, num_measured, unit.timestamps_us())
 
 
 def _read_map(unit: StageInput, keyframe: dict[str, Any], layout: StoreLayout) -> NDArray[np.uint16]:

@@ -11,30 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from pipeline.ablation_choices import AblationChoices
 from pipeline.capability import CAMERA_SWEEPS
 from pipeline.sources import config_union, source_specs, unknown_kind
-from pipeline.stage import StageParams
-from pipeline.stages.accumulate_lidar import Params as AccumulateLidarParams
-from pipeline.stages.align_mono_depth import Params as AlignMonoDepthParams
-from pipeline.stages.build_manifest import Params as BuildManifestParams
-from pipeline.stages.clean_horizon import Params as CleanHorizonParams
-from pipeline.stages.index_camera_sweeps import Params as IndexCameraSweepsParams
-from pipeline.stages.index_frames import Params as IndexFramesParams
-from pipeline.stages.index_windows import Params as IndexWindowsParams
-from pipeline.stages.interpolate_depth import Params as InterpolateDepthParams
-from pipeline.stages.pack_boxes import Params as PackBoxesParams
-from pipeline.stages.pack_depth import Params as PackDepthParams
-from pipeline.stages.pack_images import Params as PackImagesParams
-from pipeline.stages.pack_interpolated import Params as PackInterpolatedParams
-from pipeline.stages.pack_radar import Params as PackRadarParams
-from pipeline.stages.pack_truth import Params as PackTruthParams
-from pipeline.stages.predict_mono_depth import Params as PredictMonoDepthParams
-from pipeline.stages.project_boxes import Params as ProjectBoxesParams
-from pipeline.stages.project_lidar import Params as ProjectLidarParams
-from pipeline.stages.project_radar import Params as ProjectRadarParams
+from pipeline.stage import ParamsT, StageSpec
+from pipeline.stage_list import BROKEN_STAGES, STAGES
+from pipeline.stages import index_windows
 from storage_schemas.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -50,32 +34,28 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class StageChoices(_Frozen):
-    """``stages:`` of a recipe: the params of every stage, defaults where nothing is said."""
+class ParamsOfStages(_Frozen):
+    """``stages:`` of a recipe: the params of every stage, defaults where nothing is said. One field a stage, see below."""
 
-    index_frames: IndexFramesParams = Field(default_factory=IndexFramesParams)
-    index_camera_sweeps: IndexCameraSweepsParams = Field(default_factory=IndexCameraSweepsParams)
-    index_windows: IndexWindowsParams = Field(default_factory=IndexWindowsParams)
-    pack_images: PackImagesParams = Field(default_factory=PackImagesParams)
-    project_radar: ProjectRadarParams = Field(default_factory=ProjectRadarParams)
-    project_lidar: ProjectLidarParams = Field(default_factory=ProjectLidarParams)
-    predict_mono_depth: PredictMonoDepthParams = Field(default_factory=PredictMonoDepthParams)
-    align_mono_depth: AlignMonoDepthParams = Field(default_factory=AlignMonoDepthParams)
-    accumulate_lidar: AccumulateLidarParams = Field(default_factory=AccumulateLidarParams)
-    clean_horizon: CleanHorizonParams = Field(default_factory=CleanHorizonParams)
-    interpolate_depth: InterpolateDepthParams = Field(default_factory=InterpolateDepthParams)
-    pack_radar: PackRadarParams = Field(default_factory=PackRadarParams)
-    pack_depth: PackDepthParams = Field(default_factory=PackDepthParams)
-    pack_interpolated: PackInterpolatedParams = Field(default_factory=PackInterpolatedParams)
-    pack_boxes: PackBoxesParams = Field(default_factory=PackBoxesParams)
-    project_boxes: ProjectBoxesParams = Field(default_factory=ProjectBoxesParams)
-    pack_truth: PackTruthParams = Field(default_factory=PackTruthParams)
-    build_manifest: BuildManifestParams = Field(default_factory=BuildManifestParams)
+    def params_of(self, stage: StageSpec[ParamsT]) -> ParamsT:
+        """Return the params of a stage, typed; mypy does not know ``stages.<name>``, since the fields are made from a list."""
+        params: ParamsT = getattr(self, stage.name)
+        return params
 
-    def params_of(self, stage: str) -> StageParams:
-        """Return the params of a stage by its name."""
-        found: StageParams = getattr(self, stage)
-        return found
+    def wants(self, stage: StageSpec[Any]) -> bool:
+        """Say whether the recipe asks for a stage; it must name one of another package, whose installation changes no recipe."""
+        return stage.is_wanted(self.params_of(stage)) and (stage.plug_in is None or stage.name in self.model_fields_set)
+
+
+if TYPE_CHECKING:
+    StageChoices = ParamsOfStages  # mypy cannot see fields that are made from a list
+else:
+    StageChoices = create_model(
+        "StageChoices",
+        __base__=ParamsOfStages,
+        __module__=__name__,
+        **{stage.name: (stage.params, Field(default_factory=stage.params)) for stage in STAGES},
+    )
 
 
 class Recipe(_Frozen):
@@ -106,7 +86,7 @@ class Recipe(_Frozen):
 
     @model_validator(mode="after")
     def _refuse_windows_of_sweeps_without_any(self) -> Recipe:
-        windows = self.stages.index_windows
+        windows = self.stages.params_of(index_windows.STAGE)
         if windows.enabled and windows.frames == "sweep" and not getattr(self.source, "camera_sweeps", False):
             if CAMERA_SWEEPS in source_specs()[self.source.kind].offers:
                 step = "set source.camera_sweeps to true or leave it out"
@@ -196,6 +176,8 @@ def _explain(error: dict[str, Any]) -> str:
     location = [str(part) for part in (full[:1] + full[2:] if full[:1] == ("source",) else full)]  # without the kind
     key, value = ".".join(location) or "recipe", error.get("input")
     if error["type"] == "extra_forbidden":
+        if location[:-1] == ["stages"] and location[-1] in BROKEN_STAGES:
+            return f"unknown key '{key}'; {BROKEN_STAGES[location[-1]]}"
         known = _keys_at(location[:-1], full)
         near = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(known)}"

@@ -37,6 +37,5 @@ STAGE = StageSpec(
     writes=CAMERA_SWEEPS,
     params=Params,
     kernel=kernel,
-    per="scene",
     needs=capability.CAMERA_SWEEPS,
 )

@@ -14,9 +14,8 @@ from typing import Any
 
 from pipeline.capability import provided
 from pipeline.provided_maps import pack_maps
-from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
+from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, depth_result
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
-from storage_schemas.layout import UnitData
 
 
 class Params(NoParams):
@@ -41,11 +40,9 @@ def _project_own_sweeps(unit: StageInput) -> StageResult:
     windows = [range(0) if number is None else range(number, number + 1) for number in own]
     height, width = unit.image_size()
     found = project_frames(points, [_at_ego(keyframe) for keyframe in unit.keyframes], windows, height=height, width=width)
-    data = UnitData(arrays={"depth_m": found.steps, "num_measured": found.num_measured, "timestamp_us": unit.timestamps_us()})
-    message = share_text(found.num_measured, height * width)
     num_without = own.count(None)
-    message += f", {num_without} without a sweep" if num_without else ""
-    return StageResult(data, {"frames": len(own), "share_measured": float(found.num_measured.mean() / (height * width))}, message)
+    pixels_are = f"measured, {num_without} without a sweep" if num_without else "measured"
+    return depth_result(found.steps, found.num_measured, unit.timestamps_us(), pixels_are=pixels_are)
 
 
 def _at_ego(row: dict[str, Any]) -> dict[str, Any]:

@@ -108,6 +108,9 @@ def test_worker_when_its_packages_or_stages_differ_then_refuses(tiny_root, write
     newer = dataclasses.replace(item, identity=item.identity.model_copy(update={"stage_version": 99}))
     with pytest.raises(ForeignWorkerError, match=r"has stage index_frames .*, the run was started with 99 "):
         run_scene_on_worker(dataclasses.replace(first, items=(newer,)), packages_here())
+    foreign = dataclasses.replace(item, stage="halve_depth")  # of a package that is installed where the run was started only
+    with pytest.raises(ForeignWorkerError, match=r"has stage halve_depth not installed, the run was started with 1:"):
+        run_scene_on_worker(dataclasses.replace(first, items=(foreign,)), packages_here())
     assert not (tmp_path / "store").exists()
 
 

@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.mono_depth.maps import map_files
 from pipeline.sources.kitti_object.lists import FOLDER_OF_LIST, KittiList, data_folder, lists_folder, read_kitti_scenes
 from pipeline.sources.recipe_text import Line, plural, scalar
-from pipeline.teacher_maps import map_files
 from storage_schemas.errors import RecipeError, SourceError
 
 FRAMES_A_SCENE = 50

@@ -231,7 +231,7 @@ def test_plan_when_sweeps_are_asked_for_later_then_nothing_but_their_index_and_t
 
 def test_index_when_only_images_between_key_frames_change_then_it_alone_is_of_another_source(inputs, raw):
     from pipeline.plan import _source_of
-    from pipeline.stages import stage_named
+    from pipeline.stage_list import stage_named
     from pipeline.types import SceneInfo
     from storage_schemas.lineage import SourceRef
 

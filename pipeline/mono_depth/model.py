@@ -1,7 +1,7 @@
-"""What a depth teacher is: one image of a calibrated camera in, one map out; NumPy on both sides.
+"""What a monocular depth model is: one image of a calibrated camera in, one map out; NumPy on both sides.
 
-Why    Networks need torch, and the pipeline must not know it: learned teachers live in ``model/teachers``, and ``flows`` hands
-       one to the stage as a picklable factory. Those of simulated worlds are beside this file
+Why    Networks need torch, and the pipeline must not know it: networks live in ``model/teachers``, and ``flows`` hands one to the
+       stage as a picklable factory. Models without a network are beside this file
 Source docs/method/mono-depth.md#protocol, #alignment
 """
 
@@ -19,30 +19,30 @@ from storage_schemas.catalog import VALUE_KINDS
 from storage_schemas.errors import DepthmillError
 
 ValueKind = Literal["inverse_relative", "relative", "metric"]
-"""What a teacher's value means; ``catalog.VALUE_KINDS`` numbers them."""
+"""What a model's value means; ``catalog.VALUE_KINDS`` numbers them."""
 
 Sight = Literal["image", "boxes", "truth"]
-"""What a teacher looks at; what it does not look at is not read for it."""
+"""What a model looks at; what it does not look at is not read for it."""
 
 
-class TeacherError(DepthmillError):
-    """A teacher that cannot be had, or that gives something that is no map."""
+class MonoDepthError(DepthmillError):
+    """A depth model that cannot be loaded, or that returns something that is no depth map."""
 
 
 @dataclass(frozen=True)
-class TeacherFrame:
-    """One frame as a teacher gets it.
+class MonoDepthInput:
+    """One frame as a depth model gets it.
 
     Attributes:
-        frame_key: ``<scene>/<camera>/<number of the key frame>``; what a simulated teacher draws its errors from.
+        frame_key: ``<scene>/<camera>/<number of the key frame>``; the simulated model draws its errors from it.
         height: image rows.
         width: image columns.
         intrinsic_px: (3, 3) float64 camera matrix of the full image, pixels.
         ego_from_cam: (4, 4) float64 calibration; the ground is z = 0 of the ego frame.
         world_from_ego: (4, 4) float64 pose at the image's time.
-        image_u8: (height, width, 3) uint8 RGB; None unless the teacher sees images.
-        boxes: annotated boxes of the key frame, in the world frame; empty unless the teacher sees boxes.
-        exact_m: (height, width) float32 exact depth of a simulated world, metres, 0 = sky; None unless the teacher sees it.
+        image_u8: (height, width, 3) uint8 RGB; None unless the model sees images.
+        boxes: annotated boxes of the key frame, in the world frame; empty unless the model sees boxes.
+        exact_m: (height, width) float32 exact depth of a simulated world, metres, 0 = sky; None unless the model sees it.
     """
 
     frame_key: str
@@ -57,14 +57,14 @@ class TeacherFrame:
 
 
 @dataclass(frozen=True)
-class TeacherMap:
-    """What a teacher says of one frame, on a grid of its own that is spread evenly over the image.
+class MonoDepthMap:
+    """What a depth model predicts for one frame, on a grid of its own that is spread evenly over the image.
 
     Attributes:
         value: (grid_y, grid_x) float32, finite. inverse_relative: a x 1/depth + b with unknown a > 0 and b; relative: a x depth,
             a unknown; metric: metres. The last two: 0 or less = nothing predicted.
         kind: which of these it is.
-        confidence: (grid_y, grid_x) float32, larger = surer, in the teacher's own scale; None = it has none.
+        confidence: (grid_y, grid_x) float32, larger = surer, in the model's own scale; None = it has none.
         is_sky: (grid_y, grid_x) bool; None = it does not tell sky.
     """
 
@@ -74,7 +74,7 @@ class TeacherMap:
     is_sky: NDArray[np.bool_] | None = None
 
 
-class DepthTeacher(Protocol):
+class MonoDepthModel(Protocol):
     """Predicts depth of single images."""
 
     @property
@@ -87,7 +87,7 @@ class DepthTeacher(Protocol):
         """What it looks at."""
         ...
 
-    def predict(self, frame: TeacherFrame) -> TeacherMap:
+    def predict(self, frame: MonoDepthInput) -> MonoDepthMap:
         """Return its map of one frame; a pure function of the frame."""
         ...
 
@@ -96,34 +96,34 @@ class DepthTeacher(Protocol):
         ...
 
 
-TeacherFactory = Callable[[], DepthTeacher]
-"""Makes a teacher in the process that runs a scene; picklable, and small however large the teacher."""
+MonoDepthFactory = Callable[[], MonoDepthModel]
+"""Makes a depth model in the process that runs a scene; picklable, and small however large the model."""
 
 
-def check_map(found: TeacherMap, *, where: str) -> None:
+def check_map(depth_map: MonoDepthMap, *, where: str) -> None:
     """Check that a map can be stored as float16 and that its parts have one size.
 
     Args:
-        found: the map.
-        where: teacher and frame, for the error text.
+        depth_map: the map.
+        where: model and frame, for the error text.
 
     Raises:
-        TeacherError: a value is not finite or beyond 65504, or shapes differ; names the frame and the value.
+        MonoDepthError: a value is not finite or beyond 65504, or shapes differ; names the frame and the value.
     """
-    if found.kind not in VALUE_KINDS:
-        raise TeacherError(f"{where}: kind is '{found.kind}', expected one of: {', '.join(VALUE_KINDS)}")
-    parts: dict[str, NDArray[Any]] = {"value": found.value}
-    parts |= {} if found.confidence is None else {"confidence": found.confidence}
-    parts |= {} if found.is_sky is None else {"is_sky": found.is_sky}
+    if depth_map.kind not in VALUE_KINDS:
+        raise MonoDepthError(f"{where}: kind is '{depth_map.kind}', expected one of: {', '.join(VALUE_KINDS)}")
+    parts: dict[str, NDArray[Any]] = {"value": depth_map.value}
+    parts |= {} if depth_map.confidence is None else {"confidence": depth_map.confidence}
+    parts |= {} if depth_map.is_sky is None else {"is_sky": depth_map.is_sky}
     shapes = {name: part.shape for name, part in parts.items()}
-    if found.value.ndim != 2 or found.value.size == 0 or len(set(shapes.values())) > 1:
-        raise TeacherError(f"{where}: expected maps (grid_y, grid_x) of one size, got {shapes}. Look at the teacher's code")
+    if depth_map.value.ndim != 2 or depth_map.value.size == 0 or len(set(shapes.values())) > 1:
+        raise MonoDepthError(f"{where}: expected maps (grid_y, grid_x) of one size, got {shapes}. Look at the teacher's code")
     limit = float(np.finfo(np.float16).max)
     for name in ("value", "confidence"):
         if name in parts:
             low, high = float(parts[name].min()), float(parts[name].max())
             if not (-limit <= low and high <= limit):  # written so that NaN fails too
-                raise TeacherError(
+                raise MonoDepthError(
                     f"{where}: {name} lies in [{low:g}, {high:g}], expected finite numbers up to {limit:g}, the largest float16. "
                     "Check that weights and model belong together"
                 )

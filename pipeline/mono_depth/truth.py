@@ -1,4 +1,4 @@
-"""A teacher of simulated worlds: exact depth, spoilt in known ways.
+"""A depth model of simulated worlds: exact depth, corrupted in known ways.
 
 Why    Alignment, cleaning by monocular depth and the plug-in branch can be held against the truth, at any size of error
 Source docs/method/mono-depth.md#models-without-weights
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthMap, Sight, ValueKind
 from pipeline.resample import resize_bilinear, short_side_grid
-from pipeline.teacher import Sight, TeacherError, TeacherFrame, TeacherMap, ValueKind
 
 GROSS_NEAR_M, GROSS_FAR_M = 2.0, 80.0
 """Wrong patches get a depth between these, uniform in inverse depth as a network's own mistakes roughly are."""
@@ -25,7 +25,7 @@ GROSS_SIDE = (0.05, 0.25)
 
 @dataclass(frozen=True)
 class Corruption:
-    """How exact depth is spoilt, frame by frame.
+    """How exact depth is corrupted, frame by frame.
 
     Attributes:
         scale_spread: standard deviation of the logarithm of a frame's scale.
@@ -60,14 +60,14 @@ class CorruptedTruth:
     name: str = "truth"
     sees: frozenset[Sight] = frozenset({"truth"})
 
-    def predict(self, frame: TeacherFrame) -> TeacherMap:
+    def predict(self, frame: MonoDepthInput) -> MonoDepthMap:
         """Return the corrupted truth.
 
         Raises:
-            TeacherError: the source knows no exact depth.
+            MonoDepthError: the source knows no exact depth.
         """
         if frame.exact_m is None:
-            raise TeacherError(
+            raise MonoDepthError(
                 f"teacher 'truth' was given no exact depth for {frame.frame_key}; only a simulated world has it. Set "
                 "source.kind to synthetic, or stages.predict_mono_depth.teacher to another teacher"
             )
@@ -81,12 +81,12 @@ class CorruptedTruth:
         per_m *= np.exp(p.noise * smooth_noise(rng, grid, cells=p.noise_cells))
         place_gross(per_m, rng, share=p.gross)
         if self.kind == "inverse_relative":
-            return TeacherMap((scale * (per_m + shift)).astype(np.float32), self.kind)
+            return MonoDepthMap((scale * (per_m + shift)).astype(np.float32), self.kind)
         is_sky = per_m <= 0
         with np.errstate(divide="ignore"):
             value = np.where(is_sky, 0.0, scale / per_m)
         limit = float(np.finfo(np.float16).max)  # a cell that is nearly all sky may be farther than it can be stored
-        return TeacherMap(np.minimum(value, limit).astype(np.float32), self.kind, is_sky=is_sky)
+        return MonoDepthMap(np.minimum(value, limit).astype(np.float32), self.kind, is_sky=is_sky)
 
     def witness(self) -> Mapping[str, str]:
         """It uses nothing beyond the package's own code."""

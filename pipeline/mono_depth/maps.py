@@ -1,4 +1,4 @@
-"""A teacher that was asked long ago: the depth maps that another program wrote, one .npz a frame.
+"""A depth model that another program ran: the maps that it wrote, one .npz a frame.
 
 Why    Depth maps of KITTI are published and exchanged in this form (``DA3_depth_results``), and the network that made them needs
        not be installed where they are used
@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.teacher import Sight, TeacherError, TeacherFrame, TeacherMap
+from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthMap, Sight
 from storage_schemas.errors import RecipeError
 
 MapsScale = Literal["as_is", "focal_300"]
@@ -63,13 +63,13 @@ def map_files(folder: str) -> dict[str, Path]:
             "training/ and testing/ with them"
         )
     halves = (path, *(path / name for name in dict.fromkeys(FOLDER_OF_SPLIT.values())))
-    found = {str(one.relative_to(path)): one for half in halves for one in sorted(half.glob(f"*{SUFFIX}"))}
-    if not found:
+    files = {str(file.relative_to(path)): file for half in halves for file in sorted(half.glob(f"*{SUFFIX}"))}
+    if not files:
         raise RecipeError(
             f"depth maps '{path}': the folder holds no {SUFFIX} file, neither itself nor in training/ or testing/. Set "
             "stages.predict_mono_depth.maps to the folder that holds them"
         )
-    return found
+    return files
 
 
 @dataclass
@@ -77,7 +77,7 @@ class DepthMaps:
     """Maps of the frames of one unit.
 
     Attributes:
-        files: frame key of the teacher -> file.
+        files: ``MonoDepthInput.frame_key`` -> file.
         scale: as_is: the depth is in metres; focal_300: metres = depth x focal length in pixels of the resized image / 300.
     """
 
@@ -87,11 +87,11 @@ class DepthMaps:
     sees: frozenset[Sight] = frozenset()
     _read: dict[str, str] = field(default_factory=dict, init=False)
 
-    def predict(self, frame: TeacherFrame) -> TeacherMap:
+    def predict(self, frame: MonoDepthInput) -> MonoDepthMap:
         """Return the map of a frame, metres.
 
         Raises:
-            TeacherError: the file is none of this kind; names it, and what was expected.
+            MonoDepthError: the file is none of this kind; names it, and what was expected.
         """
         file = self.files[frame.frame_key]
         parts = _parts_of(file)
@@ -100,7 +100,7 @@ class DepthMaps:
         if self.scale == "focal_300":
             depth = depth * np.float32(focal_at(frame.intrinsic_px, (frame.height, frame.width), depth.shape) / FOCAL_PX)
         confidence = parts["conf"].astype(np.float32) if "conf" in parts else None
-        return TeacherMap(depth, "metric", confidence, parts["sky"] > 0.5 if "sky" in parts else None)
+        return MonoDepthMap(depth, "metric", confidence, parts["sky"] > 0.5 if "sky" in parts else None)
 
     def witness(self) -> Mapping[str, str]:
         """Return how many maps were read, and a digest of what they said."""
@@ -113,23 +113,23 @@ def open_maps(folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: 
 
     Args:
         folder: what the recipe names.
-        keys: frame key of the teacher -> ``map_key``.
+        keys: ``MonoDepthInput.frame_key`` -> ``map_key``.
         scale: what the numbers mean.
         where: scene and camera, for the error text.
 
     Raises:
-        TeacherError: maps are missing; says how many, and the first of them. None is taken as empty.
+        MonoDepthError: maps are missing; says how many, and the first of them. None is taken as empty.
     """
     root = Path(folder).expanduser().absolute()
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for frame_key, key in keys.items():
         half, _, name = key.partition("/")
         places = [root / f"{key}{SUFFIX}"] + ([root / f"{name}{SUFFIX}"] if half != "testing" else [])
         if (file := next((place for place in places if place.is_file()), None)) is not None:
-            found[frame_key] = file
-    if missing := [key for frame_key, key in keys.items() if frame_key not in found]:
-        raise TeacherError(_missing_text(root, missing, num_frames=len(keys), where=where))
-    return DepthMaps(found, scale)
+            files[frame_key] = file
+    if missing := [key for frame_key, key in keys.items() if frame_key not in files]:
+        raise MonoDepthError(_missing_text(root, missing, num_frames=len(keys), where=where))
+    return DepthMaps(files, scale)
 
 
 def focal_at(intrinsic_px: NDArray[np.float64], image: tuple[int, ...], resized: tuple[int, ...]) -> float:
@@ -165,10 +165,10 @@ def _parts_of(file: Path) -> dict[str, NDArray[Any]]:
             parts = {name: np.asarray(archive[name]) for name in ("depth", "conf", "sky") if name in archive.files}
             there = ", ".join(archive.files) or "none"
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise TeacherError(f"depth map '{file}' cannot be read: {error}. Copy or make it again") from error
+        raise MonoDepthError(f"depth map '{file}' cannot be read: {error}. Copy or make it again") from error
     if "depth" not in parts or parts["depth"].ndim != 2 or parts["depth"].dtype.kind != "f":
         what = f"{parts['depth'].dtype} {parts['depth'].shape}" if "depth" in parts else f"no array 'depth' (arrays: {there})"
-        raise TeacherError(f"depth map '{file}' has {what}, expected depth float32 (rows, columns). Make it again")
+        raise MonoDepthError(f"depth map '{file}' has {what}, expected depth float32 (rows, columns). Make it again")
     return parts
 
 

@@ -56,10 +56,10 @@ def fit_inverse_depth(value: NDArray[np.float64], depth_m: NDArray[np.float64], 
         turned inside out).
     """
     inverse = 1.0 / depth_m
-    found = _weighted(value, inverse, np.ones_like(inverse))
-    if robust and found is not None:
-        found = _reweighted(value, inverse, _median_of_pairs(value, inverse))
-    return found if found is not None and found.scale > 0 else None
+    fit = _weighted(value, inverse, np.ones_like(inverse))
+    if robust and fit is not None:
+        fit = _reweighted(value, inverse, _median_of_pairs(value, inverse))
+    return fit if fit is not None and fit.scale > 0 else None
 
 
 def _weighted(value: NDArray[np.float64], inverse: NDArray[np.float64], weight: NDArray[np.float64]) -> Fit | None:
@@ -87,15 +87,15 @@ def _median_of_pairs(value: NDArray[np.float64], inverse: NDArray[np.float64]) -
 
 def _reweighted(value: NDArray[np.float64], inverse: NDArray[np.float64], start: Fit) -> Fit:
     """Return where Tukey's biweight settles from a start; the last line that was not singular."""
-    found = start
+    fit = start
     for _ in range(ROUNDS):
-        residual = np.abs(inverse - found.scale * value - found.shift)
+        residual = np.abs(inverse - fit.scale * value - fit.shift)
         floor = 1e-9 * float(inverse.mean())  # where most points fit exactly, rounding must not throw half of them out
         reach = BIWEIGHT_SIGMAS * max(DEVIATION_OF_MAD * float(np.median(residual)), floor)
         better = _weighted(value, inverse, np.maximum(0.0, 1.0 - (residual / reach) ** 2) ** 2)
         if better is None:
             break
-        former, found = found, better
-        if np.allclose((found.scale, found.shift), (former.scale, former.shift), rtol=ENOUGH, atol=0.0):
+        former, fit = fit, better
+        if np.allclose((fit.scale, fit.shift), (former.scale, former.shift), rtol=ENOUGH, atol=0.0):
             break
-    return found
+    return fit

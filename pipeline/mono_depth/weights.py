@@ -1,6 +1,6 @@
-"""The digest of a teacher's weights, or of the maps it left: what a plan needs to know, without torch and without reading twice.
+"""The digest of a depth model's weights, or of its maps: what a plan needs to know, without torch and without reading twice.
 
-Why    Other weights are another teacher, wherever the files lie; a plan must not read 1.3 GB to see that nothing changed
+Why    Other weights are another model, wherever the files lie; a plan must not read 1.3 GB to see that nothing changed
 Reads  a file, or the model files of a folder
 Writes <cache>/weights/<name>.json: size, time stamp and digest of each file, good as long as size and time stamp are the same
 """
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.teacher_maps import map_files
+from pipeline.mono_depth.maps import map_files
 from storage_schemas.errors import RecipeError
 
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".yaml", ".yml")
@@ -33,17 +33,17 @@ def weights_digest(weights: str, cache_folder: Path) -> str:
     """
     path = Path(weights).expanduser().absolute()
     try:
-        found = noted_digests(path, _model_files(path), cache_folder)
+        digests = noted_digests(path, _model_files(path), cache_folder)
     except OSError as error:
         raise RecipeError(
             f"teacher weights '{path}' cannot be read: {error.strerror or error}. Give this user read permission, or set "
             "stages.predict_mono_depth.weights to another path"
         ) from error
-    return found[path.name] if path.is_file() else digest_of_all(found)
+    return digests[path.name] if path.is_file() else digest_of_all(digests)
 
 
 def maps_digest(maps: str, cache_folder: Path) -> str:
-    """Return the sha256 of all depth maps of a folder with their names; see ``pipeline.teacher_maps``.
+    """Return the sha256 of all depth maps of a folder with their names; see ``pipeline.mono_depth.maps``.
 
     Args:
         maps: the folder.
@@ -62,9 +62,9 @@ def maps_digest(maps: str, cache_folder: Path) -> str:
         ) from error
 
 
-def digest_of_all(found: Mapping[str, str]) -> str:
+def digest_of_all(digests: Mapping[str, str]) -> str:
     """Return one digest of files and their names."""
-    return hashlib.sha256("".join(f"{name} {one}\n" for name, one in sorted(found.items())).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in sorted(digests.items())).encode()).hexdigest()
 
 
 def noted_digests(path: Path, files: Mapping[str, Path], cache_folder: Path) -> dict[str, str]:
@@ -77,10 +77,10 @@ def noted_digests(path: Path, files: Mapping[str, Path], cache_folder: Path) -> 
     """
     note = cache_folder / "weights" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.json"
     known = _read_note(note)
-    found = {name: _digest_of(file, known.get(name)) for name, file in files.items()}
-    if found != known:
-        _write_note(note, found)
-    return {name: str(one["sha256"]) for name, one in found.items()}
+    records = {name: _digest_of(file, known.get(name)) for name, file in files.items()}
+    if records != known:
+        _write_note(note, records)
+    return {name: str(record["sha256"]) for name, record in records.items()}
 
 
 def _model_files(path: Path) -> dict[str, Path]:
@@ -91,7 +91,7 @@ def _model_files(path: Path) -> dict[str, Path]:
             f"teacher weights '{path}' do not exist. Copy them there (nothing is downloaded), or set "
             "stages.predict_mono_depth.weights to where they are"
         )
-    files = {one.name: one for one in sorted(path.iterdir()) if one.suffix in MODEL_SUFFIXES and one.is_file()}
+    files = {file.name: file for file in sorted(path.iterdir()) if file.suffix in MODEL_SUFFIXES and file.is_file()}
     if not any(name.endswith((".safetensors", ".bin", ".pt", ".pth")) for name in files):
         raise RecipeError(
             f"teacher weights '{path}': the folder has no file that ends in .safetensors, .bin, .pt or .pth. Give the folder "
@@ -111,19 +111,19 @@ def _digest_of(file: Path, known: dict[str, Any] | None) -> dict[str, Any]:
 
 def _read_note(note: Path) -> dict[str, Any]:
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        records = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return (
-        {name: one for name, one in found.items() if isinstance(one, dict) and "sha256" in one} if isinstance(found, dict) else {}
-    )
+    if not isinstance(records, dict):
+        return {}
+    return {name: record for name, record in records.items() if isinstance(record, dict) and "sha256" in record}
 
 
-def _write_note(note: Path, found: dict[str, Any]) -> None:
+def _write_note(note: Path, records: dict[str, Any]) -> None:
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         part = note.with_name(f"{note.name}.{os.getpid()}")
-        part.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        part.write_text(json.dumps(records, indent=1), encoding="utf-8")
         part.replace(note)  # two plans at once must not read half a note
     except OSError:  # a cache that cannot be written costs time, not correctness
         return

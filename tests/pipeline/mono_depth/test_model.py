@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from pipeline.geometry import rigid
 from pipeline.kernels.boxes import PlacedBox
-from pipeline.teacher import TeacherError, TeacherFrame, TeacherMap, check_map
-from pipeline.teacher_plane import PlaneAndBoxes
-from pipeline.teacher_truth import CorruptedTruth, Corruption
+from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthMap, check_map
+from pipeline.mono_depth.plane import PlaneAndBoxes
+from pipeline.mono_depth.truth import CorruptedTruth, Corruption
 
 FORWARD = [0.5, -0.5, 0.5, -0.5]  # a camera that looks along the ego's x
 HEIGHT, WIDTH, CAMERA_M = 60, 100, 1.5
-FRAME = TeacherFrame(
+FRAME = MonoDepthInput(
     "scene-0061/CAM_FRONT/0", HEIGHT, WIDTH, np.array([[80.0, 0, 50], [0, 80, 30], [0, 0, 1]]), rigid([1.0, 0.0, CAMERA_M], FORWARD),
     rigid([500.0, 300.0, 0.0], [1.0, 0.0, 0.0, 0.0]),
 )  # fmt: skip
@@ -107,7 +107,7 @@ def test_noise_when_drawn_often_then_has_the_deviation_asked_for():
 
 def test_truth_when_the_source_knows_none_then_says_what_to_set():
     with pytest.raises(
-        TeacherError, match="given no exact depth for scene-0061/CAM_FRONT/0; only a simulated world has it. Set source.kind"
+        MonoDepthError, match="given no exact depth for scene-0061/CAM_FRONT/0; only a simulated world has it. Set source.kind"
     ):
         CorruptedTruth(384, "metric", Corruption()).predict(FRAME)
 
@@ -124,7 +124,7 @@ def test_truth_when_the_source_knows_none_then_says_what_to_set():
     ],
 )
 def test_map_when_it_cannot_be_stored_then_says_why(changes, words):
-    good = TeacherMap(np.ones((3, 4), np.float32), "metric")
+    good = MonoDepthMap(np.ones((3, 4), np.float32), "metric")
     check_map(good, where="t")
-    with pytest.raises(TeacherError, match=words):
+    with pytest.raises(MonoDepthError, match=words):
         check_map(dataclasses.replace(good, **changes), where="t")

@@ -1,4 +1,4 @@
-"""A teacher that knows the road is flat and where the annotated boxes are: metric depth without a network.
+"""A depth model that knows the road is flat and where the annotated boxes are: metric depth without a network.
 
 Why    The whole path from recipe to network can be tried on any data set with calibration and boxes, without weights
 Source docs/method/mono-depth.md#models-without-weights. Boxes are met by their rays, not filled by a hull's mean depth
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.geometry import inverse
 from pipeline.kernels.boxes import PlacedBox
+from pipeline.mono_depth.model import MonoDepthInput, MonoDepthMap, Sight
 from pipeline.resample import short_side_grid
-from pipeline.teacher import Sight, TeacherFrame, TeacherMap
 from storage_schemas.layout import Columns, rows
 
 
@@ -33,7 +33,7 @@ class PlaneAndBoxes:
     name: str = "plane_and_boxes"
     sees: frozenset[Sight] = frozenset({"boxes"})
 
-    def predict(self, frame: TeacherFrame) -> TeacherMap:
+    def predict(self, frame: MonoDepthInput) -> MonoDepthMap:
         """Return metres along the optical axis; ``far_m`` and sky where a ray meets neither ground nor box."""
         rows, columns = short_side_grid(frame.height, frame.width, self.short_side_px)
         rays_cam = _rays(frame, rows, columns)
@@ -45,7 +45,7 @@ class PlaneAndBoxes:
         for box in frame.boxes:
             np.minimum(depth, box_depth(rays_cam, inverse(box.world_from_box) @ world_from_cam, box), out=depth)
         is_sky = depth > self.far_m
-        return TeacherMap(np.where(is_sky, self.far_m, depth).astype(np.float32), "metric", is_sky=is_sky)
+        return MonoDepthMap(np.where(is_sky, self.far_m, depth).astype(np.float32), "metric", is_sky=is_sky)
 
     def witness(self) -> Mapping[str, str]:
         """It uses nothing beyond the package's own code."""
@@ -62,7 +62,7 @@ def labelled_boxes(tables: Mapping[str, Columns], frame: int, ego_from_cam: NDAr
     """
     projection = np.array(tables["calibration"]["projection_px"][frame], np.float64).reshape(3, 4)
     cam_from_label_m = np.linalg.solve(projection[:, :3], projection[:, 3])
-    found = []
+    placed = []
     for number, row in enumerate(rows(tables["boxes"])):
         if row["frame"] != frame or min(row["height_m"], row["width_m"], row["length_m"]) <= 0:
             continue
@@ -72,11 +72,11 @@ def labelled_boxes(tables: Mapping[str, Columns], frame: int, ego_from_cam: NDAr
         cam_from_box[:3, :3] = np.stack([forward, left, up], axis=1)
         cam_from_box[:3, 3] = np.array([row["x_m"], row["y_m"] - row["height_m"] / 2, row["z_m"]]) + cam_from_label_m
         half_size_m = np.array([row["length_m"], row["width_m"], row["height_m"]]) / 2
-        found.append(PlacedBox(row["instance_token"] or str(number), ego_from_cam @ cam_from_box, half_size_m))
-    return tuple(found)
+        placed.append(PlacedBox(row["instance_token"] or str(number), ego_from_cam @ cam_from_box, half_size_m))
+    return tuple(placed)
 
 
-def _rays(frame: TeacherFrame, rows: int, columns: int) -> NDArray[np.float64]:
+def _rays(frame: MonoDepthInput, rows: int, columns: int) -> NDArray[np.float64]:
     """Return (rows, columns, 3) directions of the cells' centres in the camera frame, z = 1."""
     u = (np.arange(columns) + 0.5) * frame.width / columns
     v = (np.arange(rows) + 0.5) * frame.height / rows
@@ -95,6 +95,6 @@ def box_depth(rays_cam: NDArray[np.float64], box_from_cam: NDArray[np.float64], 
     """
     direction, start = rays_cam @ box_from_cam[:3, :3].T, box_from_cam[:3, 3]
     with np.errstate(divide="ignore", invalid="ignore"):  # parallel to a face: +-inf, or NaN exactly in its plane
-        one, other = ((side * box.half_size_m - start) / direction for side in (-1.0, 1.0))
-    enter, leave = np.fmin(one, other).max(axis=-1), np.fmax(one, other).min(axis=-1)
+        near, far = ((side * box.half_size_m - start) / direction for side in (-1.0, 1.0))
+    enter, leave = np.fmin(near, far).max(axis=-1), np.fmax(near, far).min(axis=-1)
     return np.where((enter <= leave) & (enter > 0), enter, np.inf)

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 import model.teachers.depth_anything_3 as learned
-from pipeline import teacher_maps
-from pipeline.teacher import TeacherError, TeacherFrame
-from pipeline.teacher_maps import map_files, map_key, open_maps
-from pipeline.teacher_weights import maps_digest
+from pipeline.mono_depth import maps
+from pipeline.mono_depth.maps import map_files, map_key, open_maps
+from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput
+from pipeline.mono_depth.weights import maps_digest
 from storage_schemas.errors import RecipeError
 
 KITTI_P2_FX = {(375, 1242): 721.5377, (370, 1224): 707.0493, (374, 1238): 718.3351, (376, 1241): 718.856}
 
 
-def frame_of(key: str = "s/CAM_2/0", focal: float = 721.5377, height: int = 375, width: int = 1242) -> TeacherFrame:
+def frame_of(key: str = "s/CAM_2/0", focal: float = 721.5377, height: int = 375, width: int = 1242) -> MonoDepthInput:
     intrinsic = np.array([[focal, 0, 609.6], [0, focal, 172.9], [0, 0, 1]])
-    return TeacherFrame(key, height, width, intrinsic, np.eye(4), np.eye(4))
+    return MonoDepthInput(key, height, width, intrinsic, np.eye(4), np.eye(4))
 
 
 def save(file, **parts):
@@ -23,7 +23,7 @@ def save(file, **parts):
     np.savez_compressed(file, **parts)
 
 
-@pytest.mark.parametrize("focal_at", [teacher_maps.focal_at, learned.focal_at], ids=["maps", "depth_anything_3"])
+@pytest.mark.parametrize("focal_at", [maps.focal_at, learned.focal_at], ids=["maps", "depth_anything_3"])
 @pytest.mark.parametrize(
     ("image", "focal", "factor"),
     [
@@ -79,7 +79,7 @@ def test_maps_when_some_are_missing_then_says_how_many_and_the_first(tmp_path):
     save(tmp_path / "000000.npz", depth=np.ones((2, 2), np.float32))
     keys = {f"s/CAM_2/{k}": f"training/{k:06d}" for k in range(6)}
     with pytest.raises(
-        TeacherError,
+        MonoDepthError,
         match=r"scene s: 5 of 6 depth maps are not in '.*': training/000001.npz, training/000002.npz, training/000003.npz and 2 "
         r"more \(or 000001.npz in the folder itself\). Make or copy them, or leave the frames out",
     ):
@@ -88,7 +88,7 @@ def test_maps_when_some_are_missing_then_says_how_many_and_the_first(tmp_path):
 
 def test_maps_when_of_testing_then_one_of_training_with_the_same_number_is_not_taken(tmp_path):
     save(tmp_path / "000000.npz", depth=np.ones((2, 2), np.float32))
-    with pytest.raises(TeacherError, match=r"testing/000000.npz; maps of testing/ must lie in a folder of that name"):
+    with pytest.raises(MonoDepthError, match=r"testing/000000.npz; maps of testing/ must lie in a folder of that name"):
         open_maps(str(tmp_path), {"s/CAM_2/0": "testing/000000"}, scale="as_is", where="s")
 
 
@@ -109,7 +109,7 @@ def test_map_when_it_is_none_then_the_error_names_the_file_and_what_it_has(tmp_p
     else:
         save(file, **parts)
     teacher = open_maps(str(tmp_path), {"s/CAM_2/0": "training/000000"}, scale="as_is", where="s")
-    with pytest.raises(TeacherError, match=words):
+    with pytest.raises(MonoDepthError, match=words):
         teacher.predict(frame_of())
 
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from pipeline import teacher_weights
-from pipeline.teacher_weights import weights_digest
+from pipeline.mono_depth import weights
+from pipeline.mono_depth.weights import weights_digest
 from storage_schemas.errors import RecipeError
 
 
@@ -39,7 +39,7 @@ def test_digest_when_the_path_changes_then_stays_and_when_a_byte_changes_then_ch
 
 def test_digest_when_size_and_time_are_the_same_then_the_file_is_not_read_again(folder, tmp_path, monkeypatch):
     first = weights_digest(str(folder), tmp_path / "cache")
-    monkeypatch.setattr(teacher_weights.hashlib, "file_digest", lambda *rest: pytest.fail("read again"))
+    monkeypatch.setattr(weights.hashlib, "file_digest", lambda *rest: pytest.fail("read again"))
     assert weights_digest(str(folder), tmp_path / "cache") == first
     monkeypatch.undo()
     stamp = (folder / "model.safetensors").stat().st_mtime_ns + 10**9

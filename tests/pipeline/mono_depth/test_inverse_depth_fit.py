@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.inverse_depth_fit import fit_inverse_depth
+from pipeline.mono_depth.inverse_depth_fit import fit_inverse_depth
 
 SCALES, SHIFTS = st.floats(1e-4, 1e3), st.floats(-0.5, 0.5)
 
