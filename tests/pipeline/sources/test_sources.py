@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from pipeline.recipe import load_recipe, parse_recipe
 from pipeline.sources import OWN_SOURCES, open_source, source_specs
-from pipeline.stages import STAGES
+from pipeline.stage_list import STAGES
 from storage_schemas.errors import RecipeError
 from tests.conftest import REPOSITORY
 from tests.tiny_kitti import write_tiny_kitti
