@@ -128,15 +128,22 @@ class StageInput:
         result: T = self.shared[key]
         return result
 
+    @property
+    def _index(self) -> dict[str, Columns]:
+        """Tables of the store frames, which only a stage that reads it may ask for."""
+        if "frames" not in self.units:
+            raise LookupError("a kernel asked for key frames or sweeps, and its stage does not read frames. Add FRAMES to reads")
+        return self.units["frames"].tables
+
     @cached_property
     def keyframes(self) -> list[dict[str, Any]]:
         """Rows of frames.keyframes of this unit's camera, in time order."""
-        return [row for row in rows(self.units["frames"].tables["keyframes"]) if row["camera"] == self.camera]
+        return [row for row in rows(self._index["keyframes"]) if row["camera"] == self.camera]
 
     @cached_property
     def sweeps(self) -> list[dict[str, Any]]:
         """Rows of frames.sweeps, by channel in time order."""
-        return rows(self.units["frames"].tables["sweeps"])
+        return rows(self._index["sweeps"])
 
     def timestamps_us(self) -> NDArray[np.int64]:
         """Return the image times of this unit's frames."""
