@@ -128,8 +128,8 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
         with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):  # prune then spares them
             opened.source.prepare(num_workers=opened.settings.workers)
             raw = opened.source.reader()
-            teacher = teacher_factory(opened.recipe, opened.settings)
-            for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw, teacher=teacher)):
+            depth_model = teacher_factory(opened.recipe, opened.settings)
+            for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw, depth_model=depth_model)):
                 note(found)
             note(run_manifest(plan, opened.recipe, opened.store, raw, results))
     count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}

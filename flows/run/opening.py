@@ -12,7 +12,8 @@ from flows.run.teachers import teacher_facts
 from flows.settings import Settings
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe, load_recipe
-from pipeline.sources import Source, open_source
+from pipeline.sources import open_source
+from pipeline.sources.spec import Source
 from storage_schemas.errors import RecipeError
 from storage_schemas.store import Store
 
