@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.command_line import completion
+from storage_schemas.errors import RecipeError
+
+if TYPE_CHECKING:
+    from model.train.family import Family
 
 RecipeFile = Annotated[Path, typer.Argument(help="recipe YAML file", autocompletion=completion.recipes)]
 StoreOrRecipe = Annotated[
@@ -72,3 +76,23 @@ NeedsInterval = Annotated[
     bool, typer.Option("--needs-interval", help="promote only if the 95 % interval of the difference excludes 0 as well")
 ]
 FineTune = Annotated[bool, typer.Option("--fine-tune", help="start from the champion's weights instead of from scratch")]
+
+OF_DEPTH = ("target", "max_depth", "plug_in", "metric", "cap", "radar")
+"""Options that say something of depth networks only."""
+
+
+def refuse_options(family: Family[Any], context: typer.Context, what: str) -> None:
+    """Check that no option was given that says nothing of this family's networks; RecipeError names it.
+
+    Args:
+        family: of the network or the evaluations.
+        context: of the command.
+        what: what the family's thing is, e.g. "checkpoint 'runs/a' is one".
+    """
+    for name in OF_DEPTH:
+        source = context.get_parameter_source(name) if name in context.params else None
+        is_given = source is not None and source.name == "COMMANDLINE"
+        if is_given and name not in family.options:
+            raise RecipeError(
+                f"--{name.replace('_', '-')} is of depth networks, and {family.noun} has none: {what}. Leave it out"
+            )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.command_line.answers import say
-from flows.command_line.options import AsJson, Cap, Metric, Radar
+from flows.command_line.options import AsJson, Cap, Metric, Radar, refuse_options
 
 
 def compare(
@@ -24,7 +24,6 @@ def compare(
 
     Two pre-trainings of MIM4D are compared clip by clip.
     """
-    from flows.command_line.given_options import refuse_options
     from flows.run.networks import evaluation_of, family_of_evaluations
     from model.train.family_types import CompareOptions
 

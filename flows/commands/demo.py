@@ -17,7 +17,7 @@ def demo(
 ) -> None:
     """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
     from flows.command_line.answers import console, orchestrator
-    from flows.demo import prepare_demo
+    from flows.new_recipe.demo import prepare_demo
     from flows.run.making import make_units
     from flows.run.opening import open_with_settings
     from flows.run.train import train_recipe

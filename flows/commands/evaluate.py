@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from flows.command_line.answers import say
-from flows.command_line.options import AsJson, Checkpoint, ManifestChoice, MaxDepth, PlugIn, Reference, SplitChoice, StoreOrRecipe
+from flows.command_line.options import (
+    AsJson,
+    Checkpoint,
+    ManifestChoice,
+    MaxDepth,
+    PlugIn,
+    Reference,
+    SplitChoice,
+    StoreOrRecipe,
+    refuse_options,
+)
 
 
 def evaluate(
@@ -30,7 +40,6 @@ def evaluate(
 
     Of a pre-training of MIM4D rendered depth and colour, beside the controls.
     """
-    from flows.command_line.given_options import refuse_options
     from flows.run.networks import evaluate_network, open_network
 
     opened = open_network(checkpoint, recipe, reference=reference, max_depth_m=max_depth, plug_in=plug_in)

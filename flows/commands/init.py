@@ -21,7 +21,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Look at a data root and write a recipe for it, every key explained by what is there."""
-    from flows.init_recipe import write_recipe
+    from flows.new_recipe.init import write_recipe
 
     written = write_recipe(data_root, out=out, store=store, version=version)
     text = f"{written.summary}\nwrote {written.recipe}\nNext: depthmill plan {written.recipe}"

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from flows.command_line.answers import say
-from flows.command_line.options import AsJson, Checkpoint, ManifestChoice, MaxDepth, PlugIn, Reference, SplitChoice
+from flows.command_line.options import (
+    AsJson,
+    Checkpoint,
+    ManifestChoice,
+    MaxDepth,
+    PlugIn,
+    Reference,
+    SplitChoice,
+    refuse_options,
+)
 
 
 def predict(
@@ -31,7 +40,6 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict depth: 16-bit PNGs of 1/256 m, and pictures; with a detector KITTI's result files, and pictures."""
-    from flows.command_line.given_options import refuse_options
     from flows.run.networks import open_network, predict_frames
 
     opened = open_network(checkpoint, what, reference=reference, max_depth_m=max_depth, plug_in=plug_in)

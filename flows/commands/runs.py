@@ -22,7 +22,7 @@ def runs(
     """Print the rounds of retrain, by hand or by schedule: when, why, what came of it; and the champion."""
     from flows.command_line.answers import print_json
     from flows.retrain.champion import read_champion
-    from flows.retrain.round import history_folder
+    from flows.retrain.record import history_folder
     from flows.run.opening import open_store
     from flows.settings import Settings
     from storage_schemas.run_history import read_history

@@ -11,69 +11,32 @@ Writes  units, <runs>/trainings/<name>, <runs>/champion.json, <runs>/reports/<ro
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.retrain.champion import Champion, compare_with_champion, is_better, read_champion, write_champion
+from flows.retrain.record import Known, Result, history_folder, judged, last_judged, record, report_text
 from flows.run.listener import Listener
 from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
 from flows.run.orchestrator import Orchestrator
 from flows.run.training import Training, machine_of, refuse_without_torch, training_folder
-from flows.text import duration
 from pipeline.plan import Plan
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import StoreFiles
-from storage_schemas.lineage import provenance
 from storage_schemas.manifest import open_manifest
-from storage_schemas.run_history import Round, new_round_name, rounds_newest_first, write_round
+from storage_schemas.run_history import write_round
 
 if TYPE_CHECKING:
     from model.train.config import CommonConfig
     from model.train.family import Family
-    from model.train.judging import MeanDifference, Rules
-
-JUDGED = ("promoted", "kept", "nothing to do")
-"""Outcomes after which the same request is nothing new."""
+    from model.train.judging import Rules
 
 
 class RoundError(DepthmillError):
     """A round that cannot go on."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A round that has ended.
-
-    Attributes:
-        row: its record.
-        text: its report, Markdown.
-    """
-
-    row: Round
-    text: str
-
-    @property
-    def name(self) -> str:
-        """Return the name of the round."""
-        return self.row.name
-
-    @property
-    def message(self) -> str:
-        """Return what came of it and why, in one line."""
-        row = self.row
-        why = row.reason if row.outcome == "nothing to do" else f"{row.note} (why: {row.reason})"
-        return f"{row.outcome}: {why}"
-
-    @property
-    def page(self) -> Path | None:
-        """Return the report of its training; None if there is none."""
-        report = None if self.row.training is None else Path(self.row.training) / "report.html"
-        return report if report is not None and report.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -95,27 +58,6 @@ class _Request:
     fine_tune: bool
     orchestrator: Orchestrator
     listener: Listener
-
-
-@dataclass
-class _Round:
-    """What is known of a round while it goes on."""
-
-    reason: str = ""
-    notes: list[str] = field(default_factory=list)
-    request: str = ""
-    num_units: int = 0
-    manifest: str | None = None
-    training: Path | None = None
-    champion: Path | None = None
-    family: Family[Any] | None = None
-    comparisons: Sequence[MeanDifference] = field(default_factory=list)
-    challenger_value: float | None = None
-
-
-def history_folder(runs: Path) -> Path:
-    """Return the folder of the records of all rounds."""
-    return runs / "history"
 
 
 def retrain(
@@ -154,14 +96,13 @@ def _recorded_round(asked: _Request) -> Result:
     """Do a round and leave its record and report, also if it fails."""
     from model.families import family_of, parse_train_config
 
-    start, started = time.perf_counter(), datetime.now(UTC)
-    name, known, runs = new_round_name(started), _Round(), asked.opened.runs_folder
+    known, runs = Known(asked.where, asked.rules), asked.opened.runs_folder
 
     def finish(outcome: str) -> Result:
-        row = _record(name, asked, known, outcome, started=started, seconds=time.perf_counter() - start)
+        row = record(known, outcome)
         text = report_text(row, known.family, known.comparisons)
         if outcome != "nothing to do":
-            StoreFiles(runs).put(f"reports/{name}.md", text.encode())
+            StoreFiles(runs).put(f"reports/{row.name}.md", text.encode())
         write_round(str(history_folder(runs)), row)
         if outcome != "failed":  # whoever catches the error says it
             asked.listener.say(f"{outcome}: {row.note or row.reason}")
@@ -170,8 +111,8 @@ def _recorded_round(asked: _Request) -> Result:
     try:
         config = parse_train_config(asked.opened.recipe.train, where=asked.where)
         known.family = family_of(config)
-        _check_judged(known.family, config, asked.rules, where=asked.where)
-        outcome = _round(name, asked, config, known)
+        _check_rules(known.family, config, asked.rules, where=asked.where)
+        outcome = _round(asked, config, known)
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the history shall know of it; it is raised again
         known.notes.append("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__)
         finish("failed")
@@ -179,7 +120,7 @@ def _recorded_round(asked: _Request) -> Result:
     return finish(outcome)
 
 
-def _round(name: str, asked: _Request, config: CommonConfig, known: _Round) -> str:
+def _round(asked: _Request, config: CommonConfig, known: Known) -> str:
     """Do a round and return its outcome; ``known`` is filled on the way, so that a failure still tells how far it came."""
     opened, rules = asked.opened, asked.rules
     runs, plan = opened.runs_folder, opened.plan()
@@ -187,7 +128,7 @@ def _round(name: str, asked: _Request, config: CommonConfig, known: _Round) -> s
     known.request = _request(config, known.manifest, fine_tune=asked.fine_tune)
     champion = read_champion(runs)
     known.champion = None if champion is None else champion.folder(runs)
-    found = None if champion is None else _judged(runs, known.request)
+    found = None if champion is None else judged(runs, known.request)
     if found is not None and not plan.to_do:
         known.reason = f"all {len(plan.items)} units are up to date, and their training met the champion in round {found}"
         return "nothing to do"
@@ -213,13 +154,13 @@ def _round(name: str, asked: _Request, config: CommonConfig, known: _Round) -> s
     if is_promoted:
         new = Champion(
             str(training.folder), known.manifest, rules.metric, rules.cap_m, rules.radar, known.challenger_value,
-            datetime.now(UTC).isoformat(timespec="seconds"), name,
+            datetime.now(UTC).isoformat(timespec="seconds"), known.name,
         )  # fmt: skip
         write_champion(runs, new, instead_of=champion)
     return "promoted" if is_promoted else "kept"
 
 
-def _make(asked: _Request, known: _Round, plan: Plan) -> None:
+def _make(asked: _Request, known: Known, plan: Plan) -> None:
     """Make what the plan lists; RoundError if units failed."""
     num_failed = make_units(asked.opened, asked.orchestrator, asked.listener).num_failed
     left = asked.opened.plan().to_do
@@ -242,14 +183,6 @@ def _request(config: CommonConfig, manifest: str, *, fine_tune: bool) -> str:
     return hashlib.sha256(f"{name} fine_tune={fine_tune}".encode()).hexdigest()[:16]
 
 
-def _judged(runs: Path, request: str) -> str | None:
-    """Return the newest round that answered this request; None if none did."""
-    for row in rounds_newest_first(str(history_folder(runs))):
-        if row.request == request and row.outcome in JUDGED:
-            return row.name
-    return None
-
-
 def _reason(plan: Plan, runs: Path, manifest: str, champion: Champion | None) -> str:
     """Say why there is work: what the plan lists, or else what about the training is new."""
     if plan.to_do:
@@ -259,7 +192,7 @@ def _reason(plan: Plan, runs: Path, manifest: str, champion: Champion | None) ->
                 stages.setdefault(line.text, []).append(line.stage)
         lines = [f"{', '.join(names)}: {text}" for text, names in stages.items()]
         return "; ".join(lines) or f"{plan.manifest.stage}: {plan.manifest.reason}"
-    last = next((row for row in rounds_newest_first(str(history_folder(runs))) if row.outcome in JUDGED), None)
+    last = last_judged(runs)
     if champion is None:
         return "there is no champion yet"
     if last is None or last.manifest != manifest:
@@ -276,7 +209,7 @@ def _challenger(opened: Opened, config: CommonConfig, manifest: str, start: Path
     return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened))
 
 
-def _train(training: Training, asked: _Request, known: _Round) -> None:
+def _train(training: Training, asked: _Request, known: Known) -> None:
     """Train unless it is done."""
     from model.train.loop import is_complete
 
@@ -289,7 +222,7 @@ def _train(training: Training, asked: _Request, known: _Round) -> None:
     asked.orchestrator.train(training, asked.listener.steps())
 
 
-def _check_judged(family: Family[Any], config: CommonConfig, rules: Rules, *, where: str) -> None:
+def _check_rules(family: Family[Any], config: CommonConfig, rules: Rules, *, where: str) -> None:
     """Check that trainings of the family can be judged, by these rules, before an hour of work; else RecipeError."""
     if family.retrain_refusal:
         raise RecipeError(f"recipe '{where}': train.family is '{family.name}', and {family.retrain_refusal}")
@@ -305,57 +238,3 @@ def _value(training: Training, rules: Rules) -> float:
         f"no frame of the split has a measured pixel up to {rules.cap_m:g} m with radar {rules.radar}, so nothing can be "
         "compared. Look at the split (depthmill inspect), or choose another train.evaluation in the recipe"
     )
-
-
-def _record(name: str, asked: _Request, known: _Round, outcome: str, *, started: datetime, seconds: float) -> Round:
-    rules = asked.rules
-    every = known.comparisons[0] if known.comparisons else None
-    code = provenance()
-    return Round(
-        name=name,
-        recipe=asked.where,
-        started_utc=started.isoformat(timespec="milliseconds"),
-        finished_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        outcome=outcome,
-        reason=known.reason,
-        note="; ".join(known.notes),
-        request=known.request,
-        num_units=known.num_units,
-        manifest=known.manifest,
-        training=None if known.training is None else str(known.training),
-        champion_before=None if known.champion is None else str(known.champion),
-        metric=rules.metric,
-        cap_m=rules.cap_m,
-        radar=rules.radar,
-        margin=rules.margin,
-        num_frames=None if every is None else every.num_frames,
-        champion_value=None if every is None else every.mean_a,
-        challenger_value=known.challenger_value if every is None else every.mean_b,
-        difference=None if every is None else every.mean_difference,
-        low=None if every is None else every.low,
-        high=None if every is None else every.high,
-        is_promoted=outcome == "promoted",
-        seconds=seconds,
-        commit=code["commit"],
-        is_dirty=code["is_dirty"],
-    )
-
-
-def report_text(row: Round, family: Family[Any] | None, comparisons: Sequence[MeanDifference]) -> str:
-    """Return the report of a round as Markdown; its family is None where the recipe names none that there is."""
-    facts = {
-        "why": row.reason,
-        "note": row.note,
-        "units made": row.num_units or None,
-        "manifest": row.manifest,
-        "training": row.training,
-        "report": row.training and str(Path(row.training) / "report.html"),
-        "champion before": row.champion_before,
-        "took": duration(row.seconds),
-        "commit": f"{row.commit}{' (with changes)' if row.is_dirty == 'true' else ''}",
-    }
-    lines = [f"# {row.outcome}", "", f"Round {row.name} of `{row.recipe}`", ""]
-    lines += [f"- {name}: {value}" for name, value in facts.items() if value]
-    if comparisons and family is not None:
-        lines += ["", "a = champion, b = challenger", "", "```", family.comparison_text(comparisons), "```"]
-    return "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.retrain.round import history_folder
+from flows.retrain.record import history_folder
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
 from storage_schemas.run_history import Round, read_history
 from tests.conftest import REPOSITORY

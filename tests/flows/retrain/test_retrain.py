@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from flows.retrain.champion import is_better, read_champion
-from flows.retrain.round import history_folder, retrain
+from flows.retrain.record import history_folder
+from flows.retrain.round import retrain
 from flows.run.bare_loop import BareLoop
 from flows.run.listener import Listener
 from flows.run.opening import open_recipe

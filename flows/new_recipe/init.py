@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.init_folder import recognise
+from flows.new_recipe.recognise import recognise
 from pipeline.recipe import load_recipe
 from pipeline.sources import source_specs
 from pipeline.sources.recipe_text import recipe_text
