@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import yaml
@@ -175,6 +177,38 @@ def test_pretrain_when_the_family_is_another_then_said_and_what_to_run(recipe):
     state = pretrain(str(recipe), return_state=True)
     assert state.is_failed()
     assert "has train.family semodepth, the flow pretrain takes mim4d. Run train_and_evaluate" in state.message
+
+
+def tasks_of(flow_run_id: UUID, num_expected: int) -> list[str]:
+    """Names of the tasks of a flow run; a flow inside it counts as one. Prefect's server notes them a little later."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    until = time.monotonic() + 20
+    with get_client(sync_client=True) as client:
+        chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+        while len(names := [task.name for task in client.read_task_runs(flow_run_filter=chosen)]) < num_expected:
+            assert time.monotonic() < until, names
+            time.sleep(0.1)
+    return sorted(names)
+
+
+def test_deployments_when_run_then_work_in_their_own_flow_run_and_tell_its_log(recipe, caplog):
+    from flows.prefect.deployments import materialize, train_and_evaluate
+
+    caplog.set_level(logging.INFO, logger="prefect.flow_runs")  # what Prefect's pages show
+    state = materialize(str(recipe), overrides=("stages.clean_horizon.near_m=12.5",), return_state=True)
+    assert state.message == "3 units made"
+    assert tasks_of(state.state_details.flow_run_id, 2) == ["scene-0061", "scene-0103"]
+    assert any(line.startswith("3/3 build_manifest") for line in caplog.messages)
+    assert any(line.startswith("done: 3 ok in ") for line in caplog.messages)
+    caplog.clear()
+    state = train_and_evaluate(str(recipe), return_state=True)
+    assert state.is_completed(), state.message
+    names = tasks_of(state.state_details.flow_run_id, 2)
+    assert [name.split("-")[0] for name in names] == ["evaluate", "train"]
+    assert any(line.startswith("training ") for line in caplog.messages)
+    assert any("trained 2 steps in" in line for line in caplog.messages)
 
 
 def test_flows_when_run_then_end_with_their_own_words(recipe, depthmill, tmp_path):
