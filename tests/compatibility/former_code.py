@@ -56,7 +56,7 @@ class Former:
 
     Attributes:
         code: folder of the former code.
-        folder: of everything that it made: raw/, stores/, cut/, exported/.
+        folder: of everything that it made: raw/, stores/, exported/, and killed/<family>/<name> of trainings cut off.
         recipes: recipe files by name, as ``worlds.write_worlds`` says.
         made: what its commands answered while they made it.
     """
@@ -111,5 +111,5 @@ def make_with_former_code(folder: Path) -> Former:
     for answer in former.made:
         assert answer["code"] == 0, answer
     for family in TRAINED:
-        former.ask(code, [["train", recipes[family], bare, "--out", work / "cut" / family]], saves=2)
+        former.ask(code, [["train", recipes[family], bare, "--out", work / "killed" / family / former.training(family).name]], saves=2)
     return former
