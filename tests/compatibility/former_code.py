@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from tests.conftest import REPOSITORY
 
 COMMIT = "a7a46d7"
 HERE = Path(__file__).parent
-SIGKILL = 137 if os.name != "posix" else -9
+KILLED = -signal.SIGKILL
+"""Return code of a process that was killed."""
 
 
 def extract_former_code(folder: Path) -> Path:
@@ -84,7 +86,7 @@ class Former:
         given = json.dumps([[str(argument) for argument in command] for command in commands])
         process = python(code, self.folder, HERE / "commands.py", answers, *([] if saves is None else [saves]), stdin=given)
         if saves is not None:
-            assert process.returncode == SIGKILL, process.stderr
+            assert process.returncode == KILLED, process.stderr
             return []
         assert process.returncode == 0, process.stderr
         found = json.loads(answers.read_text())
@@ -111,5 +113,6 @@ def make_with_former_code(folder: Path) -> Former:
     for answer in former.made:
         assert answer["code"] == 0, answer
     for family in TRAINED:
-        former.ask(code, [["train", recipes[family], bare, "--out", work / "killed" / family / former.training(family).name]], saves=2)
+        folder_killed = work / "killed" / family / former.training(family).name
+        former.ask(code, [["train", recipes[family], bare, "--out", folder_killed]], saves=2)
     return former

@@ -15,7 +15,7 @@ VOLATILE = {
 
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d[:-]\d\d([:-]\d\d)?([.-]\d+)?(\+00:00)?(-[0-9a-f]{6}\b)?"  # time stamps and names of runs
-    r"|\b\d+(\.\d+)? (s|min|h)\b"  # how long something took
+    r"|\b\d+(\.\d+)?[ \u00a0\u202f](s|min|h)\b"  # how long something took
 )
 _MARKUP = re.compile(r"<style.*?</style>|<script.*?</script>", re.DOTALL)
 _FIGURE = re.compile(r"data:image/[^\"')]+|[-+]?\d+\.\d+")
@@ -74,4 +74,5 @@ def steady_folder(folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, A
 
 def differing(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return the names whose content differs, or that only one side has."""
-    return [name for name in sorted({**before, **after}) if name not in before or name not in after or before[name] != after[name]]
+    both = before.keys() & after.keys()
+    return sorted((before.keys() ^ after.keys()) | {name for name in both if before[name] != after[name]})

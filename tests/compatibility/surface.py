@@ -1,6 +1,7 @@
 """Describe what users, stores and checkpoints depend on: commands, recipe keys, layouts, stages, names of trainings, networks.
 
-Run as a script it prints the description as JSON, of the code that is on the path: ``python surface.py names_a7a46d7``.
+Run as a script it prints the description as JSON, of the code that is on the path. ``surface_of_a7a46d7.json`` was made, with that
+commit unpacked in OLD, by ``PYTHONPATH=OLD python tests/compatibility/surface.py names_a7a46d7``.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def surface_of(names: Any) -> dict[str, Any]:
     """Return the description as JSON values; ``names`` is a module with the names of ``names_today``."""
     return {
         "commands": _commands(names.app),
-        "settings": list(names.Settings.model_fields),
+        "settings": dict.fromkeys(names.Settings.model_fields, "DEPTHMILL_..."),
         "recipe_keys": {group: dict(_keys(model)) for group, model in names.KEYS.items()},
         "stages": {
             stage.name: {
@@ -79,13 +80,15 @@ def _commands(app: Any) -> dict[str, Any]:
     import typer
 
     found = typer.main.get_command(app)
-    return {name: [_parameter(parameter) for parameter in command.params] for name, command in found.commands.items()}
+    return {
+        name: {"/".join([*one.opts, *one.secondary_opts]): _parameter(one) for one in command.params}
+        for name, command in found.commands.items()
+    }
 
 
 def _parameter(parameter: Any) -> dict[str, Any]:
     default = parameter.default
     return {
-        "names": [*parameter.opts, *parameter.secondary_opts],
         "is_argument": parameter.param_type_name == "argument",
         "is_flag": getattr(parameter, "is_flag", False),
         "is_required": parameter.required,

@@ -82,10 +82,28 @@ TRAINED = {"semodepth": "simulated", "monoddle": "kitti", "mim4d": "simulated"}
 STORES = ("simulated", "kitti", "zju", "nuscenes")
 
 
+DEMO: dict[str, Any] = {
+    "source": {"kind": "synthetic", "scenes": 6, "seconds": 6, "seed": 0, "image_size": [800, 450]},
+    "cameras": ["CAM_FRONT"],
+    "stages": {
+        "accumulate_lidar": {"num_sweeps": 160, "moving": "drop", "moving_mps": 0.5},
+        "clean_horizon": {
+            "upper_fraction": 0.45, "near_m": 20, "mono_disagree_m": 30, "near_mono_m": 25, "window_px": 7, "min_neighbors": 10,
+            "mad_factor": 3, "floor_m": 10,
+        },
+        "build_manifest": {"drop_last_keyframe": True},
+    },
+}  # fmt: skip
+"""The recipe of ``depthmill demo``; too large to be made here, but a plan of it is made from its parameters alone."""
+
+PLANNED = (*STORES, "demo")
+"""Recipes whose plans are compared: no raw data but what is written here decides their fingerprints."""
+
+
 def write_worlds(folder: Path) -> dict[str, Path]:
     """Write the raw data of the sources that are not simulated, and all recipes; return the recipes by name.
 
-    Names: those of STORES, which have no training; the families; ``ablation``, which ``retrain`` uses too.
+    Names: those of PLANNED, which have no training; the families; ``ablation``, which ``retrain`` uses too.
     """
     simulated = {"kind": "synthetic", "scenes": 2, "seconds": 1.5, "seed": 3, "image_size": [96, 64], "lidar_azimuth_steps": 120}
     stores: dict[str, dict[str, Any]] = {
@@ -103,6 +121,7 @@ def write_worlds(folder: Path) -> dict[str, Path]:
     recipes = {name: {**data, "store": str(folder / "stores" / name)} for name, data in stores.items()}
     for family, train in (("semodepth", SEMODEPTH), ("monoddle", MONODDLE), ("mim4d", MIM4D)):
         recipes[family] = {**recipes[TRAINED[family]], "train": train}
+    recipes["demo"] = {**DEMO, "store": str(folder / "stores" / "demo")}
     recipes["ablation"] = {**recipes["simulated"], "train": SMALL, "ablation": ABLATION}
     paths = {}
     for name, data in recipes.items():
