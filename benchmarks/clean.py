@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def straightforward(depth_m: np.ndarray, mono_m: np.ndarray, p: Params) -> np.ndarray:
-    """Return the cleaned map (height, width) float32 metres, by whole-array NumPy (specs/pipeline.md section 3)."""
+    """Return the cleaned map (height, width) float32 metres, by whole-array NumPy (docs/method/pipeline.md#horizon-cleaning)."""
     rows = np.arange(depth_m.shape[0], dtype=np.float32)[:, None]
     is_candidate = (depth_m > 0) & (depth_m < p.near_m) & (rows < p.upper_fraction * depth_m.shape[0])
     by_mono = (depth_m > 0) & (mono_m > 0) & (mono_m - depth_m > p.mono_disagree_m) & (depth_m < p.near_mono_m)

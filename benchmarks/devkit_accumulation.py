@@ -1,6 +1,7 @@
 """The straightforward accumulation: every key frame reads, filters and moves its 160 sweeps with the devkit's own functions.
 
-This is the way of the public script (specs/pipeline.md sections 1 and 2), written anew, with nothing tuned and nothing slowed.
+This is the way of the public script (docs/method/pipeline.md#projection, #sweep-window), written anew, with nothing tuned and
+nothing slowed.
 """
 
 from __future__ import annotations

@@ -168,9 +168,9 @@ def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, float]
 def _train(args: argparse.Namespace, way: str, seed: int) -> None:
     import torch
 
+    from model.families import evaluate_training, parse_train_config, train
     from model.train.config import Machine
-    from model.train.families import parse_train_config
-    from model.train.loop import evaluate_training, is_complete, train
+    from model.train.loop import is_complete
 
     torch.set_num_threads(1)
     teacher, distill = WAYS[way]
@@ -189,12 +189,12 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
     import torch
 
     from model.data.objects import Objects
+    from model.families import load_network
     from model.monoddle.average_precision import average_precision
     from model.monoddle.box_overlap import overlap_2d
+    from model.monoddle.evaluation import detect, scaled_difficulties
     from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
-    from model.train.checkpoint import load_network
     from model.train.config import Machine
-    from model.train.detection_evaluation import detect, scaled_difficulties
 
     network = load_network(folder / "best.pt")
     truths: list[Objects] = []
@@ -235,7 +235,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
 
 def _exact_maps(manifest, network_config) -> dict[str, np.ndarray]:
     """Return the exact depth of every validation image on the network's grid, metres."""
-    from model.data.affine_view import resting_view, warp_depth_steps
+    from model.monoddle.affine_view import resting_view, warp_depth_steps
 
     found, units = {}, {}
     for row in manifest.rows():

@@ -40,11 +40,11 @@ from stage_runs import open_runs
 from torch.utils.data import DataLoader, Dataset
 from world import SMALL_IMAGE, simulated_world
 
-from model.data.config import DataConfig
-from model.data.dense import dense_batch
 from model.data.images import decode_image
-from model.data.loader import FrameLoader
 from model.data.points import measured_pixels
+from model.semodepth.config import DataConfig
+from model.semodepth.data import FrameLoader
+from model.semodepth.dense import dense_batch
 from pipeline.run import SceneMemory
 from storage_schemas.byte_ranges import ByteRange, RangeReader
 from storage_schemas.catalog import MANIFEST

@@ -172,11 +172,11 @@ def _in_child(args: argparse.Namespace, training: dict) -> str:
 def _train(args: argparse.Namespace, training: dict) -> str:
     import torch
 
+    from model.families import evaluate_training, parse_train_config, train
+    from model.mim4d.config import Mim4dTrainConfig
+    from model.mim4d.probes.run_probes import probe_training
     from model.train.config import Machine
-    from model.train.families import parse_train_config
-    from model.train.loop import evaluate_training, is_complete, train
-    from model.train.mim4d_config import Mim4dTrainConfig
-    from model.train.probes.run_probes import probe_training
+    from model.train.loop import is_complete
 
     torch.set_num_threads(1)
     config = parse_train_config(training, where="study")
@@ -191,7 +191,7 @@ def _train(args: argparse.Namespace, training: dict) -> str:
 
 
 def _print_rendering(folders: list[Path]) -> None:
-    from model.train.render_evaluation import read_rendering
+    from model.mim4d.evaluation import read_rendering
 
     found = [{row[:4]: row for row in read_rendering(folder / "evaluation")} for folder in folders]
 
@@ -212,7 +212,7 @@ def _print_rendering(folders: list[Path]) -> None:
 
 
 def _print_probes(folders: list[Path]) -> None:
-    from model.train.probes.probe_files import read_probes
+    from model.mim4d.probes.probe_files import read_probes
 
     found = [read_probes(folder) for folder in folders]
     print(

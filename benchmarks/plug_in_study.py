@@ -145,7 +145,7 @@ def _near(errors) -> float:
 
 def _errors(manifest):
     """Return errors before and after cleaning over all samples, mono's relative error per frame, frames without a fit, frames."""
-    from pipeline.report.depth_errors import compare_with_truth
+    from flows.reports.store.depth_errors import compare_with_truth
 
     units, total, off, skipped = {}, None, [], 0
     for row in manifest.rows():
@@ -202,11 +202,11 @@ def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
     import torch
     import yaml
 
+    from model.families import evaluate_training, parse_train_config, train
+    from model.semodepth.evaluation import WITHOUT_MONO
+    from model.semodepth.summary import summarise
     from model.train.config import Machine
-    from model.train.evaluate import WITHOUT_MONO
-    from model.train.families import parse_train_config
-    from model.train.loop import evaluate_training, is_complete, train
-    from model.train.summary import summarise
+    from model.train.loop import is_complete
     from storage_schemas.evaluation import read_evaluation
 
     torch.set_num_threads(1)

@@ -103,10 +103,10 @@ def _train(recipe: dict, changes: dict[str, str]) -> None:
     import torch
     import yaml
 
+    from model.families import evaluate_training, parse_train_config, train
+    from model.semodepth.summary import summarise
     from model.train.config import Machine
-    from model.train.families import parse_train_config
-    from model.train.loop import evaluate_training, is_complete, train
-    from model.train.summary import summarise
+    from model.train.loop import is_complete
     from pipeline.recipe import parse_recipe
     from storage_schemas.evaluation import read_evaluation
     from storage_schemas.manifest import open_manifest

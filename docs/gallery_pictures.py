@@ -18,11 +18,11 @@ from readme_picture import titled
 
 from flows.bare_loop import materialize_bare
 from flows.materialize import open_recipe
+from flows.reports.store.chosen_frames import ChosenFrame, FrameContent, read_frame
+from flows.reports.store.facts import gather_facts
+from flows.reports.store.pictures import Panel, frame_panels
 from flows.settings import Settings
 from pipeline.recipe import parse_recipe
-from pipeline.report.chosen_frames import ChosenFrame, FrameContent, read_frame
-from pipeline.report.facts import gather_facts
-from pipeline.report.pictures import Panel, frame_panels
 
 GAP_PX = 6
 PART_PX = (120, 66)

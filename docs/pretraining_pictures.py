@@ -19,13 +19,13 @@ from readme_picture import titled
 
 from flows.bare_loop import materialize_bare
 from flows.materialize import open_recipe
-from flows.render_report.render_files import RenderedClip, Shown, read_clips
-from flows.render_report.view_panels import colours_of, depths_of, view_panels
+from flows.reports.mim4d.render_files import RenderedClip, Shown, read_clips
+from flows.reports.mim4d.view_panels import colours_of, depths_of, view_panels
+from flows.reports.store.pictures import Panel
 from flows.settings import Settings
 from flows.training import open_training
-from model.train.rendered_views import VIEWS_FILE
+from model.mim4d.rendered_views import VIEWS_FILE
 from pipeline.recipe import parse_recipe
-from pipeline.report.pictures import Panel
 
 MAX_BYTES = 150_000
 SHOWN_CAMERAS = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_BACK_LEFT")

@@ -12,11 +12,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from flows.materialize import open_recipe
+from flows.reports.store.chosen_frames import read_frame, worst_frames
+from flows.reports.store.facts import gather_facts
+from flows.reports.store.pictures import Panel, frame_panels
 from flows.settings import Settings
 from pipeline.recipe import load_recipe
-from pipeline.report.chosen_frames import read_frame, worst_frames
-from pipeline.report.facts import gather_facts
-from pipeline.report.pictures import Panel, frame_panels
 
 GAP_PX = 8
 PANEL_PX = (600, 338)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from readme_picture import GAP_PX, titled
 
+from flows.reports.store.colormap import depth_colors
+from flows.reports.store.pictures import Panel, dimmed, draw_points, point_reach_px
 from pipeline.recipe import parse_recipe
-from pipeline.report.colormap import depth_colors
-from pipeline.report.pictures import Panel, dimmed, draw_points, point_reach_px
 from pipeline.sources import open_source
 from pipeline.stage import StageInput
 from pipeline.stages import interpolate_depth, pack_truth, project_lidar, project_radar

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flows.ablation_measures import Columns, columns_of
 from flows.materialize import Opened
-from flows.training import Training, machine_of, refuse_without_torch
+from flows.training import Training, due_parts, machine_of, refuse_without_torch, training_folder
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.manifest import open_manifest
 
 if TYPE_CHECKING:
-    from model.train.families import TrainConfig
+    from model.train.config import CommonConfig
     from model.train.loop import Progress
 
 State = Literal["complete", "begun", "to do"]
@@ -47,7 +47,7 @@ class Run:
 
     variant: str
     seed: int
-    config: TrainConfig
+    config: CommonConfig
     folder: Path
 
     @property
@@ -61,16 +61,8 @@ class Run:
         from model.train.loop import is_complete
 
         if is_complete(self.folder):
-            return "begun" if self._probes_are_due else "complete"
+            return "begun" if due_parts(self.config, self.folder) else "complete"
         return "begun" if (self.folder / "last.pt").is_file() else "to do"
-
-    @property
-    def _probes_are_due(self) -> bool:
-        if self.config.family != "mim4d":
-            return False
-        from model.train.probes.probe_files import probes_are_due
-
-        return probes_are_due(self.config, self.folder)
 
 
 @dataclass(frozen=True)
@@ -152,7 +144,7 @@ def read_ablation(opened: Opened, *, where: str, manifest: str | None, out: Path
     for name, by_seed in configs.items():
         runs[name] = {}
         for seed, config in by_seed.items():
-            folder = opened.runs_folder / "trainings" / config.fingerprint(fingerprint)
+            folder = training_folder(opened, config, fingerprint)
             runs[name][seed] = by_folder.setdefault(folder, Run(name, seed, config, folder))
     named = json.dumps({name: [run.folder.name for run in by_seed.values()] for name, by_seed in runs.items()})
     ablation_name = f"{Path(where).stem}-{hashlib.sha256(named.encode()).hexdigest()[:8]}"
@@ -191,11 +183,11 @@ def _fingerprint(opened: Opened, manifest: str | None) -> str:
 
 def _configs(
     base: dict[str, Any], variants: Mapping[str, Mapping[str, Any]], seeds: tuple[int, ...], *, where: str
-) -> dict[str, dict[int, TrainConfig]]:
+) -> dict[str, dict[int, CommonConfig]]:
     """Return every configuration by variant and seed; RecipeError lists the mistakes of all variants."""
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
-    found: dict[str, dict[int, TrainConfig]] = {}
+    found: dict[str, dict[int, CommonConfig]] = {}
     mistakes: dict[str, str] = {}
     for name, changes in variants.items():
         try:

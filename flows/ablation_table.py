@@ -15,23 +15,20 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flows.ablate import Ablation, Run
-from flows.ablation_measures import Measure, read_measures
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
+
+if TYPE_CHECKING:
+    from model.train.measures import Measure
 
 TABLE_FILE = "table.md"
 RESULTS_FILE = "results.csv"
 NOTHING = "-"
 
 _TITLE = "# Ablation "
-_KEYS_THAT_DECIDE = (
-    *(f"evaluation.{key}" for key in ("split", "target", "score_threshold", "height_scale", "rays_per_camera")),
-    *("data.held_out_share", "network.num_frames", "network.mask.hidden_ratio", "network.lift.low_m", "network.lift.high_m"),
-)
-"""On what the variants are measured, as far as their family has such a key; of MIM4D the network's task is part of it."""
 
 
 class Spread(NamedTuple):
@@ -109,6 +106,7 @@ def results_of(ablation: Ablation, errors: Mapping[Path, str]) -> list[Result]:
     Raises:
         StoreError: a complete training's record or evaluation is damaged.
     """
+    from model.families import family_of
     from model.train.loop import is_complete, read_training
 
     found, read = [], dict[Path, tuple[Mapping[str, Any], Mapping[str, float]]]()
@@ -116,7 +114,7 @@ def results_of(ablation: Ablation, errors: Mapping[Path, str]) -> list[Result]:
         for run in ablation.runs[name].values():
             if is_complete(run.folder) and run.folder not in read:
                 try:
-                    read[run.folder] = read_training(run.folder), read_measures(run.config, run.folder)
+                    read[run.folder] = read_training(run.folder), family_of(run.config).read_measures(run.folder)
                 except StoreError as error:
                     raise StoreError(
                         f"{run.title} is damaged: {error}. Or delete '{run.folder}' and run the same command: that one is then "
@@ -140,7 +138,10 @@ def table_text(ablation: Ablation, results: Sequence[Result], *, is_whole: bool)
         results: of ``results_of``.
         is_whole: with the details and the list of trainings, for the file.
     """
-    split = next(iter(ablation.trainings)).config.evaluation.split
+    from model.families import family_of
+
+    config = next(iter(ablation.trainings)).config
+    split = family_of(config).split(config)
     seeds = ", ".join(map(str, ablation.seeds))
     blocks = [
         f"{_TITLE}{ablation.name}",
@@ -288,6 +289,8 @@ def _trainings_table(results: Sequence[Result]) -> str:
 
 def _notes(ablation: Ablation, results: Sequence[Result]) -> list[str]:
     """Return what a reader must know to read the numbers rightly."""
+    from model.families import family_of
+
     notes = [f"{name} is the same training as {other}" for name, other in ablation.same_as.items()]
     if len(ablation.seeds) == 1:
         notes.append("one seed: there is no spread, and a difference may be chance")
@@ -305,7 +308,7 @@ def _notes(ablation: Ablation, results: Sequence[Result]) -> list[str]:
         if len(values) > 1:
             notes.append(f"the trainings {words}: {', '.join(values)}")
     configs = {name: next(iter(runs.values())).config for name, runs in ablation.runs.items()}
-    for key in _KEYS_THAT_DECIDE:
+    for key in family_of(next(iter(configs.values()))).keys_that_decide:
         found = {name: _value_at(config, key) for name, config in configs.items()}
         if len(set(found.values())) > 1:
             told = ", ".join(f"{name} {value}" for name, value in found.items())

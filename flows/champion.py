@@ -7,18 +7,18 @@ Writes  <runs>/champion.json, atomically; the pointer moves, and no training is 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.training import Training
 from storage_schemas.errors import DepthmillError, StoreError
-from storage_schemas.evaluation import read_evaluation
 from storage_schemas.files import StoreFiles
 
 if TYPE_CHECKING:
-    from model.train.compare import Comparison
-    from model.train.semodepth_config import SemoDepthTrainConfig
+    from model.train.config import CommonConfig
+    from model.train.judging import MeanDifference, Rules
 
 CHAMPION_FILE = "champion.json"
 MEASURED_AGAIN = "champion"
@@ -27,25 +27,6 @@ MEASURED_AGAIN = "champion"
 
 class ChampionError(DepthmillError):
     """A champion that cannot be found, measured or replaced."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a challenger must show.
-
-    Attributes:
-        margin: improvement of the mean that it must reach, in the metric's unit; equal is never better.
-        metric: metric that decides.
-        cap_m: 50, 70 or 80.
-        radar: on or off.
-        needs_interval: the 95 % interval of the mean difference must exclude 0 as well.
-    """
-
-    margin: float = 0.0
-    metric: str = "mae_mm"
-    cap_m: float = 80.0
-    radar: str = "on"
-    needs_interval: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,23 +106,20 @@ def write_champion(runs: Path, champion: Champion, *, instead_of: Champion | Non
     StoreFiles(runs).put(CHAMPION_FILE, json.dumps(content, indent=1).encode())
 
 
-def compare_with_champion(champion: Path, challenger: Training, rules: Rules) -> tuple[list[Comparison], str]:
-    """Compare a complete challenger with the champion, frame by frame, on the challenger's manifest.
+def compare_with_champion(champion: Path, challenger: Training, rules: Rules) -> tuple[Sequence[MeanDifference], str]:
+    """Compare a complete challenger with the champion on the challenger's manifest, as its family does.
 
     Returns:
         The comparisons, a = champion and b = challenger, all frames first; and a note if the champion was measured again.
 
     Raises:
-        ComparisonError: the metric is unknown, or there is no frame in common.
+        DepthmillError: they cannot be compared, e.g. there is no frame in common.
     """
-    from model.train.compare import compare_runs
-
     before, note = _champion_evaluation(champion, challenger)
-    frames = [read_evaluation(str(folder))[0] for folder in (before, challenger.folder / "evaluation")]
-    return compare_runs(*frames, metric=rules.metric, cap_m=rules.cap_m, radar=rules.radar), note
+    return challenger.family.compare_with_champion(before, challenger.folder / "evaluation", rules), note
 
 
-def is_better(found: Comparison, rules: Rules) -> tuple[bool, str]:
+def is_better(found: MeanDifference, rules: Rules) -> tuple[bool, str]:
     """Say whether b is better than a by the rules, and why or why not, in words."""
     sign = 1.0 if rules.metric.startswith("delta") else -1.0
     gain = sign * found.mean_difference
@@ -156,32 +134,25 @@ def is_better(found: Comparison, rules: Rules) -> tuple[bool, str]:
     return True, f"{words}: better by {gain:.4g}, the margin is {rules.margin:g}"
 
 
-def semodepth_config(training: Training) -> SemoDepthTrainConfig:
-    """Return the configuration of a training of SemoDepth; ``retrain`` has refused all others."""
-    from model.train.semodepth_config import SemoDepthTrainConfig
-
-    assert isinstance(training.config, SemoDepthTrainConfig)
-    return training.config
-
-
 def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, str]:
-    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if need be."""
-    from model.train.loop import read_training
-    from model.train.semodepth_config import SemoDepthTrainConfig
+    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if need be.
 
-    record, wanted = read_training(champion), semodepth_config(challenger)
-    own = SemoDepthTrainConfig.model_validate(record["config"])
-    differs = []
-    if record["manifest"] != challenger.manifest.path.fingerprint:
-        differs.append(f"manifest {record['manifest']} -> {challenger.manifest.path.fingerprint}")
-    if (own.evaluation.split, own.evaluation.target) != (wanted.evaluation.split, wanted.evaluation.target):
-        differs.append("split or target changed")
-    if own.evaluation.without_radar < wanted.evaluation.without_radar:
-        differs.append("it was not measured without radar")
-    if own.data.cameras != wanted.data.cameras:
-        differs.append("cameras changed")
-    if own.data.rows != wanted.data.rows:
-        differs.append("rows changed")
+    Raises:
+        ChampionError: the champion is of another family.
+    """
+    from model.families import FAMILIES
+    from model.train.loop import read_training
+
+    record, manifest = read_training(champion), challenger.manifest.path.fingerprint
+    own = FAMILIES.read(record["config"])
+    if own.family != challenger.config.family:
+        raise ChampionError(
+            f"the champion '{champion}' is of family {own.family}, this training of {challenger.config.family}: no measure is "
+            f"common to them. Give this recipe a store of its own, or delete {CHAMPION_FILE}: the next round's training becomes "
+            "the champion"
+        )
+    differs = [] if record["manifest"] == manifest else [f"manifest {record['manifest']} -> {manifest}"]
+    differs += challenger.family.measured_otherwise(own, challenger.config)
     if not differs:
         return champion / "evaluation", ""
     folder = challenger.folder / MEASURED_AGAIN
@@ -189,30 +160,20 @@ def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, st
     return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
 
 
-def _measure(champion: Path, own: SemoDepthTrainConfig, challenger: Training, folder: Path) -> None:
+def _measure(champion: Path, own: CommonConfig, challenger: Training, folder: Path) -> None:
     """Measure the champion's network exactly as the challenger's was, and keep it beside the challenger."""
-    from model.devices import network_device
-    from model.semodepth.net import SemoDepth
-    from model.train.checkpoint import load_network
-    from model.train.evaluate import evaluate, network_predict, write_evaluation_folder
+    from model.families import load_network
 
-    network = load_network(champion / "best.pt")
-    assert isinstance(network, SemoDepth)
-    device = network_device(challenger.machine.accelerator)
-    wanted, manifest = semodepth_config(challenger), challenger.manifest
+    manifest = challenger.manifest
     try:
-        evaluation = evaluate(
-            network_predict(network.to(device), precision="bfloat16" if own.uses_bfloat16(device.type) else "float32"),
+        challenger.family.measure_as(
+            load_network(champion / "best.pt"),
+            own,
+            challenger.config,
             manifest,
-            wanted.evaluation.model_copy(update={"num_strips": 0}),
-            cameras=wanted.data.cameras,
-            row_band=wanted.data.rows,
-            min_depth_m=own.network.min_depth_m,
-            max_depth_m=own.network.max_depth_m,
-            with_radar=own.data.radar,
-            with_mono=own.gives_mono,
-            machine=challenger.machine,
-            device=device,
+            challenger.machine,
+            folder=folder,
+            name=f"champion {champion.name}",
         )
     except StoreError:
         raise
@@ -221,5 +182,3 @@ def _measure(champion: Path, own: SemoDepthTrainConfig, challenger: Training, fo
             f"the champion '{champion}' cannot be measured on manifest {manifest.path.fingerprint}: {error}. Give it what it "
             f"needs, or delete {CHAMPION_FILE}: the next round's training becomes the champion"
         ) from error
-    title = f"champion {champion.name} on {wanted.evaluation.split} of manifest {manifest.path.fingerprint}"
-    write_evaluation_folder(folder, evaluation, title=f"{title}, truth {wanted.evaluation.target}")

@@ -14,9 +14,10 @@ from prefect import State, flow
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.champion import Rules
 from flows.materialize import Opened, open_recipe
 from flows.settings import Settings
+from flows.training import missing_for_training
+from model.train.judging import Rules
 from pipeline.recipe import Recipe, load_recipe
 from storage_schemas.errors import DepthmillError, RecipeError
 
@@ -174,7 +175,12 @@ def retrain_and_evaluate(
 
 def pretrains(recipe: Recipe) -> bool:
     """Say whether a recipe's training is a pre-training, which ``pretrain`` runs and not ``train_and_evaluate``."""
-    return recipe.train.get("family") == "mim4d"
+    if not recipe.train or missing_for_training():
+        return False
+    from model.families import FAMILIES
+
+    family = FAMILIES.named(recipe.train.get("family", FAMILIES.default.name), where="of the deployment")
+    return family.flow_name == pretrain.name
 
 
 def _train(opened: Opened, *, recipe: str, manifest: str | None) -> str:

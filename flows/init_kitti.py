@@ -1,7 +1,7 @@
 """Look at a KITTI object folder for ``depthmill init``: frames of each list and what they have; and the recipe lines for it.
 
 Reads  <root>/ImageSets/*.txt, the heads of the images, the text files; listings of velodyne/ and DA3_depth_results/
-Source specs/monoddle.md sections 1.1 and 7.2
+Source docs/method/formats.md#kitti-layout, #da3-depth-results
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Look at a ZJU-4DRadarCam folder for ``depthmill init``: frames of each split and what they have; and the recipe lines for it.
 
 Reads  <root>/{train,val,test}.txt, listings of image/, radar_png/, gt/, gt_interp/, the header of one image
-Source specs/semodepth.md section 5
+Source docs/method/formats.md#zju-4dradarcam
 """
 
 from __future__ import annotations

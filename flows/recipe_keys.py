@@ -27,11 +27,13 @@ def keys_with_defaults(group: Literal["stages", "ablation", "train"]) -> Iterato
         yield from _keys(AblationChoices, group)
         return
     try:
-        from model.train.families import CONFIGS
+        from model.families import FAMILIES
     except ImportError:  # the extra 'train' is not installed
         return
     found: dict[str, str] = {}
-    for model in CONFIGS.values():  # a key that two families have is offered once, with the first one's default
+    for model in (
+        family.config for family in FAMILIES
+    ):  # a key that two families have is offered once, with the first one's default
         for key, default in _keys(model, group):
             found.setdefault(key, default)
     yield from found.items()

@@ -53,11 +53,11 @@ def recipe_page() -> str:
 
 def _train_lines() -> list[str]:
     """Return the ``train:`` group, its groups after it."""
-    from model.train.families import CONFIGS
+    from model.families import FAMILIES
 
     lines = ["", "## train", "", "What `depthmill train` makes of the manifest; `plan` and `run` pay no attention to it."]
-    for family, model in CONFIGS.items():
-        lines += ["", f"### train: {{family: {family}}}", "", *_group_lines(f"train ({family})", model)]
+    for family in FAMILIES:
+        lines += ["", f"### train: {{family: {family.name}}}", "", *_group_lines(f"train ({family.name})", family.config)]
     return lines
 
 

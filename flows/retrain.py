@@ -16,24 +16,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flows.champion import Champion, Rules, compare_with_champion, is_better, read_champion, write_champion
+from flows.champion import Champion, compare_with_champion, is_better, read_champion, write_champion
 from flows.console import duration
 from flows.materialize import Opened
-from flows.training import Training, machine_of, refuse_without_torch
+from flows.training import Training, machine_of, refuse_without_torch, training_folder
 from pipeline.plan import Plan
 from storage_schemas.errors import DepthmillError, RecipeError
-from storage_schemas.evaluation import RADAR, read_evaluation
 from storage_schemas.files import StoreFiles
 from storage_schemas.lineage import provenance
 from storage_schemas.manifest import open_manifest
 from storage_schemas.run_history import Round, new_round_name, rounds_newest_first, write_round
 
 if TYPE_CHECKING:
-    from model.train.compare import Comparison
-    from model.train.semodepth_config import SemoDepthTrainConfig
-    from model.train.summary import SummaryRow
+    from model.train.config import CommonConfig
+    from model.train.family import Family
+    from model.train.judging import MeanDifference, Rules
 
 JUDGED = ("promoted", "kept", "nothing to do")
 """Outcomes after which the same request is nothing new."""
@@ -73,7 +72,8 @@ class _Round:
     manifest: str | None = None
     training: Path | None = None
     champion: Path | None = None
-    comparisons: list[Comparison] = field(default_factory=list)
+    family: Family[Any] | None = None
+    comparisons: Sequence[MeanDifference] = field(default_factory=list)
     challenger_value: float | None = None
 
 
@@ -105,14 +105,14 @@ def retrain(
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
-    from model.train.families import parse_train_config
+    from model.families import family_of, parse_train_config
 
     start, started = time.perf_counter(), datetime.now(UTC)
     name, known = new_round_name(started), _Round()
 
     def finish(outcome: str) -> Result:
         row = _record(name, where, rules, known, outcome, started=started, seconds=time.perf_counter() - start)
-        text = report_text(row, known.comparisons)
+        text = report_text(row, known.family, known.comparisons)
         if outcome != "nothing to do":
             StoreFiles(opened.runs_folder).put(f"reports/{name}.md", text.encode())
         write_round(str(history_folder(opened.runs_folder)), row)
@@ -121,8 +121,9 @@ def retrain(
         return Result(row, text)
 
     try:
-        config = _semodepth(parse_train_config(opened.recipe.train, where=where), where)
-        _check_rules(rules, config)
+        config = parse_train_config(opened.recipe.train, where=where)
+        known.family = family_of(config)
+        _check_judged(known.family, config, rules, where=where)
         outcome = _round(name, opened, config, rules, known, fine_tune=fine_tune, make=make, fit=fit, say=say)
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the history shall know of it; it is raised again
         known.notes.append("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__)
@@ -134,7 +135,7 @@ def retrain(
 def _round(
     name: str,
     opened: Opened,
-    config: SemoDepthTrainConfig,
+    config: CommonConfig,
     rules: Rules,
     known: _Round,
     *,
@@ -166,8 +167,8 @@ def _round(
             )
     training = _challenger(opened, config, known.manifest, known.champion if fine_tune else None)
     known.training = training.folder
-    rows = _trained(training, fit, known, say)
-    known.challenger_value = _value(rows, rules)
+    _train(training, fit, known, say)
+    known.challenger_value = _value(training, rules)
     if champion is None:
         known.notes.append("there was no champion")
         is_promoted = True
@@ -188,12 +189,15 @@ def _round(
     return "promoted" if is_promoted else "kept"
 
 
-def _request(config: SemoDepthTrainConfig, manifest: str, *, fine_tune: bool) -> str:
+def _request(config: CommonConfig, manifest: str, *, fine_tune: bool) -> str:
     """Name what a round is asked: the training that the recipe describes, and whether it starts from the champion.
 
     The champion itself does not count: a fine-tuned one would ask for its own successor for ever.
     """
-    return hashlib.sha256(f"{config.fingerprint(manifest)} fine_tune={fine_tune}".encode()).hexdigest()[:16]
+    from model.families import FAMILIES
+
+    name = FAMILIES.training_name(config, manifest)
+    return hashlib.sha256(f"{name} fine_tune={fine_tune}".encode()).hexdigest()[:16]
 
 
 def _judged(runs: Path, request: str) -> str | None:
@@ -221,64 +225,39 @@ def _reason(plan: Plan, runs: Path, manifest: str, champion: Champion | None) ->
     return f"the training options changed since round {last.name}"
 
 
-def _challenger(opened: Opened, config: SemoDepthTrainConfig, manifest: str, start: Path | None) -> Training:
+def _challenger(opened: Opened, config: CommonConfig, manifest: str, start: Path | None) -> Training:
     """Return the training of this round, on its pinned manifest, from the champion if asked to."""
     if start is not None:
         begun = {"start_from": str((start / "best.pt").absolute()), "imagenet_weights": None, "backbone_from": None}
         config = config.model_copy(update=begun)
-    folder = opened.runs_folder / "trainings" / config.fingerprint(manifest)
+    folder = training_folder(opened, config, manifest)
     return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened))
 
 
-def _trained(training: Training, fit: Fit, known: _Round, say: Callable[[str], None]) -> Sequence[SummaryRow]:
-    """Train unless it is done; return the table."""
+def _train(training: Training, fit: Fit, known: _Round, say: Callable[[str], None]) -> None:
+    """Train unless it is done."""
     from model.train.loop import is_complete
-    from model.train.summary import summarise
 
     if is_complete(training.folder):
         known.notes.append("its training was complete already")
-    else:
-        start = "" if training.config.start_from is None else f", starting from {training.config.start_from}"
-        say(f"training {training.folder.name} on manifest {training.manifest.path.fingerprint}{start}")
-        fit(training)
-    return summarise(read_evaluation(str(training.folder / "evaluation"))[0])
+        return
+    start = "" if training.config.start_from is None else f", starting from {training.config.start_from}"
+    say(f"training {training.folder.name} on manifest {training.manifest.path.fingerprint}{start}")
+    fit(training)
 
 
-def _semodepth(config: object, where: str) -> SemoDepthTrainConfig:
-    """Return a configuration whose trainings can be compared frame by frame; else RecipeError."""
-    from model.train.semodepth_config import SemoDepthTrainConfig
-
-    if not isinstance(config, SemoDepthTrainConfig):
-        raise RecipeError(
-            f"recipe '{where}': train.family is '{getattr(config, 'family', None)}', and retrain compares errors of depth frame "
-            "by frame, which that family has not. Use family: semodepth, or put depthmill train or ablate on a schedule"
-        )
-    return config
+def _check_judged(family: Family[Any], config: CommonConfig, rules: Rules, *, where: str) -> None:
+    """Check that trainings of the family can be judged, by these rules, before an hour of work; else RecipeError."""
+    if family.retrain_refusal:
+        raise RecipeError(f"recipe '{where}': train.family is '{family.name}', and {family.retrain_refusal}")
+    family.check_rules(config, rules)
 
 
-def _check_rules(rules: Rules, config: SemoDepthTrainConfig) -> None:
-    """Check that the training will be measured by what decides, before an hour of work and not after it; else RecipeError."""
-    from model.train.metrics import CAPS_M
-    from model.train.summary import METRIC_FORMATS
-
-    states = RADAR if config.evaluation.without_radar else RADAR[:1]
-    for name, value, allowed in (
-        ("metric", rules.metric, tuple(METRIC_FORMATS)),
-        ("cap_m", rules.cap_m, CAPS_M),
-        ("radar", rules.radar, states),
-    ):
-        if value not in allowed:
-            why = " (train.evaluation.without_radar is false)" if name == "radar" and value in RADAR else ""
-            raise RecipeError(f"{name} is {value!r}{why}, expected one of: {', '.join(map(str, allowed))}")
-    if not rules.margin >= 0:
-        raise RecipeError(f"margin is {rules.margin}, expected 0 or more, in the unit of {rules.metric}")
-
-
-def _value(rows: Sequence[SummaryRow], rules: Rules) -> float:
+def _value(training: Training, rules: Rules) -> float:
     """Return the mean that decides; RoundError if no frame of the split has a pixel to measure."""
-    for row in rows:
-        if (row.radar, row.group, row.cap_m) == (rules.radar, "all", rules.cap_m):
-            return float(getattr(row, rules.metric))
+    value = training.family.deciding_value(training.folder / "evaluation", rules)
+    if value is not None:
+        return value
     raise RoundError(
         f"no frame of the split has a measured pixel up to {rules.cap_m:g} m with radar {rules.radar}, so nothing can be "
         "compared. Look at the split (depthmill inspect), or choose another train.evaluation in the recipe"
@@ -305,12 +284,12 @@ def _record(name: str, where: str, rules: Rules, known: _Round, outcome: str, *,
         cap_m=rules.cap_m,
         radar=rules.radar,
         margin=rules.margin,
-        num_frames=every and every.num_frames,
-        champion_value=every and every.mean_a,
+        num_frames=None if every is None else every.num_frames,
+        champion_value=None if every is None else every.mean_a,
         challenger_value=known.challenger_value if every is None else every.mean_b,
-        difference=every and every.mean_difference,
-        low=every and every.low,
-        high=every and every.high,
+        difference=None if every is None else every.mean_difference,
+        low=None if every is None else every.low,
+        high=None if every is None else every.high,
         is_promoted=outcome == "promoted",
         seconds=seconds,
         commit=code["commit"],
@@ -318,10 +297,8 @@ def _record(name: str, where: str, rules: Rules, known: _Round, outcome: str, *,
     )
 
 
-def report_text(row: Round, comparisons: Sequence[Comparison]) -> str:
-    """Return the report of a round as Markdown."""
-    from model.train.compare import comparison_text
-
+def report_text(row: Round, family: Family[Any] | None, comparisons: Sequence[MeanDifference]) -> str:
+    """Return the report of a round as Markdown; its family is None where the recipe names none that there is."""
     facts = {
         "why": row.reason,
         "note": row.note,
@@ -335,6 +312,6 @@ def report_text(row: Round, comparisons: Sequence[Comparison]) -> str:
     }
     lines = [f"# {row.outcome}", "", f"Round {row.name} of `{row.recipe}`", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items() if value]
-    if comparisons:
-        lines += ["", "a = champion, b = challenger", "", "```", comparison_text(comparisons), "```"]
+    if comparisons and family is not None:
+        lines += ["", "a = champion, b = challenger", "", "```", family.comparison_text(comparisons), "```"]
     return "\n".join(lines) + "\n"

@@ -10,11 +10,11 @@ from prefect import State, flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.states import Completed, Failed
 
-from flows.champion import Rules
 from flows.materialize import Opened
 from flows.prefect_server import refuse_silent_server
 from flows.retrain import Result
 from flows.retrain_verb import do_round
+from model.train.judging import Rules
 from storage_schemas.errors import DepthmillError
 
 

@@ -6,13 +6,14 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from flows.champion import Rules, read_champion
+from flows.champion import read_champion
 from flows.console import duration
 from flows.materialize import Opened
 from flows.retrain import Result, history_folder, retrain
 from flows.run_verb import run_and_print
 from flows.train_verb import ProgressText
 from flows.training import Training
+from model.train.judging import Rules
 from storage_schemas.run_history import Round, read_history
 
 

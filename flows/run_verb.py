@@ -86,7 +86,7 @@ def _execute(
     def write(summary: RunSummary) -> Path | None:
         if not report or not summary.num_ok:
             return None
-        from pipeline.report import write_report
+        from flows.reports.store import write_report
 
         try:
             return write_report(opened.plan(), opened.store, summary.folder / "report.html", title=summary.folder.name)

@@ -61,7 +61,7 @@ def train_and_print(
         Number of units that failed; then nothing was trained.
     """
     refuse_without_torch()
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     parse_train_config(opened.recipe.train, where=where)  # a typo is told before an hour of work, not after it
     if manifest is None and opened.plan().to_do:
@@ -95,7 +95,7 @@ def _train(training: Training, *, no_prefect: bool, as_json: bool) -> None:
             train_with_prefect(training, on_progress)
     record = read_training(training.folder)
     if as_json:
-        print(json.dumps({"folder": str(training.folder), **record, **training.probes()}, indent=1))
+        print(json.dumps({"folder": str(training.folder), **record, **training.extra_results()}, indent=1))
         return
     tables = sorted((training.folder / "evaluation").glob("**/table.md"))  # a second one if monocular depth was withheld
     for table in (*tables, *(training.folder / "probe").glob("table.md")):

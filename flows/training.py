@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 
 if TYPE_CHECKING:
-    from model.train.config import Machine
-    from model.train.families import TrainConfig
+    from model.train.config import CommonConfig, Machine
+    from model.train.family import Family
     from model.train.loop import Progress
 
 
@@ -29,33 +30,41 @@ class Training:
         machine: where and how fast.
     """
 
-    config: TrainConfig
+    config: CommonConfig
     manifest: Manifest
     folder: Path
     machine: Machine
 
     @property
+    def family(self) -> Family[Any]:
+        """The family that is trained."""
+        from model.families import family_of
+
+        return family_of(self.config)
+
+    @property
     def flow_name(self) -> str:
         """Name of the Prefect flow that runs it."""
-        return "pretrain" if self.config.family == "mim4d" else "train_and_evaluate"
+        return self.family.flow_name
 
     @property
     def is_complete(self) -> bool:
         """Say whether nothing is left to do."""
         from model.train.loop import is_complete
 
-        return is_complete(self.folder) and not self._probes_are_due
+        return is_complete(self.folder) and not due_parts(self.config, self.folder)
 
     def parts(self, on_progress: Callable[[Progress], None] | None) -> dict[str, Callable[[], None]]:
         """Return what is to be done, in this order, by name; each does nothing if it is done, and goes on where it stopped."""
         parts: dict[str, Callable[[], None]] = {"train": lambda: self.run(on_progress), "evaluate": self.evaluate}
-        if self.config.family == "mim4d" and self.config.probe.steps:
-            parts["probe"] = self.probe
+        for name in self.family.extra_parts(self.config):
+            parts[name] = partial(self.do_extra_part, name)
         return parts
 
     def run(self, on_progress: Callable[[Progress], None] | None) -> None:
         """Train to the last step, going on from the last checkpoint."""
-        from model.train.loop import is_complete, train
+        from model.families import train
+        from model.train.loop import is_complete
 
         if is_complete(self.folder):
             return
@@ -63,44 +72,41 @@ class Training:
 
     def evaluate(self) -> None:
         """Measure the best checkpoint, mark the training complete, write its report."""
-        from model.train.loop import evaluate_training, is_complete
+        from model.families import evaluate_training
+        from model.train.loop import is_complete
 
         if is_complete(self.folder):
             return
         evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
         self.write_report()
 
-    def probe(self) -> None:
-        """Probe the backbone of a pre-training, and write the report again, which then shows it; nothing for other families."""
-        if self.config.family != "mim4d" or not self._probes_are_due:
+    def do_extra_part(self, name: str) -> None:
+        """Do what the family does after the evaluation, and write the report again, which then shows it."""
+        part = self.family.extra_parts(self.config)[name]
+        if not part.is_due(self.config, self.folder):
             return
-        from model.train.probes.run_probes import probe_training
-
-        probe_training(self.config, self.manifest, self.folder, machine=self.machine)
+        part.run(self.config, self.manifest, self.folder, self.machine)
         self.write_report()
 
-    def probes(self) -> dict[str, Any]:
-        """Return what the probes found, as JSON values, under their name; nothing if there are none."""
-        from model.train.probes.probe_files import as_json, has_probes, read_probes
-
-        return {"probes": as_json(read_probes(self.folder))} if has_probes(self.folder) else {}
-
-    @property
-    def _probes_are_due(self) -> bool:
-        if self.config.family != "mim4d":
-            return False
-        from model.train.probes.probe_files import probes_are_due
-
-        return probes_are_due(self.config, self.folder)
+    def extra_results(self) -> dict[str, Any]:
+        """Return what was found after the evaluation, as JSON values; empty if there is nothing."""
+        found: dict[str, Any] = {}
+        for part in self.family.extra_parts(self.config).values():
+            found |= part.results(self.folder)
+        return found
 
     def write_report(self) -> None:
         """Write report.html of the family, from what is in the folder."""
-        from flows.detection_report import write_detection_report
-        from flows.render_report import write_render_report
-        from flows.training_report import write_training_report
+        from flows.reports import write_training_page
 
-        write = {"semodepth": write_training_report, "monoddle": write_detection_report, "mim4d": write_render_report}
-        write[self.config.family](self.folder)
+        write_training_page(self.config.family, self.folder)
+
+
+def due_parts(config: CommonConfig, folder: Path) -> list[str]:
+    """Return what a family does after the evaluation and has not done yet, by name."""
+    from model.families import family_of
+
+    return [name for name, part in family_of(config).extra_parts(config).items() if part.is_due(config, folder)]
 
 
 def machine_of(opened: Opened) -> Machine:
@@ -136,12 +142,19 @@ def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path
         ManifestError: there is no such manifest.
     """
     refuse_without_torch()
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     config = parse_train_config(opened.recipe.train, where=where)
     chosen = open_manifest(opened.store, manifest or opened.plan().manifest.path.fingerprint)
-    folder = out or opened.runs_folder / "trainings" / config.fingerprint(chosen.path.fingerprint)
+    folder = out or training_folder(opened, config, chosen.path.fingerprint)
     return Training(config, chosen, folder, machine_of(opened))
+
+
+def training_folder(opened: Opened, config: CommonConfig, manifest: str) -> Path:
+    """Return the folder of a training, named by all that decides its result; OSError if its start cannot be read."""
+    from model.families import FAMILIES
+
+    return opened.runs_folder / "trainings" / FAMILIES.training_name(config, manifest)
 
 
 def missing_for_training() -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class AblationChoices(BaseModel):
-    """Variants of the ``train:`` group; what a variant changes is checked by model/train/families.py."""
+    """Variants of the ``train:`` group; what a variant changes is checked by model/families.py."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

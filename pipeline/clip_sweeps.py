@@ -2,7 +2,7 @@
 
 Why    Key frames are half a second apart. Video is learned from neighbours a twelfth of a second apart, as published: the key
        frame and the two images before it
-Source specs/mim4d.md sections 1.1 and 1.2 (``cam_sweeps_info``)
+Source docs/method/pipeline.md#clips; docs/method/mim4d.md#clips
 
 The first camera counts: the frame of step n is n strides of its images back. Every other camera gives the image whose lag behind
 its own key image is nearest to that, so that a camera that dropped an image does not shift its whole past by one.

@@ -1,6 +1,6 @@
 """Depth maps that a data set brings along as 16-bit PNGs beside its images: one file a frame, metres times 256, 0 = nothing.
 
-Source specs/semodepth.md section 5. The integers are those of storage_schemas.encoding, so nothing is converted.
+Source docs/method/formats.md#zju-4dradarcam. The integers are those of storage_schemas.encoding, so nothing is converted.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Fit scale and shift between a monocular map and measured depth, in inverse depth.
 
 Why    A monocular network knows nearer from farther, not metres: its inverse depth is right up to a scale and a shift per image
-Source specs/semodepth.md section 6: least squares; none with fewer than two points or a singular system. The robust way starts
-       from the median of the slopes of all pairs (Theil 1950, Sen 1968: up to 29 % of the points may be anything) and reweights
-       by Tukey's biweight (Beaton and Tukey 1974). Huber's weights were tried and given up: radar clutter is always too near, so
-       its errors have one sign, and with a fifth of the points wrong they still pull the line away
+Source docs/method/mono-depth.md#alignment: least squares; none with fewer than two points or a singular system. The robust way
+       starts from the median of the slopes of all pairs (Theil 1950, Sen 1968: up to 29 % of the points may be anything) and
+       reweights by Tukey's biweight (Beaton and Tukey 1974). Huber's weights were tried and given up: radar clutter is always too
+       near, so its errors have one sign, and with a fifth of the points wrong they still pull the line away
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Recipe(_Frozen):
     scenes: tuple[str, ...] | None = Field(default=None, description="scene names to use; all when left out")
     stages: StageChoices = Field(default_factory=StageChoices)
     train: dict[str, Any] = Field(
-        default_factory=dict, description="what depthmill train makes of the manifest; checked by model/train/families.py"
+        default_factory=dict, description="what depthmill train makes of the manifest; checked by model/families.py"
     )
     ablation: AblationChoices = Field(
         default_factory=AblationChoices, description="variants of train: that depthmill ablate compares"

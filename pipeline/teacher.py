@@ -2,7 +2,7 @@
 
 Why    Networks need torch, and the pipeline must not know it: learned teachers live in ``model/teachers``, and ``flows`` hands
        one to the stage as a picklable factory. Those of simulated worlds are beside this file
-Source specs/monoddle.md section 7.3 (the protocol), specs/semodepth.md section 6 (what its map is used for)
+Source docs/method/mono-depth.md#protocol, #alignment
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Why    Depth maps of KITTI are published and exchanged in this form (``DA3_depth
        not be installed where they are used
 Reads  <maps>/{training,testing}/<name>.npz, or <maps>/<name>.npz for what is not testing: depth float32 (grid_y, grid_x), and
        where they are there conf, sky; intrinsics and extrinsics are those of the program, and not read
-Source specs/monoddle.md sections 1.1, 7.1 (focal rule) and 7.2. A frame is named by its KITTI number, or else by its frame key
+Source docs/method/formats.md#da3-depth-results; docs/method/mono-depth.md#depth-anything-3. A frame is named by its KITTI number,
+       or else by its frame key
 """
 
 from __future__ import annotations

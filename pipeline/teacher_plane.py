@@ -1,7 +1,7 @@
 """A teacher that knows the road is flat and where the annotated boxes are: metric depth without a network.
 
 Why    The whole path from recipe to network can be tried on any data set with calibration and boxes, without weights
-Source specs/monoddle.md section 7.3 (a, b). Boxes are met by their rays, not filled by a hull's mean depth
+Source docs/method/mono-depth.md#models-without-weights. Boxes are met by their rays, not filled by a hull's mean depth
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A teacher of simulated worlds: exact depth, spoilt in known ways.
 
 Why    Alignment, cleaning by monocular depth and the plug-in branch can be held against the truth, at any size of error
-Source specs/monoddle.md section 7.3 (c)
+Source docs/method/mono-depth.md#models-without-weights
 """
 
 from __future__ import annotations

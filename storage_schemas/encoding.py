@@ -1,7 +1,7 @@
 """Metres as uint16 at 1/256 m, and the one rule for "no measurement".
 
 Depth is stored as ``floor(metres * 256)`` in uint16; 0 means "no measurement". This is the convention of KITTI and of the
-public radar-camera depth code (specs/pipeline.md, first paragraph), so exported PNG files hold the same integers.
+public radar-camera depth code (docs/method/pipeline.md#depth-encoding), so exported PNG files hold the same integers.
 In memory depth is float32 metres with 0 for "no measurement", never NaN.
 """
 

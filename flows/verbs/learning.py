@@ -25,7 +25,6 @@ from flows.verbs.options import (
     StoreOrRecipe,
     Workers,
 )
-from storage_schemas.errors import RecipeError
 
 
 def train(
@@ -97,24 +96,22 @@ def evaluate(
 
     Of a pre-training of MIM4D rendered depth and colour, beside the controls.
     """
-    from flows.detection_verbs import OpenedDetector, evaluate_detector_and_print
-    from flows.evaluate_verb import evaluate_and_print, open_network
-    from flows.render_verbs import OpenedPretraining, evaluate_renderings_and_print
+    from flows.networks import open_network, refuse_options
+    from flows.reports import frame_drawer
 
     opened = open_network(checkpoint, recipe, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
-    if isinstance(opened, OpenedDetector):
-        _refuse_options_of_depth(context, f"a detector has none: checkpoint '{checkpoint}' is one")
-        pinned, machine = open_pinned(recipe, manifest)
-        evaluate_detector_and_print(opened, pinned, machine, split=split, out=out, as_json=as_json)
-        return
-    if isinstance(opened, OpenedPretraining):
-        _refuse_options_of_depth(context, f"a pre-training has none: checkpoint '{checkpoint}' is one")
-        pinned, machine = open_pinned(recipe, manifest)
-        evaluate_renderings_and_print(opened, pinned, machine, split=split, out=out, as_json=as_json)
-        return
-    network, name, row_band = opened
+    refuse_options(opened.family, _given_of_depth(context), f"checkpoint '{checkpoint}' is one")
     pinned, machine = open_pinned(recipe, manifest)
-    evaluate_and_print(network, name, pinned, machine, split=split, target=target, row_band=row_band, out=out, as_json=as_json)
+    answer = opened.family.evaluate_checkpoint(
+        opened.network,
+        pinned,
+        machine,
+        split=split,
+        target=target,
+        folder=out or Path(f"evaluation-{opened.network.name}-{pinned.path.fingerprint}-{split}"),
+        draw=frame_drawer(opened.family.name),
+    )
+    say(answer.data, answer.text, as_json=as_json)
 
 
 def compare(
@@ -130,20 +127,13 @@ def compare(
 
     Two pre-trainings of MIM4D are compared clip by clip.
     """
-    from flows.detection_verbs import compare_detectors_and_print
-    from flows.evaluate_verb import compare_and_print, evaluation_of, kind_of_evaluations
-    from flows.render_verbs import compare_renderings_and_print
+    from flows.networks import evaluation_of, family_of_evaluations, refuse_options
+    from model.train.family_types import CompareOptions
 
-    kind = kind_of_evaluations(a, b)
-    if kind == "objects":
-        _refuse_options_of_depth(context, "a detector has none: these are evaluations of detectors")
-        compare_detectors_and_print(evaluation_of(a), evaluation_of(b), as_json=as_json)
-        return
-    if kind == "renderings":
-        _refuse_options_of_depth(context, "a pre-training has none: these are evaluations of pre-trainings")
-        compare_renderings_and_print(evaluation_of(a), evaluation_of(b), as_json=as_json)
-        return
-    compare_and_print(a, b, metric=metric, cap_m=cap, radar=radar, as_json=as_json)
+    family = family_of_evaluations(a, b)
+    refuse_options(family, _given_of_depth(context), f"these are evaluations of {family.plural}")
+    answer = family.compare(evaluation_of(a), evaluation_of(b), CompareOptions(metric, cap, radar))
+    say(answer.data, f"a = {a}\nb = {b}\n{answer.text}", as_json=as_json)
 
 
 def predict(
@@ -166,41 +156,28 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict depth: 16-bit PNGs of 1/256 m, and pictures; with a detector KITTI's result files, and pictures."""
-    from flows.detection_inputs import image_folder
-    from flows.detection_verbs import OpenedDetector, predict_folder, predict_split
-    from flows.evaluate_verb import open_network
-    from flows.predict_files import predict_files, predict_manifest
-    from flows.render_verbs import OpenedPretraining, refuse_to_predict
+    from flows.networks import open_network, refuse_options
+    from flows.reports import frame_drawer
     from flows.settings import Settings
     from flows.training import machine_of_settings
 
     opened = open_network(checkpoint, what, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
-    if isinstance(opened, OpenedDetector):
-        _refuse_options_of_depth(context, f"a detector has none: checkpoint '{checkpoint}' is one")
-        if image_folder(Path(what)) is not None:
-            here = machine_of_settings(Settings(), image_root=None)
-            count = predict_folder(opened, Path(what), out, pictures=pictures, machine=here)
-        else:
-            pinned, machine = open_pinned(what, manifest)
-            count = predict_split(opened, pinned, out, split=split, pictures=pictures, machine=machine)
-        say({"folder": str(out), "frames": count}, f"wrote the objects of {count} frames to {out}", as_json=as_json)
-        return
-    if isinstance(opened, OpenedPretraining):
-        refuse_to_predict(checkpoint)
-    network, _, row_band = opened
-    if (Path(what) / "image").is_dir():
-        count = predict_files(
-            network, Path(what), out, pictures=pictures, machine=machine_of_settings(Settings(), image_root=None)
-        )
+    family = opened.family
+    refuse_options(family, _given_of_depth(context), f"checkpoint '{checkpoint}' is one")
+    if not family.predicts:
+        family.refuse_to_predict(str(checkpoint))
+    draw = frame_drawer(family.name) if pictures else None
+    if family.takes_folder(Path(what)):
+        here = machine_of_settings(Settings(), image_root=None)
+        count = family.predict_folder(opened.network, Path(what), out, draw=draw, machine=here)
     else:
         pinned, machine = open_pinned(what, manifest)
-        count = predict_manifest(network, pinned, out, split=split, row_band=row_band, pictures=pictures, machine=machine)
-    say({"folder": str(out), "frames": count}, f"wrote {count} depth maps to {out}", as_json=as_json)
+        count = family.predict_split(opened.network, pinned, out, split=split, draw=draw, machine=machine)
+    say({"folder": str(out), "frames": count}, family.predicted_text(count, out), as_json=as_json)
 
 
-def _refuse_options_of_depth(context: typer.Context, words: str) -> None:
-    """Check that no option was given that says something of depth only; RecipeError names it."""
-    for name in ("target", "max_depth", "plug_in", "metric", "cap", "radar"):
-        source = context.get_parameter_source(name) if name in context.params else None
-        if source is not None and source.name == "COMMANDLINE":
-            raise RecipeError(f"--{name.replace('_', '-')} is of depth networks, and {words}. Leave it out")
+def _given_of_depth(context: typer.Context) -> list[str]:
+    """Return the options on the command line that say something of depth networks only."""
+    names = [name for name in ("target", "max_depth", "plug_in", "metric", "cap", "radar") if name in context.params]
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]

@@ -70,7 +70,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page: coverage, images with depth before and after each stage, errors against truth."""
-    from pipeline.report import write_report
+    from flows.reports.store import write_report
 
     opened = open_with_settings(recipe, overrides)
     page = write_report(opened.plan(), opened.store, out, title=recipe.stem)

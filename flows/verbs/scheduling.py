@@ -32,8 +32,8 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
-    from flows.champion import Rules
     from flows.retrain_verb import retrain_and_print
+    from model.train.judging import Rules
 
     retrain_and_print(
         open_with_settings(recipe, overrides, workers),

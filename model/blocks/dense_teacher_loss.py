@@ -4,7 +4,7 @@ Forms   l1       |e|
         silog    sqrt(mean g^2 - 1/2 (mean g)^2), g = log prediction - log teacher; half blind to a common factor
         laplace  exp(-s) |e| + s       s = log of the Laplace scale; the form of MonoDDLE's README
         gauss    1/2 exp(-s) e^2 + 1/2 s   s = log variance; the form of its released code and so of its published figures
-Source  specs/monoddle.md sections 3 (items 7 and 8) and 9.1
+Source  docs/method/monoddle.md#dense-teacher-loss
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Why     torchvision cannot be imported beside the CPU build of torch 2.13 (its operators are missing), and a constructor that
         downloads fails on a cluster. Weights come from a local file, by ``load_imagenet_weights``.
-Source  arXiv 1512.03385, table 1 (34 and 50 layers); strides as in specs/semodepth.md section 2 and specs/monoddle.md section 2.3
+Source  arXiv 1512.03385, table 1 (34 and 50 layers); strides as in docs/method/semodepth.md#network and
+        docs/method/monoddle.md#other-backbones
 """
 
 from __future__ import annotations

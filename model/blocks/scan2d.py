@@ -1,7 +1,7 @@
 """A map read as a sequence in four directions, and put back.
 
-Source  specs/semodepth.md section 2: ``lr`` row by row; ``rl`` row by row of the map flipped along its columns; ``tb`` and ``bt``
-        the same two of the transposed map. ``rl`` keeps the rows in order: it is not the reversed sequence.
+Source  docs/method/semodepth.md#scan-directions: ``lr`` row by row; ``rl`` row by row of the map flipped along its columns;
+        ``tb`` and ``bt`` the same two of the transposed map. ``rl`` keeps the rows in order: it is not the reversed sequence.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Why     ``pip install mamba-ssm`` does not build Mamba-1's CUDA scan unless aske
         runs on any machine: ``twin`` (readable torch, any dtype and device), ``numba`` (CPU), ``triton`` (GPU, nothing to build)
         and
         ``mamba_ssm`` (the CUDA op, when it is installed with its kernel). ``choose_engine`` says which is taken and why.
-Source  arXiv 2312.00752 section 3; specs/semodepth.md section 2 (RMS block)
+Source  arXiv 2312.00752 section 3; docs/method/semodepth.md#selective-scan
 """
 
 from __future__ import annotations

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from model.data.row_band import RowBand
-from storage_schemas.errors import StoreError
+from storage_schemas.errors import SourceError, StoreError
 
 _JPEG = b"\xff\xd8"
 
@@ -57,7 +59,6 @@ def _decode_jpeg(
 def _decode_other(
     content: bytes | memoryview, out: NDArray[np.uint8], band: RowBand, expected: tuple[int, int]
 ) -> tuple[int, int]:
-    from PIL import Image
 
     with Image.open(io.BytesIO(content)) as image:
         size = (image.height, image.width)
@@ -67,3 +68,18 @@ def _decode_other(
             image.tile = [tile._replace(extents=(0, 0, image.width, band.stop)) for tile in image.tile]
         out[...] = np.asarray(image.crop((0, band.first, image.width, band.stop)).convert("RGB"))
     return size
+
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+UNREADABLE_IMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return an image as (h, w, 3) uint8 RGB; SourceError if it is none."""
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except UNREADABLE_IMAGE as error:
+        raise SourceError(f"image '{path}' cannot be read: {error}. Copy it again, or take it out of the folder") from error

@@ -2,7 +2,7 @@
 
 Frames  the camera frame of the KITTI benchmark: x right, y down, z forward, metres; ``location_m`` is the centre of the box's
         bottom face; a box at rotation 0 has its length along x
-Source  specs/monoddle.md section 1.2
+Source  docs/method/formats.md#kitti-labels
 """
 
 from __future__ import annotations

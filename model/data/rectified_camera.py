@@ -4,7 +4,7 @@ Rule    u = (P [X, Y, Z, 1])_0 / Z and v = (P [X, Y, Z, 1])_1 / Z: divided by Z,
         millimetres. Both directions leave P[2, 3] out and so are exact inverses of each other, and Z is the depth that a
         detector predicts.
 Frames  camera: x right, y down, z forward, metres; pixel i covers [i, i + 1)
-Source  specs/monoddle.md section 1.2
+Source  docs/method/monoddle.md#rectified-camera
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A fixed band of rows of every frame: what is above and below it is never read into a batch.
 
-Why    ZJU-4DRadarCam frames are measured and trained on in rows 240 to 540 of 720 (specs/semodepth.md section 5)
+Why    ZJU-4DRadarCam frames are measured and trained on in rows 240 to 540 of 720 (docs/method/formats.md#zju-4dradarcam)
 Rule   The band is the frame for everything after the reader: row 0 of a batch is row ``first`` of the image, and the camera
        matrix moves with it, as it does with a crop (``augment.view_intrinsics``)
 """

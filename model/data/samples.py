@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
 
-from model.data.config import DataConfig
-from storage_schemas.errors import ManifestError, UnitNotFoundError
+from storage_schemas.errors import DepthmillError, ManifestError, UnitNotFoundError
 from storage_schemas.manifest import Manifest
 from storage_schemas.store import Store, UnitPath
 
@@ -46,18 +46,6 @@ class Sample:
     def run(self) -> str:
         """Scene and camera: what a unit holds."""
         return self.frame_key.rsplit("/", 1)[0]
-
-
-def stores_asked_for(config: DataConfig) -> tuple[str, ...]:
-    """Return the stores that a configuration reads, images first."""
-    wanted = [
-        "images",
-        *([config.dense_target] if config.dense_target else []),
-        *(["depth_mono"] if config.mono else []),
-        *(["depth_single"] if config.sparse_target else []),
-        *(["radar_points"] if config.radar else []),
-    ]
-    return tuple(dict.fromkeys(wanted))
 
 
 class Choice(Protocol):
@@ -173,3 +161,12 @@ def refuse_mixed_sizes(manifest_fingerprint: str, config: Choice, samples: Seque
             f"split '{config.split}' of manifest {manifest_fingerprint} has images of different sizes: {shown}. "
             "A batch needs one; choose cameras of one size with cameras: [...]"
         )
+
+
+@contextmanager
+def naming_frame(sample: Sample) -> Iterator[None]:
+    """Say in an error which frame was being read."""
+    try:
+        yield
+    except DepthmillError as error:
+        raise type(error)(f"frame '{sample.frame_key}': {error}") from error

@@ -21,7 +21,7 @@ from storage_schemas.store import Store, UnitPath
 class RadarUnit:
     """Radar returns of one scene and camera on the pixels they fall on.
 
-    A return (u, v, depth) lies on row round(v) and column round(u), inside the image (specs/semodepth.md section 1).
+    A return (u, v, depth) lies on row round(v) and column round(u), inside the image (docs/method/semodepth.md#radar-map).
 
     Attributes:
         first: (frames + 1,) first return of each frame.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from model.mim4d.config import BackboneConfig
 from model.mim4d.masked_convnext import CONVNEXT_SIZES, MaskedConvNeXt
 from model.mim4d.masked_resnet import MaskedResNet34, MaskedResNet50
+from model.mim4d.network_config import BackboneConfig
 
 
 def make_backbone(config: BackboneConfig, *, first_level: int = 0) -> MaskedConvNeXt | MaskedResNet34 | MaskedResNet50:

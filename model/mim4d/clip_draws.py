@@ -2,7 +2,7 @@
 
 Why     a clip's random numbers depend on (seed, epoch, key of the clip) alone: not on the clips beside it, on the number of
         workers, or on whether the training was stopped in between. So a batch gives the mean of what its clips give alone.
-Source  specs/mim4d.md sections 2 and 5.1
+Source  docs/method/mim4d.md#masking, #rays
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.mim4d.clip_batch import ClipBatch
-from model.mim4d.config import Mim4dConfig
+from model.mim4d.batch import ClipBatch
 from model.mim4d.mask import draw_patch_mask, patch_cells
+from model.mim4d.network_config import Mim4dConfig
 from model.mim4d.rays import Rays, sample_rays
 
 NUM_TARGETS = 2

@@ -1,6 +1,6 @@
 """What the network reads of clips: images, and where their cameras were. Nothing here says what anything should look like.
 
-Source  specs/mim4d.md sections 1.1 and 1.3
+Source  docs/method/mim4d.md#clips, #camera-matrices
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.blocks.resnet import IMAGENET_MEAN, IMAGENET_STD
-from model.mim4d.clip_batch import ClipBatch
+from model.mim4d.batch import ClipBatch
 
 
 class ClipViews(NamedTuple):

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from model.data.samples import LOOKUPS, Sample, choose_samples, refuse_missing_units
-from model.mim4d.clip_config import ClipDataConfig
 from model.mim4d.clips import Clip, Float64, LidarFile, Moment, SourceFile, SweepFiles
+from model.mim4d.config import ClipDataConfig
 from storage_schemas.errors import ManifestError
 from storage_schemas.layout import Columns, rows
 from storage_schemas.manifest import Manifest

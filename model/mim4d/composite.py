@@ -1,6 +1,6 @@
 """What rays show: colours, distances and directions of a field, added up along each ray.
 
-Source  specs/mim4d.md sections 5.2 and 5.5; NeuS (arXiv 2106.10689) equations 9 to 13
+Source  docs/method/mim4d.md#scene-scale, #neus-weights, #pitfalls; NeuS (arXiv 2106.10689) equations 9 to 13
 Differs from the public code: a rendered depth is not clipped to the samples of the whole batch (pitfall 14), so a ray does not
         depend on the others; how much of a ray ends at a surface is returned; rays that miss the box are black, of depth 0 and
         opacity 0 (22).

@@ -3,7 +3,7 @@
 What    every query of a ground cell says, for each head and each source frame, at which offsets from its own cell to look and how
         to weigh what it finds there. The sources are averaged.
 Why     plain ``grid_sample``, one plane for each sample, source and head: no compiled extension, any device, any batch.
-Source  specs/mim4d.md section 4.5; arXiv 2010.04159 for the offsets and their start
+Source  docs/method/mim4d.md#deformable-attention; arXiv 2010.04159 for the offsets and their start
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How deep each cell of an image's maps is: a distribution over depth bins, learned from rendering alone.
 
-Source  specs/mim4d.md section 3.1
+Source  docs/method/mim4d.md#depth-distribution
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What    for every voxel of the target, the place in the source's rig frame that is the same point of a still world, and the
         source's value there. What moved by itself is not followed: the attention that comes after has to.
-Source  specs/mim4d.md section 4.1 and pitfall 1
+Source  docs/method/mim4d.md#ego-warp, #pitfalls (1)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a virtual rig goes when a volume is flown through: first where the vehicle came from, then once around its own place.
 
 Why     a volume that is right from where it was made from may be wrong from a step aside, and only a picture from there shows it
-Differs from the specification: it names no path
+Source  the path is ours; nothing published names one
 """
 
 from __future__ import annotations

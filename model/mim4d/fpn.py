@@ -1,6 +1,6 @@
 """A feature pyramid: levels of a backbone brought to one width, each told what the coarser ones saw.
 
-Source  specs/mim4d.md section 3.1; arXiv 1612.03144
+Source  docs/method/mim4d.md#feature-pyramid; arXiv 1612.03144
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The direction of a surface is the derivative of its distance with respect to the
 on it. Between voxel centres a volume is linear in its values, and so is its slope: both are sums of the same eight rows. So
 nothing is differentiated twice here; torch's own way holds, for each of its steps, every channel of all eight corners of a point.
 
-Source  specs/mim4d.md sections 5.4 and 9.2
+Source  docs/method/mim4d.md#neus-field, #grid-lookup
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What asks: a learned query for each ground cell, and a code of where the cell is.
 
-Source  specs/mim4d.md section 4.3; the code of position is arXiv 2005.12872's, for both axes; pitfall 17
+Source  docs/method/mim4d.md#sources-and-queries, #pitfalls (17); the code of position is arXiv 2005.12872's, for both axes
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Height as channels: a volume seen from above, and back.
 
 Why     the temporal decoder attends over the ground plane only; the few height slabs become channels of each ground cell.
-Source  specs/mim4d.md section 4.2
+Source  docs/method/mim4d.md#height-fold
 """
 
 from __future__ import annotations

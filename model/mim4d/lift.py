@@ -3,10 +3,10 @@
 Why     a voxel gets, from each camera that sees it, the features at its pixel times how probable its depth is there. Most voxels
         are seen by one camera of six, so only pairs of a voxel and a camera that sees it are computed, camera after camera and
         level after level, and backward looks up again instead of keeping what was found: neither pass holds a row for each
-        camera, voxel and level (specification, pitfall 21). ``weighted_rows`` is that look-up.
+        camera, voxel and level (docs/method/mim4d.md#pitfalls, 21). ``weighted_rows`` is that look-up.
 Reads   maps (b, t, m, channels, h, w) of t frames and m cameras; matrices of each camera at its own time
 Writes  volumes (b, t, channels, z, y, x) float32, each in its frame's rig frame
-Source  specs/mim4d.md sections 3.1 and 3.2
+Source  docs/method/mim4d.md#lift-by-sampling, #lift-by-splatting
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from model.mim4d.weighted_rows import weighted_rows
 
 GridAlign = Literal["consistent", "released"]
 """consistent: voxels, cells and bins have their values in their middle. released: voxels at their lower corners, bins and cells
-as nodes of an ``align_corners`` grid, which shifts them by up to half a cell; for parity only (pitfalls 10, 11)."""
+as nodes of an ``align_corners`` grid, which shifts them by up to half a cell; for parity only (docs/method/mim4d.md#pitfalls, 10
+and 11)."""
 
 
 @dataclass(frozen=True)

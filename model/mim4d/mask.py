@@ -1,8 +1,8 @@
 """Hide square patches of images from a backbone, and say on every map which cells are hidden.
 
-Why     the mask is a value that is drawn with a generator and handed on, never a state of a module (specification, pitfall 20),
-        so that two backbones, recomputation and evaluation each see the mask they are given.
-Source  specs/mim4d.md section 2; arXiv 2301.03580 for convolutions that see only what is not hidden
+Why     the mask is a value that is drawn with a generator and handed on, never a state of a module
+        (docs/method/mim4d.md#pitfalls, 20), so that two backbones, recomputation and evaluation each see the mask they are given.
+Source  docs/method/mim4d.md#masking; arXiv 2301.03580 for convolutions that see only what is not hidden
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Why     norms and linear layers act on one cell at a time and the strided convolutions never cross a patch, so only the 7x7
         convolutions could carry something into or out of a hidden cell. It is enough, then, to hide the image and what comes out
         of each coarsening, and to let no block add anything to a hidden cell; the result is that of masking every step.
-Source  specs/mim4d.md section 2; arXiv 2201.03545; arXiv 2301.03580
+Source  docs/method/mim4d.md#masked-convolutions; arXiv 2201.03545; arXiv 2301.03580
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONVNEXT_SIZES = {
     "convnext_t": ConvNeXtSize((3, 3, 9, 3), (96, 192, 384, 768)),
     "convnext_s": ConvNeXtSize((3, 3, 27, 3), (96, 192, 384, 768)),
     "convnext_b": ConvNeXtSize((3, 3, 27, 3), (128, 256, 512, 1024)),
-    "convnext_mini": ConvNeXtSize((1, 1, 2, 1), (24, 48, 96, 128)),  # specification section 9.3, for a laptop
+    "convnext_mini": ConvNeXtSize((1, 1, 2, 1), (24, 48, 96, 128)),  # docs/method/mim4d.md#tiny-configuration, for a laptop
 }
 
 

@@ -3,9 +3,10 @@
 Why     SemoDepth's encoder is a ResNet-34, so only a ResNet pre-trained here can be handed to it. Batch norms take their
         statistics over the cells that are seen: with hidden cells in them, they would be those of another network. And they take
         them of the images they are given in evaluation too, not the running averages: a frame is normed by itself in training
-        (pitfall 6), so averages over day and night belong to no frame. With them, AbsRel of six simulated cameras was 0.14 and
-        not 0.10, and the error of colours twice as large. The averages are kept for the networks that take the weights.
-Source  specs/mim4d.md section 2; arXiv 1512.03385; arXiv 2301.03580
+        (docs/method/mim4d.md#pitfalls, 6), so averages over day and night belong to no frame. With them, AbsRel of six simulated
+        cameras was 0.14 and not 0.10, and the error of colours twice as large. The averages are kept for the networks that take
+        the weights.
+Source  docs/method/mim4d.md#masked-convolutions; arXiv 1512.03385; arXiv 2301.03580
 """
 
 from __future__ import annotations

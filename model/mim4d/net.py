@@ -3,7 +3,7 @@
 What    every frame is brought into voxels around the vehicle by itself. A frame that is rendered is rendered twice: from its own
         volume ("direct"), and from one that is rebuilt from the volumes of the other frames ("reconstruct").
 Why     pixels that are hidden, and frames that are withheld, can only be rendered by an encoder that has understood the scene.
-Source  specs/mim4d.md sections 0 and 4; arXiv 2403.08760
+Source  docs/method/mim4d.md#idea, #masking, #lift-by-sampling; arXiv 2403.08760
 Reads   clips (``ClipViews``), masks, targets, rays
 Writes  colours and depths (``Rendered``)
 """
@@ -19,11 +19,11 @@ from model.errors import InputError
 from model.mim4d.backbones import make_backbone
 from model.mim4d.clip_views import ClipViews
 from model.mim4d.composite import Rendered, render
-from model.mim4d.config import Mim4dConfig
 from model.mim4d.depth_head import DepthHead
 from model.mim4d.fpn import Fpn
 from model.mim4d.lift import Cameras, lift_by_sampling, lift_by_splatting
-from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
+from model.mim4d.loss import DIRECT, RECONSTRUCT
+from model.mim4d.network_config import Mim4dConfig
 from model.mim4d.neus_field import NeusField
 from model.mim4d.render_conv import RenderConv
 from model.mim4d.temporal_decoder import TemporalDecoder
@@ -96,7 +96,7 @@ class Mim4d(nn.Module):
         self._check_images(image, is_seen)
         batch, frames, cameras = image.shape[:3]
         # one clip at a time, as its generator is its own; of a ResNet one frame at a time, as batch norms over all frames would
-        # tell the others of the withheld one (specification, pitfall 6)
+        # tell the others of the withheld one (docs/method/mim4d.md#pitfalls, 6)
         together = 1 if self.config.backbone.is_resnet else frames
         parts = []
         for clip in range(batch):

@@ -1,6 +1,6 @@
 """Signed distance and colour at points, from the features of a volume: two small decoders and one sharpness.
 
-Source  specs/mim4d.md section 5.4; NeuS (arXiv 2106.10689) for the parameter of the sharpness
+Source  docs/method/mim4d.md#neus-field, #pitfalls; NeuS (arXiv 2106.10689) for the parameter of the sharpness
 Differs from the public code: the volume is looked up by the same convention as everywhere else, unless ``grid_align`` says
         otherwise (pitfall 10). The outermost half voxel has the value of its voxel, where reading zeros outside, which in the
         public code's convention touches no sample, would fade it out.

@@ -1,6 +1,6 @@
 """Where a ray is looked at: evenly first, then more densely where the signed distance changes sign.
 
-Source  specs/mim4d.md sections 5.2 and 5.3; NeuS (arXiv 2106.10689) section 3.3, one round of refinement
+Source  docs/method/mim4d.md#scene-scale, #ray-sampling, #pitfalls; NeuS (arXiv 2106.10689) section 3.3, one round of refinement
 Differs from the public code: a ray that misses the box is marked, not an error; directions are taken as they are (pitfall 22).
 """
 

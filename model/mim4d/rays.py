@@ -2,7 +2,7 @@
 
 Why     most rays go to what LiDAR measured, so that their length is known; pixels without a measurement fill up where a camera
         sees few points. Everything is in the target frame's own rig frame, each camera where it was when it took its picture.
-Source  specs/mim4d.md section 5.1
+Source  docs/method/mim4d.md#rays, #pitfalls
 Differs from the public code: the points are those of the frame's own sweep, not of the key frame's (pitfall 8); hits and filler
         pixels go through the same matrices (7); colours are red, green, blue (9); any number of cameras, clips and points (17,
         18); points are dropped that no ray can reach, as they are outside the box of voxels or nearer than the renderer looks.

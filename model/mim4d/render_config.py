@@ -1,6 +1,7 @@
 """What decides how rays are chosen, how a volume is rendered along them, and how the pictures are compared.
 
-Source  specs/mim4d.md sections 5 and 9.1; the defaults are those of the 0.1 m configuration
+Source  docs/method/mim4d.md#rays, #ray-sampling, #neus-field, #rendering-loss, #switches; the defaults are those of the 0.1 m
+        configuration
 """
 
 from __future__ import annotations

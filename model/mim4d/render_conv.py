@@ -1,8 +1,8 @@
 """Squeeze a lifted volume to the few channels that are warped, decoded and rendered.
 
 Why     the public batch norm takes its statistics over all frames, so in training a frame that is withheld from the decoder still
-        reaches it through them (specification, pitfall 6). Group norm sees one frame at a time.
-Source  specs/mim4d.md section 3.1
+        reaches it through them (docs/method/mim4d.md#pitfalls, 6). Group norm sees one frame at a time.
+Source  docs/method/mim4d.md#volume-squeeze
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Why     two samples of a batch may withhold different frames: every sample has as many slots for sources, and a slot that has none
         has no share in the result.
-Source  specs/mim4d.md section 4.3; pitfalls 15 and 16
+Source  docs/method/mim4d.md#sources-and-queries, #pitfalls (15, 16)
 """
 
 from __future__ import annotations

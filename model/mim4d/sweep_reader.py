@@ -7,7 +7,7 @@ Points The nearest sweep's returns, moved to the rig, which is where that sweep 
        key frame of such a window is read in the same way, not from its depth map, so that all frames are alike.
 Held   By a hash of the sweep's file and the number of the return: one return is held out in every window, frame and camera.
 out
-Source specs/mim4d.md sections 1.1 and 5.1, pitfall 8
+Source docs/method/mim4d.md#clips, #rays, #pitfalls (8)
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.frame_reader import naming_frame
 from model.data.images import decode_image
-from model.data.samples import Sample
+from model.data.samples import Sample, naming_frame
 from model.data.units import OpenedUnits
 from model.mim4d.clip_images import resized
 from model.mim4d.clip_points import ClipPoints, chosen_by_hash, points_at
@@ -28,7 +27,7 @@ from storage_schemas.store import UnitPath
 STAGE = "index_windows"
 
 MIN_RANGE_M = 2.5
-"""Returns nearer to the scanner are of the vehicle itself, and dropped, as published (section 1.1)."""
+"""Returns nearer to the scanner are of the vehicle itself, and dropped, as published (docs/method/mim4d.md#clips)."""
 
 
 class SweepReader:

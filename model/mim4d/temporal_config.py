@@ -1,6 +1,6 @@
 """Everything that decides how a withheld frame's volume is rebuilt from the other frames of its clip.
 
-Source  specs/mim4d.md sections 4 and 9.1; pitfalls 1, 15, 16 and 17
+Source  docs/method/mim4d.md#ego-warp, #sources-and-queries, #decoder-layers, #pitfalls (1, 15, 16, 17)
 """
 
 from __future__ import annotations

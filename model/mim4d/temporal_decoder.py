@@ -5,7 +5,8 @@ What    the other volumes are warped to the target's pose and seen from above; t
         together are unfolded to a volume.
 Why     nothing of the target's own volume is read: not its values, and, with norms over the channels of single cells only, not
         its statistics either.
-Source  specs/mim4d.md section 4; arXiv 2403.08760, and arXiv 2304.00967 for the two branches
+Source  docs/method/mim4d.md#ego-warp, #height-fold, #sources-and-queries, #decoder-layers; arXiv 2403.08760, and arXiv 2304.00967
+        for the two branches
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The box of voxels around the vehicle, and the one convention by which it is filled, warped and looked up.
 
 Why     the public code puts voxels at their lower corners where images are lifted and at the nodes of an ``align_corners`` grid
-        where rays are rendered, so that heights differ by up to 1.6 m (specification, pitfall 10). Here a voxel is a cell, its
-        value stands at its centre, and the faces of the box are -1 and 1.
-Source  specs/mim4d.md sections 3.1 and 5.2
+        where rays are rendered, so that heights differ by up to 1.6 m (docs/method/mim4d.md#pitfalls, 10). Here a voxel is a
+        cell, its value stands at its centre, and the faces of the box are -1 and 1.
+Source  docs/method/mim4d.md#voxel-grid, #scene-scale
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 Why    The numbers every paper on monocular detection reports, with exact overlaps: public Python evaluators give exact boxes
        about 0 (``box_overlap.py``). All frames are gone through at once: 3,769 frames in about a second
        (benchmarks/average_precision.py).
-Source the KITTI object benchmark, arXiv 1905.12365 for R40; specs/monoddle.md sections 6.1 to 6.5. Where the C++ devkit and its
-       Python ports differ this is the devkit, but for an object of exactly the least height, which the ports pass over: published
-       validation figures and the cases of section 6.5 are the ports'. ``DEVKIT_DIFFICULTIES`` count it
+Source the KITTI object benchmark, arXiv 1905.12365 for R40; docs/method/monoddle.md#average-precision, #devkit-and-ports,
+       #golden-cases. Where the C++ devkit and its Python ports differ this is the devkit, but for an object of exactly the least
+       height, which the ports pass over: published validation figures and the golden cases are the ports'.
+       ``DEVKIT_DIFFICULTIES`` count it
 Order  The devkit takes the detections of a frame in the order of the file where overlaps are equal, or where several detections
        that are too low compete. Here they are taken by falling score, so that only equal scores leave anything to the order.
 """

@@ -1,6 +1,6 @@
 """The rows of ``average_precision`` as a Markdown table in the arrangement of published tables.
 
-Source arXiv 2103.16237 tables 1 and 2; specs/monoddle.md section 8.1
+Source arXiv 2103.16237 tables 1 and 2; docs/method/monoddle.md#published-tables
 """
 
 from __future__ import annotations

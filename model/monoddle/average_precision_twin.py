@@ -2,7 +2,7 @@
 
 Why    The tests hold the fast one against it, and the benchmark measures both. Nothing is shared but the tables: boxes are
        clipped here corner by corner, against the edges of the other box, in the frame of the camera.
-Source specs/monoddle.md section 6.1
+Source docs/method/monoddle.md#average-precision
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Reads   a normalised image (b, 3, h, w), sides that are multiples of 32
 Writes  four levels (b, channels, h / stride, w / stride) at strides 4, 8, 16 and 32
-Source  specs/monoddle.md section 2.3
+Source  docs/method/monoddle.md#other-backbones
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet50
 from model.errors import WeightsFileError
-from model.monoddle.config import OWN_BACKBONES, TIMM_PREFIX, MonoDdleConfig
 from model.monoddle.dla import Dla34
+from model.monoddle.network_config import OWN_BACKBONES, TIMM_PREFIX, MonoDdleConfig
 from storage_schemas.errors import DepthmillError
 
 LEVEL_STRIDES = (4, 8, 16, 32)

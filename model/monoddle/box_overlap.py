@@ -3,7 +3,7 @@
 Why    Public evaluators clip rotated rectangles in float32 and compare coordinates exactly, so that a box found exactly where it
        was annotated often shares nothing with itself. Here every corner is float64 in the frame of the other box, where
        clipping is a comparison of one coordinate with one number, and touching or identical edges are nothing special.
-Source Sutherland and Hodgman, Reentrant polygon clipping, 1974; specs/monoddle.md sections 6.1, 6.2 and 6.4 (the C++ devkit's
+Source Sutherland and Hodgman, Reentrant polygon clipping, 1974; docs/method/monoddle.md#rotated-overlap (the C++ devkit's
        areas: float64, union = sum of the areas less what is shared)
 Frames ``Objects``: camera frame, x right, y down, z forward, metres; a location is the centre of the bottom face
 """

@@ -2,7 +2,7 @@
 
 Nothing given is changed, so maps can be decoded again, with other thresholds or for a loss.
 
-Source  specs/monoddle.md section 5
+Source  docs/method/monoddle.md#decoding
 Differs from the public code: boxes and centres go back through the inverse of the affine map that made the input, not through the
         ratio of the sizes, which differs from it by up to 2 pixels in height; so mirrored and zoomed views decode too.
 """
@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.affine_view import AffineView
 from model.data.objects import Objects
 from model.data.rectified_camera import bearing_rad, unproject_pixels
-from model.monoddle.config import NUM_HEADING_BINS, STRIDE, MonoDdleConfig
+from model.monoddle.affine_view import AffineView
 from model.monoddle.heading import decode_heading, wrap_angle
 from model.monoddle.heads import depth_m_of
+from model.monoddle.network_config import NUM_HEADING_BINS, STRIDE, MonoDdleConfig
 
 Float64 = NDArray[np.float64]
 

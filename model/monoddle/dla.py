@@ -1,6 +1,6 @@
 """DLA-34: an image backbone that joins its blocks by trees. Parameter names are the public code's.
 
-Source  arXiv 1707.06484; specs/monoddle.md section 2.1
+Source  arXiv 1707.06484; docs/method/monoddle.md#dla-34
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.blocks.weights_file import load_backbone_file
-from model.monoddle.config import DLA34_WIDTHS
+from model.monoddle.network_config import DLA34_WIDTHS
 
 UNREAD_PROJECTIONS = ("level3.project.", "level4.project.")
 """Parameters that the public code computes with and throws the result away; beginnings of their keys."""

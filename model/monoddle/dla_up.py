@@ -1,6 +1,6 @@
 """The neck: iterative aggregation of four levels into one map at the finest stride.
 
-Source  specs/monoddle.md section 2.1, "DLAUp"; arXiv 1707.06484, without CenterNet's deformable convolutions
+Source  docs/method/monoddle.md#dla-up; arXiv 1707.06484, without CenterNet's deformable convolutions
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The soft peak of an object in the heat map.
 
-Source  specs/monoddle.md section 1.5; CornerNet (arXiv 1808.01244) section 3.2, as its code computes it
+Source  docs/method/monoddle.md#gaussian-radius; CornerNet (arXiv 1808.01244) section 3.2, as its code computes it
 """
 
 from __future__ import annotations

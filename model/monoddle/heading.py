@@ -1,7 +1,7 @@
 """An angle as one of twelve bins and what is left of it.
 
 Bins    width pi / 6, bin 0 centred on angle 0, so |residual| <= pi / 12
-Source  specs/monoddle.md section 1.5
+Source  docs/method/monoddle.md#heading-bins
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.monoddle.config import NUM_HEADING_BINS
+from model.monoddle.network_config import NUM_HEADING_BINS
 
 _WIDTH = 2 * np.pi / NUM_HEADING_BINS
 

@@ -12,7 +12,7 @@ Writes  raw maps (b, channels, h, w) float32, before any activation:
         heading         scores of the bins, then a residual in each, radians
         dense_depth_uncertainty   log scale, per cell, of what the teacher's depth may be off
 
-Source  specs/monoddle.md sections 2.1 and 3, trap (e)
+Source  docs/method/monoddle.md#heads, #depth-precision
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from model.monoddle.config import NUM_HEADING_BINS, MonoDdleConfig
+from model.monoddle.network_config import NUM_HEADING_BINS, MonoDdleConfig
 
 UNCERTAINTY_HEAD = "dense_depth_uncertainty"
 DEPTH_EPSILON = 1e-6

@@ -2,7 +2,7 @@
 
 Why    Detectors are compared through these files. Public readers pair results with labels by their place in a sorted listing and
        look for a score in the first line only; here a frame is found by its name, and every line is looked at.
-Source the KITTI object development kit; specs/monoddle.md sections 1.2, 5.8 and 6.5
+Source the KITTI object development kit; docs/method/formats.md#kitti-labels; docs/method/monoddle.md#result-files
 Reads  <folder>/<frame>.txt, a line an object, fields parted by spaces:
        type truncated occluded alpha left top right bottom height width length x y z rotation_y [score]
        pixels, metres and radians, as ``Objects``; labels have 15 fields, results 16. An empty file is a frame without objects.

@@ -1,6 +1,6 @@
 """The terms that MonoDLE's detector is trained with, without distillation.
 
-Source  specs/monoddle.md section 3, items 1 to 6 (MonoDLE, arXiv 2103.16237, sections 3.2 to 3.4)
+Source  docs/method/monoddle.md#detector-loss (MonoDLE, arXiv 2103.16237, sections 3.2 to 3.4)
 Differs from the public code: every mean is a sum over max(count, 1), so that batches without objects and perfect predictions stay
         finite; size errors are divided by the whole size, also where the network says differences to a mean.
 """
@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.monoddle.config import NUM_HEADING_BINS
+from model.monoddle.batch import TargetTensors
 from model.monoddle.decode import MIN_HEAT
 from model.monoddle.heads import depth_m_of
-from model.monoddle.target_batch import TargetTensors
+from model.monoddle.network_config import NUM_HEADING_BINS
 
 LOSS_TERMS = ("heatmap", "offset_2d", "size_2d", "offset_3d", "depth", "size_3d", "heading_class", "heading_residual")
 """Terms whose plain sum is ``total``."""
@@ -101,3 +101,19 @@ def _at_cells(values: Tensor, cells: Tensor) -> Tensor:
 def _masked(values: Tensor, is_wanted: Tensor) -> Tensor:
     """Return values (b, n) or (b, n, c) with 0, and no gradient, in the slots (b, n) that are not wanted."""
     return torch.where(is_wanted if values.ndim == 2 else is_wanted[..., None], values, 0.0)
+
+
+def foreground_weight(heatmap: Tensor, is_valid: Tensor, *, foreground: float = 5.0) -> Tensor:
+    """Return how much each cell counts in distillation: 0 without a teacher's value, 1 far from objects, more near them.
+
+    Foreground is what the targets' Gaussians cover, so it fades out; it is not the inside of the boxes.
+
+    Args:
+        heatmap: targets (b, classes, h, w), 0 to 1.
+        is_valid: (b, h, w) bool, the teacher has a value.
+        foreground: weight at the centre of an object.
+
+    Returns:
+        (b, h, w) float32.
+    """
+    return is_valid * (1.0 + (foreground - 1.0) * heatmap.float().amax(dim=1))

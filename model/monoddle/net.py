@@ -1,6 +1,6 @@
 """The network: an image goes in, maps come out from which objects are read.
 
-Source  specs/monoddle.md section 2
+Source  docs/method/monoddle.md#network, #heads
 Reads   image (b, 3, h, w) RGB, divided by 255, minus ImageNet's mean, divided by its deviation; h, w multiples of 32
 Writes  raw head maps (b, channels, h / 4, w / 4); model/monoddle/heads.py says what they mean
 """
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from model.errors import InputError
 from model.monoddle.backbones import make_backbone
-from model.monoddle.config import COARSEST_STRIDE, MonoDdleConfig
 from model.monoddle.dla_up import DlaUp
 from model.monoddle.heads import Heads
+from model.monoddle.network_config import COARSEST_STRIDE, MonoDdleConfig
 
 
 class MonoDdle(nn.Module):

@@ -1,6 +1,6 @@
 """Checkpoints of the public code.
 
-Source  specs/monoddle.md sections 2.1 and 10.1; the public repository is github.com/Puiching-Memory/MonoDDLE, and that of
+Source  docs/method/monoddle.md#public-code, #dla-34; the public repository is github.com/Puiching-Memory/MonoDDLE, and that of
         MonoDLE, whose network it extends, github.com/xinzhuma/monodle
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 
 from model.blocks.weights_file import load_state_file, misfit_text
 from model.errors import CheckpointError
-from model.monoddle.config import MonoDdleConfig
 from model.monoddle.dla import CLASSIFIER, UNREAD_PROJECTIONS
 from model.monoddle.heads import UNCERTAINTY_HEAD
 from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
 
 _WRAPPERS = ("model_state", "model_state_dict", "state_dict")
 """Keys under which a checkpoint may hold the weights; the first is the public code's."""

@@ -1,6 +1,6 @@
 """What MonoDDLE should say of one image, from the objects annotated in it.
 
-Source  specs/monoddle.md sections 1.4 and 1.5
+Source  docs/method/monoddle.md#learned-objects, #targets
 Differs from the public code: objects fill the slots without gaps, and more objects than slots are an error there where the public
         code leaves out whatever stands beyond line 50 of the label file.
 """
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.data.affine_view import AffineView
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
-from model.monoddle.config import STRIDE, MonoDdleConfig
+from model.monoddle.affine_view import AffineView
 from model.monoddle.gaussian import draw_peak, uncorrected_radius
 from model.monoddle.heading import encode_heading, wrap_angle
+from model.monoddle.network_config import STRIDE, MonoDdleConfig
 
 ALPHA_NOT_SAID = -10.0
 """Observation angle of an object whose heading was not annotated."""

@@ -1,61 +1,183 @@
-"""Everything that decides what SemoDepth computes; stored with every checkpoint."""
+"""One training of SemoDepth: the ``train:`` group of a recipe, stored with every checkpoint."""
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from model.data.reading_config import ReadingConfig
+from model.semodepth.distill import DistillConfig
+from model.semodepth.loss import LossWeights
+from model.semodepth.network_config import SemoDepthConfig
+from model.train.config import CommonConfig
+
+DenseStore = Literal["depth_clean", "depth_accumulated", "depth_single", "depth_interpolated", "depth_truth"]
+"""Stores that can be the dense target."""
 
 
-class SemoDepthConfig(BaseModel):
-    """Options of the network. The defaults are for new training; ``reference`` gives those of the public code."""
+class AugmentConfig(BaseModel):
+    """Random views of a frame; the default changes nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_depth_m: float = Field(0.5, gt=0, description="near end of the depth space, metres")
-    max_depth_m: float = Field(120.0, gt=0, description="far end of the depth space, metres: 120 nuScenes, 80 ZJU-4DRadarCam")
-    plug_in: bool = Field(False, description="has the branch for monocular depth")
-    absent_mono: Literal["zeros", "skip"] = Field(
-        "zeros",
-        description="what a map of zeros for monocular depth means: zeros go through the branch, as published; skip: nothing is "
-        "added, the network gives what it would give without the branch",
-    )
-    base_channels: int = Field(
-        64,
-        ge=8,
-        multiple_of=8,
-        description="channels at stride 2; all others follow. 64 is the published network, 16 fits a laptop",
-    )
-    input_downscale: int = Field(
-        1,
-        ge=1,
-        le=8,
-        description="the network sees the image this many times smaller and its depth is enlarged again; radar stays exact",
-    )
-    radar_to_scale: Literal["resize", "scatter"] = Field(
-        "scatter",
-        description="how radar features reach a coarser grid: bilinear resize of a sparse map (loses most), or max per cell",
-    )
-    window_layout: Literal["reference", "correct"] = Field(
-        "correct", description="reference reads the window features in a scrambled order, which released weights need"
-    )
-    batch_independent: bool = Field(
-        True, description="a sample without radar stays as it is whatever else is in the batch; the reference adds a bias to it"
-    )
-    max_radar_nodes: int = Field(512, ge=1, description="nodes of the radar graph; beyond that an evenly spaced subset is taken")
-    window_size: int = Field(8, ge=1, description="side of a radar-centred window, cells of stride 8")
-    uncertainty: bool = Field(
-        False,
-        description="has the head that distillation's laplace and gauss learn their scale with; inference does not compute it",
+    flip_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="share of samples mirrored left to right")
+    scale_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="share of samples scaled")
+    scale_min: float = Field(default=0.8, gt=0.0, description="least a: the image is scaled by 1/a, every depth by a")
+    scale_max: float = Field(default=1.25, gt=0.0, description="largest a; beyond 1 the image shrinks and gets a black border")
+    crop_px: tuple[int, int] | None = Field(default=None, description="rows and columns of a random crop; None = the whole frame")
+    mono_dropout: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="share of samples whose monocular depth the plug-in branch gets zeros for (shuffled order only)",
     )
 
-    @staticmethod
-    def reference(*, max_depth_m: float, plug_in: bool) -> SemoDepthConfig:
-        """Return the options with which the network computes what the public code computes."""
-        return SemoDepthConfig(
-            max_depth_m=max_depth_m,
-            plug_in=plug_in,
-            radar_to_scale="resize",
-            window_layout="reference",
-            batch_independent=False,
-        )
+    @property
+    def changes_view(self) -> bool:
+        """Say whether a frame can look other than it is stored."""
+        return self.flip_probability > 0 or self.scale_probability > 0 or self.crop_px is not None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.scale_min > self.scale_max:
+            raise ValueError(f"scale_min {self.scale_min} is larger than scale_max {self.scale_max}; swap them")
+        if self.crop_px is not None and min(self.crop_px) < 1:
+            raise ValueError(f"crop_px must be two positive numbers of pixels, got {self.crop_px}")
+        return self
+
+
+class DataConfig(ReadingConfig):
+    """Which frames, which of their data, and in what order.
+
+    A modality that is not asked for is absent from the batch (None), never a map of zeros.
+    """
+
+    unnamed_defaults: ClassVar[dict[str, Any]] = {**ReadingConfig.unnamed_defaults, "rows": None}
+
+    rows: tuple[int, int] | None = Field(
+        default=None,
+        description=(
+            "band of rows that is read of every frame, in training, evaluation and prediction: the first and the one after the "
+            "last, e.g. [240, 540]; null = all"
+        ),
+    )
+    dense_target: DenseStore | None = Field(default="depth_clean", description="store of the dense target; null = none")
+    sparse_target: bool = Field(default=True, description="deliver depth_single as points")
+    radar: bool = Field(default=True, description="deliver radar returns as points")
+    mono: bool = Field(default=False, description="deliver monocular depth (depth_mono), for the plug-in branch or distillation")
+    incomplete: Literal["error", "leave_out"] = Field(
+        default="error",
+        description="what to do with frames that lack a store asked for, or anything in the map that distillation learns from",
+    )
+    batch_size: int = Field(default=12, ge=1, description="frames a batch and rank")
+    piece_frames: int = Field(
+        default=4, ge=1, description="consecutive frames that stay together when shuffled, read as one piece; 1 = shuffle frames"
+    )
+    augment: AugmentConfig = Field(default=AugmentConfig(), description="random views (shuffled order only)")
+
+    @field_validator("rows")
+    @classmethod
+    def _band(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 0 <= value[0] < value[1]:
+            raise ValueError("expected [first, stop] with 0 <= first < stop, e.g. [240, 540]")
+        return value
+
+
+class EvaluationConfig(BaseModel):
+    """On what, and against what, a network is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
+    target: DenseStore = Field("depth_single", description="store of the truth; the published protocol takes the single sweep")
+    without_radar: bool = Field(True, description="measure a second time with the radar taken away")
+    num_strips: int = Field(4, ge=0, description="frames kept as pictures: first, median, worst, a night one")
+
+
+class SemoDepthTrainConfig(CommonConfig):
+    """One training of SemoDepth. Defaults are the published ones for nuScenes; the lowest MAE@80 m is kept as best."""
+
+    family: Literal["semodepth"] = Field("semodepth", description="model family")
+    network: SemoDepthConfig = Field(SemoDepthConfig(), description="options of the network")
+    loss: LossWeights = Field(LossWeights(), description="weights of the loss")
+    data: DataConfig = Field(DataConfig(), description="what is trained on")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is measured on, during and after training")
+    decay_every_epochs: int = Field(10, ge=1, description="the learning rate falls every so many epochs")
+    decay: float = Field(0.1, ge=0, le=1, description="by this share of the initial one")
+    decay_floor: float = Field(0.5, ge=0, le=1, description="down to this share")
+    only_plug_in: bool = Field(
+        False,
+        description="train nothing but the branch for monocular depth, which is put on the network without it in start_from; "
+        "where monocular depth is absent, that network gives what it gave before",
+    )
+    imagenet_weights: str | None = Field(None, description="torchvision's resnet34-*.pth on this machine; null = from scratch")
+
+    def learning_rate_factor(self, epoch: float) -> float:
+        """Return the published schedule max(1 - decay floor(epoch / n), floor)."""
+        return max(1.0 - self.decay * int(epoch / self.decay_every_epochs), self.decay_floor)
+
+    @property
+    def gives_mono(self) -> bool:
+        """Say whether the network is given monocular depth, in training and evaluation; data.mono alone may be distillation's."""
+        return self.network.plug_in and self.data.mono
+
+    @model_validator(mode="after")
+    def _distillation_fits(self) -> Self:
+        distill = self.loss.distill
+        if distill.is_on and not self.data.mono:
+            raise ValueError(
+                f"loss.distill.form is {distill.form} and data.mono is false, so there is no teacher's map to learn from; set "
+                "data.mono to true, or loss.distill.form to none"
+            )
+        if distill.reads_uncertainty and not self.network.uncertainty:
+            raise ValueError(
+                f"loss.distill.form {distill.form} reads the uncertainty head; set network.uncertainty to true, or choose the "
+                "form l1 or silog"
+            )
+        if self.network.uncertainty and not distill.reads_uncertainty:
+            raise ValueError(
+                f"network.uncertainty is true, and loss.distill.form {distill.form} does not train that head; choose the form "
+                "laplace or gauss, or set network.uncertainty to false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _branch_alone_fits(self) -> Self:
+        if not self.only_plug_in:
+            return self
+        wanted = {
+            "network.plug_in": (self.network.plug_in, True),
+            "network.absent_mono": (self.network.absent_mono, "skip"),
+            "data.mono": (self.data.mono, True),
+            "data.augment.mono_dropout": (self.data.augment.mono_dropout, 0.0),
+        }
+        wrong = [f"{key} to {json.dumps(value)}" for key, (found, value) in wanted.items() if found != value]
+        if self.start_from is None:
+            wrong.append("start_from to the checkpoint of a network without the branch")
+        if wrong:
+            raise ValueError(f"only_plug_in trains the branch alone, on a network that is there already: set {', '.join(wrong)}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write keys that came later only where they say something: trainings keep the name that they had before."""
+        found: dict[str, Any] = handler(self)
+        if self.loss.distill == DistillConfig():
+            found.get("loss", {}).pop("distill", None)
+        if not self.network.uncertainty:
+            found.get("network", {}).pop("uncertainty", None)
+        if self.network.absent_mono == "zeros":
+            found.get("network", {}).pop("absent_mono", None)
+        if not self.only_plug_in:
+            found.pop("only_plug_in", None)
+        return found

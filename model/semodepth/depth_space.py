@@ -1,6 +1,6 @@
 """The log-normalised space in which SemoDepth predicts depth.
 
-Source  specs/semodepth.md section 1: n(d) = 2 (ln clamp(d) - ln min) / (ln max - ln min) - 1, and its inverse
+Source  docs/method/semodepth.md#depth-space: n(d) = 2 (ln clamp(d) - ln min) / (ln max - ln min) - 1, and its inverse
 """
 
 from __future__ import annotations

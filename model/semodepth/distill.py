@@ -1,7 +1,7 @@
 """Distillation: a monocular teacher fills the pixels that LiDAR never reaches, and a scale learns how far it is to be believed.
 
 Why     LiDAR says nothing of the upper image, of dark or far surfaces; a teacher says something everywhere, and is often wrong
-Source  specs/monoddle.md section 9.2; the forms are ``blocks/dense_teacher_loss``'s
+Source  docs/method/semodepth.md#distillation; the forms are ``blocks/dense_teacher_loss``'s
 """
 
 from __future__ import annotations

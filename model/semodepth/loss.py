@@ -1,6 +1,6 @@
 """The composite loss: dense and sparse targets, in the log-normalised space and in metres.
 
-Source  arXiv 2605.11840; specs/semodepth.md section 3
+Source  arXiv 2605.11840; docs/method/semodepth.md#composite-loss
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Multi-View Scan Pyramid: what the decoder does at each stride. Global scans, scans in windows around radar, and FiLM blocks.
 
-Source  arXiv 2605.11840; specs/semodepth.md section 2 (MVSP decoder)
+Source  arXiv 2605.11840; docs/method/semodepth.md#scan-pyramid, #radar-windows, #film
 """
 
 from __future__ import annotations

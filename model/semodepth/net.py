@@ -1,6 +1,6 @@
 """SemoDepth: dense depth from one camera image and sparse radar.
 
-Source  arXiv 2605.11840; specs/semodepth.md section 2
+Source  arXiv 2605.11840; docs/method/semodepth.md#network, #plug-in-branch
 Reads   image_u8 (b, h, w, 3) RGB; radar_m (b, h, w) metres, 0 = nothing; mono_m (b, h, w) metres, optional, plug-in only
 Writes  depth (b, h, w): in the log-normalised space of ``DepthSpace`` by ``forward``, in metres by ``predict``; if asked for,
         the log scale (b, h, w) that says how far a teacher is to be believed
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from model.blocks.resnet import ResNet34, resnet34_channels
 from model.errors import InputError
-from model.semodepth.config import SemoDepthConfig
 from model.semodepth.depth_space import DepthSpace
 from model.semodepth.mvsp import GlobalScan, RadarFilmBlock, WindowScan
+from model.semodepth.network_config import SemoDepthConfig
 from model.semodepth.radar_graph import RadarGraph, RadarNodes, radar_nodes
 from model.semodepth.radar_scale import RadarMap, SparseMap, add_dense, place_by_resize, place_by_scatter
 

@@ -2,7 +2,7 @@
 
 Why     The graph lets returns confirm each other before they meet the image. All samples of a batch run at once, padded to the
         largest, with a mask; the reference loops over the batch.
-Source  arXiv 2605.11840; specs/semodepth.md section 2 (Radar GSE)
+Source  arXiv 2605.11840; docs/method/semodepth.md#radar-graph
 """
 
 from __future__ import annotations

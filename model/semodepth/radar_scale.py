@@ -4,7 +4,7 @@ Why     The reference writes the features to a dense (64, H, W) map (369 MB at 9
         scale
         and runs 1x1 convolutions over it. A 1x1 convolution gives the same value at every empty cell, so it is enough to compute
         the cells that radar reaches, and that one value.
-Source  specs/semodepth.md section 2; bilinear resize with align_corners False as in torch.nn.functional.interpolate
+Source  docs/method/semodepth.md#radar-at-scale; bilinear resize with align_corners False as in torch.nn.functional.interpolate
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checkpoints of the public code: read them, and write ours so that they run there.
 
-Source  specs/semodepth.md section 7; the public repository is github.com/HouV001/SemoDepth
+Source  docs/method/semodepth.md#released-checkpoints; the public repository is github.com/HouV001/SemoDepth
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from model.blocks.weights_file import load_state_file, misfit, misfit_text
 from model.errors import CheckpointError
-from model.semodepth.config import SemoDepthConfig
 from model.semodepth.net import SemoDepth
+from model.semodepth.network_config import SemoDepthConfig
 
 _REFERENCE_PREFIX = {
     "encoder.conv1.": "enc_conv1.0.",

@@ -1,6 +1,6 @@
 """Radar-Modulated Selection: a Mamba-1 block whose step size and read-out are changed by radar.
 
-Source  arXiv 2605.11840; specs/semodepth.md section 2:
+Source  arXiv 2605.11840; docs/method/semodepth.md#radar-modulated-scan:
         dt = W_dt dt_img + sigmoid(g(x_rad)) P(x_rad)      C = C_img + Q(x_rad)      B and A from the image alone
         P and Q start at zero, so that a fresh block is the image-only Mamba exactly.
 """

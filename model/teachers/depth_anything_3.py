@@ -1,7 +1,7 @@
 """Depth Anything 3, from a local folder, if its package is installed.
 
-Source specs/monoddle.md section 7.1. DA3METRIC gives depth for a focal length of 300 pixels: metres = output x f / 300, with f in
-       pixels of the *resized* image, the mean of both axes. DA3NESTED gives metres, the others depth up to a scale
+Source docs/method/mono-depth.md#depth-anything-3. DA3METRIC gives depth for a focal length of 300 pixels: metres = output x f /
+       300, with f in pixels of the *resized* image, the mean of both axes. DA3NESTED gives metres, the others depth up to a scale
 Checked with a stand-in for the package only: neither it nor its weights were at hand
 """
 

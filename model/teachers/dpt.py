@@ -1,6 +1,6 @@
 """MiDaS, DPT and Depth Anything 1 or 2, from a local folder that transformers saved.
 
-Source specs/semodepth.md section 6: the image on a short side of 384, both sides multiples of 32, inverse relative depth.
+Source docs/method/mono-depth.md#image-size: the image on a short side of 384, both sides multiples of 32, inverse relative depth.
        Depth Anything has patches of 14 pixels: short_side_px 518, multiple_px 14. Its metric versions say so in their config.json
 Reads  config.json, the weights, and preprocessor_config.json (mean and deviation of colours)
 """

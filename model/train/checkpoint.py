@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from model.blocks.weights_file import load_state_file
 from model.errors import CheckpointError
-from model.train.families import TrainConfig, family_of, read_train_config
+from model.train.config import CommonConfig
+from model.train.known_families import Families, UnknownOptionsError
 from storage_schemas.files import explain_write_error
 
 FORMAT = 1
@@ -36,7 +37,7 @@ class Checkpoint:
         provenance: commit, versions, host.
     """
 
-    config: TrainConfig
+    config: CommonConfig
     manifest: str
     step: int
     model: dict[str, Tensor]
@@ -88,8 +89,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         raise
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, families: Families) -> Checkpoint:
     """Read a checkpoint of depthmill.
+
+    Args:
+        path: the file.
+        families: those whose checkpoints can be read.
 
     Raises:
         WeightsFileError: the file is missing or unreadable.
@@ -107,10 +112,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"checkpoint '{path}' has format {content['format']}, this depthmill reads {FORMAT}. Update depthmill"
         )
     try:
-        config = read_train_config(content["config"])
-    except ValueError as error:
+        config = families.read(content["config"])
+    except UnknownOptionsError as error:
         raise CheckpointError(
-            f"checkpoint '{path}' was made with options that this depthmill does not know: {' '.join(str(error).split())}. "
+            f"checkpoint '{path}' was made with options that this depthmill does not know: {error}. "
             "Use the depthmill that made it"
         ) from error
     return Checkpoint(
@@ -126,26 +131,20 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
-def load_network(path: str | Path) -> nn.Module:
-    """Return the network of a checkpoint of depthmill, in evaluation mode, on the CPU; errors as ``load_checkpoint``."""
-    return network_of(load_checkpoint(path))
-
-
-def network_of(checkpoint: Checkpoint) -> nn.Module:
-    """Return the network of a checkpoint in memory, in evaluation mode, on the CPU."""
-    network = family_of(checkpoint.config).network(checkpoint.config)
-    network.load_state_dict(checkpoint.model)
-    return network.eval()
-
-
 def load_start(
-    network: nn.Module, path: str | Path, *, may_differ: tuple[str, ...] = (), may_lack: tuple[str, ...] = ()
+    network: nn.Module,
+    path: str | Path,
+    families: Families,
+    *,
+    may_differ: tuple[str, ...] = (),
+    may_lack: tuple[str, ...] = (),
 ) -> Checkpoint:
     """Fill a network with the weights of a checkpoint of depthmill, and return it; nothing else of it is taken.
 
     Args:
         network: takes the weights.
         path: of the checkpoint.
+        families: those whose checkpoints can be read.
         may_differ: options of the network that the checkpoint may have otherwise.
         may_lack: beginnings of weights that it need not have; they stay as they are.
 
@@ -153,7 +152,7 @@ def load_start(
         WeightsFileError: the file is missing or unreadable.
         CheckpointError: it is no checkpoint of depthmill, or of a network with other options; names the first that differs.
     """
-    start = load_checkpoint(path)
+    start = load_checkpoint(path, families)
     own: Any = network.config
     before, now = (_flat(one.model_dump(mode="json"), "train.network.") for one in (start.config.network, own))
     for key in now:
@@ -167,7 +166,7 @@ def load_start(
     return start
 
 
-def refuse_other_training(checkpoint: Checkpoint, config: TrainConfig, manifest: str, *, path: Path) -> None:
+def refuse_other_training(checkpoint: Checkpoint, config: CommonConfig, manifest: str, *, path: Path) -> None:
     """Check that a checkpoint can be resumed with a configuration and a manifest.
 
     Raises:

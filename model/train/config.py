@@ -9,9 +9,12 @@ import hashlib
 import json
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from model.data.reading_config import ReadingConfig
 
 TRAINING_VERSION = 1
 """Bumped by hand when the same configuration trains to something else; part of a training's name."""
@@ -24,6 +27,24 @@ class CommonConfig(BaseModel):
     """The keys of ``train:`` that every family has; a family's own configuration adds its network, loss, data and evaluation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if TYPE_CHECKING:  # every family has its own, with a default and a description
+
+        @property
+        def family(self) -> str:
+            """Name of the family."""
+
+        @property
+        def network(self) -> Any:
+            """Options of the network."""
+
+        @property
+        def data(self) -> ReadingConfig:
+            """What is trained on."""
+
+        @property
+        def imagenet_weights(self) -> str | None:
+            """File of classification weights that the network begins with."""
 
     seed: int = Field(0, ge=0, description="of the initial weights")
     epochs: int = Field(50, ge=1, description="passes over the split")
@@ -47,10 +68,11 @@ class CommonConfig(BaseModel):
     def learning_rate_factor(self, epoch: float) -> float:
         """Return what the learning rate is multiplied by after so many epochs."""
 
-    def fingerprint(self, manifest: str) -> str:
+    def fingerprint(self, manifest: str, *, package: str | None = None) -> str:
         """Name a training by what decides its result: this configuration and the manifest's fingerprint.
 
-        A start counts by its bytes, wherever the file lies; OSError if it cannot be read.
+        A start counts by its bytes, wherever the file lies; OSError if it cannot be read. ``package`` is the package outside
+        this repository that brings the family; None for depthmill's own.
         """
         config = self.model_dump(mode="json")
         for key, digest in _STARTS.items():
@@ -59,6 +81,7 @@ class CommonConfig(BaseModel):
                 with open(start, "rb") as stream:
                     config[digest] = hashlib.file_digest(stream, "sha256").hexdigest()
         named = {"version": TRAINING_VERSION, "manifest": manifest, "config": config}
+        named |= {} if package is None else {"package": package}
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 
     def uses_bfloat16(self, device_type: str) -> bool:

@@ -1,127 +1,121 @@
-"""What the trainer needs to know of a model family: one small object, so that there is one loop, one checkpoint and one record.
+"""What the trainer, the commands and the reports need to know of a model family: one object, so that nobody asks which it is.
 
-A family never sees another; it may do whatever it likes inside these methods, but it keeps no state between them.
+A family never sees another. It may do whatever it likes inside these methods, but it keeps no state between them. A method that a
+family need not have says so here: its default does the plain thing, or refuses with a sentence that names the family.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NoReturn
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from model.data.ordered_loader import Placement
+from model.devices import network_device
 from model.train.config import CommonConfig, Machine
+from model.train.family_types import (
+    Answer,
+    BatchLoader,
+    C,
+    CompareOptions,
+    Draw,
+    ExtraPart,
+    Handed,
+    Measured,
+    OpenedNetwork,
+    ReferenceOptions,
+    StepLosses,
+)
+from model.train.judging import MeanDifference, Rules
+from model.train.measures import Measure
+from model.train.plain_evaluation import compare_rows, plain_table, read_first_row, write_rows
+from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
 
-C = TypeVar("C", bound=CommonConfig, contravariant=True)
+ROWS_FILE = "rows.csv"
+"""Rows of an evaluation, for families that write nothing else."""
 
 
-class StepLosses(NamedTuple):
-    """What one batch gave.
-
-    Attributes:
-        loss: scalar that is differentiated.
-        values: scalars that are written down, by the names of ``Family.loss_columns``.
-    """
-
-    loss: Tensor
-    values: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an evaluation during training found.
-
-    Attributes:
-        rows: for evaluations.csv, with the columns of ``Family.evaluation_columns``.
-        score: smaller is better; what the best checkpoint is chosen by.
-        best: what is noted of it beside the step, by name.
-        words: the same for the console, e.g. "validation MAE@80 m 1400 mm".
-    """
-
-    rows: list[dict[str, Any]]
-    score: float
-    best: dict[str, float] = field(default_factory=dict)
-    words: str = ""
-
-
-class BatchLoader(Protocol):
-    """What the loop needs of a loader; ``model.data.ordered_loader.OrderedLoader`` is one."""
-
-    def __len__(self) -> int:
-        """Return how many batches of this epoch are left for this rank."""
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield the rest of the epoch."""
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of the next batch."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the run is."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on there."""
-
-    def __enter__(self) -> Any:
-        """Return the loader."""
-
-    def __exit__(self, *_: object) -> None:
-        """End the workers."""
-
-
-def placement(fabric: Fabric, machine: Machine) -> Placement:
-    """Return where the loader of this process runs."""
-    return Placement(
-        rank=fabric.global_rank,
-        num_ranks=fabric.world_size,
-        num_workers=machine.num_workers,
-        pin_memory=fabric.device.type == "cuda",
-        image_root=machine.image_root,
-    )
-
-
-class Family(Protocol, Generic[C]):
-    """How a model family is built, trained and measured.
+class Family(ABC, Generic[C]):
+    """How a model family is built, trained, measured, compared and used.
 
     Attributes:
         name: value of ``train.family``.
+        config: its configuration, whose ``family`` is that name.
         loss_columns: names of the scalars of a step, as in steps.csv.
         evaluation_columns: columns of evaluations.csv after the step.
         board_columns: those of them that are drawn by TensorBoard.
+        rising_columns: those of them of which more is better.
+        flow_name: name of the Prefect flow that runs a training.
+        noun: what its networks are called, with the article; ``plural`` without.
+        evaluation_file: file by which an evaluation of this family is known.
+        evaluation_of: what such an evaluation measures, for error texts.
+        options: options of the command line that say something of this family's networks only.
+        predicts: its networks write predictions; if not, ``refuse_to_predict`` says what to do instead.
+        keys_that_decide: keys of the configuration that change what is measured, so that variants with other values differ.
+        hands_over_backbone: its trainings can be named in ``train.backbone_from``.
+        retrain_refusal: why ``retrain`` cannot judge its trainings; "" = it can.
     """
 
-    name: str
-    loss_columns: tuple[str, ...]
-    evaluation_columns: tuple[str, ...]
-    board_columns: tuple[str, ...]
+    name: ClassVar[str]
+    config: ClassVar[type[CommonConfig]]
+    loss_columns: tuple[str, ...] = ("loss",)
+    evaluation_columns: tuple[str, ...] = ()
+    board_columns: tuple[str, ...] = ()
+    rising_columns: frozenset[str] = frozenset()
+    flow_name: str = "train_and_evaluate"
+    noun: str = "a network"
+    plural: str = "networks"
+    evaluation_file: str = ROWS_FILE
+    evaluation_of: str = "a network"
+    options: frozenset[str] = frozenset()
+    predicts: bool = False
+    keys_that_decide: tuple[str, ...] = ("evaluation.split",)
+    hands_over_backbone: bool = False
+    retrain_refusal: str = (
+        "retrain compares errors of depth frame by frame, which that family has not. Use family: semodepth, or put depthmill "
+        "train or ablate on a schedule"
+    )
 
+    # building and training
+
+    def check_recipe(self, config: C, *, where: str) -> None:
+        """Check what the configuration alone cannot; RecipeError names the recipe ``where`` and the keys."""
+
+    @abstractmethod
     def network(self, config: C) -> nn.Module:
         """Return the network with random weights; it has an attribute ``config``."""
-        ...
 
     def load_imagenet_weights(self, network: nn.Module, config: C) -> None:
         """Fill the encoder from a file of classification weights, if the configuration names one."""
-        ...
 
     def backbone(self, network: nn.Module) -> nn.Module:
-        """Return the part of the network that a pre-training hands over, or that takes what one hands over."""
-        ...
+        """Return the part of the network that takes what a pre-training hands over."""
+        raise RecipeError(
+            f"train.backbone_from is given, and family {self.name} has no backbone that a pre-training could fill. Leave it out"
+        )
 
+    def handed_backbone(self, config: C, weights: Mapping[str, Tensor]) -> Handed:
+        """Return the backbone among the weights of a checkpoint; asked only where ``hands_over_backbone``."""
+        raise NotImplementedError(f"family {self.name} hands over no backbone")
+
+    def start_tolerance(self, config: C) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return how the checkpoint in ``train.start_from`` may differ: options of the network, and beginnings of weights."""
+        return (), ()
+
+    @abstractmethod
     def optimizer(self, network: nn.Module, config: C) -> torch.optim.Optimizer:
         """Return the optimiser over the network's parameters."""
-        ...
 
+    @abstractmethod
     def loader(self, manifest: Manifest, config: C, fabric: Fabric, machine: Machine) -> BatchLoader:
         """Return the loader of this process."""
-        ...
 
+    @abstractmethod
     def losses(self, network: nn.Module, batch: Any, config: C, fabric: Fabric, *, epoch: float) -> StepLosses | None:
         """Compare the network with a batch's targets; None if it has none, so that it can be skipped.
 
@@ -132,30 +126,203 @@ class Family(Protocol, Generic[C]):
             fabric: device and other processes.
             epoch: epochs done, with the fraction, for weights that grow.
         """
-        ...
 
     def step_words(self, values: Mapping[str, float]) -> str:
         """Return what the console says of a step beside the loss."""
-        ...
+        return ", ".join(f"{name} {values[name]:.4g}" for name in self.loss_columns if name != "loss")
 
+    @abstractmethod
     def measure(self, network: nn.Module, manifest: Manifest, config: C, machine: Machine, device: torch.device) -> Measured:
         """Measure during training, as quickly as it can be done."""
-        ...
 
     def is_better(self, now: Measured, best: dict[str, float], config: C) -> bool:
         """Say whether a checkpoint replaces the one that was kept as best."""
-        ...
+        return now.score < best["score"]
 
     def board_label(self, row: Mapping[str, Any]) -> str:
         """Return the name under which TensorBoard draws a row of an evaluation."""
-        ...
+        return "/".join(str(value) for value in row.values() if isinstance(value, str)) or "all"
 
     def evaluate(
         self, network: nn.Module, manifest: Manifest, config: C, machine: Machine, device: torch.device, *, folder: Path
     ) -> int:
         """Measure at the end; write tables and pictures into ``folder / "evaluation"``; return the number of frames."""
-        ...
+        measured = self.measure(network, manifest, config, machine, device)
+        title = f"{folder.name} on {self.split(config)} of manifest {manifest.path.fingerprint}"
+        write_rows(folder / "evaluation", measured.rows, title=title, file=ROWS_FILE)
+        return measured.num_samples
 
     def facts(self, device: torch.device) -> dict[str, Any]:
         """Return what else the record of a training says, e.g. which kernels computed."""
-        ...
+        return {}
+
+    def extra_parts(self, config: C) -> Mapping[str, ExtraPart]:
+        """Return what is done after the evaluation, by name and in order."""
+        return {}
+
+    def split(self, config: C) -> str:
+        """Return the split that is measured on."""
+        return str(getattr(getattr(config, "evaluation", None), "split", "val"))
+
+    # a checkpoint on the command line
+
+    def is_reference(self, weights: Mapping[str, Any]) -> bool:
+        """Say whether the content of a weights file is a checkpoint of this family's public code."""
+        return False
+
+    def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[C]:
+        """Build the network of a checkpoint of the public code.
+
+        Raises:
+            CheckpointError: the weights do not fit; names the keys.
+            RecipeError: the recipe has a mistake.
+        """
+        raise RecipeError(f"family {self.name} knows no public checkpoints, so --reference means nothing for it. Leave it out")
+
+    def evaluate_checkpoint(
+        self,
+        opened: OpenedNetwork[C],
+        manifest: Manifest,
+        machine: Machine,
+        *,
+        split: str,
+        target: str,
+        folder: Path,
+        draw: Draw | None,
+    ) -> Answer:
+        """Measure a network on a split and write the evaluation.
+
+        Args:
+            opened: the network.
+            manifest: the pinned data.
+            machine: where and how fast.
+            split: train, val or test.
+            target: store of the truth, of a depth network.
+            folder: where tables and pictures are written.
+            draw: makes pictures; None = none are written.
+
+        Raises:
+            RecipeError: there is no such split or target.
+            ManifestError: the split is empty, or frames lack a store.
+            StoreError: the folder cannot be written.
+        """
+        check_split(split)
+        evaluation = getattr(opened.config, "evaluation", None)
+        config = opened.config
+        if evaluation is not None:
+            config = config.model_copy(update={"evaluation": evaluation.model_copy(update={"split": split})})
+        device = network_device(machine.accelerator)
+        measured = self.measure(opened.network.to(device), manifest, config, machine, device)
+        title = f"{opened.name} on {split} of manifest {manifest.path.fingerprint}"
+        write_rows(folder, measured.rows, title=title, file=ROWS_FILE)
+        data = {"folder": str(folder), "manifest": manifest.path.fingerprint, "rows": measured.rows}
+        return Answer(data, f"{plain_table(measured.rows, title=title)}\nwrote {folder}")
+
+    def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
+        """Compare two evaluations.
+
+        Raises:
+            DepthmillError: they cannot be compared, or a file is missing or damaged.
+        """
+        data, text = compare_rows(a, b, file=ROWS_FILE, columns=self.board_columns)
+        return Answer(data, text)
+
+    def takes_folder(self, folder: Path) -> bool:
+        """Say whether ``predict`` reads this folder as images, and not as a store."""
+        return False
+
+    def predict_folder(self, opened: OpenedNetwork[C], images: Path, out: Path, *, draw: Draw | None, machine: Machine) -> int:
+        """Predict on a folder of images; return the number of frames written.
+
+        Raises:
+            SourceError: an image or what belongs to it is missing or broken.
+            StoreError: ``out`` is not empty or cannot be written.
+        """
+        self.refuse_to_predict(opened.name)
+
+    def predict_split(
+        self, opened: OpenedNetwork[C], manifest: Manifest, out: Path, *, split: str, draw: Draw | None, machine: Machine
+    ) -> int:
+        """Predict every frame of a split; return the number of frames written.
+
+        Raises:
+            ManifestError: the split does not exist or is empty, or frames lack a store.
+            StoreError: ``out`` is not empty or cannot be written.
+        """
+        self.refuse_to_predict(opened.name)
+
+    def refuse_to_predict(self, checkpoint: str) -> NoReturn:
+        """Say that a network of this family has nothing to write files of; RecipeError always."""
+        raise RecipeError(
+            f"checkpoint '{checkpoint}' is of family {self.name}, which writes no predictions. Measure it with depthmill evaluate"
+        )
+
+    def predicted_text(self, count: int, out: Path) -> str:
+        """Say what a prediction has written."""
+        return f"wrote {count} frames to {out}"
+
+    # ablations
+
+    def measures(self, config: C) -> dict[str, Measure]:
+        """Return everything by which a training can be judged, by name."""
+        return {name: Measure(name, name, 4, name in self.rising_columns) for name in self.board_columns}
+
+    def table_columns(
+        self, first: C, known: Sequence[Mapping[str, Measure]]
+    ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+        """Return which measures an ablation's table shows: those of its headline, and those of further tables by title.
+
+        Args:
+            first: configuration of the first variant.
+            known: ``measures`` of every variant.
+        """
+        return self.board_columns, {}
+
+    def read_measures(self, folder: Path) -> dict[str, float]:
+        """Return what was measured of a complete training, by name; a name is not there if nothing could be measured.
+
+        Raises:
+            StoreError: its evaluation is missing or damaged.
+        """
+        return read_first_row(folder / "evaluation" / ROWS_FILE, self.board_columns)
+
+    # champions
+
+    def check_rules(self, config: C, rules: Rules) -> None:
+        """Check that the training will be measured by what decides; RecipeError names the rule."""
+
+    def deciding_value(self, evaluation: Path, rules: Rules) -> float | None:
+        """Return the mean that decides; None if no frame of the split has anything to measure."""
+        raise NotImplementedError(self.retrain_refusal)
+
+    def compare_with_champion(self, champion: Path, challenger: Path, rules: Rules) -> Sequence[MeanDifference]:
+        """Compare two evaluations, a = champion and b = challenger; all frames come first."""
+        raise NotImplementedError(self.retrain_refusal)
+
+    def comparison_text(self, found: Sequence[MeanDifference]) -> str:
+        """Return comparisons as a table for the console."""
+        raise NotImplementedError(self.retrain_refusal)
+
+    def measured_otherwise(self, champion: C, challenger: C) -> list[str]:
+        """Say what of a champion's configuration makes its evaluation unfit to be compared with a challenger's."""
+        raise NotImplementedError(self.retrain_refusal)
+
+    def measure_as(
+        self,
+        network: nn.Module,
+        champion: C,
+        challenger: C,
+        manifest: Manifest,
+        machine: Machine,
+        *,
+        folder: Path,
+        name: str,
+    ) -> None:
+        """Measure a champion's network exactly as a challenger's was, and write the evaluation into a folder."""
+        raise NotImplementedError(self.retrain_refusal)
+
+
+def check_split(split: str) -> None:
+    """Check a split given on the command line; RecipeError names those that there are."""
+    if split not in ("train", "val", "test"):
+        raise RecipeError(f"--split is '{split}': Input should be 'train', 'val' or 'test'")

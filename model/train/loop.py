@@ -25,9 +25,10 @@ from torch import nn
 
 from model.devices import network_device
 from model.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_training, save_checkpoint
-from model.train.config import Machine
-from model.train.families import TrainConfig, family_of, read_train_config
-from model.train.family import BatchLoader, Family, Measured, StepLosses
+from model.train.config import CommonConfig, Machine
+from model.train.family import Family
+from model.train.family_types import BatchLoader, Measured, StepLosses
+from model.train.known_families import Families
 from model.train.records import Records, training_seconds
 from model.train.start import ORIGIN_KEYS, begin
 from storage_schemas.errors import DepthmillError, StoreError
@@ -93,10 +94,11 @@ def read_training(folder: Path) -> dict[str, Any]:
 
 
 def train(
-    config: TrainConfig,
+    config: CommonConfig,
     manifest: Manifest,
     folder: Path,
     *,
+    families: Families,
     machine: Machine | None = None,
     on_progress: OnProgress | None = None,
 ) -> None:
@@ -106,6 +108,7 @@ def train(
         config: what to train.
         manifest: the pinned data.
         folder: the training's folder; made if it is not there.
+        families: those whose checkpoints can be read.
         machine: where and how fast.
         on_progress: told after every step, on the first process only.
 
@@ -117,14 +120,22 @@ def train(
     machine = machine or Machine()
     fabric = _fabric(config, machine)
     if machine.num_devices == 1:
-        _train_on_rank(fabric, config, manifest, folder, machine, on_progress)
+        _train_on_rank(fabric, families, config, manifest, folder, machine, on_progress)
     else:
         where = (manifest.store.root, manifest.path.fingerprint)
-        arguments = (config.model_dump_json(), where, str(folder), asdict(machine))  # its launcher takes no frozen dataclass
+        arguments = (
+            families,
+            config.model_dump_json(),
+            where,
+            str(folder),
+            asdict(machine),
+        )  # its launcher takes no frozen dataclass
         fabric.launch(_train_spawned, *arguments)  # type: ignore[arg-type]  # it passes on whatever follows
 
 
-def evaluate_training(config: TrainConfig, manifest: Manifest, folder: Path, *, machine: Machine | None = None) -> None:
+def evaluate_training(
+    config: CommonConfig, manifest: Manifest, folder: Path, *, families: Families, machine: Machine | None = None
+) -> None:
     """Measure a training's best checkpoint as its family does, write tables and pictures, and mark the training complete.
 
     Raises:
@@ -132,8 +143,8 @@ def evaluate_training(config: TrainConfig, manifest: Manifest, folder: Path, *, 
     """
     machine = machine or Machine()
     device = network_device(machine.accelerator)
-    family = family_of(config)
-    best, last = load_checkpoint(folder / "best.pt"), load_checkpoint(folder / "last.pt")
+    family = families.of(config)
+    best, last = (load_checkpoint(folder / name, families) for name in ("best.pt", "last.pt"))
     network = family.network(config)
     network.load_state_dict(best.model)
     network = network.to(device).eval()
@@ -149,6 +160,7 @@ def evaluate_training(config: TrainConfig, manifest: Manifest, folder: Path, *, 
         "versions": {
             **{name: value for name, value in known.items() if name not in ("commit", "is_dirty")},
             "torch": torch.__version__,
+            **families.package_version(config),
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         **family.facts(device),
@@ -164,7 +176,7 @@ def evaluate_training(config: TrainConfig, manifest: Manifest, folder: Path, *, 
     StoreFiles(folder).put(COMPLETE_FILE, json.dumps(record, indent=1).encode())
 
 
-def _fabric(config: TrainConfig, machine: Machine) -> Fabric:
+def _fabric(config: CommonConfig, machine: Machine) -> Fabric:
     accelerator = network_device(machine.accelerator).type
     # a batch without radar leaves the radar graph without gradients, one without objects the heads of a detector
     strategy: Any = "auto" if machine.num_devices == 1 else DDPStrategy(start_method="spawn", find_unused_parameters=True)
@@ -172,21 +184,29 @@ def _fabric(config: TrainConfig, machine: Machine) -> Fabric:
     return Fabric(accelerator=accelerator, devices=machine.num_devices, strategy=strategy, precision=precision)
 
 
-def _train_spawned(fabric: Fabric, config: str, where: tuple[str, str], folder: str, machine: dict[str, Any]) -> None:
+def _train_spawned(
+    fabric: Fabric, families: Families, config: str, where: tuple[str, str], folder: str, machine: dict[str, Any]
+) -> None:
     store, fingerprint = where
     manifest = open_manifest(Store(store), fingerprint)
-    _train_on_rank(fabric, read_train_config(config), manifest, Path(folder), Machine(**machine), None)
+    _train_on_rank(fabric, families, families.read(config), manifest, Path(folder), Machine(**machine), None)
 
 
 def _train_on_rank(
-    fabric: Fabric, config: TrainConfig, manifest: Manifest, folder: Path, machine: Machine, on_progress: OnProgress | None
+    fabric: Fabric,
+    families: Families,
+    config: CommonConfig,
+    manifest: Manifest,
+    folder: Path,
+    machine: Machine,
+    on_progress: OnProgress | None,
 ) -> None:
-    family = family_of(config)
-    checkpoint = _checkpoint_of(folder, config, manifest)
+    family = families.of(config)
+    checkpoint = _checkpoint_of(folder, families, config, manifest)
     torch.manual_seed(config.seed)
     raw_network = family.network(config)
     if checkpoint is None:
-        origin = begin(raw_network, config)
+        origin = begin(raw_network, config, families)
     else:
         origin = {key: value for key, value in checkpoint.provenance.items() if key in ORIGIN_KEYS}
     raw_optimizer = family.optimizer(raw_network, config)
@@ -266,7 +286,7 @@ def _step(
     network: nn.Module,
     optimizer: Any,
     batches: Iterator[Any],
-    config: TrainConfig,
+    config: CommonConfig,
     *,
     epoch: float,
 ) -> tuple[StepLosses | None, int]:
@@ -308,7 +328,7 @@ def _all_have(fabric: Fabric, has: bool) -> bool:
 
 
 def _step_row(
-    losses: StepLosses, step: int, loader: BatchLoader, num_samples: int, config: TrainConfig, factor: float, start: float
+    losses: StepLosses, step: int, loader: BatchLoader, num_samples: int, config: CommonConfig, factor: float, start: float
 ) -> dict[str, Any]:
     return {
         "step": step,
@@ -320,10 +340,10 @@ def _step_row(
     }
 
 
-def _checkpoint_of(folder: Path, config: TrainConfig, manifest: Manifest) -> Checkpoint | None:
+def _checkpoint_of(folder: Path, families: Families, config: CommonConfig, manifest: Manifest) -> Checkpoint | None:
     path = folder / "last.pt"
     if not path.is_file():
         return None
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, families)
     refuse_other_training(checkpoint, config, manifest.path.fingerprint, path=path)
     return checkpoint

@@ -3,7 +3,7 @@
 Reads  depth_mono_raw and images of a manifest
 Writes <out>/{training,testing}/<name>.npz: depth float32 (grid_y, grid_x) metres, intrinsics (3, 3) of that grid where the camera
        is known, conf and sky where the teacher gives them; <name>_vis.jpg: the image above, inverse depth in colour below
-Source specs/monoddle.md sections 1.1 and 7.2. The public program writes both halves into one folder, where testing overwrites
+Source docs/method/formats.md#da3-depth-results. The public program writes both halves into one folder, where testing overwrites
        training, and colours depth between its extremes, where one outlier flattens the picture; neither is done here
 """
 

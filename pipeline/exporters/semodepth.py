@@ -1,7 +1,7 @@
 """The public text-and-PNG layout of SemoDepth: out of a store, and back into one.
 
 Why    Public training code reads this layout; results are compared on the very same integers
-Source specs/pipeline.md section 5; the file names and formats are in ``semodepth_files``
+Source docs/method/formats.md#semodepth-layout; the file names and formats are in ``semodepth_files``
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from pipeline.exporters.image_file import image_file
 from pipeline.exporters.out_folder import check_out, whole_folder
-from pipeline.exporters.semodepth_files import IMAGE, LISTS, RADAR, ListedStore, encode_png, encode_radar, list_key
+from pipeline.exporters.semodepth_files import IMAGE, LISTS, RADAR, ListedStore, list_key
 from pipeline.stage import RawReader
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
+from storage_schemas.public_files import encode_png, encode_radar
 from storage_schemas.store import Store, StoredUnit, UnitPath
 
 LEFT_OUT = "left-out"

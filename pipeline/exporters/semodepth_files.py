@@ -6,20 +6,12 @@ metres times 256 (0 = no measurement), which are our stored integers; radar is a
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from storage_schemas.errors import SourceError
-
-PNG_LEVEL = 1
-"""zlib level: 42 ms a 1600x900 map against 168 ms at PIL's own level 6, for 10 % more bytes."""
-
-_IS_16_BIT = ("I;16", "I;16B", "I;16L")
 
 
 @dataclass(frozen=True)
@@ -59,36 +51,6 @@ def list_key(split: str, listed: ListedStore) -> str:
     return f"{_FOLDERS[split]}/nuscenes/nuscenes_{split}_{listed.name}.txt"
 
 
-def encode_png(steps: NDArray[np.uint16]) -> bytes:
-    """Encode a (height, width) uint16 depth map as a 16-bit PNG, every integer unchanged."""
-    stream = io.BytesIO()
-    Image.fromarray(steps).save(stream, format="PNG", compress_level=PNG_LEVEL)
-    return stream.getvalue()
-
-
-def decode_png(content: bytes, *, height: int, width: int, where: str) -> NDArray[np.uint16]:
-    """Decode a depth PNG to (height, width) uint16, 1/256 m, 0 = no measurement.
-
-    Raises:
-        SourceError: not a PNG, not 16-bit grey, or of another size than its image.
-    """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.format != "PNG" or image.mode not in _IS_16_BIT:
-                raise SourceError(
-                    f"{where} is {image.format} of mode {image.mode}, expected a 16-bit grey PNG of metres * 256. "
-                    "Write it again with 16 bits a pixel"
-                )
-            if (image.height, image.width) != (height, width):
-                raise SourceError(
-                    f"{where} is {image.width}x{image.height}, its image is {width}x{height}. "
-                    "The lists are joined by line number; check that they are in the same order"
-                )
-            return np.asarray(image).astype(np.uint16)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise SourceError(f"{where} cannot be read as a PNG: {error}. Copy it again") from error
-
-
 def image_size(file: Path, *, where: str) -> tuple[int, int]:
     """Return (height, width) of an image file from its header; SourceError if it is none."""
     try:
@@ -96,26 +58,3 @@ def image_size(file: Path, *, where: str) -> tuple[int, int]:
             return image.height, image.width
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise SourceError(f"{where} cannot be read as an image: {error}. Copy it again") from error
-
-
-def encode_radar(points: NDArray[np.float64]) -> bytes:
-    """Encode returns (n, 3), u and v in pixels and depth in metres, as .npy."""
-    stream = io.BytesIO()
-    np.save(stream, points, allow_pickle=False)
-    return stream.getvalue()
-
-
-def decode_radar(content: bytes, *, where: str) -> NDArray[np.float64]:
-    """Decode a .npy of returns to (n, 3) float64: u and v in pixels, depth in metres.
-
-    Raises:
-        SourceError: not a .npy of numbers, or not (n, 3).
-    """
-    try:
-        points = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise SourceError(f"{where} cannot be read as .npy: {error}. Copy it again") from error
-    if not isinstance(points, np.ndarray) or points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
-        found = f"{points.dtype} {points.shape}" if isinstance(points, np.ndarray) else type(points).__name__
-        raise SourceError(f"{where} holds {found}, expected numbers (n, 3): u column, v row, depth. Export it again")
-    return points.astype(np.float64)

@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.exporters.semodepth_files import D_ACC, D_ACC_CLEAN, D_GT, IMAGE, RADAR, ListedStore, decode_png, decode_radar
+from pipeline.exporters.semodepth_files import D_ACC, D_ACC_CLEAN, D_GT, IMAGE, RADAR, ListedStore
 from pipeline.exporters.semodepth_lists import ListedFrame, into_units, read_frames
 from pipeline.types import ALL
 from storage_schemas.catalog import MANIFEST, layout_named
 from storage_schemas.layout import UnitData, columns_from_rows
 from storage_schemas.lineage import Identity, SourceRef
 from storage_schemas.manifest import Manifest
+from storage_schemas.public_files import decode_png, decode_radar
 from storage_schemas.store import Store, UnitPath
 
 STAGE_NAME = "import_semodepth"

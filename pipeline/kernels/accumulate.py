@@ -32,7 +32,7 @@ EMPTY = np.uint16(65535)
 
 NEAR_M = 1.0
 FAR_M = 255.996
-"""Returns are kept for 1 m < z < 255.996 m (specs/pipeline.md section 1)."""
+"""Returns are kept for 1 m < z < 255.996 m (docs/method/pipeline.md#projection)."""
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Annotated boxes at any time: interpolation between key frames and the question whether a box moves.
 
-Follows the devkit's ``get_boxes`` and ``box_velocity`` (specs/pipeline.md section 2) on the columns of ``frames.boxes``.
+Follows the devkit's ``get_boxes`` and ``box_velocity`` (docs/method/pipeline.md#moving-objects) on the columns of
+``frames.boxes``.
 """
 
 from __future__ import annotations

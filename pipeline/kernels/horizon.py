@@ -135,7 +135,7 @@ def passes_twin(
     mad_factor: float,
     floor_m: float,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Readable twin: the three passes A, A and B, A and C as (height, width) masks, straight from specs/pipeline.md section 3."""
+    """Readable twin: passes A, A and B, A and C as (height, width) masks (docs/method/pipeline.md#horizon-cleaning)."""
     depth = decode_depth(steps)
     height = depth.shape[0]
     rows = np.arange(height)[:, None]

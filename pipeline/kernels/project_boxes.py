@@ -1,7 +1,7 @@
 """Boxes of the world as a camera sees them, in KITTI's terms; all boxes of a frame at once.
 
 Frames camera: x right, y down, z forward, metres; box: x forward, y left, z up, metres
-Source specs/monoddle.md sections 1.2 and 1.4 (what KITTI means by its columns); the two rules KITTI leaves to its annotators,
+Source docs/method/pipeline.md#projected-boxes; docs/method/formats.md#kitti-labels; the two rules KITTI leaves to its annotators,
        occlusion and what reaches behind the camera, are told at the functions
 """
 

@@ -2,7 +2,7 @@
 
 Reads  <root>/ImageSets/*.txt, <root>/{training,testing}/{image_2,calib}, training/label_2, velodyne/ where it is there; one more
        level ``object/`` between is found too
-Source specs/monoddle.md sections 1.1 and 1.2
+Source docs/method/formats.md#kitti-layout, #kitti-labels, #kitti-calibration
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.geometry import Float64, rotation_matrix
 from pipeline.sources.kitti_object_lists import CALIBRATIONS, LABELS, SWEEPS, KittiScene, image_size
-from pipeline.sources.kitti_object_text import parse_matrix
 from pipeline.sources.raw_files import NuScenesFiles
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError
+from storage_schemas.kitti_text import parse_matrix
 from storage_schemas.layout import Columns, columns_from_rows
 
 CAMERA = "CAM_2"

@@ -3,7 +3,7 @@
 Why    The benchmark names frames and no drives, and its images differ in size. The unit of work is a scene, and everything in a
        unit has one size, so a scene is a run of frames of one list and one image size
 Reads  <root>/ImageSets/{train,val,trainval,test}.txt; of each frame the head of its image, its calibration and its labels
-Source specs/monoddle.md section 1.1
+Source docs/method/formats.md#kitti-layout
 """
 
 from __future__ import annotations

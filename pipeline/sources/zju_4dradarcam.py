@@ -1,7 +1,7 @@
 """ZJU-4DRadarCam: frames with ready-made depth maps of LiDAR and radar; no drives, poses, boxes or point clouds.
 
 Reads  <root>/{train,val,test}.txt and, through the reader, <root>/{image,radar_png,gt,gt_interp}/<name>.png
-Source specs/semodepth.md section 5. The optional twin folders ``*_npy`` hold the same arrays and are not read.
+Source docs/method/formats.md#zju-4dradarcam. The optional twin folders ``*_npy`` hold the same arrays and are not read.
 
 What the set does not say stays visibly unknown: poses are NaN, the camera matrix too unless the recipe gives it.
 """

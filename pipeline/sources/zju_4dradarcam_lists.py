@@ -2,7 +2,7 @@
 
 Why    The set names frames and no drives. The unit of work is a scene, so a scene is a run of consecutive names of one list
 Reads  <root>/train.txt, val.txt, test.txt: one frame a line, as a name or as a path into one of the set's folders
-Source specs/semodepth.md section 5
+Source docs/method/formats.md#zju-4dradarcam
 """
 
 from __future__ import annotations

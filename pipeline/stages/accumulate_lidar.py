@@ -3,7 +3,8 @@
 Why    One sweep measures 1 % of the pixels of a 900x1600 image, 160 sweeps measure a third: a dense training target.
 Reads  frames (poses, boxes), LiDAR files
 Writes depth_accumulated.depth_m (frame, y, x) metres, 0 = no measurement; the nearest return per pixel
-Source specs/pipeline.md sections 1 and 2 (the public SemoDepth accumulation), with moving objects dropped or carried on top
+Source docs/method/pipeline.md#projection, #sweep-window (as the public SemoDepth accumulation), with moving objects dropped or
+       carried on top
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Why    Radar knows the distance of a few dozen pixels, the teacher the shape of all of them
 Reads  depth_mono_raw: value and what it means, is_sky; radar_points: u_px, v_px, depth_m
 Writes depth_mono.depth_m (frame, y, x) metres at the image's size, 0 = none; a frame without a fit is 0 everywhere
-Source specs/semodepth.md section 6. A return at (u, v) is at row round(v), column round(u); the reference swaps the two here
+Source docs/method/mono-depth.md#alignment. A return at (u, v) is at row round(v), column round(u); the reference swaps the two
+       here
 """
 
 from __future__ import annotations

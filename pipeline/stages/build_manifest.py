@@ -3,7 +3,7 @@
 Why    A training run that pins a manifest can always say, and read again, exactly which bytes it saw
 Reads  every unit of the recipe (indices and per-frame counts only)
 Writes manifest.samples
-Source specs/pipeline.md section 5: key frames in scene order, the last of every scene left out
+Source docs/method/pipeline.md#manifest: key frames in scene order, the last of every scene left out
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Why    Long windows leave ghost trails and airborne returns near the sky line, where they teach a network that the far is near
 Reads  depth_accumulated.depth_m (frame, y, x) metres, 0 = no measurement; depth_mono.depth_m, optional
 Writes depth_clean.depth_m, same grid; a pixel is kept bit for bit or set to 0
-Source specs/pipeline.md section 3 (arXiv 2605.11840): dropped = A and (B or C)
+Source docs/method/pipeline.md#horizon-cleaning (arXiv 2605.11840): dropped = A and (B or C)
 """
 
 from __future__ import annotations

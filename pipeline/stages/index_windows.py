@@ -4,7 +4,8 @@ Why    Learning from video of several cameras needs their frames side by side, e
 Reads  frames: key frames (calibration, pose at the image's time), sweeps (pose at the sweep's time); where older frames lie
        between key frames camera_sweeps, and the files of these images and LiDAR sweeps, for their digests
 Writes windows: which frames make a window, the rig at each, every camera in that rig, and the files of those between key frames
-Source specs/mim4d.md section 1; pitfalls 5 (poses of one time, images of another), 8 (nearest sweep), 24 (key frames 0.5 s apart)
+Source docs/method/pipeline.md#clips; docs/method/mim4d.md#pitfalls: 5 (poses of one time, images of another), 8 (nearest sweep),
+       24 (key frames 0.5 s apart)
 
 Of a key frame the rig is at the key LiDAR sweep, of a frame between two at the sweep nearest to the middle of its images' times.
 """

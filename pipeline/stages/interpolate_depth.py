@@ -4,7 +4,7 @@ Why    Sparse supervision can be filled instead of accumulated (Singh et al.; gt
 Reads  the depth store named by ``of``: depth_m (frame, y, x) metres, 0 = no measurement
 Writes depth_interpolated.depth_m, same grid: measured pixels bit for bit, piecewise linear over the Delaunay triangulation of
        the measured pixels between them, 0 outside their hull and in triangles that are left out
-Source specs/pipeline.md section 6
+Source docs/method/pipeline.md#interpolated-target
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Why    Training never parses text: a wrong label is found once, here, with its file and line
 Reads  frames (file names), label_2/<number>.txt and calib/<number>.txt of the KITTI object benchmark
 Writes boxes: one row per line of the label files, DontCare too; the projection P2 of every frame, float64
-Source specs/monoddle.md section 1.2
+Source docs/method/formats.md#kitti-labels, #kitti-calibration
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.sources.kitti_object_files import calibration_file, label_file
-from pipeline.sources.kitti_object_text import parse_labels, parse_matrix
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
 from storage_schemas.catalog import BOXES, FRAMES
+from storage_schemas.kitti_text import parse_labels, parse_matrix
 from storage_schemas.layout import UnitData, columns_from_rows
 
 

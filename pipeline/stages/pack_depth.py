@@ -4,7 +4,7 @@ Why    Where a set gives depth maps, or single sweeps without drives, they are w
        (D_gt)
 Reads  frames (file names), gt/<name>.png; or, where the index has sweeps (KITTI object), the points of each frame's own sweep
 Writes depth_single.depth_m (frame, y, x) metres, 0 = no measurement; a frame without a sweep is 0 everywhere
-Source specs/semodepth.md section 5
+Source docs/method/formats.md#zju-4dradarcam
 """
 
 from __future__ import annotations

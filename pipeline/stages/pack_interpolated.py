@@ -3,7 +3,7 @@
 Why    It is the dense training target of sets that have no sweeps to accumulate
 Reads  frames (file names), gt_interp/<name>.png
 Writes depth_interpolated.depth_m (frame, y, x) metres, 0 = outside the hull of the measured pixels
-Source specs/semodepth.md section 5
+Source docs/method/formats.md#zju-4dradarcam
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Why    A map with a few hundred returns is points on pixels; the loader makes th
 Reads  frames (file names), radar_png/<name>.png
 Writes radar_points: u_px and v_px are column and row of the pixel, depth_m its value, row by row. The map says nothing of
        cross-section and velocity: NaN. ``sensor`` is 0, the front radar
-Source specs/semodepth.md sections 1 and 5
+Source docs/method/semodepth.md#radar-map; docs/method/formats.md#zju-4dradarcam
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Why    A network that knows what streets look like fills what LiDAR and radar le
 Reads  images.encoded or the image files, frames (calibration, boxes), boxes of a source that labels images, truth/ of a
        simulated world, maps that another program wrote: what the teacher sees
 Writes depth_mono_raw: value on the teacher's own grid and what it means, confidence and sky where the teacher has them
-Source specs/semodepth.md section 6 (size), specs/monoddle.md section 7 (Depth Anything 3: size, focal rule, sky)
+Source docs/method/mono-depth.md#image-size, #depth-anything-3
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from storage_schemas.errors import SourceError
 from storage_schemas.layout import StoreLayout, UnitData, rows
 
 FAR_M = 80.0
-"""``plane_and_boxes`` sees sky beyond this (specs/monoddle.md section 7.3)."""
+"""``plane_and_boxes`` sees sky beyond this (docs/method/mono-depth.md#models-without-weights)."""
 
 
 class Params(StageParams):

@@ -3,7 +3,7 @@
 Why    A detector of single images is trained on what the image shows of each object; drives annotate the world
 Reads  frames: key frames (calibration, pose at the image's time), boxes in the world frame
 Writes boxes: one row per object that the image shows; projection [K | 0] of every frame
-Source specs/monoddle.md section 1.2; the occlusion level is ours, see ``pipeline.kernels.project_boxes``
+Source docs/method/pipeline.md#projected-boxes; the occlusion level is ours, see ``pipeline.kernels.project_boxes``
 
 A box belongs to a key frame, the image is some ten milliseconds away, which moves nothing far (as in ``predict_mono_depth``).
 Objects whose centre lies behind the camera are left out, even if the image shows their near end.

@@ -3,7 +3,7 @@
 Why    The single sweep is the sparse anchor of the loss and the target of every evaluation (D_gt).
 Reads  frames (poses), key-frame LiDAR files
 Writes depth_single.depth_m (frame, y, x) metres, 0 = no measurement
-Source specs/pipeline.md section 2: the accumulation with n_sweeps = 1, nothing filtered
+Source docs/method/pipeline.md#sweep-window: the accumulation with num_sweeps = 1, nothing filtered
 """
 
 from __future__ import annotations

@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from flows.detection_report.detection_files import EVALUATION_COLUMNS, STEP_COLUMNS
-from model.data.affine_view import resting_view
+from flows.reports.monoddle.detection_files import EVALUATION_COLUMNS, STEP_COLUMNS
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
+from model.monoddle.affine_view import resting_view
 from model.monoddle.average_precision import average_precision
-from model.train.detection_evaluation import (
-    DetectionEvaluation,
-    object_rows,
-    stacked_pictures,
-    write_detection_folder,
-)
+from model.monoddle.detection_frames import object_rows, stacked_pictures
+from model.monoddle.evaluation import DetectionEvaluation, write_detection_folder
 from tests.flows.made_up_training_folder import write_csv
 from tests.model.monoddle.made_up_cars import KITTI_P2, made_up_cars
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.render_report.render_files import EVALUATION_COLUMNS, STEP_COLUMNS
-from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
-from model.train.probes.depth_probe import DepthRow
-from model.train.probes.occupancy_probe import OccupancyRow
-from model.train.probes.probe_files import ProbeAbout, ProbeResults, write_probes
-from model.train.ray_errors import COPIED, COPIED_WARPED, REBUILT_SWAPPED, VOLUMES, RenderRow
-from model.train.render_evaluation import RENDERING_FILE
-from model.train.rendered_views import write_rendered_views
+from flows.reports.mim4d.render_files import EVALUATION_COLUMNS, STEP_COLUMNS
+from model.mim4d.evaluation import RENDERING_FILE
+from model.mim4d.loss import DIRECT, RECONSTRUCT
+from model.mim4d.probes.depth_probe import DepthRow
+from model.mim4d.probes.occupancy_probe import OccupancyRow
+from model.mim4d.probes.probe_files import ProbeAbout, ProbeResults, write_probes
+from model.mim4d.ray_errors import COPIED, COPIED_WARPED, REBUILT_SWAPPED, VOLUMES, RenderRow
+from model.mim4d.rendered_views import write_rendered_views
 from tests.flows.made_up_training_folder import write_csv
 
 KEYS = ["scene-0103/1600000000000000", "scene-0916/1600000001000000"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.training_report.training_files import METRICS, STEP_COLUMNS
+from flows.reports.semodepth.training_files import METRICS, STEP_COLUMNS
 from storage_schemas.evaluation import write_evaluation
 
 HEIGHT, WIDTH = 30, 48

@@ -14,10 +14,10 @@ from flows.ablate_verb import plan_text
 from flows.ablation_table import difference_of, results_of, spread_of, table_text, write_ablation
 from flows.materialize import open_recipe
 from flows.settings import Settings
+from model.families import parse_train_config
 from model.monoddle.average_precision import ApRow
-from model.train.detection_evaluation import DetectionEvaluation, write_detection_folder
-from model.train.families import parse_train_config
-from model.train.metrics import METRICS
+from model.monoddle.evaluation import DetectionEvaluation, write_detection_folder
+from model.semodepth.metrics import METRICS
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import DepthmillError, RecipeError, StoreError
 from storage_schemas.evaluation import write_evaluation

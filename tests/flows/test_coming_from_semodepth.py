@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from flows.cli import app
 from flows.settings import Settings
-from model.train.semodepth_config import SemoDepthTrainConfig
+from model.semodepth.config import SemoDepthTrainConfig
 from pipeline.recipe import Recipe
 from pipeline.sources.nuscenes import NuScenesConfig
 from pipeline.sources.simulated import SyntheticConfig

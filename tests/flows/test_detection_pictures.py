@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.detection_pictures import FOUND, TRUTH, detection_panels, frame_of, frames_of, sheet_jpeg
-from flows.detection_pictures.bird_view import SIZE_PX, bird_view, reach_of
-from flows.detection_pictures.box_lines import EDGES, FRONT, NEAREST_M, corners, footprint, seen_lines
-from flows.detection_pictures.frame_content import BoxList
-from flows.detection_pictures.panels import boxes_in_image, boxes_in_space, heat_picture
-from model.data.affine_view import resting_view
+from flows.reports.monoddle.pictures import FOUND, TRUTH, detection_panels, frame_of, frames_of, sheet_jpeg
+from flows.reports.monoddle.pictures.bird_view import SIZE_PX, bird_view, reach_of
+from flows.reports.monoddle.pictures.box_lines import EDGES, FRONT, NEAREST_M, corners, footprint, seen_lines
+from flows.reports.monoddle.pictures.panels import boxes_in_image, boxes_in_space, heat_picture
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
-from model.train.detection_evaluation import stacked_pictures
+from model.monoddle.affine_view import resting_view
+from model.monoddle.detection_frames import BoxList, stacked_pictures
 from tests.flows.made_up_detection_folder import IMAGE_PX, INPUT_PX, KEYS, picture, shifted
 from tests.model.monoddle.made_up_cars import KITTI_P2, made_up_cars
 

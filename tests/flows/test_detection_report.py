@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from flows.detection_report import write_detection_report
-from flows.detection_report.detection_curves import precision_curves_section
-from flows.detection_report.detection_files import EVALUATION_COLUMNS, STEP_COLUMNS, DetectionFiles, MeasuredAt
-from flows.detection_report.precision_section import few_words
+from flows.reports.monoddle import write_report
+from flows.reports.monoddle.detection_curves import precision_curves_section
+from flows.reports.monoddle.detection_files import EVALUATION_COLUMNS, STEP_COLUMNS, DetectionFiles, MeasuredAt
+from flows.reports.monoddle.precision_section import few_words
 from model.monoddle.average_precision import ApRow
-from model.train.detection_evaluation import read_average_precision
+from model.monoddle.evaluation import read_average_precision
 from storage_schemas.errors import StoreError
 from tests.flows.made_up_detection_folder import KEYS, write_detection_training
 from tests.flows.made_up_training_folder import write_csv
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 
 def test_report_when_all_is_there_then_it_holds_the_tables_numbers(folder):
-    page = write_detection_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     shown = words(page)
     rows = read_average_precision(folder / "evaluation")
     metrics = {("3d", 0.7): "3D@0.7", ("bev", 0.5): "BEV@0.5", ("2d", 0.7): "2D@0.7"}
@@ -43,7 +43,7 @@ def test_report_when_all_is_there_then_it_holds_the_tables_numbers(folder):
 
 
 def test_report_when_opened_alone_then_needs_nothing_else(folder):
-    page = write_detection_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:image/|#)""", page)
     anchors = set(re.findall(r'href="#([^"]+)"', page))
     assert anchors == {"about", "precision", "frames", "steps", "validation"} <= set(re.findall(r'id="([^"]+)"', page))
@@ -53,15 +53,15 @@ def test_report_when_opened_alone_then_needs_nothing_else(folder):
 
 
 def test_report_when_there_was_no_distillation_then_no_chart_of_it(tmp_path, folder):
-    bare = write_detection_report(write_detection_training(tmp_path / "bare", distilled=False)).read_text(encoding="utf-8")
-    full = write_detection_report(folder).read_text(encoding="utf-8")
+    bare = write_report(write_detection_training(tmp_path / "bare", distilled=False)).read_text(encoding="utf-8")
+    full = write_report(folder).read_text(encoding="utf-8")
     titles = ("Distillation from the teacher", "Mean distance from the teacher, m", "Mean log scale of the uncertainty")
     assert all(title in full and title not in bare for title in titles)
     assert "Terms in the image" in bare and "Terms in space" in bare
 
 
 def test_report_when_a_term_falls_below_0_then_its_axis_is_not_called_logarithmic(folder):
-    page = write_detection_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     charts = {alt: svg for svg, alt in re.findall(r'(<svg[^>]*aria-label="([^"]*)".*?</svg>)', page)}
     assert "logarithmic" not in charts["Terms in space over the steps"]  # the Laplace term of the depth may be negative
     assert "logarithmic" in charts["Terms in the image over the steps"]
@@ -73,7 +73,7 @@ def test_report_when_the_training_is_not_finished_then_says_what_is_missing(fold
     (folder / "training.json").unlink()
     (folder / "evaluations.csv").unlink()
     write_csv(folder / "steps.csv", STEP_COLUMNS, [])
-    page = write_detection_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     shown = words(page)
     for sentence in (
         "No training.json yet", "No evaluation yet, so no average precision.", "No evaluation/pictures.npz, so no pictures.",
@@ -87,7 +87,7 @@ def test_report_when_one_step_and_one_evaluation_then_still_a_page(tmp_path):
     folder = write_detection_training(tmp_path / "t", num_steps=1)
     lines = (folder / "evaluations.csv").read_text().splitlines()
     (folder / "evaluations.csv").write_text("\n".join(line for line in lines if line.startswith(("step", "40"))) + "\n")
-    shown = words(write_detection_report(folder).read_text(encoding="utf-8"))
+    shown = words(write_report(folder).read_text(encoding="utf-8"))
     assert "1 step." in shown and "AP R40, moderate: Car, in space and from above" in shown
 
 
@@ -122,7 +122,7 @@ def test_few_words_when_there_are_41_objects_then_none():
 def test_report_when_a_file_is_damaged_then_names_it(folder, name, content, text):
     (folder / name).write_text(content)
     with pytest.raises(StoreError, match=text):
-        write_detection_report(folder)
+        write_report(folder)
     assert not (folder / "report.html").exists()
 
 
@@ -131,9 +131,9 @@ def test_report_when_pictures_do_not_fit_then_says_which(folder):
     arrays = dict(np.load(path))
     np.savez(path, **{**arrays, "heat": arrays["heat"][:2]})
     with pytest.raises(StoreError, match=r"pictures.npz' cannot be read: heat is of 2 frames, frame_keys of 3"):
-        write_detection_report(folder)
+        write_report(folder)
 
 
 def test_report_when_it_is_no_training_then_says_what_to_give(tmp_path):
     with pytest.raises(StoreError, match="holds neither training.json nor steps.csv"):
-        write_detection_report(tmp_path)
+        write_report(tmp_path)

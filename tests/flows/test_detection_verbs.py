@@ -10,18 +10,19 @@ import torch
 import yaml
 from PIL import Image
 
-from flows.detection_inputs import find_calibrated_images
-from flows.detection_verbs import DetectionComparisonError, is_public_detector, precision_differences
+from model.families import family_of
 from model.monoddle.average_precision import ApRow
+from model.monoddle.comparison import DetectionComparisonError, precision_differences
+from model.monoddle.config import MonoDdleTrainConfig
+from model.monoddle.evaluation import read_average_precision
+from model.monoddle.family import MonoDdleFamily
+from model.monoddle.image_folder import find_calibrated_images
 from model.monoddle.kitti_files import read_results
 from model.monoddle.reference import reference_key
-from model.semodepth.config import SemoDepthConfig
 from model.semodepth.net import SemoDepth
+from model.semodepth.network_config import SemoDepthConfig
 from model.semodepth.reference import reference_key as depth_reference_key
 from model.train.checkpoint import Checkpoint, save_checkpoint
-from model.train.detection_evaluation import read_average_precision
-from model.train.families import family_of
-from model.train.monoddle_config import MonoDdleTrainConfig
 from storage_schemas.errors import SourceError
 from tests.flows.made_up_detection_folder import write_detection_training
 
@@ -108,6 +109,7 @@ def test_evaluate_when_the_checkpoint_is_public_then_its_keys_and_the_recipe_say
 
 def test_is_public_detector_when_it_is_a_depth_network_then_not(network):
     keys = [depth_reference_key(key) for key in SemoDepth(SemoDepthConfig(base_channels=8)).state_dict()]
+    is_public_detector = MonoDdleFamily().is_reference
     assert not is_public_detector(dict.fromkeys(keys))
     assert not is_public_detector({"model_state_dict": dict.fromkeys(keys)})
     assert is_public_detector({reference_key(key): None for key in network[1].state_dict()})

@@ -37,7 +37,7 @@ def test_init_when_root_is_nuscenes_then_recipe_names_what_is_there_and_plans_at
 
 
 def test_init_when_recipe_was_written_then_training_reads_it_too(tiny_root, depthmill, tmp_path):
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     depthmill("init", tiny_root, "--out", tmp_path / "recipe.yaml")
     config = parse_train_config(load_recipe(tmp_path / "recipe.yaml").train, where="test")
@@ -172,7 +172,7 @@ def test_init_when_data_is_real_then_recipe_plans_at_once(shared, depthmill, tmp
 
 
 def test_init_when_root_is_zju_then_recipe_names_what_is_there_and_plans_at_once(depthmill, tmp_path):
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     root = write_tiny_zju(tmp_path / "data")
     code, text = depthmill("init", root, "--out", tmp_path / "recipe.yaml")

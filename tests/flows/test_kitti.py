@@ -218,7 +218,7 @@ def test_init_when_root_is_kitti_then_recipe_names_what_is_there_and_plans_at_on
 
 
 def test_init_when_maps_and_sweeps_lie_beside_then_the_recipe_takes_them(kitti, depthmill, tmp_path):
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     root = write_tiny_kitti(tmp_path / "data", level="object", velodyne=True)
     (root / "DA3_depth_results").mkdir()
@@ -246,7 +246,7 @@ def test_init_when_the_folder_is_not_the_root_then_names_the_right_one(kitti, de
 
 
 def test_ready_recipe_when_read_then_is_the_published_training_of_this_set():
-    from model.train.families import parse_train_config
+    from model.families import parse_train_config
 
     recipe = load_recipe(REPOSITORY / "flows" / "recipes" / "kitti.yaml")
     config = parse_train_config(recipe.train, where="kitti.yaml")

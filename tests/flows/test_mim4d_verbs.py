@@ -15,13 +15,13 @@ from flows.ablation_measures import columns_of
 from flows.ablation_table import results_of, table_text
 from flows.materialize import open_recipe
 from flows.settings import Settings
+from model.families import family_of, parse_train_config
+from model.mim4d.evaluation import RenderEvaluation, read_rendering, write_render_folder
+from model.mim4d.probes.depth_probe import DepthRow
+from model.mim4d.probes.occupancy_probe import OccupancyRow
+from model.mim4d.probes.probe_files import ProbeAbout, ProbeResults, write_probes
+from model.mim4d.ray_errors import VOLUMES, RenderRow
 from model.train.checkpoint import Checkpoint, save_checkpoint
-from model.train.families import family_of, parse_train_config
-from model.train.probes.depth_probe import DepthRow
-from model.train.probes.occupancy_probe import OccupancyRow
-from model.train.probes.probe_files import ProbeAbout, ProbeResults, write_probes
-from model.train.ray_errors import VOLUMES, RenderRow
-from model.train.render_evaluation import RenderEvaluation, read_rendering, write_render_folder
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import RecipeError
 from tests.flows.made_up_detection_folder import write_detection_training

@@ -9,6 +9,7 @@ import typer.main
 
 from flows.cli import app
 from tests.conftest import REPOSITORY
+from tests.docs.markdown_anchors import anchors_of
 
 PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
 MAX_PICTURE_BYTES = 260_000
@@ -20,11 +21,7 @@ def test_page_when_it_links_to_a_file_or_heading_then_it_is_there(page):
         file = (page.parent / target) if target else page
         assert file.exists(), f"{page.name} links to {target}"
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.M)
-            assert anchor in [re.sub(r"[^\w\- ]", "", one).strip().lower().replace(" ", "-") for one in headings], (
-                page.name,
-                anchor,
-            )
+            assert anchor in anchors_of(file.read_text(encoding="utf-8")), (page.name, anchor)
 
 
 def test_pictures_when_in_the_docs_then_are_small():

@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.detection_report import write_detection_report
-from flows.render_report import write_render_report
-from flows.training_report import write_training_report
-from pipeline.report import write_report
+from flows.reports import mim4d, monoddle, semodepth, store
 from tests.flows.made_up_detection_folder import write_detection_training
 from tests.flows.made_up_render_folder import write_render_training
 from tests.flows.made_up_training_folder import write_training
@@ -69,22 +66,22 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fabric = Fabric(folder / "store")
     fabric.add_scene("scene-0061-with-a-rather-long-name-as-some-data-sets-have-them", 1)
     fabric.add_scene("scene-b", 2, night=True)
-    return write_report(fabric.plan(samples=3), fabric.store, folder / "report.html", title="a-recipe-with-a-long-name")
+    return store.write_report(fabric.plan(samples=3), fabric.store, folder / "report.html", title="a-recipe-with-a-long-name")
 
 
 @pytest.fixture(scope="module")
 def training_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_training_report(write_training(tmp_path_factory.mktemp("training-page") / "training", truth=True))
+    return semodepth.write_report(write_training(tmp_path_factory.mktemp("training-page") / "training", truth=True))
 
 
 @pytest.fixture(scope="module")
 def detection_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_detection_report(write_detection_training(tmp_path_factory.mktemp("detection-page") / "training"))
+    return monoddle.write_report(write_detection_training(tmp_path_factory.mktemp("detection-page") / "training"))
 
 
 @pytest.fixture(scope="module")
 def render_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_render_report(write_render_training(tmp_path_factory.mktemp("render-page") / "training", probe_steps=300))
+    return mim4d.write_report(write_render_training(tmp_path_factory.mktemp("render-page") / "training", probe_steps=300))
 
 
 @pytest.mark.parametrize("width_px", WIDTHS_PX)

@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from flows.ablate import laid_over
-from flows.ablation_measures import columns_of, measures_of
-from model.train.families import family_of, parse_train_config
+from flows.ablation_measures import columns_of
+from model.families import family_of, parse_train_config
 from pipeline.recipe import load_recipe, parse_recipe
 from tests.conftest import REPOSITORY
 from tests.flows.test_tutorial import is_due, pattern
@@ -64,7 +64,7 @@ def test_ablation_and_columns_when_read_then_are_of_this_family():
         "direct/abs_rel/key", "direct/rgb_l1/key", "probe/abs_rel",
     ]  # fmt: skip
     named = re.findall(r"`((?:reconstruct|direct|probe)/[\w/]+)`", PAGE)
-    assert named and set(named) <= set(measures_of(pretraining))
+    assert named and set(named) <= set(family_of(pretraining).measures(pretraining))
 
 
 def test_keys_when_named_then_there_are_such_keys(checkpoints):

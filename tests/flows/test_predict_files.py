@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from flows.predict_files import FrameDone, predict_files, predict_manifest, stored_steps
-from flows.predict_inputs import radar_map
-from flows.predict_picture import PANEL_WIDTH_PX
-from model.semodepth.config import SemoDepthConfig
+from flows.reports.semodepth.predict_picture import PANEL_WIDTH_PX, strip_jpeg
+from model.semodepth.image_folder import radar_map
+from model.semodepth.network_config import SemoDepthConfig
+from model.semodepth.predict_files import FrameDone, predict_files, predict_manifest, stored_steps
 from storage_schemas.errors import ManifestError, SourceError, StoreError
 from tests.model.data.made_up_store import write_store
 
@@ -59,7 +59,7 @@ def read_png(path: Path) -> np.ndarray:
 def test_predict_files_when_radar_comes_in_three_ways_then_each_depth_is_its_frames(folder, tmp_path, capsys):
     done: list[FrameDone] = []
     out = tmp_path / "out"
-    assert predict_files(RadarNetwork(), folder, out, batch_size=2, on_frame=done.append) == 3
+    assert predict_files(RadarNetwork(), folder, out, batch_size=2, draw=strip_jpeg, on_frame=done.append) == 3
     want = {name: np.full((HEIGHT, WIDTH), 2560) for name in "abc"}
     want["a"][6, 3], want["a"][0, 19], want["b"][2, 3] = 30 * 256, 80 * 256, 12.5 * 256  # nearest wins; far is clipped
     for name, steps in want.items():
@@ -72,7 +72,7 @@ def test_predict_files_when_radar_comes_in_three_ways_then_each_depth_is_its_fra
 
 
 def test_predict_files_when_pictures_are_wanted_then_image_radar_and_depth_are_beside_each_other(folder, tmp_path):
-    predict_files(RadarNetwork(), folder, tmp_path / "out")
+    predict_files(RadarNetwork(), folder, tmp_path / "out", draw=strip_jpeg)
     with Image.open(tmp_path / "out/pictures/a.jpg") as image:
         picture = np.asarray(image).astype(int)
     assert picture.shape[1] == 3 * PANEL_WIDTH_PX + 16
@@ -83,7 +83,7 @@ def test_predict_files_when_pictures_are_wanted_then_image_radar_and_depth_are_b
 
 
 def test_predict_files_when_pictures_are_not_wanted_then_only_depth_is_written(folder, tmp_path):
-    predict_files(RadarNetwork(), folder, tmp_path / "out", pictures=False)
+    predict_files(RadarNetwork(), folder, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["depth"]
 
 
@@ -92,7 +92,7 @@ def test_predict_files_when_all_frames_lack_radar_then_some_are_named(folder, tm
         path.unlink()
     for k in range(4):
         Image.new("RGB", (WIDTH, HEIGHT)).save(folder / f"image/d{k}.png")
-    assert predict_files(RadarNetwork(), folder, tmp_path / "out", pictures=False) == 7
+    assert predict_files(RadarNetwork(), folder, tmp_path / "out") == 7
     assert "7 of 7 frames have no radar file" in (said := capsys.readouterr().err) and said.endswith(": a, b, c and 4 more\n")
 
 
@@ -203,7 +203,12 @@ def test_predict_files_when_the_disk_refuses_then_nothing_half_written_stays(fol
 def test_predict_manifest_when_a_split_is_predicted_then_every_frame_has_its_depth(tmp_path):
     made = write_store(tmp_path / "store", frames=(3, 2), split="val")
     done: list[FrameDone] = []
-    assert predict_manifest(RadarNetwork(), made.manifest, tmp_path / "out", split="val", batch_size=2, on_frame=done.append) == 5
+    assert (
+        predict_manifest(
+            RadarNetwork(), made.manifest, tmp_path / "out", split="val", batch_size=2, draw=strip_jpeg, on_frame=done.append
+        )
+        == 5
+    )
     assert [one.name for one in done] == list(made.image_files) and done[-1].number == done[-1].total == 5
     for key, points in made.radar.items():
         steps = read_png(tmp_path / f"out/depth/{key}.png")
@@ -220,7 +225,7 @@ def test_predict_manifest_when_the_network_takes_mono_then_it_is_given_where_the
 
     for name, lacking, want in (("with", {}, 6), ("without", {"scene-0000": ("depth_mono",)}, 5)):
         made = write_store(tmp_path / name, frames=(2,), split="val", without=lacking)
-        predict_manifest(MonoNetwork(), made.manifest, tmp_path / f"out-{name}", split="val", pictures=False)
+        predict_manifest(MonoNetwork(), made.manifest, tmp_path / f"out-{name}", split="val")
         assert np.all(read_png(next((tmp_path / f"out-{name}").rglob("*.png"))) == want * 256)
 
 

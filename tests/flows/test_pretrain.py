@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from model.train.probes.probe_files import read_probes
+from model.mim4d.probes.probe_files import read_probes
 from storage_schemas.errors import DepthmillError
 from tests.model.mim4d.made_up_clips import small_network
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from flows.render_report.probes_section import probes_section
-from model.train.probes.depth_probe import DepthRow
-from model.train.probes.occupancy_probe import OccupancyRow
-from model.train.probes.probe_files import PROBES_FILE, ProbeAbout, ProbeResults, write_probes
+from flows.reports.mim4d.probes_section import probes_section
+from model.mim4d.probes.depth_probe import DepthRow
+from model.mim4d.probes.occupancy_probe import OccupancyRow
+from model.mim4d.probes.probe_files import PROBES_FILE, ProbeAbout, ProbeResults, write_probes
 from storage_schemas.errors import StoreError
 
 

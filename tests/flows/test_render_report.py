@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.render_report import write_render_report
-from flows.render_report.flight_gif import MAX_BYTES, WIDTH_PX, flight_gif
-from flows.render_report.render_files import STEP_COLUMNS, Shown, read_clips, read_render_files
-from flows.render_report.rendering_section import rendering_section
-from flows.render_report.view_panels import (
+from flows.reports.mim4d import write_report
+from flows.reports.mim4d.flight_gif import MAX_BYTES, WIDTH_PX, flight_gif
+from flows.reports.mim4d.render_files import STEP_COLUMNS, Shown, read_clips, read_render_files
+from flows.reports.mim4d.rendering_section import rendering_section
+from flows.reports.mim4d.view_panels import (
     colour_picture,
     depth_picture,
     masked_picture,
     picture_size,
     view_panels,
 )
-from model.mim4d.mim4d_loss import DIRECT, RECONSTRUCT
-from model.train.ray_errors import RenderRow
-from pipeline.report.colormap import depth_colors
-from pipeline.report.pictures import EMPTY_CANVAS
+from flows.reports.store.colormap import depth_colors
+from flows.reports.store.pictures import EMPTY_CANVAS
+from model.mim4d.loss import DIRECT, RECONSTRUCT
+from model.mim4d.ray_errors import RenderRow
 from storage_schemas.errors import StoreError
 from tests.flows.made_up_render_folder import (
     CAMERAS,
@@ -45,7 +45,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(written):
-    return write_render_report(written).read_text(encoding="utf-8")
+    return write_report(written).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_report_when_opened_alone_then_needs_nothing_else(page):
 
 
 def test_report_when_frames_are_single_then_nothing_of_rebuilding(tmp_path):
-    page = write_render_report(write_render_training(tmp_path / "t", single=True, flight=0)).read_text(encoding="utf-8")
+    page = write_report(write_render_training(tmp_path / "t", single=True, flight=0)).read_text(encoding="utf-8")
     shown = words(page)
     assert "rebuilt" not in shown.lower() and "AbsRel of depth, own volume" in shown
     assert "fly-through" not in shown.lower()  # not asked for, so not missed
@@ -95,11 +95,11 @@ def test_report_when_frames_are_single_then_nothing_of_rebuilding(tmp_path):
 
 def test_report_when_probed_then_the_probes_or_that_they_are_not_there_yet(tmp_path):
     folder = write_render_training(tmp_path / "t", probe_steps=300)
-    page = write_render_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     assert '<a href="#probes">Probes</a>' in page and '<section id="probes"' in page and "0.210" in page
     shutil.rmtree(folder / "probe")
     (folder / "evaluation/rendered_views.npz").unlink()
-    shown = words(write_render_report(folder).read_text(encoding="utf-8"))
+    shown = words(write_report(folder).read_text(encoding="utf-8"))
     assert "No probe/probes.json yet, so no probes of the backbone: depthmill train makes them last." in shown
     assert "No evaluation/rendered_views.npz, so no pictures. No fly-through in evaluation/rendered_views.npz." in shown
 
@@ -117,7 +117,7 @@ def test_report_when_the_training_is_not_finished_then_says_what_is_missing(fold
     (folder / "training.json").unlink()
     (folder / "evaluations.csv").unlink()
     write_csv(folder / "steps.csv", STEP_COLUMNS, [])
-    shown = words(write_render_report(folder).read_text(encoding="utf-8"))
+    shown = words(write_report(folder).read_text(encoding="utf-8"))
     for sentence in (
         "No training.json yet", "No evaluation yet, so no rendered depth", "No evaluation/rendered_views.npz, so no pictures.",
         "No step in steps.csv yet", "No row in evaluations.csv yet",
@@ -138,7 +138,7 @@ def test_report_when_a_file_is_damaged_then_names_it(folder, name, content, text
     (folder / name).write_text(content)
     (folder / "report.html").unlink(missing_ok=True)
     with pytest.raises(StoreError, match=text):
-        write_render_report(folder)
+        write_report(folder)
     assert not (folder / "report.html").exists()
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.champion import Rules, is_better, read_champion
+from flows.champion import is_better, read_champion
 from flows.materialize import open_recipe
 from flows.retrain import history_folder, retrain
 from flows.retrain_verb import do_round
 from flows.settings import Settings
-from model.train.compare import Comparison
-from model.train.families import parse_train_config
-from model.train.semodepth_config import SemoDepthTrainConfig
+from model.families import parse_train_config
+from model.semodepth.comparison import Comparison
+from model.semodepth.config import SemoDepthTrainConfig
+from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.run_history import read_history

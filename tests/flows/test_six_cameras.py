@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from model.data.config import DataConfig
-from model.data.dense import dense_batch
-from model.data.loader import FrameLoader
+from model.semodepth.config import DataConfig
+from model.semodepth.data import FrameLoader
+from model.semodepth.dense import dense_batch
 from pipeline.plan import make_plan
 from pipeline.recipe import load_recipe
 from pipeline.run import run_scene, scene_requests

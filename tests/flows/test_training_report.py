@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.training_report import curves, line_chart, write_training_report
-from flows.training_report.results_section import change_words, charted_groups
-from flows.training_report.strip_pictures import radar_returns, strip_panels
-from flows.training_report.training_files import STEP_COLUMNS, Strip, read_training_files
-from model.train.summary import summarise, summarise_ranges
-from pipeline.report.markup import GAP, MISSING
+from flows.reports.semodepth import curves, line_chart, write_report
+from flows.reports.semodepth.results_section import change_words, charted_groups
+from flows.reports.semodepth.strip_pictures import radar_returns, strip_panels
+from flows.reports.semodepth.training_files import STEP_COLUMNS, Strip, read_training_files
+from flows.reports.store.markup import GAP, MISSING
+from model.semodepth.summary import summarise, summarise_ranges
 from storage_schemas.errors import StoreError
 from storage_schemas.evaluation import read_evaluation, write_evaluation
 from tests.flows.made_up_training_folder import (
@@ -36,7 +36,7 @@ def folder(tmp_path) -> Path:
 
 
 def test_write_training_report_when_all_is_there_then_the_page_holds_the_summaries_numbers(folder):
-    page = write_training_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     shown = words(page)
     frames, ranges = read_evaluation(str(folder / "evaluation"))
     on = {(row.group, row.cap_m): row for row in summarise(frames) if row.radar == "on"}
@@ -55,7 +55,7 @@ def test_write_training_report_when_all_is_there_then_the_page_holds_the_summari
 
 
 def test_write_training_report_when_opened_alone_then_needs_nothing_else(folder):
-    page = write_training_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:image/|#)""", page)
     assert not re.search(r"https?://|@import|<script|<link|url\((?!#)", page)
     anchors = set(re.findall(r'href="#([^"]+)"', page))
@@ -72,7 +72,7 @@ def test_write_training_report_when_the_training_is_not_finished_then_shows_what
     (folder / "evaluations.csv").unlink()
     with open(folder / "steps.csv", "a") as stream:
         stream.write("61,6,12,0.0")  # the trainer is writing this line
-    page = write_training_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     shown = words(page)
     assert "No training.json yet: the training has not come to its end" in shown
     assert "No evaluation yet, so no results: depthmill evaluate measures a checkpoint." in shown
@@ -82,18 +82,18 @@ def test_write_training_report_when_the_training_is_not_finished_then_shows_what
 
 def test_write_training_report_when_no_step_was_done_then_says_so(folder):
     write_csv(folder / "steps.csv", STEP_COLUMNS, [])
-    assert "No step in steps.csv yet, so no loss curves." in words(write_training_report(folder).read_text(encoding="utf-8"))
+    assert "No step in steps.csv yet, so no loss curves." in words(write_report(folder).read_text(encoding="utf-8"))
 
 
 def test_write_training_report_when_one_step_and_no_radar_off_then_still_a_page(tmp_path):
     folder = write_training(tmp_path / "t", num_steps=1, radars=("on",))
-    page = write_training_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     assert "not measured without radar" in words(page) and "1 step." in words(page)
     assert "Prediction without radar" not in page and "What radar changes" not in page and len(pictures(page)) == 10
 
 
 def test_write_training_report_when_frames_have_places_then_tags_and_numbers_are_theirs(folder):
-    shown = words(write_training_report(folder).read_text(encoding="utf-8"))
+    shown = words(write_report(folder).read_text(encoding="utf-8"))
     assert f"{KEYS[0]} day error rank 1 of 5" in shown and f"{KEYS[5]} night worst of 5" in shown
     assert "with radar 600 600 600 600.00 600.0000 600.0000" in shown
 
@@ -112,7 +112,7 @@ def test_write_training_report_when_frames_have_places_then_tags_and_numbers_are
 def test_write_training_report_when_a_file_is_damaged_then_names_it(folder, name, content, text):
     (folder / name).write_text(content)
     with pytest.raises(StoreError, match=text):
-        write_training_report(folder)
+        write_report(folder)
     assert not (folder / "report.html").exists()
 
 
@@ -120,20 +120,20 @@ def test_write_training_report_when_strips_do_not_fit_then_says_which(folder):
     maps = made_up_maps(2, ("on", "off"), truth=False)
     np.savez(folder / "evaluation/strips.npz", frame_keys=np.array(KEYS[:2]), **{**maps, "radar_m": maps["radar_m"][:, 1:]})
     with pytest.raises(StoreError, match=r"radar_m is \(2, 29, 48\), its images are \(2, 30, 48\)"):
-        write_training_report(folder)
+        write_report(folder)
     del maps["target_m"]
     np.savez(folder / "evaluation/strips.npz", frame_keys=np.array(KEYS[:2]), **maps)
     with pytest.raises(StoreError, match="array 'target_m' is missing"):
-        write_training_report(folder)
+        write_report(folder)
 
 
 def test_write_training_report_when_it_is_no_training_then_says_what_to_give(tmp_path):
     with pytest.raises(
         StoreError, match=r"holds neither training.json nor steps.csv.* Give the folder that depthmill train wrote"
     ):
-        write_training_report(tmp_path)
+        write_report(tmp_path)
     with pytest.raises(StoreError, match=r"is not a folder, expected that of a training"):
-        write_training_report(tmp_path / "missing")
+        write_report(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_report_when_opened_in_a_browser_then_it_renders_without_a_console_error
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("chromium is not installed: apt-get install -y chromium")
-    page = write_training_report(folder)
+    page = write_report(folder)
     command = [
         chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage", "--disable-background-networking",
         "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr",
@@ -242,6 +242,6 @@ def test_charted_groups_when_all_frames_are_at_night_then_night_is_not_repeated_
     for table in (frames, ranges):
         table["is_night"] = [True] * len(table["is_night"])
     write_evaluation(str(folder / "evaluation"), frames, ranges)
-    shown = words(write_training_report(folder).read_text(encoding="utf-8"))
+    shown = words(write_report(folder).read_text(encoding="utf-8"))
     assert "All frames are at night." in shown
     assert "night, to 80 m" not in shown

@@ -9,11 +9,13 @@ import torch
 import yaml
 from PIL import Image
 
-from flows.champion import Rules
-from flows.evaluate_verb import open_network
-from model.data.config import DataConfig
-from model.data.dense import dense_batch
-from model.data.loader import FrameLoader
+from flows.networks import open_network
+from model.semodepth.config import DataConfig
+from model.semodepth.data import FrameLoader
+from model.semodepth.dense import dense_batch
+from model.semodepth.net import SemoDepth
+from model.semodepth.network_config import SemoDepthConfig
+from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.dataset import open_dataset
 from storage_schemas.manifest import open_manifest
@@ -170,10 +172,12 @@ def test_champion_when_the_band_has_changed_then_is_measured_again_on_the_new_ro
 
 def test_checkpoint_of_the_public_code_when_opened_then_the_recipe_says_which_rows_it_sees(zju, tmp_path, monkeypatch):
     torch.save({"head.0.weight": torch.zeros(1)}, tmp_path / "zju.pth")
-    monkeypatch.setattr("model.semodepth.reference.load_reference", lambda path, **options: "network")
+    network = SemoDepth(SemoDepthConfig(base_channels=8))
+    monkeypatch.setattr("model.semodepth.family.load_reference", lambda path, **options: network)
     options = {"reference": True, "max_depth_m": 80.0, "plug_in": False}
-    assert open_network(tmp_path / "zju.pth", str(zju / "recipe.yaml"), **options) == ("network", "zju", (24, 54))
-    assert open_network(tmp_path / "zju.pth", str(zju / "store"), **options).row_band is None
+    opened = open_network(tmp_path / "zju.pth", str(zju / "recipe.yaml"), **options).network
+    assert (opened.network, opened.name, opened.config.data.rows) == (network, "zju", (24, 54))
+    assert open_network(tmp_path / "zju.pth", str(zju / "store"), **options).network.config.data.rows is None
 
 
 def test_band_when_it_does_not_fit_then_the_verb_says_so(own, depthmill):
@@ -240,8 +244,8 @@ def test_run_when_images_are_referred_to_then_training_reads_them_from_the_root(
 
 
 def test_ready_recipe_when_read_then_is_the_published_training_of_this_set():
-    from model.train.families import parse_train_config
-    from model.train.metrics import CAPS_M
+    from model.families import parse_train_config
+    from model.semodepth.metrics import CAPS_M
 
     recipe = load_recipe(REPOSITORY / "flows" / "recipes" / "zju.yaml")
     config = parse_train_config(recipe.train, where="zju.yaml")

@@ -1,4 +1,4 @@
-"""The parameter recipe of specs/semodepth.md section 8, for every family: weights made from their names, so that none need to be stored."""
+"""The parameter recipe of docs/method/semodepth.md#golden-weights, for every family: weights follow from their names."""
 
 from __future__ import annotations
 

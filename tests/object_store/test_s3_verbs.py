@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from model.data.config import DataConfig
-from model.data.loader import FrameLoader
+from model.semodepth.config import DataConfig
+from model.semodepth.data import FrameLoader
 from pipeline.verify import all_units
 from storage_schemas.dataset import open_dataset
 from storage_schemas.lineage import LINEAGE_FILE

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.reports.store import depth_errors
 from pipeline.plan import Plan
-from pipeline.report import depth_errors
 from pipeline.stages import STAGES
 from pipeline.types import ALL, WorkItem
 from storage_schemas.catalog import MANIFEST

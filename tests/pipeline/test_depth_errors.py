@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline.report import depth_errors
+from flows.reports.store import depth_errors
 from storage_schemas.catalog import SURFACES
 from tests.pipeline.made_up_report import (
     DEPTHS,

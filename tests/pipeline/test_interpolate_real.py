@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.data.config import DataConfig
-from model.data.dense import dense_batch
-from model.data.loader import FrameLoader
+from model.semodepth.config import DataConfig
+from model.semodepth.data import FrameLoader
+from model.semodepth.dense import dense_batch
 from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import project_lidar

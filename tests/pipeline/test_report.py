@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report import chosen_frames, depth_errors, pixel_statistics, report_html, write_report
-from pipeline.report.chosen_frames import FrameContent
-from pipeline.report.colormap import DROPPED, depth_colors
-from pipeline.report.facts import even_choice, gather_facts
-from pipeline.report.markup import GAP, moment, seconds
-from pipeline.report.pictures import draw_points, frame_panels
+from flows.reports.store import chosen_frames, depth_errors, pixel_statistics, report_html, write_report
+from flows.reports.store.chosen_frames import FrameContent
+from flows.reports.store.colormap import DROPPED, depth_colors
+from flows.reports.store.facts import even_choice, gather_facts
+from flows.reports.store.markup import GAP, moment, seconds
+from flows.reports.store.pictures import draw_points, frame_panels
 from storage_schemas.errors import StoreError
 from tests.pipeline.made_up_report import (
     DEPTHS,
@@ -128,7 +128,7 @@ def test_write_report_when_the_target_is_wrong_then_the_error_says_what_to_do(fa
 def test_write_report_when_the_disk_refuses_then_the_old_page_stays(fabric, tmp_path, monkeypatch, number, text):
     import errno
 
-    from pipeline.report import page
+    from flows.reports.store import page
 
     out = tmp_path / "r.html"
     out.write_text("old")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flows.reports.store.depth_errors import TruthComparison, compare_with_truth
 from pipeline.plan import make_plan
 from pipeline.recipe import parse_recipe
-from pipeline.report.depth_errors import TruthComparison, compare_with_truth
 from pipeline.run import run_manifest, run_scene, scene_requests
 from pipeline.sources import open_source
 from storage_schemas.catalog import SURFACES

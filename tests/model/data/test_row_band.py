@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from model.data.config import AugmentConfig, DataConfig
-from model.data.dense import dense_batch
 from model.data.images import decode_image
-from model.data.loader import FrameLoader
 from model.data.row_band import RowBand
-from model.predict import manifest_frames
+from model.semodepth.config import AugmentConfig, DataConfig
+from model.semodepth.data import FrameLoader
+from model.semodepth.dense import dense_batch
+from model.semodepth.predict import manifest_frames
 from storage_schemas.errors import ManifestError, StoreError
 from tests.model.data.made_up_store import write_store
 

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.augment import View, stack_views
-from model.data.batch import Batch
-from model.data.config import DataConfig
-from model.data.dense import dense_batch
-from model.data.loader import FrameLoader
+from model.semodepth.augment import View, stack_views
+from model.semodepth.batch import Batch
+from model.semodepth.config import DataConfig
+from model.semodepth.data import FrameLoader
+from model.semodepth.dense import dense_batch
 from storage_schemas.errors import ManifestError
 from tests.model.data import made_up_store
 from tests.model.data.made_up_store import write_store

@@ -1,4 +1,4 @@
-"""Clips of a world of a chequered plane and coloured spheres, whose colour and depth are formulas; specification section 9.3."""
+"""Clips of a chequered plane and coloured spheres; colour and depth are formulas (docs/method/mim4d.md#tiny-configuration)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.mim4d.clip_batch import ClipBatch
-from model.mim4d.config import Mim4dConfig
+from model.mim4d.batch import ClipBatch
+from model.mim4d.network_config import Mim4dConfig
 from tests.model.mim4d.made_up_rig import cam_from_rig as camera_at
 
 GROUND_M = -1.84

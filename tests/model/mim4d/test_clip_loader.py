@@ -10,11 +10,11 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 from model.data.points import FramePoints
-from model.mim4d.clip_batch import ClipBatch
-from model.mim4d.clip_config import ClipDataConfig
+from model.mim4d.batch import ClipBatch
 from model.mim4d.clip_images import resized
-from model.mim4d.clip_loader import ClipLoader
-from model.mim4d.clip_reader import ClipReading, held_out, rig_points
+from model.mim4d.config import ClipDataConfig
+from model.mim4d.data import ClipLoader
+from model.mim4d.reader import ClipReading, held_out, rig_points
 from pipeline.geometry import rigid, transform_points
 from storage_schemas.byte_ranges import RangeReader
 from storage_schemas.errors import ManifestError
@@ -149,7 +149,7 @@ def test_resized_when_an_image_is_a_ramp_then_every_pixel_shows_what_lies_below_
 
 
 def test_static_points_when_seen_again_half_a_second_before_then_depth_and_colour_agree_in_all_six_cameras(world):
-    """Check G10 of the specification, second half: key frame to history views through world_from_rig and cam_from_rig."""
+    """Ray round trip (docs/method/mim4d.md#checks): key frame to history views through world_from_rig and cam_from_rig."""
     batch = load_all(world, num_frames=3, image_px=(96, 160))
     depth_m = np.stack([truth_of(world, camera, "depth_m") for camera in SIX]) / 256.0
     surface = np.stack([truth_of(world, camera, "surface") for camera in SIX])

@@ -23,7 +23,7 @@ def made_up() -> tuple[MaskedConvNeXt, torch.Tensor, torch.Tensor]:
 
 
 def masking_every_step(network: MaskedConvNeXt, image: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-    """Section 2 of the specification to the letter."""
+    """The rule of docs/method/mim4d.md#masked-convolutions, to the letter."""
 
     def at(x):
         return mask_at(mask, tuple(x.shape[-2:])).to(x)

@@ -1,4 +1,4 @@
-"""Golden check G12 and G15 of the specification: the tiny network learns made-up scenes, and more than their statistics.
+"""Learning (docs/method/mim4d.md#checks): the tiny network learns made-up scenes, and more than their statistics.
 
 Measured when this was written: the loss falls from 5.3 to 2.7 (means of 30 steps). On three unseen scenes the relative error of
 depth is 0.18 direct and 0.15 rebuilt, against 0.34 of the median and 0.27 of a swapped volume; colour in hidden patches is 0.13 and
@@ -12,10 +12,10 @@ import torch
 
 from model.mim4d.clip_draws import draw_clips
 from model.mim4d.clip_views import views_of
-from model.mim4d.config import Mim4dConfig
-from model.mim4d.mim4d_loss import mim4d_losses
+from model.mim4d.evaluation import RenderEvaluation, evaluate_renderings
+from model.mim4d.loss import mim4d_losses
 from model.mim4d.net import Mim4d
-from model.train.render_evaluation import RenderEvaluation, evaluate_renderings
+from model.mim4d.network_config import Mim4dConfig
 from tests.model.mim4d.made_up_clips import make_clip, make_world
 
 NUM_STEPS = 300
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[Mim4d, list[float]]:
-    """Six clips, 50 times each, at the specification's rates; and the loss of every step."""
+    """Six clips, 50 times each, at fixed rates; and the loss of every step."""
     tiny = Mim4dConfig.tiny()
     config = tiny.model_copy(update={"backbone": tiny.backbone.model_copy(update={"drop_path": 0.0})})
     torch.manual_seed(0)

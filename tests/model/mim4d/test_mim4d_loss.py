@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from model.errors import InputError
 from model.mim4d.composite import Rendered
-from model.mim4d.mim4d_loss import DIRECT, LOSS_VALUES, RECONSTRUCT, mim4d_losses
+from model.mim4d.loss import DIRECT, LOSS_VALUES, RECONSTRUCT, mim4d_losses
 from model.mim4d.rays import Rays
 from model.mim4d.render_config import LossConfig
 
@@ -87,7 +87,7 @@ def test_loss_when_a_metre_off_then_is_ten_times_sigma() -> None:
     rays = made_up_rays()
     seen = made_up_pictures(rays)._replace(rgb=rays.rgb, depth_m=rays.depth_m + 1.0, is_hit=torch.ones_like(rays.is_ray))
     found = mim4d_losses({RECONSTRUCT: [seen]}, [rays], sigma=SIGMA, config=LossConfig())
-    assert found["loss"].item() == pytest.approx(0.1953125, rel=1e-4)  # the sheet's 0.195
+    assert found["loss"].item() == pytest.approx(0.1953125, rel=1e-4)  # docs/method/mim4d.md#rendering-loss
     assert found["reconstruct_depth"].item() == pytest.approx(0.01953125, rel=1e-4)
 
 

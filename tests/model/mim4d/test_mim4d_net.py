@@ -10,10 +10,10 @@ from model.errors import InputError
 from model.mim4d.clip_draws import ClipDraws, draw_clips
 from model.mim4d.clip_views import views_of
 from model.mim4d.composite import Rendered
-from model.mim4d.config import Mim4dConfig
+from model.mim4d.loss import mim4d_losses
 from model.mim4d.mask import hide
-from model.mim4d.mim4d_loss import mim4d_losses
 from model.mim4d.net import Mim4d, volumes_at
+from model.mim4d.network_config import Mim4dConfig
 from model.mim4d.temporal_config import TemporalConfig
 from tests.model.mim4d.made_up_clips import joined, small_clip, small_network
 

@@ -16,9 +16,9 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 from model.data.samples import Sample
-from model.mim4d.clip_batch import ClipBatch
-from model.mim4d.clip_config import ClipDataConfig
-from model.mim4d.clip_loader import ClipLoader
+from model.mim4d.batch import ClipBatch
+from model.mim4d.config import ClipDataConfig
+from model.mim4d.data import ClipLoader
 from model.mim4d.sweep_reader import MIN_RANGE_M, falls_into, is_return, returns_of
 from pipeline.geometry import rigid
 from storage_schemas.errors import ManifestError, StoreError
@@ -95,7 +95,7 @@ def test_batch_when_frames_lie_between_key_frames_then_images_times_and_matrices
 def test_static_points_when_seen_again_a_twelfth_of_a_second_before_then_depth_and_colour_agree_in_all_six_cameras(
     world, root, batch
 ):
-    """Check G10 of the specification, second half, for frames between key frames."""
+    """Ray round trip (docs/method/mim4d.md#checks), for frames between key frames."""
 
     def truth(step: int, camera: int, name: str) -> np.ndarray:
         stem = Path(view_of(world, 0, step, SIX[camera])["file"]).stem

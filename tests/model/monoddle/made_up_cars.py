@@ -8,9 +8,9 @@ from torch import Tensor
 
 from model.data.objects import Objects
 from model.data.rectified_camera import bearing_rad, project_points, unproject_pixels
-from model.monoddle.config import NUM_HEADING_BINS, MonoDdleConfig
+from model.monoddle.batch import TargetTensors
 from model.monoddle.heading import wrap_angle
-from model.monoddle.target_batch import TargetTensors
+from model.monoddle.network_config import NUM_HEADING_BINS, MonoDdleConfig
 
 KITTI_P2 = np.array(
     [[721.5377, 0.0, 609.5593, 44.85728], [0.0, 721.5377, 172.854, 0.2163791], [0.0, 0.0, 1.0, 0.002745884]], dtype=np.float64

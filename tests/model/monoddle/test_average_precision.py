@@ -1,4 +1,4 @@
-"""The golden cases of specs/monoddle.md section 6.5, and what must not change a figure."""
+"""The golden cases of docs/method/monoddle.md#golden-cases, and what must not change a figure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _turned() -> Frames:
 
 
 def _mixed() -> Frames:
-    """A frame of section 6.5's last case, 50 times."""
+    """The frame of the mixed case (docs/method/monoddle.md#golden-cases), 50 times."""
     boxes = [(100.0 * i, 100.0, 100.0 * i + 80, 160.0) for i in range(7)]
     boxes[3], low = (300.0, 100.0, 380.0, 125.0), (400.0, 100.0, 480.0, 124.0)
     place = np.column_stack([20.0 * np.arange(7), np.full(7, 1.6), np.full(7, 20.0)])

@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from model.data.affine_view import centred_view
-from model.data.detection_augment import DetectionAugmentConfig, draw_detection_view
 from model.data.objects import Objects
-from model.monoddle.config import MonoDdleConfig
+from model.monoddle.affine_view import centred_view
+from model.monoddle.augment import DetectionAugmentConfig, draw_detection_view
+from model.monoddle.batch import stack_targets
 from model.monoddle.decode import decode_objects, find_peaks, heat_of
 from model.monoddle.kitti_files import read_labels
-from model.monoddle.target_batch import stack_targets
+from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.targets import encode_objects
 from tests.model.monoddle.made_up_cars import KITTI_P2, TINY, centres_px, in_cells_of_their_own, made_up_cars, perfect_maps
 

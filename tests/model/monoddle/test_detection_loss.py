@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.affine_view import centred_view
 from model.data.objects import Objects
+from model.monoddle.affine_view import centred_view
+from model.monoddle.batch import TargetTensors, stack_targets
 from model.monoddle.loss import LOSS_TERMS, detection_losses
-from model.monoddle.target_batch import TargetTensors, stack_targets
 from model.monoddle.targets import encode_objects
 from tests.model.monoddle.made_up_cars import KITTI_P2, TINY, in_cells_of_their_own, made_up_cars, perfect_maps
 
@@ -70,7 +70,7 @@ def logit_of_depth(depth_m: float) -> float:
 
 def test_heatmap_when_worked_out_by_hand_then_equal():
     found = detection_losses(flat_maps(), one_object(heatmap=[[[[1.0, 0.5], [0.0, 0.0]]]]))["heatmap"]
-    assert float(found) == pytest.approx(1.86727, abs=1e-5)  # specification section 3, item 8
+    assert float(found) == pytest.approx(1.86727, abs=1e-5)  # docs/method/monoddle.md#detector-loss
     doubled = detection_losses(flat_maps(), one_object(heatmap=[[[[1.0, 1.0], [0.0, 0.0]]]]))["heatmap"]
     by_hand = -(2 * 0.81 * math.log(0.1) + 2 * 0.01 * math.log(0.9)) / 2
     assert float(doubled) == pytest.approx(by_hand, abs=1e-5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
-from model.monoddle.distill import foreground_weight
+from model.monoddle.loss import foreground_weight
 
 
 def test_weight_when_near_an_object_then_up_to_the_foregrounds_and_zero_without_a_value():

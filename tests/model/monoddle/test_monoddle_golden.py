@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.monoddle.config import MonoDdleConfig
 from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.reference import load_reference, reference_key
 from tests.model.golden_weights import golden_tensor
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from model.errors import CheckpointError, WeightsFileError
-from model.monoddle.config import MonoDdleConfig
 from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.reference import load_reference, reference_key
 from tests.model.golden_weights import fill_with_golden_weights
 from tests.model.monoddle.tiny_network import images, tiny_config

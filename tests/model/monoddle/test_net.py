@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from model.errors import InputError
-from model.monoddle.config import MonoDdleConfig
 from model.monoddle.heads import depth_logit_of, depth_m_of
 from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
 from tests.model.golden_weights import fill_with_golden_weights
 from tests.model.monoddle.tiny_network import SHAPES, images, tiny_config
 

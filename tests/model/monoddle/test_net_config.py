@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from model.monoddle.config import MonoDdleConfig
+from model.monoddle.network_config import MonoDdleConfig
 
 
 def test_grid_when_asked_for_then_a_quarter_of_the_input():

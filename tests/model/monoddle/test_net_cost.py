@@ -1,4 +1,4 @@
-"""Parameters and multiplications; specs/monoddle.md section 2.2. On the meta device nothing is computed."""
+"""Parameters and multiplications; docs/method/monoddle.md#counts. On the meta device nothing is computed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.monoddle.config import MonoDdleConfig
 from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
 from tests.model.monoddle.tiny_network import tiny_config
 
 

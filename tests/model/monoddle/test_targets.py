@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from model.data.affine_view import AffineView, centred_view, resting_view
 from model.data.objects import Objects, join_objects
 from model.data.rectified_camera import unproject_pixels
-from model.monoddle.config import MonoDdleConfig
-from model.monoddle.target_batch import stack_targets
+from model.monoddle.affine_view import AffineView, centred_view, resting_view
+from model.monoddle.batch import stack_targets
+from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.targets import ObjectTargets, TargetRules, encode_objects
 from tests.model.monoddle.made_up_cars import KITTI_P2, TINY, in_cells_of_their_own, made_up_cars
 

@@ -1,4 +1,4 @@
-"""A network small enough for a test, and images for it; specs/monoddle.md section 10.3."""
+"""A network small enough for a test, and images for it; docs/method/monoddle.md#tiny-configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.monoddle.config import MonoDdleConfig
+from model.monoddle.network_config import MonoDdleConfig
 
 SHAPES = {  # channels of the maps for three classes
     "heatmap": 3,

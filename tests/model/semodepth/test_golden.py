@@ -1,4 +1,4 @@
-"""The network against numbers that the public code produced; specs/semodepth.md section 8."""
+"""The network against numbers that the public code produced; docs/method/semodepth.md#golden-weights."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.semodepth.config import SemoDepthConfig
 from model.semodepth.loss import composite_loss
 from model.semodepth.net import SemoDepth
+from model.semodepth.network_config import SemoDepthConfig
 from model.semodepth.radar_graph import radar_nodes
 from model.semodepth.rms import RadarModulatedSelection
 from tests.model.golden_weights import fill_with_golden_weights

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from model.errors import CheckpointError, WeightsFileError
-from model.semodepth.config import SemoDepthConfig
 from model.semodepth.net import SemoDepth
+from model.semodepth.network_config import SemoDepthConfig
 from model.semodepth.reference import load_reference, reference_state_dict, save_reference
 from tests.model.golden_weights import fill_with_golden_weights
 from tests.model.semodepth.test_network import scene

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from model.errors import InputError
-from model.semodepth.config import SemoDepthConfig
 from model.semodepth.depth_space import DepthSpace
 from model.semodepth.distill import DistillConfig, calibration_of, distill_loss
 from model.semodepth.net import SemoDepth
+from model.semodepth.network_config import SemoDepthConfig
 
 SPACE = DepthSpace(0.5, 80.0)
 PRED_M = torch.tensor([[[10.0, 20.0, 30.0, 40.0]]])

@@ -16,7 +16,7 @@ CALLS = []
 
 
 class StandIn:
-    """Answers as specs/monoddle.md section 7.1 describes the package."""
+    """Answers as docs/method/mono-depth.md#depth-anything-3 describes the package."""
 
     has_more = True
 

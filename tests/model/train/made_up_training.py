@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.train.semodepth_config import SemoDepthTrainConfig
+from model.semodepth.config import SemoDepthTrainConfig
 
 
 def small_config(**changes: Any) -> SemoDepthTrainConfig:

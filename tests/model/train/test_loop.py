@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from model.errors import CheckpointError
+from model.families import evaluate_training, load_checkpoint, load_network, train
+from model.semodepth import family as semodepth_family
 from model.semodepth.loss import composite_loss
-from model.train import semodepth_family
-from model.train.checkpoint import load_checkpoint, load_network, save_checkpoint
+from model.semodepth.summary import summarise
+from model.train.checkpoint import save_checkpoint
 from model.train.config import Machine
-from model.train.loop import TrainingError, evaluate_training, is_complete, read_training, train
-from model.train.summary import summarise
+from model.train.loop import TrainingError, is_complete, read_training
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.evaluation import read_evaluation
 from storage_schemas.manifest import open_manifest
@@ -78,7 +79,7 @@ def test_training_when_killed_at_a_random_step_then_resumes_to_the_same_weights(
     config = small_config()
     train(config, manifest, tmp_path / "whole", machine=CPU)
     code = (
-        "import sys; from pathlib import Path; from model.train.config import Machine; from model.train.semodepth_config import *; from model.train.loop import train;"
+        "import sys; from pathlib import Path; from model.train.config import Machine; from model.semodepth.config import *; from model.families import train;"
         "from storage_schemas.manifest import open_manifest; from storage_schemas.store import Store;"
         "config = SemoDepthTrainConfig.model_validate_json(sys.argv[1]);"
         "train(config, open_manifest(Store(sys.argv[2])), Path(sys.argv[3]), machine=Machine('cpu'),"

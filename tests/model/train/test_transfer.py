@@ -8,25 +8,25 @@ import pytest
 import torch
 
 from model.errors import CheckpointError
+from model.families import FAMILIES, evaluate_training, load_checkpoint, parse_train_config, train
 from model.mim4d.backbones import make_backbone as make_masked
 from model.mim4d.clip_views import views_of
-from model.mim4d.config import BackboneConfig
+from model.mim4d.config import Mim4dTrainConfig
+from model.mim4d.network_config import BackboneConfig
 from model.monoddle.backbones import make_backbone as make_detector_backbone
-from model.monoddle.config import MonoDdleConfig
+from model.monoddle.network_config import MonoDdleConfig
+from model.semodepth.config import SemoDepthTrainConfig
 from model.semodepth.net import SemoDepth
-from model.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.train.checkpoint import Checkpoint, save_checkpoint
 from model.train.config import Machine
-from model.train.families import parse_train_config
-from model.train.loop import evaluate_training, read_training, train
-from model.train.mim4d_config import Mim4dTrainConfig
-from model.train.semodepth_config import SemoDepthTrainConfig
+from model.train.loop import read_training
 from model.train.start import ORIGIN_KEYS, begin
 from model.train.transfer import load_backbone
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.model.mim4d.made_up_clips import small_clip, small_network
-from tests.model.train.made_up_detection_training import small_detection_config
+from tests.model.monoddle.made_up_detection_training import small_detection_config
 from tests.model.train.made_up_training import small_config
 
 CPU = Machine(accelerator="cpu")
@@ -48,7 +48,7 @@ def pre_trained(path: Path, **backbone: Any) -> tuple[Path, Any]:
 def test_encoder_of_semodepth_when_given_a_pre_trained_one_then_it_computes_the_same(tmp_path):
     path, masked = pre_trained(tmp_path / "best.pt", name="resnet34", base_channels=8)
     network = SemoDepth(small_config().network).train()
-    load_backbone(network.encoder, path)
+    load_backbone(network.encoder, path, FAMILIES)
     batch = small_clip(0)
     image = batch.image_u8[0, 0]
     averages = {key: value.clone() for key, value in network.encoder.state_dict().items() if "running" in key}
@@ -64,7 +64,7 @@ def test_encoder_of_semodepth_when_given_a_pre_trained_one_then_it_computes_the_
 def test_backbone_of_a_detector_when_given_a_pre_trained_one_then_its_weights_are_those(tmp_path, own, theirs):
     path, masked = pre_trained(tmp_path / "best.pt", name=own)
     backbone = make_detector_backbone(MonoDdleConfig(backbone=theirs)).train()
-    load_backbone(backbone, path)
+    load_backbone(backbone, path, FAMILIES)
     source = masked.state_dict()
     assert all(torch.equal(value, source[key]) for key, value in backbone.state_dict().items())
     if own == "resnet50":  # in training: the masked one norms images by their own statistics in any mode
@@ -87,7 +87,7 @@ def test_backbone_of_another_network_when_loaded_then_refused_and_nothing_change
     network = SemoDepth(small_config().network)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with pytest.raises(CheckpointError) as error:
-        load_backbone(network.encoder, path)
+        load_backbone(network.encoder, path, FAMILIES)
     assert words in str(error.value) and "Choose the same in both" in str(error.value) and str(path) in str(error.value)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
@@ -97,7 +97,7 @@ def test_training_with_a_pre_trained_backbone_when_done_then_its_record_tells_wh
     manifest = open_manifest(Store(str(tiny_store)))
     config = small_config(max_steps=2, evaluate_every_epochs=0.5, backbone_from=str(path))
     network = SemoDepth(config.network)
-    origin = begin(network, config)
+    origin = begin(network, config, FAMILIES)
     key = "layer1.0.conv1.weight"
     assert torch.equal(network.encoder.state_dict()[key], masked.state_dict()[key])
     assert tuple(origin) == ORIGIN_KEYS and origin["start_family"] == "mim4d"
@@ -124,7 +124,7 @@ def test_checkpoint_of_a_depth_network_when_taken_for_a_backbone_then_refused(ti
     train(small_config(max_steps=1), manifest, tmp_path, machine=CPU)
     assert load_checkpoint(tmp_path / "best.pt").config.backbone_from is None
     with pytest.raises(CheckpointError, match=r"is of a training of semodepth, train.backbone_from takes one of mim4d"):
-        load_backbone(SemoDepth(small_config().network).encoder, tmp_path / "best.pt")
+        load_backbone(SemoDepth(small_config().network).encoder, tmp_path / "best.pt", FAMILIES)
 
 
 def test_key_of_the_backbone_when_given_then_counts_by_bytes_and_mistakes_are_told(tmp_path):

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.sources.kitti_object_text import parse_labels, parse_matrix
 from storage_schemas.errors import SourceError
+from storage_schemas.kitti_text import parse_labels, parse_matrix
 
 CAR = "Car 0.12 1 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59"
 DONT_CARE = "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10"

@@ -125,9 +125,9 @@ def test_kernel_when_the_store_is_not_made_then_says_which_and_what_to_do():
 def test_run_when_interpolated_depth_is_asked_for_then_the_manifest_and_the_loader_have_it(
     tiny_root, write_recipe, depthmill, tmp_path
 ):
-    from model.data.config import DataConfig
-    from model.data.dense import dense_batch
-    from model.data.loader import FrameLoader
+    from model.semodepth.config import DataConfig
+    from model.semodepth.data import FrameLoader
+    from model.semodepth.dense import dense_batch
     from storage_schemas.manifest import open_manifest
 
     recipe = write_recipe(tiny_root, stages={"interpolate_depth": {"of": "depth_single", "max_depth_ratio": 1.5}})

@@ -7,10 +7,10 @@ import yaml
 from model.data.boxes_unit import boxes_of, open_boxes
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
-from pipeline.sources.kitti_object_text import LABEL_COLUMNS
 from pipeline.stage import StageInput
 from pipeline.stages import pack_boxes, pack_depth
 from storage_schemas.errors import SourceError
+from storage_schemas.kitti_text import LABEL_COLUMNS
 from storage_schemas.layout import UnitData, check, rows
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store

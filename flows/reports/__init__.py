@@ -1,0 +1,32 @@
+"""Pages and pictures. Those of a model family are found through its name, so that nobody asks which family it is."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from storage_schemas.plug_ins import loaded_plug_ins
+
+
+def write_training_page(family: str, folder: Path) -> None:
+    """Write report.html of a training of a family, from what is in its folder."""
+    _pages_of(family).write_report(folder)
+
+
+def frame_drawer(family: str) -> Callable[[Any], bytes] | None:
+    """Return what makes a JPEG of a family's evaluated or predicted frame; None if nothing does."""
+    return getattr(_pages_of(family), "frame_jpeg", None)
+
+
+def _pages_of(family: str) -> ModuleType:
+    """Return the module of a family's pages: ours, that of a package which brings it, or the plain page of steps and tables."""
+    name = f"{__name__}.{family}"
+    if importlib.util.find_spec(name) is not None:
+        return importlib.import_module(name)
+    brought = loaded_plug_ins("depthmill.reports").get(family)
+    found: ModuleType = importlib.import_module(f"{__name__}.plain") if brought is None else brought[1]
+    return found

@@ -1,0 +1,173 @@
+"""Which of two pre-trainings is better: clip by clip on the same clips, with an interval for the mean difference.
+
+Why     As for frames of depth (``compare``): the difference of each clip takes the clip itself away
+Source  percentile bootstrap of the mean over clips. Clips of one scene are alike, and neighbours share frames, so the interval is
+        narrower than one over new scenes would be
+Reads   rows of ``clip_errors``, of two evaluations
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.mim4d.clip_errors import ClipRow
+from model.mim4d.loss import DIRECT, RECONSTRUCT
+from model.mim4d.ray_errors import CONSTANT, COPIED_WARPED
+from model.train.paired_bootstrap import INTERVAL, ComparisonError, bootstrap_interval
+
+HEADS = {"abs_rel": "AbsRel", "delta1": "delta<1.25", "hidden_rgb_l1": "hidden colour L1"}
+"""What is compared, with its name in tables; delta is better when it is larger."""
+
+_VOLUMES = (RECONSTRUCT, DIRECT, COPIED_WARPED)
+"""What the networks can show, and what a rebuilt volume has to beat; the other controls say nothing of a network."""
+
+
+class ClipComparison(NamedTuple):
+    """Two evaluations, a and b, on the clips where both have something to measure.
+
+    Attributes:
+        volume: what is shown.
+        frames: all, or key if only one of the two renders other frames than the key frame.
+        measure: a key of ``HEADS``.
+        num_clips: clips where both have a value.
+        mean_a: mean over them.
+        mean_b: mean over them.
+        mean_difference: mean of b - a.
+        low: lower end of the 95 % interval of the mean difference.
+        high: upper end.
+        share_better: share of clips where b is better; equal is not.
+        num_other_rays: clips whose numbers of rays differ: the evaluations were held against different points.
+    """
+
+    volume: str
+    frames: str
+    measure: str
+    num_clips: int
+    mean_a: float
+    mean_b: float
+    mean_difference: float
+    low: float
+    high: float
+    share_better: float
+    num_other_rays: int
+
+
+_ByPlace = Mapping[tuple[str, str], Mapping[str, ClipRow]]
+"""Rows by volume and frames, then by clip."""
+
+
+def compare_clips(
+    a: Sequence[ClipRow], b: Sequence[ClipRow], *, num_resamples: int = 2000, seed: int = 0
+) -> list[ClipComparison]:
+    """Compare two evaluations of MIM4D.
+
+    Args:
+        a: rows of one.
+        b: rows of the other.
+        num_resamples: resamples of the bootstrap.
+        seed: of the bootstrap; each row draws by itself.
+
+    Returns:
+        A comparison for each volume and measure that both have.
+
+    Raises:
+        ComparisonError: they were measured on different clips, or have no volume in common.
+    """
+    own_a, own_b = _by_place(a), _by_place(b)
+    _refuse_other_clips(own_a, own_b)
+    frames = "all" if _has_history(own_a) == _has_history(own_b) else "key"
+    # its rays are all that were chosen, whatever box of voxels a network has
+    rays_a, rays_b = own_a.get((CONSTANT, frames), {}), own_b.get((CONSTANT, frames), {})
+    num_other_rays = sum(rays_a[key].num_rays != rays_b[key].num_rays for key in rays_a.keys() & rays_b.keys())
+    found: list[ClipComparison] = []
+    for volume in _VOLUMES:
+        for measure, one, other in _pairs(own_a.get((volume, frames), {}), own_b.get((volume, frames), {})):
+            difference = other - one
+            low, high = bootstrap_interval(difference, num_resamples=num_resamples, seed=(seed, len(found)))
+            is_better = difference > 0 if measure.startswith("delta") else difference < 0
+            found.append(
+                ClipComparison(
+                    volume=volume,
+                    frames=frames,
+                    measure=measure,
+                    num_clips=len(difference),
+                    mean_a=float(one.mean()),
+                    mean_b=float(other.mean()),
+                    mean_difference=float(difference.mean()),
+                    low=low,
+                    high=high,
+                    share_better=float(is_better.mean()),
+                    num_other_rays=num_other_rays,
+                )
+            )
+    if not found:
+        raise ComparisonError("the evaluations have no volume with rays in common. Run depthmill evaluate for both again")
+    return found
+
+
+def clip_comparison_text(found: Sequence[ClipComparison]) -> str:
+    """Return comparisons as a table for the console, with what a reader must know below it."""
+    lines = [
+        "mean over clips; smaller is better, but a larger delta",
+        f"{'volume':<14} {'measure':<16}  clips {'a':>7} {'b':>7} {'b - a':>8}  {f'{INTERVAL:.0%} interval':<20} b better",
+    ]
+    for row in found:
+        interval = f"[{row.low:+.4f}, {row.high:+.4f}]"
+        lines.append(
+            f"{row.volume:<14} {HEADS[row.measure]:<16} {row.num_clips:>6} {row.mean_a:>7.3f} {row.mean_b:>7.3f} "
+            f"{row.mean_difference:>+8.4f}  {interval:<20} {row.share_better:>8.1%}"
+        )
+    if found[0].frames == "key":
+        lines.append("key frames only: one of the two was trained on single frames")
+    if found[0].num_other_rays:
+        lines.append(
+            f"warning: {found[0].num_other_rays} clips have another number of rays in a than in b: evaluation.rays_per_camera, "
+            "data.held_out_share or the size of the images differs, so they were held against different points"
+        )
+    lines.append(
+        "One training each: trainings that differ in their seed only differ too. Compare means over seeds (depthmill ablate)."
+    )
+    return "\n".join(lines)
+
+
+def _by_place(rows: Sequence[ClipRow]) -> _ByPlace:
+    found: dict[tuple[str, str], dict[str, ClipRow]] = {}
+    for row in rows:
+        found.setdefault((row.volume, row.frames), {})[row.window_key] = row
+    return found
+
+
+def _keys(own: _ByPlace) -> set[str]:
+    return {key for rows in own.values() for key in rows}
+
+
+def _refuse_other_clips(a: _ByPlace, b: _ByPlace) -> None:
+    keys_a, keys_b = _keys(a), _keys(b)
+    if keys_a == keys_b:
+        return
+    only = [(run, sorted(one - other)) for run, one, other in (("a", keys_a, keys_b), ("b", keys_b, keys_a)) if one - other]
+    told = ", ".join(f"{len(keys)} are only in {run}, e.g. '{keys[0]}'" for run, keys in only)
+    raise ComparisonError(
+        f"the evaluations are of different clips: a has {len(keys_a)}, b has {len(keys_b)}; {told}. Evaluate both on the same "
+        "manifest and split (depthmill evaluate)"
+    )
+
+
+def _has_history(own: _ByPlace) -> bool:
+    """Say whether other frames than the key frame were rendered."""
+    key = own.get((CONSTANT, "key"), {})
+    return any(row.num_rays != key[name].num_rays for name, row in own.get((CONSTANT, "all"), {}).items() if name in key)
+
+
+def _pairs(a: Mapping[str, ClipRow], b: Mapping[str, ClipRow]) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield each measure with the values of both on the clips where both have one; none if there is no such clip."""
+    common = sorted(a.keys() & b.keys())  # ascending, so that the draws do not depend on the order of the rows
+    for measure in HEADS:
+        one, other = (np.array([getattr(rows[key], measure) for key in common], dtype=np.float64) for rows in (a, b))
+        is_there = np.isfinite(one) & np.isfinite(other)
+        if is_there.any():
+            yield measure, one[is_there], other[is_there]

@@ -1,0 +1,61 @@
+"""What a frozen network makes of the key frame of a clip: unmasked, in evaluation mode, without gradients.
+
+Why     a key frame is enough: every frame is encoded by itself, and the other frames of a clip are the key frames of other clips.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.mim4d.clip_views import ClipViews
+from model.mim4d.net import Mim4d
+from model.mim4d.network_config import LiftConfig
+
+PROBED_STRIDE = 8
+"""Image pixels per cell of the level that is probed, where the pyramid has it."""
+
+
+class FrozenFrame(NamedTuple):
+    """Features of one frame, float32.
+
+    Attributes:
+        level: (m, channels, y, x) of the feature pyramid, on the network's device.
+        volume: (channels, z, y, x) in the frame's rig frame.
+    """
+
+    level: Tensor
+    volume: Tensor
+
+
+def frozen(network: Mim4d) -> Mim4d:
+    """Return the same network in evaluation mode, with nothing left to train."""
+    return network.eval().requires_grad_(False)
+
+
+def probed_level(lift: LiftConfig) -> tuple[int, int]:
+    """Return which level of the pyramid is probed, and its stride: 8, or the finest of a network that has none of it."""
+    place = lift.strides.index(PROBED_STRIDE) if PROBED_STRIDE in lift.strides else 0
+    return place, lift.strides[place]
+
+
+@torch.no_grad()
+def encode_key_frame(network: Mim4d, views: ClipViews, *, bfloat16: bool) -> FrozenFrame:
+    """Encode the newest frame of a single clip.
+
+    Args:
+        network: ``frozen``.
+        views: of one clip, on the network's device.
+        bfloat16: encode under bfloat16.
+
+    Raises:
+        InputError: the images are not of the network's size.
+    """
+    key = ClipViews(*(values[:, :1] for values in views))
+    with torch.autocast(key.image.device.type, torch.bfloat16, enabled=bfloat16):
+        levels = network.pyramid(key.image)
+        volumes = network.lifted(levels, key)
+    place, _ = probed_level(network.config.lift)
+    return FrozenFrame(levels[place][0, 0].float(), volumes[0, 0].float())

@@ -1,0 +1,60 @@
+"""What ``depthmill evaluate`` does with a detector: measure it on a split, and write the evaluation with its pictures.
+
+Writes the folder as ``evaluation`` says, and pictures/<frame>.jpg
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from model.monoddle.detection_frames import frames_of
+from model.monoddle.evaluation import AP_FILE, check_detection_folder, evaluate_detections, write_detection_folder
+from model.monoddle.predict_files import PICTURES_FOLDER, Detector, detected, detector_of
+from model.train.config import Machine
+from model.train.family import check_split
+from model.train.family_types import Answer, Draw
+from model.train.prediction_folder import put_file
+from storage_schemas.manifest import Manifest
+
+
+def evaluate_checkpoint(
+    opened: Detector, manifest: Manifest, machine: Machine, *, split: str, folder: Path, draw: Draw | None
+) -> Answer:
+    """Measure a detector on a split.
+
+    Args:
+        opened: the detector.
+        manifest: the pinned data.
+        machine: where and how fast.
+        split: train, val or test.
+        folder: where the evaluation is written; one of a former evaluation is replaced.
+        draw: makes the picture of a ``DetectionFrame``; None = no pictures.
+
+    Raises:
+        RecipeError: there is no such split.
+        ManifestError: the split is empty, not annotated, or lacks images or boxes.
+        KittiFileError: the folder holds results that no evaluation wrote.
+    """
+    check_split(split)
+    chosen = opened.config.evaluation
+    check_detection_folder(folder)  # before the work, not after it
+    if (folder / AP_FILE).is_file():  # of a former evaluation, which this one replaces
+        shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)
+    evaluation = evaluate_detections(
+        detected(opened, manifest, machine, split=split),
+        classes=detector_of(opened).config.train_classes,
+        height_scale=chosen.height_scale,
+        num_pictures=chosen.num_pictures,
+    )
+    title = f"{opened.name} on {split} of manifest {manifest.path.fingerprint}"
+    if chosen.height_scale != 1.0:
+        title += f", least box heights times {chosen.height_scale:g}"
+    write_detection_folder(folder, evaluation, title=title)
+    if draw is not None and evaluation.pictures:
+        for frame in frames_of(evaluation.pictures):
+            put_file(folder / PICTURES_FOLDER / f"{frame.key.replace('/', '_')}.jpg", draw(frame))
+    rows = [row._asdict() for row in evaluation.rows]
+    data = {"folder": str(folder), "manifest": manifest.path.fingerprint, "rows": rows}
+    table = (folder / "table.md").read_text(encoding="utf-8")
+    return Answer(data, f"{table}\nwrote {folder}")

@@ -1,0 +1,261 @@
+"""Measure a detector on a split of a manifest: average precision, the detections as KITTI result files, and a few pictures.
+
+Source  docs/method/monoddle.md#decoding, #average-precision
+Reads   a pinned manifest through ``DetectionLoader``
+Writes  into a folder: results/<frame>.txt (one a frame), average_precision.csv, table.md, pictures.npz
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.data.objects import Objects
+from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision
+from model.monoddle.average_precision_table import ap_table
+from model.monoddle.batch import DetectionBatch, normalized_images
+from model.monoddle.config import DetectionDataConfig
+from model.monoddle.data import DetectionLoader
+from model.monoddle.decode import decode_objects
+from model.monoddle.detection_frames import picture_of, stacked_pictures
+from model.monoddle.kitti_files import KittiFileError, write_results
+from model.monoddle.lidar_points import LidarPoints
+from model.monoddle.net import MonoDdle
+from model.train.config import Machine
+from storage_schemas.errors import ManifestError, StoreError
+from storage_schemas.files import StoreFiles
+from storage_schemas.manifest import Manifest
+
+RESULTS_FOLDER = "results"
+PICTURES_FILE = "pictures.npz"
+AP_FILE = "average_precision.csv"
+
+
+class Detected(NamedTuple):
+    """A batch, what was found in it, the raw maps that say so, and where its LiDAR points are read if they are wanted."""
+
+    batch: DetectionBatch
+    found: list[Objects]
+    maps: dict[str, torch.Tensor]
+    lidar: LidarPoints | None = None
+
+
+@dataclass
+class DetectionEvaluation:
+    """What was measured.
+
+    Attributes:
+        rows: average precision.
+        found: detections of each frame, by the name of its result file.
+        truth: annotated objects of the same frames.
+        pictures: arrays by name, (n, ...): see ``picture_of``.
+    """
+
+    rows: list[ApRow]
+    found: dict[str, Objects]
+    truth: dict[str, Objects]
+    pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def detect(
+    network: MonoDdle,
+    manifest: Manifest,
+    *,
+    split: str,
+    cameras: tuple[str, ...] = (),
+    score_threshold: float = 0.2,
+    with_teacher: bool = False,
+    with_uncertainty: bool = False,
+    batch_size: int = 1,
+    machine: Machine,
+    device: torch.device,
+    bfloat16: bool,
+) -> Iterator[Detected]:
+    """Yield the detections of every frame of a split, in manifest order.
+
+    Args:
+        network: in evaluation mode, on the device.
+        manifest: the pinned data.
+        split: train, val or test.
+        cameras: camera channels; empty = all.
+        score_threshold: centres whose heat is lower are left out.
+        with_teacher: read the teacher's depth too, for pictures.
+        with_uncertainty: compute the uncertainty head too, for pictures.
+        batch_size: frames at once.
+        machine: loader workers and image root.
+        device: of the network.
+        bfloat16: compute under bfloat16.
+
+    Raises:
+        ManifestError: the split is empty, or its frames lack images, boxes or the teacher's depth.
+    """
+    data = DetectionDataConfig.model_validate(
+        {"split": split, "cameras": cameras, "mono": with_teacher, "batch_size": batch_size, "order": "manifest"}
+    )
+    loader = DetectionLoader(
+        manifest, data, network.config, rules=None, num_workers=machine.num_workers, image_root=machine.image_root
+    )
+    lidar = LidarPoints(manifest)
+    with loader:
+        for batch in loader:
+            found = detect_in(
+                network,
+                batch,
+                score_threshold=score_threshold,
+                with_uncertainty=with_uncertainty,
+                device=device,
+                bfloat16=bfloat16,
+            )
+            yield found._replace(lidar=lidar)
+
+
+@torch.no_grad()
+def detect_in(
+    network: MonoDdle,
+    batch: DetectionBatch,
+    *,
+    score_threshold: float,
+    with_uncertainty: bool,
+    device: torch.device,
+    bfloat16: bool,
+) -> Detected:
+    """Find the objects of one batch; the arguments are those of ``detect``."""
+    images = normalized_images(batch.image_u8.to(device))
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        maps = network(images, with_uncertainty=with_uncertainty)
+    found = decode_objects(
+        maps, batch.views, projections=batch.projections, config=network.config, score_threshold=score_threshold
+    )
+    return Detected(batch, found, maps)
+
+
+def evaluate_detections(
+    frames: Iterator[Detected], *, classes: Sequence[str], height_scale: float = 1.0, num_pictures: int = 0
+) -> DetectionEvaluation:
+    """Measure what ``detect`` yields.
+
+    Args:
+        frames: all frames of a split.
+        classes: categories whose average precision is wanted.
+        height_scale: the benchmark's least heights are multiplied by it.
+        num_pictures: frames kept as pictures, spread over the split.
+
+    Raises:
+        ManifestError: a frame was not annotated, so there is nothing to measure against.
+    """
+    keys, truth, found, pictures = list[str](), list[Objects](), list[Objects](), dict[str, dict[str, NDArray[Any]]]()
+    tokens, stride = list[str](), 1
+    for one in frames:
+        for i, key in enumerate(one.batch.frame_keys):
+            if not one.batch.is_annotated[i]:
+                raise ManifestError(
+                    f"frame '{key}' has no annotations, so its detections cannot be measured. Choose an annotated split, or "
+                    "write them with depthmill predict"
+                )
+            if num_pictures and len(keys) % stride == 0:
+                pictures[key] = picture_of(one, i)
+                if len(pictures) > 2 * num_pictures:  # half as dense from here on
+                    pictures, stride = dict(list(pictures.items())[::2]), 2 * stride
+            keys.append(key)
+            tokens.append(one.batch.sample_tokens[i])
+            truth.append(one.batch.objects[i])
+            found.append(one.found[i])
+    names = result_names(keys, tokens)
+    rows = average_precision(truth, found, classes=classes, difficulties=scaled_difficulties(height_scale))
+    chosen = list(pictures)[:: max(len(pictures) // max(num_pictures, 1), 1)][:num_pictures]
+    stacked = stacked_pictures(chosen, [pictures[key] for key in chosen]) if chosen else {}
+    return DetectionEvaluation(rows, dict(zip(names, found, strict=True)), dict(zip(names, truth, strict=True)), stacked)
+
+
+def scaled_difficulties(height_scale: float) -> tuple[Difficulty, ...]:
+    """Return the benchmark's difficulties for images smaller or larger than its own."""
+    return tuple(one._replace(min_height_px=one.min_height_px * height_scale) for one in KITTI_DIFFICULTIES)
+
+
+def result_names(frame_keys: Sequence[str], sample_tokens: Sequence[str]) -> list[str]:
+    """Return the names of result files: the source's own where they are unique (KITTI's six digits), else the frame keys'."""
+    if len(set(sample_tokens)) == len(sample_tokens) and all(sample_tokens):
+        return list(sample_tokens)
+    return [key.replace("/", "_") for key in frame_keys]
+
+
+def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, title: str) -> None:
+    """Write an evaluation's results, tables and pictures, in place of those of a former evaluation there.
+
+    Raises:
+        StoreError: the folder cannot be written.
+        KittiFileError: it holds results that no evaluation wrote.
+    """
+    check_detection_folder(folder)
+    shutil.rmtree(folder / RESULTS_FOLDER, ignore_errors=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(ApRow._fields)
+    writer.writerows(evaluation.rows)
+    files = StoreFiles(folder)
+    files.put(AP_FILE, text.getvalue().encode())
+    files.put("table.md", f"{title}\n\n{ap_table(evaluation.rows)}\n".encode())
+    if evaluation.pictures:
+        content = io.BytesIO()
+        np.savez_compressed(content, **evaluation.pictures)
+        files.put(PICTURES_FILE, content.getvalue())
+    else:
+        files.remove(PICTURES_FILE)  # of a former evaluation
+    write_results(folder / RESULTS_FOLDER, evaluation.found)  # last: where there are results, the tables are theirs
+
+
+def check_detection_folder(folder: Path) -> None:
+    """Check that an evaluation may be written here; what a former one left is replaced.
+
+    Raises:
+        KittiFileError: there are results that no evaluation wrote.
+    """
+    results = folder / RESULTS_FOLDER
+    if results.exists() and any(results.iterdir()) and not (folder / AP_FILE).is_file():
+        raise KittiFileError(
+            f"'{results}' is there already and no evaluation wrote it ({AP_FILE} is missing beside it). Choose another --out"
+        )
+
+
+def read_average_precision(folder: Path) -> list[ApRow]:
+    """Return the rows that ``write_detection_folder`` wrote.
+
+    Raises:
+        StoreError: the file is missing or damaged; names it.
+    """
+    path = folder / AP_FILE
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            if tuple(reader.fieldnames or ()) != ApRow._fields:
+                raise ValueError(f"its columns are {reader.fieldnames}, expected {', '.join(ApRow._fields)}")
+            return [_ap_row(line) for line in reader]
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"'{folder}' holds no evaluation of a detector ({AP_FILE} is missing). Run depthmill evaluate"
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"'{path}' cannot be read: {error}. Delete it, then evaluate again") from error
+
+
+def _ap_row(line: dict[str, str]) -> ApRow:
+    return ApRow(
+        line["category"],
+        line["metric"],
+        line["overlap"],
+        float(line["min_overlap"]),
+        line["difficulty"],
+        float(line["r40"]),
+        float(line["r11"]),
+        int(line["num_truth"]),
+        int(line["num_found"]),
+    )

@@ -1,0 +1,311 @@
+"""How MonoDDLE is trained and measured by the common loop.
+
+Source  docs/method/monoddle.md#detector-loss, #distillation, #training, #average-precision
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from model.blocks.dense_teacher_loss import dense_teacher_loss
+from model.monoddle.batch import DetectionBatch, normalized_images
+from model.monoddle.comparison import compare_precisions, comparison_text
+from model.monoddle.config import MonoDdleTrainConfig
+from model.monoddle.data import DetectionLoader
+from model.monoddle.evaluate_checkpoint import evaluate_checkpoint
+from model.monoddle.evaluation import AP_FILE, DetectionEvaluation, detect, evaluate_detections, write_detection_folder
+from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
+from model.monoddle.image_folder import image_folder
+from model.monoddle.loss import LOSS_TERMS, detection_losses, foreground_weight
+from model.monoddle.measures import detection_measures, published_precisions, read_detection_measures
+from model.monoddle.net import MonoDdle
+from model.monoddle.network_config import MonoDdleConfig
+from model.monoddle.predict_files import predict_folder, predict_split
+from model.monoddle.reference import load_reference
+from model.train.config import Machine
+from model.train.family import Family
+from model.train.family_types import (
+    Answer,
+    CompareOptions,
+    Draw,
+    Measured,
+    OpenedNetwork,
+    ReferenceOptions,
+    StepLosses,
+    placement,
+)
+from model.train.known_families import parse_config
+from model.train.measures import Measure
+from storage_schemas.manifest import Manifest
+
+_HEADS = {"heatmap", "offset_3d", "size_3d", "heading"}
+"""Heads that every checkpoint of the public detectors has, and no other network."""
+
+
+class MonoDdleFamily(Family[MonoDdleTrainConfig]):
+    """Monocular 3D detection with dense depth distillation."""
+
+    name = "monoddle"
+    config = MonoDdleTrainConfig
+    loss_columns: tuple[str, ...] = ("loss", *LOSS_TERMS, "distill", "teacher_mae_m", "teacher_log_scale")
+    evaluation_columns: tuple[str, ...] = (
+        "category", "metric", "overlap", "min_overlap", "difficulty", "r40", "r11", "num_truth", "num_found",
+    )  # fmt: skip
+    board_columns: tuple[str, ...] = ("r40",)
+    noun = "a detector"
+    plural = "detectors"
+    evaluation_file = AP_FILE
+    evaluation_of = "a detector"
+    predicts = True
+    keys_that_decide = ("evaluation.split", "evaluation.score_threshold", "evaluation.height_scale")
+
+    def network(self, config: MonoDdleTrainConfig) -> MonoDdle:
+        """Return the network with random weights."""
+        network: MonoDdle = MonoDdle(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def load_imagenet_weights(self, network: nn.Module, config: MonoDdleTrainConfig) -> None:
+        """Fill the backbone, if the configuration names a file."""
+        assert isinstance(network, MonoDdle)
+        if config.imagenet_weights is not None:
+            network.load_imagenet_weights(config.imagenet_weights)
+
+    def backbone(self, network: nn.Module) -> nn.Module:
+        """Return the backbone."""
+        assert isinstance(network, MonoDdle)
+        return network.backbone
+
+    def optimizer(self, network: nn.Module, config: MonoDdleTrainConfig) -> torch.optim.Optimizer:
+        """Return Adam with its coupled L2, of which biases have none, as published (normalisations' gains have)."""
+        named = list(network.named_parameters())
+        groups = [
+            {"params": [one for name, one in named if "bias" not in name], "weight_decay": config.weight_decay},
+            {"params": [one for name, one in named if "bias" in name], "weight_decay": 0.0},
+        ]
+        return torch.optim.Adam(groups, lr=config.learning_rate)
+
+    def loader(self, manifest: Manifest, config: MonoDdleTrainConfig, fabric: Fabric, machine: Machine) -> DetectionLoader:
+        """Return the loader of this process."""
+        return DetectionLoader(
+            manifest,
+            config.data,
+            config.network,
+            rules=config.targets,
+            **placement(fabric, machine),
+        )
+
+    def losses(
+        self, network: nn.Module, batch: DetectionBatch, config: MonoDdleTrainConfig, fabric: Fabric, *, epoch: float
+    ) -> StepLosses:
+        """Return the sum of the detector's terms and, if asked for, of the distillation."""
+        batch = batch.to(fabric.device)
+        assert batch.targets is not None
+
+        def mean_over_processes(values: Tensor) -> Tensor:
+            found = fabric.all_reduce(values, reduce_op="mean")
+            assert isinstance(found, Tensor)
+            return found
+
+        maps: dict[str, Tensor] = network(normalized_images(batch.image_u8))
+        several = mean_over_processes if fabric.world_size > 1 else None
+        terms = detection_losses(maps, batch.targets, mean_over_processes=several)
+        total = terms.pop("total")
+        unknown = total.detach().new_tensor(float("nan"))
+        values = {**terms, "distill": unknown, "teacher_mae_m": unknown, "teacher_log_scale": unknown}
+        weight = _distill_weight(config, epoch)
+        if config.distill.form != "none" and weight > 0:
+            teacher_m = batch.teacher_m
+            assert teacher_m is not None
+            is_valid = teacher_m > 0
+            found = dense_teacher_loss(
+                depth_m_of(maps["depth"][:, 0]),
+                teacher_m,
+                is_valid=is_valid,
+                form=config.distill.form,
+                log_scale=maps[UNCERTAINTY_HEAD][:, 0] if config.distill.needs_uncertainty else None,
+                weight=foreground_weight(batch.targets.heatmap, is_valid, foreground=config.distill.foreground),
+                max_residual=config.distill.max_residual_m,
+            )
+            total = total + weight * found.loss
+            values |= {"distill": found.loss, "teacher_mae_m": found.mean_abs_error_m}
+            values |= {} if found.mean_log_scale is None else {"teacher_log_scale": found.mean_log_scale}
+        return StepLosses(total, {"loss": total, **values})
+
+    def step_words(self, values: Mapping[str, float]) -> str:
+        """Return the terms that say most."""
+        words = f"heat {values['heatmap']:.3f}, depth {values['depth']:.2f}"
+        teacher_m = values["teacher_mae_m"]
+        return words + (f", {teacher_m:.2f} m from the teacher" if teacher_m == teacher_m else "")
+
+    def measure(
+        self, network: nn.Module, manifest: Manifest, config: MonoDdleTrainConfig, machine: Machine, device: torch.device
+    ) -> Measured:
+        """Measure every average precision; the score is the one that the configuration names, at moderate difficulty."""
+        found = _evaluation(network, manifest, config, replace(machine, num_workers=0), device, num_pictures=0)
+        chosen = config.evaluation
+        value = next(
+            row.r40
+            for row in found.rows
+            if (row.category, row.metric, row.overlap)
+            == (chosen.category, chosen.metric, _overlap(chosen.metric, chosen.overlap))
+            and row.difficulty == "moderate"
+        )
+        words = f"validation {chosen.category} AP_R40 {chosen.metric} {chosen.overlap} moderate {value:.2f}"
+        return Measured([row._asdict() for row in found.rows], -value, {"ap_r40": value}, words)
+
+    def is_better(self, now: Measured, best: dict[str, float], config: MonoDdleTrainConfig) -> bool:
+        """Say whether the precision is the highest so far; the last checkpoint always replaces the former where it is kept."""
+        return config.keep == "last" or now.best["ap_r40"] > best["ap_r40"]
+
+    def board_label(self, row: Mapping[str, Any]) -> str:
+        """Return the name under which TensorBoard draws a row."""
+        return f"{row['category']}/{row['metric']}_{row['overlap']}_{row['difficulty']}"
+
+    def evaluate(
+        self,
+        network: nn.Module,
+        manifest: Manifest,
+        config: MonoDdleTrainConfig,
+        machine: Machine,
+        device: torch.device,
+        *,
+        folder: Path,
+    ) -> int:
+        """Measure, and write result files, tables and what pictures are made of."""
+        found = _evaluation(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
+        title = f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}"
+        if config.evaluation.height_scale != 1.0:
+            title += f", least box heights times {config.evaluation.height_scale:g}"
+        write_detection_folder(folder / "evaluation", found, title=title)
+        return len(found.found)
+
+    def is_reference(self, weights: Mapping[str, Any]) -> bool:
+        """Say whether the content of a weights file is a checkpoint of MonoDLE or MonoDDLE: it has the heads of one."""
+        for part in (weights, *(value for value in weights.values() if isinstance(value, Mapping))):
+            if {str(key).removeprefix("module.").partition(".")[0] for key in part} >= _HEADS:
+                return True
+        return False
+
+    def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[MonoDdleTrainConfig]:
+        """Build the network of a public checkpoint.
+
+        A recipe of this family says backbone, classes, input size and how it is measured; without one they are the public code's.
+        """
+        config = MonoDdleTrainConfig(network=MonoDdleConfig.reference())
+        if options.train is not None and options.train.get("family") == self.name:
+            config = parse_config(MonoDdleTrainConfig, options.train, where=options.where)
+        return OpenedNetwork(load_reference(path, config=config.network), name, config)
+
+    def evaluate_checkpoint(
+        self,
+        opened: OpenedNetwork[MonoDdleTrainConfig],
+        manifest: Manifest,
+        machine: Machine,
+        *,
+        split: str,
+        target: str,
+        folder: Path,
+        draw: Draw | None,
+    ) -> Answer:
+        """Measure a detector's average precision on a split."""
+        return evaluate_checkpoint(opened, manifest, machine, split=split, folder=folder, draw=draw)
+
+    def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
+        """Compare the average precisions of two evaluations."""
+        found = compare_precisions(a, b)
+        return Answer(found, comparison_text(found))
+
+    def takes_folder(self, folder: Path) -> bool:
+        """Say whether a folder has images to look for objects in."""
+        return image_folder(folder) is not None
+
+    def predict_folder(
+        self, opened: OpenedNetwork[MonoDdleTrainConfig], images: Path, out: Path, *, draw: Draw | None, machine: Machine
+    ) -> int:
+        """Find the objects of a folder's images."""
+        return predict_folder(opened, images, out, draw=draw, machine=machine)
+
+    def predict_split(
+        self,
+        opened: OpenedNetwork[MonoDdleTrainConfig],
+        manifest: Manifest,
+        out: Path,
+        *,
+        split: str,
+        draw: Draw | None,
+        machine: Machine,
+    ) -> int:
+        """Find the objects of every frame of a split."""
+        return predict_split(opened, manifest, out, split=split, draw=draw, machine=machine)
+
+    def predicted_text(self, count: int, out: Path) -> str:
+        """Say what a prediction has written."""
+        return f"wrote the objects of {count} frames to {out}"
+
+    def measures(self, config: MonoDdleTrainConfig) -> dict[str, Measure]:
+        """Return every average precision of the classes that are trained."""
+        return detection_measures(config)
+
+    def table_columns(
+        self, first: MonoDdleTrainConfig, known: Sequence[Mapping[str, Measure]]
+    ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+        """Return the columns of published tables, those of moderate difficulty on top."""
+        details = published_precisions(first.evaluation.category)
+        return tuple(group[1] for group in details.values()), details
+
+    def read_measures(self, folder: Path) -> dict[str, float]:
+        """Return the average precisions of a complete training, by name."""
+        return read_detection_measures(folder)
+
+
+def _evaluation(
+    network: nn.Module,
+    manifest: Manifest,
+    config: MonoDdleTrainConfig,
+    machine: Machine,
+    device: torch.device,
+    *,
+    num_pictures: int,
+) -> DetectionEvaluation:
+    assert isinstance(network, MonoDdle)
+    was_training = network.training
+    network.eval()
+    try:
+        frames = detect(
+            network,
+            manifest,
+            split=config.evaluation.split,
+            cameras=config.data.cameras,
+            score_threshold=config.evaluation.score_threshold,
+            with_teacher=num_pictures > 0 and config.data.mono,
+            with_uncertainty=num_pictures > 0 and config.network.uncertainty,
+            machine=machine,
+            device=device,
+            bfloat16=config.uses_bfloat16(device.type),
+        )
+        return evaluate_detections(
+            frames,
+            classes=config.network.train_classes,
+            height_scale=config.evaluation.height_scale,
+            num_pictures=num_pictures,
+        )
+    finally:
+        network.train(was_training)
+
+
+def _overlap(metric: str, overlap: str) -> str:
+    """Return the overlap table of a metric: boxes in the image have one only."""
+    return "strict" if metric == "2d" else overlap
+
+
+def _distill_weight(config: MonoDdleTrainConfig, epoch: float) -> float:
+    """Return the weight of the distillation after so many epochs."""
+    ramp = config.distill.warm_up_epochs
+    return config.distill.weight * (min(epoch / ramp, 1.0) if ramp > 0 else 1.0)

@@ -1,0 +1,79 @@
+"""A folder of images with KITTI's calibration beside them, as frames for a detector.
+
+Reads  image_2/<name>.png, .jpg or .jpeg, or image/ in its place
+       calib/<name>.txt    KITTI's calibration, read by key: P2 is the projection of the image
+Source docs/method/formats.md#kitti-calibration
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.images import IMAGE_SUFFIXES, read_image
+from model.monoddle.predict import ImageFrame
+from storage_schemas.errors import SourceError
+from storage_schemas.kitti_text import parse_matrix
+
+IMAGE_FOLDERS = ("image_2", "image")
+CALIBRATION_FOLDER, CALIBRATION_KEY = "calib", "P2"
+
+
+@dataclass(frozen=True)
+class CalibratedImage:
+    """One image that is not read yet, with its projection (3, 4)."""
+
+    name: str
+    file: Path
+    projection: NDArray[np.float64]
+
+
+def image_folder(folder: Path) -> Path | None:
+    """Return the folder of images in a folder, None if there is none."""
+    return next((folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()), None)
+
+
+def find_calibrated_images(folder: Path) -> list[CalibratedImage]:
+    """Return the images of a folder with their projections, sorted by name; all calibrations are read here.
+
+    Raises:
+        SourceError: there is no image, two share a name, or a calibration is missing or broken; names the file and the key.
+    """
+    images = image_folder(folder)
+    found: dict[str, Path] = {}
+    for path in sorted(images.iterdir()) if images is not None else ():
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+            continue
+        other = found.setdefault(path.stem, path)
+        if other != path:
+            raise SourceError(f"'{other}' and '{path}' have one name, so their objects would have one file. Rename one of them")
+    if not found:
+        raise SourceError(
+            f"no image found in '{images or folder / IMAGE_FOLDERS[0]}'; expected files there that end in "
+            f"{', '.join(IMAGE_SUFFIXES)}. Give the folder above {IMAGE_FOLDERS[0]}/"
+        )
+    return [CalibratedImage(name, path, _projection(folder, path)) for name, path in found.items()]
+
+
+def read_calibrated_images(found: list[CalibratedImage]) -> Iterator[ImageFrame]:
+    """Read images one by one; SourceError if one cannot be read."""
+    for one in found:
+        yield ImageFrame(one.name, read_image(one.file), one.projection)
+
+
+def _projection(folder: Path, image: Path) -> NDArray[np.float64]:
+    path = folder / CALIBRATION_FOLDER / f"{image.stem}.txt"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"image '{image}' has no calibration: '{path}' is missing. Without its {CALIBRATION_KEY} nothing can be placed in "
+            "space; copy the file there, or take the image out of the folder"
+        ) from error
+    except OSError as error:
+        raise SourceError(f"calibration '{path}' cannot be read: {error.strerror}. Restore it") from error
+    return parse_matrix(content, CALIBRATION_KEY, where=str(path))

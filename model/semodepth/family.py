@@ -1,0 +1,386 @@
+"""How SemoDepth is trained and measured by the common loop.
+
+Source  docs/method/semodepth.md#composite-loss, #training, #depth-metrics
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from model.blocks.selective_scan import choose_engine
+from model.devices import network_device
+from model.semodepth.batch import Batch
+from model.semodepth.comparison import Comparison, compare_runs, comparison_text
+from model.semodepth.config import SemoDepthTrainConfig
+from model.semodepth.data import FrameLoader
+from model.semodepth.dense import dense_batch
+from model.semodepth.distill import distill_loss
+from model.semodepth.evaluation import (
+    WITHOUT_MONO,
+    Evaluation,
+    evaluate,
+    evaluate_checkpoint,
+    network_predict,
+    write_evaluation_folder,
+)
+from model.semodepth.loss import Losses, composite_loss
+from model.semodepth.measures import depth_measures, read_depth_measures
+from model.semodepth.metrics import CAPS_M
+from model.semodepth.net import SemoDepth
+from model.semodepth.predict_files import predict_files, predict_manifest
+from model.semodepth.reference import load_reference
+from model.semodepth.summary import METRIC_FORMATS, summarise
+from model.train.config import Machine
+from model.train.family import Family
+from model.train.family_types import (
+    Answer,
+    CompareOptions,
+    Draw,
+    Measured,
+    OpenedNetwork,
+    ReferenceOptions,
+    StepLosses,
+    placement,
+)
+from model.train.judging import MeanDifference, Rules
+from model.train.known_families import parse_config
+from model.train.measures import Measure
+from storage_schemas.errors import RecipeError
+from storage_schemas.evaluation import FRAME_METRICS, RADAR, read_evaluation
+from storage_schemas.manifest import Manifest
+
+DISTILL_COLUMNS = ("distill", "calibration", "teacher_mae_m", "teacher_log_scale")
+"""What is written down of the distillation, in the order of ``distill.Distilled``; NaN without."""
+
+
+class SemoDepthFamily(Family[SemoDepthTrainConfig]):
+    """Radar-camera depth."""
+
+    name = "semodepth"
+    config = SemoDepthTrainConfig
+    loss_columns: tuple[str, ...] = (*Losses._fields, *DISTILL_COLUMNS)
+    evaluation_columns: tuple[str, ...] = (
+        "radar", "group", "cap_m", "num_frames", "mae_mm", "rmse_mm", "imae_per_km", "irmse_per_km", "abs_rel", "sq_rel_m",
+        "delta1", "delta2", "delta3",
+    )  # fmt: skip
+    board_columns: tuple[str, ...] = ("mae_mm", "rmse_mm", "delta1")
+    noun = "a depth network"
+    plural = "depth networks"
+    evaluation_file = f"{FRAME_METRICS.name}.parquet"
+    evaluation_of = "depth"
+    options = frozenset({"target", "max_depth", "plug_in", "metric", "cap", "radar"})
+    keys_that_decide = ("evaluation.split", "evaluation.target")
+    predicts = True
+    retrain_refusal = ""
+
+    def check_recipe(self, config: SemoDepthTrainConfig, *, where: str) -> None:
+        """Refuse monocular depth that nothing takes, and classification weights of another width."""
+        if config.data.mono and not config.network.plug_in and config.loss.distill.form == "none":
+            raise RecipeError(
+                f"recipe '{where}': train.data.mono is true, and the network has no branch for monocular depth. Set "
+                "train.network.plug_in to true, train.loss.distill.form to distil from it, or train.data.mono to false"
+            )
+        if config.imagenet_weights is not None and config.network.base_channels != 64:
+            raise RecipeError(
+                f"recipe '{where}': train.imagenet_weights fit base_channels 64, train.network.base_channels is "
+                f"{config.network.base_channels}. Leave one of the two out"
+            )
+
+    def start_tolerance(self, config: SemoDepthTrainConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Let a network without the branch for monocular depth be the start where only that branch is trained."""
+        return (("plug_in", "absent_mono"), ("mono_embed.",)) if config.only_plug_in else ((), ())
+
+    def network(self, config: SemoDepthTrainConfig) -> SemoDepth:
+        """Return the network with random weights."""
+        network: SemoDepth = SemoDepth(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.only_plug_in:
+            network.train_only_plug_in()
+        return network
+
+    def load_imagenet_weights(self, network: nn.Module, config: SemoDepthTrainConfig) -> None:
+        """Fill the encoder, if the configuration names a file."""
+        assert isinstance(network, SemoDepth)
+        if config.imagenet_weights is not None:
+            network.load_imagenet_weights(config.imagenet_weights)
+
+    def backbone(self, network: nn.Module) -> nn.Module:
+        """Return the encoder."""
+        assert isinstance(network, SemoDepth)
+        return network.encoder
+
+    def optimizer(self, network: nn.Module, config: SemoDepthTrainConfig) -> torch.optim.Optimizer:
+        """Return plain Adam."""
+        return torch.optim.Adam([one for one in network.parameters() if one.requires_grad], lr=config.learning_rate)
+
+    def loader(self, manifest: Manifest, config: SemoDepthTrainConfig, fabric: Fabric, machine: Machine) -> FrameLoader:
+        """Return the loader of this process."""
+        return FrameLoader(
+            manifest,
+            config.data,
+            **placement(fabric, machine),
+            with_teacher=config.loss.distill.is_on,
+        )
+
+    def losses(
+        self, network: nn.Module, batch: Batch, config: SemoDepthTrainConfig, fabric: Fabric, *, epoch: float
+    ) -> StepLosses | None:
+        """Return the composite loss and, if asked for, the distillation; None if no pixel of the batch has a dense target."""
+        raw: Any = network
+        distill = config.loss.distill
+        dense = dense_batch(
+            batch.to(fabric.device),
+            max_depth_m=config.network.max_depth_m,
+            teacher_far_m=distill.far_m if distill.is_on else None,
+        )
+        assert dense.target_m is not None
+        # data.radar: false trains a network of the camera alone
+        radar_m = torch.zeros_like(dense.target_m) if dense.radar_m is None else dense.radar_m
+        mono_m = dense.mono_m if config.gives_mono else None
+        has_scale = distill.is_on and distill.reads_uncertainty
+        answer = network(dense.image_u8, radar_m, mono_m, with_uncertainty=has_scale)
+        normalized, log_scale = answer if has_scale else (answer, None)
+        space = raw.module.depth_space
+        found = composite_loss(normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss)
+        if found is None:
+            return None
+        if not distill.is_on:
+            unknown = found.loss.detach().new_tensor(math.nan)
+            return StepLosses(found.loss, {**found._asdict(), **dict.fromkeys(DISTILL_COLUMNS, unknown)})
+        assert dense.teacher_m is not None  # the configuration asks for it
+        taught = distill_loss(normalized, dense.target_m, dense.teacher_m, space=space, config=distill, log_scale=log_scale)
+        total = found.loss + distill.weight * taught.loss
+        return StepLosses(total, {**found._asdict(), "loss": total, **dict(zip(DISTILL_COLUMNS, taught, strict=True))})
+
+    def step_words(self, values: Mapping[str, float]) -> str:
+        """Return the dense training error, and how far the network is from its teacher."""
+        words = f"error on targets {values['mae_mm'] / 1000:.2f} m"
+        teacher_mae_m = values["teacher_mae_m"]
+        return words if math.isnan(teacher_mae_m) else f"{words}, {teacher_mae_m:.2f} m from the teacher"
+
+    def measure(
+        self, network: nn.Module, manifest: Manifest, config: SemoDepthTrainConfig, machine: Machine, device: torch.device
+    ) -> Measured:
+        """Measure with radar only; the score is MAE@80 m over all frames (of a network of the camera alone: without)."""
+        quick = config.evaluation.model_copy(update={"without_radar": False, "num_strips": 0})
+        config = config.model_copy(update={"evaluation": quick})
+        found = _evaluation(network, manifest, config, replace(machine, num_workers=0), device)
+        rows = [row._asdict() for row in summarise(found.frames)]
+        # rows with radar come first
+        score = next((row["mae_mm"] for row in rows if row["group"] == "all" and row["cap_m"] == 80.0), math.inf)
+        return Measured(rows, score, {"mae_mm": score}, f"validation MAE@80 m {score:.0f} mm")
+
+    def is_better(self, now: Measured, best: dict[str, float], config: SemoDepthTrainConfig) -> bool:
+        """Say whether the error is the lowest so far."""
+        return now.score < best["mae_mm"]
+
+    def board_label(self, row: Mapping[str, Any]) -> str:
+        """Return the name under which TensorBoard draws a row."""
+        return f"radar_{row['radar']}/{row['group']}_{row['cap_m']:.0f}m"
+
+    def evaluate(
+        self,
+        network: nn.Module,
+        manifest: Manifest,
+        config: SemoDepthTrainConfig,
+        machine: Machine,
+        device: torch.device,
+        *,
+        folder: Path,
+    ) -> int:
+        """Measure with and without radar, and with monocular depth given and withheld if the network takes it."""
+        chosen, band = config.evaluation, config.data.rows
+        title = f"{folder.name} on {chosen.split} of manifest {manifest.path.fingerprint}, truth {chosen.target}"
+        title += f", rows {band[0]} to {band[1]}" if band else ""
+        if config.gives_mono:  # one checkpoint serves with and without; the table tells both
+            withheld = _evaluation(network, manifest, config, machine, device, withhold_mono=True)
+            own_title = f"{title}, monocular depth withheld"
+            write_evaluation_folder(folder / "evaluation" / WITHOUT_MONO, withheld, title=own_title)
+            title += ", monocular depth given"
+        evaluation = _evaluation(network, manifest, config, machine, device)
+        write_evaluation_folder(folder / "evaluation", evaluation, title=title)
+        return len(set(evaluation.frames["frame_key"]))
+
+    def facts(self, device: torch.device) -> dict[str, Any]:
+        """Return which engine scanned."""
+        return {"scan_engine": choose_engine(device).engine}
+
+    def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[SemoDepthTrainConfig]:
+        """Build the network of a public checkpoint; a recipe says which rows it sees."""
+        network = load_reference(path, max_depth_m=options.max_depth_m, plug_in=options.plug_in)
+        group = None if options.train is None else options.train.get("data")
+        rows = group.get("rows") if isinstance(group, dict) else None
+        config: SemoDepthTrainConfig = parse_config(SemoDepthTrainConfig, {"data": {"rows": rows}}, where=options.where)
+        return OpenedNetwork(network, name, config.model_copy(update={"network": network.config}))
+
+    def evaluate_checkpoint(
+        self,
+        opened: OpenedNetwork[SemoDepthTrainConfig],
+        manifest: Manifest,
+        machine: Machine,
+        *,
+        split: str,
+        target: str,
+        folder: Path,
+        draw: Draw | None,
+    ) -> Answer:
+        """Measure a network with and without radar, and with monocular depth given and withheld if it takes it."""
+        return evaluate_checkpoint(opened, manifest, machine, split=split, target=target, folder=folder)
+
+    def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
+        """Compare two evaluations of depth frame by frame."""
+        found = self._compared(a, b, metric=options.metric, cap_m=options.cap_m, radar=options.radar)
+        return Answer([one._asdict() for one in found], comparison_text(found))
+
+    def takes_folder(self, folder: Path) -> bool:
+        """Say whether a folder has images to predict."""
+        return (folder / "image").is_dir()
+
+    def predict_folder(
+        self,
+        opened: OpenedNetwork[SemoDepthTrainConfig],
+        images: Path,
+        out: Path,
+        *,
+        draw: Draw | None,
+        machine: Machine,
+    ) -> int:
+        """Predict the depth of a folder's frames."""
+        return predict_files(_depth_network(opened.network), images, out, draw=draw, machine=machine)
+
+    def predict_split(
+        self,
+        opened: OpenedNetwork[SemoDepthTrainConfig],
+        manifest: Manifest,
+        out: Path,
+        *,
+        split: str,
+        draw: Draw | None,
+        machine: Machine,
+    ) -> int:
+        """Predict the depth of every frame of a split."""
+        network, band = _depth_network(opened.network), opened.config.data.rows
+        return predict_manifest(network, manifest, out, split=split, row_band=band, draw=draw, machine=machine)
+
+    def predicted_text(self, count: int, out: Path) -> str:
+        """Say what a prediction has written."""
+        return f"wrote {count} depth maps to {out}"
+
+    def measures(self, config: SemoDepthTrainConfig) -> dict[str, Measure]:
+        """Return every metric at every cap, of all frames or those by day or night, with the radar seen or taken away."""
+        return depth_measures(config)
+
+    def table_columns(
+        self, first: SemoDepthTrainConfig, known: Sequence[Mapping[str, Measure]]
+    ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+        """Return the columns of published tables."""
+        return ("mae_mm@80", "rmse_mm@80", "delta1@80"), {}
+
+    def read_measures(self, folder: Path) -> dict[str, float]:
+        """Return the means of a complete training, by name."""
+        return read_depth_measures(folder)
+
+    def check_rules(self, config: SemoDepthTrainConfig, rules: Rules) -> None:
+        """Check metric, cap, radar state and margin against what this training will measure."""
+        states = RADAR if config.evaluation.without_radar else RADAR[:1]
+        for name, value, allowed in (
+            ("metric", rules.metric, tuple(METRIC_FORMATS)),
+            ("cap_m", rules.cap_m, CAPS_M),
+            ("radar", rules.radar, states),
+        ):
+            if value not in allowed:
+                why = " (train.evaluation.without_radar is false)" if name == "radar" and value in RADAR else ""
+                raise RecipeError(f"{name} is {value!r}{why}, expected one of: {', '.join(map(str, allowed))}")
+        if not rules.margin >= 0:
+            raise RecipeError(f"margin is {rules.margin}, expected 0 or more, in the unit of {rules.metric}")
+
+    def deciding_value(self, evaluation: Path, rules: Rules) -> float | None:
+        """Return the mean over all frames of the metric that decides."""
+        for row in summarise(read_evaluation(str(evaluation))[0]):
+            if (row.radar, row.group, row.cap_m) == (rules.radar, "all", rules.cap_m):
+                return float(getattr(row, rules.metric))
+        return None
+
+    def compare_with_champion(self, champion: Path, challenger: Path, rules: Rules) -> Sequence[MeanDifference]:
+        """Compare two evaluations frame by frame; all frames come first."""
+        return self._compared(champion, challenger, metric=rules.metric, cap_m=rules.cap_m, radar=rules.radar)
+
+    def comparison_text(self, found: Sequence[MeanDifference]) -> str:
+        """Return comparisons as a table for the console."""
+        return comparison_text([one for one in found if isinstance(one, Comparison)])
+
+    def measured_otherwise(self, champion: SemoDepthTrainConfig, challenger: SemoDepthTrainConfig) -> list[str]:
+        """Say what of a champion's evaluation does not fit a challenger's: split, target, radar, cameras or rows."""
+        own, wanted = champion, challenger
+        differs = []
+        if (own.evaluation.split, own.evaluation.target) != (wanted.evaluation.split, wanted.evaluation.target):
+            differs.append("split or target changed")
+        if own.evaluation.without_radar < wanted.evaluation.without_radar:
+            differs.append("it was not measured without radar")
+        if own.data.cameras != wanted.data.cameras:
+            differs.append("cameras changed")
+        if own.data.rows != wanted.data.rows:
+            differs.append("rows changed")
+        return differs
+
+    def measure_as(
+        self,
+        network: nn.Module,
+        champion: SemoDepthTrainConfig,
+        challenger: SemoDepthTrainConfig,
+        manifest: Manifest,
+        machine: Machine,
+        *,
+        folder: Path,
+        name: str,
+    ) -> None:
+        """Measure a champion's network on the challenger's frames and targets."""
+        device = network_device(machine.accelerator)
+        wanted = challenger.evaluation.model_copy(update={"num_strips": 0})
+        seen = champion.data.model_copy(update={"cameras": challenger.data.cameras, "rows": challenger.data.rows})
+        config = champion.model_copy(update={"evaluation": wanted, "data": seen})
+        evaluation = _evaluation(network.to(device), manifest, config, machine, device)
+        title = f"{name} on {wanted.split} of manifest {manifest.path.fingerprint}"
+        write_evaluation_folder(folder, evaluation, title=f"{title}, truth {wanted.target}")
+
+    def _compared(self, a: Path, b: Path, *, metric: str, cap_m: float, radar: str) -> list[Comparison]:
+        frames = [read_evaluation(str(folder))[0] for folder in (a, b)]
+        return compare_runs(*frames, metric=metric, cap_m=cap_m, radar=radar)
+
+
+def _depth_network(network: nn.Module) -> SemoDepth:
+    assert isinstance(network, SemoDepth)
+    return network
+
+
+def _evaluation(
+    network: nn.Module,
+    manifest: Manifest,
+    config: SemoDepthTrainConfig,
+    machine: Machine,
+    device: torch.device,
+    *,
+    withhold_mono: bool = False,
+) -> Evaluation:
+    assert isinstance(network, SemoDepth)
+    return evaluate(
+        network_predict(network, precision="bfloat16" if config.uses_bfloat16(device.type) else "float32"),
+        manifest,
+        config.evaluation,
+        cameras=config.data.cameras,
+        row_band=config.data.rows,
+        min_depth_m=config.network.min_depth_m,
+        max_depth_m=config.network.max_depth_m,
+        with_radar=config.data.radar,
+        with_mono=config.gives_mono,
+        withhold_mono=withhold_mono,
+        machine=machine,
+        device=device,
+    )

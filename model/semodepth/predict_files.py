@@ -1,0 +1,185 @@
+"""What ``depthmill predict`` does: depth of a folder of frames, or of a manifest's split, as PNG and as pictures.
+
+Reads  a folder as ``image_folder`` describes it, or a pinned manifest
+Writes <out>/depth/<name>.png      uint16, 1/256 m; every pixel has a depth, so 0 never
+       <out>/pictures/<name>.jpg   image, radar and depth beside each other, with a colour scale
+       Each file is written whole or not at all; of a manifest <name> is <scene>/<camera>/<timestamp_us>
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.semodepth.image_folder import find_frames, read_frames
+from model.semodepth.predict import DepthNetwork, Frame, manifest_frames, place_network, predict_frames
+from model.train.family_types import Draw
+from model.train.prediction_folder import check_out, put_file
+from storage_schemas.encoding import STEPS_PER_M
+from storage_schemas.errors import ManifestError
+from storage_schemas.manifest import Manifest
+from storage_schemas.public_files import encode_png
+
+if TYPE_CHECKING:
+    from model.train.config import Machine
+
+_NAMED = 3
+"""Frames without radar that are named before "and ... more"."""
+
+
+@dataclass(frozen=True)
+class FrameDone:
+    """One frame that was written.
+
+    Attributes:
+        name: of the frame.
+        number: how many are written.
+        total: how many will be.
+        num_returns: radar pixels, None = the frame has no radar.
+    """
+
+    name: str
+    number: int
+    total: int
+    num_returns: int | None
+
+
+OnFrame = Callable[[FrameDone], None]
+
+
+def predict_files(
+    network: DepthNetwork,
+    images: Path,
+    out: Path,
+    *,
+    batch_size: int = 1,
+    draw: Draw | None = None,
+    machine: Machine | None = None,
+    on_frame: OnFrame | None = None,
+) -> int:
+    """Predict the depth of a folder's frames; frames without a radar file are named on standard error.
+
+    Args:
+        network: a network in memory.
+        images: folder with image/, and radar/ or radar_png/.
+        out: folder to write; must not exist or be empty.
+        batch_size: frames at once, of one size.
+        draw: makes the picture of a ``Predicted`` frame; None = no pictures.
+        machine: whose accelerator the network is moved to; None = it stays where it is.
+        on_frame: told after every frame.
+
+    Returns:
+        Frames written.
+
+    Raises:
+        SourceError: no image, or a file that cannot be read or does not fit; what was written before it stays.
+        StoreError: ``out`` is not empty or cannot be written.
+    """
+    check_out(out)
+    found = find_frames(images)
+    _say_without_radar([one.name for one in found if one.radar is None], len(found))
+    _place(network, machine)
+    frames = read_frames(found, max_depth_m=network.config.max_depth_m)
+    return _write_all(network, frames, out, len(found), batch_size=batch_size, draw=draw, on_frame=on_frame)
+
+
+def predict_manifest(
+    network: DepthNetwork,
+    manifest: Manifest,
+    out: Path,
+    *,
+    split: str,
+    row_band: tuple[int, int] | None = None,
+    batch_size: int = 1,
+    draw: Draw | None = None,
+    machine: Machine | None = None,
+    on_frame: OnFrame | None = None,
+) -> int:
+    """Predict the depth of every frame of a split.
+
+    A network with the plug-in branch is given monocular depth if the split has it, else zeros, as when training drops it.
+
+    Args:
+        network: a network in memory.
+        manifest: the pinned data.
+        out: folder to write; must not exist or be empty.
+        split: train, val or test.
+        row_band: rows that are read and predicted, as ``data.rows``; None = all.
+        batch_size: frames at once.
+        draw: makes the picture of a ``Predicted`` frame; None = no pictures.
+        machine: whose accelerator, loader workers and image root are used; None = the network stays where it is.
+        on_frame: told after every frame.
+
+    Returns:
+        Frames written.
+
+    Raises:
+        ManifestError: the split does not exist or is empty, or frames lack a store.
+        StoreError: ``out`` is not empty or cannot be written, or a unit cannot be read.
+    """
+    check_out(out)
+    if split not in ("train", "val", "test"):
+        raise ManifestError(f"split '{split}' does not exist; expected train, val or test")
+    rows = [row for row in manifest.rows() if row["split"] == split]
+    _place(network, machine)
+    frames = manifest_frames(
+        manifest,
+        split=split,
+        max_depth_m=network.config.max_depth_m,
+        row_band=row_band,
+        with_mono=network.config.plug_in and any(row["unit_depth_mono"] is not None for row in rows),
+        num_workers=0 if machine is None else machine.num_workers,
+        image_root=None if machine is None else machine.image_root,
+    )
+    return _write_all(network, frames, out, len(rows), batch_size=batch_size, draw=draw, on_frame=on_frame)
+
+
+def stored_steps(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return finite metres in steps of 1/256 m, truncated as everywhere; at least 1, because 0 would mean no measurement."""
+    steps: NDArray[np.uint16] = np.clip(np.floor(depth_m * STEPS_PER_M), 1, 65535).astype(np.uint16)
+    return steps
+
+
+def _write_all(
+    network: DepthNetwork,
+    frames: Iterable[Frame],
+    out: Path,
+    total: int,
+    *,
+    batch_size: int,
+    draw: Draw | None,
+    on_frame: OnFrame | None,
+) -> int:
+    number = 0
+    for predicted in predict_frames(network, frames, batch_size=batch_size):
+        frame, depth_m = predicted
+        put_file(out / "depth" / f"{frame.name}.png", encode_png(stored_steps(depth_m)))
+        if draw is not None:
+            put_file(out / "pictures" / f"{frame.name}.jpg", draw(predicted))
+        number += 1
+        if on_frame is not None:
+            num_returns = None if frame.radar_m is None else int(np.count_nonzero(frame.radar_m))
+            on_frame(FrameDone(frame.name, number, total, num_returns))
+    return number
+
+
+def _say_without_radar(names: list[str], total: int) -> None:
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        print(
+            f"{len(names)} of {total} frames have no radar file; their depth is predicted from the image alone: "
+            f"{', '.join(names[:_NAMED])}{more}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _place(network: DepthNetwork, machine: Machine | None) -> None:
+    if machine is not None:
+        place_network(network, machine.accelerator)

@@ -1,0 +1,161 @@
+"""Frames from the store into memory that the caller gives.
+
+Reads  images, depth and radar units through storage_schemas
+Writes images and dense maps into a slot; returns points
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.images import decode_image
+from model.data.points import FramePoints, PointArrays, joined, measured_pixels
+from model.data.row_band import RowBand
+from model.data.samples import Sample, naming_frame
+from model.data.slot_layout import SlotLayout
+from model.data.units import ImagesUnit, OpenedUnits
+from storage_schemas.byte_ranges import ByteRange, RangeReader
+from storage_schemas.frame_chunks import FrameChunks
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which stores are read; None and False = not asked for, absent from the batch.
+
+    Attributes:
+        target: store of the dense target.
+        mono: read depth_mono as a dense map.
+        sparse: read depth_single as points.
+        radar: read radar returns.
+        band: rows that are read.
+    """
+
+    target: str | None
+    mono: bool
+    sparse: bool
+    radar: bool
+    band: RowBand
+
+    @property
+    def maps(self) -> dict[str, str]:
+        """Store of each depth map that is decoded."""
+        named = {
+            "target": self.target,
+            "mono": "depth_mono" if self.mono else None,
+            "sparse": "depth_single" if self.sparse else None,
+        }
+        return {name: layout for name, layout in named.items() if layout is not None}
+
+
+@dataclass(frozen=True)
+class _Located:
+    """One frame whose arrays have been found but not read; None in ``ranges`` = nothing is stored."""
+
+    sample: Sample
+    images: ImagesUnit
+    maps: dict[str, FrameChunks]
+    ranges: dict[str, ByteRange | None]
+
+
+@dataclass(frozen=True)
+class FrameReading:
+    """What is read.
+
+    Attributes:
+        samples: the frames, by number.
+        layout: what a slot holds.
+        wanted: which stores.
+    """
+
+    samples: tuple[Sample, ...]
+    layout: SlotLayout
+    wanted: Wanted
+
+    def open(self, units: OpenedUnits) -> FrameReader:
+        """Return a reader of this process."""
+        return FrameReader(units, self)
+
+
+class FrameReader:
+    """Reads frames; keeps what it has opened.
+
+    Args:
+        units: opened units of this process.
+        reading: what is read.
+    """
+
+    def __init__(self, units: OpenedUnits, reading: FrameReading) -> None:
+        self._units, self._reading, self._layout, self._wanted = units, reading, reading.layout, reading.wanted
+        self._files = RangeReader(units.store.files)
+        # a whole map, of which only points or a band of rows go on
+        self._map = np.empty((reading.wanted.band.image_height, reading.layout.width), np.uint16)
+
+    def read(
+        self, rows: Sequence[int], memory: NDArray[np.uint8], *, epoch: int = 0
+    ) -> tuple[PointArrays | None, PointArrays | None]:
+        """Read frames in the order given.
+
+        Args:
+            rows: numbers of the frames, at most as many as the layout has room for.
+            memory: (layout.num_bytes,) uint8, filled.
+            epoch: changes nothing here.
+
+        Returns:
+            Radar returns and single-sweep points, each None if not asked for.
+
+        Raises:
+            DepthmillError: a unit or file is missing, damaged or of the wrong size; names the frame.
+        """
+        samples = [self._reading.samples[row] for row in rows]
+        arrays = self._layout.arrays(memory, len(samples))
+        # From a local disk frame by frame, so that what is read is still in the cache when it is decoded; from an object store
+        # everything is asked for at once.
+        together = 1 if self._units.store.files.is_local else len(samples)
+        sparse: list[FramePoints] = []
+        for first in range(0, len(samples), together):
+            located = [self._locate(sample) for sample in samples[first : first + together]]
+            ranges = [one for frame in located for one in frame.ranges.values() if one is not None]
+            contents = dict(zip(ranges, self._files.read(ranges), strict=True))
+            for number, frame in enumerate(located, start=first):
+                sparse += self._decode(frame, contents, {name: array[number] for name, array in arrays.items()})
+        radar = joined([self._radar_of(sample) for sample in samples]) if self._wanted.radar else None
+        return radar, (joined(sparse) if self._wanted.sparse else None)
+
+    def _locate(self, sample: Sample) -> _Located:
+        with naming_frame(sample):
+            images = self._units.images(sample)
+            maps = {name: self._units.depth(sample, layout) for name, layout in self._wanted.maps.items()}
+            ranges = {name: chunks.byte_range(sample.frame) for name, chunks in maps.items()}
+            if images.chunks is not None:
+                ranges["image"] = images.chunks.byte_range(sample.frame, images.num_bytes[sample.frame])
+            return _Located(sample, images, maps, ranges)
+
+    def _decode(
+        self, frame: _Located, contents: dict[ByteRange, memoryview], arrays: dict[str, NDArray[Any]]
+    ) -> list[FramePoints]:
+        band, sparse = self._wanted.band, list[FramePoints]()
+        with naming_frame(frame.sample):
+            own = {name: None if one is None else contents[one] for name, one in frame.ranges.items()}
+            image = own.get("image")
+            if image is None:
+                image = memoryview(self._units.referenced_image(frame.sample, frame.images))
+            decode_image(image, arrays["image"], where=frame.images.file[frame.sample.frame], band=band)
+            for name, chunks in frame.maps.items():
+                is_direct = band.is_whole and name != "sparse"
+                chunks.decode(own[name], arrays[name] if is_direct else self._map)
+                if name == "sparse":
+                    sparse.append(measured_pixels(self._map[band.rows]))
+                elif not is_direct:
+                    arrays[name][...] = self._map[band.rows]
+        return sparse
+
+    def _radar_of(self, sample: Sample) -> FramePoints:
+        with naming_frame(sample):
+            unit = self._units.radar(sample)
+        own = slice(int(unit.first[sample.frame]), int(unit.first[sample.frame + 1]))
+        return self._wanted.band.points(FramePoints(unit.row[own], unit.column[own], unit.depth_m[own]))

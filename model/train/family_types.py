@@ -1,0 +1,179 @@
+"""What passes between a family and those who use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from model.data.ordered_loader import Placement
+from model.train.config import CommonConfig, Machine
+from storage_schemas.manifest import Manifest
+
+C = TypeVar("C", bound=CommonConfig)
+
+
+class StepLosses(NamedTuple):
+    """What one batch gave.
+
+    Attributes:
+        loss: scalar that is differentiated.
+        values: scalars that are written down, by the names of ``Family.loss_columns``.
+    """
+
+    loss: Tensor
+    values: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluation during training found.
+
+    Attributes:
+        rows: for evaluations.csv, with the columns of ``Family.evaluation_columns``; the first is the one that tells most.
+        score: smaller is better; what the best checkpoint is chosen by.
+        best: what is noted of it beside the step, by name.
+        words: the same for the console, e.g. "validation MAE@80 m 1400 mm".
+        num_samples: how many samples were measured.
+    """
+
+    rows: list[dict[str, Any]]
+    score: float
+    best: dict[str, float] = field(default_factory=dict)
+    words: str = ""
+    num_samples: int = 0
+
+
+class BatchLoader(Protocol):
+    """What the loop needs of a loader; ``model.data.ordered_loader.OrderedLoader`` is one."""
+
+    def __len__(self) -> int:
+        """Return how many batches of this epoch are left for this rank."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the rest of the epoch."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the run is."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on there."""
+
+    def __enter__(self) -> Any:
+        """Return the loader."""
+
+    def __exit__(self, *_: object) -> None:
+        """End the workers."""
+
+
+def placement(fabric: Fabric, machine: Machine) -> Placement:
+    """Return where the loader of this process runs."""
+    return Placement(
+        rank=fabric.global_rank,
+        num_ranks=fabric.world_size,
+        num_workers=machine.num_workers,
+        pin_memory=fabric.device.type == "cuda",
+        image_root=machine.image_root,
+    )
+
+
+@dataclass(frozen=True)
+class OpenedNetwork(Generic[C]):
+    """A network in memory, ready to be measured or to predict.
+
+    Attributes:
+        network: in evaluation mode, on the CPU.
+        name: of the checkpoint.
+        config: how it was trained, or how a public one is to be used.
+    """
+
+    network: nn.Module
+    name: str
+    config: C
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """What the command line says of a checkpoint of public code, which says little of itself.
+
+    Attributes:
+        train: ``train:`` of the recipe that it will be used on; None where it is used on a store or a folder.
+        where: name of that recipe, for errors.
+        max_depth_m: far end of the depth space, of a depth network.
+        plug_in: it has the branch for monocular depth, of a depth network.
+    """
+
+    train: Mapping[str, Any] | None
+    where: str
+    max_depth_m: float
+    plug_in: bool
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What decides a comparison of two evaluations of depth.
+
+    Attributes:
+        metric: name of the metric.
+        cap_m: largest target depth that counts.
+        radar: on or off.
+    """
+
+    metric: str
+    cap_m: float
+    radar: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command says.
+
+    Attributes:
+        data: as JSON values.
+        text: for people.
+    """
+
+    data: Any
+    text: str
+
+
+class Handed(NamedTuple):
+    """A backbone that a pre-training hands over.
+
+    Attributes:
+        weights: of the backbone alone.
+        words: which network it is, e.g. "resnet34 (base_channels 64)".
+        optional: beginnings of weights that the network which takes it may lack.
+        advice: how to make both networks equal.
+    """
+
+    weights: dict[str, Tensor]
+    words: str
+    optional: tuple[str, ...]
+    advice: str
+
+
+class ExtraPart(NamedTuple):
+    """Something that is done after a training's evaluation, e.g. probing.
+
+    Attributes:
+        is_due: says whether it is still to be done, from the configuration and the training's folder.
+        run: does it.
+        results: returns what it found as JSON values, empty if it was not done.
+    """
+
+    is_due: Callable[[Any, Path], bool]
+    run: Callable[[Any, Manifest, Path, Machine], None]
+    results: Callable[[Path], dict[str, Any]]
+
+
+Draw = Callable[[Any], bytes]
+"""Makes a JPEG of a frame of a prediction or an evaluation; what a frame holds is the family's and its report's."""

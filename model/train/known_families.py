@@ -1,0 +1,153 @@
+"""The families that are known, and what can be said of a configuration without knowing its family."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from model.train.config import CommonConfig
+from model.train.family import Family
+from storage_schemas.errors import RecipeError
+from storage_schemas.plug_ins import PlugIn
+
+
+class UnknownOptionsError(ValueError):
+    """A stored configuration that this depthmill cannot read: another family, or options that it does not have."""
+
+
+class Families:
+    """Families by name; the first is that of a recipe which names none.
+
+    Args:
+        families: in the order in which help and documentation show them.
+        packages: where those come from that other packages bring, by name.
+        broken: why plug-ins that would bring more could not be loaded, by name.
+    """
+
+    def __init__(
+        self,
+        families: Iterable[Family[Any]],
+        *,
+        packages: Mapping[str, PlugIn] | None = None,
+        broken: Mapping[str, str] | None = None,
+    ) -> None:
+        self._by_name = {family.name: family for family in families}
+        self._packages, self._broken = dict(packages or {}), dict(broken or {})
+
+    def __iter__(self) -> Iterator[Family[Any]]:
+        """Yield the families."""
+        return iter(self._by_name.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all families."""
+        return tuple(self._by_name)
+
+    @property
+    def default(self) -> Family[Any]:
+        """Return the family of a recipe that names none."""
+        return next(iter(self))
+
+    def of(self, config: CommonConfig) -> Family[Any]:
+        """Return the family that a configuration belongs to."""
+        return self._by_name[config.family]
+
+    def training_name(self, config: CommonConfig, manifest: str) -> str:
+        """Name a training by what decides its result; the package that brings its family is part of it.
+
+        Args:
+            config: the training.
+            manifest: fingerprint of the manifest.
+
+        Raises:
+            OSError: a checkpoint that it starts from cannot be read.
+        """
+        brought_by = self._packages.get(config.family)
+        return config.fingerprint(manifest, package=None if brought_by is None else brought_by.package)
+
+    def package_version(self, config: CommonConfig) -> dict[str, str]:
+        """Return the version of the package that brings a configuration's family, by its name; empty for depthmill's own."""
+        brought_by = self._packages.get(config.family)
+        return {} if brought_by is None else {brought_by.package: brought_by.version}
+
+    def named(self, name: Any, *, where: str) -> Family[Any]:
+        """Return the family that a recipe names; RecipeError if there is no such family."""
+        if name in self._broken:
+            raise RecipeError(f"recipe '{where}': train.family is {name!r}: {self._broken[name]}")
+        if name not in self._by_name:
+            near = difflib.get_close_matches(str(name), self._by_name, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(self._by_name)}"
+            raise RecipeError(f"recipe '{where}': train.family is {name!r}; {hint}")
+        return self._by_name[name]
+
+    def read(self, stored: str | Mapping[str, Any]) -> CommonConfig:
+        """Read a configuration that ``model_dump_json`` wrote, or that ``model_dump(mode="json")`` made.
+
+        Raises:
+            UnknownOptionsError: this depthmill knows no such family, or not such options; names each.
+        """
+        data = json.loads(stored) if isinstance(stored, str) else stored
+        name = data.get("family") if isinstance(data, Mapping) else None
+        if name not in self._by_name:
+            raise UnknownOptionsError(f"train.family is {name!r}; this depthmill knows {', '.join(self._by_name)}")
+        model = self._by_name[name].config
+        try:
+            return model.model_validate_json(stored) if isinstance(stored, str) else model.model_validate(stored)
+        except ValidationError as error:
+            raise UnknownOptionsError("; ".join(_explain(dict(one), model) for one in error.errors())) from error
+
+    def parse(self, data: Mapping[str, Any], *, where: str) -> CommonConfig:
+        """Check the ``train:`` group of a recipe; RecipeError lists every mistake, one a line."""
+        family = self.named(data.get("family", self.default.name), where=where)
+        config: CommonConfig = parse_config(family.config, data, where=where)
+        for key in ("start_from", "backbone_from"):
+            path = getattr(config, key)
+            if path is not None and not Path(path).is_file():
+                raise RecipeError(
+                    f"recipe '{where}': train.{key} is '{path}', and there is no such file. Give the path of a "
+                    "checkpoint, e.g. <runs>/trainings/<name>/best.pt, or leave the key out to train from scratch"
+                )
+        given = [key for key in ("start_from", "backbone_from", "imagenet_weights") if getattr(config, key, None) is not None]
+        if len(given) > 1:
+            raise RecipeError(
+                f"recipe '{where}': train.{' and train.'.join(given)} {'both' if len(given) == 2 else 'all'} say where the "
+                f"weights begin. Leave {'one of the two' if len(given) == 2 else 'two of them'} out"
+            )
+        family.check_recipe(config, where=where)
+        return config
+
+
+def parse_config(model: type[CommonConfig], data: Mapping[str, Any], *, where: str) -> Any:
+    """Check the ``train:`` group of a recipe against a family's configuration; RecipeError lists every mistake, one a line."""
+    try:
+        config = model.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError("\n".join(f"recipe '{where}': {_explain(dict(one), model)}" for one in error.errors())) from error
+    weights = getattr(config, "imagenet_weights", None)
+    if weights is not None and not Path(weights).is_file():
+        raise RecipeError(
+            f"recipe '{where}': train.imagenet_weights is '{weights}', and there is no such file. "
+            "Give the path of the classification weights, e.g. torchvision's resnet34-*.pth, or leave the key out to train from "
+            "scratch"
+        )
+    return config
+
+
+def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(["train", *location])
+    if error["type"] == "extra_forbidden":
+        for part in location[:-1]:
+            model = typing.cast(Any, model.model_fields[part].annotation)
+        known = list(model.model_fields)
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(known)}"
+        return f"unknown key '{key}'; {hint}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message if not location else f"{key} is {error.get('input')!r}: {message}"
