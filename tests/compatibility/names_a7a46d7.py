@@ -34,3 +34,9 @@ KEYS = {
 def network_of(config: Any) -> Any:
     """Return the untrained network of a configuration."""
     return family_of(config).network(config)
+
+
+def training_name(config: Any, manifest: str) -> str:
+    """Return the name of a training, by its configuration and its manifest's fingerprint."""
+    name: str = config.fingerprint(manifest)
+    return name

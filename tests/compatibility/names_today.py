@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.cli import app
 from flows.settings import Settings
-from model.train.families import CONFIGS, family_of
+from model.families import FAMILIES, family_of
 from pipeline.ablation_choices import AblationChoices
 from pipeline.recipe import Recipe, StageChoices
 from pipeline.sources.kitti_object import KittiObjectConfig
@@ -26,7 +26,7 @@ KEYS = {
     "source kitti_object": KittiObjectConfig,
     "stages": StageChoices,
     "ablation": AblationChoices,
-    **{f"train {name}": config for name, config in CONFIGS.items()},
+    **{f"train {family.name}": family.config for family in FAMILIES},
 }
 """The pydantic model of every group of a recipe; those of ``train`` by family."""
 
@@ -34,3 +34,9 @@ KEYS = {
 def network_of(config: Any) -> Any:
     """Return the untrained network of a configuration."""
     return family_of(config).network(config)
+
+
+def training_name(config: Any, manifest: str) -> str:
+    """Return the name of a training, by its configuration and its manifest's fingerprint."""
+    name: str = FAMILIES.training_name(config, manifest)
+    return name

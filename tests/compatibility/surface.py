@@ -71,7 +71,7 @@ def surface_of(names: Any) -> dict[str, Any]:
             for stage in names.STAGES
         },
         "layouts": {layout.name: _layout(layout) for layout in names.LAYOUTS},
-        "names_of_trainings": _names_of_trainings(names.KEYS),
+        "names_of_trainings": _names_of_trainings(names),
         "networks": {name: _network(names, train) for name, train in TRAININGS.items()},
     }  # fmt: skip
 
@@ -122,12 +122,12 @@ def _layout(layout: Any) -> dict[str, Any]:
     return {"version": layout.version, "arrays": arrays, "tables": tables}
 
 
-def _names_of_trainings(keys: dict[str, Any]) -> dict[str, str]:
+def _names_of_trainings(names: Any) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         start = Path(folder) / "best.pt"
         start.write_bytes(b"weights")
         given = {name: {key: str(start) if value == START else value for key, value in train.items()} for name, train in TRAININGS.items()}  # fmt: skip
-        return {name: _config(keys, train).fingerprint(MANIFEST) for name, train in given.items()}
+        return {name: names.training_name(_config(names.KEYS, train), MANIFEST) for name, train in given.items()}
 
 
 def _config(keys: dict[str, Any], train: dict[str, Any]) -> Any:
