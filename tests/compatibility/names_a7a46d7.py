@@ -1,5 +1,7 @@
 """Where the code of commit a7a46d7 keeps what ``surface.py`` describes; the only imports by which the frozen file was made."""
 
+# ruff: noqa: I001 - some of these modules are not in this checkout, so they are not seen to belong together
+
 from __future__ import annotations
 
 from typing import Any
