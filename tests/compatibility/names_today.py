@@ -9,21 +9,15 @@ from flows.settings import Settings
 from model.families import FAMILIES, family_of
 from pipeline.ablation_choices import AblationChoices
 from pipeline.recipe import Recipe, StageChoices
-from pipeline.sources.kitti_object import KittiObjectConfig
-from pipeline.sources.nuscenes import NuScenesConfig
-from pipeline.sources.simulated import SyntheticConfig
-from pipeline.sources.zju_4dradarcam import ZjuConfig
-from pipeline.stages import STAGES
+from pipeline.sources import OWN_SOURCES
+from pipeline.stage_list import STAGES
 from storage_schemas.catalog import LAYOUTS
 
 __all__ = ["LAYOUTS", "STAGES", "Settings", "app"]
 
 KEYS = {
     "": Recipe,
-    "source nuscenes": NuScenesConfig,
-    "source synthetic": SyntheticConfig,
-    "source zju_4dradarcam": ZjuConfig,
-    "source kitti_object": KittiObjectConfig,
+    **{f"source {spec.kind}": spec.config for spec in OWN_SOURCES},
     "stages": StageChoices,
     "ablation": AblationChoices,
     **{f"train {family.name}": family.config for family in FAMILIES},
