@@ -71,32 +71,33 @@ def read_training(
     evaluation_columns: Sequence[str],
     to_row: Callable[[dict[str, Any]], R | None],
     *,
-    numbers: Collection[str],
+    numbers: Collection[str] | None,
 ) -> tuple[Path, dict[str, Any] | None, StepColumns | None, list[R] | None]:
     """Return the fields of ``TrainingFiles``.
 
     Args:
         folder: of a training, complete or not.
-        step_columns: of steps.csv, all numbers.
-        evaluation_columns: of evaluations.csv.
+        step_columns: those that steps.csv must have, all numbers.
+        evaluation_columns: those that evaluations.csv must have.
         to_row: makes a row of evaluations.csv of its values; None leaves it out.
-        numbers: those of its columns that ``to_row`` gets as numbers; the others are texts.
+        numbers: those of its columns that ``to_row`` gets as numbers, the others are texts; None = in both files every column
+            that holds only numbers.
 
     Raises:
         StoreError: it is no folder of a training, or one of its files is damaged; names the file and what to do.
     """
     _check_folder(folder)
-    steps = read_table(folder / STEPS_FILE, step_columns, numbers=step_columns)
+    steps = read_table(folder / STEPS_FILE, step_columns, numbers=None if numbers is None else step_columns)
     rows = read_table(folder / EVALUATIONS_FILE, evaluation_columns, numbers=numbers)
     return (
         folder,
         _read_about(folder / "training.json"),
-        None if steps is None else {name: np.array([row[name] for row in steps], np.float64) for name in step_columns},
+        None if steps is None else _columns(steps, step_columns),
         None if rows is None else [made for row in rows if (made := to_row(row)) is not None],
     )
 
 
-def read_table(path: Path, columns: Sequence[str], *, numbers: Collection[str]) -> list[dict[str, Any]] | None:
+def read_table(path: Path, columns: Sequence[str], *, numbers: Collection[str] | None) -> list[dict[str, Any]] | None:
     """Return the rows of a CSV file that a trainer writes, None where there is no such file.
 
     The last line is left out if a training that goes on has not written it to its end yet.
@@ -104,7 +105,8 @@ def read_table(path: Path, columns: Sequence[str], *, numbers: Collection[str]) 
     Args:
         path: the file.
         columns: those that it must have, ``step`` among them.
-        numbers: columns whose values are made numbers, NaN where they are empty; the others stay texts.
+        numbers: columns whose values are made numbers, NaN where they are empty, the others stay texts; None = those that it
+            must have, and every other that holds only numbers.
 
     Raises:
         StoreError: it is damaged; names the file and the column or line.
@@ -123,6 +125,8 @@ def read_table(path: Path, columns: Sequence[str], *, numbers: Collection[str]) 
     for number, line in enumerate(lines, start=2):
         if None in line or None in line.values():
             raise damaged_file(path, f"line {number} has another number of values than the first")
+    if numbers is None:
+        numbers = [name for name in reader.fieldnames or () if name in columns or all(_is_number(line[name]) for line in lines)]
     return [{**line, **{name: _number_in(path, line, name) for name in numbers}} for line in lines]
 
 
@@ -160,6 +164,20 @@ def _read_about(path: Path) -> dict[str, Any] | None:
     if not isinstance(about, dict):
         raise damaged_file(path, f"it holds a {type(about).__name__}, expected an object")
     return about
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> StepColumns:
+    """Return the columns of numbers; without a row those that there must be."""
+    names = [name for name, value in rows[0].items() if isinstance(value, float)] if rows else columns
+    return {name: np.array([row[name] for row in rows], np.float64) for name in names}
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def _number_in(path: Path, line: Mapping[str, str], name: str) -> float:

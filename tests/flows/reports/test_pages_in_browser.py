@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from flows.reports import mim4d, monoddle, semodepth, store
+from flows.reports import mim4d, monoddle, plain, semodepth, store
 from tests.flows.reports.mim4d.made_up_render_folder import write_render_training
 from tests.flows.reports.monoddle.made_up_detection_folder import write_detection_training
+from tests.flows.reports.plain.made_up_toy_folder import write_toy_training
 from tests.flows.reports.semodepth.made_up_training_folder import write_training
 from tests.flows.reports.store.made_up_report import Fabric
 
@@ -84,11 +85,19 @@ def render_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mim4d.write_report(write_render_training(tmp_path_factory.mktemp("render-page") / "training", probe_steps=300))
 
 
+@pytest.fixture(scope="module")
+def plain_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plain.write_report(write_toy_training(tmp_path_factory.mktemp("plain-page") / "training"))
+
+
 @pytest.mark.parametrize("width_px", WIDTHS_PX)
-@pytest.mark.parametrize("name", ["run_page", "training_page", "detection_page", "render_page"])
-def test_page_when_opened_in_a_browser_then_it_is_whole_and_fits(browser, request, name, width_px):
+@pytest.mark.parametrize(
+    ("name", "least_images"),
+    [("run_page", 10), ("training_page", 10), ("detection_page", 10), ("render_page", 10), ("plain_page", 0)],
+)
+def test_page_when_opened_in_a_browser_then_it_is_whole_and_fits(browser, request, name, least_images, width_px):
     found = look(browser, request.getfixturevalue(name), width_px)
-    assert found.pop("num_images") >= 10
+    assert found.pop("num_images") >= least_images
     assert found == {"too_wide_px": 0, "broken": [], "cut_off": [], "console": []}
 
 
