@@ -40,4 +40,4 @@ def _best(about: Mapping[str, Any]) -> tuple[str, str]:
     name = next((name for name in best if name != "score"), "score")
     value = best.get(name)
     shown = MISSING if value is None else f"{value:.6g}" if isinstance(value, float) else text(value)
-    return f"Best {text(name.replace('_', ' '))}", shown
+    return f"Best {text(name)}", shown

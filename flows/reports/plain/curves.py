@@ -44,7 +44,7 @@ def validation_section(found: PlainFiles) -> str | None:
                 for (name, own), css in zip(names, COLORS, strict=False)
                 for line in measured_series(name if len(points) > 1 else "", css, own)
             ]
-            charts.append(steps_chart(series, measure.replace("_", " "), mark=mark))
+            charts.append(steps_chart(series, measure, mark=mark))
     words = "What was measured on the way."
     if mark:
         words += " The vertical line is the checkpoint that was kept."
@@ -54,9 +54,8 @@ def validation_section(found: PlainFiles) -> str | None:
 def _step_charts(steps: StepColumns) -> list[str]:
     charts = []
     for name in (name for name in steps if name not in STEP_COLUMNS):
-        words = name.replace("_", " ")
-        series, alt = raw_series(steps, name, words)
-        charts.append(steps_chart(series, words, alt=alt, is_log=_is_wide(series)))
+        series, alt = raw_series(steps, name, name)
+        charts.append(steps_chart(series, name, alt=alt, is_log=_is_wide(series)))
     return [*charts, curves.rate_chart(steps)]
 
 

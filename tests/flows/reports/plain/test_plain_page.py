@@ -25,16 +25,16 @@ def titles(page: str) -> list[str]:
 def test_page_when_all_is_there_then_tables_and_every_column_of_numbers_are_shown(folder):
     page = write_report(folder).read_text(encoding="utf-8")
     shown = words(page)
-    assert "Best mae m 1.25 at step 40" in shown and "0.01 million toy" in shown and "width 3" in shown
+    assert "Best mae_m 1.25 at step 40" in shown and "0.01 million toy" in shown and "width 3" in shown
     assert "evaluation/table.md toy-tiny on val where mae_m frames near 0.5 3 middle 1 3 far 1.5 3" in shown
     assert "all &lt;b&gt; 2.5 3" in shown and "<b>all" not in page and "all <b>" not in page
     assert "60 steps. A step took 500 ms in the median, and 240 frames were seen. Light dots are single steps" in shown
     assert titles(page) == [
         "loss",
-        "gap m",
+        "gap_m",
         "Learning rate",
-        "mae m",
-        "mae m",
+        "mae_m",
+        "mae_m",
     ]  # no phase, which is a text; no share, nowhere known
     assert page.count('class="key"') == 5 and ">kept</text>" in page
     assert " yet" not in shown
@@ -61,7 +61,7 @@ def test_page_when_values_fall_below_0_or_vary_little_then_the_axis_is_not_logar
     page = write_report(folder).read_text(encoding="utf-8")
     charts = {title: svg for svg, title in re.findall(r"(<svg.*?</svg>)<figcaption><b>([^<]*)</b>", page)}
     assert "logarithmic" in charts["loss"]
-    assert all("logarithmic" not in charts[title] for title in ("gap m", "mae m", "Learning rate"))
+    assert all("logarithmic" not in charts[title] for title in ("gap_m", "mae_m", "Learning rate"))
 
 
 def test_page_when_rows_of_a_step_have_the_same_texts_then_each_has_a_line(folder):
