@@ -32,8 +32,8 @@ def thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
         return x, y
     kept: set[int] = set()
     for first, stop in pairwise(np.linspace(0, len(x), BUCKETS + 1).astype(int).tolist()):
-        own = y[first:stop]
-        kept |= {first, (first + stop) // 2, first + int(np.argmin(own)), first + int(np.argmax(own))}
+        bucket = y[first:stop]
+        kept |= {first, (first + stop) // 2, first + int(np.argmin(bucket)), first + int(np.argmax(bucket))}
     places = np.array(sorted(kept))
     return x[places], y[places]
 
@@ -46,7 +46,10 @@ def moving_median(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
     half = min(LONGEST_HALF_WINDOW, max(1, len(x) // 60))
     places = np.unique(np.linspace(0, len(x) - 1, min(len(x), BUCKETS)).astype(int))
     reach = np.minimum(half, np.minimum(places, len(x) - 1 - places))
-    medians = [float(np.median(y[place - own : place + own + 1])) for place, own in zip(places, reach, strict=True)]
+    medians = [
+        float(np.median(y[place - half_window : place + half_window + 1]))
+        for place, half_window in zip(places, reach, strict=True)
+    ]
     return x[places], np.array(medians)
 
 

@@ -54,10 +54,10 @@ class Scale:
     def __call__(self, values: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Return where values lie."""
         bounds = np.array([self.low, self.high])
-        found = np.asarray(values, float)
+        places = np.asarray(values, float)
         if self.is_log:
-            bounds, found = np.log(bounds), np.log(np.maximum(found, self.low))
-        share = (found - bounds[0]) / (bounds[1] - bounds[0])
+            bounds, places = np.log(bounds), np.log(np.maximum(places, self.low))
+        share = (places - bounds[0]) / (bounds[1] - bounds[0])
         return np.asarray(self.first + np.clip(share, 0.0, 1.0) * (self.last - self.first))
 
 
@@ -86,9 +86,9 @@ def line_chart(
         mark_x: a vertical line here, left out where no line has a value.
         mark_words: beside that line.
     """
-    shown = [one for one in series if len(one.x)]
-    xs = np.concatenate([one.x for one in shown])
-    ys = np.concatenate([one.y for one in shown])
+    shown = [line for line in series if len(line.x)]
+    xs = np.concatenate([line.x for line in shown])
+    ys = np.concatenate([line.y for line in shown])
     is_log = is_log and float(ys.min()) > 0
     x_low, x_high = x_bounds or (float(xs.min()), float(xs.max()))
     is_marked = mark_x is not None and x_low <= mark_x <= x_high
@@ -108,19 +108,19 @@ def line_chart(
     parts.append(f'<text x="{(_LEFT + right) / 2:.0f}" y="{_HEIGHT - 4}" text-anchor="middle">{text(x_label)}</text>')
     if mark_x is not None and is_marked:
         parts.append(_mark(float(x_of(mark_x)), mark_words, floor))
-    parts += [_drawn(one, x_of(one.x), y_of(one.y)) for one in shown]
+    parts += [_drawn(line, x_of(line.x), y_of(line.y)) for line in shown]
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(alt)}">{"".join(parts)}</svg>'
 
 
 def chart_key(series: Sequence[Series]) -> str:
     """Return the names of a chart's lines, each with its colour, as HTML: a line of its own; "" if none has a name."""
-    keys = " ".join(f'<span class="key"><i class="{one.css}"></i>{text(one.name)}</span>' for one in series if one.name)
+    keys = " ".join(f'<span class="key"><i class="{line.css}"></i>{text(line.name)}</span>' for line in series if line.name)
     return f'<span class="keys">{keys}</span>' if keys else ""
 
 
-def chart_figure(chart: str, words: str, key: str = "") -> str:
-    """Return a chart with its words and the names of its lines."""
-    return f"<figure>{chart}<figcaption><b>{text(words)}</b>{key}</figcaption></figure>"
+def chart_figure(chart: str, title: str, key: str = "") -> str:
+    """Return a chart with its title and the names of its lines."""
+    return f"<figure>{chart}<figcaption><b>{text(title)}</b>{key}</figcaption></figure>"
 
 
 def value_bounds(values: NDArray[np.float64], *, is_log: bool = False, from_zero: bool = False) -> tuple[float, float]:
@@ -145,27 +145,27 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Return round values between two positive bounds, evenly spread on a logarithmic axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1,), (1, 3), (1, 2, 5)):
-        found = [factor * 10.0**decade for decade in decades for factor in factors if low <= factor * 10.0**decade <= high]
-        if len(found) >= 3:
-            return found
+        ticks = [factor * 10.0**decade for decade in decades for factor in factors if low <= factor * 10.0**decade <= high]
+        if len(ticks) >= 3:
+            return ticks
     return even_ticks(low, high)
 
 
-def _drawn(one: Series, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+def _drawn(line: Series, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
     points = list(zip(x.tolist(), y.tolist(), strict=True))
-    if one.drawn_as == "dots":
-        return f'<path class="dots {one.css}" d="{"".join(f"M{a:.1f} {b:.1f}h0" for a, b in points)}"/>'
+    if line.drawn_as == "dots":
+        return f'<path class="dots {line.css}" d="{"".join(f"M{a:.1f} {b:.1f}h0" for a, b in points)}"/>'
     path = "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
     marks = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in points) if len(points) <= _FEW_POINTS else ""
-    return f'<path class="line {one.css}" d="M{path}"/>' + (f'<path class="marks {one.css}" d="{marks}"/>' if marks else "")
+    return f'<path class="line {line.css}" d="M{path}"/>' + (f'<path class="marks {line.css}" d="{marks}"/>' if marks else "")
 
 
-def _mark(x: float, words: str, floor: int) -> str:
+def _mark(x: float, label: str, floor: int) -> str:
     is_right = x > (_LEFT + _WIDTH) / 2
     anchor, place = ("end", x - 5) if is_right else ("start", x + 5)
     return (
         f'<line class="best" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{floor}"/>'
-        f'<text x="{place:.1f}" y="{floor - 6}" text-anchor="{anchor}">{text(words)}</text>'
+        f'<text x="{place:.1f}" y="{floor - 6}" text-anchor="{anchor}">{text(label)}</text>'
     )
 
 

@@ -66,16 +66,16 @@ def seconds(value: float) -> str:
         return f"&lt;{GAP}1{GAP}ms"
     if value < 1:
         return f"{1000 * value:.0f}{GAP}ms"
-    return next(f"{value / one:.1f}{GAP}{unit}" for one, unit, below in _TIME_UNITS if value < below)
+    return next(f"{value / length:.1f}{GAP}{unit}" for length, unit, below in _TIME_UNITS if value < below)
 
 
 def moment(iso: str) -> str:
     """Return a UTC time of a lineage as read by people, to the second: ``2026-11-21 12:18:33 UTC``; other text as it is."""
     try:
-        found = datetime.fromisoformat(iso)
+        time = datetime.fromisoformat(iso)
     except ValueError:
         return text(iso)
-    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def plural(count: int, noun: str) -> str:
@@ -117,11 +117,11 @@ def table(heads: Sequence[str], body: Iterable[Sequence[Cell | str]], *, caption
 
 def tiles(values: Iterable[tuple[str, str, str]]) -> str:
     """Return big numbers: (name, value, more), each HTML."""
-    found = (
+    items = (
         f'<li><span class="name">{name}</span><span class="value">{value}</span><span class="more">{more}</span></li>'
         for name, value, more in values
     )
-    return f'<ul class="tiles">{"".join(found)}</ul>'
+    return f'<ul class="tiles">{"".join(items)}</ul>'
 
 
 def facts(values: Iterable[tuple[str, str]]) -> str:

@@ -28,7 +28,7 @@ def page_html(title: str, *, subtitle: str, contents: Iterable[tuple[str, str]],
         footer: plain text.
     """
     style = resources.files("flows.reports.html").joinpath("report.css").read_text(encoding="utf-8")
-    links = "".join(f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in contents)
+    links = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name in contents)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'

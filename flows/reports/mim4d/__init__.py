@@ -47,8 +47,8 @@ def write_report(folder: Path) -> Path:
     Raises:
         StoreError: not the folder of a training, a file is damaged, or the page cannot be written.
     """
-    found = read_files(folder)
-    config = dict(flat(found.config))
+    training = read_files(folder)
+    config = dict(flat(training.config))
     wanted = [one for one in SECTIONS if all(config.get(key) != 0 for key in SWITCHES.get(one[0], ()))]
     footer = "Distances are along the ray from the camera. AbsRel is the mean of the error over the distance."
-    return write_training_page(found, wanted, headline=best_rendering, footer=footer)
+    return write_training_page(training, wanted, headline=best_rendering, footer=footer)

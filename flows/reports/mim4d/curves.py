@@ -30,40 +30,40 @@ MEASURES = (("abs_rel", "all", "AbsRel of depth"), ("rgb_l1", "masked", "Colour 
 """Columns of evaluations.csv, of which pixels, and their words."""
 
 
-def steps_section(found: RenderFiles) -> str | None:
+def steps_section(training: RenderFiles) -> str | None:
     """Return the section with the loss curves, None without a step."""
-    return curves.steps_section(found.steps, _step_charts)
+    return curves.steps_section(training.steps, _step_charts)
 
 
-def validation_section(found: RenderFiles) -> str | None:
+def validation_section(training: RenderFiles) -> str | None:
     """Return the section with what was measured over the steps, None without a measurement."""
-    rows = [row for row in found.evaluations or () if row.frames == "all"]
+    rows = [row for row in training.evaluations or () if row.frames == "all"]
     if not rows:
         return None
-    mark, charts = found.mark("kept"), []
+    mark, charts = training.mark("kept"), []
     for name, pixels, title in MEASURES:
         series = []
         for volume, css in DRAWN.items():
             points = [(row.step, getattr(row, name)) for row in rows if (row.pixels, row.volume) == (pixels, volume)]
             series += measured_series(volume_name(volume), css, points)
         charts.append(steps_chart(series, title, from_zero=True, mark=mark))
-    words = "Rays of clips that were not trained on, unless the evaluated split says otherwise."
+    intro = "Rays of clips that were not trained on, unless the evaluated split says otherwise."
     if mark:
-        words += " The vertical line is the checkpoint that was kept."
-    return measured_section("Rendering over the steps", words, charts)
+        intro += " The vertical line is the checkpoint that was kept."
+    return measured_section("Rendering over the steps", intro, charts)
 
 
 def _step_charts(steps: StepColumns) -> list[str]:
     loss, alt = raw_series(steps, "loss", "Loss")
     charts = [steps_chart(loss, "Loss", alt=alt, from_zero=True)]
-    return [*charts, *(_terms_chart(steps, words, columns) for words, columns in TERM_CHARTS), curves.rate_chart(steps)]
+    return [*charts, *(_terms_chart(steps, title, columns) for title, columns in TERM_CHARTS), curves.rate_chart(steps)]
 
 
-def _terms_chart(steps: StepColumns, words: str, columns: Sequence[tuple[str, str]]) -> str:
+def _terms_chart(steps: StepColumns, title: str, columns: Sequence[tuple[str, str]]) -> str:
     series = []
     for mode, (mode_words, colours) in MODE_WORDS.items():
         for (column, pixels), css in zip(columns, colours, strict=False):
             x, y = finite(steps["step"], steps[f"{mode}_{column}"])
             if len(x):
                 series.append(Series(", ".join(filter(None, (mode_words, pixels))), *smoothed(x, y), css))
-    return steps_chart(series, words, from_zero=True)
+    return steps_chart(series, title, from_zero=True)

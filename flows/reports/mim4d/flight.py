@@ -31,13 +31,13 @@ _NUM_COLOURS = (128, 64, 32)
 """Colours of the palette that all pictures share; the first that keeps the limit is taken, then they are made smaller."""
 
 
-def flight_section(found: RenderFiles) -> str | None:
+def flight_section(training: RenderFiles) -> str | None:
     """Return the section, None without a fly-through."""
-    if found.flight is None or not found.clips or not len(found.flight.depth_m):
+    if training.flight is None or not training.clips or not len(training.flight.depth_m):
         return None
-    content, (width, height) = flight_gif(found.flight)
-    clip = found.clips[0]
-    alt = f"Fly-through of clip {clip.key}: colour at the left, depth at the right, {len(found.flight.depth_m)} pictures"
+    content, (width, height) = flight_gif(training.flight)
+    clip = training.clips[0]
+    alt = f"Fly-through of clip {clip.key}: colour at the left, depth at the right, {len(training.flight.depth_m)} pictures"
     data = base64.b64encode(content).decode("ascii")
     words = (
         f"<p>The key frame's own volume of clip <code>{text(clip.key)}</code>, rendered by the camera that looks ahead: along "

@@ -26,14 +26,14 @@ Size = tuple[int, int]
 _TITLES = {DIRECT: "own volume", RECONSTRUCT: "rebuilt"}
 
 
-def pictures_section(found: RenderFiles) -> str | None:
+def pictures_section(training: RenderFiles) -> str | None:
     """Return the section, None where no clip was kept."""
-    if not found.clips:
+    if not training.clips:
         return None
-    views = [(clip, camera) for clip in found.clips for camera in range(len(clip.cameras))]
+    views = [(clip, camera) for clip in training.clips for camera in range(len(clip.cameras))]
     grids = iter(picture_grids([view_panels(clip, camera) for clip, camera in views], css="many"))
     blocks = ""
-    for clip in found.clips:
+    for clip in training.clips:
         cameras = "".join(f"<h4>{text(camera)}</h4>{next(grids)}" for camera in clip.cameras)
         blocks += f'<article class="frame"><h3><code>{text(clip.key)}</code></h3>{cameras}</article>'
     legends = (
@@ -41,7 +41,7 @@ def pictures_section(found: RenderFiles) -> str | None:
         "little of a ray ends in the volume</figcaption></figure>"
         f"<figure>{charts.error_legend()}<figcaption>Error in metres: rendered minus LiDAR</figcaption></figure>"
     )
-    rebuilt = ", the rebuilt one of the other frames alone" if RECONSTRUCT in found.clips[0].shown else ""
+    rebuilt = ", the rebuilt one of the other frames alone" if RECONSTRUCT in training.clips[0].shown else ""
     intro = (
         "<p>Key frames of clips spread evenly over the split. The network saw the input with its hidden patches, not the image. "
         f"Its own volume is made of these images{rebuilt}. Dark grey: the ray misses the box of voxels. Held-out points are "

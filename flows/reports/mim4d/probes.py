@@ -50,15 +50,15 @@ def probes_section(folder: Path) -> str | None:
     """
     if not has_probes(folder):
         return None
-    found = read_probes(folder)
-    whole = [row for row in found.depth if row.range_m == ANY_RANGE]
+    results = read_probes(folder)
+    whole = [row for row in results.depth if row.range_m == ANY_RANGE]
     body = (
-        _intro(found.about)
-        + _verdict(found)
+        _intro(results.about)
+        + _verdict(results)
         + _depth_table(whole)
-        + _range_chart(found.depth)
-        + _occupancy_words(found.occupancy)
-        + _occupancy_table(found.occupancy)
+        + _range_chart(results.depth)
+        + _occupancy_words(results.occupancy)
+        + _occupancy_table(results.occupancy)
     )
     return section("probes", "Probes of the frozen backbone", body)
 
@@ -74,11 +74,11 @@ def _intro(about: ProbeAbout) -> str:
     )
 
 
-def _verdict(found: ProbeResults) -> str:
+def _verdict(results: ProbeResults) -> str:
     """Return in words which controls the trained network does not beat, "" where it beats all."""
     notes = []
-    errors = {row.features: row.abs_rel for row in found.depth if row.range_m == ANY_RANGE}
-    precisions = {row.features: row.average_precision for row in found.occupancy}
+    errors = {row.features: row.abs_rel for row in results.depth if row.range_m == ANY_RANGE}
+    precisions = {row.features: row.average_precision for row in results.occupancy}
     for what, values, sign in (("depth", errors, 1), ("occupancy", precisions, -1)):
         better = [_words(name) for name in values if name != TRAINED and not sign * values[TRAINED] < sign * values[name]]
         if TRAINED in values and better:
@@ -107,8 +107,8 @@ def _range_chart(rows: Sequence[DepthRow]) -> str:
         (_words(name), css, {row.range_m: row.abs_rel for row in rows if row.features == name and row.range_m != ANY_RANGE})
         for name, css in DRAWN.items()
     ]
-    words = "AbsRel of the depth probe"
-    chart = range_chart(lines, words, x_label="depth of the point, m", alt="AbsRel of the depth probe by depth")
+    title = "AbsRel of the depth probe"
+    chart = range_chart(lines, title, x_label="depth of the point, m", alt="AbsRel of the depth probe by depth")
     return f'<div class="charts">{chart}</div>' if chart else ""
 
 

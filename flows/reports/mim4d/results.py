@@ -48,30 +48,30 @@ _PIXELS = {"all": "all pixels", "masked": "hidden patches", "visible": "visible 
 Row = Sequence[Cell | str]
 
 
-def results_section(found: RenderFiles) -> str | None:
+def results_section(training: RenderFiles) -> str | None:
     """Return the section, None without an evaluation."""
-    rows = [row for row in found.rendering or () if row.range_m == ANY_RANGE]
+    rows = [row for row in training.rendering or () if row.range_m == ANY_RANGE]
     if not rows:
         return None
-    words = (
-        f"<p>Rays to LiDAR points that none was trained on, of every frame of every clip of {text(found.split_words)}; "
+    intro = (
+        f"<p>Rays to LiDAR points that none was trained on, of every frame of every clip of {text(training.split_words)}; "
         f"{_count_words(rows)}. A frame's <b>own volume</b> is made of its images with patches hidden"
     )
     if any(row.volume == RECONSTRUCT for row in rows):
-        words += (
+        intro += (
             ", the <b>rebuilt</b> one of the other frames alone. The rest are controls, drawn by the same renderer: rebuilding "
             "has to beat the nearest frame's volume, warped to where the vehicle is, and what it makes of another scene's "
             "frames; a frame's own volume has to beat another scene's: these know no more than where roads usually are.</p>"
         )
     else:
-        words += ". The rest are controls: another scene's volume knows no more than where roads usually are.</p>"
+        intro += ". The rest are controls: another scene's volume knows no more than where roads usually are.</p>"
     detail = f"<details><summary>By frames and pixels</summary>{_detail_table(rows)}</details>"
-    return section("rendering", "Rendered depth and colour", words + _verdict(rows) + _headline_table(rows) + detail)
+    return section("rendering", "Rendered depth and colour", intro + _verdict(rows) + _headline_table(rows) + detail)
 
 
-def range_section(found: RenderFiles) -> str | None:
+def range_section(training: RenderFiles) -> str | None:
     """Return the section, None without an evaluation."""
-    rows = [row for row in found.rendering or () if row.range_m != ANY_RANGE]
+    rows = [row for row in training.rendering or () if row.range_m != ANY_RANGE]
     if not rows:
         return None
     lines = [
@@ -79,16 +79,16 @@ def range_section(found: RenderFiles) -> str | None:
         for volume, css in DRAWN.items()
     ]
     chart = range_chart(lines, "AbsRel of depth", x_label="distance of the point, m", alt="AbsRel by range")
-    words = "<p>Mean error over distance, of rays to held-out points, by the point's distance along the ray.</p>"
-    return section("range", "Error by range", f'{words}<div class="charts">{chart}</div>{_range_table(rows)}')
+    intro = "<p>Mean error over distance, of rays to held-out points, by the point's distance along the ray.</p>"
+    return section("range", "Error by range", f'{intro}<div class="charts">{chart}</div>{_range_table(rows)}')
 
 
-def range_chart(lines: Sequence[tuple[str, str, Mapping[str, float]]], words: str, *, x_label: str, alt: str) -> str:
+def range_chart(lines: Sequence[tuple[str, str, Mapping[str, float]]], title: str, *, x_label: str, alt: str) -> str:
     """Return errors by range, "" without a line.
 
     Args:
         lines: name, class of the colour, and errors by range, of each line.
-        words: below the chart.
+        title: below the chart.
         x_label: below the horizontal axis.
         alt: what the chart shows.
     """
@@ -102,7 +102,7 @@ def range_chart(lines: Sequence[tuple[str, str, Mapping[str, float]]], words: st
         return ""
     ends = [end for _, _, errors in lines for range_m in errors for end in range_ends(range_m)]
     chart = line_chart(series, x_label=x_label, alt=alt, from_zero=True, x_bounds=(min(ends), max(ends)))
-    return chart_figure(chart, words, chart_key(series))
+    return chart_figure(chart, title, chart_key(series))
 
 
 def best_rendering(about: Mapping[str, Any]) -> tuple[str, str]:

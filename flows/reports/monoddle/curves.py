@@ -34,42 +34,42 @@ PRECISION_CHARTS = (
 """Words of each chart, and metric and overlap of its lines."""
 
 
-def steps_section(found: DetectionFiles) -> str | None:
+def steps_section(training: DetectionFiles) -> str | None:
     """Return the section with the loss curves, None without a step."""
-    return curves.steps_section(found.steps, _step_charts)
+    return curves.steps_section(training.steps, _step_charts)
 
 
-def validation_section(found: DetectionFiles) -> str | None:
+def validation_section(training: DetectionFiles) -> str | None:
     """Return the section with the average precision at moderate difficulty over the steps, None without one."""
-    rows = [row for row in found.evaluations or () if row.difficulty == "moderate"]
+    rows = [row for row in training.evaluations or () if row.difficulty == "moderate"]
     if not rows:
         return None
-    mark = found.mark("kept")
+    mark = training.mark("kept")
     charts = [
-        _precision_chart([row for row in rows if row.category == category], f"{category}, {words}", lines, mark)
+        _precision_chart([row for row in rows if row.category == category], f"{category}, {title}", lines, mark)
         for category in dict.fromkeys(row.category for row in rows)
-        for words, lines in PRECISION_CHARTS
+        for title, lines in PRECISION_CHARTS
     ]
-    words = "R40 at moderate difficulty, per cent; strict and loose are the two tables of least overlaps."
+    intro = "R40 at moderate difficulty, per cent; strict and loose are the two tables of least overlaps."
     if mark:
-        words += " The vertical line is the checkpoint that was kept."
-    return measured_section("Precision over the steps", words, charts)
+        intro += " The vertical line is the checkpoint that was kept."
+    return measured_section("Precision over the steps", intro, charts)
 
 
 def _step_charts(steps: StepColumns) -> list[str]:
     loss, alt = raw_series(steps, "loss", "Loss")
     charts = [steps_chart(loss, "Loss", alt=alt, is_log=_is_positive(loss))]
-    return [*charts, *(_terms_chart(steps, words, names) for words, names in TERM_CHARTS), curves.rate_chart(steps)]
+    return [*charts, *(_terms_chart(steps, title, names) for title, names in TERM_CHARTS), curves.rate_chart(steps)]
 
 
-def _terms_chart(steps: StepColumns, words: str, names: Sequence[str]) -> str:
+def _terms_chart(steps: StepColumns, title: str, names: Sequence[str]) -> str:
     """Draw the terms that are part of this training; "" if none is."""
     series = []
     for name, css in zip(names, COLORS, strict=False):
         x, y = finite(steps["step"], steps[name])
         if len(x):
             series.append(Series(name.replace("_", " ") if len(names) > 1 else "", *smoothed(x, y), css))
-    return steps_chart(series, words, is_log=names[0] not in _LOGARITHMS and _is_positive(series))
+    return steps_chart(series, title, is_log=names[0] not in _LOGARITHMS and _is_positive(series))
 
 
 def _is_positive(series: Sequence[Series]) -> bool:
@@ -77,12 +77,12 @@ def _is_positive(series: Sequence[Series]) -> bool:
     return all(float(line.y.min()) > 0 for line in series)
 
 
-def _precision_chart(rows: Sequence[MeasuredAt], words: str, lines: Sequence[tuple[str, str]], mark: Mark | None) -> str:
+def _precision_chart(rows: Sequence[MeasuredAt], title: str, lines: Sequence[tuple[str, str]], mark: Mark | None) -> str:
     series = []
     for (metric, overlap), css in zip(lines, COLORS, strict=False):
         name = METRIC_WORDS[metric] if metric in ("2d", "aos") else f"{METRIC_WORDS[metric]} {overlap}"
         points = [(row.step, row.r40) for row in rows if (row.metric, row.overlap) == (metric, overlap)]
         series += measured_series(name, css, points)
     top = 1.06 * max((line.y.max() for line in series), default=0.0)
-    alt = f"Average precision over the steps, {words}"
-    return steps_chart(series, f"AP R40, moderate: {words}", alt=alt, y_bounds=(0.0, max(5.0, top)), mark=mark)
+    alt = f"Average precision over the steps, {title}"
+    return steps_chart(series, f"AP R40, moderate: {title}", alt=alt, y_bounds=(0.0, max(5.0, top)), mark=mark)

@@ -40,16 +40,16 @@ _GAP_PX, _FOOT_PX, _FOOT_FONT_PX = 8, 30, 15
 _INK = (225, 229, 236)
 
 
-def pictures_section(found: DetectionFiles) -> str | None:
+def pictures_section(training: DetectionFiles) -> str | None:
     """Return the section, None where no frame was kept."""
-    if not found.frames:
+    if not training.frames:
         return None
-    grids = picture_grids([detection_panels(frame) for frame in found.frames])
+    grids = picture_grids([detection_panels(frame) for frame in training.frames])
     blocks = "".join(
         f'<article class="frame"><h3><code>{text(frame.key)}</code> '
         f'<span class="tag">{plural(len(frame.truth), "object")}</span> <span class="tag">{len(frame.found):,} found</span></h3>'
         f"{grid}</article>"
-        for frame, grid in zip(found.frames, grids, strict=True)
+        for frame, grid in zip(training.frames, grids, strict=True)
     )
     legends = (
         f"<figure><figcaption>{swatch(TRUTH)}annotated, of every category</figcaption><figcaption>{swatch(FOUND)}found, with "

@@ -16,11 +16,11 @@ from model.monoddle.average_precision import NUM_STEPS, ApRow
 METRIC_WORDS = {"3d": "3D", "bev": "BEV", "2d": "2D", "aos": "AOS"}
 
 
-def results_section(found: DetectionFiles) -> str | None:
+def results_section(training: DetectionFiles) -> str | None:
     """Return the section, None without an evaluation."""
-    if not found.precision:
+    if not training.precision:
         return None
-    evaluation = found.evaluation
+    evaluation = training.evaluation
     words = (
         "<p>AP<sub>R40</sub> in per cent, over all frames together. <b>3D</b> and <b>BEV</b> ask for the overlap of boxes in "
         "space and from above, <b>2D</b> in the image; <b>AOS</b> is 2D weighted by the direction. Difficulties are KITTI's and "
@@ -28,8 +28,8 @@ def results_section(found: DetectionFiles) -> str | None:
     )
     if evaluation.get("split") is not None:
         words += f"<p>Measured on split {text(evaluation['split'])}{_height_words(evaluation)}.</p>"
-    categories = dict.fromkeys(row.category for row in found.precision)
-    blocks = [_category(category, [row for row in found.precision if row.category == category]) for category in categories]
+    categories = dict.fromkeys(row.category for row in training.precision)
+    blocks = [_category(category, [row for row in training.precision if row.category == category]) for category in categories]
     return section("precision", "Average precision", words + "".join(blocks))
 
 

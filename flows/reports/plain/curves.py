@@ -23,17 +23,17 @@ Points = dict[str, list[tuple[float, float]]]
 """By the name of a line its points (step, value)."""
 
 
-def steps_section(found: PlainFiles) -> str | None:
+def steps_section(training: PlainFiles) -> str | None:
     """Return the section with a chart of every column, None without a step."""
-    return curves.steps_section(found.steps, _step_charts, hint=" Light dots are single steps, lines are moving medians.")
+    return curves.steps_section(training.steps, _step_charts, hint=" Light dots are single steps, lines are moving medians.")
 
 
-def validation_section(found: PlainFiles) -> str | None:
+def validation_section(training: PlainFiles) -> str | None:
     """Return the section with a chart of every measure, None without one."""
-    rows = found.evaluations
+    rows = training.evaluations
     if not rows:
         return None
-    mark = found.mark("kept")
+    mark = training.mark("kept")
     charts = []
     for measure in (name for name, value in rows[0].items() if isinstance(value, float) and name != "step"):
         points = list(_points(rows, measure).items())
@@ -41,14 +41,14 @@ def validation_section(found: PlainFiles) -> str | None:
             names = points[first : first + len(COLORS)]
             series = [
                 line
-                for (name, own), css in zip(names, COLORS, strict=False)
-                for line in measured_series(name if len(points) > 1 else "", css, own)
+                for (name, line_points), css in zip(names, COLORS, strict=False)
+                for line in measured_series(name if len(points) > 1 else "", css, line_points)
             ]
             charts.append(steps_chart(series, measure, mark=mark))
-    words = "What was measured on the way."
+    intro = "What was measured on the way."
     if mark:
-        words += " The vertical line is the checkpoint that was kept."
-    return measured_section("Measured over the steps", words, charts)
+        intro += " The vertical line is the checkpoint that was kept."
+    return measured_section("Measured over the steps", intro, charts)
 
 
 def _step_charts(steps: StepColumns) -> list[str]:

@@ -13,9 +13,9 @@ from flows.reports.html.markup import Cell, section, table, text
 from flows.reports.plain.files import PlainFiles
 
 
-def results_section(found: PlainFiles) -> str | None:
+def results_section(training: PlainFiles) -> str | None:
     """Return the section, None without a table."""
-    blocks = [_block(place, markdown, is_alone=len(found.tables) == 1) for place, markdown in found.tables.items()]
+    blocks = [_block(place, markdown, is_alone=len(training.tables) == 1) for place, markdown in training.tables.items()]
     return section("results", "Results", "".join(blocks)) if blocks else None
 
 

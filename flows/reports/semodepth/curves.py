@@ -23,19 +23,19 @@ TERMS = ("log", "linear", "grad", "sparse")
 """Terms of the loss."""
 
 
-def steps_section(found: SemoDepthFiles) -> str | None:
+def steps_section(training: SemoDepthFiles) -> str | None:
     """Return the section with the loss curves, None without a step."""
     hint = " Light dots are single steps (of each stretch lowest, highest and two more), the line is their moving median."
-    return curves.steps_section(found.steps, _step_charts, hint=hint)
+    return curves.steps_section(training.steps, _step_charts, hint=hint)
 
 
-def validation_section(found: SemoDepthFiles) -> str | None:
+def validation_section(training: SemoDepthFiles) -> str | None:
     """Return the section with the validation errors over steps, None without one."""
-    if not found.evaluations:
+    if not training.evaluations:
         return None
-    cap_m = max(row.cap_m for row in found.evaluations)
-    shown = [row for row in found.evaluations if row.cap_m == cap_m]
-    mark = found.mark("best")
+    cap_m = max(row.cap_m for row in training.evaluations)
+    shown = [row for row in training.evaluations if row.cap_m == cap_m]
+    mark = training.mark("best")
     bounds = _bounds(shown, "mae_mm")
     charts = [
         _chart(shown, "mae_mm", group, f"MAE, mm: {'all frames' if group == 'all' else group}", mark, bounds)
@@ -44,10 +44,10 @@ def validation_section(found: SemoDepthFiles) -> str | None:
     for name in ("delta1", "rmse_mm"):
         bounds = None if name == "delta1" else _bounds([row for row in shown if row.group == "all"], name)
         charts.append(_chart(shown, name, "all", f"{metric_head(name)}: all frames", mark, bounds))
-    words = f"Pixels to {cap_m:.0f} m, means over the frames of {text(found.split_words)}."
+    intro = f"Pixels to {cap_m:.0f} m, means over the frames of {text(training.split_words)}."
     if mark:
-        words += " The vertical line is the checkpoint that was kept as the best."
-    return measured_section("Validation error over the steps", words, charts)
+        intro += " The vertical line is the checkpoint that was kept as the best."
+    return measured_section("Validation error over the steps", intro, charts)
 
 
 def _step_charts(steps: StepColumns) -> list[str]:
@@ -59,9 +59,9 @@ def _step_charts(steps: StepColumns) -> list[str]:
     ]
 
 
-def _column_chart(steps: StepColumns, name: str, words: str) -> str:
-    series, alt = raw_series(steps, name, words)
-    return steps_chart(series, words, alt=alt, is_log=True)
+def _column_chart(steps: StepColumns, name: str, title: str) -> str:
+    series, alt = raw_series(steps, name, title)
+    return steps_chart(series, title, alt=alt, is_log=True)
 
 
 def _terms_chart(steps: StepColumns) -> str:
@@ -75,7 +75,7 @@ def _terms_chart(steps: StepColumns) -> str:
 
 
 def _chart(
-    rows: Sequence[EvaluationRow], name: str, group: str, words: str, mark: Mark | None, bounds: tuple[float, float] | None
+    rows: Sequence[EvaluationRow], name: str, group: str, title: str, mark: Mark | None, bounds: tuple[float, float] | None
 ) -> str:
     series = [
         line
@@ -84,7 +84,7 @@ def _chart(
             label, radar, [(row.step, row.values[name]) for row in rows if (row.radar, row.group) == (radar, group)]
         )
     ]
-    return steps_chart(series, words, y_bounds=bounds, mark=mark)
+    return steps_chart(series, title, y_bounds=bounds, mark=mark)
 
 
 def _bounds(rows: Sequence[EvaluationRow], name: str) -> tuple[float, float] | None:

@@ -53,16 +53,16 @@ _INK = (225, 229, 236)
 T = TypeVar("T", bound=np.generic)
 
 
-def pictures_section(found: SemoDepthFiles) -> str | None:
+def pictures_section(training: SemoDepthFiles) -> str | None:
     """Return the section, None where no frame was kept."""
-    if not found.strips:
+    if not training.strips:
         return None
-    grids = picture_grids([strip_panels(strip) for strip in found.strips])
-    numbers = _Numbers(found.frames)
+    grids = picture_grids([strip_panels(strip) for strip in training.strips])
+    numbers = _Numbers(training.frames)
     blocks = "".join(
         f'<article class="frame"><h3><code>{text(strip.key)}</code> {_tags(strip, numbers)}</h3>'
         f"{numbers.table_of(strip.key)}{grid}</article>"
-        for strip, grid in zip(found.strips, grids, strict=True)
+        for strip, grid in zip(training.strips, grids, strict=True)
     )
     legends = (
         f"<figure>{charts.depth_legend()}<figcaption>Depth in metres, also of radar circles</figcaption></figure>"

@@ -23,11 +23,11 @@ Rows = Mapping[tuple[str, float, str], SummaryRow]
 RADAR_WORDS = {"on": "with radar", "off": "without radar"}
 
 
-def results_section(found: SemoDepthFiles) -> str | None:
+def results_section(training: SemoDepthFiles) -> str | None:
     """Return the section, None without an evaluation."""
-    if found.frames is None or not len(found.frames["frame_key"]):
+    if training.frames is None or not len(training.frames["frame_key"]):
         return None
-    rows = {(row.group, float(row.cap_m), row.radar): row for row in summarise(found.frames)}
+    rows = {(row.group, float(row.cap_m), row.radar): row for row in summarise(training.frames)}
     there = {group for group, _, _ in rows}
     shown = charted_groups(there)
     cases = sorted(
@@ -44,9 +44,9 @@ def results_section(found: SemoDepthFiles) -> str | None:
     return section("results", "Results", body)
 
 
-def range_section(found: SemoDepthFiles) -> str | None:
+def range_section(training: SemoDepthFiles) -> str | None:
     """Return the section, None without an evaluation or without a measured pixel."""
-    rows = summarise_ranges(found.ranges) if found.ranges is not None else []
+    rows = summarise_ranges(training.ranges) if training.ranges is not None else []
     if not rows:
         return None
     groups = charted_groups(row.group for row in rows)

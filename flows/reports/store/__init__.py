@@ -62,14 +62,14 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
 def report_html(plan: Plan, store: Store, *, title: str) -> str:
     """Return the page as text; StoreError if no unit is there yet or a unit cannot be read."""
     known = gather_facts(plan, store)
-    found = measure_pixels(store, known.views)
+    pixels = measure_pixels(store, known.views)
     sections = (
         summary_section(known),
-        sampling_note(found),
-        supervision_section(found),
-        pictures_section(store, known.views, found),
+        sampling_note(pixels),
+        supervision_section(pixels),
+        pictures_section(store, known.views, pixels),
         coverage_section(known),
-        depth_section(found),
+        depth_section(pixels),
         timings_section(known),
         recipe_section(known),
     )

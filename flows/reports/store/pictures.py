@@ -37,10 +37,10 @@ TITLES = {
 """Words for the depth stores."""
 
 
-def pictures_section(store: Store, views: Sequence[View], found: PixelStatistics) -> str:
+def pictures_section(store: Store, views: Sequence[View], pixels: PixelStatistics) -> str:
     """Return the section with its legends and a block per chosen frame."""
     fixed = fixed_frames(store, views)
-    chosen = fixed + worst_frames(store, views, found.frames, fixed)
+    chosen = fixed + worst_frames(store, views, pixels.frames, fixed)
     if not chosen:
         return section("pictures", "Pictures", '<p class="note">No unit with frames is in the store.</p>')
     keys, panels = [], []
@@ -53,7 +53,7 @@ def pictures_section(store: Store, views: Sequence[View], found: PixelStatistics
         f'<span class="tag">{text(shown.why)}</span></h3>{grid}</article>'
         for shown, key, grid in zip(chosen, keys, picture_grids(panels), strict=True)
     )
-    return section("pictures", "Pictures", _intro(has_truth=found.truth is not None) + blocks)
+    return section("pictures", "Pictures", _intro(has_truth=pixels.truth is not None) + blocks)
 
 
 def frame_panels(content: FrameContent) -> list[Panel]:

@@ -110,25 +110,25 @@ def coverage_section(known: ReportFacts) -> str:
     return section("coverage", "Coverage per scene", note + table(heads, rows, caption=caption))
 
 
-def depth_section(found: PixelStatistics) -> str:
+def depth_section(pixels: PixelStatistics) -> str:
     """Return a histogram of depth per store, all on one scale, and one of radar returns per frame."""
     shares = {
-        layout: charts.log_histogram(found.depth_counts[layout]) for layout in DEPTH_LAYOUTS if layout in found.depth_counts
+        layout: charts.log_histogram(pixels.depth_counts[layout]) for layout in DEPTH_LAYOUTS if layout in pixels.depth_counts
     }
     top = max((float(share.max()) for share in shares.values()), default=0.0)
     figures = [
         f"<figure>{charts.depth_chart(share, top, css=_CSS[layout], alt=f'Histogram of depth, {TITLES[layout].lower()}')}"
-        f"<figcaption><b>{TITLES[layout]}</b>: {number(found.depth_counts[layout][1:].sum())} pixels</figcaption></figure>"
+        f"<figcaption><b>{TITLES[layout]}</b>: {number(pixels.depth_counts[layout][1:].sum())} pixels</figcaption></figure>"
         for layout, share in shares.items()
     ]
-    if found.radar_per_frame.size:
+    if pixels.radar_per_frame.size:
         chart = charts.count_chart(
-            found.radar_per_frame, label="radar returns in a frame", alt="Histogram of radar returns per frame"
+            pixels.radar_per_frame, label="radar returns in a frame", alt="Histogram of radar returns per frame"
         )
-        mean, least, most = found.radar_per_frame.mean(), found.radar_per_frame.min(), found.radar_per_frame.max()
+        mean, least, most = pixels.radar_per_frame.mean(), pixels.radar_per_frame.min(), pixels.radar_per_frame.max()
         figures.append(
             f"<figure>{chart}<figcaption><b>Radar</b>: {mean:.1f} returns a frame, from {least} to {most}, "
-            f"{plural(len(found.radar_per_frame), 'frame')}</figcaption></figure>"
+            f"{plural(len(pixels.radar_per_frame), 'frame')}</figcaption></figure>"
         )
     if not figures:
         return section("depth", "Depth per stage", '<p class="note">No depth map is in the store.</p>')
@@ -183,13 +183,13 @@ def recipe_section(known: ReportFacts) -> str:
     return section("recipe", "Recipe and provenance", body)
 
 
-def sampling_note(found: PixelStatistics) -> str:
+def sampling_note(pixels: PixelStatistics) -> str:
     """Say which frames the pixel numbers come from; empty if from all of them."""
-    if found.num_scenes < found.num_scenes_there or found.num_frames < found.num_frames_there:
+    if pixels.num_scenes < pixels.num_scenes_there or pixels.num_frames < pixels.num_frames_there:
         return (
-            f'<p class="note">Numbers over pixels come from a sample, taken evenly: {number(found.num_scenes)} of '
-            f"{plural(found.num_scenes_there, 'scene')}, and {number(found.num_frames)} of "
-            f"{plural(found.num_frames_there, 'frame')} in them. "
+            f'<p class="note">Numbers over pixels come from a sample, taken evenly: {number(pixels.num_scenes)} of '
+            f"{plural(pixels.num_scenes_there, 'scene')}, and {number(pixels.num_frames)} of "
+            f"{plural(pixels.num_frames_there, 'frame')} in them. "
             "Coverage, volume and timings cover everything.</p>"
         )
     return ""

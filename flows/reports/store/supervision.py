@@ -34,12 +34,12 @@ _HEADS = (
 )
 
 
-def supervision_section(found: PixelStatistics) -> str:
+def supervision_section(pixels: PixelStatistics) -> str:
     """Return the section: errors against the truth where it is known, else the agreement with the single sweep."""
-    if found.truth is not None:
-        body = _truth_body(found)
-    elif found.sweep is not None:
-        body = _proxy_body(found, found.sweep)
+    if pixels.truth is not None:
+        body = _truth_body(pixels)
+    elif pixels.sweep is not None:
+        body = _proxy_body(pixels, pixels.sweep)
     else:
         body = (
             '<p class="note">Neither exact depth nor all of depth_single, depth_accumulated and depth_clean are in the store, '
@@ -48,10 +48,10 @@ def supervision_section(found: PixelStatistics) -> str:
     return section("supervision", "Supervision getting better", body)
 
 
-def _truth_body(found: PixelStatistics) -> str:
-    assert found.truth is not None
-    total = found.truth.total
-    scenes = [*found.truth_of_scene.items(), ("all", total)]
+def _truth_body(pixels: PixelStatistics) -> str:
+    assert pixels.truth is not None
+    total = pixels.truth.total
+    scenes = [*pixels.truth_of_scene.items(), ("all", total)]
     parts = [
         f"<p>Against the exact depth of the simulated world. A measured pixel is a <b>gross error</b> if it is {GROSS_RULE} off, "
         "or lies in front of the open sky. <b>Good pixels</b> are all other measured ones. <b>Within 1 m</b> counts all pixels, "
@@ -60,10 +60,10 @@ def _truth_body(found: PixelStatistics) -> str:
         _side_table(total),
         _group_table(scenes, "Scene", "Errors per scene", has_total=True),
         _group_table(
-            [*found.truth.by_range.items(), ("all", total)], "Range", "Errors by range of the exact depth", has_total=True
+            [*pixels.truth.by_range.items(), ("all", total)], "Range", "Errors by range of the exact depth", has_total=True
         ),
     ]
-    surfaces = {name: group for name, group in found.truth.by_surface.items() if group.before.num_pixels}
+    surfaces = {name: group for name, group in pixels.truth.by_surface.items() if group.before.num_pixels}
     if surfaces:
         named = [(name.replace("none", SKY).replace("_", " "), group) for name, group in surfaces.items()]
         parts.append(_group_table([*named, ("all", total)], "Surface", "Errors by what the pixel shows", has_total=True))
@@ -140,8 +140,8 @@ def _group_table(groups: list[tuple[str, BeforeAfter]], head: str, caption: str,
     return table((head, *_HEADS), rows, caption=caption, has_total=has_total)
 
 
-def _proxy_body(found: PixelStatistics, total: BeforeAfter) -> str:
-    rows = [*_proxy_rows(found.sweep_of_scene), *_proxy_rows({"all": total})]
+def _proxy_body(pixels: PixelStatistics, total: BeforeAfter) -> str:
+    rows = [*_proxy_rows(pixels.sweep_of_scene), *_proxy_rows({"all": total})]
     before, after = total.before, total.after
     return (
         '<p class="note">The exact depth of these scenes is not known, so errors cannot be measured.</p>'

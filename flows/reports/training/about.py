@@ -22,16 +22,16 @@ Tile = tuple[str, str, str]
 """Name, value and more of a big number, each HTML."""
 
 
-def about_section(found: TrainingFiles[Any], notes: Sequence[str], *, headline: Headline) -> str:
+def about_section(training: TrainingFiles[Any], notes: Sequence[str], *, headline: Headline) -> str:
     """Return the section; ``notes`` says, a sentence each, what the page lacks, ``headline`` how good the result is."""
-    if found.about is None:
+    if training.about is None:
         notes = ("No training.json yet: the training has not come to its end, and this page shows what is there.", *notes)
     missing = f'<p class="note">{" ".join(map(text, notes))}</p>' if notes else ""
-    about = found.about
+    about = training.about
     if about is None:
         return section("about", "What was trained", missing)
     shown = tiles(((*headline(about), _best_step(about)), *_tiles(about)))
-    return section("about", "What was trained", missing + shown + facts(_facts(about)) + _config_table(found.config))
+    return section("about", "What was trained", missing + shown + facts(_facts(about)) + _config_table(training.config))
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -69,9 +69,9 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     dirty = " with changes that are not committed" if _is_true(about.get("is_dirty")) else ""
     yield "Code", f"commit <code>{text(str(about.get('commit', MISSING))[:_SHORT_COMMIT])}</code>{dirty}"
-    for key, words in (("started_utc", "Started"), ("finished_utc", "Finished")):
+    for key, name in (("started_utc", "Started"), ("finished_utc", "Finished")):
         if about.get(key):
-            yield words, f"{text(about[key])} (UTC)"
+            yield name, f"{text(about[key])} (UTC)"
     versions = about.get("versions") or {}
     if versions:
         yield "Versions", ", ".join(f"{text(name)} {text(value)}" for name, value in versions.items())

@@ -36,11 +36,11 @@ def steps_section(
     if steps is None or not len(steps["step"]):
         return None
     num = len(steps["step"])
-    words = f"<p>{plural(num, 'step')}.{_pace_words(steps)}{hint if num > FEW_POINTS else ''}</p>"
-    return section("steps", "Loss over the steps", f'{words}<div class="charts">{"".join(charts(steps))}</div>')
+    intro = f"<p>{plural(num, 'step')}.{_pace_words(steps)}{hint if num > FEW_POINTS else ''}</p>"
+    return section("steps", "Loss over the steps", f'{intro}<div class="charts">{"".join(charts(steps))}</div>')
 
 
-def raw_series(steps: StepColumns, name: str, words: str) -> tuple[list[Series], str]:
+def raw_series(steps: StepColumns, name: str, title: str) -> tuple[list[Series], str]:
     """Return the lines of a column, single steps behind their median, and what they are in words; none without a finite value."""
     x, y = finite(steps["step"], steps[name])
     if not len(x):
@@ -49,7 +49,7 @@ def raw_series(steps: StepColumns, name: str, words: str) -> tuple[list[Series],
     series = [Series("", *thinned(x, y), "on", "dots" if is_long else "line")]
     if is_long:
         series.append(Series("", *moving_median(x, y), "on"))
-    return series, f"{words} over {len(x)} steps, from {y[0]:.4g} to {y[-1]:.4g}"
+    return series, f"{title} over {len(x)} steps, from {y[0]:.4g} to {y[-1]:.4g}"
 
 
 def rate_chart(steps: StepColumns) -> str:
@@ -70,7 +70,7 @@ def measured_series(name: str, css: str, points: Sequence[tuple[float, float]]) 
 
 def steps_chart(
     series: Sequence[Series],
-    words: str,
+    title: str,
     *,
     alt: str = "",
     is_log: bool = False,
@@ -82,8 +82,8 @@ def steps_chart(
 
     Args:
         series: the lines.
-        words: below the chart.
-        alt: what the chart shows; default: the words, over the steps.
+        title: below the chart.
+        alt: what the chart shows; default: the title, over the steps.
         is_log: logarithmic vertical axis, where all values are positive.
         from_zero: the vertical axis begins at 0.
         y_bounds: ends of the vertical axis; default: of the data.
@@ -95,19 +95,19 @@ def steps_chart(
     chart = line_chart(
         series,
         x_label="step (logarithmic vertical axis)" if is_log else "step",
-        alt=alt or f"{words} over the steps",
+        alt=alt or f"{title} over the steps",
         is_log=is_log,
         from_zero=from_zero,
         y_bounds=y_bounds,
         mark_x=step,
         mark_words=name,
     )
-    return chart_figure(chart, words, chart_key(series))
+    return chart_figure(chart, title, chart_key(series))
 
 
-def measured_section(heading: str, words: str, charts: Iterable[str]) -> str:
-    """Return the section of what was measured over the steps: a heading, words as HTML, and charts."""
-    return section("validation", heading, f'<p>{words}</p><div class="charts">{"".join(charts)}</div>')
+def measured_section(heading: str, intro: str, charts: Iterable[str]) -> str:
+    """Return the section of what was measured over the steps: a heading, an introduction as HTML, and charts."""
+    return section("validation", heading, f'<p>{intro}</p><div class="charts">{"".join(charts)}</div>')
 
 
 def _pace_words(steps: StepColumns) -> str:

@@ -23,11 +23,11 @@ Section = tuple[str, str, Callable[[F], str | None], str]
 """Anchor, words of the table of contents, what makes the section, and what is said where its file is missing."""
 
 
-def write_training_page(found: F, sections: Sequence[Section[F]], *, headline: Headline, footer: str) -> Path:
+def write_training_page(training: F, sections: Sequence[Section[F]], *, headline: Headline, footer: str) -> Path:
     """Write ``report.html`` into a training's folder and return its path; replaced if it exists.
 
     Args:
-        found: what the training left in its folder.
+        training: what the training left in its folder.
         sections: those after the one about the training, which says what is missing.
         headline: makes the best figure of a training, from its training.json.
         footer: last line of the page.
@@ -35,14 +35,14 @@ def write_training_page(found: F, sections: Sequence[Section[F]], *, headline: H
     Raises:
         StoreError: the page cannot be written.
     """
-    bodies = [(anchor, words, make(found), absent) for anchor, words, make, absent in sections]
-    shown = [(anchor, words, body) for anchor, words, body, _ in bodies if body is not None]
-    first = about_section(found, [absent for _, _, body, absent in bodies if body is None], headline=headline)
+    bodies = [(anchor, name, make(training), absent) for anchor, name, make, absent in sections]
+    shown = [(anchor, name, body) for anchor, name, body, _ in bodies if body is not None]
+    first = about_section(training, [absent for _, _, body, absent in bodies if body is None], headline=headline)
     page = page_html(
-        str((found.about or {}).get("name") or found.folder.absolute().name),
-        subtitle=f"Training in <code>{text(found.folder)}</code>",
-        contents=[("about", "Training"), *((anchor, words) for anchor, words, _ in shown)],
+        str((training.about or {}).get("name") or training.folder.absolute().name),
+        subtitle=f"Training in <code>{text(training.folder)}</code>",
+        contents=[("about", "Training"), *((anchor, name) for anchor, name, _ in shown)],
         body="".join([first, *(body for _, _, body in shown)]),
         footer=footer,
     )
-    return write_page(found.folder / PAGE_FILE, page)
+    return write_page(training.folder / PAGE_FILE, page)
