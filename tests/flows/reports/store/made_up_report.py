@@ -12,7 +12,7 @@ from PIL import Image
 
 from flows.reports.store import depth_errors
 from pipeline.plan import Plan
-from pipeline.stages import STAGES
+from pipeline.stage_list import STAGES
 from pipeline.types import ALL, WorkItem
 from storage_schemas.catalog import MANIFEST
 from storage_schemas.layout import UnitData, columns_from_rows
