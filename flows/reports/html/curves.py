@@ -46,10 +46,7 @@ def moving_median(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
     half = min(LONGEST_HALF_WINDOW, max(1, len(x) // 60))
     places = np.unique(np.linspace(0, len(x) - 1, min(len(x), BUCKETS)).astype(int))
     reach = np.minimum(half, np.minimum(places, len(x) - 1 - places))
-    medians = [
-        float(np.median(y[place - half_window : place + half_window + 1]))
-        for place, half_window in zip(places, reach, strict=True)
-    ]
+    medians = [float(np.median(y[at - half : at + half + 1])) for at, half in zip(places, reach, strict=True)]
     return x[places], np.array(medians)
 
 
