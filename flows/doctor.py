@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -77,30 +77,33 @@ def _extras() -> list[Finding]:
     return found
 
 
-def _check_sources() -> None:
-    from pipeline.sources import source_plug_ins
-
-    source_plug_ins()
-
-
-_CHECKS: Mapping[Group, Callable[[], object]] = {"depthmill.sources": _check_sources}
-"""What refuses a plug-in of a group, e.g. one with a name of this repository; raises PlugInError."""
-
-
 def _plug_ins() -> list[Finding]:
     """List what packages outside bring, each as usable or broken; nothing where there are none."""
     found = []
     for group in GROUPS:
         try:
-            broken = broken_plug_ins(group)
-            for plug_in in plug_ins(group):
-                says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
-                found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
-            if plug_ins(group) and group in _CHECKS:
-                _CHECKS[group]()
+            brought = plug_ins(group)
+            broken = _broken(group) if brought else {}
         except PlugInError as error:
             found.append(Finding("plug-ins", False, str(error)))
+            continue
+        for plug_in in brought:
+            says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
+            found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
     return found
+
+
+def _broken(group: Group) -> Mapping[str, str]:
+    """Return why plug-ins of a group cannot be used, by name; what uses them is asked, where it checks more than their import."""
+    if group == "depthmill.sources":
+        from pipeline.sources import broken_sources
+
+        return broken_sources()
+    if group == "depthmill.stages":
+        from pipeline.stage_list import BROKEN_STAGES
+
+        return BROKEN_STAGES
+    return broken_plug_ins(group)
 
 
 def _disk(folder: Path) -> Finding:
