@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -77,33 +77,39 @@ def _extras() -> list[Finding]:
     return found
 
 
+def _unusable_sources() -> dict[str, str]:
+    from pipeline.sources import broken_sources
+
+    return broken_sources()
+
+
+def _unusable_stages() -> dict[str, str]:
+    from pipeline.stage_list import BROKEN_STAGES
+
+    return BROKEN_STAGES
+
+
+_CHECKS: Mapping[Group, Callable[[], dict[str, str]]] = {
+    "depthmill.sources": _unusable_sources,
+    "depthmill.stages": _unusable_stages,
+}
+"""Why plug-ins of a group cannot be used, by name, where more is checked than their import; PlugInError if a name is ours."""
+
+
 def _plug_ins() -> list[Finding]:
     """List what packages outside bring, each as usable or broken; nothing where there are none."""
     found = []
     for group in GROUPS:
         try:
-            brought = plug_ins(group)
-            broken = _broken(group) if brought else {}
-        except PlugInError as error:
+            installed = plug_ins(group)
+            broken = _CHECKS[group]() if installed and group in _CHECKS else broken_plug_ins(group)
+        except PlugInError as error:  # none of the group can be used then
             found.append(Finding("plug-ins", False, str(error)))
             continue
-        for plug_in in brought:
+        for plug_in in installed:
             says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
             found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
     return found
-
-
-def _broken(group: Group) -> Mapping[str, str]:
-    """Return why plug-ins of a group cannot be used, by name; what uses them is asked, where it checks more than their import."""
-    if group == "depthmill.sources":
-        from pipeline.sources import broken_sources
-
-        return broken_sources()
-    if group == "depthmill.stages":
-        from pipeline.stage_list import BROKEN_STAGES
-
-        return BROKEN_STAGES
-    return broken_plug_ins(group)
 
 
 def _disk(folder: Path) -> Finding:

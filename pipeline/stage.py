@@ -128,15 +128,22 @@ class StageInput:
         result: T = self.shared[key]
         return result
 
+    @property
+    def _index(self) -> dict[str, Columns]:
+        """Tables of the store frames, which only a stage that reads it may ask for."""
+        if "frames" not in self.units:
+            raise LookupError("a kernel asked for key frames or sweeps, and its stage does not read frames. Add FRAMES to reads")
+        return self.units["frames"].tables
+
     @cached_property
     def keyframes(self) -> list[dict[str, Any]]:
         """Rows of frames.keyframes of this unit's camera, in time order."""
-        return [row for row in rows(self.units["frames"].tables["keyframes"]) if row["camera"] == self.camera]
+        return [row for row in rows(self._index["keyframes"]) if row["camera"] == self.camera]
 
     @cached_property
     def sweeps(self) -> list[dict[str, Any]]:
         """Rows of frames.sweeps, by channel in time order."""
-        return rows(self.units["frames"].tables["sweeps"])
+        return rows(self._index["sweeps"])
 
     def timestamps_us(self) -> NDArray[np.int64]:
         """Return the image times of this unit's frames."""
@@ -226,12 +233,12 @@ class StageSpec(Generic[ParamsT]):
     @property
     def is_unconditional(self) -> bool:
         """Say whether the stage runs for every scene, whatever the recipe and the source say."""
-        return self.needs is None and self.is_wanted is _always
+        return self.needs is None and self.channels_of is _everything and self.is_wanted is _always
 
     @property
     def provenance(self) -> dict[str, str]:
         """Facts for the lineage: package and version of a stage that a package outside brings."""
-        return {} if self.plug_in is None else {"plug_in": f"{self.plug_in.package} {self.plug_in.version}"}
+        return {} if self.plug_in is None else {self.plug_in.package: self.plug_in.version}
 
     def identity_params(self, params: ParamsT, facts: Mapping[str, str]) -> dict[str, Any]:
         """Return what of the params enters a unit's fingerprint; the package too, since two may bring stages of one name."""
