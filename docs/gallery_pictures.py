@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 from readme_picture import titled
 
+from flows.reports.html.pictures import Panel
 from flows.reports.store.chosen_frames import ChosenFrame, FrameContent, read_frame
 from flows.reports.store.facts import gather_facts
-from flows.reports.store.pictures import Panel, frame_panels
+from flows.reports.store.pictures import frame_panels
 from flows.run.bare_loop import BareLoop
 from flows.run.making import make_units
 from flows.run.opening import open_recipe

@@ -17,9 +17,9 @@ from gallery_pictures import CAMERAS, save, sheet
 from PIL import Image
 from readme_picture import titled
 
-from flows.reports.mim4d.render_files import RenderedClip, Shown, read_clips
-from flows.reports.mim4d.view_panels import colours_of, depths_of, view_panels
-from flows.reports.store.pictures import Panel
+from flows.reports.html.pictures import Panel
+from flows.reports.mim4d.files import RenderedClip, Shown, read_clips
+from flows.reports.mim4d.pictures import colours_of, depths_of, view_panels
 from flows.run.bare_loop import BareLoop
 from flows.run.making import make_units
 from flows.run.opening import open_recipe
