@@ -37,7 +37,7 @@ def complete(folder: Path, *words: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if line]
 
 
-def test_completion_when_a_verb_is_begun_then_offers_the_verbs(tmp_path):
+def test_completion_when_a_command_is_begun_then_offers_the_commands(tmp_path):
     assert complete(tmp_path, "re") == ["report", "retrain"]
 
 

@@ -294,8 +294,8 @@ def test_simulated_world_when_its_folder_cannot_be_written(root, write_recipe, d
     assert f"cannot write the simulated world to '{tmp_path / 'file' / 'world'}': Not a directory" in text
 
 
-@pytest.mark.parametrize("verb", [("inspect",), ("prune",), ("export", "--out", "x")])
-def test_store_when_it_does_not_exist(verb, depthmill, tmp_path):
-    code, text = depthmill(verb[0], tmp_path / "nowhere", *verb[1:])
+@pytest.mark.parametrize("command", [("inspect",), ("prune",), ("export", "--out", "x")])
+def test_store_when_it_does_not_exist(command, depthmill, tmp_path):
+    code, text = depthmill(command[0], tmp_path / "nowhere", *command[1:])
     assert code == 2
     assert f"store '{tmp_path / 'nowhere'}' does not exist or is empty. Give the path or URL of a store, or a recipe file" in text

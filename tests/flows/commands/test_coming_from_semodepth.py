@@ -65,14 +65,14 @@ def test_page_when_it_names_recipe_keys_then_they_exist():
         assert key in CODE and exists(key)
 
 
-def test_page_when_it_names_verbs_and_options_then_they_exist():
+def test_page_when_it_names_commands_and_options_then_they_exist():
     commands = typer.main.get_command(app)
     named = [one.split() for one in CODE if one.startswith("depthmill ")]
     assert len(named) > 10
-    for _, verb, *words in named:
-        command = commands.commands[verb]  # KeyError: there is no such verb
+    for _, name, *words in named:
+        command = commands.commands[name]  # KeyError: there is no such command
         options = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
-        assert [word for word in words if word.startswith("--") and word not in options] == [], (verb, words)
+        assert [word for word in words if word.startswith("--") and word not in options] == [], (name, words)
 
 
 def test_page_when_it_names_stages_and_settings_then_they_exist():

@@ -104,7 +104,7 @@ def test_maps_when_they_differ_in_size_within_a_scene_then_the_error_names_both_
     assert "the map of 000000 is 6x4, that of 000002 in the same scene train-124x38-0000 is 7x4; expected maps alike" in text
 
 
-def test_export_verb_when_asked_for_then_writes_maps_and_pictures_and_never_over_others(kitti, depthmill, tmp_path):
+def test_export_command_when_asked_for_then_writes_maps_and_pictures_and_never_over_others(kitti, depthmill, tmp_path):
     code, text = depthmill("export", kitti / "store", "--layout", "da3_depth_results", "--out", tmp_path / "out")
     assert (code, text) == (0, f"wrote {tmp_path / 'out'}: 4 training samples, 2 testing samples\n")
     for file in (tmp_path / "out").rglob("*.npz"):
@@ -116,7 +116,7 @@ def test_export_verb_when_asked_for_then_writes_maps_and_pictures_and_never_over
     assert "is not empty; export never mixes with what is there" in text
 
 
-def test_export_verb_when_it_cannot_then_says_what_is_missing(kitti, tiny_store, depthmill, tmp_path):
+def test_export_command_when_it_cannot_then_says_what_is_missing(kitti, tiny_store, depthmill, tmp_path):
     code, text = depthmill("export", tiny_store, "--layout", "da3_depth_results", "--out", tmp_path / "out")
     assert code != 0
     assert "was built without depth_mono_raw. Name a teacher in stages.predict_mono_depth.teacher" in text

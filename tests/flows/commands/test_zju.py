@@ -182,7 +182,7 @@ def test_checkpoint_of_the_public_code_when_opened_then_the_recipe_says_which_ro
     assert open_network(tmp_path / "zju.pth", str(zju / "store"), **options).network.config.data.rows is None
 
 
-def test_band_when_it_does_not_fit_then_the_verb_says_so(own, depthmill):
+def test_band_when_it_does_not_fit_then_the_command_says_so(own, depthmill):
     code, text = depthmill("train", own / "recipe.yaml", "--no-prefect", "--set", "train.data.rows=[240,540]")
     assert code != 0
     assert "data.rows is [240, 540], but images of split 'train'" in text
@@ -192,7 +192,7 @@ def test_band_when_it_does_not_fit_then_the_verb_says_so(own, depthmill):
     assert "train.data.rows is [54, 24]: expected [first, stop] with 0 <= first < stop, e.g. [240, 540]" in text
 
 
-def test_verbs_when_the_store_has_no_poses_and_no_sweeps_then_none_fails(zju, depthmill, tmp_path):
+def test_commands_when_the_store_has_no_poses_and_no_sweeps_then_none_fails(zju, depthmill, tmp_path):
     recipe = zju / "recipe.yaml"
     code, text = depthmill("verify", recipe)
     assert (code, "21 units" in text, "all whole" in text) == (0, True, True)

@@ -236,8 +236,8 @@ def test_prefect_server_when_unreachable_then_says_so_at_once(recipe, depthmill)
 
     url = f"http://127.0.0.1:{free_port()}/api"
     with temporary_settings({PREFECT_API_URL: url}):
-        for verb in (("retrain", recipe), ("deploy", recipe), ("deploy", recipe, "--serve")):
-            code, text = depthmill(*verb)
+        for command in (("retrain", recipe), ("deploy", recipe), ("deploy", recipe, "--serve")):
+            code, text = depthmill(*command)
             assert code == 1
             assert f"error: the Prefect server of PREFECT_API_URL={url} does not answer: " in text
             assert "Start it (prefect server start), correct the address, or unset PREFECT_API_URL" in text

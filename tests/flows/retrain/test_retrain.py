@@ -219,7 +219,7 @@ def test_promotion_when_judged_by_the_rules_then_says_why(found, rules, expected
     assert text in words
 
 
-def test_retrain_verb_when_run_then_prints_the_report_and_runs_prints_the_history(recipe, depthmill, tmp_path):
+def test_retrain_command_when_run_then_prints_the_report_and_runs_prints_the_history(recipe, depthmill, tmp_path):
     code, text = depthmill("runs", recipe)
     assert (code, text.strip()) == (0, f"no rounds yet in '{tmp_path / 'store/runs/history'}'. Run depthmill retrain")
     code, text = depthmill("retrain", recipe, "--no-prefect", "--workers", 1)

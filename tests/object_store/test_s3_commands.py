@@ -1,4 +1,4 @@
-"""The verbs on ``store: s3://...``, damage and repair, and what they cost in requests."""
+"""The commands on ``store: s3://...``, damage and repair, and what they cost in requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def built_locally(tiny_root, tiny_store, write_recipe, tmp_path):
     return write_recipe(tiny_root), Store(tmp_path / "store")
 
 
-def test_verbs_when_store_is_remote_then_answer_as_for_a_local_one(
+def test_commands_when_store_is_remote_then_answer_as_for_a_local_one(
     built, depthmill, tmp_path, tiny_store, tiny_root, write_recipe
 ):
     recipe, store = built
