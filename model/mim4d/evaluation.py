@@ -42,7 +42,7 @@ from model.mim4d.ray_errors import (
 )
 from model.mim4d.rays import Rays
 from model.train.config import Machine
-from model.train.row_files import read_rows, rows_as_csv
+from model.train.result_files import read_rows, rows_as_csv
 from storage_schemas.errors import ManifestError
 from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import Manifest

@@ -8,7 +8,6 @@ Writes  into the folder of an evaluation: rendered_views.npz; the report is made
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from model.mim4d.flight import flight_poses, forward_camera
 from model.mim4d.loss import DIRECT, RECONSTRUCT
 from model.mim4d.net import Mim4d
 from model.mim4d.rays import Rays, rays_through
+from model.train.result_files import arrays_as_npz
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.files import StoreFiles
 
@@ -101,9 +101,7 @@ def write_rendered_views(folder: Path, arrays: Arrays) -> None:
     if not arrays:
         files.remove(VIEWS_FILE)
         return
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    files.put(VIEWS_FILE, content.getvalue())
+    files.put(VIEWS_FILE, arrays_as_npz(arrays))
 
 
 def _views_of_clip(

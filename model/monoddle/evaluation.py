@@ -8,14 +8,12 @@ Writes  into a folder: results/<frame>.txt (one a frame), average_precision.csv,
 from __future__ import annotations
 
 import csv
-import io
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -31,6 +29,7 @@ from model.monoddle.kitti_files import KittiFileError, write_results
 from model.monoddle.lidar_points import LidarPoints
 from model.monoddle.net import MonoDdle
 from model.train.config import Machine
+from model.train.result_files import arrays_as_npz, rows_as_csv
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import Manifest
@@ -197,17 +196,11 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
     """
     check_detection_folder(folder)
     shutil.rmtree(folder / RESULTS_FOLDER, ignore_errors=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ApRow._fields)
-    writer.writerows(evaluation.rows)
     files = StoreFiles(folder)
-    files.put(AP_FILE, text.getvalue().encode())
+    files.put(AP_FILE, rows_as_csv(ApRow, evaluation.rows))
     files.put("table.md", f"{title}\n\n{ap_table(evaluation.rows)}\n".encode())
     if evaluation.pictures:
-        content = io.BytesIO()
-        np.savez_compressed(content, **evaluation.pictures)
-        files.put(PICTURES_FILE, content.getvalue())
+        files.put(PICTURES_FILE, arrays_as_npz(evaluation.pictures))
     else:
         files.remove(PICTURES_FILE)  # of a former evaluation
     write_results(folder / RESULTS_FOLDER, evaluation.found)  # last: where there are results, the tables are theirs

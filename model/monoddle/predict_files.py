@@ -19,7 +19,7 @@ from model.monoddle.net import MonoDdle
 from model.monoddle.predict import detect_images
 from model.train.config import Machine
 from model.train.family_types import Draw, OpenedNetwork
-from model.train.prediction_folder import check_out, put_file
+from model.train.result_files import check_out, put_file
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 

@@ -29,6 +29,7 @@ from model.semodepth.summary import SummaryRow, latex_table, markdown_table, sum
 from model.train.config import Machine
 from model.train.family_types import Answer, OpenedNetwork
 from model.train.ranges import RANGE_EDGES_M
+from model.train.result_files import arrays_as_npz
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import RecipeError
 from storage_schemas.evaluation import write_evaluation
@@ -269,9 +270,7 @@ def write_evaluation_folder(folder: Path, evaluation: Evaluation, *, title: str)
     files.put("table.md", markdown_table(rows, title=title).encode())
     files.put("table.tex", latex_table(rows, caption=title).encode())
     if evaluation.strips:
-        path = folder / "strips.npz"
-        with open(path, "wb") as stream:
-            np.savez_compressed(stream, **evaluation.strips)
+        files.put("strips.npz", arrays_as_npz(evaluation.strips))
     return rows
 
 

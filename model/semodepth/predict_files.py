@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from model.semodepth.image_folder import find_frames, read_frames
 from model.semodepth.predict import DepthNetwork, Frame, manifest_frames, place_network, predict_frames
 from model.train.family_types import Draw
-from model.train.prediction_folder import check_out, put_file
+from model.train.result_files import check_out, put_file
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest

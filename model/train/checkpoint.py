@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from model.blocks.weights_file import load_state_file
 from model.errors import CheckpointError
 from model.train.config import CommonConfig
 from model.train.known_families import Families, UnknownOptionsError
-from storage_schemas.files import explain_write_error
+from storage_schemas.files import explain_write_error, written_whole
 
 FORMAT = 1
 
@@ -66,16 +64,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "random": checkpoint.random,
         "provenance": json.dumps(checkpoint.provenance),
     }
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as stream:
+        with written_whole(path) as stream:
             torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
-        temporary.unlink(missing_ok=True)
         cause = error if isinstance(error, OSError) else OSError(28, str(error))
         raise explain_write_error(
             cause,
@@ -84,9 +76,6 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             if_denied="Choose another folder with --out",
             otherwise="Check the disk, then run the same command",
         ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def load_checkpoint(path: str | Path, families: Families) -> Checkpoint:
