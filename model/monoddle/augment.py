@@ -8,15 +8,14 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from model.monoddle.affine_view import AffineView, centred_view
+from storage_schemas.frozen_config import FrozenConfig
 
 
-class DetectionAugmentConfig(BaseModel):
+class DetectionAugmentConfig(FrozenConfig):
     """What may be drawn. A crop here is any other window than the whole image: a larger one shrinks what is in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip_probability: float = Field(default=0.5, ge=0.0, le=1.0, description="share of samples mirrored left to right")
     crop_probability: float = Field(default=0.5, ge=0.0, le=1.0, description="share of samples zoomed and moved")

@@ -27,9 +27,9 @@ from model.mim4d.family import Mim4dFamily
 from model.mim4d.loss import LOSS_VALUES
 from model.mim4d.net import Mim4d
 from model.mim4d.rendered_views import VIEWS_FILE
-from model.train.checkpoint import load_start
 from model.train.config import Machine
 from model.train.loop import TrainingError, read_training
+from model.train.start import load_start
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store

@@ -20,8 +20,7 @@ from model.semodepth.net import SemoDepth
 from model.train.checkpoint import Checkpoint, save_checkpoint
 from model.train.config import Machine
 from model.train.loop import read_training
-from model.train.start import ORIGIN_KEYS, begin
-from model.train.transfer import load_backbone
+from model.train.start import ORIGIN_KEYS, begin, load_backbone, load_start
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
@@ -141,3 +140,13 @@ def test_key_of_the_backbone_when_given_then_counts_by_bytes_and_mistakes_are_to
         parse_train_config(both, where="r")
     detector = small_detection_config(backbone_from=str(files[0]))
     assert detector.fingerprint("m") != small_detection_config().fingerprint("m")
+
+
+def test_start_when_its_network_has_an_option_that_is_left_out_of_names_here_then_refused(tmp_path):
+    config = small_config(
+        network={"base_channels": 8, "uncertainty": True}, loss={"distill": {"form": "laplace"}}, data={"mono": True}
+    )
+    checkpoint = Checkpoint(config, "f00d", 1, SemoDepth(config.network).state_dict(), {}, {}, None, torch.get_rng_state(), {})
+    save_checkpoint(checkpoint, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=r"it has train.network.uncertainty = True, the recipe says False"):
+        load_start(SemoDepth(small_config().network), tmp_path / "best.pt", FAMILIES)
