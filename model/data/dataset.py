@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from model.data.slot_layout import SlotLayout
 from model.data.units import OpenedUnits
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import StoreFiles
@@ -53,6 +54,10 @@ class Reader(Protocol):
 
 class Reading(Protocol):
     """Says what is read; picklable."""
+
+    @property
+    def layout(self) -> SlotLayout:
+        """What a slot holds."""
 
     def open(self, units: OpenedUnits) -> Reader:
         """Return a reader of this process."""

@@ -15,10 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.images import decode_image
+from model.data.images import decode_image, resized
 from model.data.samples import Sample, naming_frame
 from model.data.units import OpenedUnits
-from model.mim4d.clip_images import resized
 from model.mim4d.clip_points import ClipPoints, chosen_by_hash, points_at
 from model.mim4d.clips import Float64, LidarFile, Moment, SourceFile
 from storage_schemas.errors import StoreError

@@ -29,6 +29,7 @@ from model.monoddle.kitti_files import KittiFileError, write_results
 from model.monoddle.lidar_points import LidarPoints
 from model.monoddle.net import MonoDdle
 from model.train.config import Machine
+from model.train.family_types import placement
 from model.train.result_files import arrays_as_npz, rows_as_csv
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.files import StoreFiles
@@ -100,11 +101,8 @@ def detect(
     data = DetectionDataConfig.model_validate(
         {"split": split, "cameras": cameras, "mono": with_teacher, "batch_size": batch_size, "order": "manifest"}
     )
-    loader = DetectionLoader(
-        manifest, data, network.config, rules=None, num_workers=machine.num_workers, image_root=machine.image_root
-    )
     lidar = LidarPoints(manifest)
-    with loader:
+    with DetectionLoader(manifest, data, network.config, rules=None, placement=placement(machine)) as loader:
         for batch in loader:
             found = detect_in(
                 network,

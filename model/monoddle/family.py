@@ -98,7 +98,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
             config.data,
             config.network,
             rules=config.targets,
-            **placement(fabric, machine),
+            placement=placement(machine, fabric),
         )
 
     def losses(

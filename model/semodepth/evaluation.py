@@ -27,7 +27,7 @@ from model.semodepth.metrics import CAPS_M, METRICS, frame_metrics, measured_pix
 from model.semodepth.net import SemoDepth
 from model.semodepth.summary import SummaryRow, latex_table, markdown_table, summarise
 from model.train.config import Machine
-from model.train.family_types import Answer, OpenedNetwork
+from model.train.family_types import Answer, OpenedNetwork, placement
 from model.train.ranges import RANGE_EDGES_M
 from model.train.result_files import arrays_as_npz
 from storage_schemas.encoding import STEPS_PER_M
@@ -111,7 +111,7 @@ def evaluate(
     )
     rows = _Rows()
     strips = _Strips(config.num_strips)
-    with FrameLoader(manifest, data, num_workers=machine.num_workers, image_root=machine.image_root) as loader:
+    with FrameLoader(manifest, data, placement=placement(machine)) as loader:
         for batch in loader:
             dense = dense_batch(batch.to(device), max_depth_m=max_depth_m)
             target_m = dense.sparse_m if is_sparse else dense.target_m

@@ -125,7 +125,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         return FrameLoader(
             manifest,
             config.data,
-            **placement(fabric, machine),
+            placement=placement(machine, fabric),
             with_teacher=config.loss.distill.is_on,
         )
 
