@@ -7,13 +7,13 @@ Source  docs/method/mim4d.md#masking, #rays
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from model.data.order import draw_digest
 from model.errors import InputError
 from model.mim4d.batch import ClipBatch
 from model.mim4d.mask import draw_patch_mask, patch_cells
@@ -42,7 +42,7 @@ class ClipDraws(NamedTuple):
 
 def clip_generator(key: str, *, seed: int, epoch: int) -> torch.Generator:
     """Return the generator of a clip, on the CPU wherever the network is, so that all devices draw alike."""
-    digest = hashlib.blake2b(f"{seed}/{epoch}/{key}".encode(), digest_size=8).digest()
+    digest = draw_digest(key, seed=seed, epoch=epoch, num_bytes=8)
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)  # torch takes 63 bits
 
 
