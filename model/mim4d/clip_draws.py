@@ -18,7 +18,7 @@ from model.errors import InputError
 from model.mim4d.batch import ClipBatch
 from model.mim4d.mask import draw_patch_mask, patch_cells
 from model.mim4d.network_config import Mim4dConfig
-from model.mim4d.rays import Rays, sample_rays
+from model.mim4d.rays import FrameViews, Rays, sample_rays
 
 NUM_TARGETS = 2
 """Frames of a clip that are rendered in a step, as published."""
@@ -138,18 +138,16 @@ def _rays_of(
     generator: torch.Generator,
 ) -> Rays:
     """Return the rays of one frame of one clip (1, r)."""
-    own = of_points & (batch.point_window == clip) & (batch.point_frame == frame)
+    of_frame = of_points & (batch.point_window == clip) & (batch.point_frame == frame)
     images = batch.image_u8[clip, frame].movedim(-1, -3).float() / 255.0
-    return sample_rays(
-        batch.points[own][None].float(),
+    views = FrameViews(
         images[None],
-        cam_from_rig=batch.cam_from_rig[clip, frame][None].float(),
-        intrinsics=batch.intrinsics[clip, frame][None].float(),
-        grid=config.lift.grid,
-        config=config.render,
-        generator=generator,
-        is_seen=None if is_seen is None else is_seen[None],
+        batch.cam_from_rig[clip, frame][None].float(),
+        batch.intrinsics[clip, frame][None].float(),
+        None if is_seen is None else is_seen[None],
     )
+    points_m = batch.points[of_frame][None].float()
+    return sample_rays(points_m, views, grid=config.lift.grid, config=config.render, generator=generator)
 
 
 def _joined(parts: Sequence[Rays]) -> Rays:

@@ -52,9 +52,8 @@ def write_pictures_of_split(
             arrays = rendered_views(
                 network,
                 _clips_at(loader, spread_evenly(loader.num_samples, wanted.num_pictures)),
+                wanted,
                 cameras=loader.cameras,
-                width_px=wanted.picture_width_px,
-                flight_frames=wanted.flight_frames,
                 seed=EVALUATION_SEED,
                 device=device,
                 bfloat16=config.uses_bfloat16(device.type),

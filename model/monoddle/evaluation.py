@@ -66,73 +66,66 @@ class DetectionEvaluation:
     pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Inference:
+    """How a detector computes, and what of its answer is wanted.
+
+    Attributes:
+        device: of the network.
+        bfloat16: compute under bfloat16.
+        score_threshold: centres whose heat is lower are left out.
+        with_uncertainty: compute the uncertainty head too, for pictures.
+    """
+
+    device: torch.device
+    bfloat16: bool
+    score_threshold: float = 0.2
+    with_uncertainty: bool = False
+
+
 def detect(
     network: MonoDdle,
     manifest: Manifest,
+    inference: Inference,
     *,
     split: str,
     cameras: tuple[str, ...] = (),
-    score_threshold: float = 0.2,
     with_teacher: bool = False,
-    with_uncertainty: bool = False,
-    batch_size: int = 1,
     machine: Machine,
-    device: torch.device,
-    bfloat16: bool,
 ) -> Iterator[Detected]:
-    """Yield the detections of every frame of a split, in manifest order.
+    """Yield the detections of every frame of a split, one by one in manifest order.
 
     Args:
         network: in evaluation mode, on the device.
         manifest: the pinned data.
+        inference: how it computes.
         split: train, val or test.
         cameras: camera channels; empty = all.
-        score_threshold: centres whose heat is lower are left out.
         with_teacher: read the teacher's depth too, for pictures.
-        with_uncertainty: compute the uncertainty head too, for pictures.
-        batch_size: frames at once.
         machine: loader workers and image root.
-        device: of the network.
-        bfloat16: compute under bfloat16.
 
     Raises:
         ManifestError: the split is empty, or its frames lack images, boxes or the teacher's depth.
     """
     data = DetectionDataConfig.model_validate(
-        {"split": split, "cameras": cameras, "mono": with_teacher, "batch_size": batch_size, "order": "manifest"}
+        {"split": split, "cameras": cameras, "mono": with_teacher, "batch_size": 1, "order": "manifest"}
     )
     lidar = LidarPoints(manifest)
     with DetectionLoader(manifest, data, network.config, rules=None, placement=placement(machine)) as loader:
         for batch in loader:
-            found = detect_in(
-                network,
-                batch,
-                score_threshold=score_threshold,
-                with_uncertainty=with_uncertainty,
-                device=device,
-                bfloat16=bfloat16,
-            )
-            yield found._replace(lidar=lidar)
+            yield detect_in(network, batch, inference)._replace(lidar=lidar)
 
 
 @torch.no_grad()
-def detect_in(
-    network: MonoDdle,
-    batch: DetectionBatch,
-    *,
-    score_threshold: float,
-    with_uncertainty: bool,
-    device: torch.device,
-    bfloat16: bool,
-) -> Detected:
-    """Find the objects of one batch; the arguments are those of ``detect``."""
-    images = normalized_images(batch.image_u8.to(device))
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        maps = network(images, with_uncertainty=with_uncertainty)
-    found = decode_objects(
-        maps, batch.views, projections=batch.projections, config=network.config, score_threshold=score_threshold
+def detect_in(network: MonoDdle, batch: DetectionBatch, inference: Inference) -> Detected:
+    """Find the objects of one batch."""
+    images = normalized_images(batch.image_u8.to(inference.device))
+    with torch.autocast(inference.device.type, torch.bfloat16, enabled=inference.bfloat16):
+        maps = network(images, with_uncertainty=inference.with_uncertainty)
+    objects = decode_objects(
+        maps, batch.views, projections=batch.projections, config=network.config, score_threshold=inference.score_threshold
     )
-    return Detected(batch, found, maps)
+    return Detected(batch, objects, maps)
 
 
 def evaluate_detections(

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
+
 from model.data.objects import Objects
 from model.devices import network_device
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.detection_frames import frame_of, picture_of
-from model.monoddle.evaluation import Detected, detect, result_names
+from model.monoddle.evaluation import Detected, Inference, detect, result_names
 from model.monoddle.image_folder import find_calibrated_images, read_calibrated_images
 from model.monoddle.kitti_files import write_results
 from model.monoddle.net import MonoDdle
@@ -47,14 +49,8 @@ def predict_folder(opened: Detector, images: Path, out: Path, *, draw: Draw | No
     check_out(out)
     found = find_calibrated_images(images)
     network, device = detector_of(opened), network_device(machine.accelerator)
-    frames = detect_images(
-        network.to(device),
-        read_calibrated_images(found),
-        score_threshold=opened.config.evaluation.score_threshold,
-        with_uncertainty=draw is not None and network.config.uncertainty,
-        device=device,
-        bfloat16=opened.config.uses_bfloat16(device.type),
-    )
+    inference = _inference(opened, device, with_uncertainty=draw is not None and network.config.uncertainty)
+    frames = detect_images(network.to(device), read_calibrated_images(found), inference)
     return _write_found(frames, {one.name: one.name for one in found}, out, draw=draw)
 
 
@@ -93,14 +89,16 @@ def detected(opened: Detector, manifest: Manifest, machine: Machine, *, split: s
     return detect(
         network.to(device),
         manifest,
+        _inference(opened, device, with_uncertainty=with_maps and network.config.uncertainty),
         split=split,
-        score_threshold=opened.config.evaluation.score_threshold,
         with_teacher=with_maps and has_teacher and opened.config.data.mono,
-        with_uncertainty=with_maps and network.config.uncertainty,
         machine=machine,
-        device=device,
-        bfloat16=opened.config.uses_bfloat16(device.type),
     )
+
+
+def _inference(opened: Detector, device: torch.device, *, with_uncertainty: bool) -> Inference:
+    config = opened.config
+    return Inference(device, config.uses_bfloat16(device.type), config.evaluation.score_threshold, with_uncertainty)
 
 
 def _write_found(frames: Iterator[Detected], names: Mapping[str, str], out: Path, *, draw: Draw | None) -> int:
