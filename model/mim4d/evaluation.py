@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from model.data.ordered_loader import Placement
-from model.mim4d.batch import ClipBatch
+from model.mim4d.batch import ClipBatch, ClipViews, views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
 from model.mim4d.clip_errors import ClipRow, clip_rows, write_clip_rows
-from model.mim4d.clip_views import ClipViews, views_of
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.data import measured_clips
 from model.mim4d.ego_warp import source_from_target, warp_volume

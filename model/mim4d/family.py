@@ -14,10 +14,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.devices import network_device
-from model.mim4d.batch import ClipBatch
+from model.mim4d.batch import ClipBatch, views_of
 from model.mim4d.clip_draws import draw_clips
 from model.mim4d.clip_errors import read_clip_rows
-from model.mim4d.clip_views import views_of
 from model.mim4d.comparison import clip_comparison_text, compare_clips
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.data import ClipLoader, clips_of

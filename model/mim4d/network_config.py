@@ -11,10 +11,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from model.mim4d.depth_head import DepthBins
-from model.mim4d.lift import GridAlign
+from model.mim4d.lift import GridAlign, NormKind
 from model.mim4d.mask import COARSEST_STRIDE, patch_cells
 from model.mim4d.render_config import LossConfig, RayConfig, RenderConfig
-from model.mim4d.render_conv import NormKind
 from model.mim4d.temporal_config import TemporalConfig
 from model.mim4d.voxel_grid import VoxelGrid
 from storage_schemas.frozen_config import FrozenConfig

@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.mim4d.batch import ClipBatch
+from model.mim4d.batch import ClipBatch, ClipViews, views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
-from model.mim4d.clip_views import ClipViews, views_of
 from model.mim4d.composite import Rendered
 from model.mim4d.config import RenderEvaluationConfig
 from model.mim4d.evaluation import EVALUATION_EPOCH

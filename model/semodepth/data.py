@@ -11,9 +11,8 @@ import torch
 from model.data.dataset import Filled
 from model.data.ordered_loader import HERE, OrderedLoader, Placement, share_of
 from model.data.row_band import RowBand
-from model.data.samples import Sample, choose_samples, refuse_missing_units, refuse_mixed_sizes
+from model.data.samples import Sample, choose_samples, frames_with_teacher, refuse_missing_units, refuse_mixed_sizes
 from model.data.slot_layout import frame_slots
-from model.data.taught_frames import frames_with_teacher
 from model.semodepth.augment import draw_view, stack_views
 from model.semodepth.batch import Batch, Points, Views
 from model.semodepth.config import DataConfig

@@ -30,7 +30,7 @@ from model.semodepth.net import SemoDepth
 from model.semodepth.summary import SummaryRow, latex_table, markdown_table, summarise
 from model.train.config import Machine
 from model.train.family_types import Answer, OpenedNetwork, placement
-from model.train.ranges import RANGE_EDGES_M
+from model.train.measures import RANGE_EDGES_M
 from model.train.result_files import arrays_as_npz
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import RecipeError

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from model.devices import network_device
-from model.mim4d.batch import ClipBatch
+from model.mim4d.batch import ClipBatch, views_of
 from model.mim4d.clip_draws import clip_generator
-from model.mim4d.clip_views import views_of
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.data import ClipLoader, clips_of, measured_clips
 from model.mim4d.depth_head import DepthBins
@@ -32,7 +31,7 @@ from model.mim4d.probes.depth_probe import (
     probed_depth_m,
     row_medians,
 )
-from model.mim4d.probes.frozen_frames import FrozenFrame, encode_key_frame, probed_level
+from model.mim4d.probes.frozen_networks import FrozenFrame, encode_key_frame, probed_level, probed_networks
 from model.mim4d.probes.linear_probe import LinearProbe, Loss, drawn_rows, fit_linear_probe, rows_per_clip
 from model.mim4d.probes.occupancy_probe import ScoreCounts, VoxelFrequency, occupancy_loss, probed_scores
 from model.mim4d.probes.occupancy_truth import occupied_voxels, seen_voxels
@@ -45,7 +44,6 @@ from model.mim4d.probes.probe_files import (
     probes_are_due,
     write_probes,
 )
-from model.mim4d.probes.probed_networks import probed_networks
 from model.train.config import Machine
 from model.train.family_types import placement
 from storage_schemas.errors import ManifestError

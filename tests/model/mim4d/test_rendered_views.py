@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from model.mim4d.batch import views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
-from model.mim4d.clip_views import views_of
 from model.mim4d.composite import Rendered
 from model.mim4d.config import RenderEvaluationConfig
 from model.mim4d.evaluation import EVALUATION_EPOCH, evaluate_renderings
