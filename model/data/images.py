@@ -81,6 +81,31 @@ def resized(image_u8: NDArray[np.uint8], image_px: tuple[int, int]) -> NDArray[n
     return np.asarray(Image.fromarray(image_u8).resize((width, height), Image.Resampling.BILINEAR))
 
 
+def images_by_name(folder: Path | None, *, result: str) -> dict[str, Path]:
+    """Return the image files of a folder by their names without the ending, sorted; hidden files and others are passed over.
+
+    Args:
+        folder: None or missing = there are none.
+        result: what is predicted of an image, for the error text.
+
+    Raises:
+        SourceError: two images share a name.
+    """
+    named: dict[str, Path] = {}
+    for path in files_of(folder, IMAGE_SUFFIXES):
+        other = named.setdefault(path.stem, path)
+        if other != path:
+            raise SourceError(f"'{other}' and '{path}' have one name, so their {result} would have one file. Rename one of them")
+    return named
+
+
+def files_of(folder: Path | None, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the files of a folder that end in one of the suffixes, of either case, sorted; hidden ones are passed over."""
+    if folder is None or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
+
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.data.images import IMAGE_SUFFIXES, UNREADABLE_IMAGE, read_image
+from model.data.images import IMAGE_SUFFIXES, UNREADABLE_IMAGE, files_of, images_by_name, read_image
 from model.semodepth.predict import Frame
 from storage_schemas.encoding import decode_depth
 from storage_schemas.errors import SourceError
@@ -38,18 +38,14 @@ def find_frames(folder: Path) -> list[FrameFiles]:
     Raises:
         SourceError: there is no image, two images share a name, or there are radar files but none belongs to an image.
     """
-    images: dict[str, Path] = {}
-    for path in _files(folder / "image", IMAGE_SUFFIXES):
-        other = images.setdefault(path.stem, path)
-        if other != path:
-            raise SourceError(f"'{other}' and '{path}' have one name, so their depth would have one file. Rename one of them")
+    images = images_by_name(folder / "image", result="depth")
     if not images:
         raise SourceError(
             f"no image found in '{folder / 'image'}'; expected files there that end in {', '.join(IMAGE_SUFFIXES)}. "
             "Give the folder above image/"
         )
-    radar = {path.stem: path for path in _files(folder / "radar_png", (".png",))}
-    radar |= {path.stem: path for path in _files(folder / "radar", (".npy",))}
+    radar = {path.stem: path for path in files_of(folder / "radar_png", (".png",))}
+    radar |= {path.stem: path for path in files_of(folder / "radar", (".npy",))}
     if radar and not radar.keys() & images.keys():
         raise SourceError(
             f"none of the {len(radar)} radar files has the name of an image: '{min(radar.values())}' belongs to no image of "
@@ -121,12 +117,6 @@ def radar_map(points: NDArray[np.float64], *, height: int, width: int, where: st
     np.minimum.at(found, pixel, depth_m.astype(np.float32))
     found[np.isinf(found)] = 0
     return found
-
-
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
 
 
 def _check_size(path: Path, *, height: int, width: int) -> None:

@@ -18,7 +18,6 @@ from model.monoddle.network_config import MonoDdleConfig
 from model.semodepth.config import SemoDepthTrainConfig
 from model.semodepth.net import SemoDepth
 from model.train.checkpoint import Checkpoint, save_checkpoint
-from model.train.config import Machine
 from model.train.loop import read_training
 from model.train.start import ORIGIN_KEYS, begin, load_backbone, load_start
 from storage_schemas.errors import RecipeError
@@ -26,9 +25,7 @@ from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.model.mim4d.made_up_clips import small_clip, small_network
 from tests.model.monoddle.made_up_detection_training import small_detection_config
-from tests.model.train.made_up_training import small_config
-
-CPU = Machine(accelerator="cpu")
+from tests.model.train.made_up_training import CPU, small_config, train_until
 
 
 def pre_trained(path: Path, **backbone: Any) -> tuple[Path, Any]:
@@ -101,15 +98,7 @@ def test_training_with_a_pre_trained_backbone_when_done_then_its_record_tells_wh
     assert torch.equal(network.encoder.state_dict()[key], masked.state_dict()[key])
     assert tuple(origin) == ORIGIN_KEYS and origin["start_family"] == "mim4d"
 
-    class StopHereError(Exception):
-        pass
-
-    def stop(progress):
-        if progress.step == 2:
-            raise StopHereError
-
-    with pytest.raises(StopHereError):
-        train(config, manifest, tmp_path / "run", machine=CPU, on_progress=stop)
+    train_until(config, manifest, tmp_path / "run", step=2)
     path.rename(tmp_path / "elsewhere.pt")  # a training that goes on does not need it any more
     train(config, manifest, tmp_path / "run", machine=CPU)
     evaluate_training(config, manifest, tmp_path / "run", machine=CPU)
