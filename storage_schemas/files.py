@@ -118,8 +118,8 @@ class StoreFiles:
         """Return the sorted keys of all files below a key, at any depth; of a remote store in one request per 1000."""
         if self.is_local:
             root = Path(self.root)
-            found = [path.relative_to(root).as_posix() for path in Path(self.path(key)).rglob("*") if path.is_file()]
-            return sorted(one for one in found if not one.rsplit("/", 1)[-1].startswith("."))
+            files = (path for path in Path(self.path(key)).rglob("*") if path.is_file() and not path.name.startswith("."))
+            return sorted(path.relative_to(root).as_posix() for path in files)
         base = self.filesystem._strip_protocol(self.root)
         listed = self._persist("list", key, self._filesystem_call("find", key))
         return sorted(name[len(base) :].lstrip("/") for name in listed)
@@ -147,8 +147,8 @@ class StoreFiles:
 
             shutil.rmtree(self.path(key), ignore_errors=True)  # another process may be deleting the same tree
         elif any(sign in self.path(key) for sign in "*?["):  # fsspec would take the path for a pattern
-            for one in self.keys(key):
-                self.remove(one)
+            for file in self.keys(key):
+                self.remove(file)
         else:
             with suppress(FileNotFoundError):
                 self._persist("delete", key, self._filesystem_call("rm", key, recursive=True))

@@ -36,11 +36,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Filled:
-    """Answer to a request: what is not of a fixed size, or what the user has to know. Everything else is in the slot."""
+    """Answer to a request: in ``rest`` what has no fixed size, or the error that the user is told. All else is in the slot."""
 
     slot: int
     rows: tuple[int, ...]
-    found: Any = None
+    rest: Any = None
     error: DepthmillError | None = None
 
 
@@ -86,10 +86,10 @@ class UnitDataset(Dataset[Filled]):
         """Read one batch; a DataLoader calls this with what its batch sampler gives."""
         memory = self._mapped.setdefault(request.slot, request.memory.numpy())  # kept, so that its pages stay mapped
         try:
-            found = self._opened().read(request.rows, memory, epoch=request.epoch)
+            rest = self._opened().read(request.rows, memory, epoch=request.epoch)
         except DepthmillError as error:  # crosses the process border as a value: the user sees its text, not our traceback
             return Filled(request.slot, request.rows, error=error)
-        return Filled(request.slot, request.rows, found)
+        return Filled(request.slot, request.rows, rest)
 
     def _opened(self) -> Reader:
         if self._reader is None:

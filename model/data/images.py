@@ -32,13 +32,13 @@ def decode_image(content: bytes | memoryview, out: NDArray[np.uint8], *, where: 
     expected = (band.image_height, out.shape[1])
     try:
         decode = _decode_jpeg if bytes(content[:2]) == _JPEG else _decode_other
-        found = decode(content, out, band, expected)
+        decoded_px = decode(content, out, band, expected)
     except (ValueError, KeyError, OSError, SyntaxError) as error:
         reason = "unknown chroma subsampling" if isinstance(error, KeyError) else error  # simplejpeg's way to say so
         raise StoreError(f"image '{where}' cannot be decoded: {reason}. Copy it again, then run the recipe again") from error
-    if found != expected:
+    if decoded_px != expected:
         raise StoreError(
-            f"image '{where}' is {found[1]}x{found[0]}, the manifest says {expected[1]}x{expected[0]}. "
+            f"image '{where}' is {decoded_px[1]}x{decoded_px[0]}, the manifest says {expected[1]}x{expected[0]}. "
             "Run the recipe again so that images and manifest agree, or choose the manifest of this image"
         )
 

@@ -120,14 +120,14 @@ def refuse_missing_units(store: Store, manifest_fingerprint: str, samples: Seque
 
 
 def _rows_of_split(manifest: Manifest, config: Choice) -> list[dict[str, Any]]:
-    found = manifest.rows()
-    rows = [row for row in found if row["split"] == config.split]
+    every = manifest.rows()
+    rows = [row for row in every if row["split"] == config.split]
     name = manifest.path.fingerprint
     if not rows:
-        counts = Counter(row["split"] or "none" for row in found)
-        there = ", ".join(f"{count} {split}" for split, count in counts.items()) or "no frame at all"
+        counts = Counter(row["split"] or "none" for row in every)
+        splits = ", ".join(f"{count} {split}" for split, count in counts.items()) or "no frame at all"
         raise ManifestError(
-            f"split '{config.split}' is empty in manifest {name}, which has: {there}. "
+            f"split '{config.split}' is empty in manifest {name}, which has: {splits}. "
             "Choose another split, or run the recipe on scenes of this one"
         )
     cameras = sorted({row["camera"] for row in rows})

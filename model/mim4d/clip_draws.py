@@ -124,7 +124,7 @@ def _draw_seen(batch: ClipBatch, config: Mim4dConfig, generators: Sequence[torch
     frames, cameras = batch.image_u8.shape[1:3]
     cells = patch_cells(config.input_px, patch_px=config.mask.patch_px)
     ratio = config.mask.hidden_ratio
-    masks = [draw_patch_mask(frames * cameras, cells, hidden_ratio=ratio, generator=one) for one in generators]
+    masks = [draw_patch_mask(frames * cameras, cells, hidden_ratio=ratio, generator=generator) for generator in generators]
     return torch.stack(masks).view(len(generators), frames, cameras, *cells).to(batch.image_u8.device)
 
 
@@ -152,7 +152,7 @@ def _rays_of(
 
 def _joined(parts: Sequence[Rays]) -> Rays:
     """Return the rays of clips as one."""
-    return Rays(*(torch.cat(values) for values in zip(*(tuple(vars(one).values()) for one in parts), strict=True)))
+    return Rays(*(torch.cat(values) for values in zip(*(tuple(vars(rays).values()) for rays in parts), strict=True)))
 
 
 def _check(batch: ClipBatch, config: Mim4dConfig) -> None:

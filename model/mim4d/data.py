@@ -62,19 +62,21 @@ class ClipLoader(OrderedLoader[ClipBatch]):
 
     def _batch(self, filled: Filled, memory: torch.Tensor, epoch: int) -> ClipBatch:
         clips = [self._clips[row] for row in filled.rows]
-        found: ClipPoints = filled.found
+        lidar: ClipPoints = filled.rest
         return ClipBatch(
             window_keys=tuple(clip.key for clip in clips),
             image_u8=self._layout.tensors(memory, len(clips))["image"],
-            intrinsics=_float32([[scaled_intrinsics(moment.samples, self._image_px) for moment in one.moments] for one in clips]),
+            intrinsics=_float32(
+                [[scaled_intrinsics(moment.samples, self._image_px) for moment in clip.moments] for clip in clips]
+            ),
             cam_from_rig=_float32([[moment.cam_from_rig for moment in clip.moments] for clip in clips]),
             world_from_rig=_float32([_key_from_rigs(clip) for clip in clips]),
-            time_s=_float32([[1e-6 * (one.time_us - clip.moments[0].time_us) for one in clip.moments] for clip in clips]),
-            points=torch.from_numpy(found.points),
-            point_window=torch.from_numpy(found.window),
-            point_frame=torch.from_numpy(found.frame),
-            point_camera=torch.from_numpy(found.camera),
-            is_held_out=torch.from_numpy(found.is_held_out),
+            time_s=_float32([[1e-6 * (moment.time_us - clip.moments[0].time_us) for moment in clip.moments] for clip in clips]),
+            points=torch.from_numpy(lidar.points),
+            point_window=torch.from_numpy(lidar.window),
+            point_frame=torch.from_numpy(lidar.frame),
+            point_camera=torch.from_numpy(lidar.camera),
+            is_held_out=torch.from_numpy(lidar.is_held_out),
         )
 
 
@@ -92,19 +94,19 @@ def measured_clips(manifest: Manifest, config: Mim4dTrainConfig, *, placement: P
 
 def scaled_intrinsics(samples: Sequence[Sample], image_px: tuple[int, int]) -> NDArray[np.float64]:
     """Return the camera matrices (m, 3, 3) of images that were stretched to (h, w), one a sample."""
-    scales = np.array([[image_px[1] / one.width, image_px[0] / one.height, 1.0] for one in samples])
-    return np.asarray(scales[:, :, None] * np.array([one.intrinsic_px for one in samples], np.float64).reshape(-1, 3, 3))
+    scales = np.array([[image_px[1] / sample.width, image_px[0] / sample.height, 1.0] for sample in samples])
+    return np.asarray(scales[:, :, None] * np.array([sample.intrinsic_px for sample in samples], np.float64).reshape(-1, 3, 3))
 
 
 def _key_from_rigs(clip: Clip) -> NDArray[np.float64]:
     """Return the poses (t, 4, 4) of the rigs in the rig frame of the newest one."""
     world_from_rig = np.stack([moment.world_from_rig for moment in clip.moments])
     key_from_world = world_from_rig[0, :3, :3].T
-    found = np.tile(np.eye(4), (len(clip.moments), 1, 1))
-    found[:, :3, :3] = key_from_world @ world_from_rig[:, :3, :3]
+    key_from_rigs = np.tile(np.eye(4), (len(clip.moments), 1, 1))
+    key_from_rigs[:, :3, :3] = key_from_world @ world_from_rig[:, :3, :3]
     # subtracted before it is turned, so that the newest one comes out exactly where it is
-    found[:, :3, 3] = (world_from_rig[:, :3, 3] - world_from_rig[0, :3, 3]) @ key_from_world.T
-    return found
+    key_from_rigs[:, :3, 3] = (world_from_rig[:, :3, 3] - world_from_rig[0, :3, 3]) @ key_from_world.T
+    return key_from_rigs
 
 
 def _float32(values: Sequence[object]) -> torch.Tensor:

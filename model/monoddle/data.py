@@ -54,7 +54,7 @@ class DetectionLoader(OrderedLoader[DetectionBatch]):
 
     def _batch(self, filled: Filled, memory: torch.Tensor, epoch: int) -> DetectionBatch:
         samples = [self._samples[row] for row in filled.rows]
-        views: list[ReadView] = filled.found
+        views: list[ReadView] = filled.rest
         self._refuse_not_annotated(samples, views)
         tensors = self._layout.tensors(memory, len(samples))
         targets = None

@@ -142,33 +142,33 @@ def evaluate_detections(
     Raises:
         ManifestError: a frame was not annotated, so there is nothing to measure against.
     """
-    keys, truth, found, pictures = list[str](), list[Objects](), list[Objects](), dict[str, dict[str, NDArray[Any]]]()
+    keys, truth, detections, pictures = list[str](), list[Objects](), list[Objects](), dict[str, dict[str, NDArray[Any]]]()
     tokens, stride = list[str](), 1
-    for one in frames:
-        for i, key in enumerate(one.batch.frame_keys):
-            if not one.batch.is_annotated[i]:
+    for detected in frames:
+        for i, key in enumerate(detected.batch.frame_keys):
+            if not detected.batch.is_annotated[i]:
                 raise ManifestError(
                     f"frame '{key}' has no annotations, so its detections cannot be measured. Choose an annotated split, or "
                     "write them with depthmill predict"
                 )
             if num_pictures and len(keys) % stride == 0:
-                pictures[key] = picture_of(one, i)
+                pictures[key] = picture_of(detected, i)
                 if len(pictures) > 2 * num_pictures:  # half as dense from here on
                     pictures, stride = dict(list(pictures.items())[::2]), 2 * stride
             keys.append(key)
-            tokens.append(one.batch.sample_tokens[i])
-            truth.append(one.batch.objects[i])
-            found.append(one.found[i])
+            tokens.append(detected.batch.sample_tokens[i])
+            truth.append(detected.batch.objects[i])
+            detections.append(detected.found[i])
     names = result_names(keys, tokens)
-    rows = average_precision(truth, found, classes=classes, difficulties=scaled_difficulties(height_scale))
+    rows = average_precision(truth, detections, classes=classes, difficulties=scaled_difficulties(height_scale))
     chosen = list(pictures)[:: max(len(pictures) // max(num_pictures, 1), 1)][:num_pictures]
     stacked = stacked_pictures(chosen, [pictures[key] for key in chosen]) if chosen else {}
-    return DetectionEvaluation(rows, dict(zip(names, found, strict=True)), dict(zip(names, truth, strict=True)), stacked)
+    return DetectionEvaluation(rows, dict(zip(names, detections, strict=True)), dict(zip(names, truth, strict=True)), stacked)
 
 
 def scaled_difficulties(height_scale: float) -> tuple[Difficulty, ...]:
     """Return the benchmark's difficulties for images smaller or larger than its own."""
-    return tuple(one._replace(min_height_px=one.min_height_px * height_scale) for one in KITTI_DIFFICULTIES)
+    return tuple(level._replace(min_height_px=level.min_height_px * height_scale) for level in KITTI_DIFFICULTIES)
 
 
 def result_names(frame_keys: Sequence[str], sample_tokens: Sequence[str]) -> list[str]:

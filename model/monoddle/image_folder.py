@@ -53,10 +53,10 @@ def find_calibrated_images(folder: Path) -> list[CalibratedImage]:
     return [CalibratedImage(name, path, _projection(folder, path)) for name, path in named.items()]
 
 
-def read_calibrated_images(found: list[CalibratedImage]) -> Iterator[ImageFrame]:
+def read_calibrated_images(files: list[CalibratedImage]) -> Iterator[ImageFrame]:
     """Read images one by one; SourceError if one cannot be read."""
-    for one in found:
-        yield ImageFrame(one.name, read_image(one.file), one.projection)
+    for image in files:
+        yield ImageFrame(image.name, read_image(image.file), image.projection)
 
 
 def _projection(folder: Path, image: Path) -> NDArray[np.float64]:

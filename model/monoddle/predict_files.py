@@ -47,11 +47,11 @@ def predict_folder(opened: Detector, images: Path, out: Path, *, draw: Draw | No
         StoreError: ``out`` is not empty or cannot be written.
     """
     check_out(out)
-    found = find_calibrated_images(images)
+    files = find_calibrated_images(images)
     network, device = detector_of(opened), network_device(machine.accelerator)
     inference = _inference(opened, device, with_uncertainty=draw is not None and network.config.uncertainty)
-    frames = detect_images(network.to(device), read_calibrated_images(found), inference)
-    return _write_found(frames, {one.name: one.name for one in found}, out, draw=draw)
+    frames = detect_images(network.to(device), read_calibrated_images(files), inference)
+    return _write_found(frames, {image.name: image.name for image in files}, out, draw=draw)
 
 
 def predict_split(opened: Detector, manifest: Manifest, out: Path, *, split: str, draw: Draw | None, machine: Machine) -> int:
@@ -103,10 +103,10 @@ def _inference(opened: Detector, device: torch.device, *, with_uncertainty: bool
 
 def _write_found(frames: Iterator[Detected], names: Mapping[str, str], out: Path, *, draw: Draw | None) -> int:
     results: dict[str, Objects] = {}
-    for one in frames:
-        for i, key in enumerate(one.batch.frame_keys):
-            results[names[key]] = one.found[i]
+    for detected in frames:
+        for i, key in enumerate(detected.batch.frame_keys):
+            results[names[key]] = detected.found[i]
             if draw is not None:
-                put_file(out / PICTURES_FOLDER / f"{names[key]}.jpg", draw(frame_of(key, picture_of(one, i))))
+                put_file(out / PICTURES_FOLDER / f"{names[key]}.jpg", draw(frame_of(key, picture_of(detected, i))))
     write_results(out / DATA_FOLDER, results)
     return len(results)

@@ -70,7 +70,7 @@ class FrameLoader(OrderedLoader[Batch]):
     def _batch(self, filled: Filled, memory: torch.Tensor, epoch: int) -> Batch:
         samples = [self._samples[row] for row in filled.rows]
         tensors = self._layout.tensors(memory, len(samples))
-        radar, sparse = filled.found
+        radar, sparse = filled.rest
         intrinsics = np.array([sample.intrinsic_px or _UNKNOWN for sample in samples], np.float32).reshape(-1, 3, 3)
         return Batch(
             tuple(sample.frame_key for sample in samples),

@@ -161,19 +161,19 @@ def _predict_batch(network: DepthNetwork, batch: list[Frame]) -> Iterator[Predic
     if network.config.plug_in or batch[0].mono_m is not None:
         mono_m = np.stack([nothing if frame.mono_m is None else frame.mono_m for frame in batch])
     with torch.autocast("cuda", torch.bfloat16, enabled=_is_on_gpu(network)):
-        found = network.predict(image_u8, radar_m, mono_m)
-    depth_m = found.float().cpu().numpy()
+        predicted_m = network.predict(image_u8, radar_m, mono_m)
+    depth_m = predicted_m.float().cpu().numpy()
     if depth_m.shape != image_u8.shape[:3]:
         raise PredictionError(
             f"the network predicts {depth_m.shape} for images {image_u8.shape[:3]}; a prediction covers its image's pixels"
         )
-    for frame, own in zip(batch, depth_m, strict=True):
-        if not np.isfinite(own).all():
+    for frame, of_frame in zip(batch, depth_m, strict=True):
+        if not np.isfinite(of_frame).all():
             raise PredictionError(
                 f"frame '{frame.name}': the network predicts depth that is not a number. Its weights are damaged or its training "
                 "diverged; choose another checkpoint"
             )
-        yield Predicted(frame, own)
+        yield Predicted(frame, of_frame)
 
 
 def _is_on_gpu(network: Any) -> bool:

@@ -83,11 +83,11 @@ def predict_files(
         StoreError: ``out`` is not empty or cannot be written.
     """
     check_out(out)
-    found = find_frames(images)
-    _say_without_radar([one.name for one in found if one.radar is None], len(found))
+    files = find_frames(images)
+    _say_without_radar([frame.name for frame in files if frame.radar is None], len(files))
     _place(network, machine)
-    frames = read_frames(found, max_depth_m=network.config.max_depth_m)
-    return _write_all(network, frames, out, len(found), batch_size=batch_size, draw=draw, on_frame=on_frame)
+    frames = read_frames(files, max_depth_m=network.config.max_depth_m)
+    return _write_all(network, frames, out, len(files), batch_size=batch_size, draw=draw, on_frame=on_frame)
 
 
 def predict_manifest(
