@@ -137,7 +137,7 @@ def _materialize(args: argparse.Namespace, teacher: str):
 
 def _write_far_wrong_maps(manifest, folder: Path) -> None:
     """Write a map a key frame, exact near by and wrong by one factor a frame far away; the folder appears when it is complete."""
-    from pipeline.teacher_maps import map_key
+    from pipeline.mono_depth.maps import map_key
 
     temporary, generator = folder.with_name(f".{folder.name}"), np.random.default_rng(0)
     for path, row in {manifest.unit_of(row, "depth_truth"): row for row in manifest.rows()}.items():

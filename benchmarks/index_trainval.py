@@ -45,7 +45,8 @@ def main() -> None:
 
 def open_index(root: Path, cache: Path) -> tuple[int, float, float, float]:
     """Return scenes, seconds to open, seconds to read one scene, and peak memory of this process in GB."""
-    from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
+    from pipeline.sources.nuscenes.config import NuScenesConfig
+    from pipeline.sources.nuscenes.source import NuScenesSource
 
     start = time.perf_counter()
     source = NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(root), version="v1.0-trainval"), cache)

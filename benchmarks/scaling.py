@@ -34,7 +34,7 @@ from world import simulated_world
 from flows.crew import local_crew
 from pipeline.run import SceneRequest, run_scene
 from pipeline.sources.synthetic import SyntheticParams, version_name
-from pipeline.sources.synthetic.params import CAMERA_CHANNELS
+from pipeline.sources.synthetic.config import CAMERA_CHANNELS
 from pipeline.types import ItemResult
 
 T = TypeVar("T")

@@ -16,7 +16,8 @@ from pipeline.plan import Plan, make_plan
 from pipeline.processes import worker_pool
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.run import SceneMemory, SceneRequest, run_item, run_scene, scene_requests
-from pipeline.sources import Source, open_source
+from pipeline.sources import open_source
+from pipeline.sources.spec import Source
 from pipeline.sources.synthetic import SyntheticParams, version_name
 from pipeline.stage import StageInput
 from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain, scene_points, window_around

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.sources.synthetic import SyntheticParams, is_complete, write_world
-from pipeline.sources.synthetic.params import CAMERA_CHANNELS
+from pipeline.sources.synthetic.config import CAMERA_CHANNELS
 
 AZIMUTH_STEPS = 1150
 """Gives about 34,700 returns a sweep in the simulated world, as nuScenes has."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 
 from pipeline.run import SceneRequest, run_scene
-from pipeline.stages import stage_named
+from pipeline.stage_list import stage_named
 from pipeline.types import ItemResult
 from storage_schemas.errors import DepthmillError
 from storage_schemas.lineage import provenance
@@ -41,7 +41,10 @@ def run_scene_on_worker(request: SceneRequest, expected: dict[str, str]) -> list
         if found != expected[name]:
             raise _foreign(name, found, expected[name])
     for item in request.items:
-        stage = stage_named(item.stage)
+        try:
+            stage = stage_named(item.stage)
+        except KeyError as error:
+            raise _foreign(f"stage {item.stage}", "not installed", str(item.identity.stage_version)) from error
         if (stage.version, stage.writes.version) != (item.identity.stage_version, item.identity.layout_version):
             wanted = f"{item.identity.stage_version} (layout {item.identity.layout_version})"
             raise _foreign(f"stage {stage.name}", f"{stage.version} (layout {stage.writes.version})", wanted)

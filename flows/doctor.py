@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from flows.settings import Settings
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import StoreFiles
+from storage_schemas.plug_ins import GROUPS, Group, PlugInError, broken_plug_ins, plug_ins
 
 PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect", "nuscenes-devkit")
 EXTRAS = {
@@ -40,7 +42,7 @@ class Finding(NamedTuple):
 
 
 def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Finding]:
-    """Look at Python, packages, disk, store, Prefect, Dask, devices and engines.
+    """Look at Python, packages, disk, store, Prefect, Dask, plug-ins, devices and engines.
 
     Args:
         store: path or URL of a store to try; None leaves it out.
@@ -53,7 +55,7 @@ def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Findi
     found.append(_prefect())
     if dask is not None:
         found.append(_dask(dask))
-    return [*found, *_accumulation(), *_devices()]
+    return [*found, *_plug_ins(), *_accumulation(), *_devices()]
 
 
 def _packages() -> list[Finding]:
@@ -72,6 +74,41 @@ def _extras() -> list[Finding]:
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         says = f"without {', '.join(missing)}. If you need it: pip install 'depthmill[{extra}]'" if missing else "installed"
         found.append(Finding(f"extra {extra}", True, says))
+    return found
+
+
+def _unusable_sources() -> dict[str, str]:
+    from pipeline.sources import broken_sources
+
+    return broken_sources()
+
+
+def _unusable_stages() -> dict[str, str]:
+    from pipeline.stage_list import BROKEN_STAGES
+
+    return BROKEN_STAGES
+
+
+_CHECKS: Mapping[Group, Callable[[], dict[str, str]]] = {
+    "depthmill.sources": _unusable_sources,
+    "depthmill.stages": _unusable_stages,
+}
+"""Why plug-ins of a group cannot be used, by name, where more is checked than their import; PlugInError if a name is ours."""
+
+
+def _plug_ins() -> list[Finding]:
+    """List what packages outside bring, each as usable or broken; nothing where there are none."""
+    found = []
+    for group in GROUPS:
+        try:
+            installed = plug_ins(group)
+            broken = _CHECKS[group]() if installed and group in _CHECKS else broken_plug_ins(group)
+        except PlugInError as error:  # none of the group can be used then
+            found.append(Finding("plug-ins", False, str(error)))
+            continue
+        for plug_in in installed:
+            says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
+            found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
     return found
 
 

@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from flows.init_kitti import is_kitti_object
-from flows.init_nuscenes import nuscenes_versions
-from flows.init_zju import is_zju
+from pipeline.sources import source_specs
+from pipeline.sources.spec import SourceSpec
 from storage_schemas.errors import SourceError
-
-Kind = Literal["nuscenes", "zju_4dradarcam", "kitti_object"]
 
 MAX_LOOKED_AT = 200
 """Entries of a folder that are looked into; a home folder on a network drive shall not hold the answer up."""
 
 NAMED_ENTRIES = 8
 
-LOOKED_FOR = (
-    "nuScenes format (samples/, sweeps/ and a version folder such as v1.0-mini/ with scene.json and sample_data.json), "
-    "ZJU-4DRadarCam (image/, radar_png/, gt/, gt_interp/ with train.txt, val.txt, test.txt) or "
-    "KITTI object (training/image_2, training/calib, training/label_2 with ImageSets/)"
-)
+
+def kind_of(folder: Path) -> SourceSpec[Any] | None:
+    """Return which kind of data set a folder is the root of, None if of none that is known."""
+    return next((spec for spec in source_specs().values() if spec.recognise(folder)), None) if folder.is_dir() else None
 
 
-def kind_of(folder: Path) -> Kind | None:
-    """Return which data set a folder is the root of, None if of none that is known."""
-    if not folder.is_dir():
-        return None
-    if nuscenes_versions(folder):
-        return "nuscenes"
-    if is_kitti_object(folder):
-        return "kitti_object"
-    return "zju_4dradarcam" if is_zju(folder) else None
-
-
-def recognise(folder: Path) -> Kind:
-    """Return which data set a folder is the root of.
+def recognise(folder: Path) -> SourceSpec[Any]:
+    """Return which kind of data set a folder is the root of.
 
     Raises:
         SourceError: of none that is known; names the folder near it that is one, or what was found instead.
@@ -46,13 +31,15 @@ def recognise(folder: Path) -> Kind:
         raise SourceError(f"data root '{folder}' does not exist. Give the folder that holds the data set")
     if not folder.is_dir():
         raise SourceError(f"data root '{folder}' is a file. Give the folder that holds the unpacked data set")
-    if (kind := kind_of(folder)) is not None:
-        return kind
+    if (spec := kind_of(folder)) is not None:
+        return spec
     near = [*_above(folder), *_below(folder)]
     if near:
         others = f" (also: {', '.join(map(str, near[1:4]))})" if near[1:] else ""
         raise SourceError(f"'{folder}' is not the root of a data set, '{near[0]}' is{others}. Run: depthmill init {near[0]}")
-    raise SourceError(f"'{folder}' is no data set that depthmill knows. Looked for {LOOKED_FOR}. {_instead(folder)}")
+    *first, last = [spec.looked_for for spec in source_specs().values() if spec.looked_for]
+    looked_for = f"{', '.join(first)} or {last}"
+    raise SourceError(f"'{folder}' is no data set that depthmill knows. Looked for {looked_for}. {_instead(folder)}")
 
 
 def _above(folder: Path) -> list[Path]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from flows.init_folder import Kind, recognise
-from flows.init_kitti import kitti_lines, survey_kitti
-from flows.init_nuscenes import nuscenes_lines, survey_nuscenes
-from flows.init_text import Line, recipe_text
-from flows.init_zju import survey_zju, zju_lines
+from flows.init_folder import recognise
 from pipeline.recipe import load_recipe
+from pipeline.sources import source_specs
+from pipeline.sources.recipe_text import recipe_text
+from pipeline.sources.spec import SourceSpec, Survey
 from storage_schemas.errors import RecipeError
 
 
@@ -37,29 +37,25 @@ def write_recipe(root: Path, *, out: Path, store: str | None, version: str | Non
     """
     _check_target(out)
     root = root.expanduser()
-    kind, where = recognise(root), store or str(out.absolute().parent / "store")
-    head = f"Written by depthmill init from what the data root holds ({kind}). All keys, with unit and default: docs/recipe.md"
-    summary, lines = _look(kind, root.absolute(), version, where)
-    _write(out, recipe_text([head, ""], lines))
+    spec, where = recognise(root), store or str(out.absolute().parent / "store")
+    head = (
+        f"Written by depthmill init from what the data root holds ({spec.kind}). All keys, with unit and default: docs/recipe.md"
+    )
+    survey = _look(spec, root.absolute(), version)
+    _write(out, recipe_text([head, ""], survey.lines(where, _about_store(where))))
     load_recipe(out)  # what was written must be what plan reads
-    return Written(out, summary)
+    return Written(out, survey.summary)
 
 
-def _look(kind: Kind, root: Path, version: str | None, store: str) -> tuple[str, list[Line]]:
-    """Return what was found in one line, and the keys of the recipe."""
-    if kind == "nuscenes":
-        drives = survey_nuscenes(root, version)
-        return drives.summary, nuscenes_lines(drives, store, _store_words(store))
-    if version is not None:
-        raise RecipeError(f"--version is of nuScenes-format data, '{root}' is {kind}. Leave it out")
-    if kind == "kitti_object":
-        objects = survey_kitti(root)
-        return objects.summary, kitti_lines(objects, store, _store_words(store))
-    frames = survey_zju(root)
-    return frames.summary, zju_lines(frames, store, _store_words(store))
+def _look(spec: SourceSpec[Any], root: Path, version: str | None) -> Survey:
+    if version is not None and not spec.versions_of:
+        having = " or ".join(other.versions_of for other in source_specs().values() if other.versions_of)
+        raise RecipeError(f"--version is of {having}, '{root}' is {spec.kind}. Leave it out")
+    assert spec.survey is not None  # a kind that recognises folders has one
+    return spec.survey(root, version)
 
 
-def _store_words(store: str) -> str:
+def _about_store(store: str) -> str:
     if "://" in store:
         return "path or fsspec URL"
     return "path or fsspec URL; is there already" if Path(store).exists() else "path or fsspec URL; made by depthmill run"

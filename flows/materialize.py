@@ -14,7 +14,8 @@ from flows.teachers import teacher_factory, teacher_facts
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe
 from pipeline.run import SceneRequest, run_manifest, scene_requests
-from pipeline.sources import Source, open_source
+from pipeline.sources import open_source
+from pipeline.sources.spec import Source
 from pipeline.types import ItemResult
 from storage_schemas.jobs import noted_run
 from storage_schemas.store import Store
@@ -104,8 +105,8 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
         with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):  # prune then spares them
             opened.source.prepare(num_workers=opened.settings.workers)
             raw = opened.source.reader()
-            teacher = teacher_factory(opened.recipe, opened.settings)
-            for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw, teacher=teacher)):
+            depth_model = teacher_factory(opened.recipe, opened.settings)
+            for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw, depth_model=depth_model)):
                 note(found)
             note(run_manifest(plan, opened.recipe, opened.store, raw, results))
     count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}

@@ -10,12 +10,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.ablation_choices import AblationChoices
-from pipeline.recipe import Recipe, StageChoices
-from pipeline.sources.kitti_object import KittiObjectConfig
-from pipeline.sources.nuscenes import NuScenesConfig
-from pipeline.sources.simulated import SyntheticConfig
-from pipeline.sources.zju_4dradarcam import ZjuConfig
-from pipeline.stages import STAGES
+from pipeline.recipe import Recipe
+from pipeline.sources import OWN_SOURCES
+from pipeline.stage_list import STAGES
 
 
 def recipe_page() -> str:
@@ -32,22 +29,18 @@ def recipe_page() -> str:
         "",
         "`source:` chooses by `kind`:",
     ]
-    for kind, model in (
-        ("nuscenes", NuScenesConfig),
-        ("synthetic", SyntheticConfig),
-        ("zju_4dradarcam", ZjuConfig),
-        ("kitti_object", KittiObjectConfig),
-    ):
-        lines += ["", f"### source: {{kind: {kind}}}", "", *_table(model, leave_out=("kind",))]
+    for spec in OWN_SOURCES:
+        lines += ["", f"### source: {{kind: {spec.kind}}}", "", *_table(spec.config, leave_out=("kind",))]
     lines += ["", "## stages"]
     for stage in STAGES:
-        params = StageChoices.model_fields[stage.name].annotation
+        if stage.plug_in is not None:  # the page is about depthmill itself, whatever is installed beside it
+            continue
         reads = (
             ", ".join(f"{one.name}{' (optional)' if one in stage.optional else ''}" for one in stage.reads)
             or "the source's tables"
         )
         lines += ["", f"### {stage.name}", "", f"Reads {reads}. Writes {stage.writes.name}. One unit per {_per(stage.per)}.", ""]
-        lines += _table(params) if typing.cast(Any, params).model_fields else ["No keys."]
+        lines += _table(stage.params) if stage.params.model_fields else ["No keys."]
     return "\n".join([*lines, *_train_lines(), *_ablation_lines()]) + "\n"
 
 

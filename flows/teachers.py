@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.settings import Settings
+from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthMap, MonoDepthModel, Sight
+from pipeline.mono_depth.weights import maps_digest, weights_digest
 from pipeline.recipe import Recipe
-from pipeline.stages.predict_mono_depth import LEARNED, Params
-from pipeline.teacher import DepthTeacher, Sight, TeacherError, TeacherFrame, TeacherMap
-from pipeline.teacher_weights import maps_digest, weights_digest
+from pipeline.stages.predict_mono_depth import LEARNED, STAGE, Params
 
 if TYPE_CHECKING:
     from model.teachers.learned_map import LearnedMap
@@ -27,7 +27,7 @@ def teacher_facts(recipe: Recipe, settings: Settings) -> dict[str, str]:
     Raises:
         RecipeError: the weights or maps are not there, or cannot be read.
     """
-    p = recipe.stages.predict_mono_depth
+    p = recipe.stages.params_of(STAGE)
     if p.teacher == "depth_maps" and p.maps is not None:
         return {"maps_sha256": maps_digest(p.maps, settings.cache_dir)}
     if p.teacher not in LEARNED or p.weights is None:
@@ -45,7 +45,7 @@ def teacher_factory(recipe: Recipe, settings: Settings) -> LearnedTeacherFactory
     if "weights_sha256" not in facts:
         return None
     return LearnedTeacherFactory(
-        recipe.stages.predict_mono_depth, facts["weights_sha256"], str(settings.cache_dir), settings.device
+        recipe.stages.params_of(STAGE), facts["weights_sha256"], str(settings.cache_dir), settings.device
     )
 
 
@@ -65,11 +65,11 @@ class LearnedTeacherFactory:
     cache_folder: str
     accelerator: str
 
-    def __call__(self) -> DepthTeacher:
+    def __call__(self) -> MonoDepthModel:
         """Return the teacher.
 
         Raises:
-            TeacherError: the weights are not those that were planned with, or torch is not installed.
+            MonoDepthError: the weights are not those that were planned with, or torch is not installed.
             RecipeError: they are not there.
             TeacherLoadError: they cannot be loaded.
         """
@@ -77,12 +77,12 @@ class LearnedTeacherFactory:
 
 
 @lru_cache(maxsize=1)  # one teacher in memory; a worker asks again for every scene
-def _loaded(factory: LearnedTeacherFactory) -> DepthTeacher:
+def _loaded(factory: LearnedTeacherFactory) -> MonoDepthModel:
     p = factory.params
     assert p.weights is not None  # checked by Params
     found = weights_digest(p.weights, Path(factory.cache_folder))
     if found != factory.weights_sha256:
-        raise TeacherError(
+        raise MonoDepthError(
             f"teacher weights '{p.weights}' have digest {found[:16]} here, the run was planned with "
             f"{factory.weights_sha256[:16]}. They were replaced "
             "meanwhile, or this machine has others: copy the same files, then run the same command"
@@ -90,7 +90,7 @@ def _loaded(factory: LearnedTeacherFactory) -> DepthTeacher:
     try:
         return LearnedTeacher(p.teacher, _network(factory))
     except ImportError as error:
-        raise TeacherError(
+        raise MonoDepthError(
             f"teacher {p.teacher} needs {error.name}, which is not installed here. Run: pip install 'depthmill[mono]'"
         ) from error
 
@@ -111,7 +111,7 @@ def _network(factory: LearnedTeacherFactory) -> Any:
 
 
 class LearnedTeacher:
-    """A network as the pipeline's ``DepthTeacher``.
+    """A network as the pipeline's ``MonoDepthModel``.
 
     Args:
         name: as in the recipe.
@@ -123,11 +123,11 @@ class LearnedTeacher:
     def __init__(self, name: str, network: Any) -> None:
         self.name, self._network = name, network
 
-    def predict(self, frame: TeacherFrame) -> TeacherMap:
+    def predict(self, frame: MonoDepthInput) -> MonoDepthMap:
         """Return the network's map of a frame."""
         arguments = (frame.image_u8,) if self.name == "dpt" else (frame.image_u8, frame.intrinsic_px)
         found: LearnedMap = self._network.predict(*arguments)
-        return TeacherMap(found.value, found.kind, found.confidence, found.is_sky)
+        return MonoDepthMap(found.value, found.kind, found.confidence, found.is_sky)
 
     def witness(self) -> Mapping[str, str]:
         """Return versions and device of the network."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from storage_schemas.catalog import LAYOUTS, layout_named
+from storage_schemas.catalog import known_layouts
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.manifest import manifest_paths, open_manifest
 from storage_schemas.store import Store, UnitPath
@@ -31,7 +31,7 @@ def describe(store: Store, what: str | None) -> Description:
     if what is None:
         return _describe_store(store)
     parts = what.strip("/").split("/")
-    if len(parts) == 4 and parts[0] in {layout.name for layout in LAYOUTS}:
+    if len(parts) == 4 and (parts[0] in known_layouts() or store.has(UnitPath(*parts))):
         return _describe_unit(store, UnitPath(*parts))
     if len(parts) == 3:
         return _describe_sample(store, what)
@@ -45,7 +45,7 @@ def describe(store: Store, what: str | None) -> Description:
 
 def _describe_store(store: Store) -> Description:
     found: dict[str, Any] = {}
-    for layout in LAYOUTS:
+    for layout in known_layouts().values():
         sizes = [sum(file.num_bytes for file in store.lineage(path).files.values()) for path in store.units(layout.name)]
         if sizes:
             found[layout.name] = {"units": len(sizes), "num_bytes": sum(sizes), "description": layout.description}
@@ -69,7 +69,7 @@ def _describe_unit(store: Store, path: UnitPath) -> Description:
     ]
     arrays = {}
     for name in unit.array_names:
-        spec, values = layout_named(path.layout).array(name), unit.array(name)
+        spec, values = unit.layout.array(name), unit.array(name)
         known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
         bounds = [float(np.min(known)), float(np.max(known))] if known.size else []
         scale = spec.scale if spec.scale is not None else 1.0
@@ -95,7 +95,7 @@ def _describe_manifest(store: Store, fingerprint: str) -> Description:
     samples = manifest.rows()
     splits = {split: sum(row["split"] == split for row in samples) for split in ("train", "val", "test", "")}
     record = store.lineage(manifest.path)
-    data = {
+    data: dict[str, Any] = {
         "fingerprint": manifest.path.fingerprint,
         "samples": len(samples),
         "splits": splits,
@@ -104,6 +104,8 @@ def _describe_manifest(store: Store, fingerprint: str) -> Description:
         "units": len(manifest.named_units()),
         "written_utc": record.written_utc,
     }
+    if manifest.unknown_stores:
+        data["unknown_stores"] = list(manifest.unknown_stores)  # of plug-in stages that are not installed here
     return Description("\n".join(f"{key:<12} {value}" for key, value in data.items()), data)
 
 

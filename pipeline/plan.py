@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.capability import is_provided
 from pipeline.recipe import Recipe
-from pipeline.sources import Source
+from pipeline.sources import source_plug_ins
+from pipeline.sources.spec import Source
 from pipeline.stage import StageSpec
-from pipeline.stages import STAGES
+from pipeline.stage_list import STAGES
 from pipeline.types import ALL, SceneInfo, WorkItem
 from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.lineage import Identity, SourceRef
@@ -91,8 +93,11 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
     """
     scenes = _chosen_scenes(recipe, source.scenes())
     items: list[WorkItem] = []
+    plug_in, _ = source_plug_ins().get(recipe.source.kind, (None, None))
+    package = "" if plug_in is None else plug_in.package
     for scene in scenes:
-        items.extend(_scene_items(recipe, scene, source.source_ref(scene), store, facts or {}))
+        made_from = SourceRef(release=source.release, digest=scene.digest, package=package)
+        items.extend(_scene_items(recipe, scene, made_from, store, facts or {}))
     for stage in STAGES:
         if stage.per == "dataset":
             inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
@@ -123,53 +128,50 @@ def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInf
 def _scene_items(
     recipe: Recipe, scene: SceneInfo, source: SourceRef, store: Store, facts: Mapping[str, str]
 ) -> Iterator[WorkItem]:
-    by_layout: dict[str, UnitPath] = {}
-    for stage in STAGES:
-        if stage.per == "scene" and _applies(stage, recipe, scene):
-            reads = stage.chosen_reads(recipe.stages.params_of(stage.name))
-            inputs = {layout.name: by_layout[layout.name] for layout in reads}
-            item = _item(
-                stage, recipe, scene.name, ALL, inputs, None if inputs else _source_of(stage, scene, source), store, facts
-            )
-            by_layout[stage.writes.name] = item.path
-            yield item
-    for camera in recipe.cameras:
-        of_camera = dict(by_layout)
+    of_scene: dict[str, WorkItem] = {}
+    for camera in (ALL, *recipe.cameras):
+        level, made = ("scene", of_scene) if camera == ALL else ("camera", dict(of_scene))
         for stage in STAGES:
-            if stage.per == "camera" and _applies(stage, recipe, scene) and _is_fed(stage, of_camera):
-                reads = stage.chosen_reads(recipe.stages.params_of(stage.name))
-                inputs = {layout.name: of_camera[layout.name] for layout in reads if layout.name in of_camera}
-                item = _item(stage, recipe, scene.name, camera, inputs, None, store, facts)
-                of_camera[stage.writes.name] = item.path
-                yield item
+            if stage.per != level or not (_applies(stage, recipe, scene) and _is_fed(stage, made)):
+                continue
+            reads = stage.chosen_reads(recipe.stages.params_of(stage))
+            inputs = {layout.name: made[layout.name].path for layout in reads if layout.name in made}
+            made_from = None if stage.reads else _source_of(stage, scene, source)
+            yield _add(_item(stage, recipe, scene.name, camera, inputs, made_from, store, facts), made)
+
+
+def _add(item: WorkItem, made: dict[str, WorkItem]) -> WorkItem:
+    """Note which item makes a layout, so that later stages read its unit; RecipeError if two items make the same layout."""
+    other = made.setdefault(item.identity.layout, item)
+    if other is not item:
+        raise RecipeError(
+            f"stages {other.stage} and {item.stage} both make {item.identity.layout} of {item.identity.scene}; leave one of them "
+            "out of the recipe, or switch it off"
+        )
+    return item
 
 
 def _source_of(stage: StageSpec[Any], scene: SceneInfo, source: SourceRef) -> SourceRef:
-    """Return what a stage that reads the source's tables depends on: images between key frames change nothing but their index."""
-    return source.model_copy(update={"digest": scene.camera_sweeps}) if stage.needs == "camera_sweeps" else source
+    """Return what a stage that reads the source's tables depends on: what has a digest of its own changes nothing else."""
+    digest = scene.offers.get(stage.needs or "", "")
+    return source.model_copy(update={"digest": digest}) if digest else source
 
 
 def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
     """Say whether a recipe wants a stage and a scene has what it needs: without radar no radar unit, rather than an empty one."""
-    if not stage.is_wanted(recipe.stages.params_of(stage.name)):
+    params = recipe.stages.params_of(stage)
+    if not recipe.stages.wants(stage):
         return False
-    if stage.needs == "given":
-        if stage.writes.name not in scene.given:
-            return False
-        makers = [other for other in STAGES if other.writes == stage.writes and other.needs != "given"]
-        return not any(_applies(other, recipe, scene) for other in makers)
-    if stage.needs == "truth":
-        return scene.has_truth
-    if stage.needs == "lidar":
-        return scene.has_lidar
-    if stage.needs == "camera_sweeps":
-        return bool(scene.camera_sweeps)
-    if stage.needs == "radar":
-        return any(channel in scene.channels for channel in recipe.stages.project_radar.channels)
-    return True
+    if stage.needs is not None and stage.needs not in scene.offers:
+        return False
+    channels = stage.channels_of(params)
+    if channels is not None and not any(channel in scene.channels for channel in channels):
+        return False
+    makers = [other for other in STAGES if other.writes == stage.writes and not is_provided(other.needs)]
+    return not (is_provided(stage.needs) and any(_applies(other, recipe, scene) for other in makers))
 
 
-def _is_fed(stage: StageSpec[Any], made: Mapping[str, UnitPath]) -> bool:
+def _is_fed(stage: StageSpec[Any], made: Mapping[str, WorkItem]) -> bool:
     """Say whether everything that a stage cannot do without is made for this scene and camera."""
     return all(layout.name in made for layout in stage.reads if layout not in stage.optional)
 
@@ -191,7 +193,7 @@ def _item(
         layout_version=stage.writes.version,
         scene=scene,
         camera=camera,
-        params=stage.counted(recipe.stages.params_of(stage.name), facts),
+        params=stage.identity_params(recipe.stages.params_of(stage), facts),
         inputs={name: path.fingerprint for name, path in inputs.items()},
         source=source,
     )

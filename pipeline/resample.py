@@ -1,4 +1,4 @@
-"""Resize maps of numbers: the grid of a teacher and the grid of the image, corner to corner.
+"""Resize maps of numbers: the grid of a depth model and the grid of the image, corner to corner.
 
 Source bilinear with half-pixel centres and clamped borders (``align_corners=False``); when shrinking, every pixel under a cell
        counts, so that thin things do not come and go. Pillow does it in float32

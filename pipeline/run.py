@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.capability import LIDAR
+from pipeline.mono_depth.model import MonoDepthFactory
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
+from pipeline.sources import provenance_of
 from pipeline.stage import RawReader, StageInput
-from pipeline.stages import stage_named
-from pipeline.teacher import TeacherFactory
+from pipeline.stage_list import stage_named
 from pipeline.types import ALL, ItemResult, WorkItem
 from storage_schemas.errors import DepthmillError
 from storage_schemas.layout import UnitData
@@ -31,7 +33,7 @@ class SceneRequest:
         recipe: for the params.
         store_root: where units are read and written.
         raw: reader of raw files.
-        teacher: makes the depth teacher in the worker, if the recipe names one that learned.
+        depth_model: makes the monocular depth model in the worker, if the recipe names one with weights.
     """
 
     scene: str
@@ -39,7 +41,7 @@ class SceneRequest:
     recipe: Recipe
     store_root: str
     raw: RawReader
-    teacher: TeacherFactory | None = None
+    depth_model: MonoDepthFactory | None = None
 
     def failed(self, message: str) -> list[ItemResult]:
         """Return results for a scene whose worker never answered."""
@@ -64,14 +66,14 @@ class SceneMemory:
 
 
 def scene_requests(
-    plan: Plan, recipe: Recipe, store: Store, raw: RawReader, *, teacher: TeacherFactory | None = None
+    plan: Plan, recipe: Recipe, store: Store, raw: RawReader, *, depth_model: MonoDepthFactory | None = None
 ) -> list[SceneRequest]:
     """Cut a plan into one request per scene with work, in the plan's order."""
     by_scene: dict[str, list[WorkItem]] = {}
     for item in plan.to_do:
         if item.identity.scene != ALL:
             by_scene.setdefault(item.identity.scene, []).append(item)
-    return [SceneRequest(scene, tuple(items), recipe, store.root, raw, teacher) for scene, items in by_scene.items()]
+    return [SceneRequest(scene, tuple(items), recipe, store.root, raw, depth_model) for scene, items in by_scene.items()]
 
 
 def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[ItemResult]:
@@ -86,11 +88,11 @@ def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[
             result = _result(item, "SKIP", 0.0, f"{blocked} failed")
         else:
             keep = item.path in later
-            result = run_item(item, request.recipe, store, request.raw, memory, keep=keep, teacher=request.teacher)
+            result = run_item(item, request.recipe, store, request.raw, memory, keep=keep, depth_model=request.depth_model)
         if result.status != "OK":
             failed[item.path] = blocked or item.stage
         results.append(result)
-        memory.forget(later, lidar=any(stage_named(other.stage).needs == "lidar" for other in request.items[number + 1 :]))
+        memory.forget(later, lidar=any(stage_named(other.stage).needs == LIDAR for other in request.items[number + 1 :]))
         if on_result is not None:
             on_result(result)
     return results
@@ -119,7 +121,7 @@ def run_item(
     memory: SceneMemory,
     *,
     keep: bool,
-    teacher: TeacherFactory | None = None,
+    depth_model: MonoDepthFactory | None = None,
 ) -> ItemResult:
     """Make one unit: read its inputs, call the kernel, check, write, commit.
 
@@ -130,7 +132,7 @@ def run_item(
         raw: reader of raw files.
         memory: inputs and shared results of the scene.
         keep: keep the result in memory for a later item.
-        teacher: makes the depth teacher, if the recipe names one that learned.
+        depth_model: makes the monocular depth model, if the recipe names one with weights.
     """
     start = time.perf_counter()
     stage = stage_named(item.stage)
@@ -144,10 +146,15 @@ def run_item(
             memory.shared,
             store=store if per_dataset else None,
             paths=item.inputs,
-            teacher=teacher,
+            depth_model=depth_model,
         )
-        made = stage.kernel(unit, recipe.stages.params_of(stage.name))
-        witness = {**(raw.digest_of(unit.used_files) if unit.used_files else {}), **made.witness}
+        made = stage.kernel(unit, recipe.stages.params_of(stage))
+        witness = {
+            **provenance_of(recipe.source.kind),
+            **(raw.digest_of(unit.used_files) if unit.used_files else {}),
+            **made.witness,
+            **stage.provenance,
+        }
         store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, witness=witness)
         if keep:
             memory.units[item.path] = made.data

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.teacher import TeacherFactory
+from pipeline.mono_depth.model import MonoDepthFactory
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns, StoreLayout, UnitData, rows
+from storage_schemas.plug_ins import PlugIn
 from storage_schemas.store import Store, UnitPath
 
 
@@ -60,6 +61,38 @@ class CameraSweepReader(Protocol):
         ...
 
 
+class ImageObjects(NamedTuple):
+    """What a source says of the objects of one image.
+
+    Attributes:
+        objects: rows of ``boxes.boxes`` without ``frame``, in the source's order; None = nobody annotated the image.
+        projection_px: (3, 4) float64 projection of the frame that the objects are in.
+        files: raw files that were read and hold something.
+    """
+
+    objects: list[dict[str, Any]] | None
+    projection_px: NDArray[np.float64]
+    files: tuple[str, ...]
+
+
+@runtime_checkable
+class ObjectReader(Protocol):
+    """What the reader of a source offers besides, where the source provides the BOXES layout."""
+
+    def read_objects(self, image_file: str) -> ImageObjects:
+        """Return the objects of an image; SourceError if a file of it is missing or broken."""
+        ...
+
+
+@runtime_checkable
+class MapReader(Protocol):
+    """What the reader of a source offers besides, where the source provides depth maps of a layout."""
+
+    def map_file(self, layout: StoreLayout, image_file: str) -> str:
+        """Return the file below the root that holds an image's map: a 16-bit grey PNG of metres times 256, 0 = nothing."""
+        ...
+
+
 ParamsT = TypeVar("ParamsT", bound=StageParams)
 T = TypeVar("T")
 
@@ -75,7 +108,7 @@ class StageInput:
         raw: raw files of the source.
         shared: results that several stages or cameras of one scene can use; lives as long as the scene's task.
         used_files: raw files the kernel read, for the lineage.
-        teacher: makes the depth teacher, where the recipe names one that learned; None otherwise.
+        depth_model: makes the monocular depth model, where the recipe names one with weights; None otherwise.
     """
 
     scene: str
@@ -86,7 +119,7 @@ class StageInput:
     used_files: set[str] = field(default_factory=set)
     store: Store | None = None
     paths: Mapping[str, UnitPath] = field(default_factory=dict)
-    teacher: TeacherFactory | None = None
+    depth_model: MonoDepthFactory | None = None
 
     def remember(self, key: Any, make: Callable[[], T]) -> T:
         """Return a shared result, making it on first use."""
@@ -95,15 +128,22 @@ class StageInput:
         result: T = self.shared[key]
         return result
 
+    @property
+    def _index(self) -> dict[str, Columns]:
+        """Tables of the store frames, which only a stage that reads it may ask for."""
+        if "frames" not in self.units:
+            raise LookupError("a kernel asked for key frames or sweeps, and its stage does not read frames. Add FRAMES to reads")
+        return self.units["frames"].tables
+
     @cached_property
     def keyframes(self) -> list[dict[str, Any]]:
         """Rows of frames.keyframes of this unit's camera, in time order."""
-        return [row for row in rows(self.units["frames"].tables["keyframes"]) if row["camera"] == self.camera]
+        return [row for row in rows(self._index["keyframes"]) if row["camera"] == self.camera]
 
     @cached_property
     def sweeps(self) -> list[dict[str, Any]]:
         """Rows of frames.sweeps, by channel in time order."""
-        return rows(self.units["frames"].tables["sweeps"])
+        return rows(self._index["sweeps"])
 
     def timestamps_us(self) -> NDArray[np.int64]:
         """Return the image times of this unit's frames."""
@@ -159,12 +199,15 @@ class StageSpec(Generic[ParamsT]):
         writes: layout of its output.
         params: its Params class.
         kernel: (input, params) -> result; no paths, clock, globals or unseeded random.
-        per: one unit per scene, per scene and camera, or one over the data set.
-        needs: what a scene must have for such a unit: a sensor modality, indexed images between key frames, or "given", what the
-            stage writes, ready-made.
+        needs: capability that a scene must offer for such a unit, see ``SceneInfo.offers``; None = any scene will do. A stage
+            that needs its own output, provided, gives way to a stage that makes it.
+        channels_of: says from the params which sensor channels it reads; a scene must have one of them. None = any scene will do.
         is_wanted: says from the params whether a recipe asks for an optional stage at all.
         counted: what of the params decides a unit, and so enters its fingerprint: all of them, unless a stage has params that do
             not always count, or depends on facts that only a look at the machine tells (the digest of a weights file).
+        after: layouts that are made before this stage runs although it reads none of them, so that their makers do not read what
+            it writes.
+        plug_in: the package outside that brings the stage; None for our own.
     """
 
     name: str
@@ -173,12 +216,34 @@ class StageSpec(Generic[ParamsT]):
     writes: StoreLayout
     params: type[ParamsT]
     kernel: Callable[[StageInput, ParamsT], StageResult]
-    per: Literal["scene", "camera", "dataset"] = "camera"
     optional: tuple[StoreLayout, ...] = ()
-    needs: Literal["lidar", "radar", "truth", "camera_sweeps", "given", None] = None
+    needs: str | None = None
     is_wanted: Callable[[ParamsT], bool] = _always
     counted: Callable[[ParamsT, Mapping[str, str]], dict[str, Any]] = _all_params
     reads_of: Callable[[ParamsT], tuple[StoreLayout, ...] | None] = _everything
+    channels_of: Callable[[ParamsT], tuple[str, ...] | None] = _everything
+    after: tuple[StoreLayout, ...] = ()
+    plug_in: PlugIn | None = None
+
+    @property
+    def per(self) -> Literal["scene", "camera", "dataset"]:
+        """What there is one unit of: a scene and camera, a scene, or the data set, as the layout says."""
+        return self.writes.per
+
+    @property
+    def is_unconditional(self) -> bool:
+        """Say whether the stage runs for every scene, whatever the recipe and the source say."""
+        return self.needs is None and self.channels_of is _everything and self.is_wanted is _always
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Facts for the lineage: package and version of a stage that a package outside brings."""
+        return {} if self.plug_in is None else {self.plug_in.package: self.plug_in.version}
+
+    def identity_params(self, params: ParamsT, facts: Mapping[str, str]) -> dict[str, Any]:
+        """Return what of the params enters a unit's fingerprint; the package too, since two may bring stages of one name."""
+        counted = self.counted(params, facts)
+        return counted if self.plug_in is None else {**counted, "plug_in": self.plug_in.package}
 
     def chosen_reads(self, params: ParamsT) -> tuple[StoreLayout, ...]:
         """Return the layouts that the stage reads with these params."""
@@ -186,8 +251,35 @@ class StageSpec(Generic[ParamsT]):
         return self.reads if chosen is None else chosen
 
 
-def share_text(num_measured: NDArray[np.int32], num_pixels: int) -> str:
+def depth_result(
+    depth_m: NDArray[np.uint16],
+    num_measured: NDArray[np.int32],
+    timestamp_us: NDArray[np.int64],
+    *,
+    arrays: Mapping[str, NDArray[Any]] | None = None,
+    counts: Mapping[str, float] | None = None,
+    pixels_are: str = "measured",
+) -> StageResult:
+    """Return the depth maps of a unit as a stage's result, counted and told in a line.
+
+    Args:
+        depth_m: (frame, y, x) steps of 1/256 m, 0 = no measurement.
+        num_measured: (frame,) pixels that are not 0.
+        timestamp_us: (frame,) times of the images.
+        arrays: what the store holds besides.
+        counts: what the stage counted besides.
+        pixels_are: ends the line for humans.
+    """
+    num_pixels = depth_m[0].size
+    return StageResult(
+        UnitData({"depth_m": depth_m, "num_measured": num_measured, "timestamp_us": timestamp_us, **(arrays or {})}),
+        {"frames": len(depth_m), "share_measured": float(num_measured.mean() / num_pixels), **(counts or {})},
+        share_text(num_measured, num_pixels, pixels_are),
+    )
+
+
+def share_text(num_measured: NDArray[np.int32], num_pixels: int, pixels_are: str = "measured") -> str:
     """Say how many frames there are and what share of their pixels is measured."""
     frames = len(num_measured)
     share = float(num_measured.sum()) / max(1, frames * num_pixels)
-    return f"{frames} frame{'s' if frames != 1 else ''}, {100 * share:.1f} % of pixels measured"
+    return f"{frames} frame{'s' if frames != 1 else ''}, {100 * share:.1f} % of pixels {pixels_are}"

@@ -23,19 +23,14 @@ class SceneInfo:
         name: scene name, unique within the source.
         digest: digest of everything the source's tables say about the scene.
         channels: sensor channels that have key-frame files in this scene.
-        has_truth: exact depth is known (simulated world).
-        has_lidar: LiDAR sweeps with poses are there to be projected.
-        given: layouts whose content the source brings along ready-made; taken unless another stage of the recipe makes it.
-        camera_sweeps: digest of what the source's tables say about the images between key frames; empty = they are not indexed.
+        offers: what stages may ask the scene for, by name (``pipeline/capability.py``) -> digest of
+            what the source's tables say about it, "" where ``digest`` covers it.
     """
 
     name: str
     digest: str
     channels: tuple[str, ...]
-    has_truth: bool = False
-    has_lidar: bool = True
-    given: tuple[str, ...] = ()
-    camera_sweeps: str = ""
+    offers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from storage_schemas.catalog import LAYOUTS
-from storage_schemas.errors import DepthmillError, NewerLayoutError, StoreAccessError, UnitNotFoundError
+from storage_schemas.catalog import known_layouts
+from storage_schemas.errors import DepthmillError, NewerLayoutError, StoreAccessError, UnitNotFoundError, UnknownLayoutError
 from storage_schemas.store import Store, UnitPath
 
 
@@ -18,8 +18,8 @@ class Verdict:
         num_units: units looked at.
         num_bytes: bytes they should have.
         faults: one line each.
-        damaged: units whose bytes are wrong for certain. A unit that a newer depthmill wrote, or that could not be reached or was
-            not allowed to be read, has a fault and is not damaged.
+        damaged: units whose bytes are wrong for certain. A unit that a newer depthmill wrote or a plug-in that is not installed
+            here, or that could not be reached or was not allowed to be read, has a fault and is not damaged.
     """
 
     num_units: int
@@ -44,7 +44,7 @@ def verify_units(store: Store, paths: Iterable[UnitPath], *, on_unit: Callable[[
             faults.extend(different := store.damage(path))
             if not different:
                 store.read_unit(path)
-        except (NewerLayoutError, StoreAccessError, UnitNotFoundError) as error:
+        except (NewerLayoutError, StoreAccessError, UnitNotFoundError, UnknownLayoutError) as error:
             num_faults = len(faults) + 1  # nothing is known to be wrong with its bytes
             faults.append(f"{path.key}: {error}")
         except DepthmillError as error:
@@ -66,5 +66,5 @@ def delete_units(store: Store, paths: Iterable[UnitPath]) -> None:
 
 
 def all_units(store: Store) -> list[UnitPath]:
-    """Return every committed unit of a store."""
-    return sorted(path for layout in LAYOUTS for path in store.units(layout.name))
+    """Return every committed unit of the stores that are known here."""
+    return sorted(path for name in known_layouts() for path in store.units(name))

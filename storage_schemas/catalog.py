@@ -8,8 +8,12 @@ Frames: ``world`` is the data set's global frame (metres); ``ego`` x forward, y 
 
 from __future__ import annotations
 
+from functools import cache
+
 from storage_schemas.encoding import NO_MEASUREMENT, STEPS_PER_M
-from storage_schemas.layout import ArraySpec, ColumnSpec, StoreLayout, TableSpec
+from storage_schemas.errors import UnknownLayoutError
+from storage_schemas.layout import PIN_PREFIX, ArraySpec, ColumnSpec, StoreLayout, TableSpec, pin_column
+from storage_schemas.plug_ins import loaded_plug_ins
 
 RADAR_CHANNELS = ("RADAR_FRONT", "RADAR_FRONT_LEFT", "RADAR_FRONT_RIGHT", "RADAR_BACK_LEFT", "RADAR_BACK_RIGHT")
 """Radar sensors by the number stored in ``radar_points.sensor``."""
@@ -48,6 +52,8 @@ FRAMES = StoreLayout(
     name="frames",
     version=1,
     description="Index of one scene: its key frames, its sweeps with poses, and its annotated boxes",
+    per="scene",
+    is_pinned=False,
     tables=(
         TableSpec(
             "keyframes",
@@ -109,6 +115,8 @@ CAMERA_SWEEPS = StoreLayout(
     name="camera_sweeps",
     version=1,
     description="Index of one scene's images at the rate of its cameras: key frames and what lies between them, with poses",
+    per="scene",
+    is_pinned=False,
     tables=(
         TableSpec(
             "camera_sweeps",
@@ -170,6 +178,7 @@ DEPTH_MONO_RAW = StoreLayout(
     name="depth_mono_raw",
     version=1,
     description="What a monocular depth teacher said, on its own grid, not aligned",
+    is_pinned=False,
     arrays=(
         ArraySpec(
             "value",
@@ -321,6 +330,7 @@ WINDOWS = StoreLayout(
     name="windows",
     version=1,
     description="Clips of one scene: which frames of all cameras belong together, and where each camera was; no pixels",
+    per="scene",
     tables=(
         TableSpec(
             "windows",
@@ -417,14 +427,39 @@ WINDOWS = StoreLayout(
     ),
 )
 
+_STORES = (
+    FRAMES,
+    CAMERA_SWEEPS,
+    IMAGES,
+    DEPTH_SINGLE,
+    DEPTH_ACCUMULATED,
+    DEPTH_CLEAN,
+    DEPTH_INTERPOLATED,
+    DEPTH_MONO_RAW,
+    DEPTH_MONO,
+    DEPTH_TRUTH,
+    RADAR_POINTS,
+    BOXES,
+    WINDOWS,
+)
+"""Every store but the manifest, whose pins follow from them."""
+
+
+def _pin(layout: StoreLayout) -> ColumnSpec:
+    return pin_column(layout.pin, "; one unit for all cameras of a scene" if layout.per == "scene" else "")
+
+
 MANIFEST = StoreLayout(
     name="manifest",
     version=1,
     description="One row per training sample, pinning the very units it is made of",
+    per="dataset",
+    is_pinned=False,
     tables=(
         TableSpec(
             "samples",
             description="one row per key frame and camera, scenes in the source's order",
+            open_prefix=PIN_PREFIX,
             columns=(
                 ColumnSpec("frame_key", "string", "", "<scene>/<camera>/<timestamp_us>: unique"),
                 ColumnSpec("scene", "string", "", "scene name"),
@@ -446,43 +481,47 @@ MANIFEST = StoreLayout(
                 ColumnSpec("num_dropped", "int32", "1", "pixels removed by clean_horizon", is_nullable=True),
                 ColumnSpec("num_radar_points", "int32", "1", "radar returns inside the image", is_nullable=True),
                 ColumnSpec("num_boxes", "int32", "1", "annotated objects, DontCare left out", is_nullable=True),
-                ColumnSpec("unit_images", "string", "", "fingerprint", is_nullable=True),
-                ColumnSpec("unit_depth_single", "string", "", "fingerprint", is_nullable=True),
-                ColumnSpec("unit_depth_accumulated", "string", "", "fingerprint", is_nullable=True),
-                ColumnSpec("unit_depth_clean", "string", "", "fingerprint", is_nullable=True),
-                ColumnSpec("unit_depth_interpolated", "string", "", "fingerprint", is_nullable=True),
-                ColumnSpec("unit_depth_mono", "string", "", "fingerprint", is_nullable=True),
-                ColumnSpec("unit_depth_truth", "string", "", "fingerprint", is_nullable=True),
-                ColumnSpec("unit_radar_points", "string", "", "fingerprint", is_nullable=True),
-                ColumnSpec("unit_boxes", "string", "", "fingerprint", is_nullable=True),
-                ColumnSpec("unit_windows", "string", "", "fingerprint; one unit for all cameras of a scene", is_nullable=True),
+                *(_pin(layout) for layout in _STORES if layout.is_pinned),
             ),
         ),
     ),
 )
 
-LAYOUTS = (
-    FRAMES,
-    CAMERA_SWEEPS,
-    IMAGES,
-    DEPTH_SINGLE,
-    DEPTH_ACCUMULATED,
-    DEPTH_CLEAN,
-    DEPTH_INTERPOLATED,
-    DEPTH_MONO_RAW,
-    DEPTH_MONO,
-    DEPTH_TRUTH,
-    RADAR_POINTS,
-    BOXES,
-    WINDOWS,
-    MANIFEST,
-)
-"""Every store of the project."""
+LAYOUTS = (*_STORES, MANIFEST)
+"""Every store of the project; packages outside may bring others, see ``known_layouts``."""
+
+_BY_NAME = {layout.name: layout for layout in LAYOUTS}
+
+
+@cache
+def known_layouts() -> dict[str, StoreLayout]:
+    """Return every store by name: the project's own, and those that installed plug-in stages write."""
+    layouts = dict(_BY_NAME)
+    for _, stage in loaded_plug_ins("depthmill.stages").values():
+        layout = getattr(stage, "writes", None)
+        if isinstance(layout, StoreLayout):
+            layouts.setdefault(layout.name, layout)  # what else is wrong with a plug-in stage, pipeline.stage_list says
+    return layouts
+
+
+def find_layout(name: str) -> StoreLayout | None:
+    """Return the layout of a store by its name, None for an unknown one; only a name that is not our own loads plug-ins."""
+    return _BY_NAME.get(name) or known_layouts().get(name)
 
 
 def layout_named(name: str) -> StoreLayout:
-    """Return the layout of a store by its name; KeyError for an unknown one."""
-    return {layout.name: layout for layout in LAYOUTS}[name]
+    """Return the layout of a store by its name.
+
+    Raises:
+        UnknownLayoutError: neither this depthmill nor an installed plug-in stage knows it.
+    """
+    layout = find_layout(name)
+    if layout is None:
+        raise UnknownLayoutError(
+            f"store '{name}' is not known: neither this depthmill nor an installed plug-in stage writes it. Install the package "
+            "that brings it, or choose another store"
+        )
+    return layout
 
 
 def catalog_page() -> str:

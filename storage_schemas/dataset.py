@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_INTERPOLATED, DEPTH_MONO, DEPTH_SINGLE, DEPTH_TRUTH
+from storage_schemas.catalog import find_layout
 from storage_schemas.encoding import NO_MEASUREMENT, decode_depth
 from storage_schemas.errors import ManifestError
 from storage_schemas.frames import holds_images, packed_image, radar_of_frame
+from storage_schemas.layout import StoreLayout
 from storage_schemas.manifest import Manifest
 from storage_schemas.store import Store, StoredUnit, UnitPath
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_DEPTH_STORES = (DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_INTERPOLATED, DEPTH_MONO, DEPTH_TRUTH)
 _COORDINATES = ("frame_key", "scene", "camera", "split", "is_night", "timestamp_us", "num_radar_points")
 
 
@@ -55,8 +55,8 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
     height, width = sizes.pop()
     reader = _FrameReader(manifest.store, height, width)
     variables: dict[str, Any] = {}
-    for layout in _DEPTH_STORES:
-        if all(row[f"unit_{layout.name}"] for row in samples):
+    for layout in _depth_stores(manifest):
+        if all(row[layout.pin] for row in samples):
             variables[f"{layout.name}_m"] = _lazy(
                 reader.depth,
                 manifest,
@@ -86,6 +86,12 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
         if all(row[name] is not None for row in samples)
     }
     return xr.Dataset(variables, coords=coordinates, attrs={"manifest": manifest.path.fingerprint, "store": manifest.store.root})
+
+
+def _depth_stores(manifest: Manifest) -> list[StoreLayout]:
+    """Return the stores of a manifest that hold a depth map of every frame at the image's size."""
+    known = [layout for name in manifest.stores if (layout := find_layout(name)) is not None]
+    return [layout for layout in known if any((a.name, a.dims) == ("depth_m", ("frame", "y", "x")) for a in layout.arrays)]
 
 
 def _lazy(

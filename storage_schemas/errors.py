@@ -23,6 +23,10 @@ class NewerLayoutError(StoreError):
     """A unit written by a newer depthmill than this one."""
 
 
+class UnknownLayoutError(StoreError):
+    """A store that this depthmill does not know: the package whose stage writes it is not installed here."""
+
+
 class UnitNotFoundError(StoreError):
     """A unit that has no commit mark (never written, half-written, or pruned)."""
 

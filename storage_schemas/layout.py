@@ -7,9 +7,9 @@ is an error that names the array, not a quietly wrong training run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from storage_schemas.errors import LayoutError
 
 Columns = dict[str, Any]
 """A table in memory: column name -> 1-D numpy array, or list for strings and nested values."""
+
+
+PIN_PREFIX = "unit_"
+"""Columns of a manifest that name units begin with this."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +76,63 @@ class ColumnSpec:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """One Parquet table of a unit, stored as ``<name>.parquet``."""
+    """One Parquet table of a unit, stored as ``<name>.parquet``.
+
+    Attributes:
+        name: table name.
+        columns: columns that the table has.
+        description: one line for humans.
+        is_required: False for a table that a unit may lack.
+        open_prefix: further columns may stand beside ``columns`` if their names begin with this; they hold fingerprints or null.
+            A manifest pins the stores of other packages so. Empty = no further column is allowed.
+    """
 
     name: str
     columns: tuple[ColumnSpec, ...]
     description: str
     is_required: bool = True
+    open_prefix: str = ""
+
+    def with_open_columns(self, names: Iterable[str]) -> TableSpec:
+        """Return the spec with those of the names as columns that it does not have and ``open_prefix`` allows, in their order."""
+        if not self.open_prefix:
+            return self
+        known = {column.name for column in self.columns}
+        added = [name for name in names if name.startswith(self.open_prefix) and name not in known]
+        return replace(self, columns=(*self.columns, *(pin_column(name) for name in added)))
+
+
+def pin_column(name: str, more: str = "") -> ColumnSpec:
+    """Return the column of a manifest that names a unit of one store by its fingerprint; null = the sample has no such unit."""
+    return ColumnSpec(name, "string", "", f"fingerprint{more}", is_nullable=True)
 
 
 @dataclass(frozen=True)
 class StoreLayout:
-    """Everything about one store. ``version`` rises whenever a reader of the former layout would misread the new one."""
+    """Everything about one store.
+
+    Attributes:
+        name: store name; the first part of its units' paths.
+        version: rises whenever a reader of the former layout would misread the new one.
+        description: one line for humans.
+        arrays: Zarr arrays of a unit.
+        tables: Parquet tables of a unit.
+        per: there is one unit per scene and camera, one per scene for all its cameras, or one over the whole data set.
+        is_pinned: every row of a manifest names the unit that holds its sample; False for stores that no training reads.
+    """
 
     name: str
     version: int
     description: str
     arrays: tuple[ArraySpec, ...] = ()
     tables: tuple[TableSpec, ...] = ()
+    per: Literal["scene", "camera", "dataset"] = "camera"
+    is_pinned: bool = True
+
+    @property
+    def pin(self) -> str:
+        """Name of the manifest's column for this store."""
+        return f"{PIN_PREFIX}{self.name}"
 
     def array(self, name: str) -> ArraySpec:
         """Return the spec of one array, or raise LayoutError naming those that exist."""
@@ -125,7 +169,7 @@ def rows(columns: Columns) -> list[dict[str, Any]]:
 
 
 def columns_from_rows(spec: TableSpec, table_rows: list[dict[str, Any]]) -> Columns:
-    """Turn row dicts into columns in the order of the spec; a missing key becomes None."""
+    """Turn row dicts into columns in the order of the spec; a missing key becomes None, and other keys are left out."""
     return {column.name: [row.get(column.name) for row in table_rows] for column in spec.columns}
 
 
@@ -173,7 +217,7 @@ def _check_arrays(layout: StoreLayout, arrays: Mapping[str, NDArray[Any]], where
 
 
 def _check_table(spec: TableSpec, columns: Columns, where: str) -> None:
-    expected = [column.name for column in spec.columns]
+    expected = [column.name for column in spec.with_open_columns(columns).columns]
     if unknown := [name for name in columns if name not in expected]:
         raise LayoutError(f"{where}: table '{spec.name}' has an unknown column '{unknown[0]}'; expected: {', '.join(expected)}")
     if missing := [name for name in expected if name not in columns]:

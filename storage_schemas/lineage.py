@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import platform
 import subprocess
 from functools import cache, cached_property
@@ -31,6 +32,11 @@ class SourceRef(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     release: str = Field(description="name of the data set release, e.g. nuscenes/v1.0-trainval")
     digest: str = Field(description="digest of the scene's rows in the source's tables")
+    package: str = Field(
+        default="",
+        exclude_if=operator.not_,  # it came later: without a package the record, and so the fingerprint, is what it was
+        description="package that brings the kind of source; empty for this repository's own",
+    )
 
 
 class Identity(BaseModel):

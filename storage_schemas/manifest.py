@@ -7,17 +7,15 @@ that notes a manifest's fingerprint can read the very same bytes for as long as 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from storage_schemas.catalog import MANIFEST, WINDOWS
+from storage_schemas.catalog import MANIFEST, find_layout
 from storage_schemas.errors import ManifestError
-from storage_schemas.layout import Columns, rows
+from storage_schemas.layout import PIN_PREFIX, Columns, rows
 from storage_schemas.store import Store, UnitPath
 
-_SAMPLES = MANIFEST.table("samples")
-_PINS = tuple(column.name for column in _SAMPLES.columns if column.name.startswith("unit_"))
-_OF_SCENE = (WINDOWS.name,)
-"""Stores with one unit for all cameras of a scene."""
+_ALL_CAMERAS = "all"
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Manifest:
     Attributes:
         store: the store it belongs to.
         path: its address.
-        samples: its table, a column per field of ``catalog.MANIFEST``.
+        samples: its table, a column per field of ``catalog.MANIFEST``, and a pin for each store that a package outside brought.
     """
 
     store: Store
@@ -42,27 +40,46 @@ class Manifest:
         """Return the samples as row dicts, in manifest order."""
         return rows(self.samples)
 
+    @cached_property
+    def stores(self) -> tuple[str, ...]:
+        """Names of the stores that its rows pin; where a plug-in is not installed, one of them may be unknown here."""
+        return tuple(name.removeprefix(PIN_PREFIX) for name in self.samples if name.startswith(PIN_PREFIX))
+
+    @property
+    def unknown_stores(self) -> tuple[str, ...]:
+        """Those of ``stores`` that no installed package knows: their units are kept, and cannot be read here."""
+        return tuple(name for name in self.stores if find_layout(name) is None)
+
     def unit_of(self, row: dict[str, Any], layout: str) -> UnitPath | None:
         """Return the unit that holds a sample's data of one store, None if the sample has none."""
-        fingerprint = row[f"unit_{layout}"]
-        return None if fingerprint is None else _address(layout, row["scene"], row["camera"], fingerprint)
+        fingerprint = row.get(f"{PIN_PREFIX}{layout}")
+        return None if fingerprint is None else self._address(layout, row["scene"], row["camera"], fingerprint)
 
     def named_units(self) -> set[UnitPath]:
         """Return every unit that the manifest needs: those of its rows, and those it was built from."""
+        samples = self.samples
         named = {
-            _address(pin.removeprefix("unit_"), scene, camera, fingerprint)
-            for pin in _PINS
-            for scene, camera, fingerprint in zip(self.samples["scene"], self.samples["camera"], self.samples[pin], strict=True)
+            self._address(store, scene, camera, fingerprint)
+            for store in self.stores
+            for scene, camera, fingerprint in zip(
+                samples["scene"], samples["camera"], samples[f"{PIN_PREFIX}{store}"], strict=True
+            )
             if fingerprint is not None
         }
-        for key, fingerprint in self.store.lineage(self.path).identity.inputs.items():
+        for key, fingerprint in self._inputs.items():
             layout, scene, camera = key.split("/")
             named.add(UnitPath(layout, scene, camera, fingerprint))
         return named
 
+    def _address(self, store: str, scene: str, camera: str, fingerprint: str) -> UnitPath:
+        layout = find_layout(store)
+        # of an unknown store, only what the manifest was built from tells whether there is one unit for all cameras
+        is_of_scene = f"{store}/{scene}/{_ALL_CAMERAS}" in self._inputs if layout is None else layout.per == "scene"
+        return UnitPath(store, scene, _ALL_CAMERAS if is_of_scene else camera, fingerprint)
 
-def _address(layout: str, scene: str, camera: str, fingerprint: str) -> UnitPath:
-    return UnitPath(layout, scene, "all" if layout in _OF_SCENE else camera, fingerprint)
+    @cached_property
+    def _inputs(self) -> dict[str, str]:
+        return self.store.lineage(self.path).identity.inputs
 
 
 def manifest_paths(store: Store) -> list[UnitPath]:
@@ -98,9 +115,10 @@ def diff(old: Manifest, new: Manifest) -> dict[str, list[str]]:
     """
     before = {row["frame_key"]: row for row in old.rows()}
     after = {row["frame_key"]: row for row in new.rows()}
+    pins = [f"{PIN_PREFIX}{store}" for store in dict.fromkeys((*old.stores, *new.stores))]
     changed = []
     for key in before.keys() & after.keys():
-        stores = [pin.removeprefix("unit_") for pin in _PINS if before[key][pin] != after[key][pin]]
+        stores = [pin.removeprefix(PIN_PREFIX) for pin in pins if before[key].get(pin) != after[key].get(pin)]
         if stores:
             changed.append(f"{key} ({', '.join(stores)})")
     return {

@@ -10,7 +10,8 @@ A unit goes only if all of this holds:
    depthmill of last year), listings that lag on network file systems, and clocks that differ; and it keeps what a failed run of
    today has finished, which tomorrow's run builds on.
 
-A unit whose lineage cannot be read is kept: ``depthmill verify --all --delete-damaged`` is for those. Manifests are never pruned.
+A unit whose lineage cannot be read is kept: ``depthmill verify --all --delete-damaged`` is for those. Manifests are never pruned,
+nor are units of a store that this depthmill does not know, because the plug-in stage that wrote them is not installed here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from storage_schemas.catalog import LAYOUTS, MANIFEST
+from storage_schemas.catalog import MANIFEST, known_layouts
 from storage_schemas.errors import RecipeError, StoreAccessError, StoreError
 from storage_schemas.jobs import PRUNE_LASTS, Note, noted_prune, notes
 from storage_schemas.manifest import units_named_by_manifests
@@ -59,7 +60,8 @@ def find_prunable(store: Store, *, older_than: datetime.timedelta = GRACE) -> Pr
     now = datetime.datetime.now(datetime.UTC)
     held_by = {key: note for note in notes(store, "run") for key in note.units}  # before the manifests: see above
     named = units_named_by_manifests(store)
-    found = sorted(path for layout in LAYOUTS if layout is not MANIFEST for path in store.units(layout.name) if path not in named)
+    layouts = [name for name in known_layouts() if name != MANIFEST.name]
+    found = sorted(path for name in layouts for path in store.units(name) if path not in named)
     sorted_out: dict[str, list[UnitPath]] = {"units": [], "young": [], "unreadable": []}
     held = {path: held_by[path.key] for path in found if path.key in held_by}
     for path in found:

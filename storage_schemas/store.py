@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from storage_schemas.catalog import layout_named
-from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundError
+from storage_schemas.catalog import find_layout, layout_named
+from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundError, UnknownLayoutError
 from storage_schemas.files import StoreFiles
 from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
 from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check
@@ -97,14 +97,15 @@ class Store:
             ) from error
         try:
             raw = json.loads(text)
-            version, known = int(raw["identity"]["layout_version"]), layout_named(path.layout).version
+            version = int(raw["identity"]["layout_version"])
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error}. Delete the folder and run again"
             ) from error
-        if version > known:
+        layout = find_layout(path.layout)  # None: of a plug-in that is not installed here; its lineage can be read all the same
+        if layout is not None and version > layout.version:
             raise NewerLayoutError(
-                f"unit '{path.key}' has layout {path.layout} v{version}, this depthmill knows v{known}. "
+                f"unit '{path.key}' has layout {path.layout} v{version}, this depthmill knows v{layout.version}. "
                 "Update depthmill to read it"
             )
         try:
@@ -168,8 +169,19 @@ class Store:
         return data
 
     def open_unit(self, path: UnitPath) -> StoredUnit:
-        """Open a committed unit for reading parts of it."""
-        self.lineage(path)
+        """Open a committed unit for reading parts of it.
+
+        Raises:
+            UnknownLayoutError: a plug-in stage made it that is not installed here; names the package.
+            StoreError: as ``lineage``.
+        """
+        record = self.lineage(path)
+        if find_layout(path.layout) is None:
+            raise UnknownLayoutError(
+                f"unit '{path.key}' is of a store that is not known here: stage '{record.identity.stage}' of package "
+                f"{record.identity.params.get('plug_in', 'unknown')} made it, which is not installed or cannot be loaded. "
+                "depthmill doctor lists plug-ins"
+            )
         return StoredUnit(self, path)
 
     def damage(self, path: UnitPath) -> list[str]:

@@ -42,7 +42,7 @@ def encode_table(spec: TableSpec, columns: Columns, *, where: str) -> bytes:
     Raises:
         LayoutError: a value does not fit its column's type, or a null stands where none is allowed.
     """
-    schema = arrow_schema(spec)
+    schema = arrow_schema(spec.with_open_columns(columns))
     arrays = []
     for field in schema:
         try:
@@ -65,7 +65,8 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
     """Decode a Parquet file into columns: Python lists in the order of the spec.
 
     A nullable column that the file lacks reads as all None: it was added to the layout after the file was written, and a
-    manifest must stay readable for as long as a training names it.
+    manifest must stay readable for as long as a training names it. A pin that the spec does not know is read too: the package
+    that brought its store may be missing here.
 
     Raises:
         StoreError: the bytes are not Parquet.
@@ -78,6 +79,7 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
             f"{where}: table '{spec.name}' is not readable Parquet: {error}. Run depthmill verify, "
             "delete the damaged unit and run again"
         ) from error
+    spec = spec.with_open_columns(table.column_names)
     for column in spec.columns:
         if column.name not in table.column_names:
             if column.is_nullable:

@@ -58,9 +58,10 @@ def doctor(
 ) -> None:
     """Check this machine: versions, disk, store, Prefect, Dask, devices, and which engine of the scan is used and why."""
     from flows.doctor import diagnose
-    from pipeline.recipe import load_recipe
 
     if store is not None and store.endswith((".yaml", ".yml")):
+        from pipeline.recipe import load_recipe  # not before: a plug-in that is refused must not hide what else there is to say
+
         store = load_recipe(store).store
     findings = diagnose(store, dask=dask)
     if as_json:

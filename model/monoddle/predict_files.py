@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.data.objects import Objects
 from model.devices import network_device
@@ -18,7 +20,7 @@ from model.monoddle.evaluation import Detected, Inference, detect, result_names
 from model.monoddle.image_folder import find_calibrated_images, read_calibrated_images
 from model.monoddle.kitti_files import write_results
 from model.monoddle.net import MonoDdle
-from model.monoddle.predict import detect_images
+from model.monoddle.predict import ImageFrame, detect_images
 from model.train.config import Machine
 from model.train.family_types import Draw, OpenedNetwork
 from model.train.result_files import check_out, put_file
@@ -34,6 +36,15 @@ def detector_of(opened: Detector) -> MonoDdle:
     """Return the network of an opened detector."""
     assert isinstance(opened.network, MonoDdle)
     return opened.network
+
+
+def predict_image(opened: Detector, image_u8: NDArray[np.uint8], projection: NDArray[np.float64]) -> Objects:
+    """Find the objects of one image (h, w, 3) RGB with its projection (3, 4); on the network's device."""
+    network = detector_of(opened)
+    device = next(network.parameters()).device
+    inference = _inference(opened, device, with_uncertainty=False)
+    (answer,) = detect_images(network, [ImageFrame("image", image_u8, projection)], inference)
+    return answer.found[0]
 
 
 def predict_folder(opened: Detector, images: Path, out: Path, *, draw: Draw | None, machine: Machine) -> int:
@@ -103,10 +114,10 @@ def _inference(opened: Detector, device: torch.device, *, with_uncertainty: bool
 
 def _write_found(frames: Iterator[Detected], names: Mapping[str, str], out: Path, *, draw: Draw | None) -> int:
     results: dict[str, Objects] = {}
-    for detected in frames:
-        for i, key in enumerate(detected.batch.frame_keys):
-            results[names[key]] = detected.found[i]
+    for answer in frames:
+        for i, key in enumerate(answer.batch.frame_keys):
+            results[names[key]] = answer.found[i]
             if draw is not None:
-                put_file(out / PICTURES_FOLDER / f"{names[key]}.jpg", draw(frame_of(key, picture_of(detected, i))))
+                put_file(out / PICTURES_FOLDER / f"{names[key]}.jpg", draw(frame_of(key, picture_of(answer, i))))
     write_results(out / DATA_FOLDER, results)
     return len(results)

@@ -1,8 +1,8 @@
-"""Depth of a teacher as the public ``DA3_depth_results``: one .npz and one picture a frame; teacher ``depth_maps`` reads it back.
+"""Depth of a model as the public ``DA3_depth_results``: one .npz and one picture a frame; teacher ``depth_maps`` reads it back.
 
 Reads  depth_mono_raw and images of a manifest
 Writes <out>/{training,testing}/<name>.npz: depth float32 (grid_y, grid_x) metres, intrinsics (3, 3) of that grid where the camera
-       is known, conf and sky where the teacher gives them; <name>_vis.jpg: the image above, inverse depth in colour below
+       is known, conf and sky where the model gives them; <name>_vis.jpg: the image above, inverse depth in colour below
 Source docs/method/formats.md#da3-depth-results. The public program writes both halves into one folder, where testing overwrites
        training, and colours depth between its extremes, where one outlier flattens the picture; neither is done here
 """
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from pipeline.exporters.image_file import image_file
 from pipeline.exporters.out_folder import check_out, whole_folder
+from pipeline.mono_depth.maps import FOLDER_OF_SPLIT, SUFFIX, map_key
 from pipeline.poses import intrinsic_of
 from pipeline.stage import RawReader
-from pipeline.teacher_maps import FOLDER_OF_SPLIT, SUFFIX, map_key
 from pipeline.types import ALL
 from storage_schemas.catalog import DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
 from storage_schemas.errors import ManifestError
@@ -48,10 +48,10 @@ JPEG_QUALITY = 90
 
 
 def export_da3_depth_results(manifest: Manifest, raw: RawReader | None, out: Path) -> dict[str, int]:
-    """Write the teacher's maps of every key frame of a manifest's scenes.
+    """Write the model's maps of every key frame of a manifest's scenes.
 
     Args:
-        manifest: the teacher's units are among those it was built from.
+        manifest: the model's units are among those it was built from.
         raw: reader of image files, for stores that refer to images instead of holding them; None if the source is not at hand.
         out: folder to write; must not exist or be empty.
 
@@ -59,7 +59,7 @@ def export_da3_depth_results(manifest: Manifest, raw: RawReader | None, out: Pat
         Maps per half: training, testing.
 
     Raises:
-        ManifestError: there is no teacher's map, its values are not metres, or two frames have one file name.
+        ManifestError: there is no map of a model, its values are not metres, or two frames have one file name.
         SourceError: an image file that the store refers to is missing or has changed.
         StoreError: ``out`` is not empty, the disk is full, or writing is not permitted; nothing is left behind.
     """
@@ -111,7 +111,7 @@ class _Frame:
 
 
 def _listed(manifest: Manifest) -> list[_Frame]:
-    """Return every key frame of the teacher's units, also those that the manifest leaves out as the last of their scene."""
+    """Return every key frame of the model's units, also those that the manifest leaves out as the last of their scene."""
     of_layout: dict[str, dict[tuple[str, str], UnitPath]] = {}
     for path in manifest.named_units():
         of_layout.setdefault(path.layout, {})[path.scene, path.camera] = path

@@ -210,7 +210,7 @@ def _rows(folder: Path, unit: Sequence[ListedFrame], paths: dict[ListedStore, Un
             counts["num_dropped"] = [None if count == UNKNOWN_COUNT else count for count in opened.array("num_dropped").tolist()]
         if listed == RADAR:
             counts["num_radar_points"] = opened.array("num_points").tolist()
-    pinned = {f"unit_{listed.layout}": path.fingerprint for listed, path in paths.items()}
+    pinned = {layout_named(listed.layout).pin: path.fingerprint for listed, path in paths.items()}
     return [
         {
             "frame_key": f"{frame.scene}/{frame.camera}/{frame.timestamp_us}",

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
+from pipeline.capability import LIDAR
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from storage_schemas.catalog import DEPTH_ACCUMULATED, FRAMES
 from storage_schemas.errors import SourceError
-from storage_schemas.layout import UnitData
 
 if TYPE_CHECKING:
     from pipeline.kernels.project_frames import ProjectedFrames
@@ -153,27 +153,15 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     """Accumulate all key frames of one scene and camera."""
     found, windows = accumulate(unit, p)
     num_sweeps = np.array([len(window) for window in windows], np.int32)
-    data = UnitData(
-        arrays={
-            "depth_m": found.steps,
-            "num_measured": found.num_measured,
-            "timestamp_us": unit.timestamps_us(),
-            "num_sweeps": num_sweeps,
-            "num_points": found.num_points,
-        }
-    )
-    height, width = unit.image_size()
-    return StageResult(
-        data,
-        {
-            "frames": len(windows),
-            "share_measured": float(found.num_measured.mean() / (height * width)),
-            "points_per_frame": float(found.num_points.mean()),
-        },
-        share_text(found.num_measured, height * width),
+    return depth_result(
+        found.steps,
+        found.num_measured,
+        unit.timestamps_us(),
+        arrays={"num_sweeps": num_sweeps, "num_points": found.num_points},
+        counts={"points_per_frame": float(found.num_points.mean())},
     )
 
 
 STAGE = StageSpec(
-    "accumulate_lidar", version=1, reads=(FRAMES,), writes=DEPTH_ACCUMULATED, params=Params, kernel=kernel, needs="lidar"
+    "accumulate_lidar", version=1, reads=(FRAMES,), writes=DEPTH_ACCUMULATED, params=Params, kernel=kernel, needs=LIDAR
 )

@@ -1,6 +1,6 @@
-"""Turn a teacher's maps into metres, by the radar returns of the same frames.
+"""Turn a depth model's maps into metres, by the radar returns of the same frames.
 
-Why    Radar knows the distance of a few dozen pixels, the teacher the shape of all of them
+Why    Radar knows the distance of a few dozen pixels, the model the shape of all of them
 Reads  depth_mono_raw: value and what it means, is_sky; radar_points: u_px, v_px, depth_m
 Writes depth_mono.depth_m (frame, y, x) metres at the image's size, 0 = none; a frame without a fit is 0 everywhere
 Source docs/method/mono-depth.md#alignment. A return at (u, v) is at row round(v), column round(u); the reference swaps the two
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline.inverse_depth_fit import Fit, fit_inverse_depth
+from pipeline.mono_depth.inverse_depth_fit import Fit, fit_inverse_depth
+from pipeline.mono_depth.model import MonoDepthError
 from pipeline.resample import resize_bilinear, resize_nearest
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
-from pipeline.teacher import TeacherError
 from storage_schemas.catalog import DEPTH_MONO, DEPTH_MONO_RAW, FRAMES, RADAR_POINTS, VALUE_KINDS
 from storage_schemas.encoding import MAX_DEPTH_M, encode_depth
 from storage_schemas.layout import UnitData
@@ -112,7 +112,7 @@ def align_frame(
     """Align one frame.
 
     Args:
-        value: (grid_y, grid_x) the teacher's map.
+        value: (grid_y, grid_x) the model's map.
         kind: what it means.
         is_sky: (grid_y, grid_x) sky, None = not told.
         radar: u_px, v_px, depth_m of the frame's returns, each (n,).
@@ -145,7 +145,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     """Align all key frames of one scene and camera.
 
     Raises:
-        TeacherError: the metres of a teacher that is not metric are asked for.
+        MonoDepthError: the metres of a model that is not metric are asked for.
     """
     raw = unit.units["depth_mono_raw"].arrays
     radar = unit.units["radar_points"].arrays if "radar_points" in unit.units else None
@@ -153,7 +153,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     found = []
     for frame, kind in enumerate(VALUE_KINDS[number] for number in raw["value_kind"]):
         if p.method == "as_is" and kind != "metric":
-            raise TeacherError(
+            raise MonoDepthError(
                 f"scene {unit.scene}, camera {unit.camera}: the teacher gives {kind} depth, which has no metres to take as they "
                 "are. Set stages.align_mono_depth.method to radar, or choose a metric teacher"
             )

@@ -16,36 +16,12 @@ from pydantic import Field
 from pipeline.poses import world_from_cam
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.types import ALL
-from storage_schemas.catalog import (
-    BOXES,
-    DEPTH_ACCUMULATED,
-    DEPTH_CLEAN,
-    DEPTH_INTERPOLATED,
-    DEPTH_MONO,
-    DEPTH_SINGLE,
-    DEPTH_TRUTH,
-    FRAMES,
-    IMAGES,
-    MANIFEST,
-    RADAR_POINTS,
-    WINDOWS,
-)
+from storage_schemas.catalog import BOXES, DEPTH_CLEAN, FRAMES, LAYOUTS, MANIFEST, RADAR_POINTS, layout_named
 from storage_schemas.layout import UnitData, columns_from_rows, rows
 from storage_schemas.store import Store, StoredUnit, UnitPath
 
-PINNED = (
-    IMAGES,
-    DEPTH_SINGLE,
-    DEPTH_ACCUMULATED,
-    DEPTH_CLEAN,
-    DEPTH_INTERPOLATED,
-    DEPTH_MONO,
-    DEPTH_TRUTH,
-    RADAR_POINTS,
-    BOXES,
-    WINDOWS,
-)
-"""Stores that a manifest row names a unit of."""
+PINNED = tuple(layout for layout in LAYOUTS if layout.is_pinned)
+"""Our own stores that a manifest row names a unit of; those of plug-in stages are pinned like them."""
 
 _COVERAGE = {"depth_single": "coverage_single", "depth_accumulated": "coverage_accumulated", "depth_clean": "coverage_clean"}
 
@@ -79,7 +55,8 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     counts = {"samples": float(len(samples)), "scenes": float(len(by_scene))}
     for split in ("train", "val", "test"):
         counts[split] = float(sum(row["split"] == split for row in samples))
-    spec = MANIFEST.table("samples")
+    stores = sorted({path.layout for path in unit.paths.values()})
+    spec = MANIFEST.table("samples").with_open_columns(layout.pin for layout in map(layout_named, stores) if layout.is_pinned)
     per_split = [f"{counts[split]:.0f} {split}" for split in ("train", "val", "test") if counts[split]]
     message = f"{len(samples)} samples of {len(by_scene)} scene{'s' if len(by_scene) != 1 else ''}"
     message += f": {', '.join(per_split)}" if per_split else ""
@@ -93,7 +70,7 @@ def _scene_rows(store: Store, camera: str, paths: dict[str, UnitPath], p: Params
     scene = rows(index.table("scene"))[0]
     keyframes = [row for row in rows(index.table("keyframes")) if row["camera"] == camera]
     per_frame = _counts_per_frame(store, paths)
-    pinned = {f"unit_{layout.name}": paths[layout.name].fingerprint if layout.name in paths else None for layout in PINNED}
+    pinned = {layout_named(store).pin: path.fingerprint for store, path in paths.items()}
     found = []
     for frame, keyframe in enumerate(keyframes):
         if p.drop_last_keyframe and keyframe["sample_index"] == scene["num_keyframes"] - 1:
@@ -144,5 +121,4 @@ STAGE = StageSpec(
     writes=MANIFEST,
     params=Params,
     kernel=kernel,
-    per="dataset",
 )

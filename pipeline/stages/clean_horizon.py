@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_MONO
 from storage_schemas.encoding import decode_depth
-from storage_schemas.layout import UnitData
 
 
 class Params(StageParams):
@@ -102,24 +101,19 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         for frame, steps in enumerate(accumulated["depth_m"])
     ]
     num_dropped = np.array([one.num_dropped for one in found], np.int32)
-    num_measured = accumulated["num_measured"] - num_dropped
-    data = UnitData(
+    share = float(num_dropped.sum() / max(1, accumulated["num_measured"].sum()))
+    return depth_result(
+        cleaned,
+        (accumulated["num_measured"] - num_dropped).astype(np.int32),
+        accumulated["timestamp_us"],
         arrays={
-            "depth_m": cleaned,
-            "num_measured": num_measured.astype(np.int32),
-            "timestamp_us": accumulated["timestamp_us"],
             "num_dropped": num_dropped,
             "num_candidates": np.array([one.num_candidates for one in found], np.int32),
             "num_by_mono": np.array([one.num_by_mono for one in found], np.int32),
             "num_by_window": np.array([one.num_by_window for one in found], np.int32),
-        }
-    )
-    num_pixels = found[0].steps.size
-    share = float(num_dropped.sum() / max(1, accumulated["num_measured"].sum()))
-    return StageResult(
-        data,
-        {"frames": len(found), "share_measured": float(num_measured.mean() / num_pixels), "share_dropped": share},
-        f"{share_text(num_measured, num_pixels)}, {100 * share:.2f} % of returns dropped",
+        },
+        counts={"share_dropped": share},
+        pixels_are=f"measured, {100 * share:.2f} % of returns dropped",
     )
 
 

@@ -8,6 +8,7 @@ Writes camera_sweeps
 
 from __future__ import annotations
 
+from pipeline import capability
 from pipeline.stage import CameraSweepReader, NoParams, StageInput, StageResult, StageSpec
 from storage_schemas.catalog import CAMERA_SWEEPS
 from storage_schemas.layout import UnitData, num_rows
@@ -36,6 +37,5 @@ STAGE = StageSpec(
     writes=CAMERA_SWEEPS,
     params=Params,
     kernel=kernel,
-    per="scene",
-    needs="camera_sweeps",
+    needs=capability.CAMERA_SWEEPS,
 )

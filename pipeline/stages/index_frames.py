@@ -33,4 +33,4 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     )
 
 
-STAGE = StageSpec("index_frames", version=1, reads=(), writes=FRAMES, params=Params, kernel=kernel, per="scene")
+STAGE = StageSpec("index_frames", version=1, reads=(), writes=FRAMES, params=Params, kernel=kernel)

@@ -250,7 +250,6 @@ STAGE = StageSpec(
     writes=WINDOWS,
     params=Params,
     kernel=kernel,
-    per="scene",
     is_wanted=lambda p: p.enabled,
     reads_of=lambda p: (FRAMES, CAMERA_SWEEPS) if p.frames == "sweep" else (FRAMES,),
     counted=_counted,

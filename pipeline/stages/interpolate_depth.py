@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_INTERPOLATED, DEPTH_SINGLE
 from storage_schemas.errors import SourceError
-from storage_schemas.layout import StoreLayout, UnitData
+from storage_schemas.layout import StoreLayout
 
 _SOURCES = {layout.name: layout for layout in (DEPTH_SINGLE, DEPTH_ACCUMULATED, DEPTH_CLEAN)}
 
@@ -121,14 +121,9 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     sparse = unit.units[p.of].arrays
     maps = np.stack([interpolate_frame(steps, p) for steps in sparse["depth_m"]])
     num_measured = np.count_nonzero(maps, axis=(1, 2)).astype(np.int32)
-    data = UnitData(arrays={"depth_m": maps, "num_measured": num_measured, "timestamp_us": sparse["timestamp_us"]})
-    num_pixels = maps[0].size
     before = float(np.count_nonzero(sparse["depth_m"])) / max(1, maps.size)
-    return StageResult(
-        data,
-        {"frames": len(maps), "share_measured": float(num_measured.mean() / num_pixels)},
-        f"{share_text(num_measured, num_pixels).removesuffix('measured')}filled from {100 * before:.1f} % in {p.of}",
-    )
+    pixels_are = f"filled from {100 * before:.1f} % in {p.of}"
+    return depth_result(maps, num_measured, sparse["timestamp_us"], pixels_are=pixels_are)
 
 
 def _reads_of(p: Params) -> tuple[StoreLayout, ...]:

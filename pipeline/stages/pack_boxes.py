@@ -1,7 +1,7 @@
 """Bring a data set's own object labels and projections into the store, number for number.
 
 Why    Training never parses text: a wrong label is found once, here, with its file and line
-Reads  frames (file names), label_2/<number>.txt and calib/<number>.txt of the KITTI object benchmark
+Reads  frames (file names), labels and calibration of each image; KITTI object: label_2/<number>.txt and calib/<number>.txt
 Writes boxes: one row per line of the label files, DontCare too; the projection P2 of every frame, float64
 Source docs/method/formats.md#kitti-labels, #kitti-calibration
 """
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.sources.kitti_object_files import calibration_file, label_file
-from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
+from pipeline.capability import provided
+from pipeline.stage import NoParams, ObjectReader, StageInput, StageResult, StageSpec
 from storage_schemas.catalog import BOXES, FRAMES
-from storage_schemas.kitti_text import parse_labels, parse_matrix
 from storage_schemas.layout import UnitData, columns_from_rows
 
 
@@ -22,16 +21,16 @@ class Params(NoParams):
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
-    """Pack labels and projections of all key frames of one scene and camera; errors as ``parse_labels``, ``parse_matrix``."""
+    """Pack labels and projections of all key frames of one scene and camera; errors as the source's ``read_objects``."""
+    assert isinstance(unit.raw, ObjectReader)  # a plan asks only scenes of sources that provide boxes
     boxes: list[dict[str, Any]] = []
     calibration: list[dict[str, Any]] = []
     for frame, keyframe in enumerate(unit.keyframes):
-        file = calibration_file(keyframe["file"])
-        projection = parse_matrix(_read(unit, file), "P2", where=file)
-        labels = label_file(keyframe["file"])
-        if labels is not None:
-            boxes += [{"frame": frame, **row} for row in parse_labels(_read(unit, labels), where=labels)]
-        calibration.append({"frame": frame, "projection_px": projection.reshape(-1).tolist(), "is_annotated": labels is not None})
+        objects, projection, files = unit.raw.read_objects(keyframe["file"])
+        unit.used_files.update(files)
+        boxes += [{"frame": frame, **row} for row in objects or ()]
+        is_annotated = objects is not None
+        calibration.append({"frame": frame, "projection_px": projection.reshape(-1).tolist(), "is_annotated": is_annotated})
     return boxes_result(boxes, calibration)
 
 
@@ -50,11 +49,4 @@ def boxes_result(boxes: list[dict[str, Any]], calibration: list[dict[str, Any]])
     return StageResult(UnitData(tables=tables), counts, message)
 
 
-def _read(unit: StageInput, file: str) -> bytes:
-    content = unit.raw.read_bytes(file)
-    if content:  # a label file may have no line; there is nothing to witness then
-        unit.used_files.add(file)
-    return content
-
-
-STAGE = StageSpec("pack_boxes", version=1, reads=(FRAMES,), writes=BOXES, params=Params, kernel=kernel, needs="given")
+STAGE = StageSpec("pack_boxes", version=1, reads=(FRAMES,), writes=BOXES, params=Params, kernel=kernel, needs=provided(BOXES))

@@ -2,7 +2,8 @@
 
 Why    Where a set gives depth maps, or single sweeps without drives, they are what a key sweep is elsewhere: anchor and truth
        (D_gt)
-Reads  frames (file names), gt/<name>.png; or, where the index has sweeps (KITTI object), the points of each frame's own sweep
+Reads  frames (file names), the map of each image that the source provides (ZJU-4DRadarCam: gt/<name>.png); or, where the index
+       has sweeps (KITTI object), the points of each frame's own sweep
 Writes depth_single.depth_m (frame, y, x) metres, 0 = no measurement; a frame without a sweep is 0 everywhere
 Source docs/method/formats.md#zju-4dradarcam
 """
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.given_maps import pack_maps
-from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
+from pipeline.capability import provided
+from pipeline.provided_maps import pack_maps
+from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, depth_result
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
-from storage_schemas.layout import UnitData
 
 
 class Params(NoParams):
@@ -23,7 +24,7 @@ class Params(NoParams):
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Pack the sparse depth of all key frames of one scene and camera."""
-    return _project_own_sweeps(unit) if unit.sweeps else pack_maps(unit, "gt")
+    return _project_own_sweeps(unit) if unit.sweeps else pack_maps(unit, DEPTH_SINGLE)
 
 
 def _project_own_sweeps(unit: StageInput) -> StageResult:
@@ -39,15 +40,15 @@ def _project_own_sweeps(unit: StageInput) -> StageResult:
     windows = [range(0) if number is None else range(number, number + 1) for number in own]
     height, width = unit.image_size()
     found = project_frames(points, [_at_ego(keyframe) for keyframe in unit.keyframes], windows, height=height, width=width)
-    data = UnitData(arrays={"depth_m": found.steps, "num_measured": found.num_measured, "timestamp_us": unit.timestamps_us()})
-    message = share_text(found.num_measured, height * width)
     num_without = own.count(None)
-    message += f", {num_without} without a sweep" if num_without else ""
-    return StageResult(data, {"frames": len(own), "share_measured": float(found.num_measured.mean() / (height * width))}, message)
+    pixels_are = f"measured, {num_without} without a sweep" if num_without else "measured"
+    return depth_result(found.steps, found.num_measured, unit.timestamps_us(), pixels_are=pixels_are)
 
 
 def _at_ego(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "world_from_ego_translation_m": [0.0, 0.0, 0.0], "world_from_ego_rotation_wxyz": [1.0, 0.0, 0.0, 0.0]}
 
 
-STAGE = StageSpec("pack_depth", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs="given")
+STAGE = StageSpec(
+    "pack_depth", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=provided(DEPTH_SINGLE)
+)

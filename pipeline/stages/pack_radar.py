@@ -1,7 +1,7 @@
 """Bring a data set's own radar depth maps into the store, as the points that they are.
 
 Why    A map with a few hundred returns is points on pixels; the loader makes the same map of them again, bit for bit
-Reads  frames (file names), radar_png/<name>.png
+Reads  frames (file names), the radar map of each image that the source provides (ZJU-4DRadarCam: radar_png/<name>.png)
 Writes radar_points: u_px and v_px are column and row of the pixel, depth_m its value, row by row. The map says nothing of
        cross-section and velocity: NaN. ``sensor`` is 0, the front radar
 Source docs/method/semodepth.md#radar-map; docs/method/formats.md#zju-4dradarcam
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.given_maps import read_maps
+from pipeline.capability import provided
+from pipeline.provided_maps import read_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
 from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.encoding import STEPS_PER_M
@@ -24,7 +25,7 @@ class Params(NoParams):
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Pack the radar returns of all key frames of one scene and camera."""
-    steps = read_maps(unit, "radar_png")
+    steps = read_maps(unit, RADAR_POINTS)
     frame, row, column = np.nonzero(steps)
     num_points = np.bincount(frame, minlength=len(steps)).astype(np.int32)
     unknown = np.full(len(frame), np.nan, np.float32)
@@ -48,4 +49,6 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     )
 
 
-STAGE = StageSpec("pack_radar", version=1, reads=(FRAMES,), writes=RADAR_POINTS, params=Params, kernel=kernel, needs="given")
+STAGE = StageSpec(
+    "pack_radar", version=1, reads=(FRAMES,), writes=RADAR_POINTS, params=Params, kernel=kernel, needs=provided(RADAR_POINTS)
+)

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.capability import TRUTH
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
 from storage_schemas.catalog import DEPTH_TRUTH, FRAMES
 from storage_schemas.errors import SourceError
@@ -51,4 +52,4 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     return StageResult(data, {"frames": len(depth)}, share_text(num_measured, depth[0].size))
 
 
-STAGE = StageSpec("pack_truth", version=1, reads=(FRAMES,), writes=DEPTH_TRUTH, params=Params, kernel=kernel, needs="truth")
+STAGE = StageSpec("pack_truth", version=1, reads=(FRAMES,), writes=DEPTH_TRUTH, params=Params, kernel=kernel, needs=TRUTH)

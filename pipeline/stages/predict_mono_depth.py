@@ -1,10 +1,10 @@
-"""Ask a monocular depth teacher about every key frame, and keep what it said as it said it.
+"""Ask a monocular depth model about every key frame, and keep its maps as they are.
 
 Why    A network that knows what streets look like fills what LiDAR and radar leave open: it tells cleaning what hangs in front
        of the far, and is a third input of the depth network. Asking is dear and aligning cheap, so they are two stages
 Reads  images.encoded or the image files, frames (calibration, boxes), boxes of a source that labels images, truth/ of a
-       simulated world, maps that another program wrote: what the teacher sees
-Writes depth_mono_raw: value on the teacher's own grid and what it means, confidence and sky where the teacher has them
+       simulated world, maps that another program wrote: what the model sees
+Writes depth_mono_raw: value on the model's own grid and what it means, confidence and sky where the model has them
 Source docs/method/mono-depth.md#image-size, #depth-anything-3
 """
 
@@ -20,13 +20,13 @@ from pydantic import Field, model_validator
 
 from pipeline.geometry import rigid
 from pipeline.kernels.boxes import PlacedBox
+from pipeline.mono_depth.maps import map_key, open_maps
+from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthMap, MonoDepthModel, Sight, check_map
+from pipeline.mono_depth.plane import PlaneAndBoxes, labelled_boxes
+from pipeline.mono_depth.truth import CorruptedTruth, Corruption
 from pipeline.poses import intrinsic_of
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.stages.pack_truth import truth_file
-from pipeline.teacher import DepthTeacher, Sight, TeacherError, TeacherFrame, TeacherMap, check_map
-from pipeline.teacher_maps import map_key, open_maps
-from pipeline.teacher_plane import PlaneAndBoxes, labelled_boxes
-from pipeline.teacher_truth import CorruptedTruth, Corruption
 from storage_schemas.catalog import BOXES, DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
 from storage_schemas.encoding import decode_depth
 from storage_schemas.errors import SourceError
@@ -37,7 +37,7 @@ FAR_M = 80.0
 
 
 class Params(StageParams):
-    """Which teacher, and its rules; those of the other teachers do not count."""
+    """Which model, and its rules; those of the other models do not count."""
 
     teacher: Literal["none", "plane_and_boxes", "truth", "dpt", "depth_anything_3", "depth_maps"] = Field(
         default="none",
@@ -104,7 +104,7 @@ class Params(StageParams):
 
 
 LEARNED = ("dpt", "depth_anything_3")
-"""Teachers with weights; ``flows`` injects them."""
+"""Models with weights; ``flows`` injects them."""
 
 _TRUTH = ("output", "scale_spread", "shift_spread_per_m", "noise", "noise_cells", "gross", "seed")
 
@@ -116,72 +116,72 @@ RULES: dict[str, tuple[int, tuple[str, ...]]] = {
     "depth_anything_3": (1, ("da3_process_px", "da3_output")),
     "depth_maps": (1, ("maps_scale",)),
 }
-"""A teacher's version, raised by hand when it computes something else from the same weights, and the params that it heeds."""
+"""A model's version, raised by hand when it computes something else from the same weights, and the params that it heeds."""
 
 
 def counted_params(p: Params, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what of the params decides a unit: the teacher, its version, its own rules, and the digest of its weights or maps.
+    """Return what of the params decides a unit: the model, its version, its own rules, and the digest of its weights or maps.
 
     Args:
         p: the params.
-        facts: ``weights_sha256`` for a teacher with weights, ``maps_sha256`` for depth_maps (``pipeline.teacher_weights``).
+        facts: ``weights_sha256`` for a model with weights, ``maps_sha256`` for depth_maps (``pipeline.mono_depth.weights``).
     """
-    version, own = RULES[p.teacher]
-    counted = {"teacher": p.teacher, "teacher_version": version, **{name: getattr(p, name) for name in own}}
+    version, heeded = RULES[p.teacher]
+    counted = {"teacher": p.teacher, "teacher_version": version, **{name: getattr(p, name) for name in heeded}}
     needed = "weights_sha256" if p.teacher in LEARNED else "maps_sha256" if p.teacher == "depth_maps" else None
     return counted if needed is None else {**counted, needed: facts[needed]}
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
-    """Ask the teacher about all key frames of one scene and camera."""
-    teacher = _teacher(unit, p)
-    found = []
+    """Ask the model about all key frames of one scene and camera."""
+    model = _model(unit, p)
+    maps = []
     for number in range(len(unit.keyframes)):
-        frame = _frame(unit, number, teacher.sees)
-        found.append(teacher.predict(frame))
-        check_map(found[-1], where=f"teacher {teacher.name}, frame {frame.frame_key}")
-    _check_alike(found, unit, teacher)
-    shape = found[0].value.shape
+        frame = _frame(unit, number, model.sees)
+        maps.append(model.predict(frame))
+        check_map(maps[-1], where=f"teacher {model.name}, frame {frame.frame_key}")
+    _check_alike(maps, unit, model)
+    shape = maps[0].value.shape
     arrays: dict[str, NDArray[Any]] = {
-        "value": np.stack([one.value for one in found]).astype(np.float16),
-        "value_kind": np.array([VALUE_KINDS.index(one.kind) for one in found], np.uint8),
+        "value": np.stack([depth_map.value for depth_map in maps]).astype(np.float16),
+        "value_kind": np.array([VALUE_KINDS.index(depth_map.kind) for depth_map in maps], np.uint8),
         "timestamp_us": unit.timestamps_us(),
-        **_optional(found),
+        **_optional(maps),
     }
     return StageResult(
         UnitData(arrays=arrays),
-        {"frames": len(found), "grid_y": shape[0], "grid_x": shape[1]},
-        f"{len(found)} frame{'s' if len(found) != 1 else ''} by {teacher.name}, {shape[1]}x{shape[0]}, {found[0].kind}",
-        dict(teacher.witness()),
+        {"frames": len(maps), "grid_y": shape[0], "grid_x": shape[1]},
+        f"{len(maps)} frame{'s' if len(maps) != 1 else ''} by {model.name}, {shape[1]}x{shape[0]}, {maps[0].kind}",
+        dict(model.witness()),
     )
 
 
-def _check_alike(found: list[TeacherMap], unit: StageInput, teacher: DepthTeacher) -> None:
-    """Refuse maps of one unit that differ in size or parts: one array holds them all."""
-    kinds = [(one.value.shape, one.confidence is None, one.is_sky is None) for one in found]
+def _check_alike(maps: list[MonoDepthMap], unit: StageInput, model: MonoDepthModel) -> None:
+    """Refuse maps of one unit that differ in size or parts: a single array holds them all."""
+    kinds = [(depth_map.value.shape, depth_map.confidence is None, depth_map.is_sky is None) for depth_map in maps]
     if (other := next((number for number, kind in enumerate(kinds) if kind != kinds[0]), None)) is not None:
-        words = [
+        sizes = [
             f"{shape[1]}x{shape[0]}{'' if no_confidence else ' with confidence'}{'' if no_sky else ' with sky'}"
             for shape, no_confidence, no_sky in (kinds[0], kinds[other])
         ]
-        raise TeacherError(
-            f"teacher {teacher.name}: the map of {unit.keyframes[0]['sample_token']} is {words[0]}, that of "
-            f"{unit.keyframes[other]['sample_token']} in the same scene {unit.scene} is {words[1]}; expected maps alike for "
+        raise MonoDepthError(
+            f"teacher {model.name}: the map of {unit.keyframes[0]['sample_token']} is {sizes[0]}, that of "
+            f"{unit.keyframes[other]['sample_token']} in the same scene {unit.scene} is {sizes[1]}; expected maps alike for "
             "images of one size. Make them again with the same program and options"
         )
 
 
-def _optional(found: list[TeacherMap]) -> dict[str, NDArray[Any]]:
-    """Return confidence and sky if the teacher gives them."""
+def _optional(maps: list[MonoDepthMap]) -> dict[str, NDArray[Any]]:
+    """Return confidence and sky if the model gives them."""
     arrays: dict[str, NDArray[Any]] = {}
-    if confidence := [one.confidence for one in found if one.confidence is not None]:
+    if confidence := [depth_map.confidence for depth_map in maps if depth_map.confidence is not None]:
         arrays["confidence"] = np.stack(confidence).astype(np.float16)
-    if is_sky := [one.is_sky for one in found if one.is_sky is not None]:
+    if is_sky := [depth_map.is_sky for depth_map in maps if depth_map.is_sky is not None]:
         arrays["is_sky"] = np.stack(is_sky).astype(np.uint8)
     return arrays
 
 
-def _teacher(unit: StageInput, p: Params) -> DepthTeacher:
+def _model(unit: StageInput, p: Params) -> MonoDepthModel:
     if p.teacher == "plane_and_boxes":
         return PlaneAndBoxes(p.short_side_px, FAR_M)
     if p.teacher == "truth":
@@ -198,13 +198,13 @@ def _teacher(unit: StageInput, p: Params) -> DepthTeacher:
             for number, row in enumerate(unit.keyframes)
         }
         return open_maps(p.maps, keys, scale=p.maps_scale, where=f"scene {unit.scene}, camera {unit.camera}")
-    if unit.teacher is None:
+    if unit.depth_model is None:
         raise AssertionError(f"the runner gives a stage with teacher {p.teacher} its factory")
-    return unit.teacher()
+    return unit.depth_model()
 
 
-def _frame(unit: StageInput, number: int, sees: frozenset[Sight]) -> TeacherFrame:
-    """Return one frame with what the teacher sees of it."""
+def _frame(unit: StageInput, number: int, sees: frozenset[Sight]) -> MonoDepthInput:
+    """Return one frame with what the model sees of it."""
     row = unit.keyframes[number]
     ego_from_cam = rigid(row["ego_from_cam_translation_m"], row["ego_from_cam_rotation_wxyz"])
     world_from_ego = rigid(row["world_from_ego_translation_m"], row["world_from_ego_rotation_wxyz"])
@@ -213,7 +213,7 @@ def _frame(unit: StageInput, number: int, sees: frozenset[Sight]) -> TeacherFram
         boxes, world_from_ego = labelled_boxes(unit.units["boxes"].tables, number, ego_from_cam), np.eye(4)
     elif "boxes" in sees:
         boxes = _boxes(unit, row)
-    return TeacherFrame(
+    return MonoDepthInput(
         frame_key=f"{unit.scene}/{unit.camera}/{number}",
         height=row["height"],
         width=row["width"],
@@ -241,7 +241,7 @@ def _exact(unit: StageInput, image_file: str) -> NDArray[np.float32]:
     try:
         content = unit.raw.read_bytes(file)
     except SourceError as error:
-        raise TeacherError(
+        raise MonoDepthError(
             f"teacher 'truth' finds no exact depth: {error}. Only a simulated world has it: set source.kind to synthetic, or "
             "stages.predict_mono_depth.teacher to another teacher"
         ) from error
@@ -261,17 +261,17 @@ def _decoded(content: bytes, mode: str | None, *, where: str) -> NDArray[Any]:
 
 def _boxes(unit: StageInput, row: dict[str, Any]) -> tuple[PlacedBox, ...]:
     """Return the annotated boxes of the key frame; the image is some ten milliseconds away, which moves nothing far."""
-    found = []
+    placed = []
     for box in rows(unit.units["frames"].tables["boxes"]):
         if box["sample_index"] == row["sample_index"]:
             width, length, height = box["size_wlh_m"]
             pose = rigid(box["center_m"], box["world_from_box_wxyz"])
-            found.append(PlacedBox(box["instance_token"], pose, np.array([length, width, height]) / 2))
-    return tuple(found)
+            placed.append(PlacedBox(box["instance_token"], pose, np.array([length, width, height]) / 2))
+    return tuple(placed)
 
 
 def _reads_of(p: Params) -> tuple[StoreLayout, ...]:
-    """Return what a teacher sees; boxes are those that a source brings itself, since other boxes are projected later."""
+    """Return what a model sees; boxes are those that a source brings itself, since other boxes are projected later."""
     if p.teacher in LEARNED:
         return (FRAMES, IMAGES)
     return (FRAMES, BOXES) if p.teacher == "plane_and_boxes" else (FRAMES,)

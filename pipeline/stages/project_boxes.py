@@ -20,7 +20,7 @@ from pipeline.geometry import inverse, rigid
 from pipeline.poses import intrinsic_of, world_from_cam
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.stages.pack_boxes import boxes_result
-from storage_schemas.catalog import BOXES, FRAMES
+from storage_schemas.catalog import BOXES, DEPTH_MONO_RAW, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import rows
 
@@ -127,4 +127,5 @@ STAGE = StageSpec(
     params=Params,
     kernel=kernel,
     is_wanted=lambda p: p.enabled,
+    after=(DEPTH_MONO_RAW,),  # a monocular depth model takes boxes of drives from the index itself, never these
 )

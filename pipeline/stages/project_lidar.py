@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
+from pipeline.capability import LIDAR
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
-from storage_schemas.layout import UnitData
 
 
 class Params(StageParams):
@@ -35,12 +35,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     own = [key_sweep(key_chain, keyframe, scene=unit.scene) for keyframe in unit.keyframes]
     height, width = unit.image_size()
     found = project_frames(points, unit.keyframes, [range(key, key + 1) for key in own], height=height, width=width)
-    data = UnitData(arrays={"depth_m": found.steps, "num_measured": found.num_measured, "timestamp_us": unit.timestamps_us()})
-    return StageResult(
-        data,
-        {"frames": len(own), "share_measured": float(found.num_measured.mean() / (height * width))},
-        share_text(found.num_measured, height * width),
-    )
+    return depth_result(found.steps, found.num_measured, unit.timestamps_us())
 
 
-STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs="lidar")
+STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=LIDAR)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from pipeline.capability import RADAR
 from pipeline.geometry import inverse, project, transform_points
 from pipeline.poses import intrinsic_of, world_from_cam, world_from_sensor
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
@@ -205,4 +206,13 @@ def _join(parts: list[NDArray[Any]], dtype: str) -> NDArray[Any]:
     return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
 
 
-STAGE = StageSpec("project_radar", version=1, reads=(FRAMES,), writes=RADAR_POINTS, params=Params, kernel=kernel, needs="radar")
+STAGE = StageSpec(
+    "project_radar",
+    version=1,
+    reads=(FRAMES,),
+    writes=RADAR_POINTS,
+    params=Params,
+    kernel=kernel,
+    needs=RADAR,
+    channels_of=lambda p: p.channels,
+)

@@ -13,10 +13,10 @@ from flows.cli import app
 from flows.settings import Settings
 from model.semodepth.config import SemoDepthTrainConfig
 from pipeline.recipe import Recipe
-from pipeline.sources.nuscenes import NuScenesConfig
-from pipeline.sources.simulated import SyntheticConfig
-from pipeline.sources.zju_4dradarcam import ZjuConfig
-from pipeline.stages import STAGES
+from pipeline.sources.nuscenes.config import NuScenesConfig
+from pipeline.sources.synthetic.config import SyntheticConfig
+from pipeline.sources.zju_4dradarcam.config import ZjuConfig
+from pipeline.stage_list import STAGES
 from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/coming-from-semodepth.md").read_text(encoding="utf-8")

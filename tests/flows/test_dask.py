@@ -25,7 +25,7 @@ from flows.settings import Settings
 from flows.slurm_profile import cluster_arguments, load_profile
 from pipeline.recipe import load_recipe
 from pipeline.run import SceneRequest, scene_requests
-from pipeline.sources.raw_files import NuScenesFiles
+from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.types import ItemResult
 from storage_schemas.errors import RecipeError
 from storage_schemas.store import Store, UnitPath
@@ -108,6 +108,9 @@ def test_worker_when_its_packages_or_stages_differ_then_refuses(tiny_root, write
     newer = dataclasses.replace(item, identity=item.identity.model_copy(update={"stage_version": 99}))
     with pytest.raises(ForeignWorkerError, match=r"has stage index_frames .*, the run was started with 99 "):
         run_scene_on_worker(dataclasses.replace(first, items=(newer,)), packages_here())
+    foreign = dataclasses.replace(item, stage="halve_depth")  # of a package that is installed where the run was started only
+    with pytest.raises(ForeignWorkerError, match=r"has stage halve_depth not installed, the run was started with 1:"):
+        run_scene_on_worker(dataclasses.replace(first, items=(foreign,)), packages_here())
     assert not (tmp_path / "store").exists()
 
 

@@ -14,7 +14,7 @@ from pipeline.plan import make_plan
 from pipeline.recipe import load_recipe
 from pipeline.run import run_scene, scene_requests
 from pipeline.sources import open_source
-from pipeline.sources.raw_files import NuScenesFiles
+from pipeline.sources.nuscenes.files import NuScenesFiles
 from storage_schemas.catalog import RADAR_CHANNELS
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store

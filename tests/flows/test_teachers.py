@@ -12,9 +12,9 @@ import yaml
 from flows.materialize import open_recipe
 from flows.settings import Settings
 from flows.teachers import _loaded, teacher_factory, teacher_facts
+from pipeline.mono_depth.model import MonoDepthError
 from pipeline.recipe import parse_recipe
 from pipeline.run import run_scene, scene_requests
-from pipeline.teacher import TeacherError
 from storage_schemas.catalog import VALUE_KINDS
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
@@ -111,7 +111,7 @@ def test_factory_when_the_weights_were_replaced_after_planning_then_refuses(tiny
     assert teacher_facts(opened.recipe, opened.settings) == {"weights_sha256": factory.weights_sha256}
     (weights / "model.safetensors").write_bytes(b"others!")
     with pytest.raises(
-        TeacherError, match="the run was planned with .* They were replaced meanwhile, or this machine has others"
+        MonoDepthError, match="the run was planned with .* They were replaced meanwhile, or this machine has others"
     ):
         factory()
     (weights / "model.safetensors").unlink()
@@ -142,7 +142,7 @@ def test_run_when_a_network_is_the_teacher_then_its_maps_and_versions_are_in_the
     opened, _ = planned(recipe, tmp_path / "cache", **options)
     plan = opened.plan()
     teacher = teacher_factory(opened.recipe, opened.settings)
-    requests = scene_requests(plan, opened.recipe, opened.store, opened.source.reader(), teacher=teacher)
+    requests = scene_requests(plan, opened.recipe, opened.store, opened.source.reader(), depth_model=teacher)
     results = {result.stage: result for result in run_scene(pickle.loads(pickle.dumps(requests[0])))}
     assert results["predict_mono_depth"].message == "3 frames by dpt, 64x32, inverse_relative"
     assert results["align_mono_depth"].status == "OK"

@@ -13,7 +13,7 @@ from pipeline.plan import make_plan
 from pipeline.recipe import load_recipe
 from pipeline.run import scene_requests
 from pipeline.sources import open_source
-from pipeline.sources.raw_files import NuScenesFiles
+from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.workers import ScenePool
 from storage_schemas.store import Store
 from tests.conftest import REPOSITORY

@@ -8,7 +8,8 @@ import pytest
 from model.semodepth.config import DataConfig
 from model.semodepth.data import FrameLoader
 from model.semodepth.dense import dense_batch
-from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
+from pipeline.sources.nuscenes.config import NuScenesConfig
+from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import project_lidar
 from pipeline.stages.interpolate_depth import Params, interpolate_frame

@@ -42,7 +42,8 @@ def test_differences_when_manifest_inputs_change_then_counts_units_and_names_sce
 
 
 def test_plan_when_index_is_new_then_worker_reads_one_scene_only(tiny_root, tmp_path):
-    from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
+    from pipeline.sources.nuscenes.config import NuScenesConfig
+    from pipeline.sources.nuscenes.source import NuScenesSource
 
     source = NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(tiny_root), version="v1.0-mini"), tmp_path)
     tables = source.reader().scene_tables("scene-0103")

@@ -13,7 +13,8 @@ from PIL import Image
 from pipeline.geometry import rotation_matrix
 from pipeline.kernels.boxes import SceneBoxes
 from pipeline.poses import world_from_sensor
-from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
+from pipeline.sources.nuscenes.config import NuScenesConfig
+from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import accumulate_lidar, index_frames, project_lidar, project_radar
 from storage_schemas.layout import UnitData, rows

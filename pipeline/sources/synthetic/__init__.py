@@ -7,8 +7,8 @@ times. `write_world` makes it; `simulate_scene` and `write_tables` are its two h
 Reads nothing but, if wanted, the ego motion of recorded drives.
 """
 
+from pipeline.sources.synthetic.config import WORLD_VERSION, SyntheticParams, scene_names, version_name
 from pipeline.sources.synthetic.database import is_complete, scene_digest, write_tables, write_world
-from pipeline.sources.synthetic.params import WORLD_VERSION, SyntheticParams, scene_names, version_name
 from pipeline.sources.synthetic.rows import SceneTables
 from pipeline.sources.synthetic.simulate import simulate_scene
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.processes import worker_pool
-from pipeline.sources.synthetic.params import WORLD_VERSION, SyntheticParams, scene_names, version_name
+from pipeline.sources.synthetic.config import WORLD_VERSION, SyntheticParams, scene_names, version_name
 from pipeline.sources.synthetic.rows import SceneTables, merge_tables
 from pipeline.sources.synthetic.simulate import simulate_scene
 from pipeline.sources.synthetic.vocabulary import constant_tables

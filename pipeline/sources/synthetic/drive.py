@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.sources.synthetic.params import SyntheticParams
+from pipeline.sources.synthetic.config import SyntheticParams
 from pipeline.sources.synthetic.rigid import Floats, Ints, Motion, quaternion_from_yaw_pitch_roll
 
 SWEEP_US = 50_000

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pipeline.sources.synthetic import camera, lidar, radar
 from pipeline.sources.synthetic.actors import Surface
+from pipeline.sources.synthetic.config import SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
-from pipeline.sources.synthetic.params import SyntheticParams, scene_names
 from pipeline.sources.synthetic.rig import LIDAR, Sensor, build_rig
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll, quaternion_product
 from pipeline.sources.synthetic.rows import (

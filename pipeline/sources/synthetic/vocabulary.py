@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pipeline.sources.synthetic.params import CAMERA_CHANNELS
+from pipeline.sources.synthetic.config import CAMERA_CHANNELS
 
 Row = dict[str, Any]
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.recipe import load_recipe
-from pipeline.sources.json_tables import TABLE_NAMES, iterate_table, read_table
-from pipeline.sources.nuscenes_tables import scenes_of_release
-from pipeline.sources.raw_files import NuScenesFiles, parse_radar_pcd
+from pipeline.sources.nuscenes.files import NuScenesFiles, parse_radar_pcd
+from pipeline.sources.nuscenes.json_tables import TABLE_NAMES, iterate_table, read_table
+from pipeline.sources.nuscenes.tables import scenes_of_release
 from storage_schemas.errors import DepthmillError, LayoutError, RecipeError, SourceError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.store import Store, UnitPath

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.mono_depth.model import MonoDepthError
 from pipeline.stage import StageInput
 from pipeline.stages.align_mono_depth import Params, align_frame, kernel, radar_pixels
-from pipeline.teacher import TeacherError
 from storage_schemas.catalog import DEPTH_MONO, VALUE_KINDS
 from storage_schemas.layout import UnitData, check
 
@@ -167,7 +167,7 @@ def test_kernel_when_the_scene_has_no_radar_then_nothing_is_aligned_and_that_is_
 
 def test_kernel_when_metres_are_asked_of_a_relative_teacher_then_says_so():
     with pytest.raises(
-        TeacherError,
+        MonoDepthError,
         match=r"scene-0061, camera CAM_FRONT: the teacher gives inverse_relative depth.*method to radar, or choose a metric",
     ):
         kernel(unit_of("inverse_relative"), Params(method="as_is"))

@@ -12,10 +12,11 @@ import os
 import numpy as np
 import pytest
 
+from pipeline.capability import is_provided
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 from pipeline.stage import StageInput
-from pipeline.stages import STAGES
+from pipeline.stage_list import STAGES
 from storage_schemas.layout import UnitData
 from tests.conftest import REPOSITORY
 
@@ -59,18 +60,18 @@ def run_stages(tiny_root, cache, stages) -> dict[str, str]:
     found = {}
     shared: dict = {}
     for stage in STAGES:
-        if stage.per == "dataset" or stage.needs in ("truth", "given"):
+        if stage.per == "dataset" or stage.needs == "truth" or is_provided(stage.needs):
             continue
         if stage.needs == "camera_sweeps" and not recipe.source.camera_sweeps:
             continue
         is_fed = all(one.name in units for one in stage.reads if one not in stage.optional)
-        if not (is_fed and stage.is_wanted(recipe.stages.params_of(stage.name))):
+        if not (is_fed and stage.is_wanted(recipe.stages.params_of(stage))):
             continue
         camera = "all" if stage.per == "scene" else "CAM_FRONT"
         unit = StageInput(
             "scene-0103", camera, {one.name: units[one.name] for one in stage.reads if one.name in units}, raw, shared
         )
-        units[stage.writes.name] = stage.kernel(unit, recipe.stages.params_of(stage.name)).data
+        units[stage.writes.name] = stage.kernel(unit, recipe.stages.params_of(stage)).data
         found[stage.name] = digest_of(units[stage.writes.name])
     return found
 

@@ -231,12 +231,12 @@ def test_plan_when_sweeps_are_asked_for_later_then_nothing_but_their_index_and_t
 
 def test_index_when_only_images_between_key_frames_change_then_it_alone_is_of_another_source(inputs, raw):
     from pipeline.plan import _source_of
-    from pipeline.stages import stage_named
+    from pipeline.stage_list import stage_named
     from pipeline.types import SceneInfo
     from storage_schemas.lineage import SourceRef
 
-    scene, source = SceneInfo(SCENE, "frames", (), camera_sweeps="images"), SourceRef(release="r", digest="frames")
-    changed = dataclasses.replace(scene, camera_sweeps="others")
+    scene, source = SceneInfo(SCENE, "frames", (), {"camera_sweeps": "images"}), SourceRef(release="r", digest="frames")
+    changed = dataclasses.replace(scene, offers={"camera_sweeps": "others"})
     for name, is_other in (("index_frames", False), ("index_camera_sweeps", True)):
         stage = stage_named(name)
         assert (_source_of(stage, scene, source) != _source_of(stage, changed, source)) == is_other

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from pipeline.mono_depth.model import MonoDepthError, MonoDepthMap
 from pipeline.plan import make_plan
 from pipeline.recipe import parse_recipe
 from pipeline.run import run_scene, scene_requests
 from pipeline.sources import open_source
 from pipeline.stage import StageInput
 from pipeline.stages.predict_mono_depth import STAGE, Params, counted_params, kernel
-from pipeline.teacher import TeacherError, TeacherMap
 from storage_schemas.catalog import DEPTH_MONO_RAW, VALUE_KINDS
 from storage_schemas.layout import check
 from storage_schemas.store import Store
@@ -72,7 +72,8 @@ def test_clean_horizon_when_a_teacher_is_there_then_pass_b_drops_more_and_only_d
 
 def test_kernel_when_the_data_set_knows_no_truth_then_says_what_to_choose(tiny_root, tmp_path):
     with pytest.raises(
-        TeacherError, match=r"teacher 'truth' finds no exact depth: .*Only a simulated world has it: set source.kind to synthetic"
+        MonoDepthError,
+        match=r"teacher 'truth' finds no exact depth: .*Only a simulated world has it: set source.kind to synthetic",
     ):
         kernel(tiny_unit(tiny_root, tmp_path), Params(teacher="truth"))
 
@@ -87,7 +88,7 @@ def tiny_unit(tiny_root, tmp_path, *, mode="bytes", teacher=None) -> StageInput:
     raw = open_source(recipe.source, tmp_path / "cache").reader()
     frames = INDEX.kernel(StageInput("scene-0061", "all", {}, raw), recipe.stages.index_frames).data
     images = PACK.kernel(StageInput("scene-0061", "CAM_FRONT", {"frames": frames}, raw), recipe.stages.pack_images).data
-    return StageInput("scene-0061", "CAM_FRONT", {"frames": frames, "images": images}, raw, teacher=teacher)
+    return StageInput("scene-0061", "CAM_FRONT", {"frames": frames, "images": images}, raw, depth_model=teacher)
 
 
 class Onlooker:
@@ -100,7 +101,7 @@ class Onlooker:
 
     def predict(self, frame):
         self.frames.append(frame)
-        return self._found or TeacherMap(
+        return self._found or MonoDepthMap(
             np.full((4, 7), 2.0 + len(self.frames), np.float32), "relative", np.ones((4, 7), np.float32), np.eye(4, 7) > 0
         )
 
@@ -132,8 +133,8 @@ def test_kernel_when_a_teacher_is_injected_then_sees_images_and_calibration_and_
 
 
 def test_kernel_when_the_teacher_gives_nonsense_then_names_teacher_and_frame(tiny_root, tmp_path):
-    bad = TeacherMap(np.full((4, 7), np.nan, np.float32), "metric")
-    with pytest.raises(TeacherError, match="teacher dpt, frame scene-0061/CAM_FRONT/0: value lies in"):
+    bad = MonoDepthMap(np.full((4, 7), np.nan, np.float32), "metric")
+    with pytest.raises(MonoDepthError, match="teacher dpt, frame scene-0061/CAM_FRONT/0: value lies in"):
         kernel(tiny_unit(tiny_root, tmp_path, teacher=lambda: Onlooker(bad)), DPT)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.sources.raw_files import parse_radar_pcd
+from pipeline.sources.nuscenes.files import parse_radar_pcd
 from pipeline.stage import StageInput
 from pipeline.stages.project_radar import Params, keep_valid, kernel, project_returns, radar_sweeps, sweeps_around
 from storage_schemas.catalog import RADAR_POINTS
@@ -144,7 +144,8 @@ def test_run_when_a_sweeps_file_is_missing_then_says_which_and_what_to_do(write_
 
 
 def test_units_when_sweeps_are_asked_for_then_have_a_time_lag_and_without_them_none(tiny_root, tmp_path):
-    from pipeline.sources.nuscenes import NuScenesConfig, NuScenesSource
+    from pipeline.sources.nuscenes.config import NuScenesConfig
+    from pipeline.sources.nuscenes.source import NuScenesSource
 
     def run(**params):
         unit = StageInput("scene-0061", "CAM_FRONT", {"frames": UnitData(tables=reader.scene_tables("scene-0061"))}, reader)

@@ -1,0 +1,38 @@
+"""What scenes of a source can offer and stages can ask for, by name; a plug-in may bring further names.
+
+A source says of each scene what it offers (``SceneInfo.offers``), a stage what it needs (``StageSpec.needs``); the plan compares.
+"""
+
+from __future__ import annotations
+
+from storage_schemas.layout import StoreLayout
+
+LIDAR = "lidar"
+"""LiDAR sweeps, and poses that place them in the world."""
+
+RADAR = "radar"
+"""Radar files of key frames."""
+
+POSES = "poses"
+"""Poses of the car in the world."""
+
+BOXES = "boxes"
+"""Annotated boxes in the world."""
+
+TRUTH = "truth"
+"""Exact depth, in the files that a simulated world has below truth/."""
+
+CAMERA_SWEEPS = "camera_sweeps"
+"""An index of the images between key frames."""
+
+_PROVIDED = "provided:"
+
+
+def provided(layout: StoreLayout) -> str:
+    """Return the capability that the source brings the content of a layout along, ready-made."""
+    return f"{_PROVIDED}{layout.name}"
+
+
+def is_provided(capability: str | None) -> bool:
+    """Say whether a capability is that of ready-made content."""
+    return capability is not None and capability.startswith(_PROVIDED)

@@ -1,0 +1,179 @@
+"""A depth model that another program ran: the maps that it wrote, one .npz a frame.
+
+Why    Depth maps of KITTI are published and exchanged in this form (``DA3_depth_results``), and the network that made them needs
+       not be installed where they are used
+Reads  <maps>/{training,testing}/<name>.npz, or <maps>/<name>.npz for what is not testing: depth float32 (grid_y, grid_x), and
+       where they are there conf, sky; intrinsics and extrinsics are those of the program, and not read
+Source docs/method/formats.md#da3-depth-results; docs/method/mono-depth.md#depth-anything-3. A frame is named by its KITTI number,
+       or else by its frame key
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthMap, Sight
+from storage_schemas.errors import RecipeError
+
+MapsScale = Literal["as_is", "focal_300"]
+
+FOCAL_PX = 300.0
+"""Focal length that the depth of DA3METRIC is normalised to."""
+
+FOLDER_OF_SPLIT = {"train": "training", "val": "training", "test": "testing", "": "training"}
+"""KITTI numbers begin at 0 in both halves, so that maps of testing in one folder with the others would overwrite them."""
+
+SUFFIX = ".npz"
+_KITTI_NUMBER = re.compile(r"[0-9]{6}")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_NUM_NAMED = 3
+
+
+def map_key(split: str, sample_token: str, frame_key: str) -> str:
+    """Return where the map of a frame lies, without suffix: ``training/000123``, ``training/scene-0061_CAM_FRONT_1600``.
+
+    Args:
+        split: train, val, test, or empty.
+        sample_token: name of the key frame; a KITTI number (six digits) names the file.
+        frame_key: ``<scene>/<camera>/<timestamp_us>``; what a file name cannot hold becomes an underscore.
+    """
+    name = sample_token if _KITTI_NUMBER.fullmatch(sample_token) else _UNSAFE.sub("_", frame_key).lstrip(".")
+    return f"{FOLDER_OF_SPLIT[split]}/{name}"
+
+
+def map_files(folder: str) -> dict[str, Path]:
+    """Return the maps in a folder and its two halves, by name below it.
+
+    Raises:
+        RecipeError: there is no such folder, or it holds no map.
+    """
+    path = Path(folder).expanduser().absolute()
+    if not path.is_dir():
+        raise RecipeError(
+            f"depth maps '{path}' do not exist. Set stages.predict_mono_depth.maps to the folder that holds <number>.npz, or "
+            "training/ and testing/ with them"
+        )
+    halves = (path, *(path / name for name in dict.fromkeys(FOLDER_OF_SPLIT.values())))
+    files = {str(file.relative_to(path)): file for half in halves for file in sorted(half.glob(f"*{SUFFIX}"))}
+    if not files:
+        raise RecipeError(
+            f"depth maps '{path}': the folder holds no {SUFFIX} file, neither itself nor in training/ or testing/. Set "
+            "stages.predict_mono_depth.maps to the folder that holds them"
+        )
+    return files
+
+
+@dataclass
+class DepthMaps:
+    """Maps of the frames of one unit.
+
+    Attributes:
+        files: ``MonoDepthInput.frame_key`` -> file.
+        scale: as_is: the depth is in metres; focal_300: metres = depth x focal length in pixels of the resized image / 300.
+    """
+
+    files: Mapping[str, Path]
+    scale: MapsScale
+    name: str = "depth_maps"
+    sees: frozenset[Sight] = frozenset()
+    _read: dict[str, str] = field(default_factory=dict, init=False)
+
+    def predict(self, frame: MonoDepthInput) -> MonoDepthMap:
+        """Return the map of a frame, metres.
+
+        Raises:
+            MonoDepthError: the file is none of this kind; names it, and what was expected.
+        """
+        file = self.files[frame.frame_key]
+        parts = _parts_of(file)
+        self._read[str(file)] = _digest_of(parts)
+        depth = parts["depth"].astype(np.float32)
+        if self.scale == "focal_300":
+            depth = depth * np.float32(focal_at(frame.intrinsic_px, (frame.height, frame.width), depth.shape) / FOCAL_PX)
+        confidence = parts["conf"].astype(np.float32) if "conf" in parts else None
+        return MonoDepthMap(depth, "metric", confidence, parts["sky"] > 0.5 if "sky" in parts else None)
+
+    def witness(self) -> Mapping[str, str]:
+        """Return how many maps were read, and a digest of what they said."""
+        total = "".join(f"{Path(file).name} {digest}\n" for file, digest in sorted(self._read.items()))
+        return {"maps": str(len(self._read)), "maps_sha256": hashlib.sha256(total.encode()).hexdigest()}
+
+
+def open_maps(folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: str) -> DepthMaps:
+    """Find the maps of a unit's frames.
+
+    Args:
+        folder: what the recipe names.
+        keys: ``MonoDepthInput.frame_key`` -> ``map_key``.
+        scale: what the numbers mean.
+        where: scene and camera, for the error text.
+
+    Raises:
+        MonoDepthError: maps are missing; says how many, and the first of them. None is taken as empty.
+    """
+    root = Path(folder).expanduser().absolute()
+    files: dict[str, Path] = {}
+    for frame_key, key in keys.items():
+        half, _, name = key.partition("/")
+        places = [root / f"{key}{SUFFIX}"] + ([root / f"{name}{SUFFIX}"] if half != "testing" else [])
+        if (file := next((place for place in places if place.is_file()), None)) is not None:
+            files[frame_key] = file
+    if missing := [key for frame_key, key in keys.items() if frame_key not in files]:
+        raise MonoDepthError(_missing_text(root, missing, num_frames=len(keys), where=where))
+    return DepthMaps(files, scale)
+
+
+def focal_at(intrinsic_px: NDArray[np.float64], image: tuple[int, ...], resized: tuple[int, ...]) -> float:
+    """Return the focal length in pixels of the resized image: the mean of both axes, each by its own factor.
+
+    Args:
+        intrinsic_px: (3, 3) camera matrix of the full image.
+        image: (rows, columns) of it.
+        resized: (rows, columns) of the resized one.
+    """
+    fx, fy = intrinsic_px[0, 0] * resized[1] / image[1], intrinsic_px[1, 1] * resized[0] / image[0]
+    return float((fx + fy) / 2)
+
+
+def _missing_text(root: Path, missing: Sequence[str], *, num_frames: int, where: str) -> str:
+    more = f" and {len(missing) - _NUM_NAMED} more" if len(missing) > _NUM_NAMED else ""
+    words = ", ".join(f"{key}{SUFFIX}" for key in missing[:_NUM_NAMED])
+    half, _, name = missing[0].partition("/")
+    other = (
+        "; maps of testing/ must lie in a folder of that name, since their numbers are those of other frames too"
+        if half == "testing"
+        else f" (or {name}{SUFFIX} in the folder itself)"
+    )
+    return (
+        f"{where}: {len(missing)} of {num_frames} depth maps are not in '{root}': {words}{more}{other}. Make or copy them, or "
+        "leave the frames out of the recipe's source"
+    )
+
+
+def _parts_of(file: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            parts = {name: np.asarray(archive[name]) for name in ("depth", "conf", "sky") if name in archive.files}
+            there = ", ".join(archive.files) or "none"
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise MonoDepthError(f"depth map '{file}' cannot be read: {error}. Copy or make it again") from error
+    if "depth" not in parts or parts["depth"].ndim != 2 or parts["depth"].dtype.kind != "f":
+        what = f"{parts['depth'].dtype} {parts['depth'].shape}" if "depth" in parts else f"no array 'depth' (arrays: {there})"
+        raise MonoDepthError(f"depth map '{file}' has {what}, expected depth float32 (rows, columns). Make it again")
+    return parts
+
+
+def _digest_of(parts: Mapping[str, NDArray[Any]]) -> str:
+    total = hashlib.sha256()
+    for name, values in sorted(parts.items()):
+        total.update(f"{name} {values.shape} {values.dtype} ".encode() + np.ascontiguousarray(values).tobytes())
+    return total.hexdigest()

@@ -1,0 +1,101 @@
+"""The KITTI object benchmark: single labelled images with calibration, in the official layout; no drives and no poses.
+
+Reads  <root>/ImageSets/*.txt, <root>/{training,testing}/{image_2,calib}, training/label_2, velodyne/ where it is there; one more
+       level ``object/`` between is found too
+Source docs/method/formats.md#kitti-layout, #kitti-labels, #kitti-calibration
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.capability import provided
+from pipeline.sources.kitti_object.config import KittiObjectConfig
+from pipeline.sources.kitti_object.files import CAMERA, KittiObjectFiles
+from pipeline.sources.kitti_object.lists import (
+    CALIBRATIONS,
+    FOLDER_OF_LIST,
+    LABELS,
+    KittiScene,
+    data_folder,
+    lists_folder,
+    read_kitti_scenes,
+)
+from pipeline.sources.spec import OnDisk
+from pipeline.types import SceneInfo
+from storage_schemas.catalog import BOXES, DEPTH_SINGLE
+from storage_schemas.errors import SourceError
+
+SOURCE_VERSION = 1
+"""Raised when the same files come to mean something else, so that old units are not taken for up to date."""
+
+
+class KittiObjectSource(OnDisk):
+    """An opened KITTI object benchmark.
+
+    Args:
+        config: root, lists and how they are cut into scenes.
+
+    Raises:
+        SourceError: the root or a folder of a chosen list does not exist.
+    """
+
+    release = "kitti_object"
+
+    def __init__(self, config: KittiObjectConfig) -> None:
+        self.config = config
+        root = Path(config.root).expanduser().absolute()
+        self.root, self._lists = _checked_folders(root, config)
+        self._read: list[KittiScene] | None = None
+
+    def scenes(self) -> list[SceneInfo]:
+        """Return the scenes of all lists, in the order of ``splits``; see ``read_kitti_scenes`` for what is read and raised."""
+        return [
+            SceneInfo(
+                scene.name,
+                f"{SOURCE_VERSION}/{scene.digest}",
+                (CAMERA,),
+                {provided(BOXES): "", **({provided(DEPTH_SINGLE): ""} if any(scene.has_sweep) else {})},
+            )
+            for scene in self._scenes()
+        ]
+
+    def reader(self) -> KittiObjectFiles:
+        """Return the picklable reader of raw files."""
+        return KittiObjectFiles(str(self.root), {scene.name: scene for scene in self._scenes()})
+
+    def _scenes(self) -> list[KittiScene]:
+        if self._read is None:
+            config = self.config
+            self._read = read_kitti_scenes(self.root, self._lists, config.splits, frames_per_scene=config.frames_per_scene)
+        return self._read
+
+
+def _checked_folders(root: Path, config: KittiObjectConfig) -> tuple[Path, Path]:
+    """Return the folder of training/ and testing/, and that of the lists."""
+    if not root.is_dir():
+        raise SourceError(
+            f"source root '{root}' does not exist. Set source.root in the recipe to the folder that holds training/ and "
+            "ImageSets/"
+        )
+    data, lists = data_folder(root), lists_folder(root)
+    if data is None:
+        there = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
+        raise SourceError(
+            f"'{root}' holds no training/image_2; folders there: {there or 'none'}. Set source.root in the recipe to the folder "
+            "that holds training/ and ImageSets/, or object/ with training/ in it"
+        )
+    if lists is None:
+        raise SourceError(
+            f"'{root / 'ImageSets'}' is missing; expected train.txt, val.txt and test.txt with the number of one frame a line. "
+            "Put the benchmark's lists there (public detectors bring them along)"
+        )
+    for name in config.splits:
+        folder = FOLDER_OF_LIST[name]
+        for part in (CALIBRATIONS, LABELS) if folder == "training" else (CALIBRATIONS,):
+            if not (data / folder / part).is_dir():
+                raise SourceError(
+                    f"folder '{data / folder / part}' is missing, which the list '{name}' needs. Unpack data_object_"
+                    f"{'calib' if part == CALIBRATIONS else part}.zip there, or leave '{name}' out of source.splits in the recipe"
+                )
+    return data, lists

@@ -1,0 +1,1 @@
+"""nuScenes-format data sets: any version folder, any cameras, any image size."""

@@ -1,0 +1,20 @@
+"""``source:`` of a recipe for nuScenes-format data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NuScenesConfig(BaseModel):
+    """``source:`` of a recipe for a nuScenes-format data set on a disk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["nuscenes"]
+    root: str = Field(description="folder that holds samples/, sweeps/, maps/ and the version folder")
+    version: str = Field(default="v1.0-trainval", description="name of the folder with the tables, e.g. v1.0-mini")
+    camera_sweeps: bool = Field(
+        default=False,
+        description="index the camera images between key frames, too; true where stages.index_windows.frames is sweep",
+    )

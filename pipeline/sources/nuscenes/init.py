@@ -1,0 +1,258 @@
+"""Look at a nuScenes-format data root for ``depthmill init``: versions, scenes, cameras, radars; and the recipe lines for it.
+
+Why    Reads small tables and folder listings only (seconds on trainval); the index that a plan needs takes longer
+Reads  <root>/v*/{scene,sample,sensor,calibrated_sensor,instance}.json, listings of samples/ and sweeps/, the header of one image
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.sources.nuscenes.json_tables import read_table
+from pipeline.sources.nuscenes.tables import official_splits
+from pipeline.sources.raw_files import image_size_in, num_files
+from pipeline.sources.recipe_text import Line, plural, scalar
+from pipeline.stages import accumulate_lidar, clean_horizon
+from storage_schemas.errors import RecipeError, SourceError
+
+PREFERRED = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
+"""Which version is taken where there are several; any other comes after these."""
+
+BYTES_A_KEYFRAME = 2e6
+"""What a key frame and camera of 1600x900 takes in the store, measured on trainval's geometry (docs/operations).
+
+Smaller images take less, but not in proportion: they show as many returns of the scanner. The square root of the area lies
+within a factor of 2.2 above what the demo (800x450, 0.9 MB) and the KITTI drive (397x120, 0.17 MB) take.
+"""
+
+PUBLISHED_BATCH = 12
+
+
+@dataclass(frozen=True)
+class NuScenesSurvey:
+    """What a data root holds.
+
+    Attributes:
+        root: absolute data root.
+        version: version folder that the recipe takes.
+        others: other version folders.
+        num_scenes: scenes of the version; by split in ``of_split``.
+        of_split: train, val, test -> number of scenes of the official split.
+        num_night: scenes whose description says night.
+        num_keyframes: samples of the version; those of the train split in ``num_train_keyframes``.
+        cameras: camera channel -> image files on the disk.
+        radars: radar channel -> key-frame files on the disk.
+        not_unpacked: channels that the tables name and samples/ lacks.
+        num_sweeps: LIDAR_TOP files between key frames on the disk.
+        num_tracks: annotated objects.
+        image_size: width and height of one image, None if there is none.
+        has_truth: a simulated world with exact depth.
+    """
+
+    root: Path
+    version: str
+    others: tuple[str, ...]
+    num_scenes: int
+    of_split: dict[str, int]
+    num_night: int
+    num_keyframes: int
+    num_train_keyframes: int
+    cameras: dict[str, int]
+    radars: dict[str, int]
+    not_unpacked: tuple[str, ...]
+    num_sweeps: int
+    num_tracks: int
+    image_size: tuple[int, int] | None
+    has_truth: bool
+
+    @property
+    def camera(self) -> str:
+        """The camera that the recipe takes: CAM_FRONT, as published, or the first there is."""
+        return _preferred(self.cameras, "CAM_FRONT")
+
+    @property
+    def summary(self) -> str:
+        """What was found, in one line."""
+        return (
+            f"nuScenes format, {self.version}: {plural(self.num_scenes, 'scene')} ({_split_words(self.of_split)}), "
+            f"{plural(self.num_keyframes, 'key frame')}, {plural(len(self.cameras), 'camera')}, "
+            f"{plural(len(self.radars), 'radar')}"
+        )
+
+    def lines(self, store: str, about_store: str) -> list[Line]:
+        """Return the keys of a recipe for what was found, each with why."""
+        return [
+            *_source_lines(self),
+            ("", ""),
+            (f"store: {scalar(store)}", f"{about_store}; about {_gigabytes(self)} for one camera"),
+            (f"cameras: {scalar([self.camera])}", f"with images here: {_counts(self.cameras)}{_size_words(self)}"),
+            ("", ""),
+            *_stage_lines(self),
+            ("", ""),
+            *_train_lines(self),
+        ]
+
+
+def recognise(root: Path) -> bool:
+    """Say whether a folder has a version folder with tables."""
+    return bool(_versions(root))
+
+
+def _versions(root: Path) -> tuple[str, ...]:
+    """Return the version folders of a data root, preferred first; empty if it is none."""
+    there = {path.parent.name for path in root.glob("*/sample_data.json")}
+    return (*(name for name in PREFERRED if name in there), *sorted(there.difference(PREFERRED)))
+
+
+def survey(root: Path, version: str | None) -> NuScenesSurvey:
+    """Look at a data root that has a version folder.
+
+    Raises:
+        RecipeError: there is no such version.
+        SourceError: a table is broken, or no camera has images.
+    """
+    versions = _versions(root)
+    if version is not None and version not in versions:
+        raise RecipeError(f"version '{version}' is not in '{root}'; versions there: {', '.join(versions)}. Choose one of them")
+    chosen = version or versions[0]
+    tables = root / chosen
+    scenes, samples = read_table(tables, "scene"), read_table(tables, "sample")
+    splits = official_splits(chosen)
+    of_scene = {scene["token"]: splits.get(scene["name"], "") for scene in scenes}
+    used = {record["sensor_token"] for record in read_table(tables, "calibrated_sensor")}
+    sensors = [sensor for sensor in read_table(tables, "sensor") if sensor["token"] in used]
+    channels = {sensor["channel"]: sensor["modality"] for sensor in sensors}
+    counts = {channel: num_files(root / "samples" / channel) for channel in sorted(channels)}
+    cameras = {name: count for name, count in counts.items() if channels[name] == "camera" and count}
+    if not cameras:
+        raise SourceError(
+            f"'{root / 'samples'}' has images of no camera of {chosen} ({', '.join(sorted(channels))}). "
+            "Unpack the sensor archives (the blobs) beside the metadata"
+        )
+    return NuScenesSurvey(
+        root=root,
+        version=chosen,
+        others=tuple(name for name in versions if name != chosen),
+        num_scenes=len(scenes),
+        of_split={name: sum(split == name for split in of_scene.values()) for name in ("train", "val", "test")},
+        num_night=sum("night" in scene.get("description", "").lower() for scene in scenes),
+        num_keyframes=len(samples),
+        num_train_keyframes=sum(of_scene.get(sample["scene_token"]) == "train" for sample in samples),
+        cameras=cameras,
+        radars={name: count for name, count in counts.items() if channels[name] == "radar" and count},
+        not_unpacked=tuple(name for name, count in counts.items() if not count),
+        num_sweeps=num_files(root / "sweeps" / "LIDAR_TOP"),
+        num_tracks=len(read_table(tables, "instance")),
+        image_size=image_size_in(root / "samples" / _preferred(cameras, "CAM_FRONT")),
+        has_truth=(root / "truth").is_dir(),
+    )
+
+
+def _split_words(of_split: dict[str, int]) -> str:
+    """Return how many of each split there are: ``1 train, 1 val``."""
+    return ", ".join(f"{count:,} {split}" for split, count in of_split.items() if count) or "none in an official split"
+
+
+def _source_lines(found: NuScenesSurvey) -> list[Line]:
+    others = f"; also here: {', '.join(found.others)}" if found.others else ""
+    what = (
+        f"{plural(found.num_scenes, 'scene')} ({_split_words(found.of_split)}; {found.num_night:,} at night), "
+        f"{plural(found.num_keyframes, 'key frame')}{others}"
+    )
+    lines: list[Line] = [
+        ("source:", ""),
+        ("  kind: nuscenes", ""),
+        (f"  root: {scalar(str(found.root))}", ""),
+        (f"  version: {scalar(found.version)}", what),
+    ]
+    if found.cameras[found.camera] < found.num_keyframes:
+        lines.append(
+            (
+                "",
+                f"only {found.cameras[found.camera]:,} of {found.num_keyframes:,} {found.camera} images are on the disk: unpack "
+                "the other archives, or name the complete scenes in a key scenes: [scene-0061, ...]",
+            )
+        )
+    return lines
+
+
+def _stage_lines(found: NuScenesSurvey) -> list[Line]:
+    lines: list[Line] = [("stages:", "")]
+    if found.radars:
+        channel = _preferred(found.radars, "RADAR_FRONT")
+        lines.append((f"  project_radar: {{channels: [{channel}]}}", f"with files here: {_counts(found.radars)}"))
+    else:
+        lines.append(("  ", "no radar file is here: frames get no radar, and stage project_radar makes nothing"))
+    accumulate, clean = accumulate_lidar.Params(), clean_horizon.Params()
+    between = found.num_sweeps / max(found.num_keyframes, 1)
+    lines += [
+        ("  accumulate_lidar:", ""),
+        (
+            f"    num_sweeps: {accumulate.num_sweeps}",
+            f"window of sweeps a key frame, as published; here {found.num_sweeps:,} LIDAR_TOP sweeps between key frames, "
+            f"{between:.0f} for each",
+        ),
+        (
+            f"    moving: {accumulate.moving}",
+            f"returns of moving objects: keep, drop or carry them along; {plural(found.num_tracks, 'annotated object')} here",
+        ),
+        (f"    moving_mps: {accumulate.moving_mps}", "m/s, faster than this is moving"),
+        ("  clean_horizon:", "published numbers; change one and only cleaning is done again"),
+    ]
+    lines += [
+        (f"    {name}: {scalar(getattr(clean, name))}", field.description or "")
+        for name, field in clean_horizon.Params.model_fields.items()
+    ]
+    is_alone = found.num_keyframes <= found.num_scenes
+    why = (
+        "published; here it would leave none: scenes have one key frame"
+        if is_alone
+        else f"published; leaves {found.num_keyframes - found.num_scenes:,} of {found.num_keyframes:,} key frames"
+    )
+    return [
+        *lines,
+        ("  pack_images: {mode: bytes}", "or reference: the store then holds path, size and digest of an image only"),
+        (f"  build_manifest: {{drop_last_keyframe: {scalar(not is_alone)}}}", why),
+    ]
+
+
+def _train_lines(found: NuScenesSurvey) -> list[Line]:
+    num_train = found.num_train_keyframes - (found.of_split["train"] if found.num_keyframes > found.num_scenes else 0)
+    if num_train < 1:
+        return [("", "no group train: here: no key frame here is in the official train split")]
+    if not found.radars:
+        return [
+            ("", "no group train: here: the evaluation takes radar away to measure it, and no radar file is here to take away")
+        ]
+    batch = min(PUBLISHED_BATCH, num_train)
+    fewer = "" if batch == PUBLISHED_BATCH else f"; published: {PUBLISHED_BATCH}, more than there are frames"
+    split = next((name for name in ("val", "test", "train") if found.of_split[name]), "train")
+    target = "depth_truth" if found.has_truth else "depth_single"
+    measured = f"{plural(found.of_split[split], 'scene')} of {split} are measured"
+    truth = "against exact depth" if found.has_truth else "against the single sweep, as published"
+    return [
+        ("train:", "read by depthmill train only"),
+        (f"  data: {{batch_size: {batch}}}", f"{plural(num_train, 'frame')} of the train split{fewer}"),
+        ("  epochs: 50", "published"),
+        (f"  evaluation: {{split: {split}, target: {target}}}", f"{measured} {truth}"),
+        ("  ", "imagenet_weights: /data/resnet34-b627a593.pth would start from torchvision's weights, as published"),
+    ]
+
+
+def _preferred(channels: dict[str, int], name: str) -> str:
+    return name if name in channels else next(iter(channels))
+
+
+def _size_words(found: NuScenesSurvey) -> str:
+    return f"; {found.camera} is {found.image_size[0]}x{found.image_size[1]}" if found.image_size else ""
+
+
+def _counts(files: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in files.items())
+
+
+def _gigabytes(found: NuScenesSurvey) -> str:
+    share = found.image_size[0] * found.image_size[1] / (1600 * 900) if found.image_size else 1.0
+    gigabytes = found.num_keyframes * BYTES_A_KEYFRAME * share**0.5 / 1e9
+    return f"{gigabytes:,.0f} GB" if gigabytes >= 1 else f"{max(gigabytes * 1000, 1):,.0f} MB"

@@ -1,0 +1,156 @@
+"""nuScenes-format data sets: any version folder, any cameras, any image size.
+
+The tables are read once per release and cached as Parquet under the cache folder, keyed by path, size and time of every table;
+from then on a plan costs a few file stats. Workers read one scene's rows. The devkit gives the official splits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline import capability
+from pipeline.sources.nuscenes.config import NuScenesConfig
+from pipeline.sources.nuscenes.files import NuScenesFiles
+from pipeline.sources.nuscenes.json_tables import TABLE_NAMES
+from pipeline.sources.nuscenes.tables import official_splits, scenes_of_release
+from pipeline.sources.spec import OnDisk
+from pipeline.types import SceneInfo
+from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
+from storage_schemas.errors import SourceError
+from storage_schemas.layout import Columns
+from storage_schemas.table import SceneTableWriter
+
+INDEX_VERSION = 2
+"""Raised when the cached index changes its meaning, so that an old cache is not used."""
+
+
+class NuScenesSource(OnDisk):
+    """An opened nuScenes-format data set.
+
+    Args:
+        config: root and version.
+        cache_folder: where the index may be kept between runs.
+
+    Raises:
+        SourceError: root or version folder does not exist, tables are missing.
+    """
+
+    def __init__(self, config: NuScenesConfig, cache_folder: Path) -> None:
+        self.root = Path(config.root).expanduser().absolute()
+        self.version = config.version
+        self._camera_sweeps = config.camera_sweeps
+        self._tables = self.root / config.version
+        self._check_folders()
+        self._index = cache_folder / "index" / self._stamp()
+
+    @property
+    def release(self) -> str:
+        """Name of the release: the version, wherever its folder lies."""
+        return f"nuscenes/{self.version}"
+
+    def scenes(self) -> list[SceneInfo]:
+        """Return the scenes in the order of scene.json, building the index on first use."""
+        listing = self._index / "scenes.json"
+        if not listing.is_file():
+            self._build_index()
+        return [_scene_info(scene) for scene in json.loads(listing.read_bytes())]
+
+    def reader(self) -> NuScenesFiles:
+        """Return the picklable reader of raw files, building the index on first use."""
+        self.scenes()
+        return NuScenesFiles(str(self.root), str(self._index))
+
+    def _check_folders(self) -> None:
+        if not self.root.is_dir():
+            raise SourceError(
+                f"source root '{self.root}' does not exist. Set source.root in the recipe to the folder that holds "
+                "samples/ and the version folder"
+            )
+        if not self._tables.is_dir():
+            there = sorted(path.parent.name for path in self.root.glob("*/sample_data.json"))
+            raise SourceError(
+                f"source version '{self.version}' is not in '{self.root}'; versions there: {', '.join(there) or 'none'}. "
+                "Set source.version in the recipe"
+            )
+        if missing := [name for name in TABLE_NAMES if not (self._tables / f"{name}.json").is_file()]:
+            raise SourceError(
+                f"table '{self._tables / missing[0]}.json' is missing. A nuScenes release has {len(TABLE_NAMES)} tables "
+                "in its version folder; unpack the metadata archive again"
+            )
+
+    def _stamp(self) -> str:
+        facts = [INDEX_VERSION, str(self.root), self.version, (self.root / "truth").is_dir()]
+        if self._camera_sweeps:  # nothing is noted without, so that indices made before there was a choice are still used
+            facts.append("camera_sweeps")
+        for name in TABLE_NAMES:
+            stat = (self._tables / f"{name}.json").stat()
+            facts.append([name, stat.st_size, stat.st_mtime_ns])
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+    def _build_index(self) -> None:
+        folder = self._index.with_name(f".{self._index.name}.{uuid.uuid4().hex}")
+        try:
+            folder.mkdir(parents=True)
+            specs = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
+            writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
+            infos = []
+            splits = official_splits(self.version)
+            for scene, tables in scenes_of_release(self._tables, splits, camera_sweeps=self._camera_sweeps):
+                for name, writer in writers.items():
+                    writer.add(scene, tables[name])
+                infos.append(self._indexed(scene, tables))
+            for writer in writers.values():
+                writer.close()
+            (folder / "scenes.json").write_bytes(orjson.dumps(infos))
+            try:
+                folder.rename(self._index)
+            except OSError:
+                if not (self._index / "scenes.json").is_file():  # else another process was faster, with the same content
+                    raise
+        except OSError as error:
+            raise SourceError(
+                f"cannot write the index cache '{self._index.parent}': {error.strerror}. Give this user write permission "
+                "there or set DEPTHMILL_CACHE_DIR to another folder"
+            ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _indexed(self, scene: str, tables: dict[str, Columns]) -> dict[str, object]:
+        """Return what the index notes of a scene, which ``_scene_info`` reads."""
+        sweeps = tables["sweeps"]
+        of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
+        return {
+            "name": scene,
+            "digest": _digest({spec.name: tables[spec.name] for spec in FRAMES.tables}),
+            "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
+            "has_truth": (self.root / "truth").is_dir(),
+            "camera_sweeps": _digest(tables["camera_sweeps"]) if self._camera_sweeps else "",
+        }
+
+
+def _scene_info(indexed: dict[str, Any]) -> SceneInfo:
+    channels = tuple(indexed["channels"])
+    offers = dict.fromkeys(offers_of_drive(channels, has_truth=indexed["has_truth"]), "")
+    if indexed["camera_sweeps"]:
+        offers[capability.CAMERA_SWEEPS] = indexed["camera_sweeps"]
+    return SceneInfo(indexed["name"], indexed["digest"], channels, offers)
+
+
+def offers_of_drive(channels: Iterable[str], *, has_truth: bool) -> frozenset[str]:
+    """Return the capabilities of a scene of a drive in this format, besides the index of its camera sweeps."""
+    has_radar = any(channel.startswith("RADAR") for channel in channels)
+    offers = {capability.LIDAR, capability.POSES, capability.BOXES}
+    return frozenset(offers | ({capability.RADAR} if has_radar else set()) | ({capability.TRUTH} if has_truth else set()))
+
+
+def _digest(tables: object) -> str:
+    """Return a digest (64 hex digits) of tables in memory."""
+    return hashlib.sha256(orjson.dumps(tables)).hexdigest()

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.recipe import parse_recipe
+from pipeline.sources import open_source
+from pipeline.sources.raw_files import image_size
+from storage_schemas.catalog import FRAMES
+from storage_schemas.errors import RecipeError, SourceError
+from storage_schemas.layout import UnitData, check, rows
+from tests.tiny_kitti import projection_of, write_tiny_kitti
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_tiny_kitti(tmp_path / "kitti")
+
+
+def recipe_of(root, **changes):
+    return parse_recipe({"source": {"kind": "kitti_object", "root": str(root), **changes}, "store": "unused"}, where="test")
+
+
+def source_of(root, tmp_path, **changes):
+    return open_source(recipe_of(root, **changes).source, tmp_path / "cache")
+
+
+def test_scenes_when_cut_then_each_has_one_list_one_image_size_and_at_most_so_many_frames(root, tmp_path):
+    reader = source_of(root, tmp_path, frames_per_scene=1).reader()
+    found = {}
+    for scene in source_of(root, tmp_path, frames_per_scene=1).scenes():
+        keyframes = rows(reader.scene_tables(scene.name)["keyframes"])
+        found[scene.name] = [row["sample_token"] for row in keyframes]
+        assert {(row["width"], row["height"]) for row in keyframes} == {image_size(str(root / keyframes[0]["file"]))}
+    assert found == {
+        "train-124x38-0000": ["000000"],
+        "train-124x38-0001": ["000002"],
+        "train-122x37-0000": ["000001"],
+        "train-122x37-0001": ["000003"],
+        "val-124x38-0000": ["000004"],
+        "val-122x37-0000": ["000005"],
+    }
+    assert [one.name for one in source_of(root, tmp_path).scenes()] == [
+        "train-124x38-0000",
+        "train-122x37-0000",
+        "val-124x38-0000",
+        "val-122x37-0000",
+    ]
+
+
+def test_index_when_made_then_calibration_is_p2_world_is_unknown_and_time_is_the_number(root, tmp_path):
+    tables = source_of(root, tmp_path).reader().scene_tables("train-122x37-0000")
+    check(FRAMES, UnitData(tables=tables), where="test")
+    (first, _) = rows(tables["keyframes"])
+    np.testing.assert_allclose(np.reshape(first["intrinsic_px"], (3, 3)), projection_of(122, 37)[:, :3], atol=1e-9)
+    assert (first["camera"], first["sample_token"], first["timestamp_us"]) == ("CAM_2", "000001", 1)
+    assert first["file"] == "training/image_2/000001.png"
+    assert np.isnan(first["world_from_ego_translation_m"]).all()
+    assert first["ego_from_cam_translation_m"] == [0.0, 0.0, 1.65]
+    assert (tables["sweeps"]["file"], tables["boxes"]["category"]) == ([], [])
+    assert tables["scene"]["split"] == ["train"]
+
+
+def test_recipe_when_source_is_kitti_then_camera_and_last_frame_need_no_word(root):
+    recipe = recipe_of(root)
+    assert recipe.cameras == ("CAM_2",)
+    assert recipe.stages.build_manifest.drop_last_keyframe is False
+    with pytest.raises(
+        RecipeError, match=r"source.kind is 'kitti', expected one of: nuscenes, synthetic, zju_4dradarcam, kitti_"
+    ):
+        parse_recipe({"source": {"kind": "kitti"}, "store": "x"}, where="test")
+    with pytest.raises(RecipeError, match=r"unknown key 'source.split'; did you mean 'splits'\?"):
+        recipe_of(root, split=["train"])
+
+
+def test_root_when_one_level_lies_between_then_it_is_found_from_above_and_from_inside(tmp_path):
+    root = write_tiny_kitti(tmp_path / "kitti", level="object")
+    for given in (root, root / "object"):
+        assert len(source_of(given, tmp_path).scenes()) == 4
+
+
+def test_splits_when_testing_then_its_frames_are_apart_from_training_frames_of_the_same_number(tmp_path):
+    root = write_tiny_kitti(tmp_path / "kitti", frames={"train": 2, "test": 2})
+    source = source_of(root, tmp_path, splits=["train", "test"])
+    names = [scene.name for scene in source.scenes()]
+    assert names == ["train-124x38-0000", "train-122x37-0000", "test-124x38-0000", "test-122x37-0000"]
+    tables = source.reader().scene_tables("test-124x38-0000")
+    assert (tables["keyframes"]["file"], tables["scene"]["split"]) == (["testing/image_2/000000.png"], ["test"])
+
+
+def test_splits_when_trainval_then_counts_as_train_and_never_beside_its_halves(root, tmp_path):
+    (root / "ImageSets" / "trainval.txt").write_text("\n".join(f"{k:06d}" for k in range(6)))
+    source = source_of(root, tmp_path, splits=["trainval"])
+    assert source.reader().scene_tables("trainval-124x38-0000")["scene"]["split"] == ["train"]
+    with pytest.raises(
+        SourceError, match=r"frame 000000 is in train.txt and in trainval.txt. .*\(trainval holds all of train and val\)"
+    ):
+        source_of(root, tmp_path, splits=["train", "trainval"]).scenes()
+
+
+def test_digest_when_a_label_or_calibration_changes_then_only_that_scene_is_another(root, tmp_path):
+    def digests():
+        return {scene.name: scene.digest for scene in source_of(root, tmp_path).scenes()}
+
+    before = digests()
+    for file in ("training/label_2/000001.txt", "training/calib/000001.txt"):
+        (root / file).write_bytes((root / file).read_bytes() + b"\n")
+        after = digests()
+        assert [name for name in before if before[name] != after[name]] == ["train-122x37-0000"]
+        before = after
+
+
+def test_reader_when_pickled_then_needs_the_lists_no_more(root, tmp_path):
+    reader = pickle.loads(pickle.dumps(source_of(root, tmp_path).reader()))
+    (root / "ImageSets" / "train.txt").unlink()
+    assert reader.scene_tables("train-124x38-0000")["keyframes"]["sample_token"] == ["000000", "000002"]
+
+
+def test_image_when_replaced_by_one_of_another_size_then_the_scene_says_so(root, tmp_path):
+    reader = source_of(root, tmp_path).reader()
+    Image.new("RGB", (50, 20)).save(root / "training/image_2/000002.png")
+    with pytest.raises(
+        SourceError, match=r"000002.png' is 50x20, it was 124x38 when the plan was made. Run the same command again"
+    ):
+        reader.scene_tables("train-124x38-0000")
+
+
+def test_image_size_when_png_or_jpeg_then_that_of_pillow(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (37, 11)).save(tmp_path / name)
+        assert image_size(str(tmp_path / name)) == (37, 11)
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(SourceError, match=r"b.png' cannot be read: .* Copy it again"):
+        image_size(str(tmp_path / "b.png"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            lambda root: (root / "ImageSets/train.txt").unlink(),
+            r"train.txt' is missing; lists there: val. Put the benchmark's list",
+        ),
+        (lambda root: (root / "ImageSets/train.txt").write_text("\n"), r"train.txt' names no frame. Copy it again"),
+        (
+            lambda root: (root / "ImageSets/train.txt").write_text("000000\ncar.png\n"),
+            r"line 2 is 'car.png', expected the number",
+        ),
+        (lambda root: (root / "ImageSets/train.txt").write_text("000000\n000000\n"), r"train.txt names frame 000000 twice"),
+        (
+            lambda root: (root / "ImageSets/train.txt").write_text("\n".join(f"{k:06d}" for k in (0, 1, *range(11, 16)))),
+            r"5 of 7 images that train.txt names are not in '.*image_2': 000011, 000012, 000013 and 2 more. Unpack data_object_image_2",
+        ),
+    ],
+)
+def test_lists_when_broken_then_the_error_names_file_and_line(root, tmp_path, spoil, words):
+    spoil(root)
+    with pytest.raises(SourceError, match=words):
+        source_of(root, tmp_path).scenes()
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        ("ImageSets", r"ImageSets' is missing; expected train.txt, val.txt and test.txt"),
+        ("training/label_2", r"label_2' is missing, which the list 'train' needs. Unpack data_object_label_2.zip there"),
+        ("training/image_2", r"holds no training/image_2; folders there: ImageSets, training. Set source.root"),
+    ],
+)
+def test_root_when_a_folder_is_missing_then_the_error_says_which_and_what_to_unpack(root, tmp_path, gone, words):
+    (root / gone).rename(tmp_path / "elsewhere")
+    with pytest.raises(SourceError, match=words):
+        source_of(root, tmp_path)
+
+
+def test_root_when_it_does_not_exist_then_says_so(tmp_path):
+    with pytest.raises(SourceError, match=re.escape(f"source root '{tmp_path / 'no'}' does not exist")):
+        source_of(tmp_path / "no", tmp_path)
+
+
+def test_points_when_there_then_the_index_has_a_sweep_a_frame_and_depth_is_given(tmp_path):
+    root = write_tiny_kitti(tmp_path / "kitti", velodyne=True)
+    (root / "training/velodyne/000002.bin").unlink()
+    source = source_of(root, tmp_path)
+    assert {scene.name: set(scene.offers) for scene in source.scenes()}["train-124x38-0000"] == {
+        "provided:boxes",
+        "provided:depth_single",
+    }
+    sweeps = rows(source.reader().scene_tables("train-124x38-0000")["sweeps"])
+    assert [(row["file"], row["sample_index"]) for row in sweeps] == [("training/velodyne/000000.bin", 0)]
+    (root / "training/velodyne/000000.bin").write_bytes(b"123")
+    with pytest.raises(SourceError, match=r"000000.bin' has 3 bytes, expected a multiple of 16"):
+        source.reader().read_points("training/velodyne/000000.bin")
+
+
+@pytest.mark.real_data
+def test_real_frames_when_listed_then_two_sizes_and_the_published_calibration(shared, tmp_path):
+    source = source_of(shared / "data" / "kitti-object", tmp_path)
+    assert [scene.name for scene in source.scenes()] == [
+        "train-1224x370-0000",
+        "train-1242x375-0000",
+        "val-1242x375-0000",
+        "val-1224x370-0000",
+    ]
+    first = rows(source.reader().scene_tables("train-1242x375-0000")["keyframes"])[0]
+    assert (first["intrinsic_px"][0], first["intrinsic_px"][2], first["intrinsic_px"][4]) == (721.5377, 609.5593, 721.5377)
