@@ -193,7 +193,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
     from model.families import load_network
     from model.monoddle.average_precision import average_precision
     from model.monoddle.box_overlap import overlap_2d
-    from model.monoddle.evaluation import detect, scaled_difficulties
+    from model.monoddle.evaluation import Inference, detect, scaled_difficulties
     from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
     from model.train.config import Machine
 
@@ -203,8 +203,8 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
     wrong_by, dense, scales = [], [], {True: [], False: []}
     exact = _exact_maps(manifest, network.config)
     frames = detect(
-        network, manifest, split="val", with_teacher=True, with_uncertainty=True, machine=Machine("cpu"),
-        device=torch.device("cpu"), bfloat16=False,
+        network, manifest, Inference(torch.device("cpu"), bfloat16=False, with_uncertainty=True), split="val", with_teacher=True,
+        machine=Machine("cpu"),
     )  # fmt: skip
     for one in frames:
         truth, found = one.batch.objects[0], one.found[0]

@@ -6,7 +6,7 @@ import torch
 from model.errors import WeightsFileError
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.net import Mim4d
-from model.mim4d.probes.probed_networks import probed_networks
+from model.mim4d.probes.frozen_networks import probed_networks
 from model.train.checkpoint import Checkpoint, save_checkpoint
 from tests.model.mim4d.made_up_clips import small_network
 
