@@ -21,9 +21,6 @@ from flows.reports.training.files import StepColumns
 LOG_FROM = 10.0
 """The vertical axis is logarithmic where the largest value is so many times the smallest, or more."""
 
-Points = dict[str, list[tuple[float, float]]]
-"""By the name of a line its points (step, value)."""
-
 
 def steps_section(training: PlainFiles) -> str | None:
     """Return the section with a chart of every column, None without a step."""
@@ -56,9 +53,9 @@ def _is_wide(values: NDArray[np.float64]) -> bool:
     return len(values) > 0 and bool(values.max() >= LOG_FROM * values.min())
 
 
-def _points(rows: Sequence[Mapping[str, Any]], measure: str) -> Points:
-    """Return lines by the texts of their rows; rows of one step with the same texts are numbered."""
-    points: Points = {}
+def _points(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, list[tuple[float, float]]]:
+    """Return the points (step, value) of lines by the texts of their rows; rows of one step with the same texts are numbered."""
+    points: dict[str, list[tuple[float, float]]] = {}
     seen: Counter[tuple[float, str]] = Counter()
     for row in rows:
         name = "/".join(value for value in row.values() if isinstance(value, str)) or "all"

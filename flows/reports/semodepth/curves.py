@@ -14,7 +14,7 @@ from flows.reports.html.curves import finite, smoothed
 from flows.reports.html.line_chart import Series, value_bounds
 from flows.reports.html.markup import text
 from flows.reports.semodepth.files import EvaluationRow, SemoDepthFiles
-from flows.reports.semodepth.results import RADAR_WORDS, charted_groups, metric_head
+from flows.reports.semodepth.results import RADAR_WORDS, charted_groups, group_words, metric_head
 from flows.reports.training import curves
 from flows.reports.training.curves import COLORS, Mark, measured_section, measured_series, steps_chart
 from flows.reports.training.files import StepColumns
@@ -38,7 +38,7 @@ def validation_section(training: SemoDepthFiles) -> str | None:
     mark = training.mark("best")
     bounds = _bounds(shown, "mae_mm")
     charts = [
-        _chart(shown, "mae_mm", group, f"MAE, mm: {'all frames' if group == 'all' else group}", mark, bounds)
+        _chart(shown, "mae_mm", group, f"MAE, mm: {group_words(group)}", mark, bounds)
         for group in charted_groups(row.group for row in shown)
     ]
     for name in ("delta1", "rmse_mm"):
