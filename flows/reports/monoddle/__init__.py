@@ -26,6 +26,6 @@ SECTIONS: tuple[Section[DetectionFiles], ...] = (
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into a training's folder and return its path; StoreError if a file is damaged or cannot be written."""
+    """Write ``report.html`` into a training's folder, return its path; StoreError if a file is damaged or cannot be written."""
     footer = "Average precision as the KITTI object benchmark defines it, with exact overlaps."
     return write_training_page(read_files(folder), SECTIONS, headline=best_precision, footer=footer)
