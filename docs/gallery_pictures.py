@@ -18,9 +18,10 @@ from readme_picture import titled
 
 from flows.bare_loop import materialize_bare
 from flows.materialize import open_recipe
+from flows.reports.html.pictures import Panel
 from flows.reports.store.chosen_frames import ChosenFrame, FrameContent, read_frame
 from flows.reports.store.facts import gather_facts
-from flows.reports.store.pictures import Panel, frame_panels
+from flows.reports.store.pictures import frame_panels
 from flows.settings import Settings
 from pipeline.recipe import parse_recipe
 

@@ -19,9 +19,9 @@ from readme_picture import titled
 
 from flows.bare_loop import materialize_bare
 from flows.materialize import open_recipe
-from flows.reports.mim4d.render_files import RenderedClip, Shown, read_clips
-from flows.reports.mim4d.view_panels import colours_of, depths_of, view_panels
-from flows.reports.store.pictures import Panel
+from flows.reports.html.pictures import Panel
+from flows.reports.mim4d.files import RenderedClip, Shown, read_clips
+from flows.reports.mim4d.pictures import colours_of, depths_of, view_panels
 from flows.settings import Settings
 from flows.training import open_training
 from model.mim4d.rendered_views import VIEWS_FILE

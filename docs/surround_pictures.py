@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from readme_picture import GAP_PX, titled
 
-from flows.reports.store.colormap import depth_colors
-from flows.reports.store.pictures import Panel, dimmed, draw_points, point_reach_px
+from flows.reports.html.colormap import depth_colors
+from flows.reports.html.depth_pictures import dimmed, draw_points, point_reach_px
+from flows.reports.html.pictures import Panel
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 from pipeline.stage import StageInput

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from flows.settings import Settings
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import StoreFiles
-from storage_schemas.plug_ins import GROUPS, Group, PlugInError, broken_plug_ins, plug_ins
+from storage_schemas.plug_ins import GROUPS, Group, PlugIn, PlugInError, broken_plug_ins, plug_ins
 
 PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect", "nuscenes-devkit")
 EXTRAS = {
@@ -77,29 +77,40 @@ def _extras() -> list[Finding]:
     return found
 
 
-def _check_sources() -> None:
+def _unusable_sources() -> dict[str, str]:
     from pipeline.sources import source_plug_ins
 
     source_plug_ins()
+    return {}
 
 
-_CHECKS: Mapping[Group, Callable[[], object]] = {"depthmill.sources": _check_sources}
-"""What refuses a plug-in of a group, e.g. one with a name of this repository; raises PlugInError."""
+def _unusable_stages() -> dict[str, str]:
+    from pipeline.stage_list import BROKEN_STAGES
+
+    return BROKEN_STAGES
+
+
+_CHECKS: Mapping[Group, Callable[[], dict[str, str]]] = {
+    "depthmill.sources": _unusable_sources,
+    "depthmill.stages": _unusable_stages,
+}
+"""Why plug-ins of a group that can be loaded cannot be used, by name; PlugInError if one has a name of this repository."""
 
 
 def _plug_ins() -> list[Finding]:
     """List what packages outside bring, each as usable or broken; nothing where there are none."""
     found = []
     for group in GROUPS:
+        installed: tuple[PlugIn, ...] = ()
+        broken: dict[str, str] = {}
         try:
-            broken = broken_plug_ins(group)
-            for plug_in in plug_ins(group):
-                says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
-                found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
-            if plug_ins(group) and group in _CHECKS:
-                _CHECKS[group]()
+            installed, broken = plug_ins(group), broken_plug_ins(group)
+            broken |= _CHECKS[group]() if installed and group in _CHECKS else {}
         except PlugInError as error:
             found.append(Finding("plug-ins", False, str(error)))
+        for plug_in in installed:
+            says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
+            found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
     return found
 
 

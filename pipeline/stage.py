@@ -233,12 +233,12 @@ class StageSpec(Generic[ParamsT]):
     @property
     def is_unconditional(self) -> bool:
         """Say whether the stage runs for every scene, whatever the recipe and the source say."""
-        return self.needs is None and self.is_wanted is _always
+        return self.needs is None and self.channels_of is _everything and self.is_wanted is _always
 
     @property
     def provenance(self) -> dict[str, str]:
         """Facts for the lineage: package and version of a stage that a package outside brings."""
-        return {} if self.plug_in is None else {"plug_in": f"{self.plug_in.package} {self.plug_in.version}"}
+        return {} if self.plug_in is None else {self.plug_in.package: self.plug_in.version}
 
     def identity_params(self, params: ParamsT, facts: Mapping[str, str]) -> dict[str, Any]:
         """Return what of the params enters a unit's fingerprint; the package too, since two may bring stages of one name."""

@@ -11,6 +11,9 @@ from typing import Any
 
 from storage_schemas.plug_ins import loaded_plug_ins
 
+_OF_NO_FAMILY = ("html", "training", "store", "plain")
+"""Folders here that are not named after a family; the family of a package may be called like one of them."""
+
 
 def write_training_page(family: str, folder: Path) -> None:
     """Write report.html of a training of a family, from what is in its folder."""
@@ -23,10 +26,10 @@ def frame_drawer(family: str) -> Callable[[Any], bytes] | None:
 
 
 def _pages_of(family: str) -> ModuleType:
-    """Return the module of a family's pages: ours, that of a package which brings it, or the plain page of steps and tables."""
+    """Return the module of a family's pages: ours, that of a package which brings it, or the plain page."""
     name = f"{__name__}.{family}"
-    if importlib.util.find_spec(name) is not None:
+    if family.isidentifier() and family not in _OF_NO_FAMILY and importlib.util.find_spec(name) is not None:
         return importlib.import_module(name)
     brought = loaded_plug_ins("depthmill.reports").get(family)
-    found: ModuleType = importlib.import_module(f"{__name__}.plain") if brought is None else brought[1]
-    return found
+    pages: ModuleType = importlib.import_module(f"{__name__}.plain") if brought is None else brought[1]
+    return pages

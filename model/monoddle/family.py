@@ -15,6 +15,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
+from model.data.objects import Objects
+from model.errors import InputError
 from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.comparison import compare_precisions, comparison_text
 from model.monoddle.config import MonoDdleTrainConfig
@@ -27,7 +29,7 @@ from model.monoddle.loss import LOSS_TERMS, detection_losses, foreground_weight
 from model.monoddle.measures import detection_measures, published_precisions, read_detection_measures
 from model.monoddle.net import MonoDdle
 from model.monoddle.network_config import MonoDdleConfig
-from model.monoddle.predict_files import predict_folder, predict_split
+from model.monoddle.predict_files import predict_folder, predict_image, predict_split
 from model.monoddle.reference import load_reference
 from model.train.config import Machine
 from model.train.family import Family
@@ -35,6 +37,7 @@ from model.train.family_types import (
     Answer,
     CompareOptions,
     Draw,
+    ImageInputs,
     Measured,
     OpenedNetwork,
     ReferenceOptions,
@@ -221,6 +224,13 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         """Compare the average precisions of two evaluations."""
         found = compare_precisions(a, b)
         return Answer(found, comparison_text(found))
+
+    def predict_image(self, opened: OpenedNetwork[MonoDdleTrainConfig], inputs: ImageInputs) -> Objects:
+        """Return the objects of an image, surest first; nothing can be placed in space without its projection."""
+        if inputs.projection is None or inputs.projection.shape != (3, 4):
+            given = "none" if inputs.projection is None else f"shape {inputs.projection.shape}"
+            raise InputError(f"a detector needs the projection (3, 4) of the image, and was given {given}. Pass projection=...")
+        return predict_image(opened, inputs.image_u8, inputs.projection)
 
     def takes_folder(self, folder: Path) -> bool:
         """Say whether a folder has images to look for objects in."""

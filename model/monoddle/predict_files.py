@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.data.objects import Objects
 from model.devices import network_device
 from model.monoddle.config import MonoDdleTrainConfig
@@ -16,7 +19,7 @@ from model.monoddle.evaluation import Detected, detect, result_names
 from model.monoddle.image_folder import find_calibrated_images, read_calibrated_images
 from model.monoddle.kitti_files import write_results
 from model.monoddle.net import MonoDdle
-from model.monoddle.predict import detect_images
+from model.monoddle.predict import ImageFrame, detect_images
 from model.train.config import Machine
 from model.train.family_types import Draw, OpenedNetwork
 from model.train.prediction_folder import check_out, put_file
@@ -32,6 +35,21 @@ def detector_of(opened: Detector) -> MonoDdle:
     """Return the network of an opened detector."""
     assert isinstance(opened.network, MonoDdle)
     return opened.network
+
+
+def predict_image(opened: Detector, image_u8: NDArray[np.uint8], projection: NDArray[np.float64]) -> Objects:
+    """Find the objects of one image (h, w, 3) RGB with its projection (3, 4); on the network's device."""
+    network = detector_of(opened)
+    device = next(network.parameters()).device
+    (frame,) = detect_images(
+        network,
+        [ImageFrame("image", image_u8, projection)],
+        score_threshold=opened.config.evaluation.score_threshold,
+        with_uncertainty=False,
+        device=device,
+        bfloat16=opened.config.uses_bfloat16(device.type),
+    )
+    return frame.found[0]
 
 
 def predict_folder(opened: Detector, images: Path, out: Path, *, draw: Draw | None, machine: Machine) -> int:

@@ -11,12 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import nn
 
 from model.blocks.selective_scan import choose_engine
 from model.devices import network_device
+from model.errors import InputError
 from model.semodepth.batch import Batch
 from model.semodepth.comparison import Comparison, compare_runs, comparison_text
 from model.semodepth.config import SemoDepthTrainConfig
@@ -35,6 +38,7 @@ from model.semodepth.loss import Losses, composite_loss
 from model.semodepth.measures import depth_measures, read_depth_measures
 from model.semodepth.metrics import CAPS_M
 from model.semodepth.net import SemoDepth
+from model.semodepth.predict import Frame, predict_frames
 from model.semodepth.predict_files import predict_files, predict_manifest
 from model.semodepth.reference import load_reference
 from model.semodepth.summary import METRIC_FORMATS, summarise
@@ -44,6 +48,7 @@ from model.train.family_types import (
     Answer,
     CompareOptions,
     Draw,
+    ImageInputs,
     Measured,
     OpenedNetwork,
     ReferenceOptions,
@@ -238,6 +243,19 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         """Compare two evaluations of depth frame by frame."""
         found = self._compared(a, b, metric=options.metric, cap_m=options.cap_m, radar=options.radar)
         return Answer([one._asdict() for one in found], comparison_text(found))
+
+    def predict_image(self, opened: OpenedNetwork[SemoDepthTrainConfig], inputs: ImageInputs) -> NDArray[np.float32]:
+        """Return the depth of an image, (h, w) float32 metres; without radar it is predicted from the image alone."""
+        network = _depth_network(opened.network)
+        radar_m = inputs.radar_m
+        for name, given in (("radar_m", radar_m), ("mono_m", inputs.mono_m)):
+            if given is not None and given.shape != inputs.image_u8.shape[:2]:
+                raise InputError(
+                    f"{name} has shape {given.shape}, its image {inputs.image_u8.shape[:2]}. Give a map of the image's size"
+                )
+        seen_m = None if radar_m is None else np.minimum(radar_m, np.float32(network.config.max_depth_m)).astype(np.float32)
+        (predicted,) = predict_frames(network, [Frame("image", inputs.image_u8, seen_m, inputs.mono_m)])
+        return predicted.depth_m
 
     def takes_folder(self, folder: Path) -> bool:
         """Say whether a folder has images to predict."""

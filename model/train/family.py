@@ -25,6 +25,7 @@ from model.train.family_types import (
     Draw,
     ExtraPart,
     Handed,
+    ImageInputs,
     Measured,
     OpenedNetwork,
     ReferenceOptions,
@@ -226,6 +227,14 @@ class Family(ABC, Generic[C]):
         """
         data, text = compare_rows(a, b, file=ROWS_FILE, columns=self.board_columns)
         return Answer(data, text)
+
+    def predict_image(self, opened: OpenedNetwork[C], inputs: ImageInputs) -> Any:
+        """Predict one image; what is returned is the family's: a depth map, objects, ...
+
+        Raises:
+            InputError: an input that the family needs is missing, or has another shape than it must have.
+        """
+        self.refuse_to_predict(opened.name)
 
     def takes_folder(self, folder: Path) -> bool:
         """Say whether ``predict`` reads this folder as images, and not as a store."""

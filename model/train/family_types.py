@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.data.ordered_loader import Placement
@@ -130,6 +132,23 @@ class CompareOptions:
     metric: str
     cap_m: float
     radar: str
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """What a network may be given of one image; a family takes what it knows, and asks for what it needs.
+
+    Attributes:
+        image_u8: (h, w, 3) RGB.
+        radar_m: (h, w) metres along the optical axis, 0 = no return; None = no radar.
+        mono_m: (h, w) monocular depth in metres, 0 = none; None = there is none.
+        projection: (3, 4) camera frame to pixels of the image; None = not known.
+    """
+
+    image_u8: NDArray[np.uint8]
+    radar_m: NDArray[np.float32] | None = None
+    mono_m: NDArray[np.float32] | None = None
+    projection: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

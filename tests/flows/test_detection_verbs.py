@@ -24,7 +24,7 @@ from model.semodepth.network_config import SemoDepthConfig
 from model.semodepth.reference import reference_key as depth_reference_key
 from model.train.checkpoint import Checkpoint, save_checkpoint
 from storage_schemas.errors import SourceError
-from tests.flows.made_up_detection_folder import write_detection_training
+from tests.flows.reports.monoddle.made_up_detection_folder import write_detection_training
 
 NETWORK = {"dla_widths": [8, 8, 16, 16, 24, 32], "head_width": 16, "input_px": [32, 96], "max_objects": 5, "uncertainty": True}
 TRAIN = {

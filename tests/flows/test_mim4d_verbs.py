@@ -24,7 +24,7 @@ from model.mim4d.ray_errors import VOLUMES, RenderRow
 from model.train.checkpoint import Checkpoint, save_checkpoint
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import RecipeError
-from tests.flows.made_up_detection_folder import write_detection_training
+from tests.flows.reports.monoddle.made_up_detection_folder import write_detection_training
 from tests.model.mim4d.made_up_clips import small_network
 
 TRAIN = {

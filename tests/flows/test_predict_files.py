@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows.reports.semodepth.predict_picture import PANEL_WIDTH_PX, strip_jpeg
+from flows.reports.semodepth.pictures import PANEL_WIDTH_PX, frame_jpeg
 from model.semodepth.image_folder import radar_map
 from model.semodepth.network_config import SemoDepthConfig
 from model.semodepth.predict_files import FrameDone, predict_files, predict_manifest, stored_steps
@@ -59,7 +59,7 @@ def read_png(path: Path) -> np.ndarray:
 def test_predict_files_when_radar_comes_in_three_ways_then_each_depth_is_its_frames(folder, tmp_path, capsys):
     done: list[FrameDone] = []
     out = tmp_path / "out"
-    assert predict_files(RadarNetwork(), folder, out, batch_size=2, draw=strip_jpeg, on_frame=done.append) == 3
+    assert predict_files(RadarNetwork(), folder, out, batch_size=2, draw=frame_jpeg, on_frame=done.append) == 3
     want = {name: np.full((HEIGHT, WIDTH), 2560) for name in "abc"}
     want["a"][6, 3], want["a"][0, 19], want["b"][2, 3] = 30 * 256, 80 * 256, 12.5 * 256  # nearest wins; far is clipped
     for name, steps in want.items():
@@ -72,7 +72,7 @@ def test_predict_files_when_radar_comes_in_three_ways_then_each_depth_is_its_fra
 
 
 def test_predict_files_when_pictures_are_wanted_then_image_radar_and_depth_are_beside_each_other(folder, tmp_path):
-    predict_files(RadarNetwork(), folder, tmp_path / "out", draw=strip_jpeg)
+    predict_files(RadarNetwork(), folder, tmp_path / "out", draw=frame_jpeg)
     with Image.open(tmp_path / "out/pictures/a.jpg") as image:
         picture = np.asarray(image).astype(int)
     assert picture.shape[1] == 3 * PANEL_WIDTH_PX + 16
@@ -205,7 +205,7 @@ def test_predict_manifest_when_a_split_is_predicted_then_every_frame_has_its_dep
     done: list[FrameDone] = []
     assert (
         predict_manifest(
-            RadarNetwork(), made.manifest, tmp_path / "out", split="val", batch_size=2, draw=strip_jpeg, on_frame=done.append
+            RadarNetwork(), made.manifest, tmp_path / "out", split="val", batch_size=2, draw=frame_jpeg, on_frame=done.append
         )
         == 5
     )

@@ -158,9 +158,9 @@ def test_unit_of_plug_in_stage_then_has_package_in_its_fingerprint_and_version_i
     manifest = open_manifest(store)
     record = store.lineage(manifest.unit_of(manifest.rows()[0], "depth_halved"))
     assert record.identity.params == {"divisor": 4, "plug_in": "toy-depth"}
-    assert record.provenance["plug_in"] == "toy-depth 1.2"
+    assert record.provenance["toy-depth"] == "1.2"
     ours = store.lineage(manifest.unit_of(manifest.rows()[0], "depth_single"))
-    assert "plug_in" not in ours.identity.params and "plug_in" not in ours.provenance
+    assert "plug_in" not in ours.identity.params and "toy-depth" not in ours.provenance
 
 
 def test_manifest_with_pins_of_a_plug_in_when_not_installed_here_then_opens_keeps_and_names_them(toy):
@@ -207,6 +207,20 @@ WRONG = [
     ({"too_wide": {}}, "cannot be used: it makes one unit a scene and reads 'depth_single', of which there is one a camera"),
     ({"other_name": {}}, "cannot be used: toy_depth:HALVE is a stage of the name 'halve_depth', expected 'other_name'"),
 ]  # fmt: skip
+
+
+def test_doctor_when_plug_in_stages_are_installed_then_lists_each_as_usable_or_says_why_not(toy):
+    found = toy[2]("import sys; sys.argv = ['depthmill', 'doctor']; from flows.cli import main; main()")
+    assert found.returncode == 1
+    assert "ok    plug-in halve_depth    depthmill.stages, of package toy-depth 1.2" in found.stdout
+    assert (
+        "FAIL  plug-in rival_clean    plug-in 'rival_clean' (depthmill.stages) of package toy-depth 1.2 cannot be used"
+        in found.stdout
+    )
+    assert (
+        "FAIL  plug-in broken_stage   plug-in 'broken_stage' (depthmill.stages) of package toy-depth 1.2 cannot be l"
+        in found.stdout
+    )
 
 
 def test_recipe_when_it_names_a_plug_in_stage_wrongly_or_a_broken_one_then_says_why(toy, tmp_path, tiny_root):

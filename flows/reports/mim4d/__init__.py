@@ -1,12 +1,54 @@
 """One self-contained HTML page about a pre-training: what is rendered of unseen clips, beside controls, in numbers and pictures.
 
 Why    Rendered depth can look good by position alone; only the controls beside it and the pictures say what was learned
-Reads  the folder of a training, see ``render_files``
+Reads  the folder of a training, see ``files``, and its probes
 Writes report.html in it
 """
 
 from __future__ import annotations
 
-from flows.reports.mim4d.page import report_html, write_report
+from pathlib import Path
 
-__all__ = ["report_html", "write_report"]
+from flows.reports.mim4d.curves import steps_section, validation_section
+from flows.reports.mim4d.files import RenderFiles, read_files
+from flows.reports.mim4d.flight import flight_section
+from flows.reports.mim4d.pictures import pictures_section
+from flows.reports.mim4d.probes import probes_section
+from flows.reports.mim4d.results import best_rendering, range_section, results_section
+from flows.reports.training.about import flat
+from flows.reports.training.page import Section, write_training_page
+
+SECTIONS: tuple[Section[RenderFiles], ...] = (
+    ("rendering", "Rendering", results_section, "No evaluation yet, so no rendered depth and colour."),
+    ("range", "Range", range_section, "No evaluation yet, so no error by range."),
+    (
+        "probes",
+        "Probes",
+        lambda found: probes_section(found.folder),
+        "No probe/probes.json yet, so no probes of the backbone: depthmill train makes them last.",
+    ),
+    ("pictures", "Pictures", pictures_section, "No evaluation/rendered_views.npz, so no pictures."),
+    ("flight", "Fly-through", flight_section, "No fly-through in evaluation/rendered_views.npz."),
+    ("steps", "Steps", steps_section, "No step in steps.csv yet, so no loss curves."),
+    ("validation", "Progress", validation_section, "No row in evaluations.csv yet, so no rendering over the steps."),
+)
+
+SWITCHES = {
+    "probes": ("probe.steps",),
+    "pictures": ("evaluation.num_pictures",),
+    "flight": ("evaluation.num_pictures", "evaluation.flight_frames"),
+}
+"""By anchor the keys of the configuration any of which, at 0, says that the section is not wanted."""
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into the folder of a pre-training and return its path; replaced if it exists.
+
+    Raises:
+        StoreError: not the folder of a training, a file is damaged, or the page cannot be written.
+    """
+    training = read_files(folder)
+    config = dict(flat(training.config))
+    wanted = [one for one in SECTIONS if all(config.get(key) != 0 for key in SWITCHES.get(one[0], ()))]
+    footer = "Distances are along the ray from the camera. AbsRel is the mean of the error over the distance."
+    return write_training_page(training, wanted, headline=best_rendering, footer=footer)

@@ -1,13 +1,35 @@
 """One self-contained HTML page about the training of a detector: how good it is, where it is wrong, how it got there.
 
 Why    Average precision says how many boxes are right, not what the wrong ones look like
-Reads  the folder of a training, see ``detection_files``
+Reads  the folder of a training, see ``files``
 Writes report.html in it
 """
 
 from __future__ import annotations
 
-from flows.reports.monoddle.page import report_html, write_report
-from flows.reports.monoddle.pictures.sheet import sheet_jpeg as frame_jpeg
+from pathlib import Path
 
-__all__ = ["frame_jpeg", "report_html", "write_report"]
+from flows.reports.monoddle.curves import steps_section, validation_section
+from flows.reports.monoddle.files import DetectionFiles, read_files
+from flows.reports.monoddle.pictures import frame_jpeg, pictures_section
+from flows.reports.monoddle.results import best_precision, results_section
+from flows.reports.training.page import Section, write_training_page
+
+__all__ = ["frame_jpeg", "write_report"]
+
+SECTIONS: tuple[Section[DetectionFiles], ...] = (
+    ("precision", "Precision", results_section, "No evaluation yet, so no average precision."),
+    ("frames", "Frames", pictures_section, "No evaluation/pictures.npz, so no pictures."),
+    ("steps", "Steps", steps_section, "No step in steps.csv yet, so no loss curves."),
+    ("validation", "Progress", validation_section, "No row in evaluations.csv yet, so no precision over the steps."),
+)
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into the folder of a detector's training and return its path; replaced if it exists.
+
+    Raises:
+        StoreError: not the folder of a training, a file is damaged, or the page cannot be written.
+    """
+    footer = "Average precision as the KITTI object benchmark defines it, with exact overlaps."
+    return write_training_page(read_files(folder), SECTIONS, headline=best_precision, footer=footer)

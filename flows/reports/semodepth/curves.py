@@ -1,47 +1,93 @@
-"""From tens of thousands of steps to what a chart 400 units wide can show."""
+"""The sections "Steps" and "Validation": how the loss fell, and the error on frames that were not trained on.
+
+Reads  steps.csv, evaluations.csv
+Writes HTML with charts
+"""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""x and y, each (n,)."""
+from flows.reports.html.curves import finite, smoothed
+from flows.reports.html.line_chart import Series, value_bounds
+from flows.reports.html.markup import text
+from flows.reports.semodepth.files import EvaluationRow, SemoDepthFiles
+from flows.reports.semodepth.results import RADAR_WORDS, charted_groups, metric_head
+from flows.reports.training import curves
+from flows.reports.training.curves import COLORS, Mark, measured_section, measured_series, raw_series, steps_chart
+from flows.reports.training.files import StepColumns
 
-BUCKETS = 240
-"""Parts of the horizontal axis; a picture of 340 units has no room for more."""
-
-LONGEST_HALF_WINDOW = 250
-"""Steps on either side that a moving median takes in at most."""
-
-
-def finite(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
-    """Return the points whose y is a number; a step without any target has none."""
-    keep = np.isfinite(y)
-    return x[keep], y[keep]
+TERMS = ("log", "linear", "grad", "sparse")
+"""Terms of the loss."""
 
 
-def thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
-    """Keep four points of every bucket of consecutive points: two more than the lowest and highest, so no spike is lost."""
-    if len(x) <= 4 * BUCKETS:
-        return x, y
-    kept: set[int] = set()
-    for first, stop in pairwise(np.linspace(0, len(x), BUCKETS + 1).astype(int).tolist()):
-        own = y[first:stop]
-        kept |= {first, (first + stop) // 2, first + int(np.argmin(own)), first + int(np.argmax(own))}
-    places = np.array(sorted(kept))
-    return x[places], y[places]
+def steps_section(training: SemoDepthFiles) -> str | None:
+    """Return the section with the loss curves, None without a step."""
+    hint = " Light dots are single steps (of each stretch lowest, highest and two more), the line is their moving median."
+    return curves.steps_section(training.steps, _step_charts, hint=hint)
 
 
-def moving_median(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
-    """Return the median of the points around each of at most ``BUCKETS`` evenly spaced points.
+def validation_section(training: SemoDepthFiles) -> str | None:
+    """Return the section with the validation errors over steps, None without one."""
+    if not training.evaluations:
+        return None
+    cap_m = max(row.cap_m for row in training.evaluations)
+    shown = [row for row in training.evaluations if row.cap_m == cap_m]
+    mark = training.mark("best")
+    bounds = _bounds(shown, "mae_mm")
+    charts = [
+        _chart(shown, "mae_mm", group, f"MAE, mm: {'all frames' if group == 'all' else group}", mark, bounds)
+        for group in charted_groups(row.group for row in shown)
+    ]
+    for name in ("delta1", "rmse_mm"):
+        bounds = None if name == "delta1" else _bounds([row for row in shown if row.group == "all"], name)
+        charts.append(_chart(shown, name, "all", f"{metric_head(name)}: all frames", mark, bounds))
+    intro = f"Pixels to {cap_m:.0f} m, means over the frames of {text(training.split_words)}."
+    if mark:
+        intro += " The vertical line is the checkpoint that was kept as the best."
+    return measured_section("Validation error over the steps", intro, charts)
 
-    The window is a thirtieth of the curve; at the ends it is cut, not moved, so that the beginning is not flattened.
-    """
-    half = min(LONGEST_HALF_WINDOW, max(1, len(x) // 60))
-    places = np.unique(np.linspace(0, len(x) - 1, min(len(x), BUCKETS)).astype(int))
-    reach = np.minimum(half, np.minimum(places, len(x) - 1 - places))
-    medians = [float(np.median(y[place - own : place + own + 1])) for place, own in zip(places, reach, strict=True)]
-    return x[places], np.array(medians)
+
+def _step_charts(steps: StepColumns) -> list[str]:
+    return [
+        _column_chart(steps, "loss", "Loss"),
+        _terms_chart(steps),
+        _column_chart(steps, "mae_mm", "Training MAE, mm"),
+        curves.rate_chart(steps),
+    ]
+
+
+def _column_chart(steps: StepColumns, name: str, title: str) -> str:
+    series, alt = raw_series(steps, name, title)
+    return steps_chart(series, title, alt=alt, is_log=True)
+
+
+def _terms_chart(steps: StepColumns) -> str:
+    series = []
+    for name, css in zip(TERMS, COLORS, strict=True):
+        x, y = finite(steps["step"], steps[name])
+        is_positive = y > 0  # a term without weight or pixels is 0, which a logarithmic axis cannot show
+        if is_positive.any():
+            series.append(Series(name, *smoothed(x[is_positive], y[is_positive]), css))
+    return steps_chart(series, "Terms of the loss", is_log=True)
+
+
+def _chart(
+    rows: Sequence[EvaluationRow], name: str, group: str, title: str, mark: Mark | None, bounds: tuple[float, float] | None
+) -> str:
+    series = [
+        line
+        for radar, label in RADAR_WORDS.items()
+        for line in measured_series(
+            label, radar, [(row.step, row.values[name]) for row in rows if (row.radar, row.group) == (radar, group)]
+        )
+    ]
+    return steps_chart(series, title, y_bounds=bounds, mark=mark)
+
+
+def _bounds(rows: Sequence[EvaluationRow], name: str) -> tuple[float, float] | None:
+    values = np.array([row.values[name] for row in rows])
+    values = values[np.isfinite(values)]
+    return value_bounds(values, from_zero=True) if len(values) else None

@@ -7,6 +7,90 @@ Writes report.html
 
 from __future__ import annotations
 
-from flows.reports.store.page import report_html, write_report
+from pathlib import Path
 
-__all__ = ["report_html", "write_report"]
+from flows.reports.html.markup import moment, text
+from flows.reports.html.page import page_html, refused_by_disk, write_page
+from flows.reports.store.facts import gather_facts
+from flows.reports.store.pictures import pictures_section
+from flows.reports.store.pixel_statistics import measure_pixels
+from flows.reports.store.sections import (
+    coverage_section,
+    depth_section,
+    manifest_words,
+    recipe_section,
+    sampling_note,
+    summary_section,
+    timings_section,
+)
+from flows.reports.store.supervision import supervision_section
+from pipeline.plan import Plan
+from storage_schemas.errors import StoreError
+from storage_schemas.store import Store
+
+CONTENTS = (
+    ("summary", "Store"),
+    ("supervision", "Supervision"),
+    ("pictures", "Pictures"),
+    ("coverage", "Coverage"),
+    ("depth", "Depth"),
+    ("timings", "Timings"),
+    ("recipe", "Recipe"),
+)
+"""Table of contents: anchor and words."""
+
+
+def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
+    """Write a self-contained HTML report about the committed units of a plan.
+
+    Args:
+        plan: what the recipe asks for; units that are not built yet are left out.
+        store: where the units are.
+        out: file to write; replaced if it exists.
+        title: words for the page's heading, e.g. the recipe's name.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        StoreError: no unit is there yet, a unit cannot be read, or the file cannot be written.
+    """
+    _check_target(out)
+    return write_page(out, report_html(plan, store, title=title))
+
+
+def report_html(plan: Plan, store: Store, *, title: str) -> str:
+    """Return the page as text; StoreError if no unit is there yet or a unit cannot be read."""
+    known = gather_facts(plan, store)
+    pixels = measure_pixels(store, known.views)
+    sections = (
+        summary_section(known),
+        sampling_note(pixels),
+        supervision_section(pixels),
+        pictures_section(store, known.views, pixels),
+        coverage_section(known),
+        depth_section(pixels),
+        timings_section(known),
+        recipe_section(known),
+    )
+    return page_html(
+        title,
+        subtitle=f"{manifest_words(known)} in <code>{text(known.root)}</code>",
+        contents=CONTENTS,
+        body="".join(sections),
+        footer=f"Units written until {moment(known.written_utc[1])}.",
+    )
+
+
+def _check_target(out: Path) -> None:
+    try:
+        is_folder, has_parent = out.is_dir(), out.absolute().parent.is_dir()
+    except OSError as error:
+        raise refused_by_disk(error, out) from error
+    if is_folder:
+        raise StoreError(f"cannot write report '{out}': it is a folder. Give --out a file name, e.g. {out / 'report.html'}")
+    if not has_parent:
+        raise StoreError(
+            f"cannot write report '{out}': folder '{out.absolute().parent}' does not exist. "
+            "Create it (mkdir -p) or choose another --out"
+        )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from flows.reports.html.depth_pictures import RadarReturns
 from flows.reports.store.facts import View
 from flows.reports.store.pixel_statistics import DEPTH_LAYOUTS, FrameNumbers
 from storage_schemas.frames import holds_images, packed_image, radar_of_frame
@@ -37,15 +38,6 @@ class ChosenFrame:
     view: View
     frame: int
     why: str
-
-
-@dataclass(frozen=True)
-class RadarReturns:
-    """Radar returns of one frame: image coordinates in pixels of the stored image, depth in metres; each (n,)."""
-
-    u_px: NDArray[np.float64]
-    v_px: NDArray[np.float64]
-    depth_m: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,29 @@
-"""Pictures of one frame: the camera image with radar, and each depth map as coloured points on the dimmed image.
+"""The section "Pictures": chosen frames with image, radar, depth before and after each stage, and errors.
 
-Why    A number says that something is wrong, a picture says what
-Reads  FrameContent
-Writes Panel: an RGB picture at most 720 px wide with title, caption and alternative text
+Why    A number says that something is wrong, a picture says what; the worst frames say more about a recipe than its mean
+Reads  units of the chosen frames
+Writes HTML with the pictures inside, each at most 720 px wide
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from flows.reports.store.chosen_frames import FrameContent, RadarReturns
-from flows.reports.store.colormap import DROPPED, color_of_step, depth_colors, error_colors
+from flows.reports.html import charts
+from flows.reports.html.colormap import DROPPED, color_of_step, error_colors
+from flows.reports.html.depth_pictures import DIMMED, EMPTY_CANVAS, MAX_WIDTH_PX, dimmed, draw_points, draw_radar, point_reach_px
+from flows.reports.html.markup import section, swatch, text
+from flows.reports.html.pictures import Panel, picture_grids
+from flows.reports.store.chosen_frames import FrameContent, fixed_frames, read_frame, worst_frames
 from flows.reports.store.depth_errors import is_gross
+from flows.reports.store.facts import View
+from flows.reports.store.pixel_statistics import PixelStatistics
 from storage_schemas.encoding import STEPS_PER_M
-
-MAX_WIDTH_PX = 720
-"""Width of a picture: two beside each other fill a desktop window, and 36 of them stay below the size limit."""
-
-EMPTY_CANVAS = (22, 26, 34)
-"""Colour of the canvas where there is no camera image."""
-
-DIMMED = 0.34
-"""Brightness of the image below points."""
+from storage_schemas.store import Store
 
 SHADING = 0.3
 """How much the brightness of the image shades the colours of a dense map on it."""
@@ -39,14 +37,23 @@ TITLES = {
 """Words for the depth stores."""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One picture of a frame."""
-
-    title: str
-    picture: Image.Image
-    caption: str
-    alt: str
+def pictures_section(store: Store, views: Sequence[View], pixels: PixelStatistics) -> str:
+    """Return the section with its legends and a block per chosen frame."""
+    fixed = fixed_frames(store, views)
+    chosen = fixed + worst_frames(store, views, pixels.frames, fixed)
+    if not chosen:
+        return section("pictures", "Pictures", '<p class="note">No unit with frames is in the store.</p>')
+    keys, panels = [], []
+    for shown in chosen:
+        content = read_frame(store, shown)
+        keys.append(content.key)
+        panels.append(frame_panels(content))
+    blocks = "".join(
+        f'<article class="frame"><h3><code>{text(key)}</code> <span class="tag">frame {shown.frame}</span> '
+        f'<span class="tag">{text(shown.why)}</span></h3>{grid}</article>'
+        for shown, key, grid in zip(chosen, keys, picture_grids(panels), strict=True)
+    )
+    return section("pictures", "Pictures", _intro(has_truth=pixels.truth is not None) + blocks)
 
 
 def frame_panels(content: FrameContent) -> list[Panel]:
@@ -66,46 +73,6 @@ def frame_panels(content: FrameContent) -> list[Panel]:
         reach = min((_mark_reach_px(is_gross(content.maps[layout], truth), base) for layout in compared), default=0)
         panels += [_error_panel(content.key, layout, content.maps[layout], truth, base, reach) for layout in compared]
     return panels
-
-
-def draw_points(
-    canvas: NDArray[np.uint8], mask: NDArray[np.bool_], priority: NDArray[np.uint16], colors: NDArray[np.uint8], reach_px: int
-) -> NDArray[np.bool_]:
-    """Draw the true pixels of a mask into a canvas of another size, as squares; where they meet, the higher priority is seen.
-
-    Args:
-        canvas: (height, width, 3) uint8 RGB; changed.
-        mask: (y, x) pixels to draw.
-        priority: (n,) of the true pixels, row by row.
-        colors: (n, 3) of the same.
-        reach_px: the square reaches this far from its centre, in canvas pixels.
-
-    Returns:
-        (height, width) the canvas pixels that were drawn.
-    """
-    y, x = np.nonzero(mask)
-    order = np.argsort(priority, kind="stable")
-    height, width = canvas.shape[:2]
-    rank = np.zeros((height, width), np.int32)
-    rank[(y * height // mask.shape[0])[order], (x * width // mask.shape[1])[order]] = np.arange(1, len(order) + 1)
-    rank = _spread(_spread(rank, reach_px).T, reach_px).T
-    seen = rank > 0
-    canvas[seen] = colors[order][rank[seen] - 1]
-    return seen
-
-
-def _spread(rank: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
-    out = rank.copy()
-    for shift in range(1, reach + 1):
-        np.maximum(out[shift:], rank[:-shift], out=out[shift:])
-        np.maximum(out[:-shift], rank[shift:], out=out[:-shift])
-    return out
-
-
-def point_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
-    """Sparse points grow so that they are seen, dense ones stay so that they do not hide each other."""
-    share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
-    return 0 if share > 0.08 else 1 if share > 0.003 else 2
 
 
 def _mark_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
@@ -137,25 +104,6 @@ def _camera_panel(content: FrameContent, size: tuple[int, int]) -> Panel:
         caption = "; ".join(filter(None, (caption, f"{len(radar.depth_m)} radar returns")))
     title = "Camera and radar" if radar is not None else "Camera"
     return Panel(title, picture, caption, f"{title} of frame {content.key}. {caption}")
-
-
-def draw_radar(picture: Image.Image, radar: RadarReturns, scale_x: float, scale_y: float) -> None:
-    """Draw radar returns into a picture as ringed circles, the nearest on top; the scales turn their pixels into its."""
-    draw = ImageDraw.Draw(picture)
-    radius = max(3.0, picture.width / 140)
-    for k in np.argsort(-radar.depth_m):
-        x, y = float(radar.u_px[k]) * scale_x, float(radar.v_px[k]) * scale_y
-        color = tuple(int(c) for c in depth_colors(radar.depth_m[k : k + 1])[0])
-        draw.ellipse((x - radius - 1.5, y - radius - 1.5, x + radius + 1.5, y + radius + 1.5), fill=(10, 10, 12))
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
-
-
-def dimmed(image: Image.Image | None, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the image in dark grey, resized to ``size`` (width, height), as (height, width, 3); an empty canvas for None."""
-    if image is None:
-        return np.full((size[1], size[0], 3), EMPTY_CANVAS, np.uint8)
-    grey = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L"), np.float32) * DIMMED
-    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _dropped(content: FrameContent) -> NDArray[np.bool_] | None:
@@ -200,3 +148,20 @@ def _error_panel(
     caption = f"{num:,} gross errors, {100 * share:.2f} % of measured pixels"
     title = f"Error of {TITLES[layout].lower()}"
     return Panel(title, Image.fromarray(canvas), caption, f"{title} depth of frame {key} against the exact depth. {caption}")
+
+
+def _intro(*, has_truth: bool) -> str:
+    legends = (
+        f"<figure>{charts.depth_legend()}<figcaption>Depth in metres, of points and of radar circles</figcaption></figure>"
+        f"<figure><figcaption>{swatch(DROPPED)}Dropped by cleaning (on the clean map); rare ones are drawn larger"
+        "</figcaption></figure>"
+    )
+    if has_truth:
+        legends += (
+            f"<figure>{charts.error_legend()}<figcaption>Error against the exact depth in metres; rare gross errors are drawn "
+            "larger</figcaption></figure>"
+        )
+    return (
+        "<p>Fixed frames are the same in every report of a recipe; the worst are picked by share of gross errors (where the "
+        f'exact depth is known) and by dropped pixels.</p><div class="legends">{legends}</div>'
+    )

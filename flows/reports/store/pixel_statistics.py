@@ -81,15 +81,15 @@ def measure_pixels(store: Store, views: Sequence[View]) -> PixelStatistics:
     sampled = [view for view in views if view.scene in chosen]
     opened = {view.title: _open_maps(store, view) for view in sampled}
     every = [(view, frame) for view in sampled for frame in range(_num_frames(opened[view.title]))]
-    found = PixelStatistics(len(chosen), len(scenes), 0, len(every))
+    statistics = PixelStatistics(len(chosen), len(scenes), 0, len(every))
     for view, frame in even_choice(every, MAX_FRAMES):
         maps = {layout: unit.array("depth_m", frame) for layout, unit in opened[view.title].items()}
         truth = opened[view.title].get("depth_truth")
-        _add_frame(found, view, frame, maps, None if truth is None else truth.array("surface", frame))
+        _add_frame(statistics, view, frame, maps, None if truth is None else truth.array("surface", frame))
     radar = [store.open_unit(view.units["radar_points"]).array("num_points") for view in sampled if "radar_points" in view.units]
     if radar:
-        found.radar_per_frame = np.concatenate(radar).astype(np.int64)
-    return found
+        statistics.radar_per_frame = np.concatenate(radar).astype(np.int64)
+    return statistics
 
 
 def _open_maps(store: Store, view: View) -> dict[str, StoredUnit]:
@@ -101,12 +101,12 @@ def _num_frames(maps: Mapping[str, StoredUnit]) -> int:
 
 
 def _add_frame(
-    found: PixelStatistics, view: View, frame: int, maps: Mapping[str, NDArray[Any]], surface: NDArray[np.uint8] | None
+    statistics: PixelStatistics, view: View, frame: int, maps: Mapping[str, NDArray[Any]], surface: NDArray[np.uint8] | None
 ) -> None:
-    found.num_frames += 1
+    statistics.num_frames += 1
     for layout, steps in maps.items():
         counts = np.bincount(steps.ravel(), minlength=1 << 16)
-        found.depth_counts[layout] = found.depth_counts[layout] + counts if layout in found.depth_counts else counts
+        statistics.depth_counts[layout] = statistics.depth_counts.get(layout, 0) + counts
     before, after = maps.get("depth_accumulated"), maps.get("depth_clean")
     if before is None or after is None:
         return
@@ -114,13 +114,13 @@ def _add_frame(
     if "depth_truth" in maps:
         errors = compare_with_truth(before, after, maps["depth_truth"], surface)
         gross_share = errors.total.before.gross_share
-        found.truth = errors if found.truth is None else found.truth + errors
-        _add(found.truth_of_scene, view.scene, errors.total)
+        statistics.truth = errors if statistics.truth is None else statistics.truth + errors
+        _add(statistics.truth_of_scene, view.scene, errors.total)
     elif "depth_single" in maps:
         difference = compare_with_sweep(before, after, maps["depth_single"])
-        found.sweep = difference if found.sweep is None else found.sweep + difference
-        _add(found.sweep_of_scene, view.scene, difference)
-    found.frames.append(FrameNumbers(view, frame, int(np.count_nonzero((before > 0) & (after == 0))), gross_share))
+        statistics.sweep = difference if statistics.sweep is None else statistics.sweep + difference
+        _add(statistics.sweep_of_scene, view.scene, difference)
+    statistics.frames.append(FrameNumbers(view, frame, int(np.count_nonzero((before > 0) & (after == 0))), gross_share))
 
 
 def _add(groups: dict[str, BeforeAfter], name: str, one: BeforeAfter) -> None:

@@ -6,7 +6,7 @@ import torch
 from flows.bare_loop import materialize_bare
 from flows.materialize import open_recipe
 from flows.reports.mim4d import write_report
-from flows.reports.mim4d.render_files import read_render_files
+from flows.reports.mim4d.files import read_files
 from flows.settings import Settings
 from model.families import evaluate_training, train
 from model.mim4d.config import Mim4dTrainConfig
@@ -66,7 +66,7 @@ def test_network_when_overfitted_to_the_real_key_frame_then_held_out_depth_and_c
     for pixels in ("masked", "visible"):
         assert rows["direct", pixels].abs_rel < 0.4 * rows["constant", pixels].abs_rel
         assert rows["direct", pixels].rgb_l1 < 0.75 * rows["constant", pixels].rgb_l1
-    found = read_render_files(tmp_path / "training")
+    found = read_files(tmp_path / "training")
     assert found.clips is not None and found.flight is not None
     (clip,) = found.clips
     assert clip.cameras == tuple(CAMERAS) and 0.2 < 1 - clip.is_seen.mean() < 0.4

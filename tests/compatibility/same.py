@@ -1,0 +1,84 @@
+"""Compare what two codes wrote and printed, leaving out only what no two runs have alike: times, hosts, commits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+VOLATILE = {
+    "seconds", "written_utc", "finished_utc", "started_utc", "promoted_utc", "provenance", "commit", "is_dirty", "versions", "estimated_seconds",
+}  # fmt: skip
+"""Keys of JSON files, and columns of tables, that say when, where or by which commit."""
+
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d[:-]\d\d([:-]\d\d)?([.-]\d+)?(\+00:00)?(-[0-9a-f]{6}\b)?"  # time stamps and names of runs
+    r"|\b\d+(\.\d+)?[ \u00a0\u202f](s|min|h)\b"  # how long something took
+)
+_MARKUP = re.compile(r"<style.*?</style>|<script.*?</script>", re.DOTALL)
+_FIGURE = re.compile(r"data:image/[^\"')]+|[-+]?\d+\.\d+")
+
+
+def steady_text(text: str) -> str:
+    """Return a printed text without times."""
+    return _TIME.sub("TIME", text)
+
+
+def steady_json(value: Any) -> Any:
+    """Return a JSON value without volatile keys, and without times in its texts."""
+    if isinstance(value, dict):
+        return {key: steady_json(one) for key, one in value.items() if key not in VOLATILE}
+    if isinstance(value, list):
+        return [steady_json(one) for one in value]
+    return steady_text(value) if isinstance(value, str) else value
+
+
+def steady_answer(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer of ``commands.py`` without times; JSON is compared as values, other texts as they are.
+
+    One difference was decided: ``compare`` names the folders that it was given for every family. The former code did so for depth
+    networks, and named the evaluation within for the others.
+    """
+    try:
+        text = steady_json(json.loads(answer["text"]))
+    except ValueError:
+        text = steady_text(answer["text"]).splitlines()
+        if answer["command"][0] == "compare":
+            text = [re.sub(r"^([ab] = .*)/evaluation$", r"\1", line) for line in text]
+    return {**answer, "text": text}
+
+
+def steady_file(path: Path) -> Any:
+    """Return what of a file must be the same whenever it is written.
+
+    Tables and JSON without volatile columns and keys; of a page its pictures and decimal numbers, whatever the words between them;
+    of everything else all bytes.
+    """
+    if path.suffix == ".json":
+        return steady_json(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix == ".csv":
+        with open(path, newline="", encoding="utf-8") as stream:
+            return [{key: value for key, value in row.items() if key not in VOLATILE} for row in csv.DictReader(stream)]
+    if path.suffix in (".md", ".tex", ".txt", ".yaml"):
+        return steady_text(path.read_text(encoding="utf-8")).splitlines()
+    if path.suffix == ".html":
+        return _FIGURE.findall(steady_text(_MARKUP.sub("", path.read_text(encoding="utf-8"))))
+    return path.read_bytes()
+
+
+def steady_folder(folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what of a folder must be the same, by relative path; ``without`` names files or folders that are left out."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and not set(relative.parts) & set(without):
+            found[str(relative)] = steady_file(path)
+    return found
+
+
+def differing(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Return the names whose content differs, or that only one side has."""
+    both = before.keys() & after.keys()
+    return sorted((before.keys() ^ after.keys()) | {name for name in both if before[name] != after[name]})
