@@ -19,7 +19,7 @@ from typing import NamedTuple
 from flows.settings import Settings
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import StoreFiles
-from storage_schemas.plug_ins import GROUPS, Group, PlugIn, PlugInError, broken_plug_ins, plug_ins
+from storage_schemas.plug_ins import GROUPS, Group, PlugInError, broken_plug_ins, plug_ins
 
 PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect", "nuscenes-devkit")
 EXTRAS = {
@@ -78,10 +78,9 @@ def _extras() -> list[Finding]:
 
 
 def _unusable_sources() -> dict[str, str]:
-    from pipeline.sources import source_plug_ins
+    from pipeline.sources import broken_sources
 
-    source_plug_ins()
-    return {}
+    return broken_sources()
 
 
 def _unusable_stages() -> dict[str, str]:
@@ -94,20 +93,19 @@ _CHECKS: Mapping[Group, Callable[[], dict[str, str]]] = {
     "depthmill.sources": _unusable_sources,
     "depthmill.stages": _unusable_stages,
 }
-"""Why plug-ins of a group that can be loaded cannot be used, by name; PlugInError if one has a name of this repository."""
+"""Why plug-ins of a group cannot be used, by name, where more is checked than their import; PlugInError if a name is ours."""
 
 
 def _plug_ins() -> list[Finding]:
     """List what packages outside bring, each as usable or broken; nothing where there are none."""
     found = []
     for group in GROUPS:
-        installed: tuple[PlugIn, ...] = ()
-        broken: dict[str, str] = {}
         try:
-            installed, broken = plug_ins(group), broken_plug_ins(group)
-            broken |= _CHECKS[group]() if installed and group in _CHECKS else {}
-        except PlugInError as error:
+            installed = plug_ins(group)
+            broken = _CHECKS[group]() if installed and group in _CHECKS else broken_plug_ins(group)
+        except PlugInError as error:  # none of the group can be used then
             found.append(Finding("plug-ins", False, str(error)))
+            continue
         for plug_in in installed:
             says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
             found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))

@@ -13,32 +13,41 @@ from pipeline.sources.nuscenes.spec import SPEC as NUSCENES
 from pipeline.sources.spec import Source, SourceConfig, SourceSpec
 from pipeline.sources.synthetic.spec import SPEC as SYNTHETIC
 from pipeline.sources.zju_4dradarcam.spec import SPEC as ZJU_4DRADARCAM
-from storage_schemas.plug_ins import PlugIn, PlugInError, broken_plug_ins, loaded_plug_ins
+from storage_schemas.plug_ins import PlugIn, broken_plug_ins, loaded_plug_ins
 
 OWN_SOURCES: tuple[SourceSpec[Any], ...] = (NUSCENES, SYNTHETIC, ZJU_4DRADARCAM, KITTI_OBJECT)
 """Kinds of this repository; a folder that two of them recognise is taken for the first."""
 
 
 @cache
-def source_plug_ins() -> dict[str, tuple[PlugIn, SourceSpec[Any]]]:
-    """Return the kinds that packages outside bring, by name; imported when first asked for, as they import this package.
-
-    Raises:
-        PlugInError: one is no source, or has the name of a kind of this repository.
-    """
-    found = loaded_plug_ins("depthmill.sources", own=frozenset(spec.kind for spec in OWN_SOURCES))
-    for name, (plug_in, spec) in found.items():
-        if not isinstance(spec, SourceSpec) or spec.kind != name:
-            raise PlugInError(
-                f"plug-in '{name}' (depthmill.sources) of package {plug_in.package} is {spec!r}, expected a SourceSpec "
-                f"of the kind '{name}'. Repair the package, or remove it with pip uninstall {plug_in.package}"
+def _brought() -> tuple[dict[str, tuple[PlugIn, SourceSpec[Any]]], dict[str, str]]:
+    """Return the kinds of other packages, and why installed ones are not among them, by name; PlugInError for a name of ours."""
+    usable, broken = {}, broken_plug_ins("depthmill.sources")
+    for name, (plug_in, spec) in loaded_plug_ins("depthmill.sources", own=frozenset(spec.kind for spec in OWN_SOURCES)).items():
+        if isinstance(spec, SourceSpec) and spec.kind == name:
+            usable[name] = (plug_in, spec)
+        else:
+            is_what = f"of the kind '{spec.kind}'" if isinstance(spec, SourceSpec) else type(spec).__name__
+            broken[name] = (
+                f"plug-in '{name}' (depthmill.sources) of package {plug_in.package} {plug_in.version} cannot be used: "
+                f"{plug_in.entry.value} is {is_what}, expected a SourceSpec of the kind '{name}'"
             )
-    return found
+    return usable, broken
+
+
+def source_plug_ins() -> dict[str, tuple[PlugIn, SourceSpec[Any]]]:
+    """Return the kinds that packages outside bring, by name; imported when first asked for, as they import this package."""
+    return _brought()[0]
+
+
+def broken_sources() -> dict[str, str]:
+    """Return why installed kinds of packages outside cannot be used, by name."""
+    return _brought()[1]
 
 
 @cache
 def source_specs() -> dict[str, SourceSpec[Any]]:
-    """Return every kind of source by its name: this repository's, then those of plug-ins; errors as ``source_plug_ins``."""
+    """Return every kind of source by its name: this repository's, then those of plug-ins."""
     return {spec.kind: spec for spec in (*OWN_SOURCES, *(spec for _, spec in source_plug_ins().values()))}
 
 
@@ -55,9 +64,8 @@ def provenance_of(kind: str) -> dict[str, str]:
 
 def unknown_kind(kind: object) -> str:
     """Say why no source has the kind that a recipe names: nothing brings it, or its plug-in is broken."""
-    broken = broken_plug_ins("depthmill.sources")
-    if isinstance(kind, str) and kind in broken:
-        return f"source.kind is {kind!r}, but {broken[kind]}"
+    if isinstance(kind, str) and kind in broken_sources():
+        return f"source.kind is {kind!r}, but {broken_sources()[kind]}"
     return f"source.kind is {kind!r}, expected one of: {', '.join(source_specs())}"
 
 

@@ -1,4 +1,4 @@
-"""A source that another package brings is used as if it stood in this repository."""
+"""What is special of a source that another package brings; tests/plug_ins runs every command with one."""
 
 from __future__ import annotations
 
@@ -7,143 +7,112 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-import yaml
-from PIL import Image
 
-from storage_schemas import plug_ins
 from tests.conftest import REPOSITORY
-
-TOY = REPOSITORY / "tests" / "plug_ins" / "toy_source"
-
-
-@pytest.fixture
-def drives(tmp_path):
-    """Two toy drives of three images with depth maps."""
-    root = tmp_path / "drives"
-    for name in ("a", "b"):
-        (root / name).mkdir(parents=True)
-        for number in range(3):
-            Image.new("RGB", (32, 24), (50 * number, 0, 0)).save(root / name / f"{number}.image.png")
-            Image.fromarray(np.full((24, 32), 256 * (number + 1), np.uint16)).save(root / name / f"{number}.depth.png")
-    (root / "toy.txt").write_text("a\nb\n")
-    return root
+from tests.plug_ins.test_plug_ins import install, run_in, write_toy_folders
 
 
-@pytest.fixture
-def with_plug_in(depthmill_process):
-    """Run the command line in a process that finds the toy package."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(TOY)])}
-
-    def run(*args):
-        done = depthmill_process(*args, env=environment)
-        return done.returncode, done.stdout + done.stderr
-
-    return run
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder that the toy package is installed in."""
+    return install(tmp_path_factory.mktemp("site"))
 
 
-def write_package(folder, name: str, target: str, *, version: str = "1.0") -> None:
-    about = folder / f"{name}-{version}.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    (about / "entry_points.txt").write_text(f"[depthmill.sources]\n{target}\n")
+def run_with(folder, program: str) -> str:
+    """Run a Python program that finds the packages of a folder; return what it printed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(folder)])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-@pytest.fixture
-def fresh_plug_ins(monkeypatch):
-    """Let packages that a test puts on the path be found, and forgotten after it."""
-    caches = (plug_ins.plug_ins, plug_ins.loaded_plug_ins)
-    for cached in caches:
-        cached.cache_clear()
-    yield monkeypatch
-    monkeypatch.undo()
-    for cached in caches:
-        cached.cache_clear()
-
-
-def test_plug_in_source_when_used_then_init_plan_and_run_know_it_and_units_name_its_package(drives, with_plug_in, tmp_path):
-    recipe = tmp_path / "recipe.yaml"
-    code, text = with_plug_in("init", drives, "--out", recipe)
-    assert (code, text) == (0, f"toy drives: 2 drives\nwrote {recipe}\nNext: depthmill plan {recipe}\n")
-    assert "(toy)" in recipe.read_text()
-    assert yaml.safe_load(recipe.read_text())["source"] == {"kind": "toy", "root": str(drives)}
-
-    code, text = with_plug_in("run", recipe, "--no-prefect")
-    assert code == 0, text
+def test_unit_when_its_source_is_brought_then_the_fingerprint_holds_the_package_and_the_provenance_its_version(
+    installed, tmp_path
+):
+    write_toy_folders(tmp_path / "drives")
+    commands = (("init", "drives", "--out", "recipe.yaml"), ("run", "recipe.yaml", "--no-prefect"))
+    assert [said.code for said in run_in(tmp_path, installed, *commands)] == [0, 0]
     records = [json.loads(path.read_text()) for path in sorted((tmp_path / "store").rglob("lineage.json"))]
-    stages = sorted({record["identity"]["stage"] for record in records})
-    assert stages == ["build_manifest", "index_frames", "pack_depth", "pack_images"]
+    assert {"index_frames", "pack_depth", "build_manifest"} <= {record["identity"]["stage"] for record in records}
     for record in records:
-        made_from = record["identity"]["source"]
-        assert (made_from or {}).get("package") == ("toy-drives" if record["identity"]["stage"] == "index_frames" else None)
-        assert record["provenance"]["toy-drives"] == "0.3.0"
-
-    code, text = with_plug_in("plan", recipe, "--check")
-    assert code == 0, text
-    assert "nothing to do: all 7 units are up to date" in text
+        package = (record["identity"]["source"] or {}).get("package")
+        assert package == ("depthmill-toy" if record["identity"]["stage"] == "index_frames" else None)
+        assert record["provenance"]["depthmill-toy"] == "1.2.0"
 
 
-def test_plug_in_source_when_the_folder_is_unknown_or_a_version_is_asked_for_then_it_is_named_as_the_others(
-    drives, with_plug_in, tmp_path
-):
+def test_source_when_it_is_of_this_repository_then_its_record_is_as_before_plug_ins():
+    from storage_schemas.lineage import SourceRef
+
+    assert SourceRef(release="r", digest="d").model_dump() == {"release": "r", "digest": "d"}
+    assert SourceRef(release="r", digest="d", package="p").model_dump() == {"release": "r", "digest": "d", "package": "p"}
+
+
+def test_init_when_a_kind_is_brought_then_it_is_looked_for_and_refuses_a_version_as_the_others(installed, tmp_path):
+    write_toy_folders(tmp_path / "drives")
     (tmp_path / "none").mkdir()
-    code, text = with_plug_in("init", tmp_path / "none", "--out", tmp_path / "r.yaml")
-    assert code == 2
-    assert "with ImageSets/) or toy drives (toy.txt). The folder is empty" in text
-    code, text = with_plug_in("init", drives, "--out", tmp_path / "r.yaml", "--version", "v1.0-mini")
-    assert (code, text) == (2, f"error: --version is of nuScenes-format data, '{drives}' is toy. Leave it out\n")
-
-
-def test_plug_in_source_when_its_module_is_imported_first_then_it_is_in_the_list_all_the_same():
-    program = "import toy_drives; from pipeline.recipe import parse_recipe; from pipeline.sources import source_specs; " + (
-        "parse_recipe({'source': {'kind': 'toy', 'root': 'r'}, 'store': 's'}, where='test'); print(list(source_specs())[-1])"
+    unknown, version = run_in(
+        tmp_path, installed, ("init", "none", "--out", "r.yaml"), ("init", "drives", "--out", "r.yaml", "--version", "v1.0-mini")
     )
-    path = os.pathsep.join([str(REPOSITORY), str(TOY)])
-    done = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60
+    assert unknown.code == 2
+    assert "with ImageSets/) or toy folders (" in unknown.text
+    assert (version.code, version.text) == (
+        2,
+        "error: --version is of nuScenes-format data, 'drives' is toy_folders. Leave it out\n".replace(
+            "'drives'", f"'{tmp_path / 'drives'}'"
+        ),
     )
-    assert (done.returncode, done.stdout) == (0, "toy\n"), done.stderr
 
 
-def test_doctor_when_there_are_plug_ins_then_lists_them_with_package_and_version(with_plug_in):
-    code, text = with_plug_in("doctor")
-    assert code == 0, text
-    assert "ok    plug-in toy            depthmill.sources, of package toy-drives 0.3.0" in text
-
-
-def test_recipe_when_its_plug_in_is_broken_then_says_why_and_other_recipes_still_load(
-    fresh_plug_ins, tiny_root, write_recipe, depthmill, tmp_path
-):
-    write_package(tmp_path / "site", "lost-drives", "lost = no_such_module_of_drives:SPEC")
-    fresh_plug_ins.syspath_prepend(tmp_path / "site")
-    reason = (
-        "plug-in 'lost' (depthmill.sources) of package lost-drives 1.0 cannot be loaded: ModuleNotFoundError: No module named "
-        "'no_such_module_of_drives'. Repair the package, or remove it with pip uninstall lost-drives"
+def test_source_when_its_module_is_imported_first_then_it_is_in_the_list_all_the_same(installed):
+    program = (
+        "import depthmill_toy.source; import pipeline.recipe; from pipeline.sources import source_specs; print(*source_specs())"
     )
-    assert depthmill("plan", write_recipe(tiny_root))[0] == 0
-    recipe = write_recipe(tiny_root, source={"kind": "lost"})
-    assert depthmill("plan", recipe) == (2, f"error: recipe '{recipe}': source.kind is 'lost', but {reason}\n")
-    code, text = depthmill("doctor")
-    assert code == 1
-    assert f"FAIL  plug-in lost           {reason}" in text
+    assert run_with(installed, program) == "nuscenes synthetic zju_4dradarcam kitti_object toy_folders\n"
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "about", "says"),
     [
-        ("toy = json:JSONDecoder", "is <class 'json.decoder.JSONDecoder'>, expected a SourceSpec of the kind 'toy'"),
-        ("other = toy_drives:SPEC", "expected a SourceSpec of the kind 'other'"),
-        ("nuscenes = toy_drives:SPEC", "package wrong-drives brings 'nuscenes' (depthmill.sources), which is depthmill's own"),
+        (
+            "lost = no_such_module_of_drives:SPEC",
+            "plug-in lost",
+            "plug-in 'lost' (depthmill.sources) of package wrong 1.0 cannot be loaded: ModuleNotFoundError: No module named "
+            "'no_such_module_of_drives'. Repair the package, or remove it with pip uninstall wrong",
+        ),
+        (
+            "toy = json:JSONDecoder",
+            "plug-in toy",
+            "plug-in 'toy' (depthmill.sources) of package wrong 1.0 cannot be used: json:JSONDecoder is type, expected a SourceSpec "
+            "of the kind 'toy'",
+        ),
+        (
+            "other = depthmill_toy.source:SPEC",
+            "plug-in other",
+            "plug-in 'other' (depthmill.sources) of package wrong 1.0 cannot be used: depthmill_toy.source:SPEC is of the kind "
+            "'toy_folders', expected a SourceSpec of the kind 'other'",
+        ),
+        (
+            "nuscenes = depthmill_toy.source:SPEC",
+            "plug-ins",
+            "package wrong brings 'nuscenes' (depthmill.sources), which is depthmill's own. Remove it with pip uninstall wrong, or "
+            "give it another name",
+        ),
     ],
 )
-def test_doctor_when_a_plug_in_is_no_source_or_takes_a_name_then_says_what_to_remove(depthmill_process, tmp_path, target, said):
-    write_package(tmp_path / "site", "wrong-drives", target)
-    (tmp_path / "site" / "toy_drives.py").write_text((TOY / "toy_drives.py").read_text())
-    done = depthmill_process(
-        "doctor", env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(tmp_path / "site")])}
-    )
-    assert done.returncode == 1, done.stderr
-    assert "FAIL  plug-ins" in done.stdout
-    assert said in done.stdout
-    assert "pip uninstall wrong-drives" in done.stdout
+def test_plug_in_when_it_cannot_be_used_then_doctor_and_a_recipe_that_names_it_say_why(installed, tmp_path, target, about, says):
+    (tmp_path / "depthmill_toy").symlink_to(installed / "depthmill_toy")
+    (tmp_path / "wrong-1.0.dist-info").mkdir()
+    (tmp_path / "wrong-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong\nVersion: 1.0\n")
+    (tmp_path / "wrong-1.0.dist-info" / "entry_points.txt").write_text(f"[depthmill.sources]\n{target}\n")
+    found = run_with(tmp_path, "import json; from flows.doctor import _plug_ins; print(json.dumps(_plug_ins()))")
+    assert json.loads(found) == [[about, False, says]]
+    if about != "plug-ins":
+        kind = target.split()[0]
+        program = (
+            "from pipeline.recipe import parse_recipe\n"
+            "parse_recipe({'source': {'kind': 'synthetic'}, 'store': 's'}, where='test')\n"
+            f"try: parse_recipe({{'source': {{'kind': '{kind}'}}, 'store': 's'}}, where='test')\n"
+            "except Exception as error: print(error)\n"
+        )
+        assert run_with(tmp_path, program) == f"recipe 'test': source.kind is '{kind}', but {says}\n"
