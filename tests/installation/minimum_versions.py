@@ -33,6 +33,11 @@ def minimum_of(requirement: str) -> tuple[str, str]:
     return name, lowest[0]
 
 
+def is_own_extra(project: Mapping[str, Any], requirement: str) -> bool:
+    """Say whether a requirement is the project itself, with an extra that another extra includes."""
+    return requirement.startswith(f"{project['name']}[")
+
+
 def constraints(project: Mapping[str, Any], extras: Iterable[str] = ()) -> list[str]:
     """Return one line ``name==version`` for each dependency of a project and of some of its extras.
 
@@ -45,7 +50,7 @@ def constraints(project: Mapping[str, Any], extras: Iterable[str] = ()) -> list[
             raise ValueError(f"there is no extra '{extra}', expected one of: {', '.join(known)}")
         requirements += known[extra]
     versions: dict[str, str] = {}
-    for name, version in map(minimum_of, requirements):
+    for name, version in map(minimum_of, (text for text in requirements if not is_own_extra(project, text))):
         if versions.setdefault(name, version) != version:
             raise ValueError(f"'{name}' has two lower bounds, {versions[name]} and {version}. Make them one")
     return [f"{name}=={version}" for name, version in versions.items()]
