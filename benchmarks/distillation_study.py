@@ -103,8 +103,9 @@ def _cell(values: list[float]) -> str:
 
 def _materialize(args: argparse.Namespace, teacher: str):
     """Make what is missing of one teacher's data; return its manifest."""
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
     from storage_schemas.manifest import open_manifest
@@ -129,9 +130,9 @@ def _materialize(args: argparse.Namespace, teacher: str):
     plan = opened.plan()
     if plan.to_do:
         print(f"{teacher} teacher: {len(plan.to_do)} units", file=sys.stderr, flush=True)
-        summary, _ = materialize_bare(opened, plan, lambda result: None, lambda summary: None)
-        if summary.num_errors:
-            raise SystemExit(next(result.message for result in summary.results if result.status == "ERROR"))
+        made = make_units(opened, BareLoop(), report=False)
+        if made.errors:
+            raise SystemExit(made.errors[0])
     return open_manifest(opened.store, plan.manifest.path.fingerprint)
 
 
@@ -192,7 +193,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
     from model.families import load_network
     from model.monoddle.average_precision import average_precision
     from model.monoddle.box_overlap import overlap_2d
-    from model.monoddle.evaluation import detect, scaled_difficulties
+    from model.monoddle.evaluation import Inference, detect, scaled_difficulties
     from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
     from model.train.config import Machine
 
@@ -202,8 +203,8 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
     wrong_by, dense, scales = [], [], {True: [], False: []}
     exact = _exact_maps(manifest, network.config)
     frames = detect(
-        network, manifest, split="val", with_teacher=True, with_uncertainty=True, machine=Machine("cpu"),
-        device=torch.device("cpu"), bfloat16=False,
+        network, manifest, Inference(torch.device("cpu"), bfloat16=False, with_uncertainty=True), split="val", with_teacher=True,
+        machine=Machine("cpu"),
     )  # fmt: skip
     for one in frames:
         truth, found = one.batch.objects[0], one.found[0]

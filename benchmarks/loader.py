@@ -41,6 +41,7 @@ from torch.utils.data import DataLoader, Dataset
 from world import SMALL_IMAGE, simulated_world
 
 from model.data.images import decode_image
+from model.data.ordered_loader import Placement
 from model.data.points import measured_pixels
 from model.semodepth.config import DataConfig
 from model.semodepth.data import FrameLoader
@@ -218,7 +219,7 @@ def _workers(manifest: Manifest, files: list[Files], epochs: int) -> None:
             PublicDataset(files), BATCH, num_workers=num_workers, persistent_workers=True, drop_last=True
         )
         list(iter(public))
-        with FrameLoader(manifest, DataConfig(batch_size=BATCH), num_workers=num_workers) as loader:
+        with FrameLoader(manifest, DataConfig(batch_size=BATCH), placement=Placement(num_workers=num_workers)) as loader:
             for _ in range(3):
                 _count(_epoch(loader))
             rates = [
@@ -278,7 +279,9 @@ def _object_store(manifest: Manifest, files: list[Files]) -> None:
             print(f"| {name} | {cpu_ms:.1f} | {wall_ms:.1f} | {1e3 / wall_ms:.0f} |")
         loader.set_epoch(0)
         with FrameLoader(
-            open_manifest(Store("s3://bench/store"), manifest.path.fingerprint), DataConfig(batch_size=BATCH), num_workers=2
+            open_manifest(Store("s3://bench/store"), manifest.path.fingerprint),
+            DataConfig(batch_size=BATCH),
+            placement=Placement(num_workers=2),
         ) as two:
             _count(_epoch(two))
             rate = float(np.median([_rate(lambda: _count(_epoch(two))) for _ in range(3)]))

@@ -32,17 +32,15 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from model.mim4d.backbones import make_backbone
-from model.mim4d.clip_views import ClipViews
+from model.mim4d.batch import ClipViews
 from model.mim4d.composite import render
 from model.mim4d.deformable_attention import sample_deformable
 from model.mim4d.depth_head import DepthHead
 from model.mim4d.fpn import Fpn
-from model.mim4d.lift import Cameras, lift_by_sampling, lift_by_splatting
-from model.mim4d.net import Mim4d
+from model.mim4d.lift import Cameras, RenderConv, lift_by_sampling, lift_by_splatting
+from model.mim4d.net import Mim4d, make_backbone
 from model.mim4d.network_config import Mim4dConfig
 from model.mim4d.neus_field import FieldInVolume, FieldValues, NeusField
-from model.mim4d.render_conv import RenderConv
 from model.mim4d.temporal_decoder import TemporalDecoder
 
 CAMERAS = 6

@@ -135,8 +135,9 @@ def _num_frames(args: argparse.Namespace, cameras: list[str]) -> int:
 
 def _materialize(args: argparse.Namespace):
     """Make what is missing of the world and the store; return the manifest."""
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
     from storage_schemas.manifest import open_manifest
@@ -153,9 +154,9 @@ def _materialize(args: argparse.Namespace):
     plan = opened.plan()
     if plan.to_do:
         print(f"{len(plan.to_do)} units to make", file=sys.stderr, flush=True)
-        summary, _ = materialize_bare(opened, plan, lambda result: None, lambda summary: None)
-        if summary.num_errors:
-            raise SystemExit(next(result.message for result in summary.results if result.status == "ERROR"))
+        made = make_units(opened, BareLoop(), report=False)
+        if made.errors:
+            raise SystemExit(made.errors[0])
     return open_manifest(opened.store, plan.manifest.path.fingerprint)
 
 

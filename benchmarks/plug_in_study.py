@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _open(args: argparse.Namespace, cleaning: str):
-    from flows.materialize import open_recipe
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 
@@ -109,16 +109,17 @@ def _open(args: argparse.Namespace, cleaning: str):
 
 def _materialize(args: argparse.Namespace, cleaning: str):
     """Make what is missing of one way; return its manifest."""
-    from flows.bare_loop import materialize_bare
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
     from storage_schemas.manifest import open_manifest
 
     opened = _open(args, cleaning)
     plan = opened.plan()
     if plan.to_do:
         print(f"{cleaning}: {len(plan.to_do)} units", file=sys.stderr, flush=True)
-        summary, _ = materialize_bare(opened, plan, lambda result: None, lambda summary: None)
-        if summary.num_errors:
-            raise SystemExit(next(result.message for result in summary.results if result.status == "ERROR"))
+        made = make_units(opened, BareLoop(), report=False)
+        if made.errors:
+            raise SystemExit(made.errors[0])
     return open_manifest(opened.store, plan.manifest.path.fingerprint)
 
 

@@ -3,7 +3,7 @@
 World    simulated drives at nuScenes size: 1600x900, about 34,700 points a sweep, 20 s unless the table says otherwise
 CPU      of this process and all its threads, a key frame, kernels loaded before; all of ``run_item`` unless it says projection
 Memory   peak of a process of its own that runs every stage of the scene, as the worker pool does
-Workers  wall time of all stages of four scenes through the pool of ``flows.crew``, and the CPU time of every process of it
+Workers  wall time of all stages of four scenes through the pool of ``flows.workers.pool``, and the CPU time of every process of it
 nuScenes 34,149 key frames times what was measured here, added up part by part, for ours and for the straightforward way
          (``devkit_accumulation``, PNG by PIL, ``clean.straightforward``). An estimate: no nuScenes drive is read, and what a process
          spends once (tables, kernels) is left out on both sides
@@ -31,7 +31,7 @@ import psutil
 from stage_runs import StageRuns, accumulate_ms, floor_ms, open_runs, points_ms, projection_ms, run_whole, worker_peak_mb
 from world import simulated_world
 
-from flows.crew import local_crew
+from flows.workers.pool import local_workers
 from pipeline.run import SceneRequest, run_scene
 from pipeline.sources.synthetic import SyntheticParams, version_name
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS
@@ -182,7 +182,7 @@ def _by_workers(args: argparse.Namespace) -> None:
     walls: dict[int, float] = {}
 
     def row(num_workers: int) -> tuple[str, ...]:
-        with local_crew(num_workers).open() as pool, ThreadPoolExecutor(num_workers) as threads:
+        with local_workers(num_workers).open() as pool, ThreadPoolExecutor(num_workers) as threads:
 
             def all_scenes() -> tuple[float, list[float]]:
                 with tempfile.TemporaryDirectory(dir=args.data) as folder:

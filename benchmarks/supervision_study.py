@@ -79,13 +79,15 @@ def _cell(values: list[float]) -> str:
 
 
 def _materialize(recipe: dict) -> None:
-    from flows.materialize import open_recipe
-    from flows.run_verb import run_and_print
+    from flows.run.bare_loop import BareLoop
+    from flows.run.listener import Listener
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 
     opened = open_recipe(parse_recipe(recipe, where="study"), Settings())
-    if run_and_print(opened, no_prefect=True, as_json=False, report=False):
+    if make_units(opened, BareLoop(), Listener(print), report=False).num_failed:
         raise SystemExit("the world could not be made")
 
 

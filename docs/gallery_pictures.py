@@ -16,12 +16,13 @@ import numpy as np
 from PIL import Image
 from readme_picture import titled
 
-from flows.bare_loop import materialize_bare
-from flows.materialize import open_recipe
 from flows.reports.html.pictures import Panel
 from flows.reports.store.chosen_frames import ChosenFrame, FrameContent, read_frame
 from flows.reports.store.facts import gather_facts
 from flows.reports.store.pictures import frame_panels
+from flows.run.bare_loop import BareLoop
+from flows.run.making import make_units
+from flows.run.opening import open_recipe
 from flows.settings import Settings
 from pipeline.recipe import parse_recipe
 
@@ -65,9 +66,9 @@ def frames_of(
         "stages": stages,
     }
     opened = open_recipe(parse_recipe(recipe, where="gallery"), Settings(workers=1, cache_dir=work / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    if summary.num_errors:
-        raise SystemExit(f"stages failed on {root}: {[one.message for one in summary.results if one.status == 'ERROR']}")
+    made = make_units(opened, BareLoop(), report=False)
+    if made.errors:
+        raise SystemExit(f"stages failed on {root}: {made.errors}")
     found = {}
     for view in gather_facts(opened.plan(), opened.store).views:
         times = opened.store.open_unit(view.units["images"]).array("timestamp_us")

@@ -17,13 +17,14 @@ from gallery_pictures import CAMERAS, save, sheet
 from PIL import Image
 from readme_picture import titled
 
-from flows.bare_loop import materialize_bare
-from flows.materialize import open_recipe
 from flows.reports.html.pictures import Panel
 from flows.reports.mim4d.files import RenderedClip, Shown, read_clips
 from flows.reports.mim4d.pictures import colours_of, depths_of, view_panels
+from flows.run.bare_loop import BareLoop
+from flows.run.making import make_units
+from flows.run.opening import open_recipe
+from flows.run.training import open_training
 from flows.settings import Settings
-from flows.training import open_training
 from model.mim4d.rendered_views import VIEWS_FILE
 from pipeline.recipe import parse_recipe
 
@@ -75,9 +76,9 @@ def main(data: Path, work: Path, out: Path) -> None:
         "train": TRAINING,
     }
     opened = open_recipe(parse_recipe(recipe, where="gallery"), Settings(workers=1, cache_dir=work / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    if summary.num_errors:
-        raise SystemExit(f"stages failed: {[one.message for one in summary.results if one.status == 'ERROR']}")
+    made = make_units(opened, BareLoop(), report=False)
+    if made.errors:
+        raise SystemExit(f"stages failed: {made.errors}")
     training = open_training(opened, where="gallery", manifest=None, out=work / "training")
     training.run(None)
     training.evaluate()

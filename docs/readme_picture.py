@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from flows.materialize import open_recipe
 from flows.reports.html.pictures import Panel
 from flows.reports.store.chosen_frames import read_frame, worst_frames
 from flows.reports.store.facts import gather_facts
 from flows.reports.store.pictures import frame_panels
+from flows.run.opening import open_recipe
 from flows.settings import Settings
 from pipeline.recipe import load_recipe
 

@@ -1,6 +1,6 @@
 """The command line. Exit codes: 0 done, 1 some units failed or are damaged, 2 bad recipe or usage, 3 ``plan --check`` found work.
 
-Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
+Heavy modules are imported inside the commands, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -9,32 +9,33 @@ import sys
 
 import typer
 
-from flows.verbs import first_steps, interchange, learning, looking, making, scheduling
+from flows.commands.ablate import ablate
+from flows.commands.compare import compare
+from flows.commands.demo import demo
+from flows.commands.deploy import deploy
+from flows.commands.doctor import doctor
+from flows.commands.evaluate import evaluate
+from flows.commands.export import export
+from flows.commands.import_ import import_
+from flows.commands.init import init
+from flows.commands.inspect import inspect
+from flows.commands.plan import plan
+from flows.commands.predict import predict
+from flows.commands.prune import prune
+from flows.commands.report import report
+from flows.commands.retrain import retrain
+from flows.commands.run import run
+from flows.commands.runs import runs
+from flows.commands.status import status
+from flows.commands.train import train
+from flows.commands.verify import verify
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
-VERBS = (
-    first_steps.demo,
-    first_steps.init,
-    making.plan,
-    making.run,
-    making.status,
-    looking.inspect,
-    looking.verify,
-    looking.report,
-    learning.train,
-    learning.ablate,
-    learning.evaluate,
-    learning.compare,
-    learning.predict,
-    interchange.export,
-    interchange.import_,
-    looking.prune,
-    scheduling.retrain,
-    scheduling.runs,
-    scheduling.deploy,
-    first_steps.doctor,
-)
-"""Every verb, in the order of ``--help``: that of a first day."""
+COMMANDS = (
+    demo, init, plan, run, status, inspect, verify, report, train, ablate, evaluate, compare, predict, export, import_, prune,
+    retrain, runs, deploy, doctor,
+)  # fmt: skip
+"""Every command, in the order of ``--help``: that of a first day."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,8 +45,8 @@ app = typer.Typer(
     help="From raw drives to radar-camera depth supervision, as one DAG. Start with: depthmill demo, or with data of your own: "
     "depthmill init DATA_ROOT",
 )
-for _verb in VERBS:
-    app.command(name=_verb.__name__.rstrip("_"))(_verb)
+for _command in COMMANDS:
+    app.command(name=_command.__name__.rstrip("_"))(_command)
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from storage_schemas.errors import StoreAccessError, StoreError
 
@@ -95,7 +95,9 @@ class StoreFiles:
                 raise _explain_store_error(error, self.path(key)) from error
             return
         try:
-            _put_local(Path(self.path(key)), pieces)
+            with written_whole(Path(self.path(key))) as stream:
+                for piece in pieces:
+                    stream.write(piece)
         except OSError as error:
             raise _explain_store_error(error, self.path(key)) from error
 
@@ -116,8 +118,8 @@ class StoreFiles:
         """Return the sorted keys of all files below a key, at any depth; of a remote store in one request per 1000."""
         if self.is_local:
             root = Path(self.root)
-            found = [path.relative_to(root).as_posix() for path in Path(self.path(key)).rglob("*") if path.is_file()]
-            return sorted(one for one in found if not one.rsplit("/", 1)[-1].startswith("."))
+            files = (path for path in Path(self.path(key)).rglob("*") if path.is_file() and not path.name.startswith("."))
+            return sorted(path.relative_to(root).as_posix() for path in files)
         base = self.filesystem._strip_protocol(self.root)
         listed = self._persist("list", key, self._filesystem_call("find", key))
         return sorted(name[len(base) :].lstrip("/") for name in listed)
@@ -143,10 +145,10 @@ class StoreFiles:
         if self.is_local:
             import shutil
 
-            shutil.rmtree(self.path(key), ignore_errors=True)  # of two that delete at once, one finds nothing
+            shutil.rmtree(self.path(key), ignore_errors=True)  # another process may be deleting the same tree
         elif any(sign in self.path(key) for sign in "*?["):  # fsspec would take the path for a pattern
-            for one in self.keys(key):
-                self.remove(one)
+            for file in self.keys(key):
+                self.remove(file)
         else:
             with suppress(FileNotFoundError):
                 self._persist("delete", key, self._filesystem_call("rm", key, recursive=True))
@@ -178,19 +180,46 @@ def leaves_root(key: str) -> bool:
     return key.startswith(("/", "~")) or "//" in key or ".." in key.replace("\\", "/").split("/") or "\0" in key
 
 
-def _put_local(target: Path, pieces: Sequence[bytes | memoryview]) -> None:
+@contextmanager
+def written_whole(target: Path, *, is_flushed: bool = True) -> Iterator[BinaryIO]:
+    """Give a stream whose bytes become the file ``target`` when the block ends: a reader finds the former file or the new one.
+
+    An error inside the block leaves the former file as it was, and nothing beside it.
+
+    Args:
+        target: the file; folders above it are made.
+        is_flushed: the bytes reach the device before the file appears, so that it is whole after a power cut too.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")  # names() hides dot files
+    temporary = _beside(target)
     try:
         with open(temporary, "xb") as stream:
-            for piece in pieces:
-                stream.write(piece)
+            yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if is_flushed:
+                os.fsync(stream.fileno())
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def folder_written_whole(target: Path) -> Iterator[Path]:
+    """Give a folder to write into that becomes ``target``, new or empty so far, when the block ends without an error."""
+    import shutil
+
+    temporary = _beside(target)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")  # ``names`` hides dot files
 
 
 @contextmanager

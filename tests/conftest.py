@@ -47,16 +47,17 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_store(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny database with every stage run: 2 frames to train on, 2 to validate on, 36x64. Tests must not change it."""
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 
     folder = tmp_path_factory.mktemp("tiny-store")
     recipe = {"source": {"kind": "nuscenes", "root": str(tiny_root), "version": "v1.0-mini"}, "store": str(folder / "store")}
     opened = open_recipe(parse_recipe(recipe, where="test"), Settings(workers=1, cache_dir=folder / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     return folder / "store"
 
 
@@ -66,8 +67,9 @@ def tiny_kitti_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Tests must not change it.
     """
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
     from tests.tiny_kitti import write_tiny_kitti
@@ -80,8 +82,8 @@ def tiny_kitti_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "stages": {"predict_mono_depth": {"teacher": "plane_and_boxes"}, "align_mono_depth": {"method": "as_is", "sky": "none"}},
     }
     opened = open_recipe(parse_recipe(recipe, where="test"), Settings(workers=1, cache_dir=folder / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     return folder / "store"
 
 

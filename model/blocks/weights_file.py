@@ -31,6 +31,13 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
     return cast(dict[str, Tensor], loaded)
 
 
+def state_of(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return the content of a weights file, or what was given in its place, and its name for errors; as ``load_state_file``."""
+    if isinstance(source, Mapping):
+        return source, "state dict"
+    return load_state_file(source), f"checkpoint '{source}'"
+
+
 class Misfit(NamedTuple):
     """How found weights differ from wanted ones.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from model.data.slot_layout import SlotLayout
 from model.data.units import OpenedUnits
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import StoreFiles
@@ -35,11 +36,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Filled:
-    """Answer to a request: what is not of a fixed size, or what the user has to know. Everything else is in the slot."""
+    """Answer to a request: in ``rest`` what has no fixed size, or the error that the user is told. All else is in the slot."""
 
     slot: int
     rows: tuple[int, ...]
-    found: Any = None
+    rest: Any = None
     error: DepthmillError | None = None
 
 
@@ -53,6 +54,10 @@ class Reader(Protocol):
 
 class Reading(Protocol):
     """Says what is read; picklable."""
+
+    @property
+    def layout(self) -> SlotLayout:
+        """What a slot holds."""
 
     def open(self, units: OpenedUnits) -> Reader:
         """Return a reader of this process."""
@@ -81,10 +86,10 @@ class UnitDataset(Dataset[Filled]):
         """Read one batch; a DataLoader calls this with what its batch sampler gives."""
         memory = self._mapped.setdefault(request.slot, request.memory.numpy())  # kept, so that its pages stay mapped
         try:
-            found = self._opened().read(request.rows, memory, epoch=request.epoch)
+            rest = self._opened().read(request.rows, memory, epoch=request.epoch)
         except DepthmillError as error:  # crosses the process border as a value: the user sees its text, not our traceback
             return Filled(request.slot, request.rows, error=error)
-        return Filled(request.slot, request.rows, found)
+        return Filled(request.slot, request.rows, rest)
 
     def _opened(self) -> Reader:
         if self._reader is None:

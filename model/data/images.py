@@ -32,13 +32,13 @@ def decode_image(content: bytes | memoryview, out: NDArray[np.uint8], *, where: 
     expected = (band.image_height, out.shape[1])
     try:
         decode = _decode_jpeg if bytes(content[:2]) == _JPEG else _decode_other
-        found = decode(content, out, band, expected)
+        decoded_px = decode(content, out, band, expected)
     except (ValueError, KeyError, OSError, SyntaxError) as error:
         reason = "unknown chroma subsampling" if isinstance(error, KeyError) else error  # simplejpeg's way to say so
         raise StoreError(f"image '{where}' cannot be decoded: {reason}. Copy it again, then run the recipe again") from error
-    if found != expected:
+    if decoded_px != expected:
         raise StoreError(
-            f"image '{where}' is {found[1]}x{found[0]}, the manifest says {expected[1]}x{expected[0]}. "
+            f"image '{where}' is {decoded_px[1]}x{decoded_px[0]}, the manifest says {expected[1]}x{expected[0]}. "
             "Run the recipe again so that images and manifest agree, or choose the manifest of this image"
         )
 
@@ -68,6 +68,42 @@ def _decode_other(
             image.tile = [tile._replace(extents=(0, 0, image.width, band.stop)) for tile in image.tile]
         out[...] = np.asarray(image.crop((0, band.first, image.width, band.stop)).convert("RGB"))
     return size
+
+
+def resized(image_u8: NDArray[np.uint8], image_px: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return an image (H, W, 3) uint8 RGB in another size (h, w, 3): bilinear; where it shrinks, all that a pixel covers counts.
+
+    Borders stay borders: column u of W columns becomes u * w / W, counted from the left edge of the first one.
+    """
+    height, width = image_px
+    if image_u8.shape[:2] == (height, width):
+        return image_u8
+    return np.asarray(Image.fromarray(image_u8).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def images_by_name(folder: Path | None, *, result: str) -> dict[str, Path]:
+    """Return the image files of a folder by their names without the ending, sorted; hidden files and others are passed over.
+
+    Args:
+        folder: None or missing = there are none.
+        result: what is predicted of an image, for the error text.
+
+    Raises:
+        SourceError: two images share a name.
+    """
+    named: dict[str, Path] = {}
+    for path in files_of(folder, IMAGE_SUFFIXES):
+        other = named.setdefault(path.stem, path)
+        if other != path:
+            raise SourceError(f"'{other}' and '{path}' have one name, so their {result} would have one file. Rename one of them")
+    return named
+
+
+def files_of(folder: Path | None, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the files of a folder that end in one of the suffixes, of either case, sorted; hidden ones are passed over."""
+    if folder is None or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
 
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -64,6 +64,16 @@ def chosen_share(keys: Sequence[str], *, share: float, seed: int) -> list[int]:
     return sorted(ranked[:count])
 
 
+def draw_digest(key: str, *, seed: int, epoch: int, num_bytes: int) -> bytes:
+    """Return what decides all that is drawn for a sample of this key in an epoch, whichever process reads it and when."""
+    return hashlib.blake2b(f"{seed}/{epoch}/{key}".encode(), digest_size=num_bytes).digest()
+
+
+def draw_generator(key: str, *, seed: int, epoch: int) -> np.random.Generator:
+    """Return the generator of a sample's random view."""
+    return np.random.default_rng(int.from_bytes(draw_digest(key, seed=seed, epoch=epoch, num_bytes=16), "little"))
+
+
 def rank_spans(
     num_samples: int, *, start: int, rank: int, num_ranks: int, batch_size: int, is_ragged: bool
 ) -> list[tuple[int, int]]:

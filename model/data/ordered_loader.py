@@ -11,17 +11,18 @@ from __future__ import annotations
 import multiprocessing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, Protocol, Self, TypedDict, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
-from model.data.dataset import Filled, Request
+from model.data.dataset import Filled, Reading, Request, UnitDataset
 from model.data.order import chosen_share, epoch_order, position_after, rank_spans
 from model.data.samples import Sample, run_lengths
-from model.data.slot_layout import SlotLayout
 from model.data.slots import SlotPool
 from storage_schemas.errors import DepthmillError, ManifestError
+from storage_schemas.manifest import Manifest
 
 State = dict[str, Any]
 """What ``state_dict`` returns: JSON values only."""
@@ -31,22 +32,29 @@ class ResumeError(DepthmillError):
     """A loader state that belongs to other data."""
 
 
-class Placement(TypedDict):
-    """Where a loader runs, and how: every loader takes these; none of them changes what it delivers over all ranks.
+@dataclass(frozen=True)
+class Placement:
+    """Where a loader runs, and how; nothing of it changes what is delivered over all ranks.
 
     Attributes:
         rank: of this process.
         num_ranks: processes that share an epoch.
         num_workers: processes that read for this one; 0 = this one.
+        prefetch: batches that each worker reads ahead.
         pin_memory: deliver batches in page-locked memory.
         image_root: path or URL of the data source, for stores that refer to image files.
     """
 
-    rank: int
-    num_ranks: int
-    num_workers: int
-    pin_memory: bool
-    image_root: str | None
+    rank: int = 0
+    num_ranks: int = 1
+    num_workers: int = 0
+    prefetch: int = 2
+    pin_memory: bool = False
+    image_root: str | None = None
+
+
+HERE = Placement()
+"""One process that reads for itself."""
 
 
 class OrderConfig(Protocol):
@@ -88,53 +96,43 @@ B = TypeVar("B", bound=_Pinnable)
 class OrderedLoader(ABC, Generic[B]):
     """Iterates over one epoch, or what is left of it, at a time; then the next epoch begins.
 
+    Attributes:
+        sample_word: what a sample is called in error texts.
+
     Args:
         samples: the frames of the split.
         config: batch size and order.
-        manifest: fingerprint of the manifest; part of the state.
-        layout: what a slot holds.
-        dataset: answers requests, in the workers.
-        rank: of this process.
-        num_ranks: processes that share an epoch.
-        num_workers: processes that read; 0 = this one.
-        prefetch: batches each worker reads ahead.
-        pin_memory: deliver batches in page-locked memory.
+        manifest: that is read; its fingerprint is part of the state.
+        reading: answers requests, in the workers.
+        placement: where the loader runs, and how.
 
     Raises:
-        ManifestError: fewer frames than ranks or than one step takes.
+        ManifestError: fewer samples than ranks or than one step takes.
         ValueError: rank out of bounds.
     """
 
+    sample_word: ClassVar[str] = "frame"
+
     def __init__(
-        self,
-        samples: Sequence[Sample],
-        config: OrderConfig,
-        *,
-        manifest: str,
-        layout: SlotLayout,
-        dataset: Dataset[Filled],
-        rank: int,
-        num_ranks: int,
-        num_workers: int,
-        prefetch: int,
-        pin_memory: bool,
+        self, samples: Sequence[Sample], config: OrderConfig, *, manifest: Manifest, reading: Reading, placement: Placement
     ) -> None:
-        self._samples, self._order, self._layout = samples, config, layout
-        self._rank, self._num_ranks, self._pin_memory = rank, num_ranks, pin_memory
-        self._fingerprint = manifest
+        _refuse_too_few(len(samples), config, num_ranks=placement.num_ranks, word=self.sample_word)
+        self._samples, self._order, self._layout, self._placement = samples, config, reading.layout, placement
+        self._fingerprint = manifest.path.fingerprint
         self._run_lengths = run_lengths(samples)
         self._epoch = self._samples_seen = 0
         self._spans()  # so that a wrong rank is noticed now
-        self._pool = SlotPool(layout.num_bytes, is_shared=num_workers > 0)
+        has_workers = placement.num_workers > 0
+        self._pool = SlotPool(reading.layout.num_bytes, is_shared=has_workers)
         self._batches: DataLoader[Filled] = DataLoader(
-            dataset,
+            UnitDataset(manifest.store.root, reading, image_root=placement.image_root),
             batch_sampler=_Requests(self._requests),  # type: ignore[arg-type]  # torch expects lists of numbers, it hands over anything
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # or every epoch would draw from the global one, which is the trainer's
-            num_workers=num_workers,
-            prefetch_factor=prefetch if num_workers else None,
-            persistent_workers=num_workers > 0,
-            multiprocessing_context=_clean_processes() if num_workers else None,
+            num_workers=placement.num_workers,
+            prefetch_factor=placement.prefetch if has_workers else None,
+            persistent_workers=has_workers,
+            multiprocessing_context=_clean_processes() if has_workers else None,
         )
 
     @abstractmethod
@@ -158,10 +156,10 @@ class OrderedLoader(ABC, Generic[B]):
                 number,
                 start=start,
                 num_samples=self.num_samples,
-                num_ranks=self._num_ranks,
+                num_ranks=self._placement.num_ranks,
                 batch_size=self._order.batch_size,
             )
-            yield batch.pin_memory() if self._pin_memory else batch
+            yield batch.pin_memory() if self._placement.pin_memory else batch
             del batch
         self.set_epoch(epoch + 1)
 
@@ -229,8 +227,8 @@ class OrderedLoader(ABC, Generic[B]):
         return rank_spans(
             self.num_samples,
             start=self._samples_seen,
-            rank=self._rank,
-            num_ranks=self._num_ranks,
+            rank=self._placement.rank,
+            num_ranks=self._placement.num_ranks,
             batch_size=self._order.batch_size,
             is_ragged=self._order.order == "manifest",
         )
@@ -260,31 +258,21 @@ def share_of(items: Sequence[T], config: OrderConfig, *, key: Callable[[T], str]
     """
     if config.order != "shuffled" or config.share == 1.0 or not items:
         return list(items)
-    return [items[number] for number in chosen_share([key(one) for one in items], share=config.share, seed=config.seed)]
+    return [items[number] for number in chosen_share([key(item) for item in items], share=config.share, seed=config.seed)]
 
 
-def refuse_too_few(samples: Sequence[Sample], config: OrderConfig, *, num_ranks: int, what: str = "frame") -> None:
-    """Check that every rank gets a batch.
-
-    Args:
-        samples: what there is.
-        config: batch size and order.
-        num_ranks: processes that share an epoch.
-        what: the word for one of them in error texts.
-
-    Raises:
-        ManifestError: there are fewer frames than ranks, or than one training step takes.
-    """
-    if len(samples) < num_ranks:
+def _refuse_too_few(count: int, config: OrderConfig, *, num_ranks: int, word: str) -> None:
+    """Check that every rank gets a batch, and training a step."""
+    if count < num_ranks:
         raise ManifestError(
-            f"split '{config.split}' has {len(samples)} {what}s for {num_ranks} ranks, expected at least one {what} a rank. "
+            f"split '{config.split}' has {count} {word}s for {num_ranks} ranks, expected at least one {word} a rank. "
             "Start fewer processes, or choose a larger split"
         )
     step = num_ranks * config.batch_size
-    if config.order == "shuffled" and len(samples) < step:
+    if config.order == "shuffled" and count < step:
         raise ManifestError(
-            f"split '{config.split}' has {len(samples)} {what}s, one training step of {num_ranks} ranks with batch_size "
-            f"{config.batch_size} takes {step}. Lower batch_size to {len(samples) // num_ranks} or less, or start fewer processes"
+            f"split '{config.split}' has {count} {word}s, one training step of {num_ranks} ranks with batch_size "
+            f"{config.batch_size} takes {step}. Lower batch_size to {count // num_ranks} or less, or start fewer processes"
         )
 
 

@@ -39,23 +39,23 @@ class FramePoints:
 def joined(frames: Sequence[FramePoints]) -> PointArrays:
     """Join the points of a batch's frames, in their order."""
     return PointArrays(
-        np.repeat(np.arange(len(frames), dtype=np.int16), [len(one.depth) for one in frames]),
-        np.concatenate([one.row for one in frames]),
-        np.concatenate([one.column for one in frames]),
-        np.concatenate([one.depth for one in frames]),
+        np.repeat(np.arange(len(frames), dtype=np.int16), [len(frame.depth) for frame in frames]),
+        np.concatenate([frame.row for frame in frames]),
+        np.concatenate([frame.column for frame in frames]),
+        np.concatenate([frame.depth for frame in frames]),
     )
 
 
 def measured_pixels(steps: NDArray[np.uint16]) -> FramePoints:
     """Return the pixels of a (height, width) map that are not 0, row by row.
 
-    Four pixels are looked at in one: a seventh of the time of np.flatnonzero on the map.
+    It tests four pixels at a time, which takes a seventh of the time of np.flatnonzero on the whole map.
     """
     flat = steps.reshape(-1)
     whole = flat.size // 4 * 4
-    words = flat[:whole].view(np.uint64)
-    hit = np.flatnonzero(words != 0)
-    quads = words[hit].view(np.uint16)
+    fours = flat[:whole].view(np.uint64)
+    hit = np.flatnonzero(fours != 0)
+    quads = fours[hit].view(np.uint16)
     inside = np.flatnonzero(quads)
     index, depth = (hit[inside >> 2] << 2) + (inside & 3), quads[inside]
     if whole < flat.size:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
+
+from storage_schemas.frozen_config import FrozenConfig
 
 
-class ReadingConfig(BaseModel):
+class ReadingConfig(FrozenConfig):
     """Which samples, and in what order: part of a training's configuration, never where or how fast.
 
     A sample is what a batch is counted in: a frame, or a window of a clip loader.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    unnamed_defaults: ClassVar[dict[str, Any]] = {"share": 1.0}
-    """Values that are not written, so that trainings keep the name that they had before these keys existed."""
+    added_later = MappingProxyType({"share": 1.0})
 
     split: Literal["train", "val", "test"] = Field(default="train", description="official split")
     cameras: tuple[str, ...] = Field(default=(), description="camera channels; empty = all of the manifest")
@@ -46,10 +46,3 @@ class ReadingConfig(BaseModel):
         ge=1,
         description="consecutive samples that stay together when shuffled, read as one piece; 1 = shuffle samples",
     )
-
-    @model_serializer(mode="wrap")
-    def _leave_out_unnamed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found: dict[str, Any] = handler(self)
-        return {
-            key: value for key, value in found.items() if key not in self.unnamed_defaults or value != self.unnamed_defaults[key]
-        }

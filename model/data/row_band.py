@@ -58,6 +58,6 @@ class RowBand:
 
     def intrinsics(self, intrinsic_px: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the camera matrices (b, 3, 3) of the band, from those of the whole image."""
-        found = intrinsic_px.copy()
-        found[:, 1, 2] -= self.first
-        return found
+        of_band = intrinsic_px.copy()
+        of_band[:, 1, 2] -= self.first
+        return of_band

@@ -120,14 +120,14 @@ def refuse_missing_units(store: Store, manifest_fingerprint: str, samples: Seque
 
 
 def _rows_of_split(manifest: Manifest, config: Choice) -> list[dict[str, Any]]:
-    found = manifest.rows()
-    rows = [row for row in found if row["split"] == config.split]
+    every = manifest.rows()
+    rows = [row for row in every if row["split"] == config.split]
     name = manifest.path.fingerprint
     if not rows:
-        counts = Counter(row["split"] or "none" for row in found)
-        there = ", ".join(f"{count} {split}" for split, count in counts.items()) or "no frame at all"
+        counts = Counter(row["split"] or "none" for row in every)
+        splits = ", ".join(f"{count} {split}" for split, count in counts.items()) or "no frame at all"
         raise ManifestError(
-            f"split '{config.split}' is empty in manifest {name}, which has: {there}. "
+            f"split '{config.split}' is empty in manifest {name}, which has: {splits}. "
             "Choose another split, or run the recipe on scenes of this one"
         )
     cameras = sorted({row["camera"] for row in rows})
@@ -161,6 +161,38 @@ def refuse_mixed_sizes(manifest_fingerprint: str, config: Choice, samples: Seque
             f"split '{config.split}' of manifest {manifest_fingerprint} has images of different sizes: {shown}. "
             "A batch needs one; choose cameras of one size with cameras: [...]"
         )
+
+
+def frames_with_teacher(manifest: Manifest, config: Choice, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the frames whose teacher's map is not empty, in the order given.
+
+    Alignment writes a map of zeros for a frame without a fit; distilled from, that frame would silently teach nothing.
+
+    Args:
+        manifest: an opened manifest.
+        config: ``incomplete`` says what is done with frames whose map is empty.
+        samples: frames that have a unit of depth_mono, which is there.
+
+    Raises:
+        ManifestError: a map is empty and ``incomplete`` is ``error``, or all of them are.
+        StoreError: a unit is damaged.
+    """
+    units = list(dict.fromkeys(sample.units["depth_mono"] for sample in samples))
+    with ThreadPoolExecutor(LOOKUPS) as pool:
+        counts = pool.map(lambda path: manifest.store.open_unit(path).array("num_measured"), units)
+        num_measured = dict(zip(units, counts, strict=True))
+    taught = [sample for sample in samples if num_measured[sample.units["depth_mono"]][sample.frame] > 0]
+    if len(taught) < len(samples) and (config.incomplete == "error" or not taught):
+        known = set(map(id, taught))
+        first = next(sample for sample in samples if id(sample) not in known)
+        leave_out = "set train.data.incomplete: leave_out to train without them, " if taught else ""
+        raise ManifestError(
+            f"frame '{first.frame_key}' has an empty teacher's map (depth_mono) in manifest {manifest.path.fingerprint} "
+            f"({len(samples) - len(taught)} of {len(samples)} frames of split '{config.split}'), so distillation has nothing to "
+            "learn from there: its alignment found no fit, or the teacher saw nothing but sky. Change stages.align_mono_depth or "
+            f"the teacher, {leave_out}or switch distillation off"
+        )
+    return taught
 
 
 @contextmanager

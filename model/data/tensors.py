@@ -30,5 +30,5 @@ class OfTensors:
             elif isinstance(value, OfTensors):
                 changed[field.name] = value._each(change)
             elif isinstance(value, tuple) and hasattr(value, "_fields"):  # a named tuple of tensors
-                changed[field.name] = type(value)(*(change(one) for one in value))
+                changed[field.name] = type(value)(*(change(tensor) for tensor in value))
         return replace(self, **changed)  # type: ignore[type-var]

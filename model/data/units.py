@@ -1,4 +1,4 @@
-"""Opened units of one process: what is small is read once and kept, what is large is found and left where it is."""
+"""Opened units of one process: small tables are read once and kept; of images and depth maps only the place is kept."""
 
 from __future__ import annotations
 

@@ -7,18 +7,18 @@ Source  docs/method/mim4d.md#masking, #rays
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from model.data.order import draw_digest
 from model.errors import InputError
 from model.mim4d.batch import ClipBatch
 from model.mim4d.mask import draw_patch_mask, patch_cells
 from model.mim4d.network_config import Mim4dConfig
-from model.mim4d.rays import Rays, sample_rays
+from model.mim4d.rays import FrameViews, Rays, sample_rays
 
 NUM_TARGETS = 2
 """Frames of a clip that are rendered in a step, as published."""
@@ -42,7 +42,7 @@ class ClipDraws(NamedTuple):
 
 def clip_generator(key: str, *, seed: int, epoch: int) -> torch.Generator:
     """Return the generator of a clip, on the CPU wherever the network is, so that all devices draw alike."""
-    digest = hashlib.blake2b(f"{seed}/{epoch}/{key}".encode(), digest_size=8).digest()
+    digest = draw_digest(key, seed=seed, epoch=epoch, num_bytes=8)
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)  # torch takes 63 bits
 
 
@@ -124,7 +124,7 @@ def _draw_seen(batch: ClipBatch, config: Mim4dConfig, generators: Sequence[torch
     frames, cameras = batch.image_u8.shape[1:3]
     cells = patch_cells(config.input_px, patch_px=config.mask.patch_px)
     ratio = config.mask.hidden_ratio
-    masks = [draw_patch_mask(frames * cameras, cells, hidden_ratio=ratio, generator=one) for one in generators]
+    masks = [draw_patch_mask(frames * cameras, cells, hidden_ratio=ratio, generator=generator) for generator in generators]
     return torch.stack(masks).view(len(generators), frames, cameras, *cells).to(batch.image_u8.device)
 
 
@@ -138,23 +138,21 @@ def _rays_of(
     generator: torch.Generator,
 ) -> Rays:
     """Return the rays of one frame of one clip (1, r)."""
-    own = of_points & (batch.point_window == clip) & (batch.point_frame == frame)
+    of_frame = of_points & (batch.point_window == clip) & (batch.point_frame == frame)
     images = batch.image_u8[clip, frame].movedim(-1, -3).float() / 255.0
-    return sample_rays(
-        batch.points[own][None].float(),
+    views = FrameViews(
         images[None],
-        cam_from_rig=batch.cam_from_rig[clip, frame][None].float(),
-        intrinsics=batch.intrinsics[clip, frame][None].float(),
-        grid=config.lift.grid,
-        config=config.render,
-        generator=generator,
-        is_seen=None if is_seen is None else is_seen[None],
+        batch.cam_from_rig[clip, frame][None].float(),
+        batch.intrinsics[clip, frame][None].float(),
+        None if is_seen is None else is_seen[None],
     )
+    points_m = batch.points[of_frame][None].float()
+    return sample_rays(points_m, views, grid=config.lift.grid, config=config.render, generator=generator)
 
 
 def _joined(parts: Sequence[Rays]) -> Rays:
     """Return the rays of clips as one."""
-    return Rays(*(torch.cat(values) for values in zip(*(tuple(vars(one).values()) for one in parts), strict=True)))
+    return Rays(*(torch.cat(values) for values in zip(*(tuple(vars(rays).values()) for rays in parts), strict=True)))
 
 
 def _check(batch: ClipBatch, config: Mim4dConfig) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model.mim4d.ray_errors import ANY_RANGE, VOLUMES, RayErrors
-from model.train.row_files import read_rows, rows_as_csv
+from model.train.result_files import read_rows, rows_as_csv
 from storage_schemas.files import StoreFiles
 
 CLIPS_FILE = "clips.csv"

@@ -8,21 +8,20 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from model.data.reading_config import ReadingConfig
 from model.mim4d.network_config import Mim4dConfig
 from model.train.config import CommonConfig
+from storage_schemas.frozen_config import FrozenConfig
 
 
-class ProbeConfig(BaseModel):
+class ProbeConfig(FrozenConfig):
     """Two linear probes, of depth and of occupancy, after the training; its weights do not depend on them.
 
     They are made unless they are switched off: the backbone is what pre-training is for, whether it knows more than one with
     random weights is not seen in what is rendered, and they cost a few forward passes of one frame a clip.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(300, ge=0, description="optimiser steps of each probe; 0 = no probes")
     learning_rate: float = Field(0.1, gt=0, description="of AdamW at the first step; it falls to 0 as a cosine")
@@ -47,10 +46,8 @@ class ClipDataConfig(ReadingConfig):
     )
 
 
-class RenderEvaluationConfig(BaseModel):
+class RenderEvaluationConfig(FrozenConfig):
     """On what rendered depth and colour are measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
     rays_per_camera: int = Field(

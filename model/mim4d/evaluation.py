@@ -17,12 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.mim4d.batch import ClipBatch
+from model.data.ordered_loader import Placement
+from model.mim4d.batch import ClipBatch, ClipViews, views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
 from model.mim4d.clip_errors import ClipRow, clip_rows, write_clip_rows
-from model.mim4d.clip_views import ClipViews, views_of
 from model.mim4d.config import Mim4dTrainConfig
-from model.mim4d.data import ClipLoader
+from model.mim4d.data import measured_clips
 from model.mim4d.ego_warp import source_from_target, warp_volume
 from model.mim4d.loss import DIRECT, RECONSTRUCT
 from model.mim4d.net import Mim4d
@@ -42,7 +42,7 @@ from model.mim4d.ray_errors import (
 )
 from model.mim4d.rays import Rays
 from model.train.config import Machine
-from model.train.row_files import read_rows, rows_as_csv
+from model.train.result_files import read_rows, rows_as_csv
 from storage_schemas.errors import ManifestError
 from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import Manifest
@@ -281,14 +281,7 @@ def single_clips(manifest: Manifest, config: Mim4dTrainConfig, machine: Machine)
     Raises:
         ManifestError: the split has no windows, or frames lack a store.
     """
-    changed = {"split": config.evaluation.split, "batch_size": 1, "order": "manifest"}
-    with ClipLoader(
-        manifest,
-        config.data.model_copy(update=changed),
-        num_frames=config.network.num_frames,
-        image_px=config.network.input_px,
-        image_root=machine.image_root,
-    ) as loader:
+    with measured_clips(manifest, config, placement=Placement(image_root=machine.image_root)) as loader:
         yield from loader
 
 

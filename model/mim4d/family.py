@@ -14,13 +14,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.devices import network_device
-from model.mim4d.batch import ClipBatch
+from model.mim4d.batch import ClipBatch, views_of
 from model.mim4d.clip_draws import draw_clips
 from model.mim4d.clip_errors import read_clip_rows
-from model.mim4d.clip_views import views_of
 from model.mim4d.comparison import clip_comparison_text, compare_clips
 from model.mim4d.config import Mim4dTrainConfig
-from model.mim4d.data import ClipLoader
+from model.mim4d.data import ClipLoader, clips_of
 from model.mim4d.evaluation import RENDERING_FILE, evaluate_split, write_render_folder
 from model.mim4d.loss import DIRECT, LOSS_VALUES, RECONSTRUCT, mim4d_losses
 from model.mim4d.masked_convnext import OUTPUT_NORMS
@@ -103,13 +102,7 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
 
     def loader(self, manifest: Manifest, config: Mim4dTrainConfig, fabric: Fabric, machine: Machine) -> ClipLoader:
         """Return the loader of this process."""
-        return ClipLoader(
-            manifest,
-            config.data,
-            num_frames=config.network.num_frames,
-            image_px=config.network.input_px,
-            **placement(fabric, machine),
-        )
+        return clips_of(manifest, config, config.data, placement=placement(machine, fabric))
 
     def losses(
         self, network: nn.Module, batch: ClipBatch, config: Mim4dTrainConfig, fabric: Fabric, *, epoch: float

@@ -6,7 +6,7 @@ Why     a voxel gets, from each camera that sees it, the features at its pixel t
         camera, voxel and level (docs/method/mim4d.md#pitfalls, 21). ``weighted_rows`` is that look-up.
 Reads   maps (b, t, m, channels, h, w) of t frames and m cameras; matrices of each camera at its own time
 Writes  volumes (b, t, channels, z, y, x) float32, each in its frame's rig frame
-Source  docs/method/mim4d.md#lift-by-sampling, #lift-by-splatting
+Source  docs/method/mim4d.md#lift-by-sampling, #lift-by-splatting, #volume-squeeze
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.errors import InputError
@@ -24,6 +25,7 @@ from model.mim4d.depth_head import DepthBins
 from model.mim4d.voxel_grid import VoxelGrid
 from model.mim4d.weighted_rows import weighted_rows
 
+NormKind = Literal["gn", "bn"]
 GridAlign = Literal["consistent", "released"]
 """consistent: voxels, cells and bins have their values in their middle. released: voxels at their lower corners, bins and cells
 as nodes of an ``align_corners`` grid, which shifts them by up to half a cell; for parity only (docs/method/mim4d.md#pitfalls, 10
@@ -300,3 +302,37 @@ def _voxels_of(points_m: Tensor, grid: VoxelGrid, *, align: GridAlign) -> tuple[
     num_z, num_y, num_x = grid.shape_zyx
     frame = place // (points_m.shape[1] * points_m.shape[2])
     return place, ((frame * num_z + z) * num_y + y) * num_x + x
+
+
+class RenderConv(nn.Module):
+    """Squeeze a lifted volume to the few channels that are warped, decoded and rendered: a 3x3x3 convolution, a norm, ReLU.
+
+    The public batch norm takes its statistics over all frames, so in training a frame that is withheld from the decoder still
+    reaches it through them (docs/method/mim4d.md#pitfalls, 6). Group norm sees one frame at a time.
+    """
+
+    def __init__(self, channels_in: int, channels: int, *, norm: NormKind = "gn", num_groups: int = 8) -> None:
+        """Make it with fresh weights.
+
+        Args:
+            channels_in: of a lifted volume.
+            channels: of the volume that comes out.
+            norm: gn keeps frames apart; bn is the released one, and leaks between them in training.
+            num_groups: of gn.
+
+        Raises:
+            InputError: the channels do not fall into so many groups.
+        """
+        super().__init__()
+        if norm == "gn" and channels % num_groups:
+            raise InputError(
+                f"{channels} volume channels do not fall into {num_groups} groups of one norm; choose a number that divides them"
+            )
+        self.conv = nn.Conv3d(channels_in, channels, 3, padding=1, bias=False)
+        self.norm: nn.Module = nn.GroupNorm(num_groups, channels) if norm == "gn" else nn.BatchNorm3d(channels)
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """Map volumes (b, t, channels_in, z, y, x) to (b, t, channels, z, y, x), contiguous."""
+        batch, frames = volumes.shape[:2]
+        squeezed = F.relu(self.norm(self.conv(volumes.flatten(0, 1)))).contiguous()
+        return squeezed.view(batch, frames, *squeezed.shape[1:])

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import InputError
-from model.mim4d.backbones import make_backbone
-from model.mim4d.clip_views import ClipViews
+from model.mim4d.batch import ClipViews
 from model.mim4d.composite import Rendered, render
 from model.mim4d.depth_head import DepthHead
 from model.mim4d.fpn import Fpn
-from model.mim4d.lift import Cameras, lift_by_sampling, lift_by_splatting
+from model.mim4d.lift import Cameras, RenderConv, lift_by_sampling, lift_by_splatting
 from model.mim4d.loss import DIRECT, RECONSTRUCT
-from model.mim4d.network_config import Mim4dConfig
+from model.mim4d.masked_convnext import CONVNEXT_SIZES, MaskedConvNeXt
+from model.mim4d.masked_resnet import MaskedResNet34, MaskedResNet50
+from model.mim4d.network_config import BackboneConfig, Mim4dConfig
 from model.mim4d.neus_field import NeusField
-from model.mim4d.render_conv import RenderConv
 from model.mim4d.temporal_decoder import TemporalDecoder
 
 
@@ -205,3 +205,25 @@ def volumes_at(volumes: Tensor, frames: Sequence[int]) -> Tensor:
     """Return the volume of one frame of each clip (b, C, Z, Y, X), of all of them (b, T, C, Z, Y, X)."""
     clips = torch.arange(len(frames), device=volumes.device)
     return volumes[clips, torch.tensor(frames, device=volumes.device)]
+
+
+def make_backbone(config: BackboneConfig, *, first_level: int = 0) -> MaskedConvNeXt | MaskedResNet34 | MaskedResNet50:
+    """Make the backbone with fresh weights; all are called alike, and tell the ``channels`` of their levels.
+
+    Args:
+        config: the options.
+        first_level: finest level that is read. Norms of the levels before it get no gradient and are not trained: a parameter
+            that waits for one would stop a training on several devices.
+    """
+    if config.name == "resnet34":
+        return MaskedResNet34(config.base_channels)
+    if config.name == "resnet50":
+        return MaskedResNet50(config.base_channels)
+    network = MaskedConvNeXt(
+        CONVNEXT_SIZES[config.name],
+        layer_scale=config.layer_scale,
+        drop_path=config.drop_path,
+        frozen_stages=config.frozen_stages,
+    )
+    network.norms[:first_level].requires_grad_(False)
+    return network

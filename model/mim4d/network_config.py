@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from model.mim4d.depth_head import DepthBins
-from model.mim4d.lift import GridAlign
+from model.mim4d.lift import GridAlign, NormKind
 from model.mim4d.mask import COARSEST_STRIDE, patch_cells
 from model.mim4d.render_config import LossConfig, RayConfig, RenderConfig
-from model.mim4d.render_conv import NormKind
 from model.mim4d.temporal_config import TemporalConfig
 from model.mim4d.voxel_grid import VoxelGrid
+from storage_schemas.frozen_config import FrozenConfig
 
 LEVEL_STRIDES = (4, 8, 16, 32)
 """Input pixels per cell of a backbone's levels."""
@@ -26,10 +26,8 @@ PUBLISHED_LAYER_SCALE = 1e-6
 PUBLISHED_DROP_PATH = 0.2
 
 
-class MaskConfig(BaseModel):
+class MaskConfig(FrozenConfig):
     """Which patches of the images are hidden from the backbone in pre-training."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     hidden_ratio: float = Field(0.3, ge=0, lt=1, description="share of an image's patches that is hidden; 0 hides nothing")
     patch_px: int = Field(
@@ -37,10 +35,8 @@ class MaskConfig(BaseModel):
     )
 
 
-class BackboneConfig(BaseModel):
+class BackboneConfig(FrozenConfig):
     """What brings an image to four levels of features."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["convnext_t", "convnext_s", "convnext_b", "convnext_mini", "resnet34", "resnet50"] = Field(
         "convnext_s",
@@ -89,10 +85,8 @@ class BackboneConfig(BaseModel):
         return self
 
 
-class LiftConfig(BaseModel):
+class LiftConfig(FrozenConfig):
     """How the images' features come into the voxels around the vehicle."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["sample", "splat"] = Field(
         "sample",
@@ -155,10 +149,8 @@ class LiftConfig(BaseModel):
         return self
 
 
-class Mim4dConfig(BaseModel):
+class Mim4dConfig(FrozenConfig):
     """Options of the network and of its task."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     input_px: tuple[int, int] = Field((480, 800), description="height and width of the images as fed, padding included, pixels")
     num_frames: int = Field(3, ge=1, description="frames of a clip; with 1 there is nothing in time to learn, only rendering")

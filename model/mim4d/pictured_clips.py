@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from model.data.ordered_loader import Placement
 from model.mim4d.batch import ClipBatch
 from model.mim4d.config import Mim4dTrainConfig
-from model.mim4d.data import ClipLoader
+from model.mim4d.data import ClipLoader, measured_clips
 from model.mim4d.evaluation import EVALUATION_SEED
 from model.mim4d.net import Mim4d
 from model.mim4d.rendered_views import rendered_views, write_rendered_views
@@ -44,23 +45,15 @@ def write_pictures_of_split(
     if not wanted.num_pictures:
         write_rendered_views(folder, {})
         return
-    changed = {"split": wanted.split, "batch_size": 1, "order": "manifest"}
     was_training = network.training
     network.eval()
     try:
-        with ClipLoader(
-            manifest,
-            config.data.model_copy(update=changed),
-            num_frames=config.network.num_frames,
-            image_px=config.network.input_px,
-            image_root=machine.image_root,
-        ) as loader:
+        with measured_clips(manifest, config, placement=Placement(image_root=machine.image_root)) as loader:
             arrays = rendered_views(
                 network,
                 _clips_at(loader, spread_evenly(loader.num_samples, wanted.num_pictures)),
+                wanted,
                 cameras=loader.cameras,
-                width_px=wanted.picture_width_px,
-                flight_frames=wanted.flight_frames,
                 seed=EVALUATION_SEED,
                 device=device,
                 bfloat16=config.uses_bfloat16(device.type),

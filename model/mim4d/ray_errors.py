@@ -17,7 +17,7 @@ from torch import Tensor
 from model.mim4d.composite import Rendered
 from model.mim4d.loss import DIRECT, RECONSTRUCT
 from model.mim4d.rays import Rays
-from model.train.ranges import RANGE_EDGES_M
+from model.train.measures import RANGE_EDGES_M
 
 COPIED = "copied"
 """The volume of the nearest other frame, as if the vehicle stood still."""

@@ -61,19 +61,34 @@ class Rays:
         return Rays(*(getattr(self, one.name).to(device, non_blocking=True) for one in fields(self)))
 
 
+@dataclass(frozen=True)
+class FrameViews:
+    """What the m cameras of one frame of each of b clips saw.
+
+    Attributes:
+        images: intact images (b, m, 3, h, w), red, green, blue, 0 to 1; may be padded at the right and at the bottom.
+        cam_from_rig: (b, m, 4, 4), each camera at its own time.
+        intrinsics: (b, m, 3, 3) of the images as given, last row 0 0 1.
+        is_seen: (b, m, rows, columns) bool, patches of the padded images that the network saw; None if it saw all.
+        image_px: height and width of the images without padding; None if there is none.
+    """
+
+    images: Tensor
+    cam_from_rig: Tensor
+    intrinsics: Tensor
+    is_seen: Tensor | None = None
+    image_px: tuple[int, int] | None = None
+
+
 @torch.no_grad()
 def sample_rays(
     points_m: Tensor,
-    images: Tensor,
+    views: FrameViews,
     *,
-    cam_from_rig: Tensor,
-    intrinsics: Tensor,
     grid: VoxelGrid,
     config: RenderConfig,
     generator: torch.Generator,
     is_point: Tensor | None = None,
-    is_seen: Tensor | None = None,
-    image_px: tuple[int, int] | None = None,
 ) -> Rays:
     """Choose rays of one target frame of each clip: LiDAR hits at random, then pixels without depth.
 
@@ -82,15 +97,11 @@ def sample_rays(
 
     Args:
         points_m: LiDAR points of the frame (b, p, 3) in its rig frame.
-        images: intact images (b, m, 3, h, w), red, green, blue, 0 to 1; may be padded at the right and at the bottom.
-        cam_from_rig: (b, m, 4, 4), each camera at its own time.
-        intrinsics: (b, m, 3, 3) of the images as given, last row 0 0 1.
+        views: of the frame.
         grid: box of the voxels.
         config: numbers of rays, radii, the filler's grid, the nearest distance that is rendered, the order of colours.
         generator: random numbers are drawn on its device.
         is_point: (b, p) bool, the slot holds a point; None if all do. Points that are not finite are left out, too.
-        is_seen: (b, m, rows, columns) bool, patches of the padded images that the network saw; None if it saw all.
-        image_px: height and width of the images without padding; None if there is none.
 
     Returns:
         ``config.rays.rays_per_camera`` rays for each camera.
@@ -98,11 +109,12 @@ def sample_rays(
     Raises:
         InputError: shapes do not fit together.
     """
-    _check_shapes(points_m, images, cam_from_rig, intrinsics, is_point, is_seen, image_px)
+    _check_shapes(points_m, is_point, views)
+    images = views.images
     num_clips, num_cameras, _, height, width = images.shape
-    inner_px = image_px or (height, width)
+    inner_px = views.image_px or (height, width)
     with torch.autocast(images.device.type, enabled=False):
-        points_m, cam_from_rig, intrinsics = points_m.float(), cam_from_rig.float(), intrinsics.float()
+        points_m, cam_from_rig, intrinsics = points_m.float(), views.cam_from_rig.float(), views.intrinsics.float()
         uv_px, depth_m = _project(points_m, cam_from_rig, intrinsics)
         is_usable = _is_usable(points_m, grid, config)
         if is_point is not None:
@@ -127,7 +139,7 @@ def sample_rays(
             depth_m=torch.where(is_ray, depth_m, NO_DEPTH).flatten(1, 2),
             uv_px=uv_px.flatten(1, 2),
             camera=camera.flatten(1, 2),
-            is_masked=(is_ray & _is_in_hidden_patch(uv_px, is_seen, (height, width))).flatten(1, 2),
+            is_masked=(is_ray & _is_in_hidden_patch(uv_px, views.is_seen, (height, width))).flatten(1, 2),
             is_ray=is_ray.flatten(1, 2),
         )
 
@@ -217,23 +229,16 @@ def _is_in_hidden_patch(uv_px: Tensor, is_seen: Tensor | None, image_px: tuple[i
     return ~is_seen.flatten(2).gather(2, row * num_columns + column)
 
 
-def _check_shapes(
-    points_m: Tensor,
-    images: Tensor,
-    cam_from_rig: Tensor,
-    intrinsics: Tensor,
-    is_point: Tensor | None,
-    is_seen: Tensor | None,
-    image_px: tuple[int, int] | None,
-) -> None:
+def _check_shapes(points_m: Tensor, is_point: Tensor | None, views: FrameViews) -> None:
     """Raise if shapes do not fit together."""
+    images, is_seen, image_px = views.images, views.is_seen, views.image_px
     if images.ndim != 5 or images.shape[2] != 3:
         raise InputError(f"images of rays have shape {tuple(images.shape)}; expected (clips, cameras, 3, height, width)")
     num_clips, num_cameras, _, height, width = images.shape
     expected: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
         "points_m": (points_m, (num_clips, points_m.shape[1] if points_m.ndim > 1 else 0, 3)),
-        "cam_from_rig": (cam_from_rig, (num_clips, num_cameras, 4, 4)),
-        "intrinsics": (intrinsics, (num_clips, num_cameras, 3, 3)),
+        "cam_from_rig": (views.cam_from_rig, (num_clips, num_cameras, 4, 4)),
+        "intrinsics": (views.intrinsics, (num_clips, num_cameras, 3, 3)),
         "is_point": (is_point, tuple(points_m.shape[:2])),
     }
     for name, (values, shape) in expected.items():

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from storage_schemas.frozen_config import FrozenConfig
 
 
-class RayConfig(BaseModel):
+class RayConfig(FrozenConfig):
     """Which pixels of a frame are rendered."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rays_per_camera: int = Field(2048, ge=1, description="rays of one camera of one target frame, at most")
     min_radius_m: float = Field(3.0, ge=0, description="LiDAR points nearer than this to the rig, measured level, are left out")
@@ -35,10 +35,8 @@ class RayConfig(BaseModel):
         return self
 
 
-class RenderConfig(BaseModel):
+class RenderConfig(FrozenConfig):
     """The field, where it is sampled, and what of it is kept in memory."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rays: RayConfig = Field(RayConfig(), description="which pixels are rendered")
     near_m: float = Field(1.0, gt=0, description="nothing is seen nearer to a camera than this")
@@ -65,10 +63,8 @@ class RenderConfig(BaseModel):
     )
 
 
-class LossConfig(BaseModel):
+class LossConfig(FrozenConfig):
     """How rendered rays are compared with their targets."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rgb: float = Field(10.0, ge=0, description="weight of the mean absolute difference of colour, 0 to 1")
     depth: float = Field(10.0, ge=0, description="weight of the mean absolute difference of depth, in scaled units as published")

@@ -8,7 +8,6 @@ Writes  into the folder of an evaluation: rendered_views.npz; the report is made
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.mim4d.batch import ClipBatch
+from model.mim4d.batch import ClipBatch, ClipViews, views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
-from model.mim4d.clip_views import ClipViews, views_of
 from model.mim4d.composite import Rendered
+from model.mim4d.config import RenderEvaluationConfig
 from model.mim4d.evaluation import EVALUATION_EPOCH
 from model.mim4d.flight import flight_poses, forward_camera
 from model.mim4d.loss import DIRECT, RECONSTRUCT
 from model.mim4d.net import Mim4d
 from model.mim4d.rays import Rays, rays_through
+from model.train.result_files import arrays_as_npz
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.files import StoreFiles
 
@@ -44,10 +44,9 @@ _MAX_STEPS = 65535
 def rendered_views(
     network: Mim4d,
     clips: Iterable[ClipBatch],
+    config: RenderEvaluationConfig,
     *,
     cameras: Sequence[str],
-    width_px: int,
-    flight_frames: int,
     seed: int,
     device: torch.device,
     bfloat16: bool = False,
@@ -60,9 +59,9 @@ def rendered_views(
     Args:
         network: in evaluation mode, on the device.
         clips: n single clips, all of the same cameras.
+        config: so many pixels apart a ray is rendered, in both directions, that a picture is at most ``picture_width_px`` wide;
+            the fly-through, by the camera that looks ahead, has ``flight_frames`` pictures, 0 = none.
         cameras: their names, m.
-        width_px: every so many pixels a ray is rendered, in both directions, that a picture is at most so wide.
-        flight_frames: pictures of the fly-through, by the camera that looks ahead; 0 = none.
         seed: of the hidden patches.
         device: of the network.
         bfloat16: encode under bfloat16.
@@ -76,18 +75,19 @@ def rendered_views(
         <volume>_held_out_steps (n, m, h, w), what is rendered where held_out_steps has a point. Of the flight: flight_rgb_u8
         (f, y, x, 3), flight_steps (f, y, x), flight_opacity_u8 (f, y, x). Empty without a clip.
     """
-    found: list[Arrays] = []
+    rendered: list[Arrays] = []
     flight: Arrays = {}
+    width_px, flight_frames = config.picture_width_px, config.flight_frames
     for raw in clips:
         batch = raw.to(device)
-        own, volume, views = _views_of_clip(network, batch, width_px=width_px, seed=seed, bfloat16=bfloat16)
-        if not found and flight_frames:
+        of_clip, volume, views = _views_of_clip(network, batch, width_px=width_px, seed=seed, bfloat16=bfloat16)
+        if not rendered and flight_frames:
             flight = _flight(network, volume, views, num_frames=flight_frames, width_px=width_px)
-        found.append(own)
-    if not found:
+        rendered.append(of_clip)
+    if not rendered:
         return {}
-    stacked = {name: np.stack([one[name] for one in found]) for name in found[0]}
-    step_px = _step_px(found[0]["image_u8"].shape[2], width_px)
+    stacked = {name: np.stack([arrays[name] for arrays in rendered]) for name in rendered[0]}
+    step_px = _step_px(rendered[0]["image_u8"].shape[2], width_px)
     return {**stacked, "cameras": np.array(list(cameras)), "step_px": np.array(step_px), **flight}
 
 
@@ -101,9 +101,7 @@ def write_rendered_views(folder: Path, arrays: Arrays) -> None:
     if not arrays:
         files.remove(VIEWS_FILE)
         return
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    files.put(VIEWS_FILE, content.getvalue())
+    files.put(VIEWS_FILE, arrays_as_npz(arrays))
 
 
 def _views_of_clip(

@@ -15,10 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.images import decode_image
+from model.data.images import decode_image, resized
 from model.data.samples import Sample, naming_frame
 from model.data.units import OpenedUnits
-from model.mim4d.clip_images import resized
 from model.mim4d.clip_points import ClipPoints, chosen_by_hash, points_at
 from model.mim4d.clips import Float64, LidarFile, Moment, SourceFile
 from storage_schemas.errors import StoreError
@@ -58,16 +57,16 @@ class SweepReader:
         """
         sweep = moment.sweep
         assert sweep is not None
-        for image, sample, own in zip(sweep.images, moment.samples, out, strict=True):
+        for image, sample, image_out in zip(sweep.images, moment.samples, out, strict=True):
             with naming_frame(sample):
-                self._read_image(image, sample, own, unit=sweep.unit)
+                self._read_image(image, sample, image_out, unit=sweep.unit)
         with naming_frame(moment.samples[0]):
             points, is_held_out = self._read_points(sweep.lidar, unit=sweep.unit)
-        found = []
+        of_cameras = []
         for camera, sample in enumerate(moment.samples):
             is_seen = falls_into(points, moment.cam_from_rig[camera], sample)
-            found.append(points_at(points[is_seen].astype(np.float32), is_held_out[is_seen], place=(*place, camera)))
-        return found
+            of_cameras.append(points_at(points[is_seen].astype(np.float32), is_held_out[is_seen], place=(*place, camera)))
+        return of_cameras
 
     def _read_image(self, image: SourceFile, sample: Sample, out: NDArray[np.uint8], *, unit: UnitPath) -> None:
         content = self._units.source_file(image.file, sha256=image.sha256, what="image", noted_by=unit, stage=STAGE)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from storage_schemas.frozen_config import FrozenConfig
 
 
-class TemporalConfig(BaseModel):
+class TemporalConfig(FrozenConfig):
     """Options of the ego warp and of the temporal decoder. The sizes are the published ones, the switches the corrected ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     warp: Literal["metric", "released_index_bug"] = Field(
         "metric",

@@ -23,7 +23,6 @@ from model.errors import InputError
 from model.mim4d.deformable_attention import TemporalCrossAttention
 from model.mim4d.ego_warp import source_from_target, warp_volume
 from model.mim4d.ground_queries import GroundQueries, ground_position
-from model.mim4d.height_fold import fold_height, unfold_height
 from model.mim4d.source_frames import remaining_frames, short_positions, slots_of, time_features
 from model.mim4d.temporal_config import TemporalConfig
 from model.mim4d.voxel_grid import VoxelGrid
@@ -252,3 +251,23 @@ class TemporalDecoder(nn.Module):
                 f"the clip has {num_frames} frames, a decoder with time_embed: list_position was made for {self.num_frames}; "
                 "give clips of that length, or train with time_embed: signed_dt"
             )
+
+
+def fold_height(volume: Tensor) -> Tensor:
+    """Map (..., C, Z, Y, X) to (..., C * Z, Y, X); channel ``c * Z + z`` is channel c of slab z. A view, where it can be."""
+    return volume.flatten(-4, -3)
+
+
+def unfold_height(folded: Tensor, *, num_heights: int) -> Tensor:
+    """Map (..., C * Z, Y, X) to (..., C, Z, Y, X) with Z = ``num_heights``: the inverse of ``fold_height``.
+
+    Raises:
+        InputError: the number of channels is not a multiple of the number of slabs.
+    """
+    channels = folded.shape[-3]
+    if channels % num_heights:
+        raise InputError(
+            f"map of {channels} channels cannot be cut into {num_heights} height slabs; expected a multiple of {num_heights}"
+        )
+    volume: Tensor = folded.unflatten(-3, (channels // num_heights, num_heights))
+    return volume

@@ -5,18 +5,16 @@ Source  docs/method/monoddle.md#random-views; defaults are the published ones
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from model.data.order import draw_generator
 from model.monoddle.affine_view import AffineView, centred_view
+from storage_schemas.frozen_config import FrozenConfig
 
 
-class DetectionAugmentConfig(BaseModel):
+class DetectionAugmentConfig(FrozenConfig):
     """What may be drawn. A crop here is any other window than the whole image: a larger one shrinks what is in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip_probability: float = Field(default=0.5, ge=0.0, le=1.0, description="share of samples mirrored left to right")
     crop_probability: float = Field(default=0.5, ge=0.0, le=1.0, description="share of samples zoomed and moved")
@@ -53,8 +51,7 @@ def draw_detection_view(
         epoch: from 0.
         frame_key: of the frame.
     """
-    digest = hashlib.blake2b(f"{seed}/{epoch}/{frame_key}".encode(), digest_size=16).digest()
-    generator = np.random.default_rng(int.from_bytes(digest, "little"))
+    generator = draw_generator(frame_key, seed=seed, epoch=epoch)
     flip, crop = generator.random(2)
     zoom, down, right = generator.standard_normal(3)
     is_flipped = bool(flip < config.flip_probability)

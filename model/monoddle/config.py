@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from model.blocks.dense_teacher_loss import DistillForm
 from model.data.reading_config import ReadingConfig
@@ -16,6 +16,7 @@ from model.monoddle.augment import DetectionAugmentConfig
 from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.targets import TargetRules
 from model.train.config import CommonConfig
+from storage_schemas.frozen_config import FrozenConfig
 
 
 class DetectionDataConfig(ReadingConfig):
@@ -26,10 +27,8 @@ class DetectionDataConfig(ReadingConfig):
     augment: DetectionAugmentConfig = Field(default=DetectionAugmentConfig(), description="random views (shuffled order only)")
 
 
-class DistillConfig(BaseModel):
+class DistillConfig(FrozenConfig):
     """The dense term that ties the depth head to a teacher's map at every pixel of the grid."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     form: DistillForm = Field(
         "none",
@@ -56,10 +55,8 @@ class DistillConfig(BaseModel):
         return self.form in ("laplace", "gauss")
 
 
-class DetectionEvaluationConfig(BaseModel):
+class DetectionEvaluationConfig(FrozenConfig):
     """On what, and how, detections are measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
     score_threshold: float = Field(0.2, ge=0, lt=1, description="centres whose heat is lower are dropped")

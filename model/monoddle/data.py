@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from model.data.dataset import Filled, UnitDataset
-from model.data.ordered_loader import OrderedLoader, refuse_too_few, share_of
+from model.data.dataset import Filled
+from model.data.ordered_loader import HERE, OrderedLoader, Placement, share_of
 from model.data.samples import Sample, choose_samples, refuse_missing_units
 from model.monoddle.batch import DetectionBatch, stack_targets
 from model.monoddle.config import DetectionDataConfig
@@ -25,12 +25,7 @@ class DetectionLoader(OrderedLoader[DetectionBatch]):
         config: what to read.
         network: options of the network, which decide size, classes and targets.
         rules: which objects are learned; None = no targets are made.
-        rank: of this process.
-        num_ranks: processes that share an epoch.
-        num_workers: processes that read; 0 = this one.
-        prefetch: batches each worker reads ahead.
-        pin_memory: deliver batches in page-locked memory.
-        image_root: path or URL of the data source, for stores that refer to image files.
+        placement: where the loader runs, and how.
 
     Raises:
         ManifestError: nothing to read, frames without boxes or teacher's maps, fewer frames than ranks or than one step takes, or
@@ -46,60 +41,42 @@ class DetectionLoader(OrderedLoader[DetectionBatch]):
         network: MonoDdleConfig,
         *,
         rules: TargetRules | None,
-        rank: int = 0,
-        num_ranks: int = 1,
-        num_workers: int = 0,
-        prefetch: int = 2,
-        pin_memory: bool = False,
-        image_root: str | None = None,
+        placement: Placement = HERE,
     ) -> None:
         wanted = ("images", "boxes", *(["depth_mono"] if config.mono else []))
         samples = share_of(choose_samples(manifest, config, wanted), config, key=lambda sample: sample.frame_key)
-        fingerprint = manifest.path.fingerprint
-        refuse_too_few(samples, config, num_ranks=num_ranks)
-        refuse_missing_units(manifest.store, fingerprint, samples)
+        refuse_missing_units(manifest.store, manifest.path.fingerprint, samples)
         layout = detection_slots(config.batch_size, network, with_targets=rules is not None, mono=config.mono)
         augment = config.augment if config.order == "shuffled" else None
         reading = DetectionReading(tuple(samples), layout, network, rules, augment, config.seed, config.mono)
-        super().__init__(
-            samples,
-            config,
-            manifest=fingerprint,
-            layout=layout,
-            dataset=UnitDataset(manifest.store.root, reading, image_root=image_root),
-            rank=rank,
-            num_ranks=num_ranks,
-            num_workers=num_workers,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-        )
+        super().__init__(samples, config, manifest=manifest, reading=reading, placement=placement)
         self._has_targets, self._split = rules is not None, config.split
 
     def _batch(self, filled: Filled, memory: torch.Tensor, epoch: int) -> DetectionBatch:
         samples = [self._samples[row] for row in filled.rows]
-        found: list[ReadView] = filled.found
-        self._refuse_not_annotated(samples, found)
+        views: list[ReadView] = filled.rest
+        self._refuse_not_annotated(samples, views)
         tensors = self._layout.tensors(memory, len(samples))
         targets = None
         if self._has_targets:
-            targets = stack_targets([one.targets for one in found if one.targets is not None])
+            targets = stack_targets([view.targets for view in views if view.targets is not None])
             targets = targets._replace(heatmap=tensors["heatmap"])
         return DetectionBatch(
             tuple(sample.frame_key for sample in samples),
             tuple(sample.sample_token for sample in samples),
             tensors["image"],
-            [one.view for one in found],
-            np.stack([one.projection for one in found]),
-            [one.objects for one in found],
-            np.array([one.is_annotated for one in found]),
+            [view.view for view in views],
+            np.stack([view.projection for view in views]),
+            [view.objects for view in views],
+            np.array([view.is_annotated for view in views]),
             targets,
             tensors.get("teacher"),
         )
 
-    def _refuse_not_annotated(self, samples: list[Sample], found: list[ReadView]) -> None:
+    def _refuse_not_annotated(self, samples: list[Sample], views: list[ReadView]) -> None:
         """An image that nobody annotated looks like one without objects; learning from it would unlearn all of them."""
-        for sample, one in zip(samples, found, strict=True):
-            if self._has_targets and not one.is_annotated:
+        for sample, view in zip(samples, views, strict=True):
+            if self._has_targets and not view.is_annotated:
                 raise ManifestError(
                     f"frame '{sample.frame_key}' has no annotations, so split '{self._split}' cannot be trained on. Choose "
                     "another split in train.data.split"

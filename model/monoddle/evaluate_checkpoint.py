@@ -14,7 +14,7 @@ from model.monoddle.predict_files import PICTURES_FOLDER, Detector, detected, de
 from model.train.config import Machine
 from model.train.family import check_split
 from model.train.family_types import Answer, Draw
-from model.train.prediction_folder import put_file
+from model.train.result_files import put_file
 from storage_schemas.manifest import Manifest
 
 

@@ -8,14 +8,12 @@ Writes  into a folder: results/<frame>.txt (one a frame), average_precision.csv,
 from __future__ import annotations
 
 import csv
-import io
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -31,6 +29,8 @@ from model.monoddle.kitti_files import KittiFileError, write_results
 from model.monoddle.lidar_points import LidarPoints
 from model.monoddle.net import MonoDdle
 from model.train.config import Machine
+from model.train.family_types import placement
+from model.train.result_files import arrays_as_npz, rows_as_csv
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import Manifest
@@ -66,76 +66,66 @@ class DetectionEvaluation:
     pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Inference:
+    """How a detector computes, and what of its answer is wanted.
+
+    Attributes:
+        device: of the network.
+        bfloat16: compute under bfloat16.
+        score_threshold: centres whose heat is lower are left out.
+        with_uncertainty: compute the uncertainty head too, for pictures.
+    """
+
+    device: torch.device
+    bfloat16: bool
+    score_threshold: float = 0.2
+    with_uncertainty: bool = False
+
+
 def detect(
     network: MonoDdle,
     manifest: Manifest,
+    inference: Inference,
     *,
     split: str,
     cameras: tuple[str, ...] = (),
-    score_threshold: float = 0.2,
     with_teacher: bool = False,
-    with_uncertainty: bool = False,
-    batch_size: int = 1,
     machine: Machine,
-    device: torch.device,
-    bfloat16: bool,
 ) -> Iterator[Detected]:
-    """Yield the detections of every frame of a split, in manifest order.
+    """Yield the detections of every frame of a split, one by one in manifest order.
 
     Args:
         network: in evaluation mode, on the device.
         manifest: the pinned data.
+        inference: how it computes.
         split: train, val or test.
         cameras: camera channels; empty = all.
-        score_threshold: centres whose heat is lower are left out.
         with_teacher: read the teacher's depth too, for pictures.
-        with_uncertainty: compute the uncertainty head too, for pictures.
-        batch_size: frames at once.
         machine: loader workers and image root.
-        device: of the network.
-        bfloat16: compute under bfloat16.
 
     Raises:
         ManifestError: the split is empty, or its frames lack images, boxes or the teacher's depth.
     """
     data = DetectionDataConfig.model_validate(
-        {"split": split, "cameras": cameras, "mono": with_teacher, "batch_size": batch_size, "order": "manifest"}
-    )
-    loader = DetectionLoader(
-        manifest, data, network.config, rules=None, num_workers=machine.num_workers, image_root=machine.image_root
+        {"split": split, "cameras": cameras, "mono": with_teacher, "batch_size": 1, "order": "manifest"}
     )
     lidar = LidarPoints(manifest)
-    with loader:
+    with DetectionLoader(manifest, data, network.config, rules=None, placement=placement(machine)) as loader:
         for batch in loader:
-            found = detect_in(
-                network,
-                batch,
-                score_threshold=score_threshold,
-                with_uncertainty=with_uncertainty,
-                device=device,
-                bfloat16=bfloat16,
-            )
-            yield found._replace(lidar=lidar)
+            yield detect_in(network, batch, inference)._replace(lidar=lidar)
 
 
 @torch.no_grad()
-def detect_in(
-    network: MonoDdle,
-    batch: DetectionBatch,
-    *,
-    score_threshold: float,
-    with_uncertainty: bool,
-    device: torch.device,
-    bfloat16: bool,
-) -> Detected:
-    """Find the objects of one batch; the arguments are those of ``detect``."""
-    images = normalized_images(batch.image_u8.to(device))
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        maps = network(images, with_uncertainty=with_uncertainty)
-    found = decode_objects(
-        maps, batch.views, projections=batch.projections, config=network.config, score_threshold=score_threshold
+def detect_in(network: MonoDdle, batch: DetectionBatch, inference: Inference) -> Detected:
+    """Find the objects of one batch."""
+    images = normalized_images(batch.image_u8.to(inference.device))
+    with torch.autocast(inference.device.type, torch.bfloat16, enabled=inference.bfloat16):
+        maps = network(images, with_uncertainty=inference.with_uncertainty)
+    objects = decode_objects(
+        maps, batch.views, projections=batch.projections, config=network.config, score_threshold=inference.score_threshold
     )
-    return Detected(batch, found, maps)
+    return Detected(batch, objects, maps)
 
 
 def evaluate_detections(
@@ -152,33 +142,33 @@ def evaluate_detections(
     Raises:
         ManifestError: a frame was not annotated, so there is nothing to measure against.
     """
-    keys, truth, found, pictures = list[str](), list[Objects](), list[Objects](), dict[str, dict[str, NDArray[Any]]]()
+    keys, truth, detections, pictures = list[str](), list[Objects](), list[Objects](), dict[str, dict[str, NDArray[Any]]]()
     tokens, stride = list[str](), 1
-    for one in frames:
-        for i, key in enumerate(one.batch.frame_keys):
-            if not one.batch.is_annotated[i]:
+    for detected in frames:
+        for i, key in enumerate(detected.batch.frame_keys):
+            if not detected.batch.is_annotated[i]:
                 raise ManifestError(
                     f"frame '{key}' has no annotations, so its detections cannot be measured. Choose an annotated split, or "
                     "write them with depthmill predict"
                 )
             if num_pictures and len(keys) % stride == 0:
-                pictures[key] = picture_of(one, i)
+                pictures[key] = picture_of(detected, i)
                 if len(pictures) > 2 * num_pictures:  # half as dense from here on
                     pictures, stride = dict(list(pictures.items())[::2]), 2 * stride
             keys.append(key)
-            tokens.append(one.batch.sample_tokens[i])
-            truth.append(one.batch.objects[i])
-            found.append(one.found[i])
+            tokens.append(detected.batch.sample_tokens[i])
+            truth.append(detected.batch.objects[i])
+            detections.append(detected.found[i])
     names = result_names(keys, tokens)
-    rows = average_precision(truth, found, classes=classes, difficulties=scaled_difficulties(height_scale))
+    rows = average_precision(truth, detections, classes=classes, difficulties=scaled_difficulties(height_scale))
     chosen = list(pictures)[:: max(len(pictures) // max(num_pictures, 1), 1)][:num_pictures]
     stacked = stacked_pictures(chosen, [pictures[key] for key in chosen]) if chosen else {}
-    return DetectionEvaluation(rows, dict(zip(names, found, strict=True)), dict(zip(names, truth, strict=True)), stacked)
+    return DetectionEvaluation(rows, dict(zip(names, detections, strict=True)), dict(zip(names, truth, strict=True)), stacked)
 
 
 def scaled_difficulties(height_scale: float) -> tuple[Difficulty, ...]:
     """Return the benchmark's difficulties for images smaller or larger than its own."""
-    return tuple(one._replace(min_height_px=one.min_height_px * height_scale) for one in KITTI_DIFFICULTIES)
+    return tuple(level._replace(min_height_px=level.min_height_px * height_scale) for level in KITTI_DIFFICULTIES)
 
 
 def result_names(frame_keys: Sequence[str], sample_tokens: Sequence[str]) -> list[str]:
@@ -197,17 +187,11 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
     """
     check_detection_folder(folder)
     shutil.rmtree(folder / RESULTS_FOLDER, ignore_errors=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ApRow._fields)
-    writer.writerows(evaluation.rows)
     files = StoreFiles(folder)
-    files.put(AP_FILE, text.getvalue().encode())
+    files.put(AP_FILE, rows_as_csv(ApRow, evaluation.rows))
     files.put("table.md", f"{title}\n\n{ap_table(evaluation.rows)}\n".encode())
     if evaluation.pictures:
-        content = io.BytesIO()
-        np.savez_compressed(content, **evaluation.pictures)
-        files.put(PICTURES_FILE, content.getvalue())
+        files.put(PICTURES_FILE, arrays_as_npz(evaluation.pictures))
     else:
         files.remove(PICTURES_FILE)  # of a former evaluation
     write_results(folder / RESULTS_FOLDER, evaluation.found)  # last: where there are results, the tables are theirs

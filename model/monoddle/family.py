@@ -22,7 +22,7 @@ from model.monoddle.comparison import compare_precisions, comparison_text
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.evaluate_checkpoint import evaluate_checkpoint
-from model.monoddle.evaluation import AP_FILE, DetectionEvaluation, detect, evaluate_detections, write_detection_folder
+from model.monoddle.evaluation import AP_FILE, DetectionEvaluation, Inference, detect, evaluate_detections, write_detection_folder
 from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
 from model.monoddle.image_folder import image_folder
 from model.monoddle.loss import LOSS_TERMS, detection_losses, foreground_weight
@@ -101,7 +101,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
             config.data,
             config.network,
             rules=config.targets,
-            **placement(fabric, machine),
+            placement=placement(machine, fabric),
         )
 
     def losses(
@@ -288,17 +288,20 @@ def _evaluation(
     was_training = network.training
     network.eval()
     try:
+        inference = Inference(
+            device,
+            config.uses_bfloat16(device.type),
+            config.evaluation.score_threshold,
+            with_uncertainty=num_pictures > 0 and config.network.uncertainty,
+        )
         frames = detect(
             network,
             manifest,
+            inference,
             split=config.evaluation.split,
             cameras=config.data.cameras,
-            score_threshold=config.evaluation.score_threshold,
             with_teacher=num_pictures > 0 and config.data.mono,
-            with_uncertainty=num_pictures > 0 and config.network.uncertainty,
             machine=machine,
-            device=device,
-            bfloat16=config.uses_bfloat16(device.type),
         )
         return evaluate_detections(
             frames,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.images import IMAGE_SUFFIXES, read_image
+from model.data.images import IMAGE_SUFFIXES, images_by_name, read_image
 from model.monoddle.predict import ImageFrame
 from storage_schemas.errors import SourceError
 from storage_schemas.kitti_text import parse_matrix
@@ -44,25 +44,19 @@ def find_calibrated_images(folder: Path) -> list[CalibratedImage]:
         SourceError: there is no image, two share a name, or a calibration is missing or broken; names the file and the key.
     """
     images = image_folder(folder)
-    found: dict[str, Path] = {}
-    for path in sorted(images.iterdir()) if images is not None else ():
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        other = found.setdefault(path.stem, path)
-        if other != path:
-            raise SourceError(f"'{other}' and '{path}' have one name, so their objects would have one file. Rename one of them")
-    if not found:
+    named = images_by_name(images, result="objects")
+    if not named:
         raise SourceError(
             f"no image found in '{images or folder / IMAGE_FOLDERS[0]}'; expected files there that end in "
             f"{', '.join(IMAGE_SUFFIXES)}. Give the folder above {IMAGE_FOLDERS[0]}/"
         )
-    return [CalibratedImage(name, path, _projection(folder, path)) for name, path in found.items()]
+    return [CalibratedImage(name, path, _projection(folder, path)) for name, path in named.items()]
 
 
-def read_calibrated_images(found: list[CalibratedImage]) -> Iterator[ImageFrame]:
+def read_calibrated_images(files: list[CalibratedImage]) -> Iterator[ImageFrame]:
     """Read images one by one; SourceError if one cannot be read."""
-    for one in found:
-        yield ImageFrame(one.name, read_image(one.file), one.projection)
+    for image in files:
+        yield ImageFrame(image.name, read_image(image.file), image.projection)
 
 
 def _projection(folder: Path, image: Path) -> NDArray[np.float64]:

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy as np
 from model.data.objects import Objects
 from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision
 from storage_schemas.errors import DepthmillError
+from storage_schemas.files import folder_written_whole
 
 CATEGORIES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
 """Every type that KITTI's files know."""
@@ -94,20 +93,14 @@ def write_results(folder: Path, results: Mapping[str, Objects]) -> None:
             "Choose another folder, or delete this one first"
         )
     texts = {_checked_name(frame): _text(frame, objects) for frame, objects in results.items()}
-    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
-        unfinished.mkdir(parents=True)
-        for name, text in texts.items():
-            (unfinished / name).write_text(text, encoding="ascii")
-        if folder.exists():
-            folder.rmdir()
-        unfinished.rename(folder)
+        with folder_written_whole(folder) as unfinished:
+            for name, text in texts.items():
+                (unfinished / name).write_text(text, encoding="ascii")
     except OSError as error:
         raise KittiFileError(
             f"cannot write results to '{folder}': {error}. Free space there, or choose another folder"
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def evaluate_result_folder(

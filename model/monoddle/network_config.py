@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from storage_schemas.frozen_config import FrozenConfig
 
 STRIDE = 4
 """Input pixels per cell of the head maps, along each axis."""
@@ -39,10 +41,8 @@ OWN_BACKBONES = ("dla34", "resnet50", "convnext_tiny")
 TIMM_PREFIX = "timm:"
 
 
-class MonoDdleConfig(BaseModel):
+class MonoDdleConfig(FrozenConfig):
     """Options of the network. The defaults are for new training; ``reference`` gives those of the public code."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: tuple[str, ...] = Field(
         ("Pedestrian", "Car", "Cyclist"), min_length=1, description="types with a heat map, in its order; the public code's order"

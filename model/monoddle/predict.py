@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.data.objects import Objects
 from model.monoddle.affine_view import resting_view, warp_image
 from model.monoddle.batch import DetectionBatch
-from model.monoddle.evaluation import Detected, detect_in
+from model.monoddle.evaluation import Detected, Inference, detect_in
 from model.monoddle.net import MonoDdle
 
 
@@ -35,34 +35,16 @@ class ImageFrame:
     projection: NDArray[np.float64]
 
 
-def detect_images(
-    network: MonoDdle,
-    frames: Iterable[ImageFrame],
-    *,
-    score_threshold: float,
-    with_uncertainty: bool,
-    device: torch.device,
-    bfloat16: bool,
-) -> Iterator[Detected]:
+def detect_images(network: MonoDdle, frames: Iterable[ImageFrame], inference: Inference) -> Iterator[Detected]:
     """Yield the detections of each image, in their order; one image at a time, since their sizes differ.
 
     Args:
         network: in evaluation mode, on the device.
         frames: of any sizes; taken one by one.
-        score_threshold: centres whose heat is lower are left out.
-        with_uncertainty: compute the uncertainty head too, for pictures.
-        device: of the network.
-        bfloat16: compute under bfloat16.
+        inference: how it computes.
     """
     for frame in frames:
-        yield detect_in(
-            network,
-            _batch_of(frame, network.config.input_px),
-            score_threshold=score_threshold,
-            with_uncertainty=with_uncertainty,
-            device=device,
-            bfloat16=bfloat16,
-        )
+        yield detect_in(network, _batch_of(frame, network.config.input_px), inference)
 
 
 def _batch_of(frame: ImageFrame, input_px: tuple[int, int]) -> DetectionBatch:

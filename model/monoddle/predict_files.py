@@ -9,20 +9,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from model.data.objects import Objects
 from model.devices import network_device
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.detection_frames import frame_of, picture_of
-from model.monoddle.evaluation import Detected, detect, result_names
+from model.monoddle.evaluation import Detected, Inference, detect, result_names
 from model.monoddle.image_folder import find_calibrated_images, read_calibrated_images
 from model.monoddle.kitti_files import write_results
 from model.monoddle.net import MonoDdle
 from model.monoddle.predict import ImageFrame, detect_images
 from model.train.config import Machine
 from model.train.family_types import Draw, OpenedNetwork
-from model.train.prediction_folder import check_out, put_file
+from model.train.result_files import check_out, put_file
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 
@@ -41,15 +42,9 @@ def predict_image(opened: Detector, image_u8: NDArray[np.uint8], projection: NDA
     """Find the objects of one image (h, w, 3) RGB with its projection (3, 4); on the network's device."""
     network = detector_of(opened)
     device = next(network.parameters()).device
-    (frame,) = detect_images(
-        network,
-        [ImageFrame("image", image_u8, projection)],
-        score_threshold=opened.config.evaluation.score_threshold,
-        with_uncertainty=False,
-        device=device,
-        bfloat16=opened.config.uses_bfloat16(device.type),
-    )
-    return frame.found[0]
+    inference = _inference(opened, device, with_uncertainty=False)
+    (answer,) = detect_images(network, [ImageFrame("image", image_u8, projection)], inference)
+    return answer.found[0]
 
 
 def predict_folder(opened: Detector, images: Path, out: Path, *, draw: Draw | None, machine: Machine) -> int:
@@ -63,17 +58,11 @@ def predict_folder(opened: Detector, images: Path, out: Path, *, draw: Draw | No
         StoreError: ``out`` is not empty or cannot be written.
     """
     check_out(out)
-    found = find_calibrated_images(images)
+    files = find_calibrated_images(images)
     network, device = detector_of(opened), network_device(machine.accelerator)
-    frames = detect_images(
-        network.to(device),
-        read_calibrated_images(found),
-        score_threshold=opened.config.evaluation.score_threshold,
-        with_uncertainty=draw is not None and network.config.uncertainty,
-        device=device,
-        bfloat16=opened.config.uses_bfloat16(device.type),
-    )
-    return _write_found(frames, {one.name: one.name for one in found}, out, draw=draw)
+    inference = _inference(opened, device, with_uncertainty=draw is not None and network.config.uncertainty)
+    frames = detect_images(network.to(device), read_calibrated_images(files), inference)
+    return _write_found(frames, {image.name: image.name for image in files}, out, draw=draw)
 
 
 def predict_split(opened: Detector, manifest: Manifest, out: Path, *, split: str, draw: Draw | None, machine: Machine) -> int:
@@ -111,22 +100,24 @@ def detected(opened: Detector, manifest: Manifest, machine: Machine, *, split: s
     return detect(
         network.to(device),
         manifest,
+        _inference(opened, device, with_uncertainty=with_maps and network.config.uncertainty),
         split=split,
-        score_threshold=opened.config.evaluation.score_threshold,
         with_teacher=with_maps and has_teacher and opened.config.data.mono,
-        with_uncertainty=with_maps and network.config.uncertainty,
         machine=machine,
-        device=device,
-        bfloat16=opened.config.uses_bfloat16(device.type),
     )
+
+
+def _inference(opened: Detector, device: torch.device, *, with_uncertainty: bool) -> Inference:
+    config = opened.config
+    return Inference(device, config.uses_bfloat16(device.type), config.evaluation.score_threshold, with_uncertainty)
 
 
 def _write_found(frames: Iterator[Detected], names: Mapping[str, str], out: Path, *, draw: Draw | None) -> int:
     results: dict[str, Objects] = {}
-    for one in frames:
-        for i, key in enumerate(one.batch.frame_keys):
-            results[names[key]] = one.found[i]
+    for answer in frames:
+        for i, key in enumerate(answer.batch.frame_keys):
+            results[names[key]] = answer.found[i]
             if draw is not None:
-                put_file(out / PICTURES_FOLDER / f"{names[key]}.jpg", draw(frame_of(key, picture_of(one, i))))
+                put_file(out / PICTURES_FOLDER / f"{names[key]}.jpg", draw(frame_of(key, picture_of(answer, i))))
     write_results(out / DATA_FOLDER, results)
     return len(results)

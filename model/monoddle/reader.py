@@ -13,18 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.images import decode_image
+from model.data.frame_files import FrameBytes, FrameFiles
 from model.data.objects import Objects
 from model.data.samples import Sample, naming_frame
 from model.data.slot_layout import SlotArray, SlotLayout
-from model.data.units import ImagesUnit, OpenedUnits
+from model.data.units import OpenedUnits
 from model.monoddle.affine_view import AffineView, resting_view, warp_depth_steps, warp_image
 from model.monoddle.augment import DetectionAugmentConfig, draw_detection_view
 from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.targets import ObjectTargets, TargetRules, encode_objects
-from storage_schemas.byte_ranges import ByteRange, RangeReader
 from storage_schemas.errors import DepthmillError, StoreError
-from storage_schemas.frame_chunks import FrameChunks
 
 
 class TargetError(DepthmillError):
@@ -86,13 +84,6 @@ def detection_slots(num_frames: int, network: MonoDdleConfig, *, with_targets: b
     return SlotLayout(num_frames, tuple(fields))
 
 
-class _Located(NamedTuple):
-    sample: Sample
-    images: ImagesUnit
-    mono: FrameChunks | None
-    ranges: dict[str, ByteRange | None]
-
-
 class DetectionReader:
     """Reads views; keeps what it has opened.
 
@@ -103,7 +94,7 @@ class DetectionReader:
 
     def __init__(self, units: OpenedUnits, reading: DetectionReading) -> None:
         self._units, self._reading = units, reading
-        self._files = RangeReader(units.store.files)
+        self._files = FrameFiles(units, {"teacher": "depth_mono"} if reading.mono else {})
 
     def read(self, rows: Sequence[int], memory: NDArray[np.uint8], *, epoch: int) -> list[ReadView]:
         """Read views in the order given.
@@ -114,44 +105,20 @@ class DetectionReader:
         """
         samples = [self._reading.samples[row] for row in rows]
         arrays = self._reading.layout.arrays(memory, len(samples))
-        # from a local disk frame by frame, from an object store everything at once, as in ``frame_reader``
-        together = 1 if self._units.store.files.is_local else len(samples)
-        found = []
-        for first in range(0, len(samples), together):
-            located = [self._locate(sample) for sample in samples[first : first + together]]
-            ranges = [one for frame in located for one in frame.ranges.values() if one is not None]
-            contents = dict(zip(ranges, self._files.read(ranges), strict=True))
-            for number, frame in enumerate(located, start=first):
-                own = {name: array[number] for name, array in arrays.items()}
-                found.append(self._decode(frame, contents, own, epoch))
-        return found
+        return [
+            self._decode(frame, {name: array[number] for name, array in arrays.items()}, epoch)
+            for number, frame in enumerate(self._files.read(samples))
+        ]
 
-    def _locate(self, sample: Sample) -> _Located:
-        with naming_frame(sample):
-            images = self._units.images(sample)
-            ranges: dict[str, ByteRange | None] = {}
-            if images.chunks is not None:
-                ranges["image"] = images.chunks.byte_range(sample.frame, images.num_bytes[sample.frame])
-            mono = self._units.depth(sample, "depth_mono") if self._reading.mono else None
-            if mono is not None:
-                ranges["mono"] = mono.byte_range(sample.frame)
-            return _Located(sample, images, mono, ranges)
-
-    def _decode(
-        self, frame: _Located, contents: dict[ByteRange, memoryview], arrays: dict[str, NDArray[Any]], epoch: int
-    ) -> ReadView:
+    def _decode(self, frame: FrameBytes, arrays: dict[str, NDArray[Any]], epoch: int) -> ReadView:
         sample = frame.sample
         with naming_frame(sample):
-            own = {name: None if one is None else contents[one] for name, one in frame.ranges.items()}
-            content = own.get("image")
-            if content is None:
-                content = memoryview(self._units.referenced_image(sample, frame.images))
             view = self._view(sample, epoch)
             image_u8 = np.empty((sample.height, sample.width, 3), np.uint8)
-            decode_image(content, image_u8, where=frame.images.file[sample.frame])
+            frame.decode_image(image_u8)
             arrays["image"][...] = warp_image(image_u8, view)
-            if frame.mono is not None:
-                arrays["teacher"][...] = self._teacher(frame.mono, own["mono"], sample, view)
+            if self._reading.mono:
+                arrays["teacher"][...] = self._teacher(frame, view)
             boxes = self._units.boxes(sample)
             objects, projection = boxes.objects(sample.frame), boxes.projections[sample.frame]
             is_annotated = bool(boxes.is_annotated[sample.frame])
@@ -170,9 +137,9 @@ class DetectionReader:
             frame_key=sample.frame_key,
         )
 
-    def _teacher(self, chunks: FrameChunks, content: memoryview | None, sample: Sample, view: AffineView) -> NDArray[np.uint16]:
-        steps = np.empty((sample.height, sample.width), np.uint16)
-        chunks.decode(content, steps)
+    def _teacher(self, frame: FrameBytes, view: AffineView) -> NDArray[np.uint16]:
+        steps = np.empty((frame.sample.height, frame.sample.width), np.uint16)
+        frame.decode_map("teacher", steps)
         if not steps.any():
             raise StoreError(
                 "the teacher's map (depth_mono) has no value at all, so there is nothing to learn from it. Look at the stages "
@@ -191,7 +158,7 @@ class DetectionReader:
         if self._reading.rules is None:
             return None
         try:
-            found = encode_objects(
+            targets = encode_objects(
                 objects,
                 projection,
                 view=view,
@@ -201,5 +168,5 @@ class DetectionReader:
             )
         except ValueError as error:
             raise TargetError(str(error)) from error
-        arrays["heatmap"][...] = found.heatmap
-        return found._replace(heatmap=np.zeros(0, np.float32))
+        arrays["heatmap"][...] = targets.heatmap
+        return targets._replace(heatmap=np.zeros(0, np.float32))

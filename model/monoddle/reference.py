@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.blocks.weights_file import load_state_file, misfit_text
+from model.blocks.weights_file import misfit_text, state_of
 from model.errors import CheckpointError
 from model.monoddle.dla import CLASSIFIER, UNREAD_PROJECTIONS
 from model.monoddle.heads import UNCERTAINTY_HEAD
@@ -51,10 +51,7 @@ def load_reference(path_or_state_dict: str | Path | Mapping[str, Any], *, config
         WeightsFileError: the file is missing or unreadable.
         CheckpointError: keys are missing, unexpected or of another shape; the message names them.
     """
-    if isinstance(path_or_state_dict, Mapping):
-        found, origin = path_or_state_dict, "state dict"
-    else:
-        found, origin = load_state_file(path_or_state_dict), f"checkpoint '{path_or_state_dict}'"
+    found, origin = state_of(path_or_state_dict)
     state = _plain_state(found, origin=origin)
     config = _with_parts_of(state, config or MonoDdleConfig.reference())
     network = MonoDdle(config)

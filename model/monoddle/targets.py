@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
@@ -19,15 +19,14 @@ from model.monoddle.affine_view import AffineView
 from model.monoddle.gaussian import draw_peak, uncorrected_radius
 from model.monoddle.heading import encode_heading, wrap_angle
 from model.monoddle.network_config import STRIDE, MonoDdleConfig
+from storage_schemas.frozen_config import FrozenConfig
 
 ALPHA_NOT_SAID = -10.0
 """Observation angle of an object whose heading was not annotated."""
 
 
-class TargetRules(BaseModel):
+class TargetRules(FrozenConfig):
     """Which annotated objects are learned. Those that are not are background, as published, not ignored regions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_height_px: float = Field(25.0, ge=0, description="least height of the 2D box in the whole image, bottom - top + 1 pixels")
     max_truncation: float = Field(0.5, ge=0, le=1, description="largest share outside the image; not known counts as 0")

@@ -9,7 +9,6 @@ Pixels Pixel i covers [i, i + 1): the convention of the depth maps. Column u of 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.data.order import draw_generator
 from model.semodepth.batch import Views
 from model.semodepth.config import AugmentConfig
 
@@ -51,8 +51,7 @@ def draw_view(config: AugmentConfig, *, height: int, width: int, seed: int, epoc
         epoch: from 0.
         frame_key: of the frame.
     """
-    digest = hashlib.blake2b(f"{seed}/{epoch}/{frame_key}".encode(), digest_size=16).digest()
-    flip, scaled, size, down, right, mono = np.random.default_rng(int.from_bytes(digest, "little")).random(6)
+    flip, scaled, size, down, right, mono = draw_generator(frame_key, seed=seed, epoch=epoch).random(6)
     scale = 1.0
     if scaled < config.scale_probability:
         scale = float(np.float32(config.scale_min + size * (config.scale_max - config.scale_min)))

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal, Self
+from types import MappingProxyType
+from typing import Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from model.data.reading_config import ReadingConfig
-from model.semodepth.distill import DistillConfig
 from model.semodepth.loss import LossWeights
 from model.semodepth.network_config import SemoDepthConfig
 from model.train.config import CommonConfig
+from storage_schemas.frozen_config import FrozenConfig
 
 DenseStore = Literal["depth_clean", "depth_accumulated", "depth_single", "depth_interpolated", "depth_truth"]
 """Stores that can be the dense target."""
 
 
-class AugmentConfig(BaseModel):
+class AugmentConfig(FrozenConfig):
     """Random views of a frame; the default changes nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="share of samples mirrored left to right")
     scale_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="share of samples scaled")
@@ -62,7 +53,7 @@ class DataConfig(ReadingConfig):
     A modality that is not asked for is absent from the batch (None), never a map of zeros.
     """
 
-    unnamed_defaults: ClassVar[dict[str, Any]] = {**ReadingConfig.unnamed_defaults, "rows": None}
+    added_later = MappingProxyType({**ReadingConfig.added_later, "rows": None})
 
     rows: tuple[int, int] | None = Field(
         default=None,
@@ -93,10 +84,8 @@ class DataConfig(ReadingConfig):
         return value
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(FrozenConfig):
     """On what, and against what, a network is measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
     target: DenseStore = Field("depth_single", description="store of the truth; the published protocol takes the single sweep")
@@ -106,6 +95,8 @@ class EvaluationConfig(BaseModel):
 
 class SemoDepthTrainConfig(CommonConfig):
     """One training of SemoDepth. Defaults are the published ones for nuScenes; the lowest MAE@80 m is kept as best."""
+
+    added_later = MappingProxyType({"only_plug_in": False})
 
     family: Literal["semodepth"] = Field("semodepth", description="model family")
     network: SemoDepthConfig = Field(SemoDepthConfig(), description="options of the network")
@@ -167,17 +158,3 @@ class SemoDepthTrainConfig(CommonConfig):
         if wrong:
             raise ValueError(f"only_plug_in trains the branch alone, on a network that is there already: set {', '.join(wrong)}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _leave_out_what_is_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write keys that came later only where they say something: trainings keep the name that they had before."""
-        found: dict[str, Any] = handler(self)
-        if self.loss.distill == DistillConfig():
-            found.get("loss", {}).pop("distill", None)
-        if not self.network.uncertainty:
-            found.get("network", {}).pop("uncertainty", None)
-        if self.network.absent_mono == "zeros":
-            found.get("network", {}).pop("absent_mono", None)
-        if not self.only_plug_in:
-            found.pop("only_plug_in", None)
-        return found

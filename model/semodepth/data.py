@@ -8,12 +8,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from model.data.dataset import Filled, UnitDataset
-from model.data.ordered_loader import OrderedLoader, refuse_too_few, share_of
+from model.data.dataset import Filled
+from model.data.ordered_loader import HERE, OrderedLoader, Placement, share_of
 from model.data.row_band import RowBand
-from model.data.samples import Sample, choose_samples, refuse_missing_units, refuse_mixed_sizes
-from model.data.slot_layout import SlotLayout, frame_slots
-from model.data.taught_frames import frames_with_teacher
+from model.data.samples import Sample, choose_samples, frames_with_teacher, refuse_missing_units, refuse_mixed_sizes
+from model.data.slot_layout import frame_slots
 from model.semodepth.augment import draw_view, stack_views
 from model.semodepth.batch import Batch, Points, Views
 from model.semodepth.config import DataConfig
@@ -31,12 +30,7 @@ class FrameLoader(OrderedLoader[Batch]):
     Args:
         manifest: an opened manifest; its fingerprint is part of the state.
         config: what to read.
-        rank: of this process.
-        num_ranks: processes that share an epoch.
-        num_workers: processes that read; 0 = this one.
-        prefetch: batches each worker reads ahead.
-        pin_memory: deliver batches in page-locked memory.
-        image_root: path or URL of the data source, for stores that refer to image files.
+        placement: where the loader runs, and how.
         with_teacher: a loss learns from depth_mono, so that frames without any are refused or left out, as ``config.incomplete``
             says; needs ``config.mono``.
 
@@ -52,12 +46,7 @@ class FrameLoader(OrderedLoader[Batch]):
         manifest: Manifest,
         config: DataConfig,
         *,
-        rank: int = 0,
-        num_ranks: int = 1,
-        num_workers: int = 0,
-        prefetch: int = 2,
-        pin_memory: bool = False,
-        image_root: str | None = None,
+        placement: Placement = HERE,
         with_teacher: bool = False,
     ) -> None:
         self._config = config
@@ -68,21 +57,9 @@ class FrameLoader(OrderedLoader[Batch]):
         if with_teacher:
             samples = frames_with_teacher(manifest, config, samples)
         samples = share_of(samples, config, key=lambda sample: sample.frame_key)
-        refuse_too_few(samples, config, num_ranks=num_ranks)
         self._band = row_band(samples[0], config, manifest=fingerprint)
-        layout, dataset = _dataset(manifest, config, samples, self._band, image_root)
-        super().__init__(
-            samples,
-            config,
-            manifest=fingerprint,
-            layout=layout,
-            dataset=dataset,
-            rank=rank,
-            num_ranks=num_ranks,
-            num_workers=num_workers,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-        )
+        reading = _reading(config, samples, self._band)
+        super().__init__(samples, config, manifest=manifest, reading=reading, placement=placement)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -93,7 +70,7 @@ class FrameLoader(OrderedLoader[Batch]):
     def _batch(self, filled: Filled, memory: torch.Tensor, epoch: int) -> Batch:
         samples = [self._samples[row] for row in filled.rows]
         tensors = self._layout.tensors(memory, len(samples))
-        radar, sparse = filled.found
+        radar, sparse = filled.rest
         intrinsics = np.array([sample.intrinsic_px or _UNKNOWN for sample in samples], np.float32).reshape(-1, 3, 3)
         return Batch(
             tuple(sample.frame_key for sample in samples),
@@ -140,14 +117,11 @@ def row_band(sample: Sample, config: DataConfig, *, manifest: str) -> RowBand:
     return RowBand(first, stop, sample.height)
 
 
-def _dataset(
-    manifest: Manifest, config: DataConfig, samples: list[Sample], band: RowBand, image_root: str | None
-) -> tuple[SlotLayout, UnitDataset]:
-    height, width = band.height, samples[0].width
+def _reading(config: DataConfig, samples: list[Sample], band: RowBand) -> FrameReading:
     maps = [name for name, is_wanted in (("target", config.dense_target is not None), ("mono", config.mono)) if is_wanted]
-    layout = frame_slots(config.batch_size, height, width, maps=maps)
+    layout = frame_slots(config.batch_size, band.height, samples[0].width, maps=maps)
     wanted = Wanted(config.dense_target, config.mono, config.sparse_target, config.radar, band)
-    return layout, UnitDataset(manifest.store.root, FrameReading(tuple(samples), layout, wanted), image_root=image_root)
+    return FrameReading(tuple(samples), layout, wanted)
 
 
 def stores_asked_for(config: DataConfig) -> tuple[str, ...]:

@@ -10,17 +10,16 @@ import math
 from typing import Literal, NamedTuple, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from model.blocks.dense_teacher_loss import MAX_LOG_SCALE, DenseTeacherLoss, DistillForm, dense_teacher_loss
 from model.semodepth.depth_space import DepthSpace
+from storage_schemas.frozen_config import FrozenConfig
 
 
-class DistillConfig(BaseModel):
+class DistillConfig(FrozenConfig):
     """How the prediction is tied to a teacher's map (depth_mono) where there is no dense target."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     form: DistillForm = Field(
         "none",

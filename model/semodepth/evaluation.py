@@ -18,17 +18,20 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from model.data.ordered_loader import HERE, Placement
 from model.devices import network_device
 from model.semodepth.batch import DenseBatch
 from model.semodepth.config import DataConfig, EvaluationConfig, SemoDepthTrainConfig
 from model.semodepth.data import FrameLoader
 from model.semodepth.dense import dense_batch
+from model.semodepth.depth_space import DepthSpace
 from model.semodepth.metrics import CAPS_M, METRICS, frame_metrics, measured_pixels, range_errors
 from model.semodepth.net import SemoDepth
 from model.semodepth.summary import SummaryRow, latex_table, markdown_table, summarise
 from model.train.config import Machine
-from model.train.family_types import Answer, OpenedNetwork
-from model.train.ranges import RANGE_EDGES_M
+from model.train.family_types import Answer, OpenedNetwork, placement
+from model.train.measures import RANGE_EDGES_M
+from model.train.result_files import arrays_as_npz
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import RecipeError
 from storage_schemas.evaluation import write_evaluation
@@ -57,74 +60,69 @@ class Evaluation:
     strips: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
-def evaluate(
-    predict: Predict,
-    manifest: Manifest,
-    config: EvaluationConfig,
-    *,
-    cameras: tuple[str, ...],
-    row_band: tuple[int, int] | None = None,
-    min_depth_m: float,
-    max_depth_m: float,
-    with_radar: bool = True,
-    with_mono: bool,
-    withhold_mono: bool = False,
-    machine: Machine,
-    device: torch.device,
-    batch_size: int = 1,
-    on_frames: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """Measure ``predict`` on every frame of a split.
+def measured_frames(
+    manifest: Manifest, config: EvaluationConfig, inputs: DataConfig, *, placement: Placement = HERE
+) -> FrameLoader:
+    """Return a loader of every frame of the evaluation's split, one by one in manifest order, with the truth beside it.
 
     Args:
-        predict: the network's ``predict``, or any function like it.
         manifest: the pinned data.
-        config: split, target, whether to measure without radar, how many pictures to keep.
-        cameras: camera channels; empty = all.
-        row_band: rows that are read and measured, as ``data.rows``; None = all.
-        min_depth_m: predictions below it, or not a number, count as it.
-        max_depth_m: radar is clipped to it.
-        with_radar: give radar to the network. False: for one of the camera alone; every row then says radar off, and the store
-            needs no radar_points.
-        with_mono: give monocular depth to the network.
-        withhold_mono: with with_mono: give it zeros instead, as drop-out does in training; the store then needs no depth_mono.
-        machine: loader workers and image root.
-        device: where the network is.
-        batch_size: frames at once.
-        on_frames: told (frames done, frames in all).
+        config: split and target.
+        inputs: which cameras and rows are read, and whether the network is given radar and monocular depth.
+        placement: where the loader runs, and how.
 
     Raises:
-        ManifestError: the split is empty, or its frames lack the target.
+        ManifestError: the split is empty, or its frames lack the target or an input.
     """
     is_sparse = config.target == "depth_single"
     data = DataConfig(
         split=config.split,
-        cameras=cameras,
-        rows=row_band,
+        cameras=inputs.cameras,
+        rows=inputs.rows,
         dense_target=None if is_sparse else config.target,
         sparse_target=is_sparse,
-        radar=with_radar,
-        mono=with_mono and not withhold_mono,
-        batch_size=batch_size,
+        radar=inputs.radar,
+        mono=inputs.mono,
+        batch_size=1,
         order="manifest",
     )
+    return FrameLoader(manifest, data, placement=placement)
+
+
+def evaluate(
+    predict: Predict,
+    loader: FrameLoader,
+    config: EvaluationConfig,
+    *,
+    space: DepthSpace,
+    device: torch.device,
+    withhold_mono: bool = False,
+) -> Evaluation:
+    """Measure ``predict`` on every frame of a split; the loader's workers end with it.
+
+    Args:
+        predict: the network's ``predict``, or any function like it.
+        loader: of ``measured_frames``. If it reads no radar, every row says radar off.
+        config: target, whether to measure without radar, how many pictures to keep.
+        space: predictions below its minimum, or not a number, count as it; radar is clipped to its maximum.
+        device: where the network is.
+        withhold_mono: give zeros for monocular depth, as drop-out does in training; the loader then need not read it.
+    """
     rows = _Rows()
     strips = _Strips(config.num_strips)
-    with FrameLoader(manifest, data, num_workers=machine.num_workers, image_root=machine.image_root) as loader:
+    with loader:
         for batch in loader:
-            dense = dense_batch(batch.to(device), max_depth_m=max_depth_m)
-            target_m = dense.sparse_m if is_sparse else dense.target_m
+            dense = dense_batch(batch.to(device), max_depth_m=space.max_depth_m)
+            target_m = dense.sparse_m if config.target == "depth_single" else dense.target_m
             assert target_m is not None
             nothing_m = torch.zeros_like(target_m)
-            mono_m = nothing_m if with_mono and withhold_mono else dense.mono_m
-            found = {} if dense.radar_m is None else {"on": predict(dense.image_u8, dense.radar_m, mono_m)}
-            if config.without_radar or not found:
-                found["off"] = predict(dense.image_u8, nothing_m, mono_m)
-            for number, (radar, predicted_m) in enumerate(found.items()):
-                rows.add(dense, predicted_m, target_m, radar=radar, min_depth_m=min_depth_m, is_ranked=number == 0)
-            strips.offer(dense, target_m, found, rows.last_mae_mm(len(batch)))
-            if on_frames is not None:
-                on_frames(rows.num_frames, loader.num_samples)
+            mono_m = nothing_m if withhold_mono else dense.mono_m
+            predicted = {} if dense.radar_m is None else {"on": predict(dense.image_u8, dense.radar_m, mono_m)}
+            if config.without_radar or not predicted:
+                predicted["off"] = predict(dense.image_u8, nothing_m, mono_m)
+            for number, (radar, depth_m) in enumerate(predicted.items()):
+                rows.add(dense, depth_m, target_m, radar=radar, min_depth_m=space.min_depth_m, is_ranked=number == 0)
+            strips.offer(dense, target_m, predicted, rows.last_mae_mm(len(batch)))
     return Evaluation(rows.frames, rows.ranges, strips.chosen(rows))
 
 
@@ -269,9 +267,7 @@ def write_evaluation_folder(folder: Path, evaluation: Evaluation, *, title: str)
     files.put("table.md", markdown_table(rows, title=title).encode())
     files.put("table.tex", latex_table(rows, caption=title).encode())
     if evaluation.strips:
-        path = folder / "strips.npz"
-        with open(path, "wb") as stream:
-            np.savez_compressed(stream, **evaluation.strips)
+        files.put("strips.npz", arrays_as_npz(evaluation.strips))
     return rows
 
 
@@ -304,19 +300,14 @@ def evaluate_checkpoint(
     has_radar, has_mono = (any(row[pin] is not None for row in rows_of_split) for pin in ("unit_radar_points", "unit_depth_mono"))
 
     def measured(*, withhold_mono: bool) -> Evaluation:
+        inputs = DataConfig(rows=band, radar=has_radar, mono=network.config.plug_in and not withhold_mono)
         return evaluate(
             network_predict(network.to(device), precision="bfloat16" if device.type == "cuda" else "float32"),
-            manifest,
+            measured_frames(manifest, config, inputs, placement=placement(machine)),
             config,
-            cameras=(),
-            row_band=band,
-            min_depth_m=network.config.min_depth_m,
-            max_depth_m=network.config.max_depth_m,
-            with_radar=has_radar,
-            with_mono=network.config.plug_in,
-            withhold_mono=withhold_mono,
-            machine=machine,
+            space=network.depth_space,
             device=device,
+            withhold_mono=network.config.plug_in and withhold_mono,
         )
 
     title = f"{opened.name} on {split} of manifest {manifest.path.fingerprint}, truth {target}"

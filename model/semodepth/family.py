@@ -31,6 +31,7 @@ from model.semodepth.evaluation import (
     Evaluation,
     evaluate,
     evaluate_checkpoint,
+    measured_frames,
     network_predict,
     write_evaluation_folder,
 )
@@ -130,7 +131,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         return FrameLoader(
             manifest,
             config.data,
-            **placement(fabric, machine),
+            placement=placement(machine, fabric),
             with_teacher=config.loss.distill.is_on,
         )
 
@@ -388,17 +389,12 @@ def _evaluation(
     withhold_mono: bool = False,
 ) -> Evaluation:
     assert isinstance(network, SemoDepth)
+    inputs = config.data.model_copy(update={"mono": config.gives_mono and not withhold_mono})
     return evaluate(
         network_predict(network, precision="bfloat16" if config.uses_bfloat16(device.type) else "float32"),
-        manifest,
+        measured_frames(manifest, config.evaluation, inputs, placement=placement(machine)),
         config.evaluation,
-        cameras=config.data.cameras,
-        row_band=config.data.rows,
-        min_depth_m=config.network.min_depth_m,
-        max_depth_m=config.network.max_depth_m,
-        with_radar=config.data.radar,
-        with_mono=config.gives_mono,
-        withhold_mono=withhold_mono,
-        machine=machine,
+        space=network.depth_space,
         device=device,
+        withhold_mono=withhold_mono,
     )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.data.images import IMAGE_SUFFIXES, UNREADABLE_IMAGE, read_image
+from model.data.images import IMAGE_SUFFIXES, UNREADABLE_IMAGE, files_of, images_by_name, read_image
 from model.semodepth.predict import Frame
 from storage_schemas.encoding import decode_depth
 from storage_schemas.errors import SourceError
@@ -38,18 +38,14 @@ def find_frames(folder: Path) -> list[FrameFiles]:
     Raises:
         SourceError: there is no image, two images share a name, or there are radar files but none belongs to an image.
     """
-    images: dict[str, Path] = {}
-    for path in _files(folder / "image", IMAGE_SUFFIXES):
-        other = images.setdefault(path.stem, path)
-        if other != path:
-            raise SourceError(f"'{other}' and '{path}' have one name, so their depth would have one file. Rename one of them")
+    images = images_by_name(folder / "image", result="depth")
     if not images:
         raise SourceError(
             f"no image found in '{folder / 'image'}'; expected files there that end in {', '.join(IMAGE_SUFFIXES)}. "
             "Give the folder above image/"
         )
-    radar = {path.stem: path for path in _files(folder / "radar_png", (".png",))}
-    radar |= {path.stem: path for path in _files(folder / "radar", (".npy",))}
+    radar = {path.stem: path for path in files_of(folder / "radar_png", (".png",))}
+    radar |= {path.stem: path for path in files_of(folder / "radar", (".npy",))}
     if radar and not radar.keys() & images.keys():
         raise SourceError(
             f"none of the {len(radar)} radar files has the name of an image: '{min(radar.values())}' belongs to no image of "
@@ -58,16 +54,16 @@ def find_frames(folder: Path) -> list[FrameFiles]:
     return [FrameFiles(name, images[name], radar.get(name)) for name in sorted(images)]
 
 
-def read_frames(found: list[FrameFiles], *, max_depth_m: float) -> Iterator[Frame]:
+def read_frames(files: list[FrameFiles], *, max_depth_m: float) -> Iterator[Frame]:
     """Read frames one by one; radar beyond ``max_depth_m`` is set to it.
 
     Raises:
         SourceError: a file cannot be read, or image and radar do not fit together; names the file.
     """
-    for one in found:
-        image_u8 = read_image(one.image)
-        radar_m = None if one.radar is None else read_radar(one.radar, height=image_u8.shape[0], width=image_u8.shape[1])
-        yield Frame(one.name, image_u8, None if radar_m is None else np.minimum(radar_m, np.float32(max_depth_m)))
+    for frame in files:
+        image_u8 = read_image(frame.image)
+        radar_m = None if frame.radar is None else read_radar(frame.radar, height=image_u8.shape[0], width=image_u8.shape[1])
+        yield Frame(frame.name, image_u8, None if radar_m is None else np.minimum(radar_m, np.float32(max_depth_m)))
 
 
 def read_radar(path: Path, *, height: int, width: int) -> NDArray[np.float32]:
@@ -116,17 +112,11 @@ def radar_map(points: NDArray[np.float64], *, height: int, width: int, where: st
             f"{where} has {np.count_nonzero(outside)} of {len(points)} returns outside the {width}x{height} image, the first at "
             f"u {u_px[row]:g}, v {v_px[row]:g}. Leave them out, or give the image they were projected into. {columns}.{swap}"
         )
-    found = np.full((height, width), np.inf, np.float32)
+    nearest_m = np.full((height, width), np.inf, np.float32)
     pixel = np.clip(np.rint(v_px), 0, height - 1).astype(int), np.clip(np.rint(u_px), 0, width - 1).astype(int)
-    np.minimum.at(found, pixel, depth_m.astype(np.float32))
-    found[np.isinf(found)] = 0
-    return found
-
-
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
+    np.minimum.at(nearest_m, pixel, depth_m.astype(np.float32))
+    nearest_m[np.isinf(nearest_m)] = 0
+    return nearest_m
 
 
 def _check_size(path: Path, *, height: int, width: int) -> None:

@@ -5,21 +5,23 @@ Source  arXiv 2605.11840; docs/method/semodepth.md#composite-loss
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from model.semodepth.depth_space import DepthSpace
 from model.semodepth.distill import DistillConfig
+from storage_schemas.frozen_config import FrozenConfig
 
 
-class LossWeights(BaseModel):
+class LossWeights(FrozenConfig):
     """Weights of the four terms, where the linear one turns from quadratic to straight, and what a teacher adds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    added_later = MappingProxyType({"distill": DistillConfig()})
 
     log: float = Field(1.0, ge=0, description="mean |x - n(sparse)| in the normalised space")
     linear: float = Field(1.0, ge=0, description="mean Huber of metres against the dense target, over the maximum depth")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from model.train.ranges import RANGE_EDGES_M
+from model.train.measures import RANGE_EDGES_M
 from storage_schemas.evaluation import METRIC_COLUMNS
 
 CAPS_M = (50.0, 70.0, 80.0)

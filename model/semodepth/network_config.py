@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from storage_schemas.frozen_config import FrozenConfig
 
 
-class SemoDepthConfig(BaseModel):
+class SemoDepthConfig(FrozenConfig):
     """Options of the network. The defaults are for new training; ``reference`` gives those of the public code."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    added_later = MappingProxyType({"uncertainty": False, "absent_mono": "zeros"})
 
     min_depth_m: float = Field(0.5, gt=0, description="near end of the depth space, metres")
     max_depth_m: float = Field(120.0, gt=0, description="far end of the depth space, metres: 120 nuScenes, 80 ZJU-4DRadarCam")

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.data.ordered_loader import HERE, Placement
 from model.devices import network_device
 from model.semodepth.config import DataConfig
 from model.semodepth.data import FrameLoader
@@ -90,8 +91,7 @@ def manifest_frames(
     max_depth_m: float,
     row_band: tuple[int, int] | None = None,
     with_mono: bool = False,
-    num_workers: int = 0,
-    image_root: str | None = None,
+    placement: Placement = HERE,
 ) -> Iterator[Frame]:
     """Yield every frame of a split in manifest order; its name is the frame key.
 
@@ -101,8 +101,7 @@ def manifest_frames(
         max_depth_m: radar and monocular depth beyond it are set to it.
         row_band: rows that are read, as ``data.rows``; None = all.
         with_mono: read monocular depth.
-        num_workers: processes that read.
-        image_root: root of the data source, for stores that refer to image files.
+        placement: where the loader runs, and how.
 
     Raises:
         ManifestError: the split is empty or lacks a store.
@@ -119,7 +118,7 @@ def manifest_frames(
             "order": "manifest",
         }
     )
-    with FrameLoader(manifest, config, num_workers=num_workers, image_root=image_root) as loader:
+    with FrameLoader(manifest, config, placement=placement) as loader:
         for batch in loader:
             dense = dense_batch(batch, max_depth_m=max_depth_m)
             assert dense.radar_m is not None
@@ -162,19 +161,19 @@ def _predict_batch(network: DepthNetwork, batch: list[Frame]) -> Iterator[Predic
     if network.config.plug_in or batch[0].mono_m is not None:
         mono_m = np.stack([nothing if frame.mono_m is None else frame.mono_m for frame in batch])
     with torch.autocast("cuda", torch.bfloat16, enabled=_is_on_gpu(network)):
-        found = network.predict(image_u8, radar_m, mono_m)
-    depth_m = found.float().cpu().numpy()
+        predicted_m = network.predict(image_u8, radar_m, mono_m)
+    depth_m = predicted_m.float().cpu().numpy()
     if depth_m.shape != image_u8.shape[:3]:
         raise PredictionError(
             f"the network predicts {depth_m.shape} for images {image_u8.shape[:3]}; a prediction covers its image's pixels"
         )
-    for frame, own in zip(batch, depth_m, strict=True):
-        if not np.isfinite(own).all():
+    for frame, of_frame in zip(batch, depth_m, strict=True):
+        if not np.isfinite(of_frame).all():
             raise PredictionError(
                 f"frame '{frame.name}': the network predicts depth that is not a number. Its weights are damaged or its training "
                 "diverged; choose another checkpoint"
             )
-        yield Predicted(frame, own)
+        yield Predicted(frame, of_frame)
 
 
 def _is_on_gpu(network: Any) -> bool:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.ordered_loader import HERE
 from model.semodepth.image_folder import find_frames, read_frames
 from model.semodepth.predict import DepthNetwork, Frame, manifest_frames, place_network, predict_frames
-from model.train.family_types import Draw
-from model.train.prediction_folder import check_out, put_file
+from model.train.family_types import Draw, placement
+from model.train.result_files import check_out, put_file
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
@@ -82,11 +83,11 @@ def predict_files(
         StoreError: ``out`` is not empty or cannot be written.
     """
     check_out(out)
-    found = find_frames(images)
-    _say_without_radar([one.name for one in found if one.radar is None], len(found))
+    files = find_frames(images)
+    _say_without_radar([frame.name for frame in files if frame.radar is None], len(files))
     _place(network, machine)
-    frames = read_frames(found, max_depth_m=network.config.max_depth_m)
-    return _write_all(network, frames, out, len(found), batch_size=batch_size, draw=draw, on_frame=on_frame)
+    frames = read_frames(files, max_depth_m=network.config.max_depth_m)
+    return _write_all(network, frames, out, len(files), batch_size=batch_size, draw=draw, on_frame=on_frame)
 
 
 def predict_manifest(
@@ -134,8 +135,7 @@ def predict_manifest(
         max_depth_m=network.config.max_depth_m,
         row_band=row_band,
         with_mono=network.config.plug_in and any(row["unit_depth_mono"] is not None for row in rows),
-        num_workers=0 if machine is None else machine.num_workers,
-        image_root=None if machine is None else machine.image_root,
+        placement=HERE if machine is None else placement(machine),
     )
     return _write_all(network, frames, out, len(rows), batch_size=batch_size, draw=draw, on_frame=on_frame)
 

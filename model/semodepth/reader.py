@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.images import decode_image
+from model.data.frame_files import FrameBytes, FrameFiles
 from model.data.points import FramePoints, PointArrays, joined, measured_pixels
 from model.data.row_band import RowBand
 from model.data.samples import Sample, naming_frame
 from model.data.slot_layout import SlotLayout
-from model.data.units import ImagesUnit, OpenedUnits
-from storage_schemas.byte_ranges import ByteRange, RangeReader
-from storage_schemas.frame_chunks import FrameChunks
+from model.data.units import OpenedUnits
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,6 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class _Located:
-    """One frame whose arrays have been found but not read; None in ``ranges`` = nothing is stored."""
-
-    sample: Sample
-    images: ImagesUnit
-    maps: dict[str, FrameChunks]
-    ranges: dict[str, ByteRange | None]
-
-
-@dataclass(frozen=True)
 class FrameReading:
     """What is read.
 
@@ -91,7 +79,7 @@ class FrameReader:
 
     def __init__(self, units: OpenedUnits, reading: FrameReading) -> None:
         self._units, self._reading, self._layout, self._wanted = units, reading, reading.layout, reading.wanted
-        self._files = RangeReader(units.store.files)
+        self._files = FrameFiles(units, reading.wanted.maps)
         # a whole map, of which only points or a band of rows go on
         self._map = np.empty((reading.wanted.band.image_height, reading.layout.width), np.uint16)
 
@@ -113,41 +101,19 @@ class FrameReader:
         """
         samples = [self._reading.samples[row] for row in rows]
         arrays = self._layout.arrays(memory, len(samples))
-        # From a local disk frame by frame, so that what is read is still in the cache when it is decoded; from an object store
-        # everything is asked for at once.
-        together = 1 if self._units.store.files.is_local else len(samples)
         sparse: list[FramePoints] = []
-        for first in range(0, len(samples), together):
-            located = [self._locate(sample) for sample in samples[first : first + together]]
-            ranges = [one for frame in located for one in frame.ranges.values() if one is not None]
-            contents = dict(zip(ranges, self._files.read(ranges), strict=True))
-            for number, frame in enumerate(located, start=first):
-                sparse += self._decode(frame, contents, {name: array[number] for name, array in arrays.items()})
+        for number, frame in enumerate(self._files.read(samples)):
+            sparse += self._decode(frame, {name: array[number] for name, array in arrays.items()})
         radar = joined([self._radar_of(sample) for sample in samples]) if self._wanted.radar else None
         return radar, (joined(sparse) if self._wanted.sparse else None)
 
-    def _locate(self, sample: Sample) -> _Located:
-        with naming_frame(sample):
-            images = self._units.images(sample)
-            maps = {name: self._units.depth(sample, layout) for name, layout in self._wanted.maps.items()}
-            ranges = {name: chunks.byte_range(sample.frame) for name, chunks in maps.items()}
-            if images.chunks is not None:
-                ranges["image"] = images.chunks.byte_range(sample.frame, images.num_bytes[sample.frame])
-            return _Located(sample, images, maps, ranges)
-
-    def _decode(
-        self, frame: _Located, contents: dict[ByteRange, memoryview], arrays: dict[str, NDArray[Any]]
-    ) -> list[FramePoints]:
+    def _decode(self, frame: FrameBytes, arrays: dict[str, NDArray[Any]]) -> list[FramePoints]:
         band, sparse = self._wanted.band, list[FramePoints]()
         with naming_frame(frame.sample):
-            own = {name: None if one is None else contents[one] for name, one in frame.ranges.items()}
-            image = own.get("image")
-            if image is None:
-                image = memoryview(self._units.referenced_image(frame.sample, frame.images))
-            decode_image(image, arrays["image"], where=frame.images.file[frame.sample.frame], band=band)
-            for name, chunks in frame.maps.items():
+            frame.decode_image(arrays["image"], band=band)
+            for name in self._wanted.maps:
                 is_direct = band.is_whole and name != "sparse"
-                chunks.decode(own[name], arrays[name] if is_direct else self._map)
+                frame.decode_map(name, arrays[name] if is_direct else self._map)
                 if name == "sparse":
                     sparse.append(measured_pixels(self._map[band.rows]))
                 elif not is_direct:
@@ -157,5 +123,5 @@ class FrameReader:
     def _radar_of(self, sample: Sample) -> FramePoints:
         with naming_frame(sample):
             unit = self._units.radar(sample)
-        own = slice(int(unit.first[sample.frame]), int(unit.first[sample.frame + 1]))
-        return self._wanted.band.points(FramePoints(unit.row[own], unit.column[own], unit.depth_m[own]))
+        of_frame = slice(int(unit.first[sample.frame]), int(unit.first[sample.frame + 1]))
+        return self._wanted.band.points(FramePoints(unit.row[of_frame], unit.column[of_frame], unit.depth_m[of_frame]))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.blocks.weights_file import load_state_file, misfit, misfit_text
+from model.blocks.weights_file import misfit, misfit_text, state_of
 from model.errors import CheckpointError
 from model.semodepth.net import SemoDepth
 from model.semodepth.network_config import SemoDepthConfig
@@ -60,10 +60,7 @@ def load_reference(
         WeightsFileError: the file is missing or unreadable.
         CheckpointError: keys are missing, unexpected or of another shape; the message names them.
     """
-    if isinstance(path_or_state_dict, Mapping):
-        found, origin = path_or_state_dict, "state dict"
-    else:
-        found, origin = load_state_file(path_or_state_dict), f"checkpoint '{path_or_state_dict}'"
+    found, origin = state_of(path_or_state_dict)
     found = found.get("model_state_dict", found)
     network = SemoDepth(config or SemoDepthConfig.reference(max_depth_m=max_depth_m, plug_in=plug_in))
     own = network.state_dict()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.blocks.weights_file import load_state_file
 from model.errors import CheckpointError
 from model.train.config import CommonConfig
 from model.train.known_families import Families, UnknownOptionsError
-from storage_schemas.files import explain_write_error
+from storage_schemas.files import explain_write_error, written_whole
 
 FORMAT = 1
 
@@ -66,16 +64,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "random": checkpoint.random,
         "provenance": json.dumps(checkpoint.provenance),
     }
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as stream:
+        with written_whole(path) as stream:
             torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
-        temporary.unlink(missing_ok=True)
         cause = error if isinstance(error, OSError) else OSError(28, str(error))
         raise explain_write_error(
             cause,
@@ -84,9 +76,6 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             if_denied="Choose another folder with --out",
             otherwise="Check the disk, then run the same command",
         ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def load_checkpoint(path: str | Path, families: Families) -> Checkpoint:
@@ -100,13 +89,12 @@ def load_checkpoint(path: str | Path, families: Families) -> Checkpoint:
         WeightsFileError: the file is missing or unreadable.
         CheckpointError: it is a checkpoint of something else, or of a newer depthmill.
     """
-    found = load_state_file(path)
-    if "format" not in found or "config" not in found:
+    content: dict[str, Any] = dict(load_state_file(path))
+    if "format" not in content or "config" not in content:
         raise CheckpointError(
-            f"'{path}' is not a checkpoint of depthmill (keys: {', '.join(list(map(str, found))[:4])}, ...). For a "
+            f"'{path}' is not a checkpoint of depthmill (keys: {', '.join(list(map(str, content))[:4])}, ...). For a "
             "checkpoint of the public code give --reference, and of SemoDepth --max-depth too"
         )
-    content: dict[str, Any] = dict(found)
     if content["format"] != FORMAT:
         raise CheckpointError(
             f"checkpoint '{path}' has format {content['format']}, this depthmill reads {FORMAT}. Update depthmill"
@@ -131,41 +119,6 @@ def load_checkpoint(path: str | Path, families: Families) -> Checkpoint:
     )
 
 
-def load_start(
-    network: nn.Module,
-    path: str | Path,
-    families: Families,
-    *,
-    may_differ: tuple[str, ...] = (),
-    may_lack: tuple[str, ...] = (),
-) -> Checkpoint:
-    """Fill a network with the weights of a checkpoint of depthmill, and return it; nothing else of it is taken.
-
-    Args:
-        network: takes the weights.
-        path: of the checkpoint.
-        families: those whose checkpoints can be read.
-        may_differ: options of the network that the checkpoint may have otherwise.
-        may_lack: beginnings of weights that it need not have; they stay as they are.
-
-    Raises:
-        WeightsFileError: the file is missing or unreadable.
-        CheckpointError: it is no checkpoint of depthmill, or of a network with other options; names the first that differs.
-    """
-    start = load_checkpoint(path, families)
-    own: Any = network.config
-    before, now = (_flat(one.model_dump(mode="json"), "train.network.") for one in (start.config.network, own))
-    for key in now:
-        if before.get(key) != now[key] and key.removeprefix("train.network.") not in may_differ:
-            raise CheckpointError(
-                f"checkpoint '{path}' cannot be the start of this training: it has {key} = {before.get(key)!r}, the recipe says "
-                f"{now[key]!r}. Make them equal, or train from scratch"
-            )
-    kept = {key: value for key, value in network.state_dict().items() if key.startswith(may_lack)} if may_lack else {}
-    network.load_state_dict({**kept, **start.model})
-    return start
-
-
 def refuse_other_training(checkpoint: Checkpoint, config: CommonConfig, manifest: str, *, path: Path) -> None:
     """Check that a checkpoint can be resumed with a configuration and a manifest.
 
@@ -178,7 +131,7 @@ def refuse_other_training(checkpoint: Checkpoint, config: CommonConfig, manifest
             f"Choose the former "
             f"with --manifest {checkpoint.manifest}, another folder with --out, or begin anew with --restart"
         )
-    before, now = (_flat(one.model_dump(mode="json")) for one in (checkpoint.config, config))
+    before, now = (flat_keys(options.model_dump(mode="json")) for options in (checkpoint.config, config))
     for key in {**now, **before}:
         if before.get(key) != now.get(key):
             raise CheckpointError(
@@ -188,8 +141,9 @@ def refuse_other_training(checkpoint: Checkpoint, config: CommonConfig, manifest
             )
 
 
-def _flat(tree: dict[str, Any], prefix: str = "train.") -> dict[str, Any]:
+def flat_keys(tree: dict[str, Any], prefix: str = "train.") -> dict[str, Any]:
+    """Return the values of a configuration by their dotted keys, e.g. ``train.data.split``."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= flat_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat

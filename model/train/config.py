@@ -9,9 +9,12 @@ import hashlib
 import json
 from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from storage_schemas.frozen_config import FrozenConfig
 
 if TYPE_CHECKING:
     from model.data.reading_config import ReadingConfig
@@ -23,10 +26,8 @@ _STARTS = {"start_from": "start_digest", "backbone_from": "backbone_digest"}
 """Keys that hold a path, and what takes their place in a training's name."""
 
 
-class CommonConfig(BaseModel):
+class CommonConfig(FrozenConfig):
     """The keys of ``train:`` that every family has; a family's own configuration adds its network, loss, data and evaluation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     if TYPE_CHECKING:  # every family has its own, with a default and a description
 
@@ -74,12 +75,9 @@ class CommonConfig(BaseModel):
         A start counts by its bytes, wherever the file lies; OSError if it cannot be read. ``package`` is the package outside
         this repository that brings the family; None for depthmill's own.
         """
-        config = self.model_dump(mode="json")
-        for key, digest in _STARTS.items():
-            start = config.pop(key)  # without one the name stays what it was before this key existed
-            if start is not None:
-                with open(start, "rb") as stream:
-                    config[digest] = hashlib.file_digest(stream, "sha256").hexdigest()
+        config = self.model_dump(mode="json", exclude=set(_STARTS))
+        starts = {digest: getattr(self, key) for key, digest in _STARTS.items()}
+        config |= {digest: sha256_of(path) for digest, path in starts.items() if path is not None}
         named = {"version": TRAINING_VERSION, "manifest": manifest, "config": config}
         named |= {} if package is None else {"package": package}
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
@@ -87,6 +85,12 @@ class CommonConfig(BaseModel):
     def uses_bfloat16(self, device_type: str) -> bool:
         """Say whether a network of this training computes under bfloat16 on ``cpu`` or ``cuda``."""
         return self.precision == "bfloat16" or (self.precision == "auto" and device_type == "cuda")
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the digest of a file; OSError if it cannot be read."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

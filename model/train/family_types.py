@@ -76,8 +76,10 @@ class BatchLoader(Protocol):
         """End the workers."""
 
 
-def placement(fabric: Fabric, machine: Machine) -> Placement:
-    """Return where the loader of this process runs."""
+def placement(machine: Machine, fabric: Fabric | None = None) -> Placement:
+    """Return where the loader of this process runs; without ``fabric`` there is no other process."""
+    if fabric is None:
+        return Placement(num_workers=machine.num_workers, image_root=machine.image_root)
     return Placement(
         rank=fabric.global_rank,
         num_ranks=fabric.world_size,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+RANGE_EDGES_M = (0, 10, 20, 30, 40, 50, 60, 70, 80)
+"""Edges of the ranges of depth, metres, by which every family tells its errors."""
+
 
 class Measure(NamedTuple):
     """One number of a training.

@@ -1,16 +1,26 @@
-"""With which weights a training begins, and what it remembers of where they come from."""
+"""With which weights a training begins, and what it remembers of where they come from.
+
+Why     A backbone that only almost fits would be half loaded and half random, which nobody notices: the public loader skips what
+        it cannot place (docs/method/mim4d.md#pitfalls, 4). So a network is filled whole, or refused.
+Reads   a checkpoint of the same family, or one of a pre-training that hands over its backbone
+Source  docs/method/mim4d.md#transfer
+"""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from model.train.checkpoint import load_start
-from model.train.config import CommonConfig
+from model.blocks.convnext import ConvNeXt
+from model.blocks.resnet import ResNet34, ResNet50
+from model.blocks.weights_file import misfit, misfit_text
+from model.errors import CheckpointError
+from model.train.checkpoint import Checkpoint, flat_keys, load_checkpoint
+from model.train.config import CommonConfig, sha256_of
 from model.train.known_families import Families
-from model.train.transfer import load_backbone
+from storage_schemas.frozen_config import every_key
 
 ORIGIN_KEYS = ("start_file", "start_sha256", "start_family", "start_manifest", "start_step")
 """What checkpoints and training.json say of the checkpoint that a training began with: a run can tell all data it ever saw."""
@@ -37,11 +47,93 @@ def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[
     if path is None:
         return {}
     if config.start_from is None:
-        found = load_backbone(family.backbone(network), path, families)
+        start = load_backbone(family.backbone(network), path, families)
     else:
         may_differ, may_lack = family.start_tolerance(config)
-        found = load_start(network, path, families, may_differ=may_differ, may_lack=may_lack)
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    values = (str(Path(path).absolute()), digest, found.config.family, found.manifest, str(found.step))
+        start = load_start(network, path, families, may_differ=may_differ, may_lack=may_lack)
+    values = (str(Path(path).absolute()), sha256_of(path), start.config.family, start.manifest, str(start.step))
     return dict(zip(ORIGIN_KEYS, values, strict=True))
+
+
+def load_start(
+    network: nn.Module,
+    path: str | Path,
+    families: Families,
+    *,
+    may_differ: tuple[str, ...] = (),
+    may_lack: tuple[str, ...] = (),
+) -> Checkpoint:
+    """Fill a network with the weights of a checkpoint of depthmill, and return it; nothing else of it is taken.
+
+    Args:
+        network: takes the weights.
+        path: of the checkpoint.
+        families: those whose checkpoints can be read.
+        may_differ: options of the network that the checkpoint may have otherwise.
+        may_lack: beginnings of weights that it need not have; they stay as they are.
+
+    Raises:
+        WeightsFileError: the file is missing or unreadable.
+        CheckpointError: it is no checkpoint of depthmill, or of a network with other options; names the first that differs.
+    """
+    start = load_checkpoint(path, families)
+    config: Any = network.config
+    before, now = (flat_keys(every_key(options), "train.network.") for options in (start.config.network, config))
+    for key in now:
+        if before.get(key) != now[key] and key.removeprefix("train.network.") not in may_differ:
+            raise CheckpointError(
+                f"checkpoint '{path}' cannot be the start of this training: it has {key} = {before.get(key)!r}, the recipe says "
+                f"{now[key]!r}. Make them equal, or train from scratch"
+            )
+    kept = {key: value for key, value in network.state_dict().items() if key.startswith(may_lack)} if may_lack else {}
+    network.load_state_dict({**kept, **start.model})
+    return start
+
+
+def load_backbone(backbone: nn.Module, path: str | Path, families: Families) -> Checkpoint:
+    """Fill a backbone with the one that a checkpoint of a pre-training has; nothing else of the checkpoint is taken.
+
+    In training, a network computes what the pre-trained one computes on whole images, bit for bit; in evaluation a masked ResNet
+    goes by the statistics of the images, another by the running averages, which are handed over too. Norms that a
+    masked ConvNeXt has on the levels it returns are left out where the other has none.
+
+    Args:
+        backbone: a ResNet-34, ResNet-50 or ConvNeXt, masked or not.
+        path: of the checkpoint.
+        families: those whose checkpoints can be read.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        WeightsFileError: the file is missing or unreadable.
+        CheckpointError: its family hands over no backbone, or its backbone is another network; says how to make them equal.
+    """
+    checkpoint = load_checkpoint(path, families)
+    family = families.of(checkpoint.config)
+    if not family.hands_over_backbone:
+        takes = " or ".join(other.name for other in families if other.hands_over_backbone)
+        raise CheckpointError(
+            f"checkpoint '{path}' is of a training of {family.name}, train.backbone_from takes one of {takes}. To go on from a "
+            "whole network of the same family, name it in train.start_from"
+        )
+    handed = family.handed_backbone(checkpoint.config, checkpoint.model)
+    weights, wanted = handed.weights, backbone.state_dict()
+    if handed.optional and not any(key.startswith(handed.optional) for key in wanted):
+        weights = {key: value for key, value in weights.items() if not key.startswith(handed.optional)}
+    if misfit(weights, wanted):
+        raise CheckpointError(
+            f"checkpoint '{path}' has a backbone {handed.words}, this network's is {_name_of(backbone)}: "
+            f"{misfit_text(weights, wanted)}. {handed.advice}"
+        )
+    backbone.load_state_dict(weights)
+    return checkpoint
+
+
+def _name_of(backbone: Any) -> str:
+    for kind, name in ((ResNet34, "resnet34"), (ResNet50, "resnet50")):
+        if isinstance(backbone, kind):
+            return f"{name} (base_channels {backbone.conv1.out_channels})"
+    if isinstance(backbone, ConvNeXt):
+        return f"a ConvNeXt of {', '.join(map(str, backbone.channels))} channels"
+    return f"a {type(backbone).__name__}"

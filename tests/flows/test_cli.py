@@ -129,8 +129,9 @@ def test_run_when_workers_differ_then_units_are_byte_identical(tiny_root, write_
 
 
 def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_gives_exit_code_1(
-    write_recipe, depthmill_process, depthmill, tmp_path
+    write_recipe, depthmill_process, depthmill, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     root = write_tiny_nuscenes(tmp_path / "data")
     recipe = write_recipe(root)
     victim = sorted((root / "samples/RADAR_FRONT").glob("tiny-scene-0103*"))[0]
@@ -247,9 +248,9 @@ def test_help_when_asked_then_needs_no_heavy_module(depthmill_process):
     assert "materialise" not in depthmill_process("--help").stderr
 
 
-@pytest.mark.parametrize("verb", ["plan", "run", "status", "verify", "report"])
-def test_any_verb_when_recipe_is_missing_then_exit_code_2_and_a_next_step(verb, depthmill, tmp_path):
-    code, text = depthmill(verb, tmp_path / "nowhere.yaml")
+@pytest.mark.parametrize("command", ["plan", "run", "status", "verify", "report"])
+def test_any_command_when_recipe_is_missing_then_exit_code_2_and_a_next_step(command, depthmill, tmp_path):
+    code, text = depthmill(command, tmp_path / "nowhere.yaml")
     assert code == 2
     assert f"recipe '{tmp_path / 'nowhere.yaml'}' does not exist. Write one with depthmill init, or run depthmill demo" in text
 
@@ -278,7 +279,7 @@ def test_export_when_given_recipe_or_store_then_writes_the_layout_and_import_rea
     assert depthmill("export", recipe, "--out", tmp_path / "x", "--layout", "kitti")[0] == 2
 
 
-def test_json_when_asked_then_every_verb_answers_with_json(tiny_root, write_recipe, depthmill, tmp_path):
+def test_json_when_asked_then_every_command_answers_with_json(tiny_root, write_recipe, depthmill, tmp_path):
     recipe = write_recipe(tiny_root)
     calls = [
         ("plan", recipe), ("run", recipe, *BARE), ("run", recipe, *BARE), ("status", recipe), ("verify", recipe), ("inspect", recipe),

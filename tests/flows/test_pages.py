@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, pictures are small, and the list of verbs is the list of verbs."""
+"""README and docs: links lead somewhere, pictures are small, and the list of commands is the list of commands."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_pictures_when_in_the_docs_then_are_small():
     assert {path.name: path.stat().st_size for path in found if path.stat().st_size > MAX_PICTURE_BYTES} == {}
 
 
-def test_readme_when_it_lists_the_verbs_then_lists_them_all():
+def test_readme_when_it_lists_the_commands_then_lists_them_all():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    table = text.split("## Verbs")[1].split("\n## ")[0]
-    named = {verb for row in re.findall(r"^\| (`.*?) \|", table, re.M) for verb in re.findall(r"`(\w+)`", row)}
+    table = text.split("## Commands")[1].split("\n## ")[0]
+    named = {command for row in re.findall(r"^\| (`.*?) \|", table, re.M) for command in re.findall(r"`(\w+)`", row)}
     assert named == set(typer.main.get_command(app).commands)

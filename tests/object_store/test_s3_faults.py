@@ -130,10 +130,10 @@ def test_shard_when_shorter_than_its_index_says_then_damage_and_not_a_refusal(bu
         RangeReader(files).read([ByteRange("a", 0, 5), ByteRange("b", 0, 5)])
 
 
-@pytest.mark.parametrize("verb", [("run", "--no-prefect", "--workers", 1), ("prune",)])
-def test_bucket_when_missing_then_says_how_to_make_it(verb, tiny_root, write_recipe, depthmill, proxy):
+@pytest.mark.parametrize("command", [("run", "--no-prefect", "--workers", 1), ("prune",)])
+def test_bucket_when_missing_then_says_how_to_make_it(command, tiny_root, write_recipe, depthmill, proxy):
     recipe = write_recipe(tiny_root, store="s3://no-such-bucket/x")
-    code, text = depthmill(verb[0], recipe, *verb[1:])
+    code, text = depthmill(command[0], recipe, *command[1:])
     assert code == 1
     assert (
         "bucket 'no-such-bucket' does not exist. Create it (aws s3 mb s3://no-such-bucket), or correct 'store:' in the recipe"

@@ -91,8 +91,9 @@ def toy(tmp_path_factory, tiny_root):
     found = installed(
         """
         import json, sys
-        from flows.bare_loop import materialize_bare
-        from flows.materialize import open_recipe
+        from flows.run.bare_loop import BareLoop
+        from flows.run.making import make_units
+        from flows.run.opening import open_recipe
         from flows.settings import Settings
         from pipeline.recipe import load_recipe
         from pipeline.stage_list import STAGES
@@ -106,8 +107,8 @@ def toy(tmp_path_factory, tiny_root):
         for name in sys.argv[1:]:
             opened = open_recipe(load_recipe(name), Settings(workers=1))
             plan = opened.plan()
-            summary, _ = materialize_bare(opened, plan, lambda result: None, lambda summary: None)
-            assert summary.num_errors == 0, summary.results
+            made = make_units(opened, BareLoop(), report=False)
+            assert made.num_failed == 0, made.errors
             assert not opened.plan().to_do
             facts["plain" if "plain" in name else "both"] = plan.manifest.path.fingerprint
         manifest = open_manifest(opened.store)

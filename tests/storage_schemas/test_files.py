@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage_schemas.errors import StoreAccessError, StoreError
-from storage_schemas.files import StoreFiles
+from storage_schemas.files import StoreFiles, folder_written_whole, written_whole
 from tests.flows.test_cli import BARE
 
 
@@ -103,3 +103,21 @@ def test_url_when_it_is_not_utf8_then_says_so(depthmill):
         StoreError, match=r"store 's3://bucket/\\udcff' is not UTF-8, which a URL must be. Choose another 'store:'"
     ):
         StoreFiles(os.fsdecode(b"s3://bucket/\xff"))
+
+
+def test_file_and_folder_when_writing_fails_then_the_former_ones_stay_and_nothing_is_beside_them(tmp_path):
+    file, folder = tmp_path / "a" / "file", tmp_path / "a" / "folder"
+    with written_whole(file) as stream:
+        stream.write(b"former")
+        assert not file.exists()
+    folder.mkdir()
+    with pytest.raises(RuntimeError, match="stopped"), written_whole(file, is_flushed=False) as stream:
+        stream.write(b"half")
+        raise RuntimeError("stopped")
+    with pytest.raises(RuntimeError, match="stopped"), folder_written_whole(folder) as unfinished:
+        (unfinished / "half").write_bytes(b"")
+        raise RuntimeError("stopped")
+    assert file.read_bytes() == b"former" and list(folder.iterdir()) == [] and sorted(file.parent.iterdir()) == [file, folder]
+    with folder_written_whole(folder) as unfinished:
+        (unfinished / "whole").write_bytes(b"")
+    assert [path.name for path in folder.iterdir()] == ["whole"] and sorted(file.parent.iterdir()) == [file, folder]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from model.mim4d.depth_head import DepthBins
 from model.mim4d.probes.linear_probe import LinearProbe, Loss
-from model.train.ranges import RANGE_EDGES_M
+from model.train.measures import RANGE_EDGES_M
 
 NUM_DEPTH_BINS = 64
 """The same for every network (docs/method/mim4d.md#depth-probe); from where the network's own bins begin to where they end."""

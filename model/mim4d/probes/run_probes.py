@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from model.devices import network_device
-from model.mim4d.batch import ClipBatch
+from model.mim4d.batch import ClipBatch, views_of
 from model.mim4d.clip_draws import clip_generator
-from model.mim4d.clip_views import views_of
-from model.mim4d.config import ClipDataConfig, Mim4dTrainConfig
-from model.mim4d.data import ClipLoader
+from model.mim4d.config import Mim4dTrainConfig
+from model.mim4d.data import ClipLoader, clips_of, measured_clips
 from model.mim4d.depth_head import DepthBins
 from model.mim4d.net import Mim4d
 from model.mim4d.probes.depth_points import DepthPoints, depth_points, features_at
@@ -32,7 +31,7 @@ from model.mim4d.probes.depth_probe import (
     probed_depth_m,
     row_medians,
 )
-from model.mim4d.probes.frozen_frames import FrozenFrame, encode_key_frame, probed_level
+from model.mim4d.probes.frozen_networks import FrozenFrame, encode_key_frame, probed_level, probed_networks
 from model.mim4d.probes.linear_probe import LinearProbe, Loss, drawn_rows, fit_linear_probe, rows_per_clip
 from model.mim4d.probes.occupancy_probe import ScoreCounts, VoxelFrequency, occupancy_loss, probed_scores
 from model.mim4d.probes.occupancy_truth import occupied_voxels, seen_voxels
@@ -45,8 +44,8 @@ from model.mim4d.probes.probe_files import (
     probes_are_due,
     write_probes,
 )
-from model.mim4d.probes.probed_networks import probed_networks
 from model.train.config import Machine
+from model.train.family_types import placement
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 
@@ -72,7 +71,10 @@ def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, m
         return
     device = network_device(machine.accelerator)
     networks = probed_networks(config, folder, device=device)
-    with _training_clips(manifest, config, machine) as learned, _measured_clips(manifest, config, machine) as measured:
+    with (
+        _training_clips(manifest, config, machine) as learned,
+        measured_clips(manifest, config, placement=placement(machine)) as measured,
+    ):
         results = run_probes(
             networks,
             config,
@@ -290,25 +292,9 @@ def _count(counts: ScoreCounts, scores: Tensor, is_occupied: Tensor) -> None:
 def _training_clips(manifest: Manifest, config: Mim4dTrainConfig, machine: Machine) -> ClipLoader:
     """Return a loader of the clips to learn from, one by one: those of the training, or as many of them as are asked for."""
     data = config.data.model_copy(update={"batch_size": 1, "order": "shuffled"})  # in which order a share can be read
-    loader = _loader(manifest, data, config, machine)
+    loader = clips_of(manifest, config, data, placement=placement(machine))
     wanted = config.probe.clips
     if wanted is None or wanted >= loader.num_samples:
         return loader
     share = data.share * wanted / loader.num_samples
-    return _loader(manifest, data.model_copy(update={"share": share}), config, machine)
-
-
-def _measured_clips(manifest: Manifest, config: Mim4dTrainConfig, machine: Machine) -> ClipLoader:
-    changed = {"split": config.evaluation.split, "batch_size": 1, "order": "manifest"}
-    return _loader(manifest, config.data.model_copy(update=changed), config, machine)
-
-
-def _loader(manifest: Manifest, data: ClipDataConfig, config: Mim4dTrainConfig, machine: Machine) -> ClipLoader:
-    return ClipLoader(
-        manifest,
-        data,
-        num_frames=config.network.num_frames,
-        image_px=config.network.input_px,
-        num_workers=machine.num_workers,
-        image_root=machine.image_root,
-    )
+    return clips_of(manifest, config, data.model_copy(update={"share": share}), placement=placement(machine))

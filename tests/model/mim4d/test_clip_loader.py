@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 from scipy.spatial import KDTree
 
+from model.data.images import resized
 from model.data.points import FramePoints
 from model.mim4d.batch import ClipBatch
-from model.mim4d.clip_images import resized
+from model.mim4d.clip_points import held_out, rig_points
 from model.mim4d.config import ClipDataConfig
 from model.mim4d.data import ClipLoader
-from model.mim4d.reader import ClipReading, held_out, rig_points
+from model.mim4d.reader import ClipReading
 from pipeline.geometry import rigid, transform_points
 from storage_schemas.byte_ranges import RangeReader
 from storage_schemas.errors import ManifestError

@@ -10,8 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from model.errors import InputError
 from model.mim4d.depth_head import DepthBins
-from model.mim4d.lift import Cameras, lift_by_sampling, lift_by_splatting
-from model.mim4d.render_conv import RenderConv
+from model.mim4d.lift import Cameras, RenderConv, lift_by_sampling, lift_by_splatting
 from model.mim4d.voxel_grid import VoxelGrid
 from tests.model.mim4d.made_up_rig import IMAGE_PX, cam_from_rig, intrinsics, ring
 

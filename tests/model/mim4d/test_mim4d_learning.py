@@ -10,8 +10,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from model.mim4d.batch import views_of
 from model.mim4d.clip_draws import draw_clips
-from model.mim4d.clip_views import views_of
 from model.mim4d.evaluation import RenderEvaluation, evaluate_renderings
 from model.mim4d.loss import mim4d_losses
 from model.mim4d.net import Mim4d

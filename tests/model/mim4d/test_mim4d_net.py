@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
+from model.mim4d.batch import views_of
 from model.mim4d.clip_draws import ClipDraws, draw_clips
-from model.mim4d.clip_views import views_of
 from model.mim4d.composite import Rendered
 from model.mim4d.loss import mim4d_losses
 from model.mim4d.mask import hide

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flows.bare_loop import materialize_bare
-from flows.materialize import open_recipe
 from flows.reports.mim4d import write_report
 from flows.reports.mim4d.files import read_files
+from flows.run.bare_loop import BareLoop
+from flows.run.making import make_units
+from flows.run.opening import open_recipe
 from flows.settings import Settings
 from model.families import evaluate_training, train
 from model.mim4d.config import Mim4dTrainConfig
@@ -26,8 +27,8 @@ def test_network_when_overfitted_to_the_real_key_frame_then_held_out_depth_and_c
     stages = {"index_windows": {"enabled": True, "num_frames": 1}, "build_manifest": {"drop_last_keyframe": False}}
     recipe = {"source": source, "store": str(tmp_path / "store"), "cameras": CAMERAS, "stages": stages}
     opened = open_recipe(parse_recipe(recipe, where="test"), Settings(workers=1, cache_dir=tmp_path / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     config = Mim4dTrainConfig.model_validate(
         {
             "network": {

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,22 +26,21 @@ from model.mim4d.family import Mim4dFamily
 from model.mim4d.loss import LOSS_VALUES
 from model.mim4d.net import Mim4d
 from model.mim4d.rendered_views import VIEWS_FILE
-from model.train.checkpoint import load_start
-from model.train.config import Machine
 from model.train.loop import TrainingError, read_training
+from model.train.start import load_start
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store
 from tests.model.mim4d.made_up_clips import joined, small_clip, small_network
-
-CPU = Machine(accelerator="cpu")
+from tests.model.train.made_up_training import CPU, check_resumed, steps, weights
 
 
 @pytest.fixture(scope="module")
 def manifest(tiny_root, tmp_path_factory) -> Manifest:
     """The tiny database with clips of two frames and two cameras: two to train on, two to validate on."""
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
 
@@ -53,8 +51,8 @@ def manifest(tiny_root, tmp_path_factory) -> Manifest:
         "stages": {"index_windows": {"enabled": True, "num_frames": 2}, "build_manifest": {"drop_last_keyframe": False}},
     }
     opened = open_recipe(parse_recipe(recipe, where="test"), Settings(workers=1, cache_dir=folder / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     return open_manifest(Store(str(folder / "store")))
 
 
@@ -73,37 +71,9 @@ def small_training(**changes: Any) -> Mim4dTrainConfig:
     return Mim4dTrainConfig.model_validate(settings)
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "last.pt").model
-
-
-def steps(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "steps.csv", newline="") as stream:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(stream)]
-
-
-class StopHereError(Exception):
-    pass
-
-
 def test_training_when_stopped_and_resumed_with_a_worker_then_the_same_weights(manifest, tmp_path):
-    config = small_training()
-    train(config, manifest, tmp_path / "whole", machine=CPU)
-
-    def stop(progress):
-        if progress.step == 3:
-            raise StopHereError
-
-    with pytest.raises(StopHereError):
-        train(config, manifest, tmp_path / "parts", machine=CPU, on_progress=stop)
-    torch.manual_seed(99)
-    seen: list[int] = []
-    train(config, manifest, tmp_path / "parts", machine=Machine("cpu", num_workers=1), on_progress=lambda p: seen.append(p.step))
-    assert seen == [3, 4]
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert whole.keys() == parts.keys() and all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert check_resumed(small_training(), manifest, tmp_path, stop_at=3) == [3, 4]
     rows = steps(tmp_path / "whole")
-    assert steps(tmp_path / "parts") == rows
     assert all(float(row["loss"]) > 0 and float(row["reconstruct_rgb_masked"]) > 0 for row in rows)
     groups = load_checkpoint(tmp_path / "whole" / "last.pt").optimizer["param_groups"]
     assert groups[0]["lr"] == pytest.approx(0.1 * groups[1]["lr"]) and float(rows[-1]["lr"]) == pytest.approx(groups[1]["lr"])

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from model.errors import InputError
-from model.mim4d.rays import NO_DEPTH, Rays, rays_through, sample_rays
+from model.mim4d.rays import NO_DEPTH, FrameViews, Rays, rays_through, sample_rays
 from model.mim4d.render_config import RayConfig, RenderConfig
 from model.mim4d.voxel_grid import VoxelGrid
 from tests.model.mim4d.analytic_fields import checker
@@ -57,7 +57,8 @@ def take(points_m: torch.Tensor | None = None, *, num: int = 32, seed: int = 0, 
         "generator": torch.Generator().manual_seed(seed),
     }
     given.update(options)
-    return sample_rays(points_m, given.pop("images"), **given)
+    views = FrameViews(**{name: given.pop(name) for name in FrameViews.__dataclass_fields__ if name in given})
+    return sample_rays(points_m, views, **given)
 
 
 def farthest_m(places_m: torch.Tensor, points_m: torch.Tensor) -> float:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from model.mim4d.batch import views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
-from model.mim4d.clip_views import views_of
 from model.mim4d.composite import Rendered
+from model.mim4d.config import RenderEvaluationConfig
 from model.mim4d.evaluation import EVALUATION_EPOCH, evaluate_renderings
 from model.mim4d.net import Mim4d
 from model.mim4d.pictured_clips import spread_evenly
@@ -21,9 +22,8 @@ STEPS_PER_M = 256
 
 
 def viewed(network, clips, *, width_px=8, flight_frames=0, **options):
-    return rendered_views(
-        network, clips, cameras=CAMERAS, width_px=width_px, flight_frames=flight_frames, seed=0, device=CPU, **options
-    )
+    config = RenderEvaluationConfig.model_construct(picture_width_px=width_px, flight_frames=flight_frames)
+    return rendered_views(network, clips, config, cameras=CAMERAS, seed=0, device=CPU, **options)
 
 
 @pytest.fixture(scope="module")

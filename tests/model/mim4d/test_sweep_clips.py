@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial import KDTree
 
+from model.data.ordered_loader import Placement
 from model.data.samples import Sample
 from model.mim4d.batch import ClipBatch
 from model.mim4d.config import ClipDataConfig
@@ -52,7 +53,7 @@ def load(manifest: Manifest, root: Path | None, *, num_frames: int = 3, **config
         EVERY.model_copy(update=config),
         num_frames=num_frames,
         image_px=SIZE,
-        image_root=None if root is None else str(root),
+        placement=Placement(image_root=None if root is None else str(root)),
     )
     (batch,) = loader
     return batch
@@ -206,14 +207,12 @@ def test_window_when_the_manifest_leaves_its_key_frame_out_then_it_is_left_out_a
     left = [row for row in world.rows() if row["frame"] == 1]  # neither the first key frame nor the last
     samples = {name: [row[name] for row in left] for name in world.samples}
     loader = ClipLoader(
-        Manifest(world.store, world.path, samples), EVERY.model_copy(update={"batch_size": 1}), num_frames=7, image_px=SIZE,
-        image_root=str(root),
-    )  # fmt: skip
+        Manifest(world.store, world.path, samples), EVERY.model_copy(update={"batch_size": 1}), num_frames=7, image_px=SIZE, placement=Placement(image_root=str(root)))  # fmt: skip
     assert (len(list(loader)), loader.num_left_out) == (1, 1)
 
 
 def test_reading_when_a_worker_is_sent_it_then_it_reads_the_same(world, root, batch):
-    loader = ClipLoader(world, EVERY, num_frames=3, image_px=SIZE, image_root=str(root))
+    loader = ClipLoader(world, EVERY, num_frames=3, image_px=SIZE, placement=Placement(image_root=str(root)))
     sent = pickle.loads(pickle.dumps(loader._batches.dataset))
     memory = np.zeros(loader._layout.num_bytes, np.uint8)
     found = sent._opened().read((0, 1), memory, epoch=0)
@@ -280,7 +279,7 @@ def test_real_drive_when_its_images_come_at_10_hz_then_sweeps_of_neighbours_show
     raw = shared / "data/kitti0001-as-nuscenes"
     source = {"kind": "nuscenes", "root": str(raw), "version": "v1.0-mini"}
     manifest = made(recipe_of(source, tmp_path / "store", ["CAM_FRONT"], num_frames=3, frames="sweep"), tmp_path / "cache")
-    loader = ClipLoader(manifest, EVERY, num_frames=3, image_px=(120, 397), image_root=str(raw))
+    loader = ClipLoader(manifest, EVERY, num_frames=3, image_px=(120, 397), placement=Placement(image_root=str(raw)))
     batch = next(iter(loader))
     assert batch.image_u8.shape == (2, 3, 1, 120, 397, 3)
     torch.testing.assert_close(batch.time_s, torch.tensor([[0.0, -0.1031, -0.2063]] * 2), atol=2e-4, rtol=0)

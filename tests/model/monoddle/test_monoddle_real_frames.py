@@ -5,8 +5,9 @@ import csv
 import pytest
 import torch
 
-from flows.bare_loop import materialize_bare
-from flows.materialize import open_recipe
+from flows.run.bare_loop import BareLoop
+from flows.run.making import make_units
+from flows.run.opening import open_recipe
 from flows.settings import Settings
 from model.families import evaluate_training, train
 from model.monoddle.config import MonoDdleTrainConfig
@@ -24,8 +25,8 @@ def test_detector_when_overfitted_to_real_frames_then_every_car_is_found_in_spac
         "store": str(tmp_path / "store"),
     }
     opened = open_recipe(parse_recipe(recipe, where="test"), Settings(workers=1, cache_dir=tmp_path / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     manifest = open_manifest(opened.store)
     config = MonoDdleTrainConfig.model_validate(
         {

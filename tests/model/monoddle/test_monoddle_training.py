@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 
 from model.families import evaluate_training, family_of, load_checkpoint, load_network, parse_train_config, train
@@ -21,8 +19,8 @@ from storage_schemas.errors import ManifestError, RecipeError, StoreError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.model.monoddle.made_up_detection_training import small_detection_config
+from tests.model.train.made_up_training import CPU, check_resumed, same, steps, weights
 
-CPU = Machine(accelerator="cpu")
 DISTILL = {"distill": {"form": "laplace"}, "network": {"uncertainty": True}, "data": {"mono": True}}
 
 
@@ -31,39 +29,8 @@ def manifest(tiny_kitti_store):
     return open_manifest(Store(str(tiny_kitti_store)))
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "last.pt").model
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-def steps(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "steps.csv", newline="") as stream:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(stream)]
-
-
-class StopHereError(Exception):
-    pass
-
-
 def test_training_when_stopped_and_resumed_with_a_worker_then_the_same_weights(manifest, tmp_path):
-    config = small_detection_config(**DISTILL)
-    train(config, manifest, tmp_path / "whole", machine=CPU)
-
-    def stop(progress):
-        if progress.step == 3:
-            raise StopHereError
-
-    with pytest.raises(StopHereError):
-        train(config, manifest, tmp_path / "parts", machine=CPU, on_progress=stop)
-    torch.manual_seed(99)
-    seen: list[int] = []
-    train(config, manifest, tmp_path / "parts", machine=Machine("cpu", num_workers=1), on_progress=lambda p: seen.append(p.step))
-    assert seen == [3, 4]
-    assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
-    assert steps(tmp_path / "parts") == steps(tmp_path / "whole")
+    assert check_resumed(small_detection_config(**DISTILL), manifest, tmp_path, stop_at=3) == [3, 4]
 
 
 def test_training_when_evaluated_then_results_tables_pictures_and_a_record(manifest, tmp_path):

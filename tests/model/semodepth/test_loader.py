@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.data.order import epoch_order, rank_spans
-from model.data.ordered_loader import ResumeError
+from model.data.ordered_loader import Placement, ResumeError
 from model.semodepth.batch import Batch
 from model.semodepth.config import AugmentConfig, DataConfig
 from model.semodepth.data import FrameLoader
@@ -77,7 +77,7 @@ def test_every_number_of_workers_yields_the_same_bytes_over_two_epochs(made):
     )
     expected: list[tuple[tuple[str, ...], dict[str, torch.Tensor]]] = []
     for num_workers in (0, 1, 2):
-        with FrameLoader(made.manifest, config, num_workers=num_workers) as loader:
+        with FrameLoader(made.manifest, config, placement=Placement(num_workers=num_workers)) as loader:
             found = [(batch.frame_keys, content(batch)) for _ in range(2) for batch in loader]
         expected = expected or found
         assert [key for key, _ in found] == [key for key, _ in expected]
@@ -99,14 +99,18 @@ def test_rank_with_any_workers_sees_its_share_and_resumes_anywhere_with_any_othe
     rows = made.manifest.rows()
     expected = [tuple(rows[order[position]]["frame_key"] for position in range(*span)) for span in spans]
     seen, state = [], None
-    with FrameLoader(made.manifest, config, rank=rank, num_ranks=num_ranks, num_workers=workers[0]) as loader:
+    with FrameLoader(
+        made.manifest, config, placement=Placement(rank=rank, num_ranks=num_ranks, num_workers=workers[0])
+    ) as loader:
         state = loader.state_dict()
         for batch in loader:
             if len(seen) == stop:
                 break
             seen.append(batch.frame_keys)
             state = loader.state_dict()
-    with FrameLoader(made.manifest, config, rank=rank, num_ranks=num_ranks, num_workers=workers[1]) as loader:
+    with FrameLoader(
+        made.manifest, config, placement=Placement(rank=rank, num_ranks=num_ranks, num_workers=workers[1])
+    ) as loader:
         loader.load_state_dict(state)
         seen += [batch.frame_keys for batch in loader]
     assert seen == expected
@@ -135,7 +139,7 @@ def test_run_when_stopped_and_resumed_then_sees_what_it_would_have_seen(made):
 
 
 def test_epoch_left_early_begins_again_with_set_epoch(made):
-    with FrameLoader(made.manifest, DataConfig(batch_size=2), num_workers=1) as loader:
+    with FrameLoader(made.manifest, DataConfig(batch_size=2), placement=Placement(num_workers=1)) as loader:
         first = next(iter(loader)).frame_keys
         loader.set_epoch(0)
         assert len(loader) == 8
@@ -182,7 +186,7 @@ def test_mono_when_training_then_dropped_for_half_of_the_samples(made):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_maps_made_on_a_gpu_are_those_made_on_the_cpu(made):
     config = DataConfig(batch_size=3, mono=True, augment=AugmentConfig(flip_probability=0.5, scale_probability=0.5))
-    for batch in FrameLoader(made.manifest, config, pin_memory=True):
+    for batch in FrameLoader(made.manifest, config, placement=Placement(pin_memory=True)):
         on_gpu = content(batch.to("cuda", non_blocking=True))
         for name, value in content(batch).items():
             torch.testing.assert_close(on_gpu[name].cpu(), value, atol=1 if name == "image_u8" else 1e-5, rtol=1e-6)
@@ -200,7 +204,7 @@ def test_batch_moves_as_a_whole(made):
 
 def test_image_files_that_the_store_only_refers_to_are_read_from_the_source(tmp_path):
     made = write_store(tmp_path / "store", frames=(2,), image_root=tmp_path / "raw")
-    batch = next(iter(FrameLoader(made.manifest, EVERYTHING, image_root=str(tmp_path / "raw"))))
+    batch = next(iter(FrameLoader(made.manifest, EVERYTHING, placement=Placement(image_root=str(tmp_path / "raw")))))
     pixels = np.asarray(Image.open(io.BytesIO(made.image_files[batch.frame_keys[1]])).convert("RGB"))
     np.testing.assert_array_equal(batch.image_u8[1], pixels)
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from model.data import slots
+from model.data.ordered_loader import Placement
 from model.semodepth.config import DataConfig
 from model.semodepth.data import FrameLoader
 from storage_schemas.errors import DepthmillError, LayoutError, ManifestError, StoreError, UnitNotFoundError
@@ -28,7 +29,9 @@ def test_unit_when_pruned_then_said_before_anything_is_read(tmp_path):
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_unit_when_pruned_during_training_then_names_the_frame(tmp_path, num_workers):
     made = write_store(tmp_path, frames=(2, 2))
-    with FrameLoader(made.manifest, DataConfig(batch_size=1, order="manifest"), num_workers=num_workers) as loader:
+    with FrameLoader(
+        made.manifest, DataConfig(batch_size=1, order="manifest"), placement=Placement(num_workers=num_workers)
+    ) as loader:
         path = remove_unit(made.manifest, "scene-0001/CAM_FRONT/2000000000000000", "depth_clean")
         found = []
         with pytest.raises(UnitNotFoundError) as caught:
@@ -79,13 +82,13 @@ def test_fewer_frames_than_ranks(tmp_path):
     with pytest.raises(
         ManifestError, match="split 'train' has 3 frames for 4 ranks, expected at least one frame a rank. Start fewer"
     ):
-        FrameLoader(made.manifest, DataConfig(order="manifest"), rank=0, num_ranks=4)
+        FrameLoader(made.manifest, DataConfig(order="manifest"), placement=Placement(rank=0, num_ranks=4))
     with pytest.raises(
         ManifestError, match="has 3 frames, one training step of 1 ranks with batch_size 4 takes 4. Lower batch_size to 3 or less"
     ):
         FrameLoader(made.manifest, DataConfig(batch_size=4))
     with pytest.raises(ValueError, match="rank is 3, expected 0 to 2 for 3 ranks"):
-        FrameLoader(made.manifest, DataConfig(batch_size=1), rank=3, num_ranks=3)
+        FrameLoader(made.manifest, DataConfig(batch_size=1), placement=Placement(rank=3, num_ranks=3))
 
 
 def test_frames_without_a_store_asked_for(tmp_path):
@@ -110,11 +113,11 @@ def test_image_files_when_the_source_is_missing_or_changed(tmp_path):
     ):
         next(iter(FrameLoader(made.manifest, config)))
     with pytest.raises(StoreError, match=f"jpg' is not below image_root '{tmp_path}'. Restore it, or correct image_root"):
-        next(iter(FrameLoader(made.manifest, config, image_root=str(tmp_path))))
+        next(iter(FrameLoader(made.manifest, config, placement=Placement(image_root=str(tmp_path)))))
     file = next((tmp_path / "raw").rglob("*.jpg"))
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(StoreError, match="has changed since unit 'images/.*' noted its digest. Restore the file"):
-        next(iter(FrameLoader(made.manifest, config, image_root=str(tmp_path / "raw"))))
+        next(iter(FrameLoader(made.manifest, config, placement=Placement(image_root=str(tmp_path / "raw")))))
 
 
 @pytest.mark.parametrize(("layout", "shard"), [("images", "encoded/c/0/0"), ("depth_clean", "depth_m/c/0/0/0")])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from model.data.ordered_loader import Placement
 from model.semodepth.config import AugmentConfig, DataConfig
 from model.semodepth.data import FrameLoader
 from model.semodepth.dense import dense_batch
@@ -27,7 +28,7 @@ def test_batches_of_the_real_drive(shared, write_recipe, depthmill, tmp_path):
     manifest = open_manifest(store)
     rows = {row["frame_key"]: row for row in manifest.rows()}
     config = DataConfig(split="train", batch_size=4, augment=AugmentConfig(flip_probability=0.5))
-    with FrameLoader(manifest, config, image_root=str(root)) as loader:
+    with FrameLoader(manifest, config, placement=Placement(image_root=str(root))) as loader:
         batches = list(loader)
     assert sum(map(len, batches)) == 8 and loader.num_samples == 10
     for batch in batches:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.semodepth.metrics import CAPS_M, METRICS, frame_metrics, measured_pixels, range_errors
-from model.train.ranges import RANGE_EDGES_M
+from model.train.measures import RANGE_EDGES_M
 
 MIN_DEPTH_M = 0.5
 

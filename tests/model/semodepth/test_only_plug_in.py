@@ -11,13 +11,11 @@ import torch
 from model.errors import CheckpointError
 from model.families import evaluate_training, load_checkpoint, load_network, parse_train_config, train
 from model.semodepth.config import SemoDepthTrainConfig
-from model.train.config import Machine
 from storage_schemas.errors import RecipeError
 from storage_schemas.evaluation import read_evaluation
 from tests.model.data.made_up_store import write_store
-from tests.model.train.made_up_training import small_config
+from tests.model.train.made_up_training import CPU, check_resumed, small_config
 
-CPU = Machine(accelerator="cpu")
 BRANCH = {"base_channels": 8, "plug_in": True, "absent_mono": "skip"}
 MEASURED = {"split": "train", "target": "depth_single", "num_strips": 0}
 
@@ -75,20 +73,7 @@ def test_branch_when_trained_alone_then_nothing_else_changes_and_withheld_depth_
 
 
 def test_training_of_the_branch_when_resumed_then_the_same_weights(base, manifest, tmp_path):
-    class StopHereError(Exception):
-        pass
-
-    def stop(progress):
-        if progress.step == 3:
-            raise StopHereError
-
-    config = branch_config(base, evaluate_every_epochs=0.67)
-    train(config, manifest, tmp_path / "whole", machine=CPU)
-    with pytest.raises(StopHereError):
-        train(config, manifest, tmp_path / "parts", machine=CPU, on_progress=stop)
-    train(config, manifest, tmp_path / "parts", machine=CPU)
-    whole, parts = (load_checkpoint(tmp_path / name / "last.pt").model for name in ("whole", "parts"))
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    check_resumed(branch_config(base, evaluate_every_epochs=0.67), manifest, tmp_path, stop_at=3)
 
 
 def test_branch_when_nothing_of_a_batch_has_depth_then_a_step_changes_nothing(base):

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,9 +23,7 @@ from storage_schemas.evaluation import read_evaluation
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.conftest import REPOSITORY
-from tests.model.train.made_up_training import small_config
-
-CPU = Machine(accelerator="cpu")
+from tests.model.train.made_up_training import CPU, check_resumed, same, small_config, table, weights
 
 
 @pytest.fixture
@@ -35,44 +31,10 @@ def manifest(tiny_store):
     return open_manifest(Store(str(tiny_store)))
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "last.pt").model
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-class StopHereError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("stop_at", [1, 4, 5])
 def test_training_when_stopped_and_resumed_with_another_number_of_workers_then_the_same_weights(manifest, tmp_path, stop_at):
     config = small_config(data={"augment": {"flip_probability": 0.5}})
-    train(config, manifest, tmp_path / "whole", machine=CPU)
-
-    def stop(progress):
-        if progress.step == stop_at:
-            raise StopHereError
-
-    with pytest.raises(StopHereError):
-        train(config, manifest, tmp_path / "parts", machine=CPU, on_progress=stop)
-    torch.manual_seed(99)  # another process would have other random numbers
-    steps: list[int] = []
-    train(config, manifest, tmp_path / "parts", machine=Machine("cpu", num_workers=1), on_progress=lambda p: steps.append(p.step))
-    assert steps[0] == stop_at // 3 * 3 + 1
-    assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
-    for name in ("steps.csv", "evaluations.csv"):
-        rows = [table(tmp_path / part / name) for part in ("whole", "parts")]
-        for row in [*rows[0], *rows[1]]:
-            row.pop("seconds", None)
-        assert rows[0] == rows[1]
+    assert check_resumed(config, manifest, tmp_path, stop_at=stop_at)[0] == stop_at // 3 * 3 + 1
 
 
 def test_training_when_killed_at_a_random_step_then_resumes_to_the_same_weights(manifest, tmp_path):

@@ -9,27 +9,23 @@ import torch
 
 from model.errors import CheckpointError
 from model.families import FAMILIES, evaluate_training, load_checkpoint, parse_train_config, train
-from model.mim4d.backbones import make_backbone as make_masked
-from model.mim4d.clip_views import views_of
+from model.mim4d.batch import views_of
 from model.mim4d.config import Mim4dTrainConfig
+from model.mim4d.net import make_backbone as make_masked
 from model.mim4d.network_config import BackboneConfig
 from model.monoddle.backbones import make_backbone as make_detector_backbone
 from model.monoddle.network_config import MonoDdleConfig
 from model.semodepth.config import SemoDepthTrainConfig
 from model.semodepth.net import SemoDepth
 from model.train.checkpoint import Checkpoint, save_checkpoint
-from model.train.config import Machine
 from model.train.loop import read_training
-from model.train.start import ORIGIN_KEYS, begin
-from model.train.transfer import load_backbone
+from model.train.start import ORIGIN_KEYS, begin, load_backbone, load_start
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.model.mim4d.made_up_clips import small_clip, small_network
 from tests.model.monoddle.made_up_detection_training import small_detection_config
-from tests.model.train.made_up_training import small_config
-
-CPU = Machine(accelerator="cpu")
+from tests.model.train.made_up_training import CPU, small_config, train_until
 
 
 def pre_trained(path: Path, **backbone: Any) -> tuple[Path, Any]:
@@ -102,15 +98,7 @@ def test_training_with_a_pre_trained_backbone_when_done_then_its_record_tells_wh
     assert torch.equal(network.encoder.state_dict()[key], masked.state_dict()[key])
     assert tuple(origin) == ORIGIN_KEYS and origin["start_family"] == "mim4d"
 
-    class StopHereError(Exception):
-        pass
-
-    def stop(progress):
-        if progress.step == 2:
-            raise StopHereError
-
-    with pytest.raises(StopHereError):
-        train(config, manifest, tmp_path / "run", machine=CPU, on_progress=stop)
+    train_until(config, manifest, tmp_path / "run", step=2)
     path.rename(tmp_path / "elsewhere.pt")  # a training that goes on does not need it any more
     train(config, manifest, tmp_path / "run", machine=CPU)
     evaluate_training(config, manifest, tmp_path / "run", machine=CPU)
@@ -141,3 +129,13 @@ def test_key_of_the_backbone_when_given_then_counts_by_bytes_and_mistakes_are_to
         parse_train_config(both, where="r")
     detector = small_detection_config(backbone_from=str(files[0]))
     assert detector.fingerprint("m") != small_detection_config().fingerprint("m")
+
+
+def test_start_when_its_network_has_an_option_that_is_left_out_of_names_here_then_refused(tmp_path):
+    config = small_config(
+        network={"base_channels": 8, "uncertainty": True}, loss={"distill": {"form": "laplace"}}, data={"mono": True}
+    )
+    checkpoint = Checkpoint(config, "f00d", 1, SemoDepth(config.network).state_dict(), {}, {}, None, torch.get_rng_state(), {})
+    save_checkpoint(checkpoint, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=r"it has train.network.uncertainty = True, the recipe says False"):
+        load_start(SemoDepth(small_config().network), tmp_path / "best.pt", FAMILIES)

@@ -144,7 +144,8 @@ def test_round_trip_when_exported_imported_and_exported_again_then_every_byte_is
 
 @pytest.mark.real_data
 def test_export_on_real_data_when_run_from_the_recipe_then_it_agrees_with_the_public_script(tmp_path, shared):
-    from flows.materialize import materialize_plan, open_recipe
+    from flows.run.materialize import materialize_plan
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
     from pipeline.run import run_scene

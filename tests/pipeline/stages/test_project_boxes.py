@@ -154,8 +154,9 @@ def test_plan_when_boxes_are_not_asked_for_then_nothing_about_it_changes(tiny_ro
 
 @pytest.mark.slow
 def test_simulated_world_when_boxes_are_projected_then_they_hold_the_pixels_of_annotated_objects(tmp_path):
-    from flows.bare_loop import materialize_bare
-    from flows.materialize import open_recipe
+    from flows.run.bare_loop import BareLoop
+    from flows.run.making import make_units
+    from flows.run.opening import open_recipe
     from flows.settings import Settings
     from storage_schemas.manifest import open_manifest
 
@@ -173,8 +174,8 @@ def test_simulated_world_when_boxes_are_projected_then_they_hold_the_pixels_of_a
     }
     recipe = parse_recipe({"source": source, "store": str(tmp_path / "store"), "stages": stages}, where="test")
     opened = open_recipe(recipe, Settings(workers=1, cache_dir=tmp_path / "cache"))
-    summary, _ = materialize_bare(opened, opened.plan(), lambda result: None, lambda summary: None)
-    assert summary.num_errors == 0
+    made = make_units(opened, BareLoop(), report=False)
+    assert made.num_failed == 0
     manifest = open_manifest(opened.store)
     num_annotated = num_inside = 0
     for row in manifest.rows():

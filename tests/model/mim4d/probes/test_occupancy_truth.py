@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from model.mim4d.clip_views import views_of
+from model.mim4d.batch import views_of
 from model.mim4d.net import Mim4d
 from model.mim4d.probes.occupancy_truth import occupied_voxels, seen_voxels
 from model.mim4d.voxel_grid import VoxelGrid

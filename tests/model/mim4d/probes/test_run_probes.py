@@ -12,7 +12,7 @@ from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.net import Mim4d
 from model.mim4d.probes import linear_probe
 from model.mim4d.probes import run_probes as run_probes_module
-from model.mim4d.probes.frozen_frames import FrozenFrame, frozen, probed_level
+from model.mim4d.probes.frozen_networks import FrozenFrame, frozen, probed_level
 from model.mim4d.probes.occupancy_truth import occupied_voxels
 from model.mim4d.probes.probe_files import (
     PROBES_FILE,

@@ -1,0 +1,1 @@
+"""Ablations: variants of one training with several seeds, and their table."""

@@ -1,0 +1,46 @@
+"""How commands answer, and who is told what they do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.run.listener import Listener
+    from flows.run.orchestrator import Orchestrator
+
+
+def say(data: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print an answer: text for people, or the data as JSON."""
+    typer.echo(json.dumps(data, indent=1) if as_json else text)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=1))
+
+
+def print_line(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def console(*, is_quiet: bool = False) -> Listener:
+    """Return the listener that prints; quiet beside ``--json``. Ctrl-C ends long work within seconds either way."""
+    from flows.run.interrupt import stop_soon_when_interrupted
+    from flows.run.listener import Listener
+
+    return Listener(None if is_quiet else print_line, begin=stop_soon_when_interrupted, has_bar=True)
+
+
+def orchestrator(*, no_prefect: bool) -> Orchestrator:
+    """Return what carries out the work: Prefect, or a bare loop."""
+    if no_prefect:
+        from flows.run.bare_loop import BareLoop
+
+        return BareLoop()
+    from flows.prefect.orchestrator import PrefectOrchestrator
+
+    return PrefectOrchestrator()

@@ -1,0 +1,88 @@
+"""``depthmill ablate``."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.command_line.options import AsJson, ManifestChoice, NoPrefect, Overrides, RecipeFile, Workers
+
+if TYPE_CHECKING:
+    from flows.ablation.ablation import Ablation, Run
+
+
+def ablate(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    manifest: ManifestChoice = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="folder of the table; default <store>/runs/ablations/<name>; trainings stay theirs"),
+    ] = None,
+    plan_only: Annotated[bool, typer.Option("--plan", help="print what would be trained, and stop")] = False,
+    workers: Workers = None,
+    no_prefect: NoPrefect = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train every variant of a recipe's ablation group with every seed, and print the table: mean, spread, difference."""
+    from flows.ablation.ablation import read_ablation
+    from flows.ablation.table import RESULTS_FILE, TABLE_FILE, refuse_other_folder, results_of, table_text
+    from flows.ablation.table import as_json as table_json
+    from flows.ablation.training import train_variants
+    from flows.command_line.answers import console, orchestrator, print_json
+    from flows.run.opening import open_with_settings
+
+    opened = open_with_settings(recipe, overrides, workers)
+    ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
+    refuse_other_folder(ablation.folder)
+    listener = console(is_quiet=as_json)
+    if not as_json:
+        typer.echo(plan_text(ablation))
+    results = results_of(ablation, {})  # a damaged training is told before hours of work, not after them
+    if not plan_only:
+        chosen = orchestrator(no_prefect=no_prefect)
+        results = train_variants(ablation, opened, chosen, listener, is_making=manifest is None)
+    failures = len({result.run.folder for result in results if result.error is not None})
+    if as_json:
+        print_json(table_json(ablation, results))
+    elif not plan_only:
+        typer.echo(f"\n{table_text(ablation, results, is_whole=False)}")
+        typer.echo(f"Table: {ablation.folder / TABLE_FILE}; every seed: {ablation.folder / RESULTS_FILE}")
+        if failures:
+            typer.echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
+    if failures:
+        raise typer.Exit(1)
+
+
+def plan_text(ablation: Ablation) -> str:
+    """Return what is to be trained: a row for each variant, a column for each seed, and how long it may take."""
+    from flows.text import duration
+
+    table = [["variant", *(f"seed {seed}" for seed in ablation.seeds), "changes"]]
+    for name, changes in ablation.variants.items():
+        words = ", ".join(f"{key}: {value}" for key, value in changes.items())
+        same = ablation.same_as.get(name)
+        words = words or "nothing" if same is None else f"{words or 'nothing'} (the same training as {same})"
+        table.append([name, *(ablation.runs[name][seed].state for seed in ablation.seeds), words])
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
+    lines = [
+        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip() for row in table
+    ]
+    states = [run.state for run in ablation.trainings]
+    num_left = len(states) - states.count("complete")
+    counts = ", ".join(f"{states.count(one)} {one}" for one in ("complete", "begun", "to do") if one in states)
+    guess = _seconds_left(ablation.trainings) if num_left else None
+    left = "" if guess is None else f", about {duration(guess)} (from the complete ones)"
+    return "\n".join([*lines, f"{len(states)} trainings on manifest {ablation.manifest}: {counts}{left}"])
+
+
+def _seconds_left(runs: Sequence[Run]) -> float | None:
+    """Estimate how long the others take as if none were begun; None if none is complete."""
+    from model.train.loop import read_training
+
+    seconds = [float(read_training(run.folder)["seconds"]) for run in runs if run.state == "complete"]
+    return statistics.fmean(seconds) * (len(runs) - len(seconds)) if seconds else None

@@ -1,0 +1,33 @@
+"""``depthmill compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command_line.answers import say
+from flows.command_line.options import AsJson, Cap, Metric, Radar, refuse_options
+
+
+def compare(
+    context: typer.Context,
+    a: Annotated[Path, typer.Argument(help="a training, or a folder that evaluate wrote")],
+    b: Annotated[Path, typer.Argument(help="another one")],
+    metric: Metric = "mae_mm",
+    cap: Cap = 80.0,
+    radar: Radar = "on",
+    as_json: AsJson = False,
+) -> None:
+    """Compare two evaluations of depth frame by frame, with a bootstrap interval; of two detectors, their average precisions.
+
+    Two pre-trainings of MIM4D are compared clip by clip.
+    """
+    from flows.run.networks import evaluation_of, family_of_evaluations
+    from model.train.family_types import CompareOptions
+
+    family = family_of_evaluations(a, b)
+    refuse_options(family, context, f"these are evaluations of {family.plural}")
+    answer = family.compare(evaluation_of(a), evaluation_of(b), CompareOptions(metric, cap, radar))
+    say(answer.data, f"a = {a}\nb = {b}\n{answer.text}", as_json=as_json)

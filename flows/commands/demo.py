@@ -1,0 +1,36 @@
+"""``depthmill demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command_line.options import NoPrefect, Workers
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="folder for the demo")] = Path("demo"),
+    workers: Workers = None,
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
+    from flows.command_line.answers import console, orchestrator
+    from flows.new_recipe.demo import prepare_demo
+    from flows.run.making import make_units
+    from flows.run.opening import open_with_settings
+    from flows.run.train import train_recipe
+    from flows.run.training import missing_for_training
+
+    recipe = prepare_demo(out)
+    typer.echo(f"recipe {recipe}")
+    opened = open_with_settings(recipe, None, workers)
+    chosen, listener = orchestrator(no_prefect=no_prefect), console()
+    if make_units(opened, chosen, listener).num_failed:
+        raise typer.Exit(1)
+    if missing := missing_for_training():
+        typer.echo(f"no training: {', '.join(missing)} is not installed. Run: pip install 'depthmill[train]'")
+    else:
+        typer.echo(train_recipe(opened, chosen, listener, where=str(recipe)).text)
+    typer.echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")

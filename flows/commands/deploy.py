@@ -1,0 +1,55 @@
+"""``depthmill deploy``."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from flows.command_line.options import Cap, FineTune, Margin, Metric, NeedsInterval, Overrides, Radar, RecipeFile
+
+
+def deploy(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="serve from this process until it is stopped; needs no work pool")
+    ] = False,
+    pool: Annotated[str, typer.Option(help="work pool to register with; made if it is not there")] = "depthmill",
+    cron: Annotated[str | None, typer.Option(help="when retrain_and_evaluate looks for work, e.g. '0 3 * * *'")] = None,
+    interval: Annotated[float | None, typer.Option(help="or every so many seconds")] = None,
+    timezone: Annotated[str, typer.Option(help="of --cron, e.g. Europe/Berlin")] = "UTC",
+    name: Annotated[str | None, typer.Option(help="of the deployments; default: the recipe file's")] = None,
+    port: Annotated[int, typer.Option(help="with --serve and no PREFECT_API_URL: of the server started beside it")] = 4200,
+    margin: Margin = 0.0,
+    metric: Metric = "mae_mm",
+    cap: Cap = 80.0,
+    radar: Radar = "on",
+    needs_interval: NeedsInterval = False,
+    fine_tune: FineTune = False,
+) -> None:
+    """Make materialize, reclean, train_and_evaluate and retrain_and_evaluate Prefect deployments, the last on a schedule."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # of the flows that it starts: their words belong into Prefect's pages
+    from flows.prefect.deploy import deployments, register, schedule_of, serve_here
+    from flows.run.opening import open_with_settings
+
+    open_with_settings(recipe, overrides)
+    parameters = {
+        "overrides": overrides or [],
+        "margin": margin,
+        "metric": metric,
+        "cap_m": int(cap) if cap.is_integer() else cap,
+        "radar": radar,
+        "needs_interval": needs_interval,
+        "fine_tune": fine_tune,
+    }
+    schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
+    found = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
+    if serve:
+        serve_here(found, port=port, say=typer.echo)
+        return
+    register(found, pool=pool)
+    for one in found:
+        typer.echo(f"registered {one.flow_name}/{one.name}")
+    typer.echo(f"Next, where the flows shall run: prefect worker start --pool {pool}")

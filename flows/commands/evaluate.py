@@ -1,0 +1,48 @@
+"""``depthmill evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command_line.answers import say
+from flows.command_line.options import (
+    AsJson,
+    Checkpoint,
+    ManifestChoice,
+    MaxDepth,
+    PlugIn,
+    Reference,
+    SplitChoice,
+    StoreOrRecipe,
+    refuse_options,
+)
+
+
+def evaluate(
+    context: typer.Context,
+    checkpoint: Checkpoint,
+    recipe: StoreOrRecipe,
+    manifest: ManifestChoice = None,
+    split: SplitChoice = "val",
+    target: Annotated[str, typer.Option(help="store of the truth, e.g. depth_single, depth_truth")] = "depth_single",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder for tables and pictures; default: beside the checkpoint")
+    ] = None,
+    reference: Reference = False,
+    max_depth: MaxDepth = 120.0,
+    plug_in: PlugIn = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a network on a split: depth at 50, 70 and 80 m, with and without radar; of a detector KITTI's average precision.
+
+    Of a pre-training of MIM4D rendered depth and colour, beside the controls.
+    """
+    from flows.run.networks import evaluate_network, open_network
+
+    opened = open_network(checkpoint, recipe, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
+    refuse_options(opened.family, context, f"checkpoint '{checkpoint}' is one")
+    answer = evaluate_network(opened, recipe, manifest=manifest, split=split, target=target, out=out)
+    say(answer.data, answer.text, as_json=as_json)

@@ -1,0 +1,25 @@
+"""``depthmill import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command_line.answers import say
+from flows.command_line.options import AsJson
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(help="folder in the public layout")],
+    store: Annotated[str, typer.Option(help="store to fill")],
+    layout: Annotated[str, typer.Option(help="semodepth")] = "semodepth",
+    as_json: AsJson = False,
+) -> None:
+    """Read a folder in the public layout into a store; the inverse of export."""
+    from flows.run.interchange import import_folder
+
+    manifest = import_folder(folder, store, layout=layout)
+    text = f"imported {len(manifest)} samples as manifest {manifest.path.fingerprint} into {store}"
+    say({"store": store, "manifest": manifest.path.fingerprint, "samples": len(manifest)}, text, as_json=as_json)

@@ -1,0 +1,19 @@
+"""``depthmill inspect``."""
+
+from __future__ import annotations
+
+from flows.command_line.answers import say
+from flows.command_line.options import AsJson, StoreOrRecipe, UnitChoice
+
+
+def inspect(
+    store: StoreOrRecipe,
+    what: UnitChoice = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in a store: its units, one unit with its lineage, or one sample."""
+    from flows.run.opening import open_store
+    from pipeline.inspect import describe
+
+    found = describe(open_store(store), what)
+    say(found.data, found.text, as_json=as_json)

@@ -1,0 +1,77 @@
+"""``depthmill plan``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.command_line.answers import print_json
+from flows.command_line.options import AsJson, Overrides, RecipeFile, Workers
+
+if TYPE_CHECKING:
+    from pipeline.plan import Plan
+
+
+def plan(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+    check: Annotated[bool, typer.Option("--check", help="exit with 3 if there is anything to do")] = False,
+    units: Annotated[bool, typer.Option("--units", help="name every unit to do")] = False,
+) -> None:
+    """Say what a run would do and why; nothing is written to the store."""
+    from flows.run.materialize import estimate_seconds
+    from flows.run.opening import open_with_settings
+
+    opened = open_with_settings(recipe, overrides, workers)
+    found = opened.plan()
+    seconds = estimate_seconds(found, opened.runs_folder, opened.settings.workers)
+    if as_json:
+        print_json(
+            {
+                "to_do": [
+                    {
+                        "stage": item.stage,
+                        "scene": item.identity.scene,
+                        "camera": item.identity.camera,
+                        "unit": item.path.key,
+                        "reason": item.reason,
+                    }
+                    for item in found.to_do
+                ],
+                "num_units": len(found.items),
+                "estimated_seconds": seconds,
+            }
+        )
+    else:
+        if units:
+            for item in found.to_do:
+                typer.echo(f"{item.path.key}  {item.reason}")
+        typer.echo(plan_text(found, seconds=seconds, workers=opened.settings.workers))
+        if found.to_do and (first := opened.source.preparation()):
+            typer.echo(first)
+    if check and found.to_do:
+        raise typer.Exit(3)
+
+
+def plan_text(plan: Plan, *, seconds: float | None, workers: int) -> str:
+    """Return the table of a plan and its closing line."""
+    from flows.text import duration, num_units_text
+
+    table = [("stage", "up to date", "to do", "reason")]
+    table += [(line.stage, str(line.num_up_to_date), str(line.num_to_do), line.text) for line in plan.lines()]
+    widths = [max(len(row[column]) for row in table) for column in range(3)]
+    lines = [
+        f"{stage:<{widths[0]}}  {done:>{widths[1]}}  {todo:>{widths[2]}}  {reason}".rstrip()
+        for stage, done, todo, reason in table
+    ]
+    count = len(plan.to_do)
+    if count == 0:
+        lines.append(f"nothing to do: all {len(plan.items)} units are up to date")
+    else:
+        on = f"{workers} worker{'s' if workers != 1 else ''}"
+        guess = f", about {duration(seconds)} on {on} (from the last run)" if seconds is not None else ""
+        lines.append(f"{num_units_text(count)} to do{guess}")
+    return "\n".join(lines)

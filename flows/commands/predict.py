@@ -1,0 +1,51 @@
+"""``depthmill predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command_line.answers import say
+from flows.command_line.options import (
+    AsJson,
+    Checkpoint,
+    ManifestChoice,
+    MaxDepth,
+    PlugIn,
+    Reference,
+    SplitChoice,
+    refuse_options,
+)
+
+
+def predict(
+    context: typer.Context,
+    checkpoint: Checkpoint,
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="a recipe file, a store, or a folder: with image/ and radar/ (or radar_png/), for a detector with image_2/ (or "
+            "image/) and calib/"
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="folder to write; must not exist or be empty")],
+    manifest: ManifestChoice = None,
+    split: SplitChoice = "val",
+    pictures: Annotated[bool, typer.Option(help="write pictures too")] = True,
+    reference: Reference = False,
+    max_depth: MaxDepth = 120.0,
+    plug_in: PlugIn = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict depth: 16-bit PNGs of 1/256 m, and pictures; with a detector KITTI's result files, and pictures."""
+    from flows.run.networks import open_network, predict_frames
+
+    opened = open_network(checkpoint, what, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
+    family = opened.family
+    refuse_options(family, context, f"checkpoint '{checkpoint}' is one")
+    if not family.predicts:
+        family.refuse_to_predict(str(checkpoint))
+    count = predict_frames(opened, what, out, manifest=manifest, split=split, pictures=pictures)
+    say({"folder": str(out), "frames": count}, family.predicted_text(count, out), as_json=as_json)

@@ -1,0 +1,63 @@
+"""``depthmill prune``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.command_line.answers import print_json
+from flows.command_line.options import AsJson, StoreOrRecipe
+
+if TYPE_CHECKING:
+    from storage_schemas.prune import Prunable
+
+
+def prune(
+    store: StoreOrRecipe,
+    delete: Annotated[bool, typer.Option("--delete", help="delete them; without it they are only listed")] = False,
+    older_than: Annotated[str, typer.Option(help="keep units younger than this: 90m, 24h, 7d, or 0")] = "24h",
+    as_json: AsJson = False,
+) -> None:
+    """List, or delete, the units that neither a manifest nor a run that is going on names."""
+    from flows.run.opening import open_store
+    from storage_schemas.prune import delete_prunable, find_prunable, parse_age
+
+    age, opened = parse_age(older_than), open_store(store)
+    if delete:
+        found = delete_prunable(opened, older_than=age, on_unit=None if as_json else lambda path: typer.echo(path.key))
+    else:
+        found = find_prunable(opened, older_than=age)
+    if as_json:
+        kept = {"young": found.young, "held": tuple(found.held), "unreadable": found.unreadable}
+        print_json(
+            {
+                "units": [path.key for path in found.units],
+                "deleted": delete,
+                "kept": {why: [path.key for path in paths] for why, paths in kept.items()},
+            }
+        )
+        return
+    typer.echo(prune_text(found, is_deleted=delete, older_than=older_than))
+
+
+def prune_text(found: Prunable, *, is_deleted: bool, older_than: str) -> str:
+    """List what may go, or say that it is gone, and what is kept and why."""
+    from flows.text import num_units_text
+
+    lines = [] if is_deleted else [path.key for path in found.units]
+    count = f"{num_units_text(len(found.units))} no manifest names"
+    lines.append(f"{count}, deleted" if is_deleted else f"{count}; --delete removes them")
+    if found.young:
+        lines.append(
+            f"kept {num_units_text(len(found.young))} younger than {older_than} (--older-than), e.g. {found.young[0].key}"
+        )
+    for who in dict.fromkeys(note.who for note in found.held.values()):
+        count = num_units_text(sum(note.who == who for note in found.held.values()))
+        lines.append(f"kept {count} that the {who} names")
+    if found.unreadable:
+        lines.append(
+            f"kept {num_units_text(len(found.unreadable))} whose lineage cannot be read, e.g. {found.unreadable[0].key}: "
+            "see depthmill verify --all"
+        )
+    return "\n".join(lines)

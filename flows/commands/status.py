@@ -1,0 +1,41 @@
+"""``depthmill status``."""
+
+from __future__ import annotations
+
+import typer
+
+from flows.command_line.answers import print_json
+from flows.command_line.options import AsJson, Overrides, RecipeFile
+
+
+def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what of a recipe is there, which manifest is the newest, and how the last run went."""
+    from flows.run.opening import open_with_settings
+    from flows.run.run_log import last_summary
+    from flows.text import duration
+    from storage_schemas.manifest import manifest_paths
+
+    opened = open_with_settings(recipe, overrides)
+    found = opened.plan()
+    manifests = [path.fingerprint for path in manifest_paths(opened.store)]
+    last = last_summary(opened.runs_folder)
+    if as_json:
+        print_json(
+            {
+                "up_to_date": len(found.items) - len(found.to_do),
+                "to_do": len(found.to_do),
+                "manifests": manifests,
+                "last_run": last,
+            }
+        )
+        return
+    typer.echo(f"store     {opened.store.root}")
+    typer.echo(f"units     {len(found.items) - len(found.to_do)} of {len(found.items)} up to date")
+    wanted = found.manifest
+    state = "up to date" if wanted.reason is None else f"to do: {wanted.reason}"
+    typer.echo(f"manifest  {wanted.path.fingerprint} ({state}); {len(manifests)} in the store")
+    if last:
+        typer.echo(
+            f"last run  {last['num_ok']} ok, {last['num_errors']} errors, {last['num_skipped']} skipped "
+            f"in {duration(last['seconds'])}: {last['folder']}"
+        )

@@ -1,0 +1,49 @@
+"""``depthmill train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command_line.options import AsJson, ManifestChoice, NoPrefect, Overrides, RecipeFile, Workers
+
+
+def train(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    manifest: ManifestChoice = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the training; default <store>/runs/trainings/<name>")
+    ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart/--resume", help="throw away what a former run left; by default a training goes on where it stopped"
+        ),
+    ] = False,
+    workers: Workers = None,
+    no_prefect: NoPrefect = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
+    from flows.command_line.answers import console, orchestrator, print_json
+    from flows.run.opening import open_with_settings
+    from flows.run.train import train_recipe
+
+    trained = train_recipe(
+        open_with_settings(recipe, overrides, workers),
+        orchestrator(no_prefect=no_prefect),
+        console(is_quiet=as_json),
+        where=str(recipe),
+        manifest=manifest,
+        out=out,
+        restart=restart,
+    )
+    if trained.num_failed:
+        raise typer.Exit(1)
+    if as_json:
+        print_json(trained.as_json())
+    else:
+        typer.echo(trained.text)

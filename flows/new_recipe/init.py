@@ -1,0 +1,82 @@
+"""``depthmill init``: write a recipe for a data root, every key explained by what was found there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.new_recipe.recognise import recognise
+from pipeline.recipe import load_recipe
+from pipeline.sources import source_specs
+from pipeline.sources.recipe_text import recipe_text
+from pipeline.sources.spec import SourceSpec, Survey
+from storage_schemas.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Written:
+    """A recipe that was written: its file, and what was found in one line."""
+
+    recipe: Path
+    summary: str
+
+
+def write_recipe(root: Path, *, out: Path, store: str | None, version: str | None) -> Written:
+    """Look at a data root and write a recipe for it.
+
+    Args:
+        root: folder of the data set.
+        out: file to write; must not exist.
+        store: path or URL of the store; None = ``store`` beside the recipe.
+        version: of a nuScenes-format root with several; None = the preferred one.
+
+    Raises:
+        RecipeError: ``out`` exists or cannot be written, or there is no such version.
+        SourceError: the folder is no known data set, or its tables are broken.
+    """
+    _check_target(out)
+    root = root.expanduser()
+    spec, where = recognise(root), store or str(out.absolute().parent / "store")
+    head = (
+        f"Written by depthmill init from what the data root holds ({spec.kind}). All keys, with unit and default: docs/recipe.md"
+    )
+    survey = _look(spec, root.absolute(), version)
+    _write(out, recipe_text([head, ""], survey.lines(where, _about_store(where))))
+    load_recipe(out)  # what was written must be what plan reads
+    return Written(out, survey.summary)
+
+
+def _look(spec: SourceSpec[Any], root: Path, version: str | None) -> Survey:
+    if version is not None and not spec.versions_of:
+        having = " or ".join(other.versions_of for other in source_specs().values() if other.versions_of)
+        raise RecipeError(f"--version is of {having}, '{root}' is {spec.kind}. Leave it out")
+    assert spec.survey is not None  # a kind that recognises folders has one
+    return spec.survey(root, version)
+
+
+def _about_store(store: str) -> str:
+    if "://" in store:
+        return "path or fsspec URL"
+    return "path or fsspec URL; is there already" if Path(store).exists() else "path or fsspec URL; made by depthmill run"
+
+
+def _check_target(out: Path) -> None:
+    if out.suffix not in (".yaml", ".yml"):
+        raise RecipeError(f"cannot write recipe '{out}': its name must end in .yaml. Choose another --out")
+    if out.exists():
+        raise RecipeError(f"recipe '{out}' is there already and is not overwritten. Choose another --out, or move it away")
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        with open(out, "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except UnicodeEncodeError as error:
+        out.unlink(missing_ok=True)
+        raise RecipeError(
+            f"cannot write recipe '{out}': a path in it is not UTF-8 ({error.object[error.start : error.end]!a}). "
+            "Rename the folder, or make a link to it"
+        ) from error
+    except OSError as error:
+        raise RecipeError(f"cannot write recipe '{out}': {error.strerror}. Choose another --out") from error

@@ -1,0 +1,76 @@
+"""The border between Prefect's errors and a user's mistakes, for every flow and task.
+
+A user's mistake ends a flow or task Failed with its own text and no traceback. What fails in Prefect itself becomes one error
+that says what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from prefect import State
+from prefect.states import Failed
+
+from storage_schemas.errors import DepthmillError
+
+T = TypeVar("T")
+
+
+class OrchestratorError(DepthmillError):
+    """Prefect itself failed, not a unit."""
+
+
+class Guarded(Generic[T]):
+    """Work inside a flow or task: Prefect is told a state with its text, the caller gets the value or the error itself."""
+
+    def __init__(self) -> None:
+        self._values: list[T] = []
+        self._errors: list[DepthmillError] = []
+
+    def state(self, work: Callable[[], T], ended: Callable[[T], State[Any]]) -> State[Any]:
+        """Do the work and return the state it ends with: Failed for a user's mistake, else what ``ended`` makes of its value."""
+        try:
+            value = work()
+        except DepthmillError as error:
+            self._errors.append(error)
+            return Failed(message=str(error))
+        self._values.append(value)
+        return ended(value)
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether the work returned or raised a user's mistake; if not, Prefect failed."""
+        return bool(self._values or self._errors)
+
+    def check(self) -> None:
+        """Raise the user's mistake, if the work ended with one."""
+        if self._errors:
+            raise self._errors[0]
+
+    def value(self) -> T:
+        """Return what the work returned, or raise what it raised; called only when it is over."""
+        self.check()
+        return self._values[0]
+
+
+def state_of(work: Callable[[], State[Any]]) -> State[Any]:
+    """Do the work of a flow or task; a user's mistake ends it Failed with its own text and no traceback."""
+    return Guarded[State[Any]]().state(work, lambda state: state)
+
+
+@contextmanager
+def explained(what: str, then: str) -> Iterator[None]:
+    """Turn whatever Prefect raises into a text with a next step; a user's mistake passes.
+
+    Args:
+        what: what Prefect could not do, e.g. "finish the flow".
+        then: what to do.
+    """
+    try:
+        yield
+    except DepthmillError:
+        raise
+    except Exception as error:  # Prefect has many error types for a server that is gone or refuses
+        raise OrchestratorError(f"Prefect could not {what}: {type(error).__name__}: {error}. {then}") from error

@@ -1,0 +1,1 @@
+"""Rounds of retraining: a challenger is trained and compared with the champion."""

@@ -1,0 +1,184 @@
+"""The champion: the best training so far of a store, a small file that points to it, and what it takes to replace it.
+
+Reads   <runs>/champion.json, the evaluation of a training
+Writes  <runs>/champion.json, atomically; the pointer moves, and no training is ever deleted
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.run.training import Training
+from storage_schemas.errors import DepthmillError, StoreError
+from storage_schemas.files import StoreFiles
+
+if TYPE_CHECKING:
+    from model.train.config import CommonConfig
+    from model.train.judging import MeanDifference, Rules
+
+CHAMPION_FILE = "champion.json"
+MEASURED_AGAIN = "champion"
+"""Folder inside a challenger's, where its champion's evaluation on the challenger's manifest is kept."""
+
+
+class ChampionError(DepthmillError):
+    """A champion that cannot be found, measured or replaced."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What champion.json says.
+
+    Attributes:
+        training: folder of the training; relative to the runs folder if it lies in it, so that a moved store keeps it.
+        manifest: fingerprint of the manifest it was trained on.
+        metric: metric by which it was promoted.
+        cap_m: its cap in metres.
+        radar: its radar state.
+        value: its mean over all frames then.
+        promoted_utc: when.
+        round: name of the round that promoted it.
+    """
+
+    training: str
+    manifest: str
+    metric: str
+    cap_m: float
+    radar: str
+    value: float
+    promoted_utc: str
+    round: str
+
+    def folder(self, runs: Path) -> Path:
+        """Return the folder of its training."""
+        return runs / self.training
+
+
+def read_champion(runs: Path) -> Champion | None:
+    """Return the champion of a runs folder; None if there is none yet.
+
+    Raises:
+        ChampionError: the file is damaged, or the training that it names is not there.
+    """
+    files = StoreFiles(runs)
+    try:
+        champion = Champion(**json.loads(files.get(CHAMPION_FILE)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ChampionError(
+            f"'{files.path(CHAMPION_FILE)}' is damaged: {error}. Delete it: the next round's training becomes the champion"
+        ) from error
+    for name in ("best.pt", "training.json"):
+        if not (path := champion.folder(runs) / name).is_file():
+            raise ChampionError(
+                f"'{files.path(CHAMPION_FILE)}' names a champion whose '{path}' does not exist. Bring that folder back, or "
+                f"delete {CHAMPION_FILE}: the next round's training becomes the champion"
+            )
+    return champion
+
+
+def write_champion(runs: Path, champion: Champion, *, instead_of: Champion | None) -> None:
+    """Point to a new champion.
+
+    Args:
+        runs: the runs folder.
+        champion: the new one; its folder may be given absolute.
+        instead_of: the one it was compared with.
+
+    Raises:
+        ChampionError: another round has changed the champion since.
+    """
+    now = read_champion(runs)
+    if now != instead_of:
+        found, expected = (one.training if one else "none" for one in (now, instead_of))
+        raise ChampionError(
+            f"the champion in '{runs / CHAMPION_FILE}' has become '{found}' while '{champion.training}' was compared with "
+            f"'{expected}'. Run the same command again: it only compares"
+        )
+    folder, root = Path(champion.training).absolute(), runs.absolute()
+    training = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
+    content = {**asdict(champion), "training": training}
+    StoreFiles(runs).put(CHAMPION_FILE, json.dumps(content, indent=1).encode())
+
+
+def compare_with_champion(champion: Path, challenger: Training, rules: Rules) -> tuple[Sequence[MeanDifference], str]:
+    """Compare a complete challenger with the champion on the challenger's manifest, as its family does.
+
+    Returns:
+        The comparisons, a = champion and b = challenger, all frames first; and a note if the champion was measured again.
+
+    Raises:
+        DepthmillError: they cannot be compared, e.g. there is no frame in common.
+    """
+    before, note = _champion_evaluation(champion, challenger)
+    return challenger.family.compare_with_champion(before, challenger.folder / "evaluation", rules), note
+
+
+def is_better(found: MeanDifference, rules: Rules) -> tuple[bool, str]:
+    """Say whether b is better than a by the rules, and why or why not, in words."""
+    sign = 1.0 if rules.metric.startswith("delta") else -1.0
+    gain = sign * found.mean_difference
+    worst = min(sign * found.low, sign * found.high)
+    words = f"{rules.metric} {found.mean_a:.6g} -> {found.mean_b:.6g}"
+    if gain <= 0:
+        return False, f"{words}: not better"
+    if gain < rules.margin:
+        return False, f"{words}: better by {gain:.4g}, less than the margin {rules.margin:g}"
+    if rules.needs_interval and worst <= 0:
+        return False, f"{words}: better by {gain:.4g}, but its interval [{found.low:+.4g}, {found.high:+.4g}] does not exclude 0"
+    return True, f"{words}: better by {gain:.4g}, the margin is {rules.margin:g}"
+
+
+def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, str]:
+    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if need be.
+
+    Raises:
+        ChampionError: the champion is of another family.
+    """
+    from model.families import FAMILIES
+    from model.train.loop import read_training
+
+    record, manifest = read_training(champion), challenger.manifest.path.fingerprint
+    own = FAMILIES.read(record["config"])
+    if own.family != challenger.config.family:
+        raise ChampionError(
+            f"the champion '{champion}' is of family {own.family}, this training of {challenger.config.family}: no measure is "
+            f"common to them. Give this recipe a store of its own, or delete {CHAMPION_FILE}: the next round's training becomes "
+            "the champion"
+        )
+    differs = [] if record["manifest"] == manifest else [f"manifest {record['manifest']} -> {manifest}"]
+    differs += challenger.family.measured_otherwise(own, challenger.config)
+    if not differs:
+        return champion / "evaluation", ""
+    folder = challenger.folder / MEASURED_AGAIN
+    _measure(champion, own, challenger, folder)
+    return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
+
+
+def _measure(champion: Path, own: CommonConfig, challenger: Training, folder: Path) -> None:
+    """Measure the champion's network exactly as the challenger's was, and keep it beside the challenger."""
+    from model.families import load_network
+
+    manifest = challenger.manifest
+    try:
+        challenger.family.measure_as(
+            load_network(champion / "best.pt"),
+            own,
+            challenger.config,
+            manifest,
+            challenger.machine,
+            folder=folder,
+            name=f"champion {champion.name}",
+        )
+    except StoreError:
+        raise
+    except DepthmillError as error:
+        raise ChampionError(
+            f"the champion '{champion}' cannot be measured on manifest {manifest.path.fingerprint}: {error}. Give it what it "
+            f"needs, or delete {CHAMPION_FILE}: the next round's training becomes the champion"
+        ) from error

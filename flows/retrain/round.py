@@ -1,0 +1,240 @@
+"""One round: plan, make what is missing, pin a manifest, train, meet the champion, promote or keep, leave a record.
+
+Nothing here knows Prefect: the orchestrator that makes units and trains is handed in. A round that finds nothing new trains
+nothing and says so; an interrupted one goes on where it stopped when it is asked again, because units and trainings are named by
+what decides their content.
+
+Reads   the recipe, the store, <runs>/champion.json, <runs>/history
+Writes  units, <runs>/trainings/<name>, <runs>/champion.json, <runs>/reports/<round>.md, <runs>/history/<round>.parquet
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.retrain.champion import Champion, compare_with_champion, is_better, read_champion, write_champion
+from flows.retrain.record import Known, Result, history_folder, judged, last_judged, record, report_text
+from flows.run.listener import Listener
+from flows.run.making import SILENT, make_units
+from flows.run.opening import Opened
+from flows.run.orchestrator import Orchestrator
+from flows.run.training import Training, machine_of, refuse_without_torch, training_folder
+from pipeline.plan import Plan
+from storage_schemas.errors import DepthmillError, RecipeError
+from storage_schemas.files import StoreFiles
+from storage_schemas.manifest import open_manifest
+from storage_schemas.run_history import write_round
+
+if TYPE_CHECKING:
+    from model.train.config import CommonConfig
+    from model.train.family import Family
+    from model.train.judging import Rules
+
+
+class RoundError(DepthmillError):
+    """A round that cannot go on."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a round is asked.
+
+    Attributes:
+        opened: the recipe.
+        where: name of the recipe file.
+        rules: what a challenger must show.
+        fine_tune: start from the champion's weights instead of from scratch.
+        orchestrator: carries the work out.
+        listener: is told what goes on.
+    """
+
+    opened: Opened
+    where: str
+    rules: Rules
+    fine_tune: bool
+    orchestrator: Orchestrator
+    listener: Listener
+
+
+def retrain(
+    opened: Opened,
+    orchestrator: Orchestrator,
+    listener: Listener = SILENT,
+    *,
+    where: str,
+    rules: Rules,
+    fine_tune: bool = False,
+) -> Result:
+    """Do one round.
+
+    Args:
+        opened: the recipe.
+        orchestrator: carries it out.
+        listener: is told what goes on.
+        where: name of the recipe file.
+        rules: what a challenger must show.
+        fine_tune: start from the champion's weights instead of from scratch.
+
+    Returns:
+        The record, which is in the history too, and the report.
+
+    Raises:
+        RecipeError: the ``train:`` group or a rule has a mistake.
+        RoundError: units failed.
+        DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
+    """
+    refuse_without_torch()
+    asked = _Request(opened, where, rules, fine_tune, orchestrator, listener)
+    return orchestrator.retrain(Path(where).stem, lambda: _recorded_round(asked))
+
+
+def _recorded_round(asked: _Request) -> Result:
+    """Do a round and leave its record and report, also if it fails."""
+    from model.families import family_of, parse_train_config
+
+    known, runs = Known(asked.where, asked.rules), asked.opened.runs_folder
+
+    def finish(outcome: str) -> Result:
+        row = record(known, outcome)
+        text = report_text(row, known.family, known.comparisons)
+        if outcome != "nothing to do":
+            StoreFiles(runs).put(f"reports/{row.name}.md", text.encode())
+        write_round(str(history_folder(runs)), row)
+        if outcome != "failed":  # whoever catches the error says it
+            asked.listener.say(f"{outcome}: {row.note or row.reason}")
+        return Result(row, text)
+
+    try:
+        config = parse_train_config(asked.opened.recipe.train, where=asked.where)
+        known.family = family_of(config)
+        _check_rules(known.family, config, asked.rules, where=asked.where)
+        outcome = _round(asked, config, known)
+    except (Exception, KeyboardInterrupt) as error:  # whatever it is, the history shall know of it; it is raised again
+        known.notes.append("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__)
+        finish("failed")
+        raise
+    return finish(outcome)
+
+
+def _round(asked: _Request, config: CommonConfig, known: Known) -> str:
+    """Do a round and return its outcome; ``known`` is filled on the way, so that a failure still tells how far it came."""
+    opened, rules = asked.opened, asked.rules
+    runs, plan = opened.runs_folder, opened.plan()
+    known.manifest = plan.manifest.path.fingerprint
+    known.request = _request(config, known.manifest, fine_tune=asked.fine_tune)
+    champion = read_champion(runs)
+    known.champion = None if champion is None else champion.folder(runs)
+    found = None if champion is None else judged(runs, known.request)
+    if found is not None and not plan.to_do:
+        known.reason = f"all {len(plan.items)} units are up to date, and their training met the champion in round {found}"
+        return "nothing to do"
+    known.reason = _reason(plan, runs, known.manifest, champion)
+    asked.listener.say(f"to do: {known.reason}")
+    if plan.to_do:
+        _make(asked, known, plan)
+    training = _challenger(opened, config, known.manifest, known.champion if asked.fine_tune else None)
+    known.training = training.folder
+    _train(training, asked, known)
+    known.challenger_value = _value(training, rules)
+    if champion is None:
+        known.notes.append("there was no champion")
+        is_promoted = True
+    elif known.champion is not None and known.champion.resolve() == training.folder.resolve():
+        known.notes.append("this training is the champion")
+        is_promoted = False
+    else:
+        assert known.champion is not None
+        known.comparisons, note = compare_with_champion(known.champion, training, rules)
+        is_promoted, words = is_better(known.comparisons[0], rules)
+        known.notes += [words, *([note] if note else [])]
+    if is_promoted:
+        new = Champion(
+            str(training.folder), known.manifest, rules.metric, rules.cap_m, rules.radar, known.challenger_value,
+            datetime.now(UTC).isoformat(timespec="seconds"), known.name,
+        )  # fmt: skip
+        write_champion(runs, new, instead_of=champion)
+    return "promoted" if is_promoted else "kept"
+
+
+def _make(asked: _Request, known: Known, plan: Plan) -> None:
+    """Make what the plan lists; RoundError if units failed."""
+    num_failed = make_units(asked.opened, asked.orchestrator, asked.listener).num_failed
+    left = asked.opened.plan().to_do
+    known.num_units = len(plan.to_do) - len(left)
+    if num_failed or left:
+        raise RoundError(
+            f"{num_failed} units failed, {len(left)} are left to do; nothing was trained. Details: the newest folder in "
+            f"'{asked.opened.runs_folder}'. Mend what its events.jsonl names, then run the same command; only these are left"
+        )
+
+
+def _request(config: CommonConfig, manifest: str, *, fine_tune: bool) -> str:
+    """Name what a round is asked: the training that the recipe describes, and whether it starts from the champion.
+
+    The champion itself does not count: a fine-tuned one would ask for its own successor for ever.
+    """
+    from model.families import FAMILIES
+
+    name = FAMILIES.training_name(config, manifest)
+    return hashlib.sha256(f"{name} fine_tune={fine_tune}".encode()).hexdigest()[:16]
+
+
+def _reason(plan: Plan, runs: Path, manifest: str, champion: Champion | None) -> str:
+    """Say why there is work: what the plan lists, or else what about the training is new."""
+    if plan.to_do:
+        stages: dict[str, list[str]] = {}
+        for line in plan.lines():
+            if line.num_to_do and line.stage != plan.manifest.stage:
+                stages.setdefault(line.text, []).append(line.stage)
+        lines = [f"{', '.join(names)}: {text}" for text, names in stages.items()]
+        return "; ".join(lines) or f"{plan.manifest.stage}: {plan.manifest.reason}"
+    last = last_judged(runs)
+    if champion is None:
+        return "there is no champion yet"
+    if last is None or last.manifest != manifest:
+        return f"manifest {manifest} was not trained on yet"
+    return f"the training options changed since round {last.name}"
+
+
+def _challenger(opened: Opened, config: CommonConfig, manifest: str, start: Path | None) -> Training:
+    """Return the training of this round, on its pinned manifest, from the champion if asked to."""
+    if start is not None:
+        begun = {"start_from": str((start / "best.pt").absolute()), "imagenet_weights": None, "backbone_from": None}
+        config = config.model_copy(update=begun)
+    folder = training_folder(opened, config, manifest)
+    return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened))
+
+
+def _train(training: Training, asked: _Request, known: Known) -> None:
+    """Train unless it is done."""
+    from model.train.loop import is_complete
+
+    if is_complete(training.folder):
+        known.notes.append("its training was complete already")
+        return
+    start = "" if training.config.start_from is None else f", starting from {training.config.start_from}"
+    asked.listener.say(f"training {training.folder.name} on manifest {training.manifest.path.fingerprint}{start}")
+    asked.listener.work_begins()
+    asked.orchestrator.train(training, asked.listener.steps())
+
+
+def _check_rules(family: Family[Any], config: CommonConfig, rules: Rules, *, where: str) -> None:
+    """Check that trainings of the family can be judged, by these rules, before an hour of work; else RecipeError."""
+    if family.retrain_refusal:
+        raise RecipeError(f"recipe '{where}': train.family is '{family.name}', and {family.retrain_refusal}")
+    family.check_rules(config, rules)
+
+
+def _value(training: Training, rules: Rules) -> float:
+    """Return the mean that decides; RoundError if no frame of the split has a pixel to measure."""
+    value = training.family.deciding_value(training.folder / "evaluation", rules)
+    if value is not None:
+        return value
+    raise RoundError(
+        f"no frame of the split has a measured pixel up to {rules.cap_m:g} m with radar {rules.radar}, so nothing can be "
+        "compared. Look at the split (depthmill inspect), or choose another train.evaluation in the recipe"
+    )

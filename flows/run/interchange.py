@@ -1,0 +1,59 @@
+"""Stores written in, and read from, the layouts of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.run.opening import is_recipe, open_store, open_with_settings, own_manifest
+from pipeline.exporters.da3_depth_results import export_da3_depth_results
+from pipeline.exporters.semodepth import export_semodepth, import_semodepth
+from storage_schemas.errors import RecipeError
+from storage_schemas.manifest import Manifest, open_manifest
+from storage_schemas.store import Store
+
+EXPORTERS = {"semodepth": export_semodepth, "da3_depth_results": export_da3_depth_results}
+
+
+def export_manifest(
+    recipe: str, out: Path, *, layout: str, overrides: Sequence[str] | None = None, manifest: str | None = None
+) -> dict[str, int]:
+    """Write a manifest in a layout; return the number of samples by split.
+
+    Args:
+        recipe: a recipe file or a store; what a store does not hold is read from a recipe's source.
+        out: folder to write; must not exist or be empty.
+        layout: semodepth or da3_depth_results.
+        overrides: changed recipe keys.
+        manifest: fingerprint of another manifest than the recipe's own or the store's newest.
+
+    Raises:
+        RecipeError: the layout is unknown, the recipe has a mistake, or its manifest is not made yet.
+        StoreError: ``out`` is not empty or cannot be written.
+    """
+    _check_layout(layout)
+    if is_recipe(recipe):
+        opened = open_with_settings(Path(recipe), overrides)
+        return EXPORTERS[layout](open_manifest(opened.store, manifest or own_manifest(opened)), opened.source.reader(), out)
+    return EXPORTERS[layout](open_manifest(open_store(recipe), manifest), None, out)
+
+
+def import_folder(folder: Path, store: str, *, layout: str) -> Manifest:
+    """Read a folder in a layout into a store and return its manifest; the inverse of ``export_manifest``.
+
+    Raises:
+        RecipeError: the layout is unknown, or is brought in by a recipe.
+        SourceError: a file of the folder is missing or broken.
+    """
+    _check_layout(layout)
+    if layout == "da3_depth_results":
+        raise RecipeError(
+            "depth maps of that layout are brought in by a recipe: set stages.predict_mono_depth.teacher to depth_maps and "
+            f"maps to '{folder}', then run it"
+        )
+    return import_semodepth(folder, Store(store))
+
+
+def _check_layout(layout: str) -> None:
+    if layout not in EXPORTERS:
+        raise RecipeError(f"layout '{layout}' is unknown; expected one of: {', '.join(EXPORTERS)}")

@@ -1,0 +1,65 @@
+"""Make what a recipe's store lacks: plan, run, write the report."""
+
+from __future__ import annotations
+
+from flows.run.listener import Listener
+from flows.run.materialize import Made, RunScenes, materialize_plan
+from flows.run.opening import Opened
+from flows.run.orchestrator import Orchestrator
+from flows.workers.pool import WorkerPool, local_workers
+from storage_schemas.errors import DepthmillError
+
+SILENT = Listener()
+
+
+def make_units(
+    opened: Opened,
+    orchestrator: Orchestrator,
+    listener: Listener = SILENT,
+    *,
+    report: bool = True,
+    pool: WorkerPool | None = None,
+) -> Made:
+    """Do everything that the plan lists; a failed scene never stops another.
+
+    Args:
+        opened: the recipe.
+        orchestrator: carries it out.
+        listener: is told of every finished unit and how it went.
+        report: write report.html beside the run's events, if any unit was made.
+        pool: who runs the scenes; None = worker processes of this machine.
+
+    Raises:
+        DepthmillError: the workers or the orchestrator failed, e.g. a Dask scheduler is gone.
+    """
+    plan = opened.plan()
+    if not plan.to_do:
+        made = Made(plan)
+        listener.say(made.text)
+        return made
+    if first := opened.source.preparation():
+        listener.say(first)
+    listener.work_begins()
+    with listener.units_of(plan) as on_result:
+
+        def work(run_scenes: RunScenes) -> Made:
+            summary = materialize_plan(opened, plan, run_scenes, on_result)
+            made = Made(plan, summary)
+            return _with_report(made, opened, listener) if report and summary.num_ok else made
+
+        made = orchestrator.make(plan, pool or local_workers(opened.settings.workers), work)
+    listener.say(made.text)
+    return made
+
+
+def _with_report(made: Made, opened: Opened, listener: Listener) -> Made:
+    from flows.reports.store import write_report
+
+    assert made.summary is not None
+    folder = made.summary.folder
+    try:
+        page = write_report(opened.plan(), opened.store, folder / "report.html", title=folder.name)
+    except DepthmillError as error:  # the units are there; a page that cannot be written must not fail the run
+        listener.warn(f"no report: {error}")
+        return made
+    return Made(made.plan, made.summary, page)

@@ -1,0 +1,146 @@
+"""From a plan to a filled store: the steps that every way of running shares, with or without Prefect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.run.opening import Opened
+from flows.run.run_log import RunLog, seconds_per_unit
+from flows.run.teachers import teacher_factory
+from flows.text import duration
+from pipeline.plan import Plan
+from pipeline.run import SceneRequest, run_manifest, scene_requests
+from pipeline.types import ItemResult
+from storage_schemas.jobs import noted_run
+
+OnResult = Callable[[ItemResult], None]
+RunScenes = Callable[[Sequence[SceneRequest]], Iterable[list[ItemResult]]]
+"""Runs scenes anywhere and yields each scene's results as it finishes."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did."""
+
+    num_ok: int
+    num_errors: int
+    num_skipped: int
+    seconds: float
+    folder: Path
+    results: tuple[ItemResult, ...]
+
+    def as_json(self, workers: int) -> dict[str, Any]:
+        """Return the JSON form, with mean seconds a unit and stage for the next plan's estimate."""
+        seconds: dict[str, list[float]] = {}
+        for result in self.results:
+            if result.status == "OK":
+                seconds.setdefault(result.stage, []).append(result.seconds)
+        return {
+            "num_ok": self.num_ok,
+            "num_errors": self.num_errors,
+            "num_skipped": self.num_skipped,
+            "seconds": round(self.seconds, 3),
+            "workers": workers,
+            "seconds_per_unit": {stage: round(sum(values) / len(values), 4) for stage, values in seconds.items()},
+            "failed": [result.as_event() for result in self.results if result.status == "ERROR"],
+        }
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a plan.
+
+    Attributes:
+        plan: as it was before.
+        summary: of the run; None if there was nothing to do.
+        report: report.html of the run; None if none was written.
+    """
+
+    plan: Plan
+    summary: RunSummary | None = None
+    report: Path | None = None
+
+    @property
+    def num_failed(self) -> int:
+        """Return the number of units that failed."""
+        return len(self.errors)
+
+    @property
+    def errors(self) -> list[str]:
+        """Return why units failed, a text each."""
+        results = () if self.summary is None else self.summary.results
+        return [result.message for result in results if result.status == "ERROR"]
+
+    def as_json(self, workers: int) -> dict[str, Any]:
+        """Return the JSON form; its manifest is null if units failed."""
+        fingerprint = self.plan.manifest.path.fingerprint
+        if self.summary is None:
+            return {"num_ok": 0, "num_errors": 0, "num_skipped": 0, "up_to_date": len(self.plan.items), "manifest": fingerprint}
+        manifest = None if self.num_failed else fingerprint
+        return {**self.summary.as_json(workers), "folder": str(self.summary.folder), "manifest": manifest}
+
+    @property
+    def text(self) -> str:
+        """Return what was done, where the details are, and what to do next."""
+        summary = self.summary
+        if summary is None:
+            return f"nothing to do: all {len(self.plan.items)} units are up to date"
+        parts = [f"{summary.num_ok} ok"]
+        if summary.num_errors:
+            parts.append(f"{summary.num_errors} error{'s' if summary.num_errors != 1 else ''}")
+        if summary.num_skipped:
+            parts.append(f"{summary.num_skipped} skipped")
+        files = (summary.folder / "events.jsonl", self.report)
+        details = ", ".join(str(path) for path in files if path is not None and path.is_file())
+        text = f"done: {', '.join(parts)} in {duration(summary.seconds)}." + (f" Details: {details}" if details else "")
+        if summary.num_errors:
+            scenes = list(dict.fromkeys(result.scene for result in summary.results if result.status == "ERROR"))
+            left = ", ".join(scenes[:3]) + (f" and {len(scenes) - 3} more" if len(scenes) > 3 else "")
+            text += f"\nNext: mend what the ERROR lines name, then run the same command; only {left} and the manifest are left."
+        return text
+
+
+def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_result: OnResult) -> RunSummary:
+    """Do everything a plan lists; a failed scene never stops another.
+
+    Args:
+        opened: recipe, source and store.
+        plan: made with them.
+        run_scenes: how scenes are run.
+        on_result: told of every finished unit, in this thread.
+    """
+    start = time.perf_counter()
+    log = RunLog(opened.runs_folder)
+    results: list[ItemResult] = []
+
+    def note(found: Iterable[ItemResult]) -> None:
+        for result in found:
+            log.add(result)
+            results.append(result)
+            on_result(result)
+
+    if plan.to_do:
+        relied_on = [item.path for item in plan.items if item.reason is None]
+        with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):  # prune then spares them
+            opened.source.prepare(num_workers=opened.settings.workers)
+            raw = opened.source.reader()
+            depth_model = teacher_factory(opened.recipe, opened.settings)
+            for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw, depth_model=depth_model)):
+                note(found)
+            note(run_manifest(plan, opened.recipe, opened.store, raw, results))
+    count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}
+    summary = RunSummary(count["OK"], count["ERROR"], count["SKIP"], time.perf_counter() - start, log.folder, tuple(results))
+    log.finish(summary.as_json(opened.settings.workers))
+    return summary
+
+
+def estimate_seconds(plan: Plan, runs_folder: Path, workers: int) -> float | None:
+    """Estimate how long a plan takes from the last runs' seconds a unit; None if a stage to do was never timed."""
+    known = seconds_per_unit(runs_folder)
+    if any(item.stage not in known for item in plan.to_do):
+        return None
+    return sum(known[item.stage] for item in plan.to_do) / workers

@@ -1,0 +1,83 @@
+"""What commands open before they work: a recipe with its source and store, or a store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from flows.run.teachers import teacher_facts
+from flows.settings import Settings
+from pipeline.plan import Plan, make_plan
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.sources import open_source
+from pipeline.sources.spec import Source
+from storage_schemas.errors import RecipeError
+from storage_schemas.store import Store
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A recipe with its source and store opened."""
+
+    recipe: Recipe
+    source: Source
+    store: Store
+    settings: Settings
+
+    @property
+    def runs_folder(self) -> Path:
+        """Folder of this store's run logs."""
+        return self.settings.runs_folder(self.store.root)
+
+    def plan(self) -> Plan:
+        """Plan against the store as it is now."""
+        return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
+
+
+def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
+    """Open source and store of a recipe; nothing is written to the store."""
+    return Opened(recipe, open_source(recipe.source, settings.cache_dir), Store(recipe.store), settings)
+
+
+def open_with_settings(recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None) -> Opened:
+    """Open a recipe under the settings of this machine.
+
+    Raises:
+        RecipeError: the recipe, an override or a setting is wrong.
+        SourceError: its source is not there.
+    """
+    try:
+        settings = Settings() if workers is None else Settings(workers=workers)
+    except ValueError as error:
+        first = (
+            error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("settings",), "msg": str(error), "input": ""}
+        )
+        name = f"DEPTHMILL_{'_'.join(map(str, first['loc'])).upper()}"
+        raise RecipeError(f"setting {name} (or its option) is {first['input']!r}: {first['msg']}") from error
+    return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
+
+
+def is_recipe(name: str) -> bool:
+    """Say whether what was given in place of a store is a recipe file, by its ending."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def open_store(path: str) -> Store:
+    """Open a store that must be there, given by its path, its URL or a recipe."""
+    store = Store(load_recipe(path).store if is_recipe(path) else path)
+    if not store.files.names(""):
+        raise RecipeError(f"store '{store.root}' does not exist or is empty. Give the path or URL of a store, or a recipe file")
+    return store
+
+
+def own_manifest(opened: Opened) -> str:
+    """Return the fingerprint of a recipe's manifest; RecipeError if it is not made yet."""
+    wanted = opened.plan().manifest
+    if wanted.reason is not None:
+        raise RecipeError(
+            f"the manifest of this recipe is not there yet ({wanted.reason}). Run depthmill run first, or choose --manifest"
+        )
+    return wanted.path.fingerprint

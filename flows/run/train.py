@@ -1,0 +1,107 @@
+"""From a recipe to a trained and measured network: make what is missing of the manifest, train, evaluate."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.run.listener import Listener
+from flows.run.making import SILENT, make_units
+from flows.run.opening import Opened
+from flows.run.orchestrator import Orchestrator
+from flows.run.training import Training, open_training, refuse_without_torch
+from flows.text import duration
+from storage_schemas.errors import DepthmillError
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What became of a training.
+
+    Attributes:
+        num_failed: units that could not be made; if there are any, nothing was trained.
+        training: the complete training; None if units failed.
+    """
+
+    num_failed: int
+    training: Training | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the record of the training, its folder and what was found after the evaluation."""
+        from model.train.loop import read_training
+
+        assert self.training is not None
+        folder = self.training.folder
+        return {"folder": str(folder), **read_training(folder), **self.training.extra_results()}
+
+    @property
+    def text(self) -> str:
+        """Return its tables, how long it took, and where it is."""
+        from model.train.loop import read_training
+
+        assert self.training is not None
+        folder = self.training.folder
+        record = read_training(folder)
+        tables = sorted((folder / "evaluation").glob("**/table.md"))  # a second one if monocular depth was withheld
+        texts = [table.read_text(encoding="utf-8") for table in (*tables, *(folder / "probe").glob("table.md"))]
+        report = folder / "report.html"
+        where = report if report.is_file() else folder
+        return "\n".join([*texts, f"trained {record['num_steps']} steps in {duration(record['seconds'])}: {where}"])
+
+
+def train_recipe(
+    opened: Opened,
+    orchestrator: Orchestrator,
+    listener: Listener = SILENT,
+    *,
+    where: str,
+    manifest: str | None = None,
+    out: Path | None = None,
+    restart: bool = False,
+) -> Trained:
+    """Train what a recipe describes and measure it; goes on where a former run stopped.
+
+    Args:
+        opened: the recipe.
+        orchestrator: carries it out.
+        listener: is told of every unit and, now and then, of the training.
+        where: name of the recipe file.
+        manifest: train on this manifest; without it on the recipe's own, made first if it is not there.
+        out: another folder of the training than ``<runs>/trainings/<name>``.
+        restart: throw away what a former run left in the folder.
+
+    Raises:
+        RecipeError: the ``train:`` group has a mistake; nothing was made or trained.
+        ManifestError: there is no such manifest.
+        DepthmillError: the folder holds something else, or the training or the evaluation failed.
+    """
+    refuse_without_torch()
+    from model.families import parse_train_config
+
+    parse_train_config(opened.recipe.train, where=where)  # a typo is told before an hour of work, not after it
+    if manifest is None and opened.plan().to_do:
+        made = make_units(opened, orchestrator, listener)
+        if made.num_failed:
+            return Trained(made.num_failed, None)
+    training = open_training(opened, where=where, manifest=manifest, out=out)
+    _prepare_folder(training.folder, restart=restart)
+    if training.is_complete:
+        listener.say(f"nothing to do: training {training.folder.name} is complete (--restart trains it again)")
+    else:
+        is_begun = (training.folder / "last.pt").is_file()
+        listener.say(f"{'going on with' if is_begun else 'training'} {training.folder}")
+        listener.work_begins()
+        orchestrator.train(training, listener.steps())
+    return Trained(0, training)
+
+
+def _prepare_folder(folder: Path, *, restart: bool) -> None:
+    """Throw away a former run if asked to; refuse a folder that holds something else."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not any((folder / name).is_file() for name in ("last.pt", "training.json", "steps.csv")):
+        raise DepthmillError(f"folder '{folder}' holds something that is not a training. Choose another with --out")
+    if restart:
+        shutil.rmtree(folder)

@@ -1,0 +1,172 @@
+"""Training and evaluation as the last stages of the DAG: what every way of running them shares, with or without Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.run.opening import Opened
+from flows.settings import Settings
+from storage_schemas.errors import RecipeError
+from storage_schemas.manifest import Manifest, open_manifest
+
+if TYPE_CHECKING:
+    from model.train.config import CommonConfig, Machine
+    from model.train.family import Family
+    from model.train.loop import Progress
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training, ready to run.
+
+    Attributes:
+        config: what is trained.
+        manifest: the pinned data.
+        folder: where it writes; named by configuration and manifest unless the user chose another.
+        machine: where and how fast.
+    """
+
+    config: CommonConfig
+    manifest: Manifest
+    folder: Path
+    machine: Machine
+
+    @property
+    def family(self) -> Family[Any]:
+        """The family that is trained."""
+        from model.families import family_of
+
+        return family_of(self.config)
+
+    @property
+    def flow_name(self) -> str:
+        """Name of the Prefect flow that runs it."""
+        return self.family.flow_name
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether nothing is left to do."""
+        from model.train.loop import is_complete
+
+        return is_complete(self.folder) and not due_parts(self.config, self.folder)
+
+    def parts(self, on_progress: Callable[[Progress], None] | None) -> dict[str, Callable[[], None]]:
+        """Return what is to be done, in this order, by name; each does nothing if it is done, and goes on where it stopped."""
+        parts: dict[str, Callable[[], None]] = {"train": lambda: self.run(on_progress), "evaluate": self.evaluate}
+        for name in self.family.extra_parts(self.config):
+            parts[name] = partial(self.do_extra_part, name)
+        return parts
+
+    def run(self, on_progress: Callable[[Progress], None] | None) -> None:
+        """Train to the last step, going on from the last checkpoint."""
+        from model.families import train
+        from model.train.loop import is_complete
+
+        if is_complete(self.folder):
+            return
+        train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=on_progress)
+
+    def evaluate(self) -> None:
+        """Measure the best checkpoint, mark the training complete, write its report."""
+        from model.families import evaluate_training
+        from model.train.loop import is_complete
+
+        if is_complete(self.folder):
+            return
+        evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
+        self.write_report()
+
+    def do_extra_part(self, name: str) -> None:
+        """Do what the family does after the evaluation, and write the report again, which then shows it."""
+        part = self.family.extra_parts(self.config)[name]
+        if not part.is_due(self.config, self.folder):
+            return
+        part.run(self.config, self.manifest, self.folder, self.machine)
+        self.write_report()
+
+    def extra_results(self) -> dict[str, Any]:
+        """Return what was found after the evaluation, as JSON values; empty if there is nothing."""
+        found: dict[str, Any] = {}
+        for part in self.family.extra_parts(self.config).values():
+            found |= part.results(self.folder)
+        return found
+
+    def write_report(self) -> None:
+        """Write report.html of the family, from what is in the folder."""
+        from flows.reports import write_training_page
+
+        write_training_page(self.config.family, self.folder)
+
+
+def due_parts(config: CommonConfig, folder: Path) -> list[str]:
+    """Return what a family does after the evaluation and has not done yet, by name."""
+    from model.families import family_of
+
+    return [name for name, part in family_of(config).extra_parts(config).items() if part.is_due(config, folder)]
+
+
+def machine_of(opened: Opened) -> Machine:
+    """Return where and how fast networks run, from the settings, with the root that image references start from."""
+    root = getattr(opened.source, "root", None)  # the recipe may leave it to the source, or name a folder above it
+    return machine_of_settings(opened.settings, image_root=None if root is None else str(root))
+
+
+def machine_of_settings(settings: Settings, *, image_root: str | None) -> Machine:
+    """Return where and how fast networks run."""
+    refuse_without_torch()
+    from model.train.config import Machine
+
+    return Machine(
+        accelerator=settings.device,
+        num_devices=settings.num_devices,
+        num_workers=settings.loader_workers,
+        image_root=image_root,
+    )
+
+
+def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path | None) -> Training:
+    """Read the training that a recipe describes; the manifest must be there.
+
+    Args:
+        opened: the recipe.
+        where: name of the recipe file, for errors.
+        manifest: fingerprint of another manifest than the recipe's own.
+        out: another folder than ``<runs>/trainings/<fingerprint>``.
+
+    Raises:
+        RecipeError: the ``train:`` group has a mistake.
+        ManifestError: there is no such manifest.
+    """
+    refuse_without_torch()
+    from model.families import parse_train_config
+
+    config = parse_train_config(opened.recipe.train, where=where)
+    chosen = open_manifest(opened.store, manifest or opened.plan().manifest.path.fingerprint)
+    folder = out or training_folder(opened, config, chosen.path.fingerprint)
+    return Training(config, chosen, folder, machine_of(opened))
+
+
+def training_folder(opened: Opened, config: CommonConfig, manifest: str) -> Path:
+    """Return the folder of a training, named by all that decides its result; OSError if its start cannot be read."""
+    from model.families import FAMILIES
+
+    return opened.runs_folder / "trainings" / FAMILIES.training_name(config, manifest)
+
+
+def missing_for_training() -> list[str]:
+    """Return the packages of the extra ``train`` that are not installed."""
+    import importlib.util
+
+    return [name for name in ("torch", "lightning_fabric", "tensorboard", "simplejpeg") if importlib.util.find_spec(name) is None]
+
+
+def refuse_without_torch() -> None:
+    """Check that the extra ``train`` is installed; RecipeError says how to install it."""
+    if missing := missing_for_training():
+        raise RecipeError(
+            f"training needs {', '.join(missing)}, which is not installed here. Run: pip install 'depthmill[train]'"
+        )

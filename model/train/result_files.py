@@ -1,0 +1,95 @@
+"""The files that evaluations and predictions write: tables of named rows, arrays, and the folder of a prediction.
+
+Each file is written whole or not at all. Tables have one way to be written and read, so that a damaged file is always told in
+the same words.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage_schemas.errors import StoreError
+from storage_schemas.files import explain_write_error, written_whole
+
+R = TypeVar("R", bound=NamedTuple)
+
+
+def rows_as_csv(kind: type[NamedTuple], rows: Iterable[Sequence[object]]) -> bytes:
+    """Return rows of a kind with a line of their names before them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(kind._fields)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def read_rows(kind: type[R], path: Path, *, missing: str) -> list[R]:
+    """Return the rows that ``rows_as_csv`` wrote.
+
+    Args:
+        kind: what a row is; its fields are str, int or float.
+        path: of the file.
+        missing: what to say if there is none.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    types = typing.get_type_hints(kind)
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            reader = csv.reader(stream)
+            header = tuple(next(reader, ()))
+            if header != kind._fields:
+                raise ValueError(f"its columns are {', '.join(header)}, expected {', '.join(kind._fields)}")
+            return [kind(*(types[name](value) for name, value in zip(kind._fields, line, strict=True))) for line in reader]
+    except FileNotFoundError as error:
+        raise StoreError(missing) from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"'{path}' cannot be read: {error}. Delete it, then run depthmill evaluate") from error
+
+
+def arrays_as_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return named arrays as a compressed .npz file."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **dict[str, Any](arrays))
+    return content.getvalue()
+
+
+def check_out(out: Path) -> None:
+    """Check that a prediction may be written here; StoreError if ``out`` is a file or not empty."""
+    try:
+        if out.exists() and not out.is_dir():
+            raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
+        if out.is_dir() and any(out.iterdir()):
+            raise StoreError(
+                f"'{out}' is not empty; predict never mixes with what is there. Choose another --out, or delete the folder first"
+            )
+    except OSError as error:
+        raise _explained(error, out) from error
+
+
+def put_file(path: Path, content: bytes) -> None:
+    """Write one file of a prediction whole or not at all; StoreError if it cannot be written."""
+    try:
+        with written_whole(path, is_flushed=False) as stream:  # thousands of small files, which a second run makes again
+            stream.write(content)
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+def _explained(error: OSError, path: Path) -> StoreError:
+    return explain_write_error(
+        error,
+        f"'{path}'",
+        if_full="What was written before is whole; free some space, then predict again into another --out",
+        if_denied="Choose an --out in a folder that you may write to",
+        otherwise="Choose another --out",
+    )

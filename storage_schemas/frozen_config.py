@@ -1,0 +1,40 @@
+"""The base of what names a result: frozen, an unknown key is an error, and a key that is added later changes no name.
+
+Why   Trainings and units are named by a hash of what ``model_dump`` returns. A new key at the value that it stands for changes no
+      result, so it must change no name, or everything that was made before it would be made again.
+Rule  A new key stands in ``added_later`` with the value that means "as it was before". A key that never decides a result is
+      declared with ``Field(exclude=True)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+
+_EVERY_KEY = "every_key"
+
+
+class FrozenConfig(BaseModel):
+    """A frozen configuration; what it dumps lacks the keys of ``added_later`` that have the value given there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_as_before(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        dumped: dict[str, Any] = handler(self)
+        if not self.added_later or (info.context or {}).get(_EVERY_KEY):
+            return dumped
+        return {key: value for key, value in dumped.items() if not self._is_as_before(key)}
+
+    def _is_as_before(self, key: str) -> bool:
+        return key in self.added_later and bool(getattr(self, key) == self.added_later[key])
+
+
+def every_key(config: BaseModel) -> dict[str, Any]:
+    """Return a configuration as JSON values with every key that it has, at all depths; to compare two, not to name one."""
+    return config.model_dump(mode="json", context={_EVERY_KEY: True})

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import yaml
+
+from flows.retrain.record import history_folder
+from pipeline.stages.clean_horizon import Params as CleanHorizonParams
+from storage_schemas.run_history import Round, read_history
+from tests.conftest import REPOSITORY
+from tests.flows.retrain.test_retrain import SMALL
+from tests.tiny_nuscenes import write_tiny_nuscenes
+
+FIRING_S = 10  # a round takes longer; the firings that come too early are cancelled
+
+
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch):
+    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
+    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+    monkeypatch.setenv("DEPTHMILL_WORKERS", "1")
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
+
+
+@pytest.fixture
+def recipe(tiny_root, tiny_store, write_recipe, tmp_path):
+    shutil.copytree(tiny_store, tmp_path / "store")
+    return write_recipe(tiny_root, train=SMALL)
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextmanager
+def served(recipe: Path, folder: Path, *, port: int) -> Iterator[None]:
+    """``depthmill deploy --serve`` with its own server and Prefect home, interrupted at the end as by Ctrl-C."""
+    env = {**os.environ, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    env.pop("PREFECT_API_URL", None)
+    arguments = ("deploy", str(recipe), "--serve", "--interval", str(FIRING_S), "--port", str(port), "--name", "tiny")
+    with open(folder / "serve.txt", "w") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-c", "from flows.cli import main; main()", *arguments],
+            env=env, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield
+            assert child.poll() is None, (folder / "serve.txt").read_text()
+        finally:
+            child.send_signal(signal.SIGINT)
+            try:
+                child.wait(30)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def wait_for(found: Callable[[list[Round]], object], history: Path, log: Path, *, seconds: float) -> list[Round]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        rows = read_history(str(history))
+        if found(rows):
+            return rows
+        assert "error: " not in log.read_text(), log.read_text()
+        time.sleep(0.3)
+    raise AssertionError(f"{[row.outcome for row in rows]} after {seconds} s\n{log.read_text()}")
+
+
+@pytest.mark.slow  # 65 to 95 s
+def test_schedule_when_it_fires_three_times_then_works_does_nothing_and_recleans(write_recipe, tmp_path):
+    recipe = write_recipe(write_tiny_nuscenes(tmp_path / "data"), train=SMALL)
+    store, port, log = tmp_path / "store", free_port(), tmp_path / "serve.txt"
+    history = history_folder(store / "runs")
+    with served(recipe, tmp_path, port=port):
+        wait_for(lambda rows: [row.outcome for row in rows[:2]] == ["promoted", "nothing to do"], history, log, seconds=150)
+        units = {path: path.stat().st_mtime_ns for path in store.glob("*/*/*/*/lineage.json")}
+        trainings = {path.name for path in (store / "runs/trainings").iterdir()}
+        data = yaml.safe_load(recipe.read_text())
+        recipe.write_text(yaml.safe_dump({**data, "stages": {"clean_horizon": {"near_m": 12.5}}}))
+        rows = wait_for(lambda rows: rows[-1].num_units == 3, history, log, seconds=90)
+    first, last = rows[0], rows[-1]
+    assert first.num_units == 13
+    assert rows[1].reason == f"all 13 units are up to date, and their training met the champion in round {first.name}"
+    assert {row.outcome for row in rows[1:-1]} == {"nothing to do"}
+    assert last.outcome in ("kept", "promoted")
+    assert last.reason == "clean_horizon: params near_m: 20.0 -> 12.5 (scene-0061, scene-0103)"
+    now = {path: path.stat().st_mtime_ns for path in store.glob("*/*/*/*/lineage.json")}
+    assert {path: now[path] for path in units} == units  # nothing was made again
+    assert sorted(path.parts[-5] for path in now.keys() - units.keys()) == ["depth_clean", "depth_clean", "manifest"]
+    assert {path.name for path in (store / "runs/trainings").iterdir()} - trainings == {Path(last.training).name}
+    with closing(sqlite3.connect(tmp_path / "prefect/prefect.db")) as database:
+        query = (
+            "select s.message from flow_run r join flow f on f.id = r.flow_id join flow_run_state s on s.flow_run_id = r.id "
+            "where f.name = 'retrain_and_evaluate' and r.auto_scheduled and s.type = 'COMPLETED' order by s.timestamp"
+        )
+        messages = [message for (message,) in database.execute(query)]
+        artifacts = {key for (key,) in database.execute("select key from artifact")}
+    assert messages[0].startswith("promoted: there was no champion")
+    assert messages[1] == f"nothing to do: {rows[1].reason}"
+    assert {"retrain-round", "retrain-report", "materialize-summary", "train-table"} <= artifacts
+    with closing(socket.socket()) as one:
+        assert one.connect_ex(("127.0.0.1", port)) != 0  # the server went with the process
+
+
+@pytest.mark.slow  # 25 s
+def test_work_pool_when_deployed_to_then_holds_the_four_flows(recipe, depthmill, tmp_path, monkeypatch):
+    from flows.prefect.server import scheduling_server  # isort: skip
+    import httpx
+
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("DEPTHMILL_RECIPE", str(recipe))
+    with scheduling_server(free_port()) as url:
+        code, text = depthmill("deploy", recipe, "--cron", "0 3 * * *", "--margin", 5, "--set", "train.seed=3")
+        assert code == 0, text
+        assert "registered retrain_and_evaluate/recipe" in text
+        assert text.endswith("Next, where the flows shall run: prefect worker start --pool depthmill\n")
+        deploy_all = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        done = subprocess.run(deploy_all, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        for name in ("recipe", "default"):
+            for flow in ("materialize", "reclean", "train_and_evaluate", "retrain_and_evaluate"):
+                found = httpx.get(f"{url}/deployments/name/{flow}/{name}").json()
+                assert found["work_pool_name"] == "depthmill"
+                assert found["entrypoint"] == f"flows.prefect.deployments.{flow}"
+                assert found["parameters"]["recipe"] == str(recipe)
+                schedules = [one["schedule"]["cron"] for one in found["schedules"]]
+                assert schedules == (["0 3 * * *"] if flow == "retrain_and_evaluate" else [])
+            assert found["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+            margin = found["parameter_openapi_schema"]["properties"]["margin"]
+            assert (margin["type"], margin["minimum"]) == ("number", 0)
+            assert margin["description"].startswith("Improvement of the mean that a training must reach")
+
+
+def test_parameters_when_shown_in_prefects_pages_then_each_has_type_and_description():
+    from flows.prefect.deployments import materialize, pretrain, reclean, retrain_and_evaluate, train_and_evaluate  # isort: skip
+    from prefect.utilities.callables import parameter_schema
+
+    for flow in (materialize, reclean, pretrain, train_and_evaluate, retrain_and_evaluate):
+        shown = parameter_schema(flow.fn)
+        assert shown.required == ["recipe"]
+        for name, one in shown.properties.items():
+            assert one["description"], f"{flow.name}: {name}"
+            assert "type" in one or "anyOf" in one
+    rule = set(inspect.signature(reclean.fn).parameters) - {"recipe", "overrides", "workers"}
+    assert rule == set(CleanHorizonParams.model_fields)
+
+
+@pytest.mark.parametrize(("family", "training"), [("mim4d", "pretrain"), ("monoddle", "train_and_evaluate")])
+def test_deployments_when_the_family_pretrains_then_its_flow_is_pretrain(write_recipe, tiny_root, family, training):
+    from flows.prefect.deploy import deployments  # isort: skip
+
+    recipe = write_recipe(tiny_root, train={"family": family})
+    found = deployments(recipe, name="n", schedule=None, parameters={})
+    assert [one.flow_name for one in found] == ["materialize", "reclean", training, "retrain_and_evaluate"]
+
+
+def test_pretrain_when_the_family_is_another_then_said_and_what_to_run(recipe):
+    from flows.prefect.deployments import pretrain  # isort: skip
+
+    state = pretrain(str(recipe), return_state=True)
+    assert state.is_failed()
+    assert "has train.family semodepth, the flow pretrain takes mim4d. Run train_and_evaluate" in state.message
+
+
+def tasks_of(flow_run_id: UUID, num_expected: int) -> list[str]:
+    """Names of the tasks of a flow run; a flow inside it counts as one. Prefect's server notes them a little later."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    until = time.monotonic() + 20
+    with get_client(sync_client=True) as client:
+        chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+        while len(names := [task.name for task in client.read_task_runs(flow_run_filter=chosen)]) < num_expected:
+            assert time.monotonic() < until, names
+            time.sleep(0.1)
+    return sorted(names)
+
+
+def test_deployments_when_run_then_work_in_their_own_flow_run_and_tell_its_log(recipe, caplog):
+    from flows.prefect.deployments import materialize, train_and_evaluate
+
+    caplog.set_level(logging.INFO, logger="prefect.flow_runs")  # what Prefect's pages show
+    state = materialize(str(recipe), overrides=("stages.clean_horizon.near_m=12.5",), return_state=True)
+    assert state.message == "3 units made"
+    assert tasks_of(state.state_details.flow_run_id, 2) == ["scene-0061", "scene-0103"]
+    assert any(line.startswith("3/3 build_manifest") for line in caplog.messages)
+    assert any(line.startswith("done: 3 ok in ") for line in caplog.messages)
+    caplog.clear()
+    state = train_and_evaluate(str(recipe), return_state=True)
+    assert state.is_completed(), state.message
+    names = tasks_of(state.state_details.flow_run_id, 2)
+    assert [name.split("-")[0] for name in names] == ["evaluate", "train"]
+    assert any(line.startswith("training ") for line in caplog.messages)
+    assert any("trained 2 steps in" in line for line in caplog.messages)
+
+
+def test_flows_when_run_then_end_with_their_own_words(recipe, depthmill, tmp_path):
+    from flows.prefect.deployments import materialize, reclean, retrain_and_evaluate
+
+    state = materialize(str(tmp_path / "nowhere.yaml"), return_state=True)
+    assert (state.name, state.message.split(". ")[0]) == ("Failed", f"recipe '{tmp_path / 'nowhere.yaml'}' does not exist")
+    state = reclean(str(recipe), near_m=12.5, window_px=8, return_state=True)
+    assert state.is_failed()
+    assert "stages.clean_horizon.window_px is 8: window_px must be odd" in state.message
+    state = reclean(str(recipe), near_m=12.5, return_state=True)
+    assert (state.name, state.message) == ("Completed", "3 units made")
+    state = retrain_and_evaluate(str(recipe), overrides=("train.netwrok.base_channels=8",), return_state=True)
+    assert (state.name, "did you mean 'network'?" in state.message) == ("Failed", True)
+    code, text = depthmill("retrain", recipe)
+    assert code == 0, text
+    assert "# promoted" in text
+    state = retrain_and_evaluate(str(recipe), return_state=True)
+    assert state.message.startswith("nothing to do: all 13 units are up to date")
+
+
+def test_prefect_server_when_unreachable_then_says_so_at_once(recipe, depthmill):
+    from flows.prefect import server as prefect_server  # noqa: F401  # isort: skip  (sets Prefect's environment)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    url = f"http://127.0.0.1:{free_port()}/api"
+    with temporary_settings({PREFECT_API_URL: url}):
+        for command in (("retrain", recipe), ("deploy", recipe), ("deploy", recipe, "--serve")):
+            code, text = depthmill(*command)
+            assert code == 1
+            assert f"error: the Prefect server of PREFECT_API_URL={url} does not answer: " in text
+            assert "Start it (prefect server start), correct the address, or unset PREFECT_API_URL" in text
+        assert depthmill("retrain", recipe, "--no-prefect")[0] == 0
+    code, text = depthmill("deploy", recipe)
+    assert code == 1
+    assert (
+        "a work pool needs a Prefect server that stays, and PREFECT_API_URL is not set. Run 'prefect server start', set" in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--cron", "often"), "--cron 'often' with --timezone 'UTC' is no schedule: Invalid cron string"),
+        (("--cron", "0 3 * * *", "--timezone", "Mars/Base"), "No time zone found with key Mars/Base"),
+        (("--cron", "0 3 * * *", "--interval", 60), "--cron and --interval are two schedules, expected one of them"),
+        (("--interval", 0), "an interval is 1 s or more"),
+        (("--name", "a/b"), "--name is 'a/b', expected letters, digits"),
+        (("--metric", "mae"), "metric: Input should be 'mae_mm'"),
+        (("--cap", 75.5), "cap_m: Input should be 50, 70 or 80"),
+    ],
+)
+def test_deploy_when_arguments_are_wrong_then_says_what_is_expected(recipe, depthmill, arguments, text):
+    code, printed = depthmill("deploy", recipe, *arguments)
+    assert code == 2
+    assert text in printed
