@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test lint check-all benchmarks clean
+.PHONY: demo test lint check-all minimum-versions benchmarks clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -29,6 +29,20 @@ lint: $(VENV)/.installed
 check-all: lint  ## everything, the slow tests too
 	$(BIN)/python -m pytest -m "not gpu"
 
+# The lowest versions that pyproject.toml allows. What needs moto, a browser, Dask or a GPU is left to `make test`.
+MINIMUM := .venv-minimum
+MINIMUM_TESTS := tests/installation tests/storage_schemas tests/pipeline tests/plug_ins tests/model/data tests/model/train tests/flows/test_cli.py tests/flows/test_deploy.py
+
+$(MINIMUM)/.installed: pyproject.toml tests/installation/minimum_versions.py
+	rm -rf $(MINIMUM)
+	$(PYTHON) -m venv $(MINIMUM)
+	$(PYTHON) tests/installation/minimum_versions.py train test > $(MINIMUM)/constraints.txt
+	$(MINIMUM)/bin/python -m pip install --quiet --disable-pip-version-check -c $(MINIMUM)/constraints.txt -e '.[train,test]'
+	@touch $@
+
+minimum-versions: $(MINIMUM)/.installed  ## quick tests with the lowest versions of the dependencies
+	PATH=$(abspath $(MINIMUM)/bin):$$PATH python -m pytest -m "not slow and not gpu" $(MINIMUM_TESTS)
+
 # every script of benchmarks/; the studies, which train networks, last
 CLAIMS := $(basename $(notdir $(sort $(shell grep -l __main__ benchmarks/*.py))))
 
@@ -36,4 +50,4 @@ benchmarks: $(VENV)/.installed  ## every claim with a number; hours, because of 
 	for claim in $(filter-out %_study,$(CLAIMS)) $(filter %_study,$(CLAIMS)); do $(BIN)/python benchmarks/$$claim.py || exit 1; done
 
 clean:
-	rm -rf demo $(VENV) build *.egg-info
+	rm -rf demo $(VENV) $(MINIMUM) build *.egg-info

@@ -66,7 +66,7 @@ def surface_of(names: Any) -> dict[str, Any]:
         "stages": {
             stage.name: {
                 "version": stage.version, "per": stage.per, "writes": stage.writes.name,
-                "reads": [layout.name for layout in stage.reads], "optional": [layout.name for layout in stage.optional],
+                "reads": {layout.name: "if there is one" if layout in stage.optional else "always" for layout in stage.reads},
             }
             for stage in names.STAGES
         },

@@ -87,12 +87,15 @@ class RowLoader:
 
     @property
     def epoch(self) -> int:
+        """Return the number of the pass through the data."""
         return self._epoch
 
     def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands, for a checkpoint."""
         return {"epoch": self._epoch, "next": self._next, "num_samples": len(self._samples)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint was written."""
         self._epoch, self._next = state["epoch"], state["next"]
 
     def __enter__(self) -> RowLoader:
@@ -119,8 +122,8 @@ class RowBatch:
 
 def mean_error_m(network: nn.Module, depth_m: Tensor) -> Tensor:
     """Return the mean absolute error over measured pixels."""
-    error = (network(depth_m.shape[2]) - depth_m).abs()
-    return error[depth_m > 0].mean()
+    predicted_m: Tensor = network(depth_m.shape[2])
+    return (predicted_m - depth_m).abs()[depth_m > 0].mean()
 
 
 class RowFamily(Family[RowTrainConfig]):
