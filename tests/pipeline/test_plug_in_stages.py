@@ -98,7 +98,7 @@ def toy(tmp_path_factory, tiny_root):
         from pipeline.recipe import load_recipe
         from pipeline.stage_list import STAGES
         from pipeline.inspect import describe
-        from flows.reports.store.page import write_report
+        from flows.reports.store import write_report
         from pipeline.verify import all_units, verify_units
         from storage_schemas.dataset import open_dataset
         from storage_schemas.manifest import open_manifest
