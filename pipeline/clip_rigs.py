@@ -29,13 +29,13 @@ def cam_from_rig(image: Row, world_from_rig: Float64, *, scene: str) -> Float64:
     Raises:
         SourceError: a pose is not known.
     """
-    found = np.asarray(inverse(world_from_cam(image)) @ world_from_rig)
-    if not np.isfinite(found).all():
+    matrix = np.asarray(inverse(world_from_cam(image)) @ world_from_rig)
+    if not np.isfinite(matrix).all():
         raise SourceError(
             f"scene {scene}, camera {image['camera']}: the source knows no poses, so its images have no place in a common "
             "frame. Set stages.index_windows.enabled to false, or take a source with poses"
         )
-    return found
+    return matrix
 
 
 def nearest(times_us: NDArray[np.int64], time_us: int) -> int | None:

@@ -33,12 +33,12 @@ class CameraSweeps:
         for row in images:
             self._images.setdefault(row["camera"], []).append(row)
         self._times_us: dict[str, NDArray[np.int64]] = {
-            camera: np.array([row["timestamp_us"] for row in own], np.int64) for camera, own in self._images.items()
+            camera: np.array([row["timestamp_us"] for row in images_of], np.int64) for camera, images_of in self._images.items()
         }
         self._key_number = {
             (camera, row["sample_index"]): number
-            for camera, own in self._images.items()
-            for number, row in enumerate(own)
+            for camera, images_of in self._images.items()
+            for number, row in enumerate(images_of)
             if row["is_keyframe"]
         }
 
@@ -59,14 +59,14 @@ class CameraSweeps:
             stride: images from one frame to the next.
         """
         keys = [self._key_number.get((camera, sample_index)) for camera in cameras]
-        found: list[list[Row]] = []
+        frames: list[list[Row]] = []
         for step in range(num_frames):
             row = [self._back(camera, key, cameras[0], keys[0], step * stride) for camera, key in zip(cameras, keys, strict=True)]
             complete = [image for image in row if image is not None]
             if len(complete) < len(cameras):
                 return None
-            found.append(complete)
-        return found
+            frames.append(complete)
+        return frames
 
     def _back(self, camera: str, key: int | None, first: str, first_key: int | None, count: int) -> Row | None:
         """Return the image of a camera that is as long ago as the image of the first one, so many images back."""

@@ -44,18 +44,20 @@ def describe(store: Store, what: str | None) -> Description:
 
 
 def _describe_store(store: Store) -> Description:
-    found: dict[str, Any] = {}
+    summaries: dict[str, Any] = {}
     for layout in known_layouts().values():
         sizes = [sum(file.num_bytes for file in store.lineage(path).files.values()) for path in store.units(layout.name)]
         if sizes:
-            found[layout.name] = {"units": len(sizes), "num_bytes": sum(sizes), "description": layout.description}
+            summaries[layout.name] = {"units": len(sizes), "num_bytes": sum(sizes), "description": layout.description}
     lines = [
-        f"{name:<18} {one['units']:>6} units  {one['num_bytes'] / 1e6:>10.1f} MB  {one['description']}"
-        for name, one in found.items()
+        f"{name:<18} {summary['units']:>6} units  {summary['num_bytes'] / 1e6:>10.1f} MB  {summary['description']}"
+        for name, summary in summaries.items()
     ]
     manifests = [path.fingerprint for path in manifest_paths(store)]
     lines.append(f"manifests, newest first: {', '.join(manifests) or 'none'}")
-    return Description("\n".join([f"store {store.root}", *lines]), {"root": store.root, "stores": found, "manifests": manifests})
+    return Description(
+        "\n".join([f"store {store.root}", *lines]), {"root": store.root, "stores": summaries, "manifests": manifests}
+    )
 
 
 def _describe_unit(store: Store, path: UnitPath) -> Description:
@@ -70,8 +72,8 @@ def _describe_unit(store: Store, path: UnitPath) -> Description:
     arrays = {}
     for name in unit.array_names:
         spec, values = unit.layout.array(name), unit.array(name)
-        known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
-        bounds = [float(np.min(known)), float(np.max(known))] if known.size else []
+        finite = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+        bounds = [float(np.min(finite)), float(np.max(finite))] if finite.size else []
         scale = spec.scale if spec.scale is not None else 1.0
         arrays[name] = {
             "dims": spec.dims,
@@ -125,5 +127,5 @@ def _describe_sample(store: Store, frame_key: str) -> Description:
 def _plain(value: Any) -> Any:
     """Return a value as JSON can hold it: what is not known is null, in a list too."""
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(element) for element in value]
     return None if isinstance(value, float) and np.isnan(value) else value

@@ -40,7 +40,7 @@ class Plan:
 
     def lines(self) -> list[PlanLine]:
         """Return one line per stage and reason, as ``depthmill plan`` prints them."""
-        found = []
+        lines = []
         for stage in STAGES:
             of_stage = [item for item in self.items if item.stage == stage.name]
             if not of_stage:
@@ -51,12 +51,12 @@ class Plan:
                     reasons.setdefault(item.reason, []).append(item.identity.scene)
             num_up_to_date = sum(item.reason is None for item in of_stage)
             if not reasons:
-                found.append(PlanLine(stage.name, num_up_to_date, 0, "", ()))
+                lines.append(PlanLine(stage.name, num_up_to_date, 0, "", ()))
             for number, (reason, scenes) in enumerate(reasons.items()):
-                found.append(
+                lines.append(
                     PlanLine(stage.name, num_up_to_date if number == 0 else 0, len(scenes), reason, tuple(dict.fromkeys(scenes)))
                 )
-        return found
+        return lines
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,9 @@ def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInf
     for scene in scenes:
         for camera in recipe.cameras:
             if camera not in scene.channels:
-                there = [name for name in scene.channels if not name.startswith(("LIDAR", "RADAR"))]
+                cameras = [name for name in scene.channels if not name.startswith(("LIDAR", "RADAR"))]
                 raise RecipeError(
-                    f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(there) or 'none'}"
+                    f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(cameras) or 'none'}"
                 )
     return list(scenes)
 
@@ -218,19 +218,19 @@ def _reason(wanted: Identity, store: Store) -> str:
 
 def differences(old: Identity, new: Identity) -> list[str]:
     """Return what differs between two identities, one phrase each."""
-    found = []
+    phrases = []
     for name in ("stage_version", "layout_version"):
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
-            found.append(f"{name.replace('_', ' ')} {before} -> {after}")
+            phrases.append(f"{name.replace('_', ' ')} {before} -> {after}")
     for key in sorted({*old.params, *new.params}):
         before, after = old.params.get(key), new.params.get(key)
         if before != after:
-            found.append(f"params {key}: {before} -> {after}")
+            phrases.append(f"params {key}: {before} -> {after}")
     if old.source != new.source:
-        found.append("source changed")
-    found.extend(_input_differences(old.inputs, new.inputs))
-    return found
+        phrases.append("source changed")
+    phrases.extend(_input_differences(old.inputs, new.inputs))
+    return phrases
 
 
 def _num_differences(old: Identity, new: Identity) -> int:
@@ -239,15 +239,15 @@ def _num_differences(old: Identity, new: Identity) -> int:
     pairs = [(getattr(old, name), getattr(new, name)) for name in fields]
     for before, after in ((old.params, new.params), (old.inputs, new.inputs)):
         pairs += [(before.get(key), after.get(key)) for key in {*before, *after}]
-    return sum(one != other for one, other in pairs)
+    return sum(old_value != new_value for old_value, new_value in pairs)
 
 
 def _input_differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     changed: Counter[str] = Counter(key.split("/")[0] for key in new if key in old and old[key] != new[key])
-    found = [f"input {layout} changed" + (f" ({count} units)" if count > 1 else "") for layout, count in sorted(changed.items())]
+    parts = [f"input {layout} changed" + (f" ({count} units)" if count > 1 else "") for layout, count in sorted(changed.items())]
     for word, keys in (("added", new.keys() - old.keys()), ("removed", old.keys() - new.keys())):
         scenes = sorted({key.split("/")[1] if "/" in key else key for key in keys})
         if scenes:
             more = f" and {len(scenes) - NAMED_SCENES} more" if len(scenes) > NAMED_SCENES else ""
-            found.append(f"{', '.join(scenes[:NAMED_SCENES])}{more} {word}")
-    return found
+            parts.append(f"{', '.join(scenes[:NAMED_SCENES])}{more} {word}")
+    return parts

@@ -152,7 +152,7 @@ def parse_recipe(data: dict[str, Any], *, where: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(dict(one)) for one in error.errors()]
+        lines = [_explain(dict(fault)) for fault in error.errors()]
         raise RecipeError("\n".join(f"recipe '{where}': {line}" for line in lines)) from error
 
 
@@ -178,9 +178,9 @@ def _explain(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         if location[:-1] == ["stages"] and location[-1] in BROKEN_STAGES:
             return f"unknown key '{key}'; {BROKEN_STAGES[location[-1]]}"
-        known = _keys_at(location[:-1], full)
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(known)}"
+        valid_keys = _keys_at(location[:-1], full)
+        near = difflib.get_close_matches(location[-1], valid_keys, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(valid_keys)}"
         return f"unknown key '{key}'; {hint}"
     if error["type"] == "missing":
         return f"key '{key}' is missing"

@@ -85,8 +85,8 @@ def _checked(plug_in: PlugIn, stage: Any) -> StageSpec[Any]:
         raise PlugInError(f"layout '{stage.writes.name}' is per data set, expected scene or camera")
     if stage.per == "scene" and (of_camera := [layout.name for layout in stage.reads if layout.per == "camera"]):
         raise PlugInError(f"it makes one unit a scene and reads '{of_camera[0]}', of which there is one a camera")
-    known = find_layout(stage.writes.name)
-    if known != stage.writes:
+    registered = find_layout(stage.writes.name)
+    if registered != stage.writes:
         raise PlugInError(f"layout '{stage.writes.name}' is another than the store of that name. Give it a name of its own")
     return replace(stage, plug_in=plug_in)
 

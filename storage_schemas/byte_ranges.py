@@ -31,14 +31,14 @@ class ByteRange:
 
 def merged(ranges: Sequence[ByteRange], *, gap: int = 0) -> list[ByteRange]:
     """Return the fewest ranges that cover the given ones; those of one file with at most ``gap`` bytes between become one."""
-    found: list[ByteRange] = []
-    for one in sorted(set(ranges)):
-        last = found[-1] if found else None
-        if last is not None and last.key == one.key and one.start <= last.stop + gap:
-            found[-1] = ByteRange(last.key, last.start, max(last.stop, one.stop))
+    joined: list[ByteRange] = []
+    for piece in sorted(set(ranges)):
+        last = joined[-1] if joined else None
+        if last is not None and last.key == piece.key and piece.start <= last.stop + gap:
+            joined[-1] = ByteRange(last.key, last.start, max(last.stop, piece.stop))
         else:
-            found.append(one)
-    return found
+            joined.append(piece)
+    return joined
 
 
 class RangeReader:
@@ -67,29 +67,29 @@ class RangeReader:
         whole = merged(ranges, gap=0 if self._files.is_local else REMOTE_GAP)
         contents = self._read_local(whole) if self._files.is_local else self._read_remote(whole)
         views = []
-        for one in ranges:
+        for piece in ranges:
             large, content = next(
                 (large, content)
                 for large, content in zip(whole, contents, strict=True)
-                if large.key == one.key and large.start <= one.start and one.stop <= large.stop
+                if large.key == piece.key and large.start <= piece.start and piece.stop <= large.stop
             )
-            views.append(content[one.start - large.start : one.stop - large.start])
+            views.append(content[piece.start - large.start : piece.stop - large.start])
         return views
 
     def _read_local(self, ranges: Sequence[ByteRange]) -> list[memoryview]:
-        num_bytes = sum(one.stop - one.start for one in ranges)
+        num_bytes = sum(piece.stop - piece.start for piece in ranges)
         if len(self._memory) < num_bytes:
             self._memory = bytearray(num_bytes)
         views, first = [], 0
-        for one in ranges:
-            view = memoryview(self._memory)[first : first + one.stop - one.start]
+        for piece in ranges:
+            view = memoryview(self._memory)[first : first + piece.stop - piece.start]
             try:
-                with open(self._files.path(one.key), "rb", buffering=0) as stream:
-                    stream.seek(one.start)
-                    found = stream.readinto(view)
+                with open(self._files.path(piece.key), "rb", buffering=0) as stream:
+                    stream.seek(piece.start)
+                    num_read = stream.readinto(view)
             except OSError as error:
-                raise _unreadable(self._files, one.key, error) from error
-            _refuse_short(self._files, one, found)
+                raise _unreadable(self._files, piece.key, error) from error
+            _refuse_short(self._files, piece, num_read)
             views.append(view)
             first += len(view)
         return views
@@ -98,34 +98,34 @@ class RangeReader:
         """Ask for all pieces at once, then again for those that failed, until all are there."""
         from storage_schemas.retries import Attempts
 
-        found: dict[ByteRange, bytes] = {}
+        content_of: dict[ByteRange, bytes] = {}
         attempts = Attempts(self._files.policy, "read", self._files.path(ranges[0].key) if ranges else self._files.root)
-        while missing := [one for one in ranges if one not in found]:
-            paths = [self._files.path(one.key) for one in missing]
-            starts, stops = [one.start for one in missing], [one.stop for one in missing]
+        while missing := [piece for piece in ranges if piece not in content_of]:
+            paths = [self._files.path(piece.key) for piece in missing]
+            starts, stops = [piece.start for piece in missing], [piece.stop for piece in missing]
             contents = self._files.filesystem.cat_ranges(paths, starts, stops, on_error="return")
             failed: dict[ByteRange, Exception] = {}
-            for one, content in zip(missing, contents, strict=True):
+            for piece, content in zip(missing, contents, strict=True):
                 if isinstance(content, Exception):
-                    failed[one] = content
+                    failed[piece] = content
                 else:
-                    _refuse_short(self._files, one, len(content))
-                    found[one] = content
+                    _refuse_short(self._files, piece, len(content))
+                    content_of[piece] = content
             if failed:
                 time.sleep(self._wait_after(attempts, failed))
-        return [memoryview(found[one]) for one in ranges]
+        return [memoryview(content_of[piece]) for piece in ranges]
 
     def _wait_after(self, attempts: Attempts, failed: dict[ByteRange, Exception]) -> float:
         """Return how long to wait; an error that will not pass is the one that is told."""
         from storage_schemas.retries import is_transient, status_of
 
-        one, error = min(failed.items(), key=lambda item: is_transient(item[1]))
+        piece, error = min(failed.items(), key=lambda item: is_transient(item[1]))
         if status_of(error) == _RANGE_NOT_SATISFIABLE:
-            _refuse_short(self._files, one, 0)
+            _refuse_short(self._files, piece, 0)
         try:
-            return attempts.wait_after(error, where=self._files.path(one.key))
+            return attempts.wait_after(error, where=self._files.path(piece.key))
         except FileNotFoundError as absent:
-            raise _unreadable(self._files, one.key, absent) from absent
+            raise _unreadable(self._files, piece.key, absent) from absent
 
 
 def _refuse_short(files: StoreFiles, wanted: ByteRange, num_bytes: int) -> None:

@@ -90,8 +90,8 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
 
 def _depth_stores(manifest: Manifest) -> list[StoreLayout]:
     """Return the stores of a manifest that hold a depth map of every frame at the image's size."""
-    known = [layout for name in manifest.stores if (layout := find_layout(name)) is not None]
-    return [layout for layout in known if any((a.name, a.dims) == ("depth_m", ("frame", "y", "x")) for a in layout.arrays)]
+    layouts = [layout for name in manifest.stores if (layout := find_layout(name)) is not None]
+    return [layout for layout in layouts if any((a.name, a.dims) == ("depth_m", ("frame", "y", "x")) for a in layout.arrays)]
 
 
 def _lazy(

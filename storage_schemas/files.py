@@ -170,8 +170,8 @@ def _utf8(url: str) -> str:
     try:
         url.encode()
     except UnicodeEncodeError as error:  # a path of this system may be any bytes, a URL may not
-        shown = url.encode("utf-8", "backslashreplace").decode()
-        raise StoreError(f"store '{shown}' is not UTF-8, which a URL must be. Choose another 'store:' in the recipe") from error
+        escaped = url.encode("utf-8", "backslashreplace").decode()
+        raise StoreError(f"store '{escaped}' is not UTF-8, which a URL must be. Choose another 'store:' in the recipe") from error
     return url
 
 

@@ -20,5 +20,5 @@ def packed_image(unit: StoredUnit, frame: int) -> bytes:
 
 def radar_of_frame(unit: StoredUnit, frame: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return u_px, v_px and depth_m of one frame's radar returns, each (n,)."""
-    own = unit.array("frame_of_point") == frame
-    return unit.array("u_px")[own], unit.array("v_px")[own], unit.array("depth_m")[own]
+    is_of_frame = unit.array("frame_of_point") == frame
+    return unit.array("u_px")[is_of_frame], unit.array("v_px")[is_of_frame], unit.array("depth_m")[is_of_frame]

@@ -92,8 +92,8 @@ def notes(store: Store, kind: Kind) -> list[Note]:
     """
     oldest = datetime.datetime.now(datetime.UTC) - (RUN_LASTS if kind == "run" else PRUNE_LASTS)
     names = [name for name in store.files.names(FOLDER) if name.startswith(f"{kind}-")]
-    found = [note for name in names if (note := _read(store, f"{FOLDER}/{name}")) is not None]
-    return sorted((note for note in found if note.started_utc > oldest), key=lambda note: note.started_utc)
+    read_notes = [note for name in names if (note := _read(store, f"{FOLDER}/{name}")) is not None]
+    return sorted((note for note in read_notes if note.started_utc > oldest), key=lambda note: note.started_utc)
 
 
 @contextmanager
@@ -139,8 +139,8 @@ def _refuse_pruned(store: Store, relied_on: list[UnitPath]) -> None:
     if store.files.is_local:
         missing = [path for path in relied_on if not store.has(path)]
     else:  # a listing per layout, not a request per unit
-        there = {layout: store.units(layout) for layout in {path.layout for path in relied_on}}
-        missing = [path for path in relied_on if path not in there[path.layout]]
+        units_of_layout = {layout: store.units(layout) for layout in {path.layout for path in relied_on}}
+        missing = [path for path in relied_on if path not in units_of_layout[path.layout]]
     if missing:
         raise UnitNotFoundError(
             f"unit '{min(missing).key}' was deleted after the plan was made ({len(missing)} of {len(relied_on)} units gone from "

@@ -70,22 +70,22 @@ def parse_matrix(content: bytes, key: str, *, where: str) -> NDArray[np.float64]
             focal length of 0 or less; names file, line and value.
     """
     lines = [(number, line) for number, line in enumerate(_text(content, where).splitlines(), 1) if line.strip()]
-    found = [(number, rest) for number, line in lines for name, _, rest in [line.partition(":")] if name.strip() == key]
-    if len(found) != 1:
+    matches = [(number, rest) for number, line in lines for name, _, rest in [line.partition(":")] if name.strip() == key]
+    if len(matches) != 1:
         keys = ", ".join(dict.fromkeys(line.partition(":")[0].strip() for _, line in lines if ":" in line))
-        fault = f"has no line '{key}:'" if not found else f"has the key '{key}' in lines {found[0][0]} and {found[1][0]}"
+        fault = f"has no line '{key}:'" if not matches else f"has the key '{key}' in lines {matches[0][0]} and {matches[1][0]}"
         raise SourceError(
             f"calibration '{where}' {fault}; expected one, keys there: {keys or 'none'}. Copy the file of the data set again"
         )
-    (number, rest), shape = found[0], _SHAPES[key]
+    (number, rest), shape = matches[0], _SHAPES[key]
     spot = f"'{where}' line {number}, key {key}"
-    words = rest.split()
-    if len(words) != shape[0] * shape[1]:
+    numbers = rest.split()
+    if len(numbers) != shape[0] * shape[1]:
         raise SourceError(
-            f"{spot}: {len(words)} numbers, expected {shape[0] * shape[1]}, a {shape[0]}x{shape[1]} matrix row by row. "
+            f"{spot}: {len(numbers)} numbers, expected {shape[0] * shape[1]}, a {shape[0]}x{shape[1]} matrix row by row. "
             "Copy the file of the data set again"
         )
-    matrix = np.array([_number(word, column=key, where=spot) for word in words]).reshape(shape)
+    matrix = np.array([_number(word, column=key, where=spot) for word in numbers]).reshape(shape)
     if key.startswith("P") and (matrix[0, 0] <= 0 or matrix[1, 1] <= 0):
         raise SourceError(
             f"{spot}: focal lengths are {matrix[0, 0]:g} and {matrix[1, 1]:g} pixels, expected more than 0. "
@@ -101,19 +101,19 @@ def _text(content: bytes, where: str) -> str:
         raise SourceError(f"'{where}' is no text: {error}. Copy it again, then run the same command") from error
 
 
-def _label(words: list[str], *, where: str) -> dict[str, Any]:
-    if len(words) != 1 + len(LABEL_COLUMNS):
-        hint = " (16 with a score: a result file is no label file)" if len(words) == 2 + len(LABEL_COLUMNS) else ""
+def _label(columns: list[str], *, where: str) -> dict[str, Any]:
+    if len(columns) != 1 + len(LABEL_COLUMNS):
+        hint = " (16 with a score: a result file is no label file)" if len(columns) == 2 + len(LABEL_COLUMNS) else ""
         raise SourceError(
-            f"{where} has {len(words)} columns, expected {1 + len(LABEL_COLUMNS)}: type, {', '.join(LABEL_COLUMNS)}{hint}. "
+            f"{where} has {len(columns)} columns, expected {1 + len(LABEL_COLUMNS)}: type, {', '.join(LABEL_COLUMNS)}{hint}. "
             "Correct the line"
         )
-    if words[0] not in OBJECT_TYPES:
-        near = difflib.get_close_matches(words[0], OBJECT_TYPES, n=1, cutoff=0.5)
+    if columns[0] not in OBJECT_TYPES:
+        near = difflib.get_close_matches(columns[0], OBJECT_TYPES, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(OBJECT_TYPES)}"
-        raise SourceError(f"{where}: type '{words[0]}' is unknown; {hint} Correct the line")
-    row: dict[str, Any] = {"category": words[0], "source_category": words[0], "instance_token": None}
-    row |= {name: _number(word, column=name, where=where) for name, word in zip(LABEL_COLUMNS, words[1:], strict=True)}
+        raise SourceError(f"{where}: type '{columns[0]}' is unknown; {hint} Correct the line")
+    row: dict[str, Any] = {"category": columns[0], "source_category": columns[0], "instance_token": None}
+    row |= {name: _number(word, column=name, where=where) for name, word in zip(LABEL_COLUMNS, columns[1:], strict=True)}
     _check_values(row, where)
     return {**row, "occlusion": int(row["occlusion"])}
 

@@ -97,8 +97,8 @@ class TableSpec:
         """Return the spec with those of the names as columns that it does not have and ``open_prefix`` allows, in their order."""
         if not self.open_prefix:
             return self
-        known = {column.name for column in self.columns}
-        added = [name for name in names if name.startswith(self.open_prefix) and name not in known]
+        column_names = {column.name for column in self.columns}
+        added = [name for name in names if name.startswith(self.open_prefix) and name not in column_names]
         return replace(self, columns=(*self.columns, *(pin_column(name) for name in added)))
 
 
@@ -191,14 +191,14 @@ def check(layout: StoreLayout, data: UnitData, *, where: str) -> None:
 
 
 def _check_names(layout: StoreLayout, data: UnitData, where: str) -> None:
-    for kind, specs, found in (("array", layout.arrays, set(data.arrays)), ("table", layout.tables, set(data.tables))):
-        known = {spec.name for spec in specs}
-        if unknown := sorted(found - known):
+    for kind, specs, present in (("array", layout.arrays, set(data.arrays)), ("table", layout.tables, set(data.tables))):
+        spec_names = {spec.name for spec in specs}
+        if unknown := sorted(present - spec_names):
             raise LayoutError(
                 f"{where}: unknown {kind} '{unknown[0]}'; layout {layout.name} v{layout.version} has: "
-                f"{', '.join(sorted(known)) or 'none'}"
+                f"{', '.join(sorted(spec_names)) or 'none'}"
             )
-        if missing := sorted({spec.name for spec in specs if spec.is_required} - found):
+        if missing := sorted({spec.name for spec in specs if spec.is_required} - present):
             raise LayoutError(f"{where}: {kind} '{missing[0]}' is missing; layout {layout.name} v{layout.version} asks for it")
 
 

@@ -87,14 +87,14 @@ class LineageRecord(BaseModel):
 @cache
 def provenance() -> dict[str, str]:
     """Return commit, dirty flag, package versions and host of this process (computed once)."""
-    found = {"host": platform.node(), "python": platform.python_version(), "platform": platform.platform()}
+    facts = {"host": platform.node(), "python": platform.python_version(), "platform": platform.platform()}
     for package in ("depthmill", "numpy", "numba", "zarr", "pyarrow"):
         try:
-            found[package] = metadata.version(package)
+            facts[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    found.update(_git_state(Path(__file__).resolve().parent))
-    return found
+            facts[package] = "not installed"
+    facts.update(_git_state(Path(__file__).resolve().parent))
+    return facts
 
 
 def _git_state(folder: Path) -> dict[str, str]:

@@ -99,10 +99,10 @@ def open_manifest(store: Store, fingerprint: str | None = None) -> Manifest:
         raise ManifestError(f"store '{store.root}' has no manifest yet. Run depthmill run with the recipe that fills it")
     fits = paths[:1] if fingerprint is None else [path for path in paths if path.fingerprint.startswith(fingerprint)]
     if len(fits) != 1:
-        there = ", ".join(path.fingerprint for path in paths[:5])
+        fingerprints = ", ".join(path.fingerprint for path in paths[:5])
         raise ManifestError(
             f"manifest '{fingerprint}' {'is ambiguous' if fits else 'does not exist'} in store '{store.root}'; "
-            f"newest first: {there}"
+            f"newest first: {fingerprints}"
         )
     return Manifest(store, fits[0], store.open_unit(fits[0]).table("samples"))
 

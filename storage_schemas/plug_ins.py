@@ -66,11 +66,11 @@ def plug_ins(group: Group) -> tuple[PlugIn, ...]:
     by_name: dict[str, PlugIn] = {}
     for entry in entry_points(group=group):
         package = "an unnamed package" if entry.dist is None else entry.dist.name
-        found = PlugIn(group, entry.name, package, "" if entry.dist is None else entry.dist.version, entry)
-        other = by_name.setdefault(entry.name, found)
-        if (other.package, other.entry.value) != (found.package, found.entry.value):
+        plug_in = PlugIn(group, entry.name, package, "" if entry.dist is None else entry.dist.version, entry)
+        other = by_name.setdefault(entry.name, plug_in)
+        if (other.package, other.entry.value) != (plug_in.package, plug_in.entry.value):
             raise PlugInError(
-                f"packages {other.package} and {found.package} both bring '{entry.name}' ({group}). Remove one of them with "
+                f"packages {other.package} and {plug_in.package} both bring '{entry.name}' ({group}). Remove one of them with "
                 "pip uninstall"
             )
     return tuple(by_name[name] for name in sorted(by_name))
@@ -89,7 +89,7 @@ def loaded_plug_ins(group: Group, *, own: frozenset[str] = frozenset()) -> dict[
     Raises:
         PlugInError: a package brings a name of this repository.
     """
-    found = {}
+    loaded = {}
     for plug_in in plug_ins(group):
         if plug_in.name in own:
             raise PlugInError(
@@ -97,10 +97,10 @@ def loaded_plug_ins(group: Group, *, own: frozenset[str] = frozenset()) -> dict[
                 f"pip uninstall {plug_in.package}, or give it another name"
             )
         try:
-            found[plug_in.name] = (plug_in, plug_in.load())
+            loaded[plug_in.name] = (plug_in, plug_in.load())
         except PlugInError:
             continue
-    return found
+    return loaded
 
 
 def broken_plug_ins(group: Group) -> dict[str, str]:

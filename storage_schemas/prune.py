@@ -61,10 +61,10 @@ def find_prunable(store: Store, *, older_than: datetime.timedelta = GRACE) -> Pr
     held_by = {key: note for note in notes(store, "run") for key in note.units}  # before the manifests: see above
     named = units_named_by_manifests(store)
     layouts = [name for name in known_layouts() if name != MANIFEST.name]
-    found = sorted(path for name in layouts for path in store.units(name) if path not in named)
+    unnamed = sorted(path for name in layouts for path in store.units(name) if path not in named)
     sorted_out: dict[str, list[UnitPath]] = {"units": [], "young": [], "unreadable": []}
-    held = {path: held_by[path.key] for path in found if path.key in held_by}
-    for path in found:
+    held = {path: held_by[path.key] for path in unnamed if path.key in held_by}
+    for path in unnamed:
         if path not in held:
             sorted_out[_judge(store, path, now - older_than)].append(path)
     return Prunable(tuple(sorted_out["units"]), tuple(sorted_out["young"]), held, tuple(sorted_out["unreadable"]))
@@ -85,17 +85,17 @@ def delete_prunable(
     """
     with noted_prune(store):
         deadline = clock() + 0.8 * PRUNE_LASTS.total_seconds()
-        found = find_prunable(store, older_than=older_than)
-        for number, path in enumerate(found.units):
+        chosen = find_prunable(store, older_than=older_than)
+        for number, path in enumerate(chosen.units):
             if clock() > deadline:
                 raise StoreError(
-                    f"{number} of {len(found.units)} units are deleted from '{store.root}', then the time of one prune was over. "
-                    "Run the same command again for the rest"
+                    f"{number} of {len(chosen.units)} units are deleted from '{store.root}', then the time of one prune was "
+                    "over. Run the same command again for the rest"
                 )
             store.files.remove_tree(path.key)
             if on_unit is not None:
                 on_unit(path)
-    return found
+    return chosen
 
 
 def parse_age(text: str) -> datetime.timedelta:

@@ -68,6 +68,6 @@ def decode_radar(content: bytes, *, where: str) -> NDArray[np.float64]:
     except (ValueError, OSError, EOFError) as error:
         raise SourceError(f"{where} cannot be read as .npy: {error}. Copy it again") from error
     if not isinstance(points, np.ndarray) or points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
-        found = f"{points.dtype} {points.shape}" if isinstance(points, np.ndarray) else type(points).__name__
-        raise SourceError(f"{where} holds {found}, expected numbers (n, 3): u column, v row, depth. Export it again")
+        what = f"{points.dtype} {points.shape}" if isinstance(points, np.ndarray) else type(points).__name__
+        raise SourceError(f"{where} holds {what}, expected numbers (n, 3): u column, v row, depth. Export it again")
     return points.astype(np.float64)

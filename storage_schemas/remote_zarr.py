@@ -48,8 +48,8 @@ class RemoteZarr(WrapperStore[FsspecStore]):
     async def _get_many(
         self, requests: Iterable[tuple[str, BufferPrototype, ByteRequest | None]]
     ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
-        async for found in Store._get_many(self, requests):  # by way of ``get``, not of the store inside
-            yield found
+        async for key_and_content in Store._get_many(self, requests):  # by way of ``get``, not of the store inside
+            yield key_and_content
 
 
 def open_remote_zarr(url: str, policy: RetryPolicy) -> Any:

@@ -177,18 +177,18 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _names(error: BaseException) -> set[str]:
-    return {one.__name__ for one in type(error).__mro__}
+    return {error_class.__name__ for error_class in type(error).__mro__}
 
 
 def _is_of_storage(error: Exception) -> bool:
-    packages = {one.__module__.split(".")[0] for one in type(error).__mro__}
+    packages = {error_class.__module__.split(".")[0] for error_class in type(error).__mro__}
     return isinstance(error, OSError) or bool(packages & _CLIENT_PACKAGES) or str(error).startswith("Invalid endpoint")
 
 
 def _response(error: BaseException) -> dict[str, Any]:
     """Return what an S3 server answered: s3fs hides botocore's error behind an OSError."""
-    for one in (error, error.__cause__):
-        response = getattr(one, "response", None)
+    for candidate in (error, error.__cause__):
+        response = getattr(candidate, "response", None)
         if isinstance(response, dict):
             return response
     return {}
@@ -202,7 +202,7 @@ def status_of(error: BaseException) -> int | None:
     """Return the HTTP status that the server answered with, None if it did not answer."""
     candidates = [_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")]
     candidates += [getattr(error, name, None) for name in ("status", "status_code", "code")]  # aiohttp, azure, gcsfs
-    return next((one for one in candidates if isinstance(one, int)), None)
+    return next((candidate for candidate in candidates if isinstance(candidate, int)), None)
 
 
 def _bucket(where: str) -> str:
@@ -211,8 +211,8 @@ def _bucket(where: str) -> str:
 
 def _words(error: Exception) -> str:
     """Return the error in one line, with the server's own code where there is one."""
-    told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    text = " ".join(told.split()) or "no further word"
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = " ".join(message.split()) or "no further word"
     name = _code(error) or (str(status) if (status := status_of(error)) else type(error).__name__)
     return text if name in text else f"{name}: {text}"
 

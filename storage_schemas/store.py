@@ -186,18 +186,18 @@ class Store:
 
     def damage(self, path: UnitPath) -> list[str]:
         """Compare every file of a unit with its recorded size and digest; return one line per difference."""
-        found = []
+        differences = []
         for name, record in self.lineage(path).files.items():
             try:
                 content = self.files.get(f"{path.key}/{name}")
             except FileNotFoundError:
-                found.append(f"{path.key}/{name}: file missing")
+                differences.append(f"{path.key}/{name}: file missing")
                 continue
             if len(content) != record.num_bytes:
-                found.append(f"{path.key}/{name}: {len(content)} bytes, {record.num_bytes} were written")
+                differences.append(f"{path.key}/{name}: {len(content)} bytes, {record.num_bytes} were written")
             elif hashlib.sha256(content).hexdigest() != record.sha256:
-                found.append(f"{path.key}/{name}: content differs from what was written (sha256)")
-        return found
+                differences.append(f"{path.key}/{name}: content differs from what was written (sha256)")
+        return differences
 
 
 class StoredUnit:

@@ -87,9 +87,9 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
             raise LayoutError(
                 f"{where}: table '{spec.name}' lacks column '{column.name}'; it has: {', '.join(table.column_names)}"
             )
-        found, wanted = table.schema.field(column.name).type, _ARROW_TYPES[column.type]
-        if found != wanted:
-            raise LayoutError(f"{where}: column '{column.name}' of table '{spec.name}' is {found}, expected {wanted}")
+        stored, expected = table.schema.field(column.name).type, _ARROW_TYPES[column.type]
+        if stored != expected:
+            raise LayoutError(f"{where}: column '{column.name}' of table '{spec.name}' is {stored}, expected {expected}")
     return {
         column.name: table.column(column.name).to_pylist() if column.name in table.column_names else [None] * table.num_rows
         for column in spec.columns

@@ -115,26 +115,26 @@ def _listed(manifest: Manifest) -> list[_Frame]:
     of_layout: dict[str, dict[tuple[str, str], UnitPath]] = {}
     for path in manifest.named_units():
         of_layout.setdefault(path.layout, {})[path.scene, path.camera] = path
-    found: dict[str, _Frame] = {}
+    frame_of_key: dict[str, _Frame] = {}
     for (scene, camera), depth in sorted(of_layout.get(DEPTH_MONO_RAW.name, {}).items()):
         index = manifest.store.open_unit(of_layout[FRAMES.name][scene, ALL])
         split = index.table("scene")["split"][0]
-        own = [row for row in rows(index.table("keyframes")) if row["camera"] == camera]
-        for number, row in enumerate(own):
+        keyframes = [row for row in rows(index.table("keyframes")) if row["camera"] == camera]
+        for number, row in enumerate(keyframes):
             frame_key = f"{scene}/{camera}/{row['timestamp_us']}"
             key = map_key(split, row["sample_token"], frame_key)
             frame = _Frame(key, frame_key, number, row, depth, of_layout[IMAGES.name][scene, camera])
-            if (other := found.setdefault(key, frame)) is not frame:
+            if (former := frame_of_key.setdefault(key, frame)) is not frame:
                 raise ManifestError(
-                    f"frames '{other.frame_key}' and '{frame_key}' would both be written to {key}{SUFFIX}. Export one camera at "
+                    f"frames '{former.frame_key}' and '{frame_key}' would both be written to {key}{SUFFIX}. Export one camera at "
                     "a time (cameras: in the recipe)"
                 )
-    if not found:
+    if not frame_of_key:
         raise ManifestError(
             f"manifest {manifest.path.fingerprint} was built without {DEPTH_MONO_RAW.name}. Name a teacher in "
             "stages.predict_mono_depth.teacher, run the recipe, and export again"
         )
-    return list(found.values())
+    return list(frame_of_key.values())
 
 
 def _contents(store: Store, frames: list[_Frame], raw: RawReader | None) -> Iterator[tuple[dict[str, NDArray[Any]], bytes]]:

@@ -70,13 +70,13 @@ def read_frames(folder: Path) -> list[ListedFrame]:
     """
     if not folder.is_dir():
         raise SourceError(f"folder '{folder}' does not exist; expected one with {list_key('train', IMAGE)}")
-    found = [frame for split in LISTS for frame in _frames_of_split(folder, split)]
-    if not found:
+    frames = [frame for split in LISTS for frame in _frames_of_split(folder, split)]
+    if not frames:
         raise SourceError(
             f"'{folder}' lists no frames in {list_key('train', IMAGE)} or {list_key('val', IMAGE)}. "
             "Give the folder that holds training/ and validation/"
         )
-    return found
+    return frames
 
 
 def into_units(frames: Sequence[ListedFrame]) -> list[list[ListedFrame]]:
@@ -181,7 +181,7 @@ def _frame(split: str, line: int, files: dict[ListedStore, Path]) -> ListedFrame
 
 def _goes_on(before: ListedFrame, frame: ListedFrame) -> bool:
     """Say whether a frame without a named scene belongs to the scene of the one before it."""
-    names = [one.files[IMAGE].stem.split("__") for one in (before, frame)]
+    names = [listed.files[IMAGE].stem.split("__") for listed in (before, frame)]
     if len(names[0]) < 3 or len(names[1]) < 3:  # not nuScenes names: nothing says where a scene ends
         return True
     return names[0][0] == names[1][0] and 0 <= frame.timestamp_us - before.timestamp_us <= MAX_GAP_US

@@ -123,17 +123,17 @@ def _project(xyz, block_group, block_start, block_bounds, place, transforms, nea
 @cuda.jit(cache=True)
 def _finish(zbuffer, out, num_measured):  # type: ignore[no-untyped-def]
     """Copy the z-buffer to ``out`` (uint16, 0 = no measurement), reset it, and add its measured pixels to ``num_measured``."""
-    found = 0
+    num_seen = 0
     for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
         value = zbuffer[i]
         if value != _UNSEEN:
-            found += 1
+            num_seen += 1
             out[i] = value
             zbuffer[i] = _UNSEEN
         else:
             out[i] = 0
-    if found > 0:
-        cuda.atomic.add(num_measured, 0, found)
+    if num_seen > 0:
+        cuda.atomic.add(num_measured, 0, num_seen)
 
 
 @dataclass(frozen=True)

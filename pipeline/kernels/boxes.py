@@ -49,7 +49,7 @@ class PlacedBoxes:
 
     def __iter__(self) -> Iterator[PlacedBox]:
         """Return the boxes one by one."""
-        return (PlacedBox(*one) for one in zip(self.instances, self.world_from_box, self.half_size_m, strict=True))
+        return (PlacedBox(*fields) for fields in zip(self.instances, self.world_from_box, self.half_size_m, strict=True))
 
     def of_moment(self, moment: int) -> slice:
         """Return which boxes belong to a moment."""

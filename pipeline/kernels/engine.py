@@ -68,8 +68,8 @@ def _look_for_gpu(process: int) -> GpuFinding:
 
         is_there = cuda.cuda_error() is None
         if not is_there:
-            words = " ".join(str(cuda.cuda_error()).split()).split(". ")[0]  # the rest is advice on numba's own variables
-            return GpuFinding(False, False, False, f"no NVIDIA GPU with a driver was found ({words})")
+            cause = " ".join(str(cuda.cuda_error()).split()).split(". ")[0]  # the rest is advice on numba's own variables
+            return GpuFinding(False, False, False, f"no NVIDIA GPU with a driver was found ({cause})")
         if not cuda.is_available():
             return GpuFinding(False, False, True, f"CUDA's compiler (libnvvm) was not found: {_INSTALL}")
     except Exception as error:  # packages and drivers that do not fit each other fail in every way; none may stop a run
@@ -106,8 +106,8 @@ def _device_name() -> str:
 
 
 def _in_one_line(error: Exception) -> str:
-    words = f"{type(error).__name__}: {error}".split()
-    return " ".join(words[:40])
+    tokens = f"{type(error).__name__}: {error}".split()
+    return " ".join(tokens[:40])
 
 
 def _wanted(engine: str | None) -> str:

@@ -87,8 +87,8 @@ def hull_px(cam_from_box: Float64, half_size_m: Float64, intrinsic_px: Float64) 
     image = points @ intrinsic_px.T
     with np.errstate(divide="ignore", invalid="ignore"):
         u, v = image[..., 0] / image[..., 2], image[..., 1] / image[..., 2]
-    low = [np.where(is_seen, one, np.inf).min(axis=1) for one in (u, v)]
-    high = [np.where(is_seen, one, -np.inf).max(axis=1) for one in (u, v)]
+    low = [np.where(is_seen, pixels, np.inf).min(axis=1) for pixels in (u, v)]
+    high = [np.where(is_seen, pixels, -np.inf).max(axis=1) for pixels in (u, v)]
     return np.where(is_seen.any(axis=1)[:, None], np.stack([*low, *high], axis=1), np.nan)
 
 

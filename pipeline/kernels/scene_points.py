@@ -67,13 +67,13 @@ def read_scene_points(
     for number, sweep in enumerate(sweeps):
         points = raw.read_points(sweep["file"])
         _reserve(groups, len(points), sweeps_left=len(sweeps) - number)
-        own = placed.of_moment(number) if placed is not None else slice(0)
-        inside = groups.add_sweep(points, boxes_from_sensor[own], half_size_m[own], sweep=number)
+        of_sweep = placed.of_moment(number) if placed is not None else slice(0)
+        inside = groups.add_sweep(points, boxes_from_sensor[of_sweep], half_size_m[of_sweep], sweep=number)
         if moving == "carry" and placed is not None:
-            for k, instance in enumerate(placed.instances[own]):
+            for k, instance in enumerate(placed.instances[of_sweep]):
                 at = np.flatnonzero(inside == k)
                 if len(at):
-                    box = boxes_from_sensor[own][k]
+                    box = boxes_from_sensor[of_sweep][k]
                     local = points[at, :3].astype(np.float64) @ box[:, :3].T + box[:, 3]
                     carried.append((numbers.setdefault(instance, len(numbers)), number, local.astype(np.float32)))
     _reserve(groups, sum(len(points) for _, _, points in carried), sweeps_left=1)

@@ -146,7 +146,7 @@ def focal_at(intrinsic_px: NDArray[np.float64], image: tuple[int, ...], resized:
 
 def _missing_text(root: Path, missing: Sequence[str], *, num_frames: int, where: str) -> str:
     more = f" and {len(missing) - _NUM_NAMED} more" if len(missing) > _NUM_NAMED else ""
-    words = ", ".join(f"{key}{SUFFIX}" for key in missing[:_NUM_NAMED])
+    files = ", ".join(f"{key}{SUFFIX}" for key in missing[:_NUM_NAMED])
     half, _, name = missing[0].partition("/")
     other = (
         "; maps of testing/ must lie in a folder of that name, since their numbers are those of other frames too"
@@ -154,7 +154,7 @@ def _missing_text(root: Path, missing: Sequence[str], *, num_frames: int, where:
         else f" (or {name}{SUFFIX} in the folder itself)"
     )
     return (
-        f"{where}: {len(missing)} of {num_frames} depth maps are not in '{root}': {words}{more}{other}. Make or copy them, or "
+        f"{where}: {len(missing)} of {num_frames} depth maps are not in '{root}': {files}{more}{other}. Make or copy them, or "
         "leave the frames out of the recipe's source"
     )
 
@@ -163,11 +163,11 @@ def _parts_of(file: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             parts = {name: np.asarray(archive[name]) for name in ("depth", "conf", "sky") if name in archive.files}
-            there = ", ".join(archive.files) or "none"
+            arrays = ", ".join(archive.files) or "none"
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise MonoDepthError(f"depth map '{file}' cannot be read: {error}. Copy or make it again") from error
     if "depth" not in parts or parts["depth"].ndim != 2 or parts["depth"].dtype.kind != "f":
-        what = f"{parts['depth'].dtype} {parts['depth'].shape}" if "depth" in parts else f"no array 'depth' (arrays: {there})"
+        what = f"{parts['depth'].dtype} {parts['depth'].shape}" if "depth" in parts else f"no array 'depth' (arrays: {arrays})"
         raise MonoDepthError(f"depth map '{file}' has {what}, expected depth float32 (rows, columns). Make it again")
     return parts
 

@@ -76,9 +76,9 @@ def noted_digests(path: Path, files: Mapping[str, Path], cache_folder: Path) -> 
         cache_folder: where the note is.
     """
     note = cache_folder / "weights" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.json"
-    known = _read_note(note)
-    records = {name: _digest_of(file, known.get(name)) for name, file in files.items()}
-    if records != known:
+    noted = _read_note(note)
+    records = {name: _digest_of(file, noted.get(name)) for name, file in files.items()}
+    if records != noted:
         _write_note(note, records)
     return {name: str(record["sha256"]) for name, record in records.items()}
 
@@ -100,10 +100,10 @@ def _model_files(path: Path) -> dict[str, Path]:
     return files
 
 
-def _digest_of(file: Path, known: dict[str, Any] | None) -> dict[str, Any]:
+def _digest_of(file: Path, noted: dict[str, Any] | None) -> dict[str, Any]:
     status = file.stat()
-    if known is not None and (known.get("size"), known.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
-        return known
+    if noted is not None and (noted.get("size"), noted.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
+        return noted
     with open(file, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": digest}

@@ -58,8 +58,8 @@ def config_union() -> Any:
 
 def provenance_of(kind: str) -> dict[str, str]:
     """Return what a unit's provenance says of the package that brings a kind: its version; nothing for this repository's own."""
-    found = source_plug_ins().get(kind)
-    return {} if found is None else {found[0].package: found[0].version}
+    plug_in_and_spec = source_plug_ins().get(kind)
+    return {} if plug_in_and_spec is None else {plug_in_and_spec[0].package: plug_in_and_spec[0].version}
 
 
 def unknown_kind(kind: object) -> str:

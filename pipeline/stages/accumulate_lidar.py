@@ -151,14 +151,14 @@ def _static_points(unit: StageInput, p: Params, sweep: dict[str, Any]) -> Any:
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Accumulate all key frames of one scene and camera."""
-    found, windows = accumulate(unit, p)
+    projected, windows = accumulate(unit, p)
     num_sweeps = np.array([len(window) for window in windows], np.int32)
     return depth_result(
-        found.steps,
-        found.num_measured,
+        projected.steps,
+        projected.num_measured,
         unit.timestamps_us(),
-        arrays={"num_sweeps": num_sweeps, "num_points": found.num_points},
-        counts={"points_per_frame": float(found.num_points.mean())},
+        arrays={"num_sweeps": num_sweeps, "num_points": projected.num_points},
+        counts={"points_per_frame": float(projected.num_points.mean())},
     )
 
 

@@ -95,9 +95,9 @@ def radar_pixels(
     column = np.clip(np.rint(u_px).astype(np.intp), 0, shape[1] - 1)
     nearest_first = np.argsort(depth_m, kind="stable")
     _, first = np.unique((row * shape[1] + column)[nearest_first], return_index=True)
-    own = nearest_first[first]
-    own = own[(depth_m[own] >= p.min_radar_m) & (depth_m[own] <= p.max_radar_m)]
-    return row[own], column[own], depth_m[own]
+    kept = nearest_first[first]
+    kept = kept[(depth_m[kept] >= p.min_radar_m) & (depth_m[kept] <= p.max_radar_m)]
+    return row[kept], column[kept], depth_m[kept]
 
 
 def align_frame(
@@ -150,33 +150,33 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     raw = unit.units["depth_mono_raw"].arrays
     radar = unit.units["radar_points"].arrays if "radar_points" in unit.units else None
     shape = unit.image_size()
-    found = []
+    aligned = []
     for frame, kind in enumerate(VALUE_KINDS[number] for number in raw["value_kind"]):
         if p.method == "as_is" and kind != "metric":
             raise MonoDepthError(
                 f"scene {unit.scene}, camera {unit.camera}: the teacher gives {kind} depth, which has no metres to take as they "
                 "are. Set stages.align_mono_depth.method to radar, or choose a metric teacher"
             )
-        own = np.zeros(0, np.intp) if radar is None else np.flatnonzero(radar["frame_of_point"] == frame)
+        here = np.zeros(0, np.intp) if radar is None else np.flatnonzero(radar["frame_of_point"] == frame)
         empty = np.zeros(0)
-        returns = (empty, empty, empty) if radar is None else (radar["u_px"][own], radar["v_px"][own], radar["depth_m"][own])
+        returns = (empty, empty, empty) if radar is None else (radar["u_px"][here], radar["v_px"][here], radar["depth_m"][here])
         is_sky = raw["is_sky"][frame] > 0 if "is_sky" in raw else None
-        found.append(align_frame(raw["value"][frame].astype(np.float32), kind, is_sky, returns, shape=shape, p=p))
-    return _result(found, unit, p, has_radar=radar is not None)
+        aligned.append(align_frame(raw["value"][frame].astype(np.float32), kind, is_sky, returns, shape=shape, p=p))
+    return _result(aligned, unit, p, has_radar=radar is not None)
 
 
-def _result(found: list[Aligned], unit: StageInput, p: Params, *, has_radar: bool) -> StageResult:
-    depth = np.stack([encode_depth(one.depth_m) for one in found])
+def _result(aligned: list[Aligned], unit: StageInput, p: Params, *, has_radar: bool) -> StageResult:
+    depth = np.stack([encode_depth(frame.depth_m) for frame in aligned])
     num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
-    num_skipped = sum(one.fit is None for one in found) if p.method == "radar" else 0
+    num_skipped = sum(frame.fit is None for frame in aligned) if p.method == "radar" else 0
     data = UnitData(
         arrays={
             "depth_m": depth,
             "num_measured": num_measured,
             "timestamp_us": unit.timestamps_us(),
-            "num_anchors": np.array([one.num_anchors for one in found], np.int32),
-            "fit_scale": np.array([one.fit.scale if one.fit else 0.0 for one in found]),
-            "fit_shift_per_m": np.array([one.fit.shift if one.fit else 0.0 for one in found]),
+            "num_anchors": np.array([frame.num_anchors for frame in aligned], np.int32),
+            "fit_scale": np.array([frame.fit.scale if frame.fit else 0.0 for frame in aligned]),
+            "fit_shift_per_m": np.array([frame.fit.shift if frame.fit else 0.0 for frame in aligned]),
         }
     )
     message = share_text(num_measured, depth[0].size)
@@ -185,9 +185,9 @@ def _result(found: list[Aligned], unit: StageInput, p: Params, *, has_radar: boo
     elif not has_radar:
         message += ", none aligned: the scene has no radar"
     else:
-        message += f", {np.mean([one.num_anchors for one in found]):.0f} radar pixels a frame"
+        message += f", {np.mean([frame.num_anchors for frame in aligned]):.0f} radar pixels a frame"
         message += f", {num_skipped} skipped without a fit" if num_skipped else ""
-    return StageResult(data, {"frames": len(found), "frames_skipped": num_skipped}, message)
+    return StageResult(data, {"frames": len(aligned), "frames_skipped": num_skipped}, message)
 
 
 STAGE = StageSpec(

@@ -49,8 +49,8 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     samples: list[dict[str, Any]] = []
     num_left_out = 0
     for (scene, camera), paths in by_camera.items():
-        found, left_out = _scene_rows(unit.store, camera, {**by_scene[scene], **paths}, p)
-        samples.extend(found)
+        scene_samples, left_out = _scene_rows(unit.store, camera, {**by_scene[scene], **paths}, p)
+        samples.extend(scene_samples)
         num_left_out += left_out
     counts = {"samples": float(len(samples)), "scenes": float(len(by_scene))}
     for split in ("train", "val", "test"):
@@ -71,7 +71,7 @@ def _scene_rows(store: Store, camera: str, paths: dict[str, UnitPath], p: Params
     keyframes = [row for row in rows(index.table("keyframes")) if row["camera"] == camera]
     per_frame = _counts_per_frame(store, paths)
     pinned = {layout_named(store).pin: path.fingerprint for store, path in paths.items()}
-    found = []
+    samples = []
     for frame, keyframe in enumerate(keyframes):
         if p.drop_last_keyframe and keyframe["sample_index"] == scene["num_keyframes"] - 1:
             continue
@@ -88,29 +88,29 @@ def _scene_rows(store: Store, camera: str, paths: dict[str, UnitPath], p: Params
         }
         for name, values in per_frame.items():
             row[name] = values[frame] / num_pixels if name.startswith("coverage") else values[frame]
-        found.append(row)
-    return found, len(keyframes) - len(found)
+        samples.append(row)
+    return samples, len(keyframes) - len(samples)
 
 
 def _counts_per_frame(store: Store, paths: dict[str, UnitPath]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
+    values_of_column: dict[str, list[Any]] = {}
     for layout, column in _COVERAGE.items():
         if layout in paths:
-            found[column] = store.open_unit(paths[layout]).array("num_measured").tolist()
+            values_of_column[column] = store.open_unit(paths[layout]).array("num_measured").tolist()
     if DEPTH_CLEAN.name in paths:
-        found["num_dropped"] = store.open_unit(paths[DEPTH_CLEAN.name]).array("num_dropped").tolist()
+        values_of_column["num_dropped"] = store.open_unit(paths[DEPTH_CLEAN.name]).array("num_dropped").tolist()
     if RADAR_POINTS.name in paths:
-        found["num_radar_points"] = store.open_unit(paths[RADAR_POINTS.name]).array("num_points").tolist()
+        values_of_column["num_radar_points"] = store.open_unit(paths[RADAR_POINTS.name]).array("num_points").tolist()
     if BOXES.name in paths:
-        found["num_boxes"] = _num_boxes(store.open_unit(paths[BOXES.name]))
-    return found
+        values_of_column["num_boxes"] = _num_boxes(store.open_unit(paths[BOXES.name]))
+    return values_of_column
 
 
 def _num_boxes(unit: StoredUnit) -> list[int | None]:
     """Return the annotated objects of each frame; None where nobody annotated."""
     boxes = unit.table("boxes")
-    own = Counter(frame for frame, kind in zip(boxes["frame"], boxes["category"], strict=True) if kind != "DontCare")
-    return [own[row["frame"]] if row["is_annotated"] else None for row in rows(unit.table("calibration"))]
+    num_of_frame = Counter(frame for frame, kind in zip(boxes["frame"], boxes["category"], strict=True) if kind != "DontCare")
+    return [num_of_frame[row["frame"]] if row["is_annotated"] else None for row in rows(unit.table("calibration"))]
 
 
 STAGE = StageSpec(

@@ -96,11 +96,11 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     accumulated = unit.units["depth_accumulated"].arrays
     mono = unit.units["depth_mono"].arrays["depth_m"] if "depth_mono" in unit.units else None
     cleaned = np.empty_like(accumulated["depth_m"])
-    found = [
+    results = [
         clean_frame(steps, None if mono is None else decode_depth(mono[frame]), p, out=cleaned[frame])
         for frame, steps in enumerate(accumulated["depth_m"])
     ]
-    num_dropped = np.array([one.num_dropped for one in found], np.int32)
+    num_dropped = np.array([result.num_dropped for result in results], np.int32)
     share = float(num_dropped.sum() / max(1, accumulated["num_measured"].sum()))
     return depth_result(
         cleaned,
@@ -108,9 +108,9 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         accumulated["timestamp_us"],
         arrays={
             "num_dropped": num_dropped,
-            "num_candidates": np.array([one.num_candidates for one in found], np.int32),
-            "num_by_mono": np.array([one.num_by_mono for one in found], np.int32),
-            "num_by_window": np.array([one.num_by_window for one in found], np.int32),
+            "num_candidates": np.array([result.num_candidates for result in results], np.int32),
+            "num_by_mono": np.array([result.num_by_mono for result in results], np.int32),
+            "num_by_window": np.array([result.num_by_window for result in results], np.int32),
         },
         counts={"share_dropped": share},
         pixels_are=f"measured, {100 * share:.2f} % of returns dropped",

@@ -73,7 +73,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     tables = {"windows": windows, **tables, "rigs": rigs, "views": views}
     counts = {"frames": float(len(used)), "windows": float(len(kept)), "windows_left_out": float(num_left_out)}
     return StageResult(
-        UnitData(tables={name: columns_from_rows(WINDOWS.table(name), found) for name, found in tables.items()}),
+        UnitData(tables={name: columns_from_rows(WINDOWS.table(name), table_rows) for name, table_rows in tables.items()}),
         counts,
         _message(p, tables, num_windows=len(kept), num_left_out=num_left_out, num_cameras=len(cameras)),
     )
@@ -98,8 +98,8 @@ def _windows_of_sweeps(
     sweeps = CameraSweeps(rows(unit.units[CAMERA_SWEEPS.name].tables["camera_sweeps"]))
     past = (p.num_frames - 1) * p.stride
     wanted = [sample for sample in range(num_keyframes) if sweeps.has_past(cameras[0], sample, num_images=past)]
-    found = [(sample, sweeps.window(sample, cameras, num_frames=p.num_frames, stride=p.stride)) for sample in wanted]
-    kept = [(sample, frames) for sample, frames in found if frames is not None]
+    windows = [(sample, sweeps.window(sample, cameras, num_frames=p.num_frames, stride=p.stride)) for sample in wanted]
+    kept = [(sample, frames) for sample, frames in windows if frames is not None]
     lidar = _Lidar(unit, p.lidar)
     digests: dict[str, str] = {}
     tables: dict[str, list[Row]] = {"sweep_rigs": [], "sweep_views": []}
@@ -116,15 +116,15 @@ class _Lidar:
     """The LiDAR sweeps of a scene, by their numbers in ``frames.sweeps``."""
 
     def __init__(self, unit: StageInput, channel: str) -> None:
-        own = [(number, sweep) for number, sweep in enumerate(unit.sweeps) if sweep["channel"] == channel]
-        self.of_key_frame = {sweep["sample_index"]: number for number, sweep in own if sweep["is_keyframe"]}
-        self.times_us = np.array([sweep["timestamp_us"] for _, sweep in own], np.int64)
-        self._numbers = [number for number, _ in own]
+        numbered = [(number, sweep) for number, sweep in enumerate(unit.sweeps) if sweep["channel"] == channel]
+        self.of_key_frame = {sweep["sample_index"]: number for number, sweep in numbered if sweep["is_keyframe"]}
+        self.times_us = np.array([sweep["timestamp_us"] for _, sweep in numbered], np.int64)
+        self._numbers = [number for number, _ in numbered]
 
     def nearest(self, time_us: int) -> int | None:
         """Return the sweep nearest in time, None if there is none at all."""
-        found = nearest(self.times_us, time_us)
-        return None if found is None else self._numbers[found]
+        place = nearest(self.times_us, time_us)
+        return None if place is None else self._numbers[place]
 
 
 def _sweep_rows(
@@ -177,17 +177,17 @@ def _images_by_key_frame(unit: StageInput, p: Params) -> dict[int, dict[str, Row
     for row in rows(unit.units["frames"].tables["keyframes"]):
         if not p.cameras or row["camera"] in p.cameras:
             of_camera.setdefault(row["camera"], []).append(row)
-    found: dict[int, dict[str, Row]] = {}
+    of_sample: dict[int, dict[str, Row]] = {}
     for camera, images in of_camera.items():
         if not images:
-            there = ", ".join(dict.fromkeys(unit.units["frames"].tables["keyframes"]["camera"])) or "none"
+            cameras = ", ".join(dict.fromkeys(unit.units["frames"].tables["keyframes"]["camera"])) or "none"
             raise SourceError(
-                f"scene {unit.scene} has no image of camera '{camera}', so no window is complete; cameras there: {there}. "
+                f"scene {unit.scene} has no image of camera '{camera}', so no window is complete; cameras there: {cameras}. "
                 "Correct stages.index_windows.cameras, or leave it out to take the recipe's"
             )
         for frame, row in enumerate(images):
-            found.setdefault(row["sample_index"], {})[camera] = {**row, "frame": frame}
-    return found
+            of_sample.setdefault(row["sample_index"], {})[camera] = {**row, "frame": frame}
+    return of_sample
 
 
 def _rigs_and_views(unit: StageInput, p: Params, used: list[tuple[int, list[Row]]]) -> tuple[list[Row], list[Row]]:

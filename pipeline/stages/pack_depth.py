@@ -36,13 +36,13 @@ def _project_own_sweeps(unit: StageInput) -> StageResult:
     points = read_scene_points(unit.raw, sweeps, None, moving="keep")
     unit.used_files.update(points.files)
     number_of = {sweep["sample_index"]: number for number, sweep in enumerate(sweeps)}
-    own = [number_of.get(keyframe["sample_index"]) for keyframe in unit.keyframes]
-    windows = [range(0) if number is None else range(number, number + 1) for number in own]
+    sweep_numbers = [number_of.get(keyframe["sample_index"]) for keyframe in unit.keyframes]
+    windows = [range(0) if number is None else range(number, number + 1) for number in sweep_numbers]
     height, width = unit.image_size()
-    found = project_frames(points, [_at_ego(keyframe) for keyframe in unit.keyframes], windows, height=height, width=width)
-    num_without = own.count(None)
+    projected = project_frames(points, [_at_ego(keyframe) for keyframe in unit.keyframes], windows, height=height, width=width)
+    num_without = sweep_numbers.count(None)
     pixels_are = f"measured, {num_without} without a sweep" if num_without else "measured"
-    return depth_result(found.steps, found.num_measured, unit.timestamps_us(), pixels_are=pixels_are)
+    return depth_result(projected.steps, projected.num_measured, unit.timestamps_us(), pixels_are=pixels_are)
 
 
 def _at_ego(row: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
 
     try:
         with Image.open(io.BytesIO(content)) as image:
-            found = (image.height, image.width)
+            size = (image.height, image.width)
             if image.format != "JPEG":
                 image.verify()
             elif b"\xff\xd9" not in content[-64:]:
@@ -51,9 +51,9 @@ def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
                 )
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise SourceError(f"image '{where}' cannot be read: {error}. Copy it again, then run the same command") from error
-    if found != (height, width):
+    if size != (height, width):
         raise SourceError(
-            f"image '{where}' is {found[1]}x{found[0]}, sample_data.json says {width}x{height}. "
+            f"image '{where}' is {size[1]}x{size[0]}, sample_data.json says {width}x{height}. "
             "Correct width and height in sample_data.json, or copy the right file"
         )
 

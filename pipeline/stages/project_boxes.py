@@ -57,7 +57,7 @@ class Params(StageParams):
 def kitti_type(category: str) -> str | None:
     """Return the KITTI type of a nuScenes category, None for what is left out."""
     parts = category.split(".")
-    return next((found for n in range(len(parts), 0, -1) if (found := TYPE_OF_CATEGORY.get(".".join(parts[:n])))), None)
+    return next((kind for n in range(len(parts), 0, -1) if (kind := TYPE_OF_CATEGORY.get(".".join(parts[:n])))), None)
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
@@ -88,10 +88,10 @@ def _seen_rows(unit: StageInput, keyframe: dict[str, Any], annotated: list[dict[
             f"scene {unit.scene}, camera {unit.camera}: the source knows no poses, so boxes of the world have no place in the "
             "image. Set stages.project_boxes.enabled to false; a source with labels of its own images needs no projection"
         )
-    known = [box for box in annotated if kitti_type(box["category"]) is not None]
-    if not known:
+    typed = [box for box in annotated if kitti_type(box["category"]) is not None]
+    if not typed:
         return []
-    columns = {name: [box[name] for box in known] for name in known[0]}
+    columns = {name: [box[name] for box in typed] for name in typed[0]}
     cam_from_box = cam_from_world @ rigid(columns["center_m"], columns["world_from_box_wxyz"])
     size_lwh = np.array(columns["size_wlh_m"], np.float64)[:, [1, 0, 2]]
     seen = see_boxes(cam_from_box, size_lwh / 2, intrinsic_of(keyframe), height=keyframe["height"], width=keyframe["width"])
@@ -104,18 +104,18 @@ def _seen_rows(unit: StageInput, keyframe: dict[str, Any], annotated: list[dict[
     occlusion = occlusion_levels(seen.box_px[kept], depth[kept])
     return [
         {
-            "category": kitti_type(columns["category"][one]),
-            "source_category": columns["category"][one],
-            "instance_token": columns["instance_token"][one],
-            "truncation": float(seen.truncation[one]),
+            "category": kitti_type(columns["category"][number]),
+            "source_category": columns["category"][number],
+            "instance_token": columns["instance_token"][number],
+            "truncation": float(seen.truncation[number]),
             "occlusion": int(level),
-            "alpha_rad": float(seen.alpha_rad[one]),
-            **dict(zip(("left_px", "top_px", "right_px", "bottom_px"), seen.box_px[one].tolist(), strict=True)),
-            **dict(zip(("length_m", "width_m", "height_m"), size_lwh[one].tolist(), strict=True)),
-            **dict(zip(("x_m", "y_m", "z_m"), seen.location_m[one].tolist(), strict=True)),
-            "rotation_y_rad": float(seen.rotation_y_rad[one]),
+            "alpha_rad": float(seen.alpha_rad[number]),
+            **dict(zip(("left_px", "top_px", "right_px", "bottom_px"), seen.box_px[number].tolist(), strict=True)),
+            **dict(zip(("length_m", "width_m", "height_m"), size_lwh[number].tolist(), strict=True)),
+            **dict(zip(("x_m", "y_m", "z_m"), seen.location_m[number].tolist(), strict=True)),
+            "rotation_y_rad": float(seen.rotation_y_rad[number]),
         }
-        for one, level in zip(kept.tolist(), occlusion.tolist(), strict=True)
+        for number, level in zip(kept.tolist(), occlusion.tolist(), strict=True)
     ]
 
 

@@ -32,10 +32,10 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     key_chain = [chain[key] for key in keys]
     points = unit.remember(("key_points", p.lidar), lambda: read_scene_points(unit.raw, key_chain, None, moving="keep"))
     unit.used_files.update(points.files)
-    own = [key_sweep(key_chain, keyframe, scene=unit.scene) for keyframe in unit.keyframes]
+    sweep_numbers = [key_sweep(key_chain, keyframe, scene=unit.scene) for keyframe in unit.keyframes]
     height, width = unit.image_size()
-    found = project_frames(points, unit.keyframes, [range(key, key + 1) for key in own], height=height, width=width)
-    return depth_result(found.steps, found.num_measured, unit.timestamps_us())
+    projected = project_frames(points, unit.keyframes, [range(key, key + 1) for key in sweep_numbers], height=height, width=width)
+    return depth_result(projected.steps, projected.num_measured, unit.timestamps_us())
 
 
 STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=LIDAR)

@@ -86,11 +86,11 @@ def sweeps_around(sweeps: Sequence[dict[str, Any]], sample_index: int, p: Params
     Returns:
         The key frame's own sweep and its neighbours; fewer at the ends of an unbroken chain, none where the key frame has none.
     """
-    own = next((sweep for sweep in sweeps if sweep["is_keyframe"] and sweep["sample_index"] == sample_index), None)
-    if own is None:
+    centre = next((sweep for sweep in sweeps if sweep["is_keyframe"] and sweep["sample_index"] == sample_index), None)
+    if centre is None:
         return []
-    near = [sweep for sweep in sweeps if sweep["chain"] == own["chain"] and (p.neighbors == "sweeps" or sweep["is_keyframe"])]
-    at = next(number for number, sweep in enumerate(near) if sweep is own)
+    near = [sweep for sweep in sweeps if sweep["chain"] == centre["chain"] and (p.neighbors == "sweeps" or sweep["is_keyframe"])]
+    at = next(number for number, sweep in enumerate(near) if sweep is centre)
     return near[max(0, at - p.past_sweeps) : at + p.future_sweeps + 1]
 
 
@@ -179,14 +179,14 @@ def radar_sweeps(sweeps: Sequence[dict[str, Any]], *, channel: str, scene: str) 
     Raises:
         SourceError: there are none; a map with fewer radars than asked for would look like one with all of them.
     """
-    found = [sweep for sweep in sweeps if sweep["channel"] == channel]
-    if not found:
-        there = sorted({sweep["channel"] for sweep in sweeps if sweep["channel"].startswith("RADAR")})
+    of_channel = [sweep for sweep in sweeps if sweep["channel"] == channel]
+    if not of_channel:
+        radars = sorted({sweep["channel"] for sweep in sweeps if sweep["channel"].startswith("RADAR")})
         raise SourceError(
-            f"scene {scene} has no files of radar channel '{channel}'; radars there: {', '.join(there) or 'none'}. "
+            f"scene {scene} has no files of radar channel '{channel}'; radars there: {', '.join(radars) or 'none'}. "
             "Take it out of stages.project_radar.channels, or add its files to the source (a simulated world: source.radars)"
         )
-    return found
+    return of_channel
 
 
 def _valid_returns(unit: StageInput, file: str, p: Params) -> dict[str, NDArray[Any]]:

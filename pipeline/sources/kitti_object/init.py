@@ -91,16 +91,16 @@ def survey(root: Path, version: str | None) -> KittiSurvey:
     data, lists = data_folder(root), lists_folder(root)
     if data is None or lists is None:
         raise AssertionError("asked only about folders of the layout")
-    there = [name for name in FOLDER_OF_LIST if (lists / f"{name}.txt").is_file()]
+    lists_here = [name for name in FOLDER_OF_LIST if (lists / f"{name}.txt").is_file()]
     names: list[KittiList] = []
     for name in ("train", "val", "trainval", "test"):
         is_covered = name == "trainval" and "train" in names  # it holds the others' frames once more
-        if name in there and not is_covered and (data / FOLDER_OF_LIST[name] / "image_2").is_dir():
+        if name in lists_here and not is_covered and (data / FOLDER_OF_LIST[name] / "image_2").is_dir():
             names.append(name)
     if not names:
         raise SourceError(
-            f"'{lists}' has no list of images that are here (lists: {', '.join(there) or 'none'}; expected train.txt, val.txt or "
-            "test.txt). Put the benchmark's lists there (public detectors bring them along)"
+            f"'{lists}' has no list of images that are here (lists: {', '.join(lists_here) or 'none'}; expected train.txt, "
+            "val.txt or test.txt). Put the benchmark's lists there (public detectors bring them along)"
         )
     scenes = read_kitti_scenes(data, lists, names, frames_per_scene=FRAMES_A_SCENE)
     frames: Counter[str] = Counter()
@@ -113,8 +113,8 @@ def survey(root: Path, version: str | None) -> KittiSurvey:
     return KittiSurvey(root, dict(frames), len(scenes), dict(sizes.most_common()), num_sweeps, maps, num_maps)
 
 
-def _teacher_lines(found: KittiSurvey) -> list[Line]:
-    if found.maps is None:
+def _teacher_lines(dataset: KittiSurvey) -> list[Line]:
+    if dataset.maps is None:
         return [
             (
                 "  ",
@@ -125,34 +125,34 @@ def _teacher_lines(found: KittiSurvey) -> list[Line]:
         ]
     return [
         (
-            f"  predict_mono_depth: {{teacher: depth_maps, maps: {scalar(str(found.maps))}}}",
-            f"{found.num_maps:,} maps for {sum(found.frames.values()):,} frames; maps_scale: focal_300 if DA3METRIC wrote "
+            f"  predict_mono_depth: {{teacher: depth_maps, maps: {scalar(str(dataset.maps))}}}",
+            f"{dataset.num_maps:,} maps for {sum(dataset.frames.values()):,} frames; maps_scale: focal_300 if DA3METRIC wrote "
             "them as they come out",
         ),
         ("  align_mono_depth: {method: as_is, sky: none}", "the maps are in metres; what is sky teaches nothing"),
     ]
 
 
-def _sweep_words(found: KittiSurvey) -> str:
-    if not found.num_sweeps:
+def _sweep_words(dataset: KittiSurvey) -> str:
+    if not dataset.num_sweeps:
         return "no velodyne/ here: there is no measured depth, which only pictures and depth metrics would use"
-    return f"velodyne/ has the sweeps of {found.num_sweeps:,} frames: they become depth_single, for pictures and depth metrics"
+    return f"velodyne/ has the sweeps of {dataset.num_sweeps:,} frames: they become depth_single, for pictures and depth metrics"
 
 
-def _train_lines(found: KittiSurvey) -> list[Line]:
-    num_train = found.frames.get("train", found.frames.get("trainval", 0))
+def _train_lines(dataset: KittiSurvey) -> list[Line]:
+    num_train = dataset.frames.get("train", dataset.frames.get("trainval", 0))
     if num_train < 1:
         return [("", "no group train: here: there is no train.txt")]
     batch = min(PUBLISHED_BATCH, num_train)
     fewer = "" if batch == PUBLISHED_BATCH else f"; published: {PUBLISHED_BATCH}, more than there are frames"
-    split = "val" if found.frames.get("val") else "train"
-    mono = ", mono: true" if found.maps is not None else ""
+    split = "val" if dataset.frames.get("val") else "train"
+    mono = ", mono: true" if dataset.maps is not None else ""
     lines: list[Line] = [
         ("train:", "read by depthmill train only"),
         ("  family: monoddle", "3D boxes from one image"),
         (f"  data: {{batch_size: {batch}{mono}}}", f"{plural(num_train, 'frame')} to train on{fewer}"),
     ]
-    if found.maps is not None:
+    if dataset.maps is not None:
         lines.append(("  distill: {form: l1, weight: 0.5}", "as published; needs data.mono"))
     return [
         *lines,

@@ -156,9 +156,9 @@ def _read_list(path: Path, name: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
-        there = ", ".join(sorted(one.stem for one in path.parent.glob("*.txt"))) or "none"
+        names = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt"))) or "none"
         raise SourceError(
-            f"list '{path}' is missing; lists there: {there}. Put the benchmark's list there (public detectors bring it along), "
+            f"list '{path}' is missing; lists there: {names}. Put the benchmark's list there (public detectors bring it along), "
             f"or leave '{name}' out of source.splits in the recipe"
         ) from error
     except (OSError, UnicodeDecodeError) as error:

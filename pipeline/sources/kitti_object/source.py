@@ -80,9 +80,9 @@ def _checked_folders(root: Path, config: KittiObjectConfig) -> tuple[Path, Path]
         )
     data, lists = data_folder(root), lists_folder(root)
     if data is None:
-        there = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
+        names = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
         raise SourceError(
-            f"'{root}' holds no training/image_2; folders there: {there or 'none'}. Set source.root in the recipe to the folder "
+            f"'{root}' holds no training/image_2; folders there: {names or 'none'}. Set source.root in the recipe to the folder "
             "that holds training/ and ImageSets/, or object/ with training/ in it"
         )
     if lists is None:

@@ -101,8 +101,8 @@ def recognise(root: Path) -> bool:
 
 def _versions(root: Path) -> tuple[str, ...]:
     """Return the version folders of a data root, preferred first; empty if it is none."""
-    there = {path.parent.name for path in root.glob("*/sample_data.json")}
-    return (*(name for name in PREFERRED if name in there), *sorted(there.difference(PREFERRED)))
+    versions = {path.parent.name for path in root.glob("*/sample_data.json")}
+    return (*(name for name in PREFERRED if name in versions), *sorted(versions.difference(PREFERRED)))
 
 
 def survey(root: Path, version: str | None) -> NuScenesSurvey:
@@ -154,48 +154,48 @@ def _split_words(of_split: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in of_split.items() if count) or "none in an official split"
 
 
-def _source_lines(found: NuScenesSurvey) -> list[Line]:
-    others = f"; also here: {', '.join(found.others)}" if found.others else ""
+def _source_lines(dataset: NuScenesSurvey) -> list[Line]:
+    others = f"; also here: {', '.join(dataset.others)}" if dataset.others else ""
     what = (
-        f"{plural(found.num_scenes, 'scene')} ({_split_words(found.of_split)}; {found.num_night:,} at night), "
-        f"{plural(found.num_keyframes, 'key frame')}{others}"
+        f"{plural(dataset.num_scenes, 'scene')} ({_split_words(dataset.of_split)}; {dataset.num_night:,} at night), "
+        f"{plural(dataset.num_keyframes, 'key frame')}{others}"
     )
     lines: list[Line] = [
         ("source:", ""),
         ("  kind: nuscenes", ""),
-        (f"  root: {scalar(str(found.root))}", ""),
-        (f"  version: {scalar(found.version)}", what),
+        (f"  root: {scalar(str(dataset.root))}", ""),
+        (f"  version: {scalar(dataset.version)}", what),
     ]
-    if found.cameras[found.camera] < found.num_keyframes:
+    if dataset.cameras[dataset.camera] < dataset.num_keyframes:
         lines.append(
             (
                 "",
-                f"only {found.cameras[found.camera]:,} of {found.num_keyframes:,} {found.camera} images are on the disk: unpack "
-                "the other archives, or name the complete scenes in a key scenes: [scene-0061, ...]",
+                f"only {dataset.cameras[dataset.camera]:,} of {dataset.num_keyframes:,} {dataset.camera} images are on the "
+                "disk: unpack the other archives, or name the complete scenes in a key scenes: [scene-0061, ...]",
             )
         )
     return lines
 
 
-def _stage_lines(found: NuScenesSurvey) -> list[Line]:
+def _stage_lines(dataset: NuScenesSurvey) -> list[Line]:
     lines: list[Line] = [("stages:", "")]
-    if found.radars:
-        channel = _preferred(found.radars, "RADAR_FRONT")
-        lines.append((f"  project_radar: {{channels: [{channel}]}}", f"with files here: {_counts(found.radars)}"))
+    if dataset.radars:
+        channel = _preferred(dataset.radars, "RADAR_FRONT")
+        lines.append((f"  project_radar: {{channels: [{channel}]}}", f"with files here: {_counts(dataset.radars)}"))
     else:
         lines.append(("  ", "no radar file is here: frames get no radar, and stage project_radar makes nothing"))
     accumulate, clean = accumulate_lidar.Params(), clean_horizon.Params()
-    between = found.num_sweeps / max(found.num_keyframes, 1)
+    between = dataset.num_sweeps / max(dataset.num_keyframes, 1)
     lines += [
         ("  accumulate_lidar:", ""),
         (
             f"    num_sweeps: {accumulate.num_sweeps}",
-            f"window of sweeps a key frame, as published; here {found.num_sweeps:,} LIDAR_TOP sweeps between key frames, "
+            f"window of sweeps a key frame, as published; here {dataset.num_sweeps:,} LIDAR_TOP sweeps between key frames, "
             f"{between:.0f} for each",
         ),
         (
             f"    moving: {accumulate.moving}",
-            f"returns of moving objects: keep, drop or carry them along; {plural(found.num_tracks, 'annotated object')} here",
+            f"returns of moving objects: keep, drop or carry them along; {plural(dataset.num_tracks, 'annotated object')} here",
         ),
         (f"    moving_mps: {accumulate.moving_mps}", "m/s, faster than this is moving"),
         ("  clean_horizon:", "published numbers; change one and only cleaning is done again"),
@@ -204,11 +204,11 @@ def _stage_lines(found: NuScenesSurvey) -> list[Line]:
         (f"    {name}: {scalar(getattr(clean, name))}", field.description or "")
         for name, field in clean_horizon.Params.model_fields.items()
     ]
-    is_alone = found.num_keyframes <= found.num_scenes
+    is_alone = dataset.num_keyframes <= dataset.num_scenes
     why = (
         "published; here it would leave none: scenes have one key frame"
         if is_alone
-        else f"published; leaves {found.num_keyframes - found.num_scenes:,} of {found.num_keyframes:,} key frames"
+        else f"published; leaves {dataset.num_keyframes - dataset.num_scenes:,} of {dataset.num_keyframes:,} key frames"
     )
     return [
         *lines,
@@ -217,20 +217,20 @@ def _stage_lines(found: NuScenesSurvey) -> list[Line]:
     ]
 
 
-def _train_lines(found: NuScenesSurvey) -> list[Line]:
-    num_train = found.num_train_keyframes - (found.of_split["train"] if found.num_keyframes > found.num_scenes else 0)
+def _train_lines(dataset: NuScenesSurvey) -> list[Line]:
+    num_train = dataset.num_train_keyframes - (dataset.of_split["train"] if dataset.num_keyframes > dataset.num_scenes else 0)
     if num_train < 1:
         return [("", "no group train: here: no key frame here is in the official train split")]
-    if not found.radars:
+    if not dataset.radars:
         return [
             ("", "no group train: here: the evaluation takes radar away to measure it, and no radar file is here to take away")
         ]
     batch = min(PUBLISHED_BATCH, num_train)
     fewer = "" if batch == PUBLISHED_BATCH else f"; published: {PUBLISHED_BATCH}, more than there are frames"
-    split = next((name for name in ("val", "test", "train") if found.of_split[name]), "train")
-    target = "depth_truth" if found.has_truth else "depth_single"
-    measured = f"{plural(found.of_split[split], 'scene')} of {split} are measured"
-    truth = "against exact depth" if found.has_truth else "against the single sweep, as published"
+    split = next((name for name in ("val", "test", "train") if dataset.of_split[name]), "train")
+    target = "depth_truth" if dataset.has_truth else "depth_single"
+    measured = f"{plural(dataset.of_split[split], 'scene')} of {split} are measured"
+    truth = "against exact depth" if dataset.has_truth else "against the single sweep, as published"
     return [
         ("train:", "read by depthmill train only"),
         (f"  data: {{batch_size: {batch}}}", f"{plural(num_train, 'frame')} of the train split{fewer}"),
@@ -244,15 +244,15 @@ def _preferred(channels: dict[str, int], name: str) -> str:
     return name if name in channels else next(iter(channels))
 
 
-def _size_words(found: NuScenesSurvey) -> str:
-    return f"; {found.camera} is {found.image_size[0]}x{found.image_size[1]}" if found.image_size else ""
+def _size_words(dataset: NuScenesSurvey) -> str:
+    return f"; {dataset.camera} is {dataset.image_size[0]}x{dataset.image_size[1]}" if dataset.image_size else ""
 
 
 def _counts(files: dict[str, int]) -> str:
     return ", ".join(f"{name} ({count:,})" for name, count in files.items())
 
 
-def _gigabytes(found: NuScenesSurvey) -> str:
-    share = found.image_size[0] * found.image_size[1] / (1600 * 900) if found.image_size else 1.0
-    gigabytes = found.num_keyframes * BYTES_A_KEYFRAME * share**0.5 / 1e9
+def _gigabytes(dataset: NuScenesSurvey) -> str:
+    share = dataset.image_size[0] * dataset.image_size[1] / (1600 * 900) if dataset.image_size else 1.0
+    gigabytes = dataset.num_keyframes * BYTES_A_KEYFRAME * share**0.5 / 1e9
     return f"{gigabytes:,.0f} GB" if gigabytes >= 1 else f"{max(gigabytes * 1000, 1):,.0f} MB"

@@ -74,9 +74,9 @@ class NuScenesSource(OnDisk):
                 "samples/ and the version folder"
             )
         if not self._tables.is_dir():
-            there = sorted(path.parent.name for path in self.root.glob("*/sample_data.json"))
+            versions = sorted(path.parent.name for path in self.root.glob("*/sample_data.json"))
             raise SourceError(
-                f"source version '{self.version}' is not in '{self.root}'; versions there: {', '.join(there) or 'none'}. "
+                f"source version '{self.version}' is not in '{self.root}'; versions there: {', '.join(versions) or 'none'}. "
                 "Set source.version in the recipe"
             )
         if missing := [name for name in TABLE_NAMES if not (self._tables / f"{name}.json").is_file()]:

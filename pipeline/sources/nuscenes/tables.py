@@ -137,21 +137,21 @@ class _TableCutter:
         images, sweeps = self._file_rows(self._files.pop(scene["token"]), index_of)
         boxes = self._box_rows(self._boxes.pop(scene["token"]), index_of)
         keyframes = [row for row in images if row["is_keyframe"]]
-        found = {"keyframes": keyframes, "sweeps": sweeps, "boxes": boxes, "scene": [summary], "camera_sweeps": images}
+        rows_of_table = {"keyframes": keyframes, "sweeps": sweeps, "boxes": boxes, "scene": [summary], "camera_sweeps": images}
         tables = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
-        return {spec.name: columns_from_rows(spec, found[spec.name]) for spec in tables}
+        return {spec.name: columns_from_rows(spec, rows_of_table[spec.name]) for spec in tables}
 
     def _samples_by_scene(self) -> dict[str, list[Record]]:
-        found: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
+        samples_of: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
         for sample in self._samples.by_token.values():
-            if sample["scene_token"] not in found:
+            if sample["scene_token"] not in samples_of:
                 raise missing_token("scene", sample["scene_token"], asked_by=f"sample '{sample['token']}'")
-            found[sample["scene_token"]].append(sample)
-        return found
+            samples_of[sample["scene_token"]].append(sample)
+        return samples_of
 
     def _files_by_scene(self, folder: Path) -> dict[str, list[_File]]:
         calibrations, sensors = Lookup(folder, "calibrated_sensor"), Lookup(folder, "sensor")
-        found: dict[str, list[_File]] = {scene["token"]: [] for scene in self.scenes}
+        files_of: dict[str, list[_File]] = {scene["token"]: [] for scene in self.scenes}
         for record in iterate_table(folder, "sample_data"):
             asked_by = f"sample_data '{record['token']}'"
             calibration = calibrations.get(record["calibrated_sensor_token"], asked_by=asked_by)
@@ -160,7 +160,7 @@ class _TableCutter:
             sample = self._samples.get(record["sample_token"], asked_by=asked_by)
             if is_camera and not record["is_key_frame"] and not self._camera_sweeps:
                 continue
-            found[sample["scene_token"]].append(
+            files_of[sample["scene_token"]].append(
                 _File(
                     record["token"],
                     sample,
@@ -176,17 +176,17 @@ class _TableCutter:
                     record["prev"],
                 )
             )
-        return found
+        return files_of
 
     def _boxes_by_scene(self, folder: Path) -> dict[str, list[_Box]]:
-        found: dict[str, list[_Box]] = {scene["token"]: [] for scene in self.scenes}
+        boxes_of: dict[str, list[_Box]] = {scene["token"]: [] for scene in self.scenes}
         for record in iterate_table(folder, "sample_annotation"):
             sample = self._samples.get(record["sample_token"], asked_by=f"sample_annotation '{record['token']}'")
             pose = (record["translation"], record["size"], record["rotation"])
-            found[sample["scene_token"]].append(
+            boxes_of[sample["scene_token"]].append(
                 _Box(record["token"], sample, record["instance_token"], *pose, record["prev"], record["next"])
             )
-        return found
+        return boxes_of
 
     def _file_rows(self, files: list[_File], index_of: Mapping[str, int]) -> tuple[list[Record], list[Record]]:
         by_channel: dict[str, list[_File]] = {}
@@ -233,11 +233,11 @@ class _TableCutter:
 
     def _box_rows(self, boxes: list[_Box], index_of: Mapping[str, int]) -> list[Record]:
         by_token = {box.token: box for box in boxes}
-        found = []
+        rows = []
         for box in boxes:
             instance = self._instances.get(box.instance_token, asked_by=f"sample_annotation '{box.token}'")
             category = self._categories.get(instance["category_token"], asked_by=f"instance '{instance['token']}'")
-            found.append(
+            rows.append(
                 {
                     "annotation_token": box.token,
                     "instance_token": box.instance_token,
@@ -250,8 +250,8 @@ class _TableCutter:
                     "speed_mps": _speed(box, by_token),
                 }
             )
-        found.sort(key=lambda row: (row["sample_index"], row["annotation_token"]))
-        return found
+        rows.sort(key=lambda row: (row["sample_index"], row["annotation_token"]))
+        return rows
 
 
 def _read_poses(folder: Path, wanted: set[str]) -> tuple[dict[str, int], np.ndarray[tuple[int, int], np.dtype[np.float64]]]:

@@ -95,8 +95,8 @@ def _recorded_poses(
     drawn_then = np.setdiff1d(np.arange(len(time_us)), drawn_first)
     rng = np.random.default_rng((params.seed, index, seed))
     order = np.concatenate([drawn_first, drawn_then]).tolist()
-    found = {number: _jittered(drive.world_from_ego.at(int(time_us[number])), rng) for number in order}
-    return [found[number] for number in range(len(time_us))]
+    pose_of = {number: _jittered(drive.world_from_ego.at(int(time_us[number])), rng) for number in order}
+    return [pose_of[number] for number in range(len(time_us))]
 
 
 def _radar_seed(channel: str, first: int, others: int) -> int:

@@ -95,17 +95,17 @@ def survey(root: Path, version: str | None) -> ZjuSurvey:
     )
 
 
-def _train_lines(found: ZjuSurvey) -> list[Line]:
-    num_train = found.frames.get("train", 0)
+def _train_lines(dataset: ZjuSurvey) -> list[Line]:
+    num_train = dataset.frames.get("train", 0)
     if num_train < 1:
         return [("", "no group train: here: there is no train.txt")]
-    size = "" if found.image_size is None else f"images are {found.image_size[0]}x{found.image_size[1]}"
-    is_published = found.image_size == PUBLISHED_SIZE
+    size = "" if dataset.image_size is None else f"images are {dataset.image_size[0]}x{dataset.image_size[1]}"
+    is_published = dataset.image_size == PUBLISHED_SIZE
     rows = f"rows: {scalar(list(PUBLISHED_ROWS))}, " if is_published else ""
     band = "rows 240 to 540 as published" if is_published else "the published rows 240 to 540 are of 1280x720: all rows are taken"
-    dense = "depth_interpolated" if "gt_interp" in found.files else "depth_single"
+    dense = "depth_interpolated" if "gt_interp" in dataset.files else "depth_single"
     batch = min(PUBLISHED_BATCH, num_train)
-    split = next((name for name in ("val", "test", "train") if found.frames.get(name)), "train")
+    split = next((name for name in ("val", "test", "train") if dataset.frames.get(name)), "train")
     return [
         ("train:", "read by depthmill train only"),
         ("  network: {max_depth_m: 80}", "ceiling for this data set, as published"),

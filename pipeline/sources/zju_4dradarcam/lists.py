@@ -84,9 +84,9 @@ def timestamps_of(names: Sequence[str]) -> list[int]:
     3. The place among ``names``, from 0.
     """
     for rule in (_time_of, _number_of):
-        found = [rule(name) for name in names]
-        if None not in found and len(set(found)) == len(found):
-            return [one for one in found if one is not None]
+        times_us = [rule(name) for name in names]
+        if None not in times_us and len(set(times_us)) == len(times_us):
+            return [time_us for time_us in times_us if time_us is not None]
     return list(range(len(names)))
 
 
@@ -106,14 +106,14 @@ def _read_list(path: Path, split: str) -> list[_Listed]:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"list '{path}' cannot be read: {error}. Expected UTF-8 text with one frame a line") from error
-    found = [
+    frames = [
         _Listed(_frame_name(line.strip(), where=f"'{path}', line {number}"), f"{path.name} line {number}")
         for number, line in enumerate(text.splitlines(), start=1)
         if line.strip()
     ]
-    if not found:
+    if not frames:
         raise SourceError(f"list '{path}' names no frame. Copy it again, or leave '{split}' out of source.splits in the recipe")
-    return found
+    return frames
 
 
 def _frame_name(line: str, *, where: str) -> str:
@@ -158,8 +158,8 @@ def _time_of(name: str) -> int | None:
 
 
 def _number_of(name: str) -> int | None:
-    found = re.search(r"(?<![0-9])([0-9]{1,18})$", name)
-    return int(found[1]) if found else None
+    digits = re.search(r"(?<![0-9])([0-9]{1,18})$", name)
+    return int(digits[1]) if digits else None
 
 
 def lists_digest(root: Path, splits: Iterable[Split]) -> str:

@@ -79,8 +79,8 @@ class ZjuSource(OnDisk):
                 "and train.txt"
             )
         if missing := [name for name in _NEEDED_FOLDERS if not (self.root / name).is_dir()]:
-            there = sorted(path.name for path in self.root.iterdir() if path.is_dir())
+            names = sorted(path.name for path in self.root.iterdir() if path.is_dir())
             raise SourceError(
                 f"folder '{self.root / missing[0]}' is missing; a ZJU-4DRadarCam set has {', '.join(_NEEDED_FOLDERS)} and, for "
-                f"training, gt_interp. Folders there: {', '.join(there[:8]) or 'none'}. Set source.root to the folder above them"
+                f"training, gt_interp. Folders there: {', '.join(names[:8]) or 'none'}. Set source.root to the folder above them"
             )
