@@ -149,13 +149,13 @@ def run_item(
             depth_model=depth_model,
         )
         made = stage.kernel(unit, recipe.stages.params_of(stage))
-        witness = {
+        provenance = {
             **provenance_of(recipe.source.kind),
             **(raw.digest_of(unit.used_files) if unit.used_files else {}),
-            **made.witness,
+            **made.provenance,
             **stage.provenance,
         }
-        store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, witness=witness)
+        store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, provenance=provenance)
         if keep:
             memory.units[item.path] = made.data
         return _result(item, "OK", time.perf_counter() - start, made.message, made.counts)

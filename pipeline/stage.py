@@ -46,7 +46,7 @@ class RawReader(Protocol):
         ...
 
     def digest_of(self, files: Iterable[str]) -> dict[str, str]:
-        """Return number, size and combined digest of files that were read before, as a witness for the lineage."""
+        """Return number, size and combined digest of files that were read before, for the provenance in the lineage."""
         ...
 
 
@@ -169,7 +169,7 @@ class StageResult:
     data: UnitData
     counts: dict[str, float]
     message: str
-    witness: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 def _always(_: Any) -> bool:

@@ -1,8 +1,8 @@
 """What a unit was made from: its fingerprint, and the record that is written last as its commit mark.
 
 The fingerprint is the name of the unit. It depends on what determines the content (stage, version, layout version, params,
-input fingerprints, source digest) and on nothing else. The witnesses (digests, commit, versions, host, seconds, counts)
-say how this copy came to be; they never enter the fingerprint.
+input fingerprints, source digest) and on nothing else. The provenance (digests, commit, versions, host, seconds, counts)
+says how this copy came to be; it never enters the fingerprint.
 """
 
 from __future__ import annotations

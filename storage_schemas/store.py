@@ -25,7 +25,8 @@ from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundErr
 from storage_schemas.files import StoreFiles
 from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
 from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check
-from storage_schemas.lineage import LINEAGE_FILE, FileRecord, Identity, LineageRecord, provenance
+from storage_schemas.lineage import LINEAGE_FILE, FileRecord, Identity, LineageRecord
+from storage_schemas.lineage import provenance as process_provenance
 from storage_schemas.table import decode_table, encode_table
 
 
@@ -123,7 +124,7 @@ class Store:
         *,
         seconds: float,
         counts: Mapping[str, float],
-        witness: Mapping[str, str] | None = None,
+        provenance: Mapping[str, str] | None = None,
     ) -> LineageRecord:
         """Check, encode and write one unit, the commit mark last.
 
@@ -132,7 +133,7 @@ class Store:
             data: arrays in their stored dtype, tables as columns.
             seconds: wall time that making it took.
             counts: what the stage counted.
-            witness: more facts about how the unit came to be, e.g. a digest of the raw files that were read.
+            provenance: more facts about how the unit came to be, e.g. a digest of the raw files that were read.
 
         Raises:
             LayoutError: the content does not follow its layout.
@@ -153,7 +154,7 @@ class Store:
                 for name, content in sorted(encoded.items())
             },
             written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
-            provenance={**provenance(), **(witness or {})},
+            provenance={**process_provenance(), **(provenance or {})},
         )
         self.files.put(f"{path.key}/{LINEAGE_FILE}", record.model_dump_json(indent=1).encode())
         return record

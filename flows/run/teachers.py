@@ -129,7 +129,7 @@ class LearnedTeacher:
         found: LearnedMap = self._network.predict(*arguments)
         return MonoDepthMap(found.value, found.kind, found.confidence, found.is_sky)
 
-    def witness(self) -> Mapping[str, str]:
+    def provenance(self) -> Mapping[str, str]:
         """Return versions and device of the network."""
-        found: Mapping[str, str] = self._network.witness()
+        found: Mapping[str, str] = self._network.provenance()
         return found

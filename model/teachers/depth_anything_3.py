@@ -73,7 +73,7 @@ class DepthAnything3Teacher:
         is_sky = None if found.sky is None else np.asarray(found.sky[0]) > 0.5
         return LearnedMap(depth, "relative" if self._output == "relative" else "metric", confidence, is_sky)
 
-    def witness(self) -> dict[str, str]:
+    def provenance(self) -> dict[str, str]:
         """Return versions and device."""
         versions = {"torch": importlib.metadata.version("torch")}
         try:

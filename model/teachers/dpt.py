@@ -67,7 +67,7 @@ class DptTeacher:
             predicted = self._model(pixel_values=pixels).predicted_depth
         return LearnedMap(predicted[0].float().cpu().numpy(), self._kind)  # type: ignore[arg-type]  # of _kind_of
 
-    def witness(self) -> dict[str, str]:
+    def provenance(self) -> dict[str, str]:
         """Return versions and device."""
         versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
         return {**versions, "teacher_device": str(self._device)}

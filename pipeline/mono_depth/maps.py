@@ -102,7 +102,7 @@ class DepthMaps:
         confidence = parts["conf"].astype(np.float32) if "conf" in parts else None
         return MonoDepthMap(depth, "metric", confidence, parts["sky"] > 0.5 if "sky" in parts else None)
 
-    def witness(self) -> Mapping[str, str]:
+    def provenance(self) -> Mapping[str, str]:
         """Return how many maps were read, and a digest of what they said."""
         total = "".join(f"{Path(file).name} {digest}\n" for file, digest in sorted(self._read.items()))
         return {"maps": str(len(self._read)), "maps_sha256": hashlib.sha256(total.encode()).hexdigest()}

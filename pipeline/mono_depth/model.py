@@ -91,7 +91,7 @@ class MonoDepthModel(Protocol):
         """Return its map of one frame; a pure function of the frame."""
         ...
 
-    def witness(self) -> Mapping[str, str]:
+    def provenance(self) -> Mapping[str, str]:
         """Return facts for the lineage that the fingerprint does not hold, e.g. versions of libraries."""
         ...
 

@@ -47,7 +47,7 @@ class PlaneAndBoxes:
         is_sky = depth > self.far_m
         return MonoDepthMap(np.where(is_sky, self.far_m, depth).astype(np.float32), "metric", is_sky=is_sky)
 
-    def witness(self) -> Mapping[str, str]:
+    def provenance(self) -> Mapping[str, str]:
         """It uses nothing beyond the package's own code."""
         return {}
 

@@ -88,7 +88,7 @@ class CorruptedTruth:
         limit = float(np.finfo(np.float16).max)  # a cell that is nearly all sky may be farther than it can be stored
         return MonoDepthMap(np.minimum(value, limit).astype(np.float32), self.kind, is_sky=is_sky)
 
-    def witness(self) -> Mapping[str, str]:
+    def provenance(self) -> Mapping[str, str]:
         """It uses nothing beyond the package's own code."""
         return {}
 

@@ -1,6 +1,6 @@
 """Bytes of raw files below a data root, which every kind of source reads.
 
-Every read is noted with its size and digest, so that a unit's lineage can witness which bytes it saw.
+Every read is noted with its size and digest, so that the lineage of a unit says which bytes it was made from.
 """
 
 from __future__ import annotations

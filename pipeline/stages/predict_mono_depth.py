@@ -152,7 +152,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         UnitData(arrays=arrays),
         {"frames": len(maps), "grid_y": shape[0], "grid_x": shape[1]},
         f"{len(maps)} frame{'s' if len(maps) != 1 else ''} by {model.name}, {shape[1]}x{shape[0]}, {maps[0].kind}",
-        dict(model.witness()),
+        dict(model.provenance()),
     )
 
 

@@ -79,7 +79,7 @@ def test_dpt_when_asked_then_a_map_of_the_size_it_was_shown(folder):
     assert found.value.dtype == np.float32
     assert (found.kind, found.confidence, found.is_sky) == ("inverse_relative", None, None)
     assert np.isfinite(found.value).all() and found.value.std() > 0
-    assert set(teacher_at(folder).witness()) == {"torch", "transformers", "teacher_device"}
+    assert set(teacher_at(folder).provenance()) == {"torch", "transformers", "teacher_device"}
 
 
 def test_dpt_when_the_image_is_square_then_equals_transformers_own_way(folder, tmp_path):

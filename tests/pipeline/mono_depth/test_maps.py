@@ -64,7 +64,7 @@ def test_maps_when_opened_then_values_confidence_and_sky_are_those_of_the_files(
     np.testing.assert_allclose(found.confidence, conf.astype(np.float32))
     np.testing.assert_array_equal(found.is_sky, sky)
     assert found.kind == "metric"
-    assert teacher.witness()["maps"] == "1"
+    assert teacher.provenance()["maps"] == "1"
 
 
 def test_maps_when_made_for_300_pixels_then_metres_follow_the_focal_length_of_the_map(tmp_path):

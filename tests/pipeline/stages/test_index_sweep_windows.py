@@ -125,7 +125,7 @@ def test_rigs_when_a_frame_lies_between_key_frames_then_the_sweep_nearest_to_the
         np.testing.assert_allclose(world_from_lidar, world_from_sensor(sweep), atol=1e-9)
 
 
-def test_files_when_they_are_noted_then_their_digests_are_those_on_disk_and_the_lineage_witnesses_them(inputs, raw):
+def test_files_when_they_are_noted_then_their_digests_are_those_on_disk_and_the_lineage_names_them(inputs, raw):
     tables, _, unit = run(inputs, raw)
     noted = {row["lidar_file"]: row["lidar_sha256"] for row in tables["sweep_rigs"]}
     assert {row["lidar_columns"] for row in tables["sweep_rigs"]} == {5}

@@ -105,7 +105,7 @@ class Onlooker:
             np.full((4, 7), 2.0 + len(self.frames), np.float32), "relative", np.ones((4, 7), np.float32), np.eye(4, 7) > 0
         )
 
-    def witness(self):
+    def provenance(self):
         return {"onlooker": "1.2"}
 
 
@@ -127,7 +127,7 @@ def test_kernel_when_a_teacher_is_injected_then_sees_images_and_calibration_and_
     assert made.data.arrays["is_sky"].sum() == 3 * 4
     assert (made.data.arrays["confidence"] == 1).all()
     assert {VALUE_KINDS[kind] for kind in made.data.arrays["value_kind"]} == {"relative"}
-    assert made.witness == {"onlooker": "1.2"}
+    assert made.provenance == {"onlooker": "1.2"}
     assert made.message == "3 frames by dpt, 7x4, relative"
     assert len(unit.used_files) == (3 if mode == "reference" else 0)
 
