@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from storage_schemas.retries import Attempts
 
 REMOTE_GAP = 256 * 1024
-"""Bytes that an object store sends sooner than it answers another request; the padding between two images is less."""
+"""An object store sends this many bytes sooner than it answers another request; the padding between two images is less."""
 
 _RANGE_NOT_SATISFIABLE = 416
 """HTTP status: the file ends before the first byte that was asked for."""
@@ -42,7 +42,7 @@ def merged(ranges: Sequence[ByteRange], *, gap: int = 0) -> list[ByteRange]:
 
 
 class RangeReader:
-    """Reads pieces of files, from a local disk into memory that it uses again: new memory costs more than the reading.
+    """Reads pieces of files. Local reads go into one buffer that is used again: allocating memory costs more than reading.
 
     Args:
         files: the store's files.
@@ -116,7 +116,7 @@ class RangeReader:
         return [memoryview(content_of[piece]) for piece in ranges]
 
     def _wait_after(self, attempts: Attempts, failed: dict[ByteRange, Exception]) -> float:
-        """Return how long to wait; an error that will not pass is the one that is told."""
+        """Return how long to wait. Of several errors, one that trying again cannot cure is raised."""
         from storage_schemas.retries import is_transient, status_of
 
         piece, error = min(failed.items(), key=lambda item: is_transient(item[1]))

@@ -442,7 +442,7 @@ _STORES = (
     BOXES,
     WINDOWS,
 )
-"""Every store but the manifest, whose pins follow from them."""
+"""Every store except the manifest, whose pin columns follow from these."""
 
 
 def _pin(layout: StoreLayout) -> ColumnSpec:
@@ -500,7 +500,7 @@ def known_layouts() -> dict[str, StoreLayout]:
     for _, stage in loaded_plug_ins("depthmill.stages").values():
         layout = getattr(stage, "writes", None)
         if isinstance(layout, StoreLayout):
-            layouts.setdefault(layout.name, layout)  # what else is wrong with a plug-in stage, pipeline.stage_list says
+            layouts.setdefault(layout.name, layout)  # pipeline.stage_list reports what is wrong with a stage
     return layouts
 
 

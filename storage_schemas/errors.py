@@ -16,7 +16,7 @@ class StoreError(DepthmillError):
 
 
 class StoreAccessError(StoreError):
-    """A store that does not answer or does not let us in: nothing is known about what it holds, so nothing in it is damaged."""
+    """A store that does not answer or refuses access. Its content is unknown, so nothing in it counts as damaged."""
 
 
 class NewerLayoutError(StoreError):

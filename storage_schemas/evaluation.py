@@ -78,7 +78,7 @@ def write_evaluation(folder: str, frames: Columns, ranges: Columns) -> None:
         ranges: columns of RANGE_ERRORS.
 
     Raises:
-        LayoutError: the columns do not fit, a row is there twice, or radar is neither "on" nor "off"; nothing is written.
+        LayoutError: the columns do not fit, a row occurs twice, or radar is neither "on" nor "off"; nothing is written.
         StoreError: the folder cannot be written.
     """
     nulled = {column.name: _none_for_nan(frames[column.name]) for column in METRIC_COLUMNS if column.name in frames}
@@ -89,7 +89,7 @@ def write_evaluation(folder: str, frames: Columns, ranges: Columns) -> None:
     files = StoreFiles(folder)
     encoded = {
         _file(spec): encode_table(spec, columns, where=f"evaluation '{folder}'") for spec, columns in tables.items()
-    }  # all of it before the first byte is written
+    }  # both tables are encoded before one is written: an error then leaves no half evaluation
     for name, data in encoded.items():
         files.put(name, data)
 
@@ -127,7 +127,7 @@ def _read(files: StoreFiles, spec: TableSpec) -> Columns:
 
 
 def _check_rows(columns: Columns, part: str, *, where: str) -> None:
-    """Every row has a known radar value and appears once: a frame that is counted twice would shift every mean."""
+    """Check that every row has a known radar value and occurs once: a frame that counts twice would shift every mean."""
     if unknown := sorted({str(value) for value in columns["radar"]} - set(RADAR)):
         raise LayoutError(f"{where}: radar is '{unknown[0]}', expected one of: {', '.join(RADAR)}")
     counts = Counter(zip(columns["frame_key"], columns["radar"], columns[part], strict=True))

@@ -2,7 +2,7 @@
 
 ``put`` is atomic: a reader sees the whole file or none. On a local disk the bytes go to a temporary file beside the target,
 are flushed to the device and renamed; on an object store a single put is atomic by itself. Requests to a remote store are tried
-again when it stumbles (``retries.py``): every one of them may be repeated, because a key never gets other bytes.
+again when it fails for a moment (``retries.py``). Every request may be repeated, because a key never gets other bytes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StoreFiles:
         self.root = str(Path(text).expanduser().absolute()) if self.is_local else _utf8(text.rstrip("/"))
 
     def __reduce__(self) -> tuple[type[StoreFiles], tuple[str]]:
-        """Pickle as the root only; a worker opens its own connection."""
+        """Pickle the root only, because a worker opens its own connection."""
         return (StoreFiles, (self.root,))
 
     @cached_property
@@ -77,7 +77,7 @@ class StoreFiles:
         """Say whether a file of this key exists; StoreAccessError if the store cannot tell."""
         if self.is_local:
             return Path(self.path(key)).is_file()
-        try:  # not fsspec's ``isfile``, which takes a store that does not answer for one that says no
+        try:  # fsspec's ``isfile`` would say False of a store that does not answer
             return bool(self._persist("look up", key, self._filesystem_call("info", key))["type"] == "file")
         except FileNotFoundError:
             return False
@@ -169,7 +169,7 @@ class StoreFiles:
 def _utf8(url: str) -> str:
     try:
         url.encode()
-    except UnicodeEncodeError as error:  # a path of this system may be any bytes, a URL may not
+    except UnicodeEncodeError as error:  # a local path may hold any bytes, a URL may not
         escaped = url.encode("utf-8", "backslashreplace").decode()
         raise StoreError(f"store '{escaped}' is not UTF-8, which a URL must be. Choose another 'store:' in the recipe") from error
     return url

@@ -5,8 +5,8 @@ How    Each writes its own note first and reads the other's afterwards, so at le
        a run keeps the units that the run names; a run that sees a prune waits until it has ended and then looks whether what it
        relies on is still there. This holds where a file that was written is seen by the next reader: a local disk, S3 and what
        speaks its protocol. On NFS a listing may be a minute old; the grace period of ``prune`` (a day) covers that.
-Writes ``runs/going-on/<kind>-<time>-<id>.json``, taken away at the end. What a killed process leaves behind is believed for
-       ``RUN_LASTS`` and ``PRUNE_LASTS``: it only holds pruning back, or a run for an hour.
+Writes ``runs/going-on/<kind>-<time>-<id>.json``, deleted at the end. The note of a killed process counts until it is as old as
+       ``RUN_LASTS`` or ``PRUNE_LASTS``. Until then it only holds pruning back, or runs for an hour.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RUN_LASTS = datetime.timedelta(days=7)
 """A note of a run that is older was left behind by a run that was killed."""
 
 PRUNE_LASTS = datetime.timedelta(hours=1)
-"""The same of a prune, which stops by itself in less."""
+"""A note of a prune that is older was left behind by a killed prune: a prune stops by itself in less time."""
 
 PRUNE_PATIENCE_S = 60.0
 """A run waits this long for a prune to end."""
@@ -40,7 +40,7 @@ Kind = Literal["run", "prune"]
 
 
 class Note(BaseModel):
-    """Who is doing what since when."""
+    """One run or prune that is going on: its process, its start and the units that it needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Kind
@@ -107,14 +107,14 @@ def _noted(store: Store, kind: Kind, units: Iterable[UnitPath]) -> Iterator[None
     try:
         yield
     finally:
-        with suppress(StoreAccessError):  # a run that may write and not delete has done its work; the note grows old
+        with suppress(StoreAccessError):  # a run without permission to delete must not fail at its end; the note expires
             store.files.remove(key)
 
 
 def _read(store: Store, key: str) -> Note | None:
     try:
         return Note.model_validate_json(store.files.get(key))
-    except FileNotFoundError:  # ended between the listing and now
+    except FileNotFoundError:  # the job ended after the listing
         return None
     except ValidationError as error:
         raise StoreError(
@@ -138,7 +138,7 @@ def _wait_for_prunes(store: Store, sleep: Callable[[float], None]) -> None:
 def _refuse_pruned(store: Store, relied_on: list[UnitPath]) -> None:
     if store.files.is_local:
         missing = [path for path in relied_on if not store.has(path)]
-    else:  # a listing per layout, not a request per unit
+    else:  # one listing per layout costs less than one request per unit
         units_of_layout = {layout: store.units(layout) for layout in {path.layout for path in relied_on}}
         missing = [path for path in relied_on if path not in units_of_layout[path.layout]]
     if missing:

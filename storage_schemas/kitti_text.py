@@ -1,7 +1,7 @@
 """The text files of the KITTI object benchmark: labels and calibration, read strictly.
 
-Why    A label that is read wrongly trains a detector wrongly and tells nobody; calibration read by line number, as public code
-       does, takes any file for a right one
+Why    A label that is read wrongly trains a detector wrongly, and no error says so. Public code reads calibration by line
+       number and so accepts any file
 Source docs/method/formats.md#kitti-labels, #kitti-calibration. A label line: type truncation occlusion alpha left top right
        bottom height width length x y z rotation_y; pixels, metres, radians; (x, y, z) is the centre of the bottom face. A
        calibration line: key: numbers
@@ -50,7 +50,7 @@ def parse_labels(content: bytes, *, where: str) -> list[dict[str, Any]]:
         where: its name, for the error text.
 
     Raises:
-        SourceError: a line has another number of columns, an unknown type, no number where one stands, a negative size, an
+        SourceError: a line has another number of columns, an unknown type, a text in place of a number, a negative size, an
             occlusion or truncation that does not exist, or a box whose sides are swapped; names file, line and value.
     """
     lines = _text(content, where).splitlines()
@@ -66,7 +66,7 @@ def parse_matrix(content: bytes, key: str, *, where: str) -> NDArray[np.float64]
         where: its name, for the error text.
 
     Raises:
-        SourceError: the key is missing or there twice, its numbers are too few, too many or not finite, or a projection has a
+        SourceError: the key is missing or occurs twice, its numbers are too few, too many or not finite, or a projection has a
             focal length of 0 or less; names file, line and value.
     """
     lines = [(number, line) for number, line in enumerate(_text(content, where).splitlines(), 1) if line.strip()]

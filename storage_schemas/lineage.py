@@ -34,7 +34,7 @@ class SourceRef(BaseModel):
     digest: str = Field(description="digest of the scene's rows in the source's tables")
     package: str = Field(
         default="",
-        exclude_if=operator.not_,  # it came later: without a package the record, and so the fingerprint, is what it was
+        exclude_if=operator.not_,  # the key is newer than many units: without a package their fingerprints must stay
         description="package that brings the kind of source; empty for this repository's own",
     )
 

@@ -73,7 +73,7 @@ class Manifest:
 
     def _address(self, store: str, scene: str, camera: str, fingerprint: str) -> UnitPath:
         layout = find_layout(store)
-        # of an unknown store, only what the manifest was built from tells whether there is one unit for all cameras
+        # for an unknown store, only the inputs of the manifest tell whether one unit holds all cameras
         is_of_scene = f"{store}/{scene}/{_ALL_CAMERAS}" in self._inputs if layout is None else layout.per == "scene"
         return UnitPath(store, scene, _ALL_CAMERAS if is_of_scene else camera, fingerprint)
 
@@ -92,7 +92,7 @@ def open_manifest(store: Store, fingerprint: str | None = None) -> Manifest:
     """Open a manifest: the newest, or the one whose fingerprint starts with the given characters.
 
     Raises:
-        ManifestError: there is none, or more than one fits.
+        ManifestError: no manifest fits, or more than one does.
     """
     paths = manifest_paths(store)
     if not paths:

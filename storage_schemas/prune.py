@@ -58,7 +58,7 @@ def find_prunable(store: Store, *, older_than: datetime.timedelta = GRACE) -> Pr
         StoreError: a manifest or a note cannot be read, so that it is not known what they name.
     """
     now = datetime.datetime.now(datetime.UTC)
-    held_by = {key: note for note in notes(store, "run") for key in note.units}  # before the manifests: see above
+    held_by = {key: note for note in notes(store, "run") for key in note.units}  # read before the manifests: see rule 2 above
     named = units_named_by_manifests(store)
     layouts = [name for name in known_layouts() if name != MANIFEST.name]
     unnamed = sorted(path for name in layouts for path in store.units(name) if path not in named)
@@ -77,7 +77,7 @@ def delete_prunable(
     on_unit: Callable[[UnitPath], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Prunable:
-    """Delete what may go, and return it with what was kept; ``on_unit`` is told of every unit after its deletion.
+    """Delete what may go, and return it with what was kept; ``on_unit`` is called with every unit after its deletion.
 
     Raises:
         StoreError: as ``find_prunable``, before anything is deleted; a unit cannot be deleted; or it takes longer than other
@@ -117,6 +117,6 @@ def _judge(store: Store, path: UnitPath, oldest_kept: datetime.datetime) -> str:
         written = datetime.datetime.fromisoformat(store.lineage(path).written_utc)
     except StoreAccessError:
         raise
-    except (StoreError, ValueError):  # damaged, written by a newer depthmill, or gone
+    except (StoreError, ValueError):  # the lineage is damaged, gone, or of a newer depthmill
         return "unreadable"
     return "units" if written <= oldest_kept else "young"

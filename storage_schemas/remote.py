@@ -8,7 +8,7 @@ from storage_schemas.errors import StoreError
 from storage_schemas.retries import RetryPolicy
 
 CONNECT_TIMEOUT_S = 10.0
-"""A server that takes longer to accept a connection is not there."""
+"""A server that takes longer to accept a connection counts as unreachable."""
 
 
 def open_filesystem(url: str, policy: RetryPolicy) -> Any:
@@ -46,8 +46,8 @@ def storage_options(url: str, policy: RetryPolicy) -> dict[str, Any]:
     }
     return {
         "config_kwargs": client,
-        "use_listings_cache": False,  # a unit that another process commits must be seen
-        "max_concurrency": 1,  # or every whole file costs another request that asks for its size
+        "use_listings_cache": False,  # a cached listing would hide the units that other processes commit
+        "max_concurrency": 1,  # with more, every whole file costs a second request, for its size
     }
 
 

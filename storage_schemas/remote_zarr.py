@@ -1,4 +1,4 @@
-"""A unit on a remote store as Zarr opens it: every read is tried again when the store stumbles."""
+"""A unit on a remote store as Zarr opens it: every read is tried again when the store fails for a moment."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from storage_schemas.retries import RetryPolicy, persist_async
 
 
 class RemoteZarr(WrapperStore[FsspecStore]):
-    """Reads through fsspec, persistently; what a unit needs, no listing.
+    """Reads through fsspec and tries again after a failure. Listing is left out, since reading a unit needs none.
 
     Args:
-        store: the store that asks once.
+        store: the store that tries each request once.
         url: of the unit.
         policy: how often and how long.
     """
@@ -48,7 +48,8 @@ class RemoteZarr(WrapperStore[FsspecStore]):
     async def _get_many(
         self, requests: Iterable[tuple[str, BufferPrototype, ByteRequest | None]]
     ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
-        async for key_and_content in Store._get_many(self, requests):  # by way of ``get``, not of the store inside
+        # this calls ``get`` above, which tries again; the store inside does not
+        async for key_and_content in Store._get_many(self, requests):
             yield key_and_content
 
 

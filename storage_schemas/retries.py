@@ -1,4 +1,4 @@
-"""Requests to a remote store that are tried again when it stumbles: a bounded number of times, waiting longer each time.
+"""Requests to a remote store that are tried again after a failure: a bounded number of times, waiting longer each time.
 
 Why    An object store answers some requests with 503, resets connections and is late; a run of thousands of units must not fail
 How    This is the only layer that retries: those of the clients below are switched off (``remote.py``), because three layers of
@@ -51,7 +51,7 @@ _CLIENT_PACKAGES = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fss
 
 
 class RetryPolicy(BaseSettings):
-    """How stubborn to be, from the environment (``DEPTHMILL_STORE_ATTEMPTS`` ...) or ``.env``; changes no result."""
+    """How often and how long requests are tried, from the environment (``DEPTHMILL_STORE_*``) or ``.env``; changes no result."""
 
     model_config = SettingsConfigDict(env_prefix="DEPTHMILL_STORE_", env_file=".env", frozen=True, extra="ignore")
     attempts: int = Field(default=7, ge=1, description="times that one request is tried; 1 = never again")
@@ -92,7 +92,7 @@ class Attempts:
 
     def __init__(self, policy: RetryPolicy, doing: str, where: str) -> None:
         self._doing, self._where, self._count, self._start = doing, where, 0, time.monotonic()
-        # Of (process, URL), so that the workers that a busy store turned away do not all come back at the same moment.
+        # Seeded by process and URL: workers that a busy store refused must not all try again at the same moment.
         self._waits = waits(policy, random.Random(f"{os.getpid()} {where}"))
 
     def wait_after(self, error: Exception, *, where: str | None = None) -> float:
@@ -103,9 +103,9 @@ class Attempts:
             where: what failed, if the request is of several.
 
         Raises:
-            FileNotFoundError: the very error, if there is no such file.
+            FileNotFoundError: the same error, if the file does not exist.
             StoreError: trying again is of no use, or was tried often enough.
-            Exception: the very error, if it is none of a storage client: a defect is not to be hidden.
+            Exception: the same error, if no storage client raised it: a defect must not be hidden.
         """
         where = where or self._where
         self._count += 1
@@ -151,7 +151,7 @@ def persist(
     while True:
         try:
             return action()
-        except Exception as error:  # clients raise what they like; ``wait_after`` raises again what is not theirs
+        except Exception as error:  # a client may raise any class; ``wait_after`` raises again what no client raised
             sleep(attempts.wait_after(error))
 
 

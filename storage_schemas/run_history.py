@@ -1,6 +1,6 @@
 """The history of training rounds: one Parquet file a round, read together as one table.
 
-One file a round, so that no writer ever opens what another wrote: nothing can be lost, and no lock is needed.
+Each round has its own file. No writer opens what another wrote, so nothing can be lost and no lock is needed.
 
 Writes ``<folder>/<name>.parquet``; names begin with the round's UTC time, so that their order is the order of the rounds
 """
@@ -99,7 +99,7 @@ def write_round(folder: str, row: Round) -> str:
 
     Raises:
         LayoutError: a value does not fit its column, the outcome is unknown, or the name cannot be a file's.
-        StoreError: a round of this name is there already, or the folder cannot be written.
+        StoreError: a round of this name exists already, or the folder cannot be written.
     """
     where = f"history '{folder}', round '{row.name}'"
     if not re.fullmatch(r"\w[\w.-]*", row.name):
@@ -127,7 +127,7 @@ def rounds_newest_first(folder: str) -> Iterator[Round]:
 
 
 def read_history(folder: str, *, last: int | None = None) -> list[Round]:
-    """Return the rounds of a folder, oldest first; with ``last`` only so many of the newest. Errors as above."""
+    """Return the rounds of a folder, oldest first; with ``last`` only so many of the newest. StoreError as above."""
     return list(itertools.islice(rounds_newest_first(folder), last))[::-1]
 
 

@@ -79,7 +79,7 @@ class Store:
         if self.files.is_local:
             return {path for path in self.candidates(layout) if self.has(path)}
         parts = [key.split("/") for key in self.files.keys(layout) if key.endswith(f"/{LINEAGE_FILE}")]
-        return {UnitPath(*names) for *names, _ in parts if len(names) == 4}  # one listing, not a request per unit
+        return {UnitPath(*names) for *names, _ in parts if len(names) == 4}  # one listing costs less than a request per unit
 
     def lineage(self, path: UnitPath) -> LineageRecord:
         """Read a unit's lineage.
@@ -103,7 +103,7 @@ class Store:
             raise StoreError(
                 f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error}. Delete the folder and run again"
             ) from error
-        layout = find_layout(path.layout)  # None: of a plug-in that is not installed here; its lineage can be read all the same
+        layout = find_layout(path.layout)  # None for a plug-in that is not installed here; its lineage can still be read
         if layout is not None and version > layout.version:
             raise NewerLayoutError(
                 f"unit '{path.key}' has layout {path.layout} v{version}, this depthmill knows v{layout.version}. "
@@ -296,7 +296,7 @@ def _encode_group(layout: StoreLayout, data: UnitData) -> dict[str, tuple[bytes,
                 shards[f"{spec.name}/c" + "/0" * len(spec.dims)] = shard
     with warnings.catch_warnings():  # zarr warns that consolidated metadata is not yet in the v3 specification
         warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(group.store)  # one read opens the unit, also for xarray on an object store
+        zarr.consolidate_metadata(group.store)  # with it one read opens the unit, also for xarray on an object store
     return {**{name: (buffer.to_bytes(),) for name, buffer in memory.items()}, **shards}
 
 

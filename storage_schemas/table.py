@@ -73,7 +73,7 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
         LayoutError: a column is missing or has another type.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)  # its threads abort a process that ends at once
+        table = pq.read_table(pa.BufferReader(data), use_threads=False)  # Arrow's threads abort a process that ends soon after
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(
             f"{where}: table '{spec.name}' is not readable Parquet: {error}. Run depthmill verify, "
