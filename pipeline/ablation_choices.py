@@ -38,7 +38,9 @@ class AblationChoices(BaseModel):
     def _nothing_if_null(cls, variants: Any) -> Any:
         if not isinstance(variants, dict):
             return variants
-        return {name: {} if changes is None else changes for name, changes in variants.items()}  # "baseline:" and nothing more
+        return {
+            name: {} if changes is None else changes for name, changes in variants.items()
+        }  # "baseline:" without a value changes nothing
 
     @field_validator("seeds")
     @classmethod

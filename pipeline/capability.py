@@ -1,4 +1,4 @@
-"""What scenes of a source can offer and stages can ask for, by name; a plug-in may bring further names.
+"""Names for what scenes of a source offer and what stages need; a plug-in may bring further names.
 
 A source says of each scene what it offers (``SceneInfo.offers``), a stage what it needs (``StageSpec.needs``); the plan compares.
 """
@@ -29,10 +29,10 @@ _PROVIDED = "provided:"
 
 
 def provided(layout: StoreLayout) -> str:
-    """Return the capability that the source brings the content of a layout along, ready-made."""
+    """Return the name of the capability that a source provides the content of a layout ready-made."""
     return f"{_PROVIDED}{layout.name}"
 
 
 def is_provided(capability: str | None) -> bool:
-    """Say whether a capability is that of ready-made content."""
+    """Say whether a capability means that the source provides content ready-made."""
     return capability is not None and capability.startswith(_PROVIDED)

@@ -1,7 +1,8 @@
-"""Where the rig of a clip's frame is, and its cameras in it: the poses that ``index_windows`` writes down.
+"""Poses of a clip's frames that ``index_windows`` writes: of the rig in the world, and of each camera in the rig.
 
-The rig frame is the ego frame at the time of a LiDAR sweep, so that the sweep's returns lie still in it; without a sweep it is
-that at the time of the first camera's image. A camera's place in it holds the ego motion from that time to the image's own.
+The rig frame is the ego frame at the time of a LiDAR sweep, so that the returns need no motion correction.
+Without a sweep it is the ego frame at the time of the first camera's image. A camera's pose in the rig includes the ego motion
+from that time to the time of the camera's own image.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def cam_from_rig(image: Row, world_from_rig: Float64, *, scene: str) -> Float64:
 
 
 def nearest(times_us: NDArray[np.int64], time_us: int) -> int | None:
-    """Return the number of the time nearest to another one, the earlier of two; None if there is none. Times are ascending."""
+    """Return the index of the nearest of ascending times, the earlier of two equally near; None without times."""
     if not len(times_us):
         return None
     after = int(np.searchsorted(times_us, time_us))

@@ -4,8 +4,8 @@ Why    Key frames are half a second apart. Video is learned from neighbours a tw
        frame and the two images before it
 Source docs/method/pipeline.md#clips; docs/method/mim4d.md#clips
 
-The first camera counts: the frame of step n is n strides of its images back. Every other camera gives the image whose lag behind
-its own key image is nearest to that, so that a camera that dropped an image does not shift its whole past by one.
+The first camera sets the times: its image of step n lies n strides before its key image. Every other camera gives the image whose
+lag behind its own key image is nearest to that lag. So a camera that dropped an image does not shift its whole past by one.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class CameraSweeps:
         }
 
     def has_past(self, camera: str, sample_index: int, *, num_images: int) -> bool:
-        """Say whether a camera's key image has so many images before it; of a key frame without one nothing is said: True."""
+        """Say whether a camera's key image has so many images before it; True for a key frame without an image of the camera."""
         return self._key_number.get((camera, sample_index), num_images) >= num_images
 
     def window(self, sample_index: int, cameras: Sequence[str], *, num_frames: int, stride: int) -> list[list[Row]] | None:
-        """Return the images of a key frame and of the frames before it, the newest first, one a camera; None if one lacks.
+        """Return the images of a key frame and of the frames before it, the newest first, one a camera; None if one is missing.
 
-        An image lacks if it is not there, if its lag differs from the first camera's by more than half of what usually lies
-        between two images of the camera, or if a break in the camera's chain lies between it and the key image.
+        An image counts as missing if it does not exist, or if its lag differs from the first camera's by more than half of what
+        usually lies between two images of the camera. So does an image that a break in the chain separates from the key image.
 
         Args:
             sample_index: number of the key frame.
-            cameras: in this order; the first one counts.
+            cameras: in this order; the first one sets the times.
             num_frames: frames of the window.
             stride: images from one frame to the next.
         """
@@ -76,7 +76,7 @@ class CameraSweeps:
         lag_us = int(first_us[first_key] - first_us[first_key - count])
         wanted_us = int(times_us[key]) - lag_us
         number = nearest(times_us, wanted_us)
-        assert number is not None  # there is at least the key image
+        assert number is not None  # the key image is always among the times
         if 2 * abs(int(times_us[number]) - wanted_us) > (np.median(np.diff(times_us)) if len(times_us) > 1 else 0):
             return None
         image = self._images[camera][number]

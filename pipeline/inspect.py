@@ -1,4 +1,4 @@
-"""Describe a store, a unit or a sample in words and as data."""
+"""Describe a store, a unit or a sample, as text and as data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def describe(store: Store, what: str | None) -> Description:
     """Describe a store (None), a unit (its key), a manifest (its fingerprint) or a sample (its frame key).
 
     Raises:
-        StoreError: nothing of that name is there.
+        StoreError: the store has nothing of that name.
     """
     if what is None:
         return _describe_store(store)
@@ -125,7 +125,7 @@ def _describe_sample(store: Store, frame_key: str) -> Description:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: what is not known is null, in a list too."""
+    """Return a value in a form that JSON can hold: NaN becomes null, in a list too."""
     if isinstance(value, list):
         return [_plain(element) for element in value]
     return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,4 +1,4 @@
-"""What has to be done, and why, in words: the dry run is the very list that a run executes."""
+"""What has to be done and why. A dry run prints the same list that a run executes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
     Args:
         recipe: what is asked for.
         source: the raw data.
-        store: what is there.
+        store: the units that exist already.
         facts: what stages need to know beside their params, e.g. the digest of a teacher's weights; see ``StageSpec.counted``.
 
     Raises:
@@ -152,13 +152,13 @@ def _add(item: WorkItem, made: dict[str, WorkItem]) -> WorkItem:
 
 
 def _source_of(stage: StageSpec[Any], scene: SceneInfo, source: SourceRef) -> SourceRef:
-    """Return what a stage that reads the source's tables depends on: what has a digest of its own changes nothing else."""
+    """Return what a stage that reads the source's tables depends on. A capability with its own digest changes no other stage."""
     digest = scene.offers.get(stage.needs or "", "")
     return source.model_copy(update={"digest": digest}) if digest else source
 
 
 def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
-    """Say whether a recipe wants a stage and a scene has what it needs: without radar no radar unit, rather than an empty one."""
+    """Say whether a recipe wants a stage and a scene has what it needs; without radar it gets no unit instead of an empty one."""
     params = recipe.stages.params_of(stage)
     if not recipe.stages.wants(stage):
         return False
@@ -202,7 +202,7 @@ def _item(
 
 
 def _reason(wanted: Identity, store: Store) -> str:
-    """Say in words why a unit is missing: what differs from the likest unit of its scene and camera, newest of equals."""
+    """Return why a unit is missing: its differences from the most similar unit of its scene and camera, the newest of equals."""
     folder = f"{wanted.layout}/{wanted.scene}/{wanted.camera}"
     names = store.files.names(folder)
     committed = [path for name in names if store.has(path := UnitPath(wanted.layout, wanted.scene, wanted.camera, name))]

@@ -16,7 +16,7 @@ def worker_pool(num_workers: int) -> ProcessPoolExecutor:
 
 
 def _end_with_parent() -> None:
-    """Watch the parent from a thread: a killed parent sends no farewell, and its workers would wait for work for ever."""
+    """Watch the parent from a thread: a killed parent tells its workers nothing, and they would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -48,7 +48,7 @@ def pack_maps(unit: StageInput, layout: StoreLayout) -> StageResult:
 def _read_map(unit: StageInput, keyframe: dict[str, Any], layout: StoreLayout) -> NDArray[np.uint16]:
     from PIL import Image, UnidentifiedImageError
 
-    assert isinstance(unit.raw, MapReader)  # a plan asks only scenes of sources that provide such maps
+    assert isinstance(unit.raw, MapReader)  # the plan has these stages only for sources that provide such maps
     file = unit.raw.map_file(layout, keyframe["file"])
     content = unit.raw.read_bytes(file)
     unit.used_files.add(file)

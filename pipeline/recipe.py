@@ -35,7 +35,7 @@ class _Frozen(BaseModel):
 
 
 class ParamsOfStages(_Frozen):
-    """``stages:`` of a recipe: the params of every stage, defaults where nothing is said. One field a stage, see below."""
+    """``stages:`` of a recipe: the params of every stage, with defaults. Each stage has one field, see below."""
 
     def params_of(self, stage: StageSpec[ParamsT]) -> ParamsT:
         """Return the params of a stage, typed; mypy does not know ``stages.<name>``, since the fields are made from a list."""
@@ -76,7 +76,7 @@ class Recipe(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _take_windows_of_the_cameras_there_are(cls, data: Any) -> Any:
-        """Ask for windows of the recipe's cameras where it names none for them; runs after ``_take_defaults_of_the_source``."""
+        """Set the cameras of windows to the recipe's unless they are named; runs after ``_take_defaults_of_the_source``."""
         stages = data.get("stages") if isinstance(data, dict) else None
         windows = stages.get("index_windows") if isinstance(stages, dict) else None
         if not (isinstance(stages, dict) and isinstance(windows, dict) and windows.get("enabled")):
@@ -102,7 +102,7 @@ class Recipe(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _take_defaults_of_the_source(cls, data: Any) -> Any:
-        """Fill keys that the recipe leaves out with what the kind of source says of them; see ``SourceSpec.recipe_defaults``."""
+        """Fill keys that the recipe leaves out with the defaults of the kind of source; see ``SourceSpec.recipe_defaults``."""
         kind = data["source"].get("kind") if isinstance(data, dict) and isinstance(data.get("source"), dict) else None
         spec = source_specs().get(kind) if isinstance(kind, str) else None
         return data if spec is None else _filled(data, spec.recipe_defaults(data))
@@ -187,7 +187,7 @@ def _explain(error: dict[str, Any]) -> str:
     if error["type"].startswith("union_tag"):
         return unknown_kind(value.get("kind")) if isinstance(value, dict) else "source must be a group of keys"
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{key} is {value!r}: {message}" if location else message  # keys that do not go together name themselves
+    return f"{key} is {value!r}: {message}" if location else message  # the message of keys that contradict each other names them
 
 
 def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:

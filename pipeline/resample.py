@@ -1,7 +1,7 @@
 """Resize maps of numbers: the grid of a depth model and the grid of the image, corner to corner.
 
 Source bilinear with half-pixel centres and clamped borders (``align_corners=False``); when shrinking, every pixel under a cell
-       counts, so that thin things do not come and go. Pillow does it in float32
+counts, so that thin objects do not vanish in some frames. Pillow does it in float32
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def resize_bilinear(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.
     if values.shape == shape:
         return values.astype(np.float32)
     image = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))  # Pillow counts columns first
+    return np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))  # Pillow takes columns before rows
 
 
 def resize_nearest(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Run work items: the same thirty lines for every stage, one scene at a time, safe to run again at any moment."""
+"""Run work items: the same code for every stage, one scene at a time; a run that was stopped can be repeated."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class SceneRequest:
 
 @dataclass
 class SceneMemory:
-    """What stages of one scene hand to each other without decoding it again."""
+    """Units and shared results that stages of one scene hand to each other, so that none is decoded twice."""
 
     units: dict[UnitPath, UnitData] = field(default_factory=dict)
     shared: dict[Any, Any] = field(default_factory=dict)
 
     def forget(self, later: set[UnitPath], *, lidar: bool) -> None:
-        """Let go of units that no later item reads, and of shared LiDAR points once no later stage needs them."""
+        """Free units that no later item reads, and the shared LiDAR points once no later stage needs them."""
         self.units = {path: data for path, data in self.units.items() if path in later}
         if not lidar:
             self.shared.clear()

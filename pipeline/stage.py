@@ -30,11 +30,11 @@ class RawReader(Protocol):
     """Raw files of a source; everything a kernel may read besides its inputs."""
 
     def read_bytes(self, file: str) -> bytes:
-        """Return the content of a file given by its path below the source's root."""
+        """Return the content of a file, named by its path below the source's root."""
         ...
 
     def read_points(self, file: str) -> NDArray[np.float32]:
-        """Return a LiDAR file as (n, 3 or more) float32: x, y, z in metres in the sensor frame, then what else there is."""
+        """Return a LiDAR file as (n, 3 or more) float32: x, y, z in metres in the sensor frame, then further columns."""
         ...
 
     def read_radar(self, file: str) -> dict[str, NDArray[Any]]:
@@ -52,7 +52,7 @@ class RawReader(Protocol):
 
 @runtime_checkable
 class CameraSweepReader(Protocol):
-    """What the reader of a source offers besides, where the source indexes the camera images between key frames."""
+    """Further method of a reader whose source indexes the camera images between key frames."""
 
     def camera_sweeps(self, scene: str) -> dict[str, Columns]:
         """Return the tables of the CAMERA_SWEEPS layout for one scene."""
@@ -75,7 +75,7 @@ class ImageObjects(NamedTuple):
 
 @runtime_checkable
 class ObjectReader(Protocol):
-    """What the reader of a source offers besides, where the source provides the BOXES layout."""
+    """Further method of a reader whose source provides the BOXES layout."""
 
     def read_objects(self, image_file: str) -> ImageObjects:
         """Return the objects of an image; SourceError if a file of it is missing or broken."""
@@ -84,7 +84,7 @@ class ObjectReader(Protocol):
 
 @runtime_checkable
 class MapReader(Protocol):
-    """What the reader of a source offers besides, where the source provides depth maps of a layout."""
+    """Further method of a reader whose source provides depth maps of a layout."""
 
     def map_file(self, layout: StoreLayout, image_file: str) -> str:
         """Return the file below the root that holds an image's map: a 16-bit grey PNG of metres times 256, 0 = nothing."""
@@ -198,7 +198,7 @@ class StageSpec(Generic[ParamsT]):
         params: its Params class.
         kernel: (input, params) -> result; no paths, clock, globals or unseeded random.
         needs: capability that a scene must offer for such a unit, see ``SceneInfo.offers``; None = any scene will do. A stage
-            that needs its own output, provided, gives way to a stage that makes it.
+            that needs its own output provided by the source gives way to a stage that makes it.
         channels_of: says from the params which sensor channels it reads; a scene must have one of them. None = any scene will do.
         is_wanted: says from the params whether a recipe asks for an optional stage at all.
         counted: what of the params decides a unit, and so enters its fingerprint: all of them, unless a stage has params that do
@@ -225,7 +225,7 @@ class StageSpec(Generic[ParamsT]):
 
     @property
     def per(self) -> Literal["scene", "camera", "dataset"]:
-        """What there is one unit of: a scene and camera, a scene, or the data set, as the layout says."""
+        """What one unit covers, as its layout says: a scene and camera, a scene, or the data set."""
         return self.writes.per
 
     @property
@@ -239,7 +239,7 @@ class StageSpec(Generic[ParamsT]):
         return {} if self.plug_in is None else {self.plug_in.package: self.plug_in.version}
 
     def identity_params(self, params: ParamsT, facts: Mapping[str, str]) -> dict[str, Any]:
-        """Return what of the params enters a unit's fingerprint; the package too, since two may bring stages of one name."""
+        """Return the params that enter a unit's fingerprint; the package too, since two packages may bring stages of one name."""
         counted = self.counted(params, facts)
         return counted if self.plug_in is None else {**counted, "plug_in": self.plug_in.package}
 
@@ -258,7 +258,7 @@ def depth_result(
     counts: Mapping[str, float] | None = None,
     pixels_are: str = "measured",
 ) -> StageResult:
-    """Return the depth maps of a unit as a stage's result, counted and told in a line.
+    """Return the depth maps of a unit as a stage's result, with counts and a line for humans.
 
     Args:
         depth_m: (frame, y, x) steps of 1/256 m, 0 = no measurement.

@@ -58,7 +58,7 @@ def _refuse_rivals(stages: Sequence[StageSpec[Any]]) -> None:
 
 
 def _cycle(waits_for: Mapping[str, Sequence[str]], left: Mapping[str, Any]) -> list[str]:
-    """Return names of which each waits for the next, and the last is the first again."""
+    """Return a cycle of names: each stage waits for the next, and the last name is the first again."""
     path = [next(iter(left))]
     while path.count(path[-1]) == 1:
         path.append(next(name for name in waits_for[path[-1]] if name in left))

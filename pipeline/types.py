@@ -35,7 +35,7 @@ class SceneInfo:
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One unit that a recipe asks for, with the reason why it must be made (None = it is there)."""
+    """One unit that a recipe asks for, with the reason why it must be made (None = the store has it)."""
 
     stage: str
     identity: Identity

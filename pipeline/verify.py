@@ -1,4 +1,4 @@
-"""Check a store: are all units of a plan there, whole, and what their names say."""
+"""Check a store: every unit of a plan must exist, be whole, and have the fingerprint of its lineage as its name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def verify_units(store: Store, paths: Iterable[UnitPath], *, on_unit: Callable[[
             if not different:
                 store.read_unit(path)
         except (NewerLayoutError, StoreAccessError, UnitNotFoundError, UnknownLayoutError) as error:
-            num_faults = len(faults) + 1  # nothing is known to be wrong with its bytes
+            num_faults = len(faults) + 1  # this fault is not damage: the bytes may be right
             faults.append(f"{path.key}: {error}")
         except DepthmillError as error:
             faults.append(f"{path.key}: {error}")
@@ -59,7 +59,7 @@ def verify_units(store: Store, paths: Iterable[UnitPath], *, on_unit: Callable[[
 def delete_units(store: Store, paths: Iterable[UnitPath]) -> None:
     """Delete units, so that the recipe that made them makes them again: equal fingerprint, equal bytes.
 
-    A manifest that names such a unit cannot be read in between; it could not before.
+    Until then a manifest that names such a unit cannot be read; it could not before either.
     """
     for path in paths:
         store.files.remove_tree(path.key)

@@ -1,4 +1,4 @@
-"""Run scenes in worker processes that may die: the others go on, and the scene that killed its worker is named.
+"""Run scenes in worker processes that may die: the other scenes go on, and the error names the scene that killed its worker.
 
 Workers import neither Prefect nor, unless a depth teacher has learned, torch, so that each stays below 1 GB for a 20 s scene.
 """
@@ -15,7 +15,7 @@ from pipeline.run import SceneRequest, run_scene
 from pipeline.types import ItemResult
 
 SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-"""A worker is one core; libraries must not start a thread pool each."""
+"""A worker uses one core: libraries must not start their own thread pools."""
 
 
 class ScenePool:

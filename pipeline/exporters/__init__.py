@@ -1,1 +1,1 @@
-"""Other layouts, out of a store and back into one."""
+"""Public layouts: writing a store in them, and reading them into a store."""

@@ -1,4 +1,4 @@
-"""The folder that an export writes: it appears whole or not at all, and never mixes with what is there."""
+"""The folder that an export writes: it appears whole or not at all, and never mixes with files of another export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage_schemas.files import explain_write_error, folder_written_whole
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Give a folder beside ``out`` to write into, and rename it to ``out`` at the end.
+    """Yield a folder beside ``out`` to write into, and rename it to ``out`` at the end.
 
     Raises:
         StoreError: ``out`` is not empty, the disk is full, or writing is not permitted; nothing is left behind.

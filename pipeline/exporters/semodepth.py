@@ -1,4 +1,4 @@
-"""The public text-and-PNG layout of SemoDepth: out of a store, and back into one.
+"""The public text-and-PNG layout of SemoDepth: export from a store, and import into one.
 
 Why    Public training code reads this layout; results are compared on the very same integers
 Source docs/method/formats.md#semodepth-layout; the file names and formats are in ``semodepth_files``

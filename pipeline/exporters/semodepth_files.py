@@ -52,7 +52,7 @@ def list_key(split: str, listed: ListedStore) -> str:
 
 
 def image_size(file: Path, *, where: str) -> tuple[int, int]:
-    """Return (height, width) of an image file from its header; SourceError if it is none."""
+    """Return (height, width) of an image file from its header; SourceError if it is no image."""
     try:
         with Image.open(file) as image:
             return image.height, image.width

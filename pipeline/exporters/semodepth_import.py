@@ -5,8 +5,8 @@ Writes one unit per store, scene and camera, and a manifest that pins them
 
 What the layout does not say stays visibly unknown: tokens are empty strings, intrinsics and poses empty lists, radar
 cross-section and velocity NaN, counts of sweeps and points -1. The radar is RADAR_FRONT, which the public layout is made of;
-is_night is False, for want of a null. D_acc and its cleaned twin exist for train only. No frames unit is made, since there are
-no poses to put into it.
+is_night is False, since its column allows no null. D_acc and its cleaned twin exist for train only. No frames unit is made,
+since there are no poses to put into it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _COVERAGE = {D_GT: "coverage_single", D_ACC: "coverage_accumulated", D_ACC_CLEAN
 def import_semodepth(folder: Path, store: Store) -> Manifest:
     """Read a folder in the public layout into a store.
 
-    Units that are there already, from a former import of the same bytes, are not written again.
+    Units that a former import of the same bytes wrote are not written again.
 
     Args:
         folder: holds ``training/nuscenes`` or ``validation/nuscenes`` or both.
@@ -199,7 +199,7 @@ def _radar(returns: Sequence[NDArray[np.float64]], times: NDArray[np.int64]) -> 
 
 
 def _rows(folder: Path, unit: Sequence[ListedFrame], paths: dict[ListedStore, UnitPath], store: Store) -> list[dict[str, Any]]:
-    """Return the manifest rows of one scene and camera; a list that is not there leaves nulls."""
+    """Return the manifest rows of one scene and camera; a list that is missing leaves nulls."""
     counts: dict[str, list[Any]] = {}
     num_pixels = unit[0].size[0] * unit[0].size[1]
     for listed, path in paths.items():

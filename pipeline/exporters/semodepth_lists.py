@@ -5,7 +5,8 @@ The layout knows neither scenes nor cameras nor times; they are read from names,
   export and the public accumulation script both write ``<scene>/<camera>/<file>``);
 - otherwise the camera is the ``CAM_...`` part of the file name (CAM_FRONT if it has none), and a new scene
   ``imported-<split>-0001`` begins where the log name (before the first ``__``) changes or the time jumps;
-- the time is the number at the end of the image's name (nuScenes: ``..__<timestamp_us>.jpg``), the line number if there is none.
+- the time is the number at the end of the image's name (nuScenes: ``..__<timestamp_us>.jpg``), the line number if the name has no
+number.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def _frame(split: str, line: int, files: dict[ListedStore, Path]) -> ListedFrame
 def _goes_on(before: ListedFrame, frame: ListedFrame) -> bool:
     """Say whether a frame without a named scene belongs to the scene of the one before it."""
     names = [listed.files[IMAGE].stem.split("__") for listed in (before, frame)]
-    if len(names[0]) < 3 or len(names[1]) < 3:  # not nuScenes names: nothing says where a scene ends
+    if len(names[0]) < 3 or len(names[1]) < 3:  # these are not nuScenes names, so nothing tells where a scene ends
         return True
     return names[0][0] == names[1][0] and 0 <= frame.timestamp_us - before.timestamp_us <= MAX_GAP_US
 

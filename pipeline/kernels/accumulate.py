@@ -220,9 +220,9 @@ def _is_seen(planes, box):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model="numpy")
 def _scatter_nearest(slot, step, count, zbuffer):  # type: ignore[no-untyped-def]
-    """Lower the z-buffer to the depths of returns; no branch, for whether a return is the nearest cannot be foretold."""
+    """Lower the z-buffer to the depths of returns, without a branch: the processor could not predict it."""
     for i in range(count):
-        at = np.uint64(slot[i])  # unsigned, so that no index counts from the end
+        at = np.uint64(slot[i])  # unsigned: numba tests a signed index for a negative value, which would count from the end
         zbuffer[at] = min(zbuffer[at], step[i])
 
 

@@ -40,7 +40,7 @@ THREADS = 2 if IS_SIMULATED else 256
 FINISHING_BLOCKS = 2 if IS_SIMULATED else 512
 """CUDA blocks that finish a frame together, each taking several runs of pixels."""
 
-_LEAST_BLOCKS = 1 if IS_SIMULATED else 128  # numba warns of launches below this, and a tiny scene is nothing to warn of
+_LEAST_BLOCKS = 1 if IS_SIMULATED else 128  # numba warns of smaller launches; a tiny scene needs no warning
 _FRUSTUM = 3  # first row of the planes in ``transforms``
 
 if IS_SIMULATED:  # libdevice is not simulated; NumPy's float32 scalars round after every operation, too
@@ -60,7 +60,7 @@ def _affine(a, b, c, d, x, y, z):  # type: ignore[no-untyped-def]  # numba reads
 
 @cuda.jit(device=True)
 def _larger_of(a, b):  # type: ignore[no-untyped-def]
-    """Return what numba's ``max`` returns on the CPU; on the GPU it is another function where NaN is met."""
+    """Return what numba's ``max`` returns on the CPU; on the GPU numba's ``max`` treats NaN differently."""
     return b if b > a else a
 
 
@@ -116,7 +116,7 @@ def _project(xyz, block_group, block_start, block_bounds, place, transforms, nea
             if u >= _ZERO and u < wide and v >= _ZERO and v < high:
                 at = np.int32(v) * width + np.int32(u)
                 step = np.uint32(_times(depth, _STEPS))
-                if step < zbuffer[at]:  # what is read may be out of date, but then it is too large: no return is lost
+                if step < zbuffer[at]:  # the value may be out of date, but then it is too large, and no return is lost
                     cuda.atomic.min(zbuffer, at, step)
 
 
@@ -147,7 +147,7 @@ class _ScenePointsOnDevice:
 
 
 _on_device: dict[int, _ScenePointsOnDevice] = {}
-"""By the ``id`` of the scene's points; an entry goes when they do."""
+"""Keys are the ``id`` of the scene's points; an entry is deleted together with them."""
 
 
 def _sent(groups: FrozenGroups) -> _ScenePointsOnDevice:
@@ -156,7 +156,7 @@ def _sent(groups: FrozenGroups) -> _ScenePointsOnDevice:
     if key not in _on_device:
         num_points = int(groups.block_start[-1])
         xyz = cuda.device_array((3, max(num_points, 1)), np.float32)
-        for axis in range(3):  # by axis: the room behind the points is not sent
+        for axis in range(3):  # one copy per axis, so that the unused room behind the points is not sent
             if num_points:
                 xyz[axis, :num_points].copy_to_device(groups.xyz_m[axis, :num_points])
         block_group = np.repeat(np.arange(len(groups.sweep), dtype=np.int32), np.diff(groups.first_block))
@@ -176,7 +176,7 @@ def _forget(key: int) -> None:
 
 @contextmanager
 def projecting_on_gpu(groups: FrozenGroups, *, height: int, width: int) -> Iterator[Project]:
-    """Offer the projection of a scene's points into images of one size, on the GPU.
+    """Yield the projection of a scene's points into images of one size, on the GPU.
 
     Args:
         groups: the scene's points; they stay on the device until this object is gone.

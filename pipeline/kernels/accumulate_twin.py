@@ -1,4 +1,4 @@
-"""Readable twins of the accumulation kernel: float64 as the truth to be near, and the public script's rounding bit for bit.
+"""Readable twins of the accumulation kernel: one in float64, and one that repeats the public script's rounding bit for bit.
 
 ``precision="float64"`` is what the fast kernel is measured against. ``precision="reference"`` repeats the public accumulation
 script: points stay float32 in global coordinates and are rounded after each of eight steps (rotate and translate, four times),

@@ -119,7 +119,7 @@ class SceneBoxes:
         return self._placed(befores, afters, np.full(len(afters), float(timestamp_us)), np.array([0, len(afters)]))
 
     def _rows_before(self, sample: int, rows: list[int]) -> list[int]:
-        """Return the rows of the same instances one key frame earlier; where there is none, the row itself."""
+        """Return the rows of the same instances one key frame earlier; the row itself for an instance that has no earlier one."""
         previous = self._movable.get(sample - 1, {})
         return [previous.get(self._instance[row], row) for row in rows]
 

@@ -40,13 +40,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class GpuFinding:
-    """What was found of the GPU.
+    """Whether this process can use a GPU, and why not.
 
     Attributes:
         is_usable: it computes, and gives the CPU's bits.
-        is_simulated: there is none; numba simulates it in Python.
+        is_simulated: there is no GPU; numba simulates one in Python.
         is_there: a driver answers for a device, usable or not.
-        says: what it is, or what is in the way and what to do about it.
+        says: the device's name, or the obstacle and what to do about it.
     """
 
     is_usable: bool
@@ -56,7 +56,7 @@ class GpuFinding:
 
 
 def gpu_of_process() -> GpuFinding:
-    """Return what was found of the GPU in this process; the first call starts CUDA, if it is there, and checks its result."""
+    """Return whether this process can use a GPU; the first call starts CUDA, if it is installed, and checks its result."""
     return _look_for_gpu(os.getpid())
 
 
@@ -72,7 +72,7 @@ def _look_for_gpu(process: int) -> GpuFinding:
             return GpuFinding(False, False, False, f"no NVIDIA GPU with a driver was found ({cause})")
         if not cuda.is_available():
             return GpuFinding(False, False, True, f"CUDA's compiler (libnvvm) was not found: {_INSTALL}")
-    except Exception as error:  # packages and drivers that do not fit each other fail in every way; none may stop a run
+    except Exception as error:  # packages and drivers that do not fit raise any error, and none may stop a run
         return GpuFinding(False, False, False, f"numba.cuda does not start ({_in_one_line(error)}): {_INSTALL}")
     try:
         from pipeline.kernels.accumulate_cuda import IS_SIMULATED
@@ -83,7 +83,7 @@ def _look_for_gpu(process: int) -> GpuFinding:
         if difference is not None:
             return GpuFinding(False, False, True, f"the GPU does not give the CPU's bits: {difference}. Please report this")
         return GpuFinding(True, False, True, _device_name())
-    except Exception as error:  # as above
+    except Exception as error:  # for the same reason
         return GpuFinding(False, False, True, f"the GPU does not run the kernel ({_in_one_line(error)}): {_INSTALL}")
 
 
@@ -147,13 +147,13 @@ def choose_engine(engine: str | None = None) -> Choice:
 
 @cache
 def _warn_once(process: int, says: str) -> None:
-    """Say on one line, once in each process, why a GPU that is there is not used."""
+    """Say on one line, once in each process, why an existing GPU is not used."""
     print(f"warning: LiDAR is accumulated on the CPU: {says}", file=sys.stderr)
 
 
 @contextmanager
 def projecting(groups: FrozenGroups, *, height: int, width: int, engine: str | None = None) -> Iterator[Project]:
-    """Offer the projection of a scene's points into images of one size, by the engine of this process.
+    """Yield the projection of a scene's points into images of one size, by the engine of this process.
 
     If the choice is free and the GPU has no room for the points, the CPU takes the scene.
 

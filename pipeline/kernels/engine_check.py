@@ -69,7 +69,7 @@ def made_up_scene(points_of_group: int = 2000, *, seed: int = 0) -> MadeUpScene:
 def difference_of(first: Project, second: Project, *, scene: MadeUpScene) -> str | None:
     """Say how two engines, opened with the scene's points and image size, differ on it; None if they agree in every bit.
 
-    Each is asked twice: the second answer shows whether anything is left over of the first.
+    Each runs twice: the second result shows whether the first left values in a buffer.
     """
     num_pixels = scene.height * scene.width
     outs = np.zeros((2, 2, num_pixels), np.uint16)

@@ -1,4 +1,4 @@
-"""The projection on the CPU: compiled by numba, on one core, always there."""
+"""The projection on the CPU: compiled by numba, on one core; every machine can run it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Takes (k,) int64 groups, none of them twice; (k, 3, 4) float32 matrices from eac
 
 @contextmanager
 def projecting_on_cpu(groups: FrozenGroups, *, height: int, width: int) -> Iterator[Project]:
-    """Offer the projection of a scene's points into images of one size, on the CPU.
+    """Yield the projection of a scene's points into images of one size, on the CPU.
 
     Args:
         groups: the scene's points.

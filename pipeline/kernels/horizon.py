@@ -1,8 +1,8 @@
 """The hot loop of horizon cleaning, in whole steps of 1/256 m so that it is exact, and its readable twin.
 
 Twice a median and four times a median absolute deviation of whole numbers are whole numbers, so no comparison is ever rounded.
-Most candidates are settled by the largest depth in their window, which vector code finds for a whole row at once: a median beyond
-``d + floor`` needs a neighbour beyond it. Of the others few reach the sorting: it needs half of the neighbours, which is a count.
+The largest depth in the window decides most candidates: a median beyond ``d + floor`` needs a neighbour beyond it. Vector code
+finds this maximum for a whole row at once. Few of the others are sorted: a count shows whether half of the neighbours lie beyond.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_
     for y in range(num_rows):
         _highest_in_windows(steps, y, half, edge, highest)
         row = steps[y]
-        for x in range(width):  # no branches here: the compiler makes vector code of it
+        for x in range(width):  # without branches the compiler makes vector code of this loop
             is_a[x] = (row[x] > 0) & (row[x] < near_steps)
         if mono_m.size > 0:
             for x in range(width):
@@ -53,7 +53,7 @@ def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_
                 mono = mono_m[y, x]
                 is_b[x] = is_a[x] & (mono > 0) & (mono - d_m > np.float32(mono_disagree_m)) & (d_m < near_mono_m)
         count = 0
-        for x in range(width):  # what neither pass can drop is left out, by moving the end on or not
+        for x in range(width):  # a pixel that neither pass can drop is not appended: the end stays where it is
             column_of[count] = x
             count += is_a[x] & (is_b[x] | (np.int32(highest[x]) > np.int32(row[x]) + floor_steps))
             num_a += is_a[x]

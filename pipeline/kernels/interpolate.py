@@ -39,7 +39,7 @@ def fill_triangles(columns, rows, values, triangles, out):  # type: ignore[no-un
         columns: (n,) int64 x of the vertices.
         rows: (n,) int64 y of the vertices.
         values: (n,) float64 at the vertices.
-        triangles: (t, 3) int32 numbers of vertices; a triangle without area is passed over.
+        triangles: (t, 3) int32 numbers of vertices; a triangle without area is skipped.
         out: (height, width) float64; pixels of no triangle are left as they are.
     """
     for t in range(len(triangles)):

@@ -90,7 +90,7 @@ def pack_one_by_one(slot, step, count, packed_slot, packed_step, end, outside): 
         outside: int32 slot that is dropped.
     """
     for i in range(count):
-        if slot[i] != outside:  # points inside the image come in runs, so the branch is foretold: faster than writing them all
+        if slot[i] != outside:  # points inside come in runs: a predicted branch costs less than a store
             packed_slot[end] = slot[i]
             packed_step[end] = step[i]
             end += 1

@@ -2,7 +2,7 @@
 
 Frames camera: x right, y down, z forward, metres; box: x forward, y left, z up, metres
 Source docs/method/pipeline.md#projected-boxes; docs/method/formats.md#kitti-labels; the two rules KITTI leaves to its annotators,
-       occlusion and what reaches behind the camera, are told at the functions
+       occlusion and what reaches behind the camera, are described at the functions
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 
 NEAR_M = 0.1
-"""Boxes are cut at this distance in front of the camera: nearer points project to nowhere."""
+"""Boxes are cut at this distance in front of the camera: nearer points have no finite projection."""
 
 OCCLUSION_LIMITS = (0.1, 0.5)
 """Hidden shares of a 2D box from which an object is partly (1) and largely (2) hidden."""
 
 GRID = 16
-"""A 2D box is looked at in so many columns and rows for what hides it."""
+"""Points per column and per row of a 2D box that are tested for being hidden."""
 
 _CORNERS = np.array([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if np.sum(_CORNERS[a] != _CORNERS[b]) == 1])
@@ -72,7 +72,7 @@ def see_boxes(cam_from_box: Float64, half_size_m: Float64, intrinsic_px: Float64
 
 
 def hull_px(cam_from_box: Float64, half_size_m: Float64, intrinsic_px: Float64) -> Float64:
-    """Return the 2D boxes (n, 4) that hold all of 3D boxes in front of ``NEAR_M``, not clipped; NaN where there is none."""
+    """Return the 2D boxes (n, 4), not clipped, that hold the parts of 3D boxes in front of ``NEAR_M``; NaN for no such part."""
     corners = _CORNERS * half_size_m[:, None]
     corners = corners @ np.swapaxes(cam_from_box[:, :3, :3], -1, -2) + cam_from_box[:, None, :3, 3]
     start, stop = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]  # (n, 12, 3)
@@ -81,7 +81,7 @@ def hull_px(cam_from_box: Float64, half_size_m: Float64, intrinsic_px: Float64) 
     crosses = is_front[0] != is_front[1]
     share = np.where(crosses, NEAR_M - depth[0], 0.0) / np.where(crosses, depth[1] - depth[0], 1.0)
     cut = start + share[..., None] * (stop - start)
-    cut[..., 2] = np.where(crosses, NEAR_M, cut[..., 2])  # exactly, or rounding would put it behind
+    cut[..., 2] = np.where(crosses, NEAR_M, cut[..., 2])  # set exactly: rounding could put it behind ``NEAR_M``
     points = np.concatenate([start, stop, cut], axis=1)
     is_seen = np.concatenate([is_front[0], is_front[1], crosses], axis=1)
     image = points @ intrinsic_px.T
@@ -95,8 +95,8 @@ def hull_px(cam_from_box: Float64, half_size_m: Float64, intrinsic_px: Float64) 
 def hidden_share(box_px: Float64, distance_m: Float64) -> Float64:
     """Return which share (n,) of each 2D box the 2D boxes of nearer objects cover.
 
-    Coarse on purpose: it takes an object for its 2D box, looks at ``GRID`` x ``GRID`` points of it, and knows nothing of walls,
-    trees and objects that nobody annotated.
+    This is coarse on purpose: it takes an object for its 2D box, tests ``GRID`` x ``GRID`` points of it, and knows nothing of
+    walls, trees and objects that nobody annotated.
 
     Args:
         box_px: (n, 4) left, top, right, bottom.

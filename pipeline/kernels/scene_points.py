@@ -1,7 +1,7 @@
 """Take the LiDAR sweeps of a scene into memory once, with the points on moving objects dropped or set aside.
 
-The moving filter does not depend on the image that is projected into later, so it acts here, on the way in: a point is tested
-against the few moving boxes of its own sweep and never again.
+The moving filter does not depend on the image that points are projected into later. So it acts while points are read: a point is
+tested once, against the few moving boxes of its own sweep.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _boxes_from_sensor(
 
 
 def _reserve(groups: PointGroups, count: int, *, sweeps_left: int) -> None:
-    """Make room for ``count`` more points, guessing that the sweeps left are as large; unused room is never touched."""
+    """Make room for ``count`` more points, assuming that the remaining sweeps are as large; unused room is never written."""
     if groups.num_points + count > groups.xyz_m.shape[1]:
         grown = np.empty((3, groups.num_points + int(1.05 * count * sweeps_left) + 1), np.float32)
         grown[:, : groups.num_points] = groups.xyz_m[:, : groups.num_points]

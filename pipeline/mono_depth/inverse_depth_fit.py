@@ -1,9 +1,9 @@
 """Fit scale and shift between a monocular map and measured depth, in inverse depth.
 
 Why    A monocular network knows nearer from farther, not metres: its inverse depth is right up to a scale and a shift per image
-Source docs/method/mono-depth.md#alignment: least squares; none with fewer than two points or a singular system. The robust way
+Source docs/method/mono-depth.md#alignment: least squares; no fit with fewer than two points or a singular system. The robust way
        starts from the median of the slopes of all pairs (Theil 1950, Sen 1968: up to 29 % of the points may be anything) and
-       reweights by Tukey's biweight (Beaton and Tukey 1974). Huber's weights were tried and given up: radar clutter is always too
+       reweights by Tukey's biweight (Beaton and Tukey 1974). Huber's weights were tried and rejected: radar clutter is always too
        near, so its errors have one sign, and with a fifth of the points wrong they still pull the line away
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BIWEIGHT_SIGMAS = 4.685
-"""Residuals beyond so many deviations count nothing: 95 % of the efficiency of least squares on Gaussian errors."""
+"""Residuals beyond so many deviations have weight 0: 95 % of the efficiency of least squares on Gaussian errors."""
 
 DEVIATION_OF_MAD = 1.4826
 """Standard deviation of a Gaussian, in its median absolute deviations."""
@@ -90,7 +90,7 @@ def _reweighted(value: NDArray[np.float64], inverse: NDArray[np.float64], start:
     fit = start
     for _ in range(ROUNDS):
         residual = np.abs(inverse - fit.scale * value - fit.shift)
-        floor = 1e-9 * float(inverse.mean())  # where most points fit exactly, rounding must not throw half of them out
+        floor = 1e-9 * float(inverse.mean())  # without it, rounding would reject half of the points where most fit exactly
         reach = BIWEIGHT_SIGMAS * max(DEVIATION_OF_MAD * float(np.median(residual)), floor)
         better = _weighted(value, inverse, np.maximum(0.0, 1.0 - (residual / reach) ** 2) ** 2)
         if better is None:

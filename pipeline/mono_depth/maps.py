@@ -3,7 +3,7 @@
 Why    Depth maps of KITTI are published and exchanged in this form (``DA3_depth_results``), and the network that made them needs
        not be installed where they are used
 Reads  <maps>/{training,testing}/<name>.npz, or <maps>/<name>.npz for what is not testing: depth float32 (grid_y, grid_x), and
-       where they are there conf, sky; intrinsics and extrinsics are those of the program, and not read
+       conf and sky if present; intrinsics and extrinsics are those of the program, and not read
 Source docs/method/formats.md#da3-depth-results; docs/method/mono-depth.md#depth-anything-3. A frame is named by its KITTI number,
        or else by its frame key
 """
@@ -91,7 +91,7 @@ class DepthMaps:
         """Return the map of a frame, metres.
 
         Raises:
-            MonoDepthError: the file is none of this kind; names it, and what was expected.
+            MonoDepthError: the file is not of this kind; names it, and what was expected.
         """
         file = self.files[frame.frame_key]
         parts = _parts_of(file)
@@ -103,7 +103,7 @@ class DepthMaps:
         return MonoDepthMap(depth, "metric", confidence, parts["sky"] > 0.5 if "sky" in parts else None)
 
     def provenance(self) -> Mapping[str, str]:
-        """Return how many maps were read, and a digest of what they said."""
+        """Return how many maps were read, and a digest of their content."""
         total = "".join(f"{Path(file).name} {digest}\n" for file, digest in sorted(self._read.items()))
         return {"maps": str(len(self._read)), "maps_sha256": hashlib.sha256(total.encode()).hexdigest()}
 
@@ -118,7 +118,7 @@ def open_maps(folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: 
         where: scene and camera, for the error text.
 
     Raises:
-        MonoDepthError: maps are missing; says how many, and the first of them. None is taken as empty.
+        MonoDepthError: maps are missing; says how many, and names the first of them. A missing map never counts as empty.
     """
     root = Path(folder).expanduser().absolute()
     files: dict[str, Path] = {}

@@ -1,7 +1,7 @@
 """What a monocular depth model is: one image of a calibrated camera in, one map out; NumPy on both sides.
 
-Why    Networks need torch, and the pipeline must not know it: networks live in ``model/teachers``, and ``flows`` hands one to the
-       stage as a picklable factory. Models without a network are beside this file
+Why    Networks need torch, and the pipeline must not import it: networks live in ``model/teachers``, and ``flows`` hands one to
+       the stage as a picklable factory. Models without a network are beside this file
 Source docs/method/mono-depth.md#protocol, #alignment
 """
 
@@ -22,7 +22,7 @@ ValueKind = Literal["inverse_relative", "relative", "metric"]
 """What a model's value means; ``catalog.VALUE_KINDS`` numbers them."""
 
 Sight = Literal["image", "boxes", "truth"]
-"""What a model looks at; what it does not look at is not read for it."""
+"""What a model sees of a frame; anything else is not read for it."""
 
 
 class MonoDepthError(DepthmillError):
@@ -64,8 +64,8 @@ class MonoDepthMap:
         value: (grid_y, grid_x) float32, finite. inverse_relative: a x 1/depth + b with unknown a > 0 and b; relative: a x depth,
             a unknown; metric: metres. The last two: 0 or less = nothing predicted.
         kind: which of these it is.
-        confidence: (grid_y, grid_x) float32, larger = surer, in the model's own scale; None = it has none.
-        is_sky: (grid_y, grid_x) bool; None = it does not tell sky.
+        confidence: (grid_y, grid_x) float32, larger = surer, in the model's own scale; None = the model gives none.
+        is_sky: (grid_y, grid_x) bool; None = it does not predict sky.
     """
 
     value: NDArray[np.float32]
@@ -84,7 +84,7 @@ class MonoDepthModel(Protocol):
 
     @property
     def sees(self) -> frozenset[Sight]:
-        """What it looks at."""
+        """What it sees of a frame."""
         ...
 
     def predict(self, frame: MonoDepthInput) -> MonoDepthMap:
@@ -122,7 +122,7 @@ def check_map(depth_map: MonoDepthMap, *, where: str) -> None:
     for name in ("value", "confidence"):
         if name in parts:
             low, high = float(parts[name].min()), float(parts[name].max())
-            if not (-limit <= low and high <= limit):  # written so that NaN fails too
+            if not (-limit <= low and high <= limit):  # in this form NaN fails too
                 raise MonoDepthError(
                     f"{where}: {name} lies in [{low:g}, {high:g}], expected finite numbers up to {limit:g}, the largest float16. "
                     "Check that weights and model belong together"

@@ -1,7 +1,8 @@
 """A depth model that knows the road is flat and where the annotated boxes are: metric depth without a network.
 
 Why    The whole path from recipe to network can be tried on any data set with calibration and boxes, without weights
-Source docs/method/mono-depth.md#models-without-weights. Boxes are met by their rays, not filled by a hull's mean depth
+Source docs/method/mono-depth.md#models-without-weights. Rays are intersected with boxes; the reference fills a box's hull with
+       its mean depth
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class PlaneAndBoxes:
 
     Attributes:
         short_side_px: pixels of the shorter side of its grid.
-        far_m: what lies farther is sky, metres.
+        far_m: metres; beyond it is sky.
     """
 
     short_side_px: int
@@ -34,7 +35,7 @@ class PlaneAndBoxes:
     sees: frozenset[Sight] = frozenset({"boxes"})
 
     def predict(self, frame: MonoDepthInput) -> MonoDepthMap:
-        """Return metres along the optical axis; ``far_m`` and sky where a ray meets neither ground nor box."""
+        """Return metres along the optical axis; ``far_m`` and sky where a ray hits neither ground nor box."""
         rows, columns = short_side_grid(frame.height, frame.width, self.short_side_px)
         rays_cam = _rays(frame, rows, columns)
         in_ego = rays_cam @ frame.ego_from_cam[:3, :3].T
@@ -48,7 +49,7 @@ class PlaneAndBoxes:
         return MonoDepthMap(np.where(is_sky, self.far_m, depth).astype(np.float32), "metric", is_sky=is_sky)
 
     def provenance(self) -> Mapping[str, str]:
-        """It uses nothing beyond the package's own code."""
+        """Return nothing: the model uses no code beyond this package."""
         return {}
 
 

@@ -1,6 +1,6 @@
 """A depth model of simulated worlds: exact depth, corrupted in known ways.
 
-Why    Alignment, cleaning by monocular depth and the plug-in branch can be held against the truth, at any size of error
+Why    Alignment, cleaning by monocular depth and the plug-in branch can be compared with the truth, at any size of error
 Source docs/method/mono-depth.md#models-without-weights
 """
 
@@ -76,7 +76,7 @@ class CorruptedTruth:
             exact_per_m = np.where(frame.exact_m > 0, 1.0 / frame.exact_m, 0.0)
         grid = short_side_grid(frame.height, frame.width, self.short_side_px)
         per_m = resize_bilinear(exact_per_m, grid).astype(np.float64)
-        # drawn whether used or not, so that one number can be changed and the others stay
+        # drawn even if unused: otherwise a change of one parameter would change the other random numbers
         scale, shift = np.exp(p.scale_spread * rng.standard_normal()), p.shift_spread_per_m * rng.standard_normal()
         per_m *= np.exp(p.noise * smooth_noise(rng, grid, cells=p.noise_cells))
         place_gross(per_m, rng, share=p.gross)
@@ -89,12 +89,12 @@ class CorruptedTruth:
         return MonoDepthMap(np.minimum(value, limit).astype(np.float32), self.kind, is_sky=is_sky)
 
     def provenance(self) -> Mapping[str, str]:
-        """It uses nothing beyond the package's own code."""
+        """Return nothing: the model uses no code beyond this package."""
         return {}
 
 
 def frame_generator(seed: int, frame_key: str) -> np.random.Generator:
-    """Return the generator of one frame: a function of seed and frame key, whoever asks when."""
+    """Return the generator of one frame: a function of seed and frame key alone, so the order of frames does not matter."""
     digest = hashlib.blake2b(f"{seed}/{frame_key}".encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "little"))
 

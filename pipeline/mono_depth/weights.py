@@ -18,7 +18,7 @@ from storage_schemas.errors import RecipeError
 from storage_schemas.files import written_whole
 
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".yaml", ".yml")
-"""What of a folder decides what a model computes: weights and configuration, not its pictures and papers."""
+"""Suffixes of the files that decide what a model computes: weights and configuration, not pictures and papers."""
 
 
 def weights_digest(weights: str, cache_folder: Path) -> str:
@@ -29,7 +29,7 @@ def weights_digest(weights: str, cache_folder: Path) -> str:
         cache_folder: where digests are kept between calls; without write permission there they are computed anew.
 
     Raises:
-        RecipeError: nothing is there, it cannot be read, or a folder holds no model file.
+        RecipeError: the path does not exist or cannot be read, or a folder holds no model file.
     """
     path = Path(weights).expanduser().absolute()
     try:
@@ -121,7 +121,7 @@ def _read_note(note: Path) -> dict[str, Any]:
 
 def _write_note(note: Path, records: dict[str, Any]) -> None:
     try:
-        with written_whole(note, is_flushed=False) as stream:  # two plans at once must not read half a note
+        with written_whole(note, is_flushed=False) as stream:  # atomic: another plan must not read half a note
             stream.write(json.dumps(records, indent=1).encode())
-    except OSError:  # a cache that cannot be written costs time, not correctness
+    except OSError:  # without the cache the digest is computed again, which only costs time
         return

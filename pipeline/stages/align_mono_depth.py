@@ -3,8 +3,8 @@
 Why    Radar knows the distance of a few dozen pixels, the model the shape of all of them
 Reads  depth_mono_raw: value and what it means, is_sky; radar_points: u_px, v_px, depth_m
 Writes depth_mono.depth_m (frame, y, x) metres at the image's size, 0 = none; a frame without a fit is 0 everywhere
-Source docs/method/mono-depth.md#alignment. A return at (u, v) is at row round(v), column round(u); the reference swaps the two
-       here
+Source docs/method/mono-depth.md#alignment. A return at (u, v) is at row round(v), column round(u); the reference
+       swaps the two here
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ def align_frame(
     Args:
         value: (grid_y, grid_x) the model's map.
         kind: what it means.
-        is_sky: (grid_y, grid_x) sky, None = not told.
+        is_sky: (grid_y, grid_x) sky, None = not predicted.
         radar: u_px, v_px, depth_m of the frame's returns, each (n,).
         shape: (height, width) of the image.
         p: the rules.
     """
-    raw = resize_bilinear(inverse_of(value, kind), shape)  # planes are linear in inverse depth, so nothing bends
+    raw = resize_bilinear(inverse_of(value, kind), shape)  # planes are linear in inverse depth, so interpolation keeps them flat
     has_sky = np.zeros(shape, bool) if is_sky is None else resize_nearest(is_sky, shape)
     has_none = np.zeros(shape, bool) if kind == "inverse_relative" else resize_nearest(value <= 0, shape) & ~has_sky
     row, column, depth_m = radar_pixels(*radar, shape=shape, p=p)

@@ -1,6 +1,6 @@
 """Build the manifest: one row per training sample, pinning the units it is made of.
 
-Why    A training run that pins a manifest can always say, and read again, exactly which bytes it saw
+Why A training run that pins a manifest can always name, and read again, exactly the bytes that it was trained on
 Reads  every unit of the recipe (indices and per-frame counts only)
 Writes manifest.samples
 Source docs/method/pipeline.md#manifest: key frames in scene order, the last of every scene left out
@@ -107,7 +107,7 @@ def _counts_per_frame(store: Store, paths: dict[str, UnitPath]) -> dict[str, lis
 
 
 def _num_boxes(unit: StoredUnit) -> list[int | None]:
-    """Return the annotated objects of each frame; None where nobody annotated."""
+    """Return the annotated objects of each frame; None for a frame that nobody annotated."""
     boxes = unit.table("boxes")
     num_of_frame = Counter(frame for frame, kind in zip(boxes["frame"], boxes["category"], strict=True) if kind != "DontCare")
     return [num_of_frame[row["frame"]] if row["is_annotated"] else None for row in rows(unit.table("calibration"))]

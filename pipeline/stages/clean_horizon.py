@@ -1,6 +1,6 @@
 """Drop accumulated LiDAR returns that hang in front of the horizon.
 
-Why    Long windows leave ghost trails and airborne returns near the sky line, where they teach a network that the far is near
+Why    Long windows leave ghost trails and airborne returns near the sky line, where they teach a network too small depths
 Reads  depth_accumulated.depth_m (frame, y, x) metres, 0 = no measurement; depth_mono.depth_m, optional
 Writes depth_clean.depth_m, same grid; a pixel is kept bit for bit or set to 0
 Source docs/method/pipeline.md#horizon-cleaning (arXiv 2605.11840): dropped = A and (B or C)

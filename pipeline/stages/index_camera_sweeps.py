@@ -1,7 +1,7 @@
 """Write the index of one scene's images at the rate of its cameras: those between key frames too.
 
-Why    Clips of video want neighbours a twelfth of a second apart; everything else wants key frames, and shall not be made again,
-       nor carry six times the rows, because of clips. So these images have an index of their own
+Why    Clips of video need images a twelfth of a second apart; every other stage needs key frames only. With one index for both,
+       clips would make all other units again with six times the rows. So these images have an index of their own
 Reads  the source's tables
 Writes camera_sweeps
 """
@@ -20,7 +20,7 @@ class Params(NoParams):
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Take one scene's rows out of the source's index."""
-    assert isinstance(unit.raw, CameraSweepReader)  # a plan asks only scenes that have such images
+    assert isinstance(unit.raw, CameraSweepReader)  # the plan has this stage only for scenes with such images
     tables = unit.raw.camera_sweeps(unit.scene)
     count, num_keyframes = num_rows(tables["camera_sweeps"]), sum(tables["camera_sweeps"]["is_keyframe"])
     return StageResult(

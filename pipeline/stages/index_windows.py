@@ -50,7 +50,7 @@ class Params(StageParams):
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
-    """Find the windows of one scene; one that lacks a camera's image is left out and counted.
+    """Find the windows of one scene; a window without the image of some camera is left out and counted.
 
     Raises:
         SourceError: the source knows no poses, the scene has no image of a camera, or a file between key frames is missing or
@@ -82,7 +82,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
 def _windows_of_key_frames(
     p: Params, cameras: Sequence[str], of_sample: Mapping[int, dict[str, Row]], num_keyframes: int
 ) -> tuple[list[list[int]], dict[str, list[Row]], int]:
-    """Return the key frames of each window, the newest first, no further table, and the number of windows left out."""
+    """Return the key frames of each window, the newest first, an empty dict of tables, and the number of windows left out."""
     is_complete = [all(camera in of_sample.get(sample, {}) for camera in cameras) for sample in range(num_keyframes)]
     wanted = [
         [key - step * p.stride for step in range(p.num_frames)] for key in range((p.num_frames - 1) * p.stride, num_keyframes)
@@ -122,7 +122,7 @@ class _Lidar:
         self._numbers = [number for number, _ in numbered]
 
     def nearest(self, time_us: int) -> int | None:
-        """Return the sweep nearest in time, None if there is none at all."""
+        """Return the number of the sweep nearest in time, None without sweeps."""
         place = nearest(self.times_us, time_us)
         return None if place is None else self._numbers[place]
 
@@ -234,7 +234,7 @@ def _message(p: Params, tables: Mapping[str, list[Row]], *, num_windows: int, nu
         of_first = [row["timestamp_us"] for row in tables["sweep_views"][::num_cameras]]  # newest first, window after window
         spacing_us = np.array(of_first).reshape(num_windows, p.num_frames)[:, [0, -1]] @ [1, -1] / (p.num_frames - 1)
         message += (
-            f" {np.median(spacing_us) / 1000:.0f} ms apart"  # a set without the images between key frames gives itself away
+            f" {np.median(spacing_us) / 1000:.0f} ms apart"  # a wide spacing shows that images between key frames are missing
         )
     message += f", {plural(num_cameras, 'camera')}"
     return message + (f"; {num_left_out} left out that lack an image" if num_left_out else "")

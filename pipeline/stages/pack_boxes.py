@@ -1,6 +1,6 @@
 """Bring a data set's own object labels and projections into the store, number for number.
 
-Why    Training never parses text: a wrong label is found once, here, with its file and line
+Why    Training never parses text: this stage finds a wrong label and names its file and line
 Reads  frames (file names), labels and calibration of each image; KITTI object: label_2/<number>.txt and calib/<number>.txt
 Writes boxes: one row per line of the label files, DontCare too; the projection P2 of every frame, float64
 Source docs/method/formats.md#kitti-labels, #kitti-calibration
@@ -22,7 +22,7 @@ class Params(NoParams):
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Pack labels and projections of all key frames of one scene and camera; errors as the source's ``read_objects``."""
-    assert isinstance(unit.raw, ObjectReader)  # a plan asks only scenes of sources that provide boxes
+    assert isinstance(unit.raw, ObjectReader)  # the plan has this stage only for sources that provide boxes
     boxes: list[dict[str, Any]] = []
     calibration: list[dict[str, Any]] = []
     for frame, keyframe in enumerate(unit.keyframes):

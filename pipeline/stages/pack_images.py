@@ -1,6 +1,6 @@
 """Pack the camera's own image files into the store, byte for byte, or note where they are.
 
-Why    A loader that streams from an object store wants large objects, and a run must be able to say which pixels it saw
+Why    A loader that streams from an object store wants large objects, and a run must be able to tell which pixels it used
 Reads  frames (file names), image files
 Writes images.encoded (frame, byte), images.num_bytes, images.files with a digest per file
 """

@@ -2,8 +2,8 @@
 
 Why    A map with a few hundred returns is points on pixels; the loader makes the same map of them again, bit for bit
 Reads  frames (file names), the radar map of each image that the source provides (ZJU-4DRadarCam: radar_png/<name>.png)
-Writes radar_points: u_px and v_px are column and row of the pixel, depth_m its value, row by row. The map says nothing of
-       cross-section and velocity: NaN. ``sensor`` is 0, the front radar
+Writes radar_points: u_px and v_px are column and row of the pixel, depth_m its value, row by row. The map does not hold
+       cross-section and velocity, which are NaN. ``sensor`` is 0, the front radar
 Source docs/method/semodepth.md#radar-map; docs/method/formats.md#zju-4dradarcam
 """
 

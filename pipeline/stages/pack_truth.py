@@ -1,6 +1,6 @@
 """Pack the exact depth of a simulated world, where the source knows it.
 
-Why    Only here can the error of the supervision be measured and not guessed
+Why    With exact depth the error of the supervision can be measured
 Reads  frames (file names), the truth/ folder of the simulated world
 Writes depth_truth.depth_m (frame, y, x) metres, 0 = sky; depth_truth.surface
 """

@@ -1,7 +1,7 @@
-"""Ask a monocular depth model about every key frame, and keep its maps as they are.
+"""Predict every key frame with a monocular depth model, and keep its maps as they are.
 
-Why    A network that knows what streets look like fills what LiDAR and radar leave open: it tells cleaning what hangs in front
-       of the far, and is a third input of the depth network. Asking is dear and aligning cheap, so they are two stages
+Why    A network that knows what streets look like fills what LiDAR and radar leave open: cleaning compares returns with it,
+       and it is a third input of the depth network. Prediction is slow and alignment fast, so they are two stages
 Reads  images.encoded or the image files, frames (calibration, boxes), boxes of a source that labels images, truth/ of a
        simulated world, maps that another program wrote: what the model sees
 Writes depth_mono_raw: value on the model's own grid and what it means, confidence and sky where the model has them
@@ -37,7 +37,7 @@ FAR_M = 80.0
 
 
 class Params(StageParams):
-    """Which model, and its rules; those of the other models do not count."""
+    """Which model, and its parameters; those of other models enter no fingerprint."""
 
     teacher: Literal["none", "plane_and_boxes", "truth", "dpt", "depth_anything_3", "depth_maps"] = Field(
         default="none",
@@ -116,11 +116,11 @@ RULES: dict[str, tuple[int, tuple[str, ...]]] = {
     "depth_anything_3": (1, ("da3_process_px", "da3_output")),
     "depth_maps": (1, ("maps_scale",)),
 }
-"""A model's version, raised by hand when it computes something else from the same weights, and the params that it heeds."""
+"""A model's version, raised by hand when it computes something else from the same weights, and the params that it reads."""
 
 
 def counted_params(p: Params, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what of the params decides a unit: the model, its version, its own rules, and the digest of its weights or maps.
+    """Return the params that decide a unit: the model, its version, its own rules, and the digest of its weights or maps.
 
     Args:
         p: the params.
@@ -133,7 +133,7 @@ def counted_params(p: Params, facts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
-    """Ask the model about all key frames of one scene and camera."""
+    """Predict all key frames of one scene and camera."""
     model = _model(unit, p)
     maps = []
     for number in range(len(unit.keyframes)):
@@ -209,7 +209,7 @@ def _frame(unit: StageInput, number: int, sees: frozenset[Sight]) -> MonoDepthIn
     ego_from_cam = rigid(row["ego_from_cam_translation_m"], row["ego_from_cam_rotation_wxyz"])
     world_from_ego = rigid(row["world_from_ego_translation_m"], row["world_from_ego_rotation_wxyz"])
     boxes: tuple[PlacedBox, ...] = ()
-    if "boxes" in sees and "boxes" in unit.units:  # labels of the image itself: no pose is needed, nor known
+    if "boxes" in sees and "boxes" in unit.units:  # these are labels of the image itself, so no pose is needed
         boxes, world_from_ego = labelled_boxes(unit.units["boxes"].tables, number, ego_from_cam), np.eye(4)
     elif "boxes" in sees:
         boxes = _boxes(unit, row)
@@ -260,7 +260,7 @@ def _decoded(content: bytes, mode: str | None, *, where: str) -> NDArray[Any]:
 
 
 def _boxes(unit: StageInput, row: dict[str, Any]) -> tuple[PlacedBox, ...]:
-    """Return the annotated boxes of the key frame; the image is some ten milliseconds away, which moves nothing far."""
+    """Return the annotated boxes of the key frame; the image is some ten milliseconds away, in which objects move little."""
     placed = []
     for box in rows(unit.units["frames"].tables["boxes"]):
         if box["sample_index"] == row["sample_index"]:

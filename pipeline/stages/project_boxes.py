@@ -5,7 +5,7 @@ Reads  frames: key frames (calibration, pose at the image's time), boxes in the 
 Writes boxes: one row per object that the image shows; projection [K | 0] of every frame
 Source docs/method/pipeline.md#projected-boxes; the occlusion level is ours, see ``pipeline.kernels.project_boxes``
 
-A box belongs to a key frame, the image is some ten milliseconds away, which moves nothing far (as in ``predict_mono_depth``).
+A box belongs to a key frame; the image is ten milliseconds away, in which objects move little (see ``predict_mono_depth``).
 Objects whose centre lies behind the camera are left out, even if the image shows their near end.
 """
 
@@ -37,7 +37,8 @@ TYPE_OF_CATEGORY = {
     "human.pedestrian.personal_mobility": "Misc",
     "animal": "Misc",
 }
-"""nuScenes category, or the beginning of one, -> KITTI type; the longest that fits counts, what fits none is left out (barriers,
+"""nuScenes category, or the beginning of one, -> KITTI type; the longest match counts, and what matches none is left out
+(barriers,
 cones, debris, bicycle racks). KITTI's Misc is what it has no type for: bus, trailer, motorcycle, construction vehicle. A bicycle
 counts as Cyclist whether someone rides it or not, which the index does not say."""
 
@@ -127,5 +128,5 @@ STAGE = StageSpec(
     params=Params,
     kernel=kernel,
     is_wanted=lambda p: p.enabled,
-    after=(DEPTH_MONO_RAW,),  # a monocular depth model takes boxes of drives from the index itself, never these
+    after=(DEPTH_MONO_RAW,),  # a monocular depth model reads boxes of drives from the index, never from this unit
 )

@@ -84,7 +84,7 @@ def sweeps_around(sweeps: Sequence[dict[str, Any]], sample_index: int, p: Params
         p: how many before and after, and of which kind.
 
     Returns:
-        The key frame's own sweep and its neighbours; fewer at the ends of an unbroken chain, none where the key frame has none.
+        The key frame's own sweep and its neighbours; fewer at the ends of an unbroken chain, none if the key frame has no sweep.
     """
     centre = next((sweep for sweep in sweeps if sweep["is_keyframe"] and sweep["sample_index"] == sample_index), None)
     if centre is None:
@@ -105,7 +105,7 @@ def project_returns(
     """Project returns of one radar file into one image.
 
     A point goes from the radar at the sweep's time through the world into the camera at the image's time, so the ego vehicle's
-    own motion in between is taken out. With ``target_motion: doppler`` the target's motion along the line of sight is, too:
+    own motion in between is removed. ``target_motion: doppler`` also removes the target's motion along the line of sight:
     the point is first moved in the radar frame by its speed over ground times the time lag.
 
     Args:
@@ -177,7 +177,7 @@ def radar_sweeps(sweeps: Sequence[dict[str, Any]], *, channel: str, scene: str) 
     """Return the rows of ``frames.sweeps`` of one radar, in time order.
 
     Raises:
-        SourceError: there are none; a map with fewer radars than asked for would look like one with all of them.
+        SourceError: the scene has none; a map with fewer radars than asked for would look like one with all of them.
     """
     of_channel = [sweep for sweep in sweeps if sweep["channel"] == channel]
     if not of_channel:
