@@ -5,8 +5,7 @@ The layout knows neither scenes nor cameras nor times; they are read from names,
   export and the public accumulation script both write ``<scene>/<camera>/<file>``);
 - otherwise the camera is the ``CAM_...`` part of the file name (CAM_FRONT if it has none), and a new scene
   ``imported-<split>-0001`` begins where the log name (before the first ``__``) changes or the time jumps;
-- the time is the number at the end of the image's name (nuScenes: ``..__<timestamp_us>.jpg``), the line number if the name has no
-number.
+- the time is the number at the end of the image's name (nuScenes: ``..__<timestamp_us>.jpg``), or else the line number.
 """
 
 from __future__ import annotations

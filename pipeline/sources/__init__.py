@@ -16,7 +16,7 @@ from pipeline.sources.zju_4dradarcam.spec import SPEC as ZJU_4DRADARCAM
 from storage_schemas.plug_ins import PlugIn, broken_plug_ins, loaded_plug_ins
 
 OWN_SOURCES: tuple[SourceSpec[Any], ...] = (NUSCENES, SYNTHETIC, ZJU_4DRADARCAM, KITTI_OBJECT)
-"""Kinds of this repository; a folder that two of them recognise is taken for the first."""
+"""Kinds of this repository; of two that recognise a folder, the first is used."""
 
 
 @cache
@@ -57,7 +57,7 @@ def config_union() -> Any:
 
 
 def provenance_of(kind: str) -> dict[str, str]:
-    """Return what a unit's provenance says of the package that brings a kind: its version; nothing for this repository's own."""
+    """Return the package and version that bring a kind, for a unit's provenance; nothing for this repository's own kinds."""
     plug_in_and_spec = source_plug_ins().get(kind)
     return {} if plug_in_and_spec is None else {plug_in_and_spec[0].package: plug_in_and_spec[0].version}
 
@@ -70,5 +70,5 @@ def unknown_kind(kind: object) -> str:
 
 
 def open_source(config: SourceConfig, cache_folder: Path) -> Source:
-    """Open the source that a recipe names; SourceError if it is not there."""
+    """Open the source that a recipe names; SourceError if it does not exist."""
     return source_specs()[config.kind].open(config, cache_folder)

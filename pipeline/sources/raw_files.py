@@ -32,7 +32,7 @@ class RawFiles:
         self._seen: dict[str, tuple[int, str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle without what was noted of files."""
+        """Pickle without the notes about files that were read."""
         return {**self.__dict__, "_seen": {}}
 
     def read_bytes(self, file: str) -> bytes:
@@ -42,7 +42,7 @@ class RawFiles:
             SourceError: the file is missing, empty or not readable, or its name leads out of the data root.
         """
         refuse_to_leave(file, where=f"data root '{self.root}'")
-        path = f"{self._root}/{file}"  # thousands of files a scene: a Path for each would cost as much as hashing it
+        path = f"{self._root}/{file}"  # a Path for each of thousands of files would cost as much as hashing them
         try:
             with open(path, "rb", buffering=0) as stream:
                 content: bytes = stream.readall()
@@ -85,7 +85,7 @@ def refuse_to_leave(file: str, *, where: str) -> None:
 
 
 def num_files(folder: Path) -> int:
-    """Return the number of entries of a folder that are not hidden; 0 if it is not there."""
+    """Return the number of entries of a folder that are not hidden; 0 if the folder does not exist."""
     try:
         with os.scandir(folder) as entries:
             return sum(not entry.name.startswith(".") for entry in entries)

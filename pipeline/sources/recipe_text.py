@@ -1,4 +1,4 @@
-"""A recipe as text: YAML keys, each with what was found that speaks for its value."""
+"""A recipe as text: YAML keys, each with a comment that says why it has its value."""
 
 from __future__ import annotations
 

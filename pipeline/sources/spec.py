@@ -1,7 +1,7 @@
 """What a kind of source is: its configuration, how its folders are recognised, what ``init`` writes, and how it is opened.
 
-Why    A source is one folder with a ``SPEC``. Whatever is outside iterates over ``pipeline.sources.source_specs()`` and
-       never asks which kind it has
+Why    A source is one folder with a ``SPEC``. Code outside iterates over ``pipeline.sources.source_specs()`` and
+       never tests for one kind
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Source(Protocol):
         ...
 
     def preparation(self) -> str | None:
-        """Say what ``prepare`` will have to do first, None if the raw data is there."""
+        """Say what ``prepare`` will have to do first, None if the raw data exists."""
         ...
 
     def prepare(self, *, num_workers: int = 1) -> None:
@@ -57,11 +57,11 @@ class OnDisk:
     """Base of a source whose raw data is on a disk already, so that nothing has to be prepared."""
 
     def preparation(self) -> str | None:
-        """Return None: the raw data is there."""
+        """Return None: the raw data exists already."""
         return None
 
     def prepare(self, *, num_workers: int = 1) -> None:
-        """Do nothing: the raw data is there."""
+        """Do nothing: the raw data exists already."""
 
 
 class Survey(Protocol):
@@ -107,15 +107,15 @@ class SourceSpec(Generic[ConfigT]):
     Attributes:
         kind: ``source.kind`` of a recipe; also the name of the folder of its code.
         config: model of the recipe's ``source:``; frozen, forbids unknown keys, has ``kind: Literal[<kind>]``.
-        open: (config, cache folder) -> opened source; SourceError if the data is not there.
+        open: (config, cache folder) -> opened source; SourceError if the data does not exist.
         offers: capabilities that its scenes may have (see ``SceneInfo.offers``); not each scene has all of them. A kind that
             offers camera sweeps has a key ``camera_sweeps`` in its configuration, which asks for their index.
         recipe_defaults: (data of a recipe) -> values of keys that the recipe leaves out, where the kind knows better than the
             schema; groups are merged key by key, and what the recipe says stays.
         looked_for: what ``init`` looks for in a folder, in words; "" for a kind that has no folder to recognise.
         recognise: (folder) -> whether it is the root of such a data set; fast, decodes nothing.
-        survey: (root, version) -> what is there and the recipe's lines; version is None unless ``versions_of`` is set.
-            RecipeError if there is no such version, SourceError if the data set is broken.
+        survey: (root, version) -> the content of the root and the recipe's lines; version is None unless ``versions_of`` is set.
+            RecipeError if the version does not exist, SourceError if the data set is broken.
         versions_of: words for data that may have several versions in one root, which ``init --version`` chooses from; "" for
             a kind without versions.
     """
@@ -131,7 +131,7 @@ class SourceSpec(Generic[ConfigT]):
     versions_of: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a spec that does not hold together, where it is made: a plug-in's is then named as broken."""
+        """Refuse a contradictory spec when it is made, so that a plug-in with such a spec is reported as broken."""
         fields = self.config.model_fields
         if "kind" not in fields or getattr(fields["kind"].annotation, "__args__", ()) != (self.kind,):
             raise TypeError(f"source '{self.kind}': {self.config.__name__} must have the key kind: Literal['{self.kind}']")

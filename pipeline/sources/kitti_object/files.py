@@ -47,7 +47,7 @@ def calibration_file(image_file: str) -> str:
 
 
 def label_file(image_file: str) -> str | None:
-    """Return the labels of a frame's image; None for the testing images, whose labels the benchmark keeps."""
+    """Return the labels of a frame's image; None for the testing images, whose labels the benchmark does not publish."""
     return None if image_file.startswith("testing/") else beside(image_file, LABELS, ".txt")
 
 
@@ -61,7 +61,7 @@ class KittiObjectFiles(RawFiles):
 
     Args:
         root: folder that holds training/ and testing/.
-        scenes: what the plan read of the lists, by scene name; workers do not read them again.
+        scenes: scenes that the plan read from the lists, by name; workers do not read the lists again.
     """
 
     def __init__(self, root: str, scenes: Mapping[str, KittiScene]) -> None:
@@ -69,7 +69,7 @@ class KittiObjectFiles(RawFiles):
         self._scenes = dict(scenes)
 
     def read_bytes(self, file: str) -> bytes:
-        """Return the content of a file; nothing for a label file without lines, which is an image without objects.
+        """Return the content of a file; a label file may be empty, which means an image without objects.
 
         Raises:
             SourceError: the file is missing, empty (not a label file), not readable or not below the root.
@@ -106,10 +106,10 @@ class KittiObjectFiles(RawFiles):
         raise SourceError(f"'{file}': the KITTI object benchmark has no radar")
 
     def scene_tables(self, scene: str) -> dict[str, Columns]:
-        """Return the FRAMES tables of one scene: no boxes (pack_boxes brings them), world poses NaN, not known.
+        """Return the FRAMES tables of one scene: no boxes (pack_boxes brings them), world poses NaN, since they are unknown.
 
         The benchmark has no time stamps: ``timestamp_us`` is the number of the frame. The rig is taken as level,
-        ``CAMERA_HEIGHT_M`` above the road, which is where ego is. Sweeps are those of velodyne/, one a frame or none.
+        ``CAMERA_HEIGHT_M`` above the road, which is the origin of ego. Sweeps are those of velodyne/, one a frame or none.
 
         Raises:
             SourceError: an image has another size than when the plan was made, or its calibration is missing or broken.

@@ -86,7 +86,7 @@ def survey(root: Path, version: str | None) -> KittiSurvey:
     """Look at a folder of the layout; there are no versions of it.
 
     Raises:
-        SourceError: there is no list that can be taken, a list names what it must not, or images are missing.
+        SourceError: no list can be used, a list names a frame wrongly or twice, or images are missing.
     """
     data, lists = data_folder(root), lists_folder(root)
     if data is None or lists is None:
@@ -94,7 +94,7 @@ def survey(root: Path, version: str | None) -> KittiSurvey:
     lists_here = [name for name in FOLDER_OF_LIST if (lists / f"{name}.txt").is_file()]
     names: list[KittiList] = []
     for name in ("train", "val", "trainval", "test"):
-        is_covered = name == "trainval" and "train" in names  # it holds the others' frames once more
+        is_covered = name == "trainval" and "train" in names  # trainval repeats the frames of the other lists
         if name in lists_here and not is_covered and (data / FOLDER_OF_LIST[name] / "image_2").is_dir():
             names.append(name)
     if not names:

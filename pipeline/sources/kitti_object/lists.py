@@ -38,7 +38,7 @@ class KittiScene:
     """Frames of one list with images of one size.
 
     Attributes:
-        name: ``<list>-<width>x<height>-<number>``, the number from 0: sorts by list and stays as long as the list does.
+        name: ``<list>-<width>x<height>-<number>``, the number from 0: sorts by list, and changes only if the list does.
         split: train, val or test; the list trainval is train.
         folder: training or testing.
         width: image columns.
@@ -46,7 +46,7 @@ class KittiScene:
         frames: KITTI numbers, six digits, in the list's order.
         files: their images, below the root.
         has_sweep: whether velodyne/ has a file of each.
-        digest: of the list's words, the image sizes, and the bytes of calibration and labels.
+        digest: of the list's entries, the image sizes, and the bytes of calibration and labels.
     """
 
     name: str
@@ -144,7 +144,7 @@ def _files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
 
 
 def _digest_of(path: str) -> bytes:
-    """Return the digest of a file; of nothing if it is not there, which the stage that needs it will say."""
+    """Return the digest of a file; that of no bytes if it is missing, which the stage that needs it reports."""
     try:
         with open(path, "rb", buffering=0) as stream:
             return hashlib.sha256(stream.read()).digest()

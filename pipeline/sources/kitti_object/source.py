@@ -1,6 +1,6 @@
 """The KITTI object benchmark: single labelled images with calibration, in the official layout; no drives and no poses.
 
-Reads  <root>/ImageSets/*.txt, <root>/{training,testing}/{image_2,calib}, training/label_2, velodyne/ where it is there; one more
+Reads  <root>/ImageSets/*.txt, <root>/{training,testing}/{image_2,calib}, training/label_2, velodyne/ if it exists; one more
        level ``object/`` between is found too
 Source docs/method/formats.md#kitti-layout, #kitti-labels, #kitti-calibration
 """
@@ -27,7 +27,7 @@ from storage_schemas.catalog import BOXES, DEPTH_SINGLE
 from storage_schemas.errors import SourceError
 
 SOURCE_VERSION = 1
-"""Raised when the same files come to mean something else, so that old units are not taken for up to date."""
+"""Raised by hand when the same files get another meaning: otherwise old units would count as up to date."""
 
 
 class KittiObjectSource(OnDisk):

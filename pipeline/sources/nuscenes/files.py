@@ -68,7 +68,7 @@ class NuScenesFiles(RawFiles):
         return self._indexed(FRAMES, scene)
 
     def camera_sweeps(self, scene: str) -> dict[str, Columns]:
-        """Return the CAMERA_SWEEPS tables of one scene from the cached index, which holds them where the source was asked to."""
+        """Return the CAMERA_SWEEPS tables of one scene from the cached index, which holds them if the recipe asks for them."""
         return self._indexed(CAMERA_SWEEPS, scene)
 
     def _indexed(self, layout: StoreLayout, scene: str) -> dict[str, Columns]:

@@ -17,12 +17,12 @@ from pipeline.stages import accumulate_lidar, clean_horizon
 from storage_schemas.errors import RecipeError, SourceError
 
 PREFERRED = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
-"""Which version is taken where there are several; any other comes after these."""
+"""Versions by preference, if a root has several; any other comes after these."""
 
 BYTES_A_KEYFRAME = 2e6
-"""What a key frame and camera of 1600x900 takes in the store, measured on trainval's geometry (docs/operations).
+"""Bytes that a key frame and camera of 1600x900 takes in the store, measured on trainval's geometry (docs/operations).
 
-Smaller images take less, but not in proportion: they show as many returns of the scanner. The square root of the area lies
+Smaller images take less, but not in proportion: they hold as many returns of the scanner. The square root of the area lies
 within a factor of 2.2 above what the demo (800x450, 0.9 MB) and the KITTI drive (397x120, 0.17 MB) take.
 """
 
@@ -68,7 +68,7 @@ class NuScenesSurvey:
 
     @property
     def camera(self) -> str:
-        """The camera that the recipe takes: CAM_FRONT, as published, or the first there is."""
+        """The camera that the recipe takes: CAM_FRONT, as published, or else the first."""
         return _preferred(self.cameras, "CAM_FRONT")
 
     @property
@@ -100,7 +100,7 @@ def recognise(root: Path) -> bool:
 
 
 def _versions(root: Path) -> tuple[str, ...]:
-    """Return the version folders of a data root, preferred first; empty if it is none."""
+    """Return the version folders of a data root, preferred first; empty if it is no data root."""
     versions = {path.parent.name for path in root.glob("*/sample_data.json")}
     return (*(name for name in PREFERRED if name in versions), *sorted(versions.difference(PREFERRED)))
 
@@ -109,7 +109,7 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
     """Look at a data root that has a version folder.
 
     Raises:
-        RecipeError: there is no such version.
+        RecipeError: the version does not exist.
         SourceError: a table is broken, or no camera has images.
     """
     versions = _versions(root)

@@ -75,7 +75,7 @@ def iterate_table(folder: Path, name: str) -> Iterator[Record]:
             yield from records
             num_yielded += len(records)
     except (FileNotFoundError, orjson.JSONDecodeError):
-        # Not flat, not a list, cut short or missing: parsing all of it at once tells which, and where.
+        # The table is not flat, no list, cut short or missing: parsing it at once tells which, and where.
         yield from read_table(folder, name)[num_yielded:]
 
 
@@ -100,7 +100,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 class Lookup:
-    """Records of one table by token, with an error that says who asked for a token that is not there."""
+    """Records of one table by token, with an error that says which record refers to a missing token."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
@@ -115,7 +115,7 @@ class Lookup:
 
 
 def missing_token(name: str, token: str, *, asked_by: str) -> SourceError:
-    """Return the error for a token that leads nowhere."""
+    """Return the error for a token that no record has."""
     return SourceError(
         f"{asked_by} refers to {name} '{token}', which is not in {name}.json. "
         "The tables do not belong together; unpack the metadata archive again"

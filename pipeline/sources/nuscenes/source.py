@@ -28,7 +28,7 @@ from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
 
 INDEX_VERSION = 2
-"""Raised when the cached index changes its meaning, so that an old cache is not used."""
+"""Raised by hand when the cached index changes its meaning: otherwise an old cache would be used."""
 
 
 class NuScenesSource(OnDisk):
@@ -87,7 +87,7 @@ class NuScenesSource(OnDisk):
 
     def _stamp(self) -> str:
         facts = [INDEX_VERSION, str(self.root), self.version, (self.root / "truth").is_dir()]
-        if self._camera_sweeps:  # nothing is noted without, so that indices made before there was a choice are still used
+        if self._camera_sweeps:  # without camera sweeps the key stays as it was, so that older indices are still used
             facts.append("camera_sweeps")
         for name in TABLE_NAMES:
             stat = (self._tables / f"{name}.json").stat()
@@ -109,7 +109,7 @@ class NuScenesSource(OnDisk):
                     writer.close()
                 (folder / "scenes.json").write_bytes(orjson.dumps(infos))
         except OSError as error:
-            if (self._index / "scenes.json").is_file():  # another process was faster, with the same content
+            if (self._index / "scenes.json").is_file():  # another process wrote the same index first
                 return
             raise SourceError(
                 f"cannot write the index cache '{self._index.parent}': {error.strerror}. Give this user write permission "
@@ -117,7 +117,7 @@ class NuScenesSource(OnDisk):
             ) from error
 
     def _indexed(self, scene: str, tables: dict[str, Columns]) -> dict[str, object]:
-        """Return what the index notes of a scene, which ``_scene_info`` reads."""
+        """Return the index's note about a scene, which ``_scene_info`` reads."""
         sweeps = tables["sweeps"]
         of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
         return {

@@ -25,7 +25,7 @@ MAX_TRACK_GAP_S = 1.5
 
 
 class _File(NamedTuple):
-    """What is kept of a sample_data record; of camera images that are no key frames nothing, unless they are asked for."""
+    """Fields kept of a sample_data record; camera images between key frames are kept only if they are asked for."""
 
     token: str
     sample: Record
@@ -42,7 +42,7 @@ class _File(NamedTuple):
 
 
 class _Box(NamedTuple):
-    """What is kept of a sample_annotation record."""
+    """Fields kept of a sample_annotation record."""
 
     token: str
     sample: Record
@@ -65,7 +65,7 @@ def scenes_of_release(
         camera_sweeps: yield the CAMERA_SWEEPS table besides; on trainval a million images more are held in memory.
 
     Raises:
-        SourceError: a table is missing or broken, or a token leads nowhere.
+        SourceError: a table is missing or broken, or no record has a token.
     """
     try:
         with _without_garbage_collection():
@@ -97,7 +97,7 @@ def official_splits(version: str) -> dict[str, str]:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Millions of long-lived records make the cycle collector walk them again and again, and there are no cycles."""
+    """Stop the cycle collector: it would walk millions of long-lived records again and again, and they have no cycles."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -266,7 +266,7 @@ def _read_poses(folder: Path, wanted: set[str]) -> tuple[dict[str, int], np.ndar
 
 
 def _speed(box: _Box, by_token: Mapping[str, _Box]) -> float | None:
-    """Horizontal speed in m/s between the neighbouring annotations, None if there is none near enough in time."""
+    """Horizontal speed in m/s between the neighbouring annotations, None if no neighbour is near enough in time."""
     for token in (box.previous, box.next):
         if token and token not in by_token:
             raise missing_token("sample_annotation", token, asked_by=f"sample_annotation '{box.token}'")

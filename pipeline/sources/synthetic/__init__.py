@@ -1,10 +1,10 @@
 """A simulated world, written as a nuScenes database that the nuScenes devkit loads, with exact depth beside it.
 
-For tests, the tutorial and everything that needs a known truth. It holds what makes real supervision dirty:
+For tests, the tutorial and everything that needs a known truth. It has the errors of real supervision:
 airborne LiDAR returns, a moving truck nobody annotated, poses that are slightly off, sensors that fire at different
 times. `write_world` makes it; `simulate_scene` and `write_tables` are its two halves, for parallel work.
 
-Reads nothing but, if wanted, the ego motion of recorded drives.
+Reads nothing except, if wanted, the ego motion of recorded drives.
 """
 
 from pipeline.sources.synthetic.config import WORLD_VERSION, SyntheticParams, scene_names, version_name

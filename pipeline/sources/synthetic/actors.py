@@ -1,4 +1,4 @@
-"""Things that annotations speak of: cars, pedestrians, and the truck nobody annotated.
+"""The actors of the street: cars, pedestrians, and the truck that nobody annotated.
 
 An actor moves along the street at a fixed side of it. Its own frame is x forward, y left, z up, origin on the road
 below its middle. Its shape lies a few centimetres inside its box, so that the box, interpolated linearly between
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Actor:
-    """One thing with a box: size w l h metres, and its way as s (n,) over times (n,) at `left_m` of the line."""
+    """One thing with a box: size w l h metres, and its path as s (n,) over times (n,) at `left_m` of the line."""
 
     name: str
     category: str

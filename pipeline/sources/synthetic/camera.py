@@ -1,7 +1,7 @@
 """What a camera sees: a shaded image, the exact depth of every pixel, and the kind of surface behind it.
 
 Depth is z in the camera frame, metres, along the ray through the pixel's centre (column + 0.5, row + 0.5); 0 where
-there is only sky or nothing nearer than `MAX_DEPTH_M`.
+a ray hits nothing nearer than `MAX_DEPTH_M`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class View:
 
 @dataclass(frozen=True)
 class StreetMap:
-    """Arrays that tell a picture where the road markings are: see `route.nearest_vertex_grid`."""
+    """Arrays that give the shader the place of the road markings: see `route.nearest_vertex_grid`."""
 
     grid: Ints
     grid_low_m: Floats

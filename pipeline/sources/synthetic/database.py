@@ -1,6 +1,6 @@
 """The whole world on disk: scenes are simulated once, then all tables are written together.
 
-A finished scene leaves `simulated/<scene>.json` below the root, written last and in one step: its digest and its
+A finished scene leaves `simulated/<scene>.json` below the root, written last and atomically: its digest and its
 table rows. A scene whose record has the wanted digest is not simulated again.
 """
 
@@ -53,7 +53,7 @@ def write_tables(params: SyntheticParams, scenes: Sequence[SceneTables], root: P
 
 
 def write_world(params: SyntheticParams, root: Path, *, num_workers: int = 1) -> None:
-    """Simulate the scenes that are not there yet, in several processes if there are several, and write the tables."""
+    """Simulate the missing scenes, in several processes if there are several, and write the tables."""
     names = scene_names(params)
     missing = [index for index in range(len(names)) if _digest_on_disk(root, names[index]) != scene_digest(params, index)]
     num_workers = min(num_workers, len(missing))
@@ -103,6 +103,6 @@ def _read_record(root: Path, name: str) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, content: object) -> None:
-    """Write JSON so that no reader ever sees half a file."""
+    """Write JSON atomically, so that no reader sees half a file."""
     with written_whole(path, is_flushed=False) as stream:
         stream.write(json.dumps(content).encode())

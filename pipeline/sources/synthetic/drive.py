@@ -34,7 +34,7 @@ CAMERA_LEAD_US = {
     "CAM_BACK_LEFT": 200,
     "CAM_FRONT_LEFT": 42_700,
 }
-# first scan of each radar after the first sweep: five clocks that do not keep step
+# first scan of each radar after the first sweep: the five clocks are not synchronised
 RADAR_START_US = {
     "RADAR_FRONT": 11_300,
     "RADAR_FRONT_LEFT": 26_700,
@@ -148,7 +148,7 @@ def _with_radars(
 
 
 def times_between(key_us: Ints) -> Ints:
-    """Return the times (n,) of a camera's images between its key frames at (k,): evenly spread, as near to 12 Hz as that goes."""
+    """Return the times (n,) of a camera's images between its key frames at (k,): evenly spread, as near to 12 Hz as possible."""
     counts = np.maximum(np.rint(np.diff(key_us) / CAMERA_US).astype(np.int64), 1)
     parts = [
         key + np.arange(1, count) * gap // count

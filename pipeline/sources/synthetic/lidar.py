@@ -1,4 +1,4 @@
-"""One turn of a 32-beam scanner, with the dirt of a real one: noise, drop-outs, and returns from thin air.
+"""One turn of a 32-beam scanner, with the errors of a real one: noise, drop-outs, and airborne returns.
 
 Points are float32 x y z intensity ring in the LiDAR frame (x right, y forward, z up, metres), as in a nuScenes
 `.pcd.bin`. All points of a turn are measured at its time stamp. Airborne returns (spray, exhaust, dust) replace the
@@ -70,8 +70,8 @@ def scan(solids: Solids, world_from_lidar: Pose, *, azimuth_steps: int, rng: np.
 def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator) -> Floats:
     """Return the distance (32 * azimuth_steps,) of an airborne return in each beam, inf where there is none.
 
-    Only the beams that rise clearly above the horizon meet any; the air close to the car is dirtier than the air
-    further off, and the wake behind it dirtier than the air ahead (`AIRBORNE_SHARE` = behind, ahead).
+    Only the beams that rise clearly above the horizon have any. They are more frequent close to the car than further
+    off, and more frequent in the wake behind it than ahead (`AIRBORNE_SHARE` = behind, ahead).
     """
     out = np.full((NUM_BEAMS, azimuth_steps), np.inf)
     first, end = AIRBORNE_BEAMS

@@ -27,7 +27,7 @@ MOVING_MPS: Final = 0.5
 
 @dataclass(frozen=True)
 class Antenna:
-    """What a radar can tell apart.
+    """Resolution and noise of a kind of radar.
 
     Attributes:
         num_azimuths: rays from -60 to 60 degrees, at each elevation.
@@ -161,7 +161,7 @@ def _spoil_some(points: NDArray[np.void], rng: np.random.Generator) -> NDArray[n
 
 
 def encode_pcd(points: NDArray[np.void]) -> bytes:
-    """Return the file: header, points, and the one byte more that the devkit's reader insists on.
+    """Return the file: header, points, and one more byte, without which the devkit's reader fails.
 
     A scan without points is written as one point of NaN, which the devkit reads as empty.
     """

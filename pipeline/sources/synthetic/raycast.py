@@ -1,6 +1,6 @@
 """First hit of rays with a world made of ground, upright boxes, upright cylinders and upright ellipsoids.
 
-LiDAR, radar, camera images and their exact depth all come from this one question, so they agree by construction.
+LiDAR, radar, camera images and their exact depth all use this one function, so they agree by construction.
 `cast_rays` is the fast form (numba, candidates by direction); `cast_rays_plain` is its readable twin.
 
 World frame: z up, ground at z = 0, metres. A hit is an int32: -1 nothing, 0 ground, 1 + i the i-th primitive,

@@ -1,7 +1,7 @@
 """Colour of every pixel: procedural textures, sun or lamps and headlights, haze, sensor noise.
 
-Only the picture depends on this file; depth comes from `raycast`. There is no numpy twin: colours are for looking
-at and for networks to train on, and no promise rests on their exact values.
+Only the picture depends on this file; depth comes from `raycast`. It has no numpy twin: people look at
+colours and networks train on them, but no test relies on their exact values.
 """
 
 # numba's decorator has no types

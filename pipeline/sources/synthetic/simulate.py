@@ -1,11 +1,11 @@
-"""Drive through one scene, write down everything the sensors see, and return the scene's table rows.
+"""Drive through one scene, write the measurements of every sensor, and return the scene's table rows.
 
 Writes below the database's root
   samples/, sweeps/       LIDAR_TOP `.pcd.bin`, radars `.pcd`, cameras `.jpg` (between key frames only where asked for)
   truth/<CAMERA>/         `<stem>.depth.png` 16-bit, metres x 256 truncated, 0 = none; `<stem>.surface.png`
   maps/                   one drivable mask, white
 
-The sensors measure from the true pose; the pose written down is off by a centimetre or two, as in reality.
+The sensors measure from the true pose; the recorded pose is wrong by a centimetre or two, as in reality.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
 def _recorded_poses(
     params: SyntheticParams, drive: Drive, index: int, seed: int, *, time_us: Ints, key_index: Ints, of: Sensor
 ) -> list[Pose]:
-    """Return the poses written down for the measurements of a sensor; those of key images are the same with others between."""
+    """Return the recorded poses of a sensor's measurements; images between key frames do not change those of key images."""
     drawn_first = key_index if of.modality == "camera" else np.arange(len(time_us))
     drawn_then = np.setdiff1d(np.arange(len(time_us)), drawn_first)
     rng = np.random.default_rng((params.seed, index, seed))
@@ -100,7 +100,7 @@ def _recorded_poses(
 
 
 def _radar_seed(channel: str, first: int, others: int) -> int:
-    """Return a radar's number in the seeds: RADAR_FRONT has the one that it had when it was alone."""
+    """Return a radar's number in the seeds: RADAR_FRONT keeps the number from when it was the only radar."""
     number = RADAR_CHANNELS.index(channel)
     return others + number if number else first
 
@@ -215,7 +215,7 @@ def _count_points(world: World, time_us: int, points_m: Floats, echoes_m: Floats
 
 
 def _jittered(pose: Pose, rng: np.random.Generator) -> Pose:
-    """Return the pose as a localiser would write it down: a little off."""
+    """Return the pose as a localiser would record it, with a small error."""
     turn = np.deg2rad(rng.normal(0.0, JITTER_DEG, 3)) / np.sqrt(3.0)
     shift = rng.normal(0.0, JITTER_M, 3) * np.array([1.0, 1.0, 0.5])
     noise = quaternion_from_yaw_pitch_roll(turn[0], turn[1], turn[2])

@@ -1,4 +1,4 @@
-"""The simulated world as a source: a plan needs its parameters only, a run writes it out once and reads it as nuScenes."""
+"""The simulated world as a source: a plan needs its parameters only, a run writes the world once and reads it as nuScenes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SyntheticSource:
                 "mini_val_scenes.json, or leave the key out for a synthetic route"
             ) from error
         self._names = names
-        fixed = self.params.model_copy(update={"scenes": 1})  # adding a scene keeps the folder, and so the scenes in it
+        fixed = self.params.model_copy(update={"scenes": 1})  # another number of scenes keeps the folder, and so the scenes in it
         key = hashlib.sha256(f"{synthetic.WORLD_VERSION} {fixed.model_dump_json()}".encode()).hexdigest()[:16]
         self.root = Path(config.root).expanduser().absolute() if config.root else cache_folder / "simulated" / key
 
@@ -49,13 +49,13 @@ class SyntheticSource:
         return [SceneInfo(name, digest, channels, offers) for name, digest in zip(self._names, self._digests, strict=True)]
 
     def preparation(self) -> str | None:
-        """Say that the world is to be simulated first, None if it is there."""
+        """Say that the world is to be simulated first, None if it exists."""
         if synthetic.is_complete(self.params, self.root):
             return None
         return f"first the world of {self.params.scenes} scenes is simulated in {self.root}"
 
     def prepare(self, *, num_workers: int = 1) -> None:
-        """Write the world out unless it is there, and index its tables.
+        """Write the world unless it exists, and index its tables.
 
         Raises:
             SourceError: the folder holds another data set, or cannot be written.

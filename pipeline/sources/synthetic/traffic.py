@@ -63,7 +63,7 @@ def _car(
 
 
 def _cars_ahead(track: EgoTrack, rng: np.random.Generator) -> list[Actor]:
-    """Return two cars that drive ahead in the ego lane, at a slowly breathing distance."""
+    """Return two cars that drive ahead in the ego lane, at a slowly varying distance."""
     t = (track.time_us - track.first_us) * 1e-6
     cars = []
     for i, gap_m in enumerate((rng.uniform(28.0, 32.0), rng.uniform(46.0, 50.0))):
@@ -74,7 +74,7 @@ def _cars_ahead(track: EgoTrack, rng: np.random.Generator) -> list[Actor]:
 
 
 def _oncoming_cars(track: EgoTrack, rng: np.random.Generator) -> list[Actor]:
-    """Return cars in the other lane, meeting the ego vehicle one after another; the middle is left to the truck."""
+    """Return cars in the other lane, which pass the ego vehicle one after another; the middle is left to the truck."""
     seconds = (track.last_us - track.first_us) * 1e-6
     count = max(2, round(seconds / 9.0))
     cars = []

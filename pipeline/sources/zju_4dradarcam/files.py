@@ -45,7 +45,7 @@ class ZjuFiles(RawFiles):
         self._scenes: dict[str, ListedScene] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle without what was read."""
+        """Pickle without the lists that were read."""
         return {**super().__getstate__(), "_scenes": None}
 
     def map_file(self, layout: StoreLayout, image_file: str) -> str:
@@ -61,10 +61,10 @@ class ZjuFiles(RawFiles):
         raise SourceError(f"'{file}': a ZJU-4DRadarCam set has radar as depth maps (radar_png/) and no radar point files")
 
     def scene_tables(self, scene: str) -> dict[str, Columns]:
-        """Return the FRAMES tables of one scene; it has no sweeps and no boxes, and its poses are NaN, not known.
+        """Return the FRAMES tables of one scene; it has no sweeps and no boxes, and its poses are NaN, since they are unknown.
 
         Raises:
-            SourceError: an image is missing or none, images of the scene differ in size, or a list has changed since the plan.
+            SourceError: a file is missing or no image, images of the scene differ in size, or a list has changed since the plan.
         """
         listed = self._listed()[scene]
         keyframes: list[dict[str, Any]] = []

@@ -21,7 +21,7 @@ FRAMES_A_SCENE = 50
 PUBLISHED_BATCH = 12
 PUBLISHED_ROWS = (240, 540)
 PUBLISHED_SIZE = (1280, 720)
-"""The published band of rows is of images of this width and height."""
+"""Width and height of the images that the published band of rows is made for."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class ZjuSurvey:
 
     Attributes:
         root: absolute data root.
-        frames: list -> names in it; only lists that are there.
+        frames: list -> names in it; only lists that exist.
         num_scenes: runs of names that they are cut into.
-        files: folder -> files in it; only folders that are there.
+        files: folder -> files in it; only folders that exist.
         image_size: width and height of one image, None if there is none.
     """
 
@@ -79,7 +79,7 @@ def survey(root: Path, version: str | None) -> ZjuSurvey:
     """Look at a folder of the layout; there are no versions of it.
 
     Raises:
-        SourceError: a list names what it must not, or there is no image.
+        SourceError: a list names a frame wrongly or twice, or the folder has no image.
     """
     lists = [name for name in LISTS if (root / f"{name}.txt").is_file()]
     scenes = read_scenes(root, lists, frames_per_scene=FRAMES_A_SCENE)

@@ -3,7 +3,7 @@
 Reads  <root>/{train,val,test}.txt and, through the reader, <root>/{image,radar_png,gt,gt_interp}/<name>.png
 Source docs/method/formats.md#zju-4dradarcam. The optional twin folders ``*_npy`` hold the same arrays and are not read.
 
-What the set does not say stays visibly unknown: poses are NaN, the camera matrix too unless the recipe gives it.
+What the set does not say stays visibly unknown: poses are NaN, and so is the camera matrix unless the recipe gives it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.types import SceneInfo
 from storage_schemas.errors import SourceError
 
 SOURCE_VERSION = 1
-"""Raised when the same files come to mean something else, so that old units are not taken for up to date."""
+"""Raised by hand when the same files get another meaning: otherwise old units would count as up to date."""
 
 _NEEDED_FOLDERS = ("image", "radar_png", "gt")
 
@@ -48,7 +48,7 @@ class ZjuSource(OnDisk):
         """Return the scenes of all lists, in the order of ``splits``.
 
         Raises:
-            SourceError: a list is missing, or names what it must not; see ``read_scenes``.
+            SourceError: a list is missing, or names a frame wrongly or twice; see ``read_scenes``.
         """
         offers = {provided(layout): "" for layout, folder in MAPS_FOLDERS.items() if (self.root / folder).is_dir()}
         return [
