@@ -9,19 +9,17 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.mono_depth.model import MonoDepthFactory
 from storage_schemas.errors import SourceError
+from storage_schemas.frozen_config import FrozenConfig
 from storage_schemas.layout import Columns, StoreLayout, UnitData, rows
 from storage_schemas.plug_ins import PlugIn
 from storage_schemas.store import Store, UnitPath
 
 
-class StageParams(BaseModel):
-    """Base of every stage's Params: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class StageParams(FrozenConfig):
+    """Base of every stage's Params: frozen, an unknown key is an error, a key that is added later changes no unit's name."""
 
 
 class NoParams(StageParams):

@@ -9,7 +9,6 @@ import typer
 
 if TYPE_CHECKING:
     from flows.run.listener import Listener
-    from flows.run.orchestrator import Orchestrator
 
 
 def say(data: dict[str, Any], text: str, *, as_json: bool) -> None:
@@ -33,14 +32,3 @@ def console(*, is_quiet: bool = False) -> Listener:
     from flows.run.listener import Listener
 
     return Listener(None if is_quiet else print_line, begin=stop_soon_when_interrupted, has_bar=True)
-
-
-def orchestrator(*, no_prefect: bool) -> Orchestrator:
-    """Return what carries out the work: Prefect, or a bare loop."""
-    if no_prefect:
-        from flows.run.bare_loop import BareLoop
-
-        return BareLoop()
-    from flows.prefect.orchestrator import PrefectOrchestrator
-
-    return PrefectOrchestrator()

@@ -29,11 +29,12 @@ def ablate(
     as_json: AsJson = False,
 ) -> None:
     """Train every variant of a recipe's ablation group with every seed, and print the table: mean, spread, difference."""
+    from depthmill.recipes import orchestrator
     from flows.ablation.ablation import read_ablation
     from flows.ablation.table import RESULTS_FILE, TABLE_FILE, refuse_other_folder, results_of, table_text
     from flows.ablation.table import as_json as table_json
     from flows.ablation.training import train_variants
-    from flows.command_line.answers import console, orchestrator, print_json
+    from flows.command_line.answers import console, print_json
     from flows.run.opening import open_with_settings
 
     opened = open_with_settings(recipe, overrides, workers)
@@ -44,7 +45,7 @@ def ablate(
         typer.echo(plan_text(ablation))
     results = results_of(ablation, {})  # a damaged training is told before hours of work, not after them
     if not plan_only:
-        chosen = orchestrator(no_prefect=no_prefect)
+        chosen = orchestrator(prefect=not no_prefect)
         results = train_variants(ablation, opened, chosen, listener, is_making=manifest is None)
     failures = len({result.run.folder for result in results if result.error is not None})
     if as_json:

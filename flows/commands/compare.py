@@ -24,10 +24,9 @@ def compare(
 
     Two pre-trainings of MIM4D are compared clip by clip.
     """
-    from flows.run.networks import evaluation_of, family_of_evaluations
-    from model.train.family_types import CompareOptions
+    from depthmill import networks
 
-    family = family_of_evaluations(a, b)
+    family = networks.family_of_evaluations(a, b)
     refuse_options(family, context, f"these are evaluations of {family.plural}")
-    answer = family.compare(evaluation_of(a), evaluation_of(b), CompareOptions(metric, cap, radar))
-    say(answer.data, f"a = {a}\nb = {b}\n{answer.text}", as_json=as_json)
+    answer = networks.compare(a, b, metric=metric, cap_m=cap, radar=radar)
+    say(answer.data, answer.text, as_json=as_json)

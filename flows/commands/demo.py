@@ -16,7 +16,8 @@ def demo(
     no_prefect: NoPrefect = False,
 ) -> None:
     """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
-    from flows.command_line.answers import console, orchestrator
+    from depthmill.recipes import orchestrator
+    from flows.command_line.answers import console
     from flows.new_recipe.demo import prepare_demo
     from flows.run.making import make_units
     from flows.run.opening import open_with_settings
@@ -26,7 +27,7 @@ def demo(
     recipe = prepare_demo(out)
     typer.echo(f"recipe {recipe}")
     opened = open_with_settings(recipe, None, workers)
-    chosen, listener = orchestrator(no_prefect=no_prefect), console()
+    chosen, listener = orchestrator(prefect=not no_prefect), console()
     if make_units(opened, chosen, listener).num_failed:
         raise typer.Exit(1)
     if missing := missing_for_training():

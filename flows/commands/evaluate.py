@@ -40,9 +40,9 @@ def evaluate(
 
     Of a pre-training of MIM4D rendered depth and colour, beside the controls.
     """
-    from flows.run.networks import evaluate_network, open_network
+    from depthmill.networks import load_model
 
-    opened = open_network(checkpoint, recipe, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
-    refuse_options(opened.family, context, f"checkpoint '{checkpoint}' is one")
-    answer = evaluate_network(opened, recipe, manifest=manifest, split=split, target=target, out=out)
+    model = load_model(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in, used_on=recipe)
+    refuse_options(model.family, context, f"checkpoint '{checkpoint}' is one")
+    answer = model.evaluate(recipe, manifest=manifest, split=split, target=target, out=out)
     say(answer.data, answer.text, as_json=as_json)

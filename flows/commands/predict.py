@@ -40,12 +40,11 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict depth: 16-bit PNGs of 1/256 m, and pictures; with a detector KITTI's result files, and pictures."""
-    from flows.run.networks import open_network, predict_frames
+    from depthmill.networks import load_model
 
-    opened = open_network(checkpoint, what, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
-    family = opened.family
-    refuse_options(family, context, f"checkpoint '{checkpoint}' is one")
-    if not family.predicts:
-        family.refuse_to_predict(str(checkpoint))
-    count = predict_frames(opened, what, out, manifest=manifest, split=split, pictures=pictures)
-    say({"folder": str(out), "frames": count}, family.predicted_text(count, out), as_json=as_json)
+    model = load_model(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in, used_on=what)
+    refuse_options(model.family, context, f"checkpoint '{checkpoint}' is one")
+    if not model.family.predicts:
+        model.family.refuse_to_predict(str(checkpoint))
+    count = model.predict_files(what, out, manifest=manifest, split=split, pictures=pictures)
+    say({"folder": str(out), "frames": count}, model.family.predicted_text(count, out), as_json=as_json)

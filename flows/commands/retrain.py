@@ -35,14 +35,15 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
-    from flows.command_line.answers import console, orchestrator, print_json
+    from depthmill.recipes import orchestrator
+    from flows.command_line.answers import console, print_json
     from flows.retrain.round import retrain as retrain_recipe
     from flows.run.opening import open_with_settings
     from model.train.judging import Rules
 
     ended = retrain_recipe(
         open_with_settings(recipe, overrides, workers),
-        orchestrator(no_prefect=no_prefect),
+        orchestrator(prefect=not no_prefect),
         console(is_quiet=as_json),
         where=str(recipe.absolute()),
         rules=Rules(margin, metric, cap, radar, needs_interval),

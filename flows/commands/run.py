@@ -19,18 +19,19 @@ def run(
     report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True,
 ) -> None:
     """Do everything that the plan lists; running again does only what is left."""
-    from flows.command_line.answers import console, orchestrator, print_json
-    from flows.run.making import make_units
-    from flows.run.opening import open_with_settings
+    import depthmill
+    from flows.command_line.answers import console, print_json
 
-    opened = open_with_settings(recipe, overrides, workers)
-    pool = None
-    if dask is not None:
-        from flows.workers.dask_pool import dask_workers
-
-        pool = dask_workers(dask)
-    made = make_units(opened, orchestrator(no_prefect=no_prefect), console(is_quiet=as_json), report=report, pool=pool)
+    made = depthmill.run(
+        recipe,
+        overrides=overrides or (),
+        workers=workers,
+        dask=dask,
+        prefect=not no_prefect,
+        report=report,
+        listener=console(is_quiet=as_json),
+    )
     if as_json:
-        print_json(made.as_json(opened.settings.workers))
+        print_json(made.as_json())
     if made.num_failed:
         raise typer.Exit(1)

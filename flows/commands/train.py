@@ -28,18 +28,18 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
-    from flows.command_line.answers import console, orchestrator, print_json
-    from flows.run.opening import open_with_settings
-    from flows.run.train import train_recipe
+    import depthmill
+    from flows.command_line.answers import console, print_json
 
-    trained = train_recipe(
-        open_with_settings(recipe, overrides, workers),
-        orchestrator(no_prefect=no_prefect),
-        console(is_quiet=as_json),
-        where=str(recipe),
+    trained = depthmill.train(
+        recipe,
+        overrides=overrides or (),
+        workers=workers,
         manifest=manifest,
         out=out,
         restart=restart,
+        prefect=not no_prefect,
+        listener=console(is_quiet=as_json),
     )
     if trained.num_failed:
         raise typer.Exit(1)

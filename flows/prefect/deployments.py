@@ -113,9 +113,13 @@ def pretrain(
     def work() -> str:
         opened = _open(recipe, (*overrides, *_seed(seed)), workers)
         if not pretrains(opened.recipe):
+            from model.families import FAMILIES
+
+            given = opened.recipe.train.get("family", FAMILIES.default.name)
+            takes = " or ".join(family.name for family in FAMILIES if family.flow_name == pretrain.name)
             raise RecipeError(
-                f"recipe '{recipe}' has train.family {opened.recipe.train.get('family', 'semodepth')}, the flow pretrain takes "
-                "mim4d. Run train_and_evaluate, or change the family"
+                f"recipe '{recipe}' has train.family {given}, the flow pretrain takes {takes}. Run train_and_evaluate, or change "
+                "the family"
             )
         return _train(opened, pretrain.name, recipe=recipe, manifest=manifest)
 

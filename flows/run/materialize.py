@@ -32,8 +32,9 @@ class RunSummary:
     seconds: float
     folder: Path
     results: tuple[ItemResult, ...]
+    workers: int
 
-    def as_json(self, workers: int) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the JSON form, with mean seconds a unit and stage for the next plan's estimate."""
         seconds: dict[str, list[float]] = {}
         for result in self.results:
@@ -44,7 +45,7 @@ class RunSummary:
             "num_errors": self.num_errors,
             "num_skipped": self.num_skipped,
             "seconds": round(self.seconds, 3),
-            "workers": workers,
+            "workers": self.workers,
             "seconds_per_unit": {stage: round(sum(values) / len(values), 4) for stage, values in seconds.items()},
             "failed": [result.as_event() for result in self.results if result.status == "ERROR"],
         }
@@ -75,13 +76,13 @@ class Made:
         results = () if self.summary is None else self.summary.results
         return [result.message for result in results if result.status == "ERROR"]
 
-    def as_json(self, workers: int) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the JSON form; its manifest is null if units failed."""
         fingerprint = self.plan.manifest.path.fingerprint
         if self.summary is None:
             return {"num_ok": 0, "num_errors": 0, "num_skipped": 0, "up_to_date": len(self.plan.items), "manifest": fingerprint}
         manifest = None if self.num_failed else fingerprint
-        return {**self.summary.as_json(workers), "folder": str(self.summary.folder), "manifest": manifest}
+        return {**self.summary.as_json(), "folder": str(self.summary.folder), "manifest": manifest}
 
     @property
     def text(self) -> str:
@@ -133,8 +134,16 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
                 note(found)
             note(run_manifest(plan, opened.recipe, opened.store, raw, results))
     count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}
-    summary = RunSummary(count["OK"], count["ERROR"], count["SKIP"], time.perf_counter() - start, log.folder, tuple(results))
-    log.finish(summary.as_json(opened.settings.workers))
+    summary = RunSummary(
+        count["OK"],
+        count["ERROR"],
+        count["SKIP"],
+        time.perf_counter() - start,
+        log.folder,
+        tuple(results),
+        opened.settings.workers,
+    )
+    log.finish(summary.as_json())
     return summary
 
 

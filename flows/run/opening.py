@@ -15,6 +15,7 @@ from pipeline.recipe import Recipe, load_recipe
 from pipeline.sources import open_source
 from pipeline.sources.spec import Source
 from storage_schemas.errors import RecipeError
+from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store
 
 
@@ -81,3 +82,20 @@ def own_manifest(opened: Opened) -> str:
             f"the manifest of this recipe is not there yet ({wanted.reason}). Run depthmill run first, or choose --manifest"
         )
     return wanted.path.fingerprint
+
+
+def open_manifest_of(data: Opened | str, manifest: str | None) -> Manifest:
+    """Open a manifest of a recipe, of a store, or of what was opened already.
+
+    Args:
+        data: an opened recipe, a recipe file, or path or URL of a store.
+        manifest: fingerprint, or its beginning; None = the recipe's own, or the store's newest.
+
+    Raises:
+        RecipeError: the recipe's own manifest is not made yet, or there is no such store.
+        ManifestError: there is no such manifest.
+    """
+    if isinstance(data, str) and not is_recipe(data):
+        return open_manifest(open_store(data), manifest)
+    opened = open_with_settings(Path(data), None) if isinstance(data, str) else data
+    return open_manifest(opened.store, manifest or own_manifest(opened))

@@ -9,8 +9,7 @@ Writes <out>/depth/<name>.png      uint16, 1/256 m; every pixel has a depth, so 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,35 +33,13 @@ _NAMED = 3
 """Frames without radar that are named before "and ... more"."""
 
 
-@dataclass(frozen=True)
-class FrameDone:
-    """One frame that was written.
-
-    Attributes:
-        name: of the frame.
-        number: how many are written.
-        total: how many will be.
-        num_returns: radar pixels, None = the frame has no radar.
-    """
-
-    name: str
-    number: int
-    total: int
-    num_returns: int | None
-
-
-OnFrame = Callable[[FrameDone], None]
-
-
 def predict_files(
     network: DepthNetwork,
     images: Path,
     out: Path,
     *,
-    batch_size: int = 1,
     draw: Draw | None = None,
     machine: Machine | None = None,
-    on_frame: OnFrame | None = None,
 ) -> int:
     """Predict the depth of a folder's frames; frames without a radar file are named on standard error.
 
@@ -70,10 +47,8 @@ def predict_files(
         network: a network in memory.
         images: folder with image/, and radar/ or radar_png/.
         out: folder to write; must not exist or be empty.
-        batch_size: frames at once, of one size.
         draw: makes the picture of a ``Predicted`` frame; None = no pictures.
         machine: whose accelerator the network is moved to; None = it stays where it is.
-        on_frame: told after every frame.
 
     Returns:
         Frames written.
@@ -87,7 +62,7 @@ def predict_files(
     _say_without_radar([frame.name for frame in files if frame.radar is None], len(files))
     _place(network, machine)
     frames = read_frames(files, max_depth_m=network.config.max_depth_m)
-    return _write_all(network, frames, out, len(files), batch_size=batch_size, draw=draw, on_frame=on_frame)
+    return _write_all(network, frames, out, draw=draw)
 
 
 def predict_manifest(
@@ -97,10 +72,8 @@ def predict_manifest(
     *,
     split: str,
     row_band: tuple[int, int] | None = None,
-    batch_size: int = 1,
     draw: Draw | None = None,
     machine: Machine | None = None,
-    on_frame: OnFrame | None = None,
 ) -> int:
     """Predict the depth of every frame of a split.
 
@@ -112,10 +85,8 @@ def predict_manifest(
         out: folder to write; must not exist or be empty.
         split: train, val or test.
         row_band: rows that are read and predicted, as ``data.rows``; None = all.
-        batch_size: frames at once.
         draw: makes the picture of a ``Predicted`` frame; None = no pictures.
         machine: whose accelerator, loader workers and image root are used; None = the network stays where it is.
-        on_frame: told after every frame.
 
     Returns:
         Frames written.
@@ -137,7 +108,7 @@ def predict_manifest(
         with_mono=network.config.plug_in and any(row["unit_depth_mono"] is not None for row in rows),
         placement=HERE if machine is None else placement(machine),
     )
-    return _write_all(network, frames, out, len(rows), batch_size=batch_size, draw=draw, on_frame=on_frame)
+    return _write_all(network, frames, out, draw=draw)
 
 
 def stored_steps(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -146,26 +117,14 @@ def stored_steps(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
     return steps
 
 
-def _write_all(
-    network: DepthNetwork,
-    frames: Iterable[Frame],
-    out: Path,
-    total: int,
-    *,
-    batch_size: int,
-    draw: Draw | None,
-    on_frame: OnFrame | None,
-) -> int:
+def _write_all(network: DepthNetwork, frames: Iterable[Frame], out: Path, *, draw: Draw | None) -> int:
     number = 0
-    for predicted in predict_frames(network, frames, batch_size=batch_size):
-        frame, depth_m = predicted
-        put_file(out / "depth" / f"{frame.name}.png", encode_png(stored_steps(depth_m)))
+    for predicted in predict_frames(network, frames):
+        name = predicted.frame.name
+        put_file(out / "depth" / f"{name}.png", encode_png(stored_steps(predicted.depth_m)))
         if draw is not None:
-            put_file(out / "pictures" / f"{frame.name}.jpg", draw(predicted))
+            put_file(out / "pictures" / f"{name}.jpg", draw(predicted))
         number += 1
-        if on_frame is not None:
-            num_returns = None if frame.radar_m is None else int(np.count_nonzero(frame.radar_m))
-            on_frame(FrameDone(frame.name, number, total, num_returns))
     return number
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from storage_schemas.errors import StoreError
-from storage_schemas.files import explain_write_error
+from storage_schemas.files import explain_write_error, folder_written_whole
 
 
 @contextmanager
@@ -20,16 +18,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
         StoreError: ``out`` is not empty, the disk is full, or writing is not permitted; nothing is left behind.
     """
     check_out(out)
-    target = out.resolve()
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        temporary.replace(target)
+        with folder_written_whole(out.resolve()) as temporary:
+            yield temporary
     except OSError as error:
         raise _explain(error, out) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_out(out: Path) -> None:

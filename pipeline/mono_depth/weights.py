@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.mono_depth.maps import map_files
 from storage_schemas.errors import RecipeError
+from storage_schemas.files import written_whole
 
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".yaml", ".yml")
 """What of a folder decides what a model computes: weights and configuration, not its pictures and papers."""
@@ -121,9 +121,7 @@ def _read_note(note: Path) -> dict[str, Any]:
 
 def _write_note(note: Path, records: dict[str, Any]) -> None:
     try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        part = note.with_name(f"{note.name}.{os.getpid()}")
-        part.write_text(json.dumps(records, indent=1), encoding="utf-8")
-        part.replace(note)  # two plans at once must not read half a note
+        with written_whole(note, is_flushed=False) as stream:  # two plans at once must not read half a note
+            stream.write(json.dumps(records, indent=1).encode())
     except OSError:  # a cache that cannot be written costs time, not correctness
         return

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -31,6 +32,8 @@ from storage_schemas.layout import UnitData, columns_from_rows, rows
 
 class Params(StageParams):
     """Which frames make a window."""
+
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"frames": "key"})
 
     enabled: bool = Field(default=False, description="false: the recipe wants no clips")
     frames: Literal["key", "sweep"] = Field(
@@ -221,11 +224,6 @@ def _rigs_and_views(unit: StageInput, p: Params, used: list[tuple[int, list[Row]
     return rigs, views
 
 
-def _counted(p: Params, _: Mapping[str, str]) -> dict[str, Any]:
-    """Return the params; ``frames`` only where it was chosen, so that windows made before there was a choice stay up to date."""
-    return p.model_dump(mode="json", exclude={"frames"} if p.frames == "key" else None)
-
-
 def _message(p: Params, tables: Mapping[str, list[Row]], *, num_windows: int, num_left_out: int, num_cameras: int) -> str:
     def plural(number: int, what: str) -> str:
         return f"{number} {what}{'' if number == 1 else 's'}"
@@ -252,5 +250,4 @@ STAGE = StageSpec(
     kernel=kernel,
     is_wanted=lambda p: p.enabled,
     reads_of=lambda p: (FRAMES, CAMERA_SWEEPS) if p.frames == "sweep" else (FRAMES,),
-    counted=_counted,
 )

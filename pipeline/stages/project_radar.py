@@ -10,12 +10,13 @@ Source docs/method/pipeline.md#radar-projection; the filter and the image border
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import Field, field_validator
 
 from pipeline.capability import RADAR
 from pipeline.geometry import inverse, project, transform_points
@@ -25,12 +26,13 @@ from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData
 
-_LATER_PARAMS = ("past_sweeps", "future_sweeps", "neighbors", "target_motion")
-"""Params added after the first units were written."""
-
 
 class Params(StageParams):
     """Which radars, which sweeps, which returns."""
+
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"past_sweeps": 0, "future_sweeps": 0, "neighbors": "sweeps", "target_motion": "ignore"}
+    )
 
     channels: tuple[str, ...] = Field(default=("RADAR_FRONT",), description="radar channels, one or more of the five of nuScenes")
     invalid_states: tuple[int, ...] = Field(default=(0,), description="cluster validity states to keep")
@@ -56,15 +58,6 @@ class Params(StageParams):
         if unknown := [name for name in value if name not in RADAR_CHANNELS]:
             raise ValueError(f"unknown radar channel '{unknown[0]}'; expected some of {', '.join(RADAR_CHANNELS)}")
         return value
-
-    @model_serializer(mode="wrap")
-    def _leave_out_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A param at the default that it was added with changes no result, so units written before it stay up to date."""
-        written: dict[str, Any] = handler(self)
-        for name in _LATER_PARAMS:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                written.pop(name, None)
-        return written
 
     @property
     def spans_time(self) -> bool:

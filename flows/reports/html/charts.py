@@ -49,42 +49,31 @@ def count_chart(values: NDArray[np.int64], *, label: str, alt: str) -> str:
 
 def depth_legend() -> str:
     """Draw the bar of depth colours with its ticks in metres."""
-    stops = "".join(
-        f'<stop offset="{position:.3f}" stop-color="rgb({color[0]},{color[1]},{color[2]})"/>'
-        for position, color in _legend_stops(24)
-    )
-    ticks = "".join(
-        f'<text x="{30 + 300 * float(colormap.depth_position(np.array(m))):.1f}" y="36" text-anchor="middle">'
-        f"{'≤ ' if m == colormap.TICKS_M[0] else '≥ ' if m == colormap.TICKS_M[-1] else ''}{m}</text>"
-        for m in colormap.TICKS_M
-    )
-    return (
-        f'<svg viewBox="0 0 360 42" role="img" aria-label="Depth colours: warm is near, cool is far, from 2 to 80 metres">'
-        f'<defs><linearGradient id="depth">{stops}</linearGradient></defs>'
-        f'<rect x="30" y="4" width="300" height="16" rx="3" fill="url(#depth)"/>{ticks}</svg>'
-    )
+    depth_m = colormap.NEAR_M * (colormap.FAR_M / colormap.NEAR_M) ** np.linspace(0.0, 1.0, 25)
+    signs = {colormap.TICKS_M[0]: "≤ ", colormap.TICKS_M[-1]: "≥ "}
+    places = 30 + 300 * colormap.depth_position(np.array(colormap.TICKS_M))
+    ticks = [(f"{x:.1f}", f"{signs.get(m, '')}{m}") for x, m in zip(places.tolist(), colormap.TICKS_M, strict=True)]
+    alt = "Depth colours: warm is near, cool is far, from 2 to 80 metres"
+    return _legend("depth", colormap.depth_colors(depth_m), ticks, alt)
 
 
 def error_legend() -> str:
     """Draw the bar of error colours from nearer to farther than the truth."""
-    errors = np.linspace(-10.0, 10.0, 25)
-    colors = colormap.error_colors(errors)
-    stops = "".join(f'<stop offset="{k / 24:.3f}" stop-color="rgb({c[0]},{c[1]},{c[2]})"/>' for k, c in enumerate(colors))
-    ticks = "".join(
-        f'<text x="{30 + 300 * (m + 10) / 20:.0f}" y="36" text-anchor="middle">{label}</text>'
-        for m, label in ((-8.6, "≥ 10 nearer"), (0, "0"), (8.6, "≥ 10 farther"))
-    )
+    ticks = [(f"{30 + 300 * (m + 10) / 20:.0f}", name) for m, name in ((-8.6, "≥ 10 nearer"), (0, "0"), (8.6, "≥ 10 farther"))]
+    alt = "Error colours: warm is nearer than the truth, cool is farther"
+    return _legend("error", colormap.error_colors(np.linspace(-10.0, 10.0, 25)), ticks, alt)
+
+
+def _legend(name: str, colors: NDArray[np.uint8], ticks: Sequence[tuple[str, str]], alt: str) -> str:
+    """Draw a bar of colours (n, 3), evenly spaced, with ticks: their place from the left, and their text."""
+    last = len(colors) - 1
+    stops = "".join(f'<stop offset="{k / last:.3f}" stop-color="rgb({r},{g},{b})"/>' for k, (r, g, b) in enumerate(colors))
+    labels = "".join(f'<text x="{x}" y="36" text-anchor="middle">{label}</text>' for x, label in ticks)
     return (
-        f'<svg viewBox="0 0 360 42" role="img" aria-label="Error colours: warm is nearer than the truth, cool is farther">'
-        f'<defs><linearGradient id="error">{stops}</linearGradient></defs>'
-        f'<rect x="30" y="4" width="300" height="16" rx="3" fill="url(#error)"/>{ticks}</svg>'
+        f'<svg viewBox="0 0 360 42" role="img" aria-label="{alt}">'
+        f'<defs><linearGradient id="{name}">{stops}</linearGradient></defs>'
+        f'<rect x="30" y="4" width="300" height="16" rx="3" fill="url(#{name})"/>{labels}</svg>'
     )
-
-
-def _legend_stops(num: int) -> list[tuple[float, NDArray[np.uint8]]]:
-    shares = np.linspace(0.0, 1.0, num + 1)
-    depth_m = colormap.NEAR_M * (colormap.FAR_M / colormap.NEAR_M) ** shares
-    return list(zip(shares.tolist(), colormap.depth_colors(depth_m), strict=True))
 
 
 def _bars(shares: NDArray[np.float64], top: float, ticks: Sequence[tuple[float, str]], *, label: str, css: str, alt: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
+from typing import Literal
 
 MISSING = "–"  # noqa: RUF001  what a reader sees where there is no number
 """Text where there is no number."""
@@ -139,10 +140,10 @@ def swatch(rgb: Sequence[int]) -> str:
     return f'<span class="swatch" style="background:rgb({rgb[0]},{rgb[1]},{rgb[2]})" aria-hidden="true"></span>'
 
 
-def jpeg(content: bytes, *, alt: str, width: int, height: int) -> str:
+def image(content: bytes, kind: Literal["jpeg", "gif"], *, alt: str, width: int, height: int) -> str:
     """Return an image element with its bytes inside."""
     data = base64.b64encode(content).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{data}" alt="{text(alt)}" width="{width}" height="{height}">'
+    return f'<img src="data:image/{kind};base64,{data}" alt="{text(alt)}" width="{width}" height="{height}">'
 
 
 _TIME_UNITS = ((1.0, "s", 120.0), (60.0, "min", 7200.0), (3600.0, "h", math.inf))

@@ -7,14 +7,13 @@ Writes one HTML file: style, charts and pictures inside, no script, no link to e
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 from flows.reports.html.markup import text
 from storage_schemas.errors import StoreError
-from storage_schemas.files import explain_write_error
+from storage_schemas.files import explain_write_error, written_whole
 
 
 def page_html(title: str, *, subtitle: str, contents: Iterable[tuple[str, str]], body: str, footer: str) -> str:
@@ -42,14 +41,9 @@ def page_html(title: str, *, subtitle: str, contents: Iterable[tuple[str, str]],
 
 def write_page(out: Path, page: str) -> Path:
     """Write a page whole or not at all and return its path; StoreError if it cannot be written."""
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
     try:
-        try:
-            with open(temporary, "xb") as stream:
-                stream.write(page.encode("utf-8", "backslashreplace"))  # paths need not be UTF-8
-            temporary.replace(out)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with written_whole(out, is_flushed=False) as stream:
+            stream.write(page.encode("utf-8", "backslashreplace"))  # paths need not be UTF-8
     except OSError as error:
         raise refused_by_disk(error, out) from error
     return out

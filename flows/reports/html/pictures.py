@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from flows.reports.html.markup import jpeg, text
+from flows.reports.html.markup import image, text
 
 MAX_PICTURE_BYTES = 4_200_000
 """JPEG bytes of all pictures together; a third more as text, so that the page stays below 6 MB."""
@@ -63,7 +63,7 @@ def _encode_all(pictures: Sequence[Image.Image]) -> list[bytes]:
 
 def _grid(panels: Sequence[Panel], encoded: Sequence[bytes], css: str) -> str:
     figures = "".join(
-        f"<figure>{jpeg(content, alt=panel.alt, width=panel.picture.width, height=panel.picture.height)}"
+        f"<figure>{image(content, 'jpeg', alt=panel.alt, width=panel.picture.width, height=panel.picture.height)}"
         f"<figcaption><b>{text(panel.title)}</b>{': ' if panel.caption else ''}{text(panel.caption)}</figcaption></figure>"
         for panel, content in zip(panels, encoded, strict=True)
     )

@@ -42,11 +42,7 @@ SWITCHES = {
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into the folder of a pre-training and return its path; replaced if it exists.
-
-    Raises:
-        StoreError: not the folder of a training, a file is damaged, or the page cannot be written.
-    """
+    """Write ``report.html`` into a training's folder, return its path; StoreError if a file is damaged or cannot be written."""
     training = read_files(folder)
     config = dict(flat(training.config))
     wanted = [one for one in SECTIONS if all(config.get(key) != 0 for key in SWITCHES.get(one[0], ()))]

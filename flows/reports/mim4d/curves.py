@@ -6,14 +6,10 @@ Writes HTML with charts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from flows.reports.html.curves import finite, smoothed
-from flows.reports.html.line_chart import Series
 from flows.reports.mim4d.files import RenderFiles
 from flows.reports.mim4d.results import DRAWN, volume_name
 from flows.reports.training import curves
-from flows.reports.training.curves import measured_section, measured_series, raw_series, steps_chart
+from flows.reports.training.curves import column_series, measured_section, measured_series, steps_chart
 from flows.reports.training.files import StepColumns
 
 TERM_CHARTS = (
@@ -42,28 +38,23 @@ def validation_section(training: RenderFiles) -> str | None:
         return None
     mark, charts = training.mark("kept"), []
     for name, pixels, title in MEASURES:
-        series = []
-        for volume, css in DRAWN.items():
-            points = [(row.step, getattr(row, name)) for row in rows if (row.pixels, row.volume) == (pixels, volume)]
-            series += measured_series(volume_name(volume), css, points)
+        shown = [row for row in rows if row.pixels == pixels]
+        series = measured_series(
+            (volume_name(volume), css, [(row.step, getattr(row, name)) for row in shown if row.volume == volume])
+            for volume, css in DRAWN.items()
+        )
         charts.append(steps_chart(series, title, from_zero=True, mark=mark))
     intro = "Rays of clips that were not trained on, unless the evaluated split says otherwise."
-    if mark:
-        intro += " The vertical line is the checkpoint that was kept."
-    return measured_section("Rendering over the steps", intro, charts)
+    return measured_section("Rendering over the steps", intro, charts, mark=mark)
 
 
 def _step_charts(steps: StepColumns) -> list[str]:
-    loss, alt = raw_series(steps, "loss", "Loss")
-    charts = [steps_chart(loss, "Loss", alt=alt, from_zero=True)]
-    return [*charts, *(_terms_chart(steps, title, columns) for title, columns in TERM_CHARTS), curves.rate_chart(steps)]
-
-
-def _terms_chart(steps: StepColumns, title: str, columns: Sequence[tuple[str, str]]) -> str:
-    series = []
-    for mode, (mode_words, colours) in MODE_WORDS.items():
-        for (column, pixels), css in zip(columns, colours, strict=False):
-            x, y = finite(steps["step"], steps[f"{mode}_{column}"])
-            if len(x):
-                series.append(Series(", ".join(filter(None, (mode_words, pixels))), *smoothed(x, y), css))
-    return steps_chart(series, title, from_zero=True)
+    charts = [curves.column_chart(steps, "loss", "Loss", from_zero=True)]
+    for title, terms in TERM_CHARTS:
+        columns = [
+            (f"{mode}_{term}", ", ".join(filter(None, (mode_words, pixels))), css)
+            for mode, (mode_words, colours) in MODE_WORDS.items()
+            for (term, pixels), css in zip(terms, colours, strict=False)
+        ]
+        charts.append(steps_chart(column_series(steps, columns), title, from_zero=True))
+    return [*charts, curves.rate_chart(steps)]

@@ -6,14 +6,13 @@ Writes HTML with the animation inside
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from flows.reports.html.markup import section, text
+from flows.reports.html.markup import image, section, text
 from flows.reports.mim4d.files import RenderFiles, Shown
 from flows.reports.mim4d.pictures import colours_of, depths_of
 
@@ -38,16 +37,13 @@ def flight_section(training: RenderFiles) -> str | None:
     content, (width, height) = flight_gif(training.flight)
     clip = training.clips[0]
     alt = f"Fly-through of clip {clip.key}: colour at the left, depth at the right, {len(training.flight.depth_m)} pictures"
-    data = base64.b64encode(content).decode("ascii")
     words = (
         f"<p>The key frame's own volume of clip <code>{text(clip.key)}</code>, rendered by the camera that looks ahead: along "
         "the way by which the vehicle came, then in a loop ahead and to both sides, where no camera has been. If the vehicle "
         "stood still, or the network is of single frames, there is only the loop. Colours are those of the pictures.</p>"
     )
-    figure = (
-        f'<figure><img src="data:image/gif;base64,{data}" alt="{text(alt)}" width="{width}" height="{height}">'
-        "<figcaption><b>Colour and depth</b></figcaption></figure>"
-    )
+    shown = image(content, "gif", alt=alt, width=width, height=height)
+    figure = f"<figure>{shown}<figcaption><b>Colour and depth</b></figcaption></figure>"
     return section("flight", "Fly-through", f'{words}<div class="pictures">{figure}</div>')
 
 

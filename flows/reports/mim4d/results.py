@@ -140,15 +140,8 @@ def _headline_table(rows: Sequence[RenderRow]) -> str:
     found = {row[:3]: row for row in rows}
     volumes = [name for name in VOLUMES if (name, "all", "all") in found]
     top = max((found[name, "all", "all"].abs_rel for name in volumes), default=1.0) or 1.0
-    heads = (
-        "Volume",
-        "AbsRel",
-        "RMSE, m",
-        "ratio<br>below 1.25",
-        "colour L1",
-        "AbsRel,<br>hidden patches",
-        "colour L1,<br>hidden patches",
-    )
+    hidden_heads = ("AbsRel,<br>hidden patches", "colour L1,<br>hidden patches")
+    heads = ("Volume", "AbsRel", "RMSE, m", "ratio<br>below 1.25", "colour L1", *hidden_heads)
     lines: list[Row] = []
     for name in volumes:
         row, hidden = found[name, "all", "all"], found.get((name, "all", "masked"))

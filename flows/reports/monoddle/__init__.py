@@ -26,10 +26,6 @@ SECTIONS: tuple[Section[DetectionFiles], ...] = (
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into the folder of a detector's training and return its path; replaced if it exists.
-
-    Raises:
-        StoreError: not the folder of a training, a file is damaged, or the page cannot be written.
-    """
+    """Write ``report.html`` into a training's folder, return its path; StoreError if a file is damaged or cannot be written."""
     footer = "Average precision as the KITTI object benchmark defines it, with exact overlaps."
     return write_training_page(read_files(folder), SECTIONS, headline=best_precision, footer=footer)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.reports.html.curves import finite, smoothed
-from flows.reports.html.line_chart import Series
 from flows.reports.monoddle.files import DetectionFiles, MeasuredAt
 from flows.reports.monoddle.results import METRIC_WORDS
 from flows.reports.training import curves
-from flows.reports.training.curves import COLORS, Mark, measured_section, measured_series, raw_series, steps_chart
+from flows.reports.training.curves import COLORS, Mark, column_series, measured_section, measured_series, steps_chart
 from flows.reports.training.files import StepColumns
 
 TERM_CHARTS = (
@@ -51,38 +49,27 @@ def validation_section(training: DetectionFiles) -> str | None:
         for title, lines in PRECISION_CHARTS
     ]
     intro = "R40 at moderate difficulty, per cent; strict and loose are the two tables of least overlaps."
-    if mark:
-        intro += " The vertical line is the checkpoint that was kept."
-    return measured_section("Precision over the steps", intro, charts)
+    return measured_section("Precision over the steps", intro, charts, mark=mark)
 
 
 def _step_charts(steps: StepColumns) -> list[str]:
-    loss, alt = raw_series(steps, "loss", "Loss")
-    charts = [steps_chart(loss, "Loss", alt=alt, is_log=_is_positive(loss))]
-    return [*charts, *(_terms_chart(steps, title, names) for title, names in TERM_CHARTS), curves.rate_chart(steps)]
-
-
-def _terms_chart(steps: StepColumns, title: str, names: Sequence[str]) -> str:
-    """Draw the terms that are part of this training; "" if none is."""
-    series = []
-    for name, css in zip(names, COLORS, strict=False):
-        x, y = finite(steps["step"], steps[name])
-        if len(x):
-            series.append(Series(name.replace("_", " ") if len(names) > 1 else "", *smoothed(x, y), css))
-    return steps_chart(series, title, is_log=names[0] not in _LOGARITHMS and _is_positive(series))
-
-
-def _is_positive(series: Sequence[Series]) -> bool:
-    """Say whether a logarithmic axis can show the lines: a Laplace term may fall below 0."""
-    return all(float(line.y.min()) > 0 for line in series)
+    charts = [curves.column_chart(steps, "loss", "Loss", is_log=True)]
+    for title, terms in TERM_CHARTS:
+        names = [term.replace("_", " ") for term in terms] if len(terms) > 1 else [""]
+        series = column_series(steps, zip(terms, names, COLORS, strict=False))
+        charts.append(steps_chart(series, title, is_log=terms[0] not in _LOGARITHMS))
+    return [*charts, curves.rate_chart(steps)]
 
 
 def _precision_chart(rows: Sequence[MeasuredAt], title: str, lines: Sequence[tuple[str, str]], mark: Mark | None) -> str:
-    series = []
-    for (metric, overlap), css in zip(lines, COLORS, strict=False):
-        name = METRIC_WORDS[metric] if metric in ("2d", "aos") else f"{METRIC_WORDS[metric]} {overlap}"
-        points = [(row.step, row.r40) for row in rows if (row.metric, row.overlap) == (metric, overlap)]
-        series += measured_series(name, css, points)
+    series = measured_series(
+        (
+            METRIC_WORDS[metric] if metric in ("2d", "aos") else f"{METRIC_WORDS[metric]} {overlap}",
+            css,
+            [(row.step, row.r40) for row in rows if (row.metric, row.overlap) == (metric, overlap)],
+        )
+        for (metric, overlap), css in zip(lines, COLORS, strict=False)
+    )
     top = 1.06 * max((line.y.max() for line in series), default=0.0)
     alt = f"Average precision over the steps, {title}"
     return steps_chart(series, f"AP R40, moderate: {title}", alt=alt, y_bounds=(0.0, max(5.0, top)), mark=mark)

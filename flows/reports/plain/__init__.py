@@ -25,11 +25,7 @@ SECTIONS: tuple[Section[PlainFiles], ...] = (
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into a training's folder and return its path; replaced if it exists.
-
-    Raises:
-        StoreError: not the folder of a training, a file is damaged, or the page cannot be written.
-    """
+    """Write ``report.html`` into a training's folder, return its path; StoreError if a file is damaged or cannot be written."""
     footer = "This family brings no page of its own; its tables and curves are shown as they are."
     return write_training_page(read_files(folder), SECTIONS, headline=_best, footer=footer)
 

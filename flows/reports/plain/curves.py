@@ -10,17 +10,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.reports.html.line_chart import Series
+import numpy as np
+from numpy.typing import NDArray
+
 from flows.reports.plain.files import STEP_COLUMNS, PlainFiles
 from flows.reports.training import curves
-from flows.reports.training.curves import COLORS, measured_section, measured_series, raw_series, steps_chart
+from flows.reports.training.curves import COLORS, measured_section, measured_series, steps_chart
 from flows.reports.training.files import StepColumns
 
 LOG_FROM = 10.0
 """The vertical axis is logarithmic where the largest value is so many times the smallest, or more."""
-
-Points = dict[str, list[tuple[float, float]]]
-"""By the name of a line its points (step, value)."""
 
 
 def steps_section(training: PlainFiles) -> str | None:
@@ -38,35 +37,25 @@ def validation_section(training: PlainFiles) -> str | None:
     for measure in (name for name, value in rows[0].items() if isinstance(value, float) and name != "step"):
         points = list(_points(rows, measure).items())
         for first in range(0, len(points), len(COLORS)):  # a chart has no more colours
-            names = points[first : first + len(COLORS)]
-            series = [
-                line
-                for (name, line_points), css in zip(names, COLORS, strict=False)
-                for line in measured_series(name if len(points) > 1 else "", css, line_points)
-            ]
+            shown = zip(points[first : first + len(COLORS)], COLORS, strict=False)
+            series = measured_series((name if len(points) > 1 else "", css, line) for (name, line), css in shown)
             charts.append(steps_chart(series, measure, mark=mark))
-    intro = "What was measured on the way."
-    if mark:
-        intro += " The vertical line is the checkpoint that was kept."
-    return measured_section("Measured over the steps", intro, charts)
+    return measured_section("Measured over the steps", "What was measured on the way.", charts, mark=mark)
 
 
 def _step_charts(steps: StepColumns) -> list[str]:
-    charts = []
-    for name in (name for name in steps if name not in STEP_COLUMNS):
-        series, alt = raw_series(steps, name, name)
-        charts.append(steps_chart(series, name, alt=alt, is_log=_is_wide(series)))
-    return [*charts, curves.rate_chart(steps)]
+    names = [name for name in steps if name not in STEP_COLUMNS]
+    return [*(curves.column_chart(steps, name, name, is_log=_is_wide(steps[name])) for name in names), curves.rate_chart(steps)]
 
 
-def _is_wide(series: Sequence[Series]) -> bool:
-    low, high = min((line.y.min() for line in series), default=0.0), max((line.y.max() for line in series), default=0.0)
-    return bool(low > 0 and high >= LOG_FROM * low)
+def _is_wide(values: NDArray[np.float64]) -> bool:
+    values = values[np.isfinite(values)]
+    return len(values) > 0 and bool(values.max() >= LOG_FROM * values.min())
 
 
-def _points(rows: Sequence[Mapping[str, Any]], measure: str) -> Points:
-    """Return lines by the texts of their rows; rows of one step with the same texts are numbered."""
-    points: Points = {}
+def _points(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, list[tuple[float, float]]]:
+    """Return the points (step, value) of lines by the texts of their rows; rows of one step with the same texts are numbered."""
+    points: dict[str, list[tuple[float, float]]] = {}
     seen: Counter[tuple[float, str]] = Counter()
     for row in rows:
         name = "/".join(value for value in row.values() if isinstance(value, str)) or "all"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.reports.training.files import TrainingFiles, damaged_file, read_training
+from flows.reports.training.files import TrainingFiles, read_text, read_training
 
 STEP_COLUMNS = ("step", "epoch", "samples", "lr", "seconds")
 """Columns of steps.csv that the trainer writes for every family."""
@@ -31,11 +31,4 @@ def read_files(folder: Path) -> PlainFiles:
     common = read_training(folder, STEP_COLUMNS, ("step",), dict, numbers=None)
     places = sorted(path.relative_to(folder) for path in folder.rglob("table.md"))
     places.sort(key=lambda place: place.parts[0] != "evaluation")
-    return PlainFiles(*common, {str(place): _text_of(folder / place) for place in places})
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise damaged_file(path, error) from error
+    return PlainFiles(*common, {str(place): read_text(folder / place) for place in places})

@@ -15,13 +15,11 @@ from flows.reports.plain.files import PlainFiles
 
 def results_section(training: PlainFiles) -> str | None:
     """Return the section, None without a table."""
-    blocks = [_block(place, markdown, is_alone=len(training.tables) == 1) for place, markdown in training.tables.items()]
+    blocks = [
+        ("" if len(training.tables) == 1 else f"<h3><code>{text(place)}</code></h3>") + tables_html(markdown, caption=place)
+        for place, markdown in training.tables.items()
+    ]
     return section("results", "Results", "".join(blocks)) if blocks else None
-
-
-def _block(place: str, markdown: str, *, is_alone: bool) -> str:
-    head = "" if is_alone else f"<h3><code>{text(place)}</code></h3>"
-    return head + tables_html(markdown, caption=place)
 
 
 def tables_html(markdown: str, *, caption: str) -> str:

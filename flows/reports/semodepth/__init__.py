@@ -27,10 +27,6 @@ SECTIONS: tuple[Section[SemoDepthFiles], ...] = (
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into a training's folder and return its path; replaced if it exists.
-
-    Raises:
-        StoreError: not the folder of a training, a file is damaged, or the page cannot be written.
-    """
+    """Write ``report.html`` into a training's folder, return its path; StoreError if a file is damaged or cannot be written."""
     footer = "Errors are means over frames of the mean over a frame's pixels, unless said otherwise."
     return write_training_page(read_files(folder), SECTIONS, headline=best_error, footer=footer)

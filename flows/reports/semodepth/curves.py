@@ -14,9 +14,9 @@ from flows.reports.html.curves import finite, smoothed
 from flows.reports.html.line_chart import Series, value_bounds
 from flows.reports.html.markup import text
 from flows.reports.semodepth.files import EvaluationRow, SemoDepthFiles
-from flows.reports.semodepth.results import RADAR_WORDS, charted_groups, metric_head
+from flows.reports.semodepth.results import RADAR_WORDS, charted_groups, group_words, metric_head
 from flows.reports.training import curves
-from flows.reports.training.curves import COLORS, Mark, measured_section, measured_series, raw_series, steps_chart
+from flows.reports.training.curves import COLORS, Mark, measured_section, measured_series, steps_chart
 from flows.reports.training.files import StepColumns
 
 TERMS = ("log", "linear", "grad", "sparse")
@@ -38,30 +38,23 @@ def validation_section(training: SemoDepthFiles) -> str | None:
     mark = training.mark("best")
     bounds = _bounds(shown, "mae_mm")
     charts = [
-        _chart(shown, "mae_mm", group, f"MAE, mm: {'all frames' if group == 'all' else group}", mark, bounds)
+        _chart(shown, "mae_mm", group, f"MAE, mm: {group_words(group)}", mark, bounds)
         for group in charted_groups(row.group for row in shown)
     ]
     for name in ("delta1", "rmse_mm"):
         bounds = None if name == "delta1" else _bounds([row for row in shown if row.group == "all"], name)
         charts.append(_chart(shown, name, "all", f"{metric_head(name)}: all frames", mark, bounds))
     intro = f"Pixels to {cap_m:.0f} m, means over the frames of {text(training.split_words)}."
-    if mark:
-        intro += " The vertical line is the checkpoint that was kept as the best."
-    return measured_section("Validation error over the steps", intro, charts)
+    return measured_section("Validation error over the steps", intro, charts, mark=mark, kept="kept as the best")
 
 
 def _step_charts(steps: StepColumns) -> list[str]:
     return [
-        _column_chart(steps, "loss", "Loss"),
+        curves.column_chart(steps, "loss", "Loss", is_log=True),
         _terms_chart(steps),
-        _column_chart(steps, "mae_mm", "Training MAE, mm"),
+        curves.column_chart(steps, "mae_mm", "Training MAE, mm", is_log=True),
         curves.rate_chart(steps),
     ]
-
-
-def _column_chart(steps: StepColumns, name: str, title: str) -> str:
-    series, alt = raw_series(steps, name, title)
-    return steps_chart(series, title, alt=alt, is_log=True)
 
 
 def _terms_chart(steps: StepColumns) -> str:
@@ -77,13 +70,10 @@ def _terms_chart(steps: StepColumns) -> str:
 def _chart(
     rows: Sequence[EvaluationRow], name: str, group: str, title: str, mark: Mark | None, bounds: tuple[float, float] | None
 ) -> str:
-    series = [
-        line
+    series = measured_series(
+        (label, radar, [(row.step, row.values[name]) for row in rows if (row.radar, row.group) == (radar, group)])
         for radar, label in RADAR_WORDS.items()
-        for line in measured_series(
-            label, radar, [(row.step, row.values[name]) for row in rows if (row.radar, row.group) == (radar, group)]
-        )
-    ]
+    )
     return steps_chart(series, title, y_bounds=bounds, mark=mark)
 
 

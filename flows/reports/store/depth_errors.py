@@ -11,9 +11,10 @@ comparisons are made on integers, and medians come from a full histogram of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,16 @@ _NUM_STEPS = 1 << 16
 
 
 @dataclass(frozen=True)
-class MapErrors:
+class _Counts:
+    """Counts that are added field by field."""
+
+    def __add__(self, other: Self) -> Self:
+        """Return the counts over both sets of pixels."""
+        return replace(self, **{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class MapErrors(_Counts):
     """Counts over some pixels of one depth map.
 
     Attributes:
@@ -75,19 +85,9 @@ class MapErrors:
         """Median absolute error in metres where the truth has a depth, gross pixels included; NaN without measurement."""
         return _median_of_counts(self.error_counts) / STEPS_PER_M
 
-    def __add__(self, other: MapErrors) -> MapErrors:
-        """Return the counts over both sets of pixels."""
-        return MapErrors(
-            self.num_pixels + other.num_pixels,
-            self.num_measured + other.num_measured,
-            self.num_gross + other.num_gross,
-            self.num_gross_near + other.num_gross_near,
-            self.error_counts + other.error_counts,
-        )
-
 
 @dataclass(frozen=True)
-class BeforeAfter:
+class BeforeAfter(_Counts):
     """The same pixels before and after cleaning.
 
     Attributes:
@@ -111,15 +111,6 @@ class BeforeAfter:
     def gross_removed_share(self) -> float:
         """Share of the gross pixels that cleaning removed; NaN if there were none."""
         return _share(self.num_gross_removed, self.before.num_gross)
-
-    def __add__(self, other: BeforeAfter) -> BeforeAfter:
-        """Return the counts over both sets of pixels."""
-        return BeforeAfter(
-            self.before + other.before,
-            self.after + other.after,
-            self.num_good_lost + other.num_good_lost,
-            self.num_gross_removed + other.num_gross_removed,
-        )
 
 
 @dataclass(frozen=True)
@@ -185,7 +176,7 @@ def compare_with_truth(
     bin_of_step[0] = RANGES.index("sky")
     by_range = _count_groups(before, after, truth, bin_of_step[truth], RANGES)
     by_surface = {} if surface is None else _count_groups(before, after, truth, surface, SURFACES)
-    return TruthComparison(sum_groups(list(by_range.values())), by_surface, by_range)
+    return TruthComparison(reduce(add, by_range.values()), by_surface, by_range)
 
 
 def compare_with_sweep(before: NDArray[np.uint16], after: NDArray[np.uint16], single: NDArray[np.uint16]) -> BeforeAfter:
@@ -201,14 +192,6 @@ def compare_with_sweep(before: NDArray[np.uint16], after: NDArray[np.uint16], si
     """
     seen = single > 0
     return compare_with_truth(before[seen], after[seen], single[seen]).total
-
-
-def sum_groups(groups: Sequence[BeforeAfter]) -> BeforeAfter:
-    """Return the counts over all groups (at least one)."""
-    total = groups[0]
-    for group in groups[1:]:
-        total = total + group
-    return total
 
 
 def _count_groups(

@@ -97,7 +97,7 @@ def _duration(about: Mapping[str, Any]) -> str:
 
 
 def _millions(count: float | None) -> str:
-    return MISSING if count is None else number(count / 1e6, digits=2, unit="million")
+    return number(count) if count is None or count < 10_000 else number(count / 1e6, digits=2, unit="million")
 
 
 def _is_true(value: object) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from flows.reports.html import markup
-from flows.reports.html.curves import FEW_POINTS, finite, moving_median, thinned
+from flows.reports.html.curves import FEW_POINTS, finite, moving_median, smoothed, thinned
 from flows.reports.html.line_chart import Series, chart_figure, chart_key, line_chart
 from flows.reports.html.markup import plural, section
 from flows.reports.training.files import StepColumns
@@ -40,16 +40,26 @@ def steps_section(
     return section("steps", "Loss over the steps", f'{intro}<div class="charts">{"".join(charts(steps))}</div>')
 
 
-def raw_series(steps: StepColumns, name: str, title: str) -> tuple[list[Series], str]:
-    """Return the lines of a column, single steps behind their median, and what they are in words; none without a finite value."""
+def column_chart(steps: StepColumns, name: str, title: str, *, is_log: bool = False, from_zero: bool = False) -> str:
+    """Return a column over the steps, single steps behind their median; "" without a finite value."""
     x, y = finite(steps["step"], steps[name])
     if not len(x):
-        return [], ""
-    is_long = len(x) > FEW_POINTS
-    series = [Series("", *thinned(x, y), "on", "dots" if is_long else "line")]
-    if is_long:
-        series.append(Series("", *moving_median(x, y), "on"))
-    return series, f"{title} over {len(x)} steps, from {y[0]:.4g} to {y[-1]:.4g}"
+        return ""
+    series = [Series("", *thinned(x, y), "on")]
+    if len(x) > FEW_POINTS:
+        series = [Series("", *thinned(x, y), "on", "dots"), Series("", *moving_median(x, y), "on")]
+    alt = f"{title} over {len(x)} steps, from {y[0]:.4g} to {y[-1]:.4g}"
+    return steps_chart(series, title, alt=alt, is_log=is_log, from_zero=from_zero)
+
+
+def column_series(steps: StepColumns, columns: Iterable[tuple[str, str, str]]) -> list[Series]:
+    """Return a smooth line for each (column, name, class of the colour); none for a column without a finite value."""
+    return [
+        Series(name, *smoothed(x, y), css)
+        for column, name, css in columns
+        for x, y in [finite(steps["step"], steps[column])]
+        if len(x)
+    ]
 
 
 def rate_chart(steps: StepColumns) -> str:
@@ -62,10 +72,14 @@ def rate_chart(steps: StepColumns) -> str:
     return steps_chart([Series("", *thinned(x[kept], y[kept]), "on")], "Learning rate", from_zero=True)
 
 
-def measured_series(name: str, css: str, points: Sequence[tuple[float, float]]) -> list[Series]:
-    """Return the line of what was measured, from (step, value); none without a finite value."""
-    x, y = finite(*np.array(points, np.float64).reshape(-1, 2).T)
-    return [Series(name, x, y, css)] if len(x) else []
+def measured_series(lines: Iterable[tuple[str, str, Sequence[tuple[float, float]]]]) -> list[Series]:
+    """Return a line for each (name, class of the colour, points (step, value)); none for one without a finite value."""
+    return [
+        Series(name, x, y, css)
+        for name, css, points in lines
+        for x, y in [finite(*np.array(points, np.float64).reshape(-1, 2).T)]
+        if len(x)
+    ]
 
 
 def steps_chart(
@@ -84,13 +98,14 @@ def steps_chart(
         series: the lines.
         title: below the chart.
         alt: what the chart shows; default: the title, over the steps.
-        is_log: logarithmic vertical axis, where all values are positive.
+        is_log: logarithmic vertical axis if all values are positive.
         from_zero: the vertical axis begins at 0.
         y_bounds: ends of the vertical axis; default: of the data.
         mark: a vertical line.
     """
     if not series:
         return ""
+    is_log = is_log and all(float(line.y.min()) > 0 for line in series)
     step, name = mark or (None, "")
     chart = line_chart(
         series,
@@ -105,8 +120,18 @@ def steps_chart(
     return chart_figure(chart, title, chart_key(series))
 
 
-def measured_section(heading: str, intro: str, charts: Iterable[str]) -> str:
-    """Return the section of what was measured over the steps: a heading, an introduction as HTML, and charts."""
+def measured_section(heading: str, intro: str, charts: Iterable[str], *, mark: Mark | None, kept: str = "kept") -> str:
+    """Return the section of what was measured over the steps.
+
+    Args:
+        heading: of the section.
+        intro: HTML before the charts.
+        charts: of ``steps_chart``.
+        mark: the vertical line in them.
+        kept: what the checkpoint at that line was.
+    """
+    if mark:
+        intro += f" The vertical line is the checkpoint that was {kept}."
     return section("validation", heading, f'<p>{intro}</p><div class="charts">{"".join(charts)}</div>')
 
 

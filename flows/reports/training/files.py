@@ -113,10 +113,7 @@ def read_table(path: Path, columns: Sequence[str], *, numbers: Collection[str] |
     """
     if not path.is_file():
         return None
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise damaged_file(path, error) from error
+    content = read_text(path)
     reader = csv.DictReader(content[: content.rfind("\n") + 1].splitlines())
     missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
@@ -128,6 +125,14 @@ def read_table(path: Path, columns: Sequence[str], *, numbers: Collection[str] |
     if numbers is None:
         numbers = [name for name in reader.fieldnames or () if name in columns or all(_is_number(line[name]) for line in lines)]
     return [{**line, **{name: _number_in(path, line, name) for name in numbers}} for line in lines]
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a text file; StoreError if it is damaged."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise damaged_file(path, error) from error
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -158,8 +163,8 @@ def _read_about(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        about = json.loads(read_text(path))
+    except ValueError as error:
         raise damaged_file(path, error) from error
     if not isinstance(about, dict):
         raise damaged_file(path, f"it holds a {type(about).__name__}, expected an object")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
+from storage_schemas.files import folder_written_whole
 from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
 
@@ -96,32 +95,26 @@ class NuScenesSource(OnDisk):
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
     def _build_index(self) -> None:
-        folder = self._index.with_name(f".{self._index.name}.{uuid.uuid4().hex}")
+        specs = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
         try:
-            folder.mkdir(parents=True)
-            specs = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
-            writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
-            infos = []
-            splits = official_splits(self.version)
-            for scene, tables in scenes_of_release(self._tables, splits, camera_sweeps=self._camera_sweeps):
-                for name, writer in writers.items():
-                    writer.add(scene, tables[name])
-                infos.append(self._indexed(scene, tables))
-            for writer in writers.values():
-                writer.close()
-            (folder / "scenes.json").write_bytes(orjson.dumps(infos))
-            try:
-                folder.rename(self._index)
-            except OSError:
-                if not (self._index / "scenes.json").is_file():  # else another process was faster, with the same content
-                    raise
+            with folder_written_whole(self._index) as folder:
+                writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
+                infos = []
+                splits = official_splits(self.version)
+                for scene, tables in scenes_of_release(self._tables, splits, camera_sweeps=self._camera_sweeps):
+                    for name, writer in writers.items():
+                        writer.add(scene, tables[name])
+                    infos.append(self._indexed(scene, tables))
+                for writer in writers.values():
+                    writer.close()
+                (folder / "scenes.json").write_bytes(orjson.dumps(infos))
         except OSError as error:
+            if (self._index / "scenes.json").is_file():  # another process was faster, with the same content
+                return
             raise SourceError(
                 f"cannot write the index cache '{self._index.parent}': {error.strerror}. Give this user write permission "
                 "there or set DEPTHMILL_CACHE_DIR to another folder"
             ) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _indexed(self, scene: str, tables: dict[str, Columns]) -> dict[str, object]:
         """Return what the index notes of a scene, which ``_scene_info`` reads."""

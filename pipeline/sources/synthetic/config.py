@@ -7,11 +7,14 @@ added later is left out while it has its default, so that worlds written before 
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import Field, field_validator
 
 from storage_schemas.catalog import RADAR_CHANNELS
+from storage_schemas.frozen_config import FrozenConfig
 
 WORLD_VERSION: Final = 2
 
@@ -39,14 +42,12 @@ MINI_SCENE_NAMES: Final = (
 """The ten names of the devkit's mini splits, ordered so that two scenes already make a train and a val split."""
 
 
-_LATER_FIELDS: Final = ("radars", "radar", "camera_sweeps")
-"""Fields added after the first worlds were written."""
-
-
-class SyntheticParams(BaseModel):
+class SyntheticParams(FrozenConfig):
     """Size and content of the simulated world."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"radars": ("RADAR_FRONT",), "radar": "conventional", "camera_sweeps": False}
+    )
 
     scenes: int = Field(default=2, ge=1, le=850, description="Number of scenes; up to 10 make a v1.0-mini.")
     seconds: float = Field(default=20.0, ge=1.0, le=40.0, description="Length of a scene, seconds.")
@@ -99,14 +100,6 @@ class SyntheticParams(BaseModel):
         if unknown or len(set(value)) != len(value):
             raise ValueError(f"radars {value}: expected different names out of {', '.join(RADAR_CHANNELS)}")
         return value
-
-    @model_serializer(mode="wrap")
-    def _leave_out_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = handler(self)
-        for name in _LATER_FIELDS:
-            if getattr(self, name) == SyntheticParams.model_fields[name].default:
-                written.pop(name, None)
-        return written
 
 
 class SyntheticConfig(SyntheticParams):

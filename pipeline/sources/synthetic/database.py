@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from pipeline.sources.synthetic.config import WORLD_VERSION, SyntheticParams, sc
 from pipeline.sources.synthetic.rows import SceneTables, merge_tables
 from pipeline.sources.synthetic.simulate import simulate_scene
 from pipeline.sources.synthetic.vocabulary import constant_tables
+from storage_schemas.files import written_whole
 
 TABLES = (
     "attribute",
@@ -103,12 +103,6 @@ def _read_record(root: Path, name: str) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, content: object) -> None:
-    """Write JSON beside its place, then move it there, so that no reader ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w") as stream:
-            json.dump(content, stream)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write JSON so that no reader ever sees half a file."""
+    with written_whole(path, is_flushed=False) as stream:
+        stream.write(json.dumps(content).encode())

@@ -12,7 +12,7 @@ from PIL import Image
 from flows.reports.semodepth.pictures import PANEL_WIDTH_PX, frame_jpeg
 from model.semodepth.image_folder import radar_map
 from model.semodepth.network_config import SemoDepthConfig
-from model.semodepth.predict_files import FrameDone, predict_files, predict_manifest, stored_steps
+from model.semodepth.predict_files import predict_files, predict_manifest, stored_steps
 from storage_schemas.errors import ManifestError, SourceError, StoreError
 from tests.model.data.made_up_store import write_store
 
@@ -57,14 +57,12 @@ def read_png(path: Path) -> np.ndarray:
 
 
 def test_predict_files_when_radar_comes_in_three_ways_then_each_depth_is_its_frames(folder, tmp_path, capsys):
-    done: list[FrameDone] = []
     out = tmp_path / "out"
-    assert predict_files(RadarNetwork(), folder, out, batch_size=2, draw=frame_jpeg, on_frame=done.append) == 3
+    assert predict_files(RadarNetwork(), folder, out, draw=frame_jpeg) == 3
     want = {name: np.full((HEIGHT, WIDTH), 2560) for name in "abc"}
     want["a"][6, 3], want["a"][0, 19], want["b"][2, 3] = 30 * 256, 80 * 256, 12.5 * 256  # nearest wins; far is clipped
     for name, steps in want.items():
         np.testing.assert_array_equal(read_png(out / f"depth/{name}.png"), steps)
-    assert done == [FrameDone("a", 1, 3, 2), FrameDone("b", 2, 3, 1), FrameDone("c", 3, 3, None)]
     assert capsys.readouterr().err == "1 of 3 frames have no radar file; their depth is predicted from the image alone: c\n"
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == sorted(
         [f"depth/{name}.png" for name in want] + [f"pictures/{name}.jpg" for name in want]
@@ -202,14 +200,9 @@ def test_predict_files_when_the_disk_refuses_then_nothing_half_written_stays(fol
 
 def test_predict_manifest_when_a_split_is_predicted_then_every_frame_has_its_depth(tmp_path):
     made = write_store(tmp_path / "store", frames=(3, 2), split="val")
-    done: list[FrameDone] = []
-    assert (
-        predict_manifest(
-            RadarNetwork(), made.manifest, tmp_path / "out", split="val", batch_size=2, draw=frame_jpeg, on_frame=done.append
-        )
-        == 5
-    )
-    assert [one.name for one in done] == list(made.image_files) and done[-1].number == done[-1].total == 5
+    assert predict_manifest(RadarNetwork(), made.manifest, tmp_path / "out", split="val", draw=frame_jpeg) == 5
+    depths = (tmp_path / "out/depth").rglob("*.png")
+    assert sorted(str(path.relative_to(tmp_path / "out/depth").with_suffix("")) for path in depths) == sorted(made.image_files)
     for key, points in made.radar.items():
         steps = read_png(tmp_path / f"out/depth/{key}.png")
         assert steps.shape == (18, 26) and np.count_nonzero(steps != 2560) == len({(round(v), round(u)) for u, v, _ in points})

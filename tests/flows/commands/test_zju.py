@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from flows.run.networks import open_network
+from depthmill import load_model
 from model.semodepth.config import DataConfig
 from model.semodepth.data import FrameLoader
 from model.semodepth.dense import dense_batch
@@ -176,10 +176,10 @@ def test_checkpoint_of_the_public_code_when_opened_then_the_recipe_says_which_ro
     torch.save({"head.0.weight": torch.zeros(1)}, tmp_path / "zju.pth")
     network = SemoDepth(SemoDepthConfig(base_channels=8))
     monkeypatch.setattr("model.semodepth.family.load_reference", lambda path, **options: network)
-    options = {"reference": True, "max_depth_m": 80.0, "plug_in": False}
-    opened = open_network(tmp_path / "zju.pth", str(zju / "recipe.yaml"), **options).network
+    options = {"reference": True, "max_depth_m": 80.0}
+    opened = load_model(tmp_path / "zju.pth", used_on=zju / "recipe.yaml", **options).opened
     assert (opened.network, opened.name, opened.config.data.rows) == (network, "zju", (24, 54))
-    assert open_network(tmp_path / "zju.pth", str(zju / "store"), **options).network.config.data.rows is None
+    assert load_model(tmp_path / "zju.pth", used_on=zju / "store", **options).opened.config.data.rows is None
 
 
 def test_band_when_it_does_not_fit_then_the_command_says_so(own, depthmill):

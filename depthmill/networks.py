@@ -1,0 +1,257 @@
+"""A trained network from Python: predict, measure, compare; of whatever family it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage_schemas.errors import DepthmillError, RecipeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from model.train.config import Machine
+    from model.train.family import Family
+    from model.train.family_types import Answer, OpenedNetwork
+    from storage_schemas.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in memory, in evaluation mode.
+
+    Attributes:
+        family: its family, which says what it can do.
+        opened: the network, the name of its checkpoint, and the configuration that it was trained with.
+    """
+
+    family: Family[Any]
+    opened: OpenedNetwork[Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint."""
+        return self.opened.name
+
+    def predict(
+        self,
+        image_u8: NDArray[np.uint8],
+        *,
+        radar_m: NDArray[np.float32] | None = None,
+        mono_m: NDArray[np.float32] | None = None,
+        projection: NDArray[np.float64] | None = None,
+    ) -> Any:
+        """Predict one image.
+
+        Args:
+            image_u8: (h, w, 3) RGB.
+            radar_m: (h, w) metres along the optical axis, 0 = no return; of a depth network.
+            mono_m: (h, w) monocular depth in metres, 0 = none; of a depth network with that branch.
+            projection: (3, 4) camera frame to pixels; a detector needs it.
+
+        Returns:
+            A depth network: (h, w) float32 metres. A detector: its ``Objects``, surest first.
+
+        Raises:
+            InputError: an input that the family needs is missing, or does not fit the image.
+            RecipeError: networks of this family predict nothing; says what to do instead.
+        """
+        from model.train.family_types import ImageInputs
+
+        return self.family.predict_image(self.opened, ImageInputs(image_u8, radar_m, mono_m, projection))
+
+    def predict_files(
+        self, what: str | Path, out: str | Path, *, manifest: str | None = None, split: str = "val", pictures: bool = True
+    ) -> int:
+        """Predict a split of a recipe or store, or a folder of images, into files; return the number of frames.
+
+        Args:
+            what: recipe file, store, or folder of images as ``depthmill predict --help`` describes it.
+            out: folder to write; must not exist or be empty.
+            manifest: fingerprint of another manifest than the recipe's own or the store's newest.
+            split: train, val or test.
+            pictures: write pictures too.
+
+        Raises:
+            RecipeError: networks of this family predict nothing.
+            SourceError: an image or what belongs to it is missing or broken.
+            ManifestError: there is no such manifest or split, or its frames lack a store.
+            StoreError: ``out`` is not empty or cannot be written.
+        """
+        from flows.reports import frame_drawer
+        from flows.run.training import machine_of_settings
+        from flows.settings import Settings
+
+        if not self.family.predicts:
+            self.family.refuse_to_predict(self.name)
+        draw = frame_drawer(self.family.name) if pictures else None
+        if self.family.takes_folder(Path(what)):
+            machine = machine_of_settings(Settings(), image_root=None)
+            return self.family.predict_folder(self.opened, Path(what), Path(out), draw=draw, machine=machine)
+        pinned, machine = _pinned(str(what), manifest)
+        return self.family.predict_split(self.opened, pinned, Path(out), split=split, draw=draw, machine=machine)
+
+    def evaluate(
+        self,
+        data: str | Path,
+        *,
+        manifest: str | None = None,
+        split: str = "val",
+        target: str = "depth_single",
+        out: str | Path | None = None,
+    ) -> Answer:
+        """Measure the network on a split and write the evaluation.
+
+        Args:
+            data: recipe file or store.
+            manifest: fingerprint of another manifest than the recipe's own or the store's newest.
+            split: train, val or test.
+            target: store of the truth, of a depth network.
+            out: folder of tables and pictures; None = ``evaluation-<name>-<manifest>-<split>`` here.
+
+        Returns:
+            ``data`` with the rows of the table, ``text`` for people.
+
+        Raises:
+            RecipeError: there is no such split or target.
+            ManifestError: there is no such manifest, or its frames lack a store.
+            StoreError: the folder cannot be written.
+        """
+        from flows.reports import frame_drawer
+
+        pinned, machine = _pinned(str(data), manifest)
+        return self.family.evaluate_checkpoint(
+            self.opened,
+            pinned,
+            machine,
+            split=split,
+            target=target,
+            folder=Path(out or f"evaluation-{self.name}-{pinned.path.fingerprint}-{split}"),
+            draw=frame_drawer(self.family.name),
+        )
+
+
+def load_model(
+    checkpoint: str | Path,
+    *,
+    reference: bool = False,
+    max_depth_m: float = 120.0,
+    plug_in: bool = False,
+    used_on: str | Path = "",
+) -> Model:
+    """Load a network of any family, on the CPU; ``evaluate`` and ``predict_files`` move it to where the settings say.
+
+    Args:
+        checkpoint: a training's folder (its best.pt is taken) or a checkpoint file.
+        reference: the file is a checkpoint of public code; its keys say of which.
+        max_depth_m: with ``reference`` of a depth network: far end of its depth space.
+        plug_in: with ``reference`` of a depth network: it has the branch for monocular depth.
+        used_on: with ``reference``: a recipe file, which says what the checkpoint does not, e.g. which rows it sees.
+
+    Raises:
+        WeightsFileError: no such file.
+        CheckpointError: it does not fit.
+        RecipeError: with ``reference``: the recipe has a mistake, or the file is of depthmill and says itself what it is.
+    """
+    from flows.run.opening import is_recipe
+    from flows.run.training import refuse_without_torch
+    from pipeline.recipe import load_recipe
+
+    refuse_without_torch()
+    from model.blocks.weights_file import load_state_file
+    from model.families import FAMILIES, family_of, load_checkpoint, network_of
+    from model.train.family_types import OpenedNetwork, ReferenceOptions
+
+    folder, data = Path(checkpoint), str(used_on)
+    path = folder / "best.pt" if folder.is_dir() else folder
+    name = folder.name if folder.is_dir() else path.stem
+    if not reference:
+        stored = load_checkpoint(path)
+        return Model(family_of(stored.config), OpenedNetwork(network_of(stored), name, stored.config))
+    weights = load_state_file(path)
+    if "format" in weights and "config" in weights:
+        raise RecipeError(
+            f"checkpoint '{path}' is of depthmill and says itself what it is; --reference is for those of the public code. "
+            "Leave it out"
+        )
+    family = next((family for family in FAMILIES if family.is_reference(weights)), FAMILIES.default)
+    train = load_recipe(data).train if is_recipe(data) else None
+    return Model(family, family.open_reference(path, name, ReferenceOptions(train, data, max_depth_m, plug_in)))
+
+
+def evaluate(
+    checkpoint: str | Path,
+    data: str | Path,
+    *,
+    manifest: str | None = None,
+    split: str = "val",
+    target: str = "depth_single",
+    out: str | Path | None = None,
+) -> Answer:
+    """Load a network and measure it on a split; see ``Model.evaluate``."""
+    return load_model(checkpoint).evaluate(data, manifest=manifest, split=split, target=target, out=out)
+
+
+def compare(a: str | Path, b: str | Path, *, metric: str = "mae_mm", cap_m: float = 80.0, radar: str = "on") -> Answer:
+    """Compare two trainings, or two evaluations, on what both were measured on.
+
+    Args:
+        a: folder of a training or of an evaluation.
+        b: another one.
+        metric: of depth: name of the metric.
+        cap_m: of depth: 50, 70 or 80 metres.
+        radar: of depth: on or off.
+
+    Returns:
+        ``data`` with the differences, ``text`` for people.
+
+    Raises:
+        DepthmillError: they are of different families, have nothing in common, or a file is missing or damaged.
+    """
+    family = family_of_evaluations(a, b)
+    from model.train.family_types import CompareOptions
+
+    answer = family.compare(_evaluation_of(Path(a)), _evaluation_of(Path(b)), CompareOptions(metric, cap_m, radar))
+    return replace(answer, text=f"a = {a}\nb = {b}\n{answer.text}")
+
+
+def family_of_evaluations(a: str | Path, b: str | Path) -> Family[Any]:
+    """Return the family that two folders hold evaluations of; a folder that holds none is taken for one of the other's.
+
+    Raises:
+        DepthmillError: they are of different families.
+    """
+    from flows.run.training import refuse_without_torch
+
+    refuse_without_torch()
+    from model.families import FAMILIES
+
+    of_a, of_b = (
+        next((family for family in FAMILIES if (_evaluation_of(Path(folder)) / family.evaluation_file).is_file()), None)
+        for folder in (a, b)
+    )
+    if of_a is not None and of_b is not None and of_a is not of_b:
+        raise DepthmillError(
+            f"'{a}' is an evaluation of {of_a.evaluation_of} and '{b}' one of {of_b.evaluation_of}, which have no measure in "
+            "common. Compare two of one kind"
+        )
+    return of_a or of_b or FAMILIES.default
+
+
+def _evaluation_of(folder: Path) -> Path:
+    """Return the folder of the evaluation of a training, or the folder itself if it is one."""
+    return folder / "evaluation" if (folder / "evaluation").is_dir() else folder
+
+
+def _pinned(data: str, manifest: str | None) -> tuple[Manifest, Machine]:
+    """Open a manifest of a recipe or store, and say where networks run."""
+    from flows.run.opening import is_recipe, open_manifest_of, open_with_settings
+    from flows.run.training import machine_of, machine_of_settings
+    from flows.settings import Settings
+
+    if is_recipe(data):
+        opened = open_with_settings(Path(data), None)
+        return open_manifest_of(opened, manifest), machine_of(opened)
+    return open_manifest_of(data, manifest), machine_of_settings(Settings(), image_root=None)

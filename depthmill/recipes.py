@@ -1,0 +1,155 @@
+"""A recipe from Python: what is to be made, making it, reading it, training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from flows.run.listener import Listener
+    from flows.run.materialize import Made
+    from flows.run.orchestrator import Orchestrator
+    from flows.run.train import Trained
+    from pipeline.plan import Plan
+
+
+def plan(recipe: str | Path, *, overrides: Sequence[str] = (), workers: int | None = None) -> Plan:
+    """Say what a run would make and why; nothing is written.
+
+    Args:
+        recipe: recipe file.
+        overrides: changed keys, each ``key.key=value``, e.g. ``stages.clean_horizon.near_m=25``.
+        workers: worker processes of a run; None = DEPTHMILL_WORKERS, or one for each core. Changes no unit.
+
+    Returns:
+        ``items``, every unit in running order; ``to_do``, those that are missing, each with its reason.
+
+    Raises:
+        RecipeError: the recipe or an override has a mistake.
+        SourceError: the source is not there, or its tables are broken.
+    """
+    from flows.run.opening import open_with_settings
+
+    return open_with_settings(Path(recipe), overrides, workers).plan()
+
+
+def run(
+    recipe: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    dask: str | None = None,
+    prefect: bool = False,
+    report: bool = True,
+    listener: Listener | None = None,
+) -> Made:
+    """Make everything that the plan lists; a failed scene never stops another, and running again does only what is left.
+
+    Args:
+        recipe: recipe file.
+        overrides: changed keys, each ``key.key=value``.
+        workers: worker processes; None = DEPTHMILL_WORKERS, or one for each core.
+        dask: run the scenes on this Dask cluster instead, e.g. ``local:4`` or ``tcp://scheduler:8786``.
+        prefect: run as a flow of Prefect; units are byte-identical either way.
+        report: write report.html beside the run's events.
+        listener: is told of every unit; None = nobody is.
+
+    Returns:
+        The plan, and ``summary``: how many units were made, failed or were skipped; ``num_failed`` is 0 if all is well.
+
+    Raises:
+        RecipeError: the recipe, an override or a setting has a mistake.
+        SourceError: the source is not there, or its tables are broken.
+        DepthmillError: the workers or Prefect failed. A unit that fails raises nothing; it is in the summary.
+    """
+    from flows.run.making import SILENT, make_units
+    from flows.run.opening import open_with_settings
+
+    opened = open_with_settings(Path(recipe), overrides, workers)
+    pool = None
+    if dask is not None:
+        from flows.workers.dask_pool import dask_workers
+
+        pool = dask_workers(dask)
+    return make_units(opened, orchestrator(prefect=prefect), listener or SILENT, report=report, pool=pool)
+
+
+def train(
+    recipe: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    manifest: str | None = None,
+    out: str | Path | None = None,
+    restart: bool = False,
+    prefect: bool = False,
+    listener: Listener | None = None,
+) -> Trained:
+    """Make what is missing, train what the recipe describes, measure it; the same call goes on after a stop.
+
+    Args:
+        recipe: recipe file with a group ``train:``.
+        overrides: changed keys, each ``key.key=value``.
+        workers: worker processes that make units.
+        manifest: fingerprint of another manifest than the recipe's own.
+        out: another folder than ``<runs>/trainings/<name>``.
+        restart: throw away what a former run left in the folder.
+        prefect: run as flows of Prefect.
+        listener: is told of units and of steps now and then; None = nobody is.
+
+    Returns:
+        ``training.folder`` with checkpoints and tables; ``num_failed`` units, with which nothing was trained.
+
+    Raises:
+        RecipeError: the recipe has a mistake, or torch is not installed.
+        ManifestError: there is no such manifest, or its frames lack a store.
+        DepthmillError: the training or the evaluation failed.
+    """
+    from flows.run.making import SILENT
+    from flows.run.opening import open_with_settings
+    from flows.run.train import train_recipe
+
+    return train_recipe(
+        open_with_settings(Path(recipe), overrides, workers),
+        orchestrator(prefect=prefect),
+        listener or SILENT,
+        where=str(recipe),
+        manifest=manifest,
+        out=None if out is None else Path(out),
+        restart=restart,
+    )
+
+
+def open_dataset(data: str | Path, *, manifest: str | None = None, camera: str | None = None) -> xr.Dataset:
+    """Open a manifest as one lazy xarray Dataset over frames; see ``storage_schemas.dataset.open_dataset``.
+
+    Args:
+        data: recipe file, or path or URL of a store.
+        manifest: fingerprint, or its beginning; None = the recipe's own, or the store's newest.
+        camera: samples of one camera only; needed where cameras differ in image size.
+
+    Returns:
+        Depth in metres (frame, y, x) float32, NaN = not measured; images (frame, y, x, channel) uint8; see there.
+
+    Raises:
+        RecipeError: there is no such store, or the recipe's manifest is not made yet.
+        ManifestError: there is no such manifest, or it has images of several sizes and no camera was chosen.
+    """
+    from flows.run.opening import open_manifest_of
+    from storage_schemas.dataset import open_dataset as open_whole_manifest
+
+    return open_whole_manifest(open_manifest_of(str(data), manifest), camera=camera)
+
+
+def orchestrator(*, prefect: bool) -> Orchestrator:
+    """Return what carries out the work: Prefect, or a bare loop."""
+    if prefect:
+        from flows.prefect.orchestrator import PrefectOrchestrator
+
+        return PrefectOrchestrator()
+    from flows.run.bare_loop import BareLoop
+
+    return BareLoop()

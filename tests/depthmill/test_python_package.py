@@ -1,0 +1,86 @@
+"""depthmill from Python: a recipe to its table, a network in memory, and mistakes."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import depthmill
+from model.errors import InputError
+from tests.conftest import REPOSITORY
+
+SMALL = (
+    "train.network.base_channels=8",
+    "train.max_steps=2",
+    "train.data.batch_size=1",
+    "train.evaluation.num_strips=0",
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch):
+    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
+    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+
+
+def test_recipe_when_taken_from_plan_to_comparison_then_every_step_returns_its_value(tiny_root, write_recipe, tmp_path, capfd):
+    recipe = write_recipe(tiny_root)
+    to_do = depthmill.plan(recipe).to_do
+    assert {item.stage for item in to_do} >= {"index_frames", "accumulate_lidar", "build_manifest"}
+    made = depthmill.run(recipe, workers=1, report=False)
+    assert (made.num_failed, made.summary.num_ok) == (0, len(to_do))
+    assert depthmill.plan(recipe).to_do == ()
+    (reason,) = {item.reason for item in depthmill.plan(recipe, overrides=("stages.clean_horizon.near_m=3",)).to_do[:1]}
+    assert reason.startswith("params near_m:")
+    frames = depthmill.open_dataset(recipe)
+    assert frames.sizes["frame"] > 0 and "depth_clean_m" in frames
+    assert depthmill.open_dataset(tmp_path / "store").attrs["manifest"] == frames.attrs["manifest"]
+
+    trained = depthmill.train(recipe, overrides=SMALL)
+    folder = trained.training.folder
+    answer = depthmill.evaluate(folder, recipe, out=tmp_path / "measured")
+    assert answer.data["rows"][0]["radar"] == "on"
+    assert answer.text.endswith(f"wrote {tmp_path / 'measured'}")
+    compared = depthmill.compare(folder, tmp_path / "measured")
+    assert compared.data[0]["mean_difference"] == 0
+    assert compared.text.startswith(f"a = {folder}\n")
+
+    model = depthmill.load_model(folder)
+    assert (model.name, model.family.name) == (folder.name, "semodepth")
+    image_u8 = frames["image"].isel(frame=0).values
+    depth_m = model.predict(image_u8, radar_m=np.nan_to_num(frames["radar_m"].isel(frame=0).values))
+    assert depth_m.shape == image_u8.shape[:2] and np.isfinite(depth_m).all() and depth_m.min() > 0
+    assert model.predict_files(recipe, tmp_path / "predicted", pictures=False) == len(
+        list((tmp_path / "predicted").rglob("*.png"))
+    )
+    with pytest.raises(InputError, match=r"radar_m has shape \(2, 2\), its image"):
+        model.predict(image_u8, radar_m=np.zeros((2, 2), np.float32))
+    assert capfd.readouterr().out == ""  # whoever calls from Python gets values, and prints what he likes
+
+
+def test_functions_when_a_caller_is_mistaken_then_the_text_says_what_to_do(tmp_path):
+    with pytest.raises(depthmill.DepthmillError, match=r"recipe '.*no\.yaml' does not exist. Write one with depthmill init"):
+        depthmill.plan(tmp_path / "no.yaml")
+    with pytest.raises(depthmill.DepthmillError, match="does not exist or is empty. Give the path or URL of a store"):
+        depthmill.open_dataset(tmp_path / "nothing")
+    with pytest.raises(depthmill.DepthmillError, match="weights file '.*' does not exist"):
+        depthmill.load_model(tmp_path / "best.pt")
+
+
+def test_package_when_imported_then_it_brings_no_torch_and_no_prefect():
+    code = "import sys, depthmill; print(sorted({'torch', 'prefect', 'zarr'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_package_when_its_docstring_shows_calls_then_they_fit_the_signatures():
+    (example,) = doctest.DocTestFinder(recurse=False).find(depthmill)
+    names = [name for name in depthmill.__all__ if inspect.isfunction(getattr(depthmill, name))]
+    called = "\n".join(one.source for one in example.examples)
+    assert [name for name in names if f"depthmill.{name}(" not in called] == []
+    assert all(inspect.getdoc(getattr(depthmill, name)) for name in depthmill.__all__)
