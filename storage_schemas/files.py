@@ -102,7 +102,7 @@ class StoreFiles:
             raise _explain_store_error(error, self.path(key)) from error
 
     def names(self, key: str) -> list[str]:
-        """Return the sorted names of files and folders directly below a key; empty if there is none."""
+        """Return the sorted names of files and folders directly below a key; empty if the key does not exist."""
         try:
             if self.is_local:
                 with os.scandir(self.path(key)) as entries:

@@ -114,7 +114,7 @@ def image_size(path: str) -> tuple[int, int]:
 
 
 def image_size_in(folder: Path) -> tuple[int, int] | None:
-    """Return (width, height) of the first image of a folder, None if there is none."""
+    """Return (width, height) of the first image of a folder, None without images."""
     for path in sorted(folder.iterdir())[:1]:
         with suppress(SourceError):
             return image_size(str(path))

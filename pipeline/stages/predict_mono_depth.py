@@ -126,8 +126,8 @@ def counted_params(p: Params, facts: Mapping[str, str]) -> dict[str, Any]:
         p: the params.
         facts: ``weights_sha256`` for a model with weights, ``maps_sha256`` for depth_maps (``pipeline.mono_depth.weights``).
     """
-    version, heeded = RULES[p.teacher]
-    counted = {"teacher": p.teacher, "teacher_version": version, **{name: getattr(p, name) for name in heeded}}
+    version, param_names = RULES[p.teacher]
+    counted = {"teacher": p.teacher, "teacher_version": version, **{name: getattr(p, name) for name in param_names}}
     needed = "weights_sha256" if p.teacher in LEARNED else "maps_sha256" if p.teacher == "depth_maps" else None
     return counted if needed is None else {**counted, needed: facts[needed]}
 

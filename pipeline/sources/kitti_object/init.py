@@ -32,7 +32,7 @@ class KittiSurvey:
         num_scenes: runs of frames of one image size that they are cut into.
         sizes: width x height -> frames.
         num_sweeps: frames with a file in velodyne/.
-        maps: folder of a teacher's depth maps, None if there is none.
+        maps: folder of a teacher's depth maps, None without maps.
         num_maps: maps in it.
     """
 

@@ -61,7 +61,7 @@ class KittiScene:
 
 
 def data_folder(root: Path) -> Path | None:
-    """Return the folder that holds training/ or testing/: the root, or object/ below it; None if there is none."""
+    """Return the folder that holds training/ or testing/: the root, or object/ below it; None if neither does."""
     for folder in (root, root / "object"):
         if any((folder / name / IMAGES).is_dir() for name in ("training", "testing")):
             return folder
@@ -69,7 +69,7 @@ def data_folder(root: Path) -> Path | None:
 
 
 def lists_folder(root: Path) -> Path | None:
-    """Return the folder ImageSets that belongs to a root, None if there is none."""
+    """Return the folder ImageSets that belongs to a root, None if the root has no lists."""
     places = (root / "ImageSets", root / "object" / "ImageSets", root.parent / "ImageSets")
     return next((path for path in places if path.is_dir()), None)
 

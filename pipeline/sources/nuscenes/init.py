@@ -46,7 +46,7 @@ class NuScenesSurvey:
         not_unpacked: channels that the tables name and samples/ lacks.
         num_sweeps: LIDAR_TOP files between key frames on the disk.
         num_tracks: annotated objects.
-        image_size: width and height of one image, None if there is none.
+        image_size: width and height of one image, None without images.
         has_truth: a simulated world with exact depth.
     """
 

@@ -68,7 +68,7 @@ def scan(solids: Solids, world_from_lidar: Pose, *, azimuth_steps: int, rng: np.
 
 
 def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator) -> Floats:
-    """Return the distance (32 * azimuth_steps,) of an airborne return in each beam, inf where there is none.
+    """Return the distance (32 * azimuth_steps,) of an airborne return in each beam, inf without such a return.
 
     Only the beams that rise clearly above the horizon have any. They are more frequent close to the car than further
     off, and more frequent in the wake behind it than ahead (`AIRBORNE_SHARE` = behind, ahead).

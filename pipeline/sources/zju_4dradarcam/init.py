@@ -33,7 +33,7 @@ class ZjuSurvey:
         frames: list -> names in it; only lists that exist.
         num_scenes: runs of names that they are cut into.
         files: folder -> files in it; only folders that exist.
-        image_size: width and height of one image, None if there is none.
+        image_size: width and height of one image, None without images.
     """
 
     root: Path
