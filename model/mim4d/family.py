@@ -203,7 +203,7 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare two evaluations clip by clip."""
         found = compare_clips(*(read_clip_rows(folder) for folder in (a, b)))
-        return Answer([one._asdict() for one in found], clip_comparison_text(found))
+        return Answer([one._asdict() for one in found], f"a = {a}\nb = {b}\n{clip_comparison_text(found)}")
 
     def refuse_to_predict(self, checkpoint: str) -> NoReturn:
         """Say that a pre-trained network has nothing to write files of."""

@@ -223,7 +223,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare the average precisions of two evaluations."""
         found = compare_precisions(a, b)
-        return Answer(found, comparison_text(found))
+        return Answer(found, f"a = {a}\nb = {b}\n{comparison_text(found)}")
 
     def predict_image(self, opened: OpenedNetwork[MonoDdleTrainConfig], inputs: ImageInputs) -> Objects:
         """Return the objects of an image, surest first; nothing can be placed in space without its projection."""
