@@ -94,8 +94,8 @@ class TimmBackbone(nn.Module):
         Raises:
             BackboneError: the network gives its levels in another layout.
         """
-        found = self.net(image)
-        at4, at8, at16, at32 = (found[place] for place in self.places)
+        levels = self.net(image)
+        at4, at8, at16, at32 = (levels[place] for place in self.places)
         if at4.shape[1] != self.channels[0]:
             raise BackboneError(
                 f"backbone '{TIMM_PREFIX}{self.name}' gives levels of shape {tuple(at4.shape)}, expected {self.channels[0]} "
@@ -111,13 +111,13 @@ class TimmBackbone(nn.Module):
         """
         if not Path(path).is_file():
             raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a file of timm's {self.name}")
-        given: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
+        options: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
         timm = _import_timm(self.name)
         try:
             timm.create_model(
-                self.name, **given
+                self.name, **options
             )  # without its classifier it takes any file, and leaves out what it does not know
-            loaded = timm.create_model(self.name, features_only=True, **given)
+            loaded = timm.create_model(self.name, features_only=True, **options)
         except Exception as error:  # timm raises a zoo of types for a foreign file
             said = " ".join(str(error).split())[:MESSAGE_LENGTH] or type(error).__name__
             raise WeightsFileError(f"weights file '{path}' does not load into timm's {self.name}: {said}") from error

@@ -123,9 +123,9 @@ def _corners_seen_from(first: Floats, second: Floats) -> tuple[Floats, Floats]:
     across = first[:, 4:5] / 2 * [1, -1, -1, 1]
     turn = (first[:, 6] - second[:, 6])[:, None]
     dx, dz = (first[:, 0] - second[:, 0])[:, None], (first[:, 2] - second[:, 2])[:, None]
-    own = second[:, 6:7]
-    x = np.cos(turn) * along + np.sin(turn) * across + np.cos(own) * dx - np.sin(own) * dz
-    z = -np.sin(turn) * along + np.cos(turn) * across + np.sin(own) * dx + np.cos(own) * dz
+    yaw_rad = second[:, 6:7]
+    x = np.cos(turn) * along + np.sin(turn) * across + np.cos(yaw_rad) * dx - np.sin(yaw_rad) * dz
+    z = -np.sin(turn) * along + np.cos(turn) * across + np.sin(yaw_rad) * dx + np.cos(yaw_rad) * dz
     return x, z
 
 
