@@ -60,19 +60,19 @@ def _along_path(key_from_rig: Float64, behind_m: Float64, wanted_m: Float64) -> 
     """Return poses (n, 4, 4) so many metres (n) back on the path through poses (T, 4, 4) that are ``behind_m`` (T) back."""
     moved = np.concatenate([[True], np.diff(behind_m) > 0])  # a place has one pose: the newest
     behind_m, poses = behind_m[moved], key_from_rig[moved]
-    found = np.tile(np.eye(4), (len(wanted_m), 1, 1))
+    poses_back = np.tile(np.eye(4), (len(wanted_m), 1, 1))
     if len(wanted_m):
-        found[:, :3, :3] = Slerp(behind_m, Rotation.from_matrix(poses[:, :3, :3]))(wanted_m).as_matrix()
-        found[:, :3, 3] = np.stack([np.interp(wanted_m, behind_m, poses[:, axis, 3]) for axis in range(3)], axis=-1)
-    return found
+        poses_back[:, :3, :3] = Slerp(behind_m, Rotation.from_matrix(poses[:, :3, :3]))(wanted_m).as_matrix()
+        poses_back[:, :3, 3] = np.stack([np.interp(wanted_m, behind_m, poses[:, axis, 3]) for axis in range(3)], axis=-1)
+    return poses_back
 
 
 def _loop(turn: Float64) -> Float64:
     """Return poses (n, 4, 4) at angles (n) of the loop; the rig's own place at 0 and at 2 pi."""
     ahead_m, left_m = AHEAD_M * (1.0 - np.cos(turn)), ASIDE_M * np.sin(turn)
     yaw = np.arctan2(-left_m, LOOK_AT_M - ahead_m)
-    found = np.tile(np.eye(4), (len(turn), 1, 1))
-    found[:, 0, 0], found[:, 0, 1] = np.cos(yaw), -np.sin(yaw)
-    found[:, 1, 0], found[:, 1, 1] = np.sin(yaw), np.cos(yaw)
-    found[:, 0, 3], found[:, 1, 3] = ahead_m, left_m
-    return found
+    poses = np.tile(np.eye(4), (len(turn), 1, 1))
+    poses[:, 0, 0], poses[:, 0, 1] = np.cos(yaw), -np.sin(yaw)
+    poses[:, 1, 0], poses[:, 1, 1] = np.sin(yaw), np.cos(yaw)
+    poses[:, 0, 3], poses[:, 1, 3] = ahead_m, left_m
+    return poses

@@ -47,9 +47,11 @@ class Cameras:
     image_px: tuple[int, int]
 
     def __post_init__(self) -> None:
-        given, camera = tuple(self.cam_from_rig.shape), tuple(self.intrinsics.shape)
-        if len(given) != 5 or given[3:] != (4, 4) or camera != (*given[:3], 3, 3):
-            raise InputError(f"cam_from_rig is {given} and intrinsics {camera}, expected (b, t, m, 4, 4) and (b, t, m, 3, 3)")
+        poses_shape, matrices_shape = tuple(self.cam_from_rig.shape), tuple(self.intrinsics.shape)
+        if len(poses_shape) != 5 or poses_shape[3:] != (4, 4) or matrices_shape != (*poses_shape[:3], 3, 3):
+            raise InputError(
+                f"cam_from_rig is {poses_shape} and intrinsics {matrices_shape}, expected (b, t, m, 4, 4) and (b, t, m, 3, 3)"
+            )
 
     @property
     def views(self) -> tuple[int, int, int]:

@@ -113,22 +113,22 @@ def _views_of_clip(
     with torch.autocast(batch.image_u8.device.type, torch.bfloat16, enabled=bfloat16):
         volumes = network.volumes(views, is_seen)
     volumes = volumes.float()
-    shown = {DIRECT: volumes[:, 0]}
+    volume_by_mode = {DIRECT: volumes[:, 0]}
     if network.temporal is not None:
-        shown[RECONSTRUCT] = network.reconstruct(volumes, views, [0])
+        volume_by_mode[RECONSTRUCT] = network.reconstruct(volumes, views, [0])
     image = batch.image_u8[0, 0]
-    found: Arrays = {
+    arrays: Arrays = {
         "window_keys": np.array(batch.window_keys[0]),
         "image_u8": image.cpu().numpy(),
         "is_seen": _patches(is_seen, tuple(image.shape[:1])),
         "lidar_steps": _lidar_map(batch),
         "held_out_steps": _ray_map(rays, rays.depth_m, batch),
     }
-    for name, volume in shown.items():
-        found |= _picture(network, volume, views.cam_from_rig[0, 0], views.intrinsics[0, 0], views, name, width_px=width_px)
+    for name, volume in volume_by_mode.items():
+        arrays |= _picture(network, volume, views.cam_from_rig[0, 0], views.intrinsics[0, 0], views, name, width_px=width_px)
         at_points = network.show(volume, rays.origin_m, rays.direction)
-        found[f"{name}_held_out_steps"] = _ray_map(rays, at_points.depth_m * at_points.is_hit, batch)
-    return found, shown[DIRECT], views
+        arrays[f"{name}_held_out_steps"] = _ray_map(rays, at_points.depth_m * at_points.is_hit, batch)
+    return arrays, volume_by_mode[DIRECT], views
 
 
 def _held_out_rays(network: Mim4d, batch: ClipBatch, *, seed: int) -> tuple[Rays, Tensor | None]:
@@ -148,8 +148,8 @@ def _patches(is_seen: Tensor | None, num_cameras: tuple[int, ...]) -> NDArray[np
     """Return the patches of the key frame; one that is seen where nothing is hidden."""
     if is_seen is None:
         return np.ones((*num_cameras, 1, 1), bool)
-    found: NDArray[np.bool_] = is_seen[0, 0].cpu().numpy()
-    return found
+    patches: NDArray[np.bool_] = is_seen[0, 0].cpu().numpy()
+    return patches
 
 
 def _lidar_map(batch: ClipBatch) -> NDArray[np.uint16]:
@@ -170,13 +170,13 @@ def _ray_map(rays: Rays, depth_m: Tensor, batch: ClipBatch) -> NDArray[np.uint16
 
 def _map(camera: Tensor, uv_px: Tensor, depth_m: Tensor, point_m: Tensor, batch: ClipBatch) -> NDArray[np.uint16]:
     """Return distances (n) in the pixels that they lie in (m, h, w); where two meet, that of the nearer point ``point_m`` (n)."""
-    found = np.zeros(tuple(batch.image_u8.shape[2:5]), np.uint16)
+    quanta = np.zeros(tuple(batch.image_u8.shape[2:5]), np.uint16)
     order = torch.argsort(point_m, descending=True)  # of what is written to one place, the last stays
     column, row = uv_px[order].floor().long().cpu().numpy().T
-    is_inside = (row >= 0) & (row < found.shape[1]) & (column >= 0) & (column < found.shape[2])
+    is_inside = (row >= 0) & (row < quanta.shape[1]) & (column >= 0) & (column < quanta.shape[2])
     place = camera[order].cpu().numpy()[is_inside], row[is_inside], column[is_inside]
-    found[place] = _steps(depth_m[order])[is_inside]
-    return found
+    quanta[place] = _steps(depth_m[order])[is_inside]
+    return quanta
 
 
 def _flight(network: Mim4d, volume: Tensor, views: ClipViews, *, num_frames: int, width_px: int) -> Arrays:
@@ -194,12 +194,12 @@ def _picture(
 ) -> Arrays:
     """Return what a volume (1, C, Z, Y, X) shows to cameras (k, 4, 4) with matrices (k, 3, 3) of the clip's images."""
     uv_px, shape = _pixels(tuple(views.image.shape[-2:]), width_px)
-    shown = []
+    renderings = []
     for origin_m, direction in zip(
         *rays_through(uv_px.to(volume), cam_from_rig=cam_from_rig, intrinsics=intrinsics), strict=True
     ):
-        shown.append(network.show(volume, origin_m[None], direction[None]))
-    seen = Rendered(*(torch.cat(values) for values in zip(*shown, strict=True)))
+        renderings.append(network.show(volume, origin_m[None], direction[None]))
+    seen = Rendered(*(torch.cat(values) for values in zip(*renderings, strict=True)))
     rgb = seen.rgb.flip(-1) if network.config.render.rays.rgb_order == "released_bgr" else seen.rgb
     return {
         f"{name}_rgb_u8": _bytes(rgb).reshape(-1, *shape, 3),
@@ -228,5 +228,5 @@ def _steps(depth_m: Tensor) -> NDArray[np.uint16]:
 
 
 def _bytes(share: Tensor) -> NDArray[np.uint8]:
-    found: NDArray[np.uint8] = (share.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    return found
+    values_u8: NDArray[np.uint8] = (share.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    return values_u8

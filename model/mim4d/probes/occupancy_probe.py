@@ -73,7 +73,7 @@ class ScoreCounts:
 
     def row(self, features: str, *, threshold: int) -> OccupancyRow:
         """Return the measures at a bin that was found ``best`` elsewhere."""
-        empty, occupied = (int(one) for one in self.counts.sum(axis=1))
+        empty, occupied = (int(count) for count in self.counts.sum(axis=1))
         iou = float(self.ious()[threshold])
         return OccupancyRow(features, empty + occupied, occupied, threshold / NUM_SCORES, iou, self.average_precision())
 
