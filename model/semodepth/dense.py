@@ -71,7 +71,7 @@ def _map_of(points: Points | None, views: Views | None, num_frames: int, height:
         depth_m = (depth_m * views.scale[sample])[is_inside]
         sample, row, column = sample[is_inside], row[is_inside], column[is_inside]
         height, width = views.height, views.width
-    found = torch.zeros(num_frames * height * width, device=depth_m.device)
+    nearest_m = torch.zeros(num_frames * height * width, device=depth_m.device)
     pixel = (sample * height + row) * width + column
-    found[pixel] = torch.inf
-    return found.scatter_reduce_(0, pixel, depth_m, "amin").reshape(num_frames, height, width)
+    nearest_m[pixel] = torch.inf
+    return nearest_m.scatter_reduce_(0, pixel, depth_m, "amin").reshape(num_frames, height, width)

@@ -147,7 +147,7 @@ class _Rows:
         predicted_m, target_m = measured_pixels(predicted_m, target_m)
         is_night = batch.is_night.tolist()
         for cap_m in CAPS_M:
-            found = {
+            values_by_metric = {
                 name: values.tolist()
                 for name, values in frame_metrics(predicted_m, target_m, cap_m=cap_m, min_depth_m=min_depth_m).items()
             }
@@ -157,13 +157,13 @@ class _Rows:
                     "is_night": is_night[i],
                     "radar": radar,
                     "cap_m": cap_m,
-                    "num_pixels": found["num_pixels"][i],
+                    "num_pixels": values_by_metric["num_pixels"][i],
                 }
-                row |= {name: None if np.isnan(found[name][i]) else found[name][i] for name in METRICS}
+                row |= {name: None if np.isnan(values_by_metric[name][i]) else values_by_metric[name][i] for name in METRICS}
                 for name, value in row.items():
                     self.frames[name].append(value)
                 if is_ranked and cap_m == CAPS_M[-1]:
-                    self.mae_mm[key] = found["mae_mm"][i]
+                    self.mae_mm[key] = values_by_metric["mae_mm"][i]
         sums, counts = (values.tolist() for values in range_errors(predicted_m, target_m, min_depth_m=min_depth_m))
         for i, key in enumerate(batch.frame_keys):
             for low, high, total, count in zip(RANGE_EDGES_M, RANGE_EDGES_M[1:], sums[i], counts[i], strict=False):
@@ -191,7 +191,7 @@ class _Strips:
         self._night: str | None = None
         self._spread: list[str] = []
 
-    def offer(self, batch: DenseBatch, target_m: Tensor, found: dict[str, Tensor], mae_mm: list[float]) -> None:
+    def offer(self, batch: DenseBatch, target_m: Tensor, predicted_by_radar: dict[str, Tensor], mae_mm: list[float]) -> None:
         """Show the frames of a batch; some are held."""
         if not self._num_strips:
             return
@@ -205,8 +205,11 @@ class _Strips:
             nothing_m = torch.zeros_like(target_m[i])
             maps = {"radar_m": nothing_m if batch.radar_m is None else batch.radar_m[i], "target_m": target_m[i]}
             for name, radar in (("with_radar_m", "on"), ("without_radar_m", "off")):
-                maps[name] = found[radar][i] if radar in found else nothing_m
-            self._held[key] = {"image_u8": batch.image_u8[i].cpu().numpy(), **{name: _steps(one) for name, one in maps.items()}}
+                maps[name] = predicted_by_radar[radar][i] if radar in predicted_by_radar else nothing_m
+            self._held[key] = {
+                "image_u8": batch.image_u8[i].cpu().numpy(),
+                **{name: _steps(map_m) for name, map_m in maps.items()},
+            }
             if is_spread:
                 self._spread.append(key)
                 if len(self._spread) > _CANDIDATES:  # half as dense from here on

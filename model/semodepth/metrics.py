@@ -49,7 +49,7 @@ def measured_pixels(predicted_m: Tensor, target_m: Tensor) -> tuple[Tensor, Tens
         )
     pixels = [is_measured.nonzero().squeeze(1) for is_measured in (target_m > 0).flatten(1)]
     predicted, target = (
-        pad_sequence([frame[own] for frame, own in zip(maps.flatten(1), pixels, strict=True)], batch_first=True)
+        pad_sequence([frame[chosen] for frame, chosen in zip(maps.flatten(1), pixels, strict=True)], batch_first=True)
         for maps in (predicted_m.detach(), target_m)
     )
     return predicted.unsqueeze(1), target.unsqueeze(1)

@@ -151,8 +151,8 @@ class SemoDepth(nn.Module):
         mono_m: Tensor | NDArray[np.float32] | None = None,
     ) -> WithUncertainty:
         """Predict metres (b, h, w) and the log scale (b, h, w), otherwise as ``predict``; for studies and pictures."""
-        found: WithUncertainty = self._evaluated(image_u8, radar_m, mono_m, with_uncertainty=True)
-        return WithUncertainty(self.depth_space.metres(found.depth), found.log_scale)
+        answer: WithUncertainty = self._evaluated(image_u8, radar_m, mono_m, with_uncertainty=True)
+        return WithUncertainty(self.depth_space.metres(answer.depth), answer.log_scale)
 
     def _evaluated(
         self,

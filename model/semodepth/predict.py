@@ -148,8 +148,8 @@ def _batches(frames: Iterable[Frame], batch_size: int) -> Iterator[list[Frame]]:
         yield batch
 
 
-def _fits(one: Frame, other: Frame) -> bool:
-    return one.image_u8.shape == other.image_u8.shape and (one.mono_m is None) == (other.mono_m is None)
+def _fits(frame: Frame, other: Frame) -> bool:
+    return frame.image_u8.shape == other.image_u8.shape and (frame.mono_m is None) == (other.mono_m is None)
 
 
 def _predict_batch(network: DepthNetwork, batch: list[Frame]) -> Iterator[Predicted]:

@@ -77,8 +77,8 @@ def _pairwise(linear: nn.Module, nodes: Tensor, edges: Tensor | None = None) -> 
     """Apply a linear layer to [x_i, x_j - x_i, e_ij] without building it: (W1 - W2) x_i + W2 x_j + W3 e_ij + bias."""
     assert isinstance(linear, nn.Linear)
     of_self, of_other, *of_edge = linear.weight.split(nodes.shape[-1], dim=1)
-    own = F.linear(nodes, of_self - of_other, linear.bias).unsqueeze(2)
-    pairs = own + F.linear(nodes, of_other).unsqueeze(1)
+    of_nodes = F.linear(nodes, of_self - of_other, linear.bias).unsqueeze(2)
+    pairs = of_nodes + F.linear(nodes, of_other).unsqueeze(1)
     return pairs if edges is None else pairs + F.linear(edges, of_edge[0])
 
 
