@@ -277,13 +277,13 @@ class Family(ABC, Generic[C]):
         return {name: Measure(name, name, 4, name in self.rising_columns) for name in self.board_columns}
 
     def table_columns(
-        self, first: C, known: Sequence[Mapping[str, Measure]]
+        self, first: C, variants: Sequence[Mapping[str, Measure]]
     ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
         """Return which measures an ablation's table shows: those of its headline, and those of further tables by title.
 
         Args:
             first: configuration of the first variant.
-            known: ``measures`` of every variant.
+            variants: ``measures`` of every variant.
         """
         return self.board_columns, {}
 
@@ -308,7 +308,7 @@ class Family(ABC, Generic[C]):
         """Compare two evaluations, a = champion and b = challenger; all frames come first."""
         raise NotImplementedError(self.retrain_refusal)
 
-    def comparison_text(self, found: Sequence[MeanDifference]) -> str:
+    def comparison_text(self, differences: Sequence[MeanDifference]) -> str:
         """Return comparisons as a table for the console."""
         raise NotImplementedError(self.retrain_refusal)
 

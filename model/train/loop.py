@@ -54,15 +54,15 @@ class Progress:
         step: optimiser steps done.
         num_steps: of all.
         loss: of this step.
-        words: what else the family says of this step.
-        measured: what it says of the evaluation just done, None between evaluations.
+        losses_text: what else the family says of this step.
+        measured_text: what it says of the evaluation just done, None between evaluations.
     """
 
     step: int
     num_steps: int
     loss: float
-    words: str
-    measured: str | None = None
+    losses_text: str
+    measured_text: str | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -81,16 +81,16 @@ def read_training(folder: Path) -> dict[str, Any]:
     """
     path = folder / COMPLETE_FILE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise StoreError(
             f"'{folder}' holds no complete training ({COMPLETE_FILE} is missing). Run depthmill train first"
         ) from error
     except (OSError, ValueError) as error:
         raise StoreError(f"'{path}' cannot be read: {error}. Run depthmill train --restart") from error
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise StoreError(f"'{path}' is not a training's record. Run depthmill train --restart")
-    return found
+    return record
 
 
 def train(
@@ -149,16 +149,16 @@ def evaluate_training(
     network.load_state_dict(best.model)
     network = network.to(device).eval()
     num_frames = family.evaluate(network, manifest, config, machine, device, folder=folder)
-    known = provenance()
+    versions = provenance()
     record = {
         "name": folder.name,
         "config": config.model_dump(mode="json"),
         "manifest": manifest.path.fingerprint,
         "store": manifest.store.root,
-        "commit": known["commit"],
-        "is_dirty": known["is_dirty"],
+        "commit": versions["commit"],
+        "is_dirty": versions["is_dirty"],
         "versions": {
-            **{name: value for name, value in known.items() if name not in ("commit", "is_dirty")},
+            **{name: value for name, value in versions.items() if name not in ("commit", "is_dirty")},
             "torch": torch.__version__,
             **families.package_version(config),
         },
@@ -265,9 +265,9 @@ def _train_on_rank(
                 save_checkpoint(snapshot(), folder / "last.pt")
                 saved_at = time.monotonic()
             if on_progress is not None and losses is not None and records is not None:
-                words = family.step_words({name: float(value.detach()) for name, value in losses.values.items()})
-                told = None if measured is None else measured.words
-                on_progress(Progress(step, int(num_steps), float(losses.loss.detach()), words, told))
+                losses_text = family.step_words({name: float(value.detach()) for name, value in losses.values.items()})
+                measured_text = None if measured is None else measured.text
+                on_progress(Progress(step, int(num_steps), float(losses.loss.detach()), losses_text, measured_text))
     if records is None:
         fabric.barrier()
         return

@@ -123,7 +123,7 @@ def load_backbone(backbone: nn.Module, path: str | Path, families: Families) -> 
         weights = {key: value for key, value in weights.items() if not key.startswith(handed.optional)}
     if misfit(weights, wanted):
         raise CheckpointError(
-            f"checkpoint '{path}' has a backbone {handed.words}, this network's is {_name_of(backbone)}: "
+            f"checkpoint '{path}' has a backbone {handed.network_text}, this network's is {_name_of(backbone)}: "
             f"{misfit_text(weights, wanted)}. {handed.advice}"
         )
     backbone.load_state_dict(weights)
