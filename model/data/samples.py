@@ -80,7 +80,7 @@ def choose_samples(manifest: Manifest, config: Choice, wanted: tuple[str, ...]) 
             f"no frame of split '{config.split}' in manifest {manifest.path.fingerprint} has all of {', '.join(wanted)}. "
             "Ask for fewer stores, or run the stages that make them"
         )
-    path_of: dict[UnitPath, UnitPath] = {}  # one object per unit, so that workers are sent each once
+    path_of: dict[UnitPath, UnitPath] = {}  # one object per unit, so that pickle sends each to a worker once
     return [
         Sample(
             row["frame_key"],
@@ -171,7 +171,7 @@ def frames_with_teacher(manifest: Manifest, config: Choice, samples: Sequence[Sa
     Args:
         manifest: an opened manifest.
         config: ``incomplete`` says what is done with frames whose map is empty.
-        samples: frames that have a unit of depth_mono, which is there.
+        samples: frames whose unit of depth_mono exists.
 
     Raises:
         ManifestError: a map is empty and ``incomplete`` is ``error``, or all of them are.

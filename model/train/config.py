@@ -29,7 +29,7 @@ _STARTS = {"start_from": "start_digest", "backbone_from": "backbone_digest"}
 class CommonConfig(FrozenConfig):
     """The keys of ``train:`` that every family has; a family's own configuration adds its network, loss, data and evaluation."""
 
-    if TYPE_CHECKING:  # every family has its own, with a default and a description
+    if TYPE_CHECKING:  # each family declares these keys itself, with a default and a description
 
         @property
         def family(self) -> str:

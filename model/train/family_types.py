@@ -64,10 +64,10 @@ class BatchLoader(Protocol):
         """The epoch of the next batch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the run is."""
+        """Return how far the run has read."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on there."""
+        """Continue from a state that ``state_dict`` returned."""
 
     def __enter__(self) -> Any:
         """Return the loader."""
@@ -143,7 +143,7 @@ class ImageInputs:
     Attributes:
         image_u8: (h, w, 3) RGB.
         radar_m: (h, w) metres along the optical axis, 0 = no return; None = no radar.
-        mono_m: (h, w) monocular depth in metres, 0 = none; None = there is none.
+        mono_m: (h, w) monocular depth in metres, 0 = none; None = no map.
         projection: (3, 4) camera frame to pixels of the image; None = not known.
     """
 

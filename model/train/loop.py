@@ -2,8 +2,7 @@
 
 Reads   a pinned manifest
 Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations.csv, tensorboard/, evaluation/, and
-        training.json, which
-        is written last and says that the training is complete
+        training.json, which is written last and says that the training is complete
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def read_training(folder: Path) -> dict[str, Any]:
     """Return what a complete training says of itself.
 
     Raises:
-        StoreError: there is none, or its file is damaged.
+        StoreError: the training is not complete, or its record is damaged.
     """
     path = folder / COMPLETE_FILE
     try:
@@ -129,7 +128,7 @@ def train(
             where,
             str(folder),
             asdict(machine),
-        )  # its launcher takes no frozen dataclass
+        )  # a frozen dataclass cannot pass through Fabric's launcher
         fabric.launch(_train_spawned, *arguments)  # type: ignore[arg-type]  # it passes on whatever follows
 
 
@@ -178,7 +177,8 @@ def evaluate_training(
 
 def _fabric(config: CommonConfig, machine: Machine) -> Fabric:
     accelerator = network_device(machine.accelerator).type
-    # a batch without radar leaves the radar graph without gradients, one without objects the heads of a detector
+    # without it DDP fails on parameters without gradients: those of the radar graph in a batch without radar, those of a
+    # detector's heads in a batch without objects
     strategy: Any = "auto" if machine.num_devices == 1 else DDPStrategy(start_method="spawn", find_unused_parameters=True)
     precision: Any = "bf16-mixed" if config.uses_bfloat16(accelerator) else "32-true"
     return Fabric(accelerator=accelerator, devices=machine.num_devices, strategy=strategy, precision=precision)

@@ -35,7 +35,7 @@ def plain_table(rows: Sequence[Mapping[str, Any]], *, title: str) -> str:
 
 
 def read_rows_of(path: Path) -> list[dict[str, str]]:
-    """Return the rows of an evaluation; StoreError if there is none."""
+    """Return the rows of an evaluation; StoreError if the file is missing."""
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             return list(csv.DictReader(stream))
