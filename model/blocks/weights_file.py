@@ -23,7 +23,7 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
         raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a .pth file")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a zoo of types for a foreign file
+    except Exception as error:  # torch raises errors of many types for a foreign file
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsFileError(f"weights file '{path}' cannot be read as a checkpoint of tensors: {first_line}") from error
     if not isinstance(loaded, dict):
@@ -43,7 +43,7 @@ class Misfit(NamedTuple):
 
     Attributes:
         missing: wanted keys that were not found.
-        foreign: found keys that nobody wants.
+        foreign: found keys that the network does not have.
         shapes: keys found with another shape, or as something that is no tensor.
     """
 
@@ -67,7 +67,7 @@ def misfit(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> Misfit:
 
 
 def misfit_text(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
-    """Return in words what ``misfit`` finds, naming the first keys of each kind; empty if there is nothing."""
+    """Return as text what ``misfit`` finds, naming the first keys of each kind; empty if there is nothing."""
     missing, foreign, shapes = misfit(weights, wanted)
     problems = []
     if missing:

@@ -63,7 +63,7 @@ class DepthAnything3Teacher:
             image_u8: (height, width, 3) RGB.
             intrinsic_px: (3, 3) camera matrix of that image.
         """
-        prediction = self._model.inference(  # one image a call: several are taken for views of one scene
+        prediction = self._model.inference(  # one image a call: the package takes several for views of one scene
             [image_u8], process_res=self._process_px, process_res_method="upper_bound_resize"
         )
         depth = np.asarray(prediction.depth[0], np.float32)

@@ -127,7 +127,7 @@ def _colours(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 class _patch_grid:  # noqa: N801  # a context manager, named as one
-    """Tell a DPT model the grid of its patches: by itself it takes every image for a square.
+    """Give a DPT model the grid of its patches: without it the model takes every image for a square.
 
     Why  transformers passes rows and columns of patches on for models with a separate backbone only.
     """
