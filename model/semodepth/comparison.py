@@ -21,7 +21,7 @@ from storage_schemas.layout import Columns
 
 
 class Comparison(NamedTuple):
-    """Two runs, a and b, on the frames of a group that both have; a frame without pixels counts as not there.
+    """Two runs, a and b, on the frames of a group that both have; a frame without pixels is left out.
 
     Attributes:
         group: "all", "day" or "night".
@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
         share_better: share of frames where b is better: a smaller error, or a larger delta. Equal is not better.
         num_only_a: frames of the group that only a has; they are left out.
         num_only_b: the same of b.
-        num_other_pixels: frames in both whose numbers of pixels differ: the runs were held against different targets.
+        num_other_pixels: frames in both whose numbers of pixels differ: the runs were measured against different targets.
     """
 
     group: str

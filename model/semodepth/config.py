@@ -119,7 +119,7 @@ class SemoDepthTrainConfig(CommonConfig):
 
     @property
     def gives_mono(self) -> bool:
-        """Say whether the network is given monocular depth, in training and evaluation; data.mono alone may be distillation's."""
+        """Say whether the network takes monocular depth in training and evaluation; distillation alone may read data.mono too."""
         return self.network.plug_in and self.data.mono
 
     @model_validator(mode="after")

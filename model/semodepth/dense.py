@@ -45,7 +45,7 @@ def dense_batch(batch: Batch, *, max_depth_m: float, teacher_far_m: float | None
 
 
 def _metres(steps: Tensor | None, views: Views | None) -> Tensor | None:
-    """Return (b, h, w) float32 metres of stored steps, in the view."""
+    """Return (b, h, w) float32 metres of stored depth quanta, in the view."""
     if steps is None:
         return None
     depth_m = steps.to(torch.float32) * (1.0 / STEPS_PER_M)

@@ -180,7 +180,7 @@ class _Rows:
 class _Strips:
     """Keeps pictures of a few frames: spread over the split, the worst, and one at night.
 
-    The median frame is known only at the end, so candidates are held, as steps of 1/256 m.
+    The median frame is known only at the end, so candidates are held, as depth quanta of 1/256 m.
     """
 
     def __init__(self, num_strips: int) -> None:
@@ -208,11 +208,11 @@ class _Strips:
                 maps[name] = predicted_by_radar[radar][i] if radar in predicted_by_radar else nothing_m
             self._held[key] = {
                 "image_u8": batch.image_u8[i].cpu().numpy(),
-                **{name: _steps(map_m) for name, map_m in maps.items()},
+                **{name: _quanta(map_m) for name, map_m in maps.items()},
             }
             if is_spread:
                 self._spread.append(key)
-                if len(self._spread) > _CANDIDATES:  # half as dense from here on
+                if len(self._spread) > _CANDIDATES:  # from here on every second frame is kept
                     self._spread, self._stride = self._spread[::2], self._stride * 2
             if is_worst:
                 self._worst = (mae_mm[i], key)
@@ -242,10 +242,10 @@ class _Strips:
         return stacked
 
 
-def _steps(depth_m: Tensor) -> NDArray[np.uint16]:
-    """Return a map as steps of 1/256 m; not a number becomes 0."""
-    steps = torch.nan_to_num(depth_m, nan=0.0).clamp(0.0, 65535.0 / STEPS_PER_M) * STEPS_PER_M
-    return steps.round().cpu().numpy().astype(np.uint16)
+def _quanta(depth_m: Tensor) -> NDArray[np.uint16]:
+    """Return a map as depth quanta of 1/256 m; not a number becomes 0."""
+    quanta = torch.nan_to_num(depth_m, nan=0.0).clamp(0.0, 65535.0 / STEPS_PER_M) * STEPS_PER_M
+    return quanta.round().cpu().numpy().astype(np.uint16)
 
 
 def network_predict(network: SemoDepth, *, precision: str) -> Predict:

@@ -99,7 +99,7 @@ def range_errors(
     """Sum each frame's errors by the range of the target; a bin holds low < target <= high.
 
     Args:
-        predicted_m: (b, h, w) float32 metres on any device; made sane as in ``frame_metrics``, the last edge being the cap.
+        predicted_m: (b, h, w) float32 metres on any device; cleaned as in ``frame_metrics``, the last edge being the cap.
         target_m: (b, h, w) float32 metres; 0 = no measurement.
         min_depth_m: smallest depth the network can say.
         edges_m: ascending edges of the bins, from 0 or above.
