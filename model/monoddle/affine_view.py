@@ -172,7 +172,7 @@ def warp_depth_steps(depth_steps: NDArray[np.uint16], view: AffineView, *, strid
     pixels of a cell would not do that either, but a teacher's map comes from a coarser one, so those pixels say the same.
 
     Args:
-        depth_steps: (H, W) uint16 steps of 1/256 m on the whole image, 0 = no value.
+        depth_steps: (H, W) uint16 depth quanta of 1/256 m on the whole image, 0 = no value.
         view: of the image.
         stride: input pixels per cell of the grid.
 

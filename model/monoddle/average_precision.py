@@ -102,7 +102,7 @@ class ApRow(NamedTuple):
 
 
 class _Frames(NamedTuple):
-    """The objects of all frames behind each other, categories in lower case."""
+    """The objects of all frames in one list, categories in lower case."""
 
     objects: Objects
     num_objects: Integers  # (frames,)

@@ -39,7 +39,7 @@ class Box(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One frame: what is annotated, what was found by falling score, and ``overlaps[metric][i][j]`` of truth i and found j."""
+    """One frame: annotated boxes, detections by falling score, ``overlaps[metric][i][j]`` of truth i and detection j."""
 
     truth: list[Box]
     detections: list[Box]
@@ -191,7 +191,7 @@ def plain_boxes(objects: Objects) -> list[Box]:
 
 
 def _frame(truth: list[Box], detections: list[Box]) -> Frame:
-    """Compare every annotated box with every detection once; what is nobody's to judge is kept aside."""
+    """Compare every annotated box with every detection once; areas that are not judged (DontCare) are kept apart."""
     detections = sorted(detections, key=lambda box: -box.score)
     areas = [box for box in truth if box.category.lower() == "dontcare"]
     judged = [box for box in truth if box.category.lower() != "dontcare"]

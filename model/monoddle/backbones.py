@@ -29,11 +29,11 @@ Levels = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class BackboneError(DepthmillError):
-    """A backbone is not there, or does not give the levels that are needed."""
+    """A backbone is missing, or does not give the levels that are needed."""
 
 
 class Backbone(Protocol):
-    """What a backbone is to the network."""
+    """What the network needs of a backbone."""
 
     channels: tuple[int, int, int, int]
     """Of the levels, the finest first."""
@@ -118,7 +118,7 @@ class TimmBackbone(nn.Module):
                 self.name, **options
             )  # without its classifier it takes any file, and leaves out what it does not know
             loaded = timm.create_model(self.name, features_only=True, **options)
-        except Exception as error:  # timm raises a zoo of types for a foreign file
+        except Exception as error:  # timm raises errors of many types for a foreign file
             said = " ".join(str(error).split())[:MESSAGE_LENGTH] or type(error).__name__
             raise WeightsFileError(f"weights file '{path}' does not load into timm's {self.name}: {said}") from error
         self.net.load_state_dict(loaded.state_dict())

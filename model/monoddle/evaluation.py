@@ -41,7 +41,7 @@ AP_FILE = "average_precision.csv"
 
 
 class Detected(NamedTuple):
-    """A batch, what was found in it, the raw maps that say so, and where its LiDAR points are read if they are wanted."""
+    """A batch, its detections, the raw maps that they were read from, and the reader of LiDAR points if they are wanted."""
 
     batch: DetectionBatch
     detections: list[Objects]
@@ -153,7 +153,7 @@ def evaluate_detections(
                 )
             if num_pictures and len(keys) % stride == 0:
                 pictures[key] = picture_of(detected, i)
-                if len(pictures) > 2 * num_pictures:  # half as dense from here on
+                if len(pictures) > 2 * num_pictures:  # from here on every second frame is kept
                     pictures, stride = dict(list(pictures.items())[::2]), 2 * stride
             keys.append(key)
             tokens.append(detected.batch.sample_tokens[i])

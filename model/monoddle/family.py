@@ -142,7 +142,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         return StepLosses(total, {"loss": total, **values})
 
     def step_words(self, values: Mapping[str, float]) -> str:
-        """Return the terms that say most."""
+        """Return the losses of heat map and depth, and the distance from the teacher."""
         text = f"heat {values['heatmap']:.3f}, depth {values['depth']:.2f}"
         teacher_m = values["teacher_mae_m"]
         return text + (f", {teacher_m:.2f} m from the teacher" if teacher_m == teacher_m else "")

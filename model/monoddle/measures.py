@@ -28,7 +28,7 @@ def detection_measures(config: MonoDdleTrainConfig) -> dict[str, Measure]:
         for metric, overlaps in (("3d", (strict, loose)), ("bev", (strict, loose)), ("2d", (strict,)), ("aos", (strict,))):
             for overlap in overlaps:
                 for difficulty in DIFFICULTIES:
-                    if overlap is not None:  # else a class that KITTI defines no overlap for: it cannot be measured
+                    if overlap is not None:  # None: KITTI defines no overlap for this class, so it cannot be measured
                         name = _name(category, metric, overlap, difficulty)
                         head = f"{category} {metric.upper()}@{overlap:g} {difficulty} [%]"
                         measures[name] = Measure(name, head, 2, True)
