@@ -1,6 +1,6 @@
 """Which of two pre-trainings is better: clip by clip on the same clips, with an interval for the mean difference.
 
-Why     As for frames of depth (``compare``): the difference of each clip takes the clip itself away
+Why     As for frames of depth (``model.semodepth.comparison``): the difference of each clip takes the clip itself away
 Source  percentile bootstrap of the mean over clips. Clips of one scene are alike, and neighbours share frames, so the interval is
         narrower than one over new scenes would be
 Reads   rows of ``clip_errors``, of two evaluations
@@ -40,7 +40,7 @@ class ClipComparison(NamedTuple):
         low: lower end of the 95 % interval of the mean difference.
         high: upper end.
         share_better: share of clips where b is better; equal is not.
-        num_other_rays: clips whose numbers of rays differ: the evaluations were held against different points.
+        num_other_rays: clips whose numbers of rays differ: the evaluations were measured against different points.
     """
 
     volume: str
@@ -80,7 +80,7 @@ def compare_clips(
     places_a, places_b = _by_place(a), _by_place(b)
     _refuse_other_clips(places_a, places_b)
     frames = "all" if _has_history(places_a) == _has_history(places_b) else "key"
-    # its rays are all that were chosen, whatever box of voxels a network has
+    # the constant counts all rays that were chosen, whatever box of voxels a network has
     rays_a, rays_b = places_a.get((CONSTANT, frames), {}), places_b.get((CONSTANT, frames), {})
     num_other_rays = sum(rays_a[key].num_rays != rays_b[key].num_rays for key in rays_a.keys() & rays_b.keys())
     comparisons: list[ClipComparison] = []

@@ -49,13 +49,13 @@ from storage_schemas.manifest import Manifest
 
 RENDERING_FILE = "rendering.csv"
 EVALUATION_EPOCH = -1
-"""Evaluations hide and choose the same every time, and otherwise than any epoch."""
+"""Epoch of an evaluation's draws: they are the same every time, and differ from those of every training epoch."""
 
 EVALUATION_SEED = 0
-"""Not the training's: what is hidden and which rays are taken is the same for every network that is measured."""
+"""Seed of an evaluation's draws, not the training's: every network is measured with the same hidden patches and rays."""
 
 _SAME_S = 1e-3
-"""Frames whose distances in time differ by less are as near."""
+"""Frames whose distances in time differ by less, seconds, count as equally near."""
 
 
 @dataclass
@@ -217,7 +217,7 @@ class _OtherScene:
 
 
 def _clip_of_another_scene(clips: Iterator[ClipBatch]) -> ClipBatch | None:
-    """Return the first clip of another scene than the first clip's, or the last clip, or None if there is but one."""
+    """Return the first clip of another scene than the first clip's, or the last clip, or None if there is a single clip."""
     first, last = next(clips, None), None
     if first is None:
         raise ManifestError("there is no clip to measure on. Choose another split in train.evaluation.split")

@@ -1,6 +1,6 @@
 """Where a virtual rig goes when a volume is flown through: first where the vehicle came from, then once around its own place.
 
-Why     a volume that is right from where it was made from may be wrong from a step aside, and only a picture from there shows it
+Why     a volume may look right from where it was made and wrong from a step aside, which only a picture from there shows
 Source  the path is ours; nothing published names one
 """
 
@@ -13,19 +13,19 @@ from scipy.spatial.transform import Rotation, Slerp
 Float64 = NDArray[np.float64]
 
 LONGEST_DRIVE_M = 10.0
-"""So much of the vehicle's own path is flown; farther back begins what the key frame's cameras hardly saw."""
+"""Metres of the vehicle's own path that are flown; the key frame's cameras hardly saw what lies farther back."""
 
 SHORTEST_DRIVE_M = 0.3
-"""A vehicle that moved less stood still: all of the flight is the loop."""
+"""A vehicle that moved less, metres, counts as standing: the whole flight is the loop."""
 
 ASIDE_M = 1.5
-"""Half the width of the loop: a step to either side, as a lane's."""
+"""Half the width of the loop, metres: it stays within a lane's width."""
 
 AHEAD_M = 2.0
-"""Half the length of the loop, all of it ahead of the rig."""
+"""Half the length of the loop, metres; all of it is ahead of the rig."""
 
 LOOK_AT_M = 12.0
-"""The loop looks at the point so far ahead of the rig, so that near things move before far ones."""
+"""The loop looks at a point this many metres ahead of the rig, so that near things move against far ones."""
 
 
 def flight_poses(world_from_rig: Float64, num_frames: int) -> Float64:

@@ -1,4 +1,4 @@
-"""A feature pyramid: levels of a backbone brought to one width, each told what the coarser ones saw.
+"""A feature pyramid: levels of a backbone brought to one width, each with the coarser ones added.
 
 Source  docs/method/mim4d.md#feature-pyramid; arXiv 1612.03144
 """

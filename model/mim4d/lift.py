@@ -1,4 +1,4 @@
-"""Bring what the cameras of a frame see into the voxels around the vehicle, by asking for every voxel or by sending every cell.
+"""Bring what the cameras of a frame see into the voxels around the vehicle: each voxel is sampled, or each cell is splatted.
 
 Why     a voxel gets, from each camera that sees it, the features at its pixel times how probable its depth is there. Most voxels
         are seen by one camera of six, so only pairs of a voxel and a camera that sees it are computed, camera after camera and

@@ -29,8 +29,8 @@ SWAPPED = "swapped"
 """The same frame's volume of a clip of another scene."""
 
 REBUILT_SWAPPED = "reconstruct_swapped"
-"""Rebuilt like ``reconstruct``, from the other frames of a clip of another scene, driven as this one is. The decoder asks by
-learned queries: what does no worse than this has learned what drives look like, not what these frames show."""
+"""Rebuilt like ``reconstruct``, from the other frames of a clip of another scene, driven as this one is. A network whose rebuilt
+volumes are no better than these has learned what drives look like, not what its frames show."""
 
 CONSTANT = "constant"
 """No volume: the median depth and the mean colour of all rays that are measured on."""
@@ -45,7 +45,7 @@ ANY_RANGE = "all"
 _NUM_RANGES = len(RANGE_EDGES_M) - 1
 
 _NEAREST_M = 0.1
-"""Rendered depths below it count as it, as a ratio is taken."""
+"""Rendered depths below this many metres count as this, because ratios are taken."""
 
 
 class RenderRow(NamedTuple):

@@ -53,8 +53,8 @@ def rendered_views(
 ) -> Arrays:
     """Render the key frame of clips as every camera of it would see it, and fly through the first.
 
-    The same patches are hidden as where rendered depth is measured. All distances are along the ray, in steps of 1/256 m, 0 where
-    there is none; colours are red, green, blue, also of a network that learned them in another order.
+    The same patches are hidden as where rendered depth is measured. All distances are along the ray, in depth quanta of 1/256 m,
+    0 where there is none; colours are red, green, blue, also of a network that learned them in another order.
 
     Args:
         network: in evaluation mode, on the device.
@@ -169,13 +169,13 @@ def _ray_map(rays: Rays, depth_m: Tensor, batch: ClipBatch) -> NDArray[np.uint16
 
 
 def _map(camera: Tensor, uv_px: Tensor, depth_m: Tensor, point_m: Tensor, batch: ClipBatch) -> NDArray[np.uint16]:
-    """Return distances (n) in the pixels that they lie in (m, h, w); where two meet, that of the nearer point ``point_m`` (n)."""
+    """Return distances (n) in the pixels that they lie in (m, h, w); of two in one pixel, that of the nearer ``point_m`` (n)."""
     quanta = np.zeros(tuple(batch.image_u8.shape[2:5]), np.uint16)
-    order = torch.argsort(point_m, descending=True)  # of what is written to one place, the last stays
+    order = torch.argsort(point_m, descending=True)  # of several points written to one pixel, the last stays
     column, row = uv_px[order].floor().long().cpu().numpy().T
     is_inside = (row >= 0) & (row < quanta.shape[1]) & (column >= 0) & (column < quanta.shape[2])
     place = camera[order].cpu().numpy()[is_inside], row[is_inside], column[is_inside]
-    quanta[place] = _steps(depth_m[order])[is_inside]
+    quanta[place] = _quanta(depth_m[order])[is_inside]
     return quanta
 
 
@@ -203,7 +203,7 @@ def _picture(
     rgb = seen.rgb.flip(-1) if network.config.render.rays.rgb_order == "released_bgr" else seen.rgb
     return {
         f"{name}_rgb_u8": _bytes(rgb).reshape(-1, *shape, 3),
-        f"{name}_steps": _steps(seen.depth_m * seen.is_hit).reshape(-1, *shape),
+        f"{name}_steps": _quanta(seen.depth_m * seen.is_hit).reshape(-1, *shape),
         f"{name}_opacity_u8": _bytes(seen.opacity * seen.is_hit).reshape(-1, *shape),
     }
 
@@ -221,10 +221,10 @@ def _step_px(image_width_px: int, width_px: int) -> int:
     return -(-image_width_px // width_px)
 
 
-def _steps(depth_m: Tensor) -> NDArray[np.uint16]:
-    """Return metres in steps of 1/256 m; what is nearer than half a step is not nothing."""
-    steps = (depth_m.float() * STEPS_PER_M).round().clamp(1, _MAX_STEPS).where(depth_m > 0, 0.0)
-    return steps.cpu().numpy().astype(np.uint16)
+def _quanta(depth_m: Tensor) -> NDArray[np.uint16]:
+    """Return metres in depth quanta of 1/256 m; a depth below half a quantum becomes 1, because 0 means no depth."""
+    quanta = (depth_m.float() * STEPS_PER_M).round().clamp(1, _MAX_STEPS).where(depth_m > 0, 0.0)
+    return quanta.cpu().numpy().astype(np.uint16)
 
 
 def _bytes(share: Tensor) -> NDArray[np.uint8]:

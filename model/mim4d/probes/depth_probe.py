@@ -22,10 +22,10 @@ from model.mim4d.probes.linear_probe import LinearProbe, Loss
 from model.train.measures import RANGE_EDGES_M
 
 NUM_DEPTH_BINS = 64
-"""The same for every network (docs/method/mim4d.md#depth-probe); from where the network's own bins begin to where they end."""
+"""Number of depth bins, the same for every network (docs/method/mim4d.md#depth-probe); they span the network's own range."""
 
 _NEAREST_M = 0.1
-"""Depths below it count as it, as a ratio is taken."""
+"""Depths below this many metres count as this, because ratios are taken."""
 
 ANY_RANGE = "all"
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from model.mim4d.probes.linear_probe import LinearProbe, Loss
 
 NUM_SCORES = 4096
-"""Scores from 0 to 1 are counted in so many equal bins; those of one bin are told apart by nothing."""
+"""Scores from 0 to 1 are counted in so many equal bins; those of one bin count as equal."""
 
 
 class OccupancyRow(NamedTuple):

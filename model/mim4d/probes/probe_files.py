@@ -66,7 +66,7 @@ class ProbeAbout:
 
 @dataclass(frozen=True)
 class ProbeResults:
-    """Everything that was found.
+    """The results of all probes of a training.
 
     Attributes:
         about: what was probed.

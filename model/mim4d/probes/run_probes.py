@@ -50,7 +50,7 @@ from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 
 _EPOCH = -2
-"""Draws of the probes are none of a training step (0 and more) and none of the evaluation (-1)."""
+"""Epoch of the probes' draws; those of training are 0 and more, that of the evaluation is -1."""
 
 
 def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, machine: Machine) -> None:
