@@ -48,8 +48,8 @@ def sample_deformable(values: Tensor, offsets: Tensor, weights: Tensor, *, size_
 def star_offsets(num_heads: int, num_points: int) -> Tensor:
     """Return the offsets that attention starts from (h, p, 2): (x, y) in cells.
 
-    Each head has a direction, evenly spread around the circle and scaled so that its larger part is 1; its points are 1, 2, ...
-    times as far. No head looks at the query's own cell.
+    Each head has a direction, evenly spread around the circle and scaled so that its larger part is 1; its points are 1, 2 and so
+    on times as far. No head looks at the query's own cell.
     """
     angle = 2.0 * math.pi * torch.arange(num_heads, dtype=torch.float64) / num_heads
     direction = torch.stack((angle.cos(), angle.sin()), dim=-1)

@@ -73,7 +73,7 @@ class RenderEvaluation:
     clips: list[ClipRow] = field(default_factory=list)
 
     def row(self, volume: str, *, frames: str = "all", pixels: str = "all") -> RenderRow | None:
-        """Return the row over all ranges, None if there is none."""
+        """Return the row over all ranges, None if the volume has no rays."""
         wanted = (volume, frames, pixels, ANY_RANGE)
         return next((row for row in self.rows if row[:4] == wanted), None)
 

@@ -57,7 +57,7 @@ def forward_camera(cam_from_rig: Float64) -> int:
 
 
 def _along_path(key_from_rig: Float64, behind_m: Float64, wanted_m: Float64) -> Float64:
-    """Return poses (n, 4, 4) so many metres (n) back on the path through poses (T, 4, 4) that are ``behind_m`` (T) back."""
+    """Return poses (n, 4, 4) ``wanted_m`` (n) back on the path through poses (T, 4, 4) that are ``behind_m`` (T) back; metres."""
     moved = np.concatenate([[True], np.diff(behind_m) > 0])  # a place has one pose: the newest
     behind_m, poses = behind_m[moved], key_from_rig[moved]
     poses_back = np.tile(np.eye(4), (len(wanted_m), 1, 1))

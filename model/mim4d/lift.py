@@ -323,7 +323,7 @@ class RenderConv(nn.Module):
             num_groups: of gn.
 
         Raises:
-            InputError: the channels do not fall into so many groups.
+            InputError: the channels cannot be divided into ``num_groups`` groups.
         """
         super().__init__()
         if norm == "gn" and channels % num_groups:

@@ -70,7 +70,7 @@ class FrameViews:
         cam_from_rig: (b, m, 4, 4), each camera at its own time.
         intrinsics: (b, m, 3, 3) of the images as given, last row 0 0 1.
         is_seen: (b, m, rows, columns) bool, patches of the padded images that the network saw; None if it saw all.
-        image_px: height and width of the images without padding; None if there is none.
+        image_px: height and width of the images without padding; None if they are not padded.
     """
 
     images: Tensor

@@ -1,4 +1,4 @@
-"""Pictures of what a network makes of clips: what went in, what its volumes show to every camera, and a flight through one.
+"""Pictures of what a network makes of clips: its input, what its volumes show to every camera, and a flight through one.
 
 Why     a mean error does not say whether a road is flat or a car is where it should be; a picture does
 Source  docs/method/mim4d.md#masking, #rays
@@ -59,7 +59,7 @@ def rendered_views(
     Args:
         network: in evaluation mode, on the device.
         clips: n single clips, all of the same cameras.
-        config: so many pixels apart a ray is rendered, in both directions, that a picture is at most ``picture_width_px`` wide;
+        config: rays are rendered as many pixels apart, in both directions, as makes a picture at most ``picture_width_px`` wide;
             the fly-through, by the camera that looks ahead, has ``flight_frames`` pictures, 0 = none.
         cameras: their names, m.
         seed: of the hidden patches.

@@ -129,7 +129,7 @@ def centred_view(
         image_px: rows and columns of the whole image.
         input_px: rows and columns that the network sees.
         is_flipped: mirrored left to right.
-        scale: a; the view shows so many times the image's width.
+        scale: a; the view shows a times the image's width.
         shift_px: how far down and right of the (mirrored) image's centre the view's lies, image pixels.
     """
     (height, width), (rows, columns) = image_px, input_px
@@ -142,8 +142,8 @@ def warp_image(image_u8: NDArray[np.uint8], view: AffineView) -> NDArray[np.uint
     """Look at an image (H, W, 3) uint8 RGB: (input height, input width, 3) uint8, bilinear, black outside.
 
     Where the view enlarges, these are the pixels of Pillow's general affine transform, which the public code uses, but rounded
-    instead of cut off. Where it shrinks, all that a pixel covers counts, so that thin things do not come and go with small
-    inputs; the public code looks at the four nearest pixels only.
+    instead of cut off. Where it shrinks, all that a pixel covers counts, so that thin objects do not disappear in small inputs;
+    the public code looks at the four nearest pixels only.
 
     Raises:
         ValueError: the image has not the size that the view was made for.

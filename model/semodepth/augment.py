@@ -41,7 +41,7 @@ class View:
 
 
 def draw_view(config: AugmentConfig, *, height: int, width: int, seed: int, epoch: int, frame_key: str) -> View:
-    """Draw the view of one frame: a pure function of (seed, epoch, frame key), whoever reads the frame when.
+    """Draw the view of one frame: a pure function of (seed, epoch, frame key), whichever process reads the frame.
 
     Args:
         config: what may be drawn.

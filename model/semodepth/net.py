@@ -90,7 +90,7 @@ class SemoDepth(nn.Module):
 
         Args:
             image_u8: (b, h, w, 3) RGB.
-            radar_m: (b, h, w) metres, 0 = nothing; clipped to the maximum depth by whoever makes it.
+            radar_m: (b, h, w) metres, 0 = nothing; the caller clips it to the maximum depth.
             mono_m: (b, h, w) monocular depth in metres. None skips the plug-in branch; zeros pass through it, as in training with
                 mono drop-out, or skip it too (``absent_mono``).
             with_uncertainty: compute the log scale too; without, its head costs nothing.

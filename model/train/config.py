@@ -67,7 +67,7 @@ class CommonConfig(FrozenConfig):
 
     @abstractmethod
     def learning_rate_factor(self, epoch: float) -> float:
-        """Return what the learning rate is multiplied by after so many epochs."""
+        """Return what the learning rate is multiplied by after a number of epochs."""
 
     def fingerprint(self, manifest: str, *, package: str | None = None) -> str:
         """Name a training by what decides its result: this configuration and the manifest's fingerprint.

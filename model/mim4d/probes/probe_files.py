@@ -193,5 +193,5 @@ def _range_lines(rows: Sequence[DepthRow]) -> list[str]:
 
 
 def probe_results(folder: Path) -> dict[str, Any]:
-    """Return what the probes of a training found, as JSON values under their name; empty if there are none."""
+    """Return what the probes of a training found, as JSON values under their name; empty if it was not probed."""
     return {"probes": as_json(read_probes(folder))} if has_probes(folder) else {}
