@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,8 +213,8 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "mae_mm", cap_m: floa
     family = family_of_evaluations(a, b)
     from model.train.family_types import CompareOptions
 
-    answer = family.compare(_evaluation_of(Path(a)), _evaluation_of(Path(b)), CompareOptions(metric, cap_m, radar))
-    return replace(answer, text=f"a = {a}\nb = {b}\n{answer.text}")
+    options = CompareOptions(metric, cap_m, radar, (str(a), str(b)))
+    return family.compare(_evaluation_of(Path(a)), _evaluation_of(Path(b)), options)
 
 
 def family_of_evaluations(a: str | Path, b: str | Path) -> Family[Any]:

@@ -203,7 +203,9 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare two evaluations clip by clip."""
         comparisons = compare_clips(*(read_clip_rows(folder) for folder in (a, b)))
-        return Answer([comparison._asdict() for comparison in comparisons], clip_comparison_text(comparisons))
+        return Answer(
+            [comparison._asdict() for comparison in comparisons], f"a = {a}\nb = {b}\n{clip_comparison_text(comparisons)}"
+        )
 
     def refuse_to_predict(self, checkpoint: str) -> NoReturn:
         """Say that a pre-trained network has nothing to write files of."""

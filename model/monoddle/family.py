@@ -223,7 +223,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare the average precisions of two evaluations."""
         differences = compare_precisions(a, b)
-        return Answer(differences, comparison_text(differences))
+        return Answer(differences, f"a = {a}\nb = {b}\n{comparison_text(differences)}")
 
     def predict_image(self, opened: OpenedNetwork[MonoDdleTrainConfig], inputs: ImageInputs) -> Objects:
         """Return the objects of an image, surest first; nothing can be placed in space without its projection."""

@@ -243,7 +243,10 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare two evaluations of depth frame by frame."""
         comparisons = self._compared(a, b, metric=options.metric, cap_m=options.cap_m, radar=options.radar)
-        return Answer([comparison._asdict() for comparison in comparisons], comparison_text(comparisons))
+        given_a, given_b = options.given
+        return Answer(
+            [comparison._asdict() for comparison in comparisons], f"a = {given_a}\nb = {given_b}\n{comparison_text(comparisons)}"
+        )
 
     def predict_image(self, opened: OpenedNetwork[SemoDepthTrainConfig], inputs: ImageInputs) -> NDArray[np.float32]:
         """Return the depth of an image, (h, w) float32 metres; without radar it is predicted from the image alone."""

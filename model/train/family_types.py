@@ -123,17 +123,19 @@ class ReferenceOptions:
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """What decides a comparison of two evaluations of depth.
+    """What the caller says of a comparison of two evaluations.
 
     Attributes:
-        metric: name of the metric.
-        cap_m: largest target depth that counts.
-        radar: on or off.
+        metric: of depth: name of the metric.
+        cap_m: of depth: largest target depth that counts.
+        radar: of depth: on or off.
+        given: the two folders as the caller named them, each a training or an evaluation.
     """
 
     metric: str
     cap_m: float
     radar: str
+    given: tuple[str, str]
 
 
 @dataclass(frozen=True)

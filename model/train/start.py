@@ -1,7 +1,7 @@
 """With which weights a training begins, and what it remembers of where they come from.
 
 Why     A backbone that almost fits would be loaded in part and stay random in part, without an error: the public loader skips
-what it cannot place (docs/method/mim4d.md#pitfalls, 4). So a network is filled whole, or refused.
+        what it cannot place (docs/method/mim4d.md#pitfalls, 4). So a network is filled whole, or refused.
 Reads   a checkpoint of the same family, or one of a pre-training that hands over its backbone
 Source  docs/method/mim4d.md#transfer
 """

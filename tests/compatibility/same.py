@@ -36,17 +36,11 @@ def steady_json(value: Any) -> Any:
 
 
 def steady_answer(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return an answer of ``commands.py`` without times; JSON is compared as values, other texts as they are.
-
-    One difference was decided: ``compare`` names the folders that it was given for every family. The former code did so for depth
-    networks, and named the evaluation within for the others.
-    """
+    """Return an answer of ``commands.py`` without times; JSON is compared as values, other texts as they are."""
     try:
         text = steady_json(json.loads(answer["text"]))
     except ValueError:
         text = steady_text(answer["text"]).splitlines()
-        if answer["command"][0] == "compare":
-            text = [re.sub(r"^([ab] = .*)/evaluation$", r"\1", line) for line in text]
     return {**answer, "text": text}
 
 
