@@ -207,7 +207,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
         machine=Machine("cpu"),
     )  # fmt: skip
     for one in frames:
-        truth, found = one.batch.objects[0], one.found[0]
+        truth, found = one.batch.objects[0], one.detections[0]
         truths.append(truth)
         founds.append(found)
         cars = truth[(truth.category == "Car") & (truth.location_m[:, 2] < 40.0) & (truth.occlusion <= 1)]

@@ -99,11 +99,11 @@ class StepLines:
         now = time.monotonic()
         if self._start is None:
             self._start, self._first_step = now, progress.step
-        if progress.measured is None and now - self._told < SECONDS_PER_LINE:
+        if progress.measured_text is None and now - self._told < SECONDS_PER_LINE:
             return
         self._told = now
-        line = f" {progress.step}/{progress.num_steps} loss {progress.loss:.4f}, {progress.words}"
-        line += "" if progress.measured is None else f", {progress.measured}"
+        line = f" {progress.step}/{progress.num_steps} loss {progress.loss:.4f}, {progress.losses_text}"
+        line += "" if progress.measured_text is None else f", {progress.measured_text}"
         if done := progress.step - self._first_step:
             line += f"; {duration((now - self._start) / done * (progress.num_steps - progress.step))} left"
         self._say(line)

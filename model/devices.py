@@ -38,15 +38,15 @@ def describe_devices() -> list[Device]:
     devices = [_described(torch.device("cpu"), f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")]
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
-        words = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, sm_{facts.major}{facts.minor}"
-        devices.append(_described(torch.device("cuda", number), words))
+        facts_text = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, sm_{facts.major}{facts.minor}"
+        devices.append(_described(torch.device("cuda", number), facts_text))
     return devices
 
 
-def _described(device: torch.device, words: str) -> Device:
+def _described(device: torch.device, facts_text: str) -> Device:
     used = choose_engine(device)
     others = [choice for choice in engine_choices(device) if choice.engine != used.engine]
-    return Device(str(device), words, (used, *others))
+    return Device(str(device), facts_text, (used, *others))
 
 
 def network_device(accelerator: str) -> torch.device:

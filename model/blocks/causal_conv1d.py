@@ -1,8 +1,7 @@
 """The short causal convolution in front of a Mamba scan: each channel by itself, over the last few tokens.
 
-Why     torch's grouped ``conv1d`` wants length last and is slow on CPUs; a sum of shifted copies reads tokens as they lie. On a
-        GPU the
-        package causal-conv1d is used if it is installed (extra ``cuda``).
+Why     torch's grouped ``conv1d`` wants length last and is slow on CPUs; a sum of shifted copies reads tokens as they lie. On
+        a GPU the package causal-conv1d is used if it is installed (extra ``cuda``).
 Source  arXiv 2312.00752 figure 3
 """
 

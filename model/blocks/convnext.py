@@ -19,7 +19,8 @@ from model.blocks.weights_file import load_backbone_file
 TINY_DEPTHS = (3, 3, 9, 3)
 TINY_CHANNELS = (96, 192, 384, 768)
 IMAGENET_LAYER_SCALE = 1e-6
-"""Start of the scale of each block's result, for long training; from scratch a short one needs more, or the blocks stay shut."""
+"""Start of the scale of each block's result, for long training; a short training from scratch needs more, or the blocks add
+almost nothing."""
 
 NORM_EPSILON = 1e-6
 CLASSIFIER = "classifier."

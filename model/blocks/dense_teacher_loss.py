@@ -64,9 +64,9 @@ def dense_teacher_loss(
         log_scale: s of the same shape, needed by laplace and gauss, not looked at by the others.
         weight: of the same shape, how much a pixel counts; None = all alike. Sums are divided by max(sum of weights, 1). silog
             takes every valid pixel alike, as published.
-        max_residual: error from which gauss goes on straight, as laplace and l1 do anyway, so that the 80 m that a beginner is
-            wrong by do not drown all other losses; in the unit of the error; None = never, as published.
-        in_log_depth: compare logarithms of depth, so that far pixels do not rule; silog always does.
+        max_residual: error from which gauss goes on straight, as laplace and l1 do anyway, so that the errors of 80 m of an
+        untrained network do not outweigh all other losses; in the unit of the error; None = never, as published.
+        in_log_depth: compare logarithms of depth, so that far pixels do not dominate; silog always does.
 
     Raises:
         ValueError: unknown form, shapes that differ, or no log scale for a form that needs one.
@@ -107,7 +107,7 @@ def _each(error: Tensor, log_scale: Tensor | None, *, form: TeacherForm, max_res
         half_square = 0.5 * size * size
     else:
         near = size.clamp(max=max_residual)
-        half_square = near * (size - 0.5 * near)  # half the square up to there, then its tangent
+        half_square = near * (size - 0.5 * near)  # half the square up to max_residual, then its tangent
     return torch.exp(-log_scale) * half_square + 0.5 * log_scale
 
 

@@ -299,9 +299,9 @@ class _NumbaScan(torch.autograd.Function):
         grad_u, grad_delta, grad_z = torch.empty_like(u), torch.empty_like(u), torch.empty_like(z)
         grad_a, grad_ends = torch.empty((batch, states, channels)), torch.empty((batch, 2, channels))
         grad_b, grad_c = torch.empty((batch, blocks, length, states)), torch.empty((batch, blocks, length, states))
-        given = [x.numpy() for x in (grad_y.contiguous(), u, delta, a.t().contiguous(), b, c, ends, z)]
+        inputs = [x.numpy() for x in (grad_y.contiguous(), u, delta, a.t().contiguous(), b, c, ends, z)]
         made = [x.numpy() for x in (grad_u, grad_delta, grad_z, grad_a, grad_ends, grad_b, grad_c)]
-        _run(_backward, batch * blocks, *given, ctx.is_gated, kept.numpy(), *made)
+        _run(_backward, batch * blocks, *inputs, ctx.is_gated, kept.numpy(), *made)
         sums = (grad_a.sum(0).t(), grad_b.sum(1), grad_c.sum(1), grad_ends.sum(0))
         return None, None, grad_u, grad_delta, *sums, grad_z
 

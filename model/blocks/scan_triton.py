@@ -98,10 +98,10 @@ def _carry_states(
     for i in tl.range(num_chunks, num_stages=CARRY_STAGES):  # loads run ahead of the stores, to other chunks
         row = batch * num_chunks + (num_chunks - 1 - i if reverse else i)
         place = states + row * num_states * channels + tile
-        own = tl.load(place, mask=is_channel[None, :], other=0.0)
+        chunk_end = tl.load(place, mask=is_channel[None, :], other=0.0)
         total = tl.load(totals + row * channels + channel, mask=is_channel, other=0.0)
         tl.store(place, carried, mask=is_channel[None, :])
-        carried = tl.exp2(total[None, :] * rate) * carried + own
+        carried = tl.exp2(total[None, :] * rate) * carried + chunk_end
 
 
 @triton.jit(do_not_specialize=["length"])
@@ -298,8 +298,8 @@ def _check(tensors: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         expected = shapes.get(name, (batch, length, channels))
         if _shape(tensor) != expected or tensor.dtype != torch.float32 or tensor.device != u.device:
-            found = f"{tensor.dtype} {_shape(tensor)} on {tensor.device}"
-            raise ValueError(f"{name} must be torch.float32 {expected} on {u.device}, got {found}")
+            actual = f"{tensor.dtype} {_shape(tensor)} on {tensor.device}"
+            raise ValueError(f"{name} must be torch.float32 {expected} on {u.device}, got {actual}")
         if not tensor.is_contiguous():
             raise ValueError(f"{name} must be contiguous, got strides {tensor.stride()}: call .contiguous() before the scan")
 

@@ -4,10 +4,9 @@ Per channel d and state n, from h = 0:   h_t = exp(delta_t A[d, n]) h_(t-1) + de
 with delta = softplus(delta + delta_bias), then y + D u, then times SiLU(z).
 
 Why     ``pip install mamba-ssm`` does not build Mamba-1's CUDA scan unless asked to, and never runs on a CPU. One of these
-        engines
-        runs on any machine: ``twin`` (readable torch, any dtype and device), ``numba`` (CPU), ``triton`` (GPU, nothing to build)
-        and
-        ``mamba_ssm`` (the CUDA op, when it is installed with its kernel). ``choose_engine`` says which is taken and why.
+        engines runs on any machine: ``twin`` (readable torch, any dtype and device), ``numba`` (CPU), ``triton`` (GPU, nothing to
+        build) and ``mamba_ssm`` (the CUDA op, when it is installed with its kernel). ``choose_engine`` says which is taken and
+        why.
 Source  arXiv 2312.00752 section 3; docs/method/semodepth.md#selective-scan
 """
 
@@ -161,7 +160,7 @@ def engine_choices(device: torch.device, dtype: torch.dtype = torch.float32) -> 
     is_interpreting = os.environ.get("TRITON_INTERPRET") == "1"
 
     def judge(engine: str) -> str | None:
-        """Return what is in the way."""
+        """Return why an engine cannot be used, None if it can."""
         if engine == "twin":
             return None
         if is_double:

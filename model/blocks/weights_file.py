@@ -23,7 +23,7 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
         raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a .pth file")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a zoo of types for a foreign file
+    except Exception as error:  # torch raises errors of many types for a foreign file
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsFileError(f"weights file '{path}' cannot be read as a checkpoint of tensors: {first_line}") from error
     if not isinstance(loaded, dict):
@@ -43,7 +43,7 @@ class Misfit(NamedTuple):
 
     Attributes:
         missing: wanted keys that were not found.
-        foreign: found keys that nobody wants.
+        foreign: found keys that the network does not have.
         shapes: keys found with another shape, or as something that is no tensor.
     """
 
@@ -56,27 +56,27 @@ class Misfit(NamedTuple):
         return bool(self.missing or self.foreign or self.shapes)
 
 
-def misfit(found: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> Misfit:
+def misfit(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> Misfit:
     """Compare found weights with wanted ones; each list in the order of its side."""
-    both = [key for key in wanted if key in found]
+    both = [key for key in wanted if key in weights]
     return Misfit(
-        missing=[key for key in wanted if key not in found],
-        foreign=[str(key) for key in found if key not in wanted],
-        shapes=[key for key in both if not isinstance(found[key], Tensor) or found[key].shape != wanted[key].shape],
+        missing=[key for key in wanted if key not in weights],
+        foreign=[str(key) for key in weights if key not in wanted],
+        shapes=[key for key in both if not isinstance(weights[key], Tensor) or weights[key].shape != wanted[key].shape],
     )
 
 
-def misfit_text(found: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
-    """Return in words what ``misfit`` finds, naming the first keys of each kind; empty if there is nothing."""
-    missing, foreign, shapes = misfit(found, wanted)
+def misfit_text(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
+    """Return as text what ``misfit`` finds, naming the first keys of each kind; empty if there is nothing."""
+    missing, foreign, shapes = misfit(weights, wanted)
     problems = []
     if missing:
         problems.append(f"{len(missing)} keys are missing: {first_names(missing)}")
     if foreign:
         problems.append(f"{len(foreign)} keys are unexpected: {first_names(foreign)}")
     for key in shapes:
-        given = found[key]
-        shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        value = weights[key]
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         problems.append(f"{key} is {shape}, expected {tuple(wanted[key].shape)}")
     return first_names(problems, limit=8, joiner="; ")
 
@@ -102,8 +102,8 @@ def load_backbone_file(
     Raises:
         WeightsFileError: the file is missing or is not of this network; it names what differs.
     """
-    found = {key: value for key, value in load_state_file(path).items() if not str(key).startswith(left_out)}
-    missing, foreign, shapes = misfit(found, network.state_dict())
+    weights = {key: value for key, value in load_state_file(path).items() if not str(key).startswith(left_out)}
+    missing, foreign, shapes = misfit(weights, network.state_dict())
     # files written before PyTorch 0.4.1 have no num_batches_tracked
     missing = [key for key in missing if not key.endswith("num_batches_tracked") and not key.startswith(may_lack)]
     if missing or foreign or shapes:
@@ -112,4 +112,4 @@ def load_backbone_file(
             f"weights file '{path}' is not {kind}: {len(missing)} keys missing {missing[:3]}, "
             f"{len(foreign)} unknown {foreign[:3]}, {len(shapes)} of another shape {shapes[:3]}"
         )
-    network.load_state_dict(found, strict=False)
+    network.load_state_dict(weights, strict=False)

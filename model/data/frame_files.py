@@ -58,7 +58,7 @@ class FrameBytes:
         decode_image(content, out, where=images.file[self.sample.frame], band=band)
 
     def decode_map(self, name: str, out: NDArray[Any]) -> None:
-        """Decode a depth map into (h, w) uint16 steps of 1/256 m; StoreError if it is damaged."""
+        """Decode a depth map into (h, w) uint16 depth quanta of 1/256 m; StoreError if it is damaged."""
         self._located.maps[name].decode(self._contents[name], out)
 
 

@@ -34,7 +34,7 @@ def decode_image(content: bytes | memoryview, out: NDArray[np.uint8], *, where: 
         decode = _decode_jpeg if bytes(content[:2]) == _JPEG else _decode_other
         decoded_px = decode(content, out, band, expected)
     except (ValueError, KeyError, OSError, SyntaxError) as error:
-        reason = "unknown chroma subsampling" if isinstance(error, KeyError) else error  # simplejpeg's way to say so
+        reason = "unknown chroma subsampling" if isinstance(error, KeyError) else error  # simplejpeg raises KeyError for it
         raise StoreError(f"image '{where}' cannot be decoded: {reason}. Copy it again, then run the recipe again") from error
     if decoded_px != expected:
         raise StoreError(
@@ -64,7 +64,7 @@ def _decode_other(
         size = (image.height, image.width)
         if size != expected:
             return size
-        if image.format == "PNG" and not image.info.get("interlace"):  # rows come one after the other: stop after the last
+        if image.format == "PNG" and not image.info.get("interlace"):  # rows are stored in order: decoding stops after the last
             image.tile = [tile._replace(extents=(0, 0, image.width, band.stop)) for tile in image.tile]
         out[...] = np.asarray(image.crop((0, band.first, image.width, band.stop)).convert("RGB"))
     return size
@@ -85,7 +85,7 @@ def images_by_name(folder: Path | None, *, result: str) -> dict[str, Path]:
     """Return the image files of a folder by their names without the ending, sorted; hidden files and others are passed over.
 
     Args:
-        folder: None or missing = there are none.
+        folder: None or missing = no files.
         result: what is predicted of an image, for the error text.
 
     Raises:

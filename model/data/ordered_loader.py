@@ -121,14 +121,14 @@ class OrderedLoader(ABC, Generic[B]):
         self._fingerprint = manifest.path.fingerprint
         self._run_lengths = run_lengths(samples)
         self._epoch = self._samples_seen = 0
-        self._spans()  # so that a wrong rank is noticed now
+        self._spans()  # raises now if the rank is wrong, not at the first batch
         has_workers = placement.num_workers > 0
         self._pool = SlotPool(reading.layout.num_bytes, is_shared=has_workers)
         self._batches: DataLoader[Filled] = DataLoader(
             UnitDataset(manifest.store.root, reading, image_root=placement.image_root),
             batch_sampler=_Requests(self._requests),  # type: ignore[arg-type]  # torch expects lists of numbers, it hands over anything
             collate_fn=_as_it_is,
-            generator=torch.Generator(),  # or every epoch would draw from the global one, which is the trainer's
+            generator=torch.Generator(),  # without one, epochs would draw from the trainer's global generator
             num_workers=placement.num_workers,
             prefetch_factor=placement.prefetch if has_workers else None,
             persistent_workers=has_workers,
@@ -178,7 +178,7 @@ class OrderedLoader(ABC, Generic[B]):
         self._epoch, self._samples_seen = epoch, 0
 
     def state_dict(self) -> State:
-        """Return where the run is; the same on every rank, whatever the number of workers."""
+        """Return how far the run has read; the same on every rank, whatever the number of workers."""
         return {
             "epoch": self._epoch,
             "samples_seen": self._samples_seen,
@@ -190,7 +190,7 @@ class OrderedLoader(ABC, Generic[B]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Go on where a state was taken; takes effect at the next ``iter``.
+        """Continue where a state was taken; takes effect at the next ``iter``.
 
         Raises:
             ResumeError: the state was taken over another manifest, split or order.
@@ -235,7 +235,7 @@ class OrderedLoader(ABC, Generic[B]):
 
     def _requests(self) -> Iterator[Request]:
         """Yield the batches to read; runs in this process, a few batches ahead of what the trainer has been given."""
-        self._pool.take_back()  # of an epoch that was left early; its workers have finished by now
+        self._pool.take_back()  # slots of an epoch that was left early: its workers have finished
         order: Any = range(self.num_samples)
         if self._order.order == "shuffled":
             order = epoch_order(
@@ -291,7 +291,7 @@ def _as_it_is(filled: Any) -> Any:
 
 
 def _clean_processes() -> Any:
-    """Return how workers start: never as copies of this process, whose store threads would be missing in them."""
+    """Return how workers start: not by fork, because a copy of this process lacks its store's threads."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -18,7 +18,7 @@ class PointArrays:
         sample: (n,) int16 number of the frame within the batch.
         row: (n,) int16 pixel row.
         column: (n,) int16 pixel column.
-        depth: (n,) float32 metres, or uint16 steps of 1/256 m.
+        depth: (n,) float32 metres, or uint16 depth quanta of 1/256 m.
     """
 
     sample: NDArray[np.int16]

@@ -80,7 +80,7 @@ def choose_samples(manifest: Manifest, config: Choice, wanted: tuple[str, ...]) 
             f"no frame of split '{config.split}' in manifest {manifest.path.fingerprint} has all of {', '.join(wanted)}. "
             "Ask for fewer stores, or run the stages that make them"
         )
-    known: dict[UnitPath, UnitPath] = {}  # one object per unit, so that workers are sent each once
+    path_of: dict[UnitPath, UnitPath] = {}  # one object per unit, so that pickle sends each to a worker once
     return [
         Sample(
             row["frame_key"],
@@ -90,7 +90,7 @@ def choose_samples(manifest: Manifest, config: Choice, wanted: tuple[str, ...]) 
             row["width"],
             tuple(row["intrinsic_px"]),
             row["is_night"],
-            {name: known.setdefault(path, path) for name in wanted if (path := manifest.unit_of(row, name)) is not None},
+            {name: path_of.setdefault(path, path) for name in wanted if (path := manifest.unit_of(row, name)) is not None},
         )
         for row in complete
     ]
@@ -156,9 +156,9 @@ def refuse_mixed_sizes(manifest_fingerprint: str, config: Choice, samples: Seque
     for sample in samples:
         sizes.setdefault((sample.height, sample.width), sample.frame_key)
     if len(sizes) > 1:
-        shown = ", ".join(f"{width}x{height} ('{key}')" for (height, width), key in sizes.items())
+        sizes_text = ", ".join(f"{width}x{height} ('{key}')" for (height, width), key in sizes.items())
         raise ManifestError(
-            f"split '{config.split}' of manifest {manifest_fingerprint} has images of different sizes: {shown}. "
+            f"split '{config.split}' of manifest {manifest_fingerprint} has images of different sizes: {sizes_text}. "
             "A batch needs one; choose cameras of one size with cameras: [...]"
         )
 
@@ -171,7 +171,7 @@ def frames_with_teacher(manifest: Manifest, config: Choice, samples: Sequence[Sa
     Args:
         manifest: an opened manifest.
         config: ``incomplete`` says what is done with frames whose map is empty.
-        samples: frames that have a unit of depth_mono, which is there.
+        samples: frames whose unit of depth_mono exists.
 
     Raises:
         ManifestError: a map is empty and ``incomplete`` is ``error``, or all of them are.
@@ -183,8 +183,8 @@ def frames_with_teacher(manifest: Manifest, config: Choice, samples: Sequence[Sa
         num_measured = dict(zip(units, counts, strict=True))
     taught = [sample for sample in samples if num_measured[sample.units["depth_mono"]][sample.frame] > 0]
     if len(taught) < len(samples) and (config.incomplete == "error" or not taught):
-        known = set(map(id, taught))
-        first = next(sample for sample in samples if id(sample) not in known)
+        taught_ids = set(map(id, taught))
+        first = next(sample for sample in samples if id(sample) not in taught_ids)
         leave_out = "set train.data.incomplete: leave_out to train without them, " if taught else ""
         raise ManifestError(
             f"frame '{first.frame_key}' has an empty teacher's map (depth_mono) in manifest {manifest.path.fingerprint} "

@@ -2,8 +2,8 @@
 
 Why    Workers hand over batches in shared memory. The system clears new pages one by one: 5 ms a 900x1600 sample
        (benchmarks/loader.py), twice as long as decoding its JPEG. So memory that was touched once is kept, and goes back into
-       the pool by itself when the last tensor that looks into it is gone. Nobody has to copy, and whoever keeps batches only
-       makes the pool grow.
+       the pool by itself when the last tensor that looks into it is gone. No batch is copied, and a caller that keeps batches
+       only makes the pool grow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SharedMemoryError(DepthmillError):
 
 
 class SlotPool:
-    """Equal pieces of memory, taken for a batch, lent to whoever gets it, and free again when it is gone.
+    """Equal pieces of memory, taken for a batch, lent to its reader, and free again when the batch is gone.
 
     Args:
         num_bytes: size of a slot.
@@ -66,7 +66,7 @@ class SlotPool:
         return torch.from_numpy(handle)
 
     def take_back(self) -> None:
-        """Free every slot that was taken and never lent: nobody fills it any more."""
+        """Free every slot that was taken and never lent: no worker fills it any more."""
         self._free.extend(sorted(self._taken))
         self._taken.clear()
 

@@ -1,6 +1,6 @@
 """A batch of clips: intact images of all cameras and frames, where each camera was, and LiDAR points to send rays to.
 
-The network reads its ``ClipViews``: nothing there says what anything should look like.
+The network reads its ``ClipViews``: it holds nothing of what is compared with in the loss.
 
 Source  docs/method/mim4d.md#clips, #camera-matrices
 """

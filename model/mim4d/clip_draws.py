@@ -1,4 +1,4 @@
-"""What is left to chance when clips are learned: withheld frames, hidden patches, rays, and where along the rays is looked.
+"""What is drawn at random when clips are learned: withheld frames, hidden patches, rays, and the samples along the rays.
 
 Why     a clip's random numbers depend on (seed, epoch, key of the clip) alone: not on the clips beside it, on the number of
         workers, or on whether the training was stopped in between. So a batch gives the mean of what its clips give alone.

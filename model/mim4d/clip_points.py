@@ -51,7 +51,7 @@ def rig_points(pixels: FramePoints, intrinsic_px: Sequence[float], cam_from_rig:
     """Return measured pixels of a camera as points (n, 3) in metres in the rig frame.
 
     Args:
-        pixels: row, column, and steps of 1/256 m along the optical axis; the centre of pixel (0, 0) is at (0.5, 0.5).
+        pixels: row, column, and depth quanta of 1/256 m along the optical axis; the centre of pixel (0, 0) is at (0.5, 0.5).
         intrinsic_px: 3x3 camera matrix of that image, row-major.
         cam_from_rig: (4, 4) rigid.
     """

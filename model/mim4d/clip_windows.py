@@ -65,19 +65,25 @@ def choose_clips(manifest: Manifest, config: ClipDataConfig, *, num_frames: int)
     units = list(dict.fromkeys(sample.units["windows"] for sample in samples))
     with ThreadPoolExecutor(LOOKUPS) as pool:
         tables = list(pool.map(lambda path: _tables(manifest, path), units))
-    cameras = config.cameras or tuple(dict.fromkeys(camera for one in tables for camera in one["views"]["camera"]))
+    cameras = config.cameras or tuple(
+        dict.fromkeys(camera for tables_of_unit in tables for camera in tables_of_unit["views"]["camera"])
+    )
     clips: list[Clip] = []
     num_windows = 0
-    for path, one in zip(units, tables, strict=True):
-        _refuse_unfit(path, one, cameras, num_frames)
-        moments = _moments(path.scene, one, cameras, of_image)
-        windows = _windows(one["windows"], num_frames)
+    for path, tables_of_unit in zip(units, tables, strict=True):
+        _refuse_unfit(path, tables_of_unit, cameras, num_frames)
+        moments = _moments(path.scene, tables_of_unit, cameras, of_image)
+        windows = _windows(tables_of_unit["windows"], num_frames)
         num_windows += len(windows)
-        if "sweep_rigs" in one:
-            clips += _clips_of_sweeps(path, one, cameras, moments, num_frames)
+        if "sweep_rigs" in tables_of_unit:
+            clips += _clips_of_sweeps(path, tables_of_unit, cameras, moments, num_frames)
             continue
-        found = [tuple(moments[sample] for sample in window if sample in moments) for window in windows]
-        clips += [Clip(f"{path.scene}/{own[0].time_us}", own) for own in found if len(own) == num_frames]
+        moments_by_window = [tuple(moments[sample] for sample in window if sample in moments) for window in windows]
+        clips += [
+            Clip(f"{path.scene}/{moments_of_window[0].time_us}", moments_of_window)
+            for moments_of_window in moments_by_window
+            if len(moments_of_window) == num_frames
+        ]
     if not clips:
         where = f"split '{config.split}' of manifest {manifest.path.fingerprint}"
         raise _no_clips(where, num_scenes=len(units), num_windows=num_windows, cameras=cameras)
@@ -91,8 +97,8 @@ def _tables(manifest: Manifest, path: UnitPath) -> dict[str, Columns]:
 
 def _windows(columns: Columns, num_frames: int) -> list[list[int]]:
     """Return the key frames of each window, the newest first, as many as asked for."""
-    found = sorted(zip(columns["window"], columns["step"], columns["sample_index"], strict=True))
-    return [[sample for _, _, sample in group][:num_frames] for _, group in groupby(found, key=lambda row: row[0])]
+    key_frames = sorted(zip(columns["window"], columns["step"], columns["sample_index"], strict=True))
+    return [[sample for _, _, sample in group][:num_frames] for _, group in groupby(key_frames, key=lambda row: row[0])]
 
 
 def _moments(
@@ -100,19 +106,19 @@ def _moments(
 ) -> dict[int, Moment]:
     """Return the key frames of a scene of which the manifest has all cameras."""
     views = {(row["sample_index"], row["camera"]): row for row in rows(tables["views"])}
-    found = {}
+    moments = {}
     for rig in rows(tables["rigs"]):
-        own = [views[rig["sample_index"], camera] for camera in cameras]
-        samples = [of_image.get((scene, row["camera"], row["frame"])) for row in own]
+        views_of_rig = [views[rig["sample_index"], camera] for camera in cameras]
+        samples = [of_image.get((scene, row["camera"], row["frame"])) for row in views_of_rig]
         complete = tuple(sample for sample in samples if sample is not None)
         if len(complete) == len(cameras):
-            found[rig["sample_index"]] = Moment(
+            moments[rig["sample_index"]] = Moment(
                 rig["timestamp_us"],
                 _matrix(rig["world_from_rig"]),
-                np.array([row["cam_from_rig"] for row in own], np.float64).reshape(-1, 4, 4),
+                np.array([row["cam_from_rig"] for row in views_of_rig], np.float64).reshape(-1, 4, 4),
                 complete,
             )
-    return found
+    return moments
 
 
 def _clips_of_sweeps(
@@ -126,11 +132,11 @@ def _clips_of_sweeps(
         window, key = row["window"], moments.get(row["sample_index"])
         if key is None:
             continue
-        own = tuple(
+        moments_of_window = tuple(
             _moment_of_sweep(path, rigs[window, step], [views[window, step, camera] for camera in cameras], key)
             for step in range(num_frames)
         )
-        clips.append(Clip(f"{path.scene}/{own[0].time_us}", own))
+        clips.append(Clip(f"{path.scene}/{moments_of_window[0].time_us}", moments_of_window))
     return clips
 
 
@@ -173,8 +179,8 @@ def _matrix(values: Sequence[float]) -> Float64:
 
 
 def _refuse_no_windows(manifest: Manifest, config: ClipDataConfig) -> None:
-    own = [row for row in manifest.rows() if row["split"] == config.split]
-    if own and not any(row["unit_windows"] for row in own):
+    rows_of_split = [row for row in manifest.rows() if row["split"] == config.split]
+    if rows_of_split and not any(row["unit_windows"] for row in rows_of_split):
         raise ManifestError(
             f"split '{config.split}' of manifest {manifest.path.fingerprint} has no windows. Set stages.index_windows.enabled to "
             "true in the recipe and run it again"
@@ -191,11 +197,11 @@ def _refuse_unfit(path: UnitPath, tables: dict[str, Columns], cameras: Sequence[
             f"windows of unit '{path.key}' have {length} frames, the network takes {num_frames}. Set "
             f"stages.index_windows.num_frames to {num_frames} and run the recipe again, or give the network fewer frames"
         )
-    there = list(dict.fromkeys(tables["views"]["camera"]))
+    cameras_of_unit = list(dict.fromkeys(tables["views"]["camera"]))
     for camera in cameras:
-        if camera not in there:
+        if camera not in cameras_of_unit:
             raise ManifestError(
-                f"windows of unit '{path.key}' were made without camera '{camera}'; cameras there: {', '.join(there)}. "
+                f"windows of unit '{path.key}' were made without camera '{camera}'; cameras there: {', '.join(cameras_of_unit)}. "
                 "Choose among these, or put it into the recipe's cameras and run it again"
             )
 

@@ -1,6 +1,6 @@
 """Which of two pre-trainings is better: clip by clip on the same clips, with an interval for the mean difference.
 
-Why     As for frames of depth (``compare``): the difference of each clip takes the clip itself away
+Why     As for frames of depth (``model.semodepth.comparison``): the difference of each clip takes the clip itself away
 Source  percentile bootstrap of the mean over clips. Clips of one scene are alike, and neighbours share frames, so the interval is
         narrower than one over new scenes would be
 Reads   rows of ``clip_errors``, of two evaluations
@@ -40,7 +40,7 @@ class ClipComparison(NamedTuple):
         low: lower end of the 95 % interval of the mean difference.
         high: upper end.
         share_better: share of clips where b is better; equal is not.
-        num_other_rays: clips whose numbers of rays differ: the evaluations were held against different points.
+        num_other_rays: clips whose numbers of rays differ: the evaluations were measured against different points.
     """
 
     volume: str
@@ -77,26 +77,26 @@ def compare_clips(
     Raises:
         ComparisonError: they were measured on different clips, or have no volume in common.
     """
-    own_a, own_b = _by_place(a), _by_place(b)
-    _refuse_other_clips(own_a, own_b)
-    frames = "all" if _has_history(own_a) == _has_history(own_b) else "key"
-    # its rays are all that were chosen, whatever box of voxels a network has
-    rays_a, rays_b = own_a.get((CONSTANT, frames), {}), own_b.get((CONSTANT, frames), {})
+    places_a, places_b = _by_place(a), _by_place(b)
+    _refuse_other_clips(places_a, places_b)
+    frames = "all" if _has_history(places_a) == _has_history(places_b) else "key"
+    # the constant counts all rays that were chosen, whatever box of voxels a network has
+    rays_a, rays_b = places_a.get((CONSTANT, frames), {}), places_b.get((CONSTANT, frames), {})
     num_other_rays = sum(rays_a[key].num_rays != rays_b[key].num_rays for key in rays_a.keys() & rays_b.keys())
-    found: list[ClipComparison] = []
+    comparisons: list[ClipComparison] = []
     for volume in _VOLUMES:
-        for measure, one, other in _pairs(own_a.get((volume, frames), {}), own_b.get((volume, frames), {})):
-            difference = other - one
-            low, high = bootstrap_interval(difference, num_resamples=num_resamples, seed=(seed, len(found)))
+        for measure, values_a, values_b in _pairs(places_a.get((volume, frames), {}), places_b.get((volume, frames), {})):
+            difference = values_b - values_a
+            low, high = bootstrap_interval(difference, num_resamples=num_resamples, seed=(seed, len(comparisons)))
             is_better = difference > 0 if measure.startswith("delta") else difference < 0
-            found.append(
+            comparisons.append(
                 ClipComparison(
                     volume=volume,
                     frames=frames,
                     measure=measure,
                     num_clips=len(difference),
-                    mean_a=float(one.mean()),
-                    mean_b=float(other.mean()),
+                    mean_a=float(values_a.mean()),
+                    mean_b=float(values_b.mean()),
                     mean_difference=float(difference.mean()),
                     low=low,
                     high=high,
@@ -104,28 +104,28 @@ def compare_clips(
                     num_other_rays=num_other_rays,
                 )
             )
-    if not found:
+    if not comparisons:
         raise ComparisonError("the evaluations have no volume with rays in common. Run depthmill evaluate for both again")
-    return found
+    return comparisons
 
 
-def clip_comparison_text(found: Sequence[ClipComparison]) -> str:
+def clip_comparison_text(rows: Sequence[ClipComparison]) -> str:
     """Return comparisons as a table for the console, with what a reader must know below it."""
     lines = [
         "mean over clips; smaller is better, but a larger delta",
         f"{'volume':<14} {'measure':<16}  clips {'a':>7} {'b':>7} {'b - a':>8}  {f'{INTERVAL:.0%} interval':<20} b better",
     ]
-    for row in found:
+    for row in rows:
         interval = f"[{row.low:+.4f}, {row.high:+.4f}]"
         lines.append(
             f"{row.volume:<14} {HEADS[row.measure]:<16} {row.num_clips:>6} {row.mean_a:>7.3f} {row.mean_b:>7.3f} "
             f"{row.mean_difference:>+8.4f}  {interval:<20} {row.share_better:>8.1%}"
         )
-    if found[0].frames == "key":
+    if rows[0].frames == "key":
         lines.append("key frames only: one of the two was trained on single frames")
-    if found[0].num_other_rays:
+    if rows[0].num_other_rays:
         lines.append(
-            f"warning: {found[0].num_other_rays} clips have another number of rays in a than in b: evaluation.rays_per_camera, "
+            f"warning: {rows[0].num_other_rays} clips have another number of rays in a than in b: evaluation.rays_per_camera, "
             "data.held_out_share or the size of the images differs, so they were held against different points"
         )
     lines.append(
@@ -135,39 +135,39 @@ def clip_comparison_text(found: Sequence[ClipComparison]) -> str:
 
 
 def _by_place(rows: Sequence[ClipRow]) -> _ByPlace:
-    found: dict[tuple[str, str], dict[str, ClipRow]] = {}
+    by_place: dict[tuple[str, str], dict[str, ClipRow]] = {}
     for row in rows:
-        found.setdefault((row.volume, row.frames), {})[row.window_key] = row
-    return found
+        by_place.setdefault((row.volume, row.frames), {})[row.window_key] = row
+    return by_place
 
 
-def _keys(own: _ByPlace) -> set[str]:
-    return {key for rows in own.values() for key in rows}
+def _keys(by_place: _ByPlace) -> set[str]:
+    return {key for rows in by_place.values() for key in rows}
 
 
 def _refuse_other_clips(a: _ByPlace, b: _ByPlace) -> None:
     keys_a, keys_b = _keys(a), _keys(b)
     if keys_a == keys_b:
         return
-    only = [(run, sorted(one - other)) for run, one, other in (("a", keys_a, keys_b), ("b", keys_b, keys_a)) if one - other]
-    told = ", ".join(f"{len(keys)} are only in {run}, e.g. '{keys[0]}'" for run, keys in only)
+    only = [(run, sorted(keys - other)) for run, keys, other in (("a", keys_a, keys_b), ("b", keys_b, keys_a)) if keys - other]
+    extras = ", ".join(f"{len(keys)} are only in {run}, e.g. '{keys[0]}'" for run, keys in only)
     raise ComparisonError(
-        f"the evaluations are of different clips: a has {len(keys_a)}, b has {len(keys_b)}; {told}. Evaluate both on the same "
+        f"the evaluations are of different clips: a has {len(keys_a)}, b has {len(keys_b)}; {extras}. Evaluate both on the same "
         "manifest and split (depthmill evaluate)"
     )
 
 
-def _has_history(own: _ByPlace) -> bool:
+def _has_history(by_place: _ByPlace) -> bool:
     """Say whether other frames than the key frame were rendered."""
-    key = own.get((CONSTANT, "key"), {})
-    return any(row.num_rays != key[name].num_rays for name, row in own.get((CONSTANT, "all"), {}).items() if name in key)
+    key = by_place.get((CONSTANT, "key"), {})
+    return any(row.num_rays != key[name].num_rays for name, row in by_place.get((CONSTANT, "all"), {}).items() if name in key)
 
 
 def _pairs(a: Mapping[str, ClipRow], b: Mapping[str, ClipRow]) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
     """Yield each measure with the values of both on the clips where both have one; none if there is no such clip."""
     common = sorted(a.keys() & b.keys())  # ascending, so that the draws do not depend on the order of the rows
     for measure in HEADS:
-        one, other = (np.array([getattr(rows[key], measure) for key in common], dtype=np.float64) for rows in (a, b))
-        is_there = np.isfinite(one) & np.isfinite(other)
-        if is_there.any():
-            yield measure, one[is_there], other[is_there]
+        values_a, values_b = (np.array([getattr(rows[key], measure) for key in common], dtype=np.float64) for rows in (a, b))
+        is_finite = np.isfinite(values_a) & np.isfinite(values_b)
+        if is_finite.any():
+            yield measure, values_a[is_finite], values_b[is_finite]

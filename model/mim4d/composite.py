@@ -78,12 +78,12 @@ def render(
             rays = (origin_m[:, part] * grid.sigma, direction[:, part])
             bounds = (near_m[:, part] * grid.sigma, far_m[:, part] * grid.sigma)
             starts = _starts(field, rays, bounds, config, None if jitter is None else jitter[:, part])
-            shown = (field, *rays, starts, bounds[1], is_hit[:, part], grid.sigma)
+            arguments = (field, *rays, starts, bounds[1], is_hit[:, part], grid.sigma)
             if config.recompute and torch.is_grad_enabled():
                 # nothing is drawn at random inside, so there is no state to bring back
-                chunks.append(checkpoint(_show, *shown, use_reentrant=False, preserve_rng_state=False))
+                chunks.append(checkpoint(_show, *arguments, use_reentrant=False, preserve_rng_state=False))
             else:
-                chunks.append(_show(*shown))
+                chunks.append(_show(*arguments))
         return Rendered(*(torch.cat(parts, dim=1) for parts in zip(*chunks, strict=True)))
 
 

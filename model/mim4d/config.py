@@ -19,8 +19,8 @@ from storage_schemas.frozen_config import FrozenConfig
 class ProbeConfig(FrozenConfig):
     """Two linear probes, of depth and of occupancy, after the training; its weights do not depend on them.
 
-    They are made unless they are switched off: the backbone is what pre-training is for, whether it knows more than one with
-    random weights is not seen in what is rendered, and they cost a few forward passes of one frame a clip.
+    They are made unless they are switched off: pre-training is for the backbone, and renderings do not show whether it knows more
+    than random weights. They cost a few forward passes of one frame a clip.
     """
 
     steps: int = Field(300, ge=0, description="optimiser steps of each probe; 0 = no probes")

@@ -41,15 +41,15 @@ def sample_deformable(values: Tensor, offsets: Tensor, weights: Tensor, *, size_
     at_unit = at_unit.transpose(2, 3).flatten(0, 2)
     looked_up = F.grid_sample(planes, at_unit, mode="bilinear", padding_mode="zeros", align_corners=False)
     summed = (looked_up * weights.to(dtype).transpose(2, 3).flatten(0, 2)[:, None]).sum(dim=-1)
-    found: Tensor = summed.unflatten(0, (batch, num_sources, heads)).sum(dim=1)
-    return found.permute(0, 3, 1, 2)
+    over_sources: Tensor = summed.unflatten(0, (batch, num_sources, heads)).sum(dim=1)
+    return over_sources.permute(0, 3, 1, 2)
 
 
 def star_offsets(num_heads: int, num_points: int) -> Tensor:
     """Return the offsets that attention starts from (h, p, 2): (x, y) in cells.
 
-    Each head has a direction, evenly spread around the circle and scaled so that its larger part is 1; its points are 1, 2, ...
-    times as far. No head looks at the query's own cell.
+    Each head has a direction, evenly spread around the circle and scaled so that its larger part is 1; its points are 1, 2 and so
+    on times as far. No head looks at the query's own cell.
     """
     angle = 2.0 * math.pi * torch.arange(num_heads, dtype=torch.float64) / num_heads
     direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
@@ -177,6 +177,6 @@ class TemporalCrossAttention(nn.Module):
             offsets, logits = places(queries)
         weights = logits.softmax(dim=-1) * share[:, :, None, None, None]
         heads = self.value(values).unflatten(-1, (self.num_heads, -1))
-        found = sample_deformable(heads, offsets, weights, size_yx=size_yx)
-        attended: Tensor = self.out(found.flatten(-2).to(self.value.weight.dtype))
+        sampled = sample_deformable(heads, offsets, weights, size_yx=size_yx)
+        attended: Tensor = self.out(sampled.flatten(-2).to(self.value.weight.dtype))
         return attended

@@ -49,13 +49,13 @@ from storage_schemas.manifest import Manifest
 
 RENDERING_FILE = "rendering.csv"
 EVALUATION_EPOCH = -1
-"""Evaluations hide and choose the same every time, and otherwise than any epoch."""
+"""Epoch of an evaluation's draws: they are the same every time, and differ from those of every training epoch."""
 
 EVALUATION_SEED = 0
-"""Not the training's: what is hidden and which rays are taken is the same for every network that is measured."""
+"""Seed of an evaluation's draws, not the training's: every network is measured with the same hidden patches and rays."""
 
 _SAME_S = 1e-3
-"""Frames whose distances in time differ by less are as near."""
+"""Frames whose distances in time differ by less, seconds, count as equally near."""
 
 
 @dataclass
@@ -73,7 +73,7 @@ class RenderEvaluation:
     clips: list[ClipRow] = field(default_factory=list)
 
     def row(self, volume: str, *, frames: str = "all", pixels: str = "all") -> RenderRow | None:
-        """Return the row over all ranges, None if there is none."""
+        """Return the row over all ranges, None if the volume has no rays."""
         wanted = (volume, frames, pixels, ANY_RANGE)
         return next((row for row in self.rows if row[:4] == wanted), None)
 
@@ -112,13 +112,13 @@ def evaluate_renderings(
         key = batch.window_keys[0]
         encoded = _encode(network, batch, config, seed=seed, bfloat16=bfloat16)
         swapped = other.volumes_for(key, encoded.volumes)
-        own = by_clip.setdefault(key, {})
+        by_volume = by_clip.setdefault(key, {})
         for frame, rays in enumerate(encoded.rays):
             cells = cells_of(rays, frame)
             truth.add(rays, cells, clip=key)
             for name, volume in _volumes_to_show(network, encoded, frame, swapped).items():
                 seen = network.show(volume, rays.origin_m, rays.direction)
-                own.setdefault(name, RayErrors()).add(seen, rays, cells)
+                by_volume.setdefault(name, RayErrors()).add(seen, rays, cells)
     if not truth.num_measured:
         raise ManifestError(
             f"{len(by_clip)} clips have no LiDAR point that is held out, so rendered depth cannot be measured. Choose another "
@@ -127,11 +127,11 @@ def evaluate_renderings(
     for key, errors in truth.compared_with_constants().items():
         by_clip[key][CONSTANT] = errors
     sums = {name: RayErrors() for name in VOLUMES}
-    for own in by_clip.values():
-        for name, errors in own.items():
+    for by_volume in by_clip.values():
+        for name, errors in by_volume.items():
             sums[name].include(errors)
     rows = [row for name in VOLUMES for row in sums[name].rows(name)]
-    return RenderEvaluation(rows, len(by_clip), [row for key, own in by_clip.items() for row in clip_rows(key, own)])
+    return RenderEvaluation(rows, len(by_clip), [row for key, by_volume in by_clip.items() for row in clip_rows(key, by_volume)])
 
 
 class _Encoded(NamedTuple):
@@ -156,21 +156,21 @@ def _encode(network: Mim4d, batch: ClipBatch, config: Mim4dConfig, *, seed: int,
 def _volumes_to_show(network: Mim4d, encoded: _Encoded, frame: int, swapped: Tensor | None) -> dict[str, Tensor]:
     """Return the volumes that are rendered as if each were that of one frame."""
     views, volumes, _ = encoded
-    found = {DIRECT: volumes[:, frame]}
+    volume_by_name = {DIRECT: volumes[:, frame]}
     if swapped is not None:
-        found[SWAPPED] = swapped[:, frame]
+        volume_by_name[SWAPPED] = swapped[:, frame]
     if network.temporal is None:
-        return found
-    found[RECONSTRUCT] = network.reconstruct(volumes, views, [frame])
+        return volume_by_name
+    volume_by_name[RECONSTRUCT] = network.reconstruct(volumes, views, [frame])
     if swapped is not None:
-        found[REBUILT_SWAPPED] = network.reconstruct(swapped, views, [frame])
+        volume_by_name[REBUILT_SWAPPED] = network.reconstruct(swapped, views, [frame])
     away_s = (views.time_s[0] - views.time_s[0, frame]).abs()
     away_s[frame] = torch.inf
     nearest = int((away_s < away_s.min() + _SAME_S).nonzero()[0])  # the newer of two that are as near
     moved = source_from_target(views.world_from_rig[:, nearest], views.world_from_rig[:, frame])
-    found[COPIED] = volumes[:, nearest]
-    found[COPIED_WARPED], _ = warp_volume(volumes[:, nearest], moved, grid=network.config.lift.grid)
-    return found
+    volume_by_name[COPIED] = volumes[:, nearest]
+    volume_by_name[COPIED_WARPED], _ = warp_volume(volumes[:, nearest], moved, grid=network.config.lift.grid)
+    return volume_by_name
 
 
 class _OtherScene:
@@ -217,7 +217,7 @@ class _OtherScene:
 
 
 def _clip_of_another_scene(clips: Iterator[ClipBatch]) -> ClipBatch | None:
-    """Return the first clip of another scene than the first clip's, or the last clip, or None if there is but one."""
+    """Return the first clip of another scene than the first clip's, or the last clip, or None if there is a single clip."""
     first, last = next(clips, None), None
     if first is None:
         raise ManifestError("there is no clip to measure on. Choose another split in train.evaluation.split")
@@ -266,12 +266,12 @@ def render_table(rows: Sequence[RenderRow]) -> str:
                 f"| {row.num_rays} | {row.rgb_l1:.3f} | {row.num_colours} |"
             )
     by_range = [row for row in rows if row.range_m != ANY_RANGE]
-    ranges = sorted({row.range_m for row in by_range}, key=lambda one: int(one.split("-")[0]))
-    found = {(row.volume, row.range_m): row for row in by_range}
+    ranges = sorted({row.range_m for row in by_range}, key=lambda range_m: int(range_m.split("-")[0]))
+    row_of = {(row.volume, row.range_m): row for row in by_range}
     lines += ["", f"| AbsRel at m | {' | '.join(ranges)} |", f"|---|{'--:|' * len(ranges)}"]
     for volume in dict.fromkeys(row.volume for row in by_range):
-        told = (f"{found[volume, one].abs_rel:.3f}" if (volume, one) in found else "" for one in ranges)
-        lines.append(f"| {volume} | {' | '.join(told)} |")
+        texts = (f"{row_of[volume, range_m].abs_rel:.3f}" if (volume, range_m) in row_of else "" for range_m in ranges)
+        lines.append(f"| {volume} | {' | '.join(texts)} |")
     return "\n".join(lines)
 
 

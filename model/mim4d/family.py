@@ -91,9 +91,9 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
     def optimizer(self, network: nn.Module, config: Mim4dTrainConfig) -> torch.optim.Optimizer:
         """Return AdamW, slower for the backbone: it may begin with weights that are worth keeping."""
         assert isinstance(network, Mim4d)
-        backbone = [one for one in network.backbone.parameters() if one.requires_grad]
-        own = {id(one) for one in network.backbone.parameters()}
-        others = [one for one in network.parameters() if one.requires_grad and id(one) not in own]
+        backbone = [weight for weight in network.backbone.parameters() if weight.requires_grad]
+        backbone_ids = {id(weight) for weight in network.backbone.parameters()}
+        others = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in backbone_ids]
         groups = [
             {"params": backbone, "rate": config.backbone_rate, "lr": config.learning_rate * config.backbone_rate},
             {"params": others, "rate": 1.0, "lr": config.learning_rate},
@@ -123,22 +123,22 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
 
     def step_words(self, values: Mapping[str, float]) -> str:
         """Return how far off rendered depth is where the network saw the image, and the colour where it did not."""
-        words = f"depth {values['direct_depth_visible_m']:.2f} m, hidden colour {values['direct_rgb_masked']:.3f}"
+        text = f"depth {values['direct_depth_visible_m']:.2f} m, hidden colour {values['direct_rgb_masked']:.3f}"
         rebuilt_m = values["reconstruct_depth_visible_m"]
-        return words + (f"; rebuilt {rebuilt_m:.2f} m" if rebuilt_m == rebuilt_m else "")
+        return text + (f"; rebuilt {rebuilt_m:.2f} m" if rebuilt_m == rebuilt_m else "")
 
     def measure(
         self, network: nn.Module, manifest: Manifest, config: Mim4dTrainConfig, machine: Machine, device: torch.device
     ) -> Measured:
         """Measure rendered depth and the controls; the score is the relative error of the rebuilt volumes, if there are any."""
-        found = evaluate_split(network, manifest, config, machine, device)
+        evaluation = evaluate_split(network, manifest, config, machine, device)
         mode = DIRECT if config.network.num_frames == 1 else RECONSTRUCT
-        told = [(name, found.row(name)) for name in (mode, SWAPPED if mode == DIRECT else REBUILT_SWAPPED, CONSTANT)]
-        words = ", ".join(f"{name} {row.abs_rel:.3f}" for name, row in told if row is not None)
-        row = found.row(mode)
+        named_rows = [(name, evaluation.row(name)) for name in (mode, SWAPPED if mode == DIRECT else REBUILT_SWAPPED, CONSTANT)]
+        rows_text = ", ".join(f"{name} {row.abs_rel:.3f}" for name, row in named_rows if row is not None)
+        row = evaluation.row(mode)
         assert row is not None  # or there was nothing held out, which is an error
         return Measured(
-            [one._asdict() for one in found.rows], row.abs_rel, {"abs_rel": row.abs_rel}, f"validation AbsRel {words}"
+            [row._asdict() for row in evaluation.rows], row.abs_rel, {"abs_rel": row.abs_rel}, f"validation AbsRel {rows_text}"
         )
 
     def is_better(self, now: Measured, best: dict[str, float], config: Mim4dTrainConfig) -> bool:
@@ -160,18 +160,18 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
         folder: Path,
     ) -> int:
         """Measure, and write the tables and what pictures are made of; return the number of clips."""
-        found = evaluate_split(network, manifest, config, machine, device)
+        evaluation = evaluate_split(network, manifest, config, machine, device)
         title = f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}"
-        write_render_folder(folder / "evaluation", found, title=title)
+        write_render_folder(folder / "evaluation", evaluation, title=title)
         write_pictures_of_split(network, manifest, config, machine, device, folder=folder / "evaluation")
-        return found.num_clips
+        return evaluation.num_clips
 
     def handed_backbone(self, config: Mim4dTrainConfig, weights: Mapping[str, Tensor]) -> Handed:
         """Return the backbone; the norms that a masked ConvNeXt has on its levels are no part of another ConvNeXt."""
         chosen = config.network.backbone
         width = f" (base_channels {chosen.base_channels})" if chosen.name.startswith("resnet") else ""
-        found = {key.removeprefix(_BACKBONE): value for key, value in weights.items() if key.startswith(_BACKBONE)}
-        return Handed(found, f"{chosen.name}{width}", (OUTPUT_NORMS,), _ADVICE)
+        backbone = {key.removeprefix(_BACKBONE): value for key, value in weights.items() if key.startswith(_BACKBONE)}
+        return Handed(backbone, f"{chosen.name}{width}", (OUTPUT_NORMS,), _ADVICE)
 
     def extra_parts(self, config: Mim4dTrainConfig) -> Mapping[str, ExtraPart]:
         """Return the linear probes of the frozen backbone."""
@@ -202,8 +202,10 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
 
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare two evaluations clip by clip."""
-        found = compare_clips(*(read_clip_rows(folder) for folder in (a, b)))
-        return Answer([one._asdict() for one in found], f"a = {a}\nb = {b}\n{clip_comparison_text(found)}")
+        comparisons = compare_clips(*(read_clip_rows(folder) for folder in (a, b)))
+        return Answer(
+            [comparison._asdict() for comparison in comparisons], f"a = {a}\nb = {b}\n{clip_comparison_text(comparisons)}"
+        )
 
     def refuse_to_predict(self, checkpoint: str) -> NoReturn:
         """Say that a pre-trained network has nothing to write files of."""
@@ -218,10 +220,10 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
         return rendering_measures(config)
 
     def table_columns(
-        self, first: Mim4dTrainConfig, known: Sequence[Mapping[str, Measure]]
+        self, first: Mim4dTrainConfig, variants: Sequence[Mapping[str, Measure]]
     ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
         """Return what every variant has of rendered depth, hidden colour and the depth probe."""
-        return published_renderings(known)
+        return published_renderings(variants)
 
     def read_measures(self, folder: Path) -> dict[str, float]:
         """Return errors of rendering and of the probes of a complete training, by name."""

@@ -1,6 +1,6 @@
 """Where a virtual rig goes when a volume is flown through: first where the vehicle came from, then once around its own place.
 
-Why     a volume that is right from where it was made from may be wrong from a step aside, and only a picture from there shows it
+Why     a volume may look right from where it was made and wrong from a step aside, which only a picture from there shows
 Source  the path is ours; nothing published names one
 """
 
@@ -13,19 +13,19 @@ from scipy.spatial.transform import Rotation, Slerp
 Float64 = NDArray[np.float64]
 
 LONGEST_DRIVE_M = 10.0
-"""So much of the vehicle's own path is flown; farther back begins what the key frame's cameras hardly saw."""
+"""Metres of the vehicle's own path that are flown; the key frame's cameras hardly saw what lies farther back."""
 
 SHORTEST_DRIVE_M = 0.3
-"""A vehicle that moved less stood still: all of the flight is the loop."""
+"""A vehicle that moved less, metres, counts as standing: the whole flight is the loop."""
 
 ASIDE_M = 1.5
-"""Half the width of the loop: a step to either side, as a lane's."""
+"""Half the width of the loop, metres: it stays within a lane's width."""
 
 AHEAD_M = 2.0
-"""Half the length of the loop, all of it ahead of the rig."""
+"""Half the length of the loop, metres; all of it is ahead of the rig."""
 
 LOOK_AT_M = 12.0
-"""The loop looks at the point so far ahead of the rig, so that near things move before far ones."""
+"""The loop looks at a point this many metres ahead of the rig, so that near things move against far ones."""
 
 
 def flight_poses(world_from_rig: Float64, num_frames: int) -> Float64:
@@ -57,22 +57,22 @@ def forward_camera(cam_from_rig: Float64) -> int:
 
 
 def _along_path(key_from_rig: Float64, behind_m: Float64, wanted_m: Float64) -> Float64:
-    """Return poses (n, 4, 4) so many metres (n) back on the path through poses (T, 4, 4) that are ``behind_m`` (T) back."""
+    """Return poses (n, 4, 4) ``wanted_m`` (n) back on the path through poses (T, 4, 4) that are ``behind_m`` (T) back; metres."""
     moved = np.concatenate([[True], np.diff(behind_m) > 0])  # a place has one pose: the newest
     behind_m, poses = behind_m[moved], key_from_rig[moved]
-    found = np.tile(np.eye(4), (len(wanted_m), 1, 1))
+    poses_back = np.tile(np.eye(4), (len(wanted_m), 1, 1))
     if len(wanted_m):
-        found[:, :3, :3] = Slerp(behind_m, Rotation.from_matrix(poses[:, :3, :3]))(wanted_m).as_matrix()
-        found[:, :3, 3] = np.stack([np.interp(wanted_m, behind_m, poses[:, axis, 3]) for axis in range(3)], axis=-1)
-    return found
+        poses_back[:, :3, :3] = Slerp(behind_m, Rotation.from_matrix(poses[:, :3, :3]))(wanted_m).as_matrix()
+        poses_back[:, :3, 3] = np.stack([np.interp(wanted_m, behind_m, poses[:, axis, 3]) for axis in range(3)], axis=-1)
+    return poses_back
 
 
 def _loop(turn: Float64) -> Float64:
     """Return poses (n, 4, 4) at angles (n) of the loop; the rig's own place at 0 and at 2 pi."""
     ahead_m, left_m = AHEAD_M * (1.0 - np.cos(turn)), ASIDE_M * np.sin(turn)
     yaw = np.arctan2(-left_m, LOOK_AT_M - ahead_m)
-    found = np.tile(np.eye(4), (len(turn), 1, 1))
-    found[:, 0, 0], found[:, 0, 1] = np.cos(yaw), -np.sin(yaw)
-    found[:, 1, 0], found[:, 1, 1] = np.sin(yaw), np.cos(yaw)
-    found[:, 0, 3], found[:, 1, 3] = ahead_m, left_m
-    return found
+    poses = np.tile(np.eye(4), (len(turn), 1, 1))
+    poses[:, 0, 0], poses[:, 0, 1] = np.cos(yaw), -np.sin(yaw)
+    poses[:, 1, 0], poses[:, 1, 1] = np.sin(yaw), np.cos(yaw)
+    poses[:, 0, 3], poses[:, 1, 3] = ahead_m, left_m
+    return poses

@@ -1,4 +1,4 @@
-"""A feature pyramid: levels of a backbone brought to one width, each told what the coarser ones saw.
+"""A feature pyramid: levels of a backbone brought to one width, each with the coarser ones added.
 
 Source  docs/method/mim4d.md#feature-pyramid; arXiv 1612.03144
 """
@@ -23,7 +23,7 @@ class Fpn(nn.Module):
             channels_in: of the backbone's levels, the finest first.
             channels: of every level that comes out.
             first_level: place of the finest level that is used; 1 is stride 8.
-            num_extra: so many coarser levels are added, each of half the size of the one before.
+            num_extra: number of coarser levels that are added, each of half the size of the one before.
 
         Raises:
             InputError: the backbone has no such level.

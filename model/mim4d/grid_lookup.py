@@ -2,7 +2,8 @@
 
 The direction of a surface is the derivative of its distance with respect to the point, through this reading, and the loss depends
 on it. Between voxel centres a volume is linear in its values, and so is its slope: both are sums of the same eight rows. So
-nothing is differentiated twice here; torch's own way holds, for each of its steps, every channel of all eight corners of a point.
+nothing is differentiated twice here; torch's own derivative holds, for each of its operations, every channel of all eight corners
+of a point.
 
 Source  docs/method/mim4d.md#neus-field, #grid-lookup
 """

@@ -1,4 +1,4 @@
-"""What asks: a learned query for each ground cell, and a code of where the cell is.
+"""The queries of the temporal decoder: a learned one for each ground cell, and a code of where the cell is.
 
 Source  docs/method/mim4d.md#sources-and-queries, #pitfalls (17); the code of position is arXiv 2005.12872's, for both axes
 """

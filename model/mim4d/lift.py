@@ -1,4 +1,4 @@
-"""Bring what the cameras of a frame see into the voxels around the vehicle, by asking for every voxel or by sending every cell.
+"""Bring what the cameras of a frame see into the voxels around the vehicle: each voxel is sampled, or each cell is splatted.
 
 Why     a voxel gets, from each camera that sees it, the features at its pixel times how probable its depth is there. Most voxels
         are seen by one camera of six, so only pairs of a voxel and a camera that sees it are computed, camera after camera and
@@ -47,9 +47,11 @@ class Cameras:
     image_px: tuple[int, int]
 
     def __post_init__(self) -> None:
-        given, camera = tuple(self.cam_from_rig.shape), tuple(self.intrinsics.shape)
-        if len(given) != 5 or given[3:] != (4, 4) or camera != (*given[:3], 3, 3):
-            raise InputError(f"cam_from_rig is {given} and intrinsics {camera}, expected (b, t, m, 4, 4) and (b, t, m, 3, 3)")
+        poses_shape, matrices_shape = tuple(self.cam_from_rig.shape), tuple(self.intrinsics.shape)
+        if len(poses_shape) != 5 or poses_shape[3:] != (4, 4) or matrices_shape != (*poses_shape[:3], 3, 3):
+            raise InputError(
+                f"cam_from_rig is {poses_shape} and intrinsics {matrices_shape}, expected (b, t, m, 4, 4) and (b, t, m, 3, 3)"
+            )
 
     @property
     def views(self) -> tuple[int, int, int]:
@@ -321,7 +323,7 @@ class RenderConv(nn.Module):
             num_groups: of gn.
 
         Raises:
-            InputError: the channels do not fall into so many groups.
+            InputError: the channels cannot be divided into ``num_groups`` groups.
         """
         super().__init__()
         if norm == "gn" and channels % num_groups:

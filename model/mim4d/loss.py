@@ -58,7 +58,7 @@ def mim4d_losses(
         mode: [_terms(seen, ray, sigma, config) for seen, ray in zip(rendered[mode], rays, strict=True)] for mode in rendered
     }
     total = torch.stack(
-        [torch.stack([_weighted(one, config) for one in per_target]).mean() for per_target in terms.values()]
+        [torch.stack([_weighted(parts, config) for parts in per_target]).mean() for per_target in terms.values()]
     ).sum()
     if RECONSTRUCT not in rendered:
         total = 2 * total
@@ -67,7 +67,7 @@ def mim4d_losses(
     values["loss"] = total
     for mode, per_target in terms.items():
         for name in ("rgb", "depth", "eikonal"):
-            values[f"{mode}_{name}"] = torch.stack([one[name].detach() for one in per_target]).mean()
+            values[f"{mode}_{name}"] = torch.stack([parts[name].detach() for parts in per_target]).mean()
         for name, value in _compared(rendered[mode], rays).items():
             values[f"{mode}_{name}"] = value
     return values
@@ -98,19 +98,19 @@ def _mean(values: Tensor, is_wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _compared(seen: Sequence[Rendered], rays: Sequence[Rays]) -> dict[str, Tensor]:
+def _compared(renderings: Sequence[Rendered], rays: Sequence[Rays]) -> dict[str, Tensor]:
     """Return differences by kind of ray, over all target frames; NaN where there is no such ray."""
-    is_seen = torch.cat([ray.is_ray & one.is_hit for one, ray in zip(seen, rays, strict=True)])
+    is_seen = torch.cat([ray.is_ray & seen.is_hit for seen, ray in zip(renderings, rays, strict=True)])
     is_masked = torch.cat([ray.is_masked for ray in rays])
     is_measured = torch.cat([ray.is_measured for ray in rays])
-    wrong_rgb = torch.cat([(one.rgb - ray.rgb).abs().mean(dim=-1) for one, ray in zip(seen, rays, strict=True)])
-    wrong_m = torch.cat([(one.depth_m - ray.depth_m).abs() for one, ray in zip(seen, rays, strict=True)])
+    wrong_rgb = torch.cat([(seen.rgb - ray.rgb).abs().mean(dim=-1) for seen, ray in zip(renderings, rays, strict=True)])
+    wrong_m = torch.cat([(seen.depth_m - ray.depth_m).abs() for seen, ray in zip(renderings, rays, strict=True)])
     return {
         "rgb_masked": _mean_or_nan(wrong_rgb, is_seen & is_masked),
         "rgb_visible": _mean_or_nan(wrong_rgb, is_seen & ~is_masked),
         "depth_masked_m": _mean_or_nan(wrong_m, is_seen & is_measured & is_masked),
         "depth_visible_m": _mean_or_nan(wrong_m, is_seen & is_measured & ~is_masked),
-        "opacity": _mean_or_nan(torch.cat([one.opacity for one in seen]), is_seen),
+        "opacity": _mean_or_nan(torch.cat([seen.opacity for seen in renderings]), is_seen),
     }
 
 

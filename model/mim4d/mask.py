@@ -70,7 +70,7 @@ def patch_cells(image_px: tuple[int, int], *, patch_px: int) -> tuple[int, int]:
 
 
 def mask_at(is_seen: Tensor, size_yx: tuple[int, int]) -> Tensor:
-    """Enlarge a patch mask (n, 1, y, x) to a map of so many cells, whole cells to a patch.
+    """Enlarge a patch mask (n, 1, y, x) to a map of more cells, whole cells to a patch.
 
     Raises:
         InputError: a patch is not a whole number of the map's cells.

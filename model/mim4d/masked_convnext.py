@@ -53,7 +53,7 @@ class MaskedConvNeXt(ConvNeXt):
             size: blocks and channels of its stages.
             layer_scale: start of the scale of each block's result.
             drop_path: probability with which, in training, a sample skips the last block; it grows linearly from 0.
-            frozen_stages: so many stages, with what comes before them, are never trained, nor skipped.
+            frozen_stages: number of first stages that, with what comes before them, are never trained or skipped.
         """
         super().__init__(size.depths, size.channels, layer_scale=layer_scale)
         self.norms = nn.ModuleList(ChannelNorm(channels) for channels in size.channels)

@@ -40,21 +40,21 @@ _PLACES = {
 def rendering_measures(config: Mim4dTrainConfig) -> dict[str, Measure]:
     """Return every measure of a training, by name."""
     is_single = config.network.num_frames == 1
-    found = {}
+    measures = {}
     if config.probe.steps:
-        found["probe/abs_rel"] = Measure("probe/abs_rel", "depth probe AbsRel", 4, False)
-        found["probe/average_precision"] = Measure("probe/average_precision", "occupancy probe AP", 4, True)
-        found["probe/iou"] = Measure("probe/iou", "occupancy probe IoU", 4, True)
+        measures["probe/abs_rel"] = Measure("probe/abs_rel", "depth probe AbsRel", 4, False)
+        measures["probe/average_precision"] = Measure("probe/average_precision", "occupancy probe AP", 4, True)
+        measures["probe/iou"] = Measure("probe/iou", "occupancy probe IoU", 4, True)
     for volume in (DIRECT, SWAPPED, CONSTANT) if is_single else VOLUMES:
         for place in _PLACES:
             for column, (head, decimals) in _RENDERED.items():
                 if not (is_single and place == "history"):
                     name = _rendering_name(volume, column, place)
-                    found[name] = Measure(name, f"{volume} {head}{place and f', {place}'}", decimals, column == "delta1")
-    return found
+                    measures[name] = Measure(name, f"{volume} {head}{place and f', {place}'}", decimals, column == "delta1")
+    return measures
 
 
-def published_renderings(known: Sequence[Mapping[str, Measure]]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+def published_renderings(variants: Sequence[Mapping[str, Measure]]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """Return the headline and the details of a table: what every variant has.
 
     Single frames are all key frames, and rebuild nothing; beside such a variant the others are judged by their key frames.
@@ -62,21 +62,21 @@ def published_renderings(known: Sequence[Mapping[str, Measure]]) -> tuple[tuple[
 
     def common(volumes: Sequence[str], column: str, place: str = "") -> tuple[str, ...]:
         names = [_rendering_name(volume, column, place) for volume in volumes]
-        return tuple(name for name in names if all(name in one for one in known))
+        return tuple(name for name in names if all(name in measures for measures in variants))
 
-    own = (RECONSTRUCT, DIRECT)
-    rebuilds = [_rendering_name(RECONSTRUCT, "abs_rel", "") in one for one in known]
+    both = (RECONSTRUCT, DIRECT)
+    rebuilds = [_rendering_name(RECONSTRUCT, "abs_rel", "") in measures for measures in variants]
     if any(rebuilds) and not all(rebuilds):
         controls = common((SWAPPED, CONSTANT), "abs_rel", "key")
-        headline = (*common(own, "abs_rel", "key"), *common(own, "rgb_l1", "key"), *common(("probe",), "abs_rel"))
+        headline = (*common(both, "abs_rel", "key"), *common(both, "rgb_l1", "key"), *common(("probe",), "abs_rel"))
         return headline, {"Controls of key frames": controls}
-    headline = (*common((*own, COPIED_WARPED), "abs_rel"), *common(own, "rgb_l1", "hidden")[:1], *common(("probe",), "abs_rel"))
+    headline = (*common((*both, COPIED_WARPED), "abs_rel"), *common(both, "rgb_l1", "hidden")[:1], *common(("probe",), "abs_rel"))
     details = {
         "Controls": common((COPIED_WARPED, COPIED, SWAPPED, REBUILT_SWAPPED, CONSTANT), "abs_rel"),
-        "Key frames": common(own, "abs_rel", "key"),
-        "Colour in hidden patches": common((*own, COPIED_WARPED, SWAPPED, CONSTANT), "rgb_l1", "hidden"),
+        "Key frames": common(both, "abs_rel", "key"),
+        "Colour in hidden patches": common((*both, COPIED_WARPED, SWAPPED, CONSTANT), "rgb_l1", "hidden"),
         "Probes of the frozen network": tuple(
-            one for column in ("abs_rel", "average_precision", "iou") for one in common(("probe",), column)
+            name for column in ("abs_rel", "average_precision", "iou") for name in common(("probe",), column)
         ),
     }
     return headline, {title: group for title, group in details.items() if group}
@@ -89,7 +89,7 @@ def _rendering_name(volume: str, column: str, place: str) -> str:
 def read_rendering_measures(folder: Path) -> dict[str, float]:
     """Return what was rendered and probed of a complete training, by name; StoreError if a file is missing or damaged."""
     rows = {row[:3]: row._asdict() for row in read_rendering(folder / "evaluation") if row.range_m == ANY_RANGE}
-    found = {
+    values = {
         _rendering_name(volume, column, place): float(row[column])
         for (volume, *kind), row in rows.items()
         for place, wanted in _PLACES.items()
@@ -99,7 +99,7 @@ def read_rendering_measures(folder: Path) -> dict[str, float]:
     if has_probes(folder):
         probes = read_probes(folder)
         depth, occupancy = probes.depth_of(TRAINED), probes.occupancy_of(TRAINED)
-        found |= {} if depth is None else {"probe/abs_rel": depth.abs_rel}
+        values |= {} if depth is None else {"probe/abs_rel": depth.abs_rel}
         if occupancy is not None:
-            found |= {"probe/iou": occupancy.iou, "probe/average_precision": occupancy.average_precision}
-    return {name: value for name, value in found.items() if value == value}  # a mean of no rays was not measured
+            values |= {"probe/iou": occupancy.iou, "probe/average_precision": occupancy.average_precision}
+    return {name: value for name, value in values.items() if value == value}  # a mean of no rays was not measured

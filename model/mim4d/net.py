@@ -177,9 +177,9 @@ class Mim4d(nn.Module):
             return render(self.field.in_volume(volume), origin_m, direction, grid=grid, config=config)
         parts = []
         for clip, generator in enumerate(generators):
-            one = slice(clip, clip + 1)
-            field = self.field.in_volume(volume[one])
-            parts.append(render(field, origin_m[one], direction[one], grid=grid, config=config, generator=generator))
+            only_clip = slice(clip, clip + 1)
+            field = self.field.in_volume(volume[only_clip])
+            parts.append(render(field, origin_m[only_clip], direction[only_clip], grid=grid, config=config, generator=generator))
         return Rendered(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
     def _check_images(self, image: Tensor, is_seen: Tensor | None) -> None:

@@ -74,12 +74,12 @@ class ConditionedMlp(nn.Module):
     def forward(self, points: Tensor, condition: Tensor) -> Tensor:
         """Return (..., num_out) of scaled points (..., 3) and a condition (..., num_condition)."""
         added = self.condition(condition).chunk(len(self.layers), dim=-1)
-        found: Tensor = self.place(points)
+        activations: Tensor = self.place(points)
         for number, layer in enumerate(self.layers):
-            found = layer(found + added[number])
+            activations = layer(activations + added[number])
             if number + 1 < len(self.layers):
-                found = F.relu(found) if self._beta is None else F.softplus(found, beta=self._beta)
-        return found
+                activations = F.relu(activations) if self._beta is None else F.softplus(activations, beta=self._beta)
+        return activations
 
 
 class NeusField(nn.Module):
@@ -177,11 +177,11 @@ class FieldInVolume:
                 features.requires_grad_()
             distance, geometry = self._field.sdf_net(points, features).tensor_split([1], dim=-1)
             # by the place itself, and by what is read there
-            own, read = torch.autograd.grad(distance.sum(), (points, features), create_graph=is_training)
+            direct, read = torch.autograd.grad(distance.sum(), (points, features), create_graph=is_training)
         points = points.detach()
         if not is_training:
-            features, distance, geometry = (one.detach() for one in (features, distance, geometry))
-        gradient = own + self._field.slope(self._volume, corners, read)
+            features, distance, geometry = (tensor.detach() for tensor in (features, distance, geometry))
+        gradient = direct + self._field.slope(self._volume, corners, read)
         along = directions[..., None, :].expand_as(points)
         colour = self._field.rgb_net(points, torch.cat([along, features, gradient, geometry], dim=-1))
         return FieldValues(sdf=distance[..., 0], gradient=gradient, rgb=torch.sigmoid(colour))

@@ -86,7 +86,7 @@ def coarse_weights(sdf: Tensor, starts: Tensor, *, inv_s: float) -> Tensor:
     """Return how much each even section (b, r, s) is seen, from the distances at its two ends.
 
     A section's slope is the steeper descent of its own and the one before, so sections just behind a surface count, too; where
-    both go away from surfaces there is none. The last section is not looked at.
+    both go away from surfaces the slope is 0. The last section is not looked at.
     """
     before, after = sdf[..., :-1], sdf[..., 1:]
     length = starts[..., 1:] - starts[..., :-1]

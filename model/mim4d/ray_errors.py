@@ -29,8 +29,8 @@ SWAPPED = "swapped"
 """The same frame's volume of a clip of another scene."""
 
 REBUILT_SWAPPED = "reconstruct_swapped"
-"""Rebuilt like ``reconstruct``, from the other frames of a clip of another scene, driven as this one is. The decoder asks by
-learned queries: what does no worse than this has learned what drives look like, not what these frames show."""
+"""Rebuilt like ``reconstruct``, from the other frames of a clip of another scene, driven as this one is. A network whose rebuilt
+volumes are no better than these has learned what drives look like, not what its frames show."""
 
 CONSTANT = "constant"
 """No volume: the median depth and the mean colour of all rays that are measured on."""
@@ -45,7 +45,7 @@ ANY_RANGE = "all"
 _NUM_RANGES = len(RANGE_EDGES_M) - 1
 
 _NEAREST_M = 0.1
-"""Rendered depths below it count as it, as a ratio is taken."""
+"""Rendered depths below this many metres count as this, because ratios are taken."""
 
 
 class RenderRow(NamedTuple):
@@ -102,8 +102,8 @@ def cells_of(rays: Rays, frame: int) -> RayCells:
 
 def _array(values: Tensor) -> NDArray[Any]:
     """Return the rays of a single clip (1, r, ...)."""
-    found: NDArray[Any] = values[0].cpu().numpy()
-    return found
+    array: NDArray[Any] = values[0].cpu().numpy()
+    return array
 
 
 @dataclass
@@ -122,18 +122,18 @@ class RayErrors:
         difference = _array((seen.rgb - rays.rgb).abs().mean(dim=-1))
         self.add_values(_array(seen.depth_m), _array(rays.depth_m), difference, cells)
 
-    def add_values(self, found_m: NDArray[Any], true_m: NDArray[Any], difference: NDArray[Any], cells: RayCells) -> None:
+    def add_values(self, predicted_m: NDArray[Any], true_m: NDArray[Any], difference: NDArray[Any], cells: RayCells) -> None:
         """Count rays (r): depths found and true, differences of colour."""
         counted = cells.is_measured
-        found = np.maximum(found_m[counted].astype(np.float64), _NEAREST_M)
+        predicted = np.maximum(predicted_m[counted].astype(np.float64), _NEAREST_M)
         true = true_m[counted].astype(np.float64)
-        error = np.abs(found - true)
-        is_near = np.maximum(found / true, true / found) < 1.25
+        error = np.abs(predicted - true)
+        is_near = np.maximum(predicted / true, true / predicted) < 1.25
         cell = cells.group[counted] * _NUM_RANGES + cells.range_bin[counted]
         values = (np.ones_like(true), error / true, error**2, is_near.astype(np.float64))
-        self.depth += [np.bincount(cell, one, minlength=self.depth.shape[1]) for one in values]
-        group, own = cells.group[cells.is_ray], difference[cells.is_ray].astype(np.float64)
-        self.colour += [np.bincount(group, one, minlength=self.colour.shape[1]) for one in (np.ones_like(own), own)]
+        self.depth += [np.bincount(cell, weights, minlength=self.depth.shape[1]) for weights in values]
+        group, colour = cells.group[cells.is_ray], difference[cells.is_ray].astype(np.float64)
+        self.colour += [np.bincount(group, weights, minlength=self.colour.shape[1]) for weights in (np.ones_like(colour), colour)]
 
     def include(self, other: RayErrors) -> None:
         """Count what another one counted."""
@@ -157,7 +157,7 @@ class RayErrors:
 
 def _row(name: str, frames: str, pixels: str, range_m: str, depth: NDArray[np.float64], colour: NDArray[np.float64]) -> RenderRow:
     with np.errstate(invalid="ignore"):
-        _, abs_rel, squared, delta1 = (float(one) for one in depth / depth[0])
+        _, abs_rel, squared, delta1 = (float(mean) for mean in depth / depth[0])
         rgb_l1 = float(colour[1] / colour[0])
     return RenderRow(
         name, frames, pixels, range_m, int(depth[0]), abs_rel, float(np.sqrt(squared)), delta1, int(colour[0]), rgb_l1
@@ -182,6 +182,6 @@ class RayTruth:
         mean = np.concatenate([rgb[cells.is_ray] for _, _, rgb, cells in self._parts]).mean(axis=0)
         sums: dict[str, RayErrors] = {}
         for clip, depth, rgb, cells in self._parts:
-            own = sums.setdefault(clip, RayErrors())
-            own.add_values(np.full_like(depth, median_m), depth, np.abs(rgb - mean).mean(axis=-1), cells)
+            errors = sums.setdefault(clip, RayErrors())
+            errors.add_values(np.full_like(depth, median_m), depth, np.abs(rgb - mean).mean(axis=-1), cells)
         return sums

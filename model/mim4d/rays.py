@@ -58,7 +58,7 @@ class Rays:
 
     def to(self, device: torch.device | str) -> Rays:
         """Return the rays on a device."""
-        return Rays(*(getattr(self, one.name).to(device, non_blocking=True) for one in fields(self)))
+        return Rays(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FrameViews:
         cam_from_rig: (b, m, 4, 4), each camera at its own time.
         intrinsics: (b, m, 3, 3) of the images as given, last row 0 0 1.
         is_seen: (b, m, rows, columns) bool, patches of the padded images that the network saw; None if it saw all.
-        image_px: height and width of the images without padding; None if there is none.
+        image_px: height and width of the images without padding; None if they are not padded.
     """
 
     images: Tensor
@@ -200,10 +200,10 @@ def _choose(is_hit: Tensor, num_filler: int, num_rays: int, generator: torch.Gen
     key = torch.rand(shape, generator=generator, device=generator.device).to(is_hit.device)
     key[..., num_hits:] += 1  # after any hit
     key[..., :num_hits].masked_fill_(~is_hit, math.inf)
-    found = key.topk(min(num_rays, shape[2]), dim=-1, largest=False)
-    missing = (0, num_rays - found.values.shape[2])
+    chosen = key.topk(min(num_rays, shape[2]), dim=-1, largest=False)
+    missing = (0, num_rays - chosen.values.shape[2])
     pad = torch.nn.functional.pad
-    return pad(found.indices, missing), pad(found.values, missing, value=math.inf).isfinite()
+    return pad(chosen.indices, missing), pad(chosen.values, missing, value=math.inf).isfinite()
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures of what a network makes of clips: what went in, what its volumes show to every camera, and a flight through one.
+"""Pictures of what a network makes of clips: its input, what its volumes show to every camera, and a flight through one.
 
 Why     a mean error does not say whether a road is flat or a car is where it should be; a picture does
 Source  docs/method/mim4d.md#masking, #rays
@@ -53,13 +53,13 @@ def rendered_views(
 ) -> Arrays:
     """Render the key frame of clips as every camera of it would see it, and fly through the first.
 
-    The same patches are hidden as where rendered depth is measured. All distances are along the ray, in steps of 1/256 m, 0 where
-    there is none; colours are red, green, blue, also of a network that learned them in another order.
+    The same patches are hidden as where rendered depth is measured. All distances are along the ray, in depth quanta of 1/256 m,
+    0 where there is none; colours are red, green, blue, also of a network that learned them in another order.
 
     Args:
         network: in evaluation mode, on the device.
         clips: n single clips, all of the same cameras.
-        config: so many pixels apart a ray is rendered, in both directions, that a picture is at most ``picture_width_px`` wide;
+        config: rays are rendered as many pixels apart, in both directions, as makes a picture at most ``picture_width_px`` wide;
             the fly-through, by the camera that looks ahead, has ``flight_frames`` pictures, 0 = none.
         cameras: their names, m.
         seed: of the hidden patches.
@@ -113,22 +113,22 @@ def _views_of_clip(
     with torch.autocast(batch.image_u8.device.type, torch.bfloat16, enabled=bfloat16):
         volumes = network.volumes(views, is_seen)
     volumes = volumes.float()
-    shown = {DIRECT: volumes[:, 0]}
+    volume_by_mode = {DIRECT: volumes[:, 0]}
     if network.temporal is not None:
-        shown[RECONSTRUCT] = network.reconstruct(volumes, views, [0])
+        volume_by_mode[RECONSTRUCT] = network.reconstruct(volumes, views, [0])
     image = batch.image_u8[0, 0]
-    found: Arrays = {
+    arrays: Arrays = {
         "window_keys": np.array(batch.window_keys[0]),
         "image_u8": image.cpu().numpy(),
         "is_seen": _patches(is_seen, tuple(image.shape[:1])),
         "lidar_steps": _lidar_map(batch),
         "held_out_steps": _ray_map(rays, rays.depth_m, batch),
     }
-    for name, volume in shown.items():
-        found |= _picture(network, volume, views.cam_from_rig[0, 0], views.intrinsics[0, 0], views, name, width_px=width_px)
+    for name, volume in volume_by_mode.items():
+        arrays |= _picture(network, volume, views.cam_from_rig[0, 0], views.intrinsics[0, 0], views, name, width_px=width_px)
         at_points = network.show(volume, rays.origin_m, rays.direction)
-        found[f"{name}_held_out_steps"] = _ray_map(rays, at_points.depth_m * at_points.is_hit, batch)
-    return found, shown[DIRECT], views
+        arrays[f"{name}_held_out_steps"] = _ray_map(rays, at_points.depth_m * at_points.is_hit, batch)
+    return arrays, volume_by_mode[DIRECT], views
 
 
 def _held_out_rays(network: Mim4d, batch: ClipBatch, *, seed: int) -> tuple[Rays, Tensor | None]:
@@ -148,8 +148,8 @@ def _patches(is_seen: Tensor | None, num_cameras: tuple[int, ...]) -> NDArray[np
     """Return the patches of the key frame; one that is seen where nothing is hidden."""
     if is_seen is None:
         return np.ones((*num_cameras, 1, 1), bool)
-    found: NDArray[np.bool_] = is_seen[0, 0].cpu().numpy()
-    return found
+    patches: NDArray[np.bool_] = is_seen[0, 0].cpu().numpy()
+    return patches
 
 
 def _lidar_map(batch: ClipBatch) -> NDArray[np.uint16]:
@@ -169,14 +169,14 @@ def _ray_map(rays: Rays, depth_m: Tensor, batch: ClipBatch) -> NDArray[np.uint16
 
 
 def _map(camera: Tensor, uv_px: Tensor, depth_m: Tensor, point_m: Tensor, batch: ClipBatch) -> NDArray[np.uint16]:
-    """Return distances (n) in the pixels that they lie in (m, h, w); where two meet, that of the nearer point ``point_m`` (n)."""
-    found = np.zeros(tuple(batch.image_u8.shape[2:5]), np.uint16)
-    order = torch.argsort(point_m, descending=True)  # of what is written to one place, the last stays
+    """Return distances (n) in the pixels that they lie in (m, h, w); of two in one pixel, that of the nearer ``point_m`` (n)."""
+    quanta = np.zeros(tuple(batch.image_u8.shape[2:5]), np.uint16)
+    order = torch.argsort(point_m, descending=True)  # of several points written to one pixel, the last stays
     column, row = uv_px[order].floor().long().cpu().numpy().T
-    is_inside = (row >= 0) & (row < found.shape[1]) & (column >= 0) & (column < found.shape[2])
+    is_inside = (row >= 0) & (row < quanta.shape[1]) & (column >= 0) & (column < quanta.shape[2])
     place = camera[order].cpu().numpy()[is_inside], row[is_inside], column[is_inside]
-    found[place] = _steps(depth_m[order])[is_inside]
-    return found
+    quanta[place] = _quanta(depth_m[order])[is_inside]
+    return quanta
 
 
 def _flight(network: Mim4d, volume: Tensor, views: ClipViews, *, num_frames: int, width_px: int) -> Arrays:
@@ -194,16 +194,16 @@ def _picture(
 ) -> Arrays:
     """Return what a volume (1, C, Z, Y, X) shows to cameras (k, 4, 4) with matrices (k, 3, 3) of the clip's images."""
     uv_px, shape = _pixels(tuple(views.image.shape[-2:]), width_px)
-    shown = []
+    renderings = []
     for origin_m, direction in zip(
         *rays_through(uv_px.to(volume), cam_from_rig=cam_from_rig, intrinsics=intrinsics), strict=True
     ):
-        shown.append(network.show(volume, origin_m[None], direction[None]))
-    seen = Rendered(*(torch.cat(values) for values in zip(*shown, strict=True)))
+        renderings.append(network.show(volume, origin_m[None], direction[None]))
+    seen = Rendered(*(torch.cat(values) for values in zip(*renderings, strict=True)))
     rgb = seen.rgb.flip(-1) if network.config.render.rays.rgb_order == "released_bgr" else seen.rgb
     return {
         f"{name}_rgb_u8": _bytes(rgb).reshape(-1, *shape, 3),
-        f"{name}_steps": _steps(seen.depth_m * seen.is_hit).reshape(-1, *shape),
+        f"{name}_steps": _quanta(seen.depth_m * seen.is_hit).reshape(-1, *shape),
         f"{name}_opacity_u8": _bytes(seen.opacity * seen.is_hit).reshape(-1, *shape),
     }
 
@@ -221,12 +221,12 @@ def _step_px(image_width_px: int, width_px: int) -> int:
     return -(-image_width_px // width_px)
 
 
-def _steps(depth_m: Tensor) -> NDArray[np.uint16]:
-    """Return metres in steps of 1/256 m; what is nearer than half a step is not nothing."""
-    steps = (depth_m.float() * STEPS_PER_M).round().clamp(1, _MAX_STEPS).where(depth_m > 0, 0.0)
-    return steps.cpu().numpy().astype(np.uint16)
+def _quanta(depth_m: Tensor) -> NDArray[np.uint16]:
+    """Return metres in depth quanta of 1/256 m; a depth below half a quantum becomes 1, because 0 means no depth."""
+    quanta = (depth_m.float() * STEPS_PER_M).round().clamp(1, _MAX_STEPS).where(depth_m > 0, 0.0)
+    return quanta.cpu().numpy().astype(np.uint16)
 
 
 def _bytes(share: Tensor) -> NDArray[np.uint8]:
-    found: NDArray[np.uint8] = (share.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    return found
+    values_u8: NDArray[np.uint8] = (share.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    return values_u8

@@ -50,8 +50,8 @@ class DecoderLayer(nn.Module):
         times: Tensor | None,
     ) -> Tensor:
         """Map queries (b, Y * X, C) to the same shape; for the rest see ``TemporalCrossAttention``."""
-        found = self.attention(queries + position, values, size_yx=size_yx, share=share, times=times)
-        queries = self.attention_norm(queries + found)
+        attended = self.attention(queries + position, values, size_yx=size_yx, share=share, times=times)
+        queries = self.attention_norm(queries + attended)
         answered: Tensor = self.output_norm(queries + self.contract(F.relu(self.expand(queries))))
         return answered
 

@@ -73,12 +73,12 @@ def _summed(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def _multiplied(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    return torch.stack([(table.index_select(0, one) * values).sum(dim=1) for one in rows.unbind(1)], dim=1)
+    return torch.stack([(table.index_select(0, row_of_point) * values).sum(dim=1) for row_of_point in rows.unbind(1)], dim=1)
 
 
 def _spread(values: Tensor, rows: Tensor, weights: Tensor, *, num_rows: int) -> Tensor:
     """Return (num_rows, channels): values[p] times weights[p, k] is added to row rows[p, k]."""
     table = values.new_zeros(num_rows, values.shape[1])
-    for one, weight in zip(rows.unbind(1), weights.unbind(1), strict=True):
-        table.index_add_(0, one, weight[:, None] * values)
+    for row_of_point, weight in zip(rows.unbind(1), weights.unbind(1), strict=True):
+        table.index_add_(0, row_of_point, weight[:, None] * values)
     return table

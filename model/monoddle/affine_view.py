@@ -129,7 +129,7 @@ def centred_view(
         image_px: rows and columns of the whole image.
         input_px: rows and columns that the network sees.
         is_flipped: mirrored left to right.
-        scale: a; the view shows so many times the image's width.
+        scale: a; the view shows a times the image's width.
         shift_px: how far down and right of the (mirrored) image's centre the view's lies, image pixels.
     """
     (height, width), (rows, columns) = image_px, input_px
@@ -142,26 +142,26 @@ def warp_image(image_u8: NDArray[np.uint8], view: AffineView) -> NDArray[np.uint
     """Look at an image (H, W, 3) uint8 RGB: (input height, input width, 3) uint8, bilinear, black outside.
 
     Where the view enlarges, these are the pixels of Pillow's general affine transform, which the public code uses, but rounded
-    instead of cut off. Where it shrinks, all that a pixel covers counts, so that thin things do not come and go with small
-    inputs; the public code looks at the four nearest pixels only.
+    instead of cut off. Where it shrinks, all that a pixel covers counts, so that thin objects do not disappear in small inputs;
+    the public code looks at the four nearest pixels only.
 
     Raises:
         ValueError: the image has not the size that the view was made for.
     """
     _check_size("image", image_u8.shape[:2], view)
-    found = np.zeros((view.input_height, view.input_width, 3), dtype=np.uint8)
+    canvas = np.zeros((view.input_height, view.input_width, 3), dtype=np.uint8)
     whole = np.array([[0.0, 0.0, view.image_width, view.image_height]])
     edges = np.ceil(view.boxes_to_input(whole)[0] - 0.5)  # pixels whose centres are inside the image
     left, top, right, bottom = edges.clip(0, [view.input_width, view.input_height] * 2).astype(int).tolist()
     if left >= right or top >= bottom:
-        return found
+        return canvas
     beyond = math.ceil(0.5 / view.zoom)  # the outer half of such a pixel may be outside
     source = Image.fromarray(np.pad(image_u8, ((beyond, beyond), (beyond, beyond), (0, 0)), mode="edge"))
     box = np.sort(view.to_image(np.array([[left, top], [right, bottom]], dtype=np.float64)), axis=0).ravel() + beyond
     size = (right - left, bottom - top)
-    shown = np.asarray(source.resize(size, Image.Resampling.BILINEAR, box=tuple(box.tolist())))
-    found[top:bottom, left:right] = shown[:, ::-1] if view.is_flipped else shown
-    return found
+    resized = np.asarray(source.resize(size, Image.Resampling.BILINEAR, box=tuple(box.tolist())))
+    canvas[top:bottom, left:right] = resized[:, ::-1] if view.is_flipped else resized
+    return canvas
 
 
 def warp_depth_steps(depth_steps: NDArray[np.uint16], view: AffineView, *, stride: int) -> NDArray[np.uint16]:
@@ -172,7 +172,7 @@ def warp_depth_steps(depth_steps: NDArray[np.uint16], view: AffineView, *, strid
     pixels of a cell would not do that either, but a teacher's map comes from a coarser one, so those pixels say the same.
 
     Args:
-        depth_steps: (H, W) uint16 steps of 1/256 m on the whole image, 0 = no value.
+        depth_steps: (H, W) uint16 depth quanta of 1/256 m on the whole image, 0 = no value.
         view: of the image.
         stride: input pixels per cell of the grid.
 
@@ -190,11 +190,11 @@ def warp_depth_steps(depth_steps: NDArray[np.uint16], view: AffineView, *, strid
     row = np.floor(np.linspace(first_px[1], last_px[1], rows) + _TIE).astype(np.int64)
     is_inside = ((row >= 0) & (row < view.image_height))[:, None] & ((column >= 0) & (column < view.image_width))
     nearest = np.ix_(row.clip(0, view.image_height - 1), column.clip(0, view.image_width - 1))
-    found = np.where(is_inside, depth_steps[nearest], NO_MEASUREMENT)
+    sampled = np.where(is_inside, depth_steps[nearest], NO_MEASUREMENT)
     if view.scale == 1.0:
-        return found
-    scaled = np.clip(np.rint(found * view.scale), 1, np.iinfo(np.uint16).max)
-    return np.where(found != NO_MEASUREMENT, scaled, NO_MEASUREMENT).astype(np.uint16)
+        return sampled
+    scaled = np.clip(np.rint(sampled * view.scale), 1, np.iinfo(np.uint16).max)
+    return np.where(sampled != NO_MEASUREMENT, scaled, NO_MEASUREMENT).astype(np.uint16)
 
 
 def _apply(matrix: Float64, points_px: Float64) -> Float64:

@@ -41,7 +41,7 @@ def draw_detection_view(
     epoch: int,
     frame_key: str,
 ) -> AffineView:
-    """Draw the view of one frame: a pure function of (seed, epoch, frame key), whoever reads the frame when.
+    """Draw the view of one frame: a pure function of (seed, epoch, frame key), whichever process reads the frame.
 
     Args:
         config: what may be drawn.

@@ -71,7 +71,7 @@ class Difficulty(NamedTuple):
 KITTI_DIFFICULTIES = (Difficulty("easy", 40.0, 0, 0.15), Difficulty("moderate", 25.0, 1, 0.30), Difficulty("hard", 25.0, 2, 0.50))
 """As the public Python evaluators; for images 370 to 376 pixels high: scale the heights with the images to measure on others."""
 
-DEVKIT_DIFFICULTIES = tuple(one._replace(counts_min_height=True) for one in KITTI_DIFFICULTIES)
+DEVKIT_DIFFICULTIES = tuple(difficulty._replace(counts_min_height=True) for difficulty in KITTI_DIFFICULTIES)
 """As the C++ devkit, which makes the figures of the test server."""
 
 
@@ -102,7 +102,7 @@ class ApRow(NamedTuple):
 
 
 class _Frames(NamedTuple):
-    """The objects of all frames behind each other, categories in lower case."""
+    """The objects of all frames in one list, categories in lower case."""
 
     objects: Objects
     num_objects: Integers  # (frames,)
@@ -113,7 +113,7 @@ class _World(NamedTuple):
     """All frames as one; pairs are those of one frame, in the order of the objects, then of the detections."""
 
     truth: Objects
-    found: Objects
+    detections: Objects
     pair_truth: Integers
     pair_found: Integers
     overlap: dict[str, Floats]
@@ -123,7 +123,7 @@ class _World(NamedTuple):
 
 def average_precision(
     truth: Sequence[Objects],
-    found: Sequence[Objects],
+    detections: Sequence[Objects],
     *,
     classes: Sequence[str] = ("Car", "Pedestrian", "Cyclist"),
     difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES,
@@ -132,10 +132,10 @@ def average_precision(
 
     Args:
         truth: the annotated objects of each frame, DontCare and other categories included; they decide what is passed over.
-        found: the detections of the same frames in the same order; a frame may have none. Of a detection, truncation and
+        detections: the detections of the same frames in the same order; a frame may have none. Of a detection, truncation and
             occlusion are not looked at, and one without a place in space (sizes of -1) is only ever right in the image.
-        classes: of Car, Pedestrian and Cyclist, whose least overlaps KITTI defines. In ``truth`` and ``found`` upper and lower
-            case are one, as in the devkit.
+        classes: of Car, Pedestrian and Cyclist, whose least overlaps KITTI defines. In ``truth`` and ``detections`` upper and
+            lower case are one, as in the devkit.
         difficulties: which objects count.
 
     Returns:
@@ -146,18 +146,18 @@ def average_precision(
     Raises:
         AveragePrecisionError: the numbers of frames differ, a number is not finite, a category is none of the three.
     """
-    if len(truth) != len(found):
+    if len(truth) != len(detections):
         raise AveragePrecisionError(
-            f"annotations of {len(truth)} frames and detections of {len(found)}, expected the same frames in the same order; "
-            "give Objects.none() for a frame in which nothing was found"
+            f"annotations of {len(truth)} frames and detections of {len(detections)}, expected the same frames in the same "
+            "order; give Objects.none() for a frame in which nothing was found"
         )
     for category in classes:
         _check_category(category)
-    world = _world(_all_frames("truth", truth), _all_frames("found", found))
+    world = _world(_all_frames("truth", truth), _all_frames("found", detections))
     rows = []
     for category in classes:
         has_angles = not any(
-            np.any(objects.alpha_rad[_is_of(objects, category)] == NO_ANGLE_RAD) for objects in (world.truth, world.found)
+            np.any(objects.alpha_rad[_is_of(objects, category)] == NO_ANGLE_RAD) for objects in (world.truth, world.detections)
         )
         for metric, overlap in _TABLE:
             if metric != "aos" or has_angles:
@@ -168,7 +168,7 @@ def average_precision(
 def _measure(world: _World, category: str, metric: str, overlap: str, difficulty: Difficulty) -> ApRow:
     """Return one row."""
     min_overlap = (STRICT_OVERLAP if overlap == "strict" else LOOSE_OVERLAP)[category]
-    truth_code, found_code = _truth_codes(world.truth, category, difficulty), _found_codes(world.found, category, difficulty)
+    truth_code, found_code = _truth_codes(world.truth, category, difficulty), _found_codes(world.detections, category, difficulty)
     pair_overlap = world.overlap["2d" if metric == "aos" else metric]
     chosen = np.flatnonzero(pair_overlap > min_overlap)
     first_pair = np.searchsorted(world.pair_truth[chosen], np.arange(len(world.truth) + 1))
@@ -176,14 +176,14 @@ def _measure(world: _World, category: str, metric: str, overlap: str, difficulty
     # KITTI's areas have no place in space: they excuse in the image only
     is_excused = (world.own_share > min_overlap) & (metric in ("2d", "aos"))
     num_truth = int(np.count_nonzero(truth_code == 0))
-    thresholds = _thresholds(scores_of_hits(*pairs, truth_code, found_code, world.found.score), num_truth)
+    thresholds = _thresholds(scores_of_hits(*pairs, truth_code, found_code, world.detections.score), num_truth)
     hits, alarms, similarity = count_matches(
         *pairs,
         pair_overlap[chosen],
         world.similarity[chosen],
         truth_code,
         found_code,
-        world.found.score,
+        world.detections.score,
         is_excused,
         thresholds,
     )
@@ -227,10 +227,10 @@ def _truth_codes(truth: Objects, category: str, difficulty: Difficulty) -> Integ
     return codes
 
 
-def _found_codes(found: Objects, category: str, difficulty: Difficulty) -> Integers:
+def _found_codes(detections: Objects, category: str, difficulty: Difficulty) -> Integers:
     """Return (d,) 1 too low, whatever its category; 0 counts; -1 another category."""
-    is_low = np.abs(found.box_px[:, 3] - found.box_px[:, 1]) < difficulty.min_height_px
-    codes: Integers = np.where(is_low, 1, np.where(_is_of(found, category), 0, -1))
+    is_low = np.abs(detections.box_px[:, 3] - detections.box_px[:, 1]) < difficulty.min_height_px
+    codes: Integers = np.where(is_low, 1, np.where(_is_of(detections, category), 0, -1))
     return codes
 
 
@@ -239,10 +239,10 @@ def _is_of(objects: Objects, category: str) -> NDArray[np.bool_]:
     return is_of
 
 
-def _world(truth: _Frames, found: _Frames) -> _World:
+def _world(truth: _Frames, detections: _Frames) -> _World:
     """Put the detections of each frame in falling order, and compare its boxes."""
-    all_truth, all_found = truth.objects, found.objects[np.lexsort((-found.objects.score, found.frame_of))]
-    pair_truth, pair_found = _pairs_of_one_frame(truth.num_objects, found.num_objects)
+    all_truth, all_found = truth.objects, detections.objects[np.lexsort((-detections.objects.score, detections.frame_of))]
+    pair_truth, pair_found = _pairs_of_one_frame(truth.num_objects, detections.num_objects)
     is_area = _is_of(all_truth, "DontCare")[pair_truth]
     own_share = np.zeros(len(all_found))
     areas, inside = pair_truth[is_area], pair_found[is_area]

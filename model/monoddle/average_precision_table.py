@@ -21,7 +21,7 @@ def ap_table(rows: Sequence[ApRow]) -> str:
         perfect detections would get. Lines end with a line feed; "" without rows.
     """
     return "\n".join(
-        _category_table([row for row in rows if row.category == one]) for one in dict.fromkeys(r.category for r in rows)
+        _category_table([row for row in rows if row.category == name]) for name in dict.fromkeys(row.category for row in rows)
     )
 
 

@@ -39,31 +39,31 @@ class Box(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One frame: what is annotated, what was found by falling score, and ``overlaps[metric][i][j]`` of truth i and found j."""
+    """One frame: annotated boxes, detections by falling score, ``overlaps[metric][i][j]`` of truth i and detection j."""
 
     truth: list[Box]
-    found: list[Box]
+    detections: list[Box]
     areas: list[Box]
     overlaps: dict[str, list[list[float]]]
 
 
 def average_precision_plain(
     truth: Sequence[Objects],
-    found: Sequence[Objects],
+    detections: Sequence[Objects],
     *,
     classes: Sequence[str] = ("Car", "Pedestrian", "Cyclist"),
     difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES,
 ) -> list[ApRow]:
     """Return what ``average_precision`` returns, for finite numbers and known angles."""
-    frames = [_frame(plain_boxes(annotated), plain_boxes(detected)) for annotated, detected in zip(truth, found, strict=True)]
+    frames = [_frame(plain_boxes(labels), plain_boxes(boxes)) for labels, boxes in zip(truth, detections, strict=True)]
     rows = []
     for category in classes:
         for metric in ("3d", "bev"):
-            rows += [_row(frames, category, metric, "strict", STRICT_OVERLAP[category], one) for one in difficulties]
+            rows += [_row(frames, category, metric, "strict", STRICT_OVERLAP[category], level) for level in difficulties]
         for metric in ("3d", "bev"):
-            rows += [_row(frames, category, metric, "loose", LOOSE_OVERLAP[category], one) for one in difficulties]
+            rows += [_row(frames, category, metric, "loose", LOOSE_OVERLAP[category], level) for level in difficulties]
         for metric in ("2d", "aos"):
-            rows += [_row(frames, category, metric, "strict", STRICT_OVERLAP[category], one) for one in difficulties]
+            rows += [_row(frames, category, metric, "strict", STRICT_OVERLAP[category], level) for level in difficulties]
     return rows
 
 
@@ -71,7 +71,7 @@ def _row(frames: list[Frame], category: str, metric: str, overlap: str, least: f
     codes = [
         (
             [_truth_code(box, category, difficulty) for box in frame.truth],
-            [_found_code(box, category, difficulty) for box in frame.found],
+            [_found_code(box, category, difficulty) for box in frame.detections],
         )
         for frame in frames
     ]
@@ -99,15 +99,15 @@ def _hit_scores(frame: Frame, metric: str, least: float, codes: list[int], found
         if code == -1:
             continue
         best = None
-        for j, box in enumerate(frame.found):
+        for j, box in enumerate(frame.detections):
             if found_codes[j] == -1 or j in taken or _overlap(frame, metric, i, j) <= least:
                 continue
-            if best is None or box.score > frame.found[best].score:
+            if best is None or box.score > frame.detections[best].score:
                 best = j
         if best is not None:
             taken.add(best)
             if code == 0 and found_codes[best] == 0:
-                scores.append(frame.found[best].score)
+                scores.append(frame.detections[best].score)
     return scores
 
 
@@ -121,7 +121,7 @@ def _count(
         if code == -1:
             continue
         best, best_overlap, best_is_low = None, 0.0, False
-        for j, box in enumerate(frame.found):
+        for j, box in enumerate(frame.detections):
             overlap = _overlap(frame, metric, i, j)
             if found_codes[j] == -1 or j in taken or box.score < threshold or overlap <= least:
                 continue
@@ -132,9 +132,9 @@ def _count(
         if best is not None:
             taken.add(best)
             if code == 0 and found_codes[best] == 0:
-                similarities.append((1.0 + math.cos(frame.truth[i].alpha_rad - frame.found[best].alpha_rad)) / 2.0)
+                similarities.append((1.0 + math.cos(frame.truth[i].alpha_rad - frame.detections[best].alpha_rad)) / 2.0)
     num_alarms = 0
-    for j, box in enumerate(frame.found):
+    for j, box in enumerate(frame.detections):
         if found_codes[j] == 0 and j not in taken and box.score >= threshold:
             is_excused = metric in ("2d", "aos") and any(_own_share(box, area) > least for area in frame.areas)
             num_alarms += not is_excused
@@ -190,14 +190,14 @@ def plain_boxes(objects: Objects) -> list[Box]:
     ]
 
 
-def _frame(truth: list[Box], found: list[Box]) -> Frame:
-    """Compare every annotated box with every detection once; what is nobody's to judge is kept aside."""
-    found = sorted(found, key=lambda box: -box.score)
+def _frame(truth: list[Box], detections: list[Box]) -> Frame:
+    """Compare every annotated box with every detection once; areas that are not judged (DontCare) are kept apart."""
+    detections = sorted(detections, key=lambda box: -box.score)
     areas = [box for box in truth if box.category.lower() == "dontcare"]
     judged = [box for box in truth if box.category.lower() != "dontcare"]
     ways = {"2d": _overlap_2d, "bev": _overlap_bev, "3d": _overlap_3d}
-    overlaps = {metric: [[way(box, other) for other in found] for box in judged] for metric, way in ways.items()}
-    return Frame(judged, found, areas, overlaps)
+    overlaps = {metric: [[way(box, detection) for detection in detections] for box in judged] for metric, way in ways.items()}
+    return Frame(judged, detections, areas, overlaps)
 
 
 def _overlap(frame: Frame, metric: str, i: int, j: int) -> float:
@@ -273,14 +273,14 @@ def _ground_corners(box: Box) -> list[Corner]:
 def _clip(corners: list[Corner], start: Corner, end: Corner) -> list[Corner]:
     """Keep the part of a polygon on the inner side of one edge of a box."""
     kept = []
-    for k, here in enumerate(corners):
-        there = corners[(k + 1) % len(corners)]
-        is_in, is_next_in = _turn(start, end, here) <= 0, _turn(start, end, there) <= 0
+    for k, corner in enumerate(corners):
+        next_corner = corners[(k + 1) % len(corners)]
+        is_in, is_next_in = _turn(start, end, corner) <= 0, _turn(start, end, next_corner) <= 0
         if is_in:
-            kept.append(here)
+            kept.append(corner)
         if is_in != is_next_in:
-            share = _turn(start, end, here) / (_turn(start, end, here) - _turn(start, end, there))
-            kept.append((here[0] + share * (there[0] - here[0]), here[1] + share * (there[1] - here[1])))
+            share = _turn(start, end, corner) / (_turn(start, end, corner) - _turn(start, end, next_corner))
+            kept.append((corner[0] + share * (next_corner[0] - corner[0]), corner[1] + share * (next_corner[1] - corner[1])))
     return kept
 
 

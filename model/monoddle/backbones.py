@@ -29,11 +29,11 @@ Levels = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class BackboneError(DepthmillError):
-    """A backbone is not there, or does not give the levels that are needed."""
+    """A backbone is missing, or does not give the levels that are needed."""
 
 
 class Backbone(Protocol):
-    """What a backbone is to the network."""
+    """What the network needs of a backbone."""
 
     channels: tuple[int, int, int, int]
     """Of the levels, the finest first."""
@@ -94,8 +94,8 @@ class TimmBackbone(nn.Module):
         Raises:
             BackboneError: the network gives its levels in another layout.
         """
-        found = self.net(image)
-        at4, at8, at16, at32 = (found[place] for place in self.places)
+        levels = self.net(image)
+        at4, at8, at16, at32 = (levels[place] for place in self.places)
         if at4.shape[1] != self.channels[0]:
             raise BackboneError(
                 f"backbone '{TIMM_PREFIX}{self.name}' gives levels of shape {tuple(at4.shape)}, expected {self.channels[0]} "
@@ -111,14 +111,14 @@ class TimmBackbone(nn.Module):
         """
         if not Path(path).is_file():
             raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a file of timm's {self.name}")
-        given: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
+        options: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
         timm = _import_timm(self.name)
         try:
             timm.create_model(
-                self.name, **given
+                self.name, **options
             )  # without its classifier it takes any file, and leaves out what it does not know
-            loaded = timm.create_model(self.name, features_only=True, **given)
-        except Exception as error:  # timm raises a zoo of types for a foreign file
+            loaded = timm.create_model(self.name, features_only=True, **options)
+        except Exception as error:  # timm raises errors of many types for a foreign file
             said = " ".join(str(error).split())[:MESSAGE_LENGTH] or type(error).__name__
             raise WeightsFileError(f"weights file '{path}' does not load into timm's {self.name}: {said}") from error
         self.net.load_state_dict(loaded.state_dict())

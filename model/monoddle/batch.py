@@ -57,9 +57,9 @@ class DetectionBatch(OfTensors):
         views: b views of the whole images.
         projections: (b, 3, 4) float64 of the whole images.
         objects: b lists of everything annotated in the whole images, DontCare too.
-        is_annotated: (b,) bool; False = nobody looked for objects in this image.
+        is_annotated: (b,) bool; False = the image was not annotated.
         targets: of the views.
-        teacher_steps: (b, h / 4, w / 4) uint16 steps of 1/256 m of the view's depth, 0 = the teacher says nothing.
+        teacher_steps: (b, h / 4, w / 4) uint16 depth quanta of 1/256 m of the view's depth, 0 = the teacher says nothing.
     """
 
     frame_keys: tuple[str, ...]

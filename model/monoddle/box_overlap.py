@@ -97,7 +97,7 @@ def shared_ground_area(first: Floats, second: Floats) -> Floats:
     has_area = (first[:, 4:6] > 0).all(axis=1) & (second[:, 4:6] > 0).all(axis=1)
     reach = (np.hypot(first[:, 4], first[:, 5]) + np.hypot(second[:, 4], second[:, 5])) / 2
     apart = np.hypot(first[:, 0] - second[:, 0], first[:, 2] - second[:, 2])
-    near = np.flatnonzero(has_area & (apart < reach))  # the circles around the others do not even touch
+    near = np.flatnonzero(has_area & (apart < reach))  # boxes whose enclosing circles do not touch share nothing
     area = np.zeros(len(first))
     for start in range(0, len(near), _PAIRS_AT_ONCE):
         some = near[start : start + _PAIRS_AT_ONCE]
@@ -123,9 +123,9 @@ def _corners_seen_from(first: Floats, second: Floats) -> tuple[Floats, Floats]:
     across = first[:, 4:5] / 2 * [1, -1, -1, 1]
     turn = (first[:, 6] - second[:, 6])[:, None]
     dx, dz = (first[:, 0] - second[:, 0])[:, None], (first[:, 2] - second[:, 2])[:, None]
-    own = second[:, 6:7]
-    x = np.cos(turn) * along + np.sin(turn) * across + np.cos(own) * dx - np.sin(own) * dz
-    z = -np.sin(turn) * along + np.cos(turn) * across + np.sin(own) * dx + np.cos(own) * dz
+    yaw_rad = second[:, 6:7]
+    x = np.cos(turn) * along + np.sin(turn) * across + np.cos(yaw_rad) * dx - np.sin(yaw_rad) * dz
+    z = -np.sin(turn) * along + np.cos(turn) * across + np.sin(yaw_rad) * dx + np.cos(yaw_rad) * dz
     return x, z
 
 

@@ -34,28 +34,28 @@ def precision_differences(a: Sequence[ApRow], b: Sequence[ApRow]) -> list[dict[s
             f"the evaluations have no average precision in common: a has {names[0]}, b has {names[1]}. Evaluate detectors of the "
             "same classes"
         )
-    for one, other in pairs:
-        if (one.num_truth, one.min_overlap) != (other.num_truth, other.min_overlap):
+    for row_a, row_b in pairs:
+        if (row_a.num_truth, row_a.min_overlap) != (row_b.num_truth, row_b.min_overlap):
             raise DetectionComparisonError(
-                f"the evaluations are of other objects: {one.category} {one.metric} {one.overlap} {one.difficulty} counts "
-                f"{one.num_truth} in a and {other.num_truth} in b. Evaluate both on the same manifest and split"
+                f"the evaluations are of other objects: {row_a.category} {row_a.metric} {row_a.overlap} {row_a.difficulty} "
+                f"counts {row_a.num_truth} in a and {row_b.num_truth} in b. Evaluate both on the same manifest and split"
             )
     return [
         {
-            **dict(zip(_KEY_COLUMNS, _key(one), strict=True)),
-            "num_truth": one.num_truth,
-            "a": one.r40,
-            "b": other.r40,
-            "difference": other.r40 - one.r40,
+            **dict(zip(_KEY_COLUMNS, _key(row_a), strict=True)),
+            "num_truth": row_a.num_truth,
+            "a": row_a.r40,
+            "b": row_b.r40,
+            "difference": row_b.r40 - row_a.r40,
         }
-        for one, other in pairs
+        for row_a, row_b in pairs
     ]
 
 
-def comparison_text(found: Sequence[Mapping[str, Any]]) -> str:
+def comparison_text(differences: Sequence[Mapping[str, Any]]) -> str:
     """Return the differences as a table, and what they do not tell."""
     lines = ["", "| AP_R40 | difficulty | a | b | b - a | objects |", "|---|---|---|---|---|---|"]
-    for row in found:
+    for row in differences:
         name = f"{row['category']} {row['metric']} {row['overlap']}"
         lines.append(
             f"| {name} | {row['difficulty']} | {row['a']:.2f} | {row['b']:.2f} | {row['difference']:+.2f} | {row['num_truth']} |"

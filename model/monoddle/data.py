@@ -29,7 +29,7 @@ class DetectionLoader(OrderedLoader[DetectionBatch]):
 
     Raises:
         ManifestError: nothing to read, frames without boxes or teacher's maps, fewer frames than ranks or than one step takes, or
-            frames that nobody annotated in a split that targets are wanted of.
+            frames that were not annotated in a split that targets are wanted of.
         UnitNotFoundError: a unit of the manifest has been pruned.
         ValueError: rank out of bounds.
     """
@@ -74,7 +74,7 @@ class DetectionLoader(OrderedLoader[DetectionBatch]):
         )
 
     def _refuse_not_annotated(self, samples: list[Sample], views: list[ReadView]) -> None:
-        """An image that nobody annotated looks like one without objects; learning from it would unlearn all of them."""
+        """Raise if an image was not annotated: trained on as one without objects, it would teach that there are none."""
         for sample, view in zip(samples, views, strict=True):
             if self._has_targets and not view.is_annotated:
                 raise ManifestError(

@@ -65,8 +65,8 @@ def find_peaks(heat: Tensor, max_objects: int) -> Peaks:
     is_peak = F.max_pool2d(heat, 3, stride=1, padding=1) == heat
     peaks = torch.where(is_peak, heat, 0.0).flatten(2)
     of_class, cells = peaks.topk(min(max_objects, peaks.shape[2]), dim=2)
-    found, position = of_class.flatten(1).topk(min(max_objects, of_class[0].numel()), dim=1)
-    return Peaks(found, position // of_class.shape[2], cells.flatten(1).gather(1, position))
+    heat_of_peak, position = of_class.flatten(1).topk(min(max_objects, of_class[0].numel()), dim=1)
+    return Peaks(heat_of_peak, position // of_class.shape[2], cells.flatten(1).gather(1, position))
 
 
 @torch.no_grad()
@@ -113,7 +113,7 @@ def decode_objects(
     location = unproject_pixels(projection, centre, depth_m / np.array([view.scale for view in views])[image])
     location[:, 1] += size[:, 0] / 2  # from the centre to the bottom face; y points down
     unknown = np.full(len(image), -1, dtype=np.int64)
-    found = Objects(
+    objects = Objects(
         category=np.array(config.classes, dtype=np.str_)[class_index],
         truncation=unknown.astype(np.float64),
         occlusion=unknown,
@@ -124,8 +124,8 @@ def decode_objects(
         rotation_y_rad=wrap_angle(alpha + bearing_rad(projection, centre)),
         score=heat * np.exp(-read["depth"][:, 1]),
     )
-    order = np.argsort(-found.score, kind="stable")
-    return [found[order[image[order] == number]] for number in range(len(views))]
+    order = np.argsort(-objects.score, kind="stable")
+    return [objects[order[image[order] == number]] for number in range(len(views))]
 
 
 def _gather(values: Tensor, cells: Tensor) -> Tensor:

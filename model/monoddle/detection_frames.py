@@ -76,7 +76,7 @@ class DetectionFrame:
         teacher_m: (rows, columns) metres, 0 = nothing; None = no teacher was read.
         log_scale: (rows, columns) of the uncertainty head; None = the network has none.
         truth: annotated boxes, of all categories.
-        found: boxes found, surest first.
+        detections: boxes found, surest first.
         lidar_m: (n, 3) points in the camera's frame; n = 0 where there is no sweep.
     """
 
@@ -89,7 +89,7 @@ class DetectionFrame:
     teacher_m: NDArray[np.float32] | None
     log_scale: NDArray[np.float32] | None
     truth: BoxList
-    found: BoxList
+    detections: BoxList
     lidar_m: NDArray[np.float32]
 
     @property
@@ -144,18 +144,18 @@ def frames_of(stacked: Mapping[str, NDArray[Any]]) -> list[DetectionFrame]:
 
 
 def _of_frame(stacked: Mapping[str, NDArray[Any]], number: int) -> dict[str, NDArray[Any]]:
-    own = {name: stacked[name][number] for name in _STACKED}
+    arrays = {name: stacked[name][number] for name in _STACKED}
     for name in PER_FRAME:
         is_own = stacked[f"{name}_frame"] == number
-        own |= {each: stacked[each][is_own] for each in (name, f"{name}_category") if each in stacked}
-    return own
+        arrays |= {array_name: stacked[array_name][is_own] for array_name in (name, f"{name}_category") if array_name in stacked}
+    return arrays
 
 
 def _boxes(rows: NDArray[Any], category: NDArray[Any]) -> BoxList:
     return BoxList(category, rows[:, _BOX], rows[:, _SIZE], rows[:, _PLACE], rows[:, 10], rows[:, 11])
 
 
-def picture_of(one: Detected, i: int) -> dict[str, NDArray[Any]]:
+def picture_of(detected: Detected, i: int) -> dict[str, NDArray[Any]]:
     """Return what pictures of one frame are made of.
 
     image_u8 (h, w, 3) the network's input; image_from_input (3, 3); projection (3, 4) of the whole image; heat (rows, columns)
@@ -163,7 +163,7 @@ def picture_of(one: Detected, i: int) -> dict[str, NDArray[Any]]:
     (rows, columns), NaN without an uncertainty head; truth and found (n, 12), columns ``OBJECT_COLUMNS``, with their names;
     points (n, 3) float32 LiDAR in the camera's frame, none where there is no sweep.
     """
-    batch, maps = one.batch, one.maps
+    batch, maps, lidar = detected.batch, detected.maps, detected.lidar
     depth_m = depth_m_of(maps["depth"][i, 0]).cpu().numpy()
     nothing = np.zeros_like(depth_m)
     return {
@@ -175,8 +175,8 @@ def picture_of(one: Detected, i: int) -> dict[str, NDArray[Any]]:
         "teacher_m": nothing if batch.teacher_m is None else batch.teacher_m[i].numpy(),
         "log_scale": maps[UNCERTAINTY_HEAD][i, 0].cpu().numpy() if UNCERTAINTY_HEAD in maps else nothing + np.nan,
         **object_rows("truth", batch.objects[i][batch.objects[i].category != "DontCare"]),
-        **object_rows("found", one.found[i]),
-        "points": np.zeros((0, 3), np.float32) if one.lidar is None else one.lidar.of(batch.frame_keys[i], batch.projections[i]),
+        **object_rows("found", detected.detections[i]),
+        "points": np.zeros((0, 3), np.float32) if lidar is None else lidar.of(batch.frame_keys[i], batch.projections[i]),
     }
 
 

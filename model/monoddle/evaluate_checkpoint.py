@@ -38,7 +38,7 @@ def evaluate_checkpoint(
     """
     check_split(split)
     chosen = opened.config.evaluation
-    check_detection_folder(folder)  # before the work, not after it
+    check_detection_folder(folder)  # checked first, or a wrong folder would waste the whole measurement
     if (folder / AP_FILE).is_file():  # of a former evaluation, which this one replaces
         shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)
     evaluation = evaluate_detections(

@@ -41,10 +41,10 @@ AP_FILE = "average_precision.csv"
 
 
 class Detected(NamedTuple):
-    """A batch, what was found in it, the raw maps that say so, and where its LiDAR points are read if they are wanted."""
+    """A batch, its detections, the raw maps that they were read from, and the reader of LiDAR points if they are wanted."""
 
     batch: DetectionBatch
-    found: list[Objects]
+    detections: list[Objects]
     maps: dict[str, torch.Tensor]
     lidar: LidarPoints | None = None
 
@@ -55,13 +55,13 @@ class DetectionEvaluation:
 
     Attributes:
         rows: average precision.
-        found: detections of each frame, by the name of its result file.
+        detections: detections of each frame, by the name of its result file.
         truth: annotated objects of the same frames.
         pictures: arrays by name, (n, ...): see ``picture_of``.
     """
 
     rows: list[ApRow]
-    found: dict[str, Objects]
+    detections: dict[str, Objects]
     truth: dict[str, Objects]
     pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -153,12 +153,12 @@ def evaluate_detections(
                 )
             if num_pictures and len(keys) % stride == 0:
                 pictures[key] = picture_of(detected, i)
-                if len(pictures) > 2 * num_pictures:  # half as dense from here on
+                if len(pictures) > 2 * num_pictures:  # from here on every second frame is kept
                     pictures, stride = dict(list(pictures.items())[::2]), 2 * stride
             keys.append(key)
             tokens.append(detected.batch.sample_tokens[i])
             truth.append(detected.batch.objects[i])
-            detections.append(detected.found[i])
+            detections.append(detected.detections[i])
     names = result_names(keys, tokens)
     rows = average_precision(truth, detections, classes=classes, difficulties=scaled_difficulties(height_scale))
     chosen = list(pictures)[:: max(len(pictures) // max(num_pictures, 1), 1)][:num_pictures]
@@ -194,7 +194,7 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
         files.put(PICTURES_FILE, arrays_as_npz(evaluation.pictures))
     else:
         files.remove(PICTURES_FILE)  # of a former evaluation
-    write_results(folder / RESULTS_FOLDER, evaluation.found)  # last: where there are results, the tables are theirs
+    write_results(folder / RESULTS_FOLDER, evaluation.detections)  # last: where there are results, the tables are theirs
 
 
 def check_detection_folder(folder: Path) -> None:

@@ -89,8 +89,8 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         """Return Adam with its coupled L2, of which biases have none, as published (normalisations' gains have)."""
         named = list(network.named_parameters())
         groups = [
-            {"params": [one for name, one in named if "bias" not in name], "weight_decay": config.weight_decay},
-            {"params": [one for name, one in named if "bias" in name], "weight_decay": 0.0},
+            {"params": [parameter for name, parameter in named if "bias" not in name], "weight_decay": config.weight_decay},
+            {"params": [parameter for name, parameter in named if "bias" in name], "weight_decay": 0.0},
         ]
         return torch.optim.Adam(groups, lr=config.learning_rate)
 
@@ -112,9 +112,9 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         assert batch.targets is not None
 
         def mean_over_processes(values: Tensor) -> Tensor:
-            found = fabric.all_reduce(values, reduce_op="mean")
-            assert isinstance(found, Tensor)
-            return found
+            mean = fabric.all_reduce(values, reduce_op="mean")
+            assert isinstance(mean, Tensor)
+            return mean
 
         maps: dict[str, Tensor] = network(normalized_images(batch.image_u8))
         several = mean_over_processes if fabric.world_size > 1 else None
@@ -127,7 +127,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
             teacher_m = batch.teacher_m
             assert teacher_m is not None
             is_valid = teacher_m > 0
-            found = dense_teacher_loss(
+            taught = dense_teacher_loss(
                 depth_m_of(maps["depth"][:, 0]),
                 teacher_m,
                 is_valid=is_valid,
@@ -136,32 +136,32 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
                 weight=foreground_weight(batch.targets.heatmap, is_valid, foreground=config.distill.foreground),
                 max_residual=config.distill.max_residual_m,
             )
-            total = total + weight * found.loss
-            values |= {"distill": found.loss, "teacher_mae_m": found.mean_abs_error_m}
-            values |= {} if found.mean_log_scale is None else {"teacher_log_scale": found.mean_log_scale}
+            total = total + weight * taught.loss
+            values |= {"distill": taught.loss, "teacher_mae_m": taught.mean_abs_error_m}
+            values |= {} if taught.mean_log_scale is None else {"teacher_log_scale": taught.mean_log_scale}
         return StepLosses(total, {"loss": total, **values})
 
     def step_words(self, values: Mapping[str, float]) -> str:
-        """Return the terms that say most."""
-        words = f"heat {values['heatmap']:.3f}, depth {values['depth']:.2f}"
+        """Return the losses of heat map and depth, and the distance from the teacher."""
+        text = f"heat {values['heatmap']:.3f}, depth {values['depth']:.2f}"
         teacher_m = values["teacher_mae_m"]
-        return words + (f", {teacher_m:.2f} m from the teacher" if teacher_m == teacher_m else "")
+        return text + (f", {teacher_m:.2f} m from the teacher" if teacher_m == teacher_m else "")
 
     def measure(
         self, network: nn.Module, manifest: Manifest, config: MonoDdleTrainConfig, machine: Machine, device: torch.device
     ) -> Measured:
         """Measure every average precision; the score is the one that the configuration names, at moderate difficulty."""
-        found = _evaluation(network, manifest, config, replace(machine, num_workers=0), device, num_pictures=0)
+        evaluation = _evaluation(network, manifest, config, replace(machine, num_workers=0), device, num_pictures=0)
         chosen = config.evaluation
         value = next(
             row.r40
-            for row in found.rows
+            for row in evaluation.rows
             if (row.category, row.metric, row.overlap)
             == (chosen.category, chosen.metric, _overlap(chosen.metric, chosen.overlap))
             and row.difficulty == "moderate"
         )
-        words = f"validation {chosen.category} AP_R40 {chosen.metric} {chosen.overlap} moderate {value:.2f}"
-        return Measured([row._asdict() for row in found.rows], -value, {"ap_r40": value}, words)
+        text = f"validation {chosen.category} AP_R40 {chosen.metric} {chosen.overlap} moderate {value:.2f}"
+        return Measured([row._asdict() for row in evaluation.rows], -value, {"ap_r40": value}, text)
 
     def is_better(self, now: Measured, best: dict[str, float], config: MonoDdleTrainConfig) -> bool:
         """Say whether the precision is the highest so far; the last checkpoint always replaces the former where it is kept."""
@@ -182,12 +182,12 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         folder: Path,
     ) -> int:
         """Measure, and write result files, tables and what pictures are made of."""
-        found = _evaluation(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
+        evaluation = _evaluation(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
         title = f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}"
         if config.evaluation.height_scale != 1.0:
             title += f", least box heights times {config.evaluation.height_scale:g}"
-        write_detection_folder(folder / "evaluation", found, title=title)
-        return len(found.found)
+        write_detection_folder(folder / "evaluation", evaluation, title=title)
+        return len(evaluation.detections)
 
     def is_reference(self, weights: Mapping[str, Any]) -> bool:
         """Say whether the content of a weights file is a checkpoint of MonoDLE or MonoDDLE: it has the heads of one."""
@@ -222,14 +222,14 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
 
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare the average precisions of two evaluations."""
-        found = compare_precisions(a, b)
-        return Answer(found, f"a = {a}\nb = {b}\n{comparison_text(found)}")
+        differences = compare_precisions(a, b)
+        return Answer(differences, f"a = {a}\nb = {b}\n{comparison_text(differences)}")
 
     def predict_image(self, opened: OpenedNetwork[MonoDdleTrainConfig], inputs: ImageInputs) -> Objects:
         """Return the objects of an image, surest first; nothing can be placed in space without its projection."""
         if inputs.projection is None or inputs.projection.shape != (3, 4):
-            given = "none" if inputs.projection is None else f"shape {inputs.projection.shape}"
-            raise InputError(f"a detector needs the projection (3, 4) of the image, and was given {given}. Pass projection=...")
+            passed = "none" if inputs.projection is None else f"shape {inputs.projection.shape}"
+            raise InputError(f"a detector needs the projection (3, 4) of the image, and was given {passed}. Pass projection=...")
         return predict_image(opened, inputs.image_u8, inputs.projection)
 
     def takes_folder(self, folder: Path) -> bool:
@@ -264,7 +264,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         return detection_measures(config)
 
     def table_columns(
-        self, first: MonoDdleTrainConfig, known: Sequence[Mapping[str, Measure]]
+        self, first: MonoDdleTrainConfig, variants: Sequence[Mapping[str, Measure]]
     ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
         """Return the columns of published tables, those of moderate difficulty on top."""
         details = published_precisions(first.evaluation.category)

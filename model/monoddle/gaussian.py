@@ -16,8 +16,8 @@ def uncorrected_radius(height: float, width: float, *, min_overlap: float = 0.7)
 
     The radius is meant to keep the overlap of a box, moved by so much, with the true one above ``min_overlap``; three ways to
     move it give three quadratics. The code divides each root by 2 instead of 2a, which makes radii two to three times too
-    large: 10 x 10 cells give 2 instead of 0, 80 x 60 give 18 instead of 5. Every published detector of this line was trained
-    so, and one who corrected it reports lower AP, so it stays and is named.
+    large: 10 x 10 cells give 2 instead of 0, 80 x 60 give 18 instead of 5. Every published detector of this line was trained so,
+    and a correction was reported to lower AP, so the error is kept.
 
     Args:
         height: of the box, cells.

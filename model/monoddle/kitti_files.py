@@ -131,9 +131,9 @@ def evaluate_result_folder(
     if repeated := sorted({frame for frame in ids if ids.count(frame) > 1} if len(set(ids)) < len(ids) else ()):
         raise KittiFileError(f"{_some(repeated)} named more than once, expected each frame once. Correct the list of frames")
     _check_there(labels, ids, "label")
-    found = read_results(results, ids=ids)
+    detections = read_results(results, ids=ids)
     truth = [read_labels(labels / f"{frame}.txt") for frame in ids]
-    return average_precision(truth, [found[frame] for frame in ids], classes=classes, difficulties=difficulties)
+    return average_precision(truth, [detections[frame] for frame in ids], classes=classes, difficulties=difficulties)
 
 
 def _read(file: Path, names: tuple[str, ...]) -> Objects:
@@ -160,29 +160,29 @@ def _read(file: Path, names: tuple[str, ...]) -> Objects:
     )
 
 
-def _parse(where: str, words: list[str], names: tuple[str, ...]) -> tuple[str, list[float]]:
+def _parse(where: str, texts: list[str], names: tuple[str, ...]) -> tuple[str, list[float]]:
     """Return the category and the 15 numbers of a line, the score 0 where there is none."""
-    if len(words) != len(names):
+    if len(texts) != len(names):
         what = "detection" if names == RESULT_FIELDS else "label"
         raise KittiFileError(
-            f"{where} has {len(words)} fields, expected the {len(names)} of a {what}: {' '.join(names)}. Correct it"
+            f"{where} has {len(texts)} fields, expected the {len(names)} of a {what}: {' '.join(names)}. Correct it"
         )
-    category = _CATEGORY_OF.get(words[0].lower())
+    category = _CATEGORY_OF.get(texts[0].lower())
     if category is None:
-        near = difflib.get_close_matches(words[0].capitalize(), CATEGORIES, n=1)
+        near = difflib.get_close_matches(texts[0].capitalize(), CATEGORIES, n=1)
         raise KittiFileError(
-            f"{where} has the type '{words[0]}', expected one of {', '.join(CATEGORIES)}"
+            f"{where} has the type '{texts[0]}', expected one of {', '.join(CATEGORIES)}"
             + (f"; did you mean {near[0]}?" if near else ". Correct it")
         )
     numbers = []
-    for name, word in zip(names[1:], words[1:], strict=True):
+    for name, text in zip(names[1:], texts[1:], strict=True):
         try:
-            value = float(word)
+            value = float(text)
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or (name == "occluded" and not value.is_integer()):
             wanted = "a whole number" if name == "occluded" else "a finite number"
-            raise KittiFileError(f"{where} has {name} '{word}', expected {wanted}. Correct it")
+            raise KittiFileError(f"{where} has {name} '{text}', expected {wanted}. Correct it")
         numbers.append(value)
     return category, numbers if names == RESULT_FIELDS else [*numbers, 0.0]
 
@@ -210,8 +210,8 @@ def _text(frame: str, objects: Objects) -> str:
             raise KittiFileError(
                 f"frame '{frame}': object {i} is {said}, expected finite numbers. Leave it out, or correct what made it"
             )
-        words = [f"{truncation:.6f}", str(int(objects.occlusion[i])), *(f"{number:.6f}" for number in numbers)]
-        lines.append(" ".join([category, *words, np.format_float_positional(score, unique=True, min_digits=4)]) + "\n")
+        texts = [f"{truncation:.6f}", str(int(objects.occlusion[i])), *(f"{number:.6f}" for number in numbers)]
+        lines.append(" ".join([category, *texts, np.format_float_positional(score, unique=True, min_digits=4)]) + "\n")
     return "".join(lines)
 
 

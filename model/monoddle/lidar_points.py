@@ -18,7 +18,7 @@ LAYOUT = "depth_single"
 
 
 class LidarPoints:
-    """Reads the key sweep of frames; opens nothing before it is asked.
+    """Reads the key sweep of frames; opens a unit when its first frame is asked for.
 
     Args:
         manifest: the pinned data.

@@ -4,7 +4,7 @@ Why    The rules are greedy, object by object, and are gone through 42 times for
        loop looks at is only the pairs of one frame that overlap enough, a list that numpy makes beforehand. No frame appears
        here: a detection is only ever paired with objects of its own frame.
 Source docs/method/monoddle.md#average-precision, #devkit-and-ports: the C++ devkit where the two differ.
-       ``average_precision_twin.py`` says the same frame by frame and in words
+       ``average_precision_twin.py`` has the same rules as plain loops, frame by frame
 Codes  0 counts; 1 is passed over, as what is matched with it is: neither right nor wrong; -1 is not there
 
 The arguments are the same everywhere:

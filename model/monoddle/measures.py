@@ -22,28 +22,28 @@ DIFFICULTIES = ("easy", "moderate", "hard")
 
 def detection_measures(config: MonoDdleTrainConfig) -> dict[str, Measure]:
     """Return every measure of a training, by name."""
-    found = {}
+    measures = {}
     for category in config.network.train_classes:
         strict, loose = STRICT_OVERLAP.get(category), LOOSE_OVERLAP.get(category)
         for metric, overlaps in (("3d", (strict, loose)), ("bev", (strict, loose)), ("2d", (strict,)), ("aos", (strict,))):
             for overlap in overlaps:
                 for difficulty in DIFFICULTIES:
-                    if overlap is not None:  # else a class that KITTI defines no overlap for: it cannot be measured
+                    if overlap is not None:  # None: KITTI defines no overlap for this class, so it cannot be measured
                         name = _name(category, metric, overlap, difficulty)
                         head = f"{category} {metric.upper()}@{overlap:g} {difficulty} [%]"
-                        found[name] = Measure(name, head, 2, True)
-    return found
+                        measures[name] = Measure(name, head, 2, True)
+    return measures
 
 
 def published_precisions(category: str) -> dict[str, tuple[str, ...]]:
     """Return the columns of published tables by title: 3D and BEV, the strict overlap first."""
-    found = {}
+    columns_by_title = {}
     for table in (STRICT_OVERLAP, LOOSE_OVERLAP):
         for metric in ("3d", "bev"):
             overlap = table.get(category, 0.0)
             title = f"{category} {metric.upper()}@{overlap:g}, AP_R40"
-            found[title] = tuple(_name(category, metric, overlap, one) for one in DIFFICULTIES)
-    return found
+            columns_by_title[title] = tuple(_name(category, metric, overlap, difficulty) for difficulty in DIFFICULTIES)
+    return columns_by_title
 
 
 def read_detection_measures(folder: Path) -> dict[str, float]:

@@ -44,7 +44,7 @@ def predict_image(opened: Detector, image_u8: NDArray[np.uint8], projection: NDA
     device = next(network.parameters()).device
     inference = _inference(opened, device, with_uncertainty=False)
     (answer,) = detect_images(network, [ImageFrame("image", image_u8, projection)], inference)
-    return answer.found[0]
+    return answer.detections[0]
 
 
 def predict_folder(opened: Detector, images: Path, out: Path, *, draw: Draw | None, machine: Machine) -> int:
@@ -116,7 +116,7 @@ def _write_found(frames: Iterator[Detected], names: Mapping[str, str], out: Path
     results: dict[str, Objects] = {}
     for answer in frames:
         for i, key in enumerate(answer.batch.frame_keys):
-            results[names[key]] = answer.found[i]
+            results[names[key]] = answer.detections[i]
             if draw is not None:
                 put_file(out / PICTURES_FOLDER / f"{names[key]}.jpg", draw(frame_of(key, picture_of(answer, i))))
     write_results(out / DATA_FOLDER, results)

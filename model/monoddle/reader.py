@@ -36,7 +36,7 @@ class ReadView(NamedTuple):
         view: of the image.
         projection: (3, 4) of the whole image.
         objects: annotated in it.
-        is_annotated: somebody looked for objects.
+        is_annotated: whether the image was annotated.
         targets: of the view, with an empty heat map (it is in the slot); None if they were not asked for.
     """
 

@@ -51,29 +51,29 @@ def load_reference(path_or_state_dict: str | Path | Mapping[str, Any], *, config
         WeightsFileError: the file is missing or unreadable.
         CheckpointError: keys are missing, unexpected or of another shape; the message names them.
     """
-    found, origin = state_of(path_or_state_dict)
-    state = _plain_state(found, origin=origin)
+    loaded, origin = state_of(path_or_state_dict)
+    state = _plain_state(loaded, origin=origin)
     config = _with_parts_of(state, config or MonoDdleConfig.reference())
     network = MonoDdle(config)
-    own = network.state_dict()
-    wanted = {reference_key(key): tensor for key, tensor in own.items()}
+    own_state = network.state_dict()
+    wanted = {reference_key(key): tensor for key, tensor in own_state.items()}
     problems = misfit_text(state, wanted)
     if problems:
         raise CheckpointError(f"{origin} does not fit the MonoDDLE network ({config.backbone}): {problems}")
-    network.load_state_dict({key: state[reference_key(key)] for key in own})
+    network.load_state_dict({key: state[reference_key(key)] for key in own_state})
     return network.eval()
 
 
-def _plain_state(found: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
+def _plain_state(loaded: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
     """Return the weights by the public code's keys, without wrapping, without the classifier."""
     for wrapper in _WRAPPERS:
-        if wrapper in found:
-            inner = found[wrapper]
+        if wrapper in loaded:
+            inner = loaded[wrapper]
             if not isinstance(inner, Mapping):
                 raise CheckpointError(f"{origin} holds a {type(inner).__name__} as '{wrapper}', expected a dict of tensors")
-            found = inner
+            loaded = inner
             break
-    state = {str(key).removeprefix(_PARALLEL_PREFIX): value for key, value in found.items()}
+    state = {str(key).removeprefix(_PARALLEL_PREFIX): value for key, value in loaded.items()}
     return {key: value for key, value in state.items() if not key.startswith(_BACKBONE_PREFIX + CLASSIFIER)}
 
 

@@ -149,9 +149,9 @@ def _fill(
     mean_m = np.array(config.mean_sizes_hwl_m)[class_index]
 
     def slots(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
-        found = np.zeros((config.max_objects, *values.shape[1:]), dtype=dtype)
-        found[: len(kept)] = values
-        return found
+        filled = np.zeros((config.max_objects, *values.shape[1:]), dtype=dtype)
+        filled[: len(kept)] = values
+        return filled
 
     is_object = np.ones(len(kept), dtype=np.bool_)
     return ObjectTargets(

@@ -41,7 +41,7 @@ class View:
 
 
 def draw_view(config: AugmentConfig, *, height: int, width: int, seed: int, epoch: int, frame_key: str) -> View:
-    """Draw the view of one frame: a pure function of (seed, epoch, frame key), whoever reads the frame when.
+    """Draw the view of one frame: a pure function of (seed, epoch, frame key), whichever process reads the frame.
 
     Args:
         config: what may be drawn.
@@ -80,13 +80,13 @@ def stack_views(views: Sequence[View], *, height: int, width: int) -> Views:
 
 def view_intrinsics(intrinsics: Tensor, views: Views, *, width: int) -> Tensor:
     """Return the camera matrices (b, 3, 3) of views, from those of the frames of a width."""
-    found = intrinsics.clone()
-    found[:, 0, 2] = torch.where(views.is_flipped, width - found[:, 0, 2], found[:, 0, 2])
-    found[:, 0, 1] = torch.where(views.is_flipped, -found[:, 0, 1], found[:, 0, 1])  # a skew mirrors too
-    found[:, :2] /= views.scale[:, None, None]
-    found[:, 0, 2] -= views.left_px
-    found[:, 1, 2] -= views.top_px
-    return found
+    of_views = intrinsics.clone()
+    of_views[:, 0, 2] = torch.where(views.is_flipped, width - of_views[:, 0, 2], of_views[:, 0, 2])
+    of_views[:, 0, 1] = torch.where(views.is_flipped, -of_views[:, 0, 1], of_views[:, 0, 1])  # a skew mirrors too
+    of_views[:, :2] /= views.scale[:, None, None]
+    of_views[:, 0, 2] -= views.left_px
+    of_views[:, 1, 2] -= views.top_px
+    return of_views
 
 
 def view_points(row: Tensor, column: Tensor, sample: Tensor, views: Views, *, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,8 +116,8 @@ def view_nearest(values: Tensor, views: Views) -> Tensor:
     column, row = torch.floor(x).long(), torch.floor(y).long()
     inside = ((row >= 0) & (row < height))[:, :, None] & ((column >= 0) & (column < width))[:, None, :]
     frame = torch.arange(len(values), device=values.device)[:, None, None]
-    found = values[frame, row.clamp(0, height - 1)[:, :, None], column.clamp(0, width - 1)[:, None, :]]
-    return found * inside.reshape(*inside.shape, *(1,) * (values.ndim - 3)).to(values.dtype)
+    shown_values = values[frame, row.clamp(0, height - 1)[:, :, None], column.clamp(0, width - 1)[:, None, :]]
+    return shown_values * inside.reshape(*inside.shape, *(1,) * (values.ndim - 3)).to(values.dtype)
 
 
 def view_image(image_u8: Tensor, views: Views) -> Tensor:
@@ -129,8 +129,8 @@ def view_image(image_u8: Tensor, views: Views) -> Tensor:
     shape = (len(image_u8), views.height, views.width)
     grid = torch.stack([(2 * x / width - 1)[:, None, :].expand(shape), (2 * y / height - 1)[:, :, None].expand(shape)], dim=-1)
     planes = image_u8.permute(0, 3, 1, 2).float()
-    found = torch.nn.functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return found.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    interpolated = torch.nn.functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return interpolated.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def _source_px(views: Views, width: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ class Points(OfTensors):
         sample: (n,) int16 number of the frame within the batch; ascending.
         row: (n,) int16 pixel row.
         column: (n,) int16 pixel column.
-        depth: (n,) float32 metres, or uint16 steps of 1/256 m; never 0.
+        depth: (n,) float32 metres, or uint16 depth quanta of 1/256 m; never 0.
     """
 
     sample: Tensor
@@ -70,8 +70,8 @@ class Batch(OfTensors):
             the source does not know its camera.
         is_night: (b,) bool.
         radar: returns, float32 metres along the optical axis, unclipped.
-        sparse: single-sweep depth, uint16 steps of 1/256 m.
-        target_steps: (b, h, w) uint16 steps of 1/256 m, 0 = no measurement.
+        sparse: single-sweep depth, uint16 depth quanta of 1/256 m.
+        target_steps: (b, h, w) uint16 depth quanta of 1/256 m, 0 = no measurement.
         mono_steps: (b, h, w) uint16, the same for monocular depth.
         keeps_mono: (b,) bool; False = dropped in training: the plug-in branch gets zeros. None = all are kept.
         views: random views to take of the frames; None = as they are.

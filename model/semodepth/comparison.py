@@ -21,7 +21,7 @@ from storage_schemas.layout import Columns
 
 
 class Comparison(NamedTuple):
-    """Two runs, a and b, on the frames of a group that both have; a frame without pixels counts as not there.
+    """Two runs, a and b, on the frames of a group that both have; a frame without pixels is left out.
 
     Attributes:
         group: "all", "day" or "night".
@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
         share_better: share of frames where b is better: a smaller error, or a larger delta. Equal is not better.
         num_only_a: frames of the group that only a has; they are left out.
         num_only_b: the same of b.
-        num_other_pixels: frames in both whose numbers of pixels differ: the runs were held against different targets.
+        num_other_pixels: frames in both whose numbers of pixels differ: the runs were measured against different targets.
     """
 
     group: str
@@ -94,27 +94,25 @@ def compare_runs(
     """
     if metric not in METRIC_FORMATS:
         raise ComparisonError(f"metric '{metric}' is unknown, expected one of: {', '.join(METRIC_FORMATS)}")
-    own_a, own_b = (
-        _frames_of(columns, metric=metric, cap_m=cap_m, radar=radar, run=run) for columns, run in ((a, "a"), (b, "b"))
-    )
+    of_a, of_b = (_frames_of(columns, metric=metric, cap_m=cap_m, radar=radar, run=run) for columns, run in ((a, "a"), (b, "b")))
     # ascending by key, so that the draws below do not depend on the order of the rows
-    common, in_a, in_b = np.intersect1d(own_a.key, own_b.key, assume_unique=True, return_indices=True)
+    common, in_a, in_b = np.intersect1d(of_a.key, of_b.key, assume_unique=True, return_indices=True)
     if not len(common):
         raise ComparisonError(
-            f"the runs have no frame in common: a has {len(own_a.key)} frames, e.g. '{own_a.key[0]}', b has {len(own_b.key)}, "
-            f"e.g. '{own_b.key[0]}'. Evaluate both on the same manifest and split"
+            f"the runs have no frame in common: a has {len(of_a.key)} frames, e.g. '{of_a.key[0]}', b has {len(of_b.key)}, "
+            f"e.g. '{of_b.key[0]}'. Evaluate both on the same manifest and split"
         )
-    value_a, value_b = own_a.value[in_a], own_b.value[in_b]
+    value_a, value_b = of_a.value[in_a], of_b.value[in_b]
     is_better = value_b > value_a if metric.startswith("delta") else value_b < value_a
-    is_other = own_a.num_pixels[in_a] != own_b.num_pixels[in_b]
-    only_a, only_b = (groups_of(np.delete(own.is_night, at)) for own, at in ((own_a, in_a), (own_b, in_b)))
-    found = []
-    for number, (group, is_member) in enumerate(groups_of(own_a.is_night[in_a]).items()):
+    is_other = of_a.num_pixels[in_a] != of_b.num_pixels[in_b]
+    only_a, only_b = (groups_of(np.delete(frames.is_night, at)) for frames, at in ((of_a, in_a), (of_b, in_b)))
+    comparisons = []
+    for number, (group, is_member) in enumerate(groups_of(of_a.is_night[in_a]).items()):
         if not is_member.any():
             continue
         difference = (value_b - value_a)[is_member]
         low, high = bootstrap_interval(difference, num_resamples=num_resamples, seed=(seed, number))
-        found.append(
+        comparisons.append(
             Comparison(
                 group=group,
                 metric=metric,
@@ -132,7 +130,7 @@ def compare_runs(
                 num_other_pixels=int(is_other[is_member].sum()),
             )
         )
-    return found
+    return comparisons
 
 
 def comparison_text(comparisons: Sequence[Comparison]) -> str:
@@ -166,19 +164,19 @@ def comparison_text(comparisons: Sequence[Comparison]) -> str:
 def _frames_of(columns: Columns, *, metric: str, cap_m: float, radar: str, run: str) -> _Frames:
     states, caps = np.array(columns["radar"], dtype=str), np.array(columns["cap_m"], dtype=np.float64)
     num_pixels = np.array(columns["num_pixels"], dtype=np.int64)
-    own = np.flatnonzero((states == radar) & (caps == cap_m) & (num_pixels > 0))
-    if not len(own):
-        there = sorted({f"{state} at {cap:g} m" for state, cap in zip(states, caps, strict=True)})
+    chosen = np.flatnonzero((states == radar) & (caps == cap_m) & (num_pixels > 0))
+    if not len(chosen):
+        pairs = sorted({f"{state} at {cap:g} m" for state, cap in zip(states, caps, strict=True)})
         raise ComparisonError(
-            f"run {run} has no frame with pixels and radar {radar} at {cap_m:g} m; it has radar {', '.join(there) or 'nowhere'}. "
+            f"run {run} has no frame with pixels and radar {radar} at {cap_m:g} m; it has radar {', '.join(pairs) or 'nowhere'}. "
             "Choose one of these, or run depthmill evaluate again"
         )
     keys = np.array(columns["frame_key"], dtype=str)
-    names, counts = np.unique(keys[own], return_counts=True)
+    names, counts = np.unique(keys[chosen], return_counts=True)
     if counts.max() > 1:
         raise ComparisonError(
             f"run {run} has frame '{names[counts.argmax()]}' {counts.max()} times with radar {radar} at {cap_m:g} m, expected "
             "once. Run depthmill evaluate again"
         )
     values, is_night = np.array(columns[metric], dtype=np.float64), np.array(columns["is_night"], dtype=np.bool_)
-    return _Frames(keys[own], values[own], num_pixels[own], is_night[own])
+    return _Frames(keys[chosen], values[chosen], num_pixels[chosen], is_night[chosen])

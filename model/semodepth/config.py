@@ -119,7 +119,7 @@ class SemoDepthTrainConfig(CommonConfig):
 
     @property
     def gives_mono(self) -> bool:
-        """Say whether the network is given monocular depth, in training and evaluation; data.mono alone may be distillation's."""
+        """Say whether the network takes monocular depth in training and evaluation; distillation alone may read data.mono too."""
         return self.network.plug_in and self.data.mono
 
     @model_validator(mode="after")
@@ -152,7 +152,7 @@ class SemoDepthTrainConfig(CommonConfig):
             "data.mono": (self.data.mono, True),
             "data.augment.mono_dropout": (self.data.augment.mono_dropout, 0.0),
         }
-        wrong = [f"{key} to {json.dumps(value)}" for key, (found, value) in wanted.items() if found != value]
+        wrong = [f"{key} to {json.dumps(needed)}" for key, (actual, needed) in wanted.items() if actual != needed]
         if self.start_from is None:
             wrong.append("start_from to the checkpoint of a network without the branch")
         if wrong:

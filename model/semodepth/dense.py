@@ -45,7 +45,7 @@ def dense_batch(batch: Batch, *, max_depth_m: float, teacher_far_m: float | None
 
 
 def _metres(steps: Tensor | None, views: Views | None) -> Tensor | None:
-    """Return (b, h, w) float32 metres of stored steps, in the view."""
+    """Return (b, h, w) float32 metres of stored depth quanta, in the view."""
     if steps is None:
         return None
     depth_m = steps.to(torch.float32) * (1.0 / STEPS_PER_M)
@@ -71,7 +71,7 @@ def _map_of(points: Points | None, views: Views | None, num_frames: int, height:
         depth_m = (depth_m * views.scale[sample])[is_inside]
         sample, row, column = sample[is_inside], row[is_inside], column[is_inside]
         height, width = views.height, views.width
-    found = torch.zeros(num_frames * height * width, device=depth_m.device)
+    nearest_m = torch.zeros(num_frames * height * width, device=depth_m.device)
     pixel = (sample * height + row) * width + column
-    found[pixel] = torch.inf
-    return found.scatter_reduce_(0, pixel, depth_m, "amin").reshape(num_frames, height, width)
+    nearest_m[pixel] = torch.inf
+    return nearest_m.scatter_reduce_(0, pixel, depth_m, "amin").reshape(num_frames, height, width)

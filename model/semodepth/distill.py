@@ -166,10 +166,10 @@ def calibration_of(
     Raises:
         ValueError: shapes that differ, no bin, or no pixel with both depths.
     """
-    for name, found in (("teacher_m", teacher_m), ("lidar_m", lidar_m)):
-        if found.shape != log_scale.shape:
+    for name, map_m in (("teacher_m", teacher_m), ("lidar_m", lidar_m)):
+        if map_m.shape != log_scale.shape:
             raise ValueError(
-                f"{name} has shape {tuple(found.shape)} and log_scale {tuple(log_scale.shape)}, expected the same; give maps of "
+                f"{name} has shape {tuple(map_m.shape)} and log_scale {tuple(log_scale.shape)}, expected the same; give maps of "
                 "the same frames"
             )
     if num_bins < 1:
@@ -185,8 +185,8 @@ def calibration_of(
     residual = (teacher.log() - lidar.log()).abs() if in_log_depth else (teacher - lidar).abs()
     expected = s.exp() if form == "laplace" else math.sqrt(2.0 / math.pi) * (0.5 * s).exp()
     bins = torch.argsort(s, stable=True).tensor_split(min(num_bins, len(s)))
-    s_of, expected_of, measured_of = (torch.stack([values[one].mean() for one in bins]) for values in (s, expected, residual))
-    return Calibration(s_of, expected_of, measured_of, torch.tensor([float(len(one)) for one in bins], dtype=torch.float64))
+    s_of, expected_of, measured_of = (torch.stack([values[bin_].mean() for bin_ in bins]) for values in (s, expected, residual))
+    return Calibration(s_of, expected_of, measured_of, torch.tensor([float(len(bin_)) for bin_ in bins], dtype=torch.float64))
 
 
 def _compared(

@@ -147,7 +147,7 @@ class _Rows:
         predicted_m, target_m = measured_pixels(predicted_m, target_m)
         is_night = batch.is_night.tolist()
         for cap_m in CAPS_M:
-            found = {
+            values_by_metric = {
                 name: values.tolist()
                 for name, values in frame_metrics(predicted_m, target_m, cap_m=cap_m, min_depth_m=min_depth_m).items()
             }
@@ -157,13 +157,13 @@ class _Rows:
                     "is_night": is_night[i],
                     "radar": radar,
                     "cap_m": cap_m,
-                    "num_pixels": found["num_pixels"][i],
+                    "num_pixels": values_by_metric["num_pixels"][i],
                 }
-                row |= {name: None if np.isnan(found[name][i]) else found[name][i] for name in METRICS}
+                row |= {name: None if np.isnan(values_by_metric[name][i]) else values_by_metric[name][i] for name in METRICS}
                 for name, value in row.items():
                     self.frames[name].append(value)
                 if is_ranked and cap_m == CAPS_M[-1]:
-                    self.mae_mm[key] = found["mae_mm"][i]
+                    self.mae_mm[key] = values_by_metric["mae_mm"][i]
         sums, counts = (values.tolist() for values in range_errors(predicted_m, target_m, min_depth_m=min_depth_m))
         for i, key in enumerate(batch.frame_keys):
             for low, high, total, count in zip(RANGE_EDGES_M, RANGE_EDGES_M[1:], sums[i], counts[i], strict=False):
@@ -180,7 +180,7 @@ class _Rows:
 class _Strips:
     """Keeps pictures of a few frames: spread over the split, the worst, and one at night.
 
-    The median frame is known only at the end, so candidates are held, as steps of 1/256 m.
+    The median frame is known only at the end, so candidates are held, as depth quanta of 1/256 m.
     """
 
     def __init__(self, num_strips: int) -> None:
@@ -191,7 +191,7 @@ class _Strips:
         self._night: str | None = None
         self._spread: list[str] = []
 
-    def offer(self, batch: DenseBatch, target_m: Tensor, found: dict[str, Tensor], mae_mm: list[float]) -> None:
+    def offer(self, batch: DenseBatch, target_m: Tensor, predicted_by_radar: dict[str, Tensor], mae_mm: list[float]) -> None:
         """Show the frames of a batch; some are held."""
         if not self._num_strips:
             return
@@ -205,11 +205,14 @@ class _Strips:
             nothing_m = torch.zeros_like(target_m[i])
             maps = {"radar_m": nothing_m if batch.radar_m is None else batch.radar_m[i], "target_m": target_m[i]}
             for name, radar in (("with_radar_m", "on"), ("without_radar_m", "off")):
-                maps[name] = found[radar][i] if radar in found else nothing_m
-            self._held[key] = {"image_u8": batch.image_u8[i].cpu().numpy(), **{name: _steps(one) for name, one in maps.items()}}
+                maps[name] = predicted_by_radar[radar][i] if radar in predicted_by_radar else nothing_m
+            self._held[key] = {
+                "image_u8": batch.image_u8[i].cpu().numpy(),
+                **{name: _quanta(map_m) for name, map_m in maps.items()},
+            }
             if is_spread:
                 self._spread.append(key)
-                if len(self._spread) > _CANDIDATES:  # half as dense from here on
+                if len(self._spread) > _CANDIDATES:  # from here on every second frame is kept
                     self._spread, self._stride = self._spread[::2], self._stride * 2
             if is_worst:
                 self._worst = (mae_mm[i], key)
@@ -239,10 +242,10 @@ class _Strips:
         return stacked
 
 
-def _steps(depth_m: Tensor) -> NDArray[np.uint16]:
-    """Return a map as steps of 1/256 m; not a number becomes 0."""
-    steps = torch.nan_to_num(depth_m, nan=0.0).clamp(0.0, 65535.0 / STEPS_PER_M) * STEPS_PER_M
-    return steps.round().cpu().numpy().astype(np.uint16)
+def _quanta(depth_m: Tensor) -> NDArray[np.uint16]:
+    """Return a map as depth quanta of 1/256 m; not a number becomes 0."""
+    quanta = torch.nan_to_num(depth_m, nan=0.0).clamp(0.0, 65535.0 / STEPS_PER_M) * STEPS_PER_M
+    return quanta.round().cpu().numpy().astype(np.uint16)
 
 
 def network_predict(network: SemoDepth, *, precision: str) -> Predict:

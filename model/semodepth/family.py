@@ -124,7 +124,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
 
     def optimizer(self, network: nn.Module, config: SemoDepthTrainConfig) -> torch.optim.Optimizer:
         """Return plain Adam."""
-        return torch.optim.Adam([one for one in network.parameters() if one.requires_grad], lr=config.learning_rate)
+        return torch.optim.Adam([weight for weight in network.parameters() if weight.requires_grad], lr=config.learning_rate)
 
     def loader(self, manifest: Manifest, config: SemoDepthTrainConfig, fabric: Fabric, machine: Machine) -> FrameLoader:
         """Return the loader of this process."""
@@ -154,22 +154,22 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         answer = network(dense.image_u8, radar_m, mono_m, with_uncertainty=has_scale)
         normalized, log_scale = answer if has_scale else (answer, None)
         space = raw.module.depth_space
-        found = composite_loss(normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss)
-        if found is None:
+        composite = composite_loss(normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss)
+        if composite is None:
             return None
         if not distill.is_on:
-            unknown = found.loss.detach().new_tensor(math.nan)
-            return StepLosses(found.loss, {**found._asdict(), **dict.fromkeys(DISTILL_COLUMNS, unknown)})
+            unknown = composite.loss.detach().new_tensor(math.nan)
+            return StepLosses(composite.loss, {**composite._asdict(), **dict.fromkeys(DISTILL_COLUMNS, unknown)})
         assert dense.teacher_m is not None  # the configuration asks for it
         taught = distill_loss(normalized, dense.target_m, dense.teacher_m, space=space, config=distill, log_scale=log_scale)
-        total = found.loss + distill.weight * taught.loss
-        return StepLosses(total, {**found._asdict(), "loss": total, **dict(zip(DISTILL_COLUMNS, taught, strict=True))})
+        total = composite.loss + distill.weight * taught.loss
+        return StepLosses(total, {**composite._asdict(), "loss": total, **dict(zip(DISTILL_COLUMNS, taught, strict=True))})
 
     def step_words(self, values: Mapping[str, float]) -> str:
         """Return the dense training error, and how far the network is from its teacher."""
-        words = f"error on targets {values['mae_mm'] / 1000:.2f} m"
+        text = f"error on targets {values['mae_mm'] / 1000:.2f} m"
         teacher_mae_m = values["teacher_mae_m"]
-        return words if math.isnan(teacher_mae_m) else f"{words}, {teacher_mae_m:.2f} m from the teacher"
+        return text if math.isnan(teacher_mae_m) else f"{text}, {teacher_mae_m:.2f} m from the teacher"
 
     def measure(
         self, network: nn.Module, manifest: Manifest, config: SemoDepthTrainConfig, machine: Machine, device: torch.device
@@ -177,8 +177,8 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         """Measure with radar only; the score is MAE@80 m over all frames (of a network of the camera alone: without)."""
         quick = config.evaluation.model_copy(update={"without_radar": False, "num_strips": 0})
         config = config.model_copy(update={"evaluation": quick})
-        found = _evaluation(network, manifest, config, replace(machine, num_workers=0), device)
-        rows = [row._asdict() for row in summarise(found.frames)]
+        evaluation = _evaluation(network, manifest, config, replace(machine, num_workers=0), device)
+        rows = [row._asdict() for row in summarise(evaluation.frames)]
         # rows with radar come first
         score = next((row["mae_mm"] for row in rows if row["group"] == "all" and row["cap_m"] == 80.0), math.inf)
         return Measured(rows, score, {"mae_mm": score}, f"validation MAE@80 m {score:.0f} mm")
@@ -242,18 +242,20 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
 
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare two evaluations of depth frame by frame."""
-        found = self._compared(a, b, metric=options.metric, cap_m=options.cap_m, radar=options.radar)
+        comparisons = self._compared(a, b, metric=options.metric, cap_m=options.cap_m, radar=options.radar)
         given_a, given_b = options.given
-        return Answer([one._asdict() for one in found], f"a = {given_a}\nb = {given_b}\n{comparison_text(found)}")
+        return Answer(
+            [comparison._asdict() for comparison in comparisons], f"a = {given_a}\nb = {given_b}\n{comparison_text(comparisons)}"
+        )
 
     def predict_image(self, opened: OpenedNetwork[SemoDepthTrainConfig], inputs: ImageInputs) -> NDArray[np.float32]:
         """Return the depth of an image, (h, w) float32 metres; without radar it is predicted from the image alone."""
         network = _depth_network(opened.network)
         radar_m = inputs.radar_m
-        for name, given in (("radar_m", radar_m), ("mono_m", inputs.mono_m)):
-            if given is not None and given.shape != inputs.image_u8.shape[:2]:
+        for name, map_m in (("radar_m", radar_m), ("mono_m", inputs.mono_m)):
+            if map_m is not None and map_m.shape != inputs.image_u8.shape[:2]:
                 raise InputError(
-                    f"{name} has shape {given.shape}, its image {inputs.image_u8.shape[:2]}. Give a map of the image's size"
+                    f"{name} has shape {map_m.shape}, its image {inputs.image_u8.shape[:2]}. Give a map of the image's size"
                 )
         seen_m = None if radar_m is None else np.minimum(radar_m, np.float32(network.config.max_depth_m)).astype(np.float32)
         (predicted,) = predict_frames(network, [Frame("image", inputs.image_u8, seen_m, inputs.mono_m)])
@@ -298,7 +300,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         return depth_measures(config)
 
     def table_columns(
-        self, first: SemoDepthTrainConfig, known: Sequence[Mapping[str, Measure]]
+        self, first: SemoDepthTrainConfig, variants: Sequence[Mapping[str, Measure]]
     ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
         """Return the columns of published tables."""
         return ("mae_mm@80", "rmse_mm@80", "delta1@80"), {}
@@ -332,21 +334,20 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         """Compare two evaluations frame by frame; all frames come first."""
         return self._compared(champion, challenger, metric=rules.metric, cap_m=rules.cap_m, radar=rules.radar)
 
-    def comparison_text(self, found: Sequence[MeanDifference]) -> str:
+    def comparison_text(self, differences: Sequence[MeanDifference]) -> str:
         """Return comparisons as a table for the console."""
-        return comparison_text([one for one in found if isinstance(one, Comparison)])
+        return comparison_text([difference for difference in differences if isinstance(difference, Comparison)])
 
     def measured_otherwise(self, champion: SemoDepthTrainConfig, challenger: SemoDepthTrainConfig) -> list[str]:
         """Say what of a champion's evaluation does not fit a challenger's: split, target, radar, cameras or rows."""
-        own, wanted = champion, challenger
         differs = []
-        if (own.evaluation.split, own.evaluation.target) != (wanted.evaluation.split, wanted.evaluation.target):
+        if (champion.evaluation.split, champion.evaluation.target) != (challenger.evaluation.split, challenger.evaluation.target):
             differs.append("split or target changed")
-        if own.evaluation.without_radar < wanted.evaluation.without_radar:
+        if champion.evaluation.without_radar < challenger.evaluation.without_radar:
             differs.append("it was not measured without radar")
-        if own.data.cameras != wanted.data.cameras:
+        if champion.data.cameras != challenger.data.cameras:
             differs.append("cameras changed")
-        if own.data.rows != wanted.data.rows:
+        if champion.data.rows != challenger.data.rows:
             differs.append("rows changed")
         return differs
 

@@ -25,7 +25,7 @@ from storage_schemas.public_files import decode_png, decode_radar
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """The files of one frame; ``radar`` is None where there is none."""
+    """The files of one frame; ``radar`` is None for a frame without a radar file."""
 
     name: str
     image: Path

@@ -20,7 +20,7 @@ from storage_schemas.evaluation import read_evaluation
 
 def depth_measures(config: SemoDepthTrainConfig) -> dict[str, Measure]:
     """Return every measure of a training, by name."""
-    found = {}
+    measures = {}
     for is_without_radar in (False, True) if config.data.radar and config.evaluation.without_radar else (False,):
         for group in ("all", "day", "night"):
             for cap_m in CAPS_M:
@@ -28,8 +28,8 @@ def depth_measures(config: SemoDepthTrainConfig) -> dict[str, Measure]:
                     name = _name(metric, cap_m, group, is_without_radar=is_without_radar)
                     which = ("" if group == "all" else f", {group}") + (", without radar" if is_without_radar else "")
                     head = f"{form.head} up to {cap_m:g} m{which}"
-                    found[name] = Measure(name, head, form.decimals, metric.startswith("delta"))
-    return found
+                    measures[name] = Measure(name, head, form.decimals, metric.startswith("delta"))
+    return measures
 
 
 def read_depth_measures(folder: Path) -> dict[str, float]:

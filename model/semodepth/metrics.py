@@ -49,7 +49,7 @@ def measured_pixels(predicted_m: Tensor, target_m: Tensor) -> tuple[Tensor, Tens
         )
     pixels = [is_measured.nonzero().squeeze(1) for is_measured in (target_m > 0).flatten(1)]
     predicted, target = (
-        pad_sequence([frame[own] for frame, own in zip(maps.flatten(1), pixels, strict=True)], batch_first=True)
+        pad_sequence([frame[chosen] for frame, chosen in zip(maps.flatten(1), pixels, strict=True)], batch_first=True)
         for maps in (predicted_m.detach(), target_m)
     )
     return predicted.unsqueeze(1), target.unsqueeze(1)
@@ -99,7 +99,7 @@ def range_errors(
     """Sum each frame's errors by the range of the target; a bin holds low < target <= high.
 
     Args:
-        predicted_m: (b, h, w) float32 metres on any device; made sane as in ``frame_metrics``, the last edge being the cap.
+        predicted_m: (b, h, w) float32 metres on any device; cleaned as in ``frame_metrics``, the last edge being the cap.
         target_m: (b, h, w) float32 metres; 0 = no measurement.
         min_depth_m: smallest depth the network can say.
         edges_m: ascending edges of the bins, from 0 or above.

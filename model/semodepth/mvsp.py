@@ -70,8 +70,7 @@ class WindowScan(nn.Module):
     """Four-direction scans in square windows around radar returns: stride 8.
 
     ``layout`` says in which order a window reads the projected features. ``correct``: as they lie. ``reference``: the public
-    code takes
-    the memory of the (channels, h, w) map as if it were (h, w, channels), and its weights are trained for that.
+    code takes the memory of the (channels, h, w) map as if it were (h, w, channels), and its weights are trained for that.
     """
 
     def __init__(
@@ -108,8 +107,7 @@ class WindowScan(nn.Module):
             image: image features.
             radar: radar features on the same grid.
             is_radar: (b, H, W) bool at any finer resolution, true where radar measured. Each cell of the grid that has radar
-            below it
-                is the centre of one window; windows that coincide after clamping to the map each count.
+            below it is the centre of one window; windows that coincide after clamping to the map each count.
         """
         batch, _, height, width = image.shape
         centers = F.adaptive_max_pool2d(is_radar.float().unsqueeze(1), (height, width)).squeeze(1).nonzero()
@@ -140,8 +138,7 @@ class WindowScan(nn.Module):
         """Return the positions (windows, length) that windows cover along one axis, and the weight of each place (length,).
 
         A window covers centre - w // 2 to + w - 1, the centre being clamped to [w // 2, side - 1 - w // 2]. On a side of at most
-        w
-        cells, where the reference is undefined, it covers the side.
+        w cells, where the reference is undefined, it covers the side.
         """
         half, length = self.window // 2, min(self.window, side)
         start = center.clamp(half, side - 1 - half) - half if side > self.window else torch.zeros_like(center)

@@ -90,7 +90,7 @@ class SemoDepth(nn.Module):
 
         Args:
             image_u8: (b, h, w, 3) RGB.
-            radar_m: (b, h, w) metres, 0 = nothing; clipped to the maximum depth by whoever makes it.
+            radar_m: (b, h, w) metres, 0 = nothing; the caller clips it to the maximum depth.
             mono_m: (b, h, w) monocular depth in metres. None skips the plug-in branch; zeros pass through it, as in training with
                 mono drop-out, or skip it too (``absent_mono``).
             with_uncertainty: compute the log scale too; without, its head costs nothing.
@@ -151,8 +151,8 @@ class SemoDepth(nn.Module):
         mono_m: Tensor | NDArray[np.float32] | None = None,
     ) -> WithUncertainty:
         """Predict metres (b, h, w) and the log scale (b, h, w), otherwise as ``predict``; for studies and pictures."""
-        found: WithUncertainty = self._evaluated(image_u8, radar_m, mono_m, with_uncertainty=True)
-        return WithUncertainty(self.depth_space.metres(found.depth), found.log_scale)
+        answer: WithUncertainty = self._evaluated(image_u8, radar_m, mono_m, with_uncertainty=True)
+        return WithUncertainty(self.depth_space.metres(answer.depth), answer.log_scale)
 
     def _evaluated(
         self,

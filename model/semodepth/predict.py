@@ -47,7 +47,7 @@ class Frame:
     """What a network is given of one frame.
 
     Attributes:
-        name: of the frame, in its own words; "/" may part it.
+        name: of the frame, as its source writes it; "/" may separate its parts.
         image_u8: (h, w, 3) RGB.
         radar_m: (h, w) metres, 0 = no return; None = no radar, which the network sees as no return.
         mono_m: (h, w) monocular depth in metres; None = none, of which a plug-in branch is told by zeros, as in training.
@@ -148,8 +148,8 @@ def _batches(frames: Iterable[Frame], batch_size: int) -> Iterator[list[Frame]]:
         yield batch
 
 
-def _fits(one: Frame, other: Frame) -> bool:
-    return one.image_u8.shape == other.image_u8.shape and (one.mono_m is None) == (other.mono_m is None)
+def _fits(frame: Frame, other: Frame) -> bool:
+    return frame.image_u8.shape == other.image_u8.shape and (frame.mono_m is None) == (other.mono_m is None)
 
 
 def _predict_batch(network: DepthNetwork, batch: list[Frame]) -> Iterator[Predicted]:
@@ -157,7 +157,7 @@ def _predict_batch(network: DepthNetwork, batch: list[Frame]) -> Iterator[Predic
     nothing = np.zeros(batch[0].image_u8.shape[:2], np.float32)
     radar_m = np.stack([nothing if frame.radar_m is None else frame.radar_m for frame in batch])
     mono_m = None
-    # what drop-out showed a plug-in branch for absent depth is a map of zeros; skipping it would be a case that it never saw
+    # drop-out trains the plug-in branch with zeros for absent depth; a skipped branch would be a case that it never saw
     if network.config.plug_in or batch[0].mono_m is not None:
         mono_m = np.stack([nothing if frame.mono_m is None else frame.mono_m for frame in batch])
     with torch.autocast("cuda", torch.bfloat16, enabled=_is_on_gpu(network)):

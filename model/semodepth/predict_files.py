@@ -112,9 +112,9 @@ def predict_manifest(
 
 
 def stored_steps(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return finite metres in steps of 1/256 m, truncated as everywhere; at least 1, because 0 would mean no measurement."""
-    steps: NDArray[np.uint16] = np.clip(np.floor(depth_m * STEPS_PER_M), 1, 65535).astype(np.uint16)
-    return steps
+    """Return finite metres in depth quanta of 1/256 m, truncated; at least 1, because 0 would mean no measurement."""
+    quanta: NDArray[np.uint16] = np.clip(np.floor(depth_m * STEPS_PER_M), 1, 65535).astype(np.uint16)
+    return quanta
 
 
 def _write_all(network: DepthNetwork, frames: Iterable[Frame], out: Path, *, draw: Draw | None) -> int:

@@ -1,6 +1,6 @@
 """Radar graph structure extraction (GSE): every radar return of a frame is a node, all nodes are joined by edges.
 
-Why     The graph lets returns confirm each other before they meet the image. All samples of a batch run at once, padded to the
+Why     Radar returns exchange messages before they are joined with the image. All samples of a batch run at once, padded to the
         largest, with a mask; the reference loops over the batch.
 Source  arXiv 2605.11840; docs/method/semodepth.md#radar-graph
 """
@@ -54,7 +54,7 @@ def radar_nodes(radar_m: Tensor, *, max_nodes: int) -> RadarNodes:
 
 
 class GraphLayer(nn.Module):
-    """One exchange of messages; the sum over what the edges say is weighted by attention."""
+    """One exchange of messages; the sum over the messages of the edges is weighted by attention."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -77,8 +77,8 @@ def _pairwise(linear: nn.Module, nodes: Tensor, edges: Tensor | None = None) -> 
     """Apply a linear layer to [x_i, x_j - x_i, e_ij] without building it: (W1 - W2) x_i + W2 x_j + W3 e_ij + bias."""
     assert isinstance(linear, nn.Linear)
     of_self, of_other, *of_edge = linear.weight.split(nodes.shape[-1], dim=1)
-    own = F.linear(nodes, of_self - of_other, linear.bias).unsqueeze(2)
-    pairs = own + F.linear(nodes, of_other).unsqueeze(1)
+    of_nodes = F.linear(nodes, of_self - of_other, linear.bias).unsqueeze(2)
+    pairs = of_nodes + F.linear(nodes, of_other).unsqueeze(1)
     return pairs if edges is None else pairs + F.linear(edges, of_edge[0])
 
 

@@ -1,9 +1,8 @@
 """Radar features on the grid of a decoder stage, kept sparse: the few cells that radar reaches, and one value for all others.
 
 Why     The reference writes the features to a dense (64, H, W) map (369 MB at 900x1600, nearly all zeros), resizes it to every
-        scale
-        and runs 1x1 convolutions over it. A 1x1 convolution gives the same value at every empty cell, so it is enough to compute
-        the cells that radar reaches, and that one value.
+        scale and runs 1x1 convolutions over it. A 1x1 convolution gives the same value at every empty cell, so it is enough to
+        compute the cells that radar reaches, and that one value.
 Source  docs/method/semodepth.md#radar-at-scale; bilinear resize with align_corners False as in torch.nn.functional.interpolate
 """
 
@@ -95,7 +94,7 @@ def place_by_resize(nodes: RadarNodes, features: Tensor, *, grid: tuple[int, int
     """
     rows, row_weights = _bilinear_readers(nodes.row, nodes.size[0], grid[0])
     columns, column_weights = _bilinear_readers(nodes.column, nodes.size[1], grid[1])
-    row, column = rows.unsqueeze(2), columns.unsqueeze(1)  # (n, 2, 2): each of both readers of a row with each of a column
+    row, column = rows.unsqueeze(2), columns.unsqueeze(1)  # (n, 2, 2): every reader of the row with every reader of the column
     weight = row_weights.unsqueeze(2) * column_weights.unsqueeze(1)
     cell = (nodes.sample.view(-1, 1, 1) * grid[0] + row) * grid[1] + column
     is_read = weight > 0
@@ -106,10 +105,10 @@ def place_by_resize(nodes: RadarNodes, features: Tensor, *, grid: tuple[int, int
 
 
 def _bilinear_readers(source: Tensor, size: int, resized: int) -> tuple[Tensor, Tensor]:
-    """Return who reads given source positions in a bilinear resize, as lower and as upper neighbour, and with what weight.
+    """Return which target positions read source positions in a bilinear resize, as lower and upper neighbour, and the weights.
 
     Returns:
-        positions (n, 2) and weights (n, 2); weight 0 where nobody reads.
+        positions (n, 2) and weights (n, 2); weight 0 where no target position reads.
     """
     position = torch.arange(resized, device=source.device)
     center = ((position + 0.5) * (size / resized) - 0.5).clamp(min=0.0)
@@ -119,7 +118,7 @@ def _bilinear_readers(source: Tensor, size: int, resized: int) -> tuple[Tensor, 
     readers = torch.zeros((size, 2), dtype=torch.long, device=source.device)
     weights = torch.zeros((size, 2), device=source.device)
     readers[low, 0], weights[low, 0] = position, 1.0 - high_weight
-    is_both = high_weight > 0  # with size == resized nobody reads an upper neighbour
+    is_both = high_weight > 0  # with size == resized no position reads an upper neighbour
     readers[high[is_both], 1], weights[high[is_both], 1] = position[is_both], high_weight[is_both]
     return readers[source], weights[source]
 

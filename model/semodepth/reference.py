@@ -60,13 +60,13 @@ def load_reference(
         WeightsFileError: the file is missing or unreadable.
         CheckpointError: keys are missing, unexpected or of another shape; the message names them.
     """
-    found, origin = state_of(path_or_state_dict)
-    found = found.get("model_state_dict", found)
+    loaded, origin = state_of(path_or_state_dict)
+    loaded = loaded.get("model_state_dict", loaded)
     network = SemoDepth(config or SemoDepthConfig.reference(max_depth_m=max_depth_m, plug_in=plug_in))
-    own = network.state_dict()
-    name_of = {reference_key(key): key for key in own}
-    _compare(found, {reference_key(key): tensor for key, tensor in own.items()}, origin=origin)
-    network.load_state_dict({name_of[key]: tensor for key, tensor in found.items()})
+    own_state = network.state_dict()
+    name_of = {reference_key(key): key for key in own_state}
+    _compare(loaded, {reference_key(key): tensor for key, tensor in own_state.items()}, origin=origin)
+    network.load_state_dict({name_of[key]: tensor for key, tensor in loaded.items()})
     return network.eval()
 
 
@@ -80,16 +80,16 @@ def save_reference(network: SemoDepth, path: str | Path) -> None:
 
 def reference_state_dict(network: SemoDepth) -> dict[str, Tensor]:
     """Return a network's weights under the public code's names; the uncertainty head, which it does not know, is left out."""
-    known = {key: tensor for key, tensor in network.state_dict().items() if not key.startswith("uncertainty_head.")}
-    return {reference_key(key): tensor.detach().cpu() for key, tensor in known.items()}
+    reference_weights = {key: tensor for key, tensor in network.state_dict().items() if not key.startswith("uncertainty_head.")}
+    return {reference_key(key): tensor.detach().cpu() for key, tensor in reference_weights.items()}
 
 
-def _compare(found: Mapping[str, Any], wanted: dict[str, Tensor], *, origin: str) -> None:
+def _compare(loaded: Mapping[str, Any], wanted: dict[str, Tensor], *, origin: str) -> None:
     """Raise if a checkpoint is not exactly of the wanted keys and shapes."""
-    problems = misfit_text(found, wanted)
+    problems = misfit_text(loaded, wanted)
     if not problems:
         return
-    missing, foreign, _ = misfit(found, wanted)
+    missing, foreign, _ = misfit(loaded, wanted)
     hint = ""
     if missing and all(key.startswith("mono_embed.") for key in missing):
         hint = ". It has no branch for monocular depth: load it with plug_in=False"

@@ -42,7 +42,7 @@ class Mamba(nn.Module):
 
 
 class RadarModulatedSelection(nn.Module):
-    """A Mamba block over image tokens whose selection listens to radar tokens."""
+    """A Mamba block over image tokens whose selection also depends on radar tokens."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -116,13 +116,13 @@ def summarise(frames: Columns) -> list[SummaryRow]:
     radar, cap_m = np.array(frames["radar"], dtype=str), np.array(frames["cap_m"], dtype=np.float64)
     has_pixels = np.array(frames["num_pixels"], dtype=np.int64) > 0
     values = {name: np.array(frames[name], dtype=np.float64) for name in METRIC_FORMATS}
-    found = []
+    summary_rows = []
     for state, (group, is_member), cap in product(RADAR, groups_of(_is_night(frames)).items(), np.unique(cap_m)):
-        own = (radar == state) & is_member & (cap_m == cap) & has_pixels
-        if own.any():
-            means = {name: float(column[own].mean()) for name, column in values.items()}
-            found.append(SummaryRow(state, group, float(cap), int(own.sum()), **means))
-    return found
+        is_in_row = (radar == state) & is_member & (cap_m == cap) & has_pixels
+        if is_in_row.any():
+            means = {name: float(column[is_in_row].mean()) for name, column in values.items()}
+            summary_rows.append(SummaryRow(state, group, float(cap), int(is_in_row.sum()), **means))
+    return summary_rows
 
 
 def summarise_ranges(ranges: Columns) -> list[RangeRow]:
@@ -137,12 +137,12 @@ def summarise_ranges(ranges: Columns) -> list[RangeRow]:
     radar, num_pixels = np.array(ranges["radar"], dtype=str), np.array(ranges["num_pixels"], dtype=np.int64)
     low_m, high_m, sum_error_m = (np.array(ranges[name], dtype=np.float64) for name in ("low_m", "high_m", "sum_error_m"))
     bins = sorted(set(zip(low_m.tolist(), high_m.tolist(), strict=True)))
-    found = []
+    range_rows = []
     for state, (group, is_member), (low, high) in product(RADAR, groups_of(_is_night(ranges)).items(), bins):
-        own = (radar == state) & is_member & (low_m == low) & (high_m == high)
-        if total := int(num_pixels[own].sum()):
-            found.append(RangeRow(state, group, low, high, total, 1000.0 * float(sum_error_m[own].sum()) / total))
-    return found
+        is_in_row = (radar == state) & is_member & (low_m == low) & (high_m == high)
+        if total := int(num_pixels[is_in_row].sum()):
+            range_rows.append(RangeRow(state, group, low, high, total, 1000.0 * float(sum_error_m[is_in_row].sum()) / total))
+    return range_rows
 
 
 def markdown_table(rows: Sequence[SummaryRow] | Sequence[RangeRow], *, title: str) -> str:

@@ -63,14 +63,14 @@ class DepthAnything3Teacher:
             image_u8: (height, width, 3) RGB.
             intrinsic_px: (3, 3) camera matrix of that image.
         """
-        found = self._model.inference(  # one image a call: several are taken for views of one scene
+        prediction = self._model.inference(  # one image a call: the package takes several for views of one scene
             [image_u8], process_res=self._process_px, process_res_method="upper_bound_resize"
         )
-        depth = np.asarray(found.depth[0], np.float32)
+        depth = np.asarray(prediction.depth[0], np.float32)
         if self._output == "focal":
             depth = depth * np.float32(focal_at(intrinsic_px, image_u8.shape[:2], depth.shape) / FOCAL_PX)
-        confidence = None if found.conf is None else np.asarray(found.conf[0], np.float32)
-        is_sky = None if found.sky is None else np.asarray(found.sky[0]) > 0.5
+        confidence = None if prediction.conf is None else np.asarray(prediction.conf[0], np.float32)
+        is_sky = None if prediction.sky is None else np.asarray(prediction.sky[0]) > 0.5
         return LearnedMap(depth, "relative" if self._output == "relative" else "metric", confidence, is_sky)
 
     def provenance(self) -> dict[str, str]:

@@ -116,8 +116,8 @@ def _colours(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and deviation of each colour, of values between 0 and 1; nothing is guessed."""
     file = path / "preprocessor_config.json"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        mean, deviation = (np.array(found[name], np.float32) for name in ("image_mean", "image_std"))
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        mean, deviation = (np.array(settings[name], np.float32) for name in ("image_mean", "image_std"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TeacherLoadError(
             f"teacher weights '{path}': image_mean and image_std cannot be read from preprocessor_config.json ({error}). Copy "
@@ -127,7 +127,7 @@ def _colours(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 class _patch_grid:  # noqa: N801  # a context manager, named as one
-    """Tell a DPT model the grid of its patches: by itself it takes every image for a square.
+    """Give a DPT model the grid of its patches: without it the model takes every image for a square.
 
     Why  transformers passes rows and columns of patches on for models with a separate backbone only.
     """
@@ -141,7 +141,7 @@ class _patch_grid:  # noqa: N801  # a context manager, named as one
         if config.model_type == "dpt" and (config.backbone_config is None or config.is_hybrid):
             patch = config.patch_size
             grid = (self._rows // patch, self._columns // patch)
-            self._hook = self._model.neck.register_forward_pre_hook(lambda module, given: (given[0], *grid))
+            self._hook = self._model.neck.register_forward_pre_hook(lambda module, inputs: (inputs[0], *grid))
 
     def __exit__(self, *exc: object) -> None:
         if self._hook is not None:

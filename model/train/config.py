@@ -29,7 +29,7 @@ _STARTS = {"start_from": "start_digest", "backbone_from": "backbone_digest"}
 class CommonConfig(FrozenConfig):
     """The keys of ``train:`` that every family has; a family's own configuration adds its network, loss, data and evaluation."""
 
-    if TYPE_CHECKING:  # every family has its own, with a default and a description
+    if TYPE_CHECKING:  # each family declares these keys itself, with a default and a description
 
         @property
         def family(self) -> str:
@@ -67,7 +67,7 @@ class CommonConfig(FrozenConfig):
 
     @abstractmethod
     def learning_rate_factor(self, epoch: float) -> float:
-        """Return what the learning rate is multiplied by after so many epochs."""
+        """Return what the learning rate is multiplied by after a number of epochs."""
 
     def fingerprint(self, manifest: str, *, package: str | None = None) -> str:
         """Name a training by what decides its result: this configuration and the manifest's fingerprint.

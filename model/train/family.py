@@ -1,4 +1,4 @@
-"""What the trainer, the commands and the reports need to know of a model family: one object, so that nobody asks which it is.
+"""What the trainer, the commands and the reports need of a model family, in one object, so that no caller tests which it is.
 
 A family never sees another. It may do whatever it likes inside these methods, but it keeps no state between them. A method that a
 family need not have says so here: its default does the plain thing, or refuses with a sentence that names the family.
@@ -229,7 +229,7 @@ class Family(ABC, Generic[C]):
         return Answer(data, text)
 
     def predict_image(self, opened: OpenedNetwork[C], inputs: ImageInputs) -> Any:
-        """Predict one image; what is returned is the family's: a depth map, objects, ...
+        """Predict one image; the family decides what is returned, e.g. a depth map or objects.
 
         Raises:
             InputError: an input that the family needs is missing, or has another shape than it must have.
@@ -277,13 +277,13 @@ class Family(ABC, Generic[C]):
         return {name: Measure(name, name, 4, name in self.rising_columns) for name in self.board_columns}
 
     def table_columns(
-        self, first: C, known: Sequence[Mapping[str, Measure]]
+        self, first: C, variants: Sequence[Mapping[str, Measure]]
     ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
         """Return which measures an ablation's table shows: those of its headline, and those of further tables by title.
 
         Args:
             first: configuration of the first variant.
-            known: ``measures`` of every variant.
+            variants: ``measures`` of every variant.
         """
         return self.board_columns, {}
 
@@ -308,7 +308,7 @@ class Family(ABC, Generic[C]):
         """Compare two evaluations, a = champion and b = challenger; all frames come first."""
         raise NotImplementedError(self.retrain_refusal)
 
-    def comparison_text(self, found: Sequence[MeanDifference]) -> str:
+    def comparison_text(self, differences: Sequence[MeanDifference]) -> str:
         """Return comparisons as a table for the console."""
         raise NotImplementedError(self.retrain_refusal)
 

@@ -39,14 +39,14 @@ class Measured:
         rows: for evaluations.csv, with the columns of ``Family.evaluation_columns``; the first is the one that tells most.
         score: smaller is better; what the best checkpoint is chosen by.
         best: what is noted of it beside the step, by name.
-        words: the same for the console, e.g. "validation MAE@80 m 1400 mm".
+        text: the same for the console, e.g. "validation MAE@80 m 1400 mm".
         num_samples: how many samples were measured.
     """
 
     rows: list[dict[str, Any]]
     score: float
     best: dict[str, float] = field(default_factory=dict)
-    words: str = ""
+    text: str = ""
     num_samples: int = 0
 
 
@@ -64,10 +64,10 @@ class BatchLoader(Protocol):
         """The epoch of the next batch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the run is."""
+        """Return how far the run has read."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on there."""
+        """Continue from a state that ``state_dict`` returned."""
 
     def __enter__(self) -> Any:
         """Return the loader."""
@@ -145,7 +145,7 @@ class ImageInputs:
     Attributes:
         image_u8: (h, w, 3) RGB.
         radar_m: (h, w) metres along the optical axis, 0 = no return; None = no radar.
-        mono_m: (h, w) monocular depth in metres, 0 = none; None = there is none.
+        mono_m: (h, w) monocular depth in metres, 0 = none; None = no map.
         projection: (3, 4) camera frame to pixels of the image; None = not known.
     """
 
@@ -173,13 +173,13 @@ class Handed(NamedTuple):
 
     Attributes:
         weights: of the backbone alone.
-        words: which network it is, e.g. "resnet34 (base_channels 64)".
+        network_text: which network it is, e.g. "resnet34 (base_channels 64)".
         optional: beginnings of weights that the network which takes it may lack.
         advice: how to make both networks equal.
     """
 
     weights: dict[str, Tensor]
-    words: str
+    network_text: str
     optional: tuple[str, ...]
     advice: str
 

@@ -100,7 +100,7 @@ class Families:
         try:
             return model.model_validate_json(stored) if isinstance(stored, str) else model.model_validate(stored)
         except ValidationError as error:
-            raise UnknownOptionsError("; ".join(_explain(dict(one), model) for one in error.errors())) from error
+            raise UnknownOptionsError("; ".join(_explain(dict(fault), model) for fault in error.errors())) from error
 
     def parse(self, data: Mapping[str, Any], *, where: str) -> CommonConfig:
         """Check the ``train:`` group of a recipe; RecipeError lists every mistake, one a line."""
@@ -113,11 +113,11 @@ class Families:
                     f"recipe '{where}': train.{key} is '{path}', and there is no such file. Give the path of a "
                     "checkpoint, e.g. <runs>/trainings/<name>/best.pt, or leave the key out to train from scratch"
                 )
-        given = [key for key in ("start_from", "backbone_from", "imagenet_weights") if getattr(config, key, None) is not None]
-        if len(given) > 1:
+        origins = [key for key in ("start_from", "backbone_from", "imagenet_weights") if getattr(config, key, None) is not None]
+        if len(origins) > 1:
             raise RecipeError(
-                f"recipe '{where}': train.{' and train.'.join(given)} {'both' if len(given) == 2 else 'all'} say where the "
-                f"weights begin. Leave {'one of the two' if len(given) == 2 else 'two of them'} out"
+                f"recipe '{where}': train.{' and train.'.join(origins)} {'both' if len(origins) == 2 else 'all'} say where the "
+                f"weights begin. Leave {'one of the two' if len(origins) == 2 else 'two of them'} out"
             )
         family.check_recipe(config, where=where)
         return config
@@ -128,7 +128,7 @@ def parse_config(model: type[CommonConfig], data: Mapping[str, Any], *, where: s
     try:
         config = model.model_validate(data)
     except ValidationError as error:
-        raise RecipeError("\n".join(f"recipe '{where}': {_explain(dict(one), model)}" for one in error.errors())) from error
+        raise RecipeError("\n".join(f"recipe '{where}': {_explain(dict(fault), model)}" for fault in error.errors())) from error
     weights = getattr(config, "imagenet_weights", None)
     if weights is not None and not Path(weights).is_file():
         raise RecipeError(
@@ -145,9 +145,9 @@ def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         for part in location[:-1]:
             model = typing.cast(Any, model.model_fields[part].annotation)
-        known = list(model.model_fields)
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(known)}"
+        known_keys = list(model.model_fields)
+        near = difflib.get_close_matches(location[-1], known_keys, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(known_keys)}"
         return f"unknown key '{key}'; {hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return message if not location else f"{key} is {error.get('input')!r}: {message}"

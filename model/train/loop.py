@@ -2,8 +2,7 @@
 
 Reads   a pinned manifest
 Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations.csv, tensorboard/, evaluation/, and
-        training.json, which
-        is written last and says that the training is complete
+        training.json, which is written last and says that the training is complete
 """
 
 from __future__ import annotations
@@ -54,15 +53,15 @@ class Progress:
         step: optimiser steps done.
         num_steps: of all.
         loss: of this step.
-        words: what else the family says of this step.
-        measured: what it says of the evaluation just done, None between evaluations.
+        losses_text: what else the family says of this step.
+        measured_text: what it says of the evaluation just done, None between evaluations.
     """
 
     step: int
     num_steps: int
     loss: float
-    words: str
-    measured: str | None = None
+    losses_text: str
+    measured_text: str | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -77,20 +76,20 @@ def read_training(folder: Path) -> dict[str, Any]:
     """Return what a complete training says of itself.
 
     Raises:
-        StoreError: there is none, or its file is damaged.
+        StoreError: the training is not complete, or its record is damaged.
     """
     path = folder / COMPLETE_FILE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise StoreError(
             f"'{folder}' holds no complete training ({COMPLETE_FILE} is missing). Run depthmill train first"
         ) from error
     except (OSError, ValueError) as error:
         raise StoreError(f"'{path}' cannot be read: {error}. Run depthmill train --restart") from error
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise StoreError(f"'{path}' is not a training's record. Run depthmill train --restart")
-    return found
+    return record
 
 
 def train(
@@ -129,7 +128,7 @@ def train(
             where,
             str(folder),
             asdict(machine),
-        )  # its launcher takes no frozen dataclass
+        )  # a frozen dataclass cannot pass through Fabric's launcher
         fabric.launch(_train_spawned, *arguments)  # type: ignore[arg-type]  # it passes on whatever follows
 
 
@@ -149,16 +148,16 @@ def evaluate_training(
     network.load_state_dict(best.model)
     network = network.to(device).eval()
     num_frames = family.evaluate(network, manifest, config, machine, device, folder=folder)
-    known = provenance()
+    versions = provenance()
     record = {
         "name": folder.name,
         "config": config.model_dump(mode="json"),
         "manifest": manifest.path.fingerprint,
         "store": manifest.store.root,
-        "commit": known["commit"],
-        "is_dirty": known["is_dirty"],
+        "commit": versions["commit"],
+        "is_dirty": versions["is_dirty"],
         "versions": {
-            **{name: value for name, value in known.items() if name not in ("commit", "is_dirty")},
+            **{name: value for name, value in versions.items() if name not in ("commit", "is_dirty")},
             "torch": torch.__version__,
             **families.package_version(config),
         },
@@ -178,7 +177,8 @@ def evaluate_training(
 
 def _fabric(config: CommonConfig, machine: Machine) -> Fabric:
     accelerator = network_device(machine.accelerator).type
-    # a batch without radar leaves the radar graph without gradients, one without objects the heads of a detector
+    # without it DDP fails on parameters without gradients: those of the radar graph in a batch without radar, those of a
+    # detector's heads in a batch without objects
     strategy: Any = "auto" if machine.num_devices == 1 else DDPStrategy(start_method="spawn", find_unused_parameters=True)
     precision: Any = "bf16-mixed" if config.uses_bfloat16(accelerator) else "32-true"
     return Fabric(accelerator=accelerator, devices=machine.num_devices, strategy=strategy, precision=precision)
@@ -265,9 +265,9 @@ def _train_on_rank(
                 save_checkpoint(snapshot(), folder / "last.pt")
                 saved_at = time.monotonic()
             if on_progress is not None and losses is not None and records is not None:
-                words = family.step_words({name: float(value.detach()) for name, value in losses.values.items()})
-                told = None if measured is None else measured.words
-                on_progress(Progress(step, int(num_steps), float(losses.loss.detach()), words, told))
+                losses_text = family.step_words({name: float(value.detach()) for name, value in losses.values.items()})
+                measured_text = None if measured is None else measured.text
+                on_progress(Progress(step, int(num_steps), float(losses.loss.detach()), losses_text, measured_text))
     if records is None:
         fabric.barrier()
         return

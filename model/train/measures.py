@@ -14,7 +14,7 @@ class Measure(NamedTuple):
     Attributes:
         name: as in ``ablation.metrics``.
         head: of its column, with the unit.
-        decimals: so many are printed.
+        decimals: number of decimals that are printed.
         is_higher_better: average precision and deltas; else it is an error.
     """
 

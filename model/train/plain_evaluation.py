@@ -35,7 +35,7 @@ def plain_table(rows: Sequence[Mapping[str, Any]], *, title: str) -> str:
 
 
 def read_rows_of(path: Path) -> list[dict[str, str]]:
-    """Return the rows of an evaluation; StoreError if there is none."""
+    """Return the rows of an evaluation; StoreError if the file is missing."""
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             return list(csv.DictReader(stream))
@@ -53,10 +53,10 @@ def read_first_row(path: Path, columns: Sequence[str]) -> dict[str, float]:
     if not rows:
         raise StoreError(f"evaluation '{path}' has no row. Run depthmill evaluate again")
     try:
-        found = {name: float(rows[0][name]) for name in columns if rows[0].get(name)}
+        numbers = {name: float(rows[0][name]) for name in columns if rows[0].get(name)}
     except ValueError as error:
         raise StoreError(f"evaluation '{path}' is damaged: {error}. Run depthmill evaluate again") from error
-    return {name: value for name, value in found.items() if value == value}
+    return {name: value for name, value in numbers.items() if value == value}
 
 
 def compare_rows(a: Path, b: Path, *, file: str, columns: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
@@ -70,7 +70,7 @@ def compare_rows(a: Path, b: Path, *, file: str, columns: Sequence[str]) -> tupl
         StoreError: a file is missing or damaged.
     """
     first, second = (_by_label(read_rows_of(folder / file), columns) for folder in (a, b))
-    found = [
+    differences = [
         {
             "row": label,
             "measure": name,
@@ -82,17 +82,17 @@ def compare_rows(a: Path, b: Path, *, file: str, columns: Sequence[str]) -> tupl
         for name in columns
         if name in values and name in second.get(label, {})
     ]
-    if not found:
+    if not differences:
         raise DepthmillError(f"'{a}' and '{b}' have no measure in common. Evaluate both on the same manifest and split")
     lines = [f"a = {a}", f"b = {b}", "", "| row | measure | a | b | b - a |", "|---|---|---|---|---|"]
     lines += [
-        f"| {one['row']} | {one['measure']} | {one['a']:.6g} | {one['b']:.6g} | {one['difference']:+.6g} |" for one in found
+        f"| {row['row']} | {row['measure']} | {row['a']:.6g} | {row['b']:.6g} | {row['difference']:+.6g} |" for row in differences
     ]
-    return found, "\n".join(lines)
+    return differences, "\n".join(lines)
 
 
 def _by_label(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    numbers_by_label: dict[str, dict[str, float]] = {}
     for row in rows:
         numbers: dict[str, float] = {}
         texts = []
@@ -101,8 +101,8 @@ def _by_label(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> dict
                 numbers[name] = float(value)
             except ValueError:
                 texts.append(value)
-        found.setdefault("/".join(texts) or "all", {name: numbers[name] for name in columns if name in numbers})
-    return found
+        numbers_by_label.setdefault("/".join(texts) or "all", {name: numbers[name] for name in columns if name in numbers})
+    return numbers_by_label
 
 
 def _text(value: Any) -> str:

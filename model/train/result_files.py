@@ -1,7 +1,7 @@
 """The files that evaluations and predictions write: tables of named rows, arrays, and the folder of a prediction.
 
-Each file is written whole or not at all. Tables have one way to be written and read, so that a damaged file is always told in
-the same words.
+Each file is written whole or not at all. Tables have one way to be written and read, so that a damaged file always gives the same
+error text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_rows(kind: type[R], path: Path, *, missing: str) -> list[R]:
     Args:
         kind: what a row is; its fields are str, int or float.
         path: of the file.
-        missing: what to say if there is none.
+        missing: text of the error if the file does not exist.
 
     Raises:
         StoreError: the file is missing or damaged.
@@ -79,7 +79,7 @@ def check_out(out: Path) -> None:
 def put_file(path: Path, content: bytes) -> None:
     """Write one file of a prediction whole or not at all; StoreError if it cannot be written."""
     try:
-        with written_whole(path, is_flushed=False) as stream:  # thousands of small files, which a second run makes again
+        with written_whole(path, is_flushed=False) as stream:  # not flushed: a second run writes lost files again
             stream.write(content)
     except OSError as error:
         raise _explained(error, path) from error

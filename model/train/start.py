@@ -1,7 +1,7 @@
 """With which weights a training begins, and what it remembers of where they come from.
 
-Why     A backbone that only almost fits would be half loaded and half random, which nobody notices: the public loader skips what
-        it cannot place (docs/method/mim4d.md#pitfalls, 4). So a network is filled whole, or refused.
+Why     A backbone that almost fits would be loaded in part and stay random in part, without an error: the public loader skips
+        what it cannot place (docs/method/mim4d.md#pitfalls, 4). So a network is filled whole, or refused.
 Reads   a checkpoint of the same family, or one of a pre-training that hands over its backbone
 Source  docs/method/mim4d.md#transfer
 """
@@ -123,7 +123,7 @@ def load_backbone(backbone: nn.Module, path: str | Path, families: Families) -> 
         weights = {key: value for key, value in weights.items() if not key.startswith(handed.optional)}
     if misfit(weights, wanted):
         raise CheckpointError(
-            f"checkpoint '{path}' has a backbone {handed.words}, this network's is {_name_of(backbone)}: "
+            f"checkpoint '{path}' has a backbone {handed.network_text}, this network's is {_name_of(backbone)}: "
             f"{misfit_text(weights, wanted)}. {handed.advice}"
         )
     backbone.load_state_dict(weights)

@@ -47,8 +47,8 @@ def pictures_section(training: DetectionFiles) -> str | None:
     grids = picture_grids([detection_panels(frame) for frame in training.frames])
     blocks = "".join(
         f'<article class="frame"><h3><code>{text(frame.key)}</code> '
-        f'<span class="tag">{plural(len(frame.truth), "object")}</span> <span class="tag">{len(frame.found):,} found</span></h3>'
-        f"{grid}</article>"
+        f'<span class="tag">{plural(len(frame.truth), "object")}</span> '
+        f'<span class="tag">{len(frame.detections):,} found</span></h3>{grid}</article>'
         for frame, grid in zip(training.frames, grids, strict=True)
     )
     legends = (
@@ -105,7 +105,7 @@ def boxes_in_image(frame: DetectionFrame, size: Size) -> Image.Image:
     """Draw the boxes of the image, annotated ones first."""
     picture, panel_from_image = _shown(frame, size)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT_PX)
-    for boxes, color in ((frame.truth, TRUTH), (frame.found, FOUND)):
+    for boxes, color in ((frame.truth, TRUTH), (frame.detections, FOUND)):
         ends = _moved(panel_from_image, boxes.box_px.reshape(-1, 2, 2))
         for k, (first, last) in enumerate(ends):
             (left, right), (top, bottom) = np.sort([first, last], axis=0).T.tolist()
@@ -121,7 +121,7 @@ def boxes_in_space(frame: DetectionFrame, size: Size) -> Image.Image:
     """Draw the edges of the boxes in space through the frame's projection, with crosses on their front faces."""
     picture, panel_from_image = _shown(frame, size)
     draw = ImageDraw.Draw(picture)
-    for boxes, color in ((frame.truth, TRUTH), (frame.found, FOUND)):
+    for boxes, color in ((frame.truth, TRUTH), (frame.detections, FOUND)):
         for corner_m in _far_first(boxes):
             for pairs, width in ((EDGES, _LINE_PX), (FRONT, 1)):
                 for line in _moved(panel_from_image, seen_lines(corner_m, pairs, frame.projection)):
@@ -150,7 +150,7 @@ def _bird_panel(frame: DetectionFrame) -> Panel:
     if not len(points) and frame.teacher_m is not None:
         points, words = frame.points_of(frame.teacher_m), "points of the teacher's map, for want of LiDAR"
     picture = bird_view(
-        points, ((frame.truth, TRUTH), (frame.found, FOUND)), projection=frame.projection, image_px=_image_px(frame)
+        points, ((frame.truth, TRUTH), (frame.detections, FOUND)), projection=frame.projection, image_px=_image_px(frame)
     )
     return _panel(frame, "From above", picture, words if len(points) else "no LiDAR and no teacher, so no points")
 
@@ -183,14 +183,14 @@ def _panel(frame: DetectionFrame, title: str, picture: Image.Image, caption: str
 
 
 def _count_words(frame: DetectionFrame) -> str:
-    return f"{plural(len(frame.truth), 'object')} annotated, {len(frame.found):,} found"
+    return f"{plural(len(frame.truth), 'object')} annotated, {len(frame.detections):,} found"
 
 
 def _draw_foot(canvas: Image.Image, frame: DetectionFrame, top: int, left: int) -> None:
     """Write the frame's name below the first column, and how many boxes have which colour below the second."""
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FOOT_FONT_PX)
     draw.text((6, top), frame.key, fill=_INK, font=font)
-    words = [(f"{len(frame.found)} found", FOUND)]
+    words = [(f"{len(frame.detections)} found", FOUND)]
     if len(frame.truth):
         words.insert(0, (f"{len(frame.truth)} annotated", TRUTH))
     place = left + 6.0

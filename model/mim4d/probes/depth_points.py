@@ -40,10 +40,10 @@ def depth_points(batch: ClipBatch, config: Mim4dConfig, *, held_out: bool) -> De
         config: of the network.
         held_out: the points that no ray was trained on, or the others.
     """
-    own = (batch.point_frame == 0) & (batch.is_held_out == held_out)
-    camera = batch.point_camera[own]
+    is_chosen = (batch.point_frame == 0) & (batch.is_held_out == held_out)
+    camera = batch.point_camera[is_chosen]
     cam_from_rig = batch.cam_from_rig[0, 0, camera].double()
-    in_cam_m = (cam_from_rig[:, :3, :3] @ batch.points[own].double()[..., None])[..., 0] + cam_from_rig[:, :3, 3]
+    in_cam_m = (cam_from_rig[:, :3, :3] @ batch.points[is_chosen].double()[..., None])[..., 0] + cam_from_rig[:, :3, 3]
     depth_m = in_cam_m[:, 2]
     is_usable = (depth_m >= max(config.lift.near_m, config.render.near_m)) & (depth_m < config.lift.far_m)
     on_plane = (batch.intrinsics[0, 0, camera].double() @ in_cam_m[..., None])[..., 0]
@@ -60,9 +60,9 @@ def features_at(level: Tensor, points: DepthPoints, *, image_px: tuple[int, int]
     """
     height, width = image_px
     at = points.uv_px / points.uv_px.new_tensor([width, height]) * 2.0 - 1.0
-    found = level.new_zeros(len(at), level.shape[1])
-    for camera, one in enumerate(level):
-        own = points.camera == camera
-        looked = F.grid_sample(one[None], at[own][None, None], padding_mode="border", align_corners=False)
-        found[own] = looked[0, :, 0].T
-    return found
+    features = level.new_zeros(len(at), level.shape[1])
+    for camera, map_of_camera in enumerate(level):
+        is_in_camera = points.camera == camera
+        looked = F.grid_sample(map_of_camera[None], at[is_in_camera][None, None], padding_mode="border", align_corners=False)
+        features[is_in_camera] = looked[0, :, 0].T
+    return features

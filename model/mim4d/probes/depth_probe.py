@@ -22,10 +22,10 @@ from model.mim4d.probes.linear_probe import LinearProbe, Loss
 from model.train.measures import RANGE_EDGES_M
 
 NUM_DEPTH_BINS = 64
-"""The same for every network (docs/method/mim4d.md#depth-probe); from where the network's own bins begin to where they end."""
+"""Number of depth bins, the same for every network (docs/method/mim4d.md#depth-probe); they span the network's own range."""
 
 _NEAREST_M = 0.1
-"""Depths below it count as it, as a ratio is taken."""
+"""Depths below this many metres count as this, because ratios are taken."""
 
 ANY_RANGE = "all"
 
@@ -92,8 +92,8 @@ def row_medians(v_px: Tensor, depth_m: Tensor, *, height_px: int, stride_px: int
     """Learn medians of points (n), at least one, in images of so many rows."""
     row = (v_px / stride_px).long()
     whole = depth_m.median()
-    found = [depth_m[row == number].median() if (row == number).any() else whole for number in range(-(-height_px // stride_px))]
-    return RowMedians(torch.stack(found), stride_px, float(whole))
+    median = [depth_m[row == number].median() if (row == number).any() else whole for number in range(-(-height_px // stride_px))]
+    return RowMedians(torch.stack(median), stride_px, float(whole))
 
 
 @dataclass
@@ -106,15 +106,15 @@ class DepthErrors:
 
     sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros((4, len(RANGE_EDGES_M) - 1)))
 
-    def add(self, found_m: Tensor, true_m: Tensor) -> None:
+    def add(self, predicted_m: Tensor, true_m: Tensor) -> None:
         """Count points (n): depths found and true, metres."""
-        found = np.maximum(found_m.double().numpy(), _NEAREST_M)
+        predicted = np.maximum(predicted_m.double().numpy(), _NEAREST_M)
         true = true_m.double().numpy()
-        error = np.abs(found - true)
-        is_near = np.maximum(found / true, true / found) < 1.25
+        error = np.abs(predicted - true)
+        is_near = np.maximum(predicted / true, true / predicted) < 1.25
         place = np.clip(np.searchsorted(RANGE_EDGES_M, true) - 1, 0, self.sums.shape[1] - 1)
         values = (np.ones_like(true), error / true, error**2, is_near.astype(np.float64))
-        self.sums += [np.bincount(place, one, minlength=self.sums.shape[1]) for one in values]
+        self.sums += [np.bincount(place, weights, minlength=self.sums.shape[1]) for weights in values]
 
     def rows(self, features: str) -> Iterator[DepthRow]:
         """Yield the row of all ranges, then those of ranges with points."""

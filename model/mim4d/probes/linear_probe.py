@@ -106,9 +106,9 @@ def fit_linear_probe(
     optimizer = torch.optim.AdamW([weight, bias], lr=learning_rate, weight_decay=WEIGHT_DECAY)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate * (1.0 + math.cos(math.pi * step / steps)) / 2.0
-        own = torch.randint(len(rows), (ROWS_PER_STEP,), generator=generator) if len(rows) > ROWS_PER_STEP else slice(None)
+        drawn = torch.randint(len(rows), (ROWS_PER_STEP,), generator=generator) if len(rows) > ROWS_PER_STEP else slice(None)
         with torch.enable_grad():
-            value = loss(torch.nn.functional.linear((rows[own] - mean) @ matrix, weight, bias), targets[own])
+            value = loss(torch.nn.functional.linear((rows[drawn] - mean) @ matrix, weight, bias), targets[drawn])
         optimizer.zero_grad()
         value.backward()
         optimizer.step()

@@ -21,7 +21,7 @@ from torch import Tensor
 from model.mim4d.probes.linear_probe import LinearProbe, Loss
 
 NUM_SCORES = 4096
-"""Scores from 0 to 1 are counted in so many equal bins; those of one bin are told apart by nothing."""
+"""Scores from 0 to 1 are counted in so many equal bins; those of one bin count as equal."""
 
 
 class OccupancyRow(NamedTuple):
@@ -73,7 +73,7 @@ class ScoreCounts:
 
     def row(self, features: str, *, threshold: int) -> OccupancyRow:
         """Return the measures at a bin that was found ``best`` elsewhere."""
-        empty, occupied = (int(one) for one in self.counts.sum(axis=1))
+        empty, occupied = (int(count) for count in self.counts.sum(axis=1))
         iou = float(self.ious()[threshold])
         return OccupancyRow(features, empty + occupied, occupied, threshold / NUM_SCORES, iou, self.average_precision())
 

@@ -66,7 +66,7 @@ class ProbeAbout:
 
 @dataclass(frozen=True)
 class ProbeResults:
-    """Everything that was found.
+    """The results of all probes of a training.
 
     Attributes:
         about: what was probed.
@@ -131,11 +131,11 @@ def read_probes(folder: Path) -> ProbeResults:
     """
     path = folder / PROBE_FOLDER / PROBES_FILE
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return ProbeResults(
-            ProbeAbout(**found["about"]),
-            [DepthRow(**row) for row in found["depth"]],
-            [OccupancyRow(**row) for row in found["occupancy"]],
+            ProbeAbout(**stored["about"]),
+            [DepthRow(**row) for row in stored["depth"]],
+            [OccupancyRow(**row) for row in stored["occupancy"]],
         )
     except FileNotFoundError as error:
         raise StoreError(
@@ -184,14 +184,14 @@ def range_ends(range_m: str) -> tuple[float, float]:
 
 def _range_lines(rows: Sequence[DepthRow]) -> list[str]:
     ranges = ranges_of(rows)
-    found = {(row.features, row.range_m): row for row in rows}
+    row_of = {(row.features, row.range_m): row for row in rows}
     lines = [f"| AbsRel at m | {' | '.join(ranges)} |", f"|---|{'--:|' * len(ranges)}"]
     for features in dict.fromkeys(row.features for row in rows):
-        told = (f"{found[features, one].abs_rel:.3f}" if (features, one) in found else "" for one in ranges)
-        lines.append(f"| {features} | {' | '.join(told)} |")
+        texts = (f"{row_of[features, range_m].abs_rel:.3f}" if (features, range_m) in row_of else "" for range_m in ranges)
+        lines.append(f"| {features} | {' | '.join(texts)} |")
     return lines
 
 
 def probe_results(folder: Path) -> dict[str, Any]:
-    """Return what the probes of a training found, as JSON values under their name; empty if there are none."""
+    """Return what the probes of a training found, as JSON values under their name; empty if it was not probed."""
     return {"probes": as_json(read_probes(folder))} if has_probes(folder) else {}

@@ -50,7 +50,7 @@ from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 
 _EPOCH = -2
-"""Draws of the probes are none of a training step (0 and more) and none of the evaluation (-1)."""
+"""Epoch of the probes' draws; those of training are 0 and more, that of the evaluation is -1."""
 
 
 def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, machine: Machine) -> None:
@@ -78,9 +78,9 @@ def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, m
         results = run_probes(
             networks,
             config,
-            learn_from=(one.to(device) for one in learned),
+            learn_from=(batch.to(device) for batch in learned),
             num_clips=learned.num_samples,
-            measure_on=(one.to(device) for one in measured),
+            measure_on=(batch.to(device) for batch in measured),
             bfloat16=config.uses_bfloat16(device.type),
         )
     write_probes(folder, results)
@@ -128,7 +128,7 @@ class _Probes:
     def frames(self, batch: ClipBatch) -> dict[str, FrozenFrame]:
         """Return what each network makes of the key frame of a single clip."""
         views = views_of(batch)
-        return {name: encode_key_frame(one, views, bfloat16=self.bfloat16) for name, one in self.networks.items()}
+        return {name: encode_key_frame(network, views, bfloat16=self.bfloat16) for name, network in self.networks.items()}
 
 
 @dataclass
@@ -152,9 +152,9 @@ class _Rows:
     def fit(self, *, outputs: int, loss: Loss, config: Mim4dTrainConfig) -> dict[str, LinearProbe]:
         """Fit the probe of each network."""
         targets = torch.cat(self.targets)
-        found = {}
+        probes = {}
         for name, parts in self.features.items():
-            found[name] = fit_linear_probe(
+            probes[name] = fit_linear_probe(
                 torch.cat(parts),
                 targets,
                 outputs=outputs,
@@ -163,7 +163,7 @@ class _Rows:
                 learning_rate=config.probe.learning_rate,
                 generator=torch.Generator().manual_seed(config.seed),
             )
-        return found
+        return probes
 
 
 @dataclass(frozen=True)

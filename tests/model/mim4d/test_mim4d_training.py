@@ -82,7 +82,7 @@ def test_training_when_stopped_and_resumed_with_a_worker_then_the_same_weights(m
 def test_training_when_evaluated_then_tables_and_a_record(manifest, tmp_path):
     config = small_training(max_steps=2)
     words: list[str] = []
-    train(config, manifest, tmp_path, machine=CPU, on_progress=lambda p: words.extend([p.words, p.measured or ""]))
+    train(config, manifest, tmp_path, machine=CPU, on_progress=lambda p: words.extend([p.losses_text, p.measured_text or ""]))
     assert words[-1].startswith("validation AbsRel reconstruct ") and ", constant " in words[-1]
     assert "rebuilt" in words[-2] and "hidden colour" in words[-2]
     with open(tmp_path / "evaluations.csv", newline="") as stream:
@@ -125,7 +125,7 @@ def test_start_when_the_network_is_alike_then_its_weights_or_the_option_that_dif
 def test_training_when_clips_are_of_single_frames_then_direct_alone_and_its_loss_twice(manifest, tmp_path):
     config = small_training(network={"num_frames": 1}, max_steps=2)
     words: list[str] = []
-    train(config, manifest, tmp_path, machine=CPU, on_progress=lambda p: words.extend([p.words, p.measured or ""]))
+    train(config, manifest, tmp_path, machine=CPU, on_progress=lambda p: words.extend([p.losses_text, p.measured_text or ""]))
     for row in steps(tmp_path):
         expected = 2 * (10 * float(row["direct_rgb"]) + 10 * float(row["direct_depth"]))
         assert float(row["loss"]) == pytest.approx(expected, rel=1e-4) and row["reconstruct_rgb"] == "nan"

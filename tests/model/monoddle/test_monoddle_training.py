@@ -36,7 +36,7 @@ def test_training_when_stopped_and_resumed_with_a_worker_then_the_same_weights(m
 def test_training_when_evaluated_then_results_tables_pictures_and_a_record(manifest, tmp_path):
     config = small_detection_config(**DISTILL, max_steps=2)
     words: list[str | None] = []
-    train(config, manifest, tmp_path, machine=CPU, on_progress=lambda p: words.append(p.measured))
+    train(config, manifest, tmp_path, machine=CPU, on_progress=lambda p: words.append(p.measured_text))
     assert words[-1] is not None and words[-1].startswith("validation Car AP_R40 3d strict moderate ")
     evaluate_training(config, manifest, tmp_path, machine=CPU)
     results = read_results(tmp_path / "evaluation" / "results")

@@ -156,10 +156,10 @@ def test_frames_of_when_stacked_then_each_frame_gets_its_own_objects_and_points(
     cars = [made_up_cars(count, image_px=IMAGE_PX, seed=count) for count in (2, 0, 3)]
     stacked = stacked_pictures(KEYS, [picture(one, shifted(one), lidar=True) for one in cars])
     frames = frames_of(stacked)
-    assert [len(one.truth) for one in frames] == [len(one.found) for one in frames] == [2, 0, 3]
+    assert [len(one.truth) for one in frames] == [len(one.detections) for one in frames] == [2, 0, 3]
     for one, own in zip(frames, cars, strict=True):
         assert np.array_equal(one.truth.location_m, own.location_m) and np.allclose(one.lidar_m, own.location_m)
-        assert np.array_equal(one.found.score, shifted(own).score) and one.truth.category.tolist() == ["Car"] * len(own)
+        assert np.array_equal(one.detections.score, shifted(own).score) and one.truth.category.tolist() == ["Car"] * len(own)
     with pytest.raises(ValueError, match="array 'points' is missing"):
         frames_of({name: array for name, array in stacked.items() if name != "points"})
     with pytest.raises(ValueError, match=r"truth is \(5, 11\), expected \(5, 12\)"):
