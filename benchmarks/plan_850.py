@@ -152,12 +152,12 @@ def _seconds(arguments: tuple[str, ...], environment: dict[str, str], repeat: in
 
 
 def _wall(work, repeat: int) -> float:
-    found = []
+    times_s = []
     for _ in itertools.repeat(None, repeat):
         start = time.perf_counter()
         work()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+        times_s.append(time.perf_counter() - start)
+    return statistics.median(times_s)
 
 
 def _stat_all(store: Path) -> int:
