@@ -92,16 +92,16 @@ class StepLines:
         self._say = say
         self._start: float | None = None
         self._first_step = 0
-        self._told = 0.0
+        self._last_line_s = 0.0
 
     def __call__(self, progress: Progress) -> None:
         """Tell of one step."""
         now = time.monotonic()
         if self._start is None:
             self._start, self._first_step = now, progress.step
-        if progress.measured is None and now - self._told < SECONDS_PER_LINE:
+        if progress.measured is None and now - self._last_line_s < SECONDS_PER_LINE:
             return
-        self._told = now
+        self._last_line_s = now
         line = f" {progress.step}/{progress.num_steps} loss {progress.loss:.4f}, {progress.words}"
         line += "" if progress.measured is None else f", {progress.measured}"
         if done := progress.step - self._first_step:

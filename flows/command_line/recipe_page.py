@@ -36,7 +36,7 @@ def recipe_page() -> str:
         if stage.plug_in is not None:  # the page is about depthmill itself, whatever is installed beside it
             continue
         reads = (
-            ", ".join(f"{one.name}{' (optional)' if one in stage.optional else ''}" for one in stage.reads)
+            ", ".join(f"{layout.name}{' (optional)' if layout in stage.optional else ''}" for layout in stage.reads)
             or "the source's tables"
         )
         lines += ["", f"### {stage.name}", "", f"Reads {reads}. Writes {stage.writes.name}. One unit per {_per(stage.per)}.", ""]

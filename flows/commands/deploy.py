@@ -45,11 +45,11 @@ def deploy(
         "fine_tune": fine_tune,
     }
     schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
-    found = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
+    to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
     if serve:
-        serve_here(found, port=port, say=typer.echo)
+        serve_here(to_deploy, port=port, say=typer.echo)
         return
-    register(found, pool=pool)
-    for one in found:
-        typer.echo(f"registered {one.flow_name}/{one.name}")
+    register(to_deploy, pool=pool)
+    for deployment in to_deploy:
+        typer.echo(f"registered {deployment.flow_name}/{deployment.name}")
     typer.echo(f"Next, where the flows shall run: prefect worker start --pool {pool}")

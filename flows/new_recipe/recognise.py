@@ -48,13 +48,13 @@ def _above(folder: Path) -> list[Path]:
 
 def _below(folder: Path) -> list[Path]:
     """Return data sets one or two folders down."""
-    found = []
+    data_sets = []
     for inner in _folders(folder):
         if kind_of(inner):
-            found.append(inner)
+            data_sets.append(inner)
         else:
-            found += [one for one in _folders(inner) if kind_of(one)]
-    return found
+            data_sets += [innermost for innermost in _folders(inner) if kind_of(innermost)]
+    return data_sets
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -115,11 +115,11 @@ def pretrain(
         if not pretrains(opened.recipe):
             from model.families import FAMILIES
 
-            given = opened.recipe.train.get("family", FAMILIES.default.name)
+            family_name = opened.recipe.train.get("family", FAMILIES.default.name)
             takes = " or ".join(family.name for family in FAMILIES if family.flow_name == pretrain.name)
             raise RecipeError(
-                f"recipe '{recipe}' has train.family {given}, the flow pretrain takes {takes}. Run train_and_evaluate, or change "
-                "the family"
+                f"recipe '{recipe}' has train.family {family_name}, the flow pretrain takes {takes}. Run train_and_evaluate, or "
+                "change the family"
             )
         return _train(opened, pretrain.name, recipe=recipe, manifest=manifest)
 

@@ -35,5 +35,5 @@ def _best(about: Mapping[str, Any]) -> tuple[str, str]:
     best = {name: value for name, value in (about.get("best") or {}).items() if name != "step"}
     name = next((name for name in best if name != "score"), "score")
     value = best.get(name)
-    shown = MISSING if value is None else f"{value:.6g}" if isinstance(value, float) else text(value)
-    return f"Best {text(name)}", shown
+    value_text = MISSING if value is None else f"{value:.6g}" if isinstance(value, float) else text(value)
+    return f"Best {text(name)}", value_text

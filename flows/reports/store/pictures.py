@@ -44,14 +44,14 @@ def pictures_section(store: Store, views: Sequence[View], pixels: PixelStatistic
     if not chosen:
         return section("pictures", "Pictures", '<p class="note">No unit with frames is in the store.</p>')
     keys, panels = [], []
-    for shown in chosen:
-        content = read_frame(store, shown)
+    for frame in chosen:
+        content = read_frame(store, frame)
         keys.append(content.key)
         panels.append(frame_panels(content))
     blocks = "".join(
-        f'<article class="frame"><h3><code>{text(key)}</code> <span class="tag">frame {shown.frame}</span> '
-        f'<span class="tag">{text(shown.why)}</span></h3>{grid}</article>'
-        for shown, key, grid in zip(chosen, keys, picture_grids(panels), strict=True)
+        f'<article class="frame"><h3><code>{text(key)}</code> <span class="tag">frame {frame.frame}</span> '
+        f'<span class="tag">{text(frame.why)}</span></h3>{grid}</article>'
+        for frame, key, grid in zip(chosen, keys, picture_grids(panels), strict=True)
     )
     return section("pictures", "Pictures", _intro(has_truth=pixels.truth is not None) + blocks)
 
