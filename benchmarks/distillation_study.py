@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def _cell(values: list[float]) -> str:
-    if any(np.isnan(values)):  # no car was found, or the way has no such number
+    if any(np.isnan(values)):  # no car was detected, or this way does not give the number
         return "-"
     return f"{mean(values):.3g} ({max(values) - min(values):.2g})"
 

@@ -25,11 +25,11 @@ import measure  # isort: skip  (before numpy: it limits the thread pools)
 
 SHARED = Path(os.environ.get("DEPTHMILL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
-if __name__ == "__main__":  # and not again in the workers, which find them in their environment
+if __name__ == "__main__":  # workers import this file too; they inherit these variables
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    os.environ.update({"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"})  # moto asks for some
+    os.environ.update({"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"})  # s3fs needs some credentials
 
 import fsspec
 import numpy as np
@@ -139,8 +139,8 @@ def _one_core(manifest: Manifest, files: list[Files], epochs: int) -> None:
     _check_equal(manifest, files)
     order = np.random.default_rng(0).permutation(len(files))
     public_ms, ours_ms = [], []
-    list(_epoch(loader))  # opens units and touches memory once
-    for _ in range(epochs):  # in turns, so that a slow moment of the machine meets both
+    list(_epoch(loader))  # the first epoch opens units and allocates memory
+    for _ in range(epochs):  # in turns, so that a slow moment of the machine affects both
         public_ms.append(measure.cpu_ms(lambda: _one_by_one(lambda k: public_sample(*files[k]), order)) / len(files))
         ours_ms.append(measure.cpu_ms(lambda: _count(_epoch(loader))) / _per_epoch(loader))
     batch = next(_epoch(loader))

@@ -278,7 +278,7 @@ def ring(config: Mim4dConfig, frames: int, cameras: int) -> Cameras:
 
 
 def _maps(config: Mim4dConfig, strides: tuple[int, ...], frames: int, cameras: int) -> tuple[list[Tensor], list[Tensor]]:
-    torch.manual_seed(0)  # the same for both ways of a pair
+    torch.manual_seed(0)  # both ways of a pair get the same features
     sizes = [_cells(config, stride) for stride in strides]
     features = [_leaf(1, frames, cameras, config.lift.channels, *size) for size in sizes]
     bins = config.lift.num_depth_bins
@@ -326,10 +326,10 @@ def counted(part: Part, config: Mim4dConfig, *, is_half: bool = False) -> Operat
         return tensor
 
     with nullcontext() if part.is_real else FakeTensorMode():
-        # looks at what it drew, which tensors without numbers cannot
+        # trunc_normal_ reads the values it drew, which fake tensors do not have
         with nullcontext() if part.is_real else mock.patch("torch.nn.init.trunc_normal_"):
             work = part.make(config, part.num)
-        for weight in work.weights:  # they are there anyway
+        for weight in work.weights:  # weights exist before the call, so they do not count as kept
             alive[weight.untyped_storage()._cdata] = weight
         with saved_tensors_hooks(keep, lambda tensor: tensor), _Counter(operators):
             with _half(is_half and part.is_2d):
@@ -353,7 +353,7 @@ def print_parts(parts: dict[str, Part], config: Mim4dConfig) -> None:
     for name, part in parts.items():
         operators = counted(part, config)
         work = part.make(config, part.tried)
-        work.forward()  # the first one is slower
+        work.forward()  # the first call is slower, so it is not measured
         forward, both = (
             measure.cpu_ms(run, repeat=3) for run in (work.forward, lambda work=work: _total(work.forward()).backward())
         )

@@ -144,7 +144,7 @@ def _materialize(args: argparse.Namespace):
 
     world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
     stages = {
-        "accumulate_lidar": {"num_sweeps": 3},  # nothing here reads it
+        "accumulate_lidar": {"num_sweeps": 3},  # this study does not read the accumulated maps
         "project_radar": {"channels": RADARS},
         "index_windows": {"enabled": True},
     }

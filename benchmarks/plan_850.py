@@ -34,7 +34,7 @@ INTRINSIC = [[1266.4, 0.0, 816.3], [0.0, 1266.4, 491.5], [0.0, 0.0, 1.0]]
 
 
 def main() -> None:
-    parser = measure.arguments(__doc__)  # nothing is left below --data
+    parser = measure.arguments(__doc__)  # the benchmark leaves nothing below --data
     parser.add_argument("--keyframes", type=int, default=40, help="key frames a scene")
     parser.add_argument("--scenes", type=int, default=850, help="beyond 850 the names are made up")
     parser.add_argument("--repeat", type=int, default=5)

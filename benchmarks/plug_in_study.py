@@ -170,7 +170,7 @@ def _compare_trainings(args: argparse.Namespace) -> None:
     jobs = [(way, seed) for seed in range(args.seeds) for way in dict.fromkeys((*map(PUT_ON.get, args.ways), *args.ways)) if way]
     results: dict = {}
     with ThreadPoolExecutor(args.at_once) as pool:
-        for is_put_on in (False, True):  # what others are put on comes first
+        for is_put_on in (False, True):  # trainings that others start from must be complete first
             due = [job for job in jobs if (job[0] in PUT_ON) == is_put_on]
             results |= zip(due, pool.map(lambda job: _in_child(args, *job), due), strict=True)
     print(f"{args.seeds} seeds, {args.steps} steps; MAE@80 m in mm against exact depth, spread over seeds in brackets")

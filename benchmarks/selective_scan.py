@@ -95,7 +95,7 @@ def _memory_mb(engine: str, length: int) -> dict[str, float]:
         before = measure.peak_rss_mb()
         work(tensors, engine)
         growth_mb[way] = max(measure.peak_rss_mb() - before, 0.0)
-    growth_mb["forward + backward"] += growth_mb["forward"]  # the peak only grows
+    growth_mb["forward + backward"] += growth_mb["forward"]  # the peak of a process only grows, so the two growths add up
     return growth_mb
 
 

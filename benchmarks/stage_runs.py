@@ -99,7 +99,7 @@ def projection_ms(runs: StageRuns, repeat: int, *, engine: str = "numba", clock:
     points = scene_points(unit, p, chain)
     height, width = unit.image_size()
     size = {"height": height, "width": width, "engine": engine}
-    project_frames(points, unit.keyframes, windows, **size)  # touches the memory that it works in
+    project_frames(points, unit.keyframes, windows, **size)  # the first call allocates its memory
     spent = clock(lambda: project_frames(points, unit.keyframes, windows, **size), repeat=repeat)
     return spent / len(windows)
 
@@ -108,7 +108,7 @@ def points_ms(runs: StageRuns, repeat: int) -> float:
     """Return CPU ms a key frame of what all cameras share: reading the scene's points and the moving filter; needs index_frames."""
     p, times_ms = runs.recipe.stages.accumulate_lidar, []
     for _ in range(repeat + 1):  # the first one loads the kernels
-        unit, chain = _unit_and_chain(runs)  # a new one: it remembers its points
+        unit, chain = _unit_and_chain(runs)  # a new unit, because a unit caches its points
         num_frames = len(unit.keyframes)
         times_ms.append(measure.cpu_ms(lambda unit=unit, chain=chain: scene_points(unit, p, chain)))
     return float(np.median(times_ms[1:])) / num_frames

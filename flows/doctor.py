@@ -34,7 +34,7 @@ _WAIT_S = 3.0
 
 
 class Finding(NamedTuple):
-    """One line of the doctor: what was looked at, whether it is well, and in words what was found."""
+    """One line of the doctor: what was checked, whether it works, and a text with the details."""
 
     about: str
     is_ok: bool
@@ -103,7 +103,7 @@ def _plug_ins() -> list[Finding]:
         try:
             installed = plug_ins(group)
             broken = _CHECKS[group]() if installed and group in _CHECKS else broken_plug_ins(group)
-        except PlugInError as error:  # none of the group can be used then
+        except PlugInError as error:  # no plug-in of this group can be used
             findings.append(Finding("plug-ins", False, str(error)))
             continue
         for plug_in in installed:
@@ -159,7 +159,7 @@ def _prefect() -> Finding:
     if not url:
         return Finding("prefect server", True, "PREFECT_API_URL is not set: every run starts an embedded server (10 s or more)")
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_WAIT_S) as answer:  # the user's own URL
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_WAIT_S) as answer:  # the user's URL
             is_well = answer.status == 200
     except (OSError, ValueError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)

@@ -57,7 +57,7 @@ class UnitLines:
             self._bar.start()
 
     def __call__(self, result: ItemResult) -> None:
-        """Tell of one finished unit."""
+        """Report one finished unit."""
         self._done += 1
         line = _result_line(result, number=self._done, total=self._total, widths=self._widths)
         if self._bar is not None:
@@ -95,7 +95,7 @@ class StepLines:
         self._last_line_s = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Tell of one step."""
+        """Report one optimiser step, at most every few seconds unless it was evaluated."""
         now = time.monotonic()
         if self._start is None:
             self._start, self._first_step = now, progress.step

@@ -1,8 +1,8 @@
 """An ablation: variants of one training, each with several seeds, all on the very same pinned data.
 
 Why    One training says little: two seeds of one configuration differ as much as published gains do. Every pair of a variant and
-       a seed is an ordinary training, named by what decides its result, so that what is complete is never trained again, by
-       whichever command it was, and a stop loses nothing.
+       a seed is an ordinary training, named by what decides its result. A complete training is therefore never trained again,
+       whichever command made it, and a stop loses nothing.
 Reads  the recipe's groups ``train:`` and ``ablation:``, the store
 Writes <runs>/trainings/<fingerprint>; the table is written by flows/ablation/table.py
 """
@@ -50,12 +50,12 @@ class Run:
 
     @property
     def title(self) -> str:
-        """Name it for people."""
+        """Return the name that people read."""
         return f"{self.variant}, seed {self.seed}"
 
     @property
     def state(self) -> State:
-        """Say how far it is."""
+        """Say whether the training is complete, begun or still to do."""
         from model.train.loop import is_complete
 
         if is_complete(self.folder):
@@ -187,7 +187,7 @@ def _configs(
             mistakes[name] = str(error)
     texts = set(mistakes.values())
     if len(mistakes) == len(variants) > 1 and len(texts) == 1:
-        raise RecipeError(texts.pop())  # of the train: group itself
+        raise RecipeError(texts.pop())  # every variant has the same mistake, so it is in the train: group
     if mistakes:
         lines = (f"variant '{name}' of {line}" for name, text in mistakes.items() for line in text.split("\n"))
         raise RecipeError("\n".join(lines))

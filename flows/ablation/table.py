@@ -59,7 +59,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """What is there of one variant with one seed.
+    """What one variant has reached with one seed.
 
     Attributes:
         variant: its name.
@@ -89,7 +89,7 @@ def spread_of(values: Sequence[float]) -> Spread | None:
 
 
 def difference_of(first: Mapping[int, float], other: Mapping[int, float], *, is_higher_better: bool) -> Difference | None:
-    """Return other - first over the seeds that both have; None if there is none."""
+    """Return other - first over the seeds that both have; None if they share no seed."""
     differences = [other[seed] - first[seed] for seed in other if seed in first]
     spread = spread_of(differences)
     num_better = sum(difference > 0 if is_higher_better else difference < 0 for difference in differences)
@@ -126,7 +126,7 @@ def results_of(ablation: Ablation, errors: Mapping[Path, str]) -> list[Result]:
 
 
 def values_by_seed(results: Sequence[Result], variant: str, measure: Measure) -> dict[int, float]:
-    """Return what is known of one measure of a variant."""
+    """Return the values of one measure of a variant, by the seeds that have one."""
     return {row.run.seed: row.values[measure.name] for row in results if row.variant == variant and measure.name in row.values}
 
 

@@ -1,6 +1,6 @@
 """What the shell offers after TAB: recipes, recipe keys, stores, units, manifests.
 
-Why    Names of scenes and fingerprints are long; who must type them, copies them wrongly
+Why    Names of scenes and fingerprints are long; a person who types them makes mistakes
 Reads  folder listings of local stores and the ``store:`` of a recipe; never a unit, never a remote store
 """
 
@@ -36,7 +36,7 @@ def recipe_keys(incomplete: str) -> list[str]:
     """Offer ``key.key=default`` for every key of a recipe's stages and ablation, or of its training once that is typed."""
     from flows.command_line.recipe_keys import keys_with_defaults
 
-    if incomplete.startswith("train"):  # it takes two seconds: torch
+    if incomplete.startswith("train"):  # importing torch takes two seconds
         keys = [*keys_with_defaults("train")]
     else:
         keys = [*keys_with_defaults("stages"), *keys_with_defaults("ablation")]
@@ -99,8 +99,8 @@ def _keys(folder: Path, key: str, incomplete: str, levels: int) -> Iterator[str]
 
 
 def _local_store(ctx: typer.Context) -> Path | None:
-    """Return the store that a recipe or store among the words before names, None if there is none on this machine."""
-    typed = [ctx.params.get("recipe"), ctx.params.get("store"), *ctx.args]  # args: an option in the middle of being typed
+    """Return the store that a recipe or store among the words before names, None if that store is not on this machine."""
+    typed = [ctx.params.get("recipe"), ctx.params.get("store"), *ctx.args]  # args holds an option that is still being typed
     for word in (str(word) for word in typed if word is not None):
         store = _store_of(word) if word.endswith(_RECIPE_ENDINGS) else word
         if store and (folder := Path(store).expanduser()).is_dir():
@@ -114,7 +114,7 @@ def _store_of(recipe: str) -> str | None:
     try:
         content = yaml.safe_load(Path(recipe).expanduser().read_text(encoding="utf-8"))
         return str(content["store"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # TAB is no place for an error
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # an error text would break the line that is being typed
         return None
 
 

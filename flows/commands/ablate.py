@@ -43,7 +43,7 @@ def ablate(
     listener = console(is_quiet=as_json)
     if not as_json:
         typer.echo(plan_text(ablation))
-    results = results_of(ablation, {})  # a damaged training is told before hours of work, not after them
+    results = results_of(ablation, {})  # read first: a damaged training must be reported before hours of work
     if not plan_only:
         chosen = orchestrator(prefect=not no_prefect)
         results = train_variants(ablation, opened, chosen, listener, is_making=manifest is None)

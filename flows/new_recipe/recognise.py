@@ -17,7 +17,7 @@ NAMED_ENTRIES = 8
 
 
 def kind_of(folder: Path) -> SourceSpec[Any] | None:
-    """Return which kind of data set a folder is the root of, None if of none that is known."""
+    """Return which kind of data set a folder is the root of, None if of no known data set."""
     return next((spec for spec in source_specs().values() if spec.recognise(folder)), None) if folder.is_dir() else None
 
 
@@ -25,7 +25,7 @@ def recognise(folder: Path) -> SourceSpec[Any]:
     """Return which kind of data set a folder is the root of.
 
     Raises:
-        SourceError: of none that is known; names the folder near it that is one, or what was found instead.
+        SourceError: the folder is no known data set; names the folder near it that is one, or what was found instead.
     """
     if not folder.exists():
         raise SourceError(f"data root '{folder}' does not exist. Give the folder that holds the data set")

@@ -68,7 +68,7 @@ def deployments(recipe: Path, *, name: str, schedule: Schedule | None, parameter
     Raises:
         RecipeError: the recipe, a parameter or the name has a mistake.
     """
-    loaded = load_recipe(recipe)  # a typo is told now, not at three in the morning
+    loaded = load_recipe(recipe)  # read now: a typo must not fail at the first firing of the schedule
     training = pretrain if pretrains(loaded) else train_and_evaluate
     where = {"recipe": str(recipe.absolute())}
     try:

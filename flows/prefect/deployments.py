@@ -202,7 +202,7 @@ def _to_pages(line: str) -> None:
     """Write a line to the log of the flow or task that runs, which Prefect's pages show."""
     try:
         get_run_logger().info(line)
-    except MissingContextError:  # this is a process that trains on one of several devices
+    except MissingContextError:  # a process that trains on one of several devices runs outside the flow
         print(line, flush=True)
 
 

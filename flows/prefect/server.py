@@ -54,7 +54,7 @@ def scheduling_server(port: int = LOCAL_PORT) -> Iterator[str]:
         port: where on this machine.
 
     Raises:
-        OrchestratorError: there is none and none can be started.
+        OrchestratorError: no server answers, and none can be started.
     """
     refuse_silent_server()
     if (configured_url := PREFECT_API_URL.value()) is not None:
@@ -77,7 +77,7 @@ def scheduling_server(port: int = LOCAL_PORT) -> Iterator[str]:
 
 def _start(port: int, url: str) -> subprocess.Popen[bytes]:
     installed = version("sqlalchemy")
-    if tuple(map(int, installed.split(".")[:2])) >= (2, 1):  # seen with 2.1.9, and nobody but the server's own log would tell
+    if tuple(map(int, installed.split(".")[:2])) >= (2, 1):  # seen with 2.1.9; only the server's own log shows the failure
         raise OrchestratorError(
             f"Prefect {version('prefect')} schedules nothing with SQLAlchemy {installed}: its server fails to write any "
             "scheduled run. Run: pip install 'sqlalchemy<2.1'"

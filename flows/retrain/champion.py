@@ -120,7 +120,7 @@ def compare_with_champion(champion: Path, challenger: Training, rules: Rules) ->
 
 
 def is_better(means: MeanDifference, rules: Rules) -> tuple[bool, str]:
-    """Say whether b is better than a by the rules, and why or why not, in words."""
+    """Return whether b is better than a by the rules, and the reason as text."""
     sign = 1.0 if rules.metric.startswith("delta") else -1.0
     gain = sign * means.mean_difference
     worst = min(sign * means.low, sign * means.high)
@@ -135,7 +135,7 @@ def is_better(means: MeanDifference, rules: Rules) -> tuple[bool, str]:
 
 
 def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, str]:
-    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if need be.
+    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if needed.
 
     Raises:
         ChampionError: the champion is of another family.

@@ -65,7 +65,7 @@ class RoundProgress:
         started: when, UTC.
         start_s: the same on a clock that never goes back.
         name: of the round, from when it started.
-        reason: why there is work, or why there is none.
+        reason: why there is work, or why there is nothing to do.
         notes: what came of it.
         request: name of what is asked, the same for the same training.
         num_units: units that were made.

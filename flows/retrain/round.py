@@ -1,4 +1,4 @@
-"""One round: plan, make what is missing, pin a manifest, train, meet the champion, promote or keep, leave a record.
+"""One round: plan, make what is missing, pin a manifest, train, compare with the champion, promote or keep, leave a record.
 
 Nothing here knows Prefect: the orchestrator that makes units and trains is handed in. A round that finds nothing new trains
 nothing and says so; an interrupted one goes on where it stopped when it is asked again, because units and trainings are named by
@@ -104,7 +104,7 @@ def _recorded_round(request: _Request) -> Result:
         if outcome != "nothing to do":
             StoreFiles(runs).put(f"reports/{row.name}.md", text.encode())
         write_round(str(history_folder(runs)), row)
-        if outcome != "failed":  # whoever catches the error says it
+        if outcome != "failed":  # a failed round raises, and the caller prints the error
             request.listener.say(f"{outcome}: {row.note or row.reason}")
         return Result(row, text)
 
@@ -113,7 +113,7 @@ def _recorded_round(request: _Request) -> Result:
         progress.family = family_of(config)
         _check_rules(progress.family, config, request.rules, where=request.where)
         outcome = _round(request, config, progress)
-    except (Exception, KeyboardInterrupt) as error:  # whatever it is, the history shall know of it; it is raised again
+    except (Exception, KeyboardInterrupt) as error:  # the history records every error, then it is raised again
         progress.notes.append("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__)
         finish("failed")
         raise
@@ -121,7 +121,7 @@ def _recorded_round(request: _Request) -> Result:
 
 
 def _round(request: _Request, config: CommonConfig, progress: RoundProgress) -> str:
-    """Do a round and return its outcome; ``known`` is filled on the way, so that a failure still tells how far it came."""
+    """Do a round and return its outcome; ``progress`` is filled on the way, so that a failed round is recorded too."""
     opened, rules = request.opened, request.rules
     runs, plan = opened.runs_folder, opened.plan()
     progress.manifest = plan.manifest.path.fingerprint

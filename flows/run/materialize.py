@@ -125,8 +125,9 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
             on_result(result)
 
     if plan.to_do:
+        # without the note of the run, prune could delete these units meanwhile
         relied_on = [item.path for item in plan.items if item.reason is None]
-        with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):  # prune then spares them
+        with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):
             opened.source.prepare(num_workers=opened.settings.workers)
             raw = opened.source.reader()
             depth_model = teacher_factory(opened.recipe, opened.settings)

@@ -1,4 +1,4 @@
-"""Depth teachers that learned, for the pipeline: what a plan must know of them, and how a worker gets one.
+"""Trained depth teachers for the pipeline: what a plan must know of them, and how a worker loads one.
 
 The pipeline knows no torch and the networks know no pipeline; this file joins them. A plan reads a digest, never the weights.
 """

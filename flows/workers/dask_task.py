@@ -1,4 +1,4 @@
-"""What a Dask worker runs: one scene, after a look whether this worker would write the same bytes as everyone else.
+"""What a Dask worker runs: one scene, after a check that this worker would write the same bytes as the others.
 
 Imports neither Prefect nor distributed, so that a worker needs no server and stays below 1 GB for a 20 s scene.
 """

@@ -129,7 +129,8 @@ def _verdict(rows: Sequence[RenderRow]) -> str:
     for volume in (DIRECT, RECONSTRUCT):
         if volume not in whole:
             continue
-        controls = [name for name in VOLUMES[2:] if not (volume == DIRECT and name == REBUILT_SWAPPED)]  # not rebuilt itself
+        # the direct volume is not rebuilt, so the swapped rebuilding is no control of it
+        controls = [name for name in VOLUMES[2:] if not (volume == DIRECT and name == REBUILT_SWAPPED)]
         better = [volume_name(name) for name in controls if name in whole and not whole[volume] < whole[name]]
         if better:
             lines.append(f"{volume_name(volume)}: depth is no better than {', '.join(better)}.")

@@ -104,7 +104,7 @@ def _draw_view(picture: Image.Image, place: Place, projection: Float64, image_px
 
 
 def _draw_points(canvas: NDArray[np.uint8], points_m: Float64, place: Place) -> None:
-    """Draw points a pixel large, or two where they are few; where they meet the highest is seen."""
+    """Draw points a pixel large, or two where they are few; where they overlap, the highest is seen."""
     low, high = _HEIGHTS_M
     kept = points_m[(points_m[:, 1] > low) & (points_m[:, 1] < high)]
     kept = kept[np.argsort(-kept[:, 1], kind="stable")]

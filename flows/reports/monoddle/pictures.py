@@ -82,7 +82,7 @@ def detection_panels(frame: DetectionFrame) -> list[Panel]:
         panels.append(_panel(frame, "Teacher", dense_picture(frame.teacher_m, size), median_words(frame.teacher_m[is_there])))
     if frame.log_scale is not None:
         panels.append(_uncertainty_panel(frame, frame.log_scale, size))
-    return [*panels, _bird_panel(frame)]  # last, because it is the one of another shape
+    return [*panels, _bird_panel(frame)]  # last, because only this panel has another shape
 
 
 def frame_jpeg(frame: DetectionFrame) -> bytes:

@@ -47,7 +47,7 @@ def metric_name(row: ApRow) -> str:
 
 
 def few_words(rows: Sequence[ApRow]) -> str:
-    """Return what to think of so few objects, "" where there are enough; ``rows`` are the difficulties of one metric."""
+    """Return a warning about too few objects, "" where there are enough; ``rows`` are the difficulties of one metric."""
     few = [row for row in rows if row.num_truth <= NUM_STEPS]
     if not few:
         return ""

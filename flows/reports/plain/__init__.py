@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a training of a family that brings none: what was trained, its tables, its curves.
+"""One self-contained HTML page about a training of a family without a page of its own: what was trained, its tables, its curves.
 
 Why    A package outside may bring a family and nothing else; its trainings are shown all the same
 Reads  the folder of a training, see ``files``

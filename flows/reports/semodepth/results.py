@@ -66,7 +66,7 @@ def best_error(about: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _alone_words(groups: Collection[str]) -> str:
-    """Say so where all frames are of one kind, and "day" or "night" would say the same as "all"."""
+    """Return a sentence if all frames are by day or all at night: the page then has no group but "all"."""
     phrases = {"day": "by day", "night": "at night"}
     alone = [phrases[group] for group in phrases if group in groups]
     return f" All frames are {alone[0]}." if len(alone) == 1 else ""

@@ -81,7 +81,7 @@ def worst_frames(
 
     Args:
         store: where the units are.
-        views: all views; those whose lineage tells the largest share of dropped pixels are looked at as well.
+        views: all views; those whose lineage records the largest share of dropped pixels are looked at as well.
         frames: frames whose pixels were read.
         already_chosen: frames that the report shows anyway.
     """
