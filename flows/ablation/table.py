@@ -247,8 +247,8 @@ def _spread_table(ablation: Ablation, results: Sequence[Result], measures: Seque
     for name in ablation.variants:
         spreads = [spread_of(list(values_by_seed(results, name, measure).values())) for measure in measures]
         cells = [_spread_text(spread, measure) for spread, measure in zip(spreads, measures, strict=True)]
-        num_there = sum(result.variant == name and result.record is not None for result in results)
-        rows.append([name, *cells, *([f"{num_there} of {len(ablation.seeds)}"] if with_count else [])])
+        num_trained = sum(result.variant == name and result.record is not None for result in results)
+        rows.append([name, *cells, *([f"{num_trained} of {len(ablation.seeds)}"] if with_count else [])])
     return _markdown(["variant", *(measure.head for measure in measures), *(["trained"] if with_count else [])], rows)
 
 
