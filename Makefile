@@ -31,7 +31,7 @@ check-all: lint  ## everything, the slow tests too
 
 # The lowest versions that pyproject.toml allows. What needs moto, a browser, Dask or a GPU is left to `make test`.
 MINIMUM := .venv-minimum
-MINIMUM_TESTS := tests/installation tests/storage_schemas tests/pipeline tests/plug_ins tests/model/data tests/model/train tests/flows/test_cli.py tests/flows/test_deploy.py
+MINIMUM_TESTS := tests/installation tests/storage_schemas tests/pipeline tests/plug_ins tests/model/data tests/model/train tests/flows/test_cli.py tests/flows/prefect
 
 $(MINIMUM)/.installed: pyproject.toml tests/installation/minimum_versions.py
 	rm -rf $(MINIMUM)

@@ -11,7 +11,7 @@ from flows.cli import app
 from tests.conftest import REPOSITORY
 from tests.docs.markdown_anchors import anchors_of
 
-PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 MAX_PICTURE_BYTES = 260_000
 
 

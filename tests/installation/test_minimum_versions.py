@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -61,3 +62,9 @@ def test_script_when_run_as_make_runs_it_then_prints_what_pip_reads():
     lines = done.stdout.splitlines()
     assert "numpy==1.26.4" in lines
     assert any(line.startswith("torch==") for line in lines) and any(line.startswith("pytest==") for line in lines)
+
+
+def test_make_minimum_versions_when_it_names_tests_then_they_are_there():
+    (line,) = re.findall(r"^MINIMUM_TESTS := (.*)$", (PYPROJECT.parent / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert len(line.split()) > 5
+    assert [name for name in line.split() if not (PYPROJECT.parent / name).exists()] == []
