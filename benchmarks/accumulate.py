@@ -43,7 +43,7 @@ def main() -> None:
     print(measure.machine())
     peaks = ", ".join(f"{_worker_peak_mb(moving, world, args.data):.0f} MB ({moving})" for moving in ("keep", "drop", "carry"))
     print(f"peak memory of a worker that runs every stage of the scene: {peaks}")
-    from devkit_accumulation import DevkitAccumulation  # here, so that the worker above does not import the devkit
+    from devkit_accumulation import DevkitAccumulation  # imported late: the worker above must not import it
 
     theirs = DevkitAccumulation(world[0], version_name(world[1]))
     gb_per_s = measure.read_gb_per_s()

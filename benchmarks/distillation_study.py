@@ -46,7 +46,7 @@ BASE = {
     "max_steps": 1200,
     "epochs": 100000,
     "warm_up_epochs": 0,
-    "decay_epochs": [15, 18],  # of 20: 60 steps an epoch
+    "decay_epochs": [15, 18],  # of 20 epochs of 60 optimiser steps
     "evaluate_every_epochs": 100000,
 }
 WAYS: dict[str, tuple[str, dict]] = {

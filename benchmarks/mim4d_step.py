@@ -134,7 +134,7 @@ def _flop(name: str, args: Any, results: list[Tensor]) -> float:
         return 2.0 * results[0].numel() * args[-2].shape[-1]
     if name == "convolution":
         return 2.0 * args[1].numel() * results[0].numel() / results[0].shape[1]
-    if name == "convolution_backward":  # as much for the input as for the kernel
+    if name == "convolution_backward":  # the gradients of input and kernel cost the same
         return 2.0 * args[2].numel() * args[0].numel() / args[0].shape[1] * sum(args[-1][:2])
     if name == "_embedding_bag":
         return 2.0 * args[1].numel() * args[0].shape[1]

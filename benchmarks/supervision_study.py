@@ -30,7 +30,7 @@ BASE = {
     "evaluation": {"target": "depth_truth"},
     "learning_rate": 1e-3,
     "max_steps": 1000,
-    "decay_every_epochs": 1,  # almost to zero at the end: seeds then differ less
+    "decay_every_epochs": 1,  # the rate ends almost at zero: seeds then differ less
     "decay": 0.055,
     "decay_floor": 0.05,
     "evaluate_every_epochs": 1000,
