@@ -43,7 +43,7 @@ def main() -> None:
     print(measure.machine())
     peaks = ", ".join(f"{_worker_peak_mb(moving, world, args.data):.0f} MB ({moving})" for moving in ("keep", "drop", "carry"))
     print(f"peak memory of a worker that runs every stage of the scene: {peaks}")
-    from devkit_accumulation import DevkitAccumulation  # here, so that the worker above does not import the devkit
+    from devkit_accumulation import DevkitAccumulation  # imported late: the worker above must not import it
 
     theirs = DevkitAccumulation(world[0], version_name(world[1]))
     gb_per_s = measure.read_gb_per_s()
@@ -81,12 +81,12 @@ def _compare(
     depth, num_points = unit.arrays["depth_m"], unit.arrays["num_points"]
     numbers = (np.arange(args.frames) + 0.5) * len(depth) / args.frames  # spread evenly, so that cut windows count as in ours
     numbers = numbers.astype(int)
-    found: dict[int, np.ndarray] = {}
+    straightforward_maps: dict[int, np.ndarray] = {}
     sizes: list[int] = []
 
     def straightforward() -> None:
         for number in numbers:
-            found[number], png = theirs.keyframe_png(number, num_sweeps=NUM_SWEEPS, drop_moving=moving == "drop")
+            straightforward_maps[number], png = theirs.keyframe_png(number, num_sweeps=NUM_SWEEPS, drop_moving=moving == "drop")
             sizes.append(len(png))
 
     theirs_ms = measure.cpu_ms(straightforward) / len(numbers)
@@ -108,10 +108,10 @@ def _compare(
         f"the projection is at {100 * floor / kernel_ms:.0f} % of it"
     )
     print(f"  the same, GPU     {on_gpu}")
-    both = np.stack([depth[number] for number in numbers]), np.stack([found[number] for number in numbers])
+    both = np.stack([depth[number] for number in numbers]), np.stack([straightforward_maps[number] for number in numbers])
     print(f"  pixels that differ between the two: {measure.pixels_that_differ(*both)}")
     if moving == "keep":
-        _print_truth(runs, int(numbers[len(numbers) // 2]), depth, found)
+        _print_truth(runs, int(numbers[len(numbers) // 2]), depth, straightforward_maps)
 
 
 def _on_gpu(runs: StageRuns, repeat: int) -> str:
@@ -122,19 +122,19 @@ def _on_gpu(runs: StageRuns, repeat: int) -> str:
     sending_ms = []
 
     def wall_ms(work: Callable[[], Any], *, repeat: int) -> float:
-        found = []
+        times_ms = []
         for _ in range(repeat + 1):
             start = time.perf_counter()
             work()
-            found.append(1e3 * (time.perf_counter() - start))
-        sending_ms.append(found[0] - statistics.median(found[1:]))
-        return statistics.median(found[1:])
+            times_ms.append(1e3 * (time.perf_counter() - start))
+        sending_ms.append(times_ms[0] - statistics.median(times_ms[1:]))
+        return statistics.median(times_ms[1:])
 
     spent = projection_ms(runs, repeat, engine="cuda", clock=wall_ms)
     return f"{spent:8.2f} ms by the wall clock; {sending_ms[0]:.0f} ms a scene to send the points over; {gpu.says}"
 
 
-def _print_truth(runs: StageRuns, number: int, depth: np.ndarray, found: dict[int, np.ndarray]) -> None:
+def _print_truth(runs: StageRuns, number: int, depth: np.ndarray, straightforward_maps: dict[int, np.ndarray]) -> None:
     """Say how far both are from the same computation in float64, for one key frame."""
     raw = runs.source.reader()
     tables = raw.scene_tables(runs.plan.items[0].identity.scene)
@@ -144,7 +144,7 @@ def _print_truth(runs: StageRuns, number: int, depth: np.ndarray, found: dict[in
     truth = depth_of_sweeps([(chain[k], raw.read_points(chain[k]["file"])) for k in window], keyframe, precision="float64")
     print(
         f"  pixels that differ from float64, key frame {number}: ours {measure.pixels_that_differ(depth[number], truth)}; "
-        f"straightforward {measure.pixels_that_differ(found[number], truth)}"
+        f"straightforward {measure.pixels_that_differ(straightforward_maps[number], truth)}"
     )
 
 

@@ -28,19 +28,20 @@ def main() -> None:
     args = measure.parsed(parser, frames=60, plain_every=6, repeat=1)
     print(measure.machine())
     rng = np.random.default_rng(0)
-    truth, found = (list(part) for part in zip(*(_frame(rng) for _ in range(args.frames)), strict=True))
-    some_truth, some_found = truth[:: args.plain_every], found[:: args.plain_every]
-    kept: dict[str, list[ApRow]] = {"ours": average_precision(some_truth, some_found)}  # compiles
+    truth, detected = (list(part) for part in zip(*(_frame(rng) for _ in range(args.frames)), strict=True))
+    some_truth, some_detected = truth[:: args.plain_every], detected[:: args.plain_every]
+    # the first call compiles the kernels
+    rows_by_way: dict[str, list[ApRow]] = {"ours": average_precision(some_truth, some_detected)}
 
     def plain() -> None:
-        kept["plain"] = average_precision_plain(some_truth, some_found)
+        rows_by_way["plain"] = average_precision_plain(some_truth, some_detected)
 
     plain_ms = measure.cpu_ms(plain)
-    some_ms = measure.cpu_ms(lambda: average_precision(some_truth, some_found), repeat=args.repeat)
-    ours_ms = measure.cpu_ms(lambda: average_precision(truth, found), repeat=args.repeat)
-    differ = max(abs(a.r40 - b.r40) for a, b in zip(kept["ours"], kept["plain"], strict=True))
-    shared = all(a[:5] + a[7:] == b[:5] + b[7:] for a, b in zip(kept["ours"], kept["plain"], strict=True))
-    count = f"{len(truth):,} frames, {sum(map(len, truth)):,} objects, {sum(map(len, found)):,} detections, {len(kept['ours'])} entries"
+    some_ms = measure.cpu_ms(lambda: average_precision(some_truth, some_detected), repeat=args.repeat)
+    ours_ms = measure.cpu_ms(lambda: average_precision(truth, detected), repeat=args.repeat)
+    differ = max(abs(a.r40 - b.r40) for a, b in zip(rows_by_way["ours"], rows_by_way["plain"], strict=True))
+    shared = all(a[:5] + a[7:] == b[:5] + b[7:] for a, b in zip(rows_by_way["ours"], rows_by_way["plain"], strict=True))
+    count = f"{len(truth):,} frames, {sum(map(len, truth)):,} objects, {sum(map(len, detected)):,} detections, {len(rows_by_way['ours'])} entries"
     print(f"{count}; the plain way on {len(some_truth):,} frames")
     print("way | frames | CPU | a frame")
     print(f"plain Python | {len(some_truth):,} | {plain_ms / 1e3:.2f} s | {plain_ms / len(some_truth):.2f} ms")

@@ -127,8 +127,8 @@ def _compare(title: str, maps: np.ndarray, monos: list[np.ndarray | None], p: Pa
     ours = clean_all()
     ours_ms = measure.cpu_ms(clean_all, repeat=5) / len(maps)
     theirs_ms = measure.cpu_ms(clean_all_straightforward) / len(maps)
-    num_wrong = sum(np.count_nonzero(decode_depth(one.steps) != other) for one, other in zip(ours, theirs, strict=True))
-    candidates, dropped = (np.mean([getattr(one, name) for one in ours]) for name in ("num_candidates", "num_dropped"))
+    num_wrong = sum(np.count_nonzero(decode_depth(result.steps) != other) for result, other in zip(ours, theirs, strict=True))
+    candidates, dropped = (np.mean([getattr(result, name) for result in ours]) for name in ("num_candidates", "num_dropped"))
     print(
         f"{title}: straightforward {theirs_ms:.1f} ms, ours {ours_ms:.2f} ms CPU a map, ratio {theirs_ms / ours_ms:.1f}x; "
         f"{candidates:.0f} candidates, {dropped:.0f} dropped a map; {num_wrong} pixels differ"

@@ -51,15 +51,15 @@ class DevkitAccumulation:
 
     def _window(self, key_token: str, num_sweeps: int) -> list[dict]:
         key = self.nusc.get("sample_data", key_token)
-        found = [key]
+        window = [key]
         for direction, count in (("prev", (num_sweeps - 1) // 2), ("next", num_sweeps // 2)):
             record = key
             for _ in range(count):
                 if not record[direction]:
                     break
                 record = self.nusc.get("sample_data", record[direction])
-                found.append(record)
-        return found
+                window.append(record)
+        return window
 
     def _project(self, sweep: dict, camera: dict, *, drop_moving: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         lidar, ego = self._poses(sweep)

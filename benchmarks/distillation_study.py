@@ -46,7 +46,7 @@ BASE = {
     "max_steps": 1200,
     "epochs": 100000,
     "warm_up_epochs": 0,
-    "decay_epochs": [15, 18],  # of 20: 60 steps an epoch
+    "decay_epochs": [15, 18],  # of 20 epochs of 60 optimiser steps
     "evaluate_every_epochs": 100000,
 }
 WAYS: dict[str, tuple[str, dict]] = {
@@ -81,22 +81,22 @@ def main() -> None:
         _materialize(args, teacher)
     jobs = [(way, seed) for seed in range(args.seeds) for way in args.ways]
     with ThreadPoolExecutor(args.at_once) as pool:
-        found = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
+        results = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
     print(f"{args.seeds} seeds, {args.steps} steps; mean, spread over seeds in brackets")
     print(f"| way | {' | '.join(MEASURES)} |\n|{'---|' * (len(MEASURES) + 1)}")
     for way in args.ways:
-        rows = [found[way, seed] for seed in range(args.seeds)]
+        rows = [results[way, seed] for seed in range(args.seeds)]
         print(f"| {way} | {' | '.join(_cell([row[name] for row in rows]) for name in MEASURES)} |")
     for way in args.ways[1:]:
-        better = sum(found[way, seed][MEASURES[0]] > found[args.ways[0], seed][MEASURES[0]] for seed in range(args.seeds))
-        nearer = sum(found[way, seed][MEASURES[2]] < found[args.ways[0], seed][MEASURES[2]] for seed in range(args.seeds))
+        better = sum(results[way, seed][MEASURES[0]] > results[args.ways[0], seed][MEASURES[0]] for seed in range(args.seeds))
+        nearer = sum(results[way, seed][MEASURES[2]] < results[args.ways[0], seed][MEASURES[2]] for seed in range(args.seeds))
         print(
             f"{way} against {args.ways[0]}: better {MEASURES[0]} in {better}, smaller {MEASURES[2]} in {nearer} of {args.seeds} seeds"
         )
 
 
 def _cell(values: list[float]) -> str:
-    if any(np.isnan(values)):  # no car was found, or the way has no such number
+    if any(np.isnan(values)):  # no car was detected, or this way does not give the number
         return "-"
     return f"{mean(values):.3g} ({max(values) - min(values):.2g})"
 
@@ -161,9 +161,9 @@ def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, float]
     command += ["--child", json.dumps([way, seed]), *(["--small"] if args.small else [])]
     command += ["--world", str(args.world)] if args.world else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    print(f"{way}, seed {seed}: {found}", file=sys.stderr, flush=True)
-    return found
+    measures = json.loads(done.stdout.splitlines()[-1])
+    print(f"{way}, seed {seed}: {measures}", file=sys.stderr, flush=True)
+    return measures
 
 
 def _train(args: argparse.Namespace, way: str, seed: int) -> None:
@@ -199,35 +199,35 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
 
     network = load_network(folder / "best.pt")
     truths: list[Objects] = []
-    founds: list[Objects] = []
+    detections: list[Objects] = []
     wrong_by, dense, scales = [], [], {True: [], False: []}
     exact = _exact_maps(manifest, network.config)
     frames = detect(
         network, manifest, Inference(torch.device("cpu"), bfloat16=False, with_uncertainty=True), split="val", with_teacher=True,
         machine=Machine("cpu"),
     )  # fmt: skip
-    for one in frames:
-        truth, found = one.batch.objects[0], one.detections[0]
+    for frame in frames:
+        truth, detected = frame.batch.objects[0], frame.detections[0]
         truths.append(truth)
-        founds.append(found)
+        detections.append(detected)
         cars = truth[(truth.category == "Car") & (truth.location_m[:, 2] < 40.0) & (truth.occlusion <= 1)]
         for i in range(len(cars)):
-            if len(found):
-                overlaps = overlap_2d(np.repeat(cars.box_px[i : i + 1], len(found), axis=0), found.box_px)
+            if len(detected):
+                overlaps = overlap_2d(np.repeat(cars.box_px[i : i + 1], len(detected), axis=0), detected.box_px)
                 if overlaps.max() > 0.5:
-                    wrong_by.append(abs(found.location_m[int(overlaps.argmax()), 2] - cars.location_m[i, 2]))
+                    wrong_by.append(abs(detected.location_m[int(overlaps.argmax()), 2] - cars.location_m[i, 2]))
                     continue
             wrong_by.append(np.nan)
-        exact_m = exact[one.batch.frame_keys[0]]
-        depth_m = depth_m_of(one.maps["depth"][0, 0]).numpy()
+        exact_m = exact[frame.batch.frame_keys[0]]
+        depth_m = depth_m_of(frame.maps["depth"][0, 0]).numpy()
         seen = (exact_m > 2) & (exact_m < 80)
         dense.append(np.abs(np.minimum(depth_m, 80) - exact_m)[seen].mean())
         if uses_teacher:
-            teacher_m, log_scale = one.batch.teacher_m[0].numpy(), one.maps[UNCERTAINTY_HEAD][0, 0].numpy()
+            teacher_m, log_scale = frame.batch.teacher_m[0].numpy(), frame.maps[UNCERTAINTY_HEAD][0, 0].numpy()
             is_wrong = np.abs(teacher_m / np.maximum(exact_m, 1) - 1) > 0.1
             for case in (True, False):
                 scales[case] += log_scale[seen & (teacher_m > 0) & (is_wrong == case)].tolist()
-    rows = average_precision(truths, founds, classes=("Car",), difficulties=scaled_difficulties(0.5))
+    rows = average_precision(truths, detections, classes=("Car",), difficulties=scaled_difficulties(0.5))
     ap = {(row.metric, row.overlap): row.r40 for row in rows if row.difficulty == "moderate"}
     values = [ap["3d", "loose"], ap["bev", "loose"], np.nanmean(wrong_by), np.isfinite(wrong_by).mean(), np.mean(dense)]
     values += [np.mean(scales[case]) if scales[case] else np.nan for case in (True, False)]
@@ -238,14 +238,14 @@ def _exact_maps(manifest, network_config) -> dict[str, np.ndarray]:
     """Return the exact depth of every validation image on the network's grid, metres."""
     from model.monoddle.affine_view import resting_view, warp_depth_steps
 
-    found, units = {}, {}
+    exact_by_key, units = {}, {}
     for row in manifest.rows():
         if row["split"] == "val":
             path = manifest.unit_of(row, "depth_truth")
             steps = units.setdefault(path, manifest.store.open_unit(path)).array("depth_m", row["frame"])
             view = resting_view((row["height"], row["width"]), network_config.input_px)
-            found[row["frame_key"]] = warp_depth_steps(steps, view, stride=network_config.stride) / 256.0
-    return found
+            exact_by_key[row["frame_key"]] = warp_depth_steps(steps, view, stride=network_config.stride) / 256.0
+    return exact_by_key
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ def main() -> None:
         (root / "done").touch()
     shutil.rmtree(cache, ignore_errors=True)
     print(measure.machine())
-    for words in ("first time, builds the index", "again, opens the cached index"):
+    for label in ("first time, builds the index", "again, opens the cached index"):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
             num_scenes, seconds, scene_seconds, peak_gb = alone.submit(open_index, root, cache).result()
         print(
-            f"{words}: {num_scenes} scenes in {seconds:.3f} s, then one scene's rows in {scene_seconds:.3f} s; peak {peak_gb:.2f} GB"
+            f"{label}: {num_scenes} scenes in {seconds:.3f} s, then one scene's rows in {scene_seconds:.3f} s; peak {peak_gb:.2f} GB"
         )
     print(f"cached index: {sum(path.stat().st_size for path in cache.rglob('*.parquet')) / 1e6:.0f} MB")
 

@@ -27,7 +27,7 @@ def main() -> None:
     args = measure.parsed(parser, counts=[500, 1_000])
     print(measure.machine())
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    _compare(500, y, x)  # compiles
+    _compare(500, y, x)  # this first call compiles the kernel
     print(
         "points | triangulate | scipy evaluates | ours fills | ratio | a map, all points | a map, thinned to 100,000 | differ by"
     )
@@ -42,23 +42,23 @@ def _compare(count: int, y: np.ndarray, x: np.ndarray) -> str:
     steps = steps.reshape(HEIGHT, WIDTH)
     rows, columns = np.nonzero(steps)
     values = steps[rows, columns].astype(float)
-    found = {}
+    results = {}
 
     def triangulate() -> None:
-        found["mesh"] = Delaunay(np.stack([columns, rows], axis=1).astype(float))
+        results["mesh"] = Delaunay(np.stack([columns, rows], axis=1).astype(float))
 
     def theirs() -> None:
-        found["theirs"] = LinearNDInterpolator(found["mesh"], values, fill_value=0.0)(x, y)
+        results["theirs"] = LinearNDInterpolator(results["mesh"], values, fill_value=0.0)(x, y)
 
     def ours() -> None:
-        found["ours"] = np.zeros((HEIGHT, WIDTH))
-        fill_triangles(columns, rows, values, found["mesh"].simplices, found["ours"])
+        results["ours"] = np.zeros((HEIGHT, WIDTH))
+        fill_triangles(columns, rows, values, results["mesh"].simplices, results["ours"])
 
     mesh_ms, theirs_ms, ours_ms = (measure.cpu_ms(work) for work in (triangulate, theirs, ours))
     everything = measure.cpu_ms(lambda: interpolate_frame(steps, Params(of="depth_single", max_points=1 << 30)))
     thinned = measure.cpu_ms(lambda: interpolate_frame(steps, Params(of="depth_single")))
-    inside = found["theirs"] > 0
-    differ = np.abs(found["ours"] - found["theirs"])[inside].max()
+    inside = results["theirs"] > 0
+    differ = np.abs(results["ours"] - results["theirs"])[inside].max()
     return (
         f"{count:,} | {mesh_ms:.0f} ms | {theirs_ms:.0f} ms | {ours_ms:.0f} ms | {theirs_ms / ours_ms:.0f}x | "
         f"{everything:.0f} ms | {thinned:.0f} ms | {differ:.1e} steps"

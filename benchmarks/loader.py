@@ -25,11 +25,11 @@ import measure  # isort: skip  (before numpy: it limits the thread pools)
 
 SHARED = Path(os.environ.get("DEPTHMILL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
-if __name__ == "__main__":  # and not again in the workers, which find them in their environment
+if __name__ == "__main__":  # workers import this file too; they inherit these variables
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    os.environ.update({"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"})  # moto asks for some
+    os.environ.update({"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"})  # s3fs needs some credentials
 
 import fsspec
 import numpy as np
@@ -108,16 +108,16 @@ def public_radar(file: Any, shape: tuple[int, int]) -> NDArray[np.float32]:
     is_seen = (u >= 0) & (u < width) & (v >= 0) & (v < height) & (points[:, 2] > 0)
     u, v, depth = u[is_seen], v[is_seen], points[is_seen, 2]
     order = np.argsort(-depth)
-    found = np.zeros(shape, np.float32)
-    found[v[order], u[order]] = depth[order]
-    return np.clip(found, 0, MAX_DEPTH_M)
+    radar_m = np.zeros(shape, np.float32)
+    radar_m[v[order], u[order]] = depth[order]
+    return np.clip(radar_m, 0, MAX_DEPTH_M)
 
 
 def public_sample(image: Any, radar: Any, dense: Any, sparse: Any) -> tuple[NDArray[np.float32], ...]:
     """All of one sample, each array copied once more by astype, as there."""
     dense_m = public_depth(dense)
-    found = (public_image(image), public_radar(radar, dense_m.shape), dense_m, public_depth(sparse))
-    return tuple(array.astype(np.float32) for array in found)
+    arrays = (public_image(image), public_radar(radar, dense_m.shape), dense_m, public_depth(sparse))
+    return tuple(array.astype(np.float32) for array in arrays)
 
 
 class PublicDataset(Dataset):
@@ -139,8 +139,8 @@ def _one_core(manifest: Manifest, files: list[Files], epochs: int) -> None:
     _check_equal(manifest, files)
     order = np.random.default_rng(0).permutation(len(files))
     public_ms, ours_ms = [], []
-    list(_epoch(loader))  # opens units and touches memory once
-    for _ in range(epochs):  # in turns, so that a slow moment of the machine meets both
+    list(_epoch(loader))  # the first epoch opens units and allocates memory
+    for _ in range(epochs):  # in turns, so that a slow moment of the machine affects both
         public_ms.append(measure.cpu_ms(lambda: _one_by_one(lambda k: public_sample(*files[k]), order)) / len(files))
         ours_ms.append(measure.cpu_ms(lambda: _count(_epoch(loader))) / _per_epoch(loader))
     batch = next(_epoch(loader))
@@ -167,8 +167,8 @@ def _breakdown(manifest: Manifest, files: list[Files], epochs: int) -> None:
     sizes = store.open_unit(manifest.unit_of(rows[0], "images")).array("num_bytes")  # type: ignore[arg-type]
 
     def ranges(frame: int) -> list[ByteRange]:
-        found = (images.byte_range(frame, int(sizes[frame])), dense.byte_range(frame), sparse.byte_range(frame))
-        return [one for one in found if one is not None]
+        chunk_ranges = (images.byte_range(frame, int(sizes[frame])), dense.byte_range(frame), sparse.byte_range(frame))
+        return [byte_range for byte_range in chunk_ranges if byte_range is not None]
 
     reader = RangeReader(store.files)
     contents = [[bytes(view) for view in reader.read(ranges(frame))] for frame in range(len(files))]
@@ -256,26 +256,26 @@ def _object_store(manifest: Manifest, files: list[Files]) -> None:
         remote.pipe(
             {
                 name: file.read_bytes()
-                for own, four in zip(names, files, strict=True)
-                for name, file in zip(own, four, strict=True)
+                for sample_names, four in zip(names, files, strict=True)
+                for name, file in zip(sample_names, four, strict=True)
             }
         )
         loader = FrameLoader(open_manifest(Store("s3://bench/store"), manifest.path.fingerprint), DataConfig(batch_size=BATCH))
         _count(_epoch(loader))
 
         def public() -> int:
-            for own in names:
-                public_sample(*(remote.open(name, cache_type="all") for name in own))
+            for sample_names in names:
+                public_sample(*(remote.open(name, cache_type="all") for name in sample_names))
             return len(names)
 
         print("| | CPU ms a sample | wall ms a sample | samples/s |\n|---|---|---|---|")
         for name, work in (("public, opened over s3fs", public), ("ours", lambda: _count(_epoch(loader)))):
-            found = []
+            times_ms = []
             for _ in range(3):
                 wall, cpu = time.perf_counter(), time.process_time()
                 count = work()
-                found.append((1e3 * (time.process_time() - cpu) / count, 1e3 * (time.perf_counter() - wall) / count))
-            cpu_ms, wall_ms = np.median(found, axis=0)
+                times_ms.append((1e3 * (time.process_time() - cpu) / count, 1e3 * (time.perf_counter() - wall) / count))
+            cpu_ms, wall_ms = np.median(times_ms, axis=0)
             print(f"| {name} | {cpu_ms:.1f} | {wall_ms:.1f} | {1e3 / wall_ms:.0f} |")
         loader.set_epoch(0)
         with FrameLoader(
@@ -337,9 +337,9 @@ def _check_equal(manifest: Manifest, files: list[Files]) -> None:
         dense = dense_batch(batch, max_depth_m=MAX_DEPTH_M)
         for k in range(len(batch)):
             ours = (dense.image_u8[k].float(), dense.radar_m, dense.target_m, dense.sparse_m)
-            for one, other in zip(ours, public_sample(*files[number]), strict=True):
-                assert one is not None
-                np.testing.assert_allclose(one if one is ours[0] else one[k], other, rtol=1e-6)
+            for delivered, other in zip(ours, public_sample(*files[number]), strict=True):
+                assert delivered is not None
+                np.testing.assert_allclose(delivered if delivered is ours[0] else delivered[k], other, rtol=1e-6)
             number += 1
     assert number == len(files)
 
@@ -400,7 +400,7 @@ def _public_files(manifest: Manifest, folder: Path) -> list[Files]:
         name: store.open_unit(manifest.unit_of(rows[0], name))
         for name in ("images", "radar_points", "depth_clean", "depth_single")
     }  # type: ignore[arg-type]
-    found = []
+    samples = []
     for row in rows:
         frame = row["frame"]
         files = tuple(folder / f"{frame:03d}{suffix}" for suffix in (".jpg", ".npy", ".dense.png", ".sparse.png"))
@@ -409,8 +409,8 @@ def _public_files(manifest: Manifest, folder: Path) -> list[Files]:
             np.save(files[1], np.stack(radar_of_frame(unit["radar_points"], frame), axis=1))
             Image.fromarray(unit["depth_clean"].array("depth_m", frame)).save(files[2])
             Image.fromarray(unit["depth_single"].array("depth_m", frame)).save(files[3])
-        found.append(files)
-    return found  # type: ignore[return-value]
+        samples.append(files)
+    return samples  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

@@ -55,12 +55,12 @@ def parsed(parser: argparse.ArgumentParser, **small: Any) -> argparse.Namespace:
 
 def cpu_ms(work: Callable[[], Any], *, repeat: int = 1) -> float:
     """Return the median CPU time of some work in ms; threads of this process are counted too."""
-    found = []
+    times_ms = []
     for _ in range(repeat):
         start = time.process_time()
         work()
-        found.append(1e3 * (time.process_time() - start))
-    return statistics.median(found)
+        times_ms.append(1e3 * (time.process_time() - start))
+    return statistics.median(times_ms)
 
 
 def machine() -> str:
@@ -75,18 +75,18 @@ def machine() -> str:
 
 
 @njit(cache=True)
-def _fold(words):
+def _fold(values):
     total = np.int64(0)
-    for word in words:
-        total ^= word
+    for value in values:
+        total ^= value
     return total
 
 
 def read_gb_per_s(num_bytes: int = 200_000_000) -> float:
     """Return how many GB a second one core reads from memory: the best of ten passes over an array no cache holds."""
-    words = np.ones(num_bytes // 8, np.int64)
-    _fold(words)
-    return num_bytes / 1e6 / min(cpu_ms(lambda: _fold(words)) for _ in range(10))
+    values = np.ones(num_bytes // 8, np.int64)
+    _fold(values)
+    return num_bytes / 1e6 / min(cpu_ms(lambda: _fold(values)) for _ in range(10))
 
 
 def peak_rss_mb() -> float:
@@ -99,9 +99,9 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if platform.system() == "Darwin" else 1e3)
 
 
-def pixels_that_differ(found: np.ndarray, expected: np.ndarray) -> str:
+def pixels_that_differ(measured: np.ndarray, expected: np.ndarray) -> str:
     """Say what share of the pixels valid in either map differ, and what share by more than one step of 1/256 m."""
-    num_valid = np.count_nonzero((found > 0) | (expected > 0))
-    difference = np.abs(found.astype(int) - expected)
+    num_valid = np.count_nonzero((measured > 0) | (expected > 0))
+    difference = np.abs(measured.astype(int) - expected)
     any_percent, more_percent = (100 * np.count_nonzero(difference > steps) / num_valid for steps in (0, 1))
     return f"{any_percent:.3f} % ({more_percent:.3f} % by > 1 step)"

@@ -101,29 +101,29 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        results = [one for one in tree_leaves(result) if torch.is_tensor(one)]
+        results = [leaf for leaf in tree_leaves(result) if torch.is_tensor(leaf)]
         if results and not func.is_view:
             name = func._schema.name.removeprefix("aten::")
-            moved = _moved_bytes(name, [one for one in tree_leaves((args, kwargs)) if torch.is_tensor(one)], results)
-            is_half = any(one.dtype == torch.bfloat16 for one in results)
+            moved = _moved_bytes(name, [leaf for leaf in tree_leaves((args, kwargs)) if torch.is_tensor(leaf)], results)
+            is_half = any(tensor.dtype == torch.bfloat16 for tensor in results)
             self.into.calls.append((_flop(name, args, results), moved, is_half))
-            self.into.largest = max([self.into.largest, *(_num_bytes(one) for one in results)])
+            self.into.largest = max([self.into.largest, *(_num_bytes(tensor) for tensor in results)])
         return result
 
 
-def _num_bytes(one: Tensor) -> int:
-    return min(one.numel() * one.element_size(), one.untyped_storage().nbytes())
+def _num_bytes(tensor: Tensor) -> int:
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
-def _moved_bytes(name: str, given: list[Tensor], results: list[Tensor]) -> float:
-    sizes = [_num_bytes(one) for one in given]
+def _moved_bytes(name: str, arguments: list[Tensor], results: list[Tensor]) -> float:
+    sizes = [_num_bytes(tensor) for tensor in arguments]
     if name in ("index_add_", "scatter_add_"):
         return sizes[1] + 3.0 * sizes[2]  # rows that are added to are read and written, the others are not touched
     if name in ("index_select", "gather", "index"):
         return sum(sizes[1:]) + 2.0 * sum(map(_num_bytes, results))
     if name == "_embedding_bag":
-        row_bytes = given[0].shape[1] * given[0].element_size()
-        return sum(sizes[1:]) + given[1].numel() * row_bytes + _num_bytes(results[0])
+        row_bytes = arguments[0].shape[1] * arguments[0].element_size()
+        return sum(sizes[1:]) + arguments[1].numel() * row_bytes + _num_bytes(results[0])
     if name in ("zero_", "fill_", "new_zeros", "zeros", "zeros_like", "ones_like", "new_ones"):
         return sum(map(_num_bytes, results))
     return sum(sizes) + sum(map(_num_bytes, results))
@@ -134,7 +134,7 @@ def _flop(name: str, args: Any, results: list[Tensor]) -> float:
         return 2.0 * results[0].numel() * args[-2].shape[-1]
     if name == "convolution":
         return 2.0 * args[1].numel() * results[0].numel() / results[0].shape[1]
-    if name == "convolution_backward":  # as much for the input as for the kernel
+    if name == "convolution_backward":  # the gradients of input and kernel cost the same
         return 2.0 * args[2].numel() * args[0].numel() / args[0].shape[1] * sum(args[-1][:2])
     if name == "_embedding_bag":
         return 2.0 * args[1].numel() * args[0].shape[1]
@@ -259,8 +259,8 @@ def renderer(config: Mim4dConfig, num: int) -> Work:
     origin_m, direction = _rays(num)
 
     def forward() -> list[Tensor]:
-        shown = render(neus.in_volume(volume), origin_m, direction, grid=lift.grid, config=config.render)
-        return [shown.rgb, shown.depth_m]
+        rendered = render(neus.in_volume(volume), origin_m, direction, grid=lift.grid, config=config.render)
+        return [rendered.rgb, rendered.depth_m]
 
     return Work(forward, list(neus.parameters()), [volume, origin_m, direction])
 
@@ -278,7 +278,7 @@ def ring(config: Mim4dConfig, frames: int, cameras: int) -> Cameras:
 
 
 def _maps(config: Mim4dConfig, strides: tuple[int, ...], frames: int, cameras: int) -> tuple[list[Tensor], list[Tensor]]:
-    torch.manual_seed(0)  # the same for both ways of a pair
+    torch.manual_seed(0)  # both ways of a pair get the same features
     sizes = [_cells(config, stride) for stride in strides]
     features = [_leaf(1, frames, cameras, config.lift.channels, *size) for size in sizes]
     bins = config.lift.num_depth_bins
@@ -315,34 +315,34 @@ def _half(is_on: bool) -> Iterator[None]:
 
 def counted(part: Part, config: Mim4dConfig, *, is_half: bool = False) -> Operators:
     """Count one call of a part at full size; parts that look at their numbers run for real."""
-    found = Operators()
+    operators = Operators()
     alive: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in alive:
             alive[storage._cdata] = tensor
-            found.kept += storage.nbytes()
+            operators.kept += storage.nbytes()
         return tensor
 
     with nullcontext() if part.is_real else FakeTensorMode():
-        # looks at what it drew, which tensors without numbers cannot
+        # trunc_normal_ reads the values it drew, which fake tensors do not have
         with nullcontext() if part.is_real else mock.patch("torch.nn.init.trunc_normal_"):
             work = part.make(config, part.num)
-        for one in work.weights:  # they are there anyway
-            alive[one.untyped_storage()._cdata] = one
-        with saved_tensors_hooks(keep, lambda tensor: tensor), _Counter(found):
+        for weight in work.weights:  # weights exist before the call, so they do not count as kept
+            alive[weight.untyped_storage()._cdata] = weight
+        with saved_tensors_hooks(keep, lambda tensor: tensor), _Counter(operators):
             with _half(is_half and part.is_2d):
                 results = work.forward()
             total = _total(results)
-        with _Counter(found):
+        with _Counter(operators):
             total.backward()
-        found.least = 3 * sum(map(_num_bytes, [*work.weights, *work.inputs, *results])) + 2 * found.kept
-    return found
+        operators.least = 3 * sum(map(_num_bytes, [*work.weights, *work.inputs, *results])) + 2 * operators.kept
+    return operators
 
 
 def _total(results: list[Tensor]) -> Tensor:
-    return torch.stack([one.float().sum() for one in results if one.requires_grad]).sum()
+    return torch.stack([result.float().sum() for result in results if result.requires_grad]).sum()
 
 
 def print_parts(parts: dict[str, Part], config: Mim4dConfig) -> None:
@@ -351,25 +351,27 @@ def print_parts(parts: dict[str, Part], config: Mim4dConfig) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     total = [0.0] * 5
     for name, part in parts.items():
-        found = counted(part, config)
+        operators = counted(part, config)
         work = part.make(config, part.tried)
-        work.forward()  # the first one is slower
+        work.forward()  # the first call is slower, so it is not measured
         forward, both = (
             measure.cpu_ms(run, repeat=3) for run in (work.forward, lambda work=work: _total(work.forward()).backward())
         )
         seconds = both / 1e3 * part.num / part.tried * part.calls
-        row = [part.calls * one for one in (found.gflop, found.moved / 1e9, found.least / 1e9, found.kept / 1e9)]
+        row = [
+            part.calls * value for value in (operators.gflop, operators.moved / 1e9, operators.least / 1e9, operators.kept / 1e9)
+        ]
         if name != SPLAT:
-            total = [before + one for before, one in zip(total, [*row, seconds], strict=True)]
-        numbers = " | ".join(f"{one:.4g}" for one in row)
+            total = [before + value for before, value in zip(total, [*row, seconds], strict=True)]
+        numbers = " | ".join(f"{value:.4g}" for value in row)
         of = f"{part.tried} of {part.num} {part.unit}"
         print(f"| {name} | {part.calls} | {numbers} | {forward:.0f} + {both - forward:.0f} | {of} | {seconds:.3g} |", flush=True)
-    print(f"| a step, by sampling | | {' | '.join(f'{one:.4g}' for one in total[:4])} | | | {total[4]:.3g} |")
+    print(f"| a step, by sampling | | {' | '.join(f'{value:.4g}' for value in total[:4])} | | | {total[4]:.3g} |")
 
 
 def print_computed(parts: dict[str, Part], config: Mim4dConfig, *, images: int) -> None:
     """Print what a step holds in memory, and how long GPUs would take for it: by the counts, not measured."""
-    weights = sum(one.numel() for one in Mim4d(config).parameters())
+    weights = sum(parameter.numel() for parameter in Mim4d(config).parameters())
     state = OPTIMIZER_COPIES * 4 * weights
     pixels = 12 * images * config.input_px[0] * config.input_px[1]
     print(f"\n{weights / 1e6:.1f} M parameters: weights, gradients, moments {state / 1e9:.2f} GB; images {pixels / 1e9:.2f} GB")
@@ -380,18 +382,20 @@ def print_computed(parts: dict[str, Part], config: Mim4dConfig, *, images: int) 
     recomputing = config.model_copy(update={"render": config.render.model_copy(update={"recompute": True})})
     again = counted(renderer_part, recomputing)
     for is_half in (False, True):
-        found = {name: counted(part, config, is_half=is_half) for name, part in parts.items() if name != SPLAT}
-        one_chunk = found["renderer"].kept / chunks
+        counts = {name: counted(part, config, is_half=is_half) for name, part in parts.items() if name != SPLAT}
+        one_chunk = counts["renderer"].kept / chunks
         for recompute in (False, True):
             if recompute:
-                found["renderer"] = again
-            kept = {name: parts[name].calls * one.kept for name, one in found.items()}
+                counts["renderer"] = again
+            kept = {name: parts[name].calls * operators.kept for name, operators in counts.items()}
             held = sum(kept.values()) + state + pixels + (one_chunk if recompute else 0)
-            seconds = [sum(parts[name].calls * one.seconds(gpu) for name, one in found.items()) for gpu in GPUS.values()]
+            seconds = [
+                sum(parts[name].calls * operators.seconds(gpu) for name, operators in counts.items()) for gpu in GPUS.values()
+            ]
             way = f"{'bfloat16 images' if is_half else 'float32'}, render.recompute {str(recompute).lower()}"
             print(
                 f"| {way} | {sum(kept.values()) / 1e9:.1f} | {kept['backbone'] / 1e9:.1f}, {kept['renderer'] / 1e9:.1f} "
-                f"| {held / 1e9:.1f} | {' | '.join(f'{one:.2f}' for one in seconds)} |",
+                f"| {held / 1e9:.1f} | {' | '.join(f'{value:.2f}' for value in seconds)} |",
                 flush=True,
             )
     print(
@@ -429,18 +433,18 @@ def print_beside(config: Mim4dConfig, *, is_small: bool) -> None:
         f"renderer, {num} rays: straightforward": lambda config, num: _by_grid_sample(renderer(config, num)),
         f"renderer, {num} rays: ours": renderer,
     }.items():
-        found = counted(Part(make, num, 1, num, ""), config)
+        operators = counted(Part(make, num, 1, num, ""), config)
         print(
-            f"{name}: kept {found.kept / 1e9:.2f} GB, largest tensor {found.largest / 1e6:.0f} MB, moved {found.moved / 1e9:.1f} GB"
+            f"{name}: kept {operators.kept / 1e9:.2f} GB, largest tensor {operators.largest / 1e6:.0f} MB, moved {operators.moved / 1e9:.1f} GB"
         )
 
 
 def _print_pair(name: str, at: str, ours: Work, straightforward: Work) -> None:
     rows = []
     for work in (straightforward, ours):
-        found = counted(Part(lambda config, num, work=work: work, 1, 1, 1, "", is_real=True), Mim4dConfig())
+        operators = counted(Part(lambda config, num, work=work: work, 1, 1, 1, "", is_real=True), Mim4dConfig())
         ms = measure.cpu_ms(lambda work=work: _total(work.forward()).backward(), repeat=3)
-        rows.append((found.kept / 1e6, found.largest / 1e6, ms))
+        rows.append((operators.kept / 1e6, operators.largest / 1e6, ms))
     results, expected = ours.forward()[0].detach(), straightforward.forward()[0].detach()
     assert torch.allclose(results, expected, rtol=1e-3, atol=1e-3), (name, float((results - expected).abs().max()))
     (kept, largest, ms), (our_kept, our_largest, our_ms) = rows
@@ -508,7 +512,7 @@ def _one_by_one(values: Tensor, offsets: Tensor, weights: Tensor, size: tuple[in
     at_y, at_x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     cell = torch.stack([at_x, at_y], -1).view(-1, 2)
     _, sources, _, heads, points = weights.shape
-    found = []
+    head_values = []
     for head in range(heads):
         total = torch.zeros(())
         for source in range(sources):
@@ -517,8 +521,8 @@ def _one_by_one(values: Tensor, offsets: Tensor, weights: Tensor, size: tuple[in
                 place = (2 * (cell + offsets[0, source, :, head, point]) + 1) / torch.tensor([columns, rows]) - 1
                 looked = F.grid_sample(plane, place[None, None], align_corners=False)[0, :, 0]
                 total = total + (looked * weights[0, source, :, head, point]).T
-        found.append(total)
-    return torch.stack(found, 1)[None]
+        head_values.append(total)
+    return torch.stack(head_values, 1)[None]
 
 
 def _by_grid_sample(ours: Work) -> Work:
@@ -572,7 +576,7 @@ def real_step(config: Mim4dConfig, *, cameras: int, rays: int, repeat: int) -> d
     generators = [torch.Generator().manual_seed(0)]
 
     def step() -> None:
-        shown = network(
+        rendered = network(
             views,
             is_seen=is_seen,
             targets=[(0,), (1,)],
@@ -580,7 +584,9 @@ def real_step(config: Mim4dConfig, *, cameras: int, rays: int, repeat: int) -> d
             direction=[direction] * TARGETS,
             generators=generators,
         )
-        _total([values for many in shown.values() for one in many for values in (one.rgb, one.depth_m)]).backward()
+        _total(
+            [values for many in rendered.values() for rendering in many for values in (rendering.rgb, rendering.depth_m)]
+        ).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -595,13 +601,13 @@ def print_real(name: str, config: Mim4dConfig, *, cameras: int, rays_per_camera:
     config = config.model_copy(update={"render": config.render.model_copy(update={"rays": ray_config})})
     parts = parts_of(config, cameras=cameras, is_small=True)
     kept = sum(part.calls * counted(part, config).kept for name, part in parts.items() if name != SPLAT)
-    state = OPTIMIZER_COPIES * 4 * sum(one.numel() for one in Mim4d(config).parameters())
+    state = OPTIMIZER_COPIES * 4 * sum(parameter.numel() for parameter in Mim4d(config).parameters())
     what = {"config": config.model_dump(mode="json"), "cameras": cameras, "rays": cameras * rays_per_camera, "repeat": repeat}
     command = [sys.executable, __file__, "--child", json.dumps(what)]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     print(
-        f"{name}, {config.num_frames} frames of {cameras} cameras, {rays_per_camera} rays each, one thread: {found['ms']:.0f} ms CPU a "
-        f"step with AdamW; peak {found['peak_mb']:.0f} MB, {found['before_mb']:.0f} MB of it before the step; counted: kept "
+        f"{name}, {config.num_frames} frames of {cameras} cameras, {rays_per_camera} rays each, one thread: {measured['ms']:.0f} ms CPU a "
+        f"step with AdamW; peak {measured['peak_mb']:.0f} MB, {measured['before_mb']:.0f} MB of it before the step; counted: kept "
         f"{kept / 1e6:.0f} MB, weights, gradients, moments {state / 1e6:.0f} MB",
         flush=True,
     )

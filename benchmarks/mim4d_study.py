@@ -144,7 +144,7 @@ def _materialize(args: argparse.Namespace):
 
     world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
     stages = {
-        "accumulate_lidar": {"num_sweeps": 3},  # nothing here reads it
+        "accumulate_lidar": {"num_sweeps": 3},  # this study does not read the accumulated maps
         "project_radar": {"channels": RADARS},
         "index_windows": {"enabled": True},
     }
@@ -194,10 +194,10 @@ def _train(args: argparse.Namespace, training: dict) -> str:
 def _print_rendering(folders: list[Path]) -> None:
     from model.mim4d.evaluation import read_rendering
 
-    found = [{row[:4]: row for row in read_rendering(folder / "evaluation")} for folder in folders]
+    rows_of_seeds = [{row[:4]: row for row in read_rendering(folder / "evaluation")} for folder in folders]
 
     def cell(volume: str, pixels: str, value: str) -> str:
-        values = [getattr(rows[volume, "all", pixels, "all"], value) for rows in found]
+        values = [getattr(rows[volume, "all", pixels, "all"], value) for rows in rows_of_seeds]
         return f"{mean(values):.3f} ({max(values) - min(values):.3f})"
 
     print("| volume | AbsRel | at hidden pixels | RMSE m | delta<1.25 | colour L1 at hidden pixels |\n|---|---|---|---|---|---|")
@@ -207,28 +207,28 @@ def _print_rendering(folders: list[Path]) -> None:
         )]  # fmt: skip
         print(f"| {volume} | {' | '.join(values)} |")
     for what, value, pixels in (("AbsRel", "abs_rel", "all"), ("colour L1 at hidden pixels", "rgb_l1", "masked")):
-        of_seeds = {volume: [getattr(one[volume, "all", pixels, "all"], value) for one in found] for volume in VOLUMES}
-        told = "; ".join(f"{volume} {', '.join(f'{one:.3f}' for one in values)}" for volume, values in of_seeds.items())
-        print(f"{what} of every seed: {told}", flush=True)
+        of_seeds = {volume: [getattr(rows[volume, "all", pixels, "all"], value) for rows in rows_of_seeds] for volume in VOLUMES}
+        listed = "; ".join(f"{volume} {', '.join(f'{value:.3f}' for value in values)}" for volume, values in of_seeds.items())
+        print(f"{what} of every seed: {listed}", flush=True)
 
 
 def _print_probes(folders: list[Path]) -> None:
     from model.mim4d.probes.probe_files import read_probes
 
-    found = [read_probes(folder) for folder in folders]
+    probes_of_seeds = [read_probes(folder) for folder in folders]
     print(
         "| probe of | depth AbsRel | of every seed | delta<1.25 | occupancy, average precision | of every seed |\n|---|---|---|---|---|---|"
     )
-    for features in dict.fromkeys(row.features for one in found for row in (*one.depth, *one.occupancy)):
-        depth = [row for one in found if (row := one.depth_of(features)) is not None]
-        occupancy = [row for one in found if (row := one.occupancy_of(features)) is not None]
+    for features in dict.fromkeys(row.features for probes in probes_of_seeds for row in (*probes.depth, *probes.occupancy)):
+        depth = [row for probes in probes_of_seeds if (row := probes.depth_of(features)) is not None]
+        occupancy = [row for probes in probes_of_seeds if (row := probes.occupancy_of(features)) is not None]
         cells = [*_mean_and_each([row.abs_rel for row in depth]), *_mean_and_each([row.delta1 for row in depth])[:1]]
         cells += _mean_and_each([row.average_precision for row in occupancy])
         print(f"| {features} | {' | '.join(cells)} |", flush=True)
 
 
 def _mean_and_each(values: list[float]) -> tuple[str, str]:
-    return (f"{mean(values):.3f}", ", ".join(f"{one:.3f}" for one in values)) if values else ("", "")
+    return (f"{mean(values):.3f}", ", ".join(f"{value:.3f}" for value in values)) if values else ("", "")
 
 
 def _curve(folder: Path) -> list[tuple[int, float]]:
@@ -251,16 +251,16 @@ def _print_labels(args: argparse.Namespace, curves: dict) -> None:
         last = [[curve[-1][1] for curve in pair] for pair in pairs]
         reached = [next((step for step, mae in trained if mae <= scratch[-1][1]), None) for scratch, trained in pairs]
         cells = [_cell([pair[side] for pair in last]) for side in (0, 1)]
-        told = ", ".join("never" if step is None else str(step) for step in reached)
+        reached_text = ", ".join("never" if step is None else str(step) for step in reached)
         errors = "; ".join(f"{scratch:.0f} / {trained:.0f}" for scratch, trained in last)
-        print(f"| {share:.0%} | {' | '.join(cells)} | {told} | {errors} |", flush=True)
+        print(f"| {share:.0%} | {' | '.join(cells)} | {reached_text} | {errors} |", flush=True)
     steps = [step for step, _ in next(iter(curves.values()))]
     print(f"mean MAE@80 m of seeds after {', '.join(map(str, steps))} steps:")
     for share in args.shares:
         for start in ("scratch", "pre-trained"):
-            own = [curves[share, seed, start] for seed in range(args.seeds)]
+            of_start = [curves[share, seed, start] for seed in range(args.seeds)]
             print(
-                f"  {share:.0%} {start}: {', '.join(f'{mean(one[place][1] for one in own):.0f}' for place in range(len(steps)))}"
+                f"  {share:.0%} {start}: {', '.join(f'{mean(curve[place][1] for curve in of_start):.0f}' for place in range(len(steps)))}"
             )
 
 

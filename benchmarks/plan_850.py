@@ -34,7 +34,7 @@ INTRINSIC = [[1266.4, 0.0, 816.3], [0.0, 1266.4, 491.5], [0.0, 0.0, 1.0]]
 
 
 def main() -> None:
-    parser = measure.arguments(__doc__)  # nothing is left below --data
+    parser = measure.arguments(__doc__)  # the benchmark leaves nothing below --data
     parser.add_argument("--keyframes", type=int, default=40, help="key frames a scene")
     parser.add_argument("--scenes", type=int, default=850, help="beyond 850 the names are made up")
     parser.add_argument("--repeat", type=int, default=5)
@@ -152,12 +152,12 @@ def _seconds(arguments: tuple[str, ...], environment: dict[str, str], repeat: in
 
 
 def _wall(work, repeat: int) -> float:
-    found = []
+    times_s = []
     for _ in itertools.repeat(None, repeat):
         start = time.perf_counter()
         work()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+        times_s.append(time.perf_counter() - start)
+    return statistics.median(times_s)
 
 
 def _stat_all(store: Path) -> int:

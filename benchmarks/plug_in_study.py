@@ -129,13 +129,13 @@ def _compare_cleanings(args: argparse.Namespace) -> None:
         "frames without a fit |\n|---|---|---|---|---|---|---|"
     )
     for number, cleaning in enumerate(args.cleanings):
-        found, off, skipped, frames = _errors(_materialize(args, cleaning))
+        errors, off, skipped, frames = _errors(_materialize(args, cleaning))
         if number == 0:
-            print(f"| nothing | {found.before.gross_share:.3%} | {_near(found.before):.3%} | | | | |")
+            print(f"| nothing | {errors.before.gross_share:.3%} | {_near(errors.before):.3%} | | | | |")
         mono = f"{np.median(off):.1%} | {skipped} of {frames}" if off else " | "
         print(
-            f"| {cleaning} | {found.after.gross_share:.3%} | {_near(found.after):.3%} | {found.gross_removed_share:.1%} | "
-            f"{found.good_lost_share:.4%} | {mono} |",
+            f"| {cleaning} | {errors.after.gross_share:.3%} | {_near(errors.after):.3%} | {errors.gross_removed_share:.1%} | "
+            f"{errors.good_lost_share:.4%} | {mono} |",
             flush=True,
         )
 
@@ -155,8 +155,8 @@ def _errors(manifest):
             if (path := manifest.unit_of(row, name)) is not None:
                 units[name] = units.get(name) if units.get(name, (None,))[0] == path else (path, manifest.store.open_unit(path))
                 maps[name] = units[name][1].array("depth_m", row["frame"])
-        one = compare_with_truth(maps["depth_accumulated"], maps["depth_clean"], maps["depth_truth"]).total
-        total = one if total is None else total + one
+        counts = compare_with_truth(maps["depth_accumulated"], maps["depth_clean"], maps["depth_truth"]).total
+        total = counts if total is None else total + counts
         if "depth_mono" in maps:
             seen = (maps["depth_truth"] > 2 * 256) & (maps["depth_truth"] < 80 * 256) & (maps["depth_mono"] > 0)
             skipped += not maps["depth_mono"].any()
@@ -168,17 +168,17 @@ def _errors(manifest):
 def _compare_trainings(args: argparse.Namespace) -> None:
     _materialize(args, TRAINED_ON)
     jobs = [(way, seed) for seed in range(args.seeds) for way in dict.fromkeys((*map(PUT_ON.get, args.ways), *args.ways)) if way]
-    found: dict = {}
+    results: dict = {}
     with ThreadPoolExecutor(args.at_once) as pool:
-        for is_put_on in (False, True):  # what others are put on comes first
+        for is_put_on in (False, True):  # trainings that others start from must be complete first
             due = [job for job in jobs if (job[0] in PUT_ON) == is_put_on]
-            found |= zip(due, pool.map(lambda job: _in_child(args, *job), due), strict=True)
+            results |= zip(due, pool.map(lambda job: _in_child(args, *job), due), strict=True)
     print(f"{args.seeds} seeds, {args.steps} steps; MAE@80 m in mm against exact depth, spread over seeds in brackets")
     print("| way | radar on | at night | radar taken away | at night | delta1 |\n|---|---|---|---|---|---|")
-    for way, case in ((one, case) for one in args.ways for case in found[one, 0]):
-        rows = [found[way, seed][case] for seed in range(args.seeds)]
+    for way, case in ((name, case) for name in args.ways for case in results[name, 0]):
+        rows = [results[way, seed][case] for seed in range(args.seeds)]
         cells = [_cell([row[key] for row in rows]) for key in ("on/all", "on/night", "off/all", "off/night")]
-        name = f"{way}, monocular depth {case}" if "withheld" in found[way, 0] else way
+        name = f"{way}, monocular depth {case}" if "withheld" in results[way, 0] else way
         print(f"| {name} | {' | '.join(cells)} | {mean(row['delta1'] for row in rows):.4f} |")
 
 
@@ -194,9 +194,9 @@ def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, dict[s
     command = [sys.executable, __file__, "--data", str(args.data), "--scenes", str(args.scenes), "--child", json.dumps(changes)]
     command += ["--small"] if args.small else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    print(f"{way}, seed {seed}: {found}", file=sys.stderr, flush=True)
-    return found
+    errors = json.loads(done.stdout.splitlines()[-1])
+    print(f"{way}, seed {seed}: {errors}", file=sys.stderr, flush=True)
+    return errors
 
 
 def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
@@ -231,12 +231,12 @@ def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
     if not is_complete(folder):
         train(config, manifest, folder, machine=Machine(accelerator="cpu"))
         evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
-    found = {}
+    errors = {}
     for case, place in (("given", folder / "evaluation"), ("withheld", folder / "evaluation" / WITHOUT_MONO)):
         if place.is_dir():
             rows = {f"{row.radar}/{row.group}": row for row in summarise(read_evaluation(str(place))[0]) if row.cap_m == 80.0}
-            found[case] = {**{key: round(row.mae_mm, 1) for key, row in rows.items()}, "delta1": rows["on/all"].delta1}
-    print(json.dumps(found))
+            errors[case] = {**{key: round(row.mae_mm, 1) for key, row in rows.items()}, "delta1": rows["on/all"].delta1}
+    print(json.dumps(errors))
 
 
 if __name__ == "__main__":

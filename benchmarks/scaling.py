@@ -146,13 +146,13 @@ def _by_cameras(args: argparse.Namespace) -> None:
 
 def _accumulate_cameras_ms(world: tuple[Path, SyntheticParams], cameras: Sequence[str], args: argparse.Namespace) -> float:
     """Return CPU ms a key frame of accumulating some cameras of the scene in one run_scene, index_frames left out; the median."""
-    found = []
+    times_ms = []
     for _ in range(args.repeat):
         with tempfile.TemporaryDirectory(dir=args.data) as folder:
             request = open_runs(world, Path(folder), args.data, cameras=cameras).requests()[0]
             items = tuple(item for item in request.items if item.stage in ("index_frames", "accumulate_lidar"))
-            found.append(_cpu_ms_by_stage(dataclasses.replace(request, items=items))["accumulate_lidar"])
-    return statistics.median(found)
+            times_ms.append(_cpu_ms_by_stage(dataclasses.replace(request, items=items))["accumulate_lidar"])
+    return statistics.median(times_ms)
 
 
 def _cpu_ms_by_stage(request: SceneRequest) -> dict[str, float]:
@@ -188,7 +188,7 @@ def _by_workers(args: argparse.Namespace) -> None:
                 with tempfile.TemporaryDirectory(dir=args.data) as folder:
                     requests = open_runs(world, Path(folder), args.data).requests()
                     before, start = _cpu_s_by_process(), time.perf_counter()
-                    results = [result for found in threads.map(pool.run, requests) for result in found]
+                    results = [result for scene_results in threads.map(pool.run, requests) for result in scene_results]
                     wall, after = time.perf_counter() - start, _cpu_s_by_process()
                 if bad := [result.message for result in results if result.status != "OK"]:
                     raise RuntimeError(bad[0])
@@ -249,8 +249,8 @@ def _all_of_nuscenes(args: argparse.Namespace) -> None:
     hours = {name: sum(parts.values()) * NUSCENES_KEYFRAMES / 3.6e6 for name, parts in (("ours", ours), ("theirs", theirs))}
 
     def rows(way: str, parts: Mapping[str, float]) -> list[tuple[str, ...]]:
-        found = [*parts.items(), ("**together**", sum(parts.values()))]
-        return [(way, name, f"{ms:.2f}", f"{ms * NUSCENES_KEYFRAMES / 3.6e6:.3f}") for name, ms in found]
+        lines = [*parts.items(), ("**together**", sum(parts.values()))]
+        return [(way, name, f"{ms:.2f}", f"{ms * NUSCENES_KEYFRAMES / 3.6e6:.3f}") for name, ms in lines]
 
     columns = ("way", "part", "CPU ms a key frame", f"core-hours for {NUSCENES_KEYFRAMES:,} key frames")
     _print_table("All of nuScenes, front camera: an estimate", columns, [*rows("straightforward", theirs), *rows("ours", ours)])
@@ -262,16 +262,16 @@ def _all_of_nuscenes(args: argparse.Namespace) -> None:
 def _ours_ms(world: tuple[Path, SyntheticParams], args: argparse.Namespace) -> dict[str, float]:
     """Return CPU ms a key frame of all of run_item of accumulating and cleaning, the map being handed on in memory; medians."""
     stages = ("index_frames", "accumulate_lidar", "clean_horizon")
-    found: dict[str, list[float]] = {stage: [] for stage in stages[1:]}
+    times_by_stage: dict[str, list[float]] = {stage: [] for stage in stages[1:]}
     for number in range(args.repeat + 1):  # the first one loads the kernels
         with tempfile.TemporaryDirectory(dir=args.data) as folder:
             request = open_runs(world, Path(folder), args.data).requests()[0]
             spent = _cpu_ms_by_stage(
                 dataclasses.replace(request, items=tuple(item for item in request.items if item.stage in stages))
             )
-        for stage, values in found.items():
+        for stage, values in times_by_stage.items():
             values += [spent[stage]] if number else []
-    return {f"{stage}, read to written": statistics.median(values) for stage, values in found.items()}
+    return {f"{stage}, read to written": statistics.median(values) for stage, values in times_by_stage.items()}
 
 
 def _straightforward_ms(world: tuple[Path, SyntheticParams], args: argparse.Namespace) -> dict[str, float]:
@@ -287,9 +287,9 @@ def _straightforward_ms(world: tuple[Path, SyntheticParams], args: argparse.Name
     spent: Counter[str] = Counter()
 
     def timed(part: str, work: Callable[[], T]) -> T:
-        found: list[T] = []
-        spent[part] += measure.cpu_ms(lambda: found.append(work())) / len(numbers)
-        return found[0]
+        results: list[T] = []
+        spent[part] += measure.cpu_ms(lambda: results.append(work())) / len(numbers)
+        return results[0]
 
     for number in numbers:
         accumulate = "accumulate with the moving filter, PNG written"

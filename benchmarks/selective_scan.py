@@ -90,13 +90,13 @@ def _memory_in_child(engine: str, length: int) -> dict[str, float]:
 
 def _memory_mb(engine: str, length: int) -> dict[str, float]:
     _train(_tensors(3), engine)  # compile first
-    tensors, found = _tensors(length), {}
-    for word, work in (("forward", _run), ("forward + backward", _train)):
+    tensors, growth_mb = _tensors(length), {}
+    for way, work in (("forward", _run), ("forward + backward", _train)):
         before = measure.peak_rss_mb()
         work(tensors, engine)
-        found[word] = max(measure.peak_rss_mb() - before, 0.0)
-    found["forward + backward"] += found["forward"]  # the peak only grows
-    return found
+        growth_mb[way] = max(measure.peak_rss_mb() - before, 0.0)
+    growth_mb["forward + backward"] += growth_mb["forward"]  # the peak of a process only grows, so the two growths add up
+    return growth_mb
 
 
 if __name__ == "__main__":

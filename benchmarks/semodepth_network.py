@@ -49,8 +49,8 @@ def main() -> None:
     for size in args.sizes:
         for work in ("forward",) if args.no_train or size == "900x1600" else ("forward", "training step"):
             for way in WAYS:
-                found = _in_child(size=size, work=work, way=way, device="cpu", repeat=args.repeat)
-                print(f"| {size} | {work} | {way} | {found['seconds']:.2f} | {found['peak_mb']:.0f} |", flush=True)
+                measured = _in_child(size=size, work=work, way=way, device="cpu", repeat=args.repeat)
+                print(f"| {size} | {work} | {way} | {measured['seconds']:.2f} | {measured['peak_mb']:.0f} |", flush=True)
     if not torch.cuda.is_available():
         print("no GPU here: the GPU rows are missing")
         return
@@ -59,8 +59,8 @@ def main() -> None:
         for work in ("forward", "training step"):
             if choice.is_usable and choice.engine != "twin":
                 way = f"{choice.engine} channels_last bf16"
-                found = _in_child(size="900x1600", work=work, way=way, device="cuda", repeat=20)
-                print(f"| 900x1600 | {work} | {way} | {found['seconds']:.4f} | {found['peak_mb']:.0f} |", flush=True)
+                measured = _in_child(size="900x1600", work=work, way=way, device="cuda", repeat=20)
+                print(f"| 900x1600 | {work} | {way} | {measured['seconds']:.4f} | {measured['peak_mb']:.0f} |", flush=True)
 
 
 def _in_child(**what: Any) -> dict[str, float]:
@@ -101,14 +101,14 @@ def _measure(size: str, work: str, way: str, device: str, repeat: int) -> dict[s
 
 
 def _seconds(work: Callable[[], None], device: str, repeat: int) -> float:
-    found = []
+    times_s = []
     for _ in range(repeat + 1):
         start = time.perf_counter()
         work()
         if device == "cuda":
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found[1:])  # the first one compiles
+        times_s.append(time.perf_counter() - start)
+    return statistics.median(times_s[1:])  # the first one compiles
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def open_runs(
 def accumulate_ms(runs: StageRuns, repeat: int) -> float:
     """Return CPU ms a key frame of all of run_item for accumulate_lidar; the first run, which loads the kernels, does not count."""
     runs.run_stages("index_frames")
-    item, found = runs.item("accumulate_lidar"), []
+    item, times_ms = runs.item("accumulate_lidar"), []
     num_frames = 0.0
     for number in range(repeat + 1):
         runs.forget(item)
@@ -88,8 +88,8 @@ def accumulate_ms(runs: StageRuns, repeat: int) -> float:
         spent = measure.cpu_ms(lambda results=results: results.append(runs.run(item, SceneMemory(), keep=False)))
         num_frames = results[0].counts["frames"]
         if number:
-            found.append(spent)
-    return float(np.median(found)) / num_frames
+            times_ms.append(spent)
+    return float(np.median(times_ms)) / num_frames
 
 
 def projection_ms(runs: StageRuns, repeat: int, *, engine: str = "numba", clock: Callable[..., float] = measure.cpu_ms) -> float:
@@ -99,19 +99,19 @@ def projection_ms(runs: StageRuns, repeat: int, *, engine: str = "numba", clock:
     points = scene_points(unit, p, chain)
     height, width = unit.image_size()
     size = {"height": height, "width": width, "engine": engine}
-    project_frames(points, unit.keyframes, windows, **size)  # touches the memory that it works in
+    project_frames(points, unit.keyframes, windows, **size)  # the first call allocates its memory
     spent = clock(lambda: project_frames(points, unit.keyframes, windows, **size), repeat=repeat)
     return spent / len(windows)
 
 
 def points_ms(runs: StageRuns, repeat: int) -> float:
     """Return CPU ms a key frame of what all cameras share: reading the scene's points and the moving filter; needs index_frames."""
-    p, found = runs.recipe.stages.accumulate_lidar, []
+    p, times_ms = runs.recipe.stages.accumulate_lidar, []
     for _ in range(repeat + 1):  # the first one loads the kernels
-        unit, chain = _unit_and_chain(runs)  # a new one: it remembers its points
+        unit, chain = _unit_and_chain(runs)  # a new unit, because a unit caches its points
         num_frames = len(unit.keyframes)
-        found.append(measure.cpu_ms(lambda unit=unit, chain=chain: scene_points(unit, p, chain)))
-    return float(np.median(found[1:])) / num_frames
+        times_ms.append(measure.cpu_ms(lambda unit=unit, chain=chain: scene_points(unit, p, chain)))
+    return float(np.median(times_ms[1:])) / num_frames
 
 
 def _unit_and_chain(runs: StageRuns) -> tuple[StageInput, list[dict[str, Any]]]:

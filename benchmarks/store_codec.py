@@ -42,7 +42,9 @@ def main() -> None:
         _report(name, maps, order, *_zarr(maps, codec))
     for level in (1, 6):
         _report(f"PNG by PIL, level {level}", maps, order, *_png(maps, level))
-    print(f"floor: {measure.cpu_ms(lambda: [one.copy() for one in maps], repeat=3) / len(maps):.2f} ms to copy a raw map")
+    print(
+        f"floor: {measure.cpu_ms(lambda: [depth_map.copy() for depth_map in maps], repeat=3) / len(maps):.2f} ms to copy a raw map"
+    )
 
 
 def _report(name: str, maps: np.ndarray, order: np.ndarray, write: Callable[[], int], read: Callable[[int], np.ndarray]) -> None:

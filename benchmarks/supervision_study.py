@@ -30,7 +30,7 @@ BASE = {
     "evaluation": {"target": "depth_truth"},
     "learning_rate": 1e-3,
     "max_steps": 1000,
-    "decay_every_epochs": 1,  # almost to zero at the end: seeds then differ less
+    "decay_every_epochs": 1,  # the rate ends almost at zero: seeds then differ less
     "decay": 0.055,
     "decay_floor": 0.05,
     "evaluate_every_epochs": 1000,
@@ -63,11 +63,11 @@ def main() -> None:
     _materialize(recipe)
     jobs = [(way, seed) for seed in range(args.seeds) for way in args.ways]
     with ThreadPoolExecutor(args.at_once) as pool:
-        found = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
+        results = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
     print(f"{measure.machine()}; {args.seeds} seeds; MAE@80 m in mm against exact depth, spread over seeds in brackets")
     print("| way | radar on | at night | radar taken away | at night | delta1 |\n|---|---|---|---|---|---|")
     for way in args.ways:
-        rows = [found[way, seed] for seed in range(args.seeds)]
+        rows = [results[way, seed] for seed in range(args.seeds)]
         cells = [_cell([row[key] for row in rows if key in row]) for key in ("on/all", "on/night", "off/all", "off/night")]
         print(f"| {way} | {' | '.join(cells)} | {mean(row['delta1'] for row in rows):.4f} |")
 
@@ -96,9 +96,9 @@ def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, float]
     command = [sys.executable, __file__, "--data", str(args.data), "--child", json.dumps(changes)]
     command += ["--small"] if args.small else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    print(f"{way}, seed {seed}: {found}", file=sys.stderr, flush=True)
-    return found
+    errors = json.loads(done.stdout.splitlines()[-1])
+    print(f"{way}, seed {seed}: {errors}", file=sys.stderr, flush=True)
+    return errors
 
 
 def _train(recipe: dict, changes: dict[str, str]) -> None:

@@ -34,7 +34,7 @@ _WAIT_S = 3.0
 
 
 class Finding(NamedTuple):
-    """One line of the doctor: what was looked at, whether it is well, and in words what was found."""
+    """One line of the doctor: what was checked, whether it works, and a text with the details."""
 
     about: str
     is_ok: bool
@@ -48,33 +48,33 @@ def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Findi
         store: path or URL of a store to try; None leaves it out.
         dask: address of a Dask scheduler to try; None leaves it out.
     """
-    found = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()}, {os.cpu_count()} cores")]
-    found += [*_packages(), *_extras(), _disk(Settings().cache_dir)]
+    findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()}, {os.cpu_count()} cores")]
+    findings += [*_packages(), *_extras(), _disk(Settings().cache_dir)]
     if store is not None:
-        found.append(_store(store))
-    found.append(_prefect())
+        findings.append(_store(store))
+    findings.append(_prefect())
     if dask is not None:
-        found.append(_dask(dask))
-    return [*found, *_plug_ins(), *_accumulation(), *_devices()]
+        findings.append(_dask(dask))
+    return [*findings, *_plug_ins(), *_accumulation(), *_devices()]
 
 
 def _packages() -> list[Finding]:
-    found = []
+    findings = []
     for package in PACKAGES:
         try:
-            found.append(Finding(package, True, version(package)))
+            findings.append(Finding(package, True, version(package)))
         except PackageNotFoundError:
-            found.append(Finding(package, False, "not installed. Run: pip install depthmill"))
-    return found
+            findings.append(Finding(package, False, "not installed. Run: pip install depthmill"))
+    return findings
 
 
 def _extras() -> list[Finding]:
-    found = []
+    findings = []
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         says = f"without {', '.join(missing)}. If you need it: pip install 'depthmill[{extra}]'" if missing else "installed"
-        found.append(Finding(f"extra {extra}", True, says))
-    return found
+        findings.append(Finding(f"extra {extra}", True, says))
+    return findings
 
 
 def _unusable_sources() -> dict[str, str]:
@@ -98,18 +98,18 @@ _CHECKS: Mapping[Group, Callable[[], dict[str, str]]] = {
 
 def _plug_ins() -> list[Finding]:
     """List what packages outside bring, each as usable or broken; nothing where there are none."""
-    found = []
+    findings = []
     for group in GROUPS:
         try:
             installed = plug_ins(group)
             broken = _CHECKS[group]() if installed and group in _CHECKS else broken_plug_ins(group)
-        except PlugInError as error:  # none of the group can be used then
-            found.append(Finding("plug-ins", False, str(error)))
+        except PlugInError as error:  # no plug-in of this group can be used
+            findings.append(Finding("plug-ins", False, str(error)))
             continue
         for plug_in in installed:
             says = broken.get(plug_in.name, f"{group}, of package {plug_in.package} {plug_in.version}")
-            found.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
-    return found
+            findings.append(Finding(f"plug-in {plug_in.name}", plug_in.name not in broken, says))
+    return findings
 
 
 def _disk(folder: Path) -> Finding:
@@ -159,7 +159,7 @@ def _prefect() -> Finding:
     if not url:
         return Finding("prefect server", True, "PREFECT_API_URL is not set: every run starts an embedded server (10 s or more)")
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_WAIT_S) as answer:  # the user's own URL
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_WAIT_S) as answer:  # the user's URL
             is_well = answer.status == 200
     except (OSError, ValueError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
@@ -178,8 +178,8 @@ def _dask(address: str) -> Finding:
         with Client(address, timeout=_WAIT_S) as client:  # type: ignore[no-untyped-call]
             workers = client.scheduler_info()["workers"]
     except (OSError, ValueError, TimeoutError) as error:
-        words = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Finding("dask", False, f"no scheduler at {address}: {words}. Run: dask scheduler, then dask worker {address}")
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Finding("dask", False, f"no scheduler at {address}: {reason}. Run: dask scheduler, then dask worker {address}")
     if not workers:
         return Finding("dask", False, f"scheduler {address} has no workers. Run: dask worker {address}")
     return Finding("dask", True, f"scheduler {address} with {len(workers)} workers")
@@ -205,11 +205,11 @@ def _devices() -> list[Finding]:
         return [Finding("torch", True, "not installed; only needed to train. Run: pip install 'depthmill[train]'")]
     from model.devices import describe_devices
 
-    found = [Finding("torch", True, version("torch"))]
+    findings = [Finding("torch", True, version("torch"))]
     for device in describe_devices():
-        found.append(Finding(f"device {device.name}", True, device.description))
+        findings.append(Finding(f"device {device.name}", True, device.description))
         best = device.engines[0].engine
         for choice in device.engines:
             state = "used" if choice.engine == best else "usable" if choice.is_usable else "no"
-            found.append(Finding(f"  scan {choice.engine}", True, f"{state}: {choice.reason}"))
-    return found
+            findings.append(Finding(f"  scan {choice.engine}", True, f"{state}: {choice.reason}"))
+    return findings

@@ -57,7 +57,7 @@ class UnitLines:
             self._bar.start()
 
     def __call__(self, result: ItemResult) -> None:
-        """Tell of one finished unit."""
+        """Report one finished unit."""
         self._done += 1
         line = _result_line(result, number=self._done, total=self._total, widths=self._widths)
         if self._bar is not None:
@@ -92,16 +92,16 @@ class StepLines:
         self._say = say
         self._start: float | None = None
         self._first_step = 0
-        self._told = 0.0
+        self._last_line_s = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Tell of one step."""
+        """Report one optimiser step, at most every few seconds unless it was evaluated."""
         now = time.monotonic()
         if self._start is None:
             self._start, self._first_step = now, progress.step
-        if progress.measured_text is None and now - self._told < SECONDS_PER_LINE:
+        if progress.measured_text is None and now - self._last_line_s < SECONDS_PER_LINE:
             return
-        self._told = now
+        self._last_line_s = now
         line = f" {progress.step}/{progress.num_steps} loss {progress.loss:.4f}, {progress.losses_text}"
         line += "" if progress.measured_text is None else f", {progress.measured_text}"
         if done := progress.step - self._first_step:

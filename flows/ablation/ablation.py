@@ -1,8 +1,8 @@
 """An ablation: variants of one training, each with several seeds, all on the very same pinned data.
 
 Why    One training says little: two seeds of one configuration differ as much as published gains do. Every pair of a variant and
-       a seed is an ordinary training, named by what decides its result, so that what is complete is never trained again, by
-       whichever command it was, and a stop loses nothing.
+       a seed is an ordinary training, named by what decides its result. A complete training is therefore never trained again,
+       whichever command made it, and a stop loses nothing.
 Reads  the recipe's groups ``train:`` and ``ablation:``, the store
 Writes <runs>/trainings/<fingerprint>; the table is written by flows/ablation/table.py
 """
@@ -50,12 +50,12 @@ class Run:
 
     @property
     def title(self) -> str:
-        """Name it for people."""
+        """Return the name that people read."""
         return f"{self.variant}, seed {self.seed}"
 
     @property
     def state(self) -> State:
-        """Say how far it is."""
+        """Say whether the training is complete, begun or still to do."""
         from model.train.loop import is_complete
 
         if is_complete(self.folder):
@@ -100,18 +100,18 @@ class Ablation:
     @cached_property
     def same_as(self) -> dict[str, str]:
         """Return variants that are another, earlier one under a second name."""
-        found = {}
+        first_name_of = {}
         for name, runs in self.runs.items():
             owner = next(iter(runs.values())).variant
             if owner != name:
-                found[name] = owner
-        return found
+                first_name_of[name] = owner
+        return first_name_of
 
     @cached_property
     def trainings(self) -> tuple[Run, ...]:
         """Return every training once, seed by seed: after the first of them all variants can be compared already."""
-        found = {self.runs[name][seed].folder: self.runs[name][seed] for seed in self.seeds for name in self.variants}
-        return tuple(found.values())
+        run_by_folder = {self.runs[name][seed].folder: self.runs[name][seed] for seed in self.seeds for name in self.variants}
+        return tuple(run_by_folder.values())
 
 
 def read_ablation(opened: Opened, *, where: str, manifest: str | None, out: Path | None) -> Ablation:
@@ -160,10 +160,10 @@ def read_ablation(opened: Opened, *, where: str, manifest: str | None, out: Path
 
 def _fingerprint(opened: Opened, manifest: str | None) -> str:
     """Return the manifest's whole fingerprint; the recipe's own need not be made yet."""
-    wanted = (
+    fingerprint = (
         opened.plan().manifest.path.fingerprint if manifest is None else open_manifest(opened.store, manifest).path.fingerprint
     )
-    return str(wanted)
+    return str(fingerprint)
 
 
 def _configs(
@@ -172,12 +172,12 @@ def _configs(
     """Return every configuration by variant and seed; RecipeError lists the mistakes of all variants."""
     from model.families import parse_train_config
 
-    found: dict[str, dict[int, CommonConfig]] = {}
+    configs: dict[str, dict[int, CommonConfig]] = {}
     mistakes: dict[str, str] = {}
     for name, changes in variants.items():
         try:
             _refuse_keys(changes, where=where)
-            found[name] = {
+            configs[name] = {
                 seed: parse_train_config(
                     laid_over(base, {**changes, **dict.fromkeys(_SEED_KEYS, seed)}, where=where), where=where
                 )
@@ -187,11 +187,11 @@ def _configs(
             mistakes[name] = str(error)
     texts = set(mistakes.values())
     if len(mistakes) == len(variants) > 1 and len(texts) == 1:
-        raise RecipeError(texts.pop())  # of the train: group itself
+        raise RecipeError(texts.pop())  # every variant has the same mistake, so it is in the train: group
     if mistakes:
         lines = (f"variant '{name}' of {line}" for name, text in mistakes.items() for line in text.split("\n"))
         raise RecipeError("\n".join(lines))
-    families = {name: by_seed[seeds[0]].family for name, by_seed in found.items()}
+    families = {name: by_seed[seeds[0]].family for name, by_seed in configs.items()}
     first = next(iter(families))
     for name, family in families.items():
         if family != families[first]:
@@ -199,7 +199,7 @@ def _configs(
                 f"recipe '{where}': variant '{name}' is of family {family}, '{first}' of {families[first]}: no measure is common "
                 "to them. Make a recipe for each family"
             )
-    return found
+    return configs
 
 
 def _refuse_keys(changes: Mapping[str, Any], *, where: str) -> None:

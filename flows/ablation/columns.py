@@ -27,7 +27,7 @@ class Columns(NamedTuple):
     @property
     def all(self) -> tuple[Measure, ...]:
         """Return every measure once."""
-        return tuple(dict.fromkeys((*self.headline, *(one for group in self.details.values() for one in group))))
+        return tuple(dict.fromkeys((*self.headline, *(measure for group in self.details.values() for measure in group))))
 
 
 def columns_of(configs: Sequence[CommonConfig], chosen: Sequence[str] | None, *, where: str) -> Columns:
@@ -44,16 +44,16 @@ def columns_of(configs: Sequence[CommonConfig], chosen: Sequence[str] | None, *,
     from model.families import family_of
 
     family = family_of(configs[0])
-    known = [family.measures(config) for config in configs]
-    names, details = (tuple(chosen), {}) if chosen else family.table_columns(configs[0], known)
-    for name in (*names, *(one for group in details.values() for one in group)):
-        if not all(name in one for one in known):
-            there = [one for one in known[0] if all(one in other for other in known)]
-            near = difflib.get_close_matches(name, there, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"expected e.g. {', '.join(there[:3])}"
-            what = "ablation.metrics has" if chosen else "without ablation.metrics the table shows"
-            raise RecipeError(f"recipe '{where}': {what} '{name}', by which not every variant is measured; {hint}")
+    by_variant = [family.measures(config) for config in configs]
+    names, details = (tuple(chosen), {}) if chosen else family.table_columns(configs[0], by_variant)
+    for name in (*names, *(name_in_group for group in details.values() for name_in_group in group)):
+        if not all(name in measures for measures in by_variant):
+            common = [other for other in by_variant[0] if all(other in measures for measures in by_variant)]
+            near = difflib.get_close_matches(name, common, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"expected e.g. {', '.join(common[:3])}"
+            subject = "ablation.metrics has" if chosen else "without ablation.metrics the table shows"
+            raise RecipeError(f"recipe '{where}': {subject} '{name}', by which not every variant is measured; {hint}")
     return Columns(
-        tuple(known[0][name] for name in names),
-        {title: tuple(known[0][name] for name in group) for title, group in details.items()},
+        tuple(by_variant[0][name] for name in names),
+        {title: tuple(by_variant[0][name] for name in group) for title, group in details.items()},
     )

@@ -59,7 +59,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """What is there of one variant with one seed.
+    """What one variant has reached with one seed.
 
     Attributes:
         variant: its name.
@@ -89,10 +89,10 @@ def spread_of(values: Sequence[float]) -> Spread | None:
 
 
 def difference_of(first: Mapping[int, float], other: Mapping[int, float], *, is_higher_better: bool) -> Difference | None:
-    """Return other - first over the seeds that both have; None if there is none."""
+    """Return other - first over the seeds that both have; None if they share no seed."""
     differences = [other[seed] - first[seed] for seed in other if seed in first]
     spread = spread_of(differences)
-    num_better = sum(one > 0 if is_higher_better else one < 0 for one in differences)
+    num_better = sum(difference > 0 if is_higher_better else difference < 0 for difference in differences)
     return None if spread is None else Difference(spread, num_better)
 
 
@@ -109,7 +109,7 @@ def results_of(ablation: Ablation, errors: Mapping[Path, str]) -> list[Result]:
     from model.families import family_of
     from model.train.loop import is_complete, read_training
 
-    found, read = [], dict[Path, tuple[Mapping[str, Any], Mapping[str, float]]]()
+    results, read = [], dict[Path, tuple[Mapping[str, Any], Mapping[str, float]]]()
     for name in ablation.variants:
         for run in ablation.runs[name].values():
             if is_complete(run.folder) and run.folder not in read:
@@ -121,13 +121,13 @@ def results_of(ablation: Ablation, errors: Mapping[Path, str]) -> list[Result]:
                         "trained again"
                     ) from error
             record, values = read.get(run.folder, (None, {}))
-            found.append(Result(name, run, record, values, errors.get(run.folder)))
-    return found
+            results.append(Result(name, run, record, values, errors.get(run.folder)))
+    return results
 
 
 def values_by_seed(results: Sequence[Result], variant: str, measure: Measure) -> dict[int, float]:
-    """Return what is known of one measure of a variant."""
-    return {one.run.seed: one.values[measure.name] for one in results if one.variant == variant and measure.name in one.values}
+    """Return the values of one measure of a variant, by the seeds that have one."""
+    return {row.run.seed: row.values[measure.name] for row in results if row.variant == variant and measure.name in row.values}
 
 
 def table_text(ablation: Ablation, results: Sequence[Result], *, is_whole: bool) -> str:
@@ -167,13 +167,15 @@ def results_csv(ablation: Ablation, results: Sequence[Result]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     facts = ("num_steps", "train_frames", "val_frames", "seconds", "commit", "is_dirty")
-    writer.writerow(["variant", "seed", "status", "manifest", "training", *facts, *(one.name for one in ablation.columns.all)])
-    for one in results:
-        record = one.record or {}
+    writer.writerow(
+        ["variant", "seed", "status", "manifest", "training", *facts, *(measure.name for measure in ablation.columns.all)]
+    )
+    for result in results:
+        record = result.record or {}
         writer.writerow(
-            [one.variant, one.run.seed, one.status, ablation.manifest, one.run.folder]
+            [result.variant, result.run.seed, result.status, ablation.manifest, result.run.folder]
             + [record.get(fact, "") for fact in facts]
-            + [one.values.get(measure.name, "") for measure in ablation.columns.all]
+            + [result.values.get(measure.name, "") for measure in ablation.columns.all]
         )
     return text.getvalue()
 
@@ -189,10 +191,11 @@ def refuse_other_folder(folder: Path) -> None:
     """Check that writing will replace a former table only; DepthmillError if files of these names are something else."""
     table = folder / TABLE_FILE
     is_ours = table.is_file() and table.read_text(encoding="utf-8", errors="replace").startswith(_TITLE)
-    there = [name for name in (TABLE_FILE, RESULTS_FILE) if (folder / name).exists()]
-    if there and not is_ours:
+    existing = [name for name in (TABLE_FILE, RESULTS_FILE) if (folder / name).exists()]
+    if existing and not is_ours:
         raise DepthmillError(
-            f"'{folder / there[0]}' is there and is not of an ablation, so it is not replaced. Choose another folder with --out"
+            f"'{folder / existing[0]}' is there and is not of an ablation, so it is not replaced. Choose another folder with "
+            "--out"
         )
 
 
@@ -209,44 +212,44 @@ def as_json(ablation: Ablation, results: Sequence[Result]) -> dict[str, Any]:
                 "name": name,
                 "changes": dict(changes),
                 "same_as": ablation.same_as.get(name),
-                "measures": {one.name: _measure_json(ablation, results, name, one) for one in ablation.columns.all},
+                "measures": {measure.name: _measure_json(ablation, results, name, measure) for measure in ablation.columns.all},
             }
             for name, changes in ablation.variants.items()
         ],
         "trainings": [
             {
-                "variant": one.variant,
-                "seed": one.run.seed,
-                "status": one.status,
-                "error": one.error,
-                "folder": str(one.run.folder),
-                "measures": {measure.name: one.values.get(measure.name) for measure in ablation.columns.all},
+                "variant": result.variant,
+                "seed": result.run.seed,
+                "status": result.status,
+                "error": result.error,
+                "folder": str(result.run.folder),
+                "measures": {measure.name: result.values.get(measure.name) for measure in ablation.columns.all},
             }
-            for one in results
+            for result in results
         ],
     }
 
 
 def _measure_json(ablation: Ablation, results: Sequence[Result], variant: str, measure: Measure) -> dict[str, Any]:
     spread = spread_of(list(values_by_seed(results, variant, measure).values()))
-    found = None if variant == ablation.first else _difference(ablation, results, variant, measure)
-    difference = None if found is None else {**found.spread._asdict(), "num_better": found.num_better}
+    against_first = None if variant == ablation.first else _difference(ablation, results, variant, measure)
+    difference = None if against_first is None else {**against_first.spread._asdict(), "num_better": against_first.num_better}
     return {**({} if spread is None else spread._asdict()), "difference": difference}
 
 
 def _difference(ablation: Ablation, results: Sequence[Result], variant: str, measure: Measure) -> Difference | None:
-    first, own = (values_by_seed(results, name, measure) for name in (ablation.first, variant))
-    return difference_of(first, own, is_higher_better=measure.is_higher_better)
+    first, other = (values_by_seed(results, name, measure) for name in (ablation.first, variant))
+    return difference_of(first, other, is_higher_better=measure.is_higher_better)
 
 
 def _spread_table(ablation: Ablation, results: Sequence[Result], measures: Sequence[Measure], *, with_count: bool) -> str:
     rows = []
     for name in ablation.variants:
         spreads = [spread_of(list(values_by_seed(results, name, measure).values())) for measure in measures]
-        cells = [_spread_text(one, measure) for one, measure in zip(spreads, measures, strict=True)]
-        num_there = sum(one.variant == name and one.record is not None for one in results)
-        rows.append([name, *cells, *([f"{num_there} of {len(ablation.seeds)}"] if with_count else [])])
-    return _markdown(["variant", *(one.head for one in measures), *(["trained"] if with_count else [])], rows)
+        cells = [_spread_text(spread, measure) for spread, measure in zip(spreads, measures, strict=True)]
+        num_trained = sum(result.variant == name and result.record is not None for result in results)
+        rows.append([name, *cells, *([f"{num_trained} of {len(ablation.seeds)}"] if with_count else [])])
+    return _markdown(["variant", *(measure.head for measure in measures), *(["trained"] if with_count else [])], rows)
 
 
 def _difference_table(ablation: Ablation, results: Sequence[Result], measures: Sequence[Measure]) -> str:
@@ -254,11 +257,11 @@ def _difference_table(ablation: Ablation, results: Sequence[Result], measures: S
     for name in list(ablation.variants)[1:]:
         cells = []
         for measure in measures:
-            found = _difference(ablation, results, name, measure)
-            count = "" if found is None else f" ({found.num_better} of {found.spread.num_seeds})"
-            cells.append(_spread_text(None if found is None else found.spread, measure, sign="+") + count)
+            difference = _difference(ablation, results, name, measure)
+            count = "" if difference is None else f" ({difference.num_better} of {difference.spread.num_seeds})"
+            cells.append(_spread_text(None if difference is None else difference.spread, measure, sign="+") + count)
         rows.append([name, *cells])
-    return _markdown(["variant", *(one.head for one in measures)], rows)
+    return _markdown(["variant", *(measure.head for measure in measures)], rows)
 
 
 def _spread_text(spread: Spread | None, measure: Measure, *, sign: str = "") -> str:
@@ -278,12 +281,10 @@ def _changes_table(ablation: Ablation) -> str:
 
 def _trainings_table(results: Sequence[Result]) -> str:
     rows = []
-    for one in results:
-        record = one.record or {}
-        frames = f"{record['train_frames']} / {record['val_frames']}" if one.record else NOTHING
-        rows.append(
-            [one.variant, str(one.run.seed), one.status, f"`{one.run.folder}`", str(record.get("num_steps", NOTHING)), frames]
-        )
+    for result in results:
+        name, run, record = result.variant, result.run, result.record or {}
+        frames = f"{record['train_frames']} / {record['val_frames']}" if result.record else NOTHING
+        rows.append([name, str(run.seed), result.status, f"`{run.folder}`", str(record.get("num_steps", NOTHING)), frames])
     return _markdown(["variant", "seed", "state", "training", "steps", "frames trained / measured"], rows, num_texts=4)
 
 
@@ -294,25 +295,27 @@ def _notes(ablation: Ablation, results: Sequence[Result]) -> list[str]:
     notes = [f"{name} is the same training as {other}" for name, other in ablation.same_as.items()]
     if len(ablation.seeds) == 1:
         notes.append("one seed: there is no spread, and a difference may be chance")
-    missing = [one for one in results if one.record is None]
-    notes += [f"{one.variant}, seed {one.run.seed}: {one.status}{_first_line(one.error)}" for one in missing]
+    missing = [result for result in results if result.record is None]
+    notes += [f"{result.variant}, seed {result.run.seed}: {result.status}{_first_line(result.error)}" for result in missing]
     for measure in ablation.columns.headline:
         names = [
-            f"{one.variant}, seed {one.run.seed}" for one in results if one.record is not None and measure.name not in one.values
+            f"{result.variant}, seed {result.run.seed}"
+            for result in results
+            if result.record is not None and measure.name not in result.values
         ]
         if names:
             notes.append(f"nothing to measure {measure.name} on: {'; '.join(names)}")
-    measured = [one.record for one in results if one.record is not None]
-    for key, words in (("val_frames", "were measured on different numbers of frames"), ("commit", "are of different commits")):
+    measured = [result.record for result in results if result.record is not None]
+    for key, remark in (("val_frames", "were measured on different numbers of frames"), ("commit", "are of different commits")):
         values = sorted({str(record.get(key)) for record in measured})
         if len(values) > 1:
-            notes.append(f"the trainings {words}: {', '.join(values)}")
+            notes.append(f"the trainings {remark}: {', '.join(values)}")
     configs = {name: next(iter(runs.values())).config for name, runs in ablation.runs.items()}
     for key in family_of(next(iter(configs.values()))).keys_that_decide:
-        found = {name: _value_at(config, key) for name, config in configs.items()}
-        if len(set(found.values())) > 1:
-            told = ", ".join(f"{name} {value}" for name, value in found.items())
-            notes.append(f"the variants are not measured alike, {key} differs: {told}")
+        value_of_variant = {name: _value_at(config, key) for name, config in configs.items()}
+        if len(set(value_of_variant.values())) > 1:
+            listed = ", ".join(f"{name} {value}" for name, value in value_of_variant.items())
+            notes.append(f"the variants are not measured alike, {key} differs: {listed}")
     return notes
 
 

@@ -34,7 +34,7 @@ def train_variants(
         is_making: make the units that are missing first.
 
     Returns:
-        What is there of every variant and seed, with why it failed.
+        The result of every variant and seed, with the reason if its training failed.
 
     Raises:
         DepthmillError: units failed, so nothing was trained; or the table cannot be written.
@@ -79,6 +79,6 @@ def _attempt(run: Run, opened: Opened, manifest: str, on_progress: OnProgress | 
             part()
     except DepthmillError as error:
         return str(error)
-    except Exception as error:  # whatever it is, e.g. a full GPU: it must not take the other trainings with it, and is reported
+    except Exception as error:  # any error, e.g. a full GPU, is reported; raised, it would end the other trainings too
         return f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"
     return None

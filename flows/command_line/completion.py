@@ -1,6 +1,6 @@
 """What the shell offers after TAB: recipes, recipe keys, stores, units, manifests.
 
-Why    Names of scenes and fingerprints are long; who must type them, copies them wrongly
+Why    Names of scenes and fingerprints are long; a person who types them makes mistakes
 Reads  folder listings of local stores and the ``store:`` of a recipe; never a unit, never a remote store
 """
 
@@ -36,12 +36,12 @@ def recipe_keys(incomplete: str) -> list[str]:
     """Offer ``key.key=default`` for every key of a recipe's stages and ablation, or of its training once that is typed."""
     from flows.command_line.recipe_keys import keys_with_defaults
 
-    if incomplete.startswith("train"):  # it takes two seconds: torch
-        found = [*keys_with_defaults("train")]
+    if incomplete.startswith("train"):  # importing torch takes two seconds
+        keys = [*keys_with_defaults("train")]
     else:
-        found = [*keys_with_defaults("stages"), *keys_with_defaults("ablation")]
-    offered = [f"{key}={default}" for key, default in found]
-    return [one for one in offered if one.startswith(incomplete)]
+        keys = [*keys_with_defaults("stages"), *keys_with_defaults("ablation")]
+    offered = [f"{key}={default}" for key, default in keys]
+    return [setting for setting in offered if setting.startswith(incomplete)]
 
 
 def manifests(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -55,12 +55,12 @@ def units(ctx: typer.Context, incomplete: str) -> list[str]:
     root = _local_store(ctx)
     if root is None:
         return []
-    found = []
+    unit_keys = []
     for key in _keys(root, "", incomplete, 4):
-        found.append(key)
-        if len(found) == MAX_OFFERED:
+        unit_keys.append(key)
+        if len(unit_keys) == MAX_OFFERED:
             break
-    return found
+    return unit_keys
 
 
 def splits() -> list[str]:
@@ -90,18 +90,18 @@ def _paths(incomplete: str) -> Iterator[str]:
 def _keys(folder: Path, key: str, incomplete: str, levels: int) -> Iterator[str]:
     """Yield the keys of so many levels below a folder that begin with what is typed; looks into no other folder."""
     for name in _names(folder):
-        own = f"{key}{name}"
+        full_key = f"{key}{name}"
         if levels == 1:
-            if own.startswith(incomplete):
-                yield own
-        elif own.startswith(incomplete) or incomplete.startswith(f"{own}/"):
-            yield from _keys(folder / name, f"{own}/", incomplete, levels - 1)
+            if full_key.startswith(incomplete):
+                yield full_key
+        elif full_key.startswith(incomplete) or incomplete.startswith(f"{full_key}/"):
+            yield from _keys(folder / name, f"{full_key}/", incomplete, levels - 1)
 
 
 def _local_store(ctx: typer.Context) -> Path | None:
-    """Return the store that a recipe or store among the words before names, None if there is none on this machine."""
-    words = [ctx.params.get("recipe"), ctx.params.get("store"), *ctx.args]  # args: an option in the middle of being typed
-    for word in (str(word) for word in words if word is not None):
+    """Return the store that a recipe or store among the words before names, None if that store is not on this machine."""
+    typed = [ctx.params.get("recipe"), ctx.params.get("store"), *ctx.args]  # args holds an option that is still being typed
+    for word in (str(word) for word in typed if word is not None):
         store = _store_of(word) if word.endswith(_RECIPE_ENDINGS) else word
         if store and (folder := Path(store).expanduser()).is_dir():
             return folder
@@ -112,9 +112,9 @@ def _store_of(recipe: str) -> str | None:
     import yaml
 
     try:
-        found = yaml.safe_load(Path(recipe).expanduser().read_text(encoding="utf-8"))
-        return str(found["store"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # TAB is no place for an error
+        content = yaml.safe_load(Path(recipe).expanduser().read_text(encoding="utf-8"))
+        return str(content["store"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # an error text would break the line that is being typed
         return None
 
 

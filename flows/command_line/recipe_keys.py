@@ -30,13 +30,11 @@ def keys_with_defaults(group: Literal["stages", "ablation", "train"]) -> Iterato
         from model.families import FAMILIES
     except ImportError:  # the extra 'train' is not installed
         return
-    found: dict[str, str] = {}
-    for model in (
-        family.config for family in FAMILIES
-    ):  # a key that two families have is offered once, with the first one's default
-        for key, default in _keys(model, group):
-            found.setdefault(key, default)
-    yield from found.items()
+    default_by_key: dict[str, str] = {}
+    for family in FAMILIES:  # a key that two families have is offered once, with the default of the first
+        for key, default in _keys(family.config, group):
+            default_by_key.setdefault(key, default)
+    yield from default_by_key.items()
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:

@@ -33,10 +33,10 @@ def recipe_page() -> str:
         lines += ["", f"### source: {{kind: {spec.kind}}}", "", *_table(spec.config, leave_out=("kind",))]
     lines += ["", "## stages"]
     for stage in STAGES:
-        if stage.plug_in is not None:  # the page is about depthmill itself, whatever is installed beside it
+        if stage.plug_in is not None:  # the committed page must not depend on which plug-ins are installed
             continue
         reads = (
-            ", ".join(f"{one.name}{' (optional)' if one in stage.optional else ''}" for one in stage.reads)
+            ", ".join(f"{layout.name}{' (optional)' if layout in stage.optional else ''}" for layout in stage.reads)
             or "the source's tables"
         )
         lines += ["", f"### {stage.name}", "", f"Reads {reads}. Writes {stage.writes.name}. One unit per {_per(stage.per)}.", ""]

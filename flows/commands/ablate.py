@@ -43,7 +43,7 @@ def ablate(
     listener = console(is_quiet=as_json)
     if not as_json:
         typer.echo(plan_text(ablation))
-    results = results_of(ablation, {})  # a damaged training is told before hours of work, not after them
+    results = results_of(ablation, {})  # read first: a damaged training must be reported before hours of work
     if not plan_only:
         chosen = orchestrator(prefect=not no_prefect)
         results = train_variants(ablation, opened, chosen, listener, is_making=manifest is None)
@@ -65,17 +65,17 @@ def plan_text(ablation: Ablation) -> str:
 
     table = [["variant", *(f"seed {seed}" for seed in ablation.seeds), "changes"]]
     for name, changes in ablation.variants.items():
-        words = ", ".join(f"{key}: {value}" for key, value in changes.items())
+        changed = ", ".join(f"{key}: {value}" for key, value in changes.items())
         same = ablation.same_as.get(name)
-        words = words or "nothing" if same is None else f"{words or 'nothing'} (the same training as {same})"
-        table.append([name, *(ablation.runs[name][seed].state for seed in ablation.seeds), words])
+        changed = changed or "nothing" if same is None else f"{changed or 'nothing'} (the same training as {same})"
+        table.append([name, *(ablation.runs[name][seed].state for seed in ablation.seeds), changed])
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
     lines = [
         "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip() for row in table
     ]
     states = [run.state for run in ablation.trainings]
     num_left = len(states) - states.count("complete")
-    counts = ", ".join(f"{states.count(one)} {one}" for one in ("complete", "begun", "to do") if one in states)
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "begun", "to do") if state in states)
     guess = _seconds_left(ablation.trainings) if num_left else None
     left = "" if guess is None else f", about {duration(guess)} (from the complete ones)"
     return "\n".join([*lines, f"{len(states)} trainings on manifest {ablation.manifest}: {counts}{left}"])

@@ -30,7 +30,7 @@ def deploy(
     fine_tune: FineTune = False,
 ) -> None:
     """Make materialize, reclean, train_and_evaluate and retrain_and_evaluate Prefect deployments, the last on a schedule."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # of the flows that it starts: their words belong into Prefect's pages
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # else Prefect's pages lack the log lines of the flows
     from flows.prefect.deploy import deployments, register, schedule_of, serve_here
     from flows.run.opening import open_with_settings
 
@@ -45,11 +45,11 @@ def deploy(
         "fine_tune": fine_tune,
     }
     schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
-    found = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
+    to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
     if serve:
-        serve_here(found, port=port, say=typer.echo)
+        serve_here(to_deploy, port=port, say=typer.echo)
         return
-    register(found, pool=pool)
-    for one in found:
-        typer.echo(f"registered {one.flow_name}/{one.name}")
+    register(to_deploy, pool=pool)
+    for deployment in to_deploy:
+        typer.echo(f"registered {deployment.flow_name}/{deployment.name}")
     typer.echo(f"Next, where the flows shall run: prefect worker start --pool {pool}")

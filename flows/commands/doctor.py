@@ -19,7 +19,7 @@ def doctor(
     from flows.doctor import diagnose
 
     if store is not None and store.endswith((".yaml", ".yml")):
-        from pipeline.recipe import load_recipe  # not before: a plug-in that is refused must not hide what else there is to say
+        from pipeline.recipe import load_recipe  # imported late: a refused plug-in would end the doctor without a report
 
         store = load_recipe(store).store
     findings = diagnose(store, dask=dask)

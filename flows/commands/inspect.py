@@ -15,5 +15,5 @@ def inspect(
     from flows.run.opening import open_store
     from pipeline.inspect import describe
 
-    found = describe(open_store(store), what)
-    say(found.data, found.text, as_json=as_json)
+    description = describe(open_store(store), what)
+    say(description.data, description.text, as_json=as_json)

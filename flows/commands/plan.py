@@ -26,8 +26,8 @@ def plan(
     from flows.run.opening import open_with_settings
 
     opened = open_with_settings(recipe, overrides, workers)
-    found = opened.plan()
-    seconds = estimate_seconds(found, opened.runs_folder, opened.settings.workers)
+    planned = opened.plan()
+    seconds = estimate_seconds(planned, opened.runs_folder, opened.settings.workers)
     if as_json:
         print_json(
             {
@@ -39,20 +39,20 @@ def plan(
                         "unit": item.path.key,
                         "reason": item.reason,
                     }
-                    for item in found.to_do
+                    for item in planned.to_do
                 ],
-                "num_units": len(found.items),
+                "num_units": len(planned.items),
                 "estimated_seconds": seconds,
             }
         )
     else:
         if units:
-            for item in found.to_do:
+            for item in planned.to_do:
                 typer.echo(f"{item.path.key}  {item.reason}")
-        typer.echo(plan_text(found, seconds=seconds, workers=opened.settings.workers))
-        if found.to_do and (first := opened.source.preparation()):
+        typer.echo(plan_text(planned, seconds=seconds, workers=opened.settings.workers))
+        if planned.to_do and (first := opened.source.preparation()):
             typer.echo(first)
-    if check and found.to_do:
+    if check and planned.to_do:
         raise typer.Exit(3)
 
 

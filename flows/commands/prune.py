@@ -25,39 +25,39 @@ def prune(
 
     age, opened = parse_age(older_than), open_store(store)
     if delete:
-        found = delete_prunable(opened, older_than=age, on_unit=None if as_json else lambda path: typer.echo(path.key))
+        prunable = delete_prunable(opened, older_than=age, on_unit=None if as_json else lambda path: typer.echo(path.key))
     else:
-        found = find_prunable(opened, older_than=age)
+        prunable = find_prunable(opened, older_than=age)
     if as_json:
-        kept = {"young": found.young, "held": tuple(found.held), "unreadable": found.unreadable}
+        kept = {"young": prunable.young, "held": tuple(prunable.held), "unreadable": prunable.unreadable}
         print_json(
             {
-                "units": [path.key for path in found.units],
+                "units": [path.key for path in prunable.units],
                 "deleted": delete,
                 "kept": {why: [path.key for path in paths] for why, paths in kept.items()},
             }
         )
         return
-    typer.echo(prune_text(found, is_deleted=delete, older_than=older_than))
+    typer.echo(prune_text(prunable, is_deleted=delete, older_than=older_than))
 
 
-def prune_text(found: Prunable, *, is_deleted: bool, older_than: str) -> str:
+def prune_text(prunable: Prunable, *, is_deleted: bool, older_than: str) -> str:
     """List what may go, or say that it is gone, and what is kept and why."""
     from flows.text import num_units_text
 
-    lines = [] if is_deleted else [path.key for path in found.units]
-    count = f"{num_units_text(len(found.units))} no manifest names"
+    lines = [] if is_deleted else [path.key for path in prunable.units]
+    count = f"{num_units_text(len(prunable.units))} no manifest names"
     lines.append(f"{count}, deleted" if is_deleted else f"{count}; --delete removes them")
-    if found.young:
+    if prunable.young:
         lines.append(
-            f"kept {num_units_text(len(found.young))} younger than {older_than} (--older-than), e.g. {found.young[0].key}"
+            f"kept {num_units_text(len(prunable.young))} younger than {older_than} (--older-than), e.g. {prunable.young[0].key}"
         )
-    for who in dict.fromkeys(note.who for note in found.held.values()):
-        count = num_units_text(sum(note.who == who for note in found.held.values()))
+    for who in dict.fromkeys(note.who for note in prunable.held.values()):
+        count = num_units_text(sum(note.who == who for note in prunable.held.values()))
         lines.append(f"kept {count} that the {who} names")
-    if found.unreadable:
+    if prunable.unreadable:
         lines.append(
-            f"kept {num_units_text(len(found.unreadable))} whose lineage cannot be read, e.g. {found.unreadable[0].key}: "
+            f"kept {num_units_text(len(prunable.unreadable))} whose lineage cannot be read, e.g. {prunable.unreadable[0].key}: "
             "see depthmill verify --all"
         )
     return "\n".join(lines)

@@ -16,24 +16,24 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
     from storage_schemas.manifest import manifest_paths
 
     opened = open_with_settings(recipe, overrides)
-    found = opened.plan()
+    planned = opened.plan()
     manifests = [path.fingerprint for path in manifest_paths(opened.store)]
     last = last_summary(opened.runs_folder)
     if as_json:
         print_json(
             {
-                "up_to_date": len(found.items) - len(found.to_do),
-                "to_do": len(found.to_do),
+                "up_to_date": len(planned.items) - len(planned.to_do),
+                "to_do": len(planned.to_do),
                 "manifests": manifests,
                 "last_run": last,
             }
         )
         return
     typer.echo(f"store     {opened.store.root}")
-    typer.echo(f"units     {len(found.items) - len(found.to_do)} of {len(found.items)} up to date")
-    wanted = found.manifest
-    state = "up to date" if wanted.reason is None else f"to do: {wanted.reason}"
-    typer.echo(f"manifest  {wanted.path.fingerprint} ({state}); {len(manifests)} in the store")
+    typer.echo(f"units     {len(planned.items) - len(planned.to_do)} of {len(planned.items)} up to date")
+    manifest = planned.manifest
+    state = "up to date" if manifest.reason is None else f"to do: {manifest.reason}"
+    typer.echo(f"manifest  {manifest.path.fingerprint} ({state}); {len(manifests)} in the store")
     if last:
         typer.echo(
             f"last run  {last['num_ok']} ok, {last['num_errors']} errors, {last['num_skipped']} skipped "

@@ -29,8 +29,8 @@ def verify(
     from pipeline.verify import all_units, delete_units, verify_units
 
     opened = open_with_settings(recipe, overrides)
-    found = opened.plan()
-    paths = all_units(opened.store) if everything else [item.path for item in found.items if item.reason is None]
+    planned = opened.plan()
+    paths = all_units(opened.store) if everything else [item.path for item in planned.items if item.reason is None]
     verdict = verify_units(opened.store, paths)
     if delete_damaged:
         delete_units(opened.store, verdict.damaged)
@@ -39,16 +39,16 @@ def verify(
             {
                 "num_units": verdict.num_units,
                 "num_bytes": verdict.num_bytes,
-                "missing": len(found.to_do),
+                "missing": len(planned.to_do),
                 "faults": list(verdict.faults),
                 "damaged": [path.key for path in verdict.damaged],
                 "deleted": delete_damaged,
             }
         )
     else:
-        typer.echo(verdict_text(verdict, is_deleted=delete_damaged, of_recipe={item.path for item in found.items}))
-        if found.to_do:
-            typer.echo(f"{len(found.to_do)} units of the recipe are not there yet: depthmill plan says which")
+        typer.echo(verdict_text(verdict, is_deleted=delete_damaged, of_recipe={item.path for item in planned.items}))
+        if planned.to_do:
+            typer.echo(f"{len(planned.to_do)} units of the recipe are not there yet: depthmill plan says which")
     if verdict.faults:
         raise typer.Exit(1)
 

@@ -43,7 +43,7 @@ def write_recipe(root: Path, *, out: Path, store: str | None, version: str | Non
     )
     survey = _look(spec, root.absolute(), version)
     _write(out, recipe_text([head, ""], survey.lines(where, _about_store(where))))
-    load_recipe(out)  # what was written must be what plan reads
+    load_recipe(out)  # fails here if plan could not read the new recipe
     return Written(out, survey.summary)
 
 
@@ -51,7 +51,7 @@ def _look(spec: SourceSpec[Any], root: Path, version: str | None) -> Survey:
     if version is not None and not spec.versions_of:
         having = " or ".join(other.versions_of for other in source_specs().values() if other.versions_of)
         raise RecipeError(f"--version is of {having}, '{root}' is {spec.kind}. Leave it out")
-    assert spec.survey is not None  # a kind that recognises folders has one
+    assert spec.survey is not None  # every kind that recognises folders has a survey
     return spec.survey(root, version)
 
 

@@ -17,7 +17,7 @@ NAMED_ENTRIES = 8
 
 
 def kind_of(folder: Path) -> SourceSpec[Any] | None:
-    """Return which kind of data set a folder is the root of, None if of none that is known."""
+    """Return which kind of data set a folder is the root of, None if of no known data set."""
     return next((spec for spec in source_specs().values() if spec.recognise(folder)), None) if folder.is_dir() else None
 
 
@@ -25,7 +25,7 @@ def recognise(folder: Path) -> SourceSpec[Any]:
     """Return which kind of data set a folder is the root of.
 
     Raises:
-        SourceError: of none that is known; names the folder near it that is one, or what was found instead.
+        SourceError: the folder is no known data set; names the folder near it that is one, or what was found instead.
     """
     if not folder.exists():
         raise SourceError(f"data root '{folder}' does not exist. Give the folder that holds the data set")
@@ -48,13 +48,13 @@ def _above(folder: Path) -> list[Path]:
 
 def _below(folder: Path) -> list[Path]:
     """Return data sets one or two folders down."""
-    found = []
+    data_sets = []
     for inner in _folders(folder):
         if kind_of(inner):
-            found.append(inner)
+            data_sets.append(inner)
         else:
-            found += [one for one in _folders(inner) if kind_of(one)]
-    return found
+            data_sets += [innermost for innermost in _folders(inner) if kind_of(innermost)]
+    return data_sets
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -7,8 +7,8 @@ It takes two to three seconds, so commands import this package inside their func
 
 import os
 
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # up to 30 s were seen under load
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # the server took up to 30 s under load
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # depthmill prints its own lines; set INFO to see Prefect's
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # nothing is sent anywhere unless the user asks
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # depthmill sends nothing unless the user asks for it
 os.environ.setdefault("DO_NOT_TRACK", "1")

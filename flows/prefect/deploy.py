@@ -47,9 +47,9 @@ def schedule_of(*, cron: str | None, interval_s: float | None, timezone: str = "
             return Interval(interval_s, timezone=timezone)
         return None if cron is None else Cron(cron, timezone=timezone)
     except (ValueError, KeyError) as error:
-        given = f"--cron '{cron}'" if cron is not None else f"--interval {interval_s}"
+        option = f"--cron '{cron}'" if cron is not None else f"--interval {interval_s}"
         raise RecipeError(
-            f"{given} with --timezone '{timezone}' is no schedule: {' '.join(str(error).split())}. Write minute, hour, day, "
+            f"{option} with --timezone '{timezone}' is no schedule: {' '.join(str(error).split())}. Write minute, hour, day, "
             "month and weekday, e.g. --cron '0 3 * * *', or seconds, e.g. --interval 3600"
         ) from error
 
@@ -68,7 +68,7 @@ def deployments(recipe: Path, *, name: str, schedule: Schedule | None, parameter
     Raises:
         RecipeError: the recipe, a parameter or the name has a mistake.
     """
-    loaded = load_recipe(recipe)  # a typo is told now, not at three in the morning
+    loaded = load_recipe(recipe)  # read now: a typo must not fail at the first firing of the schedule
     training = pretrain if pretrains(loaded) else train_and_evaluate
     where = {"recipe": str(recipe.absolute())}
     try:
@@ -80,8 +80,8 @@ def deployments(recipe: Path, *, name: str, schedule: Schedule | None, parameter
         raise RecipeError(f"--name is '{name}', expected letters, digits, '.', '_', '-' and spaces")
     return [
         *(
-            RunnerDeployment.from_flow(one, name, parameters=where, entrypoint_type=kind)
-            for one in (materialize, reclean, training)
+            RunnerDeployment.from_flow(flow, name, parameters=where, entrypoint_type=kind)
+            for flow in (materialize, reclean, training)
         ),
         RunnerDeployment.from_flow(
             retrain_and_evaluate,
@@ -94,7 +94,7 @@ def deployments(recipe: Path, *, name: str, schedule: Schedule | None, parameter
     ]
 
 
-def serve_here(found: list[RunnerDeployment], *, port: int, say: Callable[[str], None]) -> None:
+def serve_here(to_serve: list[RunnerDeployment], *, port: int, say: Callable[[str], None]) -> None:
     """Serve deployments from this process until it is stopped; without PREFECT_API_URL with a server beside it.
 
     Raises:
@@ -102,14 +102,14 @@ def serve_here(found: list[RunnerDeployment], *, port: int, say: Callable[[str],
     """
     with scheduling_server(port) as url:
         say(f"Prefect server {url}, pages at {url.removesuffix('/api')}")
-        for one in found:
-            say(f"serving {one.flow_name}/{one.name}")
+        for deployment in to_serve:
+            say(f"serving {deployment.flow_name}/{deployment.name}")
         say("stop with Ctrl-C; a round that is cut off goes on at the next firing")
         with explained("serve the deployments", ADVICE):
-            serve(*found, print_starting_message=False)
+            serve(*to_serve, print_starting_message=False)
 
 
-def register(found: list[RunnerDeployment], *, pool: str) -> None:
+def register(to_register: list[RunnerDeployment], *, pool: str) -> None:
     """Register deployments for a work pool, which is made (type process) if it is not there; a worker runs them.
 
     Raises:
@@ -127,5 +127,5 @@ def register(found: list[RunnerDeployment], *, pool: str) -> None:
         except ObjectNotFound:
             template = ProcessWorker.get_default_base_job_template()
             client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template=template))
-        for one in found:
-            one.apply(work_pool_name=pool)
+        for deployment in to_register:
+            deployment.apply(work_pool_name=pool)

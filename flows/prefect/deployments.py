@@ -115,11 +115,11 @@ def pretrain(
         if not pretrains(opened.recipe):
             from model.families import FAMILIES
 
-            given = opened.recipe.train.get("family", FAMILIES.default.name)
+            family_name = opened.recipe.train.get("family", FAMILIES.default.name)
             takes = " or ".join(family.name for family in FAMILIES if family.flow_name == pretrain.name)
             raise RecipeError(
-                f"recipe '{recipe}' has train.family {given}, the flow pretrain takes {takes}. Run train_and_evaluate, or change "
-                "the family"
+                f"recipe '{recipe}' has train.family {family_name}, the flow pretrain takes {takes}. Run train_and_evaluate, or "
+                "change the family"
             )
         return _train(opened, pretrain.name, recipe=recipe, manifest=manifest)
 
@@ -202,7 +202,7 @@ def _to_pages(line: str) -> None:
     """Write a line to the log of the flow or task that runs, which Prefect's pages show."""
     try:
         get_run_logger().info(line)
-    except MissingContextError:  # this is a process that trains on one of several devices
+    except MissingContextError:  # a process that trains on one of several devices runs outside the flow
         print(line, flush=True)
 
 

@@ -112,7 +112,7 @@ class PrefectOrchestrator:
     def _do(self, job: Job[T]) -> T:
         if job.flow == self.inside:
             value = job.work()
-            job.ended(value)  # the flow that runs says itself how it ends
+            job.ended(value)  # the flow that is running already returns its own end state
             return value
         return _run_flow(job)
 

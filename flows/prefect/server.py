@@ -54,11 +54,11 @@ def scheduling_server(port: int = LOCAL_PORT) -> Iterator[str]:
         port: where on this machine.
 
     Raises:
-        OrchestratorError: there is none and none can be started.
+        OrchestratorError: no server answers, and none can be started.
     """
     refuse_silent_server()
-    if (given := PREFECT_API_URL.value()) is not None:
-        yield given
+    if (configured_url := PREFECT_API_URL.value()) is not None:
+        yield configured_url
         return
     url = f"http://127.0.0.1:{port}/api"
     server = None if _answers(url) else _start(port, url)
@@ -76,11 +76,11 @@ def scheduling_server(port: int = LOCAL_PORT) -> Iterator[str]:
 
 
 def _start(port: int, url: str) -> subprocess.Popen[bytes]:
-    found = version("sqlalchemy")
-    if tuple(map(int, found.split(".")[:2])) >= (2, 1):  # seen with 2.1.9, and nobody but the server's own log would tell
+    installed = version("sqlalchemy")
+    if tuple(map(int, installed.split(".")[:2])) >= (2, 1):  # seen with 2.1.9; only the server's own log shows the failure
         raise OrchestratorError(
-            f"Prefect {version('prefect')} schedules nothing with SQLAlchemy {found}: its server fails to write any scheduled "
-            "run. Run: pip install 'sqlalchemy<2.1'"
+            f"Prefect {version('prefect')} schedules nothing with SQLAlchemy {installed}: its server fails to write any "
+            "scheduled run. Run: pip install 'sqlalchemy<2.1'"
         )
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     # a session of its own: Ctrl-C must end the flows first and the server after them

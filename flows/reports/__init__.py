@@ -1,4 +1,4 @@
-"""Pages and pictures. Those of a model family are found through its name, so that nobody asks which family it is."""
+"""Pages and pictures. Those of a model family are found through its name, so that no caller branches on the family."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_training_page(family: str, folder: Path) -> None:
 
 
 def frame_drawer(family: str) -> Callable[[Any], bytes] | None:
-    """Return what makes a JPEG of a family's evaluated or predicted frame; None if nothing does."""
+    """Return what makes a JPEG of a family's evaluated or predicted frame; None if the family draws no frames."""
     return getattr(_pages_of(family), "frame_jpeg", None)
 
 

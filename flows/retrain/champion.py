@@ -95,9 +95,9 @@ def write_champion(runs: Path, champion: Champion, *, instead_of: Champion | Non
     """
     now = read_champion(runs)
     if now != instead_of:
-        found, expected = (one.training if one else "none" for one in (now, instead_of))
+        current, expected = (holder.training if holder else "none" for holder in (now, instead_of))
         raise ChampionError(
-            f"the champion in '{runs / CHAMPION_FILE}' has become '{found}' while '{champion.training}' was compared with "
+            f"the champion in '{runs / CHAMPION_FILE}' has become '{current}' while '{champion.training}' was compared with "
             f"'{expected}'. Run the same command again: it only compares"
         )
     folder, root = Path(champion.training).absolute(), runs.absolute()
@@ -119,23 +119,23 @@ def compare_with_champion(champion: Path, challenger: Training, rules: Rules) ->
     return challenger.family.compare_with_champion(before, challenger.folder / "evaluation", rules), note
 
 
-def is_better(found: MeanDifference, rules: Rules) -> tuple[bool, str]:
-    """Say whether b is better than a by the rules, and why or why not, in words."""
+def is_better(means: MeanDifference, rules: Rules) -> tuple[bool, str]:
+    """Return whether b is better than a by the rules, and the reason as text."""
     sign = 1.0 if rules.metric.startswith("delta") else -1.0
-    gain = sign * found.mean_difference
-    worst = min(sign * found.low, sign * found.high)
-    words = f"{rules.metric} {found.mean_a:.6g} -> {found.mean_b:.6g}"
+    gain = sign * means.mean_difference
+    worst = min(sign * means.low, sign * means.high)
+    change = f"{rules.metric} {means.mean_a:.6g} -> {means.mean_b:.6g}"
     if gain <= 0:
-        return False, f"{words}: not better"
+        return False, f"{change}: not better"
     if gain < rules.margin:
-        return False, f"{words}: better by {gain:.4g}, less than the margin {rules.margin:g}"
+        return False, f"{change}: better by {gain:.4g}, less than the margin {rules.margin:g}"
     if rules.needs_interval and worst <= 0:
-        return False, f"{words}: better by {gain:.4g}, but its interval [{found.low:+.4g}, {found.high:+.4g}] does not exclude 0"
-    return True, f"{words}: better by {gain:.4g}, the margin is {rules.margin:g}"
+        return False, f"{change}: better by {gain:.4g}, but its interval [{means.low:+.4g}, {means.high:+.4g}] does not exclude 0"
+    return True, f"{change}: better by {gain:.4g}, the margin is {rules.margin:g}"
 
 
 def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, str]:
-    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if need be.
+    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if needed.
 
     Raises:
         ChampionError: the champion is of another family.
@@ -144,23 +144,23 @@ def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, st
     from model.train.loop import read_training
 
     record, manifest = read_training(champion), challenger.manifest.path.fingerprint
-    own = FAMILIES.read(record["config"])
-    if own.family != challenger.config.family:
+    champion_config = FAMILIES.read(record["config"])
+    if champion_config.family != challenger.config.family:
         raise ChampionError(
-            f"the champion '{champion}' is of family {own.family}, this training of {challenger.config.family}: no measure is "
-            f"common to them. Give this recipe a store of its own, or delete {CHAMPION_FILE}: the next round's training becomes "
-            "the champion"
+            f"the champion '{champion}' is of family {champion_config.family}, this training of {challenger.config.family}: no "
+            f"measure is common to them. Give this recipe a store of its own, or delete {CHAMPION_FILE}: the next round's "
+            "training becomes the champion"
         )
     differs = [] if record["manifest"] == manifest else [f"manifest {record['manifest']} -> {manifest}"]
-    differs += challenger.family.measured_otherwise(own, challenger.config)
+    differs += challenger.family.measured_otherwise(champion_config, challenger.config)
     if not differs:
         return champion / "evaluation", ""
     folder = challenger.folder / MEASURED_AGAIN
-    _measure(champion, own, challenger, folder)
+    _measure(champion, champion_config, challenger, folder)
     return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
 
 
-def _measure(champion: Path, own: CommonConfig, challenger: Training, folder: Path) -> None:
+def _measure(champion: Path, champion_config: CommonConfig, challenger: Training, folder: Path) -> None:
     """Measure the champion's network exactly as the challenger's was, and keep it beside the challenger."""
     from model.families import load_network
 
@@ -168,7 +168,7 @@ def _measure(champion: Path, own: CommonConfig, challenger: Training, folder: Pa
     try:
         challenger.family.measure_as(
             load_network(champion / "best.pt"),
-            own,
+            champion_config,
             challenger.config,
             manifest,
             challenger.machine,

@@ -56,7 +56,7 @@ class Result:
 
 
 @dataclass
-class Known:
+class RoundProgress:
     """What is known of a round while it goes on.
 
     Attributes:
@@ -65,7 +65,7 @@ class Known:
         started: when, UTC.
         start_s: the same on a clock that never goes back.
         name: of the round, from when it started.
-        reason: why there is work, or why there is none.
+        reason: why there is work, or why there is nothing to do.
         notes: what came of it.
         request: name of what is asked, the same for the same training.
         num_units: units that were made.
@@ -116,36 +116,36 @@ def last_judged(runs: Path) -> Round | None:
     return next((row for row in rounds_newest_first(str(history_folder(runs))) if row.outcome in JUDGED), None)
 
 
-def record(known: Known, outcome: str) -> Round:
+def record(progress: RoundProgress, outcome: str) -> Round:
     """Return the record of a round that ends now."""
-    rules = known.rules
-    every = known.comparisons[0] if known.comparisons else None
+    rules = progress.rules
+    every = progress.comparisons[0] if progress.comparisons else None
     code = provenance()
     return Round(
-        name=known.name,
-        recipe=known.where,
-        started_utc=known.started.isoformat(timespec="milliseconds"),
+        name=progress.name,
+        recipe=progress.where,
+        started_utc=progress.started.isoformat(timespec="milliseconds"),
         finished_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
         outcome=outcome,
-        reason=known.reason,
-        note="; ".join(known.notes),
-        request=known.request,
-        num_units=known.num_units,
-        manifest=known.manifest,
-        training=None if known.training is None else str(known.training),
-        champion_before=None if known.champion is None else str(known.champion),
+        reason=progress.reason,
+        note="; ".join(progress.notes),
+        request=progress.request,
+        num_units=progress.num_units,
+        manifest=progress.manifest,
+        training=None if progress.training is None else str(progress.training),
+        champion_before=None if progress.champion is None else str(progress.champion),
         metric=rules.metric,
         cap_m=rules.cap_m,
         radar=rules.radar,
         margin=rules.margin,
         num_frames=None if every is None else every.num_frames,
         champion_value=None if every is None else every.mean_a,
-        challenger_value=known.challenger_value if every is None else every.mean_b,
+        challenger_value=progress.challenger_value if every is None else every.mean_b,
         difference=None if every is None else every.mean_difference,
         low=None if every is None else every.low,
         high=None if every is None else every.high,
         is_promoted=outcome == "promoted",
-        seconds=time.perf_counter() - known.start_s,
+        seconds=time.perf_counter() - progress.start_s,
         commit=code["commit"],
         is_dirty=code["is_dirty"],
     )

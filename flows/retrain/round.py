@@ -1,4 +1,4 @@
-"""One round: plan, make what is missing, pin a manifest, train, meet the champion, promote or keep, leave a record.
+"""One round: plan, make what is missing, pin a manifest, train, compare with the champion, promote or keep, leave a record.
 
 Nothing here knows Prefect: the orchestrator that makes units and trains is handed in. A round that finds nothing new trains
 nothing and says so; an interrupted one goes on where it stopped when it is asked again, because units and trainings are named by
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.retrain.champion import Champion, compare_with_champion, is_better, read_champion, write_champion
-from flows.retrain.record import Known, Result, history_folder, judged, last_judged, record, report_text
+from flows.retrain.record import Result, RoundProgress, history_folder, judged, last_judged, record, report_text
 from flows.run.listener import Listener
 from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
@@ -88,87 +88,87 @@ def retrain(
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
-    asked = _Request(opened, where, rules, fine_tune, orchestrator, listener)
-    return orchestrator.retrain(Path(where).stem, lambda: _recorded_round(asked))
+    request = _Request(opened, where, rules, fine_tune, orchestrator, listener)
+    return orchestrator.retrain(Path(where).stem, lambda: _recorded_round(request))
 
 
-def _recorded_round(asked: _Request) -> Result:
+def _recorded_round(request: _Request) -> Result:
     """Do a round and leave its record and report, also if it fails."""
     from model.families import family_of, parse_train_config
 
-    known, runs = Known(asked.where, asked.rules), asked.opened.runs_folder
+    progress, runs = RoundProgress(request.where, request.rules), request.opened.runs_folder
 
     def finish(outcome: str) -> Result:
-        row = record(known, outcome)
-        text = report_text(row, known.family, known.comparisons)
+        row = record(progress, outcome)
+        text = report_text(row, progress.family, progress.comparisons)
         if outcome != "nothing to do":
             StoreFiles(runs).put(f"reports/{row.name}.md", text.encode())
         write_round(str(history_folder(runs)), row)
-        if outcome != "failed":  # whoever catches the error says it
-            asked.listener.say(f"{outcome}: {row.note or row.reason}")
+        if outcome != "failed":  # a failed round raises, and the caller prints the error
+            request.listener.say(f"{outcome}: {row.note or row.reason}")
         return Result(row, text)
 
     try:
-        config = parse_train_config(asked.opened.recipe.train, where=asked.where)
-        known.family = family_of(config)
-        _check_rules(known.family, config, asked.rules, where=asked.where)
-        outcome = _round(asked, config, known)
-    except (Exception, KeyboardInterrupt) as error:  # whatever it is, the history shall know of it; it is raised again
-        known.notes.append("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__)
+        config = parse_train_config(request.opened.recipe.train, where=request.where)
+        progress.family = family_of(config)
+        _check_rules(progress.family, config, request.rules, where=request.where)
+        outcome = _round(request, config, progress)
+    except (Exception, KeyboardInterrupt) as error:  # the history records every error, then it is raised again
+        progress.notes.append("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__)
         finish("failed")
         raise
     return finish(outcome)
 
 
-def _round(asked: _Request, config: CommonConfig, known: Known) -> str:
-    """Do a round and return its outcome; ``known`` is filled on the way, so that a failure still tells how far it came."""
-    opened, rules = asked.opened, asked.rules
+def _round(request: _Request, config: CommonConfig, progress: RoundProgress) -> str:
+    """Do a round and return its outcome; ``progress`` is filled on the way, so that a failed round is recorded too."""
+    opened, rules = request.opened, request.rules
     runs, plan = opened.runs_folder, opened.plan()
-    known.manifest = plan.manifest.path.fingerprint
-    known.request = _request(config, known.manifest, fine_tune=asked.fine_tune)
+    progress.manifest = plan.manifest.path.fingerprint
+    progress.request = _request(config, progress.manifest, fine_tune=request.fine_tune)
     champion = read_champion(runs)
-    known.champion = None if champion is None else champion.folder(runs)
-    found = None if champion is None else judged(runs, known.request)
-    if found is not None and not plan.to_do:
-        known.reason = f"all {len(plan.items)} units are up to date, and their training met the champion in round {found}"
+    progress.champion = None if champion is None else champion.folder(runs)
+    judged_in = None if champion is None else judged(runs, progress.request)
+    if judged_in is not None and not plan.to_do:
+        progress.reason = f"all {len(plan.items)} units are up to date, and their training met the champion in round {judged_in}"
         return "nothing to do"
-    known.reason = _reason(plan, runs, known.manifest, champion)
-    asked.listener.say(f"to do: {known.reason}")
+    progress.reason = _reason(plan, runs, progress.manifest, champion)
+    request.listener.say(f"to do: {progress.reason}")
     if plan.to_do:
-        _make(asked, known, plan)
-    training = _challenger(opened, config, known.manifest, known.champion if asked.fine_tune else None)
-    known.training = training.folder
-    _train(training, asked, known)
-    known.challenger_value = _value(training, rules)
+        _make(request, progress, plan)
+    training = _challenger(opened, config, progress.manifest, progress.champion if request.fine_tune else None)
+    progress.training = training.folder
+    _train(training, request, progress)
+    progress.challenger_value = _value(training, rules)
     if champion is None:
-        known.notes.append("there was no champion")
+        progress.notes.append("there was no champion")
         is_promoted = True
-    elif known.champion is not None and known.champion.resolve() == training.folder.resolve():
-        known.notes.append("this training is the champion")
+    elif progress.champion is not None and progress.champion.resolve() == training.folder.resolve():
+        progress.notes.append("this training is the champion")
         is_promoted = False
     else:
-        assert known.champion is not None
-        known.comparisons, note = compare_with_champion(known.champion, training, rules)
-        is_promoted, words = is_better(known.comparisons[0], rules)
-        known.notes += [words, *([note] if note else [])]
+        assert progress.champion is not None
+        progress.comparisons, note = compare_with_champion(progress.champion, training, rules)
+        is_promoted, verdict = is_better(progress.comparisons[0], rules)
+        progress.notes += [verdict, *([note] if note else [])]
     if is_promoted:
         new = Champion(
-            str(training.folder), known.manifest, rules.metric, rules.cap_m, rules.radar, known.challenger_value,
-            datetime.now(UTC).isoformat(timespec="seconds"), known.name,
+            str(training.folder), progress.manifest, rules.metric, rules.cap_m, rules.radar, progress.challenger_value,
+            datetime.now(UTC).isoformat(timespec="seconds"), progress.name,
         )  # fmt: skip
         write_champion(runs, new, instead_of=champion)
     return "promoted" if is_promoted else "kept"
 
 
-def _make(asked: _Request, known: Known, plan: Plan) -> None:
+def _make(request: _Request, progress: RoundProgress, plan: Plan) -> None:
     """Make what the plan lists; RoundError if units failed."""
-    num_failed = make_units(asked.opened, asked.orchestrator, asked.listener).num_failed
-    left = asked.opened.plan().to_do
-    known.num_units = len(plan.to_do) - len(left)
+    num_failed = make_units(request.opened, request.orchestrator, request.listener).num_failed
+    left = request.opened.plan().to_do
+    progress.num_units = len(plan.to_do) - len(left)
     if num_failed or left:
         raise RoundError(
             f"{num_failed} units failed, {len(left)} are left to do; nothing was trained. Details: the newest folder in "
-            f"'{asked.opened.runs_folder}'. Mend what its events.jsonl names, then run the same command; only these are left"
+            f"'{request.opened.runs_folder}'. Mend what its events.jsonl names, then run the same command; only these are left"
         )
 
 
@@ -209,17 +209,17 @@ def _challenger(opened: Opened, config: CommonConfig, manifest: str, start: Path
     return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened))
 
 
-def _train(training: Training, asked: _Request, known: Known) -> None:
+def _train(training: Training, request: _Request, progress: RoundProgress) -> None:
     """Train unless it is done."""
     from model.train.loop import is_complete
 
     if is_complete(training.folder):
-        known.notes.append("its training was complete already")
+        progress.notes.append("its training was complete already")
         return
     start = "" if training.config.start_from is None else f", starting from {training.config.start_from}"
-    asked.listener.say(f"training {training.folder.name} on manifest {training.manifest.path.fingerprint}{start}")
-    asked.listener.work_begins()
-    asked.orchestrator.train(training, asked.listener.steps())
+    request.listener.say(f"training {training.folder.name} on manifest {training.manifest.path.fingerprint}{start}")
+    request.listener.work_begins()
+    request.orchestrator.train(training, request.listener.steps())
 
 
 def _check_rules(family: Family[Any], config: CommonConfig, rules: Rules, *, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Who is told what the work does while it does it: the console, Prefect's pages, or nobody."""
+"""The listener receives what the work reports, for the console or Prefect's pages; by default it prints warnings only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def warn_on_stderr(line: str) -> None:
 
 @dataclass(frozen=True)
 class Listener:
-    """Is told what the work does; as it stands it keeps silent, but for warnings.
+    """Receives what the work reports; without arguments it prints warnings and nothing else.
 
     Attributes:
         line: takes a line; None = nobody listens. A training on several devices calls it in a process of its own.
@@ -38,18 +38,18 @@ class Listener:
     has_bar: bool = False
 
     def say(self, line: str) -> None:
-        """Tell what is going on."""
+        """Report a line about the work."""
         if self.line is not None:
             self.line(line)
 
     def work_begins(self) -> None:
-        """Tell that something begins that takes long."""
+        """Report that work begins that takes long."""
         if self.begin is not None:
             self.begin()
 
     @contextmanager
     def units_of(self, plan: Plan) -> Iterator[Callable[[ItemResult], None]]:
-        """Yield what is told of each finished unit of a plan."""
+        """Yield the function that gets the result of each finished unit of a plan."""
         if self.line is None:
             yield lambda result: None
             return
@@ -60,5 +60,5 @@ class Listener:
             lines.close()
 
     def steps(self) -> OnProgress | None:
-        """Return what is told of each step of one training; None if nobody listens."""
+        """Return the function that gets the progress of one training at each optimiser step; None if nobody listens."""
         return None if self.line is None else StepLines(self.line)

@@ -118,20 +118,21 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
     log = RunLog(opened.runs_folder)
     results: list[ItemResult] = []
 
-    def note(found: Iterable[ItemResult]) -> None:
-        for result in found:
+    def note(scene_results: Iterable[ItemResult]) -> None:
+        for result in scene_results:
             log.add(result)
             results.append(result)
             on_result(result)
 
     if plan.to_do:
+        # without the note of the run, prune could delete these units meanwhile
         relied_on = [item.path for item in plan.items if item.reason is None]
-        with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):  # prune then spares them
+        with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):
             opened.source.prepare(num_workers=opened.settings.workers)
             raw = opened.source.reader()
             depth_model = teacher_factory(opened.recipe, opened.settings)
-            for found in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw, depth_model=depth_model)):
-                note(found)
+            for scene_results in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw, depth_model=depth_model)):
+                note(scene_results)
             note(run_manifest(plan, opened.recipe, opened.store, raw, results))
     count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}
     summary = RunSummary(
@@ -149,7 +150,7 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
 
 def estimate_seconds(plan: Plan, runs_folder: Path, workers: int) -> float | None:
     """Estimate how long a plan takes from the last runs' seconds a unit; None if a stage to do was never timed."""
-    known = seconds_per_unit(runs_folder)
-    if any(item.stage not in known for item in plan.to_do):
+    seconds_by_stage = seconds_per_unit(runs_folder)
+    if any(item.stage not in seconds_by_stage for item in plan.to_do):
         return None
-    return sum(known[item.stage] for item in plan.to_do) / workers
+    return sum(seconds_by_stage[item.stage] for item in plan.to_do) / workers

@@ -76,12 +76,12 @@ def open_store(path: str) -> Store:
 
 def own_manifest(opened: Opened) -> str:
     """Return the fingerprint of a recipe's manifest; RecipeError if it is not made yet."""
-    wanted = opened.plan().manifest
-    if wanted.reason is not None:
+    manifest = opened.plan().manifest
+    if manifest.reason is not None:
         raise RecipeError(
-            f"the manifest of this recipe is not there yet ({wanted.reason}). Run depthmill run first, or choose --manifest"
+            f"the manifest of this recipe is not there yet ({manifest.reason}). Run depthmill run first, or choose --manifest"
         )
-    return wanted.path.fingerprint
+    return manifest.path.fingerprint
 
 
 def open_manifest_of(data: Opened | str, manifest: str | None) -> Manifest:

@@ -76,10 +76,10 @@ def last_summary(runs_folder: Path) -> dict[str, Any] | None:
 
 def seconds_per_unit(runs_folder: Path) -> dict[str, float]:
     """Return mean seconds a unit by stage, each from the newest of the last runs that did this stage."""
-    known: dict[str, float] = {}
+    seconds_by_stage: dict[str, float] = {}
     for summary in itertools.islice(_summaries(runs_folder), RUNS_LOOKED_AT):
-        known = {**summary.get("seconds_per_unit", {}), **known}
-    return known
+        seconds_by_stage = {**summary.get("seconds_per_unit", {}), **seconds_by_stage}
+    return seconds_by_stage
 
 
 def _summaries(runs_folder: Path) -> Iterator[dict[str, Any]]:

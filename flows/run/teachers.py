@@ -1,4 +1,4 @@
-"""Depth teachers that learned, for the pipeline: what a plan must know of them, and how a worker gets one.
+"""Trained depth teachers for the pipeline: what a plan must know of them, and how a worker loads one.
 
 The pipeline knows no torch and the networks know no pipeline; this file joins them. A plan reads a digest, never the weights.
 """
@@ -80,10 +80,10 @@ class LearnedTeacherFactory:
 def _loaded(factory: LearnedTeacherFactory) -> MonoDepthModel:
     p = factory.params
     assert p.weights is not None  # checked by Params
-    found = weights_digest(p.weights, Path(factory.cache_folder))
-    if found != factory.weights_sha256:
+    digest = weights_digest(p.weights, Path(factory.cache_folder))
+    if digest != factory.weights_sha256:
         raise MonoDepthError(
-            f"teacher weights '{p.weights}' have digest {found[:16]} here, the run was planned with "
+            f"teacher weights '{p.weights}' have digest {digest[:16]} here, the run was planned with "
             f"{factory.weights_sha256[:16]}. They were replaced "
             "meanwhile, or this machine has others: copy the same files, then run the same command"
         )
@@ -126,10 +126,10 @@ class LearnedTeacher:
     def predict(self, frame: MonoDepthInput) -> MonoDepthMap:
         """Return the network's map of a frame."""
         arguments = (frame.image_u8,) if self.name == "dpt" else (frame.image_u8, frame.intrinsic_px)
-        found: LearnedMap = self._network.predict(*arguments)
-        return MonoDepthMap(found.value, found.kind, found.confidence, found.is_sky)
+        learned: LearnedMap = self._network.predict(*arguments)
+        return MonoDepthMap(learned.value, learned.kind, learned.confidence, learned.is_sky)
 
     def provenance(self) -> Mapping[str, str]:
         """Return versions and device of the network."""
-        found: Mapping[str, str] = self._network.provenance()
-        return found
+        versions: Mapping[str, str] = self._network.provenance()
+        return versions

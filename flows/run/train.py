@@ -44,7 +44,7 @@ class Trained:
         assert self.training is not None
         folder = self.training.folder
         record = read_training(folder)
-        tables = sorted((folder / "evaluation").glob("**/table.md"))  # a second one if monocular depth was withheld
+        tables = sorted((folder / "evaluation").glob("**/table.md"))  # a second table if monocular depth was withheld
         texts = [table.read_text(encoding="utf-8") for table in (*tables, *(folder / "probe").glob("table.md"))]
         report = folder / "report.html"
         where = report if report.is_file() else folder
@@ -80,7 +80,7 @@ def train_recipe(
     refuse_without_torch()
     from model.families import parse_train_config
 
-    parse_train_config(opened.recipe.train, where=where)  # a typo is told before an hour of work, not after it
+    parse_train_config(opened.recipe.train, where=where)  # parsed first: a typo must be reported before an hour of work
     if manifest is None and opened.plan().to_do:
         made = make_units(opened, orchestrator, listener)
         if made.num_failed:

@@ -90,10 +90,10 @@ class Training:
 
     def extra_results(self) -> dict[str, Any]:
         """Return what was found after the evaluation, as JSON values; empty if there is nothing."""
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         for part in self.family.extra_parts(self.config).values():
-            found |= part.results(self.folder)
-        return found
+            results |= part.results(self.folder)
+        return results
 
     def write_report(self) -> None:
         """Write report.html of the family, from what is in the folder."""

@@ -248,20 +248,20 @@ def _local_memory(target: DaskTarget) -> int:
 
     available = int(_need("distributed.system").MEMORY_LIMIT)
     try:
-        wanted = available // target.workers if target.memory is None else int(parse_bytes(target.memory))
+        memory_bytes = available // target.workers if target.memory is None else int(parse_bytes(target.memory))
     except ValueError as error:
         raise RecipeError(f"--dask {target.where}: '{target.memory}' is no size of memory; write e.g. 2GiB") from error
-    if wanted < LEAST_MEMORY:
+    if memory_bytes < LEAST_MEMORY:
         raise RecipeError(
-            f"--dask {target.where}: {format_bytes(wanted)} for a worker is too little; a 20 s scene needs about 1 GB, at least "
-            f"{format_bytes(LEAST_MEMORY)} is expected. Ask for fewer or larger workers"
+            f"--dask {target.where}: {format_bytes(memory_bytes)} for a worker is too little; a 20 s scene needs about 1 GB, "
+            f"at least {format_bytes(LEAST_MEMORY)} is expected. Ask for fewer or larger workers"
         )
-    if wanted * target.workers > available:
+    if memory_bytes * target.workers > available:
         raise RecipeError(
-            f"--dask {target.where}: {target.workers} workers of {format_bytes(wanted)} do not fit into the "
+            f"--dask {target.where}: {target.workers} workers of {format_bytes(memory_bytes)} do not fit into the "
             f"{format_bytes(available)} of this machine. Ask for fewer or smaller workers"
         )
-    return wanted
+    return memory_bytes
 
 
 def _need(module: str) -> Any:

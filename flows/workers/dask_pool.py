@@ -60,7 +60,7 @@ def dask_workers(text: str) -> WorkerPool:
     """
     target = parse_target(text)
     check_target(target)
-    return WorkerPool(lambda: _open(target), 2 * target.workers or SCENES_IN_FLIGHT)  # twice: the next scene waits
+    return WorkerPool(lambda: _open(target), 2 * target.workers or SCENES_IN_FLIGHT)  # twice, so that no worker waits
 
 
 @contextmanager

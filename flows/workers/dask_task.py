@@ -1,4 +1,4 @@
-"""What a Dask worker runs: one scene, after a look whether this worker would write the same bytes as everyone else.
+"""What a Dask worker runs: one scene, after a check that this worker would write the same bytes as the others.
 
 Imports neither Prefect nor distributed, so that a worker needs no server and stays below 1 GB for a 20 s scene.
 """
@@ -23,8 +23,8 @@ class ForeignWorkerError(DepthmillError):
 
 def packages_here() -> dict[str, str]:
     """Return the versions, in this process, of the packages that decide the bytes of a unit."""
-    found = provenance()
-    return {name: found[name] for name in COMPARED}
+    versions = provenance()
+    return {name: versions[name] for name in COMPARED}
 
 
 def run_scene_on_worker(request: SceneRequest, expected: dict[str, str]) -> list[ItemResult]:
@@ -37,23 +37,23 @@ def run_scene_on_worker(request: SceneRequest, expected: dict[str, str]) -> list
     Raises:
         ForeignWorkerError: a package or a stage is of another version here.
     """
-    for name, found in packages_here().items():
-        if found != expected[name]:
-            raise _foreign(name, found, expected[name])
+    for name, installed in packages_here().items():
+        if installed != expected[name]:
+            raise _foreign(name, installed, expected[name])
     for item in request.items:
         try:
             stage = stage_named(item.stage)
         except KeyError as error:
             raise _foreign(f"stage {item.stage}", "not installed", str(item.identity.stage_version)) from error
         if (stage.version, stage.writes.version) != (item.identity.stage_version, item.identity.layout_version):
-            wanted = f"{item.identity.stage_version} (layout {item.identity.layout_version})"
-            raise _foreign(f"stage {stage.name}", f"{stage.version} (layout {stage.writes.version})", wanted)
+            planned = f"{item.identity.stage_version} (layout {item.identity.layout_version})"
+            raise _foreign(f"stage {stage.name}", f"{stage.version} (layout {stage.writes.version})", planned)
     return run_scene(request)
 
 
-def _foreign(what: str, found: str, wanted: str) -> ForeignWorkerError:
+def _foreign(what: str, installed: str, planned: str) -> ForeignWorkerError:
     return ForeignWorkerError(
-        f"the Dask worker on {platform.node()} has {what} {found}, the run was started with {wanted}: its units could differ. "
-        "Give workers and this machine the same environment (same commit, same constraints.txt), restart the workers, then run "
-        "the same command; finished units are kept"
+        f"the Dask worker on {platform.node()} has {what} {installed}, the run was started with {planned}: its units could "
+        "differ. Give workers and this machine the same environment (same commit, same constraints.txt), restart the workers, "
+        "then run the same command; finished units are kept"
     )

@@ -48,7 +48,7 @@ def dimmed(image: Image.Image | None, size: tuple[int, int]) -> NDArray[np.uint8
 def draw_points(
     canvas: NDArray[np.uint8], mask: NDArray[np.bool_], priority: NDArray[np.uint16], colors: NDArray[np.uint8], reach_px: int
 ) -> NDArray[np.bool_]:
-    """Draw the true pixels of a mask into a canvas of another size, as squares; where they meet, the higher priority is seen.
+    """Draw the true pixels of a mask into a canvas of another size, as squares; where they overlap, the higher priority is seen.
 
     Args:
         canvas: (height, width, 3) uint8 RGB; changed.
@@ -80,7 +80,7 @@ def _spread(rank: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
 
 
 def point_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
-    """Sparse points grow so that they are seen, dense ones stay so that they do not hide each other."""
+    """Return by how many pixels a point grows: sparse points must be visible, dense points must not hide each other."""
     share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
     return 0 if share > 0.08 else 1 if share > 0.003 else 2
 
@@ -121,7 +121,7 @@ def median_words(depth_m: Depth | Sequence[float]) -> str:
 
 
 def points_on(base: NDArray[np.uint8], depth_m: Depth) -> Image.Image:
-    """Draw a sparse map on the dimmed image; where points meet, the nearest is seen."""
+    """Draw a sparse map on the dimmed image; where points overlap, the nearest is seen."""
     canvas, steps = base.copy(), depth_steps(depth_m)
     values = steps[steps > 0]
     draw_points(canvas, steps > 0, np.uint16(65535) - values, color_of_step()[values], point_reach_px(steps > 0, canvas))
@@ -129,7 +129,7 @@ def points_on(base: NDArray[np.uint8], depth_m: Depth) -> Image.Image:
 
 
 def errors_on(base: NDArray[np.uint8], depth_m: Depth, reference_m: Depth) -> Image.Image:
-    """Draw signed errors where the reference is known; where points meet, the largest is seen."""
+    """Draw signed errors where the reference is known; where points overlap, the largest is seen."""
     canvas, mask = (base * 0.6).astype(np.uint8), reference_m > 0
     error_m = np.nan_to_num(depth_m[mask]) - reference_m[mask]
     draw_points(canvas, mask, depth_steps(np.abs(error_m)), error_colors(error_m), _reach_px(mask, canvas))

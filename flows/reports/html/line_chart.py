@@ -86,9 +86,9 @@ def line_chart(
         mark_x: a vertical line here, left out where no line has a value.
         mark_words: beside that line.
     """
-    shown = [line for line in series if len(line.x)]
-    xs = np.concatenate([line.x for line in shown])
-    ys = np.concatenate([line.y for line in shown])
+    drawn = [line for line in series if len(line.x)]
+    xs = np.concatenate([line.x for line in drawn])
+    ys = np.concatenate([line.y for line in drawn])
     is_log = is_log and float(ys.min()) > 0
     x_low, x_high = x_bounds or (float(xs.min()), float(xs.max()))
     is_marked = mark_x is not None and x_low <= mark_x <= x_high
@@ -108,7 +108,7 @@ def line_chart(
     parts.append(f'<text x="{(_LEFT + right) / 2:.0f}" y="{_HEIGHT - 4}" text-anchor="middle">{text(x_label)}</text>')
     if mark_x is not None and is_marked:
         parts.append(_mark(float(x_of(mark_x)), mark_words, floor))
-    parts += [_drawn(line, x_of(line.x), y_of(line.y)) for line in shown]
+    parts += [_drawn(line, x_of(line.x), y_of(line.y)) for line in drawn]
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(alt)}">{"".join(parts)}</svg>'
 
 

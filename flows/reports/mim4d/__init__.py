@@ -24,7 +24,7 @@ SECTIONS: tuple[Section[RenderFiles], ...] = (
     (
         "probes",
         "Probes",
-        lambda found: probes_section(found.folder),
+        lambda training: probes_section(training.folder),
         "No probe/probes.json yet, so no probes of the backbone: depthmill train makes them last.",
     ),
     ("pictures", "Pictures", pictures_section, "No evaluation/rendered_views.npz, so no pictures."),
@@ -45,6 +45,6 @@ def write_report(folder: Path) -> Path:
     """Write ``report.html`` into a training's folder, return its path; StoreError if a file is damaged or cannot be written."""
     training = read_files(folder)
     config = dict(flat(training.config))
-    wanted = [one for one in SECTIONS if all(config.get(key) != 0 for key in SWITCHES.get(one[0], ()))]
+    sections = [entry for entry in SECTIONS if all(config.get(key) != 0 for key in SWITCHES.get(entry[0], ()))]
     footer = "Distances are along the ray from the camera. AbsRel is the mean of the error over the distance."
-    return write_training_page(training, wanted, headline=best_rendering, footer=footer)
+    return write_training_page(training, sections, headline=best_rendering, footer=footer)

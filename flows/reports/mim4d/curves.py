@@ -38,9 +38,9 @@ def validation_section(training: RenderFiles) -> str | None:
         return None
     mark, charts = training.mark("kept"), []
     for name, pixels, title in MEASURES:
-        shown = [row for row in rows if row.pixels == pixels]
+        rows_of_pixels = [row for row in rows if row.pixels == pixels]
         series = measured_series(
-            (volume_name(volume), css, [(row.step, getattr(row, name)) for row in shown if row.volume == volume])
+            (volume_name(volume), css, [(row.step, getattr(row, name)) for row in rows_of_pixels if row.volume == volume])
             for volume, css in DRAWN.items()
         )
         charts.append(steps_chart(series, title, from_zero=True, mark=mark))

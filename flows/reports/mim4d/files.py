@@ -48,7 +48,7 @@ class MeasuredAt:
 
 
 @dataclass(frozen=True)
-class Shown:
+class VolumeViews:
     """What a volume shows to k cameras, pixel by pixel.
 
     Attributes:
@@ -74,7 +74,7 @@ class RenderedClip:
         lidar_m: (m, h, w) distance of LiDAR points from the camera, 0 = none.
         held_out_m: (m, h, w) of those that no ray was trained on and that are measured.
         step_px: pixels of the image to a pixel of a rendered picture.
-        shown: by volume, what it shows.
+        views_of_volume: by volume, what the cameras see of it.
         at_held_out_m: by volume, what is rendered (m, h, w) where ``held_out_m`` has a point.
     """
 
@@ -85,7 +85,7 @@ class RenderedClip:
     lidar_m: Depth
     held_out_m: Depth
     step_px: int
-    shown: Mapping[str, Shown]
+    views_of_volume: Mapping[str, VolumeViews]
     at_held_out_m: Mapping[str, Depth]
 
 
@@ -101,7 +101,7 @@ class RenderFiles(TrainingFiles[MeasuredAt]):
 
     rendering: list[RenderRow] | None
     clips: list[RenderedClip] | None
-    flight: Shown | None
+    flight: VolumeViews | None
 
 
 def read_files(folder: Path) -> RenderFiles:
@@ -113,7 +113,7 @@ def read_files(folder: Path) -> RenderFiles:
     return RenderFiles(*common, rendering, clips, flight)
 
 
-def read_clips(path: Path) -> tuple[list[RenderedClip], Shown | None]:
+def read_clips(path: Path) -> tuple[list[RenderedClip], VolumeViews | None]:
     """Return what ``model.mim4d.rendered_views`` wrote: the clips, and the fly-through if there is one.
 
     Raises:
@@ -122,10 +122,10 @@ def read_clips(path: Path) -> tuple[list[RenderedClip], Shown | None]:
     arrays = read_arrays(path)
     try:
         keys, cameras = arrays["window_keys"], tuple(map(str, arrays["cameras"]))
-        shown = {mode: _shown(arrays, mode) for mode in MODES if f"{mode}_steps" in arrays}
+        views_by_mode = {mode: _volume_views(arrays, mode) for mode in MODES if f"{mode}_steps" in arrays}
         depth = {name: decode_depth(arrays[name]) for name in ("lidar_steps", "held_out_steps")}
-        at = {mode: decode_depth(arrays[f"{mode}_held_out_steps"]) for mode in shown}
-        _check_shapes(arrays, shown, {**depth, **at})
+        at = {mode: decode_depth(arrays[f"{mode}_held_out_steps"]) for mode in views_by_mode}
+        _check_shapes(arrays, views_by_mode, {**depth, **at})
         clips = [
             RenderedClip(
                 str(key),
@@ -135,30 +135,32 @@ def read_clips(path: Path) -> tuple[list[RenderedClip], Shown | None]:
                 depth["lidar_steps"][n],
                 depth["held_out_steps"][n],
                 int(arrays["step_px"]),
-                {mode: Shown(one.rgb_u8[n], one.depth_m[n], one.opacity[n]) for mode, one in shown.items()},
-                {mode: one[n] for mode, one in at.items()},
+                {mode: VolumeViews(views.rgb_u8[n], views.depth_m[n], views.opacity[n]) for mode, views in views_by_mode.items()},
+                {mode: depth_m[n] for mode, depth_m in at.items()},
             )
             for n, key in enumerate(keys)
         ]
-        return clips, _shown(arrays, FLIGHT) if f"{FLIGHT}_steps" in arrays else None
+        return clips, _volume_views(arrays, FLIGHT) if f"{FLIGHT}_steps" in arrays else None
     except KeyError as error:
         raise damaged_file(path, f"array {error} is missing") from error
     except ValueError as error:
         raise damaged_file(path, error) from error
 
 
-def _shown(arrays: Mapping[str, NDArray[Any]], name: str) -> Shown:
+def _volume_views(arrays: Mapping[str, NDArray[Any]], name: str) -> VolumeViews:
     opacity = arrays[f"{name}_opacity_u8"].astype(np.float32) / np.float32(255.0)
-    return Shown(arrays[f"{name}_rgb_u8"], decode_depth(arrays[f"{name}_steps"]), opacity)
+    return VolumeViews(arrays[f"{name}_rgb_u8"], decode_depth(arrays[f"{name}_steps"]), opacity)
 
 
-def _check_shapes(arrays: Mapping[str, NDArray[Any]], shown: Mapping[str, Shown], maps: Mapping[str, Depth]) -> None:
+def _check_shapes(
+    arrays: Mapping[str, NDArray[Any]], views_by_mode: Mapping[str, VolumeViews], maps: Mapping[str, Depth]
+) -> None:
     """Raise ValueError if the arrays are not of the same clips, cameras and pixels."""
     expected = (len(arrays["window_keys"]), len(arrays["cameras"]), *arrays["image_u8"].shape[2:4])
-    for name, one in maps.items():
-        if one.shape != expected:
-            raise ValueError(f"{name} is of shape {one.shape}, its clips, cameras and pixels are {expected}")
-    for name, picture in shown.items():
+    for name, depth_m in maps.items():
+        if depth_m.shape != expected:
+            raise ValueError(f"{name} is of shape {depth_m.shape}, its clips, cameras and pixels are {expected}")
+    for name, picture in views_by_mode.items():
         if not picture.rgb_u8.shape[:4] == picture.depth_m.shape == picture.opacity.shape or (
             picture.depth_m.shape[:2] != expected[:2]
         ):

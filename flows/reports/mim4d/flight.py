@@ -1,6 +1,6 @@
 """The section "Fly-through": one clip's volume, seen by a camera that moves through it; colour beside depth.
 
-Reads  Shown, of evaluation/rendered_views.npz
+Reads  VolumeViews, of evaluation/rendered_views.npz
 Writes HTML with the animation inside
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from flows.reports.html.markup import image, section, text
-from flows.reports.mim4d.files import RenderFiles, Shown
+from flows.reports.mim4d.files import RenderFiles, VolumeViews
 from flows.reports.mim4d.pictures import colours_of, depths_of
 
 WIDTH_PX = 400
@@ -37,26 +37,26 @@ def flight_section(training: RenderFiles) -> str | None:
     content, (width, height) = flight_gif(training.flight)
     clip = training.clips[0]
     alt = f"Fly-through of clip {clip.key}: colour at the left, depth at the right, {len(training.flight.depth_m)} pictures"
-    words = (
+    intro = (
         f"<p>The key frame's own volume of clip <code>{text(clip.key)}</code>, rendered by the camera that looks ahead: along "
         "the way by which the vehicle came, then in a loop ahead and to both sides, where no camera has been. If the vehicle "
         "stood still, or the network is of single frames, there is only the loop. Colours are those of the pictures.</p>"
     )
-    shown = image(content, "gif", alt=alt, width=width, height=height)
-    figure = f"<figure>{shown}<figcaption><b>Colour and depth</b></figcaption></figure>"
-    return section("flight", "Fly-through", f'{words}<div class="pictures">{figure}</div>')
+    animation = image(content, "gif", alt=alt, width=width, height=height)
+    figure = f"<figure>{animation}<figcaption><b>Colour and depth</b></figcaption></figure>"
+    return section("flight", "Fly-through", f'{intro}<div class="pictures">{figure}</div>')
 
 
-def flight_gif(shown: Shown, *, max_bytes: int = MAX_BYTES) -> tuple[bytes, tuple[int, int]]:
+def flight_gif(views: VolumeViews, *, max_bytes: int = MAX_BYTES) -> tuple[bytes, tuple[int, int]]:
     """Return a GIF that repeats for ever, and its width and height in pixels.
 
     Args:
-        shown: at least one picture.
+        views: at least one picture.
         max_bytes: colours, then pixels are given up to stay below it; at one pixel a ray it is as large as it is.
     """
-    factor = max(1, round(WIDTH_PX / shown.depth_m.shape[2]))
+    factor = max(1, round(WIDTH_PX / views.depth_m.shape[2]))
     for size in range(factor, 0, -1):
-        frames = [_frame(shown, place, size) for place in range(len(shown.depth_m))]
+        frames = [_frame(views, place, size) for place in range(len(views.depth_m))]
         for num_colours in _NUM_COLOURS:
             content = _encoded(frames, num_colours)
             if len(content) <= max_bytes:
@@ -64,11 +64,11 @@ def flight_gif(shown: Shown, *, max_bytes: int = MAX_BYTES) -> tuple[bytes, tupl
     return content, frames[0].size
 
 
-def _frame(shown: Shown, place: int, factor: int) -> Image.Image:
+def _frame(views: VolumeViews, place: int, factor: int) -> Image.Image:
     """Draw one moment: colour left, depth right."""
     left, right = (
-        Image.fromarray(one.repeat(factor, axis=0).repeat(factor, axis=1))
-        for one in (colours_of(shown, place), depths_of(shown, place))
+        Image.fromarray(colours.repeat(factor, axis=0).repeat(factor, axis=1))
+        for colours in (colours_of(views, place), depths_of(views, place))
     )
     canvas = Image.new("RGB", (left.width + _GAP_PX + right.width, left.height), "white")
     canvas.paste(left, (0, 0))
@@ -78,8 +78,8 @@ def _frame(shown: Shown, place: int, factor: int) -> Image.Image:
 
 def _encoded(frames: Sequence[Image.Image], num_colours: int) -> bytes:
     """Encode with one palette for all pictures, so that nothing flickers that does not change."""
-    palette = Image.fromarray(np.concatenate([np.asarray(one) for one in frames])).quantize(num_colours)
-    drawn = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in frames]
+    palette = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames])).quantize(num_colours)
+    drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     stream = io.BytesIO()
     drawn[0].save(stream, "GIF", save_all=True, append_images=drawn[1:], duration=FRAME_MS, loop=0, optimize=False)
     return stream.getvalue()

@@ -14,7 +14,7 @@ from flows.reports.html import charts
 from flows.reports.html.depth_pictures import EMPTY_CANVAS, Depth, dense_colors, dimmed, errors_on, points_on
 from flows.reports.html.markup import plural, section, text
 from flows.reports.html.pictures import Panel, picture_grids
-from flows.reports.mim4d.files import RenderedClip, RenderFiles, Shown
+from flows.reports.mim4d.files import RenderedClip, RenderFiles, VolumeViews
 from model.blocks.resnet import IMAGENET_MEAN
 from model.mim4d.loss import DIRECT, RECONSTRUCT
 
@@ -41,7 +41,7 @@ def pictures_section(training: RenderFiles) -> str | None:
         "little of a ray ends in the volume</figcaption></figure>"
         f"<figure>{charts.error_legend()}<figcaption>Error in metres: rendered minus LiDAR</figcaption></figure>"
     )
-    rebuilt = ", the rebuilt one of the other frames alone" if RECONSTRUCT in training.clips[0].shown else ""
+    rebuilt = ", the rebuilt one of the other frames alone" if RECONSTRUCT in training.clips[0].views_of_volume else ""
     intro = (
         "<p>Key frames of clips spread evenly over the split. The network saw the input with its hidden patches, not the image. "
         f"Its own volume is made of these images{rebuilt}. Dark grey: the ray misses the box of voxels. Held-out points are "
@@ -64,19 +64,19 @@ def view_panels(clip: RenderedClip, camera: int) -> list[Panel]:
         ("Image", image.resize(size, Image.Resampling.BOX), ""),
     ]
     panels += [
-        (f"Colour, {_TITLES[name]}", colour_picture(clip, name, camera), _missed_words(one.depth_m[camera]))
-        for name, one in clip.shown.items()
+        (f"Colour, {_TITLES[name]}", colour_picture(clip, name, camera), _missed_words(views.depth_m[camera]))
+        for name, views in clip.views_of_volume.items()
     ]
     panels += [
         (f"Depth, {_TITLES[name]}", depth_picture(clip, name, camera), _error_words(clip.at_held_out_m[name][camera], held_out_m))
-        for name in clip.shown
+        for name in clip.views_of_volume
     ]
     panels.append(("LiDAR", points_on(base, lidar_m), plural(int(np.count_nonzero(lidar_m)), "point") + " of this sweep"))
-    worst = list(clip.shown)[-1]
+    worst = list(clip.views_of_volume)[-1]
     errors = errors_on(base, clip.at_held_out_m[worst][camera], held_out_m)
     panels.append((f"Error, {_TITLES[worst]}", errors, plural(int(np.count_nonzero(held_out_m)), "held-out point")))
     where = f"of {clip.cameras[camera]} of clip {clip.key}"
-    return [Panel(title, picture, words, f"{title} {where}. {words}".strip()) for title, picture, words in panels]
+    return [Panel(title, picture, note, f"{title} {where}. {note}".strip()) for title, picture, note in panels]
 
 
 def picture_size(clip: RenderedClip) -> Size:
@@ -98,25 +98,25 @@ def masked_picture(clip: RenderedClip, camera: int) -> Image.Image:
 
 def colour_picture(clip: RenderedClip, volume: str, camera: int) -> Image.Image:
     """Draw the colours that a volume shows to a camera."""
-    return _on_canvas(clip, colours_of(clip.shown[volume], camera))
+    return _on_canvas(clip, colours_of(clip.views_of_volume[volume], camera))
 
 
 def depth_picture(clip: RenderedClip, volume: str, camera: int) -> Image.Image:
     """Draw the distances that a volume shows to a camera."""
-    return _on_canvas(clip, depths_of(clip.shown[volume], camera))
+    return _on_canvas(clip, depths_of(clip.views_of_volume[volume], camera))
 
 
-def colours_of(shown: Shown, place: int) -> NDArray[np.uint8]:
+def colours_of(views: VolumeViews, place: int) -> NDArray[np.uint8]:
     """Return the colours (y, x, 3) of one picture; rays that miss the box of voxels have that of an empty canvas, not black."""
-    colours: NDArray[np.uint8] = shown.rgb_u8[place].copy()
-    colours[shown.depth_m[place] == 0] = EMPTY_CANVAS
+    colours: NDArray[np.uint8] = views.rgb_u8[place].copy()
+    colours[views.depth_m[place] == 0] = EMPTY_CANVAS
     return colours
 
 
-def depths_of(shown: Shown, place: int) -> NDArray[np.uint8]:
+def depths_of(views: VolumeViews, place: int) -> NDArray[np.uint8]:
     """Return the distances of one picture as colours (y, x, 3), the fainter the less of a ray ends in the box of voxels."""
-    opacity = np.clip(shown.opacity[place], 0.0, 1.0)[..., None]
-    colours = dense_colors(shown.depth_m[place]) * opacity + np.array(EMPTY_CANVAS) * (1.0 - opacity)
+    opacity = np.clip(views.opacity[place], 0.0, 1.0)[..., None]
+    colours = dense_colors(views.depth_m[place]) * opacity + np.array(EMPTY_CANVAS) * (1.0 - opacity)
     return np.asarray(np.round(colours), np.uint8)
 
 

@@ -80,7 +80,7 @@ def _verdict(results: ProbeResults) -> str:
     errors = {row.features: row.abs_rel for row in results.depth if row.range_m == ANY_RANGE}
     precisions = {row.features: row.average_precision for row in results.occupancy}
     for what, values, sign in (("depth", errors, 1), ("occupancy", precisions, -1)):
-        better = [_words(name) for name in values if name != TRAINED and not sign * values[TRAINED] < sign * values[name]]
+        better = [_feature_name(name) for name in values if name != TRAINED and not sign * values[TRAINED] < sign * values[name]]
         if TRAINED in values and better:
             notes.append(f"Of {what} the trained features tell no more than: {'; '.join(better)}.")
     return f'<p class="note">{text(" ".join(notes))}</p>' if notes else ""
@@ -90,7 +90,7 @@ def _depth_table(rows: Sequence[DepthRow]) -> str:
     top = max((row.abs_rel for row in rows), default=1.0) or 1.0
     lines: list[Row] = [
         [
-            text(_words(row.features)),
+            text(_feature_name(row.features)),
             Cell(number(row.abs_rel, digits=3) + bar(row.abs_rel / top, _css(row.features))),
             number(row.rmse_m, digits=2),
             percent(row.delta1),
@@ -104,7 +104,11 @@ def _depth_table(rows: Sequence[DepthRow]) -> str:
 
 def _range_chart(rows: Sequence[DepthRow]) -> str:
     lines = [
-        (_words(name), css, {row.range_m: row.abs_rel for row in rows if row.features == name and row.range_m != ANY_RANGE})
+        (
+            _feature_name(name),
+            css,
+            {row.range_m: row.abs_rel for row in rows if row.features == name and row.range_m != ANY_RANGE},
+        )
         for name, css in DRAWN.items()
     ]
     title = "AbsRel of the depth probe"
@@ -127,7 +131,7 @@ def _occupancy_words(rows: Sequence[OccupancyRow]) -> str:
 def _occupancy_table(rows: Sequence[OccupancyRow]) -> str:
     lines: list[Row] = [
         [
-            text(_words(row.features)),
+            text(_feature_name(row.features)),
             Cell(number(row.iou, digits=3) + bar(row.iou, _css(row.features))),
             number(row.average_precision, digits=3),
             number(row.threshold, digits=3),
@@ -137,7 +141,7 @@ def _occupancy_table(rows: Sequence[OccupancyRow]) -> str:
     return table(("Features", "IoU", "average<br>precision", "threshold"), lines, caption="Occupancy probe") if rows else ""
 
 
-def _words(features: str) -> str:
+def _feature_name(features: str) -> str:
     return FEATURE_WORDS.get(features, features)
 
 

@@ -108,8 +108,8 @@ def range_chart(lines: Sequence[tuple[str, str, Mapping[str, float]]], title: st
 def best_rendering(about: Mapping[str, Any]) -> tuple[str, str]:
     """Return the relative error of depth that the kept checkpoint had, as a big number."""
     frames = (((about.get("config") or {}).get("network")) or {}).get("num_frames")
-    words = "own volume" if frames == 1 else "rebuilt"
-    return f"AbsRel of depth, {words}", number((about.get("best") or {}).get("abs_rel"), digits=3)
+    volume = "own volume" if frames == 1 else "rebuilt"
+    return f"AbsRel of depth, {volume}", number((about.get("best") or {}).get("abs_rel"), digits=3)
 
 
 def volume_name(volume: str) -> str:
@@ -129,7 +129,8 @@ def _verdict(rows: Sequence[RenderRow]) -> str:
     for volume in (DIRECT, RECONSTRUCT):
         if volume not in whole:
             continue
-        controls = [name for name in VOLUMES[2:] if not (volume == DIRECT and name == REBUILT_SWAPPED)]  # not rebuilt itself
+        # the direct volume is not rebuilt, so the swapped rebuilding is no control of it
+        controls = [name for name in VOLUMES[2:] if not (volume == DIRECT and name == REBUILT_SWAPPED)]
         better = [volume_name(name) for name in controls if name in whole and not whole[volume] < whole[name]]
         if better:
             lines.append(f"{volume_name(volume)}: depth is no better than {', '.join(better)}.")
@@ -137,14 +138,14 @@ def _verdict(rows: Sequence[RenderRow]) -> str:
 
 
 def _headline_table(rows: Sequence[RenderRow]) -> str:
-    found = {row[:3]: row for row in rows}
-    volumes = [name for name in VOLUMES if (name, "all", "all") in found]
-    top = max((found[name, "all", "all"].abs_rel for name in volumes), default=1.0) or 1.0
+    row_by_case = {row[:3]: row for row in rows}
+    volumes = [name for name in VOLUMES if (name, "all", "all") in row_by_case]
+    top = max((row_by_case[name, "all", "all"].abs_rel for name in volumes), default=1.0) or 1.0
     hidden_heads = ("AbsRel,<br>hidden patches", "colour L1,<br>hidden patches")
     heads = ("Volume", "AbsRel", "RMSE, m", "ratio<br>below 1.25", "colour L1", *hidden_heads)
     lines: list[Row] = []
     for name in volumes:
-        row, hidden = found[name, "all", "all"], found.get((name, "all", "masked"))
+        row, hidden = row_by_case[name, "all", "all"], row_by_case.get((name, "all", "masked"))
         css = "on" if name in (DIRECT, RECONSTRUCT) else "off"
         lines.append(
             [
@@ -161,11 +162,11 @@ def _headline_table(rows: Sequence[RenderRow]) -> str:
 
 
 def _detail_table(rows: Sequence[RenderRow]) -> str:
-    found = {row[:3]: row for row in rows}
+    row_by_case = {row[:3]: row for row in rows}
     heads = ("Volume", "|frames", "|pixels", "AbsRel", "RMSE, m", "ratio<br>below 1.25", "rays", "colour L1", "colours")
     lines: list[Row] = []
     for volume, frames, pixels in product(VOLUMES, _FRAMES, _PIXELS):
-        row = found.get((volume, frames, pixels))
+        row = row_by_case.get((volume, frames, pixels))
         if row is not None:
             lines.append(
                 [
@@ -185,13 +186,13 @@ def _detail_table(rows: Sequence[RenderRow]) -> str:
 
 def _range_table(rows: Sequence[RenderRow]) -> str:
     ranges = sorted({row.range_m for row in rows}, key=range_ends)
-    found = {(row.volume, row.range_m): row for row in rows}
+    row_by_bin = {(row.volume, row.range_m): row for row in rows}
     lines: list[Sequence[Cell | str]] = []
     for volume in VOLUMES:
         if any(row.volume == volume for row in rows):
-            own = (found.get((volume, one)) for one in ranges)
-            lines.append([text(volume_name(volume)), *(number(row.abs_rel if row else None, digits=3) for row in own)])
-    counts = [max(row.num_rays for row in rows if row.range_m == one) for one in ranges]
+            of_volume = (row_by_bin.get((volume, range_m)) for range_m in ranges)
+            lines.append([text(volume_name(volume)), *(number(row.abs_rel if row else None, digits=3) for row in of_volume)])
+    counts = [max(row.num_rays for row in rows if row.range_m == range_m) for range_m in ranges]
     lines.append(["Rays", *map(number, counts)])
-    heads = ("Volume", *(f"{one.replace('-', '–')} m" for one in ranges))  # noqa: RUF001  a range
+    heads = ("Volume", *(f"{range_m.replace('-', '–')} m" for range_m in ranges))  # noqa: RUF001  a range
     return table(heads, lines, caption="AbsRel by range", has_total=True)

@@ -67,8 +67,8 @@ def bird_view(
         for k in np.flatnonzero(listed.is_in_space):
             corner = footprint(listed.size_hwl_m[k], listed.location_m[k], float(listed.rotation_y_rad[k]))
             middle, front = corner.mean(axis=0), corner[:2].mean(axis=0)
-            draw.polygon([tuple(one) for one in place(corner).tolist()], outline=color, width=2)
-            draw.line([tuple(one) for one in place(np.stack([middle, front])).tolist()], fill=color, width=2)
+            draw.polygon([tuple(point) for point in place(corner).tolist()], outline=color, width=2)
+            draw.line([tuple(point) for point in place(np.stack([middle, front])).tolist()], fill=color, width=2)
     return picture
 
 
@@ -76,8 +76,8 @@ def reach_of(boxes: Sequence[tuple[BoxList, Rgb]]) -> float:
     """Return how far forward the picture reaches, metres: over all boxes, in whole rings, within bounds."""
     places = np.abs(np.concatenate([listed.location_m[listed.is_in_space] for listed, _ in boxes]))
     far, side = (float(places[:, axis].max(initial=0.0)) + _ROOM_M for axis in (2, 0))
-    wanted = max(far, side * 2 * SIZE_PX[1] / SIZE_PX[0])
-    return float(np.clip(np.ceil(wanted / RING_M) * RING_M, LEAST_REACH_M, LARGEST_REACH_M))
+    least_reach_m = max(far, side * 2 * SIZE_PX[1] / SIZE_PX[0])
+    return float(np.clip(np.ceil(least_reach_m / RING_M) * RING_M, LEAST_REACH_M, LARGEST_REACH_M))
 
 
 def _draw_rings(picture: Image.Image, reach_m: float, scale: float) -> None:
@@ -100,11 +100,11 @@ def _draw_view(picture: Image.Image, place: Place, projection: Float64, image_px
     ends = unproject_pixels(projection, columns, np.full(2, far_m))[:, [0, 2]]
     draw = ImageDraw.Draw(picture)
     for end in ends:
-        draw.line([tuple(one) for one in place(np.stack([np.zeros(2), end])).tolist()], fill=_RIM)
+        draw.line([tuple(point) for point in place(np.stack([np.zeros(2), end])).tolist()], fill=_RIM)
 
 
 def _draw_points(canvas: NDArray[np.uint8], points_m: Float64, place: Place) -> None:
-    """Draw points a pixel large, or two where they are few; where they meet the highest is seen."""
+    """Draw points a pixel large, or two where they are few; where they overlap, the highest is seen."""
     low, high = _HEIGHTS_M
     kept = points_m[(points_m[:, 1] > low) & (points_m[:, 1] < high)]
     kept = kept[np.argsort(-kept[:, 1], kind="stable")]

@@ -26,7 +26,7 @@ Rgb = tuple[int, int, int]
 TRUTH: Rgb = (64, 224, 255)
 """Colour of what is annotated."""
 
-FOUND: Rgb = (255, 150, 30)
+DETECTED: Rgb = (255, 150, 30)
 """Colour of what was found; told apart from ``TRUTH`` by brightness too."""
 
 _HOT = np.array([255.0, 196.0, 48.0])
@@ -52,7 +52,7 @@ def pictures_section(training: DetectionFiles) -> str | None:
         for frame, grid in zip(training.frames, grids, strict=True)
     )
     legends = (
-        f"<figure><figcaption>{swatch(TRUTH)}annotated, of every category</figcaption><figcaption>{swatch(FOUND)}found, with "
+        f"<figure><figcaption>{swatch(TRUTH)}annotated, of every category</figcaption><figcaption>{swatch(DETECTED)}found, with "
         "its score, which ranks and is no probability</figcaption></figure>"
         f"<figure>{charts.depth_legend()}<figcaption>Depth in metres, of teacher and network</figcaption></figure>"
     )
@@ -82,7 +82,7 @@ def detection_panels(frame: DetectionFrame) -> list[Panel]:
         panels.append(_panel(frame, "Teacher", dense_picture(frame.teacher_m, size), median_words(frame.teacher_m[is_there])))
     if frame.log_scale is not None:
         panels.append(_uncertainty_panel(frame, frame.log_scale, size))
-    return [*panels, _bird_panel(frame)]  # last, because it is the one of another shape
+    return [*panels, _bird_panel(frame)]  # last, because only this panel has another shape
 
 
 def frame_jpeg(frame: DetectionFrame) -> bytes:
@@ -90,38 +90,38 @@ def frame_jpeg(frame: DetectionFrame) -> bytes:
     panels = {panel.title: panel.picture for panel in detection_panels(frame)}
     columns = [[panels[title] for title in titles] for titles in _COLUMNS]
     width = panels["From above"].width
-    height = max(sum(one.height + _GAP_PX for one in column) for column in columns)
+    height = max(sum(picture.height + _GAP_PX for picture in column) for column in columns)
     canvas = Image.new("RGB", (len(columns) * (width + _GAP_PX) - _GAP_PX, height + _FOOT_PX), EMPTY_CANVAS)
     for number, column in enumerate(columns):
         top = 0
-        for one in column:
-            canvas.paste(one, (number * (width + _GAP_PX), top))
-            top += one.height + _GAP_PX
+        for picture in column:
+            canvas.paste(picture, (number * (width + _GAP_PX), top))
+            top += picture.height + _GAP_PX
     _draw_foot(canvas, frame, height, width + _GAP_PX)
     return jpeg_bytes(canvas)
 
 
 def boxes_in_image(frame: DetectionFrame, size: Size) -> Image.Image:
     """Draw the boxes of the image, annotated ones first."""
-    picture, panel_from_image = _shown(frame, size)
+    picture, panel_from_image = _panel_input(frame, size)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT_PX)
-    for boxes, color in ((frame.truth, TRUTH), (frame.detections, FOUND)):
+    for boxes, color in ((frame.truth, TRUTH), (frame.detections, DETECTED)):
         ends = _moved(panel_from_image, boxes.box_px.reshape(-1, 2, 2))
         for k, (first, last) in enumerate(ends):
             (left, right), (top, bottom) = np.sort([first, last], axis=0).T.tolist()
             draw.rectangle((left, top, right, bottom), outline=color, width=_LINE_PX)
-            words, below = (f"{boxes.category[k]} {boxes.score[k]:.2f}", bottom + 1)
+            label, below = (f"{boxes.category[k]} {boxes.score[k]:.2f}", bottom + 1)
             if color == TRUTH:
-                words, below = str(boxes.category[k]), top - _FONT_PX - 4
-            draw.text((left + 2, below), words, fill=color, font=font, stroke_width=2, stroke_fill=_SHADOW)
+                label, below = str(boxes.category[k]), top - _FONT_PX - 4
+            draw.text((left + 2, below), label, fill=color, font=font, stroke_width=2, stroke_fill=_SHADOW)
     return picture
 
 
 def boxes_in_space(frame: DetectionFrame, size: Size) -> Image.Image:
     """Draw the edges of the boxes in space through the frame's projection, with crosses on their front faces."""
-    picture, panel_from_image = _shown(frame, size)
+    picture, panel_from_image = _panel_input(frame, size)
     draw = ImageDraw.Draw(picture)
-    for boxes, color in ((frame.truth, TRUTH), (frame.detections, FOUND)):
+    for boxes, color in ((frame.truth, TRUTH), (frame.detections, DETECTED)):
         for corner_m in _far_first(boxes):
             for pairs, width in ((EDGES, _LINE_PX), (FRONT, 1)):
                 for line in _moved(panel_from_image, seen_lines(corner_m, pairs, frame.projection)):
@@ -146,13 +146,13 @@ def _uncertainty_panel(frame: DetectionFrame, log_scale: NDArray[np.float32], si
 
 
 def _bird_panel(frame: DetectionFrame) -> Panel:
-    points, words = frame.lidar_m.astype(np.float64), "LiDAR points"
+    points, points_note = frame.lidar_m.astype(np.float64), "LiDAR points"
     if not len(points) and frame.teacher_m is not None:
-        points, words = frame.points_of(frame.teacher_m), "points of the teacher's map, for want of LiDAR"
+        points, points_note = frame.points_of(frame.teacher_m), "points of the teacher's map, for want of LiDAR"
     picture = bird_view(
-        points, ((frame.truth, TRUTH), (frame.detections, FOUND)), projection=frame.projection, image_px=_image_px(frame)
+        points, ((frame.truth, TRUTH), (frame.detections, DETECTED)), projection=frame.projection, image_px=_image_px(frame)
     )
-    return _panel(frame, "From above", picture, words if len(points) else "no LiDAR and no teacher, so no points")
+    return _panel(frame, "From above", picture, points_note if len(points) else "no LiDAR and no teacher, so no points")
 
 
 def _image_px(frame: DetectionFrame) -> tuple[float, float]:
@@ -160,7 +160,7 @@ def _image_px(frame: DetectionFrame) -> tuple[float, float]:
     return tuple(_moved(frame.image_from_input, np.array([[0.0, 0.0], [frame.image_u8.shape[1], 0.0]]))[:, 0].tolist())
 
 
-def _shown(frame: DetectionFrame, size: Size) -> tuple[Image.Image, Float64]:
+def _panel_input(frame: DetectionFrame, size: Size) -> tuple[Image.Image, Float64]:
     """Return the network's input at a panel's size, and the map (3, 3) from pixels of the whole image to the panel's."""
     picture = Image.fromarray(frame.image_u8).resize(size, Image.Resampling.BILINEAR)
     height, width = frame.image_u8.shape[:2]
@@ -190,10 +190,10 @@ def _draw_foot(canvas: Image.Image, frame: DetectionFrame, top: int, left: int) 
     """Write the frame's name below the first column, and how many boxes have which colour below the second."""
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FOOT_FONT_PX)
     draw.text((6, top), frame.key, fill=_INK, font=font)
-    words = [(f"{len(frame.detections)} found", FOUND)]
+    entries = [(f"{len(frame.detections)} found", DETECTED)]
     if len(frame.truth):
-        words.insert(0, (f"{len(frame.truth)} annotated", TRUTH))
+        entries.insert(0, (f"{len(frame.truth)} annotated", TRUTH))
     place = left + 6.0
-    for said, color in words:
-        draw.text((place, top), said, fill=color, font=font)
-        place += draw.textlength(said, font=font) + 20
+    for entry, color in entries:
+        draw.text((place, top), entry, fill=color, font=font)
+        place += draw.textlength(entry, font=font) + 20

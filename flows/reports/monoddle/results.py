@@ -21,23 +21,23 @@ def results_section(training: DetectionFiles) -> str | None:
     if not training.precision:
         return None
     evaluation = training.evaluation
-    words = (
+    intro = (
         "<p>AP<sub>R40</sub> in per cent, over all frames together. <b>3D</b> and <b>BEV</b> ask for the overlap of boxes in "
         "space and from above, <b>2D</b> in the image; <b>AOS</b> is 2D weighted by the direction. Difficulties are KITTI's and "
         "each holds the one before.</p>"
     )
     if evaluation.get("split") is not None:
-        words += f"<p>Measured on split {text(evaluation['split'])}{_height_words(evaluation)}.</p>"
+        intro += f"<p>Measured on split {text(evaluation['split'])}{_height_words(evaluation)}.</p>"
     categories = dict.fromkeys(row.category for row in training.precision)
     blocks = [_category(category, [row for row in training.precision if row.category == category]) for category in categories]
-    return section("precision", "Average precision", words + "".join(blocks))
+    return section("precision", "Average precision", intro + "".join(blocks))
 
 
 def best_precision(about: Mapping[str, Any]) -> tuple[str, str]:
     """Return the average precision that the kept checkpoint had, as a big number."""
     chosen = (about.get("config") or {}).get("evaluation") or {}
-    words = " ".join(str(chosen[key]) for key in ("category", "metric", "overlap") if key in chosen)
-    return f"AP<sub>R40</sub> {text(words)}, moderate", number((about.get("best") or {}).get("ap_r40"), digits=2)
+    measure = " ".join(str(chosen[key]) for key in ("category", "metric", "overlap") if key in chosen)
+    return f"AP<sub>R40</sub> {text(measure)}, moderate", number((about.get("best") or {}).get("ap_r40"), digits=2)
 
 
 def metric_name(row: ApRow) -> str:
@@ -47,7 +47,7 @@ def metric_name(row: ApRow) -> str:
 
 
 def few_words(rows: Sequence[ApRow]) -> str:
-    """Return what to think of so few objects, "" where there are enough; ``rows`` are the difficulties of one metric."""
+    """Return a warning about too few objects, "" where there are enough; ``rows`` are the difficulties of one metric."""
     few = [row for row in rows if row.num_truth <= NUM_STEPS]
     if not few:
         return ""
@@ -65,11 +65,11 @@ def _category(category: str, rows: Sequence[ApRow]) -> str:
         by_metric.setdefault(metric_name(row), []).append(row)
     first = next(iter(by_metric.values()))
     heads = [text(category), *(text(row.difficulty) for row in first)]
-    lines = [[name, *(number(row.r40, digits=2) for row in own)] for name, own in by_metric.items()]
+    lines = [[name, *(number(row.r40, digits=2) for row in of_metric)] for name, of_metric in by_metric.items()]
     lines.append(["Objects that count", *(number(row.num_truth) for row in first)])
     lines.append(["Detections high enough", *(number(row.num_found) for row in first)])
     few = few_words(first)
-    older = [[name, *(number(row.r11, digits=2) for row in own)] for name, own in by_metric.items()]
+    older = [[name, *(number(row.r11, digits=2) for row in of_metric)] for name, of_metric in by_metric.items()]
     return (
         table(heads, lines, caption=f"AP R40 of {category}, per cent")
         + (f'<p class="note">{text(few)}</p>' if few else "")

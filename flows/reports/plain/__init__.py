@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a training of a family that brings none: what was trained, its tables, its curves.
+"""One self-contained HTML page about a training of a family without a page of its own: what was trained, its tables, its curves.
 
 Why    A package outside may bring a family and nothing else; its trainings are shown all the same
 Reads  the folder of a training, see ``files``
@@ -35,5 +35,5 @@ def _best(about: Mapping[str, Any]) -> tuple[str, str]:
     best = {name: value for name, value in (about.get("best") or {}).items() if name != "step"}
     name = next((name for name in best if name != "score"), "score")
     value = best.get(name)
-    shown = MISSING if value is None else f"{value:.6g}" if isinstance(value, float) else text(value)
-    return f"Best {text(name)}", shown
+    value_text = MISSING if value is None else f"{value:.6g}" if isinstance(value, float) else text(value)
+    return f"Best {text(name)}", value_text

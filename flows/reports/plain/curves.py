@@ -37,8 +37,8 @@ def validation_section(training: PlainFiles) -> str | None:
     for measure in (name for name, value in rows[0].items() if isinstance(value, float) and name != "step"):
         points = list(_points(rows, measure).items())
         for first in range(0, len(points), len(COLORS)):  # a chart has no more colours
-            shown = zip(points[first : first + len(COLORS)], COLORS, strict=False)
-            series = measured_series((name if len(points) > 1 else "", css, line) for (name, line), css in shown)
+            drawn = zip(points[first : first + len(COLORS)], COLORS, strict=False)
+            series = measured_series((name if len(points) > 1 else "", css, line) for (name, line), css in drawn)
             charts.append(steps_chart(series, measure, mark=mark))
     return measured_section("Measured over the steps", "What was measured on the way.", charts, mark=mark)
 

@@ -34,16 +34,16 @@ def validation_section(training: SemoDepthFiles) -> str | None:
     if not training.evaluations:
         return None
     cap_m = max(row.cap_m for row in training.evaluations)
-    shown = [row for row in training.evaluations if row.cap_m == cap_m]
+    rows_at_cap = [row for row in training.evaluations if row.cap_m == cap_m]
     mark = training.mark("best")
-    bounds = _bounds(shown, "mae_mm")
+    bounds = _bounds(rows_at_cap, "mae_mm")
     charts = [
-        _chart(shown, "mae_mm", group, f"MAE, mm: {group_words(group)}", mark, bounds)
-        for group in charted_groups(row.group for row in shown)
+        _chart(rows_at_cap, "mae_mm", group, f"MAE, mm: {group_words(group)}", mark, bounds)
+        for group in charted_groups(row.group for row in rows_at_cap)
     ]
     for name in ("delta1", "rmse_mm"):
-        bounds = None if name == "delta1" else _bounds([row for row in shown if row.group == "all"], name)
-        charts.append(_chart(shown, name, "all", f"{metric_head(name)}: all frames", mark, bounds))
+        bounds = None if name == "delta1" else _bounds([row for row in rows_at_cap if row.group == "all"], name)
+        charts.append(_chart(rows_at_cap, name, "all", f"{metric_head(name)}: all frames", mark, bounds))
     intro = f"Pixels to {cap_m:.0f} m, means over the frames of {text(training.split_words)}."
     return measured_section("Validation error over the steps", intro, charts, mark=mark, kept="kept as the best")
 

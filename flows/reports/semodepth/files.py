@@ -92,15 +92,15 @@ def _row(row: Mapping[str, Any]) -> EvaluationRow:
 def _strips(path: Path) -> list[Strip] | None:
     if not path.is_file():
         return None
-    found = read_arrays(path)
-    missing = [name for name in ("frame_keys", "image_u8", *STRIP_MAPS[:-1]) if name not in found]
+    arrays = read_arrays(path)
+    missing = [name for name in ("frame_keys", "image_u8", *STRIP_MAPS[:-1]) if name not in arrays]
     if missing:
         raise damaged_file(path, f"array '{missing[0]}' is missing")
-    shape = found["image_u8"].shape[:3]
+    shape = arrays["image_u8"].shape[:3]
     for name in STRIP_MAPS:
-        if name in found and found[name].shape != shape:
-            raise damaged_file(path, f"{name} is {found[name].shape}, its images are {shape}")
+        if name in arrays and arrays[name].shape != shape:
+            raise damaged_file(path, f"{name} is {arrays[name].shape}, its images are {shape}")
     return [
-        Strip(str(key), found["image_u8"][k], {name: found[name][k] for name in STRIP_MAPS if name in found})
-        for k, key in enumerate(found["frame_keys"])
+        Strip(str(key), arrays["image_u8"][k], {name: arrays[name][k] for name in STRIP_MAPS if name in arrays})
+        for k, key in enumerate(arrays["frame_keys"])
     ]

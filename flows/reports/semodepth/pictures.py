@@ -84,13 +84,13 @@ def strip_panels(strip: Strip) -> list[Panel]:
     """
     factor = max(1, -(-LEAST_WIDTH_PX // strip.image_u8.shape[1]))
     image = Image.fromarray(_enlarged(strip.image_u8, factor))
-    maps = {name: _enlarged(one, factor) for name, one in strip.maps.items()}
+    maps = {name: _enlarged(values, factor) for name, values in strip.maps.items()}
     scale = min(1.0, MAX_WIDTH_PX / image.width)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     base = dimmed(image, size)
     truth, without = strip.maps.get("truth_m"), strip.maps["without_radar_m"]
     has_without = bool(np.any(without > 0))  # an evaluation may be made with radar only, then this map is empty
-    reference, words = (strip.maps["target_m"], "the target") if truth is None else (truth, "the exact depth")
+    reference, reference_name = (strip.maps["target_m"], "the target") if truth is None else (truth, "the exact depth")
 
     panels = [
         _panel(strip.key, "Image", image.resize(size, Image.Resampling.BILINEAR), ""),
@@ -103,13 +103,13 @@ def strip_panels(strip: Strip) -> list[Panel]:
         change = strip.maps["with_radar_m"] - without
         picture = _dense_errors(_enlarged(change, factor), base)
         panels.append(_panel(strip.key, "What radar changes", picture, f"in the mean by {np.abs(change).mean():.2f} m"))
-    shown = {"with_radar_m": "with radar", **({"without_radar_m": "without radar"} if has_without else {})}
-    for name, radar in shown.items():
+    predictions = {"with_radar_m": "with radar", **({"without_radar_m": "without radar"} if has_without else {})}
+    for name, radar in predictions.items():
         panels.append(_panel(strip.key, f"Prediction {radar}", dense_picture(maps[name], size), median_words(strip.maps[name])))
     reference_drawn = maps["target_m" if truth is None else "truth_m"]
-    for name, radar in shown.items():
+    for name, radar in predictions.items():
         picture = errors_on(base, maps[name], reference_drawn)
-        panels.append(_panel(strip.key, f"Error {radar}", picture, _error_words(strip.maps[name], reference, words)))
+        panels.append(_panel(strip.key, f"Error {radar}", picture, _error_words(strip.maps[name], reference, reference_name)))
     return panels
 
 
@@ -127,15 +127,15 @@ def frame_jpeg(predicted: Predicted) -> bytes:
     image = Image.fromarray(frame.image_u8)
     panels = [image.resize(size, Image.Resampling.BILINEAR), Image.fromarray(dimmed(image, size))]
     panels.append(dense_picture(depth_m, size))
-    words = "no radar"
+    radar_note = "no radar"
     if frame.radar_m is not None:
         returns = radar_returns(frame.radar_m)
         draw_radar(panels[1], returns, size[0] / width, size[1] / height)
-        words = f"{len(returns.depth_m)} radar return{'' if len(returns.depth_m) == 1 else 's'}"
+        radar_note = f"{len(returns.depth_m)} radar return{'' if len(returns.depth_m) == 1 else 's'}"
     canvas = Image.new("RGB", (3 * size[0] + 2 * _GAP_PX, size[1] + _FOOT_PX), EMPTY_CANVAS)
     for number, panel in enumerate(panels):
         canvas.paste(panel, (number * (size[0] + _GAP_PX), 0))
-    _draw_foot(canvas, size, (frame.name, words))
+    _draw_foot(canvas, size, (frame.name, radar_note))
     return jpeg_bytes(canvas)
 
 
@@ -146,7 +146,7 @@ class _Numbers:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         for row in [] if frames is None else rows(frames):
             self._rows.setdefault(row["frame_key"], []).append(row)
-        self._cap_m = max((row["cap_m"] for own in self._rows.values() for row in own), default=0.0)
+        self._cap_m = max((row["cap_m"] for of_frame in self._rows.values() for row in of_frame), default=0.0)
         errors = {key: error for key in self._rows if (error := self._error_mm(key)) is not None}
         self._order = sorted(errors, key=lambda key: errors[key])
 
@@ -172,23 +172,23 @@ class _Numbers:
         heads = ["Radar", *(f"MAE, mm<br>to {cap:.0f} m" for cap in caps)]
         heads += [f"{metric_head(name)}<br>{largest}" for name in _AT_LARGEST_CAP]
         lines: list[Sequence[Cell | str]] = []
-        for radar, words in RADAR_WORDS.items():
-            own = {row["cap_m"]: row for row in self._rows[key] if row["radar"] == radar}
-            if own:
-                cells = [metric_words("mae_mm", own[cap]["mae_mm"] if cap in own else None) for cap in caps]
-                last = own.get(self._cap_m, {})
-                lines.append([words, *cells, *(metric_words(name, last.get(name)) for name in _AT_LARGEST_CAP)])
+        for radar, heading in RADAR_WORDS.items():
+            row_by_cap = {row["cap_m"]: row for row in self._rows[key] if row["radar"] == radar}
+            if row_by_cap:
+                cells = [metric_words("mae_mm", row_by_cap[cap]["mae_mm"] if cap in row_by_cap else None) for cap in caps]
+                last = row_by_cap.get(self._cap_m, {})
+                lines.append([heading, *cells, *(metric_words(name, last.get(name)) for name in _AT_LARGEST_CAP)])
         num = max(row["num_pixels"] for row in self._rows[key])
         return table(heads, lines, caption=f"Metrics of this frame, {num:,} pixels with a target to {self._cap_m:.0f} m")
 
     def _error_mm(self, key: str) -> float | None:
-        own = {row["radar"]: row["mae_mm"] for row in self._rows[key] if row["cap_m"] == self._cap_m}
-        return own.get("on", own.get("off"))
+        error_by_radar = {row["radar"]: row["mae_mm"] for row in self._rows[key] if row["cap_m"] == self._cap_m}
+        return error_by_radar.get("on", error_by_radar.get("off"))
 
 
 def _tags(strip: Strip, numbers: _Numbers) -> str:
-    words = (numbers.day_words(strip.key), numbers.place_words(strip.key))
-    return " ".join(f'<span class="tag">{text(one)}</span>' for one in words if one)
+    labels = (numbers.day_words(strip.key), numbers.place_words(strip.key))
+    return " ".join(f'<span class="tag">{text(label)}</span>' for label in labels if label)
 
 
 def _panel(key: str, title: str, picture: Image.Image, caption: str) -> Panel:
@@ -218,18 +218,18 @@ def _measured_words(depth_m: Depth) -> str:
     return f"{100 * np.mean(depth_m > 0):.1f} % of pixels measured"
 
 
-def _error_words(depth_m: Depth, reference_m: Depth, words: str) -> str:
+def _error_words(depth_m: Depth, reference_m: Depth, reference_name: str) -> str:
     mask = reference_m > 0
     if not np.any(mask):
-        return f"nothing to compare with in {words}"
-    return f"mean |error| {np.abs(depth_m[mask] - reference_m[mask]).mean():.2f} m against {words}, at any distance"
+        return f"nothing to compare with in {reference_name}"
+    return f"mean |error| {np.abs(depth_m[mask] - reference_m[mask]).mean():.2f} m against {reference_name}, at any distance"
 
 
-def _draw_foot(canvas: Image.Image, size: tuple[int, int], words: tuple[str, str]) -> None:
+def _draw_foot(canvas: Image.Image, size: tuple[int, int], notes: tuple[str, str]) -> None:
     """Write the frame's name below its image, what radar there is below the radar, and the colour scale below the depth."""
     draw, font, top = ImageDraw.Draw(canvas), ImageFont.load_default(_FONT_PX), size[1] + 10
-    for number, own in enumerate(words):
-        draw.text((number * (size[0] + _GAP_PX) + 6, top), own, fill=_INK, font=font)
+    for number, note in enumerate(notes):
+        draw.text((number * (size[0] + _GAP_PX) + 6, top), note, fill=_INK, font=font)
     left = 2 * (size[0] + _GAP_PX) + 16
     depths = NEAR_M * (FAR_M / NEAR_M) ** np.linspace(0.0, 1.0, _SCALE_PX)
     scale = Image.fromarray(np.repeat(depth_colors(depths)[None], 12, axis=0))

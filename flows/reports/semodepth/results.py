@@ -28,15 +28,15 @@ def results_section(training: SemoDepthFiles) -> str | None:
     if training.frames is None or not len(training.frames["frame_key"]):
         return None
     rows = {(row.group, float(row.cap_m), row.radar): row for row in summarise(training.frames)}
-    there = {group for group, _, _ in rows}
-    shown = charted_groups(there)
+    groups = {group for group, _, _ in rows}
+    charted = charted_groups(groups)
     cases = sorted(
-        {(group, cap_m) for group, cap_m, _ in rows if group in shown},
+        {(group, cap_m) for group, cap_m, _ in rows if group in charted},
         key=lambda case: (("all", "day", "night").index(case[0]), case[1]),
     )
     body = (
         "<p>Each metric is measured on the pixels of a frame that have a target not beyond the cap, and the mean is taken over "
-        f"frames. <b>Without radar</b> is the same network given an empty radar map.{_alone_words(there)}</p>"
+        f"frames. <b>Without radar</b> is the same network given an empty radar map.{_alone_words(groups)}</p>"
         + _headline(rows, cases)
         + _comparison(rows, cases)
         + f"<details><summary>All metrics</summary>{_all_metrics(rows, cases)}</details>"
@@ -66,9 +66,9 @@ def best_error(about: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _alone_words(groups: Collection[str]) -> str:
-    """Say so where all frames are of one kind, and "day" or "night" would say the same as "all"."""
-    words = {"day": "by day", "night": "at night"}
-    alone = [words[group] for group in words if group in groups]
+    """Return a sentence if all frames are by day or all at night: the page then has no group but "all"."""
+    phrases = {"day": "by day", "night": "at night"}
+    alone = [phrases[group] for group in phrases if group in groups]
     return f" All frames are {alone[0]}." if len(alone) == 1 else ""
 
 
@@ -84,8 +84,8 @@ def metric_head(name: str) -> str:
 
 def charted_groups(groups: Iterable[str]) -> list[str]:
     """Return the groups that deserve a place of their own: if all frames are by day, or all at night, that is the same as all."""
-    found = list(dict.fromkeys(groups))
-    return [group for group in found if group == "all" or {"day", "night"} <= set(found)]
+    unique = list(dict.fromkeys(groups))
+    return [group for group in unique if group == "all" or {"day", "night"} <= set(unique)]
 
 
 def group_words(group: str) -> str:
@@ -106,7 +106,7 @@ def change_words(on: float | None, off: float | None) -> str:
 
 def _headline(rows: Rows, cases: Sequence[tuple[str, float]]) -> str:
     cap_m = max(cap for _, cap in cases)
-    shown = []
+    entries = []
     for group in dict.fromkeys(group for group, _ in cases):
         on, off = (_value(rows, (group, cap_m, radar), "mae_mm") for radar in ("on", "off"))
         if math.isnan(on):
@@ -116,8 +116,8 @@ def _headline(rows: Rows, cases: Sequence[tuple[str, float]]) -> str:
         else:
             more = f"{number(off, unit='mm')} without radar, {change_words(on, off)}"
         main = off if math.isnan(on) else on
-        shown.append((f"MAE to {cap_m:.0f} m, {group_words(group)}", number(main, unit="mm"), more))
-    return tiles(shown)
+        entries.append((f"MAE to {cap_m:.0f} m, {group_words(group)}", number(main, unit="mm"), more))
+    return tiles(entries)
 
 
 def _comparison(rows: Rows, cases: Sequence[tuple[str, float]]) -> str:
@@ -173,24 +173,24 @@ def _number(row: SummaryRow, name: str) -> float:
 
 def _range_chart(rows: Sequence[RangeRow], group: str, bounds: tuple[float, float]) -> str:
     series = []
-    for radar, words in RADAR_WORDS.items():
-        own = sorted((row for row in rows if row.radar == radar), key=lambda row: row.low_m)
-        middle = np.array([(row.low_m + row.high_m) / 2 for row in own])
-        if own:
-            series.append(Series(words, middle, np.array([row.mae_mm / 1000 for row in own]), radar))
-    words = f"Mean |error|, m: {group_words(group)}"
+    for radar, heading in RADAR_WORDS.items():
+        of_radar = sorted((row for row in rows if row.radar == radar), key=lambda row: row.low_m)
+        middle = np.array([(row.low_m + row.high_m) / 2 for row in of_radar])
+        if of_radar:
+            series.append(Series(heading, middle, np.array([row.mae_mm / 1000 for row in of_radar]), radar))
+    title = f"Mean |error|, m: {group_words(group)}"
     chart = line_chart(
         series,
         x_label="range of the target, m",
-        alt=f"{words} by range",
+        alt=f"{title} by range",
         x_bounds=(min(row.low_m for row in rows), max(row.high_m for row in rows)),
         y_bounds=bounds,
     )
-    return f"<figure>{chart}<figcaption><b>{text(words)}</b> {chart_key(series)}</figcaption></figure>"
+    return f"<figure>{chart}<figcaption><b>{text(title)}</b> {chart_key(series)}</figcaption></figure>"
 
 
 def _range_table(rows: Sequence[RangeRow], groups: Sequence[str]) -> str:
-    known = {(row.group, row.low_m, row.high_m, row.radar): row for row in rows}
+    row_by_bin = {(row.group, row.low_m, row.high_m, row.radar): row for row in rows}
     top = max(row.mae_mm for row in rows) or 1.0
     heads = ["Range", "share of<br>pixels"]
     for group in groups:
@@ -200,15 +200,15 @@ def _range_table(rows: Sequence[RangeRow], groups: Sequence[str]) -> str:
     total = sum(row.num_pixels for row in rows if row.group == "all" and row.radar == measured) or 1
     lines: list[list[Cell | str]] = []
     for low, high in sorted({(row.low_m, row.high_m) for row in rows}):
-        counted = known.get(("all", low, high, measured))
+        counted = row_by_bin.get(("all", low, high, measured))
         cells: list[Cell | str] = [
             f"{low:g}–{high:g} m",  # noqa: RUF001  a range
             number(100 * counted.num_pixels / total if counted else None, digits=1, unit="%"),
         ]
         for group in groups:
-            on, off = (known.get((group, low, high, radar)) for radar in RADAR_WORDS)
-            for one, css in ((on, "on"), (off, "off")):
-                mm = one.mae_mm if one else None
+            on, off = (row_by_bin.get((group, low, high, radar)) for radar in RADAR_WORDS)
+            for row, css in ((on, "on"), (off, "off")):
+                mm = row.mae_mm if row else None
                 cells.append(Cell(number(None if mm is None else mm / 1000, digits=2) + bar((mm or 0) / top, css)))
             cells.append(change_words(on.mae_mm if on else None, off.mae_mm if off else None))
         lines.append(cells)

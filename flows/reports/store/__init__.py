@@ -61,24 +61,24 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
 
 def report_html(plan: Plan, store: Store, *, title: str) -> str:
     """Return the page as text; StoreError if no unit is there yet or a unit cannot be read."""
-    known = gather_facts(plan, store)
-    pixels = measure_pixels(store, known.views)
+    store_facts = gather_facts(plan, store)
+    pixels = measure_pixels(store, store_facts.views)
     sections = (
-        summary_section(known),
+        summary_section(store_facts),
         sampling_note(pixels),
         supervision_section(pixels),
-        pictures_section(store, known.views, pixels),
-        coverage_section(known),
+        pictures_section(store, store_facts.views, pixels),
+        coverage_section(store_facts),
         depth_section(pixels),
-        timings_section(known),
-        recipe_section(known),
+        timings_section(store_facts),
+        recipe_section(store_facts),
     )
     return page_html(
         title,
-        subtitle=f"{manifest_words(known)} in <code>{text(known.root)}</code>",
+        subtitle=f"{manifest_words(store_facts)} in <code>{text(store_facts.root)}</code>",
         contents=CONTENTS,
         body="".join(sections),
-        footer=f"Units written until {moment(known.written_utc[1])}.",
+        footer=f"Units written until {moment(store_facts.written_utc[1])}.",
     )
 
 

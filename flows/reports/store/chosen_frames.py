@@ -61,39 +61,40 @@ class FrameContent:
 
 def fixed_frames(store: Store, views: Sequence[View]) -> list[ChosenFrame]:
     """Return the first frame of the first view, the middle one of the middle view and the last one of the last view."""
-    there = [view for view in views if _time_layout(view) is not None]
-    if not there:
+    with_frames = [view for view in views if _time_layout(view) is not None]
+    if not with_frames:
         return []
-    found = []
-    for place, view in zip(("first", "middle", "last"), (there[0], there[len(there) // 2], there[-1]), strict=True):
+    frames = []
+    middle = with_frames[len(with_frames) // 2]
+    for place, view in zip(("first", "middle", "last"), (with_frames[0], middle, with_frames[-1]), strict=True):
         last = len(_times_us(store, view)) - 1
         frame = {"first": 0, "middle": last // 2, "last": last}[place]
-        found.append(ChosenFrame(view, frame, f"fixed: {place}"))
-    unique = {(chosen.view.title, chosen.frame): chosen for chosen in reversed(found)}
+        frames.append(ChosenFrame(view, frame, f"fixed: {place}"))
+    unique = {(chosen.view.title, chosen.frame): chosen for chosen in reversed(frames)}
     return list(reversed(unique.values()))
 
 
 def worst_frames(
-    store: Store, views: Sequence[View], frames: Sequence[FrameNumbers], shown: Sequence[ChosenFrame]
+    store: Store, views: Sequence[View], frames: Sequence[FrameNumbers], already_chosen: Sequence[ChosenFrame]
 ) -> list[ChosenFrame]:
     """Return frames with the largest share of gross errors (where the truth is known) and with the most dropped pixels.
 
     Args:
         store: where the units are.
-        views: all views; those whose lineage tells the largest share of dropped pixels are looked at as well.
+        views: all views; those whose lineage records the largest share of dropped pixels are looked at as well.
         frames: frames whose pixels were read.
-        shown: frames that the report shows anyway.
+        already_chosen: frames that the report shows anyway.
     """
-    by_error = [one for one in frames if one.gross_share is not None and not math.isnan(one.gross_share) and one.gross_share > 0]
-    by_error.sort(key=lambda one: -(one.gross_share or 0.0))
-    by_dropped = sorted(_dropped(store, views), key=lambda one: -one[2])
-    ranked = [ChosenFrame(one.view, one.frame, f"worst: {100 * (one.gross_share or 0.0):.1f} % gross errors") for one in by_error]
+    by_error = [row for row in frames if row.gross_share is not None and not math.isnan(row.gross_share) and row.gross_share > 0]
+    by_error.sort(key=lambda row: -(row.gross_share or 0.0))
+    by_dropped = sorted(_dropped(store, views), key=lambda dropped: -dropped[2])
+    ranked = [ChosenFrame(row.view, row.frame, f"worst: {100 * (row.gross_share or 0.0):.1f} % gross errors") for row in by_error]
     num_by_error = NUM_WORST - 1 if by_dropped else NUM_WORST
-    found = _apart(ranked, list(shown), num_by_error)
+    worst = _apart(ranked, list(already_chosen), num_by_error)
     ranked = [
         ChosenFrame(view, frame, f"worst: {num:,} pixel{'s' if num > 1 else ''} dropped") for view, frame, num in by_dropped
     ]
-    return found + _apart(ranked, [*shown, *found], NUM_WORST - len(found))
+    return worst + _apart(ranked, [*already_chosen, *worst], NUM_WORST - len(worst))
 
 
 def read_frame(store: Store, chosen: ChosenFrame) -> FrameContent:
@@ -108,23 +109,24 @@ def read_frame(store: Store, chosen: ChosenFrame) -> FrameContent:
 
 
 def _apart(ranked: Sequence[ChosenFrame], taken: list[ChosenFrame], limit: int) -> list[ChosenFrame]:
-    found: list[ChosenFrame] = []
-    for one in ranked:
-        if len(found) == limit:
+    picked: list[ChosenFrame] = []
+    for candidate in ranked:
+        if len(picked) == limit:
             break
-        if all(one.view.title != other.view.title or abs(one.frame - other.frame) >= APART for other in [*taken, *found]):
-            found.append(one)
-    return found
+        view, frame = candidate.view, candidate.frame
+        if all(view.title != other.view.title or abs(frame - other.frame) >= APART for other in [*taken, *picked]):
+            picked.append(candidate)
+    return picked
 
 
 def _dropped(store: Store, views: Sequence[View]) -> list[tuple[View, int, int]]:
-    there = [view for view in views if "depth_clean" in view.units]
-    there.sort(key=lambda view: -(view.count("depth_clean", "share_dropped") or 0.0))
-    found: list[tuple[View, int, int]] = []
-    for view in there[:_OPENED_FOR_WORST]:
+    cleaned_views = [view for view in views if "depth_clean" in view.units]
+    cleaned_views.sort(key=lambda view: -(view.count("depth_clean", "share_dropped") or 0.0))
+    dropped: list[tuple[View, int, int]] = []
+    for view in cleaned_views[:_OPENED_FOR_WORST]:
         counts = store.open_unit(view.units["depth_clean"]).array("num_dropped")
-        found.extend((view, frame, int(count)) for frame, count in enumerate(counts) if count > 0)
-    return found
+        dropped.extend((view, frame, int(count)) for frame, count in enumerate(counts) if count > 0)
+    return dropped
 
 
 def _time_layout(view: View) -> str | None:

@@ -163,14 +163,14 @@ def compare_with_truth(
     Raises:
         ValueError: the shapes differ.
     """
-    given: dict[str, NDArray[Any]] = {
+    maps: dict[str, NDArray[Any]] = {
         "before": before,
         "after": after,
         "truth": truth,
         **({} if surface is None else {"surface": surface}),
     }
-    if len({values.shape for values in given.values()}) > 1:
-        raise ValueError(f"maps must have one shape, got {', '.join(f'{name} {v.shape}' for name, v in given.items())}")
+    if len({values.shape for values in maps.values()}) > 1:
+        raise ValueError(f"maps must have one shape, got {', '.join(f'{name} {v.shape}' for name, v in maps.items())}")
     edges = np.array(RANGE_EDGES_M) * STEPS_PER_M
     bin_of_step = np.digitize(np.arange(_NUM_STEPS), edges).astype(np.uint8)
     bin_of_step[0] = RANGES.index("sky")

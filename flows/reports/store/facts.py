@@ -157,21 +157,21 @@ def _scene_rows(
     store: Store, records: Mapping[UnitPath, LineageRecord], samples: list[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Split and day or night per scene: from the samples, and from the index of scenes that have none."""
-    found = {row["scene"]: row for row in samples}
+    row_by_scene = {row["scene"]: row for row in samples}
     for path in records:
-        if path.layout == "frames" and path.scene not in found:
-            found[path.scene] = rows(store.open_unit(path).table("scene"))[0]
-    return found
+        if path.layout == "frames" and path.scene not in row_by_scene:
+            row_by_scene[path.scene] = rows(store.open_unit(path).table("scene"))[0]
+    return row_by_scene
 
 
 def _views(plan: Plan, records: Mapping[UnitPath, LineageRecord]) -> tuple[View, ...]:
     of_scene = {path.scene: path for path in records if path.layout == "frames"}
-    found: dict[tuple[str, str], list[UnitPath]] = {}
+    paths_by_view: dict[tuple[str, str], list[UnitPath]] = {}
     for item in plan.items:
         if item.path.camera != ALL and item.path in records:
-            found.setdefault((item.path.scene, item.path.camera), []).append(item.path)
+            paths_by_view.setdefault((item.path.scene, item.path.camera), []).append(item.path)
     views = []
-    for (scene, camera), paths in found.items():
+    for (scene, camera), paths in paths_by_view.items():
         units = {path.layout: path for path in paths}
         if scene in of_scene:
             units["frames"] = of_scene[scene]
@@ -180,12 +180,12 @@ def _views(plan: Plan, records: Mapping[UnitPath, LineageRecord]) -> tuple[View,
 
 
 def _stages(plan: Plan, records: Mapping[UnitPath, LineageRecord]) -> tuple[StageFacts, ...]:
-    found = []
+    stages = []
     for stage in dict.fromkeys(item.stage for item in plan.items):
         items = [item for item in plan.items if item.stage == stage]
         done = [records[item.path] for item in items if item.path in records]
         identity = items[0].identity
-        found.append(
+        stages.append(
             StageFacts(
                 stage=stage,
                 layout=identity.layout,
@@ -198,7 +198,7 @@ def _stages(plan: Plan, records: Mapping[UnitPath, LineageRecord]) -> tuple[Stag
                 seconds=tuple(record.seconds for record in done),
             )
         )
-    return tuple(found)
+    return tuple(stages)
 
 
 def _commit(provenance: Mapping[str, str]) -> str:

@@ -44,14 +44,14 @@ def pictures_section(store: Store, views: Sequence[View], pixels: PixelStatistic
     if not chosen:
         return section("pictures", "Pictures", '<p class="note">No unit with frames is in the store.</p>')
     keys, panels = [], []
-    for shown in chosen:
-        content = read_frame(store, shown)
+    for frame in chosen:
+        content = read_frame(store, frame)
         keys.append(content.key)
         panels.append(frame_panels(content))
     blocks = "".join(
-        f'<article class="frame"><h3><code>{text(key)}</code> <span class="tag">frame {shown.frame}</span> '
-        f'<span class="tag">{text(shown.why)}</span></h3>{grid}</article>'
-        for shown, key, grid in zip(chosen, keys, picture_grids(panels), strict=True)
+        f'<article class="frame"><h3><code>{text(key)}</code> <span class="tag">frame {frame.frame}</span> '
+        f'<span class="tag">{text(frame.why)}</span></h3>{grid}</article>'
+        for frame, key, grid in zip(chosen, keys, picture_grids(panels), strict=True)
     )
     return section("pictures", "Pictures", _intro(has_truth=pixels.truth is not None) + blocks)
 
@@ -76,7 +76,7 @@ def frame_panels(content: FrameContent) -> list[Panel]:
 
 
 def _mark_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
-    """Marks of what is wrong grow only while they are rare, so that a picture does not exaggerate or hide what it is about."""
+    """Return by how many pixels a mark of an error grows: rare marks must be visible, many must not look like more."""
     share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
     return 0 if share > 0.004 else 1 if share > 0.0003 else 2
 
@@ -142,7 +142,7 @@ def _error_panel(
     measured, gross = steps > 0, is_gross(steps, truth)
     for mask, reach in ((measured & ~gross, point_reach_px(measured, canvas)), (gross, gross_reach_px)):
         error = steps[mask].astype(np.int32) - truth[mask]
-        error[truth[mask] == 0] = -65535  # measured before the open sky: nearer than anything
+        error[truth[mask] == 0] = -65535  # a measured pixel in the sky counts as the largest error, too near
         draw_points(canvas, mask, np.abs(error).astype(np.uint16), error_colors(error / STEPS_PER_M), reach)
     num, share = int(np.count_nonzero(gross)), np.count_nonzero(gross) / max(1, np.count_nonzero(measured))
     caption = f"{num:,} gross errors, {100 * share:.2f} % of measured pixels"

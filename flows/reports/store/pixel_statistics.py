@@ -123,5 +123,5 @@ def _add_frame(
     statistics.frames.append(FrameNumbers(view, frame, int(np.count_nonzero((before > 0) & (after == 0))), gross_share))
 
 
-def _add(groups: dict[str, BeforeAfter], name: str, one: BeforeAfter) -> None:
-    groups[name] = groups[name] + one if name in groups else one
+def _add(groups: dict[str, BeforeAfter], name: str, counts: BeforeAfter) -> None:
+    groups[name] = groups[name] + counts if name in groups else counts

@@ -38,33 +38,33 @@ MAX_ROWS = 40
 _CSS = {layout: layout.removeprefix("depth_") for layout in DEPTH_LAYOUTS}
 
 
-def summary_section(known: ReportFacts) -> str:
+def summary_section(store_facts: ReportFacts) -> str:
     """Return what the store holds: scenes, samples, splits, day and night, volume."""
-    num_bytes = sum(stage.num_bytes for stage in known.stages)
-    num_missing = sum(stage.num_planned - stage.num_units for stage in known.stages)
-    what = "samples" if known.num_samples else "scenes"
-    splits = ", ".join(f"{number(count)} {text(name)}" for name, count in known.splits.items())
-    images = next((stage.num_frames for stage in known.stages if stage.layout == "images"), 0)
+    num_bytes = sum(stage.num_bytes for stage in store_facts.stages)
+    num_missing = sum(stage.num_planned - stage.num_units for stage in store_facts.stages)
+    what = "samples" if store_facts.num_samples else "scenes"
+    splits = ", ".join(f"{number(count)} {text(name)}" for name, count in store_facts.splits.items())
+    images = next((stage.num_frames for stage in store_facts.stages if stage.layout == "images"), 0)
     body = tiles(
         [
             (
                 "Scenes",
-                number(known.num_scenes),
-                f"{number(known.num_scenes - known.num_night)} day, {number(known.num_night)} night",
+                number(store_facts.num_scenes),
+                f"{number(store_facts.num_scenes - store_facts.num_night)} day, {number(store_facts.num_night)} night",
             ),
-            ("Samples", number(known.num_samples), f"{what} per split: {splits}"),
-            ("Cameras", number(len({view.camera for view in known.views})), f"{number(images)} images"),
-            ("Volume", size(num_bytes), f"{number(sum(stage.num_units for stage in known.stages))} units"),
+            ("Samples", number(store_facts.num_samples), f"{what} per split: {splits}"),
+            ("Cameras", number(len({view.camera for view in store_facts.views})), f"{number(images)} images"),
+            ("Volume", size(num_bytes), f"{number(sum(stage.num_units for stage in store_facts.stages))} units"),
         ]
     )
-    if known.manifest is not None and not known.num_samples:
+    if store_facts.manifest is not None and not store_facts.num_samples:
         body += (
             '<p class="note">The manifest has no sample: with drop_last_keyframe the last key frame of every scene is left out, '
             "and these scenes have no other. Units and pictures below are there all the same.</p>"
         )
     if num_missing:
         body += f'<p class="note">{plural(num_missing, "unit")} of the recipe not built yet; this page shows what is there.</p>'
-    top = max(stage.num_bytes for stage in known.stages) or 1
+    top = max(stage.num_bytes for stage in store_facts.stages) or 1
     rows: list[list[Cell | str]] = [
         [
             text(stage.layout),
@@ -74,7 +74,7 @@ def summary_section(known: ReportFacts) -> str:
             size(stage.num_bytes / stage.num_frames) if stage.num_frames else MISSING,
             Cell(size(stage.num_bytes) + bar(stage.num_bytes / top)),
         ]
-        for stage in known.stages
+        for stage in store_facts.stages
     ]
     body += table(
         ("Store", "|written by", "units", "frames", "per frame", "volume"),
@@ -84,17 +84,18 @@ def summary_section(known: ReportFacts) -> str:
     return section("summary", "What is in the store", body)
 
 
-def coverage_section(known: ReportFacts) -> str:
+def coverage_section(store_facts: ReportFacts) -> str:
     """Return the share of measured pixels and the radar returns per scene and camera."""
-    layouts = [layout for layout in DEPTH_LAYOUTS[:3] if any(layout in view.units for view in known.views)]
-    has_radar = any("radar_points" in view.units for view in known.views)
+    layouts = [layout for layout in DEPTH_LAYOUTS[:3] if any(layout in view.units for view in store_facts.views)]
+    has_radar = any("radar_points" in view.units for view in store_facts.views)
     if not layouts and not has_radar:
         return section("coverage", "Coverage", '<p class="note">No depth map and no radar unit is in the store.</p>')
-    shown = even_choice(known.views, MAX_ROWS)
-    shares = [view.count(layout, "share_measured") or 0.0 for view in known.views for layout in layouts]
-    top_share, top_radar = max(shares, default=0.0) or 1.0, max((_radar(view) or 0.0 for view in known.views), default=0.0) or 1.0
+    listed_views = even_choice(store_facts.views, MAX_ROWS)
+    shares = [view.count(layout, "share_measured") or 0.0 for view in store_facts.views for layout in layouts]
+    top_share = max(shares, default=0.0) or 1.0
+    top_radar = max((_radar(view) or 0.0 for view in store_facts.views), default=0.0) or 1.0
     rows: list[list[Cell | str]] = []
-    for view in shown:
+    for view in listed_views:
         row: list[Cell | str] = [text(view.title)]
         row += [_share_cell(view.count(layout, "share_measured"), top_share, _CSS[layout]) for layout in layouts]
         if "depth_clean" in layouts:
@@ -105,7 +106,8 @@ def coverage_section(known: ReportFacts) -> str:
         rows.append(row)
     heads = ["Scene and camera", *(TITLES[layout].lower() for layout in layouts)]
     heads += ["dropped by<br>cleaning"] * ("depth_clean" in layouts) + ["radar returns<br>per frame"] * has_radar
-    note = "" if len(shown) == len(known.views) else f"<p>{len(shown)} of {len(known.views):,} are shown, taken evenly.</p>"
+    num_listed, num_views = len(listed_views), len(store_facts.views)
+    note = "" if num_listed == num_views else f"<p>{num_listed} of {num_views:,} are shown, taken evenly.</p>"
     caption = "Share of pixels measured, mean over the frames; bars are relative to the largest share"
     return section("coverage", "Coverage per scene", note + table(heads, rows, caption=caption))
 
@@ -136,9 +138,9 @@ def depth_section(pixels: PixelStatistics) -> str:
     return section("depth", "Depth per stage", f'{intro}<div class="charts">{"".join(figures)}</div>')
 
 
-def timings_section(known: ReportFacts) -> str:
+def timings_section(store_facts: ReportFacts) -> str:
     """Return the wall time of every stage's kernel as its lineage recorded it."""
-    stages = [stage for stage in known.stages if stage.seconds]
+    stages = [stage for stage in store_facts.stages if stage.seconds]
     top = max((sum(stage.seconds) for stage in stages), default=0.0) or 1.0
     rows: list[list[Cell | str]] = [
         [
@@ -157,27 +159,27 @@ def timings_section(known: ReportFacts) -> str:
     )
 
 
-def manifest_words(known: ReportFacts) -> str:
+def manifest_words(store_facts: ReportFacts) -> str:
     """Name the manifest, or say that it is not built yet."""
-    return "Manifest not built yet" if known.manifest is None else f"Manifest <code>{text(known.manifest)}</code>"
+    return "Manifest not built yet" if store_facts.manifest is None else f"Manifest <code>{text(store_facts.manifest)}</code>"
 
 
-def recipe_section(known: ReportFacts) -> str:
+def recipe_section(store_facts: ReportFacts) -> str:
     """Return where the data comes from: manifest, commit, versions, params per stage."""
-    commits = ", ".join(f"<code>{text(commit)}</code> ({plural(count, 'unit')})" for commit, count in known.commits.items())
-    first, last = known.written_utc
+    commits = ", ".join(f"<code>{text(commit)}</code> ({plural(count, 'unit')})" for commit, count in store_facts.commits.items())
+    first, last = store_facts.written_utc
     body = facts(
         [
-            ("Store", f"<code>{text(known.root)}</code>"),
-            ("Manifest", manifest_words(known).removeprefix("Manifest ")),
-            ("Source", ", ".join(map(text, known.releases)) or "not recorded"),
+            ("Store", f"<code>{text(store_facts.root)}</code>"),
+            ("Manifest", manifest_words(store_facts).removeprefix("Manifest ")),
+            ("Source", ", ".join(map(text, store_facts.releases)) or "not recorded"),
             ("Written", f"{moment(first)} to {moment(last)}" if first != last else moment(first)),
             ("Commit", commits),
-            ("Versions", ", ".join(f"{text(name)} {text(version)}" for name, version in known.versions.items())),
+            ("Versions", ", ".join(f"{text(name)} {text(version)}" for name, version in store_facts.versions.items())),
         ]
     )
     rows: list[list[Cell | str]] = [
-        [text(stage.stage), number(stage.version), Cell(_params(stage.params), "text wrap")] for stage in known.stages
+        [text(stage.stage), number(stage.version), Cell(_params(stage.params), "text wrap")] for stage in store_facts.stages
     ]
     body += table(("Stage", "version", "|params"), rows, caption="Recipe: the params of every stage")
     return section("recipe", "Recipe and provenance", body)

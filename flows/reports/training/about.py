@@ -30,8 +30,8 @@ def about_section(training: TrainingFiles[Any], notes: Sequence[str], *, headlin
     about = training.about
     if about is None:
         return section("about", "What was trained", missing)
-    shown = tiles(((*headline(about), _best_step(about)), *_tiles(about)))
-    return section("about", "What was trained", missing + shown + facts(_facts(about)) + _config_table(training.config))
+    headline_tiles = tiles(((*headline(about), _best_step(about)), *_tiles(about)))
+    return section("about", "What was trained", missing + headline_tiles + facts(_facts(about)) + _config_table(training.config))
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -81,8 +81,8 @@ def _config_table(config: Mapping[str, Any]) -> str:
     rows = [[f"<code>{text(key)}</code>", f"<code>{text(_value(value))}</code>"] for key, value in flat(config)]
     if not rows:
         return ""
-    shown = table(("Option", "|Value"), [[row[0], markup.Cell(row[1], "text wrap")] for row in rows], caption="All options")
-    return f"<details><summary>Configuration, {markup.plural(len(rows), 'option')}</summary>{shown}</details>"
+    options = table(("Option", "|Value"), [[row[0], markup.Cell(row[1], "text wrap")] for row in rows], caption="All options")
+    return f"<details><summary>Configuration, {markup.plural(len(rows), 'option')}</summary>{options}</details>"
 
 
 def _value(value: Any) -> str:

@@ -68,7 +68,7 @@ def rate_chart(steps: StepColumns) -> str:
     if not len(x):
         return ""
     turns = np.flatnonzero(np.diff(y)) if len(x) > 1 else np.zeros(0, int)
-    kept = np.unique(np.concatenate([[0], turns, turns + 1, [len(x) - 1]]))  # a staircase is its corners
+    kept = np.unique(np.concatenate([[0], turns, turns + 1, [len(x) - 1]]))  # a staircase needs only its corners
     return steps_chart([Series("", *thinned(x[kept], y[kept]), "on")], "Learning rate", from_zero=True)
 
 

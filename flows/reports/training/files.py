@@ -59,10 +59,10 @@ class TrainingFiles(Generic[R]):
         split = self.evaluation.get("split")
         return "the evaluated split" if split is None else f"split {split}"
 
-    def mark(self, words: str) -> tuple[float, str] | None:
+    def mark(self, label: str) -> tuple[float, str] | None:
         """Return the step whose checkpoint was kept as the best, with words for it; None if it is not known."""
         step = ((self.about or {}).get("best") or {}).get("step")
-        return None if step is None else (step, words)
+        return None if step is None else (step, label)
 
 
 def read_training(

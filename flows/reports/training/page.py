@@ -36,13 +36,13 @@ def write_training_page(training: F, sections: Sequence[Section[F]], *, headline
         StoreError: the page cannot be written.
     """
     bodies = [(anchor, name, make(training), absent) for anchor, name, make, absent in sections]
-    shown = [(anchor, name, body) for anchor, name, body, _ in bodies if body is not None]
+    present = [(anchor, name, body) for anchor, name, body, _ in bodies if body is not None]
     first = about_section(training, [absent for _, _, body, absent in bodies if body is None], headline=headline)
     page = page_html(
         str((training.about or {}).get("name") or training.folder.absolute().name),
         subtitle=f"Training in <code>{text(training.folder)}</code>",
-        contents=[("about", "Training"), *((anchor, name) for anchor, name, _ in shown)],
-        body="".join([first, *(body for _, _, body in shown)]),
+        contents=[("about", "Training"), *((anchor, name) for anchor, name, _ in present)],
+        body="".join([first, *(body for _, _, body in present)]),
         footer=footer,
     )
     return write_page(training.folder / PAGE_FILE, page)

@@ -71,7 +71,7 @@ def test_network_when_overfitted_to_the_real_key_frame_then_held_out_depth_and_c
     assert found.clips is not None and found.flight is not None
     (clip,) = found.clips
     assert clip.cameras == tuple(CAMERAS) and 0.2 < 1 - clip.is_seen.mean() < 0.4
-    shown = clip.shown["direct"]
+    shown = clip.views_of_volume["direct"]
     # the lower edge of every picture is road, some metres away, and the upper part is farther
     assert ((shown.depth_m[:, -2:] > 1.5) & (shown.depth_m[:, -2:] < 12)).mean() > 0.9
     half = shown.depth_m.shape[1] // 2

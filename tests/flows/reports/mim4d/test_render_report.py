@@ -12,7 +12,7 @@ from PIL import Image
 from flows.reports.html.colormap import depth_colors
 from flows.reports.html.depth_pictures import EMPTY_CANVAS
 from flows.reports.mim4d import write_report
-from flows.reports.mim4d.files import STEP_COLUMNS, Shown, read_clips, read_files
+from flows.reports.mim4d.files import STEP_COLUMNS, VolumeViews, read_clips, read_files
 from flows.reports.mim4d.flight import MAX_BYTES, WIDTH_PX, flight_gif
 from flows.reports.mim4d.pictures import (
     colour_picture,
@@ -192,10 +192,10 @@ def test_rendered_pictures_when_rays_miss_then_grey_and_others_lie_where_the_ima
     factor = colours.shape[1] // IMAGE_PX[1]
     assert (colours[: 3 * STEP_PX * factor] == EMPTY_CANVAS).all()
     side = STEP_PX * factor
-    assert (colours[4 * side : 5 * side, 7 * side : 8 * side] == clip.shown[DIRECT].rgb_u8[0, 4, 7]).all()
+    assert (colours[4 * side : 5 * side, 7 * side : 8 * side] == clip.views_of_volume[DIRECT].rgb_u8[0, 4, 7]).all()
     assert (colours[:, 19 * side :] == EMPTY_CANVAS).all()  # 19 pixels of 5 do not reach the edge of 96
     depth = np.asarray(depth_picture(clip, RECONSTRUCT, 0)).astype(int)
-    one = clip.shown[RECONSTRUCT]
+    one = clip.views_of_volume[RECONSTRUCT]
     share = one.opacity[0, 4, 7]
     expected = share * depth_colors(one.depth_m[0, 4, 7]) + (1 - share) * np.array(EMPTY_CANVAS)
     assert np.abs(depth[4 * side + 3, 7 * side + 3] - expected).max() <= 1
@@ -219,7 +219,9 @@ def test_gif_when_flown_then_colour_left_and_depth_right_in_every_picture(page, 
 def test_gif_when_too_large_then_fewer_colours_then_smaller():
     rng = np.random.default_rng(0)
     shape = (3, 30, 50)
-    noise = Shown(rng.integers(0, 255, (*shape, 3), dtype=np.uint8), rng.uniform(2, 60, shape).astype(np.float32), np.ones(shape))
+    noise = VolumeViews(
+        rng.integers(0, 255, (*shape, 3), dtype=np.uint8), rng.uniform(2, 60, shape).astype(np.float32), np.ones(shape)
+    )
     large, size = flight_gif(noise)
     assert size == (2 * WIDTH_PX + 6, 240) and len(large) < MAX_BYTES
     fewer, same = flight_gif(noise, max_bytes=len(large) - 1)

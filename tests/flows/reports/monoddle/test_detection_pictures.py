@@ -9,7 +9,7 @@ from PIL import Image
 from flows.reports.monoddle.bird_view import SIZE_PX, bird_view, reach_of
 from flows.reports.monoddle.box_lines import EDGES, FRONT, NEAREST_M, corners, footprint, seen_lines
 from flows.reports.monoddle.pictures import (
-    FOUND,
+    DETECTED,
     TRUTH,
     boxes_in_image,
     boxes_in_space,
@@ -121,8 +121,8 @@ def test_bird_view_when_a_car_is_ahead_on_the_right_then_it_is_up_and_right_at_i
 def test_bird_view_when_a_place_is_not_said_then_the_box_is_left_out():
     unknown = box()
     unknown.location_m[:] = -1000.0
-    image = bird_view(np.zeros((0, 3)), [(unknown, FOUND)], projection=KITTI_P2, image_px=(0.0, 1242.0))
-    assert not is_color(image, FOUND).any()
+    image = bird_view(np.zeros((0, 3)), [(unknown, DETECTED)], projection=KITTI_P2, image_px=(0.0, 1242.0))
+    assert not is_color(image, DETECTED).any()
 
 
 def test_points_of_when_a_map_is_the_plane_of_the_road_then_the_points_lie_on_it():
