@@ -1,21 +1,21 @@
-"""What pictures of an evaluated frame of a detector are made of: as arrays, in pictures.npz, and as records."""
+"""What a detector makes of a batch, and what pictures of one of its frames are made of: arrays, in pictures.npz, and records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from model.data.objects import Objects
 from model.data.rectified_camera import unproject_pixels
+from model.monoddle.batch import DetectionBatch
 from model.monoddle.decode import heat_of
 from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
-
-if TYPE_CHECKING:
-    from model.monoddle.evaluation import Detected
+from model.monoddle.lidar_points import LidarPoints
 
 Float64 = NDArray[np.float64]
 
@@ -30,6 +30,15 @@ _BOX, _SIZE, _PLACE = slice(0, 4), slice(4, 7), slice(7, 10)
 _MAPS = ("heat", "depth_m", "teacher_m", "log_scale")
 _STACKED = ("image_u8", "image_from_input", "projection", *_MAPS)
 _NAMES = ("truth_category", "found_category", *PER_FRAME, *(f"{name}_frame" for name in PER_FRAME))
+
+
+class Detected(NamedTuple):
+    """A batch, its detections, the raw maps that they were read from, and the reader of LiDAR points if they are wanted."""
+
+    batch: DetectionBatch
+    detections: list[Objects]
+    maps: dict[str, torch.Tensor]
+    lidar: LidarPoints | None = None
 
 
 @dataclass(frozen=True)

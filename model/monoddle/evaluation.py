@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.config import DetectionDataConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.decode import decode_objects
-from model.monoddle.detection_frames import picture_of, stacked_pictures
+from model.monoddle.detection_frames import Detected, picture_of, stacked_pictures
 from model.monoddle.kitti_files import KittiFileError, write_results
 from model.monoddle.lidar_points import LidarPoints
 from model.monoddle.net import MonoDdle
@@ -38,15 +38,6 @@ from storage_schemas.manifest import Manifest
 RESULTS_FOLDER = "results"
 PICTURES_FILE = "pictures.npz"
 AP_FILE = "average_precision.csv"
-
-
-class Detected(NamedTuple):
-    """A batch, its detections, the raw maps that they were read from, and the reader of LiDAR points if they are wanted."""
-
-    batch: DetectionBatch
-    detections: list[Objects]
-    maps: dict[str, torch.Tensor]
-    lidar: LidarPoints | None = None
 
 
 @dataclass

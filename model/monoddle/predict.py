@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from model.data.objects import Objects
 from model.monoddle.affine_view import resting_view, warp_image
 from model.monoddle.batch import DetectionBatch
-from model.monoddle.evaluation import Detected, Inference, detect_in
+from model.monoddle.detection_frames import Detected
+from model.monoddle.evaluation import Inference, detect_in
 from model.monoddle.net import MonoDdle
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from model.data.objects import Objects
 from model.devices import network_device
 from model.monoddle.config import MonoDdleTrainConfig
-from model.monoddle.detection_frames import frame_of, picture_of
-from model.monoddle.evaluation import Detected, Inference, detect, result_names
+from model.monoddle.detection_frames import Detected, frame_of, picture_of
+from model.monoddle.evaluation import Inference, detect, result_names
 from model.monoddle.image_folder import find_calibrated_images, read_calibrated_images
 from model.monoddle.kitti_files import write_results
 from model.monoddle.net import MonoDdle
