@@ -18,7 +18,7 @@ demo: $(VENV)/.installed  ## the main job on a small simulated world: from drive
 	env -u OMP_NUM_THREADS -u OPENBLAS_NUM_THREADS $(BIN)/depthmill demo --out demo
 
 test: lint  ## lint, types, import rules, and every quick test
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

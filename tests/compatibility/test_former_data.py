@@ -20,7 +20,7 @@ from tests.compatibility.test_surface import planned_units, planning
 from tests.compatibility.worlds import PLANNED, STORES, TRAINED
 from tests.conftest import REPOSITORY
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("former")]
+pytestmark = pytest.mark.slow
 
 BARE = "--no-prefect"
 CHECKPOINT_KEYS = [

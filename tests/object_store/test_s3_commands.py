@@ -17,8 +17,6 @@ from storage_schemas.store import Store
 from tests.flows.test_cli import BARE, digests
 from tests.object_store.test_whole_pipeline import unit_files
 
-pytestmark = pytest.mark.xdist_group("s3")
-
 
 @pytest.fixture
 def built(tiny_root, tiny_store, write_recipe, bucket):

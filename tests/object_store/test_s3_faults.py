@@ -14,8 +14,6 @@ from storage_schemas.store import Store, UnitPath
 from tests.faulty_proxy import FAULTS, FaultyProxy
 from tests.storage_schemas.test_store import depth_data, identity
 
-pytestmark = pytest.mark.xdist_group("s3")
-
 
 def fail_first(proxy: FaultyProxy, fault: str, *, times: int) -> None:
     """Fail the first requests of every method."""

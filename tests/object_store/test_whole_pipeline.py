@@ -16,8 +16,6 @@ from tests.conftest import REPOSITORY
 from tests.faulty_proxy import FAULTS
 from tests.flows.test_cli import BARE
 
-pytestmark = pytest.mark.xdist_group("s3")
-
 SMALL = (
     "--set", "train.network.base_channels=8", "--set", "train.max_steps=2", "--set", "train.data.batch_size=1",
     "--set", "train.evaluation.num_strips=1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,14 +20,14 @@ import xarray
 import yaml
 from PIL import Image
 
+from model.train.known_families import Families
+from storage_schemas.plug_ins import PlugIn
 from storage_schemas.store import Store, UnitPath
 from tests.conftest import REPOSITORY
 
 TOY = Path(__file__).parent / "depthmill_toy"
 RUN_COMMANDS = Path(__file__).parent / "run_commands.py"
 HEIGHT, WIDTH = 12, 20
-
-pytestmark = pytest.mark.xdist_group("plug_ins")  # the commands are run once for all tests
 
 
 class Said(NamedTuple):
@@ -183,16 +185,16 @@ def test_train_when_the_family_is_brought_then_table_report_and_record_are_there
     assert "is complete" in said("train again").text
 
 
-def test_training_when_the_family_is_brought_then_its_package_is_part_of_the_name(work: Path, installed: Path) -> None:
-    script = (
-        "from model.families import FAMILIES;"
-        "c = FAMILIES.parse({'family': 'row_depth'}, where='x');"
-        "print(FAMILIES.training_name(c, 'm') != c.fingerprint('m'),"
-        " FAMILIES.training_name(c, 'm') == c.fingerprint('m', package='depthmill-toy'))"
+def test_training_when_the_family_is_brought_then_its_package_is_part_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOY))
+    family = importlib.import_module("depthmill_toy.family").FAMILY
+    entry = EntryPoint("row_depth", "depthmill_toy.family:FAMILY", "depthmill.families")
+    brought = Families(
+        [family], packages={"row_depth": PlugIn("depthmill.families", "row_depth", "depthmill-toy", "1.2.0", entry)}
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(installed)])}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "True"]
+    config = brought.parse({"family": "row_depth"}, where="recipe.yaml")
+    assert brought.training_name(config, "m") == config.fingerprint("m", package="depthmill-toy")
+    assert brought.training_name(config, "m") != Families([family]).training_name(config, "m") == config.fingerprint("m")
 
 
 def test_evaluate_when_the_family_is_brought_then_it_measures_the_split_asked_for(

@@ -35,7 +35,6 @@ from tests.tiny_nuscenes import write_tiny_nuscenes
 
 psutil = pytest.importorskip("psutil")
 pytest.importorskip("distributed", reason="needs the extra dask: pip install 'depthmill[dask]'")
-pytestmark = pytest.mark.xdist_group("dask")
 
 KILL_POINTS = 20
 WITH_PREFECT = 4

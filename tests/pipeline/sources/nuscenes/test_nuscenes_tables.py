@@ -15,38 +15,46 @@ from storage_schemas.errors import SourceError
 from storage_schemas.layout import num_rows, rows
 
 
+@pytest.fixture
+def tables(tmp_path):
+    """A version folder of its own: tables directly in a test's folder would make the folder of all tests a data root."""
+    folder = tmp_path / "v1.0-mini"
+    folder.mkdir()
+    return folder
+
+
 @pytest.mark.parametrize("piece_bytes", [1, 7, 100, 1000, 10**7])
 @pytest.mark.parametrize("indent", [None, 0, 2])
 def test_table_when_read_in_pieces_of_any_size_then_is_the_table_read_at_once(
-    piece_bytes, indent, tiny_root, tmp_path, monkeypatch
+    piece_bytes, indent, tiny_root, tables, monkeypatch
 ):
     records = read_table(tiny_root / "v1.0-mini", "sample_data")
-    (tmp_path / "sample_data.json").write_text(json.dumps(records, indent=indent))
+    (tables / "sample_data.json").write_text(json.dumps(records, indent=indent))
     monkeypatch.setattr(json_tables, "PIECE_BYTES", piece_bytes)
     if piece_bytes == 1:  # a byte at a time is slow; a few records do
-        (tmp_path / "sample_data.json").write_text(json.dumps(records[:3], indent=indent))
+        (tables / "sample_data.json").write_text(json.dumps(records[:3], indent=indent))
         records = records[:3]
-    assert list(iterate_table(tmp_path, "sample_data")) == records
+    assert list(iterate_table(tables, "sample_data")) == records
 
 
 @pytest.mark.parametrize(
     "content", ["[]", " [ ] \n", '[{"token": "a", "nested": {"x": 1}}, {"token": "b", "nested": {"x": "}"}}]']
 )
-def test_table_when_empty_or_not_flat_then_is_read_all_the_same(content, tmp_path, monkeypatch):
+def test_table_when_empty_or_not_flat_then_is_read_all_the_same(content, tables, monkeypatch):
     monkeypatch.setattr(json_tables, "PIECE_BYTES", 9)
-    (tmp_path / "sample_data.json").write_text(content)
-    assert list(iterate_table(tmp_path, "sample_data")) == json.loads(content)
+    (tables / "sample_data.json").write_text(content)
+    assert list(iterate_table(tables, "sample_data")) == json.loads(content)
 
 
 @pytest.mark.parametrize(
     "spoil", [lambda text: text[:-300], lambda text: text[:-1], lambda text: "{" + text, lambda text: text.replace(",", ";", 40)]
 )
-def test_table_when_broken_then_says_so_whatever_the_pieces(spoil, tiny_root, tmp_path, monkeypatch):
+def test_table_when_broken_then_says_so_whatever_the_pieces(spoil, tiny_root, tables, monkeypatch):
     text = (tiny_root / "v1.0-mini" / "sample_data.json").read_text()
-    (tmp_path / "sample_data.json").write_text(spoil(text))
+    (tables / "sample_data.json").write_text(spoil(text))
     monkeypatch.setattr(json_tables, "PIECE_BYTES", 1000)
     with pytest.raises(SourceError, match=r"sample_data.json' is not valid JSON: .* at line \d+, column \d+"):
-        list(iterate_table(tmp_path, "sample_data"))
+        list(iterate_table(tables, "sample_data"))
 
 
 def test_release_when_read_in_pieces_then_scenes_are_the_same(tiny_root, monkeypatch):
@@ -58,10 +66,8 @@ def test_release_when_read_in_pieces_then_scenes_are_the_same(tiny_root, monkeyp
     assert at_once["scene-0103"]["scene"]["split"] == [""]
 
 
-def test_release_when_images_between_key_frames_are_asked_for_then_they_come_besides_and_the_rest_is_the_same(
-    tiny_root, tmp_path
-):
-    folder = tmp_path / "v1.0-mini"
+def test_release_when_images_between_key_frames_are_asked_for_then_they_come_besides_and_the_rest_is_the_same(tiny_root, tables):
+    folder = tables / "v1.0-mini"
     shutil.copytree(tiny_root / "v1.0-mini", folder)
     records = read_table(folder, "sample_data")
     own = [one for one in records if "CAM_FRONT" in one["filename"] and "scene-0061" in one["filename"]]
@@ -95,9 +101,9 @@ def test_release_when_images_between_key_frames_are_asked_for_then_they_come_bes
     assert not keyframes
 
 
-def test_source_when_images_between_key_frames_are_indexed_then_scenes_keep_their_digest_and_have_one_more(tiny_root, tmp_path):
+def test_source_when_images_between_key_frames_are_indexed_then_scenes_keep_their_digest_and_have_one_more(tiny_root, tables):
     plain, more = (
-        NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(tiny_root), version="v1.0-mini", camera_sweeps=wanted), tmp_path)
+        NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(tiny_root), version="v1.0-mini", camera_sweeps=wanted), tables)
         for wanted in (False, True)
     )
     assert ["camera_sweeps" in scene.offers for scene in plain.scenes()] == [False, False]
@@ -118,20 +124,20 @@ def test_source_when_images_between_key_frames_are_indexed_then_scenes_keep_thei
         ("sample", "scene_token", r"sample '\w+' refers to scene 'nowhere', which is not in scene.json"),
     ],
 )
-def test_release_when_a_token_leads_nowhere_then_says_who_asked(table, field, said, tiny_root, tmp_path):
+def test_release_when_a_token_leads_nowhere_then_says_who_asked(table, field, said, tiny_root, tables):
     for path in (tiny_root / "v1.0-mini").glob("*.json"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    records = read_table(tmp_path, table)
+        (tables / path.name).write_bytes(path.read_bytes())
+    records = read_table(tables, table)
     records[1][field] = "nowhere"
-    (tmp_path / f"{table}.json").write_text(json.dumps(records))
+    (tables / f"{table}.json").write_text(json.dumps(records))
     with pytest.raises(SourceError, match=said):
-        list(scenes_of_release(tmp_path, {}))
+        list(scenes_of_release(tables, {}))
 
 
-def test_release_when_a_value_has_the_wrong_type_then_names_scene_and_table(write_recipe, depthmill, tmp_path):
+def test_release_when_a_value_has_the_wrong_type_then_names_scene_and_table(write_recipe, depthmill, tables):
     from tests.tiny_nuscenes import write_tiny_nuscenes
 
-    root = write_tiny_nuscenes(tmp_path / "data")
+    root = write_tiny_nuscenes(tables / "data")
     path = root / "v1.0-mini/sample_annotation.json"
     records = json.loads(path.read_text())
     records[0]["size"] = ["wide", 1.0, 2.0]
