@@ -87,7 +87,8 @@ def test_table_when_random_bytes_then_a_source_error(tmp_path, content):
 @settings(QUICK, max_examples=FUZZ or 60)
 @given(data=st.data())
 def test_tables_when_values_are_changed_then_scenes_or_a_documented_error(tiny_root, tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("tables")
+    folder = tmp_path_factory.mktemp("tables") / "v1.0-mini"  # one deeper, or the folder of all tests would be a data root
+    folder.mkdir()
     shutil.copytree(tiny_root / "v1.0-mini", folder, dirs_exist_ok=True)
     for _ in range(data.draw(st.integers(1, 3))):
         path = folder / f"{data.draw(st.sampled_from(TABLE_NAMES))}.json"
