@@ -89,9 +89,18 @@ def _unusable_stages() -> dict[str, str]:
     return BROKEN_STAGES
 
 
+def _unusable_families() -> dict[str, str]:
+    try:
+        from model.families import FAMILIES
+    except ImportError:  # without torch no family can be used, and another line says so
+        return broken_plug_ins("depthmill.families")
+    return FAMILIES.broken
+
+
 _CHECKS: Mapping[Group, Callable[[], dict[str, str]]] = {
     "depthmill.sources": _unusable_sources,
     "depthmill.stages": _unusable_stages,
+    "depthmill.families": _unusable_families,
 }
 """Why plug-ins of a group cannot be used, by name, where more is checked than their import; PlugInError if a name is ours."""
 

@@ -18,18 +18,35 @@ from model.train import checkpoint, loop
 from model.train.checkpoint import Checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family import Family
-from model.train.known_families import Families
+from model.train.known_families import Families, misfit_of_family
 from model.train.loop import OnProgress
 from storage_schemas.manifest import Manifest
-from storage_schemas.plug_ins import broken_plug_ins, loaded_plug_ins
+from storage_schemas.plug_ins import PlugIn, broken_plug_ins, loaded_plug_ins
 
 _OWN = (SemoDepthFamily(), MonoDdleFamily(), Mim4dFamily())
-_BROUGHT = loaded_plug_ins("depthmill.families", own=frozenset(family.name for family in _OWN))
+
+
+def _brought_by_packages() -> tuple[dict[str, tuple[PlugIn, Family[Any]]], dict[str, str]]:
+    """Return the families of other packages that can be used, and why others cannot, by name."""
+    usable: dict[str, tuple[PlugIn, Family[Any]]] = {}
+    broken = broken_plug_ins("depthmill.families")
+    for name, (plug_in, family) in loaded_plug_ins("depthmill.families", own=frozenset(family.name for family in _OWN)).items():
+        if reason := misfit_of_family(name, family):
+            broken[name] = (
+                f"plug-in '{name}' (depthmill.families) of package {plug_in.package} {plug_in.version} cannot be used: {reason}. "
+                f"Repair the package, or remove it with pip uninstall {plug_in.package}"
+            )
+        else:
+            usable[name] = plug_in, family
+    return usable, broken
+
+
+_BROUGHT, _BROKEN = _brought_by_packages()
 
 FAMILIES = Families(
     (*_OWN, *(family for _, family in _BROUGHT.values())),
     packages={name: plug_in for name, (plug_in, _) in _BROUGHT.items()},
-    broken=broken_plug_ins("depthmill.families"),
+    broken=_BROKEN,
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pipeline.stage import StageSpec
+from pipeline.stage import StageParams, StageSpec
 from pipeline.stage_order import StageOrderError, in_order
 from pipeline.stages import (
     accumulate_lidar,
@@ -79,6 +79,8 @@ def stages_with_plug_ins() -> tuple[tuple[StageSpec[Any], ...], dict[str, str]]:
 def _checked(plug_in: PlugIn, stage: Any) -> StageSpec[Any]:
     if not isinstance(stage, StageSpec):
         raise PlugInError(f"{plug_in.entry.value} is {type(stage).__name__}, expected StageSpec")
+    if not (isinstance(stage.params, type) and issubclass(stage.params, StageParams)):
+        raise PlugInError(f"the params of stage '{stage.name}' are {stage.params!r}, expected a class derived from StageParams")
     if stage.name != plug_in.name:
         raise PlugInError(f"{plug_in.entry.value} is a stage of the name '{stage.name}', expected '{plug_in.name}'")
     if stage.per == "dataset":

@@ -49,7 +49,7 @@ class PlugIn:
         """
         try:
             return self.entry.load()
-        except Exception as error:  # the code of another package may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # the code of another package may raise anything while it is imported
             raise PlugInError(
                 f"plug-in '{self.name}' ({self.group}) of package {self.package} {self.version} cannot be loaded: "
                 f"{type(error).__name__}: {error}. Repair the package, or remove it with pip uninstall {self.package}"

@@ -99,6 +99,8 @@ def train_recipe(
 
 def _prepare_folder(folder: Path, *, restart: bool) -> None:
     """Throw away a former run if asked to; refuse a folder that holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise DepthmillError(f"'{folder}' is a file, expected a folder to write. Choose another with --out")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not any((folder / name).is_file() for name in ("last.pt", "training.json", "steps.csv")):

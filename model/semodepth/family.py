@@ -251,7 +251,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
     def predict_image(self, opened: OpenedNetwork[SemoDepthTrainConfig], inputs: ImageInputs) -> NDArray[np.float32]:
         """Return the depth of an image, (h, w) float32 metres; without radar it is predicted from the image alone."""
         network = _depth_network(opened.network)
-        radar_m = inputs.radar_m
+        radar_m = None if inputs.radar_m is None else np.nan_to_num(inputs.radar_m)  # NaN, as xarray masks it: no return
         for name, map_m in (("radar_m", radar_m), ("mono_m", inputs.mono_m)):
             if map_m is not None and map_m.shape != inputs.image_u8.shape[:2]:
                 raise InputError(

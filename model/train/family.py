@@ -102,7 +102,7 @@ class Family(ABC, Generic[C]):
 
     def handed_backbone(self, config: C, weights: Mapping[str, Tensor]) -> Handed:
         """Return the backbone among the weights of a checkpoint; asked only where ``hands_over_backbone``."""
-        raise NotImplementedError(f"family {self.name} hands over no backbone")
+        raise RecipeError(f"family {self.name} says that it hands over its backbone, and lacks handed_backbone")
 
     def start_tolerance(self, config: C) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return how the checkpoint in ``train.start_from`` may differ: options of the network, and beginnings of weights."""
@@ -300,21 +300,27 @@ class Family(ABC, Generic[C]):
     def check_rules(self, config: C, rules: Rules) -> None:
         """Check that the training will be measured by what decides; RecipeError names the rule."""
 
+    def _lacks_champions(self) -> RecipeError:
+        return RecipeError(
+            f"family {self.name} says that retrain can judge its trainings, and does not say how. Its retrain_refusal must not "
+            "be empty, or it must have deciding_value, compare_with_champion, comparison_text, measured_otherwise and measure_as"
+        )
+
     def deciding_value(self, evaluation: Path, rules: Rules) -> float | None:
         """Return the mean that decides; None if no frame of the split has anything to measure."""
-        raise NotImplementedError(self.retrain_refusal)
+        raise self._lacks_champions()
 
     def compare_with_champion(self, champion: Path, challenger: Path, rules: Rules) -> Sequence[MeanDifference]:
         """Compare two evaluations, a = champion and b = challenger; all frames come first."""
-        raise NotImplementedError(self.retrain_refusal)
+        raise self._lacks_champions()
 
     def comparison_text(self, differences: Sequence[MeanDifference]) -> str:
         """Return comparisons as a table for the console."""
-        raise NotImplementedError(self.retrain_refusal)
+        raise self._lacks_champions()
 
     def measured_otherwise(self, champion: C, challenger: C) -> list[str]:
         """Say what of a champion's configuration makes its evaluation unfit to be compared with a challenger's."""
-        raise NotImplementedError(self.retrain_refusal)
+        raise self._lacks_champions()
 
     def measure_as(
         self,
@@ -328,7 +334,7 @@ class Family(ABC, Generic[C]):
         name: str,
     ) -> None:
         """Measure a champion's network exactly as a challenger's was, and write the evaluation into a folder."""
-        raise NotImplementedError(self.retrain_refusal)
+        raise self._lacks_champions()
 
 
 def check_split(split: str) -> None:

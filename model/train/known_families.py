@@ -21,6 +21,21 @@ class UnknownOptionsError(ValueError):
     """A stored configuration that this depthmill cannot read: another family, or options that it does not have."""
 
 
+def misfit_of_family(name: str, family: object) -> str:
+    """Say why an object that a package brings under a name is no family; "" if it is one."""
+    if not isinstance(family, Family):
+        return f"it is {family!r}, expected an instance of a class derived from Family"
+    if family.name != name:
+        return f"its family is called '{family.name}', expected '{name}', the name of its entry point"
+    config = family.config
+    if not (isinstance(config, type) and issubclass(config, CommonConfig)):
+        return f"its config is {config!r}, expected a class derived from CommonConfig"
+    field = config.model_fields.get("family")
+    if field is None or typing.get_args(field.annotation) != (name,):
+        return f"{config.__name__} must have the key family: Literal['{name}'] with that default"
+    return ""
+
+
 class Families:
     """Families by name; the first is that of a recipe which names none.
 
@@ -48,6 +63,11 @@ class Families:
     def names(self) -> tuple[str, ...]:
         """Return the names of all families."""
         return tuple(self._by_name)
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Return why plug-ins that would bring more cannot be used, by name."""
+        return dict(self._broken)
 
     @property
     def default(self) -> Family[Any]:

@@ -53,7 +53,7 @@ def test_recipe_when_taken_from_plan_to_comparison_then_every_step_returns_its_v
     model = depthmill.load_model(folder)
     assert (model.name, model.family.name) == (folder.name, "semodepth")
     image_u8 = frames["image"].isel(frame=0).values
-    depth_m = model.predict(image_u8, radar_m=np.nan_to_num(frames["radar_m"].isel(frame=0).values))
+    depth_m = model.predict(image_u8, radar_m=frames["radar_m"].isel(frame=0).values)  # NaN = no return, as xarray masks
     assert depth_m.shape == image_u8.shape[:2] and np.isfinite(depth_m).all() and depth_m.min() > 0
     assert model.predict_files(recipe, tmp_path / "predicted", pictures=False) == len(
         list((tmp_path / "predicted").rglob("*.png"))
@@ -70,6 +70,15 @@ def test_functions_when_a_caller_is_mistaken_then_the_text_says_what_to_do(tmp_p
         depthmill.open_dataset(tmp_path / "nothing")
     with pytest.raises(depthmill.DepthmillError, match="weights file '.*' does not exist"):
         depthmill.load_model(tmp_path / "best.pt")
+
+
+def test_train_when_out_is_a_file_then_refused(tiny_root, write_recipe):
+    recipe = write_recipe(tiny_root)
+    assert depthmill.run(recipe, workers=1, report=False).num_failed == 0
+    with pytest.raises(
+        depthmill.DepthmillError, match=r"recipe.yaml' is a file, expected a folder to write. Choose another with --out"
+    ):
+        depthmill.train(recipe, overrides=SMALL, out=recipe)
 
 
 def test_package_when_imported_then_it_brings_no_torch_and_no_prefect():

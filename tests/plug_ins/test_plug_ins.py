@@ -294,3 +294,51 @@ def test_plug_in_when_broken_then_only_what_names_it_is_refused(tmp_path: Path, 
     for answer in (family, source, stage):
         assert answer.code == 2
         assert "of package depthmill-broken 0.1 cannot be loaded: ModuleNotFoundError" in answer.text
+
+
+BAD_FAMILIES = {
+    "not_one": ("FAMILY = {}", "it is {}, expected an instance of a class derived from Family"),
+    "a_class": ("from depthmill_toy.family import RowFamily as FAMILY", "expected an instance of a class derived from Family"),
+    "other": (
+        "from depthmill_toy.family import FAMILY",
+        "its family is called 'row_depth', expected 'other', the name of its entry point",
+    ),
+    "thief": (
+        "from depthmill_toy.family import RowFamily\nclass Thief(RowFamily):\n    name = 'semodepth'\nFAMILY = Thief()",
+        "its family is called 'semodepth', expected 'thief', the name of its entry point",
+    ),
+    "no_key": (
+        "from depthmill_toy.family import RowFamily\nfrom model.train.config import CommonConfig\n"
+        "class NoKey(RowFamily):\n    name = 'no_key'\n    config = CommonConfig\nFAMILY = NoKey()",
+        "CommonConfig must have the key family: Literal['no_key'] with that default",
+    ),
+    "leaves": ("import sys\nsys.exit(0)", "cannot be loaded: SystemExit: 0"),
+}
+
+
+def test_family_when_it_cannot_be_used_then_doctor_and_who_names_it_say_why_and_others_train(tmp_path: Path, work: Path) -> None:
+    package = tmp_path / "bad" / "depthmill_bad"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    entries = []
+    for name, (code, _) in BAD_FAMILIES.items():
+        (package / f"{name}.py").write_text(code + "\n", encoding="utf-8")
+        entries.append(f'{name} = "depthmill_bad.{name}:FAMILY"')
+    (package.parent / "pyproject.toml").write_text(
+        '[project]\nname = "depthmill-bad"\nversion = "3.0"\n[project.entry-points."depthmill.families"]\n'
+        + "\n".join(entries)
+        + "\n",
+        encoding="utf-8",
+    )
+    site = install(install(tmp_path / "site"), package.parent)
+    named = [("train", "recipe.yaml", "--no-prefect", "--set", f"train={{family: {name}}}") for name in BAD_FAMILIES]
+    doctor, trained, *refused = run_in(
+        work, site, ("doctor",), ("train", "recipe.yaml", "--no-prefect", "--out", "beside bad ones"), *named
+    )
+    assert trained.code == 0, trained.text
+    for (name, (_, reason)), answer in zip(BAD_FAMILIES.items(), refused, strict=True):
+        assert answer.code == 2, answer.text
+        assert f"train.family is '{name}': plug-in '{name}' (depthmill.families) of package depthmill-bad 3.0" in answer.text
+        assert reason in answer.text
+        line = next(line for line in doctor.text.splitlines() if f"plug-in {name} " in line)
+        assert line.startswith("FAIL") and reason in line
