@@ -138,13 +138,20 @@ def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, st
     """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if needed.
 
     Raises:
-        ChampionError: the champion is of another family.
+        ChampionError: the champion is of another family, or of one that this depthmill does not have.
     """
     from model.families import FAMILIES
+    from model.train.known_families import UnknownOptionsError
     from model.train.loop import read_training
 
     record, manifest = read_training(champion), challenger.manifest.path.fingerprint
-    champion_config = FAMILIES.read(record["config"])
+    try:
+        champion_config = FAMILIES.read(record["config"])
+    except UnknownOptionsError as error:
+        raise ChampionError(
+            f"the champion '{champion}' was trained with options that this depthmill does not know: {error}. Use the depthmill "
+            f"that made it, or delete {CHAMPION_FILE}: the next round's training becomes the champion"
+        ) from error
     if champion_config.family != challenger.config.family:
         raise ChampionError(
             f"the champion '{champion}' is of family {champion_config.family}, this training of {challenger.config.family}: no "

@@ -1,22 +1,26 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from flows.retrain.champion import is_better, read_champion
+from flows.retrain.champion import ChampionError, compare_with_champion, is_better, read_champion
 from flows.retrain.record import history_folder
 from flows.retrain.round import retrain
 from flows.run.bare_loop import BareLoop
 from flows.run.listener import Listener
 from flows.run.opening import open_recipe
+from flows.run.training import Training
 from flows.settings import Settings
 from model.families import parse_train_config
 from model.semodepth.comparison import Comparison
 from model.semodepth.config import SemoDepthTrainConfig
+from model.train.config import Machine
 from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import DepthmillError, RecipeError
@@ -264,3 +268,19 @@ def test_start_of_a_training_when_given_then_counts_by_its_bytes(tmp_path):
     both = {"start_from": str(files[0]), "imagenet_weights": str(files[1])}
     with pytest.raises(RecipeError, match="both say where the weights begin. Leave one of the two out"):
         parse_train_config(both, where="r")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"family": "monoddle"}, "is of family monoddle, this training of semodepth: no measure is common to them"),
+        ({"family": "row_depth"}, "options that this depthmill does not know: train.family is 'row_depth'; this depthmill knows"),
+        ({"family": "semodepth", "epoch": 3}, "does not know: unknown key 'train.epoch'; did you mean 'epochs'?"),
+    ],
+)
+def test_champion_when_it_is_not_of_this_family_then_named_with_what_to_do(tmp_path, config, reason):
+    (tmp_path / "training.json").write_text(json.dumps({"config": config, "manifest": "m"}))
+    manifest = SimpleNamespace(path=SimpleNamespace(fingerprint="m"))
+    challenger = Training(SemoDepthTrainConfig(), manifest, tmp_path / "challenger", Machine())
+    with pytest.raises(ChampionError, match=f"{re.escape(reason)}.*delete champion.json"):
+        compare_with_champion(tmp_path, challenger, Rules())
