@@ -11,6 +11,7 @@ import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -241,7 +242,7 @@ class _TableCutter:
     ) -> tuple[list[Record], list[Record], dict[str, str]]:
         by_channel: dict[str, list[_File]] = {}
         for file in files:
-            by_channel.setdefault(file.channel, []).append(file)
+            by_channel.setdefault(file.sensor["channel"], []).append(file)
         images: list[Record] = []
         sweeps: list[Record] = []
         modalities = {channel: of_channel[0].sensor["modality"] for channel, of_channel in sorted(by_channel.items())}
@@ -257,20 +258,27 @@ class _TableCutter:
             pose_tokens = [file.pose_token for file in in_order]
             check_poses(found, channel, pose_tokens, times_us, self._poses.rows[numbers], self._poses.times_us[numbers])
             self._check_calibrations(found, channel, modality, in_order)
-            chains = chains_of([file.token for file in in_order], [file.previous for file in in_order], times_us)
-            note_chains(found, channel, chains)
+            if modality != "camera" or self._camera_sweeps:  # a key image's link leads to an image that is not indexed
+                chains = chains_of([file.token for file in in_order], [file.previous for file in in_order], times_us)
+                note_chains(found, channel, chains)
+                chain_numbers = chains.number.tolist()
+            else:
+                chain_numbers = [0] * len(in_order)
             lacking = len(sample_times_us) - len(set(of_sample[is_keyframe].tolist()))
             found.missing(f"key frames have no {channel} file in sample_data.json", lacking, channel=channel)
             channel_rows = [
-                {**self._file_row(file, at), "sample_index": int(sample), "chain": int(chain)}
-                for file, at, sample, chain in zip(in_order, numbers, of_sample, chains.number, strict=True)
+                {**self._file_row(file, pose), "sample_index": sample, "chain": chain}
+                for file, pose, sample, chain in zip(
+                    in_order, self._poses.rows[numbers].tolist(), of_sample.tolist(), chain_numbers, strict=True
+                )
             ]
             (images if modality == "camera" else sweeps).extend(channel_rows)
         return images, sweeps, modalities
 
     def _in_time_order(self, files: list[_File], channel: str, found: SceneFindings) -> list[_File]:
         """Return the files of a channel in time order, each once, their names as paths below the root."""
-        files = [file._replace(timestamp_us=whole(file.timestamp_us)) for file in files] if _has_floats(files) else files
+        if set(map(type, [file.timestamp_us for file in files])) != {int}:
+            files = [file._replace(timestamp_us=whole(file.timestamp_us)) for file in files]
         different = {file.token: file for file in files}
         if len(different) < len(files):
             for file in files:
@@ -280,10 +288,10 @@ class _TableCutter:
                         "Correct the tables: the two records must have tokens of their own"
                     )
             found.missing(f"{channel} files are named twice by the same record", len(files) - len(different), channel=channel)
-        in_order = sorted(different.values(), key=lambda file: file.timestamp_us)
+        in_order = sorted(different.values(), key=attrgetter("timestamp_us"))
         num_shared = len(in_order) - len({file.file for file in in_order})
         found.missing(f"{channel} files are named by two records", num_shared, channel=channel)
-        foreign = [number for number, file in enumerate(in_order) if "\\" in file.file or file.file.startswith("/")]
+        foreign = [number for number, file in enumerate(in_order) if "\\" in file.file or file.file[:1] == "/"]
         root = f"{self._folder.parent}/"
         for number in foreign:
             name = in_order[number].file.replace("\\", "/")
@@ -315,8 +323,7 @@ class _TableCutter:
             for (_, width, height), file in sizes.items():
                 check_image_size(found, channel, file.file, (width, height), file.calibration["camera_intrinsic"])
 
-    def _file_row(self, file: _File, pose_number: int) -> Record:
-        pose = self._poses.rows[pose_number].tolist()
+    def _file_row(self, file: _File, pose: list[float]) -> Record:
         translation, rotation = file.calibration["translation"], file.calibration["rotation"]
         row = {
             "timestamp_us": file.timestamp_us,
@@ -371,10 +378,6 @@ class _TableCutter:
         rows.sort(key=lambda row: (row["sample_index"], row["annotation_token"]))
         check_boxes(found, rows, ego_m)
         return rows
-
-
-def _has_floats(files: list[_File]) -> bool:
-    return any(type(file.timestamp_us) is not int for file in files)
 
 
 def _flat(intrinsic: object) -> list[float]:

@@ -59,9 +59,10 @@ def track_speeds(boxes: Sequence[Box], found: SceneFindings) -> list[float | Non
             box = boxes[number]
             after = boxes[track[place + 1]] if place + 1 < len(track) else None
             speeds[number] = _speed(box, before, after)
-            for link, neighbour in ((box.previous, before), (box.next, after)):
-                if link != (neighbour.token if neighbour is not None else ""):
-                    num_absent, num_against_time = num_absent + (not link), num_against_time + bool(link)
+            if box.previous != ("" if before is None else before.token):
+                num_absent, num_against_time = num_absent + (not box.previous), num_against_time + bool(box.previous)
+            if box.next != ("" if after is None else after.token):
+                num_absent, num_against_time = num_absent + (not box.next), num_against_time + bool(box.next)
             before = box
     found.missing(
         "links between boxes of one object are absent", num_absent, advice="Speeds follow instance_token and time instead"
