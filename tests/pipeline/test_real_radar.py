@@ -111,6 +111,18 @@ def test_every_real_file_when_projected_then_the_devkits_returns_at_its_pixels(n
     assert num_points > 25 * len(seen)
 
 
+def test_one_frame_when_two_sets_hold_it_then_its_returns_lie_on_the_same_pixels(shared, tmp_path):
+    """One has the calibration and poses of nuScenes; the other found one rigid motion from points published in the camera's frame."""
+    found = []
+    for name in ("nuscenes-keyframe-radar", "nuscenes-five-frames"):
+        unit = unit_of(open_source(shared / "data" / name, tmp_path).reader(), "scene-0061")
+        returns = project_radar.kernel(unit, project_radar.Params()).data.arrays
+        found.append(np.stack([returns[column] for column in ("u_px", "v_px", "depth_m")], axis=-1))
+    assert len(found[0]) == len(found[1]) == 61
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=2e-3)
+    np.testing.assert_allclose(found[0][:, 1:], found[1][:, 1:], rtol=0, atol=1e-5)
+
+
 STRAIGHT_AHEAD_DEG = 13
 NEARER_THAN_M = 60
 

@@ -58,6 +58,17 @@ def test_aimotive_when_run_and_reported_then_fifty_sweeps_make_a_dense_map(share
     assert "0 day, 1 night" in page
 
 
+def test_drives_without_lidar_when_run_and_reported_then_images_and_radar_make_the_manifest(shared, depthmill, tmp_path):
+    recipe = recipe_of(depthmill, shared / "data/nuscenes-radar-scenes", tmp_path)
+    text, page = run_and_report(depthmill, recipe)
+    assert "40 frames, 57 returns a frame" in text
+    assert "41 frames, 39 returns a frame" in text
+    assert "79 samples of 2 scenes: 79 val" in text
+    assert "ERROR" not in text and "project_lidar" not in text
+    assert "not built yet" not in page
+    assert "Radar : 47.7 returns a frame, from 19 to 71, 81 frames" in page
+
+
 @pytest.mark.slow
 def test_aimotive_when_trained_for_some_steps_then_the_error_falls_and_a_table_and_a_page_are_written(
     shared, depthmill, tmp_path, monkeypatch
