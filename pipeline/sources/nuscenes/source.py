@@ -17,6 +17,7 @@ import orjson
 from pipeline import capability
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
+from pipeline.sources.nuscenes.lidar_points import LIDAR_COLUMNS
 from pipeline.sources.nuscenes.json_tables import TABLE_NAMES
 from pipeline.sources.nuscenes.tables import official_splits, scenes_of_release
 from pipeline.sources.spec import OnDisk
@@ -46,6 +47,7 @@ class NuScenesSource(OnDisk):
         self.root = Path(config.root).expanduser().absolute()
         self.version = config.version
         self._camera_sweeps = config.camera_sweeps
+        self._lidar_columns = config.lidar_columns
         self._tables = self.root / config.version
         self._check_folders()
         self._index = cache_folder / "index" / self._stamp()
@@ -60,12 +62,12 @@ class NuScenesSource(OnDisk):
         listing = self._index / "scenes.json"
         if not listing.is_file():
             self._build_index()
-        return [_scene_info(scene) for scene in json.loads(listing.read_bytes())]
+        return [_scene_info(scene, self._lidar_columns) for scene in json.loads(listing.read_bytes())]
 
     def reader(self) -> NuScenesFiles:
         """Return the picklable reader of raw files, building the index on first use."""
         self.scenes()
-        return NuScenesFiles(str(self.root), str(self._index))
+        return NuScenesFiles(str(self.root), str(self._index), self._lidar_columns)
 
     def _check_folders(self) -> None:
         if not self.root.is_dir():
@@ -129,12 +131,15 @@ class NuScenesSource(OnDisk):
         }
 
 
-def _scene_info(indexed: dict[str, Any]) -> SceneInfo:
+def _scene_info(indexed: dict[str, Any], lidar_columns: int | None) -> SceneInfo:
     channels = tuple(indexed["channels"])
     offers = dict.fromkeys(offers_of_drive(channels, has_truth=indexed["has_truth"]), "")
     if indexed["camera_sweeps"]:
         offers[capability.CAMERA_SWEEPS] = indexed["camera_sweeps"]
-    return SceneInfo(indexed["name"], indexed["digest"], channels, offers)
+    digest = indexed["digest"]
+    if lidar_columns not in (None, LIDAR_COLUMNS):  # the same files read otherwise are other points
+        digest = _digest([digest, lidar_columns])
+    return SceneInfo(indexed["name"], digest, channels, offers)
 
 
 def offers_of_drive(channels: Iterable[str], *, has_truth: bool) -> frozenset[str]:
