@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -56,6 +56,15 @@ class CameraSweepReader(Protocol):
 
     def camera_sweeps(self, scene: str) -> dict[str, Columns]:
         """Return the tables of the CAMERA_SWEEPS layout for one scene."""
+        ...
+
+
+@runtime_checkable
+class SweepComparer(Protocol):
+    """Further method of a reader that can tell a LiDAR file that is cut short from the others of its scene."""
+
+    def refuse_cut_sweeps(self, files: Sequence[str]) -> None:
+        """Raise SourceError if one of these files, all read before, is much shorter than the others of its sensor."""
         ...
 
 

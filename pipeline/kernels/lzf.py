@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 LITERAL_BELOW = 32
@@ -25,7 +24,7 @@ def decode_lzf(block, out):  # type: ignore[no-untyped-def]  # numba reads no an
     """
     at, end, num_bytes, room = 0, 0, len(block), len(out)
     while at < num_bytes:
-        control = np.int64(block[at])
+        control = int(block[at])
         at += 1
         if control < LITERAL_BELOW:
             count = control + 1
@@ -38,12 +37,12 @@ def decode_lzf(block, out):  # type: ignore[no-untyped-def]  # numba reads no an
             if count == 7:
                 if at >= num_bytes:
                     return -1
-                count += np.int64(block[at])
+                count += int(block[at])
                 at += 1
             count += 2
             if at >= num_bytes:
                 return -1
-            back = end - ((control & 31) << 8) - np.int64(block[at]) - 1
+            back = end - ((control & 31) << 8) - int(block[at]) - 1
             at += 1
             if back < 0 or end + count > room:
                 return -1

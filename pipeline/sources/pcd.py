@@ -92,8 +92,8 @@ def _no_header(content: bytes, where: str) -> SourceError:
     if is_pcd(content):
         return SourceError(f"point file '{where}' has a PCD header without its last line, DATA. It is cut short; copy it again")
     return SourceError(
-        f"point file '{where}' is no PCD file: it begins with {content[:24]!r}, expected '# .PCD'. Fetch the file again from where "
-        "the data set comes from; a file of plain float32 must have a name that ends with .bin"
+        f"point file '{where}' is no PCD file: it begins with {content[:24]!r}, expected '# .PCD'. Fetch the file again from "
+        "where the data set comes from; a file of plain float32 must have a name that ends with .bin"
     )
 
 
@@ -117,12 +117,16 @@ def _layout_of(fields: str, size: str, kind: str, count: str | None) -> _Layout:
         raise ValueError(f"FIELDS names '{next(name for name in named if named.count(name) > 1)}' twice")
     for name, size_of, kind_of, count_of in zip(names, sizes, kinds, counts, strict=True):
         if (kind_of, size_of) not in _TYPES:
-            raise ValueError(f"field '{name}' has TYPE {kind_of} and SIZE {size_of}, expected F of 4 or 8, I or U of 1, 2, 4 or 8")
+            raise ValueError(
+                f"field '{name}' has TYPE {kind_of} and SIZE {size_of}, expected F of 4 or 8, I or U of 1, 2, 4 or 8"
+            )
         if not (count_of.isascii() and count_of.isdigit() and 1 <= int(count_of[:9]) <= LONGEST_HEADER):
             raise ValueError(f"field '{name}' has COUNT {count_of}, expected a whole number from 1")
     numbers = tuple(int(value) for value in counts)
     columns = [
-        (str(k), f"<{kinds[k].lower()}{sizes[k]}", (numbers[k],)) if numbers[k] > 1 else (str(k), f"<{kinds[k].lower()}{sizes[k]}")
+        (str(k), f"<{kinds[k].lower()}{sizes[k]}", (numbers[k],))
+        if numbers[k] > 1
+        else (str(k), f"<{kinds[k].lower()}{sizes[k]}")
         for k in range(len(names))
     ]
     return _Layout(np.dtype(columns), tuple(names), numbers)
@@ -156,8 +160,8 @@ def _binary(content: bytes, body_at: int, layout: _Layout, count: int, where: st
 
 def _cut(where: str, num_bytes: int, expected: int, count: int) -> SourceError:
     return SourceError(
-        f"point file '{where}' holds {num_bytes} bytes of points, expected {expected} for {count} points. It is cut short, or its "
-        "header is not its own; copy it again"
+        f"point file '{where}' holds {num_bytes} bytes of points, expected {expected} for {count} points. It is cut short, or "
+        "its header is not its own; copy it again"
     )
 
 
@@ -174,8 +178,8 @@ def _compressed(content: bytes, body_at: int, layout: _Layout, count: int, where
             + _remedy_of_lengths(unpacked == expected, num_bytes + 8 >= expected)
         )
     damaged = SourceError(
-        f"point file '{where}' has DATA binary_compressed, but its {packed} compressed bytes do not decode to the {expected} bytes "
-        f"of {count} points. The file is damaged; fetch it from where the data set comes from, or write it again from its source"
+        f"point file '{where}' has DATA binary_compressed, but its {packed} compressed bytes do not decode to the {expected} "
+        f"bytes of {count} points. It is damaged; fetch it from where the data set comes from, or write it again from its source"
     )
     from pipeline.kernels.lzf import LARGEST_RATIO, decode_lzf
 
@@ -212,8 +216,8 @@ def _ascii(body: bytes, layout: _Layout, count: int, where: str) -> NDArray[Any]
     for number, words in enumerate(lines, start=1):
         if len(words) != width:
             raise SourceError(
-                f"point file '{where}', line {number} of the points has {len(words)} values, expected {width}, as FIELDS and COUNT "
-                "say. Correct the line or the header, or write the file again"
+                f"point file '{where}', line {number} of the points has {len(words)} values, expected {width}, as FIELDS and "
+                "COUNT say. Correct the line or the header, or write the file again"
             )
     points, at = np.empty(count, layout.dtype), 0
     for k, (name, number) in enumerate(zip(layout.names, layout.counts, strict=True)):
@@ -236,10 +240,11 @@ def _fill(out: NDArray[Any], words: list[bytes], kind: np.dtype[Any], name: str,
         except ValueError:
             value = None
         if value is None or (limits is not None and not limits.min <= value <= limits.max):
+            text = word.decode("ascii", "replace")[:40]
             raise SourceError(
-                f"point file '{where}', line {row + 1} of the points: field '{name}' is {word.decode('ascii', 'replace')[:40]!r}, "
-                f"expected a number of the type {kind.name}. Correct the value, or write the file again"
-            ) from None
+                f"point file '{where}', line {row + 1} of the points: field '{name}' is {text!r}, expected a number of the type "
+                f"{kind.name}. Correct the value, or write the file again"
+            )
         out[row] = value
 
 

@@ -79,8 +79,8 @@ class RawFiles:
 def lfs_pointer(path: str) -> SourceError:
     """Return the error for a file whose content Git LFS has not fetched."""
     return SourceError(
-        f"file '{path}' is a Git LFS pointer: its content has not been fetched. Run git lfs pull in the repository of the data set, "
-        "then run the same command"
+        f"file '{path}' is a Git LFS pointer: its content has not been fetched. Run git lfs pull in the repository of the data "
+        "set, then run the same command"
     )
 
 

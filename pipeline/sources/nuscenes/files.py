@@ -16,6 +16,7 @@ from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.layout import Columns, StoreLayout
 from storage_schemas.table import read_rows
 
+
 class NuScenesFiles(RawFiles):
     """Reader of raw files below a data root; small and picklable, opened anew in every worker.
 

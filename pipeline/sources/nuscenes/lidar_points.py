@@ -51,8 +51,8 @@ def lidar_points(content: bytes, *, columns: int | None, where: str) -> NDArray[
     """
     if where.endswith(_NOT_SUPPORTED) or content.startswith(b"\x93NUMPY"):
         raise SourceError(
-            f"LiDAR file '{where}' has a format that is not supported; expected .bin or .pcd.bin (float32, little-endian, x, y, z "
-            "first) or .pcd. Convert the files, and name them so in sample_data.json"
+            f"LiDAR file '{where}' has a format that is not supported; expected .bin or .pcd.bin (float32, little-endian, x, y, "
+            "z first) or .pcd. Convert the files, and name them so in sample_data.json"
         )
     if where.endswith(".pcd") or is_pcd(content):
         return _points_of_pcd(content, where)
@@ -87,8 +87,8 @@ def refuse_absurd(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[An
         far = np.isfinite(axis) & (np.abs(axis) >= FARTHEST_M)
         if far.any():
             raise SourceError(
-                f"point file '{where}': {int(far.sum())} of {len(axis)} points have a coordinate {name} like {axis[far][0]:.4g} m, "
-                f"expected less than {FARTHEST_M:g} m from the sensor. The file is damaged, of another format, or not in the "
+                f"point file '{where}': {int(far.sum())} of {len(axis)} points have a coordinate {name} like {axis[far][0]:.4g} "
+                f"m, expected less than {FARTHEST_M:g} m from the sensor. The file is damaged, of another format, or not in the "
                 "sensor frame; fetch it again, or convert it"
             )
     if not (np.isfinite(xyz[0]) & np.isfinite(xyz[1]) & np.isfinite(xyz[2])).any():
@@ -113,9 +113,9 @@ def refuse_short_file(sizes: Mapping[str, int], *, root: Path) -> None:
     if usual and odd.sum() <= max(1, len(values) // 10) and values.min() < SHORT_SHARE * usual:
         file = min(sizes, key=lambda name: sizes[name])
         raise SourceError(
-            f"LiDAR file '{root / file}' has {sizes[file]} bytes, but the other {len(sizes) - 1} sweeps of its sensor in this scene "
-            f"have about {usual:.0f}. It is cut short; fetch it again. If the sensor gave no more, leave the scene out (recipe key "
-            "scenes)"
+            f"LiDAR file '{root / file}' has {sizes[file]} bytes, but the other {len(sizes) - 1} sweeps of its sensor in this "
+            f"scene have about {usual:.0f}. It is cut short; fetch it again. If the sensor gave no more, leave the scene out "
+            "(recipe key scenes)"
         )
 
 
@@ -151,19 +151,16 @@ def _points_of_bin(content: bytes, columns: int | None, where: str) -> NDArray[n
     if len(content) % (4 * num_columns):
         likely = likely_columns(content)
         raise SourceError(
-            f"point file '{where}' has {len(content)} bytes, expected a multiple of {4 * num_columns} ({num_columns} float32 a point). "
-            + (_say_columns(likely) if likely not in (None, num_columns) else _SHORT_OR_OTHER)
+            f"point file '{where}' has {len(content)} bytes, expected a multiple of {4 * num_columns} ({num_columns} float32 a "
+            "point). "
+            + (
+                "It is cut short, or has another number of columns: fetch it again, or set source.lidar_columns in the recipe"
+                if likely in (None, num_columns)
+                else f"It looks like {likely} columns: set source.lidar_columns: {likely} in the recipe. If it has "
+                f"{num_columns}, it is cut short: fetch it again"
+            )
         )
     return np.frombuffer(content, dtype="<f4").reshape(-1, num_columns)
-
-
-_SHORT_OR_OTHER = (
-    "It is cut short, or has another number of columns: fetch it again, or set source.lidar_columns in the recipe to the number"
-)
-
-
-def _say_columns(likely: int | None) -> str:
-    return f"It looks like {likely} columns: set source.lidar_columns: {likely} in the recipe. If it has 5, it is cut short: fetch it again"
 
 
 def _check_rings(points: NDArray[np.float32], where: str, *, is_told: bool) -> None:
@@ -192,8 +189,8 @@ def _check_rings(points: NDArray[np.float32], where: str, *, is_told: bool) -> N
         return
     likely = likely_columns(points.tobytes())
     raise SourceError(
-        f"point file '{where}': column 4, the ring, holds {sample[is_odd][0]:.6g}, expected whole numbers; and columns 3 and 4 have "
-        "negative values. The file probably has another number of columns than 5 (x, y, z, intensity, ring). "
+        f"point file '{where}': column 4, the ring, holds {sample[is_odd][0]:.6g}, expected whole numbers; and columns 3 and 4 "
+        "have negative values. The file probably has another number of columns than 5 (x, y, z, intensity, ring). "
         + (f"It looks like {likely}: set" if likely is not None else "Set")
         + f" source.lidar_columns: {likely or '<number>'} in the recipe, or 5 if it is 5 and column 4 is no ring"
     )
@@ -203,14 +200,16 @@ def _round_of(ring: NDArray[np.float32]) -> int:
     """Return after how many points the ring column begins again, 0 if it does not go round at the start of the file."""
     again = np.flatnonzero(ring[1 : MOST_RINGS + 1] == ring[0])
     period = int(again[0]) + 1 if len(again) else 0
-    goes_round = LEAST_RINGS <= period and 3 * period <= len(ring) and np.array_equal(ring[period : 3 * period], ring[: 2 * period])
+    goes_round = (
+        period >= LEAST_RINGS and 3 * period <= len(ring) and np.array_equal(ring[period : 3 * period], ring[: 2 * period])
+    )
     return period if goes_round else 0
 
 
 def _cut_in_a_round(where: str, num_points: int, period: int) -> SourceError:
     return SourceError(
-        f"point file '{where}' has {num_points} points, and its rings go round in {period}: {num_points % period} points stand after "
-        f"the last whole round, expected none. It is cut short; fetch it again"
+        f"point file '{where}' has {num_points} points, and its rings go round in {period}: {num_points % period} points stand "
+        f"after the last whole round, expected none. It is cut short; fetch it again"
     )
 
 

@@ -17,8 +17,8 @@ import orjson
 from pipeline import capability
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
-from pipeline.sources.nuscenes.lidar_points import LIDAR_COLUMNS
 from pipeline.sources.nuscenes.json_tables import TABLE_NAMES
+from pipeline.sources.nuscenes.lidar_points import LIDAR_COLUMNS
 from pipeline.sources.nuscenes.tables import official_splits, scenes_of_release
 from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
