@@ -261,25 +261,22 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     }
     data = UnitData(arrays={**columns, "num_points": num_points, "timestamp_us": unit.timestamps_us()})
     mean = float(num_points.mean())
-    counts = {
-        "frames": len(num_points),
-        "points_per_frame": mean,
-        "returns": int(num_points.sum()),
-        "returns_read": sum(file.num_read for file in used.values()),
-        "returns_filtered": sum(file.num_filtered for file in used.values()),
-    }
+    counts = {"frames": len(num_points), "points_per_frame": mean}
+    if not num_points.any():
+        read, filtered = (sum(getattr(file, name) for file in used.values()) for name in ("num_read", "num_filtered"))
+        counts |= {"returns": 0, "returns_read": read, "returns_filtered": filtered}
     return StageResult(
         data,
         counts,
-        "; ".join([f"{len(num_points)} frames, {mean:.0f} returns a frame", *_remarks(tuple(used.values()), counts, p)]),
+        "; ".join([f"{len(num_points)} frames, {mean:.0f} returns a frame", *_remarks(tuple(used.values()), counts)]),
         {} if names == RADAR_CHANNELS else {"radar_sensors": ", ".join(f"{k} {name}" for k, name in enumerate(names))},
     )
 
 
-def _remarks(files: Sequence[RadarFile], counts: Mapping[str, float], p: Params) -> list[str]:
+def _remarks(files: Sequence[RadarFile], counts: Mapping[str, float]) -> list[str]:
     """Say, once for a unit, what its radar files lack and what was left out because of it."""
     remarks = []
-    if counts["returns_read"] and not counts["returns"]:
+    if counts.get("returns_read"):
         remarks.append(f"{counts['returns_filtered']:,} of {counts['returns_read']:,} returns dropped by their states")
     if lacking := sorted({name for file in files for name in file.lacking if name in STATES}):
         remarks.append(f"no filter by {', '.join(lacking)}, which files lack")
