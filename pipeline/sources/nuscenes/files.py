@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.nuscenes.lidar_points import lidar_points, refuse_absurd, refuse_short_file, refuse_without_xyz
+from pipeline.sources.nuscenes.lidar_points import lidar_points, refuse_far, refuse_short_file, refuse_without_xyz
 from pipeline.sources.pcd import read_pcd
 from pipeline.sources.raw_files import RawFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
@@ -76,5 +76,5 @@ def parse_radar_pcd(content: bytes, *, where: str) -> dict[str, NDArray[Any]]:
     refuse_without_xyz(columns, where)
     if len(columns["x"]) and np.isnan(columns["x"][0]):
         return {name: column[:0] for name, column in columns.items()}
-    refuse_absurd([columns[axis] for axis in "xyz"], where)
+    refuse_far([columns[axis] for axis in "xyz"], where)
     return columns

@@ -57,7 +57,7 @@ def lidar_points(content: bytes, *, columns: int | None, where: str) -> NDArray[
     if where.endswith(".pcd") or is_pcd(content):
         return _points_of_pcd(content, where)
     points = _points_of_bin(content, columns, where)
-    refuse_absurd([points[:, axis] for axis in range(3)], where, values=points.reshape(-1))
+    _refuse_absurd([points[:, axis] for axis in range(3)], where, values=points.reshape(-1))
     if points.shape[1] >= LIDAR_COLUMNS:
         _check_rings(points, where, is_told=columns is not None)
     return points
@@ -72,17 +72,20 @@ def refuse_without_xyz(columns: Mapping[str, NDArray[Any]], where: str) -> None:
         )
 
 
-def refuse_absurd(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[Any] | None = None) -> None:
-    """Raise SourceError if no point has finite coordinates, or one is farther than any sensor measures.
+def refuse_far(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[Any] | None = None) -> bool:
+    """Raise SourceError if a point is farther than any sensor measures.
 
     Args:
         xyz: x, y and z, (n,) each.
         where: the file's path.
         values: (m,) contiguous, holds all of them at least; where its length as a vector is small, nothing else is looked at.
+
+    Returns:
+        Whether all values were small and finite, so that nothing else was looked at.
     """
     everything = np.concatenate(xyz).astype(np.float64, copy=False) if values is None else values
     if not len(everything) or np.dot(everything, everything) < FARTHEST_M**2:  # one fast pass; NaN fails it
-        return
+        return True
     for name, axis in zip("xyz", xyz, strict=True):
         far = np.isfinite(axis) & (np.abs(axis) >= FARTHEST_M)
         if far.any():
@@ -91,11 +94,17 @@ def refuse_absurd(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[An
                 f"m, expected less than {FARTHEST_M:g} m from the sensor. The file is damaged, of another format, or not in the "
                 "sensor frame; fetch it again, or convert it"
             )
-    if not (np.isfinite(xyz[0]) & np.isfinite(xyz[1]) & np.isfinite(xyz[2])).any():
-        raise SourceError(
-            f"point file '{where}': none of its {len(xyz[0])} points has finite coordinates x, y, z. The file is damaged or of "
-            "another format; fetch it again from where the data set comes from"
-        )
+    return False
+
+
+def _refuse_absurd(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[Any] | None = None) -> None:
+    """Raise SourceError as ``refuse_far`` does, and if no point has finite coordinates."""
+    if refuse_far(xyz, where, values=values) or (np.isfinite(xyz[0]) & np.isfinite(xyz[1]) & np.isfinite(xyz[2])).any():
+        return
+    raise SourceError(
+        f"point file '{where}': none of its {len(xyz[0])} points has finite coordinates x, y, z. The file is damaged or of "
+        "another format; fetch it again from where the data set comes from"
+    )
 
 
 def refuse_short_file(sizes: Mapping[str, int], *, root: Path) -> None:
@@ -142,7 +151,7 @@ def _points_of_pcd(content: bytes, where: str) -> NDArray[np.float32]:
     points = np.empty((len(columns["x"]), 3 + len(further)), np.float32)
     for number, name in enumerate(("x", "y", "z", *further)):
         points[:, number] = columns[name]
-    refuse_absurd([columns[axis] for axis in "xyz"], where)
+    _refuse_absurd([columns[axis] for axis in "xyz"], where)
     return points
 
 
