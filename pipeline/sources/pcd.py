@@ -2,8 +2,8 @@
 
 Why    Radar and LiDAR files of drives are written by many programs. A reader that skips what it does not know (COUNT, POINTS,
        the DATA kind) gives shifted numbers without a word. So everything in the header counts, and a contradiction is an error
-Source docs/method/formats.md#pcd. pypcd4 is the judge in the tests and not the reader: opening a binary radar file with it takes
-       several times as long, ascii with two spaces fails, and a lying length is allocated before it is checked
+Source docs/method/formats.md#pcd. pypcd4 is the judge in the tests and not the reader: it takes two to three times as long for a
+       binary radar file, and refuses ascii with two spaces and headers without COUNT
 """
 
 from __future__ import annotations
