@@ -4,8 +4,8 @@ Why    Radar is the second sensor of the network; points keep their full precisi
 Reads  frames (poses), radar files
 Writes radar_points: u_px, v_px, depth_m, rcs_dbsm, vx_comp_mps, vy_comp_mps, sensor per return; time_lag_s where sweeps around
        the key frame or Doppler are asked for. Returns are in the order of frame, channel, time of the sweep, place in the file
-Source docs/method/pipeline.md#radar-projection, #radar-velocity; the filter and the image border are the devkit's defaults. Neighbouring key
-       frames (`neighbors: keyframes`) are the "reprojected" radar of Singh et al.
+Source docs/method/pipeline.md#radar-projection, #radar-velocity; the filter and the image border are the devkit's defaults
+       Neighbouring key frames (`neighbors: keyframes`) are the "reprojected" radar of Singh et al.
 """
 
 from __future__ import annotations
