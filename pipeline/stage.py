@@ -64,7 +64,7 @@ class SweepComparer(Protocol):
     """Further method of a reader that can tell a LiDAR file that is cut short from the others of its scene."""
 
     def refuse_cut_sweeps(self, files: Sequence[str]) -> None:
-        """Raise SourceError if one of these files, all read before, is much shorter than the others of its sensor."""
+        """Raise SourceError if one file of a sensor is much shorter than its others; in time order, all read before."""
         ...
 
 

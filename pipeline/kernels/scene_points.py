@@ -76,13 +76,18 @@ def read_scene_points(
                     box = boxes_from_sensor[of_sweep][k]
                     local = points[at, :3].astype(np.float64) @ box[:, :3].T + box[:, 3]
                     carried.append((numbers.setdefault(instance, len(numbers)), number, local.astype(np.float32)))
-    files = tuple(sweep["file"] for sweep in sweeps)
-    if isinstance(raw, SweepComparer):
-        raw.refuse_cut_sweeps(files)
+    refuse_cut_sweeps(raw, sweeps)
     _reserve(groups, sum(len(points) for _, _, points in carried), sweeps_left=1)
     for instance_number, number, local in carried:
         groups.add_sweep(local, boxes_from_sensor[:0], half_size_m[:0], sweep=number, instance=instance_number)
-    return ScenePoints(freeze(groups), tuple(numbers), poses, boxes, files)
+    return ScenePoints(freeze(groups), tuple(numbers), poses, boxes, tuple(sweep["file"] for sweep in sweeps))
+
+
+def refuse_cut_sweeps(raw: RawReader, sweeps: Sequence[dict[str, Any]]) -> None:
+    """Raise SourceError if one of the sweeps, all read before, is cut short, where the reader can tell by the others."""
+    if isinstance(raw, SweepComparer):
+        for channel in dict.fromkeys(sweep["channel"] for sweep in sweeps):
+            raw.refuse_cut_sweeps([sweep["file"] for sweep in sweeps if sweep["channel"] == channel])
 
 
 def _boxes_from_sensor(

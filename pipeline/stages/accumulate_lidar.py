@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.capability import LIDAR
-from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, SweepComparer, depth_result
+from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from storage_schemas.catalog import DEPTH_ACCUMULATED, FRAMES
 from storage_schemas.errors import SourceError
 
@@ -112,6 +112,7 @@ def _accumulate_like_public_script(
 ) -> ProjectedFrames:
     from pipeline.kernels.accumulate_twin import depth_of_sweeps
     from pipeline.kernels.project_frames import ProjectedFrames
+    from pipeline.kernels.scene_points import refuse_cut_sweeps
 
     if p.moving == "carry":
         raise SourceError(
@@ -120,8 +121,7 @@ def _accumulate_like_public_script(
         )
     points = [_static_points(unit, p, sweep) for sweep in chain]
     unit.used_files.update(sweep["file"] for sweep in chain)
-    if isinstance(unit.raw, SweepComparer):
-        unit.raw.refuse_cut_sweeps([sweep["file"] for sweep in chain])
+    refuse_cut_sweeps(unit.raw, chain)
     maps = [
         depth_of_sweeps([(chain[k], points[k]) for k in window], keyframe, precision="reference")
         for keyframe, window in zip(unit.keyframes, windows, strict=True)

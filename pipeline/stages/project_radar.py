@@ -297,7 +297,7 @@ def radar_sweeps(sweeps: Sequence[dict[str, Any]], *, channel: str, scene: str) 
     """
     of_channel = [sweep for sweep in sweeps if sweep["channel"] == channel]
     if not of_channel:
-        radars = sorted({sweep["channel"] for sweep in sweeps if sweep["channel"].startswith("RADAR")})
+        radars = sorted({sweep["channel"] for sweep in sweeps if not sweep["channel"].upper().startswith("LIDAR")})
         raise SourceError(
             f"scene {scene} has no files of radar channel '{channel}'; radars there: {', '.join(radars) or 'none'}. "
             "Take it out of stages.project_radar.channels, or add its files to the source (a simulated world: source.radars)"

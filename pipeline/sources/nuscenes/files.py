@@ -53,13 +53,12 @@ class NuScenesFiles(RawFiles):
         return lidar_points(self.read_bytes(file), columns=self.lidar_columns, where=str(self.root / file))
 
     def refuse_cut_sweeps(self, files: Sequence[str]) -> None:
-        """Refuse sweeps, read before, that are much shorter than all others of their sensor; see ``refuse_short_file``."""
-        by_folder: dict[str, dict[str, int]] = {}
-        for file in files:
-            if file.endswith(".bin"):
-                by_folder.setdefault(file.rpartition("/")[0].rpartition("/")[2], {})[file] = self._seen[file][0]
-        for sizes in by_folder.values():
-            refuse_short_file(sizes, root=self.root)
+        """Refuse a sweep that is much shorter than all others of its sensor, where sizes say so; see ``refuse_short_file``.
+
+        Args:
+            files: of one sensor in time order; all were read before.
+        """
+        refuse_short_file({file: self._seen[file][0] for file in files if file.endswith(".bin")}, root=self.root)
 
     def read_radar(self, file: str) -> dict[str, NDArray[Any]]:
         """Return a radar file as named columns of equal length; empty where the file marks itself empty with NaN.

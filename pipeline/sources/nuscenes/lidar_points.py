@@ -35,6 +35,9 @@ RING_SAMPLE = 1024
 SHORT_SHARE, ALIKE_SHARE = 0.9, 0.02
 """Where all other sweeps of a sensor differ from the median by at most the second, one below the first is cut short."""
 
+BLOCK_BYTES = 4096
+"""Copies and downloads that stop leave a whole number of these."""
+
 _NOT_SUPPORTED = (".npy", ".npz", ".ply", ".las", ".laz", ".txt", ".csv", ".xyz", ".h5", ".parquet", ".feather")
 
 
@@ -49,12 +52,12 @@ def lidar_points(content: bytes, *, columns: int | None, where: str) -> NDArray[
     Raises:
         SourceError: the format cannot be read, or the content is no whole LiDAR sweep.
     """
-    if where.endswith(_NOT_SUPPORTED) or content.startswith(b"\x93NUMPY"):
+    if where.lower().endswith(_NOT_SUPPORTED) or content.startswith(b"\x93NUMPY"):
         raise SourceError(
             f"LiDAR file '{where}' has a format that is not supported; expected .bin or .pcd.bin (float32, little-endian, x, y, "
             "z first) or .pcd. Convert the files, and name them so in sample_data.json"
         )
-    if where.endswith(".pcd") or is_pcd(content):
+    if where.lower().endswith(".pcd") or is_pcd(content):
         return _points_of_pcd(content, where)
     points = _points_of_bin(content, columns, where)
     _refuse_absurd([points[:, axis] for axis in range(3)], where, values=points.reshape(-1))
@@ -110,17 +113,22 @@ def _refuse_absurd(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[A
 def refuse_short_file(sizes: Mapping[str, int], *, root: Path) -> None:
     """Raise SourceError if one sweep is much shorter than all others of its sensor, whose sizes are nearly equal.
 
-    A file cut at the border of a disk block (4096 bytes) may be a whole number of points and of columns of lasers.
+    A file cut at the border of a disk block may be a whole number of points and of rounds of lasers. The first and the last
+    sweep of a recording may really be shorter, so they are refused only at such a border.
 
     Args:
-        sizes: file -> bytes, of one sensor and scene.
+        sizes: file -> bytes, of one sensor and scene, in time order.
         root: folder that the files lie in.
     """
     values = np.array(list(sizes.values()))
     usual = float(np.median(values)) if len(values) > 2 else 0.0
-    odd = np.abs(values - usual) > ALIKE_SHARE * usual
-    if usual and odd.sum() <= max(1, len(values) // 10) and values.min() < SHORT_SHARE * usual:
-        file = min(sizes, key=lambda name: sizes[name])
+    if (np.abs(values - usual) > ALIKE_SHARE * usual).sum() > max(1, len(values) // 10):
+        return
+    is_suspect = values < SHORT_SHARE * usual
+    is_suspect[:1] &= values[:1] % BLOCK_BYTES == 0
+    is_suspect[-1:] &= values[-1:] % BLOCK_BYTES == 0
+    if is_suspect.any():
+        file = list(sizes)[int(is_suspect.argmax())]
         raise SourceError(
             f"LiDAR file '{root / file}' has {sizes[file]} bytes, but the other {len(sizes) - 1} sweeps of its sensor in this "
             f"scene have about {usual:.0f}. It is cut short; fetch it again. If the sensor gave no more, leave the scene out "

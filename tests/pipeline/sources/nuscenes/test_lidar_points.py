@@ -159,6 +159,10 @@ def test_sweeps_when_one_is_much_shorter_than_all_others_then_is_refused():
     refuse_short_file(varied, root=root)
     with pytest.raises(SourceError, match=r"17\.bin' has 614400 bytes, but the other 39 sweeps .* about 693760. It is cut short"):
         refuse_short_file({**sizes, "sweeps/LIDAR_TOP/17.bin": 614_400}, root=root)
+    for end in (0, 39):  # a recording may begin and end within a turn of the sensor
+        refuse_short_file({**sizes, f"sweeps/LIDAR_TOP/{end}.bin": 320_000}, root=root)
+        with pytest.raises(SourceError, match=rf"/{end}\.bin' has 327680 bytes"):
+            refuse_short_file({**sizes, f"sweeps/LIDAR_TOP/{end}.bin": 16 * 20_480}, root=root)
 
 
 @pytest.mark.parametrize("size", [20_480, 20_000, 25_600])
