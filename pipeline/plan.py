@@ -14,7 +14,9 @@ from pipeline.sources import source_plug_ins, source_specs
 from pipeline.sources.spec import Source
 from pipeline.stage import StageSpec
 from pipeline.stage_list import STAGES
+from pipeline.stages import project_radar
 from pipeline.types import ALL, SceneInfo, WorkItem
+from storage_schemas.catalog import RADAR_CHANNELS
 from storage_schemas.errors import RecipeError, SourceError, StoreError
 from storage_schemas.lineage import Identity, SourceRef
 from storage_schemas.store import Store, UnitPath
@@ -130,6 +132,7 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
             f"{LEFT_OUT_ADVICE}"
         )
     _check_cameras(recipe, scenes)
+    _refuse_absent_radars(recipe, scenes)
     items: list[WorkItem] = []
     plug_in, _ = source_plug_ins().get(recipe.source.kind, (None, None))
     package = "" if plug_in is None else plug_in.package
@@ -192,6 +195,26 @@ def _refuse_wrong(findings: Sequence[Finding]) -> None:
     if wrong:
         others = f" ({len(wrong) - 1:,} more like it)" if len(wrong) > 1 else ""
         raise SourceError(f"scene {wrong[0].scene}: {wrong[0].what}. {wrong[0].advice}{others}")
+
+
+def _refuse_absent_radars(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
+    """Refuse radar channels that no scene has: a run without radar would look like one with it.
+
+    A radar of nuScenes that some scene lacks is said where the scene is made.
+
+    Raises:
+        RecipeError: a channel is in none of the scenes and no radar of nuScenes, or none of the channels is in any scene.
+    """
+    params = recipe.stages.params_of(project_radar.STAGE)
+    there = sorted({channel for scene in scenes for channel in scene.channels if _modality(scene, channel) == "radar"})
+    absent = [channel for channel in params.channels if channel not in there]
+    unknown = [channel for channel in absent if channel not in RADAR_CHANNELS]
+    is_named = there or "channels" in params.model_fields_set
+    if unknown or (is_named and absent and len(absent) == len(params.channels)):
+        raise RecipeError(
+            f"stages.project_radar.channels: unknown radar channel '{(unknown or absent)[0]}'; expected some of "
+            f"{', '.join(there) or 'none: no scene has a radar file'}. Set it to [] to make the data without radar"
+        )
 
 
 def _scene_items(

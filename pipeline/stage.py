@@ -60,6 +60,15 @@ class CameraSweepReader(Protocol):
         ...
 
 
+@runtime_checkable
+class SweepComparer(Protocol):
+    """Further method of a reader that can tell a LiDAR file that is cut short from the others of its scene."""
+
+    def refuse_cut_sweeps(self, files: Sequence[str]) -> None:
+        """Raise SourceError if one file of a sensor is much shorter than its others; in time order, all read before."""
+        ...
+
+
 class ImageObjects(NamedTuple):
     """What a source says of the objects of one image.
 

@@ -16,7 +16,7 @@ from storage_schemas.layout import PIN_PREFIX, ArraySpec, ColumnSpec, StoreLayou
 from storage_schemas.plug_ins import loaded_plug_ins
 
 RADAR_CHANNELS = ("RADAR_FRONT", "RADAR_FRONT_LEFT", "RADAR_FRONT_RIGHT", "RADAR_BACK_LEFT", "RADAR_BACK_RIGHT")
-"""Radar sensors by the number stored in ``radar_points.sensor``."""
+"""Radar sensors of nuScenes by the number stored in ``radar_points.sensor``; other channels have the numbers after them."""
 
 SURFACES = ("none", "static", "moving_annotated", "moving_unannotated", "parked_annotated")
 """What a pixel of the simulated world shows, by the number stored in ``depth_truth.surface``."""
@@ -238,7 +238,15 @@ RADAR_POINTS = StoreLayout(
         ArraySpec("rcs_dbsm", ("point",), "float32", "dB", "radar cross-section, dB above one square metre; NaN = unknown"),
         ArraySpec("vx_comp_mps", ("point",), "float32", "m s-1", "velocity along radar x, ego motion removed; NaN = unknown"),
         ArraySpec("vy_comp_mps", ("point",), "float32", "m s-1", "velocity along radar y, ego motion removed; NaN = unknown"),
-        ArraySpec("sensor", ("point",), "uint8", "1", "radar that saw the return", flags=RADAR_CHANNELS),
+        ArraySpec(
+            "sensor",
+            ("point",),
+            "uint8",
+            "1",
+            "radar that saw the return",
+            flags=RADAR_CHANNELS,
+            remark="; from 5: the recipe's other channels in their order, named in lineage.json (provenance.radar_sensors)",
+        ),
         ArraySpec("frame_of_point", ("point",), "int32", "1", "frame of the return; ascending"),
         ArraySpec(
             "time_lag_s",
@@ -553,7 +561,7 @@ def catalog_page() -> str:
             what = array.description + (
                 f": {', '.join(f'{k} {name}' for k, name in enumerate(array.flags))}" if array.flags else ""
             )
-            what += "" if array.is_required else " (optional)"
+            what += array.remark + ("" if array.is_required else " (optional)")
             invalid = "" if array.invalid is None else str(array.invalid)
             lines.append(f"| {array.name} | {', '.join(array.dims)} | {stored} | {array.unit} | {invalid} | {what} |")
         for table in layout.tables:

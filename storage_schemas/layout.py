@@ -39,6 +39,7 @@ class ArraySpec:
         flags: meanings of the values 0, 1, 2, ... of an enumeration.
         is_required: False for arrays that a recipe may leave out.
         is_compressed: False for bytes that do not compress (JPEG).
+        remark: what the page of all stores says besides; not stored with the array, so that it changes no unit.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ArraySpec:
     flags: tuple[str, ...] = ()
     is_required: bool = True
     is_compressed: bool = True
+    remark: str = ""
 
     def attributes(self) -> dict[str, Any]:
         """Return the CF attributes that make xarray decode the array (scale, mask, unit)."""

@@ -17,7 +17,7 @@ from pipeline.geometry import inverse
 from pipeline.kernels.accumulate import FrozenGroups, PointGroups, freeze
 from pipeline.kernels.boxes import PlacedBoxes, SceneBoxes
 from pipeline.poses import world_from_sensors
-from pipeline.stage import RawReader
+from pipeline.stage import RawReader, SweepComparer
 
 Moving = Literal["keep", "drop", "carry"]
 
@@ -56,7 +56,7 @@ def read_scene_points(
         moving: ``keep`` every point, ``drop`` those inside moving boxes, or ``carry`` them in the frame of their box.
 
     Raises:
-        SourceError: a file is missing or broken; names the file.
+        SourceError: a file is missing, broken or cut short; names the file.
     """
     groups = PointGroups(np.empty((3, 0), np.float32))
     numbers: dict[str, int] = {}
@@ -76,10 +76,18 @@ def read_scene_points(
                     box = boxes_from_sensor[of_sweep][k]
                     local = points[at, :3].astype(np.float64) @ box[:, :3].T + box[:, 3]
                     carried.append((numbers.setdefault(instance, len(numbers)), number, local.astype(np.float32)))
+    refuse_cut_sweeps(raw, sweeps)
     _reserve(groups, sum(len(points) for _, _, points in carried), sweeps_left=1)
     for instance_number, number, local in carried:
         groups.add_sweep(local, boxes_from_sensor[:0], half_size_m[:0], sweep=number, instance=instance_number)
     return ScenePoints(freeze(groups), tuple(numbers), poses, boxes, tuple(sweep["file"] for sweep in sweeps))
+
+
+def refuse_cut_sweeps(raw: RawReader, sweeps: Sequence[dict[str, Any]]) -> None:
+    """Raise SourceError if one of the sweeps, all read before, is cut short, where the reader can tell by the others."""
+    if isinstance(raw, SweepComparer):
+        for channel in dict.fromkeys(sweep["channel"] for sweep in sweeps):
+            raw.refuse_cut_sweeps([sweep["file"] for sweep in sweeps if sweep["channel"] == channel])
 
 
 def _boxes_from_sensor(

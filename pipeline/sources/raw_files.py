@@ -17,6 +17,9 @@ import xxhash
 from storage_schemas.errors import SourceError
 from storage_schemas.files import leaves_root
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What Git leaves in place of a large file until Git LFS fetches it."""
+
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
 
@@ -39,7 +42,7 @@ class RawFiles:
         """Return the content of a file.
 
         Raises:
-            SourceError: the file is missing, empty or not readable, or its name leads out of the data root.
+            SourceError: the file is missing, empty, not readable or a Git LFS pointer, or its name leads out of the data root.
         """
         refuse_to_leave(file, where=f"data root '{self.root}'")
         path = f"{self._root}/{file}"  # a Path for each of thousands of files would cost as much as hashing them
@@ -54,6 +57,8 @@ class RawFiles:
             raise SourceError(f"cannot read '{path}': {error.strerror}. Check the disk, then run the same command") from error
         if not content:
             raise SourceError(f"file '{path}' is empty (0 bytes). Copy it again, then run the same command")
+        if content.startswith(LFS_POINTER):
+            raise lfs_pointer(path)
         self._seen[file] = (len(content), xxhash.xxh3_128_hexdigest(content))
         return content
 
@@ -69,6 +74,14 @@ class RawFiles:
             "raw_bytes": str(sum(self._seen[name][0] for name in names)),
             "raw_xxh3_128": combined.hexdigest(),
         }
+
+
+def lfs_pointer(path: str) -> SourceError:
+    """Return the error for a file whose content Git LFS has not fetched."""
+    return SourceError(
+        f"file '{path}' is a Git LFS pointer: its content has not been fetched. Run git lfs pull in the repository of the data "
+        "set, then run the same command"
+    )
 
 
 def refuse_to_leave(file: str, *, where: str) -> None:
@@ -97,12 +110,14 @@ def image_size(path: str) -> tuple[int, int]:
     """Return (width, height) of a PNG or JPEG from its head.
 
     Raises:
-        SourceError: the file cannot be read, or is no image.
+        SourceError: the file cannot be read, is a Git LFS pointer, or is no image.
     """
     try:
         with open(path, "rb", buffering=0) as stream:
-            head = stream.read(24)
-        if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) == 24:
+            head = stream.read(len(LFS_POINTER))
+        if head == LFS_POINTER:
+            raise lfs_pointer(path)
+        if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) >= 24:
             width, height = struct.unpack(">II", head[16:24])
             return int(width), int(height)
         from PIL import Image

@@ -113,6 +113,7 @@ def _accumulate_like_public_script(
 ) -> ProjectedFrames:
     from pipeline.kernels.accumulate_twin import depth_of_sweeps
     from pipeline.kernels.project_frames import ProjectedFrames
+    from pipeline.kernels.scene_points import refuse_cut_sweeps
 
     if p.moving == "carry":
         raise SourceError(
@@ -121,6 +122,7 @@ def _accumulate_like_public_script(
         )
     points = [_static_points(unit, p, sweep) for sweep in chain]
     unit.used_files.update(sweep["file"] for sweep in chain)
+    refuse_cut_sweeps(unit.raw, chain)
     maps = [
         depth_of_sweeps([(chain[k], points[k]) for k in window], keyframe, precision="reference")
         for keyframe, window in zip(unit.keyframes, windows, strict=True)

@@ -146,7 +146,7 @@ def _sweep_rows(
         rig |= {
             "lidar_file": at["file"],
             "lidar_sha256": _digest(unit, at, digests),
-            "lidar_columns": int(unit.raw.read_points(at["file"]).shape[1]),
+            "lidar_columns": _num_columns(unit, at["file"]),
             "rig_from_lidar": rig_from_lidar.reshape(-1).tolist(),
         }
     views = [
@@ -158,6 +158,21 @@ def _sweep_rows(
         for image in images
     ]
     return rig, views
+
+
+def _num_columns(unit: StageInput, file: str) -> int:
+    """Return how many float32 a LiDAR file has a return; a training reads the file itself, so it must hold nothing else.
+
+    Raises:
+        SourceError: the file has a header, or other types.
+    """
+    points, content = unit.raw.read_points(file), unit.raw.read_bytes(file)
+    if points.nbytes != len(content):
+        raise SourceError(
+            f"LiDAR file '{file}' of scene {unit.scene} is not plain float32 (it is a .pcd), which stages.index_windows.frames: "
+            "sweep needs. Set frames: key in the recipe, or convert the LiDAR files to .bin"
+        )
+    return int(points.shape[1])
 
 
 def _digest(unit: StageInput, row: Row, digests: dict[str, str]) -> str:

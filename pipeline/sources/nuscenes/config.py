@@ -14,6 +14,13 @@ class NuScenesConfig(BaseModel):
     kind: Literal["nuscenes"]
     root: str = Field(description="folder that holds samples/, sweeps/, maps/ and the version folder")
     version: str = Field(default="v1.0-trainval", description="name of the folder with the tables, e.g. v1.0-mini")
+    lidar_columns: int | None = Field(
+        default=None,
+        ge=3,
+        le=64,
+        description="float32 a point of LiDAR files ending with .bin: x, y, z, then anything. When left out: 5, as nuScenes has, "
+        "and files that cannot have 5 are refused; 4 for x, y, z, intensity",
+    )
     camera_sweeps: bool = Field(
         default=False,
         description="index the camera images between key frames, too; true where stages.index_windows.frames is sweep",

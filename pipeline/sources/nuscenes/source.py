@@ -22,6 +22,7 @@ from pipeline.sources.nuscenes.complete import Lacks, what_scenes_lack
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.sources.nuscenes.json_tables import REQUIRED_TABLES, TABLE_NAMES
+from pipeline.sources.nuscenes.lidar_points import LIDAR_COLUMNS
 from pipeline.sources.nuscenes.tables import IndexedScene, official_splits, scenes_of_release
 from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
@@ -50,6 +51,7 @@ class NuScenesSource(OnDisk):
         self.root = Path(config.root).expanduser().absolute()
         self.version = config.version
         self._camera_sweeps = config.camera_sweeps
+        self._lidar_columns = config.lidar_columns
         self._tables = self.root / config.version
         self._check_folders()
         self._index = cache_folder / "index" / self._stamp()
@@ -69,11 +71,15 @@ class NuScenesSource(OnDisk):
     def scenes(self) -> list[SceneInfo]:
         """Return the scenes in the order of scene.json, building the index on first use."""
         lacks = self._lacks()
-        return [_without(scene, lacks[scene.name]) if scene.name in lacks else scene for scene in self._indexed_scenes()]
+        scenes = [_without(scene, lacks[scene.name]) if scene.name in lacks else scene for scene in self._indexed_scenes()]
+        if self._lidar_columns in (None, LIDAR_COLUMNS):
+            return scenes
+        # the same files read otherwise are other points
+        return [replace(scene, digest=_digest([scene.digest, self._lidar_columns])) for scene in scenes]
 
     def reader(self) -> NuScenesFiles:
         """Return the picklable reader of raw files, building the index on first use."""
-        return NuScenesFiles(str(self.root), str(self._index), self._lacks())
+        return NuScenesFiles(str(self.root), str(self._index), self._lidar_columns, self._lacks())
 
     def _indexed_scenes(self) -> list[SceneInfo]:
         listing = self._index / "scenes.json"

@@ -34,12 +34,14 @@ def test_file_when_marked_empty_by_nan_then_has_no_points():
 
 def test_file_when_header_or_body_is_broken_then_says_what():
     whole = radar_pcd(np.ones((3, 3)), np.random.default_rng(0))
-    with pytest.raises(SourceError, match="has no 'DATA binary' header"):
+    with pytest.raises(SourceError, match="has a PCD header without its last line, DATA. It is cut short"):
         parse_radar_pcd(whole[:80], where="x")
     with pytest.raises(SourceError, match=r"holds 89 bytes of points, expected 129 for 3 points. It is cut short"):
         parse_radar_pcd(whole[:-41], where="x")
-    with pytest.raises(SourceError, match="lacks field 'rcs'"):
-        parse_radar_pcd(whole.replace(b" rcs ", b" rsc "), where="x")
+    with pytest.raises(SourceError, match=r"lacks field 'z' \(COUNT 1\); its fields: x, y, height, dyn_prop"):
+        parse_radar_pcd(whole.replace(b" z ", b" height "), where="x")
+    with pytest.raises(SourceError, match=r"1 of 3 points have a coordinate y like 1e\+30 m, expected less than 100000 m"):
+        parse_radar_pcd(radar_pcd(np.array([[1, 1, 1], [1, 1e30, 1], [2, 2, 2]]), np.random.default_rng(0)), where="x")
 
 
 def test_return_when_near_the_border_or_behind_then_is_left_out():
