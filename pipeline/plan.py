@@ -11,8 +11,10 @@ from pipeline.capability import is_provided
 from pipeline.recipe import Recipe
 from pipeline.sources import source_plug_ins
 from pipeline.sources.spec import Source
+from pipeline.splits import remark_on_rule, unknown_scene
 from pipeline.stage import StageSpec
 from pipeline.stage_list import STAGES
+from pipeline.stages import build_manifest
 from pipeline.types import ALL, SceneInfo, WorkItem
 from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.lineage import Identity, SourceRef
@@ -24,9 +26,15 @@ NAMED_SCENES = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """Every unit that a recipe asks for, in running order; those with a reason are to be made."""
+    """Every unit that a recipe asks for, in running order; those with a reason are to be made.
+
+    Attributes:
+        items: the units.
+        notes: what else the user should know, a line each.
+    """
 
     items: tuple[WorkItem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def to_do(self) -> tuple[WorkItem, ...]:
@@ -91,7 +99,9 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
         RecipeError: a scene or camera of the recipe does not exist.
         SourceError: the source's tables cannot be read.
     """
-    scenes = _chosen_scenes(recipe, source.scenes())
+    of_source = source.scenes()
+    _check_splits(recipe, of_source)
+    scenes = _chosen_scenes(recipe, of_source)
     items: list[WorkItem] = []
     plug_in, _ = source_plug_ins().get(recipe.source.kind, (None, None))
     package = "" if plug_in is None else plug_in.package
@@ -102,7 +112,7 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
         if stage.per == "dataset":
             inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
             items.append(_item(stage, recipe, ALL, ALL, inputs, None, store, facts or {}))
-    return Plan(tuple(items))
+    return Plan(tuple(items), _notes_on_splits(recipe, scenes))
 
 
 def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInfo]:
@@ -123,6 +133,19 @@ def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInf
                     f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(cameras) or 'none'}"
                 )
     return list(scenes)
+
+
+def _check_splits(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
+    """Refuse lists that name a scene which does not exist: it would be missing from its split in silence."""
+    splits = recipe.stages.params_of(build_manifest.STAGE).splits
+    where = "source.splits" if getattr(recipe.source, "splits", None) == splits else "stages.build_manifest.splits"
+    if fault := unknown_scene(splits.lists, [scene.name for scene in scenes]):
+        raise RecipeError(f"{where}: {fault}")
+
+
+def _notes_on_splits(recipe: Recipe, scenes: Sequence[SceneInfo]) -> tuple[str, ...]:
+    remark = remark_on_rule(recipe.stages.params_of(build_manifest.STAGE).splits, [scene.name for scene in scenes])
+    return (remark,) if remark else ()
 
 
 def _scene_items(

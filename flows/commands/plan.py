@@ -67,6 +67,7 @@ def plan_text(plan: Plan, *, seconds: float | None, workers: int) -> str:
         f"{stage:<{widths[0]}}  {done:>{widths[1]}}  {todo:>{widths[2]}}  {reason}".rstrip()
         for stage, done, todo, reason in table
     ]
+    lines += plan.notes
     count = len(plan.to_do)
     if count == 0:
         lines.append(f"nothing to do: all {len(plan.items)} units are up to date")

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.sources.nuscenes.json_tables import read_table
-from pipeline.sources.nuscenes.tables import official_splits
+from pipeline.sources.nuscenes.splits import splits_of_release
 from pipeline.sources.raw_files import image_size_in, num_files
 from pipeline.sources.recipe_text import Line, plural, scalar
+from pipeline.splits import Split, SplitChoice, best_seed
 from pipeline.stages import accumulate_lidar, clean_horizon
 from storage_schemas.errors import RecipeError, SourceError
 
@@ -28,6 +29,9 @@ within a factor of 2.2 above what the demo (800x450, 0.9 MB) and the KITTI drive
 
 PUBLISHED_BATCH = 12
 
+SHARE: dict[Split, float] = {"train": 0.8, "val": 0.2}
+"""Shares of scenes that no list splits."""
+
 
 @dataclass(frozen=True)
 class NuScenesSurvey:
@@ -38,7 +42,8 @@ class NuScenesSurvey:
         version: version folder that the recipe takes.
         others: other version folders.
         num_scenes: scenes of the version; by split in ``of_split``.
-        of_split: train, val, test -> number of scenes of the official split.
+        of_split: train, val, test -> number of scenes of the split.
+        splits: how the recipe splits scenes that no list splits; empty where the release does.
         num_night: scenes whose description says night.
         num_keyframes: samples of the version; those of the train split in ``num_train_keyframes``.
         cameras: camera channel -> image files on the disk.
@@ -55,6 +60,7 @@ class NuScenesSurvey:
     others: tuple[str, ...]
     num_scenes: int
     of_split: dict[str, int]
+    splits: SplitChoice
     num_night: int
     num_keyframes: int
     num_train_keyframes: int
@@ -118,8 +124,11 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
     chosen = version or versions[0]
     tables = root / chosen
     scenes, samples = read_table(tables, "scene"), read_table(tables, "sample")
-    splits = official_splits(chosen)
-    of_scene = {scene["token"]: splits.get(scene["name"], "") for scene in scenes}
+    names = [scene["name"] for scene in scenes]
+    given = splits_of_release(tables, names)
+    is_split = any(name in given for name in names)
+    splits = SplitChoice() if is_split else _splits_for(names)
+    of_scene = {scene["token"]: splits.split_of(scene["name"], of_source=given.get(scene["name"], "")) for scene in scenes}
     used = {record["sensor_token"] for record in read_table(tables, "calibrated_sensor")}
     sensors = [sensor for sensor in read_table(tables, "sensor") if sensor["token"] in used]
     channels = {sensor["channel"]: sensor["modality"] for sensor in sensors}
@@ -136,6 +145,7 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
         others=tuple(name for name in versions if name != chosen),
         num_scenes=len(scenes),
         of_split={name: sum(split == name for split in of_scene.values()) for name in ("train", "val", "test")},
+        splits=splits,
         num_night=sum("night" in scene.get("description", "").lower() for scene in scenes),
         num_keyframes=len(samples),
         num_train_keyframes=sum(of_scene.get(sample["scene_token"]) == "train" for sample in samples),
@@ -149,9 +159,15 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
     )
 
 
+def _splits_for(scenes: list[str]) -> SplitChoice:
+    """Return how scenes that nobody split are split: by a rule, with a seed that leaves some in each; a single scene is train."""
+    seed = best_seed(scenes, SHARE)
+    return SplitChoice(train=tuple(scenes)) if seed is None else SplitChoice(share=SHARE, seed=seed)
+
+
 def _split_words(of_split: dict[str, int]) -> str:
     """Return how many of each split there are: ``1 train, 1 val``."""
-    return ", ".join(f"{count:,} {split}" for split, count in of_split.items() if count) or "none in an official split"
+    return ", ".join(f"{count:,} {split}" for split, count in of_split.items() if count) or "in no split"
 
 
 def _source_lines(dataset: NuScenesSurvey) -> list[Line]:
@@ -166,6 +182,14 @@ def _source_lines(dataset: NuScenesSurvey) -> list[Line]:
         (f"  root: {scalar(str(dataset.root))}", ""),
         (f"  version: {scalar(dataset.version)}", what),
     ]
+    if dataset.splits != SplitChoice():
+        how = (
+            "nobody split these scenes: the split of each follows from its name and the seed, and stays when scenes are added; "
+            "or name them: {train: [a, b], val: [c]}"
+            if dataset.splits.share
+            else "no list splits this scene, and it cannot be shared out; add scenes to measure on any that was not trained on"
+        )
+        lines.append((f"  splits: {scalar(dataset.splits.model_dump(mode='json'))}", how))
     if dataset.cameras[dataset.camera] < dataset.num_keyframes:
         lines.append(
             (
@@ -220,7 +244,7 @@ def _stage_lines(dataset: NuScenesSurvey) -> list[Line]:
 def _train_lines(dataset: NuScenesSurvey) -> list[Line]:
     num_train = dataset.num_train_keyframes - (dataset.of_split["train"] if dataset.num_keyframes > dataset.num_scenes else 0)
     if num_train < 1:
-        return [("", "no group train: here: no key frame here is in the official train split")]
+        return [("", "no group train: here: no key frame here is in the train split")]
     if not dataset.radars:
         return [
             ("", "no group train: here: the evaluation takes radar away to measure it, and no radar file is here to take away")

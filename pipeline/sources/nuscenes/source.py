@@ -1,7 +1,7 @@
 """nuScenes-format data sets: any version folder, any cameras, any image size.
 
 The tables are read once per release and cached as Parquet under the cache folder, keyed by path, size and time of every table;
-from then on a plan costs a few file stats. Workers read one scene's rows. The devkit gives the official splits.
+from then on a plan costs a few file stats. Workers read one scene's rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pipeline import capability
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.sources.nuscenes.json_tables import TABLE_NAMES
-from pipeline.sources.nuscenes.tables import official_splits, scenes_of_release
+from pipeline.sources.nuscenes.splits import SPLITS_FILE
+from pipeline.sources.nuscenes.tables import scenes_of_release
 from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
@@ -27,7 +28,7 @@ from storage_schemas.files import folder_written_whole
 from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 """Raised by hand when the cached index changes its meaning: otherwise an old cache would be used."""
 
 
@@ -89,9 +90,12 @@ class NuScenesSource(OnDisk):
         facts = [INDEX_VERSION, str(self.root), self.version, (self.root / "truth").is_dir()]
         if self._camera_sweeps:  # without camera sweeps the key stays as it was, so that older indices are still used
             facts.append("camera_sweeps")
-        for name in TABLE_NAMES:
-            stat = (self._tables / f"{name}.json").stat()
-            facts.append([name, stat.st_size, stat.st_mtime_ns])
+        files = [self._tables / f"{name}.json" for name in TABLE_NAMES]
+        if (splits := self._tables / SPLITS_FILE).is_file():
+            files.append(splits)
+        for file in files:
+            stat = file.stat()
+            facts.append([file.stem, stat.st_size, stat.st_mtime_ns])
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
     def _build_index(self) -> None:
@@ -100,8 +104,7 @@ class NuScenesSource(OnDisk):
             with folder_written_whole(self._index) as folder:
                 writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
                 infos = []
-                splits = official_splits(self.version)
-                for scene, tables in scenes_of_release(self._tables, splits, camera_sweeps=self._camera_sweeps):
+                for scene, tables in scenes_of_release(self._tables, camera_sweeps=self._camera_sweeps):
                     for name, writer in writers.items():
                         writer.add(scene, tables[name])
                     infos.append(self._indexed(scene, tables))

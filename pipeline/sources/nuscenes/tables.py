@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token, read_table
+from pipeline.sources.nuscenes.splits import splits_of_release
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import DepthmillError, SourceError
 from storage_schemas.layout import Columns, columns_from_rows
@@ -54,22 +55,20 @@ class _Box(NamedTuple):
     next: str
 
 
-def scenes_of_release(
-    folder: Path, splits: Mapping[str, str], *, camera_sweeps: bool = False
-) -> Iterator[tuple[str, dict[str, Columns]]]:
+def scenes_of_release(folder: Path, *, camera_sweeps: bool = False) -> Iterator[tuple[str, dict[str, Columns]]]:
     """Read a version folder and yield name and FRAMES tables of every scene, in the order of scene.json.
 
     Args:
         folder: e.g. ``<root>/v1.0-mini``.
-        splits: scene name -> official split.
         camera_sweeps: yield the CAMERA_SWEEPS table besides; on trainval a million images more are held in memory.
 
     Raises:
-        SourceError: a table is missing or broken, or no record has a token.
+        SourceError: a table or the file of splits is missing or broken, or no record has a token.
     """
     try:
         with _without_garbage_collection():
             cutter = _TableCutter(folder, camera_sweeps=camera_sweeps)
+            splits = splits_of_release(folder, [scene["name"] for scene in cutter.scenes])
             for scene in cutter.scenes:
                 yield scene["name"], cutter.cut(scene, split=splits.get(scene["name"], ""))
     except KeyError as error:
@@ -84,15 +83,6 @@ def scenes_of_release(
             f"tables in '{folder}': a value is not of the kind that the nuScenes v1.0 schema has "
             f"({type(error).__name__}: {error}). Unpack the metadata archive again"
         ) from error
-
-
-def official_splits(version: str) -> dict[str, str]:
-    """Return scene name -> train, val or test of the official nuScenes splits for a version folder."""
-    from nuscenes.utils.splits import create_splits_scenes
-
-    splits = create_splits_scenes()
-    prefix = "mini_" if version.endswith("mini") else ""
-    return {scene: split for split in ("train", "val", "test") for scene in splits.get(f"{prefix}{split}", [])}
 
 
 @contextmanager
