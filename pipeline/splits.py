@@ -114,7 +114,8 @@ def unknown_scene(named: Mapping[str, Iterable[str]], scenes: Sequence[str]) -> 
     split, name = next(((split, name) for split, names in named.items() for name in names if name not in there), ("", ""))
     if not split:
         return ""
-    near = [*difflib.get_close_matches(name, scenes, n=1), *scenes, "none"][0]
+    likest = difflib.get_close_matches(name.casefold(), [scene.casefold() for scene in scenes], n=1)
+    near = next((scene for scene in scenes if scene.casefold() in likest), scenes[0] if scenes else "none")
     return (
         f"{split} names the scene '{name}', which the source has not; the nearest of its {len(scenes)} scenes is '{near}'. "
         "Correct the name, or take it out of the list"

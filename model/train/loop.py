@@ -29,6 +29,7 @@ from model.train.family import Family
 from model.train.family_types import BatchLoader, Measured, StepLosses
 from model.train.known_families import Families
 from model.train.records import Records, training_seconds
+from model.train.shared_scenes import refuse_shared_scenes
 from model.train.start import ORIGIN_KEYS, begin
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
@@ -114,8 +115,9 @@ def train(
     Raises:
         CheckpointError: the folder holds another training, or ``start_from`` or ``backbone_from`` does not fit.
         TrainingError: the loss is not a number, or the device is not there.
-        ManifestError: the split is empty or too small.
+        ManifestError: the split is empty or too small, or the split that is measured on shares scenes with it.
     """
+    refuse_shared_scenes(manifest, trained=config.data.split, measured=families.of(config).split(config))
     machine = machine or Machine()
     fabric = _fabric(config, machine)
     if machine.num_devices == 1:
