@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from pipeline import capability
+from pipeline.kernels.categories import read_otherwise_before
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.sources.nuscenes.json_tables import TABLE_NAMES
@@ -123,9 +124,12 @@ class NuScenesSource(OnDisk):
         """Return the index's note about a scene, which ``_scene_info`` reads."""
         sweeps = tables["sweeps"]
         of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
+        digest = _digest({spec.name: tables[spec.name] for spec in FRAMES.tables})
+        if renamed := read_otherwise_before(tables["boxes"]["category"]):  # units made before are not right
+            digest = _digest([digest, renamed])
         return {
             "name": scene,
-            "digest": _digest({spec.name: tables[spec.name] for spec in FRAMES.tables}),
+            "digest": digest,
             "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
             "has_truth": (self.root / "truth").is_dir(),
             "camera_sweeps": _digest(tables["camera_sweeps"]) if self._camera_sweeps else "",
