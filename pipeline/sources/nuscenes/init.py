@@ -245,19 +245,16 @@ def _train_lines(dataset: NuScenesSurvey) -> list[Line]:
     num_train = dataset.num_train_keyframes - (dataset.of_split["train"] if dataset.num_keyframes > dataset.num_scenes else 0)
     if num_train < 1:
         return [("", "no group train: here: no key frame here is in the train split")]
-    if not dataset.radars:
-        return [
-            ("", "no group train: here: the evaluation takes radar away to measure it, and no radar file is here to take away")
-        ]
     batch = min(PUBLISHED_BATCH, num_train)
     fewer = "" if batch == PUBLISHED_BATCH else f"; published: {PUBLISHED_BATCH}, more than there are frames"
     split = next((name for name in ("val", "test", "train") if dataset.of_split[name]), "train")
     target = "depth_truth" if dataset.has_truth else "depth_single"
     measured = f"{plural(dataset.of_split[split], 'scene')} of {split} are measured"
+    radar, alone = ("", "") if dataset.radars else (", radar: false", "; no radar file is here: a network of the camera alone")
     truth = "against exact depth" if dataset.has_truth else "against the single sweep, as published"
     return [
         ("train:", "read by depthmill train only"),
-        (f"  data: {{batch_size: {batch}}}", f"{plural(num_train, 'frame')} of the train split{fewer}"),
+        (f"  data: {{batch_size: {batch}{radar}}}", f"{plural(num_train, 'frame')} of the train split{fewer}{alone}"),
         ("  epochs: 50", "published"),
         (f"  evaluation: {{split: {split}, target: {target}}}", f"{measured} {truth}"),
         ("  ", "imagenet_weights: /data/resnet34-b627a593.pth would start from torchvision's weights, as published"),
