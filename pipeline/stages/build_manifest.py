@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from pipeline.poses import world_from_cam
-from pipeline.splits import SPLITS, SplitChoice
+from pipeline.splits import SPLITS, SplitChoice, remark_on_rule
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.types import ALL
 from storage_schemas.catalog import BOXES, DEPTH_CLEAN, FRAMES, LAYOUTS, MANIFEST, RADAR_POINTS, layout_named
@@ -74,6 +74,8 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         message += f"; {num_in_none} in no split"
     if num_left_out:
         message += f"; {num_left_out} left out as last key frame of their scene"
+    if remark := remark_on_rule(p.splits, list(by_scene)):
+        message += f"; {remark}"
     return StageResult(UnitData(tables={"samples": columns_from_rows(spec, samples)}), counts, message)
 
 
