@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from pipeline import capability
+from pipeline.finding import Finding
 from pipeline.kernels.categories import read_otherwise_before
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
-from pipeline.sources.nuscenes.json_tables import TABLE_NAMES
+from pipeline.sources.nuscenes.json_tables import REQUIRED_TABLES, TABLE_NAMES
 from pipeline.sources.nuscenes.splits import SPLITS_FILE
-from pipeline.sources.nuscenes.tables import scenes_of_release
+from pipeline.sources.nuscenes.tables import IndexedScene, scenes_of_release
 from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.files import folder_written_whole
-from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
 
 INDEX_VERSION = 3
@@ -81,22 +82,21 @@ class NuScenesSource(OnDisk):
                 f"source version '{self.version}' is not in '{self.root}'; versions there: {', '.join(versions) or 'none'}. "
                 "Set source.version in the recipe"
             )
-        if missing := [name for name in TABLE_NAMES if not (self._tables / f"{name}.json").is_file()]:
+        if missing := [name for name in REQUIRED_TABLES if not (self._tables / f"{name}.json").is_file()]:
             raise SourceError(
-                f"table '{self._tables / missing[0]}.json' is missing. A nuScenes release has {len(TABLE_NAMES)} tables "
-                "in its version folder; unpack the metadata archive again"
+                f"table '{self._tables / missing[0]}.json' is missing. Every release has {', '.join(REQUIRED_TABLES)}; "
+                "unpack the metadata archive again"
             )
 
     def _stamp(self) -> str:
         facts = [INDEX_VERSION, str(self.root), self.version, (self.root / "truth").is_dir()]
         if self._camera_sweeps:  # without camera sweeps the key stays as it was, so that older indices are still used
             facts.append("camera_sweeps")
-        files = [self._tables / f"{name}.json" for name in TABLE_NAMES]
+        for name in TABLE_NAMES:
+            path = self._tables / f"{name}.json"
+            facts.append([name, path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [name])
         if (splits := self._tables / SPLITS_FILE).is_file():
-            files.append(splits)
-        for file in files:
-            stat = file.stat()
-            facts.append([file.stem, stat.st_size, stat.st_mtime_ns])
+            facts.append([SPLITS_FILE, splits.stat().st_size, splits.stat().st_mtime_ns])
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
     def _build_index(self) -> None:
@@ -105,10 +105,10 @@ class NuScenesSource(OnDisk):
             with folder_written_whole(self._index) as folder:
                 writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
                 infos = []
-                for scene, tables in scenes_of_release(self._tables, camera_sweeps=self._camera_sweeps):
+                for scene in scenes_of_release(self._tables, camera_sweeps=self._camera_sweeps):
                     for name, writer in writers.items():
-                        writer.add(scene, tables[name])
-                    infos.append(self._indexed(scene, tables))
+                        writer.add(scene.name, scene.tables[name])
+                    infos.append(self._indexed(scene))
                 for writer in writers.values():
                     writer.close()
                 (folder / "scenes.json").write_bytes(orjson.dumps(infos))
@@ -120,35 +120,61 @@ class NuScenesSource(OnDisk):
                 "there or set DEPTHMILL_CACHE_DIR to another folder"
             ) from error
 
-    def _indexed(self, scene: str, tables: dict[str, Columns]) -> dict[str, object]:
+    def _indexed(self, scene: IndexedScene) -> dict[str, object]:
         """Return the index's note about a scene, which ``_scene_info`` reads."""
-        sweeps = tables["sweeps"]
+        sweeps = scene.tables["sweeps"]
         of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
-        digest = _digest({spec.name: tables[spec.name] for spec in FRAMES.tables})
-        if renamed := read_otherwise_before(tables["boxes"]["category"]):  # units made before are not right
+        channels = sorted(of_keyframes | set(scene.tables["keyframes"]["camera"]))
+        offers = offers_of_drive(
+            {scene.modalities[channel] for channel in channels},
+            has_truth=(self.root / "truth").is_dir(),
+            has_boxes=scene.has_boxes,
+        )
+        digest = _digest({spec.name: scene.tables[spec.name] for spec in FRAMES.tables})
+        if renamed := read_otherwise_before(scene.tables["boxes"]["category"]):  # units made before are not right
             digest = _digest([digest, renamed])
         return {
-            "name": scene,
+            "name": scene.name,
             "digest": digest,
-            "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
-            "has_truth": (self.root / "truth").is_dir(),
-            "camera_sweeps": _digest(tables["camera_sweeps"]) if self._camera_sweeps else "",
+            "channels": channels,
+            "offers": sorted(offers),
+            "camera_sweeps": _digest(scene.tables["camera_sweeps"]) if self._camera_sweeps else "",
+            "modalities": scene.modalities,
+            "findings": [asdict(finding) for finding in scene.findings],
         }
 
 
 def _scene_info(indexed: dict[str, Any]) -> SceneInfo:
-    channels = tuple(indexed["channels"])
-    offers = dict.fromkeys(offers_of_drive(channels, has_truth=indexed["has_truth"]), "")
+    offers = dict.fromkeys(indexed["offers"], "")
     if indexed["camera_sweeps"]:
         offers[capability.CAMERA_SWEEPS] = indexed["camera_sweeps"]
-    return SceneInfo(indexed["name"], indexed["digest"], channels, offers)
+    findings = tuple(Finding(**finding) for finding in indexed["findings"])
+    return SceneInfo(
+        indexed["name"],
+        indexed["digest"],
+        tuple(indexed["channels"]),
+        offers,
+        modalities=indexed["modalities"],
+        findings=findings,
+    )
 
 
-def offers_of_drive(channels: Iterable[str], *, has_truth: bool) -> frozenset[str]:
-    """Return the capabilities of a scene of a drive in this format, besides the index of its camera sweeps."""
-    has_radar = any(channel.startswith("RADAR") for channel in channels)
-    offers = {capability.LIDAR, capability.POSES, capability.BOXES}
-    return frozenset(offers | ({capability.RADAR} if has_radar else set()) | ({capability.TRUTH} if has_truth else set()))
+def offers_of_drive(modalities: Collection[str], *, has_truth: bool, has_boxes: bool = True) -> frozenset[str]:
+    """Return the capabilities of a scene of a drive in this format, besides the index of its camera sweeps.
+
+    Args:
+        modalities: camera, lidar, radar: those that have files of key frames.
+        has_truth: a simulated world with exact depth.
+        has_boxes: there are annotation tables.
+    """
+    offers = {
+        capability.POSES: True,
+        capability.LIDAR: "lidar" in modalities,
+        capability.RADAR: "radar" in modalities,
+        capability.BOXES: has_boxes,
+        capability.TRUTH: has_truth,
+    }
+    return frozenset(name for name, is_there in offers.items() if is_there)
 
 
 def _digest(tables: object) -> str:
