@@ -34,7 +34,7 @@ from pipeline.sources.nuscenes.checks import (
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token
 from pipeline.sources.nuscenes.names import refuse_channel_name, scene_names
 from pipeline.sources.nuscenes.poses import Poses
-from pipeline.sources.nuscenes.schema import fault_in_tables, whole
+from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
 from pipeline.sources.nuscenes.splits import splits_of_release
 from pipeline.sources.nuscenes.tracks import Box, each_box_once, track_speeds
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
@@ -149,9 +149,9 @@ class _TableCutter:
         found = SceneFindings(self._names[scene["name"]])
         if found.scene != scene["name"]:
             found.missing(f"name has a slash: {scene['name']!r} is called {found.scene!r} here", 1)
-        samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: whole(sample["timestamp"]))
+        samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: microseconds(sample["timestamp"]))
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
-        times_us = np.array([whole(sample["timestamp"]) for sample in samples], np.int64)
+        times_us = np.array([microseconds(sample["timestamp"]) for sample in samples], np.int64)
         check_keyframes(found, times_us)
         for (token, channel), count in self._num_ignored.items():
             if token == scene["token"]:
@@ -270,7 +270,7 @@ class _TableCutter:
     def _in_time_order(self, files: list[_File], channel: str, found: SceneFindings) -> list[_File]:
         """Return the files of a channel in time order, each once, their names as paths below the root."""
         if set(map(type, [file.timestamp_us for file in files])) != {int}:
-            files = [file._replace(timestamp_us=whole(file.timestamp_us)) for file in files]
+            files = [file._replace(timestamp_us=microseconds(file.timestamp_us)) for file in files]
         different = {file.token: file for file in files}
         if len(different) < len(files):
             for file in files:
@@ -359,7 +359,7 @@ class _TableCutter:
                     "annotation_token": box.token,
                     "instance_token": box.instance_token,
                     "sample_index": index_of[box.sample["token"]],
-                    "sample_timestamp_us": whole(box.sample["timestamp"]),
+                    "sample_timestamp_us": microseconds(box.sample["timestamp"]),
                     "category": category["name"],
                     "center_m": box.translation,
                     "size_wlh_m": box.size,
