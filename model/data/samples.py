@@ -53,7 +53,7 @@ class Choice(Protocol):
 
     @property
     def split(self) -> str:
-        """Official split."""
+        """Split of the manifest."""
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -308,7 +308,8 @@ def _lidar_words(dataset: NuScenesSurvey) -> tuple[list[Line], str]:
         why = "no LiDAR file between key frames is here: a window is one of key frames. With sweeps/ unpacked: sweeps"
         return [*lines, ("    neighbors: keyframes", why)], "here of key frames"
     between = dataset.num_sweeps / max(dataset.num_keyframes, 1)
-    return lines, f"here {dataset.num_sweeps:,} LiDAR sweeps between key frames, {between:.0f} for each"
+    of_what = " and ".join(dataset.lidars) or "LiDAR"
+    return lines, f"here {dataset.num_sweeps:,} {of_what} sweeps between key frames, {between:.0f} for each"
 
 
 def _train_lines(dataset: NuScenesSurvey) -> list[Line]:
