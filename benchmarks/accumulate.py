@@ -25,7 +25,7 @@ from world import simulated_world
 from pipeline.kernels.accumulate_twin import depth_of_sweeps
 from pipeline.kernels.engine import choose_engine, gpu_of_process
 from pipeline.sources.synthetic import SyntheticParams, version_name
-from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain, window_around
+from pipeline.stages.accumulate_lidar import chosen_sweeps
 from storage_schemas.layout import rows
 
 if TYPE_CHECKING:
@@ -139,9 +139,10 @@ def _print_truth(runs: StageRuns, number: int, depth: np.ndarray, straightforwar
     raw = runs.source.reader()
     tables = raw.scene_tables(runs.plan.items[0].identity.scene)
     keyframe = [row for row in rows(tables["keyframes"]) if row["camera"] == "CAM_FRONT"][number]
-    chain = lidar_chain(rows(tables["sweeps"]), channel="LIDAR_TOP", scene="scene")
-    window = window_around(chain, key_sweep(chain, keyframe, scene="scene"), NUM_SWEEPS)
-    truth = depth_of_sweeps([(chain[k], raw.read_points(chain[k]["file"])) for k in window], keyframe, precision="float64")
+    lidars = chosen_sweeps(rows(tables["sweeps"]), "LIDAR_TOP", scene="scene")
+    [[window]] = lidars.windows([keyframe], NUM_SWEEPS, scene="scene")
+    sweeps = [lidars.sweeps[number] for number in window]
+    truth = depth_of_sweeps([(sweep, raw.read_points(sweep["file"])) for sweep in sweeps], keyframe, precision="float64")
     print(
         f"  pixels that differ from float64, key frame {number}: ours {measure.pixels_that_differ(depth[number], truth)}; "
         f"straightforward {measure.pixels_that_differ(straightforward_maps[number], truth)}"

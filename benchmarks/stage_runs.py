@@ -20,7 +20,7 @@ from pipeline.sources import open_source
 from pipeline.sources.spec import Source
 from pipeline.sources.synthetic import SyntheticParams, version_name
 from pipeline.stage import StageInput
-from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain, scene_points, window_around
+from pipeline.stages.accumulate_lidar import LidarSweeps, chosen_sweeps, scene_points
 from pipeline.types import ItemResult, WorkItem
 from storage_schemas.store import Store, UnitPath
 
@@ -94,9 +94,9 @@ def accumulate_ms(runs: StageRuns, repeat: int) -> float:
 
 def projection_ms(runs: StageRuns, repeat: int, *, engine: str = "numba", clock: Callable[..., float] = measure.cpu_ms) -> float:
     """Return ms a key frame of projection alone, the points being in memory and the kernel loaded; needs index_frames."""
-    p, (unit, chain) = runs.recipe.stages.accumulate_lidar, _unit_and_chain(runs)
-    windows = [window_around(chain, key_sweep(chain, keyframe, scene=unit.scene), p.num_sweeps) for keyframe in unit.keyframes]
-    points = scene_points(unit, p, chain)
+    p, (unit, lidars) = runs.recipe.stages.accumulate_lidar, _unit_and_sweeps(runs)
+    windows = lidars.windows(unit.keyframes, p.num_sweeps, scene=unit.scene)
+    points = scene_points(unit, p, lidars.sweeps)
     height, width = unit.image_size()
     size = {"height": height, "width": width, "engine": engine}
     project_frames(points, unit.keyframes, windows, **size)  # the first call allocates its memory
@@ -108,18 +108,18 @@ def points_ms(runs: StageRuns, repeat: int) -> float:
     """Return CPU ms a key frame of what all cameras share: reading the scene's points and the moving filter; needs index_frames."""
     p, times_ms = runs.recipe.stages.accumulate_lidar, []
     for _ in range(repeat + 1):  # the first one loads the kernels
-        unit, chain = _unit_and_chain(runs)  # a new unit, because a unit caches its points
+        unit, lidars = _unit_and_sweeps(runs)  # a new unit, because a unit caches its points
         num_frames = len(unit.keyframes)
-        times_ms.append(measure.cpu_ms(lambda unit=unit, chain=chain: scene_points(unit, p, chain)))
+        times_ms.append(measure.cpu_ms(lambda unit=unit, lidars=lidars: scene_points(unit, p, lidars.sweeps)))
     return float(np.median(times_ms[1:])) / num_frames
 
 
-def _unit_and_chain(runs: StageRuns) -> tuple[StageInput, list[dict[str, Any]]]:
+def _unit_and_sweeps(runs: StageRuns) -> tuple[StageInput, LidarSweeps]:
     """Return what accumulate_lidar gets, and its sweeps in time order."""
     item, p = runs.item("accumulate_lidar"), runs.recipe.stages.accumulate_lidar
     frames = runs.store.read_unit(item.inputs["frames"])
     unit = StageInput(item.identity.scene, item.identity.camera, {"frames": frames}, runs.source.reader())
-    return unit, lidar_chain(unit.sweeps, channel=p.lidar, scene=unit.scene)
+    return unit, chosen_sweeps(unit.sweeps, p.lidar, scene=unit.scene)
 
 
 def floor_ms(num_points: np.ndarray, gb_per_s: float) -> float:

@@ -53,8 +53,7 @@ def finding_lines(findings: Iterable[Finding], num_scenes: int) -> list[str]:
     for (what, advice), alike in kinds.items():
         count = sum(finding.count for finding in alike)
         scenes = list(dict.fromkeys(finding.scene for finding in alike))
-        words = f"{count:,} {what}" if count else what
-        line = f"{scenes_text(scenes, num_scenes)}: {words}"
+        line = f"{scenes_text(scenes, num_scenes)}: {what}" + (f" ({count:,})" if count else "")
         lines.append(f"{line}. {advice}" if advice else line)
     return lines
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.capability import LIDAR, RADAR, is_provided
@@ -12,9 +12,10 @@ from pipeline.finding import NAMED_SCENES, Finding, finding_lines, scenes_text
 from pipeline.recipe import Recipe, wanted_files
 from pipeline.sources import source_plug_ins, source_specs
 from pipeline.sources.spec import Source
+from pipeline.splits import remark_on_rule, unknown_scene
 from pipeline.stage import StageSpec
 from pipeline.stage_list import STAGES
-from pipeline.stages import project_radar
+from pipeline.stages import build_manifest, project_radar
 from pipeline.types import ALL, SceneInfo, WorkItem
 from storage_schemas.catalog import RADAR_CHANNELS
 from storage_schemas.errors import RecipeError, SourceError, StoreError
@@ -36,11 +37,13 @@ class Plan:
         items: the units.
         findings: what the source found in the scenes of the units, as far as the recipe reads it.
         left_out: scene that cannot be used -> why.
+        notes: what else the user should know, a line each.
     """
 
     items: tuple[WorkItem, ...]
     findings: tuple[Finding, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def to_do(self) -> tuple[WorkItem, ...]:
@@ -67,7 +70,7 @@ class Plan:
             f"{len(scenes)} of {num_scenes + len(self.left_out)} scenes left out ({scenes_text(scenes, 0)}): {reason}"
             for reason, scenes in by_reason.items()
         ]
-        return lines + finding_lines(self.findings, num_scenes)
+        return [*lines, *finding_lines(self.findings, num_scenes), *self.notes]
 
     def lines(self) -> list[PlanLine]:
         """Return one line per stage and reason, as ``depthmill plan`` prints them."""
@@ -122,7 +125,9 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
         RecipeError: a scene or camera of the recipe does not exist.
         SourceError: the source's tables cannot be read.
     """
-    chosen = _chosen_scenes(recipe, source.scenes())
+    of_source = source.scenes()
+    _check_splits(recipe, of_source)
+    chosen = _without_scenes_that_lack_lidars(recipe, _chosen_scenes(recipe, of_source))
     scenes = [scene for scene in chosen if not scene.left_out]
     findings = _findings(recipe, scenes)
     _refuse_wrong(findings)
@@ -143,7 +148,8 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
         if stage.per == "dataset":
             inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
             items.append(_item(stage, recipe, ALL, ALL, inputs, None, store, facts or {}))
-    return Plan(tuple(items), tuple(findings), {scene.name: scene.left_out for scene in chosen if scene.left_out})
+    left_out = {scene.name: scene.left_out for scene in chosen if scene.left_out}
+    return Plan(tuple(items), tuple(findings), left_out, _notes_on_splits(recipe, scenes))
 
 
 def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInfo]:
@@ -181,12 +187,40 @@ def _findings(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[Finding]:
     findings = [finding for scene in scenes for finding in scene.findings if finding.channel in channels]
     usual = source_specs()[recipe.source.kind].offers
     for needed, sensor in ((LIDAR, "LiDAR"), (RADAR, "radar")):
-        stages = [stage.name for stage in STAGES if stage.needs == needed and recipe.stages.wants(stage)]
+        stages = [
+            stage.name
+            for stage in STAGES
+            if stage.needs == needed and recipe.stages.wants(stage) and stage.channels_of(recipe.stages.params_of(stage)) != ()
+        ]
         for scene in scenes:
             if needed in usual and needed not in scene.offers and stages:
                 what = f"no {sensor} file, so {' and '.join(stages)} make{'s' if len(stages) == 1 else ''} nothing"
                 findings.append(Finding(what, scene.name))
     return findings
+
+
+def _without_scenes_that_lack_lidars(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInfo]:
+    """Leave out scenes that have none of the LiDARs that a stage reads, where others have one.
+
+    Raises:
+        RecipeError: no scene has one of them, though there are other LiDARs.
+    """
+    kept = list(scenes)
+    for stage in STAGES:
+        wanted = stage.channels_of(recipe.stages.params_of(stage))
+        if stage.needs != LIDAR or not wanted or not recipe.stages.wants(stage):
+            continue
+        lidars = {scene.name: [name for name in scene.channels if _modality(scene, name) == "lidar"] for scene in scenes}
+        there = sorted({name for names in lidars.values() for name in names})
+        if there and not set(there).intersection(wanted):
+            raise RecipeError(
+                f"stages.{stage.name}.lidar: no scene has files of {' or '.join(wanted)}; LiDARs there: {', '.join(there)}. "
+                "Choose one of them, or a list"
+            )
+        lacking = {scene.name for scene in scenes if there and not set(lidars[scene.name]).intersection(wanted)}
+        why = f"{stage.name} reads {' or '.join(wanted)}, of which there is no file"
+        kept = [replace(scene, left_out=why) if scene.name in lacking and not scene.left_out else scene for scene in kept]
+    return kept
 
 
 def _refuse_wrong(findings: Sequence[Finding]) -> None:
@@ -215,6 +249,19 @@ def _refuse_absent_radars(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
             f"stages.project_radar.channels: unknown radar channel '{(unknown or absent)[0]}'; expected some of "
             f"{', '.join(there) or 'none: no scene has a radar file'}. Set it to [] to make the data without radar"
         )
+
+
+def _check_splits(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
+    """Refuse lists that name a scene which does not exist: it would be missing from its split in silence."""
+    splits = recipe.stages.params_of(build_manifest.STAGE).splits
+    where = "source.splits" if getattr(recipe.source, "splits", None) == splits else "stages.build_manifest.splits"
+    if fault := unknown_scene(splits.lists, [scene.name for scene in scenes]):
+        raise RecipeError(f"{where}: {fault}")
+
+
+def _notes_on_splits(recipe: Recipe, scenes: Sequence[SceneInfo]) -> tuple[str, ...]:
+    remark = remark_on_rule(recipe.stages.params_of(build_manifest.STAGE).splits, [scene.name for scene in scenes])
+    return (remark,) if remark else ()
 
 
 def _scene_items(

@@ -64,7 +64,7 @@ def units(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def splits() -> list[str]:
-    """Offer the official splits."""
+    """Offer the splits."""
     return ["train", "val", "test"]
 
 

@@ -87,6 +87,8 @@ def _table(model: Any, leave_out: tuple[str, ...] = ()) -> list[str]:
 
 def _type_text(field: FieldInfo) -> str:
     annotation: Any = field.annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "group of keys"
     text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
     members = typing.get_args(annotation) if type(None) in typing.get_args(annotation) else (annotation,)
     if typing.get_origin(members[0]) is typing.Literal:
@@ -98,6 +100,8 @@ def _default_text(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel):
+        return "as the source says"
     return "[" + ", ".join(map(str, default)) + "]" if isinstance(default, tuple) else str(default)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.run.training import Training
-from storage_schemas.errors import DepthmillError, StoreError
+from storage_schemas.errors import DepthmillError, ManifestError, StoreError
 from storage_schemas.files import StoreFiles
+from storage_schemas.manifest import open_manifest
 
 if TYPE_CHECKING:
     from model.train.config import CommonConfig
@@ -162,9 +163,31 @@ def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, st
     differs += challenger.family.measured_otherwise(champion_config, challenger.config)
     if not differs:
         return champion / "evaluation", ""
+    _refuse_seen_scenes(champion, champion_config, record["manifest"], challenger)
     folder = challenger.folder / MEASURED_AGAIN
     _measure(champion, champion_config, challenger, folder)
     return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
+
+
+def _refuse_seen_scenes(champion: Path, config: CommonConfig, manifest: str, challenger: Training) -> None:
+    """Refuse to measure a champion on scenes it was trained on, which a change of splits brings; it would win by memory.
+
+    A champion of a manifest that is no longer in the store cannot be checked.
+    """
+    from model.train.shared_scenes import scenes_of_split
+
+    try:
+        trained = scenes_of_split(open_manifest(challenger.manifest.store, manifest), config.data.split)
+    except ManifestError:
+        return
+    measured = challenger.family.split(challenger.config)
+    seen = trained & scenes_of_split(challenger.manifest, measured) if measured != challenger.config.data.split else set()
+    if seen:
+        raise ChampionError(
+            f"the champion '{champion}' was trained on {len(seen)} scene{'' if len(seen) == 1 else 's'} that split '{measured}' "
+            f"now measures on, e.g. '{min(seen)}', so the two cannot be compared. Put these scenes back into train, or delete "
+            f"{CHAMPION_FILE}: the next round's training becomes the champion"
+        )
 
 
 def _measure(champion: Path, champion_config: CommonConfig, challenger: Training, folder: Path) -> None:

@@ -62,7 +62,7 @@ class OrderConfig(Protocol):
 
     @property
     def split(self) -> str:
-        """Official split, for error texts."""
+        """Split of the manifest, for error texts."""
 
     @property
     def batch_size(self) -> int:

@@ -18,7 +18,7 @@ class ReadingConfig(FrozenConfig):
 
     added_later = MappingProxyType({"share": 1.0})
 
-    split: Literal["train", "val", "test"] = Field(default="train", description="official split")
+    split: Literal["train", "val", "test"] = Field(default="train", description="split of the manifest")
     cameras: tuple[str, ...] = Field(default=(), description="camera channels; empty = all of the manifest")
     incomplete: Literal["error", "leave_out"] = Field(
         default="error", description="what to do with frames that lack one of the stores asked for"

@@ -53,7 +53,7 @@ class Choice(Protocol):
 
     @property
     def split(self) -> str:
-        """Official split."""
+        """Split of the manifest."""
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -128,7 +128,8 @@ def _rows_of_split(manifest: Manifest, config: Choice) -> list[dict[str, Any]]:
         splits = ", ".join(f"{count} {split}" for split, count in counts.items()) or "no frame at all"
         raise ManifestError(
             f"split '{config.split}' is empty in manifest {name}, which has: {splits}. "
-            "Choose another split, or run the recipe on scenes of this one"
+            "Say which scenes are train and val with stages.build_manifest.splits in the recipe (nuScenes format: source.splits, "
+            "or splits.json beside the tables) and run it, or choose a split that has frames"
         )
     cameras = sorted({row["camera"] for row in rows})
     for camera in config.cameras:

@@ -5,6 +5,7 @@ Source  docs/method/monoddle.md#detector-loss, #distillation, #training, #averag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -153,19 +154,22 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         """Measure every average precision; the score is the one that the configuration names, at moderate difficulty."""
         evaluation = _evaluation(network, manifest, config, replace(machine, num_workers=0), device, num_pictures=0)
         chosen = config.evaluation
-        value = next(
-            row.r40
+        row = next(
+            row
             for row in evaluation.rows
             if (row.category, row.metric, row.overlap)
             == (chosen.category, chosen.metric, _overlap(chosen.metric, chosen.overlap))
             and row.difficulty == "moderate"
         )
-        text = f"validation {chosen.category} AP_R40 {chosen.metric} {chosen.overlap} moderate {value:.2f}"
-        return Measured([row._asdict() for row in evaluation.rows], -value, {"ap_r40": value}, text)
+        text = f"validation {chosen.category} AP_R40 {chosen.metric} {chosen.overlap} moderate {row.r40:.2f}"
+        if not row.num_truth:
+            text = f"nothing is measured: no {chosen.category} of {chosen.split} counts at moderate difficulty"
+        best = {"ap_r40": row.r40 if row.num_truth else math.nan}
+        return Measured([row._asdict() for row in evaluation.rows], -row.r40, best, text)
 
     def is_better(self, now: Measured, best: dict[str, float], config: MonoDdleTrainConfig) -> bool:
         """Say whether the precision is the highest so far; the last checkpoint always replaces the former where it is kept."""
-        return config.keep == "last" or now.best["ap_r40"] > best["ap_r40"]
+        return config.keep == "last" or math.isnan(best["ap_r40"]) or now.best["ap_r40"] > best["ap_r40"]
 
     def board_label(self, row: Mapping[str, Any]) -> str:
         """Return the name under which TensorBoard draws a row."""

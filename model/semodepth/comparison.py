@@ -165,6 +165,11 @@ def _frames_of(columns: Columns, *, metric: str, cap_m: float, radar: str, run: 
     states, caps = np.array(columns["radar"], dtype=str), np.array(columns["cap_m"], dtype=np.float64)
     num_pixels = np.array(columns["num_pixels"], dtype=np.int64)
     chosen = np.flatnonzero((states == radar) & (caps == cap_m) & (num_pixels > 0))
+    if not (num_pixels > 0).any():
+        raise ComparisonError(
+            f"run {run} measured nothing: none of its {len(set(columns['frame_key']))} frames has a pixel with a target. "
+            "Evaluate it on a split, or against a target, that has some"
+        )
     if not len(chosen):
         pairs = sorted({f"{state} at {cap:g} m" for state, cap in zip(states, caps, strict=True)})
         raise ComparisonError(

@@ -181,11 +181,14 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         rows = [row._asdict() for row in summarise(evaluation.frames)]
         # rows with radar come first
         score = next((row["mae_mm"] for row in rows if row["group"] == "all" and row["cap_m"] == 80.0), math.inf)
-        return Measured(rows, score, {"mae_mm": score}, f"validation MAE@80 m {score:.0f} mm")
+        target, split = config.evaluation.target, config.evaluation.split
+        nothing = f"nothing is measured: no frame of {split} has a pixel of {target} up to 80 m"
+        text = f"validation MAE@80 m {score:.0f} mm" if math.isfinite(score) else nothing
+        return Measured(rows, score, {"mae_mm": score}, text)
 
     def is_better(self, now: Measured, best: dict[str, float], config: SemoDepthTrainConfig) -> bool:
-        """Say whether the error is the lowest so far."""
-        return now.score < best["mae_mm"]
+        """Say whether the error is the lowest so far; where nothing is measured, the last network is kept."""
+        return now.score < best["mae_mm"] or not math.isfinite(best["mae_mm"])
 
     def board_label(self, row: Mapping[str, Any]) -> str:
         """Return the name under which TensorBoard draws a row."""

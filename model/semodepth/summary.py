@@ -104,6 +104,9 @@ def groups_of(is_night: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
     return {"all": np.ones_like(is_night), "day": ~is_night, "night": is_night}
 
 
+NOTHING_MEASURED = "Nothing was measured: no frame has a pixel with a target up to the largest cap."
+
+
 def summarise(frames: Columns) -> list[SummaryRow]:
     """Average over frames: radar on, then off; in each all, day, night; in each the caps, ascending.
 
@@ -146,7 +149,9 @@ def summarise_ranges(ranges: Columns) -> list[RangeRow]:
 
 
 def markdown_table(rows: Sequence[SummaryRow] | Sequence[RangeRow], *, title: str) -> str:
-    """Return a Markdown heading and table, numbers to the right; without rows only the head of a summary."""
+    """Return a Markdown heading and table, numbers to the right; without rows a sentence that says so."""
+    if not rows:
+        return f"### {' '.join(title.split())}\n\n{NOTHING_MEASURED}\n"
     heads = _heads(rows)
     marks = ["---"] * _NUM_TEXT_COLUMNS + ["---:"] * (len(heads) - _NUM_TEXT_COLUMNS)
     lines = [f"### {' '.join(title.split())}", ""]

@@ -29,6 +29,7 @@ from model.train.family import Family
 from model.train.family_types import BatchLoader, Measured, StepLosses
 from model.train.known_families import Families
 from model.train.records import Records, training_seconds
+from model.train.shared_scenes import refuse_shared_scenes
 from model.train.start import ORIGIN_KEYS, begin
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
@@ -113,9 +114,10 @@ def train(
 
     Raises:
         CheckpointError: the folder holds another training, or ``start_from`` or ``backbone_from`` does not fit.
-        TrainingError: the loss is not a number, or the device is not there.
-        ManifestError: the split is empty or too small.
+        TrainingError: the loss is not a number, no frame has a target, or the device is not there.
+        ManifestError: the split is empty or too small, or the split that is measured on shares scenes with it.
     """
+    refuse_shared_scenes(manifest, trained=config.data.split, measured=families.of(config).split(config))
     machine = machine or Machine()
     fabric = _fabric(config, machine)
     if machine.num_devices == 1:
@@ -169,10 +171,15 @@ def evaluate_training(
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "train_frames": last.loader["num_samples"],
         "val_frames": num_frames,
-        "best": best.best,
+        "best": {name: _known(value) for name, value in (best.best or {}).items()},
         **{key: value for key, value in last.provenance.items() if key in ORIGIN_KEYS},
     }
     StoreFiles(folder).put(COMPLETE_FILE, json.dumps(record, indent=1).encode())
+
+
+def _known(value: Any) -> Any:
+    """Return a value as JSON has it: None for infinity and not a number, which stand for what was not measured."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fabric(config: CommonConfig, machine: Machine) -> Fabric:
@@ -215,7 +222,7 @@ def _train_on_rank(
     steps_per_epoch = max(len(loader) // config.accumulate, 1)
     num_steps = min(config.epochs * steps_per_epoch, config.max_steps or math.inf)
     evaluate_every = max(round(config.evaluate_every_epochs * steps_per_epoch), 1)
-    step, best = 0, None
+    step, best, has_learned = 0, None, checkpoint is not None
     if checkpoint is not None:
         raw_network.load_state_dict(checkpoint.model)
         raw_optimizer.load_state_dict(checkpoint.optimizer)
@@ -248,6 +255,12 @@ def _train_on_rank(
             step_start = time.perf_counter()
             losses, num_samples = _step(fabric, family, network, optimizer, batches, config, epoch=step / steps_per_epoch)
             step += 1
+            has_learned |= losses is not None
+            if not has_learned and step == num_steps:
+                raise TrainingError(
+                    f"none of {step} steps had a frame with a target, so there was nothing to learn from. Look at the frames of "
+                    f"split '{config.data.split}' (depthmill inspect): their targets are empty"
+                )
             if losses is not None and records is not None:
                 records.add_step(_step_row(losses, step, loader, num_samples * fabric.world_size, config, factor, step_start))
             measured: Measured | None = None

@@ -70,7 +70,8 @@ def _check_samples(manifest: Manifest, samples: dict[str, list[dict[str, Any]]])
         splits = sorted({row["split"] or "none" for row in manifest.rows()})
         raise ManifestError(
             f"manifest {manifest.path.fingerprint} has no train or val samples (splits there: "
-            f"{', '.join(splits) or 'none'}); the layout has no other lists. Use scenes of the official splits"
+            f"{', '.join(splits) or 'none'}); the layout has no other lists. Say which scenes are train and val with "
+            "stages.build_manifest.splits in the recipe (nuScenes format: source.splits), run it, and export again"
         )
     keys: dict[str, str] = {}
     for split, rows in samples.items():

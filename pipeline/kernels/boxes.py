@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import rigid, slerp
+from pipeline.kernels.categories import moves
 from storage_schemas.layout import Columns
-
-MOVABLE_PREFIXES = ("vehicle.", "human.", "animal")
-"""Categories that can move on their own; everything else (barriers, cones) belongs to the static world."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,10 @@ class SceneBoxes:
     Args:
         boxes: columns of ``frames.boxes``.
         moving_mps: a box moves if its horizontal speed exceeds this, or is unknown.
+        movable: names, or beginnings of names, of categories that can move besides those that ``categories`` knows.
     """
 
-    def __init__(self, boxes: Columns, *, moving_mps: float) -> None:
+    def __init__(self, boxes: Columns, *, moving_mps: float, movable: Sequence[str] = ()) -> None:
         self._instance = boxes["instance_token"]
         self._time_us = np.array(boxes["sample_timestamp_us"], np.float64)
         self._center_m = np.array(boxes["center_m"], np.float64).reshape(-1, 3)
@@ -73,15 +72,16 @@ class SceneBoxes:
         self._movable: dict[int, dict[str, int]] = {}  # key frame -> instance -> row
         self._moving: dict[int, list[int]] = {}  # key frame -> rows
         self._track: dict[str, list[int]] = {}  # instance -> rows in time order
+        is_movable = {category: moves(category, movable) for category in set(boxes["category"])}
         for row, (sample, instance, category) in enumerate(
             zip(boxes["sample_index"], self._instance, boxes["category"], strict=True)
         ):
-            if category.startswith(MOVABLE_PREFIXES):
+            if is_movable[category]:
                 self._movable.setdefault(sample, {})[instance] = row
                 self._track.setdefault(instance, []).append(row)
         speed_mps = boxes["speed_mps"]
-        for sample, movable in self._movable.items():
-            speeds = ((row, speed_mps[row]) for row in movable.values())
+        for sample, row_of in self._movable.items():
+            speeds = ((row, speed_mps[row]) for row in row_of.values())
             self._moving[sample] = [row for row, speed in speeds if speed is None or not speed <= moving_mps]
         for track in self._track.values():
             track.sort(key=self._time_us.__getitem__)

@@ -14,6 +14,9 @@ from pipeline.kernels.engine import projecting
 from pipeline.kernels.scene_points import BOX_TIME_TOLERANCE_US, ScenePoints
 from pipeline.poses import image_from_world
 
+Window = Sequence[range]
+"""Sweeps of one key frame: a range of them for each scanner."""
+
 
 @dataclass(frozen=True)
 class ProjectedFrames:
@@ -33,7 +36,7 @@ class ProjectedFrames:
 def project_frames(
     points: ScenePoints,
     keyframes: Sequence[dict[str, Any]],
-    windows: Sequence[range],
+    windows: Sequence[Window],
     *,
     height: int,
     width: int,
@@ -44,7 +47,7 @@ def project_frames(
     Args:
         points: the scene's points.
         keyframes: rows of ``frames.keyframes`` of one camera.
-        windows: per key frame the sweeps to use, as numbers within ``points``.
+        windows: per key frame the sweeps to use, as numbers within ``points``; a range for each scanner.
         height: image rows.
         width: image columns.
         engine: ``numba`` or ``cuda`` to force one; without it ``pipeline.kernels.engine`` chooses. The result is the same.
@@ -65,11 +68,15 @@ def project_frames(
     return ProjectedFrames(steps, num_measured, num_points)
 
 
-def _chosen_groups(points: ScenePoints, keyframe: dict[str, Any], window: range) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _chosen_groups(
+    points: ScenePoints, keyframe: dict[str, Any], window: Window
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the groups of a window and, for each, the (3, 4) float64 matrix from its own frame to the image."""
     groups = points.groups
     image_from_scene = image_from_world(keyframe)
-    in_window = (groups.sweep >= window.start) & (groups.sweep < window.stop)
+    in_window = np.zeros(len(groups.sweep), bool)
+    for part in window:
+        in_window |= (groups.sweep >= part.start) & (groups.sweep < part.stop)
     static = np.flatnonzero(in_window & (groups.instance < 0))
     static_matrices = image_from_scene @ points.world_from_sensor[groups.sweep[static]]
     carried = np.flatnonzero(in_window & (groups.instance >= 0))

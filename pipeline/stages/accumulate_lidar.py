@@ -9,25 +9,31 @@ Source docs/method/pipeline.md#projection, #sweep-window (as the public SemoDept
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.capability import LIDAR
+from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import DEPTH_ACCUMULATED, FRAMES
 from storage_schemas.errors import SourceError
 
 if TYPE_CHECKING:
+    from pipeline.kernels.boxes import SceneBoxes
     from pipeline.kernels.project_frames import ProjectedFrames
     from pipeline.kernels.scene_points import ScenePoints
 
 
 class Params(StageParams):
     """How many sweeps, and what becomes of moving objects."""
+
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"neighbors": "sweeps", "movable": ()})
 
     num_sweeps: int = Field(default=160, ge=1, description="sweeps in a window: (n-1)//2 before the key sweep, the rest after")
     moving: Literal["keep", "drop", "carry"] = Field(
@@ -39,7 +45,18 @@ class Params(StageParams):
     moving_mps: float = Field(
         default=0.5, ge=0.0, description="m/s: a box moves if its horizontal speed exceeds this or is unknown"
     )
-    lidar: str = Field(default="LIDAR_TOP", description="LiDAR channel")
+    lidar: LidarChoice = Field(
+        default="LIDAR_TOP", description="LiDAR channel, or a list of several: each with its own key sweep and window"
+    )
+    neighbors: Literal["sweeps", "keyframes"] = Field(
+        default="sweeps",
+        description="what a window counts: sweeps: every sweep (20 Hz); keyframes: those of key frames (2 Hz), where sweeps/ is "
+        "not unpacked",
+    )
+    movable: tuple[str, ...] = Field(
+        default=(),
+        description="categories of annotated objects that can move, by name or its beginning, besides those that depthmill knows",
+    )
     precision: Literal["float32", "reference"] = Field(
         default="float32",
         description=(
@@ -48,28 +65,111 @@ class Params(StageParams):
     )
 
 
-def lidar_chain(sweeps: Sequence[dict[str, Any]], *, channel: str, scene: str) -> list[dict[str, Any]]:
-    """Return the sweeps of one LiDAR in time order.
+@dataclass(frozen=True)
+class LidarSweeps:
+    """The sweeps of the LiDARs that a recipe chooses, of those that a scene has.
+
+    Attributes:
+        sweeps: rows of ``frames.sweeps``, one LiDAR after the other, each in time order.
+        spans: range of each LiDAR within ``sweeps``, by channel.
+        lacking: chosen channels that the scene has not.
+    """
+
+    sweeps: list[dict[str, Any]]
+    spans: dict[str, range]
+    lacking: tuple[str, ...]
+
+    def windows(self, keyframes: Sequence[dict[str, Any]], num_sweeps: int, *, scene: str) -> list[list[range]]:
+        """Return for each key frame the numbers of the sweeps in its window, a range for each LiDAR.
+
+        Raises:
+            SourceError: a key frame has no sweep of any of the LiDARs.
+        """
+        windows = []
+        for keyframe in keyframes:
+            ranges = [self._window(span, keyframe, num_sweeps) for span in self.spans.values()]
+            if not any(ranges):
+                raise _no_key_sweep(keyframe, scene=scene)
+            windows.append([one for one in ranges if one])
+        return windows
+
+    def _window(self, span: range, keyframe: dict[str, Any], num_sweeps: int) -> range:
+        chain = self.sweeps[span.start : span.stop]
+        key = _find_key_sweep(chain, keyframe)
+        window = range(0) if key is None else window_around(chain, key, num_sweeps)
+        return range(span.start + window.start, span.start + window.stop)
+
+    def remarks(self, windows: Sequence[Sequence[range]]) -> tuple[dict[str, float], str]:
+        """Return counts and words for what is missing of several LiDARs; nothing where all is there."""
+        lacking = dict.fromkeys(self.lacking, 0)
+        for name, span in self.spans.items():
+            without = sum(not any(one.start in span for one in window) for window in windows)
+            if without:
+                lacking[name] = without
+        if not lacking:
+            return {}, ""
+        words = [f"{name} is not in this scene" if not count else f"{count} without {name}" for name, count in lacking.items()]
+        return {f"frames_without_{name}": float(count or len(windows)) for name, count in lacking.items()}, "; " + ", ".join(
+            words
+        )
+
+
+def chosen_sweeps(
+    sweeps: Sequence[dict[str, Any]],
+    lidar: str | tuple[str, ...],
+    *,
+    scene: str,
+    stage: str = "accumulate_lidar",
+    only_keyframes: bool = False,
+) -> LidarSweeps:
+    """Return the sweeps of the chosen LiDARs.
+
+    Args:
+        sweeps: rows of ``frames.sweeps``, by channel in time order.
+        lidar: channel or channels.
+        scene: name of the scene, for errors.
+        stage: whose choice it is, for errors.
+        only_keyframes: leave out the sweeps between key frames.
 
     Raises:
-        SourceError: the scene has no file of this channel.
+        SourceError: the scene has none of the LiDARs.
     """
-    chain = [sweep for sweep in sweeps if sweep["channel"] == channel]
-    if not chain:
-        channels = sorted({sweep["channel"] for sweep in sweeps})
-        raise SourceError(
-            f"scene {scene} has no files of LiDAR channel '{channel}'; channels there: {', '.join(channels) or 'none'}. "
-            "Set stages.accumulate_lidar.lidar in the recipe"
-        )
-    return chain
+    chosen: list[dict[str, Any]] = []
+    spans: dict[str, range] = {}
+    for channel in lidar_channels(lidar):
+        chain = [sweep for sweep in sweeps if sweep["channel"] == channel and (sweep["is_keyframe"] or not only_keyframes)]
+        if chain:
+            spans[channel] = range(len(chosen), len(chosen) + len(chain))
+            chosen += chain
+    if not spans:
+        raise no_lidar(sweeps, lidar, scene=scene, stage=stage)
+    return LidarSweeps(chosen, spans, tuple(name for name in lidar_channels(lidar) if name not in spans))
 
 
-def key_sweep(chain: Sequence[dict[str, Any]], keyframe: dict[str, Any], *, scene: str) -> int:
-    """Return the number of a key frame's own sweep within the chain; SourceError if it has none."""
-    for number, sweep in enumerate(chain):
-        if sweep["is_keyframe"] and sweep["sample_index"] == keyframe["sample_index"]:
-            return number
-    raise SourceError(
+def no_lidar(sweeps: Sequence[dict[str, Any]], lidar: str | tuple[str, ...], *, scene: str, stage: str) -> SourceError:
+    """Return the error for a scene that has none of the LiDARs that a stage chooses."""
+    names = lidar_channels(lidar)
+    wanted = f"LiDAR channel '{names[0]}'" if len(names) == 1 else f"any of the LiDAR channels {', '.join(names)}"
+    there = ", ".join(lidars_of(sweep["channel"] for sweep in sweeps)) or "none"
+    return SourceError(
+        f"scene {scene} has no files of {wanted}; LiDAR channels there: {there}. Set stages.{stage}.lidar in the recipe "
+        "to one of them or to a list, or leave the scene out with scenes: in the recipe"
+    )
+
+
+def lidars_of(channels: Iterable[str]) -> list[str]:
+    """Return the LiDARs among channels that are no cameras, sorted: those that are not named as radars."""
+    return sorted({channel for channel in channels if "radar" not in channel.casefold()})
+
+
+def _find_key_sweep(chain: Sequence[dict[str, Any]], keyframe: dict[str, Any]) -> int | None:
+    """Return the number of a key frame's own sweep within the sweeps of one LiDAR."""
+    wanted = keyframe["sample_index"]
+    return next((n for n, sweep in enumerate(chain) if sweep["is_keyframe"] and sweep["sample_index"] == wanted), None)
+
+
+def _no_key_sweep(keyframe: dict[str, Any], *, scene: str) -> SourceError:
+    return SourceError(
         f"scene {scene}: key frame '{keyframe['sample_token']}' has no key LiDAR sweep in sample_data.json. "
         "Unpack the metadata archive again"
     )
@@ -82,34 +182,37 @@ def window_around(chain: Sequence[dict[str, Any]], key: int, num_sweeps: int) ->
     return range(same[0], same[-1] + 1)
 
 
-def scene_points(unit: StageInput, p: Params, chain: Sequence[dict[str, Any]]) -> ScenePoints:
+def scene_points(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) -> ScenePoints:
     """Return the scene's points in memory, read once for all cameras of the scene."""
-    from pipeline.kernels.boxes import SceneBoxes
     from pipeline.kernels.scene_points import read_scene_points
 
     def make() -> ScenePoints:
-        boxes = SceneBoxes(unit.units["frames"].tables["boxes"], moving_mps=p.moving_mps) if p.moving != "keep" else None
-        return read_scene_points(unit.raw, chain, boxes, moving=p.moving)
+        boxes = _moving_boxes(unit, p) if p.moving != "keep" else None
+        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving)
 
-    points = unit.remember(("scene_points", p.lidar, p.moving, p.moving_mps), make)
+    points = unit.remember(("scene_points", p.lidar, p.neighbors, p.moving, p.moving_mps, p.movable), make)
     unit.used_files.update(points.files)
     return points
 
 
-def accumulate(unit: StageInput, p: Params) -> tuple[ProjectedFrames, list[range]]:
-    """Project every key frame's window; return the maps and the windows."""
+def _moving_boxes(unit: StageInput, p: Params) -> SceneBoxes:
+    from pipeline.kernels.boxes import SceneBoxes
+
+    return SceneBoxes(unit.units["frames"].tables["boxes"], moving_mps=p.moving_mps, movable=p.movable)
+
+
+def accumulate(unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[list[range]]) -> ProjectedFrames:
+    """Project every key frame's window."""
     from pipeline.kernels.project_frames import project_frames
 
-    chain = lidar_chain(unit.sweeps, channel=p.lidar, scene=unit.scene)
-    windows = [window_around(chain, key_sweep(chain, keyframe, scene=unit.scene), p.num_sweeps) for keyframe in unit.keyframes]
     if p.precision == "reference":
-        return _accumulate_like_public_script(unit, p, chain, windows), windows
+        return _accumulate_like_public_script(unit, p, lidars.sweeps, windows)
     height, width = unit.image_size()
-    return project_frames(scene_points(unit, p, chain), unit.keyframes, windows, height=height, width=width), windows
+    return project_frames(scene_points(unit, p, lidars.sweeps), unit.keyframes, windows, height=height, width=width)
 
 
 def _accumulate_like_public_script(
-    unit: StageInput, p: Params, chain: list[dict[str, Any]], windows: list[range]
+    unit: StageInput, p: Params, sweeps: list[dict[str, Any]], windows: list[list[range]]
 ) -> ProjectedFrames:
     from pipeline.kernels.accumulate_twin import depth_of_sweeps
     from pipeline.kernels.project_frames import ProjectedFrames
@@ -120,31 +223,29 @@ def _accumulate_like_public_script(
             "stages.accumulate_lidar: precision 'reference' repeats the public script, which cannot carry moving objects. "
             "Use moving: keep or drop, or precision: float32"
         )
-    points = [_static_points(unit, p, sweep) for sweep in chain]
-    unit.used_files.update(sweep["file"] for sweep in chain)
-    refuse_cut_sweeps(unit.raw, chain)
+    points = [_static_points(unit, p, sweep) for sweep in sweeps]
+    unit.used_files.update(sweep["file"] for sweep in sweeps)
+    numbers = [[number for one in window for number in one] for window in windows]
+    refuse_cut_sweeps(unit.raw, sweeps)
     maps = [
-        depth_of_sweeps([(chain[k], points[k]) for k in window], keyframe, precision="reference")
-        for keyframe, window in zip(unit.keyframes, windows, strict=True)
+        depth_of_sweeps([(sweeps[k], points[k]) for k in of_frame], keyframe, precision="reference")
+        for keyframe, of_frame in zip(unit.keyframes, numbers, strict=True)
     ]
     return ProjectedFrames(
         np.stack(maps),
         np.array([np.count_nonzero(m) for m in maps], np.int32),
-        np.array([sum(len(points[k]) for k in window) for window in windows], np.int64),
+        np.array([sum(len(points[k]) for k in of_frame) for of_frame in numbers], np.int64),
     )
 
 
 def _static_points(unit: StageInput, p: Params, sweep: dict[str, Any]) -> Any:
     from pipeline.geometry import inverse, transform_points
-    from pipeline.kernels.boxes import SceneBoxes
     from pipeline.poses import world_from_sensor
 
     points = unit.raw.read_points(sweep["file"])
     if p.moving == "keep":
         return points
-    boxes = unit.remember(
-        ("boxes", p.moving_mps), lambda: SceneBoxes(unit.units["frames"].tables["boxes"], moving_mps=p.moving_mps)
-    )
+    boxes = unit.remember(("boxes", p.moving_mps, p.movable), lambda: _moving_boxes(unit, p))
     is_static = np.ones(len(points), bool)
     for box in boxes.moving_at_sweep(sweep):
         local = transform_points(inverse(box.world_from_box) @ world_from_sensor(sweep), points[:, :3].astype(np.float64))
@@ -154,19 +255,24 @@ def _static_points(unit: StageInput, p: Params, sweep: dict[str, Any]) -> Any:
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Accumulate all key frames of one scene and camera."""
-    projected, windows = accumulate(unit, p)
-    num_sweeps = np.array([len(window) for window in windows], np.int32)
+    lidars = chosen_sweeps(unit.sweeps, p.lidar, scene=unit.scene, only_keyframes=p.neighbors == "keyframes")
+    windows = lidars.windows(unit.keyframes, p.num_sweeps, scene=unit.scene)
+    projected = accumulate(unit, p, lidars, windows)
+    num_sweeps = np.array([sum(map(len, window)) for window in windows], np.int32)
+    missing, remark = lidars.remarks(windows)
     return depth_result(
         projected.steps,
         projected.num_measured,
         unit.timestamps_us(),
         arrays={"num_sweeps": num_sweeps, "num_points": projected.num_points},
-        counts={"points_per_frame": float(projected.num_points.mean())},
+        counts={"points_per_frame": float(projected.num_points.mean()), **missing},
+        pixels_are=f"measured{remark}",
     )
 
 
 def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
-    return {p.lidar: "all" if p.num_sweeps > 1 else "keyframes"}
+    is_between = p.neighbors == "sweeps" and p.num_sweeps > 1
+    return dict.fromkeys(lidar_channels(p.lidar), "all" if is_between else "keyframes")
 
 
 STAGE = StageSpec(
@@ -177,6 +283,7 @@ STAGE = StageSpec(
     params=Params,
     kernel=kernel,
     needs=LIDAR,
+    channels_of=lambda p: lidar_channels(p.lidar),
     files_of=_files_of,
     never_zero=(("share_measured", "no pixel is measured"),),
 )

@@ -9,11 +9,14 @@ Source docs/method/pipeline.md#manifest: key frames in scene order, the last of 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from pipeline.poses import world_from_cam
+from pipeline.splits import SPLITS, SplitChoice, remark_on_rule
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.types import ALL
 from storage_schemas.catalog import BOXES, DEPTH_CLEAN, FRAMES, LAYOUTS, MANIFEST, RADAR_POINTS, layout_named
@@ -27,11 +30,18 @@ _COVERAGE = {"depth_single": "coverage_single", "depth_accumulated": "coverage_a
 
 
 class Params(StageParams):
-    """Which key frames become samples."""
+    """Which key frames become samples, and in which split."""
+
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"splits": SplitChoice()})
 
     drop_last_keyframe: bool = Field(
         default=True,
         description="leave out the last key frame of every scene (nuScenes convention; false for zju_4dradarcam, kitti_object)",
+    )
+    splits: SplitChoice = Field(
+        default=SplitChoice(),
+        description="which scenes are train, val and test, of any source: lists ({train: [scene-a], val: [scene-b]}) or a rule "
+        "({share: {train: 0.8, val: 0.2}, seed: 0}). Left out: as the source says",
     )
 
 
@@ -54,15 +64,19 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         num_left_out += left_out
         num_incomplete += incomplete
     counts = {"samples": float(len(samples)), "scenes": float(len(by_scene))}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         counts[split] = float(sum(row["split"] == split for row in samples))
     stores = sorted({path.layout for path in unit.paths.values()})
     spec = MANIFEST.table("samples").with_open_columns(layout.pin for layout in map(layout_named, stores) if layout.is_pinned)
-    per_split = [f"{counts[split]:.0f} {split}" for split in ("train", "val", "test") if counts[split]]
+    per_split = [f"{counts[split]:.0f} {split}" for split in SPLITS if counts[split]]
     message = f"{len(samples)} samples of {len(by_scene)} scene{'s' if len(by_scene) != 1 else ''}"
     message += f": {', '.join(per_split)}" if per_split else ""
+    if num_in_none := sum(not row["split"] for row in samples):
+        message += f"; {num_in_none} in no split"
     if num_left_out:
         message += f"; {num_left_out} left out as last key frame of their scene"
+    if remark := remark_on_rule(p.splits, list(by_scene)):
+        message += f"; {remark}"
     for count, name, words in (
         (num_incomplete, "frames_left_out", "left out that lack a file"),
         (len(unit.left_out), "scenes_left_out", "scenes left out that lack files"),
@@ -80,6 +94,7 @@ def _scene_rows(store: Store, camera: str, paths: dict[str, UnitPath], p: Params
     scene = rows(index.table("scene"))[0]
     keyframes = [row for row in rows(index.table("keyframes")) if row["camera"] == camera]
     per_frame = _counts_per_frame(store, paths)
+    split = p.splits.split_of(scene["scene"], of_source=scene["split"])
     pinned = {layout_named(store).pin: path.fingerprint for store, path in paths.items()}
     samples = []
     for frame, keyframe in enumerate(keyframes):
@@ -91,7 +106,7 @@ def _scene_rows(store: Store, camera: str, paths: dict[str, UnitPath], p: Params
             "frame_key": f"{scene['scene']}/{camera}/{keyframe['timestamp_us']}",
             "scene": scene["scene"],
             "frame": frame,
-            "split": scene["split"],
+            "split": split,
             "is_night": scene["is_night"],
             "world_from_cam": world_from_cam(keyframe).reshape(-1).tolist(),
             **pinned,

@@ -23,7 +23,9 @@ from pydantic import Field
 from pipeline.clip_rigs import Row, cam_from_rig, nearest, world_from_rig_at
 from pipeline.clip_sweeps import CameraSweeps
 from pipeline.geometry import rigid
+from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
+from pipeline.stages.accumulate_lidar import lidars_of, no_lidar
 from pipeline.stages.pack_images import check_image
 from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES, WINDOWS
@@ -47,7 +49,9 @@ class Params(StageParams):
     cameras: tuple[str, ...] = Field(
         default=(), description="camera channels that every frame of a window must have, in this order; left out: the recipe's"
     )
-    lidar: str = Field(default="LIDAR_TOP", description="LiDAR channel")
+    lidar: LidarChoice = Field(
+        default="LIDAR_TOP", description="LiDAR channel, or a list by preference: each scene takes the first that it has"
+    )
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
@@ -114,9 +118,13 @@ def _windows_of_sweeps(
 
 
 class _Lidar:
-    """The LiDAR sweeps of a scene, by their numbers in ``frames.sweeps``."""
+    """The sweeps of one LiDAR of a scene, by their numbers in ``frames.sweeps``; SourceError if the scene has others only."""
 
-    def __init__(self, unit: StageInput, channel: str) -> None:
+    def __init__(self, unit: StageInput, choice: str | tuple[str, ...]) -> None:
+        there = {sweep["channel"] for sweep in unit.sweeps}
+        channel = next((name for name in lidar_channels(choice) if name in there), None)
+        if channel is None and lidars_of(there):
+            raise no_lidar(unit.sweeps, choice, scene=unit.scene, stage="index_windows")
         numbered = [(number, sweep) for number, sweep in enumerate(unit.sweeps) if sweep["channel"] == channel]
         self.of_key_frame = {sweep["sample_index"]: number for number, sweep in numbered if sweep["is_keyframe"]}
         self.times_us = np.array([sweep["timestamp_us"] for _, sweep in numbered], np.int64)
@@ -257,7 +265,8 @@ def _message(p: Params, tables: Mapping[str, list[Row]], *, num_windows: int, nu
 
 
 def _files_of(p: Params, cameras: Sequence[str]) -> dict[str, Wanted]:
-    return dict.fromkeys((*(p.cameras or cameras), p.lidar), "all") if p.frames == "sweep" else {}
+    channels = (*(p.cameras or cameras), *lidar_channels(p.lidar))
+    return dict.fromkeys(channels, "all") if p.frames == "sweep" else {}
 
 
 STAGE = StageSpec(

@@ -37,7 +37,7 @@ def _project_own_sweeps(unit: StageInput) -> StageResult:
     unit.used_files.update(points.files)
     number_of = {sweep["sample_index"]: number for number, sweep in enumerate(sweeps)}
     sweep_numbers = [number_of.get(keyframe["sample_index"]) for keyframe in unit.keyframes]
-    windows = [range(0) if number is None else range(number, number + 1) for number in sweep_numbers]
+    windows = [[] if number is None else [range(number, number + 1)] for number in sweep_numbers]
     height, width = unit.image_size()
     projected = project_frames(points, [_at_ego(keyframe) for keyframe in unit.keyframes], windows, height=height, width=width)
     num_without = sweep_numbers.count(None)

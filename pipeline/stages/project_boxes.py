@@ -17,30 +17,13 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.geometry import inverse, rigid
+from pipeline.kernels.categories import kitti_type
 from pipeline.poses import intrinsic_of, world_from_cam
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.stages.pack_boxes import boxes_result
 from storage_schemas.catalog import BOXES, DEPTH_MONO_RAW, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import rows
-
-TYPE_OF_CATEGORY = {
-    "vehicle.car": "Car",
-    "vehicle.emergency.police": "Car",
-    "vehicle.emergency.ambulance": "Van",
-    "vehicle.truck": "Truck",
-    "vehicle.bicycle": "Cyclist",
-    "vehicle": "Misc",
-    "human.pedestrian": "Pedestrian",
-    "human.pedestrian.wheelchair": "Person_sitting",
-    "human.pedestrian.stroller": "Misc",
-    "human.pedestrian.personal_mobility": "Misc",
-    "animal": "Misc",
-}
-"""nuScenes category, or the beginning of one, -> KITTI type; the longest match counts, and what matches none is left out
-(barriers,
-cones, debris, bicycle racks). KITTI's Misc is what it has no type for: bus, trailer, motorcycle, construction vehicle. A bicycle
-counts as Cyclist whether someone rides it or not, which the index does not say."""
 
 
 class Params(StageParams):
@@ -53,12 +36,6 @@ class Params(StageParams):
     max_distance_m: float = Field(
         default=100.0, gt=0.0, description="objects whose centre is farther than this along the optical axis are left out, m"
     )
-
-
-def kitti_type(category: str) -> str | None:
-    """Return the KITTI type of a nuScenes category, None for what is left out."""
-    parts = category.split(".")
-    return next((kind for n in range(len(parts), 0, -1) if (kind := TYPE_OF_CATEGORY.get(".".join(parts[:n])))), None)
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:

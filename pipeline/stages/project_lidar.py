@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from pipeline.capability import LIDAR
+from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
-from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain
+from pipeline.stages.accumulate_lidar import chosen_sweeps
 from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 
@@ -22,7 +23,7 @@ from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 class Params(StageParams):
     """Which LiDAR."""
 
-    lidar: str = Field(default="LIDAR_TOP", description="LiDAR channel")
+    lidar: LidarChoice = Field(default="LIDAR_TOP", description="LiDAR channel, or a list of several whose key sweeps are one")
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
@@ -30,19 +31,24 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     from pipeline.kernels.project_frames import project_frames
     from pipeline.kernels.scene_points import read_scene_points
 
-    chain = lidar_chain(unit.sweeps, channel=p.lidar, scene=unit.scene)
-    keys = sorted({key_sweep(chain, keyframe, scene=unit.scene) for keyframe in unit.keyframes})
-    key_chain = [chain[key] for key in keys]
-    points = unit.remember(("key_points", p.lidar), lambda: read_scene_points(unit.raw, key_chain, None, moving="keep"))
+    samples = frozenset(keyframe["sample_index"] for keyframe in unit.keyframes)
+    of_images = [sweep for sweep in unit.sweeps if sweep["sample_index"] in samples]  # no other file is read
+    lidars = chosen_sweeps(of_images, p.lidar, scene=unit.scene, stage="project_lidar", only_keyframes=True)
+    windows = lidars.windows(unit.keyframes, 1, scene=unit.scene)
+    points = unit.remember(
+        ("key_points", p.lidar, samples), lambda: read_scene_points(unit.raw, lidars.sweeps, None, moving="keep")
+    )
     unit.used_files.update(points.files)
-    sweep_numbers = [key_sweep(key_chain, keyframe, scene=unit.scene) for keyframe in unit.keyframes]
     height, width = unit.image_size()
-    projected = project_frames(points, unit.keyframes, [range(key, key + 1) for key in sweep_numbers], height=height, width=width)
-    return depth_result(projected.steps, projected.num_measured, unit.timestamps_us())
+    projected = project_frames(points, unit.keyframes, windows, height=height, width=width)
+    missing, remark = lidars.remarks(windows)
+    return depth_result(
+        projected.steps, projected.num_measured, unit.timestamps_us(), counts=missing, pixels_are=f"measured{remark}"
+    )
 
 
 def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
-    return {p.lidar: "keyframes"}
+    return dict.fromkeys(lidar_channels(p.lidar), "keyframes")
 
 
 STAGE = StageSpec(
@@ -53,6 +59,7 @@ STAGE = StageSpec(
     params=Params,
     kernel=kernel,
     needs=LIDAR,
+    channels_of=lambda p: lidar_channels(p.lidar),
     files_of=_files_of,
     never_zero=(("share_measured", "no pixel is measured"),),
 )

@@ -140,7 +140,7 @@ def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_give
     victim.write_bytes(content[:-60])
     done = depthmill_process("run", recipe, "--workers", 2)
     assert done.returncode == 1, done.stderr
-    assert "It is cut short; copy it again" in done.stdout
+    assert "It is cut short" in done.stdout
     assert "done: 11 ok, 1 error, 1 skipped" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     victim.write_bytes(content)
@@ -301,5 +301,5 @@ def test_plan_when_other_recipes_wrote_since_then_compares_with_the_likest_unit(
     code, text = depthmill("plan", recipe, "--set", "stages.clean_horizon.near_m=7")
     assert "params near_m: 20.0 -> 7.0 (scene-0061, scene-0103)" in text
     assert "build_manifest             0      1  input depth_clean changed (2 units)\n" in text
-    code, text = depthmill("plan", recipe, "--set", "stages.project_lidar.lidar=LIDAR_X")
+    code, text = depthmill("plan", recipe, "--set", "stages.project_lidar.lidar=[LIDAR_TOP, LIDAR_X]")
     assert "units to do, about" in text  # although the last run did not time this stage

@@ -137,7 +137,8 @@ def test_keyframe_set_when_it_has_no_radar_and_six_cameras_then_all_work(shared,
     code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1)
     assert code == 0, text
     assert "6 samples of 1 scene: 6 train" in text
-    assert "project_radar" not in text
+    assert "project_radar  " not in text
+    assert "scene-0061: no radar file, so project_radar makes nothing" in text
     assert depthmill("verify", recipe)[0] == 0
     assert depthmill("report", recipe, "--out", tmp_path / "report.html")[0] == 0
 

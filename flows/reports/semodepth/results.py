@@ -15,7 +15,7 @@ import numpy as np
 from flows.reports.html.line_chart import Series, chart_key, line_chart, value_bounds
 from flows.reports.html.markup import MISSING, Cell, bar, number, percent, section, table, text, tiles
 from flows.reports.semodepth.files import METRICS, SemoDepthFiles
-from model.semodepth.summary import METRIC_FORMATS, RangeRow, SummaryRow, summarise, summarise_ranges
+from model.semodepth.summary import METRIC_FORMATS, NOTHING_MEASURED, RangeRow, SummaryRow, summarise, summarise_ranges
 
 Rows = Mapping[tuple[str, float, str], SummaryRow]
 """(group, cap in metres, radar) -> its row."""
@@ -28,6 +28,9 @@ def results_section(training: SemoDepthFiles) -> str | None:
     if training.frames is None or not len(training.frames["frame_key"]):
         return None
     rows = {(row.group, float(row.cap_m), row.radar): row for row in summarise(training.frames)}
+    if not rows:
+        num_frames = len(set(training.frames["frame_key"]))
+        return section("results", "Results", f"<p><b>{NOTHING_MEASURED}</b> Frames looked at: {number(num_frames)}.</p>")
     groups = {group for group, _, _ in rows}
     charted = charted_groups(groups)
     cases = sorted(

@@ -188,21 +188,19 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
         absent_files.update(lacking)
         if len(lacking) == len(of.names) and channel not in there:
             absent_channels.add(channel)
-            findings.append(
-                Finding("no file of " + channel + " is on the disk", scene.name, 0, channel, "Nothing is made from this sensor")
-            )
+            what = f"no file of {channel} is on the disk, in no scene"
+            findings.append(Finding(what, scene.name, 0, channel, "Nothing is made from this sensor"))
             continue
         between = [name for name in of.between if name in missing]
         if len(between) > max(1, MAX_MISSING * len(of.between)) or len(lacking) == len(of.names):
             return Lacks(left_out=f"{len(lacking):,} of {len(of.names):,} {channel} files are not on the disk, e.g. {lacking[0]}")
         findings += _findings_of_channel(scene.name, channel, of, missing, len(between))
-        if of.modality == "lidar":
-            lost = frames - {sample for sample, name in of.of_sample.items() if name not in missing}
-            unusable |= lost
-            if lost:
-                findings.append(
-                    Finding(f"key frames are left out, since they have no {channel} file", scene.name, len(lost), channel)
-                )
+    lidars = {channel: of for channel, of in files.items() if of.modality == "lidar" and channel not in absent_channels}
+    if lidars:  # a frame needs one of several; what it lacks of the others is counted where it is made
+        unusable = frames - {sample for of in lidars.values() for sample, name in of.of_sample.items() if name not in missing}
+    if unusable:
+        what = f"key frames have no file of {' or '.join(lidars)} and are left out"
+        findings.append(Finding(what, scene.name, len(unusable)))
     for channel, of in files.items():
         if of.modality == "camera" and not any(
             name not in missing and sample not in unusable for sample, name in of.of_sample.items()

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.splits import SplitChoice
+
 
 class NuScenesConfig(BaseModel):
     """``source:`` of a recipe for a nuScenes-format data set on a disk."""
@@ -24,4 +26,10 @@ class NuScenesConfig(BaseModel):
     camera_sweeps: bool = Field(
         default=False,
         description="index the camera images between key frames, too; true where stages.index_windows.frames is sweep",
+    )
+    splits: SplitChoice = Field(
+        default=SplitChoice(),
+        description="which scenes are train, val and test: lists ({train: [scene-a], val: [scene-b]}) or a rule "
+        "({share: {train: 0.8, val: 0.2}, seed: 0}), by which a scene's split follows from its name and the seed alone. Left "
+        "out: the splits.json of the version, or the official splits of nuScenes' own versions",
     )

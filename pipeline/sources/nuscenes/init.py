@@ -6,13 +6,16 @@ Reads  <root>/v*/{scene,sample,sensor,calibrated_sensor,instance}.json, listings
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.sources.nuscenes.json_tables import read_table
-from pipeline.sources.nuscenes.tables import official_splits
+from pipeline.sources.nuscenes.json_tables import Record, read_table
+from pipeline.sources.nuscenes.named_files import NamedFiles, Size, files_on_disk
+from pipeline.sources.nuscenes.splits import OFFICIAL_VERSIONS, splits_of_release
 from pipeline.sources.raw_files import image_size_in, num_files
 from pipeline.sources.recipe_text import Line, plural, scalar
+from pipeline.splits import Split, SplitChoice, best_seed
 from pipeline.stages import accumulate_lidar, clean_horizon
 from storage_schemas.errors import RecipeError, SourceError
 
@@ -28,6 +31,9 @@ within a factor of 2.2 above what the demo (800x450, 0.9 MB) and the KITTI drive
 
 PUBLISHED_BATCH = 12
 
+SHARE: dict[Split, float] = {"train": 0.8, "val": 0.2}
+"""Shares of scenes that no list splits."""
+
 
 @dataclass(frozen=True)
 class NuScenesSurvey:
@@ -37,14 +43,18 @@ class NuScenesSurvey:
         root: absolute data root.
         version: version folder that the recipe takes.
         others: other version folders.
-        num_scenes: scenes of the version; by split in ``of_split``.
-        of_split: train, val, test -> number of scenes of the official split.
+        num_scenes: scenes that the recipe takes; by split in ``of_split``.
+        of_split: train, val, test -> number of scenes of the split.
+        only_scenes: the scenes that the recipe takes, where images of the others have another size; None = all.
+        num_all_scenes: scenes of the version.
+        splits: how the recipe splits scenes that no list splits; empty where the release does.
         num_night: scenes whose description says night.
-        num_keyframes: samples of the version; those of the train split in ``num_train_keyframes``.
+        num_keyframes: their samples; those of the train split in ``num_train_keyframes``.
         cameras: camera channel -> image files on the disk.
         radars: radar channel -> key-frame files on the disk.
-        not_unpacked: channels that the tables name and samples/ lacks.
-        num_sweeps: LIDAR_TOP files between key frames on the disk.
+        lidars: LiDAR channel -> key-frame files on the disk.
+        not_unpacked: channels that the tables name and the disk lacks.
+        num_sweeps: LiDAR files between key frames on the disk.
         num_tracks: annotated objects.
         image_size: width and height of one image, None without images.
         has_truth: a simulated world with exact depth.
@@ -55,11 +65,15 @@ class NuScenesSurvey:
     others: tuple[str, ...]
     num_scenes: int
     of_split: dict[str, int]
+    splits: SplitChoice
+    only_scenes: tuple[str, ...] | None
+    num_all_scenes: int
     num_night: int
     num_keyframes: int
     num_train_keyframes: int
     cameras: dict[str, int]
     radars: dict[str, int]
+    lidars: dict[str, int]
     not_unpacked: tuple[str, ...]
     num_sweeps: int
     num_tracks: int
@@ -87,11 +101,19 @@ class NuScenesSurvey:
             ("", ""),
             (f"store: {scalar(store)}", f"{about_store}; about {_gigabytes(self)} for one camera"),
             (f"cameras: {scalar([self.camera])}", f"with images here: {_counts(self.cameras)}{_size_words(self)}"),
+            *self._scene_lines(),
             ("", ""),
             *_stage_lines(self),
             ("", ""),
             *_train_lines(self),
         ]
+
+    def _scene_lines(self) -> list[Line]:
+        if self.only_scenes is None:
+            return []
+        others = plural(self.num_all_scenes - self.num_scenes, "scene")
+        why = f"a training takes images of one size, most are these; {self.camera} is of another size in {others} more"
+        return [(f"scenes: {scalar(list(self.only_scenes))}", why)]
 
 
 def recognise(root: Path) -> bool:
@@ -118,40 +140,84 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
     chosen = version or versions[0]
     tables = root / chosen
     scenes, samples = read_table(tables, "scene"), read_table(tables, "sample")
-    splits = official_splits(chosen)
-    of_scene = {scene["token"]: splits.get(scene["name"], "") for scene in scenes}
-    used = {record["sensor_token"] for record in read_table(tables, "calibrated_sensor")}
-    sensors = [sensor for sensor in read_table(tables, "sensor") if sensor["token"] in used]
-    channels = {sensor["channel"]: sensor["modality"] for sensor in sensors}
-    counts = {channel: num_files(root / "samples" / channel) for channel in sorted(channels)}
-    cameras = {name: count for name, count in counts.items() if channels[name] == "camera" and count}
+    names = [scene["name"] for scene in scenes]
+    given = splits_of_release(tables, names)
+    sensor_of = {record["token"]: record["sensor_token"] for record in read_table(tables, "calibrated_sensor")}
+    sensors = {sensor["token"]: sensor for sensor in read_table(tables, "sensor")}
+    channel_of = {token: sensors[sensor]["channel"] for token, sensor in sensor_of.items() if sensor in sensors}
+    channels = {sensors[sensor]["channel"]: sensors[sensor]["modality"] for sensor in sensor_of.values() if sensor in sensors}
+    found = _files(root, tables, samples, channels, channel_of)
+    cameras = _of_kind("camera", channels, found.keyframes)
     if not cameras:
+        where = f"'{root / 'samples'}'" if chosen in OFFICIAL_VERSIONS else f"'{root}', where sample_data.json names them,"
         raise SourceError(
-            f"'{root / 'samples'}' has images of no camera of {chosen} ({', '.join(sorted(channels))}). "
+            f"{where} has images of no camera of {chosen} ({', '.join(sorted(channels))}). "
             "Unpack the sensor archives (the blobs) beside the metadata"
         )
+    size, kept = _largest_size(found.scenes_of_size.get(_preferred(cameras, "CAM_FRONT"), {}), samples)
+    scenes = [scene for scene in scenes if kept is None or scene["token"] in kept]
+    samples = [sample for sample in samples if kept is None or sample["scene_token"] in kept]
+    lidars = _of_kind("lidar", channels, found.keyframes)
+    is_split = any(name in given for name in names)
+    splits = SplitChoice() if is_split else _splits_for([scene["name"] for scene in scenes])
+    of_scene = {scene["token"]: splits.split_of(scene["name"], of_source=given.get(scene["name"], "")) for scene in scenes}
     return NuScenesSurvey(
         root=root,
         version=chosen,
         others=tuple(name for name in versions if name != chosen),
         num_scenes=len(scenes),
+        only_scenes=None if kept is None else tuple(scene["name"] for scene in scenes),
+        num_all_scenes=len(names),
         of_split={name: sum(split == name for split in of_scene.values()) for name in ("train", "val", "test")},
+        splits=splits,
         num_night=sum("night" in scene.get("description", "").lower() for scene in scenes),
         num_keyframes=len(samples),
         num_train_keyframes=sum(of_scene.get(sample["scene_token"]) == "train" for sample in samples),
         cameras=cameras,
-        radars={name: count for name, count in counts.items() if channels[name] == "radar" and count},
-        not_unpacked=tuple(name for name, count in counts.items() if not count),
-        num_sweeps=num_files(root / "sweeps" / "LIDAR_TOP"),
+        radars=_of_kind("radar", channels, found.keyframes),
+        lidars={name: count for name, count in lidars.items() if kept is None or not kept.isdisjoint(found.scenes[name])},
+        not_unpacked=tuple(name for name in channels if not found.keyframes.get(name)),
+        num_sweeps=sum(found.sweeps[name] for name, kind in channels.items() if kind == "lidar"),
         num_tracks=len(read_table(tables, "instance")),
-        image_size=image_size_in(root / "samples" / _preferred(cameras, "CAM_FRONT")),
+        image_size=size or image_size_in(root / "samples" / _preferred(cameras, "CAM_FRONT")),
         has_truth=(root / "truth").is_dir(),
     )
 
 
+def _files(root: Path, tables: Path, samples: list[Record], channels: dict[str, str], channel_of: dict[str, str]) -> NamedFiles:
+    """Return the files that are there: nuScenes' own releases have a folder for each channel, which is counted in no time."""
+    if tables.name in OFFICIAL_VERSIONS:
+        key_frames, sweeps = (
+            Counter({name: num_files(root / folder / name) for name in channels}) for folder in ("samples", "sweeps")
+        )
+        return NamedFiles(key_frames, sweeps)
+    scene_of = {sample["token"]: sample["scene_token"] for sample in samples}
+    cameras = {name for name, kind in channels.items() if kind == "camera"}
+    return files_on_disk(root, tables, channel_of=channel_of, cameras=cameras, scene_of=scene_of)
+
+
+def _of_kind(kind: str, channels: dict[str, str], counts: Counter[str]) -> dict[str, int]:
+    return {name: counts[name] for name in sorted(channels) if channels[name] == kind and counts[name]}
+
+
+def _largest_size(scenes_of_size: dict[Size, set[str]], samples: list[Record]) -> tuple[Size | None, set[str] | None]:
+    """Return the image size that most key frames have, and its scenes; None for the scenes where all images have one size."""
+    if len(scenes_of_size) < 2:
+        return next(iter(scenes_of_size), None), None
+    count = Counter(sample["scene_token"] for sample in samples)
+    size = max(scenes_of_size, key=lambda size: sum(count[scene] for scene in scenes_of_size[size]))
+    return size, scenes_of_size[size].difference(*(scenes for other, scenes in scenes_of_size.items() if other != size))
+
+
+def _splits_for(scenes: list[str]) -> SplitChoice:
+    """Return how scenes that nobody split are split: by a rule, with a seed that leaves some in each; a single scene is train."""
+    seed = best_seed(scenes, SHARE)
+    return SplitChoice(train=tuple(scenes)) if seed is None else SplitChoice(share=SHARE, seed=seed)
+
+
 def _split_words(of_split: dict[str, int]) -> str:
     """Return how many of each split there are: ``1 train, 1 val``."""
-    return ", ".join(f"{count:,} {split}" for split, count in of_split.items() if count) or "none in an official split"
+    return ", ".join(f"{count:,} {split}" for split, count in of_split.items() if count) or "in no split"
 
 
 def _source_lines(dataset: NuScenesSurvey) -> list[Line]:
@@ -166,6 +232,14 @@ def _source_lines(dataset: NuScenesSurvey) -> list[Line]:
         (f"  root: {scalar(str(dataset.root))}", ""),
         (f"  version: {scalar(dataset.version)}", what),
     ]
+    if dataset.splits != SplitChoice():
+        how = (
+            "nobody split these scenes: the split of each follows from its name and the seed, and stays when scenes are added; "
+            "or name them: {train: [a, b], val: [c]}"
+            if dataset.splits.share
+            else "no list splits this scene, and it cannot be shared out; add scenes to measure on any that was not trained on"
+        )
+        lines.append((f"  splits: {scalar(dataset.splits.model_dump(mode='json'))}", how))
     if dataset.cameras[dataset.camera] < dataset.num_keyframes:
         lines.append(
             (
@@ -185,13 +259,14 @@ def _stage_lines(dataset: NuScenesSurvey) -> list[Line]:
     else:
         lines.append(("  ", "no radar file is here: frames get no radar, and stage project_radar makes nothing"))
     accumulate, clean = accumulate_lidar.Params(), clean_horizon.Params()
-    between = dataset.num_sweeps / max(dataset.num_keyframes, 1)
+    lidar_lines, sweeps = _lidar_words(dataset)
     lines += [
+        *([(f"  project_lidar: {{lidar: {lidar}}}", "the key sweeps of all are one")] if (lidar := _lidar(dataset)) else []),
         ("  accumulate_lidar:", ""),
+        *lidar_lines,
         (
             f"    num_sweeps: {accumulate.num_sweeps}",
-            f"window of sweeps a key frame, as published; here {dataset.num_sweeps:,} LIDAR_TOP sweeps between key frames, "
-            f"{between:.0f} for each",
+            f"window of sweeps a key frame, as published; {sweeps}",
         ),
         (
             f"    moving: {accumulate.moving}",
@@ -217,23 +292,40 @@ def _stage_lines(dataset: NuScenesSurvey) -> list[Line]:
     ]
 
 
+def _lidar(dataset: NuScenesSurvey) -> str:
+    """Return the LiDARs as YAML; "" where LIDAR_TOP is the only one, or there is none."""
+    return "" if set(dataset.lidars) <= {"LIDAR_TOP"} else scalar(sorted(dataset.lidars, key=lambda name: name != "LIDAR_TOP"))
+
+
+def _lidar_words(dataset: NuScenesSurvey) -> tuple[list[Line], str]:
+    """Return the keys of accumulate_lidar that say which files are read, and words about sweeps between key frames."""
+    lines: list[Line] = []
+    if lidar := _lidar(dataset):
+        lines.append(
+            (f"    lidar: {lidar}", f"with files here: {_counts(dataset.lidars)}; a scene that lacks one uses the others")
+        )
+    if dataset.lidars and not dataset.num_sweeps:
+        why = "no LiDAR file between key frames is here: a window is one of key frames. With sweeps/ unpacked: sweeps"
+        return [*lines, ("    neighbors: keyframes", why)], "here of key frames"
+    between = dataset.num_sweeps / max(dataset.num_keyframes, 1)
+    of_what = " and ".join(dataset.lidars) or "LiDAR"
+    return lines, f"here {dataset.num_sweeps:,} {of_what} sweeps between key frames, {between:.0f} for each"
+
+
 def _train_lines(dataset: NuScenesSurvey) -> list[Line]:
     num_train = dataset.num_train_keyframes - (dataset.of_split["train"] if dataset.num_keyframes > dataset.num_scenes else 0)
     if num_train < 1:
-        return [("", "no group train: here: no key frame here is in the official train split")]
-    if not dataset.radars:
-        return [
-            ("", "no group train: here: the evaluation takes radar away to measure it, and no radar file is here to take away")
-        ]
+        return [("", "no group train: here: no key frame here is in the train split")]
     batch = min(PUBLISHED_BATCH, num_train)
     fewer = "" if batch == PUBLISHED_BATCH else f"; published: {PUBLISHED_BATCH}, more than there are frames"
     split = next((name for name in ("val", "test", "train") if dataset.of_split[name]), "train")
     target = "depth_truth" if dataset.has_truth else "depth_single"
     measured = f"{plural(dataset.of_split[split], 'scene')} of {split} are measured"
+    radar, alone = ("", "") if dataset.radars else (", radar: false", "; no radar file is here: a network of the camera alone")
     truth = "against exact depth" if dataset.has_truth else "against the single sweep, as published"
     return [
         ("train:", "read by depthmill train only"),
-        (f"  data: {{batch_size: {batch}}}", f"{plural(num_train, 'frame')} of the train split{fewer}"),
+        (f"  data: {{batch_size: {batch}{radar}}}", f"{plural(num_train, 'frame')} of the train split{fewer}{alone}"),
         ("  epochs: 50", "published"),
         (f"  evaluation: {{split: {split}, target: {target}}}", f"{measured} {truth}"),
         ("  ", "imagenet_weights: /data/resnet34-b627a593.pth would start from torchvision's weights, as published"),

@@ -32,20 +32,24 @@ def is_whole(value: Any) -> bool:
     return _is_number(value) and value == int(value) and -(2**63) <= value < 2**63
 
 
-def whole(value: Any) -> int:
-    """Return a whole number; ValueError for anything else."""
+def microseconds(value: Any) -> int:
+    """Return a time in whole microseconds; what is less is dropped, as Lyft level 5 has it. ValueError for what is no number."""
     if type(value) is int:
         return value
-    if not is_whole(value):
-        raise ValueError(f"{value!r} is no whole number")
+    if not _is_time(value):
+        raise ValueError(f"{value!r} is no time in microseconds")
     return int(value)
+
+
+def _is_time(value: Any) -> bool:
+    return _is_number(value) and -(2**63) <= value < 2**63
 
 
 _TEXT: Check = ("a text that is not empty", lambda value: isinstance(value, str) and bool(value))
 _ANY_TEXT: Check = ("a text", lambda value: isinstance(value, str))
 _LINK: Check = ("a token, or an empty text", lambda value: value is None or isinstance(value, str))
 _WHOLE: Check = ("a whole number", is_whole)
-_MICROSECONDS: Check = ("whole microseconds", is_whole)
+_MICROSECONDS: Check = ("a number of microseconds", _is_time)
 _BOOL: Check = ("true or false", lambda value: isinstance(value, bool))
 
 FIELDS: dict[str, dict[str, Check]] = {

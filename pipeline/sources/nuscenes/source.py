@@ -1,7 +1,7 @@
 """nuScenes-format data sets: any version folder, any cameras, any image size.
 
 The tables are read once per release and cached as Parquet under the cache folder, keyed by path, size and time of every table;
-from then on a plan costs a few file stats. Workers read one scene's rows. The devkit gives the official splits.
+from then on a plan costs a few file stats. Workers read one scene's rows.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import orjson
 
 from pipeline import capability
 from pipeline.finding import Finding
+from pipeline.kernels.categories import read_otherwise_before
 from pipeline.sources.nuscenes.complete import Lacks, what_scenes_lack
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.sources.nuscenes.json_tables import REQUIRED_TABLES, TABLE_NAMES
 from pipeline.sources.nuscenes.lidar_points import LIDAR_COLUMNS
-from pipeline.sources.nuscenes.tables import IndexedScene, official_splits, scenes_of_release
+from pipeline.sources.nuscenes.splits import SPLITS_FILE
+from pipeline.sources.nuscenes.tables import IndexedScene, scenes_of_release
 from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
 from pipeline.wanted_files import WantedFiles
@@ -124,6 +126,8 @@ class NuScenesSource(OnDisk):
         for name in TABLE_NAMES:
             path = self._tables / f"{name}.json"
             facts.append([name, path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [name])
+        if (splits := self._tables / SPLITS_FILE).is_file():
+            facts.append([SPLITS_FILE, splits.stat().st_size, splits.stat().st_mtime_ns])
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
     def _build_index(self) -> None:
@@ -132,8 +136,7 @@ class NuScenesSource(OnDisk):
             with folder_written_whole(self._index) as folder:
                 writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
                 infos = []
-                splits = official_splits(self.version)
-                for scene in scenes_of_release(self._tables, splits, camera_sweeps=self._camera_sweeps):
+                for scene in scenes_of_release(self._tables, camera_sweeps=self._camera_sweeps):
                     for name, writer in writers.items():
                         writer.add(scene.name, scene.tables[name])
                     infos.append(self._indexed(scene))
@@ -158,9 +161,12 @@ class NuScenesSource(OnDisk):
             has_truth=(self.root / "truth").is_dir(),
             has_boxes=scene.has_boxes,
         )
+        digest = _digest({spec.name: scene.tables[spec.name] for spec in FRAMES.tables})
+        if renamed := read_otherwise_before(scene.tables["boxes"]["category"]):  # units made before are not right
+            digest = _digest([digest, renamed])
         return {
             "name": scene.name,
-            "digest": _digest({spec.name: scene.tables[spec.name] for spec in FRAMES.tables}),
+            "digest": digest,
             "channels": channels,
             "offers": sorted(offers),
             "camera_sweeps": _digest(scene.tables["camera_sweeps"]) if self._camera_sweeps else "",

@@ -34,7 +34,8 @@ from pipeline.sources.nuscenes.checks import (
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token
 from pipeline.sources.nuscenes.names import refuse_channel_name, scene_names
 from pipeline.sources.nuscenes.poses import Poses
-from pipeline.sources.nuscenes.schema import fault_in_tables, whole
+from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
+from pipeline.sources.nuscenes.splits import splits_of_release
 from pipeline.sources.nuscenes.tracks import Box, each_box_once, track_speeds
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import DepthmillError, LayoutError, SourceError
@@ -86,20 +87,20 @@ class IndexedScene(NamedTuple):
     has_boxes: bool
 
 
-def scenes_of_release(folder: Path, splits: Mapping[str, str], *, camera_sweeps: bool = False) -> Iterator[IndexedScene]:
+def scenes_of_release(folder: Path, *, camera_sweeps: bool = False) -> Iterator[IndexedScene]:
     """Read a version folder and yield every scene, in the order of scene.json.
 
     Args:
         folder: e.g. ``<root>/v1.0-mini``.
-        splits: scene name -> split.
         camera_sweeps: yield the CAMERA_SWEEPS table besides; on trainval a million images more are held in memory.
 
     Raises:
-        SourceError: a table is missing or broken, or a record has no value that can be used; it is named.
+        SourceError: a table or the file of splits is missing or broken, or a record has no value that can be used; it is named.
     """
     try:
         with _without_garbage_collection():
             cutter = _TableCutter(folder, camera_sweeps=camera_sweeps)
+            splits = splits_of_release(folder, [scene["name"] for scene in cutter.scenes])
             for scene in cutter.scenes:
                 yield cutter.cut(scene, split=splits.get(scene["name"], ""))
     except DepthmillError as error:
@@ -111,15 +112,6 @@ def scenes_of_release(folder: Path, splits: Mapping[str, str], *, camera_sweeps:
             f"tables in '{folder}' cannot be read ({type(error).__name__}: {error}); expected the nuScenes v1.0 schema. "
             "Unpack the metadata archive again"
         ) from error
-
-
-def official_splits(version: str) -> dict[str, str]:
-    """Return scene name -> train, val or test of the official nuScenes splits for a version folder."""
-    from nuscenes.utils.splits import create_splits_scenes
-
-    splits = create_splits_scenes()
-    prefix = "mini_" if version.endswith("mini") else ""
-    return {scene: split for split in ("train", "val", "test") for scene in splits.get(f"{prefix}{split}", [])}
 
 
 @contextmanager
@@ -157,9 +149,9 @@ class _TableCutter:
         found = SceneFindings(self._names[scene["name"]])
         if found.scene != scene["name"]:
             found.missing(f"name has a slash: {scene['name']!r} is called {found.scene!r} here", 1)
-        samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: whole(sample["timestamp"]))
+        samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: microseconds(sample["timestamp"]))
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
-        times_us = np.array([whole(sample["timestamp"]) for sample in samples], np.int64)
+        times_us = np.array([microseconds(sample["timestamp"]) for sample in samples], np.int64)
         check_keyframes(found, times_us)
         for (token, channel), count in self._num_ignored.items():
             if token == scene["token"]:
@@ -278,7 +270,7 @@ class _TableCutter:
     def _in_time_order(self, files: list[_File], channel: str, found: SceneFindings) -> list[_File]:
         """Return the files of a channel in time order, each once, their names as paths below the root."""
         if set(map(type, [file.timestamp_us for file in files])) != {int}:
-            files = [file._replace(timestamp_us=whole(file.timestamp_us)) for file in files]
+            files = [file._replace(timestamp_us=microseconds(file.timestamp_us)) for file in files]
         different = {file.token: file for file in files}
         if len(different) < len(files):
             for file in files:
@@ -367,7 +359,7 @@ class _TableCutter:
                     "annotation_token": box.token,
                     "instance_token": box.instance_token,
                     "sample_index": index_of[box.sample["token"]],
-                    "sample_timestamp_us": whole(box.sample["timestamp"]),
+                    "sample_timestamp_us": microseconds(box.sample["timestamp"]),
                     "category": category["name"],
                     "center_m": box.translation,
                     "size_wlh_m": box.size,

@@ -123,7 +123,7 @@ def scene_names(params: SyntheticParams) -> tuple[str, ...]:
     """Return the scene names, all known to the devkit's splits; scene i has the same name in every world."""
     if params.scenes <= len(MINI_SCENE_NAMES):
         return MINI_SCENE_NAMES[: params.scenes]
-    from pipeline.sources.nuscenes.tables import official_splits
+    from pipeline.sources.nuscenes.splits import official_splits
 
     split_of = official_splits("v1.0-trainval")
     others = sorted(name for name, split in split_of.items() if split != "test" and name not in MINI_SCENE_NAMES)

@@ -134,8 +134,8 @@ def test_scene_when_it_does_not_exist(root, write_recipe, depthmill):
 
 def test_lidar_when_channel_does_not_exist(root, write_recipe, depthmill):
     code, text = depthmill("run", write_recipe(root, stages={"accumulate_lidar": {"lidar": "LIDAR_TOPP"}}), *BARE)
-    assert code == 1
-    assert "scene scene-0061 has no files of LiDAR channel 'LIDAR_TOPP'; channels there: LIDAR_TOP, RADAR_FRONT" in text
+    assert code == 2
+    assert "stages.accumulate_lidar.lidar: no scene has files of LIDAR_TOPP; LiDARs there: LIDAR_TOP. Choose one of them" in text
 
 
 @pytest.mark.parametrize(

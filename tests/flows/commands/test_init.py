@@ -118,10 +118,10 @@ def test_init_when_there_is_no_radar_then_the_recipe_says_so_and_still_plans(dep
     root = write_tiny_nuscenes(tmp_path / "data", with_radar=False)
     depthmill("init", root, "--out", tmp_path / "recipe.yaml")
     text = (tmp_path / "recipe.yaml").read_text()
-    assert sorted(yaml.safe_load(text)) == ["cameras", "source", "stages", "store"]
+    assert yaml.safe_load(text)["train"]["data"] == {"batch_size": 2, "radar": False}
     assert "project_radar" not in yaml.safe_load(text)["stages"]
     assert "no radar file is here: frames get no radar" in text
-    assert "no group train: here: the evaluation takes radar away" in text
+    assert "no radar file is here: a network of the camera alone" in text
     assert depthmill("plan", tmp_path / "recipe.yaml")[0] == 0
 
 

@@ -64,7 +64,8 @@ def test_drives_without_lidar_when_run_and_reported_then_images_and_radar_make_t
     assert "40 frames, 57 returns a frame" in text
     assert "41 frames, 39 returns a frame" in text
     assert "79 samples of 2 scenes: 79 val" in text
-    assert "ERROR" not in text and "project_lidar" not in text
+    assert "ERROR" not in text and "project_lidar  " not in text
+    assert "all 2 scenes: no LiDAR file, so project_lidar and accumulate_lidar make nothing" in text
     assert "not built yet" not in page
     assert "Radar : 47.7 returns a frame, from 19 to 71, 81 frames" in page
 

@@ -57,7 +57,7 @@ def random_sweeps(seed: int, count: int, size: int) -> list[np.ndarray]:
 
 def project(sweeps, rows, keyframe, windows=None, boxes=None, moving="keep"):
     points = read_scene_points(Reader(sweeps), rows, boxes, moving=moving)
-    return project_frames(points, [keyframe], [windows or range(len(rows))], height=HEIGHT, width=WIDTH)
+    return project_frames(points, [keyframe], [[windows or range(len(rows))]], height=HEIGHT, width=WIDTH)
 
 
 @settings(max_examples=25, deadline=None)

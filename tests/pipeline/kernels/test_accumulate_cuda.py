@@ -100,7 +100,7 @@ def test_project_frames_when_cuda_is_forced_then_is_equal_and_frees_the_scene():
         for sweep in sweeps:
             sweep[:100, :3] = np.random.default_rng(0).uniform([-0.9, 18.0, -1.7], [0.9, 21.0, -0.4], (100, 3))
         points = read_scene_points(t.Reader(sweeps), rows, boxes, moving="carry")
-        frames, windows = [t.keyframe_row(), t.keyframe_row(x=1.0)], [range(0, 2), range(1, 3)]
+        frames, windows = [t.keyframe_row(), t.keyframe_row(x=1.0)], [[range(0, 2)], [range(1, 3)]]
         found = [
             project_frames(points, frames, windows, height=30, width=60, engine=engine) for engine in (None, "numba")
         ]

@@ -105,7 +105,7 @@ def test_tables_when_values_are_changed_then_scenes_or_a_documented_error(tiny_r
             del record[field]
         path.write_text(json.dumps(records))
     with suppress(SourceError, LayoutError):
-        list(scenes_of_release(folder, {}))
+        list(scenes_of_release(folder))
 
 
 @QUICK

@@ -208,3 +208,14 @@ def test_recipe_when_windows_are_on_then_every_row_names_one_unit_a_scene_and_no
     assert depthmill("plan", recipe, "--check")[0] == 0
     other = write_recipe(tiny_root, stages={"index_windows": {"enabled": True, "num_frames": 2, "stride": 2}})
     assert "params stride: 1 -> 2" in depthmill("plan", other)[1]
+
+
+def test_rig_when_lidars_are_listed_then_it_is_at_the_first_that_the_scene_has_and_an_absent_one_is_an_error(tables):
+    one, listed = (
+        windows_of(tables, cameras=BOTH, num_frames=1, lidar=lidar) for lidar in ("LIDAR_TOP", ["LIDAR_X", "LIDAR_TOP"])
+    )
+    assert listed.data.tables == one.data.tables
+    with pytest.raises(
+        SourceError, match="no files of LiDAR channel 'LIDAR_X'; LiDAR channels there: LIDAR_TOP. Set stages.index_w"
+    ):
+        windows_of(tables, cameras=BOTH, num_frames=1, lidar="LIDAR_X")

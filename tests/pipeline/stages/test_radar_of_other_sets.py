@@ -202,7 +202,8 @@ def test_plan_when_no_radar_is_asked_for_and_none_is_there_then_has_none(write_r
     root = write_tiny_nuscenes(tmp_path / "raw", scenes=("scene-0061",), with_radar=False)
     code, text = depthmill("plan", write_recipe(root, stages=stages))
     assert code == 0
-    assert "project_radar" not in text
+    assert "project_radar  " not in text
+    assert ("no radar file, so project_radar makes nothing" in text) == (stages == {})
 
 
 def test_plan_when_radars_have_other_names_and_the_recipe_names_none_then_is_refused(write_recipe, depthmill, tmp_path):

@@ -23,8 +23,8 @@ def tables(tmp_path):
     return folder
 
 
-def tables_of(folder, splits, *, camera_sweeps=False):
-    return {scene.name: scene.tables for scene in scenes_of_release(folder, splits, camera_sweeps=camera_sweeps)}
+def tables_of(folder, *, camera_sweeps=False):
+    return {scene.name: scene.tables for scene in scenes_of_release(folder, camera_sweeps=camera_sweeps)}
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 100, 1000, 10**7])
@@ -62,12 +62,12 @@ def test_table_when_broken_then_says_so_whatever_the_pieces(spoil, tiny_root, ta
 
 
 def test_release_when_read_in_pieces_then_scenes_are_the_same(tiny_root, monkeypatch):
-    at_once = tables_of(tiny_root / "v1.0-mini", {"scene-0061": "train"})
+    at_once = tables_of(tiny_root / "v1.0-mini")
     monkeypatch.setattr(json_tables, "PIECE_BYTES", 500)
-    assert tables_of(tiny_root / "v1.0-mini", {"scene-0061": "train"}) == at_once
+    assert tables_of(tiny_root / "v1.0-mini") == at_once
     assert list(at_once) == ["scene-0061", "scene-0103"]
     assert at_once["scene-0061"]["scene"]["split"] == ["train"]
-    assert at_once["scene-0103"]["scene"]["split"] == [""]
+    assert at_once["scene-0103"]["scene"]["split"] == ["val"]
 
 
 def test_release_when_images_between_key_frames_are_asked_for_then_they_come_besides_and_the_rest_is_the_same(tiny_root, tables):
@@ -87,7 +87,7 @@ def test_release_when_images_between_key_frames_are_asked_for_then_they_come_bes
     own[0]["next"], between["prev"], between["next"], own[1]["prev"] = "between", own[0]["token"], own[1]["token"], "between"
     own[1]["next"] = own[2]["prev"] = ""
     (folder / "sample_data.json").write_text(json.dumps([*records, between]))
-    plain, more = (tables_of(folder, {}, camera_sweeps=wanted) for wanted in (False, True))
+    plain, more = (tables_of(folder, camera_sweeps=wanted) for wanted in (False, True))
     for scene, tables in plain.items():
         assert tables == {name: more[scene][name] for name in tables}
     found = [row for row in rows(more["scene-0061"]["camera_sweeps"]) if row["camera"] == "CAM_FRONT"]
@@ -134,7 +134,7 @@ def test_release_when_a_token_leads_nowhere_then_says_who_asked(table, field, sa
     records[1][field] = "nowhere"
     (tables / f"{table}.json").write_text(json.dumps(records))
     with pytest.raises(SourceError, match=said):
-        list(scenes_of_release(tables, {}))
+        list(scenes_of_release(tables))
 
 
 def test_release_when_a_value_has_the_wrong_type_then_names_scene_and_table(write_recipe, depthmill, tables):

@@ -1,0 +1,88 @@
+"""The splits that a release brings: nuScenes' official lists, or the ``splits.json`` of its version folder.
+
+The official lists belong to nuScenes' own three versions. Own drives often count scene-0001, scene-0002 ..., and the names alone
+would put them into splits that nobody made for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import orjson
+
+from pipeline.splits import SPLITS, unknown_scene
+from storage_schemas.errors import SourceError
+
+OFFICIAL_VERSIONS = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
+
+SPLITS_FILE = "splits.json"
+"""The devkit's name of the file with a release's own splits, beside its tables."""
+
+
+def official_splits(version: str) -> dict[str, str]:
+    """Return scene name -> train, val or test of the official nuScenes splits; empty for a version that is not nuScenes' own."""
+    if version not in OFFICIAL_VERSIONS:
+        return {}
+    from nuscenes.utils.splits import create_splits_scenes
+
+    splits = create_splits_scenes()
+    prefix = "mini_" if version == "v1.0-mini" else ""
+    return {scene: split for split in SPLITS for scene in splits.get(f"{prefix}{split}", [])}
+
+
+def splits_of_release(folder: Path, scenes: Collection[str]) -> dict[str, str]:
+    """Return scene name -> train, val or test of a release: those of its own file, or else the official ones.
+
+    Args:
+        folder: version folder, e.g. ``<root>/v1.0-mini``.
+        scenes: names of its scenes.
+
+    Raises:
+        SourceError: the file is no mapping of lists of scene names, names a scene that the release has not, has a scene in two
+            splits, or a release that is not nuScenes' own names none of train, val and test.
+    """
+    path = folder / SPLITS_FILE
+    if not path.is_file():
+        return official_splits(folder.name)
+    lists = _lists(path)
+    known: dict[str, list[str]] = {split: lists[split] for split in SPLITS if split in lists}
+    if not known:
+        if folder.name in OFFICIAL_VERSIONS:  # the devkit's users put lists with names of their own beside the official ones
+            return official_splits(folder.name)
+        raise SourceError(
+            f"'{path}' has none of the splits train, val and test; splits there: {', '.join(lists) or 'none'}. "
+            "Name its lists train and val, or say in the recipe's source.splits which scenes are which"
+        )
+    split_of: dict[str, str] = {}
+    for split, names in known.items():
+        for name in names:
+            if (other := split_of.setdefault(name, split)) != split:
+                raise SourceError(
+                    f"'{path}': scene '{name}' is in {other} and in {split}. What is trained on must not be measured on: "
+                    "take it out of one of the lists"
+                )
+    if fault := unknown_scene(known, list(scenes)):
+        raise SourceError(f"'{path}': {fault}")
+    return split_of
+
+
+def _lists(path: Path) -> Mapping[str, list[str]]:
+    """Return the lists of a file of splits by their names; SourceError if it is no mapping of lists of names."""
+    expected = 'expected {"train": ["scene-a", ...], "val": ["scene-b", ...]}. Correct it, or delete it'
+    try:
+        lists = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"'{path}' cannot be read: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise SourceError(
+            f"'{path}' is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; {expected}"
+        ) from error
+    if not isinstance(lists, dict):
+        raise SourceError(f"'{path}' is a {type(lists).__name__}; {expected}")
+    for split, names in lists.items():
+        if not isinstance(names, list):
+            raise SourceError(f"'{path}': '{split}' is {names!r}, not a list of scene names; {expected}")
+        if wrong := [name for name in names if not isinstance(name, str)]:
+            raise SourceError(f"'{path}': '{split}' has the entry {wrong[0]!r}, which is no scene name; {expected}")
+    return lists
