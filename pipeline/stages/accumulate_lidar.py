@@ -20,6 +20,7 @@ from pydantic import Field
 from pipeline.capability import LIDAR
 from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
+from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import DEPTH_ACCUMULATED, FRAMES
 from storage_schemas.errors import SourceError
 
@@ -267,6 +268,19 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     )
 
 
+def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
+    is_between = p.neighbors == "sweeps" and p.num_sweeps > 1
+    return dict.fromkeys(lidar_channels(p.lidar), "all" if is_between else "keyframes")
+
+
 STAGE = StageSpec(
-    "accumulate_lidar", version=1, reads=(FRAMES,), writes=DEPTH_ACCUMULATED, params=Params, kernel=kernel, needs=LIDAR
+    "accumulate_lidar",
+    version=1,
+    reads=(FRAMES,),
+    writes=DEPTH_ACCUMULATED,
+    params=Params,
+    kernel=kernel,
+    needs=LIDAR,
+    files_of=_files_of,
+    never_zero=(("share_measured", "no pixel is measured"),),
 )

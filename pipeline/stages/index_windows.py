@@ -27,6 +27,7 @@ from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.stages.accumulate_lidar import lidars_of, no_lidar
 from pipeline.stages.pack_images import check_image
+from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES, WINDOWS
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData, columns_from_rows, rows
@@ -248,6 +249,10 @@ def _message(p: Params, tables: Mapping[str, list[Row]], *, num_windows: int, nu
     return message + (f"; {num_left_out} left out that lack an image" if num_left_out else "")
 
 
+def _files_of(p: Params, cameras: Sequence[str]) -> dict[str, Wanted]:
+    return dict.fromkeys((*(p.cameras or cameras), *lidar_channels(p.lidar)), "all") if p.frames == "sweep" else {}
+
+
 STAGE = StageSpec(
     "index_windows",
     version=1,
@@ -257,5 +262,7 @@ STAGE = StageSpec(
     params=Params,
     kernel=kernel,
     is_wanted=lambda p: p.enabled,
+    files_of=_files_of,
+    never_zero=(("windows", "no window of images is complete"),),
     reads_of=lambda p: (FRAMES, CAMERA_SWEEPS) if p.frames == "sweep" else (FRAMES,),
 )

@@ -8,12 +8,15 @@ Source docs/method/pipeline.md#sweep-window: the accumulation with num_sweeps = 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from pipeline.capability import LIDAR
-from pipeline.lidar_choice import LidarChoice
+from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from pipeline.stages.accumulate_lidar import chosen_sweeps
+from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 
 
@@ -44,4 +47,18 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     )
 
 
-STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=LIDAR)
+def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
+    return dict.fromkeys(lidar_channels(p.lidar), "keyframes")
+
+
+STAGE = StageSpec(
+    "project_lidar",
+    version=1,
+    reads=(FRAMES,),
+    writes=DEPTH_SINGLE,
+    params=Params,
+    kernel=kernel,
+    needs=LIDAR,
+    files_of=_files_of,
+    never_zero=(("share_measured", "no pixel is measured"),),
+)

@@ -6,10 +6,12 @@ from then on a plan costs a few file stats. Workers read one scene's rows.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Collection
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import orjson
 
 from pipeline import capability
 from pipeline.finding import Finding
-from pipeline.kernels.categories import read_otherwise_before
+from pipeline.kernels.categories import read_otherwise_before, unknown_categories
+from pipeline.sources.nuscenes.complete import Lacks, what_scenes_lack
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.sources.nuscenes.json_tables import REQUIRED_TABLES, TABLE_NAMES
@@ -25,6 +28,7 @@ from pipeline.sources.nuscenes.splits import SPLITS_FILE
 from pipeline.sources.nuscenes.tables import IndexedScene, scenes_of_release
 from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
+from pipeline.wanted_files import WantedFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.files import folder_written_whole
@@ -52,23 +56,45 @@ class NuScenesSource(OnDisk):
         self._tables = self.root / config.version
         self._check_folders()
         self._index = cache_folder / "index" / self._stamp()
+        self._wanted = WantedFiles()
 
     @property
     def release(self) -> str:
         """Name of the release: the version, wherever its folder lies."""
         return f"nuscenes/{self.version}"
 
+    def asked_for(self, wanted: WantedFiles) -> NuScenesSource:
+        """Return the data set as a recipe sees it that reads these files: without what is not on the disk."""
+        narrowed = copy.copy(self)
+        narrowed._wanted = wanted
+        return narrowed
+
     def scenes(self) -> list[SceneInfo]:
         """Return the scenes in the order of scene.json, building the index on first use."""
+        lacks = self._lacks()
+        return [_without(scene, lacks[scene.name]) if scene.name in lacks else scene for scene in self._indexed_scenes()]
+
+    def reader(self) -> NuScenesFiles:
+        """Return the picklable reader of raw files, building the index on first use."""
+        return NuScenesFiles(str(self.root), str(self._index), self._lacks())
+
+    def _indexed_scenes(self) -> list[SceneInfo]:
         listing = self._index / "scenes.json"
         if not listing.is_file():
             self._build_index()
         return [_scene_info(scene) for scene in json.loads(listing.read_bytes())]
 
-    def reader(self) -> NuScenesFiles:
-        """Return the picklable reader of raw files, building the index on first use."""
-        self.scenes()
-        return NuScenesFiles(str(self.root), str(self._index))
+    def _lacks(self) -> dict[str, Lacks]:
+        scenes = self._indexed_scenes()
+        if not self._wanted.of_channel:
+            return {}
+        whole = NuScenesFiles(str(self.root), str(self._index))
+
+        def digests_of(scene: str, lacks: Lacks) -> tuple[str, str]:
+            digest = _digest_of_scene(lacks.keep(whole.scene_tables(scene)))
+            return digest, _digest(lacks.keep(whole.camera_sweeps(scene))["camera_sweeps"]) if self._camera_sweeps else ""
+
+        return what_scenes_lack(self._index, self.root, self._wanted, scenes, digests_of)
 
     def _check_folders(self) -> None:
         if not self.root.is_dir():
@@ -130,18 +156,30 @@ class NuScenesSource(OnDisk):
             has_truth=(self.root / "truth").is_dir(),
             has_boxes=scene.has_boxes,
         )
-        digest = _digest({spec.name: scene.tables[spec.name] for spec in FRAMES.tables})
-        if renamed := read_otherwise_before(scene.tables["boxes"]["category"]):  # units made before are not right
-            digest = _digest([digest, renamed])
         return {
             "name": scene.name,
-            "digest": digest,
+            "digest": _digest_of_scene({spec.name: scene.tables[spec.name] for spec in FRAMES.tables}),
             "channels": channels,
             "offers": sorted(offers),
             "camera_sweeps": _digest(scene.tables["camera_sweeps"]) if self._camera_sweeps else "",
             "modalities": scene.modalities,
-            "findings": [asdict(finding) for finding in scene.findings],
+            "findings": [asdict(finding) for finding in (*scene.findings, *_unknown_categories(scene))],
         }
+
+
+def _unknown_categories(scene: IndexedScene) -> list[Finding]:
+    """Return a finding for each category of which nothing says whether it moves: its points would stay in silence."""
+    categories = Counter(scene.tables["boxes"]["category"])
+    what = "boxes are of the category {!r}, which is not known to move and counts as standing still"
+    advice = "If such objects move, name it in stages.accumulate_lidar.movable"
+    return [Finding(what.format(name), scene.name, categories[name], advice=advice) for name in unknown_categories(categories)]
+
+
+def _digest_of_scene(tables: Mapping[str, Columns]) -> str:
+    """Return a digest of the FRAMES tables; another one than before where a category was taken for another thing."""
+    digest = _digest(tables)
+    renamed = read_otherwise_before(tables["boxes"]["category"])  # units made before are not right, though their params are
+    return _digest([digest, renamed]) if renamed else digest
 
 
 def _scene_info(indexed: dict[str, Any]) -> SceneInfo:
@@ -156,6 +194,24 @@ def _scene_info(indexed: dict[str, Any]) -> SceneInfo:
         offers,
         modalities=indexed["modalities"],
         findings=findings,
+    )
+
+
+def _without(scene: SceneInfo, lacks: Lacks) -> SceneInfo:
+    """Return a scene without what it lacks."""
+    channels = tuple(channel for channel in scene.channels if channel not in lacks.channels)
+    modalities = {scene.modalities[channel] for channel in channels}
+    without_files = {capability.LIDAR: "lidar", capability.RADAR: "radar"}
+    offers = {name: digest for name, digest in scene.offers.items() if without_files.get(name, "camera") in modalities}
+    if lacks.camera_sweeps:
+        offers[capability.CAMERA_SWEEPS] = lacks.camera_sweeps
+    return replace(
+        scene,
+        digest=lacks.digest or scene.digest,
+        channels=channels,
+        offers=offers,
+        findings=(*scene.findings, *lacks.findings),
+        left_out=lacks.left_out,
     )
 
 
