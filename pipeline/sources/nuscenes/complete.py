@@ -200,12 +200,9 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
             lost_of[channel] = frames - {sample for sample, name in of.of_sample.items() if name not in missing}
     unusable = set.intersection(*lost_of.values()) if lost_of else set()  # of several LiDARs one is enough
     for channel, lost in lost_of.items():
-        for samples, consequence in (
-            (lost & unusable, "are left out, since they"),
-            (lost - unusable, "do without it, since they"),
-        ):
+        for samples, consequence in ((lost & unusable, "are left out"), (lost - unusable, "use the other LiDARs alone")):
             if samples:
-                what = f"key frames {consequence} have no {channel} file"
+                what = f"key frames {consequence}, since they have no {channel} file"
                 findings.append(Finding(what, scene.name, len(samples), channel))
     for channel, of in files.items():
         if of.modality == "camera" and not any(

@@ -32,6 +32,7 @@ from pipeline.wanted_files import WantedFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.files import folder_written_whole
+from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
 
 INDEX_VERSION = 3
@@ -169,7 +170,7 @@ class NuScenesSource(OnDisk):
 
 def _unknown_categories(scene: IndexedScene) -> list[Finding]:
     """Return a finding for each category of which nothing says whether it moves: its points would stay in silence."""
-    categories = Counter(scene.tables["boxes"]["category"])
+    categories: Counter[str] = Counter(scene.tables["boxes"]["category"])
     what = "boxes are of the category {!r}, which is not known to move and counts as standing still"
     advice = "If such objects move, name it in stages.accumulate_lidar.movable"
     return [Finding(what.format(name), scene.name, categories[name], advice=advice) for name in unknown_categories(categories)]
