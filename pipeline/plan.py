@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.capability import LIDAR, RADAR, is_provided
@@ -126,7 +126,7 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
     """
     of_source = source.scenes()
     _check_splits(recipe, of_source)
-    chosen = _chosen_scenes(recipe, of_source)
+    chosen = _without_lidar(recipe, _chosen_scenes(recipe, of_source))
     scenes = [scene for scene in chosen if not scene.left_out]
     findings = _findings(recipe, scenes)
     _refuse_wrong(findings)
@@ -161,6 +161,24 @@ def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInf
     if not scenes:
         raise RecipeError("the source has no scenes; check source.root and source.version")
     return list(scenes)
+
+
+def _without_lidar(recipe: Recipe, scenes: list[SceneInfo]) -> list[SceneInfo]:
+    """Leave out scenes that have none of the LiDARs that a stage reads, where others have; if none has, the stage says so."""
+    for stage in STAGES:
+        if stage.needs != LIDAR or not recipe.stages.wants(stage):
+            continue
+        wanted = stage.files_of(recipe.stages.params_of(stage), recipe.cameras)
+        has_one = {scene.name for scene in scenes if any(channel in scene.channels for channel in wanted)}
+        reason = f"no file of {' or '.join(wanted)}, which stages.{stage.name}.lidar names; a list of LiDARs takes those that there are"
+        if has_one:
+            scenes = [
+                replace(scene, left_out=scene.left_out or reason)
+                if LIDAR in scene.offers and scene.name not in has_one
+                else scene
+                for scene in scenes
+            ]
+    return scenes
 
 
 def _check_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
