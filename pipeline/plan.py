@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.capability import LIDAR, RADAR, is_provided
+from pipeline.capability import is_provided
+from pipeline.chosen_scenes import choose_scenes
 from pipeline.finding import NAMED_SCENES, Finding, finding_lines, scenes_text
-from pipeline.recipe import Recipe, wanted_files
-from pipeline.sources import source_plug_ins, source_specs
+from pipeline.recipe import Recipe
+from pipeline.sources import source_plug_ins
 from pipeline.sources.spec import Source
-from pipeline.splits import remark_on_rule, unknown_scene
 from pipeline.stage import StageSpec
 from pipeline.stage_list import STAGES
-from pipeline.stages import build_manifest, project_radar
 from pipeline.types import ALL, SceneInfo, WorkItem
-from storage_schemas.catalog import RADAR_CHANNELS
-from storage_schemas.errors import RecipeError, SourceError, StoreError
+from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.lineage import Identity, SourceRef
 from storage_schemas.store import Store, UnitPath
-
-LEFT_OUT_ADVICE = (
-    "Unpack the archives that hold them, or read less: key frames only (stages.accumulate_lidar.neighbors: keyframes), or other "
-    "cameras"
-)
-"""What helps where no scene is complete."""
 
 
 @dataclass(frozen=True)
@@ -125,143 +117,18 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
         RecipeError: a scene or camera of the recipe does not exist.
         SourceError: the source's tables cannot be read.
     """
-    of_source = source.scenes()
-    _check_splits(recipe, of_source)
-    chosen = _without_scenes_that_lack_lidars(recipe, _chosen_scenes(recipe, of_source))
-    scenes = [scene for scene in chosen if not scene.left_out]
-    findings = _findings(recipe, scenes)
-    _refuse_wrong(findings)
-    if not scenes:
-        raise SourceError(
-            f"no scene of {len(chosen)} has the files that the recipe reads. {chosen[0].name}: {chosen[0].left_out}. "
-            f"{LEFT_OUT_ADVICE}"
-        )
-    _check_cameras(recipe, scenes)
-    _refuse_absent_radars(recipe, scenes)
+    chosen = choose_scenes(recipe, source.scenes())
     items: list[WorkItem] = []
     plug_in, _ = source_plug_ins().get(recipe.source.kind, (None, None))
     package = "" if plug_in is None else plug_in.package
-    for scene in scenes:
+    for scene in chosen.scenes:
         made_from = SourceRef(release=source.release, digest=scene.digest, package=package)
         items.extend(_scene_items(recipe, scene, made_from, store, facts or {}))
     for stage in STAGES:
         if stage.per == "dataset":
             inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
             items.append(_item(stage, recipe, ALL, ALL, inputs, None, store, facts or {}))
-    left_out = {scene.name: scene.left_out for scene in chosen if scene.left_out}
-    return Plan(tuple(items), tuple(findings), left_out, _notes_on_splits(recipe, scenes))
-
-
-def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInfo]:
-    by_name = {scene.name: scene for scene in scenes}
-    if recipe.scenes is not None:
-        if unknown := [name for name in recipe.scenes if name not in by_name]:
-            raise RecipeError(
-                f"scenes: '{unknown[0]}' is not in the source; it has {len(by_name)} scenes, e.g. {', '.join(list(by_name)[:5])}"
-            )
-        scenes = [scene for scene in scenes if scene.name in recipe.scenes]
-    if not scenes:
-        raise RecipeError("the source has no scenes; check source.root and source.version")
-    return list(scenes)
-
-
-def _check_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
-    for scene in scenes:
-        for camera in recipe.cameras:
-            if scene.modalities.get(camera, "camera") != "camera" or camera not in scene.channels:
-                cameras = [name for name in scene.channels if _modality(scene, name) == "camera"]
-                raise RecipeError(
-                    f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(cameras) or 'none'}"
-                )
-
-
-def _modality(scene: SceneInfo, channel: str) -> str:
-    """Return camera, lidar or radar; guessed from the name where the source does not say it."""
-    guess = {"LIDA": "lidar", "RADA": "radar"}.get(channel[:4], "camera")
-    return scene.modalities.get(channel, guess)
-
-
-def _findings(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[Finding]:
-    """Return what concerns a channel that the recipe reads or a scene as a whole, and what the recipe cannot make."""
-    channels = {"", *recipe.cameras, *wanted_files(recipe).of_channel}
-    findings = [finding for scene in scenes for finding in scene.findings if finding.channel in channels]
-    usual = source_specs()[recipe.source.kind].offers
-    for needed, sensor in ((LIDAR, "LiDAR"), (RADAR, "radar")):
-        stages = [
-            stage.name
-            for stage in STAGES
-            if stage.needs == needed and recipe.stages.wants(stage) and stage.channels_of(recipe.stages.params_of(stage)) != ()
-        ]
-        for scene in scenes:
-            if needed in usual and needed not in scene.offers and stages:
-                what = f"no {sensor} file, so {' and '.join(stages)} make{'s' if len(stages) == 1 else ''} nothing"
-                findings.append(Finding(what, scene.name))
-    return findings
-
-
-def _without_scenes_that_lack_lidars(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInfo]:
-    """Leave out scenes that have none of the LiDARs that a stage reads, where others have one.
-
-    Raises:
-        RecipeError: no scene has one of them, though there are other LiDARs.
-    """
-    kept = list(scenes)
-    for stage in STAGES:
-        wanted = stage.channels_of(recipe.stages.params_of(stage))
-        if stage.needs != LIDAR or not wanted or not recipe.stages.wants(stage):
-            continue
-        lidars = {scene.name: [name for name in scene.channels if _modality(scene, name) == "lidar"] for scene in scenes}
-        there = sorted({name for names in lidars.values() for name in names})
-        if there and not set(there).intersection(wanted):
-            raise RecipeError(
-                f"stages.{stage.name}.lidar: no scene has files of {' or '.join(wanted)}; LiDARs there: {', '.join(there)}. "
-                "Choose one of them, or a list"
-            )
-        lacking = {scene.name for scene in scenes if there and not set(lidars[scene.name]).intersection(wanted)}
-        why = f"{stage.name} reads {' or '.join(wanted)}, of which there is no file"
-        kept = [replace(scene, left_out=why) if scene.name in lacking and not scene.left_out else scene for scene in kept]
-    return kept
-
-
-def _refuse_wrong(findings: Sequence[Finding]) -> None:
-    """Refuse to make units of which the source knows that they would be wrong."""
-    wrong = [finding for finding in findings if finding.is_error]
-    if wrong:
-        others = f" ({len(wrong) - 1:,} more like it)" if len(wrong) > 1 else ""
-        raise SourceError(f"scene {wrong[0].scene}: {wrong[0].what}. {wrong[0].advice}{others}")
-
-
-def _refuse_absent_radars(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
-    """Refuse radar channels that no scene has: a run without radar would look like one with it.
-
-    A radar of nuScenes that some scene lacks is said where the scene is made.
-
-    Raises:
-        RecipeError: a channel is in none of the scenes and no radar of nuScenes, or none of the channels is in any scene.
-    """
-    params = recipe.stages.params_of(project_radar.STAGE)
-    there = sorted({channel for scene in scenes for channel in scene.channels if _modality(scene, channel) == "radar"})
-    absent = [channel for channel in params.channels if channel not in there]
-    unknown = [channel for channel in absent if channel not in RADAR_CHANNELS]
-    is_named = there or "channels" in params.model_fields_set
-    if unknown or (is_named and absent and len(absent) == len(params.channels)):
-        raise RecipeError(
-            f"stages.project_radar.channels: unknown radar channel '{(unknown or absent)[0]}'; expected some of "
-            f"{', '.join(there) or 'none: no scene has a radar file'}. Set it to [] to make the data without radar"
-        )
-
-
-def _check_splits(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
-    """Refuse lists that name a scene which does not exist: it would be missing from its split in silence."""
-    splits = recipe.stages.params_of(build_manifest.STAGE).splits
-    where = "source.splits" if getattr(recipe.source, "splits", None) == splits else "stages.build_manifest.splits"
-    if fault := unknown_scene(splits.lists, [scene.name for scene in scenes]):
-        raise RecipeError(f"{where}: {fault}")
-
-
-def _notes_on_splits(recipe: Recipe, scenes: Sequence[SceneInfo]) -> tuple[str, ...]:
-    remark = remark_on_rule(recipe.stages.params_of(build_manifest.STAGE).splits, [scene.name for scene in scenes])
-    return (remark,) if remark else ()
+    return Plan(tuple(items), chosen.findings, chosen.left_out, chosen.notes)
 
 
 def _scene_items(

@@ -102,7 +102,7 @@ FRAMES = StoreLayout(
             description="one row",
             columns=(
                 ColumnSpec("scene", "string", "", "scene name"),
-                ColumnSpec("split", "string", "", "train, val or test as the source says; empty if in none"),
+                ColumnSpec("split", "string", "", "train, val or test in the source's official split; empty if in none"),
                 ColumnSpec("description", "string", "", "the source's own words"),
                 ColumnSpec("is_night", "bool", "1", "the description contains 'night' in any case"),
                 ColumnSpec("num_keyframes", "int32", "1", "key frames"),
@@ -473,7 +473,7 @@ MANIFEST = StoreLayout(
                 ColumnSpec("scene", "string", "", "scene name"),
                 ColumnSpec("camera", "string", "", "camera channel"),
                 ColumnSpec("frame", "int32", "1", "index along 'frame' inside the scene's units"),
-                ColumnSpec("split", "string", "", "train, val or test; empty if the scene is in none"),
+                ColumnSpec("split", "string", "", "train, val or test; empty if the scene is in no official split"),
                 ColumnSpec("is_night", "bool", "1", "recorded at night"),
                 ColumnSpec("sample_token", "string", "", "key frame"),
                 ColumnSpec("sample_data_token", "string", "", "image"),

@@ -265,8 +265,7 @@ def _message(p: Params, tables: Mapping[str, list[Row]], *, num_windows: int, nu
 
 
 def _files_of(p: Params, cameras: Sequence[str]) -> dict[str, Wanted]:
-    channels = (*(p.cameras or cameras), *lidar_channels(p.lidar))
-    return dict.fromkeys(channels, "all") if p.frames == "sweep" else {}
+    return dict.fromkeys((*(p.cameras or cameras), *lidar_channels(p.lidar)), "all") if p.frames == "sweep" else {}
 
 
 STAGE = StageSpec(

@@ -36,7 +36,7 @@ def test_manifest_columns_when_no_plug_in_is_there_then_are_those_that_old_manif
         "scene": ("string", "", "scene name"),
         "camera": ("string", "", "camera channel"),
         "frame": ("int32", "1", "index along 'frame' inside the scene's units"),
-        "split": ("string", "", "train, val or test; empty if the scene is in none"),
+        "split": ("string", "", "train, val or test; empty if the scene is in no official split"),
         "is_night": ("bool", "1", "recorded at night"),
         "sample_token": ("string", "", "key frame"),
         "sample_data_token": ("string", "", "image"),

@@ -181,7 +181,7 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
     findings: list[Finding] = []
     absent_files: set[str] = set()
     absent_channels: set[str] = set()
-    unusable: set[int] = set()
+    lost_of: dict[str, set[int]] = {}
     frames = {sample for of in files.values() if of.modality == "camera" for sample in of.of_sample}
     for channel, of in files.items():
         lacking = [name for name in of.names if name in missing]
@@ -195,12 +195,14 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
         if len(between) > max(1, MAX_MISSING * len(of.between)) or len(lacking) == len(of.names):
             return Lacks(left_out=f"{len(lacking):,} of {len(of.names):,} {channel} files are not on the disk, e.g. {lacking[0]}")
         findings += _findings_of_channel(scene.name, channel, of, missing, len(between))
-    lidars = {channel: of for channel, of in files.items() if of.modality == "lidar" and channel not in absent_channels}
-    if lidars:  # a frame needs one of several; what it lacks of the others is counted where it is made
-        unusable = frames - {sample for of in lidars.values() for sample, name in of.of_sample.items() if name not in missing}
-    if unusable:
-        what = f"key frames have no file of {' or '.join(lidars)} and are left out"
-        findings.append(Finding(what, scene.name, len(unusable)))
+        if of.modality == "lidar":
+            lost_of[channel] = frames - {sample for sample, name in of.of_sample.items() if name not in missing}
+    unusable = set.intersection(*lost_of.values()) if lost_of else set()  # of several LiDARs one is enough
+    for channel, lost in lost_of.items():
+        for samples, consequence in ((lost & unusable, "are left out"), (lost - unusable, "use the other LiDARs alone")):
+            if samples:
+                what = f"key frames {consequence}, since they have no {channel} file"
+                findings.append(Finding(what, scene.name, len(samples), channel))
     for channel, of in files.items():
         if of.modality == "camera" and not any(
             name not in missing and sample not in unusable for sample, name in of.of_sample.items()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import orjson
 
 from pipeline import capability
 from pipeline.finding import Finding
-from pipeline.kernels.categories import read_otherwise_before
+from pipeline.kernels.categories import read_otherwise_before, unknown_categories
 from pipeline.sources.nuscenes.complete import Lacks, what_scenes_lack
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
@@ -32,6 +33,7 @@ from pipeline.wanted_files import WantedFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.files import folder_written_whole
+from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
 
 INDEX_VERSION = 3
@@ -96,7 +98,7 @@ class NuScenesSource(OnDisk):
         whole = NuScenesFiles(str(self.root), str(self._index))
 
         def digests_of(scene: str, lacks: Lacks) -> tuple[str, str]:
-            digest = _digest(lacks.keep(whole.scene_tables(scene)))
+            digest = _digest_of_scene(lacks.keep(whole.scene_tables(scene)))
             return digest, _digest(lacks.keep(whole.camera_sweeps(scene))["camera_sweeps"]) if self._camera_sweeps else ""
 
         return what_scenes_lack(self._index, self.root, self._wanted, scenes, digests_of)
@@ -161,18 +163,30 @@ class NuScenesSource(OnDisk):
             has_truth=(self.root / "truth").is_dir(),
             has_boxes=scene.has_boxes,
         )
-        digest = _digest({spec.name: scene.tables[spec.name] for spec in FRAMES.tables})
-        if renamed := read_otherwise_before(scene.tables["boxes"]["category"]):  # units made before are not right
-            digest = _digest([digest, renamed])
         return {
             "name": scene.name,
-            "digest": digest,
+            "digest": _digest_of_scene({spec.name: scene.tables[spec.name] for spec in FRAMES.tables}),
             "channels": channels,
             "offers": sorted(offers),
             "camera_sweeps": _digest(scene.tables["camera_sweeps"]) if self._camera_sweeps else "",
             "modalities": scene.modalities,
-            "findings": [asdict(finding) for finding in scene.findings],
+            "findings": [asdict(finding) for finding in (*scene.findings, *_unknown_categories(scene))],
         }
+
+
+def _unknown_categories(scene: IndexedScene) -> list[Finding]:
+    """Return a finding for each category of which nothing says whether it moves: its points would stay in silence."""
+    categories: Counter[str] = Counter(scene.tables["boxes"]["category"])
+    what = "boxes are of the category {!r}, which is not known to move and counts as standing still"
+    advice = "If such objects move, name it in stages.accumulate_lidar.movable"
+    return [Finding(what.format(name), scene.name, categories[name], advice=advice) for name in unknown_categories(categories)]
+
+
+def _digest_of_scene(tables: Mapping[str, Columns]) -> str:
+    """Return a digest of the FRAMES tables; another one than before where a category was taken for another thing."""
+    digest = _digest(tables)
+    renamed = read_otherwise_before(tables["boxes"]["category"])  # units made before are not right, though their params are
+    return _digest([digest, renamed]) if renamed else digest
 
 
 def _scene_info(indexed: dict[str, Any]) -> SceneInfo:

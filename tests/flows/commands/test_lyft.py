@@ -82,3 +82,22 @@ def test_lyft_set_when_cars_differ_then_scenes_without_front_lidars_say_so_and_m
     windows = [3, 4, 5, 4, 3]  # sweeps of each window; each has 80 returns of what Lyft calls car
     for few, many in zip(points_of(tmp_path / "store"), points_of(tmp_path / "keep"), strict=True):
         assert (many - few >= [80 * count for count in windows]).all()
+
+
+def test_lyft_set_when_some_cars_lack_the_only_lidar_asked_for_then_the_others_have_a_manifest(depthmill, tmp_path):
+    root = write_tiny_lyft(tmp_path / "lyft")
+    recipe = tmp_path / "recipe.yaml"
+    stages = {"accumulate_lidar": {"lidar": "LIDAR_FRONT_LEFT"}, "project_lidar": {"lidar": "LIDAR_FRONT_LEFT"}}
+    source = {"kind": "nuscenes", "root": str(root), "version": "data"}
+    recipe.write_text(yaml.safe_dump({"source": source, "store": str(tmp_path / "store"), "stages": stages}))
+    code, text = depthmill("run", recipe, *BARE, "--no-report")
+    assert code == 0, text
+    assert "3 of 4 scenes left out" in text
+    assert (
+        "no file of LIDAR_FRONT_LEFT, which stages.project_lidar.lidar names; a list of LiDARs takes those that there are" in text
+    )
+    assert "4 samples of 1 scene" in text
+    code, text = depthmill("run", recipe, *BARE, "--no-report", "--set", "stages.accumulate_lidar.lidar=LIDAR_TOPP")
+    assert code == 2
+    there = "LIDAR_FRONT_LEFT, LIDAR_FRONT_RIGHT, LIDAR_TOP"
+    assert f"stages.accumulate_lidar.lidar: no scene has files of LIDAR_TOPP; LiDARs there: {there}. Choose one" in text

@@ -14,6 +14,7 @@ from pipeline.splits import SplitChoice, best_seed
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
+from tests.flows.commands.test_train import SMALL
 from tests.tiny_nuscenes import write_tiny_nuscenes
 
 BARE = ("--no-prefect", "--no-report")
@@ -178,3 +179,23 @@ def test_training_when_a_manifest_has_a_scene_in_both_splits_then_is_refused(tin
     with pytest.raises(ManifestError, match="scene 'scene-0061' has samples in split 'train' and in split 'val'"):
         refuse_shared_scenes(mixed, trained="train", measured="val")
     refuse_shared_scenes(mixed, trained="train", measured="train")
+
+
+def test_retrain_when_splits_move_a_trained_scene_to_val_then_the_champion_is_not_compared(
+    recipe, depthmill, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
+    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+    path = recipe(splits={"train": ["drive a"], "val": ["drive b"]})
+    code, text = depthmill("retrain", path, "--no-prefect", *SMALL)
+    assert code == 0, text
+    path = recipe(splits={"train": ["drive a", "drive c"], "val": ["drive b"]})
+    code, text = depthmill("retrain", path, "--no-prefect", *SMALL)
+    assert code == 0, text  # a scene more to train on, the same measured on
+    path = recipe(splits={"train": ["drive b", "drive c"], "val": ["drive a"]})
+    code, text = depthmill("retrain", path, "--no-prefect", *SMALL)
+    assert code == 1
+    assert "was trained on 1 scene that split 'val' now measures on, e.g. 'drive a', so the two cannot be compared" in text
+    (tmp_path / "store/runs/champion.json").unlink()
+    code, text = depthmill("retrain", path, "--no-prefect", *SMALL)
+    assert (code, "there was no champion" in text) == (0, True)
