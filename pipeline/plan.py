@@ -170,7 +170,8 @@ def _without_lidar(recipe: Recipe, scenes: list[SceneInfo]) -> list[SceneInfo]:
             continue
         wanted = stage.files_of(recipe.stages.params_of(stage), recipe.cameras)
         has_one = {scene.name for scene in scenes if any(channel in scene.channels for channel in wanted)}
-        reason = f"no file of {' or '.join(wanted)}, which stages.{stage.name}.lidar names; a list of LiDARs takes those that there are"
+        key = f"stages.{stage.name}.lidar"
+        reason = f"no file of {' or '.join(wanted)}, which {key} names; a list of LiDARs takes those that there are"
         if has_one:
             scenes = [
                 replace(scene, left_out=scene.left_out or reason)
