@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.sources.nuscenes.complete import Lacks
 from pipeline.sources.nuscenes.lidar_points import lidar_points, refuse_far, refuse_short_file, refuse_without_xyz
 from pipeline.sources.pcd import read_pcd
 from pipeline.sources.raw_files import RawFiles
@@ -24,12 +25,16 @@ class NuScenesFiles(RawFiles):
         root: data root that the file columns of the index are relative to.
         index_folder: folder with the cached index with the tables of every scene.
         lidar_columns: float32 a point of LiDAR files that end with .bin; None = 5, and checked.
+        lacks: what scenes lack of the files that a recipe reads, by name.
     """
 
-    def __init__(self, root: str, index_folder: str, lidar_columns: int | None = None) -> None:
+    def __init__(
+        self, root: str, index_folder: str, *, lidar_columns: int | None = None, lacks: Mapping[str, Lacks] | None = None
+    ) -> None:
         super().__init__(root)
         self.index_folder = Path(index_folder)
         self.lidar_columns = lidar_columns
+        self._lacks = {scene: lack for scene, lack in (lacks or {}).items() if not lack.left_out}
 
     def scene_tables(self, scene: str) -> dict[str, Columns]:
         """Return the FRAMES tables of one scene from the cached index."""
@@ -40,9 +45,10 @@ class NuScenesFiles(RawFiles):
         return self._indexed(CAMERA_SWEEPS, scene)
 
     def _indexed(self, layout: StoreLayout, scene: str) -> dict[str, Columns]:
-        return {
+        tables = {
             spec.name: read_rows(str(self.index_folder / f"{spec.name}.parquet"), spec, scene=scene) for spec in layout.tables
         }
+        return self._lacks[scene].keep(tables) if scene in self._lacks else tables
 
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Return a LiDAR sweep as (n, 3 or more) float32: x, y, z in metres in the sensor frame, then what the file has besides.
