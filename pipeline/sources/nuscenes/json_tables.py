@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.sources.git_lfs import refuse_lfs_pointer
+from pipeline.sources.raw_files import LFS_POINTER, lfs_pointer
 from storage_schemas.errors import SourceError
 
 TABLE_NAMES = (
@@ -58,7 +58,8 @@ def read_table(folder: Path, name: str) -> list[Record]:
         raise SourceError(f"table '{path}' is missing. {_needed(name)}; unpack the metadata archive again") from error
     except OSError as error:
         raise SourceError(f"table '{path}' cannot be read: {error.strerror}. Give this user read permission") from error
-    refuse_lfs_pointer(content, str(path))
+    if content.startswith(LFS_POINTER):
+        raise lfs_pointer(str(path))
     try:
         records = _parsed(content)
     except orjson.JSONDecodeError as error:

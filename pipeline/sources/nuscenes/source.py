@@ -74,9 +74,8 @@ class NuScenesSource(OnDisk):
         scenes = [_without(scene, lacks[scene.name]) if scene.name in lacks else scene for scene in self._indexed_scenes()]
         if self._lidar_columns in (None, LIDAR_COLUMNS):
             return scenes
-        return [
-            replace(scene, digest=_digest([scene.digest, self._lidar_columns])) for scene in scenes
-        ]  # other points, other units
+        # the same files read otherwise are other points
+        return [replace(scene, digest=_digest([scene.digest, self._lidar_columns])) for scene in scenes]
 
     def reader(self) -> NuScenesFiles:
         """Return the picklable reader of raw files, building the index on first use."""
