@@ -14,9 +14,11 @@ from typing import Any
 
 import xxhash
 
-from pipeline.sources.git_lfs import refuse_lfs_pointer
 from storage_schemas.errors import SourceError
 from storage_schemas.files import leaves_root
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What Git leaves in place of a large file until Git LFS fetches it."""
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
@@ -55,7 +57,8 @@ class RawFiles:
             raise SourceError(f"cannot read '{path}': {error.strerror}. Check the disk, then run the same command") from error
         if not content:
             raise SourceError(f"file '{path}' is empty (0 bytes). Copy it again, then run the same command")
-        refuse_lfs_pointer(content, path)
+        if content.startswith(LFS_POINTER):
+            raise lfs_pointer(path)
         self._seen[file] = (len(content), xxhash.xxh3_128_hexdigest(content))
         return content
 
@@ -71,6 +74,14 @@ class RawFiles:
             "raw_bytes": str(sum(self._seen[name][0] for name in names)),
             "raw_xxh3_128": combined.hexdigest(),
         }
+
+
+def lfs_pointer(path: str) -> SourceError:
+    """Return the error for a file whose content Git LFS has not fetched."""
+    return SourceError(
+        f"file '{path}' is a Git LFS pointer: its content has not been fetched. Run git lfs pull in the repository of the data "
+        "set, then run the same command"
+    )
 
 
 def refuse_to_leave(file: str, *, where: str) -> None:
@@ -103,8 +114,9 @@ def image_size(path: str) -> tuple[int, int]:
     """
     try:
         with open(path, "rb", buffering=0) as stream:
-            head = stream.read(64)
-        refuse_lfs_pointer(head, path)
+            head = stream.read(len(LFS_POINTER))
+        if head == LFS_POINTER:
+            raise lfs_pointer(path)
         if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) >= 24:
             width, height = struct.unpack(">II", head[16:24])
             return int(width), int(height)

@@ -215,4 +215,4 @@ def test_run_when_a_file_is_a_git_lfs_pointer_then_says_git_lfs_pull(write_recip
     victim.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:" + "4d" * 32 + "\nsize 694400\n")
     code, text = depthmill("run", write_recipe(root), "--no-prefect", "--workers", 1)
     assert code == 1
-    assert f"file '{victim}' is a Git LFS pointer, not the data itself. Run git lfs pull" in text
+    assert f"file '{victim}' is a Git LFS pointer: its content has not been fetched. Run git lfs pull" in text
