@@ -154,20 +154,19 @@ def _refuse_wrong(findings: Sequence[Finding]) -> None:
 def _refuse_absent_radars(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
     """Refuse radar channels that no scene has: a run without radar would look like one with it.
 
-    A radar of nuScenes that some scene lacks is said where the scene is made.
+    Scenes without any radar are said by a finding, and a radar of nuScenes that a scene lacks where the scene is made.
 
     Raises:
-        RecipeError: a channel is in none of the scenes and no radar of nuScenes, or none of the channels is in any scene.
+        RecipeError: scenes have radars, and a channel is in none of them and no radar of nuScenes, or none of the channels is.
     """
-    params = recipe.stages.params_of(project_radar.STAGE)
-    there = sorted({channel for scene in scenes for channel in scene.channels if _modality(scene, channel) == "radar"})
-    absent = [channel for channel in params.channels if channel not in there]
-    unknown = [channel for channel in absent if channel not in RADAR_CHANNELS]
-    is_named = there or "channels" in params.model_fields_set
-    if unknown or (is_named and absent and len(absent) == len(params.channels)):
+    channels = recipe.stages.params_of(project_radar.STAGE).channels
+    there = sorted({name for scene in scenes for name in scene.channels if _modality(scene, name) == "radar"})
+    absent = [name for name in channels if name not in there]
+    unknown = [name for name in absent if name not in RADAR_CHANNELS] or (absent if len(absent) == len(channels) else [])
+    if there and unknown:
         raise RecipeError(
-            f"stages.project_radar.channels: unknown radar channel '{(unknown or absent)[0]}'; expected some of "
-            f"{', '.join(there) or 'none: no scene has a radar file'}. Set it to [] to make the data without radar"
+            f"stages.project_radar.channels: unknown radar channel '{unknown[0]}'; expected some of {', '.join(there)}. Set it "
+            "to [] to make the data without radar"
         )
 
 

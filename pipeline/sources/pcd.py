@@ -234,7 +234,14 @@ def _ascii(body: bytes, layout: _Layout, count: int, where: str) -> NDArray[Any]
 def _fill(out: NDArray[Any], words: list[bytes], kind: np.dtype[Any], name: str, where: str) -> None:
     """Write the values of one column; integers keep all their digits, and may be written as 3.0."""
     limits = None if kind.kind == "f" else np.iinfo(kind)
-    for row, word in enumerate(words):
+    try:
+        values: list[Any] = list(map(float if limits is None else int, words))
+        if b"_" not in b"".join(words) and (limits is None or limits.min <= min(values) <= max(values) <= limits.max):
+            out[...] = np.array(values, kind)
+            return
+    except ValueError:
+        pass
+    for row, word in enumerate(words):  # one by one, to take what int refuses, or to name the value that is none
         try:
             value: Any = None if b"_" in word else float(word) if limits is None else _whole(word)
         except ValueError:

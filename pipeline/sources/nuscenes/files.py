@@ -29,7 +29,7 @@ class NuScenesFiles(RawFiles):
     """
 
     def __init__(
-        self, root: str, index_folder: str, lidar_columns: int | None = None, lacks: Mapping[str, Lacks] | None = None
+        self, root: str, index_folder: str, *, lidar_columns: int | None = None, lacks: Mapping[str, Lacks] | None = None
     ) -> None:
         super().__init__(root)
         self.index_folder = Path(index_folder)

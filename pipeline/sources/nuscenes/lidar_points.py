@@ -42,7 +42,7 @@ _NOT_SUPPORTED = (".npy", ".npz", ".ply", ".las", ".laz", ".txt", ".csv", ".xyz"
 
 
 def lidar_points(content: bytes, *, columns: int | None, where: str) -> NDArray[np.float32]:
-    """Return a sweep as (n, 3 or more) float32: x, y, z in metres in the sensor frame, then further columns.
+    """Return a sweep as (n, 3 or more) float32: x, y, z in metres in the sensor frame, then further columns of a .bin.
 
     Args:
         content: the whole file.
@@ -153,13 +153,13 @@ def likely_columns(content: bytes) -> int | None:
 
 
 def _points_of_pcd(content: bytes, where: str) -> NDArray[np.float32]:
+    """Return x, y and z of a .pcd (n, 3); what else it has nobody reads."""
     columns = read_pcd(content, where=where)
     refuse_without_xyz(columns, where)
-    further = [name for name, column in columns.items() if name not in ("x", "y", "z") and column.ndim == 1]
-    points = np.empty((len(columns["x"]), 3 + len(further)), np.float32)
-    for number, name in enumerate(("x", "y", "z", *further)):
-        points[:, number] = columns[name]
-    _refuse_absurd([columns[axis] for axis in "xyz"], where)
+    xyz = [columns[axis] for axis in "xyz"]
+    with np.errstate(over="ignore"):
+        points = np.stack([axis.astype(np.float32, copy=False) for axis in xyz], axis=1)
+    _refuse_absurd(xyz, where, values=points.reshape(-1))
     return points
 
 

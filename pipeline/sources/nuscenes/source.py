@@ -83,7 +83,7 @@ class NuScenesSource(OnDisk):
 
     def reader(self) -> NuScenesFiles:
         """Return the picklable reader of raw files, building the index on first use."""
-        return NuScenesFiles(str(self.root), str(self._index), self._lidar_columns, self._lacks())
+        return NuScenesFiles(str(self.root), str(self._index), lidar_columns=self._lidar_columns, lacks=self._lacks())
 
     def _indexed_scenes(self) -> list[SceneInfo]:
         listing = self._index / "scenes.json"

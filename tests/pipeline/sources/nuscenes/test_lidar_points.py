@@ -139,7 +139,7 @@ def test_sweep_when_a_pcd_then_xyz_come_first_and_padding_is_skipped(kind, name)
         points[axis] = np.random.default_rng(ord(axis)).normal(0, 20, 40)
     points["timestamp"] = 1_600_000_000_000_000
     found = lidar_points(encode_pcd(points, kind=kind), columns=None, where=name)
-    assert (found.shape, found.dtype) == ((40, 5), np.float32)
+    assert (found.shape, found.dtype) == ((40, 3), np.float32)
     for column, axis in enumerate("xyz"):
         np.testing.assert_array_equal(found[:, column], points[axis].astype(np.float32))
 
