@@ -19,6 +19,7 @@ from pipeline.sources.kitti_object.lists import (
     KittiScene,
     data_folder,
     lists_folder,
+    missing_lists_text,
     read_kitti_scenes,
 )
 from pipeline.sources.spec import OnDisk
@@ -55,19 +56,21 @@ class KittiObjectSource(OnDisk):
                 scene.name,
                 f"{SOURCE_VERSION}/{scene.digest}",
                 (CAMERA,),
-                {provided(BOXES): "", **({provided(DEPTH_SINGLE): ""} if any(scene.has_sweep) else {})},
+                {provided(BOXES): scene.labels_digest, **({provided(DEPTH_SINGLE): ""} if any(scene.has_sweep) else {})},
             )
             for scene in self._scenes()
         ]
 
     def reader(self) -> KittiObjectFiles:
         """Return the picklable reader of raw files."""
-        return KittiObjectFiles(str(self.root), {scene.name: scene for scene in self._scenes()})
+        return KittiObjectFiles(str(self.root), {scene.name: scene for scene in self._scenes()}, self.config.types)
 
     def _scenes(self) -> list[KittiScene]:
         if self._read is None:
             config = self.config
-            self._read = read_kitti_scenes(self.root, self._lists, config.splits, frames_per_scene=config.frames_per_scene)
+            self._read = read_kitti_scenes(
+                self.root, self._lists, config.splits, frames_per_scene=config.frames_per_scene, types=config.types
+            )
         return self._read
 
 
@@ -86,10 +89,7 @@ def _checked_folders(root: Path, config: KittiObjectConfig) -> tuple[Path, Path]
             "that holds training/ and ImageSets/, or object/ with training/ in it"
         )
     if lists is None:
-        raise SourceError(
-            f"'{root / 'ImageSets'}' is missing; expected train.txt, val.txt and test.txt with the number of one frame a line. "
-            "Put the benchmark's lists there (public detectors bring them along)"
-        )
+        raise SourceError(missing_lists_text(root))
     for name in config.splits:
         folder = FOLDER_OF_LIST[name]
         for part in (CALIBRATIONS, LABELS) if folder == "training" else (CALIBRATIONS,):
