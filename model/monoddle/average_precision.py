@@ -13,7 +13,7 @@ Order  The devkit takes the detections of a frame in the order of the file where
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -43,6 +43,17 @@ NO_ANGLE_RAD = -10.0
 """KITTI's "not said"."""
 
 _TABLE = (("3d", "strict"), ("bev", "strict"), ("3d", "loose"), ("bev", "loose"), ("2d", "strict"), ("aos", "strict"))
+
+
+def split_measured(categories: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the categories that have a least overlap, and the others, which cannot be measured."""
+    named = list(categories)
+    return [name for name in named if name in STRICT_OVERLAP], [name for name in named if name not in STRICT_OVERLAP]
+
+
+def not_measured_text(categories: Sequence[str]) -> str:
+    """Say which categories have no average precision, and why."""
+    return f"Not measured: {', '.join(categories)}. KITTI defines least overlaps of {', '.join(STRICT_OVERLAP)} only."
 
 
 class AveragePrecisionError(DepthmillError):
