@@ -263,6 +263,17 @@ def test_init_when_types_are_not_kittis_then_the_recipe_says_what_they_are_taken
     assert code == 0, text
 
 
+def test_plan_when_clips_are_asked_for_then_refused_since_there_are_no_poses(kitti, depthmill, tmp_path):
+    recipe = write(tmp_path / "recipe.yaml", kitti, {"teacher": "none"}, index_windows={"enabled": True})
+    for command in ("plan", "run", "train"):
+        code, text = depthmill(command, recipe)
+        assert code == 2
+        assert (
+            "source.kind kitti_object gives single frames without poses, of which no clips can be made; set it to false" in text
+        )
+        assert "take a source of drives (nuscenes, synthetic" in text
+
+
 def test_init_when_labels_or_calibration_are_broken_then_says_so_before_there_is_a_recipe(depthmill, tmp_path):
     root = write_tiny_kitti(tmp_path / "data")
     path = root / "training/calib/000003.txt"
