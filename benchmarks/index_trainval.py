@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import shutil
 import time
+from bisect import bisect_left
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -86,8 +87,8 @@ def write_tables(folder: Path, num_scenes: int) -> None:
         "sensor": [{"token": token(1, k), "channel": name, "modality": {"L": "lidar", "R": "radar", "C": "camera"}[name[0]]}
                    for k, name in enumerate(CHANNELS)],
         "calibrated_sensor": [{"token": token(2, k), "sensor_token": token(1, k), "translation": [1.0, 0.0, 1.8],
-                               "rotation": [1.0, 0.0, 0.0, 0.0], "camera_intrinsic": [[1266.0, 0, 816.0], [0, 1266.0, 491.0], [0, 0, 1.0]]}
-                              for k in range(len(CHANNELS))],
+                               "rotation": [0.5, -0.5, 0.5, -0.5] if name[0] == "C" else [1.0, 0.0, 0.0, 0.0], "camera_intrinsic": [[1266.0, 0, 816.0], [0, 1266.0, 491.0], [0, 0, 1.0]]}
+                              for k, name in enumerate(CHANNELS)],
         "attribute": [], "visibility": [], "log": [], "map": [],
     }  # fmt: skip
     for name, records in small.items():
@@ -107,11 +108,11 @@ def _box(scene: int, keyframe: int, position: int, i: int) -> dict[str, object]:
 def _write_channel(files, poses, channel: int, first: int, number: int) -> int:
     name = CHANNELS[channel]
     count = FILES_A_SCENE.get(name) or FILES_A_SCENE[name.split("_")[0]]
-    keys = {round(k * (count - 1) / (NUM_KEYFRAMES - 1)) for k in range(NUM_KEYFRAMES)}
+    keys = [round(k * (count - 1) / (NUM_KEYFRAMES - 1)) for k in range(NUM_KEYFRAMES)]
     for k in range(count):
         this, time_us = token(6, number), 10**15 + first * 500_000 + round(k * 19.5e6 / (count - 1))
         record = {
-            "token": this, "sample_token": token(5, first + min(NUM_KEYFRAMES - 1, -(-k * (NUM_KEYFRAMES - 1) // (count - 1)))),
+            "token": this, "sample_token": token(5, first + bisect_left(keys, k)),
             "ego_pose_token": this, "calibrated_sensor_token": token(2, channel), "timestamp": time_us, "fileformat": "jpg",
             "is_key_frame": k in keys, "height": 900, "width": 1600,
             "filename": f"sweeps/{name}/n015-2018-07-18-11-07-57+0800__{name}__{time_us}.jpg",

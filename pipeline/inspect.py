@@ -26,21 +26,28 @@ def describe(store: Store, what: str | None) -> Description:
     """Describe a store (None), a unit (its key), a manifest (its fingerprint) or a sample (its frame key).
 
     Raises:
-        StoreError: the store has nothing of that name.
+        StoreError: the store has nothing of that name; the text names a unit that it has.
     """
     if what is None:
         return _describe_store(store)
     parts = what.strip("/").split("/")
     if len(parts) == 4 and (parts[0] in known_layouts() or store.has(UnitPath(*parts))):
         return _describe_unit(store, UnitPath(*parts))
-    if len(parts) == 3:
+    if len(parts) == 3 and parts[0] not in known_layouts():
         return _describe_sample(store, what)
     if re.fullmatch(r"[0-9a-f]+", what):
         return _describe_manifest(store, what)
     raise StoreError(
         f"'{what}' is neither a unit key (<store>/<scene>/<camera>/<fingerprint>), a frame key "
-        "(<scene>/<camera>/<timestamp_us>) nor a manifest fingerprint"
+        f"(<scene>/<camera>/<timestamp_us>) nor a manifest fingerprint. {_example(store, what)}"
     )
+
+
+def _example(store: Store, what: str) -> str:
+    """Name a unit of the store: the first one with this text in its key, or the first of all."""
+    keys = [path.key for name in known_layouts() for path in store.units(name)]
+    key = next((key for key in keys if what.strip("/") in key), min(keys, default=None))
+    return f"For example '{key}'" if key else "The store holds no unit: run the recipe"
 
 
 def _describe_store(store: Store) -> Description:

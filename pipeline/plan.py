@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.capability import is_provided
-from pipeline.recipe import Recipe
-from pipeline.sources import source_plug_ins
+from pipeline.capability import LIDAR, RADAR, is_provided
+from pipeline.finding import NAMED_SCENES, Finding, finding_lines, scenes_text
+from pipeline.recipe import Recipe, wanted_files
+from pipeline.sources import source_plug_ins, source_specs
 from pipeline.sources.spec import Source
 from pipeline.stage import StageSpec
 from pipeline.stage_list import STAGES
 from pipeline.types import ALL, SceneInfo, WorkItem
-from storage_schemas.errors import RecipeError, StoreError
+from storage_schemas.errors import RecipeError, SourceError, StoreError
 from storage_schemas.lineage import Identity, SourceRef
 from storage_schemas.store import Store, UnitPath
 
-NAMED_SCENES = 3
-"""Scenes that a plan line names before it says how many more."""
+LEFT_OUT_ADVICE = (
+    "Unpack the archives that hold them, or read less: key frames only (stages.accumulate_lidar.neighbors: keyframes), or other "
+    "cameras"
+)
+"""What helps where no scene is complete."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Every unit that a recipe asks for, in running order; those with a reason are to be made."""
+    """Every unit that a recipe asks for, in running order; those with a reason are to be made.
+
+    Attributes:
+        items: the units.
+        findings: what the source found in the scenes of the units, as far as the recipe reads it.
+        left_out: scene that cannot be used -> why.
+    """
 
     items: tuple[WorkItem, ...]
+    findings: tuple[Finding, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def to_do(self) -> tuple[WorkItem, ...]:
@@ -37,6 +49,23 @@ class Plan:
     def manifest(self) -> WorkItem:
         """The item of the manifest."""
         return self.items[-1]
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Return the scenes that units are made of."""
+        return tuple(dict.fromkeys(item.identity.scene for item in self.items if item.identity.scene != ALL))
+
+    def warnings(self) -> list[str]:
+        """Return one line for each reason why scenes are left out, and for each kind of finding."""
+        num_scenes = len(self.scenes)
+        by_reason: dict[str, list[str]] = {}
+        for scene, reason in self.left_out.items():
+            by_reason.setdefault(reason, []).append(scene)
+        lines = [
+            f"{len(scenes)} of {num_scenes + len(self.left_out)} scenes left out ({scenes_text(scenes, 0)}): {reason}"
+            for reason, scenes in by_reason.items()
+        ]
+        return lines + finding_lines(self.findings, num_scenes)
 
     def lines(self) -> list[PlanLine]:
         """Return one line per stage and reason, as ``depthmill plan`` prints them."""
@@ -91,7 +120,16 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
         RecipeError: a scene or camera of the recipe does not exist.
         SourceError: the source's tables cannot be read.
     """
-    scenes = _chosen_scenes(recipe, source.scenes())
+    chosen = _chosen_scenes(recipe, source.scenes())
+    scenes = [scene for scene in chosen if not scene.left_out]
+    findings = _findings(recipe, scenes)
+    _refuse_wrong(findings)
+    if not scenes:
+        raise SourceError(
+            f"no scene of {len(chosen)} has the files that the recipe reads. {chosen[0].name}: {chosen[0].left_out}. "
+            f"{LEFT_OUT_ADVICE}"
+        )
+    _check_cameras(recipe, scenes)
     items: list[WorkItem] = []
     plug_in, _ = source_plug_ins().get(recipe.source.kind, (None, None))
     package = "" if plug_in is None else plug_in.package
@@ -102,7 +140,7 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
         if stage.per == "dataset":
             inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
             items.append(_item(stage, recipe, ALL, ALL, inputs, None, store, facts or {}))
-    return Plan(tuple(items))
+    return Plan(tuple(items), tuple(findings), {scene.name: scene.left_out for scene in chosen if scene.left_out})
 
 
 def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInfo]:
@@ -115,14 +153,45 @@ def _chosen_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInf
         scenes = [scene for scene in scenes if scene.name in recipe.scenes]
     if not scenes:
         raise RecipeError("the source has no scenes; check source.root and source.version")
+    return list(scenes)
+
+
+def _check_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
     for scene in scenes:
         for camera in recipe.cameras:
-            if camera not in scene.channels:
-                cameras = [name for name in scene.channels if not name.startswith(("LIDAR", "RADAR"))]
+            if scene.modalities.get(camera, "camera") != "camera" or camera not in scene.channels:
+                cameras = [name for name in scene.channels if _modality(scene, name) == "camera"]
                 raise RecipeError(
                     f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(cameras) or 'none'}"
                 )
-    return list(scenes)
+
+
+def _modality(scene: SceneInfo, channel: str) -> str:
+    """Return camera, lidar or radar; guessed from the name where the source does not say it."""
+    guess = {"LIDA": "lidar", "RADA": "radar"}.get(channel[:4], "camera")
+    return scene.modalities.get(channel, guess)
+
+
+def _findings(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[Finding]:
+    """Return what concerns a channel that the recipe reads or a scene as a whole, and what the recipe cannot make."""
+    channels = {"", *recipe.cameras, *wanted_files(recipe).of_channel}
+    findings = [finding for scene in scenes for finding in scene.findings if finding.channel in channels]
+    usual = source_specs()[recipe.source.kind].offers
+    for needed, sensor in ((LIDAR, "LiDAR"), (RADAR, "radar")):
+        stages = [stage.name for stage in STAGES if stage.needs == needed and recipe.stages.wants(stage)]
+        for scene in scenes:
+            if needed in usual and needed not in scene.offers and stages:
+                what = f"no {sensor} file, so {' and '.join(stages)} make{'s' if len(stages) == 1 else ''} nothing"
+                findings.append(Finding(what, scene.name))
+    return findings
+
+
+def _refuse_wrong(findings: Sequence[Finding]) -> None:
+    """Refuse to make units of which the source knows that they would be wrong."""
+    wrong = [finding for finding in findings if finding.is_error]
+    if wrong:
+        others = f" ({len(wrong) - 1:,} more like it)" if len(wrong) > 1 else ""
+        raise SourceError(f"scene {wrong[0].scene}: {wrong[0].what}. {wrong[0].advice}{others}")
 
 
 def _scene_items(

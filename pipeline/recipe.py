@@ -19,6 +19,7 @@ from pipeline.sources import config_union, source_specs, unknown_kind
 from pipeline.stage import ParamsT, StageSpec
 from pipeline.stage_list import BROKEN_STAGES, STAGES
 from pipeline.stages import index_windows
+from pipeline.wanted_files import WantedFiles
 from storage_schemas.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -118,6 +119,12 @@ class Recipe(_Frozen):
         kind = data["source"].get("kind") if isinstance(data, dict) and isinstance(data.get("source"), dict) else None
         spec = source_specs().get(kind) if isinstance(kind, str) else None
         return data if spec is None else _filled(data, spec.recipe_defaults(data))
+
+
+def wanted_files(recipe: Recipe) -> WantedFiles:
+    """Return the raw files that the stages of a recipe read, by channel."""
+    stages = [stage for stage in STAGES if recipe.stages.wants(stage)]
+    return WantedFiles.of(stage.files_of(recipe.stages.params_of(stage), recipe.cameras) for stage in stages)
 
 
 def _filled(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.capability import LIDAR
+from pipeline.finding import Finding
 from pipeline.mono_depth.model import MonoDepthFactory
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
@@ -18,7 +19,10 @@ from pipeline.stage_list import stage_named
 from pipeline.types import ALL, ItemResult, WorkItem
 from storage_schemas.errors import DepthmillError
 from storage_schemas.layout import UnitData
+from storage_schemas.lineage import Identity
 from storage_schemas.store import Store, UnitPath
+
+NOTHING_ADVICE = "Look at the pictures of the report: calibration, poses or the file format may be wrong"
 
 OnResult = Callable[[ItemResult], None]
 
@@ -109,8 +113,22 @@ def run_manifest(plan: Plan, recipe: Recipe, store: Store, raw: RawReader, resul
             first = next((result for result in failed if result.status == "ERROR"), failed[0])
             done.append(_result(item, "SKIP", 0.0, f"{first.stage} {first.title} failed"))
         else:
-            done.append(run_item(item, recipe, store, raw, SceneMemory(), keep=False))
+            done.append(run_item(item, recipe, store, raw, SceneMemory(), keep=False, left_out=plan.left_out))
     return done
+
+
+def nothing_found(units: Iterable[tuple[Identity, Mapping[str, float]]]) -> list[Finding]:
+    """Return a finding for each unit in which a stage found nothing at all, though there is usually something.
+
+    Args:
+        units: what each unit is, and what its stage counted.
+    """
+    return [
+        Finding(f"{words} ({unit.stage} {unit.camera})", unit.scene, advice=NOTHING_ADVICE)
+        for unit, counts in units
+        for name, words in stage_named(unit.stage).never_zero
+        if counts.get(name) == 0
+    ]
 
 
 def run_item(
@@ -122,6 +140,7 @@ def run_item(
     *,
     keep: bool,
     depth_model: MonoDepthFactory | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> ItemResult:
     """Make one unit: read its inputs, call the kernel, check, write, commit.
 
@@ -133,6 +152,7 @@ def run_item(
         memory: inputs and shared results of the scene.
         keep: keep the result in memory for a later item.
         depth_model: makes the monocular depth model, if the recipe names one with weights.
+        left_out: scene that cannot be used -> why; for a unit over the data set.
     """
     start = time.perf_counter()
     stage = stage_named(item.stage)
@@ -147,6 +167,7 @@ def run_item(
             store=store if per_dataset else None,
             paths=item.inputs,
             depth_model=depth_model,
+            left_out=left_out or {},
         )
         made = stage.kernel(unit, recipe.stages.params_of(stage))
         provenance = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.mono_depth.model import MonoDepthFactory
+from pipeline.wanted_files import Wanted
 from storage_schemas.errors import SourceError
 from storage_schemas.frozen_config import FrozenConfig
 from storage_schemas.layout import Columns, StoreLayout, UnitData, rows
@@ -107,6 +108,7 @@ class StageInput:
         shared: results that several stages or cameras of one scene can use; lives as long as the scene's task.
         used_files: raw files the kernel read, for the lineage.
         depth_model: makes the monocular depth model, where the recipe names one with weights; None otherwise.
+        left_out: scene that cannot be used -> why; for a stage over the data set.
     """
 
     scene: str
@@ -118,6 +120,7 @@ class StageInput:
     store: Store | None = None
     paths: Mapping[str, UnitPath] = field(default_factory=dict)
     depth_model: MonoDepthFactory | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def remember(self, key: Any, make: Callable[[], T]) -> T:
         """Return a shared result, making it on first use."""
@@ -184,6 +187,10 @@ def _everything(_: Any) -> None:
     return None
 
 
+def _no_files(_params: Any, _cameras: Sequence[str]) -> Mapping[str, Wanted]:
+    return {}
+
+
 @dataclass(frozen=True)
 class StageSpec(Generic[ParamsT]):
     """One stage.
@@ -200,6 +207,8 @@ class StageSpec(Generic[ParamsT]):
         needs: capability that a scene must offer for such a unit, see ``SceneInfo.offers``; None = any scene will do. A stage
             that needs its own output provided by the source gives way to a stage that makes it.
         channels_of: says from the params which sensor channels it reads; a scene must have one of them. None = any scene will do.
+        files_of: says from the params and the recipe's cameras which raw files of which channels it reads.
+        never_zero: counts of a unit, each with what it means if it is 0, e.g. ``no pixel is measured``; said as a finding.
         is_wanted: says from the params whether a recipe asks for an optional stage at all.
         counted: what of the params decides a unit, and so enters its fingerprint: all of them, unless a stage has params that do
             not always count, or depends on facts that only a look at the machine tells (the digest of a weights file).
@@ -220,6 +229,8 @@ class StageSpec(Generic[ParamsT]):
     counted: Callable[[ParamsT, Mapping[str, str]], dict[str, Any]] = _all_params
     reads_of: Callable[[ParamsT], tuple[StoreLayout, ...] | None] = _everything
     channels_of: Callable[[ParamsT], tuple[str, ...] | None] = _everything
+    files_of: Callable[[ParamsT, Sequence[str]], Mapping[str, Wanted]] = _no_files
+    never_zero: tuple[tuple[str, str], ...] = ()
     after: tuple[StoreLayout, ...] = ()
     plug_in: PlugIn | None = None
 

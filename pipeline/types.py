@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.finding import Finding
 from storage_schemas.lineage import Identity
 from storage_schemas.store import UnitPath
 
@@ -25,12 +26,18 @@ class SceneInfo:
         channels: sensor channels that have key-frame files in this scene.
         offers: what stages may ask the scene for, by name (``pipeline/capability.py``) -> digest of
             what the source's tables say about it, "" where ``digest`` covers it.
+        modalities: channel -> camera, lidar or radar, where the source says it.
+        findings: what the source found in what it has of the scene, for the files that a recipe reads.
+        left_out: why the scene cannot be used, e.g. that its files are not there; "" = it can.
     """
 
     name: str
     digest: str
     channels: tuple[str, ...]
     offers: Mapping[str, str] = field(default_factory=dict)
+    modalities: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    left_out: str = ""
 
 
 @dataclass(frozen=True)

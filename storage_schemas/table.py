@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -123,6 +124,12 @@ class SceneTableWriter:
     def close(self) -> None:
         """Finish the file."""
         self._writer.close()
+
+
+def read_matching(path: str, columns: Sequence[str], column: str, values: Sequence[str]) -> Columns:
+    """Read some columns of all scenes from a file of ``SceneTableWriter``: the rows whose ``column`` is one of ``values``."""
+    table: Any = pq.read_table(path, columns=list(columns), filters=[(column, "in", list(values))], use_threads=False)
+    return {name: table.column(name).to_pylist() for name in columns}
 
 
 def read_rows(path: str, spec: TableSpec, *, scene: str) -> Columns:

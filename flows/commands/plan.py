@@ -43,6 +43,7 @@ def plan(
                 ],
                 "num_units": len(planned.items),
                 "estimated_seconds": seconds,
+                "warnings": planned.warnings(),
             }
         )
     else:
@@ -50,6 +51,8 @@ def plan(
             for item in planned.to_do:
                 typer.echo(f"{item.path.key}  {item.reason}")
         typer.echo(plan_text(planned, seconds=seconds, workers=opened.settings.workers))
+        for line in planned.warnings():
+            typer.echo(f"warning: {line}")
         if planned.to_do and (first := opened.source.preparation()):
             typer.echo(first)
     if check and planned.to_do:

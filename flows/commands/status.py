@@ -19,6 +19,7 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
     planned = opened.plan()
     manifests = [path.fingerprint for path in manifest_paths(opened.store)]
     last = last_summary(opened.runs_folder)
+    warnings = list(dict.fromkeys([*planned.warnings(), *(last or {}).get("warnings", [])]))
     if as_json:
         print_json(
             {
@@ -26,6 +27,7 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
                 "to_do": len(planned.to_do),
                 "manifests": manifests,
                 "last_run": last,
+                "warnings": warnings,
             }
         )
         return
@@ -39,3 +41,5 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
             f"last run  {last['num_ok']} ok, {last['num_errors']} errors, {last['num_skipped']} skipped "
             f"in {duration(last['seconds'])}: {last['folder']}"
         )
+    for line in warnings:
+        typer.echo(f"warning: {line}")

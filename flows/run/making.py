@@ -33,6 +33,8 @@ def make_units(
         DepthmillError: the workers or the orchestrator failed, e.g. a Dask scheduler is gone.
     """
     plan = opened.plan()
+    for line in plan.warnings():
+        listener.warn(f"warning: {line}")
     if not plan.to_do:
         made = Made(plan)
         listener.say(made.text)
@@ -48,6 +50,9 @@ def make_units(
             return _with_report(made, opened, listener) if report and summary.num_ok else made
 
         made = orchestrator.make(plan, pool or local_workers(opened.settings.workers), work)
+    if made.summary is not None:
+        for line in made.summary.warnings:
+            listener.warn(f"warning: {line}")
     listener.say(made.text)
     return made
 

@@ -12,8 +12,9 @@ from flows.run.opening import Opened
 from flows.run.run_log import RunLog, seconds_per_unit
 from flows.run.teachers import teacher_factory
 from flows.text import duration
+from pipeline.finding import finding_lines
 from pipeline.plan import Plan
-from pipeline.run import SceneRequest, run_manifest, scene_requests
+from pipeline.run import SceneRequest, nothing_found, run_manifest, scene_requests
 from pipeline.types import ItemResult
 from storage_schemas.jobs import noted_run
 
@@ -33,6 +34,7 @@ class RunSummary:
     folder: Path
     results: tuple[ItemResult, ...]
     workers: int
+    warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON form, with mean seconds a unit and stage for the next plan's estimate."""
@@ -47,6 +49,7 @@ class RunSummary:
             "seconds": round(self.seconds, 3),
             "workers": self.workers,
             "seconds_per_unit": {stage: round(sum(values) / len(values), 4) for stage, values in seconds.items()},
+            "warnings": list(self.warnings),
             "failed": [result.as_event() for result in self.results if result.status == "ERROR"],
         }
 
@@ -80,9 +83,17 @@ class Made:
         """Return the JSON form; its manifest is null if units failed."""
         fingerprint = self.plan.manifest.path.fingerprint
         if self.summary is None:
-            return {"num_ok": 0, "num_errors": 0, "num_skipped": 0, "up_to_date": len(self.plan.items), "manifest": fingerprint}
+            return {
+                "num_ok": 0,
+                "num_errors": 0,
+                "num_skipped": 0,
+                "up_to_date": len(self.plan.items),
+                "warnings": self.plan.warnings(),
+                "manifest": fingerprint,
+            }
         manifest = None if self.num_failed else fingerprint
-        return {**self.summary.as_json(), "folder": str(self.summary.folder), "manifest": manifest}
+        warnings = [*self.plan.warnings(), *self.summary.warnings]
+        return {**self.summary.as_json(), "warnings": warnings, "folder": str(self.summary.folder), "manifest": manifest}
 
     @property
     def text(self) -> str:
@@ -143,9 +154,17 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
         log.folder,
         tuple(results),
         opened.settings.workers,
+        _warnings(plan, results),
     )
     log.finish(summary.as_json())
     return summary
+
+
+def _warnings(plan: Plan, results: Iterable[ItemResult]) -> tuple[str, ...]:
+    """Return a line for each kind of unit that holds nothing."""
+    counts = {result.fingerprint: result.counts for result in results if result.status == "OK"}
+    made = [(item.identity, counts[item.path.fingerprint]) for item in plan.items if item.path.fingerprint in counts]
+    return tuple(finding_lines(nothing_found(made), len(plan.scenes)))
 
 
 def estimate_seconds(plan: Plan, runs_folder: Path, workers: int) -> float | None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings
 from pipeline.plan import Plan, make_plan
-from pipeline.recipe import Recipe, load_recipe
+from pipeline.recipe import Recipe, load_recipe, wanted_files
 from pipeline.sources import open_source
 from pipeline.sources.spec import Source
 from storage_schemas.errors import RecipeError
@@ -40,7 +40,8 @@ class Opened:
 
 def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
     """Open source and store of a recipe; nothing is written to the store."""
-    return Opened(recipe, open_source(recipe.source, settings.cache_dir), Store(recipe.store), settings)
+    source = open_source(recipe.source, settings.cache_dir, wanted_files(recipe))
+    return Opened(recipe, source, Store(recipe.store), settings)
 
 
 def open_with_settings(recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None) -> Opened:

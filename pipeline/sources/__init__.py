@@ -10,9 +10,10 @@ from pydantic import Field
 
 from pipeline.sources.kitti_object.spec import SPEC as KITTI_OBJECT
 from pipeline.sources.nuscenes.spec import SPEC as NUSCENES
-from pipeline.sources.spec import Source, SourceConfig, SourceSpec
+from pipeline.sources.spec import ChecksFiles, Source, SourceConfig, SourceSpec
 from pipeline.sources.synthetic.spec import SPEC as SYNTHETIC
 from pipeline.sources.zju_4dradarcam.spec import SPEC as ZJU_4DRADARCAM
+from pipeline.wanted_files import WantedFiles
 from storage_schemas.plug_ins import PlugIn, broken_plug_ins, loaded_plug_ins
 
 OWN_SOURCES: tuple[SourceSpec[Any], ...] = (NUSCENES, SYNTHETIC, ZJU_4DRADARCAM, KITTI_OBJECT)
@@ -69,6 +70,16 @@ def unknown_kind(kind: object) -> str:
     return f"source.kind is {kind!r}, expected one of: {', '.join(source_specs())}"
 
 
-def open_source(config: SourceConfig, cache_folder: Path) -> Source:
-    """Open the source that a recipe names; SourceError if it does not exist."""
-    return source_specs()[config.kind].open(config, cache_folder)
+def open_source(config: SourceConfig, cache_folder: Path, wanted: WantedFiles | None = None) -> Source:
+    """Open the source that a recipe names.
+
+    Args:
+        config: ``source:`` of the recipe.
+        cache_folder: where the source may keep what it found.
+        wanted: files that the recipe reads; scenes then say which of them they lack. None = as if all were there.
+
+    Raises:
+        SourceError: the source does not exist.
+    """
+    source = source_specs()[config.kind].open(config, cache_folder)
+    return source.asked_for(wanted) if wanted is not None and isinstance(source, ChecksFiles) else source

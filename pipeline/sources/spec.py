@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -17,6 +17,7 @@ from pipeline.capability import CAMERA_SWEEPS
 from pipeline.sources.recipe_text import Line
 from pipeline.stage import RawReader
 from pipeline.types import SceneInfo
+from pipeline.wanted_files import WantedFiles
 
 
 class SourceConfig(Protocol):
@@ -50,6 +51,15 @@ class Source(Protocol):
 
     def reader(self) -> RawReader:
         """Return the picklable reader of raw files."""
+        ...
+
+
+@runtime_checkable
+class ChecksFiles(Protocol):
+    """Further method of a source that knows which of its files are there."""
+
+    def asked_for(self, wanted: WantedFiles) -> Source:
+        """Return the source as a recipe sees it that reads these files; its scenes say what they lack."""
         ...
 
 

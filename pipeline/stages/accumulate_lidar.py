@@ -17,6 +17,7 @@ from pydantic import Field
 
 from pipeline.capability import LIDAR
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
+from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import DEPTH_ACCUMULATED, FRAMES
 from storage_schemas.errors import SourceError
 
@@ -162,6 +163,18 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     )
 
 
+def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
+    return {p.lidar: "all" if p.num_sweeps > 1 else "keyframes"}
+
+
 STAGE = StageSpec(
-    "accumulate_lidar", version=1, reads=(FRAMES,), writes=DEPTH_ACCUMULATED, params=Params, kernel=kernel, needs=LIDAR
+    "accumulate_lidar",
+    version=1,
+    reads=(FRAMES,),
+    writes=DEPTH_ACCUMULATED,
+    params=Params,
+    kernel=kernel,
+    needs=LIDAR,
+    files_of=_files_of,
+    never_zero=(("share_measured", "no pixel is measured"),),
 )

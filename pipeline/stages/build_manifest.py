@@ -47,11 +47,12 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         else:
             by_camera.setdefault((path.scene, path.camera), {})[path.layout] = path
     samples: list[dict[str, Any]] = []
-    num_left_out = 0
+    num_left_out = num_incomplete = 0
     for (scene, camera), paths in by_camera.items():
-        scene_samples, left_out = _scene_rows(unit.store, camera, {**by_scene[scene], **paths}, p)
+        scene_samples, left_out, incomplete = _scene_rows(unit.store, camera, {**by_scene[scene], **paths}, p)
         samples.extend(scene_samples)
         num_left_out += left_out
+        num_incomplete += incomplete
     counts = {"samples": float(len(samples)), "scenes": float(len(by_scene))}
     for split in ("train", "val", "test"):
         counts[split] = float(sum(row["split"] == split for row in samples))
@@ -62,10 +63,19 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     message += f": {', '.join(per_split)}" if per_split else ""
     if num_left_out:
         message += f"; {num_left_out} left out as last key frame of their scene"
-    return StageResult(UnitData(tables={"samples": columns_from_rows(spec, samples)}), counts, message)
+    for count, name, words in (
+        (num_incomplete, "frames_left_out", "left out that lack a file"),
+        (len(unit.left_out), "scenes_left_out", "scenes left out that lack files"),
+    ):
+        if count:
+            counts[name] = float(count)
+            message += f"; {count} {words}"
+    provenance = {"left_out": "; ".join(f"{scene}: {why}" for scene, why in unit.left_out.items())} if unit.left_out else {}
+    return StageResult(UnitData(tables={"samples": columns_from_rows(spec, samples)}), counts, message, provenance)
 
 
-def _scene_rows(store: Store, camera: str, paths: dict[str, UnitPath], p: Params) -> tuple[list[dict[str, Any]], int]:
+def _scene_rows(store: Store, camera: str, paths: dict[str, UnitPath], p: Params) -> tuple[list[dict[str, Any]], int, int]:
+    """Return the rows of one scene and camera, how many frames are left out as the last, and how many as incomplete."""
     index = store.open_unit(paths[FRAMES.name])
     scene = rows(index.table("scene"))[0]
     keyframes = [row for row in rows(index.table("keyframes")) if row["camera"] == camera]
@@ -89,7 +99,7 @@ def _scene_rows(store: Store, camera: str, paths: dict[str, UnitPath], p: Params
         for name, values in per_frame.items():
             row[name] = values[frame] / num_pixels if name.startswith("coverage") else values[frame]
         samples.append(row)
-    return samples, len(keyframes) - len(samples)
+    return samples, len(keyframes) - len(samples), scene["num_keyframes"] - len(keyframes)
 
 
 def _counts_per_frame(store: Store, paths: dict[str, UnitPath]) -> dict[str, list[Any]]:

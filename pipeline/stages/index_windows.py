@@ -25,6 +25,7 @@ from pipeline.clip_sweeps import CameraSweeps
 from pipeline.geometry import rigid
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.stages.pack_images import check_image
+from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES, WINDOWS
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData, columns_from_rows, rows
@@ -240,6 +241,10 @@ def _message(p: Params, tables: Mapping[str, list[Row]], *, num_windows: int, nu
     return message + (f"; {num_left_out} left out that lack an image" if num_left_out else "")
 
 
+def _files_of(p: Params, cameras: Sequence[str]) -> dict[str, Wanted]:
+    return dict.fromkeys((*(p.cameras or cameras), p.lidar), "all") if p.frames == "sweep" else {}
+
+
 STAGE = StageSpec(
     "index_windows",
     version=1,
@@ -249,5 +254,7 @@ STAGE = StageSpec(
     params=Params,
     kernel=kernel,
     is_wanted=lambda p: p.enabled,
+    files_of=_files_of,
+    never_zero=(("windows", "no window of images is complete"),),
     reads_of=lambda p: (FRAMES, CAMERA_SWEEPS) if p.frames == "sweep" else (FRAMES,),
 )

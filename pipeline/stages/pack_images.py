@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
+from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import FRAMES, IMAGES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData
@@ -45,7 +47,7 @@ def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
             size = (image.height, image.width)
             if image.format != "JPEG":
                 image.verify()
-            elif b"\xff\xd9" not in content[-64:]:
+            elif b"\xff\xd9" not in content.rstrip(b"\0")[-64:]:
                 raise SourceError(
                     f"image '{where}' is cut short: it has no end-of-image mark. Copy it again, then run the same command"
                 )
@@ -85,4 +87,8 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     )
 
 
-STAGE = StageSpec("pack_images", version=1, reads=(FRAMES,), writes=IMAGES, params=Params, kernel=kernel)
+def _files_of(_: Params, cameras: Sequence[str]) -> dict[str, Wanted]:
+    return dict.fromkeys(cameras, "keyframes")
+
+
+STAGE = StageSpec("pack_images", version=1, reads=(FRAMES,), writes=IMAGES, params=Params, kernel=kernel, files_of=_files_of)

@@ -8,11 +8,14 @@ Source docs/method/pipeline.md#sweep-window: the accumulation with num_sweeps = 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from pipeline.capability import LIDAR
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from pipeline.stages.accumulate_lidar import key_sweep, lidar_chain
+from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 
 
@@ -38,4 +41,18 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     return depth_result(projected.steps, projected.num_measured, unit.timestamps_us())
 
 
-STAGE = StageSpec("project_lidar", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=LIDAR)
+def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
+    return {p.lidar: "keyframes"}
+
+
+STAGE = StageSpec(
+    "project_lidar",
+    version=1,
+    reads=(FRAMES,),
+    writes=DEPTH_SINGLE,
+    params=Params,
+    kernel=kernel,
+    needs=LIDAR,
+    files_of=_files_of,
+    never_zero=(("share_measured", "no pixel is measured"),),
+)

@@ -22,6 +22,7 @@ from pipeline.capability import RADAR
 from pipeline.geometry import inverse, project, transform_points
 from pipeline.poses import intrinsic_of, world_from_cam, world_from_sensor
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
+from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData
@@ -199,6 +200,11 @@ def _join(parts: list[NDArray[Any]], dtype: str) -> NDArray[Any]:
     return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
 
 
+def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
+    is_between = p.neighbors == "sweeps" and p.past_sweeps + p.future_sweeps > 0
+    return dict.fromkeys(p.channels, "all" if is_between else "keyframes")
+
+
 STAGE = StageSpec(
     "project_radar",
     version=1,
@@ -208,4 +214,6 @@ STAGE = StageSpec(
     kernel=kernel,
     needs=RADAR,
     channels_of=lambda p: p.channels,
+    files_of=_files_of,
+    never_zero=(("points_per_frame", "no radar return lies in an image"),),
 )

@@ -97,16 +97,17 @@ def test_adding_a_scene_when_source_grows_then_only_that_scene_is_done(write_rec
     assert "7 units to do" in text
 
 
-def test_run_when_a_point_file_is_missing_then_other_scenes_finish_and_rerun_does_the_rest(write_recipe, depthmill, tmp_path):
+def test_run_when_a_point_file_is_empty_then_other_scenes_finish_and_rerun_does_the_rest(write_recipe, depthmill, tmp_path):
     root = write_tiny_nuscenes(tmp_path / "data")
     recipe = write_recipe(root)
     victim = sorted((root / "sweeps/LIDAR_TOP").glob("tiny-scene-0103*"))[2]
     aside = victim.with_suffix(".aside")
     victim.rename(aside)
+    victim.touch()
     code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1)
     assert code == 1
     assert "/report.html\nNext: mend what the ERROR lines name" in text
-    assert f"ERROR          file missing: {victim}. Unpack the archive that holds it, then run the same command" in text
+    assert f"ERROR          file '{victim}' is empty (0 bytes). Copy it again, then run the same command" in text
     assert "clean_horizon    scene-0103 CAM_FRONT  SKIP           accumulate_lidar failed" in text
     assert "build_manifest   all                   SKIP" in text
     assert "done: 10 ok, 1 error, 2 skipped" in text
@@ -175,7 +176,8 @@ def test_run_when_source_has_no_radar_then_radar_is_absent_and_not_empty(write_r
     recipe = write_recipe(write_tiny_nuscenes(tmp_path / "data", with_radar=False))
     code, text = depthmill("run", recipe, *BARE)
     assert code == 0, text
-    assert "project_radar" not in text
+    assert "project_radar  " not in text
+    assert "warning: all 2 scenes: no radar file, so project_radar makes nothing\n" in text
     row = open_manifest(Store(tmp_path / "store")).rows()[0]
     assert row["unit_radar_points"] is None
     assert row["num_radar_points"] is None

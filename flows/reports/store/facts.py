@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pipeline.finding import finding_lines
 from pipeline.plan import Plan
+from pipeline.run import nothing_found
 from pipeline.types import ALL
 from storage_schemas.errors import StoreError
 from storage_schemas.layout import rows
@@ -95,6 +97,7 @@ class ReportFacts:
         versions: package -> versions, joined where they differ.
         releases: data set releases of the source.
         written_utc: times of the first and the last unit.
+        warnings: what is missing, what was put right, and units that hold nothing, a line each.
     """
 
     root: str
@@ -109,6 +112,7 @@ class ReportFacts:
     versions: Mapping[str, str]
     releases: tuple[str, ...]
     written_utc: tuple[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 def even_choice(values: Sequence[T], limit: int) -> list[T]:
@@ -150,6 +154,10 @@ def gather_facts(plan: Plan, store: Store) -> ReportFacts:
         versions={name: _versions(records, name) for name in PACKAGES},
         releases=tuple(sorted({record.identity.source.release for record in records.values() if record.identity.source})),
         written_utc=(written[0], written[-1]),
+        warnings=(
+            *plan.warnings(),
+            *finding_lines(nothing_found((record.identity, record.counts) for record in records.values()), len(plan.scenes)),
+        ),
     )
 
 

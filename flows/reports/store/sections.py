@@ -64,6 +64,9 @@ def summary_section(store_facts: ReportFacts) -> str:
         )
     if num_missing:
         body += f'<p class="note">{plural(num_missing, "unit")} of the recipe not built yet; this page shows what is there.</p>'
+    if store_facts.warnings:
+        lines = "".join(f"<li>{text(line)}</li>" for line in store_facts.warnings)
+        body += f'<div class="note"><b>What to know about the data</b><ul>{lines}</ul></div>'
     top = max(stage.num_bytes for stage in store_facts.stages) or 1
     rows: list[list[Cell | str]] = [
         [

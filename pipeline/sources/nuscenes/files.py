@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.sources.nuscenes.complete import Lacks
 from pipeline.sources.raw_files import RawFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
@@ -57,11 +59,13 @@ class NuScenesFiles(RawFiles):
     Args:
         root: data root that the file columns of the index are relative to.
         index_folder: folder with the cached index with the tables of every scene.
+        lacks: what scenes lack of the files that a recipe reads, by name.
     """
 
-    def __init__(self, root: str, index_folder: str) -> None:
+    def __init__(self, root: str, index_folder: str, lacks: Mapping[str, Lacks] | None = None) -> None:
         super().__init__(root)
         self.index_folder = Path(index_folder)
+        self._lacks = {scene: lack for scene, lack in (lacks or {}).items() if not lack.left_out}
 
     def scene_tables(self, scene: str) -> dict[str, Columns]:
         """Return the FRAMES tables of one scene from the cached index."""
@@ -72,9 +76,10 @@ class NuScenesFiles(RawFiles):
         return self._indexed(CAMERA_SWEEPS, scene)
 
     def _indexed(self, layout: StoreLayout, scene: str) -> dict[str, Columns]:
-        return {
+        tables = {
             spec.name: read_rows(str(self.index_folder / f"{spec.name}.parquet"), spec, scene=scene) for spec in layout.tables
         }
+        return self._lacks[scene].keep(tables) if scene in self._lacks else tables
 
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Return a LiDAR sweep as (n, 5) float32: x, y, z in metres in the sensor frame, intensity, ring.

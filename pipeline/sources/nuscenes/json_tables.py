@@ -6,12 +6,14 @@ thrown away. Its records are flat, so the file can be cut behind any closing bra
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from pipeline.sources.git_lfs import refuse_lfs_pointer
 from storage_schemas.errors import SourceError
 
 TABLE_NAMES = (
@@ -31,6 +33,12 @@ TABLE_NAMES = (
 )
 """Tables that make a release complete for the devkit."""
 
+REQUIRED_TABLES = ("sensor", "calibrated_sensor", "ego_pose", "scene", "sample", "sample_data")
+"""Tables that say where sensors were and what they recorded; nothing can be made without one of them."""
+
+ANNOTATION_TABLES = ("category", "instance", "sample_annotation")
+"""Tables of boxes. A release whose sample_annotation.json is absent has no boxes."""
+
 PIECE_BYTES = 32 << 20
 """Bytes of a table that are parsed at a time."""
 
@@ -45,20 +53,44 @@ def read_table(folder: Path, name: str) -> list[Record]:
     """
     path = folder / f"{name}.json"
     try:
-        records = orjson.loads(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError as error:
-        raise SourceError(
-            f"table '{path}' is missing. A nuScenes release has {len(TABLE_NAMES)} tables in its version folder; "
-            "unpack the metadata archive again"
-        ) from error
+        raise SourceError(f"table '{path}' is missing. {_needed(name)}; unpack the metadata archive again") from error
+    except OSError as error:
+        raise SourceError(f"table '{path}' cannot be read: {error.strerror}. Give this user read permission") from error
+    refuse_lfs_pointer(content, str(path))
+    try:
+        records = _parsed(content)
     except orjson.JSONDecodeError as error:
         raise SourceError(
             f"table '{path}' is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}. "
             "The file is probably cut short; unpack the metadata archive again"
         ) from error
-    if not isinstance(records, list) or any(not isinstance(record, dict) or "token" not in record for record in records[:1]):
+    if not isinstance(records, list):
         raise SourceError(f"table '{path}' is not a list of records with a 'token'; unpack the metadata archive again")
+    if wrong := next((record for record in records if not isinstance(record, dict) or "token" not in record), None):
+        raise SourceError(
+            f"table '{path}' is not a list of records with a 'token': one is {str(wrong)[:80]}. Unpack the metadata archive again"
+        )
     return records
+
+
+def _needed(name: str) -> str:
+    if name in ANNOTATION_TABLES:
+        return f"sample_annotation.json is there, and boxes need {', '.join(ANNOTATION_TABLES)}"
+    return f"Every release has {', '.join(REQUIRED_TABLES)}"
+
+
+def _parsed(content: bytes) -> Any:
+    """Parse JSON as orjson does; NaN, Infinity and a byte-order mark, which it refuses, are taken as Python's json takes them."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            pass
+        raise
 
 
 def iterate_table(folder: Path, name: str) -> Iterator[Record]:
@@ -71,10 +103,10 @@ def iterate_table(folder: Path, name: str) -> Iterator[Record]:
     num_yielded = 0
     try:
         for piece in _pieces(path):
-            records = orjson.loads(piece)
+            records = _parsed(piece)
             yield from records
             num_yielded += len(records)
-    except (FileNotFoundError, orjson.JSONDecodeError):
+    except (OSError, orjson.JSONDecodeError):
         # The table is not flat, no list, cut short or missing: parsing it at once tells which, and where.
         yield from read_table(folder, name)[num_yielded:]
 
@@ -100,11 +132,27 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 class Lookup:
-    """Records of one table by token, with an error that says which record refers to a missing token."""
+    """Records of one table by token, with an error that says which record refers to a missing token.
+
+    Raises:
+        SourceError: as ``read_table``, or two different records have one token.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
-        self.by_token = {record["token"]: record for record in read_table(folder, name)}
+        records = read_table(folder, name)
+        self.by_token = {record["token"]: record for record in records}
+        self.num_repeated = len(records) - len(self.by_token)
+        if self.num_repeated:
+            self._refuse_contradictions(records)
+
+    def _refuse_contradictions(self, records: list[Record]) -> None:
+        for record in records:
+            if record != self.by_token[record["token"]]:
+                raise SourceError(
+                    f"{self.name}.json has two different records with the token {record['token']!r}; expected a token for each. "
+                    "Correct the tables: the two records must have tokens of their own"
+                )
 
     def get(self, token: str, *, asked_by: str) -> Record:
         """Return a record; SourceError names who refers to it."""

@@ -6,28 +6,32 @@ from then on a plan costs a few file stats. Workers read one scene's rows. The d
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from pipeline import capability
+from pipeline.finding import Finding
+from pipeline.sources.nuscenes.complete import Lacks, what_scenes_lack
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
-from pipeline.sources.nuscenes.json_tables import TABLE_NAMES
-from pipeline.sources.nuscenes.tables import official_splits, scenes_of_release
+from pipeline.sources.nuscenes.json_tables import REQUIRED_TABLES, TABLE_NAMES
+from pipeline.sources.nuscenes.tables import IndexedScene, official_splits, scenes_of_release
 from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
+from pipeline.wanted_files import WantedFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import SourceError
 from storage_schemas.files import folder_written_whole
-from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 """Raised by hand when the cached index changes its meaning: otherwise an old cache would be used."""
 
 
@@ -49,23 +53,45 @@ class NuScenesSource(OnDisk):
         self._tables = self.root / config.version
         self._check_folders()
         self._index = cache_folder / "index" / self._stamp()
+        self._wanted = WantedFiles()
 
     @property
     def release(self) -> str:
         """Name of the release: the version, wherever its folder lies."""
         return f"nuscenes/{self.version}"
 
+    def asked_for(self, wanted: WantedFiles) -> NuScenesSource:
+        """Return the data set as a recipe sees it that reads these files: without what is not on the disk."""
+        narrowed = copy.copy(self)
+        narrowed._wanted = wanted
+        return narrowed
+
     def scenes(self) -> list[SceneInfo]:
         """Return the scenes in the order of scene.json, building the index on first use."""
+        lacks = self._lacks()
+        return [_without(scene, lacks[scene.name]) if scene.name in lacks else scene for scene in self._indexed_scenes()]
+
+    def reader(self) -> NuScenesFiles:
+        """Return the picklable reader of raw files, building the index on first use."""
+        return NuScenesFiles(str(self.root), str(self._index), self._lacks())
+
+    def _indexed_scenes(self) -> list[SceneInfo]:
         listing = self._index / "scenes.json"
         if not listing.is_file():
             self._build_index()
         return [_scene_info(scene) for scene in json.loads(listing.read_bytes())]
 
-    def reader(self) -> NuScenesFiles:
-        """Return the picklable reader of raw files, building the index on first use."""
-        self.scenes()
-        return NuScenesFiles(str(self.root), str(self._index))
+    def _lacks(self) -> dict[str, Lacks]:
+        scenes = self._indexed_scenes()
+        if not self._wanted.of_channel:
+            return {}
+        whole = NuScenesFiles(str(self.root), str(self._index))
+
+        def digests_of(scene: str, lacks: Lacks) -> tuple[str, str]:
+            digest = _digest(lacks.keep(whole.scene_tables(scene)))
+            return digest, _digest(lacks.keep(whole.camera_sweeps(scene))["camera_sweeps"]) if self._camera_sweeps else ""
+
+        return what_scenes_lack(self._index, self.root, self._wanted, scenes, digests_of)
 
     def _check_folders(self) -> None:
         if not self.root.is_dir():
@@ -79,10 +105,10 @@ class NuScenesSource(OnDisk):
                 f"source version '{self.version}' is not in '{self.root}'; versions there: {', '.join(versions) or 'none'}. "
                 "Set source.version in the recipe"
             )
-        if missing := [name for name in TABLE_NAMES if not (self._tables / f"{name}.json").is_file()]:
+        if missing := [name for name in REQUIRED_TABLES if not (self._tables / f"{name}.json").is_file()]:
             raise SourceError(
-                f"table '{self._tables / missing[0]}.json' is missing. A nuScenes release has {len(TABLE_NAMES)} tables "
-                "in its version folder; unpack the metadata archive again"
+                f"table '{self._tables / missing[0]}.json' is missing. Every release has {', '.join(REQUIRED_TABLES)}; "
+                "unpack the metadata archive again"
             )
 
     def _stamp(self) -> str:
@@ -90,8 +116,8 @@ class NuScenesSource(OnDisk):
         if self._camera_sweeps:  # without camera sweeps the key stays as it was, so that older indices are still used
             facts.append("camera_sweeps")
         for name in TABLE_NAMES:
-            stat = (self._tables / f"{name}.json").stat()
-            facts.append([name, stat.st_size, stat.st_mtime_ns])
+            path = self._tables / f"{name}.json"
+            facts.append([name, path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [name])
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
     def _build_index(self) -> None:
@@ -101,10 +127,10 @@ class NuScenesSource(OnDisk):
                 writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
                 infos = []
                 splits = official_splits(self.version)
-                for scene, tables in scenes_of_release(self._tables, splits, camera_sweeps=self._camera_sweeps):
+                for scene in scenes_of_release(self._tables, splits, camera_sweeps=self._camera_sweeps):
                     for name, writer in writers.items():
-                        writer.add(scene, tables[name])
-                    infos.append(self._indexed(scene, tables))
+                        writer.add(scene.name, scene.tables[name])
+                    infos.append(self._indexed(scene))
                 for writer in writers.values():
                     writer.close()
                 (folder / "scenes.json").write_bytes(orjson.dumps(infos))
@@ -116,32 +142,76 @@ class NuScenesSource(OnDisk):
                 "there or set DEPTHMILL_CACHE_DIR to another folder"
             ) from error
 
-    def _indexed(self, scene: str, tables: dict[str, Columns]) -> dict[str, object]:
+    def _indexed(self, scene: IndexedScene) -> dict[str, object]:
         """Return the index's note about a scene, which ``_scene_info`` reads."""
-        sweeps = tables["sweeps"]
+        sweeps = scene.tables["sweeps"]
         of_keyframes = {channel for channel, is_key in zip(sweeps["channel"], sweeps["is_keyframe"], strict=True) if is_key}
+        channels = sorted(of_keyframes | set(scene.tables["keyframes"]["camera"]))
+        offers = offers_of_drive(
+            {scene.modalities[channel] for channel in channels},
+            has_truth=(self.root / "truth").is_dir(),
+            has_boxes=scene.has_boxes,
+        )
         return {
-            "name": scene,
-            "digest": _digest({spec.name: tables[spec.name] for spec in FRAMES.tables}),
-            "channels": sorted(of_keyframes | set(tables["keyframes"]["camera"])),
-            "has_truth": (self.root / "truth").is_dir(),
-            "camera_sweeps": _digest(tables["camera_sweeps"]) if self._camera_sweeps else "",
+            "name": scene.name,
+            "digest": _digest({spec.name: scene.tables[spec.name] for spec in FRAMES.tables}),
+            "channels": channels,
+            "offers": sorted(offers),
+            "camera_sweeps": _digest(scene.tables["camera_sweeps"]) if self._camera_sweeps else "",
+            "modalities": scene.modalities,
+            "findings": [asdict(finding) for finding in scene.findings],
         }
 
 
 def _scene_info(indexed: dict[str, Any]) -> SceneInfo:
-    channels = tuple(indexed["channels"])
-    offers = dict.fromkeys(offers_of_drive(channels, has_truth=indexed["has_truth"]), "")
+    offers = dict.fromkeys(indexed["offers"], "")
     if indexed["camera_sweeps"]:
         offers[capability.CAMERA_SWEEPS] = indexed["camera_sweeps"]
-    return SceneInfo(indexed["name"], indexed["digest"], channels, offers)
+    findings = tuple(Finding(**finding) for finding in indexed["findings"])
+    return SceneInfo(
+        indexed["name"],
+        indexed["digest"],
+        tuple(indexed["channels"]),
+        offers,
+        modalities=indexed["modalities"],
+        findings=findings,
+    )
 
 
-def offers_of_drive(channels: Iterable[str], *, has_truth: bool) -> frozenset[str]:
-    """Return the capabilities of a scene of a drive in this format, besides the index of its camera sweeps."""
-    has_radar = any(channel.startswith("RADAR") for channel in channels)
-    offers = {capability.LIDAR, capability.POSES, capability.BOXES}
-    return frozenset(offers | ({capability.RADAR} if has_radar else set()) | ({capability.TRUTH} if has_truth else set()))
+def _without(scene: SceneInfo, lacks: Lacks) -> SceneInfo:
+    """Return a scene without what it lacks."""
+    channels = tuple(channel for channel in scene.channels if channel not in lacks.channels)
+    modalities = {scene.modalities[channel] for channel in channels}
+    without_files = {capability.LIDAR: "lidar", capability.RADAR: "radar"}
+    offers = {name: digest for name, digest in scene.offers.items() if without_files.get(name, "camera") in modalities}
+    if lacks.camera_sweeps:
+        offers[capability.CAMERA_SWEEPS] = lacks.camera_sweeps
+    return replace(
+        scene,
+        digest=lacks.digest or scene.digest,
+        channels=channels,
+        offers=offers,
+        findings=(*scene.findings, *lacks.findings),
+        left_out=lacks.left_out,
+    )
+
+
+def offers_of_drive(modalities: Collection[str], *, has_truth: bool, has_boxes: bool = True) -> frozenset[str]:
+    """Return the capabilities of a scene of a drive in this format, besides the index of its camera sweeps.
+
+    Args:
+        modalities: camera, lidar, radar: those that have files of key frames.
+        has_truth: a simulated world with exact depth.
+        has_boxes: there are annotation tables.
+    """
+    offers = {
+        capability.POSES: True,
+        capability.LIDAR: "lidar" in modalities,
+        capability.RADAR: "radar" in modalities,
+        capability.BOXES: has_boxes,
+        capability.TRUTH: has_truth,
+    }
+    return frozenset(name for name, is_there in offers.items() if is_there)
 
 
 def _digest(tables: object) -> str:

@@ -8,20 +8,42 @@ result against the devkit's ``get_boxes``, ``box_velocity`` and token chains, re
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token, read_table
+from pipeline.finding import Finding
+from pipeline.sources.nuscenes.chains import chains_of, note_chains
+from pipeline.sources.nuscenes.checks import (
+    SceneFindings,
+    calibration_findings,
+    check_boxes,
+    check_channel,
+    check_heading,
+    check_image_size,
+    check_keyframes,
+    check_poses,
+    wrong_poses,
+)
+from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token
+from pipeline.sources.nuscenes.names import refuse_channel_name, scene_names
+from pipeline.sources.nuscenes.poses import Poses
+from pipeline.sources.nuscenes.schema import fault_in_tables, whole
+from pipeline.sources.nuscenes.tracks import Box, each_box_once, track_speeds
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
-from storage_schemas.errors import DepthmillError, SourceError
+from storage_schemas.errors import DepthmillError, LayoutError, SourceError
 from storage_schemas.layout import Columns, columns_from_rows
 
-MAX_TRACK_GAP_S = 1.5
-"""The devkit's ``max_time_diff``: no speed over a longer gap to one neighbour (twice that for central differences)."""
+MODALITIES = ("camera", "lidar", "radar")
+"""Kinds of sensors that are read; files of others are counted and left alone."""
+
+Times = NDArray[np.int64]
 
 
 class _File(NamedTuple):
@@ -31,8 +53,7 @@ class _File(NamedTuple):
     sample: Record
     pose_token: str
     calibration: Record
-    channel: str
-    is_camera: bool
+    sensor: Record
     is_keyframe: bool
     timestamp_us: int
     file: str
@@ -40,49 +61,55 @@ class _File(NamedTuple):
     width: int
     previous: str
 
-
-class _Box(NamedTuple):
-    """Fields kept of a sample_annotation record."""
-
-    token: str
-    sample: Record
-    instance_token: str
-    translation: list[float]
-    size: list[float]
-    rotation: list[float]
-    previous: str
-    next: str
+    @property
+    def channel(self) -> str:
+        """Return the sensor channel."""
+        channel: str = self.sensor["channel"]
+        return channel
 
 
-def scenes_of_release(
-    folder: Path, splits: Mapping[str, str], *, camera_sweeps: bool = False
-) -> Iterator[tuple[str, dict[str, Columns]]]:
-    """Read a version folder and yield name and FRAMES tables of every scene, in the order of scene.json.
+class IndexedScene(NamedTuple):
+    """One scene of a release.
+
+    Attributes:
+        name: its name in the store.
+        tables: the FRAMES tables, and CAMERA_SWEEPS if it was asked for.
+        findings: what is missing in the tables or cannot be right.
+        modalities: channel -> camera, lidar or radar, of the channels that have files.
+        has_boxes: the release has annotation tables.
+    """
+
+    name: str
+    tables: dict[str, Columns]
+    findings: tuple[Finding, ...]
+    modalities: dict[str, str]
+    has_boxes: bool
+
+
+def scenes_of_release(folder: Path, splits: Mapping[str, str], *, camera_sweeps: bool = False) -> Iterator[IndexedScene]:
+    """Read a version folder and yield every scene, in the order of scene.json.
 
     Args:
         folder: e.g. ``<root>/v1.0-mini``.
-        splits: scene name -> official split.
+        splits: scene name -> split.
         camera_sweeps: yield the CAMERA_SWEEPS table besides; on trainval a million images more are held in memory.
 
     Raises:
-        SourceError: a table is missing or broken, or no record has a token.
+        SourceError: a table is missing or broken, or a record has no value that can be used; it is named.
     """
     try:
         with _without_garbage_collection():
             cutter = _TableCutter(folder, camera_sweeps=camera_sweeps)
             for scene in cutter.scenes:
-                yield scene["name"], cutter.cut(scene, split=splits.get(scene["name"], ""))
-    except KeyError as error:
-        raise SourceError(
-            f"tables in '{folder}': a record lacks the field {error}; expected the nuScenes v1.0 schema. "
+                yield cutter.cut(scene, split=splits.get(scene["name"], ""))
+    except DepthmillError as error:
+        if isinstance(error, LayoutError):
+            raise fault_in_tables(folder) or error from error
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise fault_in_tables(folder) or SourceError(
+            f"tables in '{folder}' cannot be read ({type(error).__name__}: {error}); expected the nuScenes v1.0 schema. "
             "Unpack the metadata archive again"
-        ) from error
-    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        if isinstance(error, DepthmillError):
-            raise
-        raise SourceError(
-            f"tables in '{folder}': a value is not of the kind that the nuScenes v1.0 schema has "
-            f"({type(error).__name__}: {error}). Unpack the metadata archive again"
         ) from error
 
 
@@ -111,35 +138,56 @@ class _TableCutter:
     """The tables of one release while they are being cut; lives only during ``scenes_of_release``."""
 
     def __init__(self, folder: Path, *, camera_sweeps: bool) -> None:
-        self._camera_sweeps = camera_sweeps
-        self.scenes = read_table(folder, "scene")
+        self._folder, self._camera_sweeps = folder, camera_sweeps
+        self._has_boxes = (folder / "sample_annotation.json").is_file()
+        self.scenes = [*Lookup(folder, "scene").by_token.values()]
+        self._names = scene_names([scene["name"] for scene in self.scenes])
         self._samples = Lookup(folder, "sample")
-        self._instances = Lookup(folder, "instance")
-        self._categories = Lookup(folder, "category")
+        self._instances = Lookup(folder, "instance") if self._has_boxes else None
+        self._categories = Lookup(folder, "category") if self._has_boxes else None
         self._samples_of = self._samples_by_scene()
-        self._files = self._files_by_scene(folder)
-        self._pose_number, self._poses = _read_poses(
-            folder, {file.pose_token for files in self._files.values() for file in files}
-        )
-        self._boxes = self._boxes_by_scene(folder)
+        self._num_ignored: Counter[tuple[str, str]] = Counter()  # (scene token, channel of an unknown kind of sensor) -> files
+        self._files = self._files_by_scene()
+        self._poses = Poses(folder, {file.pose_token for files in self._files.values() for file in files})
+        self._boxes = self._boxes_by_scene()
+        self._of_calibration: dict[str, list[tuple[str, str, bool]]] = {}
 
-    def cut(self, scene: Record, *, split: str) -> dict[str, Columns]:
-        """Return the FRAMES tables of one scene, and the CAMERA_SWEEPS table if it is wanted, and forget its records."""
-        samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: int(sample["timestamp"]))
+    def cut(self, scene: Record, *, split: str) -> IndexedScene:
+        """Return one scene, and forget its records."""
+        found = SceneFindings(self._names[scene["name"]])
+        if found.scene != scene["name"]:
+            found.missing(f"name has a slash: {scene['name']!r} is called {found.scene!r} here", 1)
+        samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: whole(sample["timestamp"]))
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
+        times_us = np.array([whole(sample["timestamp"]) for sample in samples], np.int64)
+        check_keyframes(found, times_us)
+        for (token, channel), count in self._num_ignored.items():
+            if token == scene["token"]:
+                found.missing(f"files of {channel} are not read: it is no camera, LiDAR or radar", count)
         summary = {
-            "scene": scene["name"],
+            "scene": found.scene,
             "split": split,
             "description": scene["description"],
             "is_night": "night" in scene["description"].lower(),
             "num_keyframes": len(samples),
         }
-        images, sweeps = self._file_rows(self._files.pop(scene["token"]), index_of)
-        boxes = self._box_rows(self._boxes.pop(scene["token"]), index_of)
+        images, sweeps, modalities = self._file_rows(self._files.pop(scene["token"]), index_of, times_us, found)
         keyframes = [row for row in images if row["is_keyframe"]]
+        ego = np.full((len(samples), 7), np.nan)
+        for row in (*sweeps, *keyframes):
+            if row["is_keyframe"]:
+                ego[row["sample_index"]] = (*row["world_from_ego_translation_m"], *row["world_from_ego_rotation_wxyz"])
+        check_heading(found, ego[~wrong_poses(ego)])
+        boxes = self._box_rows(self._boxes.pop(scene["token"]), index_of, ego[:, :3], found)
         rows_of_table = {"keyframes": keyframes, "sweeps": sweeps, "boxes": boxes, "scene": [summary], "camera_sweeps": images}
         tables = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
-        return {spec.name: columns_from_rows(spec, rows_of_table[spec.name]) for spec in tables}
+        return IndexedScene(
+            found.scene,
+            {spec.name: columns_from_rows(spec, rows_of_table[spec.name]) for spec in tables},
+            tuple(found.findings),
+            modalities,
+            self._has_boxes,
+        )
 
     def _samples_by_scene(self) -> dict[str, list[Record]]:
         samples_of: dict[str, list[Record]] = {scene["token"]: [] for scene in self.scenes}
@@ -149,10 +197,10 @@ class _TableCutter:
             samples_of[sample["scene_token"]].append(sample)
         return samples_of
 
-    def _files_by_scene(self, folder: Path) -> dict[str, list[_File]]:
-        calibrations, sensors = Lookup(folder, "calibrated_sensor"), Lookup(folder, "sensor")
+    def _files_by_scene(self) -> dict[str, list[_File]]:
+        calibrations, sensors = Lookup(self._folder, "calibrated_sensor"), Lookup(self._folder, "sensor")
         files_of: dict[str, list[_File]] = {scene["token"]: [] for scene in self.scenes}
-        for record in iterate_table(folder, "sample_data"):
+        for record in iterate_table(self._folder, "sample_data"):
             asked_by = f"sample_data '{record['token']}'"
             calibration = calibrations.get(record["calibrated_sensor_token"], asked_by=asked_by)
             sensor = sensors.get(calibration["sensor_token"], asked_by=f"calibrated_sensor '{calibration['token']}'")
@@ -160,63 +208,131 @@ class _TableCutter:
             sample = self._samples.get(record["sample_token"], asked_by=asked_by)
             if is_camera and not record["is_key_frame"] and not self._camera_sweeps:
                 continue
+            if sensor["modality"] not in MODALITIES:
+                self._num_ignored[sample["scene_token"], sensor["channel"]] += 1
+                continue
             files_of[sample["scene_token"]].append(
                 _File(
                     record["token"],
                     sample,
                     record["ego_pose_token"],
                     calibration,
-                    sensor["channel"],
-                    is_camera,
+                    sensor,
                     record["is_key_frame"],
                     record["timestamp"],
                     record["filename"],
-                    record["height"],
-                    record["width"],
-                    record["prev"],
+                    record["height"] if is_camera else 0,
+                    record["width"] if is_camera else 0,
+                    record.get("prev") or "",
                 )
             )
         return files_of
 
-    def _boxes_by_scene(self, folder: Path) -> dict[str, list[_Box]]:
-        boxes_of: dict[str, list[_Box]] = {scene["token"]: [] for scene in self.scenes}
-        for record in iterate_table(folder, "sample_annotation"):
+    def _boxes_by_scene(self) -> dict[str, list[Box]]:
+        boxes_of: dict[str, list[Box]] = {scene["token"]: [] for scene in self.scenes}
+        for record in iterate_table(self._folder, "sample_annotation") if self._has_boxes else ():
             sample = self._samples.get(record["sample_token"], asked_by=f"sample_annotation '{record['token']}'")
             pose = (record["translation"], record["size"], record["rotation"])
-            boxes_of[sample["scene_token"]].append(
-                _Box(record["token"], sample, record["instance_token"], *pose, record["prev"], record["next"])
-            )
+            links = (record.get("prev") or "", record.get("next") or "")
+            boxes_of[sample["scene_token"]].append(Box(record["token"], sample, record["instance_token"], *pose, *links))
         return boxes_of
 
-    def _file_rows(self, files: list[_File], index_of: Mapping[str, int]) -> tuple[list[Record], list[Record]]:
+    def _file_rows(
+        self, files: list[_File], index_of: Mapping[str, int], sample_times_us: Times, found: SceneFindings
+    ) -> tuple[list[Record], list[Record], dict[str, str]]:
         by_channel: dict[str, list[_File]] = {}
         for file in files:
-            by_channel.setdefault(file.channel, []).append(file)
+            by_channel.setdefault(file.sensor["channel"], []).append(file)
         images: list[Record] = []
         sweeps: list[Record] = []
-        for channel in sorted(by_channel):
-            chain, last_token = -1, None
-            for file in sorted(by_channel[channel], key=lambda file: file.timestamp_us):
-                chain += file.previous != last_token or last_token is None
-                last_token = file.token
-                (images if file.is_camera else sweeps).append({**self._file_row(file, index_of), "chain": chain})
-        return images, sweeps
+        modalities = {channel: of_channel[0].sensor["modality"] for channel, of_channel in sorted(by_channel.items())}
+        for channel, modality in modalities.items():
+            refuse_channel_name(channel)
+            in_order = self._in_time_order(by_channel[channel], channel, found)
+            numbers = self._poses.numbers(in_order)
+            times_us = np.array([file.timestamp_us for file in in_order], np.int64)
+            of_sample = np.array([index_of[file.sample["token"]] for file in in_order], np.int64)
+            is_keyframe = np.array([file.is_keyframe for file in in_order], bool)
+            names = [file.file for file in in_order]
+            check_channel(found, channel, names, times_us, of_sample, is_keyframe, sample_times_us)
+            pose_tokens = [file.pose_token for file in in_order]
+            check_poses(found, channel, pose_tokens, times_us, self._poses.rows[numbers], self._poses.times_us[numbers])
+            self._check_calibrations(found, channel, modality, in_order)
+            if modality != "camera" or self._camera_sweeps:  # a key image's link leads to an image that is not indexed
+                chains = chains_of([file.token for file in in_order], [file.previous for file in in_order], times_us)
+                note_chains(found, channel, chains)
+                chain_numbers = chains.number.tolist()
+            else:
+                chain_numbers = [0] * len(in_order)
+            lacking = len(sample_times_us) - len(set(of_sample[is_keyframe].tolist()))
+            found.missing(f"key frames have no {channel} file in sample_data.json", lacking, channel=channel)
+            channel_rows = [
+                {**self._file_row(file, pose), "sample_index": sample, "chain": chain}
+                for file, pose, sample, chain in zip(
+                    in_order, self._poses.rows[numbers].tolist(), of_sample.tolist(), chain_numbers, strict=True
+                )
+            ]
+            (images if modality == "camera" else sweeps).extend(channel_rows)
+        return images, sweeps, modalities
 
-    def _file_row(self, file: _File, index_of: Mapping[str, int]) -> Record:
-        number = self._pose_number.get(file.pose_token)
-        if number is None:
-            raise missing_token("ego_pose", file.pose_token, asked_by=f"sample_data '{file.token}'")
-        pose = self._poses[number].tolist()
+    def _in_time_order(self, files: list[_File], channel: str, found: SceneFindings) -> list[_File]:
+        """Return the files of a channel in time order, each once, their names as paths below the root."""
+        if set(map(type, [file.timestamp_us for file in files])) != {int}:
+            files = [file._replace(timestamp_us=whole(file.timestamp_us)) for file in files]
+        different = {file.token: file for file in files}
+        if len(different) < len(files):
+            for file in files:
+                if file != different[file.token]:
+                    raise SourceError(
+                        f"sample_data.json has two different records with the token '{file.token}'; expected a token for each. "
+                        "Correct the tables: the two records must have tokens of their own"
+                    )
+            found.missing(f"{channel} files are named twice by the same record", len(files) - len(different), channel=channel)
+        in_order = sorted(different.values(), key=attrgetter("timestamp_us"))
+        num_shared = len(in_order) - len({file.file for file in in_order})
+        found.missing(f"{channel} files are named by two records", num_shared, channel=channel)
+        foreign = [number for number, file in enumerate(in_order) if "\\" in file.file or file.file[:1] == "/"]
+        root = f"{self._folder.parent}/"
+        for number in foreign:
+            name = in_order[number].file.replace("\\", "/")
+            in_order[number] = in_order[number]._replace(file=name.removeprefix(root))
+        found.missing(
+            f"{channel} files are named with backslashes or from the root of the disk",
+            len(foreign),
+            channel=channel,
+            advice="They are looked for below the data root all the same",
+        )
+        return in_order
+
+    def _check_calibrations(self, found: SceneFindings, channel: str, modality: str, files: list[_File]) -> None:
+        sizes: dict[tuple[str, int, int], _File] = {}
+        for file in reversed(files):
+            sizes[file.calibration["token"], file.width, file.height] = file
+        is_sound = True
+        for file in {token: file for (token, _, _), file in sizes.items()}.values():
+            token = file.calibration["token"]
+            if token not in self._of_calibration:
+                self._of_calibration[token] = calibration_findings(file.calibration, channel, modality)
+            for what, advice, is_error in self._of_calibration[token]:
+                is_sound = is_sound and not is_error
+                if is_error:
+                    found.wrong(what, channel=channel, advice=advice)
+                else:
+                    found.missing(what, 1, channel=channel, advice=advice)
+        if modality == "camera" and is_sound:
+            for (_, width, height), file in sizes.items():
+                check_image_size(found, channel, file.file, (width, height), file.calibration["camera_intrinsic"])
+
+    def _file_row(self, file: _File, pose: list[float]) -> Record:
         translation, rotation = file.calibration["translation"], file.calibration["rotation"]
         row = {
-            "sample_index": index_of[file.sample["token"]],
             "timestamp_us": file.timestamp_us,
             "is_keyframe": file.is_keyframe,
             "file": file.file,
             "world_from_ego_translation_m": pose[:3],
             "world_from_ego_rotation_wxyz": pose[3:],
         }
-        if not file.is_camera:
+        if file.sensor["modality"] != "camera":
             calibration = {"ego_from_sensor_translation_m": translation, "ego_from_sensor_rotation_wxyz": rotation}
             return {**row, **calibration, "channel": file.channel}
         return {
@@ -226,15 +342,24 @@ class _TableCutter:
             "sample_data_token": file.token,
             "height": file.height,
             "width": file.width,
-            "intrinsic_px": [float(value) for line in file.calibration["camera_intrinsic"] for value in line],
+            "intrinsic_px": _flat(file.calibration["camera_intrinsic"]),
             "ego_from_cam_translation_m": translation,
             "ego_from_cam_rotation_wxyz": rotation,
         }
 
-    def _box_rows(self, boxes: list[_Box], index_of: Mapping[str, int]) -> list[Record]:
-        by_token = {box.token: box for box in boxes}
+    def _box_rows(
+        self, boxes: list[Box], index_of: Mapping[str, int], ego_m: NDArray[np.float64], found: SceneFindings
+    ) -> list[Record]:
+        if self._instances is None or self._categories is None:
+            found.note("no sample_annotation.json, so no moving object is dropped or carried")
+            return []
+        if not boxes:
+            found.note("no annotated box, so no moving object is dropped or carried")
+            return []
+        boxes = each_box_once(boxes, found)
+        speeds = track_speeds(boxes, found)
         rows = []
-        for box in boxes:
+        for box, speed in zip(boxes, speeds, strict=True):
             instance = self._instances.get(box.instance_token, asked_by=f"sample_annotation '{box.token}'")
             category = self._categories.get(instance["category_token"], asked_by=f"instance '{instance['token']}'")
             rows.append(
@@ -242,41 +367,19 @@ class _TableCutter:
                     "annotation_token": box.token,
                     "instance_token": box.instance_token,
                     "sample_index": index_of[box.sample["token"]],
-                    "sample_timestamp_us": box.sample["timestamp"],
+                    "sample_timestamp_us": whole(box.sample["timestamp"]),
                     "category": category["name"],
                     "center_m": box.translation,
                     "size_wlh_m": box.size,
                     "world_from_box_wxyz": box.rotation,
-                    "speed_mps": _speed(box, by_token),
+                    "speed_mps": speed,
                 }
             )
         rows.sort(key=lambda row: (row["sample_index"], row["annotation_token"]))
+        check_boxes(found, rows, ego_m)
         return rows
 
 
-def _read_poses(folder: Path, wanted: set[str]) -> tuple[dict[str, int], np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
-    """Return pose token -> row, and rows of translation (m) and rotation (wxyz), of the wanted poses only."""
-    numbers: dict[str, int] = {}
-    poses = np.empty((len(wanted), 7))
-    for record in iterate_table(folder, "ego_pose"):
-        if record["token"] in wanted:
-            number = numbers.setdefault(record["token"], len(numbers))
-            poses[number, :3], poses[number, 3:] = record["translation"], record["rotation"]
-    return numbers, poses
-
-
-def _speed(box: _Box, by_token: Mapping[str, _Box]) -> float | None:
-    """Horizontal speed in m/s between the neighbouring annotations, None if no neighbour is near enough in time."""
-    for token in (box.previous, box.next):
-        if token and token not in by_token:
-            raise missing_token("sample_annotation", token, asked_by=f"sample_annotation '{box.token}'")
-    first = by_token[box.previous] if box.previous else box
-    last = by_token[box.next] if box.next else box
-    if first is last:
-        return None
-    seconds = 1e-6 * (int(last.sample["timestamp"]) - int(first.sample["timestamp"]))
-    is_central = bool(box.previous and box.next)
-    if seconds > MAX_TRACK_GAP_S * (2 if is_central else 1) or seconds <= 0:
-        return None
-    dx, dy = (last.translation[axis] - first.translation[axis] for axis in (0, 1))
-    return float((dx * dx + dy * dy) ** 0.5 / seconds)
+def _flat(intrinsic: object) -> list[float]:
+    """Return a camera matrix row by row; empty for one that has no rows, which the check has found wrong."""
+    return [float(value) for line in intrinsic for value in line] if isinstance(intrinsic, list) else []

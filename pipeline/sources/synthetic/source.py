@@ -44,9 +44,13 @@ class SyntheticSource:
     def scenes(self) -> list[SceneInfo]:
         """Return the scenes; known from the parameters alone."""
         sweeps = {CAMERA_SWEEPS} if self.params.camera_sweeps else set()
-        channels = tuple(sorted((*self.params.cameras, "LIDAR_TOP", *self.params.radars)))
-        offers = dict.fromkeys(offers_of_drive(channels, has_truth=True) | sweeps, "")
-        return [SceneInfo(name, digest, channels, offers) for name, digest in zip(self._names, self._digests, strict=True)]
+        kinds = (("camera", self.params.cameras), ("lidar", ("LIDAR_TOP",)), ("radar", self.params.radars))
+        modalities = {channel: kind for kind, channels in kinds for channel in channels}
+        offers = dict.fromkeys(offers_of_drive(set(modalities.values()), has_truth=True) | sweeps, "")
+        channels = tuple(sorted(modalities))
+        return [
+            SceneInfo(name, digest, channels, offers, modalities) for name, digest in zip(self._names, self._digests, strict=True)
+        ]
 
     def preparation(self) -> str | None:
         """Say that the world is to be simulated first, None if it exists."""

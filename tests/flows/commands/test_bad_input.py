@@ -44,7 +44,10 @@ def test_table_when_missing(root, write_recipe, depthmill):
     (root / "v1.0-mini/ego_pose.json").unlink()
     code, text = depthmill("plan", write_recipe(root))
     assert code == 2
-    assert f"table '{root / 'v1.0-mini/ego_pose.json'}' is missing. A nuScenes release has 13 tables" in text
+    assert (
+        f"table '{root / 'v1.0-mini/ego_pose.json'}' is missing. Every release has sensor, calibrated_sensor, ego_pose, scene, "
+        in text
+    )
 
 
 def test_table_when_json_is_broken_then_says_where(root, write_recipe, depthmill):
@@ -74,7 +77,7 @@ def test_table_when_a_field_is_missing(root, write_recipe, depthmill):
     path.write_text(json.dumps(records))
     code, text = depthmill("plan", write_recipe(root))
     assert code == 2
-    assert "a record lacks the field 'rotation'; expected the nuScenes v1.0 schema" in text
+    assert f"record 0 (token '{records[0]['token']}') lacks the field 'rotation'; expected the nuScenes v1.0 schema" in text
 
 
 def test_point_file_when_size_is_no_multiple_of_a_point(root, write_recipe, depthmill):

@@ -133,14 +133,14 @@ def test_params_when_the_later_ones_have_their_default_then_the_fingerprint_is_t
     assert Params(**changed.model_dump()) == changed
 
 
-def test_run_when_a_sweeps_file_is_missing_then_says_which_and_what_to_do(write_recipe, depthmill, tmp_path):
+def test_run_when_a_sweeps_file_is_empty_then_says_which_and_what_to_do(write_recipe, depthmill, tmp_path):
     root = write_tiny_nuscenes(tmp_path / "raw")
     recipe = write_recipe(root, stages={"project_radar": {"past_sweeps": 1}})
     victim = sorted((root / "samples/RADAR_FRONT").glob("tiny-scene-0103*"))[0]
-    victim.unlink()
+    victim.write_bytes(b"")
     code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1)
     assert code == 1
-    assert f"file missing: {victim}. Unpack the archive that holds it" in text
+    assert f"file '{victim}' is empty (0 bytes)" in text
 
 
 def test_units_when_sweeps_are_asked_for_then_have_a_time_lag_and_without_them_none(tiny_root, tmp_path):

@@ -1,0 +1,54 @@
+"""Names of scenes and channels, which become folders of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage_schemas.errors import SourceError
+
+MAX_LENGTH = 150
+"""Bytes; file systems allow 255 for a folder's name."""
+
+
+def scene_names(names: Sequence[str]) -> dict[str, str]:
+    """Return scene name -> its name in the store, in which a slash becomes an underscore.
+
+    Raises:
+        SourceError: two scenes have one name, or a name cannot be that of a folder.
+    """
+    of_name: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for name in names:
+        _refuse(name, "scene")
+        stored = name.replace("/", "_")
+        if stored in first:
+            other = "" if first[stored] == name else f" (the other as {first[stored]!r})"
+            raise SourceError(
+                f"two scenes are named {name!r} in scene.json{other}; expected a name for each. "
+                "Name them apart in scene.json, e.g. by their log"
+            )
+        first[stored] = name
+        of_name[name] = stored
+    return of_name
+
+
+def refuse_channel_name(channel: str) -> None:
+    """Check that a channel's name can be that of a folder; SourceError if it cannot."""
+    _refuse(channel, "channel")
+    if "/" in channel:
+        raise SourceError(f"channel {channel!r} of sensor.json has a slash; expected one name of a folder. Rename the channel")
+
+
+def _refuse(name: object, kind: str) -> None:
+    where = f"{kind} {name!r} of {'scene' if kind == 'scene' else 'sensor'}.json"
+    if not isinstance(name, str) or not name:
+        raise SourceError(f"{where} has no name; expected a text that is not empty. Correct the table")
+    if any(part in ("", ".", "..") or part.startswith(".") for part in name.split("/")):
+        raise SourceError(
+            f"{where} does not lie below the store: its name would be a hidden folder or one outside. Rename the {kind}"
+        )
+    if not name.isprintable() or len(name.encode("utf-8", "surrogatepass")) > MAX_LENGTH or "\\" in name or name == "all":
+        raise SourceError(
+            f"{where[:200]} cannot be the name of a folder; expected printable characters, at most {MAX_LENGTH} "
+            f"bytes, no backslash, and not 'all'. Rename the {kind}"
+        )

@@ -1,0 +1,115 @@
+"""The fields that depthmill reads of nuScenes-format tables, and which record has one that cannot be used.
+
+Why    The tables are read without a look at each value, since there are millions. Where reading fails, this names the record
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.sources.nuscenes.json_tables import Record, iterate_table
+from storage_schemas.errors import SourceError
+
+Check = tuple[str, Callable[[Any], bool]]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _numbers(count: int) -> Check:
+    def check(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == count and all(map(_is_number, value))
+
+    return f"a list of {count} numbers", check
+
+
+def is_whole(value: Any) -> bool:
+    """Say whether a value is a whole number that fits 64 bits; 3.0 is one, true is none."""
+    return _is_number(value) and value == int(value) and -(2**63) <= value < 2**63
+
+
+def whole(value: Any) -> int:
+    """Return a whole number; ValueError for anything else."""
+    if type(value) is int:
+        return value
+    if not is_whole(value):
+        raise ValueError(f"{value!r} is no whole number")
+    return int(value)
+
+
+_TEXT: Check = ("a text that is not empty", lambda value: isinstance(value, str) and bool(value))
+_ANY_TEXT: Check = ("a text", lambda value: isinstance(value, str))
+_LINK: Check = ("a token, or an empty text", lambda value: value is None or isinstance(value, str))
+_WHOLE: Check = ("a whole number", is_whole)
+_MICROSECONDS: Check = ("whole microseconds", is_whole)
+_BOOL: Check = ("true or false", lambda value: isinstance(value, bool))
+
+FIELDS: dict[str, dict[str, Check]] = {
+    "sensor": {"token": _TEXT, "channel": _TEXT, "modality": _TEXT},
+    "calibrated_sensor": {"token": _TEXT, "sensor_token": _TEXT, "translation": _numbers(3), "rotation": _numbers(4)},
+    "scene": {"token": _TEXT, "name": _TEXT, "description": _ANY_TEXT},
+    "sample": {"token": _TEXT, "timestamp": _MICROSECONDS, "scene_token": _TEXT},
+    "category": {"token": _TEXT, "name": _TEXT},
+    "instance": {"token": _TEXT, "category_token": _TEXT},
+    "sample_annotation": {
+        "token": _TEXT,
+        "sample_token": _TEXT,
+        "instance_token": _TEXT,
+        "translation": _numbers(3),
+        "size": _numbers(3),
+        "rotation": _numbers(4),
+        "prev": _LINK,
+        "next": _LINK,
+    },
+    "ego_pose": {"token": _TEXT, "translation": _numbers(3), "rotation": _numbers(4)},
+    "sample_data": {
+        "token": _TEXT,
+        "sample_token": _TEXT,
+        "ego_pose_token": _TEXT,
+        "calibrated_sensor_token": _TEXT,
+        "timestamp": _MICROSECONDS,
+        "filename": _TEXT,
+        "is_key_frame": _BOOL,
+        "height": _WHOLE,
+        "width": _WHOLE,
+        "prev": _LINK,
+    },
+}
+"""Table -> field that is read -> what it must be, in words and as a test."""
+
+OPTIONAL = frozenset({"prev", "next"})
+"""Fields that a record may lack: links are then made from time."""
+
+
+def fault_in_tables(folder: Path) -> SourceError | None:
+    """Return the error for the first record of a version folder whose fields cannot be used; None if there is none."""
+    for table, fields in FIELDS.items():
+        path = folder / f"{table}.json"
+        if not path.is_file():
+            continue
+        for number, record in enumerate(iterate_table(folder, table)):
+            if fault := _fault(record, fields):
+                return SourceError(
+                    f"table '{path}': record {number} ({_name(record)}) {fault}. Correct the table, or "
+                    "unpack the metadata archive again"
+                )
+    return None
+
+
+def _name(record: Any) -> str:
+    return f"token {record.get('token')!r}" if isinstance(record, dict) else "no record"
+
+
+def _fault(record: Record, fields: dict[str, Check]) -> str:
+    for field, (expected, check) in fields.items():
+        if field not in record:
+            if field in OPTIONAL:
+                continue
+            return f"lacks the field '{field}'; expected the nuScenes v1.0 schema, where it is {expected}"
+        if not check(record[field]):
+            return f"has the {field} {str(record[field])[:80]!r}, expected {expected}"
+    return ""
