@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.capability import LIDAR, RADAR, is_provided
+from pipeline.capability import LIDAR, POSES, RADAR, is_provided
 from pipeline.finding import NAMED_SCENES, Finding, finding_lines, scenes_text
 from pipeline.recipe import Recipe, wanted_files
 from pipeline.sources import source_plug_ins, source_specs
 from pipeline.sources.spec import Source
 from pipeline.stage import StageSpec
 from pipeline.stage_list import STAGES
+from pipeline.stages import index_windows
 from pipeline.types import ALL, SceneInfo, WorkItem
 from storage_schemas.errors import RecipeError, SourceError, StoreError
 from storage_schemas.lineage import Identity, SourceRef
@@ -130,6 +131,7 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
             f"{LEFT_OUT_ADVICE}"
         )
     _check_cameras(recipe, scenes)
+    _refuse_windows_without_poses(recipe, scenes)
     items: list[WorkItem] = []
     plug_in, _ = source_plug_ins().get(recipe.source.kind, (None, None))
     package = "" if plug_in is None else plug_in.package
@@ -164,6 +166,19 @@ def _check_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
                 raise RecipeError(
                     f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(cameras) or 'none'}"
                 )
+
+
+def _refuse_windows_without_poses(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
+    """Refuse clips of a source whose frames are no drives: none of their units could be made, or all would be empty."""
+    specs = source_specs()
+    if not recipe.stages.params_of(index_windows.STAGE).enabled or any(POSES in scene.offers for scene in scenes):
+        return
+    kinds = ", ".join(kind for kind, spec in specs.items() if POSES in spec.offers)
+    raise RecipeError(
+        f"stages.index_windows.enabled is true, but source.kind {recipe.source.kind} gives single frames without poses, of which "
+        "no clips can be made; set it to false and train on single frames, or take a source of drives "
+        f"({kinds})"
+    )
 
 
 def _modality(scene: SceneInfo, channel: str) -> str:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from pipeline.ablation_choices import AblationChoices
-from pipeline.capability import CAMERA_SWEEPS, POSES
+from pipeline.capability import CAMERA_SWEEPS
 from pipeline.sources import config_union, source_specs, unknown_kind
 from pipeline.stage import ParamsT, StageSpec
 from pipeline.stage_list import BROKEN_STAGES, STAGES
@@ -97,18 +97,6 @@ class Recipe(_Frozen):
             raise ValueError(
                 f"stages.index_windows.frames is sweep, but source.kind {self.source.kind} gives no images between key frames; "
                 f"{step}, or set stages.index_windows.frames to key"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _refuse_windows_without_poses(self) -> Recipe:
-        specs = source_specs()
-        if self.stages.params_of(index_windows.STAGE).enabled and POSES not in specs[self.source.kind].offers:
-            kinds = ", ".join(kind for kind, spec in specs.items() if POSES in spec.offers)
-            raise ValueError(
-                f"stages.index_windows.enabled is true, but source.kind {self.source.kind} gives single frames without poses, of "
-                "which no clips can be made; set it to false and train on single frames, or take "
-                f"a source of drives ({kinds})"
             )
         return self
 

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.mono_depth.maps import map_files
+from pipeline.mono_depth.maps import check_a_map, map_files
 from pipeline.sources.kitti_object.files import KittiObjectFiles, label_file
 from pipeline.sources.kitti_object.lists import (
     FOLDER_OF_LIST,
@@ -107,6 +107,7 @@ def survey(root: Path, version: str | None) -> KittiSurvey:
     Raises:
         SourceError: no list can be used, a list names a frame wrongly or twice, images are missing, or labels or calibration
             are broken.
+        MonoDepthError: a teacher's map is none.
     """
     data, lists = data_folder(root), lists_folder(root)
     if data is None:
@@ -132,6 +133,8 @@ def survey(root: Path, version: str | None) -> KittiSurvey:
         frames[scene.name.split("-")[0]] += len(scene.frames)
         sizes[f"{scene.width}x{scene.height}"] += len(scene.frames)
     maps, num_maps = _maps_of(root)
+    if maps is not None:
+        check_a_map(str(maps), (scenes[0].height, scenes[0].width))
     num_sweeps = sum(sum(scene.has_sweep) for scene in scenes)
     return KittiSurvey(root, dict(frames), len(scenes), dict(sizes.most_common()), num_sweeps, types, maps, num_maps)
 
