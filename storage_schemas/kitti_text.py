@@ -72,18 +72,24 @@ def parse_labels(content: bytes, *, where: str, types: Mapping[str, str] = _NO_T
     return [_label(line.split(), types, where=f"'{where}' line {number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def computes_alpha(content: bytes) -> bool:
-    """Say whether ``parse_labels`` computes an observation angle of a label file; False for lines that it refuses."""
+def count_objects(content: bytes) -> tuple[int, int]:
+    """Count the objects of a label file, without DontCare, and those whose observation angle ``parse_labels`` computes.
+
+    Lines that ``parse_labels`` refuses count as objects; it says what is wrong with them.
+    """
+    num_objects = num_computed = 0
     for line in content.splitlines():
         words = line.split()
-        if len(words) == 1 + len(LABEL_COLUMNS) and words[3].startswith(b"-1") and words[0].lower() != b"dontcare":
+        if not words or words[0].lower() == b"dontcare":
+            continue
+        num_objects += 1
+        if len(words) == 1 + len(LABEL_COLUMNS) and words[3].startswith(b"-1"):
             try:
                 row = dict(zip(LABEL_COLUMNS, map(float, words[1:]), strict=True))
             except ValueError:
                 continue
-            if _lacks_alpha(row):
-                return True
-    return False
+            num_computed += _lacks_alpha(row)
+    return num_objects, num_computed
 
 
 def parse_matrix(content: bytes, key: str, *, where: str) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage_schemas.errors import SourceError
-from storage_schemas.kitti_text import computes_alpha, parse_labels, parse_matrix
+from storage_schemas.kitti_text import count_objects, parse_labels, parse_matrix
 
 CAR = "Car 0.12 1 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59"
 DONT_CARE = "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10"
@@ -113,10 +113,10 @@ def test_labels_when_alpha_is_not_said_then_it_is_the_turn_less_the_bearing(alph
         (row,) = parse_labels(line.encode(), where="a.txt")
         expected = np.angle(np.exp(1j * (turn - np.arctan2(x, z))))
         assert row["alpha_rad"] == pytest.approx(expected, abs=1e-12)
-        assert computes_alpha(f"{DONT_CARE}\n{line}\n".encode())
+        assert count_objects(f"{DONT_CARE}\n{line}\n".encode()) == (1, 1)
     (kept,) = parse_labels(CAR.encode(), where="a.txt")
     assert kept["alpha_rad"] == -1.58
-    assert not computes_alpha(f"{CAR}\n{DONT_CARE}\n".encode())
+    assert count_objects(f"{CAR}\n{DONT_CARE}\n".encode()) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_labels_when_an_object_is_of_the_image_only_then_it_stays_so_and_every_n
         -10.0,
         *(float(words[k]) for k in (8, 13, 14)),
     )
-    assert not computes_alpha(line.encode())
+    assert count_objects(line.encode()) == (1, 0)
 
 
 def test_calibration_when_written_as_in_the_tracking_benchmark_then_is_read_by_the_same_keys():

@@ -20,7 +20,7 @@ from typing import Literal
 
 from pipeline.sources.raw_files import image_size
 from storage_schemas.errors import SourceError
-from storage_schemas.kitti_text import computes_alpha
+from storage_schemas.kitti_text import count_objects
 
 KittiList = Literal["train", "val", "trainval", "test"]
 
@@ -51,6 +51,8 @@ class KittiScene:
         has_sweep: whether velodyne/ has a file of each.
         digest: of the list's entries, the image sizes, and the bytes of calibration and labels.
         labels_digest: of what is made of labels beyond what they say; "" where they are taken as they are.
+        num_objects: annotated objects, without DontCare.
+        num_alphas: those whose observation angle is computed.
     """
 
     name: str
@@ -63,6 +65,8 @@ class KittiScene:
     has_sweep: tuple[bool, ...]
     digest: str
     labels_digest: str = ""
+    num_objects: int = 0
+    num_alphas: int = 0
 
     @property
     def timestamps_us(self) -> list[int]:
@@ -150,13 +154,15 @@ def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int, ty
             scene = f"{name}-{width}x{height}-{number:04d}"
             facts = [scene, folder, chosen, [images[frame] for frame in chosen], [frame in sweeps for frame in chosen]]
             total = hashlib.sha256(json.dumps(facts).encode())
-            needs_alpha = False
+            num_objects = num_alphas = 0
             for frame in chosen:
                 for texts in (CALIBRATIONS, LABELS):
                     content = _content_of(f"{data}/{folder}/{texts}/{frame}.txt")
                     # without bytes: the stage that needs the file reports that it is missing
                     total.update(b"not there" if content is None else hashlib.sha256(content).digest())
-                    needs_alpha = needs_alpha or (texts == LABELS and content is not None and computes_alpha(content))
+                    if texts == LABELS and content is not None:
+                        objects, alphas = count_objects(content)
+                        num_objects, num_alphas = num_objects + objects, num_alphas + alphas
             yield KittiScene(
                 name=scene,
                 split=SPLIT_OF_LIST[name],
@@ -167,7 +173,9 @@ def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int, ty
                 files=tuple(f"{folder}/{IMAGES}/{images[frame]}" for frame in chosen),
                 has_sweep=tuple(frame in sweeps for frame in chosen),
                 digest=total.hexdigest(),
-                labels_digest=_labels_digest(types, needs_alpha=needs_alpha) if folder == "training" else "",
+                labels_digest=_labels_digest(types, needs_alpha=num_alphas > 0) if folder == "training" else "",
+                num_objects=num_objects,
+                num_alphas=num_alphas,
             )
 
 

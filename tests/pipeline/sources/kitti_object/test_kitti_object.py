@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.plan import make_plan
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 from pipeline.sources.raw_files import image_size
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import RecipeError, SourceError
 from storage_schemas.layout import UnitData, check, rows
+from storage_schemas.store import Store
 from tests.tiny_kitti import projection_of, write_tiny_kitti
 
 
@@ -269,6 +271,24 @@ def test_boxes_when_alpha_is_not_said_then_only_units_of_such_labels_are_others(
         assert np.cos(row["alpha_rad"] + bearing - row["rotation_y_rad"]) == pytest.approx(1)
 
 
+def test_plan_when_labels_lack_alpha_or_objects_then_says_so(root, tmp_path):
+    def lines():
+        recipe = recipe_of(root)
+        return make_plan(recipe, open_source(recipe.source, tmp_path / "cache"), Store(str(tmp_path / "store"))).warnings()
+
+    assert lines() == []
+    spoil_labels(root, "000001", without_alpha)
+    (line,) = lines()
+    assert line.startswith("train-122x37-0000: 3 objects say no observation angle (alpha -10), so it is computed from rotation_y")
+    for frame in range(4):
+        path = root / f"training/label_2/{frame:06d}.txt"
+        path.write_text(path.read_text().splitlines()[-1])
+    (line,) = lines()
+    assert line.startswith(
+        "train-124x38-0000, train-122x37-0000: no object is annotated in split train, only DontCare or nothing"
+    )
+
+
 def test_types_when_mapped_then_labels_are_read_by_them_and_boxes_are_made_anew(root, tmp_path):
     spoil_labels(root, "000000", lambda line: line.replace("Car ", "PassengerCar "))
     with pytest.raises(SourceError, match=r"type 'PassengerCar' is unknown; .* source.types: \{PassengerCar: "):
@@ -277,7 +297,7 @@ def test_types_when_mapped_then_labels_are_read_by_them_and_boxes_are_made_anew(
     assert source.reader().read_objects("training/image_2/000000.png").objects[0]["category"] == "Car"
     assert all(scene.offers["provided:boxes"] for scene in source.scenes())
     with pytest.raises(
-        RecipeError, match=r"source.types is .*'Bus' is made a 'Trck', which is no type of KITTI; did you mean 'Truck'"
+        RecipeError, match=r"source.types: 'Bus' is made a 'Trck', which is no type of KITTI; did you mean 'Truck'"
     ):
         recipe_of(root, types={"Bus": "Trck"})
 
