@@ -2,7 +2,7 @@
 
 Why    Maps that are relative, inverse or in millimetres have the right form, and a network would learn them without a word
 Reads  key-frame LiDAR sweeps, or else annotated boxes, of a few frames of a unit; they decide no value of it
-Source docs/method/mono-depth.md#alignment
+Source docs/method/mono-depth.md#metres
 """
 
 from __future__ import annotations
