@@ -5,7 +5,7 @@ Why    Depth maps of KITTI are published and exchanged in this form (``DA3_depth
 Reads  <maps>/{training,testing}/<name>.npz, or <maps>/<name>.npz for what is not testing: depth float32 (grid_y, grid_x), and
        conf and sky if present; intrinsics and extrinsics are those of the program, and not read
 Source docs/method/formats.md#da3-depth-results; docs/method/mono-depth.md#depth-anything-3. A frame is named by its KITTI number,
-       or else by its frame key
+       by its image, or by its frame key
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ FOLDER_OF_SPLIT = {"train": "training", "val": "training", "test": "testing", ""
 """KITTI numbers begin at 0 in both halves, so that maps of testing in one folder with the others would overwrite them."""
 
 SUFFIX = ".npz"
+_NO_IMAGES: Mapping[str, str] = MappingProxyType({})
 _LARGEST_M = float(np.finfo(np.float16).max)
 _LARGEST_STRETCH = math.log(1.5)  # grids in whole cells of a coarse stride differ in shape from the image by less
 _KITTI_NUMBER = re.compile(r"[0-9]{6}")
@@ -119,7 +121,9 @@ class DepthMaps:
         return {"maps": str(len(self._read)), "maps_sha256": hashlib.sha256(total.encode()).hexdigest()}
 
 
-def open_maps(folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: str) -> DepthMaps:
+def open_maps(
+    folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: str, images: Mapping[str, str] = _NO_IMAGES
+) -> DepthMaps:
     """Find the maps of a unit's frames.
 
     Args:
@@ -127,6 +131,7 @@ def open_maps(folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: 
         keys: ``MonoDepthInput.frame_key`` -> ``map_key``.
         scale: what the numbers mean.
         where: scene and camera, for the error text.
+        images: ``MonoDepthInput.frame_key`` -> image file, whose name without ending a map may have in place of its key.
 
     Raises:
         MonoDepthError: maps are missing; says how many, and names the first of them. A missing map never counts as empty.
@@ -135,7 +140,8 @@ def open_maps(folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: 
     files: dict[str, Path] = {}
     for frame_key, key in keys.items():
         half, _, name = key.partition("/")
-        places = [root / f"{key}{SUFFIX}"] + ([root / f"{name}{SUFFIX}"] if half != "testing" else [])
+        names = [name, PurePosixPath(images[frame_key]).stem] if frame_key in images else [name]
+        places = [root / above / f"{one}{SUFFIX}" for one in names for above in ((half,) if half == "testing" else (half, ""))]
         if (file := next((place for place in places if place.is_file()), None)) is not None:
             files[frame_key] = file
     if missing := [key for frame_key, key in keys.items() if frame_key not in files]:

@@ -202,7 +202,9 @@ def _model(unit: StageInput, p: Params) -> MonoDepthModel:
             )
             for number, row in enumerate(unit.keyframes)
         }
-        return open_maps(p.maps, keys, scale=p.maps_scale, where=f"scene {unit.scene}, camera {unit.camera}")
+        images = {f"{unit.scene}/{unit.camera}/{number}": row["file"] for number, row in enumerate(unit.keyframes)}
+        where = f"scene {unit.scene}, camera {unit.camera}"
+        return open_maps(p.maps, keys, scale=p.maps_scale, where=where, images=images)
     if unit.depth_model is None:
         raise AssertionError(f"the runner gives a stage with teacher {p.teacher} its factory")
     return unit.depth_model()

@@ -159,3 +159,13 @@ def test_map_when_it_cannot_be_metres_of_a_grid_then_the_error_names_the_file_an
     save(tmp_path / "000000.npz", depth=depth)
     with pytest.raises(MonoDepthError, match=words):
         open_maps(str(tmp_path), {"s/CAM_2/0": "training/000000"}, scale="as_is", where="s").predict(frame_of())
+
+
+def test_maps_when_named_after_their_images_then_they_are_found(tmp_path):
+    keys = {f"s/CAM_2/{number}": f"training/train-124x38-0000_CAM_2_{number}" for number in range(2)}
+    images = {"s/CAM_2/0": "training/image_2/frame_0001.png", "s/CAM_2/1": "training/image_2/left.a.png"}
+    (tmp_path / "training").mkdir()
+    save(tmp_path / "training/frame_0001.npz", depth=np.ones((2, 2), np.float32))
+    save(tmp_path / "left.a.npz", depth=np.ones((2, 2), np.float32))
+    files = open_maps(str(tmp_path), keys, scale="as_is", where="s", images=images).files
+    assert [file.name for file in files.values()] == ["frame_0001.npz", "left.a.npz"]
