@@ -190,8 +190,42 @@ def evaluate(
     target: str = "depth_single",
     out: str | Path | None = None,
 ) -> Answer:
-    """Load a network and measure it on a split; see ``Model.evaluate``."""
-    return load_model(checkpoint).evaluate(data, manifest=manifest, split=split, target=target, out=out)
+    """Load a network and measure it on a split, or measure the predictions of another program; see ``Model.evaluate``.
+
+    Args:
+        checkpoint: a training's folder, a checkpoint file, or a folder of predictions in a form that a family of models knows,
+            such as KITTI result files.
+        data: recipe file or store.
+        manifest: fingerprint of another manifest than the recipe's own or the store's newest.
+        split: train, val or test.
+        target: store of the truth, of a depth network.
+        out: folder of tables and pictures; None = ``evaluation-<name>-<manifest>-<split>`` here.
+
+    Raises:
+        DepthmillError: as ``load_model`` and ``Model.evaluate``, or predictions are broken or of other frames.
+    """
+    family = family_of_results(checkpoint)
+    if family is None:
+        return load_model(checkpoint).evaluate(data, manifest=manifest, split=split, target=target, out=out)
+    from flows.run.opening import is_recipe
+    from model.train.family_types import ResultsOptions
+    from pipeline.recipe import load_recipe
+
+    results, where = Path(checkpoint), str(data)
+    pinned, _ = _pinned(where, manifest)
+    options = ResultsOptions(load_recipe(where).train if is_recipe(where) else None, where)
+    folder = Path(out or f"evaluation-{results.absolute().name}-{pinned.path.fingerprint}-{split}")
+    return family.evaluate_results(results, pinned, options, split=split, folder=folder)
+
+
+def family_of_results(path: str | Path) -> Family[Any] | None:
+    """Return the family that takes a path for predictions of any program; None if it is to be opened as a network."""
+    from flows.run.training import refuse_without_torch
+
+    refuse_without_torch()
+    from model.families import FAMILIES
+
+    return next((family for family in FAMILIES if family.takes_results(Path(path))), None)
 
 
 def compare(a: str | Path, b: str | Path, *, metric: str = "mae_mm", cap_m: float = 80.0, radar: str = "on") -> Answer:

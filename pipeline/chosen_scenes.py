@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.capability import LIDAR, RADAR
+from pipeline.capability import LIDAR, POSES, RADAR
 from pipeline.finding import Finding
 from pipeline.recipe import Recipe, wanted_files
 from pipeline.sources import source_specs
 from pipeline.splits import remark_on_rule, unknown_scene
 from pipeline.stage_list import STAGES
-from pipeline.stages import build_manifest, project_radar
+from pipeline.stages import build_manifest, index_windows, project_radar
 from pipeline.types import SceneInfo
 from storage_schemas.catalog import RADAR_CHANNELS
 from storage_schemas.errors import RecipeError, SourceError
@@ -67,6 +67,7 @@ def choose_scenes(recipe: Recipe, of_source: Sequence[SceneInfo]) -> ChosenScene
         )
     _check_cameras(recipe, scenes)
     _refuse_absent_radars(recipe, scenes)
+    _refuse_windows_without_poses(recipe, scenes)
     left_out = {scene.name: scene.left_out for scene in chosen if scene.left_out}
     return ChosenScenes(tuple(scenes), tuple(findings), left_out, _notes_on_splits(recipe, scenes))
 
@@ -181,3 +182,16 @@ def _check_splits(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
 def _notes_on_splits(recipe: Recipe, scenes: Sequence[SceneInfo]) -> tuple[str, ...]:
     remark = remark_on_rule(recipe.stages.params_of(build_manifest.STAGE).splits, [scene.name for scene in scenes])
     return (remark,) if remark else ()
+
+
+def _refuse_windows_without_poses(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
+    """Refuse clips of a source whose frames are no drives: none of their units could be made, or all would be empty."""
+    specs = source_specs()
+    if not recipe.stages.params_of(index_windows.STAGE).enabled or any(POSES in scene.offers for scene in scenes):
+        return
+    kinds = ", ".join(kind for kind, spec in specs.items() if POSES in spec.offers)
+    raise RecipeError(
+        f"stages.index_windows.enabled is true, but source.kind {recipe.source.kind} gives single frames without poses, of which "
+        "no clips can be made; set it to false and train on single frames, or take a source of drives "
+        f"({kinds})"
+    )

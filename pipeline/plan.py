@@ -142,7 +142,7 @@ def _scene_items(
                 continue
             reads = stage.chosen_reads(recipe.stages.params_of(stage))
             inputs = {layout.name: made[layout.name].path for layout in reads if layout.name in made}
-            made_from = None if stage.reads else _source_of(stage, scene, source)
+            made_from = _source_of(stage, scene, source)
             yield _add(_item(stage, recipe, scene.name, camera, inputs, made_from, store, facts), made)
 
 
@@ -157,9 +157,11 @@ def _add(item: WorkItem, made: dict[str, WorkItem]) -> WorkItem:
     return item
 
 
-def _source_of(stage: StageSpec[Any], scene: SceneInfo, source: SourceRef) -> SourceRef:
-    """Return what a stage that reads the source's tables depends on. A capability with its own digest changes no other stage."""
+def _source_of(stage: StageSpec[Any], scene: SceneInfo, source: SourceRef) -> SourceRef | None:
+    """Return what a stage takes from the source itself. A capability with its own digest changes no other stage."""
     digest = scene.offers.get(stage.needs or "", "")
+    if stage.reads and not (digest and is_provided(stage.needs)):
+        return None
     return source.model_copy(update={"digest": digest}) if digest else source
 
 

@@ -194,7 +194,9 @@ def _explain(error: dict[str, Any]) -> str:
     if error["type"].startswith("union_tag"):
         return unknown_kind(value.get("kind")) if isinstance(value, dict) else "source must be a group of keys"
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{key} is {value!r}: {message}" if location else message  # the message of keys that contradict each other names them
+    if not location:
+        return message  # that of keys that contradict each other names them
+    return f"{key}: {message}" if isinstance(value, dict | BaseModel) else f"{key} is {value!r}: {message}"
 
 
 def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:

@@ -10,7 +10,6 @@ import typer
 from flows.command_line.answers import say
 from flows.command_line.options import (
     AsJson,
-    Checkpoint,
     ManifestChoice,
     MaxDepth,
     PlugIn,
@@ -23,7 +22,9 @@ from flows.command_line.options import (
 
 def evaluate(
     context: typer.Context,
-    checkpoint: Checkpoint,
+    checkpoint: Annotated[
+        Path, typer.Argument(help="folder of a training, a checkpoint file, or a folder of KITTI result files of any detector")
+    ],
     recipe: StoreOrRecipe,
     manifest: ManifestChoice = None,
     split: SplitChoice = "val",
@@ -38,10 +39,17 @@ def evaluate(
 ) -> None:
     """Measure a network on a split: depth at 50, 70 and 80 m, with and without radar; of a detector KITTI's average precision.
 
-    Of a pre-training of MIM4D rendered depth and colour, beside the controls.
+    Of a pre-training of MIM4D rendered depth and colour, beside the controls. Result files of other detectors are measured alike.
     """
-    from depthmill.networks import load_model
+    from depthmill.networks import evaluate as evaluate_any
+    from depthmill.networks import family_of_results, load_model
 
+    family = None if reference else family_of_results(checkpoint)
+    if family is not None:
+        refuse_options(family, context, f"'{checkpoint}' holds result files")
+        answer = evaluate_any(checkpoint, recipe, manifest=manifest, split=split, out=out)
+        say(answer.data, answer.text, as_json=as_json)
+        return
     model = load_model(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in, used_on=recipe)
     refuse_options(model.family, context, f"checkpoint '{checkpoint}' is one")
     answer = model.evaluate(recipe, manifest=manifest, split=split, target=target, out=out)

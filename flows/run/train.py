@@ -92,6 +92,8 @@ def train_recipe(
     else:
         is_begun = (training.folder / "last.pt").is_file()
         listener.say(f"{'going on with' if is_begun else 'training'} {training.folder}")
+        for notice in training.family.notices(training.config, training.manifest):
+            listener.warn(f"WARNING: {notice}")
         listener.work_begins()
         orchestrator.train(training, listener.steps())
     return Trained(0, training)

@@ -25,6 +25,8 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of many types for a foreign file
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "weights_only" in first_line:  # torch advises to run the file's code, which must never be done with a foreign file
+            first_line = "it is no file of tensors that torch wrote, or it holds code"
         raise WeightsFileError(f"weights file '{path}' cannot be read as a checkpoint of tensors: {first_line}") from error
     if not isinstance(loaded, dict):
         raise WeightsFileError(f"weights file '{path}' holds a {type(loaded).__name__}, expected a dict of tensors")

@@ -4,9 +4,8 @@ Why    The numbers every paper on monocular detection reports, with exact overla
        about 0 (``box_overlap.py``). All frames are gone through at once: 3,769 frames in about a second
        (benchmarks/average_precision.py).
 Source the KITTI object benchmark, arXiv 1905.12365 for R40; docs/method/monoddle.md#average-precision, #devkit-and-ports,
-       #golden-cases. Where the C++ devkit and its Python ports differ this is the devkit, but for an object of exactly the least
-       height, which the ports pass over: published validation figures and the golden cases are the ports'.
-       ``DEVKIT_DIFFICULTIES`` count it
+       #golden-cases. Where the C++ devkit and its Python ports differ this is the devkit as it is today. Older copies of it count
+       an object of exactly the least height (``DEVKIT_DIFFICULTIES``), which today's devkit and the ports pass over
 Order  The devkit takes the detections of a frame in the order of the file where overlaps are equal, or where several detections
        that are too low compete. Here they are taken by falling score, so that only equal scores leave anything to the order.
 """
@@ -14,7 +13,7 @@ Order  The devkit takes the detections of a frame in the order of the file where
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -46,6 +45,17 @@ NO_ANGLE_RAD = -10.0
 _TABLE = (("3d", "strict"), ("bev", "strict"), ("3d", "loose"), ("bev", "loose"), ("2d", "strict"), ("aos", "strict"))
 
 
+def split_measured(categories: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the categories that have a least overlap, and the others, which cannot be measured."""
+    named = list(categories)
+    return [name for name in named if name in STRICT_OVERLAP], [name for name in named if name not in STRICT_OVERLAP]
+
+
+def not_measured_text(categories: Sequence[str]) -> str:
+    """Say which categories have no average precision, and why."""
+    return f"Not measured: {', '.join(categories)}. KITTI defines least overlaps of {', '.join(STRICT_OVERLAP)} only."
+
+
 class AveragePrecisionError(DepthmillError):
     """Annotations and detections that cannot be measured against each other."""
 
@@ -69,10 +79,10 @@ class Difficulty(NamedTuple):
 
 
 KITTI_DIFFICULTIES = (Difficulty("easy", 40.0, 0, 0.15), Difficulty("moderate", 25.0, 1, 0.30), Difficulty("hard", 25.0, 2, 0.50))
-"""As the public Python evaluators; for images 370 to 376 pixels high: scale the heights with the images to measure on others."""
+"""As today's C++ devkit and the public Python evaluators. For images 370 to 376 pixels high: scale them for others."""
 
 DEVKIT_DIFFICULTIES = tuple(difficulty._replace(counts_min_height=True) for difficulty in KITTI_DIFFICULTIES)
-"""As the C++ devkit, which makes the figures of the test server."""
+"""As older copies of the C++ devkit, which count an object of exactly the least height; for comparisons with their figures."""
 
 
 class ApRow(NamedTuple):

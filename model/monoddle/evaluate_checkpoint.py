@@ -8,8 +8,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from model.monoddle.average_precision import not_measured_text, split_measured
 from model.monoddle.detection_frames import frames_of
-from model.monoddle.evaluation import AP_FILE, check_detection_folder, evaluate_detections, write_detection_folder
+from model.monoddle.evaluation import (
+    AP_FILE,
+    check_detection_folder,
+    evaluate_detections,
+    evaluation_title,
+    write_detection_folder,
+)
 from model.monoddle.predict_files import PICTURES_FOLDER, Detector, detected, detector_of
 from model.train.config import Machine
 from model.train.family import check_split
@@ -41,15 +48,15 @@ def evaluate_checkpoint(
     check_detection_folder(folder)  # checked first, or a wrong folder would waste the whole measurement
     if (folder / AP_FILE).is_file():  # of a former evaluation, which this one replaces
         shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)
+    measured, unmeasured = split_measured(detector_of(opened).config.train_classes)
     evaluation = evaluate_detections(
         detected(opened, manifest, machine, split=split),
-        classes=detector_of(opened).config.train_classes,
+        classes=measured,
         height_scale=chosen.height_scale,
         num_pictures=chosen.num_pictures,
     )
-    title = f"{opened.name} on {split} of manifest {manifest.path.fingerprint}"
-    if chosen.height_scale != 1.0:
-        title += f", least box heights times {chosen.height_scale:g}"
+    notes = [not_measured_text(unmeasured)] if unmeasured else []
+    title = evaluation_title(opened.name, manifest, split=split, height_scale=chosen.height_scale, notes=notes)
     write_detection_folder(folder, evaluation, title=title)
     if draw is not None and evaluation.pictures:
         for frame in frames_of(evaluation.pictures):

@@ -169,6 +169,14 @@ def result_names(frame_keys: Sequence[str], sample_tokens: Sequence[str]) -> lis
     return [key.replace("/", "_") for key in frame_keys]
 
 
+def evaluation_title(name: str, manifest: Manifest, *, split: str, height_scale: float, notes: Sequence[str] = ()) -> str:
+    """Return what stands above the tables: what was measured on what, and what a reader of the figures must know."""
+    title = f"{name} on {split} of manifest {manifest.path.fingerprint}"
+    if height_scale != 1.0:
+        title += f", least box heights times {height_scale:g}"
+    return "\n\n".join([title, *notes])
+
+
 def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, title: str) -> None:
     """Write an evaluation's results, tables and pictures, in place of those of a former evaluation there.
 

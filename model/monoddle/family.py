@@ -5,6 +5,7 @@ Source  docs/method/monoddle.md#detector-loss, #distillation, #training, #averag
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,22 +19,33 @@ from torch import Tensor, nn
 from model.blocks.dense_teacher_loss import dense_teacher_loss
 from model.data.objects import Objects
 from model.errors import InputError
+from model.monoddle.average_precision import STRICT_OVERLAP, not_measured_text, split_measured
 from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.comparison import compare_precisions, comparison_text
-from model.monoddle.config import MonoDdleTrainConfig
+from model.monoddle.config import DetectionEvaluationConfig, MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.evaluate_checkpoint import evaluate_checkpoint
-from model.monoddle.evaluation import AP_FILE, DetectionEvaluation, Inference, detect, evaluate_detections, write_detection_folder
+from model.monoddle.evaluation import (
+    AP_FILE,
+    DetectionEvaluation,
+    Inference,
+    detect,
+    evaluate_detections,
+    evaluation_title,
+    write_detection_folder,
+)
 from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
 from model.monoddle.image_folder import image_folder
+from model.monoddle.learned import detection_notices
 from model.monoddle.loss import LOSS_TERMS, detection_losses, foreground_weight
 from model.monoddle.measures import detection_measures, published_precisions, read_detection_measures
 from model.monoddle.net import MonoDdle
 from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.predict_files import predict_folder, predict_image, predict_split
 from model.monoddle.reference import load_reference
+from model.monoddle.result_folder import evaluate_result_files, find_result_folder
 from model.train.config import Machine
-from model.train.family import Family
+from model.train.family import Family, check_split
 from model.train.family_types import (
     Answer,
     CompareOptions,
@@ -42,11 +54,14 @@ from model.train.family_types import (
     Measured,
     OpenedNetwork,
     ReferenceOptions,
+    ResultsOptions,
     StepLosses,
     placement,
 )
 from model.train.known_families import parse_config
 from model.train.measures import Measure
+from storage_schemas.catalog import OBJECT_TYPES
+from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
 
 _HEADS = {"heatmap", "offset_3d", "size_3d", "heading"}
@@ -69,6 +84,26 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
     evaluation_of = "a detector"
     predicts = True
     keys_that_decide = ("evaluation.split", "evaluation.score_threshold", "evaluation.height_scale")
+
+    def check_recipe(self, config: MonoDdleTrainConfig, *, where: str) -> None:
+        """Check that the classes are KITTI's types, and that the one whose precision is told can be measured."""
+        for name in config.network.classes:
+            if name not in OBJECT_TYPES:
+                near = difflib.get_close_matches(name.lower(), [known.lower() for known in OBJECT_TYPES], n=1)
+                known = next((known for known in OBJECT_TYPES if known.lower() in near), None)
+                hint = f"did you mean '{known}'?" if known else f"expected of {', '.join(OBJECT_TYPES)}"
+                raise RecipeError(f"recipe '{where}': train.network.classes has '{name}', which no object is of; {hint}")
+        measured, unmeasured = split_measured(config.network.train_classes)
+        if config.evaluation.category in unmeasured:
+            instead = " or ".join(measured) or f"one of {', '.join(STRICT_OVERLAP)}, and train on it too"
+            raise RecipeError(
+                f"recipe '{where}': train.evaluation.category is '{config.evaluation.category}', which cannot be measured: KITTI "
+                f"defines no least overlap of it. Choose {instead}"
+            )
+
+    def notices(self, config: MonoDdleTrainConfig, manifest: Manifest) -> list[str]:
+        """Name classes that cannot be measured, and those of which nothing is learned, with why."""
+        return detection_notices(config, manifest)
 
     def network(self, config: MonoDdleTrainConfig) -> MonoDdle:
         """Return the network with random weights."""
@@ -187,9 +222,14 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
     ) -> int:
         """Measure, and write result files, tables and what pictures are made of."""
         evaluation = _evaluation(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
-        title = f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}"
-        if config.evaluation.height_scale != 1.0:
-            title += f", least box heights times {config.evaluation.height_scale:g}"
+        unmeasured = split_measured(config.network.train_classes)[1]
+        title = evaluation_title(
+            folder.name,
+            manifest,
+            split=config.evaluation.split,
+            height_scale=config.evaluation.height_scale,
+            notes=[not_measured_text(unmeasured)] if unmeasured else [],
+        )
         write_detection_folder(folder / "evaluation", evaluation, title=title)
         return len(evaluation.detections)
 
@@ -223,6 +263,21 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
     ) -> Answer:
         """Measure a detector's average precision on a split."""
         return evaluate_checkpoint(opened, manifest, machine, split=split, folder=folder, draw=draw)
+
+    def takes_results(self, path: Path) -> bool:
+        """Say whether a path leads to KITTI result files; a folder with a checkpoint is that of a training."""
+        if path.is_file():
+            return path.suffix == ".txt"
+        return not (path / "best.pt").is_file() and find_result_folder(path) is not None
+
+    def evaluate_results(self, path: Path, manifest: Manifest, options: ResultsOptions, *, split: str, folder: Path) -> Answer:
+        """Measure the average precision of KITTI result files; a recipe of this family says which classes, and least heights."""
+        check_split(split)
+        evaluation, classes = DetectionEvaluationConfig(), tuple[str, ...]()
+        if options.train is not None and options.train.get("family") == self.name:
+            config: MonoDdleTrainConfig = parse_config(MonoDdleTrainConfig, options.train, where=options.where)
+            evaluation, classes = config.evaluation, config.network.train_classes
+        return evaluate_result_files(path, manifest, evaluation, classes=classes, split=split, folder=folder)
 
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare the average precisions of two evaluations."""
@@ -309,7 +364,7 @@ def _evaluation(
         )
         return evaluate_detections(
             frames,
-            classes=config.network.train_classes,
+            classes=split_measured(config.network.train_classes)[0],
             height_scale=config.evaluation.height_scale,
             num_pictures=num_pictures,
         )

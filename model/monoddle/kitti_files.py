@@ -164,8 +164,9 @@ def _parse(where: str, texts: list[str], names: tuple[str, ...]) -> tuple[str, l
     """Return the category and the 15 numbers of a line, the score 0 where there is none."""
     if len(texts) != len(names):
         what = "detection" if names == RESULT_FIELDS else "label"
+        hint = "; a label file has 15 and is no result file" if (what, len(texts)) == ("detection", 15) else ""
         raise KittiFileError(
-            f"{where} has {len(texts)} fields, expected the {len(names)} of a {what}: {' '.join(names)}. Correct it"
+            f"{where} has {len(texts)} fields, expected the {len(names)} of a {what}: {' '.join(names)}. Correct it{hint}"
         )
     category = _CATEGORY_OF.get(texts[0].lower())
     if category is None:

@@ -99,13 +99,10 @@ def encode_objects(
         ValueError: more objects to learn than ``config.max_objects``.
     """
     rules = rules or TargetRules()
-    kept = objects[_is_learned(objects, rules, config.train_classes)]
-    height, width = config.grid_px
-    centre = kept.location_m - np.array([0.0, 0.5, 0.0]) * kept.size_hwl_m[:, :1]
-    centre_3d = view.to_input(project_points(projection, centre)) / STRIDE
-    cell = np.trunc(centre_3d).astype(np.int64)  # towards 0: a centre up to one cell before the first still counts, as published
-    is_inside = ((cell >= 0) & (cell < (width, height))).all(axis=1)
-    kept, centre_3d, cell = kept[is_inside], centre_3d[is_inside], cell[is_inside]
+    is_failed = np.any(list(reasons_not_learned(objects, rules).values()), axis=0)
+    kept = objects[np.isin(objects.category, config.train_classes) & ~is_failed]
+    kept = kept[is_inside_grid(kept, projection, view=view, config=config)]
+    centre_3d, cell = _centre_cells(kept, projection, view)
     if len(kept) > config.max_objects:
         raise ValueError(
             f"frame '{frame_key}' has {len(kept)} objects to learn and the network has max_objects {config.max_objects}; "
@@ -114,19 +111,38 @@ def encode_objects(
     return _fill(kept, centre_3d, cell, view=view, config=config, is_3d=rules.supervise_cropped or not view.is_cropped)
 
 
-def _is_learned(objects: Objects, rules: TargetRules, classes: tuple[str, ...]) -> NDArray[np.bool_]:
+def reasons_not_learned(objects: Objects, rules: TargetRules) -> dict[str, NDArray[np.bool_]]:
+    """Return which objects are not learned, whatever their class: (n,) bool by the reason, in words after a number."""
     depth_m = objects.location_m[:, 2]
-    is_learned = (
-        np.isin(objects.category, classes)
-        & (objects.box_px[:, 3] - objects.box_px[:, 1] + 1 >= rules.min_height_px)
-        & (objects.truncation <= rules.max_truncation)
-        & (objects.occlusion <= rules.max_occlusion)
-        & (depth_m >= rules.min_depth_m)
-        & (depth_m <= rules.max_depth_m)
-        & (objects.size_hwl_m > 0).all(axis=1)  # -1 = not said
-        & (objects.alpha_rad != ALPHA_NOT_SAID)
-    )
-    return np.asarray(is_learned)
+    return {
+        "say no size in space": ~(objects.size_hwl_m > 0).all(axis=1),  # -1 = not said
+        "say no observation angle (alpha -10)": objects.alpha_rad == ALPHA_NOT_SAID,
+        f"are lower than {rules.min_height_px:g} pixels": ~(
+            objects.box_px[:, 3] - objects.box_px[:, 1] + 1 >= rules.min_height_px
+        ),
+        f"are truncated by more than {rules.max_truncation:g}": ~(objects.truncation <= rules.max_truncation),
+        f"are occluded worse than {rules.max_occlusion}": ~(objects.occlusion <= rules.max_occlusion),
+        f"are nearer than {rules.min_depth_m:g} m": ~(depth_m >= rules.min_depth_m),
+        f"are farther than {rules.max_depth_m:g} m": ~(depth_m <= rules.max_depth_m),
+    }
+
+
+def is_inside_grid(
+    objects: Objects, projection: NDArray[np.float64], *, view: AffineView, config: MonoDdleConfig
+) -> NDArray[np.bool_]:
+    """Return (n,) whether the projected 3D centre of each object lies on the grid of the head maps."""
+    height, width = config.grid_px
+    _, cell = _centre_cells(objects, projection, view)
+    return np.asarray(((cell >= 0) & (cell < (width, height))).all(axis=1))
+
+
+def _centre_cells(
+    objects: Objects, projection: NDArray[np.float64], view: AffineView
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the projected 3D centres, (n, 2) cells, and the cell that each lies in, column and row."""
+    centre = objects.location_m - np.array([0.0, 0.5, 0.0]) * objects.size_hwl_m[:, :1]
+    centre_3d = view.to_input(project_points(projection, centre)) / STRIDE
+    return centre_3d, np.trunc(centre_3d).astype(np.int64)  # towards 0: up to one cell before the first counts, as published
 
 
 def _fill(

@@ -29,6 +29,7 @@ from model.train.family_types import (
     Measured,
     OpenedNetwork,
     ReferenceOptions,
+    ResultsOptions,
     StepLosses,
 )
 from model.train.judging import MeanDifference, Rules
@@ -86,6 +87,10 @@ class Family(ABC, Generic[C]):
 
     def check_recipe(self, config: C, *, where: str) -> None:
         """Check what the configuration alone cannot; RecipeError names the recipe ``where`` and the keys."""
+
+    def notices(self, config: C, manifest: Manifest) -> list[str]:
+        """Return what should be known before a training begins, a sentence each, e.g. that the data teaches nothing."""
+        return []
 
     @abstractmethod
     def network(self, config: C) -> nn.Module:
@@ -218,6 +223,25 @@ class Family(ABC, Generic[C]):
         write_rows(folder, measured.rows, title=title, file=ROWS_FILE)
         data = {"folder": str(folder), "manifest": manifest.path.fingerprint, "rows": measured.rows}
         return Answer(data, f"{plain_table(measured.rows, title=title)}\nwrote {folder}")
+
+    def takes_results(self, path: Path) -> bool:
+        """Say whether a path leads to predictions that any program wrote, in a form that this family measures."""
+        return False
+
+    def evaluate_results(self, path: Path, manifest: Manifest, options: ResultsOptions, *, split: str, folder: Path) -> Answer:
+        """Measure predictions that any program wrote, and write the evaluation; asked only where ``takes_results`` says yes.
+
+        Args:
+            path: of the predictions.
+            manifest: the pinned data, which has the truth.
+            options: what the recipe says of how networks of this family are measured.
+            split: train, val or test.
+            folder: where tables are written.
+
+        Raises:
+            DepthmillError: the predictions are broken, or of other frames; there is no such split; the folder cannot be written.
+        """
+        raise RecipeError(f"family {self.name} says that it takes '{path}' for predictions, and lacks evaluate_results")
 
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare two evaluations.

@@ -122,6 +122,19 @@ class ReferenceOptions:
 
 
 @dataclass(frozen=True)
+class ResultsOptions:
+    """What the caller says of predictions of another program.
+
+    Attributes:
+        train: ``train:`` of the recipe that they are measured with; None where they are measured on a store.
+        where: name of that recipe, for errors.
+    """
+
+    train: Mapping[str, Any] | None
+    where: str
+
+
+@dataclass(frozen=True)
 class CompareOptions:
     """What the caller says of a comparison of two evaluations.
 

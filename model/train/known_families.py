@@ -159,15 +159,25 @@ def parse_config(model: type[CommonConfig], data: Mapping[str, Any], *, where: s
     return config
 
 
+def _keys_at(model: Any, location: Iterable[str]) -> list[str]:
+    """Return the keys of the group at a place of a configuration; those of the configuration where the place is no group."""
+    group = model
+    for part in location:
+        group = group.model_fields[part].annotation if part in getattr(group, "model_fields", {}) else None
+    return list(getattr(group, "model_fields", model.model_fields))
+
+
 def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
     location = [str(part) for part in error["loc"]]
     key = ".".join(["train", *location])
     if error["type"] == "extra_forbidden":
-        for part in location[:-1]:
-            model = typing.cast(Any, model.model_fields[part].annotation)
-        known_keys = list(model.model_fields)
+        known_keys = _keys_at(model, location[:-1])
         near = difflib.get_close_matches(location[-1], known_keys, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(known_keys)}"
         return f"unknown key '{key}'; {hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
-    return message if not location else f"{key} is {error.get('input')!r}: {message}"
+    if not location:
+        return message
+    value = error.get("input")
+    # of a whole group only what is wrong is said: its values may be hundreds
+    return f"{key}: {message}" if isinstance(value, Mapping | BaseModel) else f"{key} is {value!r}: {message}"

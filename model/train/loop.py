@@ -151,6 +151,7 @@ def evaluate_training(
     network = network.to(device).eval()
     num_frames = family.evaluate(network, manifest, config, machine, device, folder=folder)
     versions = provenance()
+    notices = family.notices(config, manifest)
     record = {
         "name": folder.name,
         "config": config.model_dump(mode="json"),
@@ -173,6 +174,7 @@ def evaluate_training(
         "val_frames": num_frames,
         "best": {name: _known(value) for name, value in (best.best or {}).items()},
         **{key: value for key, value in last.provenance.items() if key in ORIGIN_KEYS},
+        **({"notices": notices} if notices else {}),
     }
     StoreFiles(folder).put(COMPLETE_FILE, json.dumps(record, indent=1).encode())
 

@@ -5,17 +5,19 @@ Why    Depth maps of KITTI are published and exchanged in this form (``DA3_depth
 Reads  <maps>/{training,testing}/<name>.npz, or <maps>/<name>.npz for what is not testing: depth float32 (grid_y, grid_x), and
        conf and sky if present; intrinsics and extrinsics are those of the program, and not read
 Source docs/method/formats.md#da3-depth-results; docs/method/mono-depth.md#depth-anything-3. A frame is named by its KITTI number,
-       or else by its frame key
+       by its image, or by its frame key
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +35,9 @@ FOLDER_OF_SPLIT = {"train": "training", "val": "training", "test": "testing", ""
 """KITTI numbers begin at 0 in both halves, so that maps of testing in one folder with the others would overwrite them."""
 
 SUFFIX = ".npz"
+_NO_IMAGES: Mapping[str, str] = MappingProxyType({})
+_LARGEST_M = float(np.finfo(np.float16).max)
+_LARGEST_STRETCH = math.log(1.5)  # grids in whole cells of a coarse stride differ in shape from the image by less
 _KITTI_NUMBER = re.compile(r"[0-9]{6}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NUM_NAMED = 3
@@ -96,11 +101,19 @@ class DepthMaps:
         file = self.files[frame.frame_key]
         parts = _parts_of(file)
         self._read[str(file)] = _digest_of(parts)
-        depth = parts["depth"].astype(np.float32)
+        _refuse_turned(file, parts["depth"].shape, (frame.height, frame.width))
+        is_finite = np.isfinite(parts["depth"])
+        depth = np.where(is_finite, parts["depth"], 0.0).astype(np.float32)
         if self.scale == "focal_300":
             depth = depth * np.float32(focal_at(frame.intrinsic_px, (frame.height, frame.width), depth.shape) / FOCAL_PX)
-        confidence = parts["conf"].astype(np.float32) if "conf" in parts else None
-        return MonoDepthMap(depth, "metric", confidence, parts["sky"] > 0.5 if "sky" in parts else None)
+        if depth.max(initial=0) > _LARGEST_M:
+            raise MonoDepthError(
+                f"depth map '{file}' says up to {depth.max():g}, expected metres up to {_LARGEST_M:g}, the largest float16. "
+                "Write depth in metres, and 0 where nothing is predicted"
+            )
+        confidence = np.nan_to_num(parts["conf"], posinf=0.0, neginf=0.0).astype(np.float32) if "conf" in parts else None
+        is_sky = parts["sky"] > 0.5 if "sky" in parts else None
+        return MonoDepthMap(depth, "metric", confidence, is_sky, num_not_finite=int(np.count_nonzero(~is_finite)))
 
     def provenance(self) -> Mapping[str, str]:
         """Return how many maps were read, and a digest of their content."""
@@ -108,7 +121,9 @@ class DepthMaps:
         return {"maps": str(len(self._read)), "maps_sha256": hashlib.sha256(total.encode()).hexdigest()}
 
 
-def open_maps(folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: str) -> DepthMaps:
+def open_maps(
+    folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: str, images: Mapping[str, str] = _NO_IMAGES
+) -> DepthMaps:
     """Find the maps of a unit's frames.
 
     Args:
@@ -116,6 +131,7 @@ def open_maps(folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: 
         keys: ``MonoDepthInput.frame_key`` -> ``map_key``.
         scale: what the numbers mean.
         where: scene and camera, for the error text.
+        images: ``MonoDepthInput.frame_key`` -> image file, whose name without ending a map may have in place of its key.
 
     Raises:
         MonoDepthError: maps are missing; says how many, and names the first of them. A missing map never counts as empty.
@@ -124,12 +140,27 @@ def open_maps(folder: str, keys: Mapping[str, str], *, scale: MapsScale, where: 
     files: dict[str, Path] = {}
     for frame_key, key in keys.items():
         half, _, name = key.partition("/")
-        places = [root / f"{key}{SUFFIX}"] + ([root / f"{name}{SUFFIX}"] if half != "testing" else [])
+        names = [name, PurePosixPath(images[frame_key]).stem] if frame_key in images else [name]
+        places = [root / above / f"{one}{SUFFIX}" for one in names for above in ((half,) if half == "testing" else (half, ""))]
         if (file := next((place for place in places if place.is_file()), None)) is not None:
             files[frame_key] = file
     if missing := [key for frame_key, key in keys.items() if frame_key not in files]:
         raise MonoDepthError(_missing_text(root, missing, num_frames=len(keys), where=where))
     return DepthMaps(files, scale)
+
+
+def check_a_map(folder: str, image: tuple[int, int]) -> None:
+    """Check the first map of a folder before a recipe is written for it.
+
+    Args:
+        folder: of maps, see ``map_files``.
+        image: (rows, columns) of an image.
+
+    Raises:
+        MonoDepthError: it is not of this kind, or turned; names it, and what was expected.
+    """
+    file = next(iter(map_files(folder).values()))
+    _refuse_turned(file, _parts_of(file)["depth"].shape, image)
 
 
 def focal_at(intrinsic_px: NDArray[np.float64], image: tuple[int, ...], resized: tuple[int, ...]) -> float:
@@ -159,6 +190,16 @@ def _missing_text(root: Path, missing: Sequence[str], *, num_frames: int, where:
     )
 
 
+def _refuse_turned(file: Path, grid: tuple[int, ...], image: tuple[int, int]) -> None:
+    """Refuse a map whose rows are the image's columns: spread over the image, it would be stretched beyond recognition."""
+    straight, turned = (abs(math.log(columns / rows * image[0] / image[1])) for rows, columns in (grid, grid[::-1]))
+    if turned < straight and straight > _LARGEST_STRETCH:
+        raise MonoDepthError(
+            f"depth map '{file}' has {grid[0]} rows and {grid[1]} columns, the image {image[0]} and {image[1]}: the map is "
+            "turned. Write it again as (rows, columns), e.g. depth.T"
+        )
+
+
 def _parts_of(file: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
@@ -168,7 +209,9 @@ def _parts_of(file: Path) -> dict[str, NDArray[Any]]:
         raise MonoDepthError(f"depth map '{file}' cannot be read: {error}. Copy or make it again") from error
     if "depth" not in parts or parts["depth"].ndim != 2 or parts["depth"].dtype.kind != "f":
         what = f"{parts['depth'].dtype} {parts['depth'].shape}" if "depth" in parts else f"no array 'depth' (arrays: {arrays})"
-        raise MonoDepthError(f"depth map '{file}' has {what}, expected depth float32 (rows, columns). Make it again")
+        is_stack = "depth" in parts and parts["depth"].ndim > 2 and parts["depth"].shape[0] == 1
+        remedy = "Save depth[0] in place of depth, and the same of conf and sky" if is_stack else "Make it again"
+        raise MonoDepthError(f"depth map '{file}' has {what}, expected depth float32 (rows, columns). {remedy}")
     return parts
 
 

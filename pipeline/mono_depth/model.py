@@ -66,12 +66,14 @@ class MonoDepthMap:
         kind: which of these it is.
         confidence: (grid_y, grid_x) float32, larger = surer, in the model's own scale; None = the model gives none.
         is_sky: (grid_y, grid_x) bool; None = it does not predict sky.
+        num_not_finite: values that were NaN or infinite, and are 0 here.
     """
 
     value: NDArray[np.float32]
     kind: ValueKind
     confidence: NDArray[np.float32] | None = None
     is_sky: NDArray[np.bool_] | None = None
+    num_not_finite: int = 0
 
 
 class MonoDepthModel(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.geometry import inverse
+from pipeline.geometry import inverse, rigid
 from pipeline.kernels.boxes import PlacedBox
 from pipeline.mono_depth.model import MonoDepthInput, MonoDepthMap, Sight
 from pipeline.resample import short_side_grid
@@ -74,6 +74,17 @@ def labelled_boxes(tables: Mapping[str, Columns], frame: int, ego_from_cam: NDAr
         cam_from_box[:3, 3] = np.array([row["x_m"], row["y_m"] - row["height_m"] / 2, row["z_m"]]) + cam_from_label_m
         half_size_m = np.array([row["length_m"], row["width_m"], row["height_m"]]) / 2
         placed.append(PlacedBox(row["instance_token"] or str(number), ego_from_cam @ cam_from_box, half_size_m))
+    return tuple(placed)
+
+
+def world_boxes(tables: Mapping[str, Columns], sample_index: int) -> tuple[PlacedBox, ...]:
+    """Return the annotated boxes of a key frame of a frames unit; the image is some ten milliseconds away from them."""
+    placed = []
+    for box in rows(tables["boxes"]):
+        if box["sample_index"] == sample_index:
+            width, length, height = box["size_wlh_m"]
+            pose = rigid(box["center_m"], box["world_from_box_wxyz"])
+            placed.append(PlacedBox(box["instance_token"], pose, np.array([length, width, height]) / 2))
     return tuple(placed)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.mono_depth.inverse_depth_fit import Fit, fit_inverse_depth
+from pipeline.mono_depth.metres import MetresCheck, check_metres
 from pipeline.mono_depth.model import MonoDepthError
 from pipeline.resample import resize_bilinear, resize_nearest
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
@@ -150,7 +151,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     raw = unit.units["depth_mono_raw"].arrays
     radar = unit.units["radar_points"].arrays if "radar_points" in unit.units else None
     shape = unit.image_size()
-    aligned = []
+    aligned, taken_per_m = [], []
     for frame, kind in enumerate(VALUE_KINDS[number] for number in raw["value_kind"]):
         if p.method == "as_is" and kind != "metric":
             raise MonoDepthError(
@@ -161,11 +162,21 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         empty = np.zeros(0)
         returns = (empty, empty, empty) if radar is None else (radar["u_px"][here], radar["v_px"][here], radar["depth_m"][here])
         is_sky = raw["is_sky"][frame] > 0 if "is_sky" in raw else None
-        aligned.append(align_frame(raw["value"][frame].astype(np.float32), kind, is_sky, returns, shape=shape, p=p))
-    return _result(aligned, unit, p, has_radar=radar is not None)
+        value = raw["value"][frame].astype(np.float32)
+        aligned.append(align_frame(value, kind, is_sky, returns, shape=shape, p=p))
+        if p.method == "as_is":
+            taken_per_m.append(_seen_per_m(value, is_sky, shape))
+    metres = check_metres(unit, taken_per_m, near_m=p.near_m, far_m=p.far_m) if p.method == "as_is" else None
+    return _result(aligned, unit, p, metres, has_radar=radar is not None)
 
 
-def _result(aligned: list[Aligned], unit: StageInput, p: Params, *, has_radar: bool) -> StageResult:
+def _seen_per_m(value: NDArray[np.float32], is_sky: NDArray[np.bool_] | None, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return inverse depth (height, width) of a map of metres, 0 where nothing is predicted or it is sky; not interpolated."""
+    per_m = inverse_of(value, "metric")
+    return resize_nearest(per_m if is_sky is None else np.where(is_sky, np.float32(0), per_m), shape)
+
+
+def _result(aligned: list[Aligned], unit: StageInput, p: Params, metres: MetresCheck | None, *, has_radar: bool) -> StageResult:
     depth = np.stack([encode_depth(frame.depth_m) for frame in aligned])
     num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
     num_skipped = sum(frame.fit is None for frame in aligned) if p.method == "radar" else 0
@@ -180,14 +191,18 @@ def _result(aligned: list[Aligned], unit: StageInput, p: Params, *, has_radar: b
         }
     )
     message = share_text(num_measured, depth[0].size)
-    if p.method == "as_is":
+    counts: dict[str, float] = {"frames": len(aligned), "frames_skipped": num_skipped}
+    if metres is not None:
         message += ", metres as they are"
+        if about := metres.text(p.near_m, p.far_m):
+            message += f": {about}"
+        counts |= {} if metres.are_metres else {"in_metres": 0}
     elif not has_radar:
         message += ", none aligned: the scene has no radar"
     else:
         message += f", {np.mean([frame.num_anchors for frame in aligned]):.0f} radar pixels a frame"
         message += f", {num_skipped} skipped without a fit" if num_skipped else ""
-    return StageResult(data, {"frames": len(aligned), "frames_skipped": num_skipped}, message)
+    return StageResult(data, counts, message)
 
 
 STAGE = StageSpec(
@@ -198,5 +213,6 @@ STAGE = StageSpec(
     writes=DEPTH_MONO,
     params=Params,
     kernel=kernel,
+    never_zero=(("in_metres", "the teacher's maps are taken as metres, and LiDAR, boxes or clipping say that they are not"),),
     reads_of=lambda p: (FRAMES, DEPTH_MONO_RAW) if p.method == "as_is" else (FRAMES, DEPTH_MONO_RAW, RADAR_POINTS),
 )

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.capability import provided
 from pipeline.stage import NoParams, ObjectReader, StageInput, StageResult, StageSpec
 from storage_schemas.catalog import BOXES, FRAMES
+from storage_schemas.kitti_text import NOT_SAID_PLACE_M
 from storage_schemas.layout import UnitData, columns_from_rows
 
 
@@ -44,6 +45,8 @@ def boxes_result(boxes: list[dict[str, Any]], calibration: list[dict[str, Any]])
     num_unknown = sum(not row["is_annotated"] for row in calibration)
     counts = {"frames": float(len(calibration)), "boxes": float(len(boxes) - num_regions)}
     message = f"{len(calibration)} frame{'s' if len(calibration) != 1 else ''}, {len(boxes) - num_regions} objects"
+    num_flat = sum(row["category"] != "DontCare" and (row["height_m"] <= 0 or row["z_m"] == NOT_SAID_PLACE_M) for row in boxes)
+    message += f", {num_flat} of them in the image only" if num_flat else ""
     message += f", {num_regions} DontCare" if num_regions else ""
     message += f", {num_unknown} frames without labels" if num_unknown else ""
     return StageResult(UnitData(tables=tables), counts, message)

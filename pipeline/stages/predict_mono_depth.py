@@ -22,7 +22,7 @@ from pipeline.geometry import rigid
 from pipeline.kernels.boxes import PlacedBox
 from pipeline.mono_depth.maps import map_key, open_maps
 from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthMap, MonoDepthModel, Sight, check_map
-from pipeline.mono_depth.plane import PlaneAndBoxes, labelled_boxes
+from pipeline.mono_depth.plane import PlaneAndBoxes, labelled_boxes, world_boxes
 from pipeline.mono_depth.truth import CorruptedTruth, Corruption
 from pipeline.poses import intrinsic_of
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
@@ -30,7 +30,7 @@ from pipeline.stages.pack_truth import truth_file
 from storage_schemas.catalog import BOXES, DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
 from storage_schemas.encoding import decode_depth
 from storage_schemas.errors import SourceError
-from storage_schemas.layout import StoreLayout, UnitData, rows
+from storage_schemas.layout import StoreLayout, UnitData
 
 FAR_M = 80.0
 """``plane_and_boxes`` sees sky beyond this (docs/method/mono-depth.md#models-without-weights)."""
@@ -148,10 +148,15 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         "timestamp_us": unit.timestamps_us(),
         **_optional(maps),
     }
+    counts: dict[str, float] = {"frames": len(maps), "grid_y": shape[0], "grid_x": shape[1]}
+    message = f"{len(maps)} frame{'s' if len(maps) != 1 else ''} by {model.name}, {shape[1]}x{shape[0]}, {maps[0].kind}"
+    if num_not_finite := sum(depth_map.num_not_finite for depth_map in maps):
+        counts["not_finite"] = num_not_finite
+        message += f", {num_not_finite:,} NaN or infinite values taken as nothing predicted"
     return StageResult(
         UnitData(arrays=arrays),
-        {"frames": len(maps), "grid_y": shape[0], "grid_x": shape[1]},
-        f"{len(maps)} frame{'s' if len(maps) != 1 else ''} by {model.name}, {shape[1]}x{shape[0]}, {maps[0].kind}",
+        counts,
+        message,
         dict(model.provenance()),
     )
 
@@ -197,7 +202,9 @@ def _model(unit: StageInput, p: Params) -> MonoDepthModel:
             )
             for number, row in enumerate(unit.keyframes)
         }
-        return open_maps(p.maps, keys, scale=p.maps_scale, where=f"scene {unit.scene}, camera {unit.camera}")
+        images = {f"{unit.scene}/{unit.camera}/{number}": row["file"] for number, row in enumerate(unit.keyframes)}
+        where = f"scene {unit.scene}, camera {unit.camera}"
+        return open_maps(p.maps, keys, scale=p.maps_scale, where=where, images=images)
     if unit.depth_model is None:
         raise AssertionError(f"the runner gives a stage with teacher {p.teacher} its factory")
     return unit.depth_model()
@@ -212,7 +219,7 @@ def _frame(unit: StageInput, number: int, sees: frozenset[Sight]) -> MonoDepthIn
     if "boxes" in sees and "boxes" in unit.units:  # these are labels of the image itself, so no pose is needed
         boxes, world_from_ego = labelled_boxes(unit.units["boxes"].tables, number, ego_from_cam), np.eye(4)
     elif "boxes" in sees:
-        boxes = _boxes(unit, row)
+        boxes = world_boxes(unit.units["frames"].tables, row["sample_index"])
     return MonoDepthInput(
         frame_key=f"{unit.scene}/{unit.camera}/{number}",
         height=row["height"],
@@ -257,17 +264,6 @@ def _decoded(content: bytes, mode: str | None, *, where: str) -> NDArray[Any]:
             return np.asarray(image if mode is None else image.convert(mode))
     except (OSError, SyntaxError) as error:
         raise SourceError(f"image '{where}' cannot be decoded: {error}. Copy it again, then run the same command") from error
-
-
-def _boxes(unit: StageInput, row: dict[str, Any]) -> tuple[PlacedBox, ...]:
-    """Return the annotated boxes of the key frame; the image is some ten milliseconds away, in which objects move little."""
-    placed = []
-    for box in rows(unit.units["frames"].tables["boxes"]):
-        if box["sample_index"] == row["sample_index"]:
-            width, length, height = box["size_wlh_m"]
-            pose = rigid(box["center_m"], box["world_from_box_wxyz"])
-            placed.append(PlacedBox(box["instance_token"], pose, np.array([length, width, height]) / 2))
-    return tuple(placed)
 
 
 def _reads_of(p: Params) -> tuple[StoreLayout, ...]:

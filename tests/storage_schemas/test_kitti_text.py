@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage_schemas.errors import SourceError
-from storage_schemas.kitti_text import parse_labels, parse_matrix
+from storage_schemas.kitti_text import count_objects, parse_labels, parse_matrix
 
 CAR = "Car 0.12 1 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59"
 DONT_CARE = "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10"
@@ -50,7 +50,8 @@ def changed(column: int, value: str) -> str:
         (CAR.rsplit(" ", 1)[0], "has 14 columns, expected 15: type, truncation, occlusion, alpha_rad"),
         (f"{CAR} 0.98", r"has 16 columns, expected 15: .* (16 with a score: a result file is no label file). Correct the line"),
         (changed(0, "Cra"), "type 'Cra' is unknown; did you mean 'Car'? Correct the line"),
-        (changed(0, "car"), "type 'car' is unknown; did you mean 'Car'?"),
+        (changed(0, "Cra"), "or say in the recipe which of KITTI's types it is, e.g. source.types: {Cra: Car}"),
+        (changed(0, "xyzzy"), "Tram, Misc, DontCare. Correct the line, or say in the recipe"),
         (changed(0, "xyzzy"), "type 'xyzzy' is unknown; expected one of: Car, Van, Truck, Pedestrian, Person_sitting"),
         (changed(13, "far"), "z_m is 'far', expected a finite number"),
         (changed(13, "nan"), "z_m is 'nan', expected a finite number"),
@@ -96,3 +97,74 @@ def test_calibration_when_broken_then_the_error_names_file_key_and_expectation(t
 def test_text_when_it_is_none_then_says_so():
     with pytest.raises(SourceError, match=r"'a.txt' is no text"):
         parse_labels(b"\xff\xfe\x00\x01", where="a.txt")
+
+
+def test_labels_when_types_are_mapped_then_case_is_one_and_the_text_of_the_file_is_kept():
+    lines = [CAR.replace("Car", name, 1) for name in ("car", "CAR", "PassengerCar", "van", "dontcare")]
+    rows = parse_labels("\n".join(lines).encode(), where="a.txt", types={"passengercar": "Car", "Van": "Car"})
+    assert [row["category"] for row in rows] == ["Car", "Car", "Car", "Car", "DontCare"]
+    assert [row["source_category"] for row in rows] == ["car", "CAR", "PassengerCar", "van", "dontcare"]
+
+
+@pytest.mark.parametrize("alpha", ["-10", "-10.00"])
+def test_labels_when_alpha_is_not_said_then_it_is_the_turn_less_the_bearing(alpha):
+    for x, z, turn in ((-0.65, 46.7, -1.59), (20.0, 5.0, -3.0), (-20.0, 5.0, 3.1)):
+        line = CAR.replace("-1.58", alpha).replace("-0.65", str(x)).replace("46.70", str(z)).replace("-1.59", str(turn))
+        (row,) = parse_labels(line.encode(), where="a.txt")
+        expected = np.angle(np.exp(1j * (turn - np.arctan2(x, z))))
+        assert row["alpha_rad"] == pytest.approx(expected, abs=1e-12)
+        assert count_objects(f"{DONT_CARE}\n{line}\n".encode()) == (1, 1)
+    (kept,) = parse_labels(CAR.encode(), where="a.txt")
+    assert kept["alpha_rad"] == -1.58
+    assert count_objects(f"{CAR}\n{DONT_CARE}\n".encode()) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Car -1 -1 -10 10 20 60 50 -1 -1 -1 -1000 -1000 -1000 -10",
+        "Car 0.1 0 -10 10 20 60 50 0 0 0 0 0 0 0",
+        "Car 0.1 0 -10 10 20 60 50 1.5 1.6 3.9 -1000 -1000 -1000 0.3",
+        "Car 0.1 0 -10 10 20 60 50 1.5 1.6 3.9 1 1.6 20 -10",
+    ],
+)
+def test_labels_when_an_object_is_of_the_image_only_then_it_stays_so_and_every_number_is_kept(line):
+    (row,) = parse_labels(line.encode(), where="a.txt")
+    words = line.split()
+    assert (row["category"], row["alpha_rad"], row["height_m"], row["z_m"], row["rotation_y_rad"]) == (
+        "Car",
+        -10.0,
+        *(float(words[k]) for k in (8, 13, 14)),
+    )
+    assert count_objects(line.encode()) == (1, 0)
+
+
+def test_calibration_when_written_as_in_the_tracking_benchmark_then_is_read_by_the_same_keys():
+    turn = " ".join(str(value) for value in np.arange(9) / 10)
+    content = f"{P2}\nR_rect {turn}\nTr_velo_cam\t{'1 ' * 12}\nTr_imu_velo {'1 ' * 12}\n".encode()
+    assert parse_matrix(content, "R0_rect", where="c.txt").ravel().tolist() == [float(word) for word in turn.split()]
+    assert parse_matrix(content, "Tr_velo_to_cam", where="c.txt").shape == (3, 4)
+    with pytest.raises(SourceError, match=r"has no line 'P3:'; expected one, keys there: P2, R_rect, Tr_velo_cam, Tr_imu_velo"):
+        parse_matrix(content, "P3", where="c.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            P2.replace("0 0 1 0.004981016", "0.01 0 0.9998 1.5"),
+            "the third row is 0.01 0 0.9998 1.5, expected 0 0 1 t: a projection",
+        ),
+        (P2.replace("0 0 1 0.004981016", "0 0 2 0"), "the third row is 0 0 2 0, expected 0 0 1 t"),
+        (P2.replace("707.0493 0 604", "707.0493 3.5 604"), "the first row is 707.049 3.5 604.081 45.7583, with 3.5 in column 2"),
+        (
+            P2.replace("45.75831 0 707", "45.75831 0.5 707"),
+            "the second row is 0.5 707.049 180.507 -0.345416, with 0.5 in column 1",
+        ),
+    ],
+)
+def test_calibration_when_the_projection_turns_or_skews_then_the_error_names_the_row_and_the_frame_of_labels(text, words):
+    with pytest.raises(SourceError) as error:
+        parse_matrix(f"P0: 1\n{text}".encode(), "P2", where="calib/7.txt")
+    assert f"'calib/7.txt' line 2, key P2: {words}" in str(error.value)
+    assert "of labels in the rectified camera frame. Turn labels and points into that frame" in str(error.value)

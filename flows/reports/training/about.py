@@ -23,11 +23,15 @@ Tile = tuple[str, str, str]
 
 
 def about_section(training: TrainingFiles[Any], notes: Sequence[str], *, headline: Headline) -> str:
-    """Return the section; ``notes`` says, a sentence each, what the page lacks, ``headline`` how good the result is."""
+    """Return the section; ``notes`` says, a sentence each, what the page lacks, ``headline`` how good the result is.
+
+    What was to be known before the training stands before the notes.
+    """
     if training.about is None:
         notes = ("No training.json yet: the training has not come to its end, and this page shows what is there.", *notes)
-    missing = f'<p class="note">{" ".join(map(text, notes))}</p>' if notes else ""
     about = training.about
+    notes = (*(about or {}).get("notices", ()), *notes)
+    missing = f'<p class="note">{" ".join(map(text, notes))}</p>' if notes else ""
     if about is None:
         return section("about", "What was trained", missing)
     headline_tiles = tiles(((*headline(about), _best_step(about)), *_tiles(about)))

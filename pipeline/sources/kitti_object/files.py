@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ SWEEP_CHANNEL = "LIDAR_TOP"
 
 _UNKNOWN_VECTOR, _UNKNOWN_ROTATION = [math.nan] * 3, [math.nan] * 4
 _POINT_COLUMNS = 4
+_NO_TYPES: Mapping[str, str] = MappingProxyType({})
+_LARGEST_SKEW = 1e-3  # of a rotation; the benchmark's own are exact to 1e-6
 
 
 def beside(image_file: str, folder: str, suffix: str) -> str:
@@ -62,11 +65,12 @@ class KittiObjectFiles(RawFiles):
     Args:
         root: folder that holds training/ and testing/.
         scenes: scenes that the plan read from the lists, by name; workers do not read the lists again.
+        types: what the recipe makes of types in label files.
     """
 
-    def __init__(self, root: str, scenes: Mapping[str, KittiScene]) -> None:
+    def __init__(self, root: str, scenes: Mapping[str, KittiScene], types: Mapping[str, str] = _NO_TYPES) -> None:
         super().__init__(root)
-        self._scenes = dict(scenes)
+        self._scenes, self._types = dict(scenes), dict(types)
 
     def read_bytes(self, file: str) -> bytes:
         """Return the content of a file; a label file may be empty, which means an image without objects.
@@ -85,7 +89,7 @@ class KittiObjectFiles(RawFiles):
             return ImageObjects(None, projection, (calibration_file(image_file),))
         content = self.read_bytes(labels)
         used = (calibration_file(image_file), labels) if content else (calibration_file(image_file),)
-        return ImageObjects(parse_labels(content, where=labels), projection, used)
+        return ImageObjects(parse_labels(content, where=labels, types=self._types), projection, used)
 
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Return a sweep as (n, 4) float32: x, y, z in metres in the frame of the scanner, and reflectance.
@@ -108,8 +112,8 @@ class KittiObjectFiles(RawFiles):
     def scene_tables(self, scene: str) -> dict[str, Columns]:
         """Return the FRAMES tables of one scene: no boxes (pack_boxes brings them), world poses NaN, since they are unknown.
 
-        The benchmark has no time stamps: ``timestamp_us`` is the number of the frame. The rig is taken as level,
-        ``CAMERA_HEIGHT_M`` above the road, which is the origin of ego. Sweeps are those of velodyne/, one a frame or none.
+        The benchmark has no time stamps: ``timestamp_us`` is the number of the frame, see ``KittiScene``. The rig is taken as
+        level, ``CAMERA_HEIGHT_M`` above the road, which is the origin of ego. Sweeps are those of velodyne/, one a frame or none.
 
         Raises:
             SourceError: an image has another size than when the plan was made, or its calibration is missing or broken.
@@ -117,13 +121,14 @@ class KittiObjectFiles(RawFiles):
         listed = self._scenes[scene]
         self._check_sizes(listed)
         projections = [self._matrix(file, "P2") for file in listed.files]
+        times_us = listed.timestamps_us
         keyframes = [
             {
                 "camera": CAMERA,
                 "sample_token": frame,
                 "sample_data_token": frame,
                 "sample_index": number,
-                "timestamp_us": int(frame),
+                "timestamp_us": times_us[number],
                 "file": file,
                 "height": listed.height,
                 "width": listed.width,
@@ -136,8 +141,8 @@ class KittiObjectFiles(RawFiles):
             for number, (frame, file, projection) in enumerate(zip(listed.frames, listed.files, projections, strict=True))
         ]
         sweeps = [
-            self._sweep(number, frame, file, projection)
-            for number, (frame, file, projection) in enumerate(zip(listed.frames, listed.files, projections, strict=True))
+            self._sweep(number, times_us[number], file, projection)
+            for number, (file, projection) in enumerate(zip(listed.files, projections, strict=True))
             if listed.has_sweep[number]
         ]
         about = {
@@ -163,11 +168,22 @@ class KittiObjectFiles(RawFiles):
         file = calibration_file(image_file)
         return parse_matrix(self.read_bytes(file), key, where=file)
 
-    def _sweep(self, number: int, frame: str, image_file: str, projection: Float64) -> dict[str, Any]:
+    def _rotation(self, image_file: str, key: str) -> Float64:
+        """Return R0_rect or Tr_velo_to_cam; SourceError if it does not turn without bending."""
+        matrix = self._matrix(image_file, key)
+        turn = matrix[:, :3]
+        if np.abs(turn @ turn.T - np.eye(3)).max() > _LARGEST_SKEW or np.linalg.det(turn) < 0:
+            raise SourceError(
+                f"'{calibration_file(image_file)}' key {key}: its first three columns are no rotation, so LiDAR points would be "
+                "bent. Copy the file of the data set again, or move velodyne/ away to go without LiDAR"
+            )
+        return matrix
+
+    def _sweep(self, number: int, time_us: int, image_file: str, projection: Float64) -> dict[str, Any]:
         """Return the row of a frame's own sweep: P2 (R0_rect Tr_velo_to_cam x) = K (x in the camera's frame)."""
         from scipy.spatial.transform import Rotation
 
-        label_from_sensor = self._matrix(image_file, "R0_rect") @ self._matrix(image_file, "Tr_velo_to_cam")
+        label_from_sensor = self._rotation(image_file, "R0_rect") @ self._rotation(image_file, "Tr_velo_to_cam")
         cam_from_sensor = label_from_sensor + np.pad(cam_from_label_m(projection)[:, None], ((0, 0), (3, 0)))
         ego_from_cam = rotation_matrix(EGO_FROM_CAM_WXYZ)
         x, y, z, w = Rotation.from_matrix(ego_from_cam @ cam_from_sensor[:, :3]).as_quat()
@@ -176,7 +192,7 @@ class KittiObjectFiles(RawFiles):
             "sample_index": number,
             "is_keyframe": True,
             "chain": number,
-            "timestamp_us": int(frame),
+            "timestamp_us": time_us,
             "file": sweep_file(image_file),
             "ego_from_sensor_translation_m": (ego_from_cam @ cam_from_sensor[:, 3] + [0.0, 0.0, CAMERA_HEIGHT_M]).tolist(),
             "ego_from_sensor_rotation_wxyz": [float(w), float(x), float(y), float(z)],

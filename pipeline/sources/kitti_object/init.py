@@ -6,13 +6,24 @@ Source docs/method/formats.md#kitti-layout, #da3-depth-results
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.mono_depth.maps import map_files
-from pipeline.sources.kitti_object.lists import FOLDER_OF_LIST, KittiList, data_folder, lists_folder, read_kitti_scenes
+from pipeline.mono_depth.maps import check_a_map, map_files
+from pipeline.sources.kitti_object.files import KittiObjectFiles, label_file
+from pipeline.sources.kitti_object.lists import (
+    FOLDER_OF_LIST,
+    KittiList,
+    KittiScene,
+    data_folder,
+    lists_folder,
+    missing_lists_text,
+    read_kitti_scenes,
+)
 from pipeline.sources.recipe_text import Line, plural, scalar
+from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.errors import RecipeError, SourceError
 
 FRAMES_A_SCENE = 50
@@ -32,6 +43,7 @@ class KittiSurvey:
         num_scenes: runs of frames of one image size that they are cut into.
         sizes: width x height -> frames.
         num_sweeps: frames with a file in velodyne/.
+        types: types of the label files that KITTI does not know -> which of KITTI's they are taken for.
         maps: folder of a teacher's depth maps, None without maps.
         num_maps: maps in it.
     """
@@ -41,6 +53,7 @@ class KittiSurvey:
     num_scenes: int
     sizes: dict[str, int]
     num_sweeps: int
+    types: dict[str, str]
     maps: Path | None
     num_maps: int
 
@@ -63,6 +76,7 @@ class KittiSurvey:
                 f"  frames_per_scene: {FRAMES_A_SCENE}",
                 f"a unit of work, of one image size; gives {plural(self.num_scenes, 'scene')}",
             ),
+            *self._types_lines(),
             ("", ""),
             (f"store: {scalar(store)}", about_store),
             ("cameras: [CAM_2]", "the left colour camera, which the labels are of"),
@@ -75,22 +89,31 @@ class KittiSurvey:
             *_train_lines(self),
         ]
 
+    def _types_lines(self) -> list[Line]:
+        if not self.types:
+            return []
+        return [(f"  types: {scalar(self.types)}", "types that KITTI does not know; correct which of KITTI's each is")]
+
 
 def recognise(root: Path) -> bool:
-    """Say whether a folder has the layout: training/ with images and calibration, or object/ with it, and lists beside it."""
+    """Say whether a folder has the layout: training/ with images and calibration, or object/ with it; ``survey`` wants lists."""
     data = data_folder(root)
-    return data is not None and lists_folder(root) is not None and any(data.glob("*/calib"))
+    return data is not None and any(data.glob("*/calib"))
 
 
 def survey(root: Path, version: str | None) -> KittiSurvey:
     """Look at a folder of the layout; there are no versions of it.
 
     Raises:
-        SourceError: no list can be used, a list names a frame wrongly or twice, or images are missing.
+        SourceError: no list can be used, a list names a frame wrongly or twice, images are missing, or labels or calibration
+            are broken.
+        MonoDepthError: a teacher's map is none.
     """
     data, lists = data_folder(root), lists_folder(root)
-    if data is None or lists is None:
+    if data is None:
         raise AssertionError("asked only about folders of the layout")
+    if lists is None:
+        raise SourceError(missing_lists_text(root))
     lists_here = [name for name in FOLDER_OF_LIST if (lists / f"{name}.txt").is_file()]
     names: list[KittiList] = []
     for name in ("train", "val", "trainval", "test"):
@@ -103,14 +126,48 @@ def survey(root: Path, version: str | None) -> KittiSurvey:
             "val.txt or test.txt). Put the benchmark's lists there (public detectors bring them along)"
         )
     scenes = read_kitti_scenes(data, lists, names, frames_per_scene=FRAMES_A_SCENE)
+    types = _check_texts(data, scenes)
     frames: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     for scene in scenes:
         frames[scene.name.split("-")[0]] += len(scene.frames)
         sizes[f"{scene.width}x{scene.height}"] += len(scene.frames)
     maps, num_maps = _maps_of(root)
+    if maps is not None:
+        check_a_map(str(maps), (scenes[0].height, scenes[0].width))
     num_sweeps = sum(sum(scene.has_sweep) for scene in scenes)
-    return KittiSurvey(root, dict(frames), len(scenes), dict(sizes.most_common()), num_sweeps, maps, num_maps)
+    return KittiSurvey(root, dict(frames), len(scenes), dict(sizes.most_common()), num_sweeps, types, maps, num_maps)
+
+
+def _check_texts(data: Path, scenes: list[KittiScene]) -> dict[str, str]:
+    """Read labels and calibration of every frame, so that what a run would stop at is known before there is a recipe.
+
+    Returns:
+        Types of the label files that KITTI does not know, and which of KITTI's their names look like; Misc if like none.
+    """
+    files = [(scene, file) for scene in scenes for file in scene.files]
+    labels = [data / label for _, file in files if (label := label_file(file)) is not None]
+    names = {
+        line.split()[0]
+        for path in labels
+        if path.is_file()
+        for line in path.read_text("utf-8", "replace").splitlines()
+        if line.strip()
+    }
+    types = {name: _likely_type(name) for name in sorted(names) if name.lower() not in map(str.lower, OBJECT_TYPES)}
+    reader = KittiObjectFiles(str(data), {scene.name: scene for scene in scenes}, types)
+    for scene in scenes:
+        reader.scene_tables(scene.name)
+        for file in scene.files:
+            reader.read_objects(file)
+    return types
+
+
+def _likely_type(name: str) -> str:
+    lower = name.lower()
+    inside = [category for category in OBJECT_TYPES if category.lower() in lower]
+    near = difflib.get_close_matches(lower, [category.lower() for category in OBJECT_TYPES], n=1, cutoff=0.75)
+    return next((category for category in OBJECT_TYPES if category in inside or category.lower() in near), "Misc")
 
 
 def _teacher_lines(dataset: KittiSurvey) -> list[Line]:

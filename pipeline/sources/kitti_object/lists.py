@@ -8,17 +8,19 @@ Source docs/method/formats.md#kitti-layout
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from pipeline.sources.raw_files import image_size
 from storage_schemas.errors import SourceError
+from storage_schemas.kitti_text import count_objects
 
 KittiList = Literal["train", "val", "trainval", "test"]
 
@@ -28,7 +30,8 @@ SPLIT_OF_LIST: dict[str, str] = {"train": "train", "val": "val", "trainval": "tr
 IMAGES, CALIBRATIONS, LABELS, SWEEPS = "image_2", "calib", "label_2", "velodyne"
 """Folders below training/ and testing/."""
 
-_NUMBER = re.compile(r"[0-9]{1,12}")
+_NO_TYPES: Mapping[str, str] = MappingProxyType({})
+_MOST_DIGITS = 18  # of a number that int64 holds
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _NUM_NAMED = 3
 
@@ -43,10 +46,13 @@ class KittiScene:
         folder: training or testing.
         width: image columns.
         height: image rows.
-        frames: KITTI numbers, six digits, in the list's order.
+        frames: names of the images without their ending, KITTI's six digits or others, in the list's order.
         files: their images, below the root.
         has_sweep: whether velodyne/ has a file of each.
         digest: of the list's entries, the image sizes, and the bytes of calibration and labels.
+        labels_digest: of what is made of labels beyond what they say; "" where they are taken as they are.
+        num_objects: annotated objects, without DontCare.
+        num_alphas: those whose observation angle is computed.
     """
 
     name: str
@@ -58,6 +64,18 @@ class KittiScene:
     files: tuple[str, ...]
     has_sweep: tuple[bool, ...]
     digest: str
+    labels_digest: str = ""
+    num_objects: int = 0
+    num_alphas: int = 0
+
+    @property
+    def timestamps_us(self) -> list[int]:
+        """A number for each frame in place of a time: its name, or its place where names are no different numbers."""
+        if all(frame.isascii() and frame.isdigit() and len(frame) <= _MOST_DIGITS for frame in self.frames):
+            numbers = [int(frame) for frame in self.frames]
+            if len(set(numbers)) == len(numbers):
+                return numbers
+        return list(range(len(self.frames)))
 
 
 def data_folder(root: Path) -> Path | None:
@@ -74,7 +92,21 @@ def lists_folder(root: Path) -> Path | None:
     return next((path for path in places if path.is_dir()), None)
 
 
-def read_kitti_scenes(data: Path, lists: Path, names: Sequence[KittiList], *, frames_per_scene: int) -> list[KittiScene]:
+def missing_lists_text(root: Path) -> str:
+    """Say that a root has no lists, and how to get some."""
+    data = data_folder(root) or root
+    half = next((name for name in ("training", "testing") if (data / name / IMAGES).is_dir()), "training")
+    return (
+        f"'{root / 'ImageSets'}' is missing; expected train.txt, val.txt and test.txt with the name of one frame a line. Put the "
+        "benchmark's lists there (public detectors bring them along), or write a list of every image: "
+        f"mkdir '{root / 'ImageSets'}'; ls '{data / half / IMAGES}' | sed 's/\\.[^.]*$//' > "
+        f"'{root / 'ImageSets' / ('train.txt' if half == 'training' else 'test.txt')}'"
+    )
+
+
+def read_kitti_scenes(
+    data: Path, lists: Path, names: Sequence[KittiList], *, frames_per_scene: int, types: Mapping[str, str] = _NO_TYPES
+) -> list[KittiScene]:
     """Read lists and cut each into scenes, one image size after the other in the order in which they first occur.
 
     Unlike tables of drives, the lists do not say how large images are: 24 bytes of each are read, and the text files too, so
@@ -85,27 +117,33 @@ def read_kitti_scenes(data: Path, lists: Path, names: Sequence[KittiList], *, fr
         lists: folder of the lists.
         names: lists to read, in this order.
         frames_per_scene: most frames of a scene.
+        types: what the recipe makes of types in label files.
 
     Raises:
-        SourceError: a list is missing, empty or no text, a line is no number of a frame, a frame is named twice, or images are
-            missing or broken.
+        SourceError: a list is missing, empty or no text, a frame is named twice, or images are missing or broken.
     """
     listed = {name: _read_list(lists / f"{name}.txt", name) for name in names}
     _refuse_twice(listed)
     scenes: list[KittiScene] = []
     for name, frames in listed.items():
-        scenes += _cut(data, name, frames, frames_per_scene)
+        scenes += _cut(data, name, frames, frames_per_scene, types)
     return scenes
 
 
-def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int) -> Iterator[KittiScene]:
+def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int, types: Mapping[str, str]) -> Iterator[KittiScene]:
     folder = FOLDER_OF_LIST[name]
     images, sweeps = _files_in(data / folder / IMAGES, _SUFFIXES), _files_in(data / folder / SWEEPS, (".bin",))
     if missing := [frame for frame in frames if frame not in images]:
         more = f" and {len(missing) - _NUM_NAMED:,} more" if len(missing) > _NUM_NAMED else ""
+        near = next((near for frame in missing[:_NUM_NAMED] if (near := _near(frame, images))), None)
         raise SourceError(
             f"{len(missing):,} of {len(frames):,} images that {name}.txt names are not in '{data / folder / IMAGES}': "
-            f"{', '.join(missing[:_NUM_NAMED])}{more}. Unpack data_object_image_2.zip there, or shorten the list"
+            f"{', '.join(missing[:_NUM_NAMED])}{more}. "
+            + (
+                f"Did you mean {near}? Write names of images without their ending in the list, one a line"
+                if near
+                else "Unpack data_object_image_2.zip there, or shorten the list"
+            )
         )
     by_size: dict[tuple[int, int], list[str]] = {}
     for frame in frames:
@@ -116,9 +154,15 @@ def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int) ->
             scene = f"{name}-{width}x{height}-{number:04d}"
             facts = [scene, folder, chosen, [images[frame] for frame in chosen], [frame in sweeps for frame in chosen]]
             total = hashlib.sha256(json.dumps(facts).encode())
+            num_objects = num_alphas = 0
             for frame in chosen:
                 for texts in (CALIBRATIONS, LABELS):
-                    total.update(_digest_of(f"{data}/{folder}/{texts}/{frame}.txt"))
+                    content = _content_of(f"{data}/{folder}/{texts}/{frame}.txt")
+                    # without bytes: the stage that needs the file reports that it is missing
+                    total.update(b"not there" if content is None else hashlib.sha256(content).digest())
+                    if texts == LABELS and content is not None:
+                        objects, alphas = count_objects(content)
+                        num_objects, num_alphas = num_objects + objects, num_alphas + alphas
             yield KittiScene(
                 name=scene,
                 split=SPLIT_OF_LIST[name],
@@ -129,7 +173,27 @@ def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int) ->
                 files=tuple(f"{folder}/{IMAGES}/{images[frame]}" for frame in chosen),
                 has_sweep=tuple(frame in sweeps for frame in chosen),
                 digest=total.hexdigest(),
+                labels_digest=_labels_digest(types, needs_alpha=num_alphas > 0) if folder == "training" else "",
+                num_objects=num_objects,
+                num_alphas=num_alphas,
             )
+
+
+def _labels_digest(types: Mapping[str, str], *, needs_alpha: bool) -> str:
+    """Return the digest of how labels are read; "" as long as each number and type is kept, so that old units stay."""
+    rules = {**({"types": dict(sorted(types.items()))} if types else {}), **({"alpha": 1} if needs_alpha else {})}
+    return hashlib.sha256(json.dumps(rules).encode()).hexdigest() if rules else ""
+
+
+def _near(frame: str, images: Collection[str]) -> str | None:
+    """Return the image that a name which is none may mean: one with zeros before, or with an ending or folders left out."""
+    words = (*frame.split(), "")[0].replace("\\", "/").rpartition("/")[2]
+    for name in (words, words.rpartition(".")[0]):
+        if name in images:
+            return name
+        if name.isdigit() and (same := [image for image in images if image.isdigit() and int(image) == int(name)]):
+            return same[0]
+    return next(iter(difflib.get_close_matches(words, images, n=1, cutoff=0.8)), None) if not words.isdigit() else None
 
 
 def _files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
@@ -143,13 +207,12 @@ def _files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     return {stem: name for name, stem, dot, suffix in split if f"{dot}{suffix}".lower() in suffixes}
 
 
-def _digest_of(path: str) -> bytes:
-    """Return the digest of a file; that of no bytes if it is missing, which the stage that needs it reports."""
+def _content_of(path: str) -> bytes | None:
     try:
         with open(path, "rb", buffering=0) as stream:
-            return hashlib.sha256(stream.read()).digest()
+            return stream.read()
     except OSError:
-        return b"not there"
+        return None
 
 
 def _read_list(path: Path, name: str) -> list[str]:
@@ -162,15 +225,8 @@ def _read_list(path: Path, name: str) -> list[str]:
             f"or leave '{name}' out of source.splits in the recipe"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"list '{path}' cannot be read: {error}. Expected text with the number of one frame a line") from error
-    frames = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            if not _NUMBER.fullmatch(line.strip()):
-                raise SourceError(
-                    f"'{path}' line {number} is {line.strip()!r}, expected the number of a frame, e.g. 000123. Correct the line"
-                )
-            frames.append(line.strip())
+        raise SourceError(f"list '{path}' cannot be read: {error}. Expected text with the name of one frame a line") from error
+    frames = [line.strip() for line in lines if line.strip()]
     if not frames:
         raise SourceError(f"list '{path}' names no frame. Copy it again, or leave '{name}' out of source.splits in the recipe")
     return frames

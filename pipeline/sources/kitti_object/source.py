@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.capability import provided
+from pipeline.finding import Finding
 from pipeline.sources.kitti_object.config import KittiObjectConfig
 from pipeline.sources.kitti_object.files import CAMERA, KittiObjectFiles
 from pipeline.sources.kitti_object.lists import (
@@ -19,6 +20,7 @@ from pipeline.sources.kitti_object.lists import (
     KittiScene,
     data_folder,
     lists_folder,
+    missing_lists_text,
     read_kitti_scenes,
 )
 from pipeline.sources.spec import OnDisk
@@ -50,25 +52,41 @@ class KittiObjectSource(OnDisk):
 
     def scenes(self) -> list[SceneInfo]:
         """Return the scenes of all lists, in the order of ``splits``; see ``read_kitti_scenes`` for what is read and raised."""
+        annotated = {scene.split for scene in self._scenes() if scene.num_objects} | {"test"}  # of which no labels are published
         return [
             SceneInfo(
                 scene.name,
                 f"{SOURCE_VERSION}/{scene.digest}",
                 (CAMERA,),
-                {provided(BOXES): "", **({provided(DEPTH_SINGLE): ""} if any(scene.has_sweep) else {})},
+                {provided(BOXES): scene.labels_digest, **({provided(DEPTH_SINGLE): ""} if any(scene.has_sweep) else {})},
+                findings=_findings(scene, has_no_object=scene.split not in annotated),
             )
             for scene in self._scenes()
         ]
 
     def reader(self) -> KittiObjectFiles:
         """Return the picklable reader of raw files."""
-        return KittiObjectFiles(str(self.root), {scene.name: scene for scene in self._scenes()})
+        return KittiObjectFiles(str(self.root), {scene.name: scene for scene in self._scenes()}, self.config.types)
 
     def _scenes(self) -> list[KittiScene]:
         if self._read is None:
             config = self.config
-            self._read = read_kitti_scenes(self.root, self._lists, config.splits, frames_per_scene=config.frames_per_scene)
+            self._read = read_kitti_scenes(
+                self.root, self._lists, config.splits, frames_per_scene=config.frames_per_scene, types=config.types
+            )
         return self._read
+
+
+def _findings(scene: KittiScene, *, has_no_object: bool) -> tuple[Finding, ...]:
+    """Return what is worth knowing of a scene's labels; ``has_no_object``: the whole split has none."""
+    findings = []
+    if scene.num_alphas:
+        what = "objects say no observation angle (alpha -10), so it is computed from rotation_y and the place"
+        findings.append(Finding(what, scene.name, scene.num_alphas))
+    if has_no_object:
+        what = f"no object is annotated in split {scene.split}, only DontCare or nothing"
+        findings.append(Finding(what, scene.name, advice="A detector can learn and be measured on nothing there"))
+    return tuple(findings)
 
 
 def _checked_folders(root: Path, config: KittiObjectConfig) -> tuple[Path, Path]:
@@ -86,10 +104,7 @@ def _checked_folders(root: Path, config: KittiObjectConfig) -> tuple[Path, Path]
             "that holds training/ and ImageSets/, or object/ with training/ in it"
         )
     if lists is None:
-        raise SourceError(
-            f"'{root / 'ImageSets'}' is missing; expected train.txt, val.txt and test.txt with the number of one frame a line. "
-            "Put the benchmark's lists there (public detectors bring them along)"
-        )
+        raise SourceError(missing_lists_text(root))
     for name in config.splits:
         folder = FOLDER_OF_LIST[name]
         for part in (CALIBRATIONS, LABELS) if folder == "training" else (CALIBRATIONS,):

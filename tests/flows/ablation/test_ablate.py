@@ -277,7 +277,7 @@ def test_table_when_the_family_is_a_detector_then_shows_published_columns(recipe
 
 def test_class_without_overlap_when_shown_then_refused_before_training(recipe):
     network = {"classes": ["Tram"], "train_classes": ["Tram"]}
-    with pytest.raises(RecipeError, match="without ablation.metrics the table shows 'Tram/3d@0/moderate'"):
+    with pytest.raises(RecipeError, match="train.evaluation.category is 'Tram', which cannot be measured: KITTI"):
         ablation_of(recipe({"a": {}}, train={"family": "monoddle", "network": network, "evaluation": {"category": "Tram"}}))
 
 

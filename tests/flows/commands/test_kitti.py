@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -236,6 +237,50 @@ def test_init_when_maps_and_sweeps_lie_beside_then_the_recipe_takes_them(kitti, 
     config = parse_train_config(recipe.train, where="test")
     assert (config.family, config.distill.form, config.data.mono) == ("monoddle", "l1", True)
     assert depthmill("plan", out)[0] == 0
+
+
+def test_init_when_there_are_no_lists_then_the_error_has_a_command_that_makes_one(depthmill, tmp_path):
+    root = write_tiny_kitti(tmp_path / "data")
+    for file in (root / "ImageSets").iterdir():
+        file.unlink()
+    (root / "ImageSets").rmdir()
+    code, text = depthmill("init", root, "--out", tmp_path / "recipe.yaml")
+    assert code != 0 and f"'{root / 'ImageSets'}' is missing; expected train.txt" in text
+    subprocess.run(text.partition("every image: ")[2].strip(), shell=True, check=True)
+    code, text = depthmill("init", root, "--out", tmp_path / "recipe.yaml")
+    assert (code, text.partition("\n")[0]) == (0, "KITTI object: 6 frames (6 train) of 2 image sizes"), text
+    assert depthmill("plan", tmp_path / "recipe.yaml")[0] == 0
+
+
+def test_init_when_types_are_not_kittis_then_the_recipe_says_what_they_are_taken_for(depthmill, tmp_path):
+    root = write_tiny_kitti(tmp_path / "data")
+    path = root / "training/label_2/000000.txt"
+    lines = [line.replace("Car ", "PassengerCar ").replace("DontCare", "dontcare") for line in path.read_text().splitlines()]
+    path.write_text("\n".join([*lines, lines[0].replace("PassengerCar", "traffic_cone")]))
+    assert depthmill("init", root, "--out", tmp_path / "recipe.yaml")[0] == 0
+    assert "  types: {PassengerCar: Car, traffic_cone: Misc}" in (tmp_path / "recipe.yaml").read_text()
+    code, text = depthmill("run", tmp_path / "recipe.yaml", *BARE)
+    assert code == 0, text
+
+
+def test_plan_when_clips_are_asked_for_then_refused_since_there_are_no_poses(kitti, depthmill, tmp_path):
+    recipe = write(tmp_path / "recipe.yaml", kitti, {"teacher": "none"}, index_windows={"enabled": True})
+    for command in ("plan", "run", "train"):
+        code, text = depthmill(command, recipe)
+        assert code == 2
+        assert (
+            "source.kind kitti_object gives single frames without poses, of which no clips can be made; set it to false" in text
+        )
+        assert "take a source of drives (nuscenes, synthetic" in text
+
+
+def test_init_when_labels_or_calibration_are_broken_then_says_so_before_there_is_a_recipe(depthmill, tmp_path):
+    root = write_tiny_kitti(tmp_path / "data")
+    path = root / "training/calib/000003.txt"
+    path.write_text(path.read_text().replace("0.000000000000e+00 1.000000000000e+00 3.0", "1.0e-02 9.998e-01 3.0"))
+    code, text = depthmill("init", root, "--out", tmp_path / "recipe.yaml")
+    assert code != 0 and "calib/000003.txt' line 3, key P2: the third row is 0 0.01 0.9998 0.003, expected 0 0 1 t" in text
+    assert not (tmp_path / "recipe.yaml").exists()
 
 
 def test_init_when_the_folder_is_not_the_root_then_names_the_right_one(kitti, depthmill, tmp_path):

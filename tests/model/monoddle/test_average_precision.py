@@ -98,10 +98,10 @@ def test_average_precision_when_the_mixed_case_then_counts_what_the_sheet_counts
     by_difficulty = {row.difficulty: row for row in average_precision(truth, found, classes=("Car",)) if row.metric == "2d"}
     assert [row.num_truth for row in by_difficulty.values()] == [50, 50, 150]
     assert [row.num_found for row in by_difficulty.values()] == [150, 200, 200]
-    devkit = [
+    older_copies = [
         row for row in average_precision(truth, found, classes=("Car",), difficulties=DEVKIT_DIFFICULTIES) if row.metric == "2d"
     ]
-    assert [(row.num_truth, row.r40) for row in devkit] == [(50, 100), (100, 100), (200, 50)]
+    assert [(row.num_truth, row.r40) for row in older_copies] == [(50, 100), (100, 100), (200, 50)]
 
 
 def _full_frames(num_frames: int = 60) -> list[Objects]:
@@ -219,3 +219,14 @@ def test_ap_table_when_objects_are_few_then_names_the_highest_value_and_perfect_
     rows = average_precision(*_perfect(4), classes=("Car",))
     assert "easy 7.5, moderate 7.5, hard 7.5." in ap_table(rows)
     assert {row.r40 for row in rows} == {7.5}
+
+
+def test_average_precision_when_an_object_has_exactly_the_least_height_then_only_older_devkits_count_it() -> None:
+    box_px = np.array([[100.0, 100.0, 160.0, 125.0]])  # 25 pixels high, the least of moderate
+    truth = found = [replace(cars(1), box_px=box_px) for _ in range(60)]
+    counted = {}
+    for name, difficulties in (("today", KITTI_DIFFICULTIES), ("older", DEVKIT_DIFFICULTIES)):
+        rows = average_precision(truth, found, classes=("Car",), difficulties=difficulties)
+        counted[name] = {row.difficulty: (row.num_truth, row.r40) for row in rows if row.metric == "2d"}
+    assert counted["today"] == {"easy": (0, 0.0), "moderate": (0, 0.0), "hard": (0, 0.0)}
+    assert counted["older"] == {"easy": (0, 0.0), "moderate": (60, 100.0), "hard": (60, 100.0)}

@@ -133,3 +133,39 @@ def test_folder_when_missing_or_without_maps_then_says_what_to_set(tmp_path):
         maps_digest(str(tmp_path / "no"), tmp_path)
     with pytest.raises(RecipeError, match=r"the folder holds no .npz file, neither itself nor in training/ or testing/"):
         maps_digest(str(tmp_path), tmp_path)
+
+
+def test_map_when_it_has_nan_or_inf_then_nothing_is_predicted_there_and_it_is_counted(tmp_path):
+    depth = np.full((2, 4), 9.0, np.float32)
+    depth[0, 0], depth[1, 1], depth[1, 2] = np.nan, np.inf, -np.inf
+    save(tmp_path / "000000.npz", depth=depth, conf=np.where(np.isnan(depth), np.nan, 1.0))
+    made = open_maps(str(tmp_path), {"s/CAM_2/0": "training/000000"}, scale="as_is", where="s").predict(frame_of())
+    assert made.num_not_finite == 3
+    assert made.value.tolist() == [[0, 9, 9, 9], [9, 0, 0, 9]]
+    assert np.isfinite(made.confidence).all()
+
+
+@pytest.mark.parametrize(
+    ("depth", "words"),
+    [
+        (
+            np.ones((1, 2, 4), np.float32),
+            r"000000.npz' has float32 \(1, 2, 4\), expected depth .* Save depth\[0\] in place of depth",
+        ),
+        (np.full((2, 4), 7e4, np.float32), r"000000.npz' says up to 70000, expected metres up to 65504"),
+    ],
+)
+def test_map_when_it_cannot_be_metres_of_a_grid_then_the_error_names_the_file_and_what_to_write(tmp_path, depth, words):
+    save(tmp_path / "000000.npz", depth=depth)
+    with pytest.raises(MonoDepthError, match=words):
+        open_maps(str(tmp_path), {"s/CAM_2/0": "training/000000"}, scale="as_is", where="s").predict(frame_of())
+
+
+def test_maps_when_named_after_their_images_then_they_are_found(tmp_path):
+    keys = {f"s/CAM_2/{number}": f"training/train-124x38-0000_CAM_2_{number}" for number in range(2)}
+    images = {"s/CAM_2/0": "training/image_2/frame_0001.png", "s/CAM_2/1": "training/image_2/left.a.png"}
+    (tmp_path / "training").mkdir()
+    save(tmp_path / "training/frame_0001.npz", depth=np.ones((2, 2), np.float32))
+    save(tmp_path / "left.a.npz", depth=np.ones((2, 2), np.float32))
+    files = open_maps(str(tmp_path), keys, scale="as_is", where="s", images=images).files
+    assert [file.name for file in files.values()] == ["frame_0001.npz", "left.a.npz"]

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.plan import make_plan
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 from pipeline.sources.raw_files import image_size
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import RecipeError, SourceError
 from storage_schemas.layout import UnitData, check, rows
+from storage_schemas.store import Store
 from tests.tiny_kitti import projection_of, write_tiny_kitti
 
 
@@ -148,7 +150,7 @@ def test_image_size_when_png_or_jpeg_then_that_of_pillow(tmp_path):
         (lambda root: (root / "ImageSets/train.txt").write_text("\n"), r"train.txt' names no frame. Copy it again"),
         (
             lambda root: (root / "ImageSets/train.txt").write_text("000000\ncar.png\n"),
-            r"line 2 is 'car.png', expected the number",
+            r"1 of 2 images that train.txt names are not in '.*image_2': car.png. Unpack data_object_image_2.zip there",
         ),
         (lambda root: (root / "ImageSets/train.txt").write_text("000000\n000000\n"), r"train.txt names frame 000000 twice"),
         (
@@ -208,3 +210,115 @@ def test_real_frames_when_listed_then_two_sizes_and_the_published_calibration(sh
     ]
     first = rows(source.reader().scene_tables("train-1242x375-0000")["keyframes"])[0]
     assert (first["intrinsic_px"][0], first["intrinsic_px"][2], first["intrinsic_px"][4]) == (721.5377, 609.5593, 721.5377)
+
+
+def rename_frames(root, names):
+    """Give the frames of a tiny set, in number order, other names in every folder, and write them all into train.txt."""
+    for folder in (root / "training").iterdir():
+        for file in sorted(folder.iterdir()):
+            file.rename(file.with_name(f"{names[int(file.stem)]}{file.suffix}"))
+    (root / "ImageSets/train.txt").write_text("\n".join(names))
+
+
+@pytest.mark.parametrize(
+    ("names", "times"),
+    [
+        (["frame_0001", "frame_0002", "left.a", "x y"], [[0, 1], [0, 1]]),
+        (["1616343528200", "1616343528100", "7", "8"], [[1616343528200, 7], [1616343528100, 8]]),
+        (["7", "8", "0007", "9"], [[0, 1], [8, 9]]),  # two names of one number
+    ],
+)
+def test_frames_when_named_otherwise_then_any_stem_is_a_name_and_times_stay_different(tmp_path, names, times):
+    root = write_tiny_kitti(tmp_path / "kitti", frames={"train": 4})
+    rename_frames(root, names)
+    source = source_of(root, tmp_path, splits=["train"])
+    tables = [source.reader().scene_tables(scene.name)["keyframes"] for scene in source.scenes()]
+    assert [table["sample_token"] for table in tables] == [names[::2], names[1::2]]
+    assert [table["timestamp_us"] for table in tables] == times
+    assert len(source.reader().read_objects(f"training/image_2/{names[0]}.png").objects) == 4
+
+
+@pytest.mark.parametrize(
+    "entry", ["1", "01", "000001.png", "000001.jpg", "training/image_2/000001", "000001 1", "image_2\\000001.png"]
+)
+def test_list_when_a_name_is_nearly_one_then_asks_whether_it_was_meant(root, tmp_path, entry):
+    (root / "ImageSets/train.txt").write_text(f"000000\n{entry}\n")
+    with pytest.raises(SourceError, match=r"1 of 2 images that train.txt names .* Did you mean 000001\? Write names of images"):
+        source_of(root, tmp_path).scenes()
+
+
+def spoil_labels(root, frame, change):
+    path = root / f"training/label_2/{frame}.txt"
+    path.write_text("\n".join(change(line) for line in path.read_text().splitlines()) + "\n")
+
+
+def without_alpha(line):
+    words = line.split()
+    return " ".join([*words[:3], "-10", *words[4:]])
+
+
+def test_boxes_when_alpha_is_not_said_then_only_units_of_such_labels_are_others(root, tmp_path):
+    def offers():
+        return {scene.name: scene.offers["provided:boxes"] for scene in source_of(root, tmp_path).scenes()}
+
+    before = offers()
+    assert set(before.values()) == {""}
+    spoil_labels(root, "000001", without_alpha)
+    assert [name for name, digest in offers().items() if digest] == ["train-122x37-0000"]
+    reader = source_of(root, tmp_path).reader()
+    for row in reader.read_objects("training/image_2/000001.png").objects[:-1]:
+        bearing = np.arctan2(row["x_m"], row["z_m"])
+        assert np.cos(row["alpha_rad"] + bearing - row["rotation_y_rad"]) == pytest.approx(1)
+
+
+def test_plan_when_labels_lack_alpha_or_objects_then_says_so(root, tmp_path):
+    def lines():
+        recipe = recipe_of(root)
+        return make_plan(recipe, open_source(recipe.source, tmp_path / "cache"), Store(str(tmp_path / "store"))).warnings()
+
+    assert lines() == []
+    spoil_labels(root, "000001", without_alpha)
+    (line,) = lines()
+    assert line.startswith("train-122x37-0000: 3 objects say no observation angle (alpha -10), so it is computed from rotation_y")
+    for frame in range(4):
+        path = root / f"training/label_2/{frame:06d}.txt"
+        path.write_text(path.read_text().splitlines()[-1])
+    (line,) = lines()
+    assert line.startswith(
+        "train-124x38-0000, train-122x37-0000: no object is annotated in split train, only DontCare or nothing"
+    )
+
+
+def test_types_when_mapped_then_labels_are_read_by_them_and_boxes_are_made_anew(root, tmp_path):
+    spoil_labels(root, "000000", lambda line: line.replace("Car ", "PassengerCar "))
+    with pytest.raises(SourceError, match=r"type 'PassengerCar' is unknown; .* source.types: \{PassengerCar: "):
+        source_of(root, tmp_path).reader().read_objects("training/image_2/000000.png")
+    source = source_of(root, tmp_path, types={"passengercar": "car"})
+    assert source.reader().read_objects("training/image_2/000000.png").objects[0]["category"] == "Car"
+    assert all(scene.offers["provided:boxes"] for scene in source.scenes())
+    with pytest.raises(
+        RecipeError, match=r"source.types: 'Bus' is made a 'Trck', which is no type of KITTI; did you mean 'Truck'"
+    ):
+        recipe_of(root, types={"Bus": "Trck"})
+
+
+def test_sweep_when_its_turn_bends_then_the_error_names_the_key(tmp_path):
+    root = write_tiny_kitti(tmp_path / "kitti", velodyne=True)
+    path = root / "training/calib/000000.txt"
+    path.write_text(path.read_text().replace("R0_rect: 9.999", "R0_rect: 5.999"))
+    with pytest.raises(SourceError, match=r"000000.txt' key R0_rect: its first three columns are no rotation"):
+        source_of(root, tmp_path).reader().scene_tables("train-124x38-0000")
+
+
+@pytest.mark.real_data
+def test_real_labels_when_alpha_is_computed_then_it_is_the_annotated_one(shared, tmp_path):
+    reader = source_of(shared / "data" / "kitti-object", tmp_path).reader()
+    from storage_schemas.kitti_text import parse_labels
+
+    worst = []
+    for path in sorted((shared / "data/kitti-object/training/label_2").glob("*.txt")):
+        said = [row for row in reader.read_objects(f"training/image_2/{path.stem}.png").objects if row["category"] != "DontCare"]
+        lines = [without_alpha(line) for line in path.read_text().splitlines() if not line.startswith("DontCare")]
+        computed = parse_labels("\n".join(lines).encode(), where="test")
+        worst += [abs(np.angle(np.exp(1j * (a["alpha_rad"] - b["alpha_rad"])))) for a, b in zip(said, computed, strict=True)]
+    assert (len(worst), max(worst) < 0.02) == (40, True)  # both numbers of a line have two decimals

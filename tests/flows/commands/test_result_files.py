@@ -1,0 +1,120 @@
+"""Result files of any detector, measured by ``depthmill evaluate`` and from Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import depthmill as package
+from model.monoddle.average_precision import STRICT_OVERLAP
+from model.monoddle.evaluation import read_average_precision, scaled_difficulties
+from model.monoddle.kitti_files import evaluate_result_folder
+
+TRAIN = ["000000", "000001", "000002", "000003"]
+
+
+@pytest.fixture
+def labels(tiny_kitti_store) -> Path:
+    return tiny_kitti_store.parent / "raw/training/label_2"
+
+
+@pytest.fixture
+def results(labels, tmp_path) -> Path:
+    """What a detector that errs a little would write of every frame: a bit to the side, some missed, one that is not there."""
+    folder = tmp_path / "results_of_other"
+    folder.mkdir()
+    for number, path in enumerate(sorted(labels.iterdir())):
+        lines = []
+        for place, line in enumerate(line for line in path.read_text().splitlines() if not line.startswith("DontCare")):
+            words = line.split()
+            words[11] = f"{float(words[11]) + 0.03 * place:.2f}"
+            lines.append(" ".join([*words, f"{0.9 - 0.07 * number - 0.1 * place:.2f}"]))
+        lines.append("Van -1 -1 0.1 3 4 60 30 1.5 1.6 4.0 30 1.6 40 0.2 0.3")
+        (folder / path.name).write_text("\n".join(lines[number % 2 :]))
+    return folder
+
+
+@pytest.fixture
+def recipe(tiny_kitti_store, tmp_path) -> Path:
+    stages = {"predict_mono_depth": {"teacher": "plane_and_boxes"}, "align_mono_depth": {"method": "as_is", "sky": "none"}}
+    source = {"kind": "kitti_object", "root": str(tiny_kitti_store.parent / "raw"), "splits": ["train", "val"]}
+    content = {"source": source, "store": str(tiny_kitti_store), "cameras": ["CAM_2"], "stages": stages}
+    content["train"] = {"family": "monoddle", "evaluation": {"height_scale": 0.1}}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_evaluate_when_given_result_files_then_measures_them_as_the_label_files_do(results, recipe, labels, depthmill, tmp_path):
+    code, text = depthmill("evaluate", results, recipe, "--split", "train", "--out", tmp_path / "out", "--json")
+    assert code == 0, text
+    answer = json.loads(text)
+    wanted = evaluate_result_folder(labels, results, TRAIN, classes=tuple(STRICT_OVERLAP), difficulties=scaled_difficulties(0.1))
+    by_class = {row["category"] for row in answer["rows"]}
+    assert answer["rows"] == [row._asdict() for row in wanted if row.category in by_class]
+    assert any(row["r40"] > 0 for row in answer["rows"])
+    assert (answer["num_frames"], answer["num_missing"], answer["num_other_files"]) == (4, 0, 2)
+    assert [row._asdict() for row in read_average_precision(tmp_path / "out")] == answer["rows"]
+    again = package.evaluate(results, recipe, split="train", out=tmp_path / "again")
+    assert again.data["rows"] == answer["rows"]
+    assert again.text.startswith("results_of_other on train of manifest")
+    assert "least box heights times 0.1" in again.text
+    assert "Not measured: Van. KITTI defines least overlaps of Car, Pedestrian, Cyclist only." in again.text
+    code, text = depthmill("compare", tmp_path / "out", tmp_path / "again")
+    assert code == 0, text
+
+
+@pytest.mark.parametrize("inner", ["data", "results"])
+def test_evaluate_when_result_files_lie_one_level_down_then_they_are_found(results, recipe, depthmill, tmp_path, inner):
+    (tmp_path / "above").mkdir()
+    results.rename(tmp_path / "above" / inner)
+    code, text = depthmill("evaluate", tmp_path / "above", recipe, "--out", tmp_path / "out")
+    assert (code, text.partition(" of ")[0]) == (0, "above on val"), text
+
+
+def test_evaluate_when_frames_have_no_file_then_they_count_as_empty_and_are_counted(results, recipe, depthmill, tmp_path):
+    for frame in ("000001", "000003"):
+        (results / f"{frame}.txt").unlink()
+    code, text = depthmill("evaluate", results, recipe, "--split", "train", "--out", tmp_path / "out")
+    assert code == 0
+    assert f"2 of 4 frames have no file in '{results}' and count as frames in which nothing was found: 000001, 000003." in text
+    with_gaps = read_average_precision(tmp_path / "out")
+    for frame in ("000001", "000003"):
+        (results / f"{frame}.txt").write_text("")
+    assert depthmill("evaluate", results, recipe, "--split", "train", "--out", tmp_path / "out")[0] == 0
+    assert read_average_precision(tmp_path / "out") == with_gaps
+
+
+def test_evaluate_when_result_files_are_wrong_then_the_error_says_what_and_what_to_do(
+    results, recipe, labels, depthmill, tmp_path
+):
+    code, text = depthmill("evaluate", results / "000002.txt", recipe)
+    assert code == 1 and "is the result file of one frame" in text and f"Give the folder of the files: '{results}'" in text
+    code, text = depthmill("evaluate", labels, recipe, "--split", "train", "--out", tmp_path / "out")
+    assert code == 1 and "000000.txt' line 1 has 15 fields, expected the 16 of a detection" in text
+    assert "a label file has 15 and is no result file" in text
+    for frame in ("000004", "000005"):
+        (results / f"{frame}.txt").unlink()
+    code, text = depthmill("evaluate", results, recipe, "--out", tmp_path / "out")
+    assert code == 1 and "none of the 4 result files in" in text and "They are of split train: choose --split train" in text
+    path = results / "000002.txt"
+    path.write_text(path.read_text() + "\nCar 0 0 wide 1 2 3 4 1 1 1 1 1 1 0 0.5\n")
+    code, text = depthmill("evaluate", results, recipe, "--split", "train", "--out", tmp_path / "out")
+    assert code == 1 and "has alpha 'wide', expected a finite number" in text and "000002.txt' line" in text
+    code, text = depthmill("evaluate", results, recipe, "--target", "depth_single")
+    assert code == 2 and "--target is of depth networks" in text
+    (tmp_path / "notes.csv").write_text("x\n")
+    code, text = depthmill("evaluate", tmp_path / "notes.csv", recipe)
+    assert code == 1 and "it is no file of tensors that torch wrote" in text and "weights_only" not in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_when_the_recipe_is_of_another_family_then_the_benchmarks_heights_count(results, recipe, depthmill, tmp_path):
+    content = yaml.safe_load(recipe.read_text())
+    recipe.write_text(yaml.safe_dump({**content, "train": {"family": "semodepth"}}))
+    code, text = depthmill("evaluate", results, recipe, "--out", tmp_path / "out")
+    assert code == 0 and "least box heights" not in text
+    assert all(row.num_truth == 0 for row in read_average_precision(tmp_path / "out"))  # the tiny images are 38 pixels high
