@@ -7,10 +7,12 @@ Reads  <root>/v*/{scene,sample,sensor,calibrated_sensor,instance}.json, listings
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.sources.nuscenes.json_tables import Record, read_table
+from pipeline.sources.nuscenes.lidar_points import columns_to_tell
 from pipeline.sources.nuscenes.named_files import NamedFiles, Size, files_on_disk
 from pipeline.sources.nuscenes.splits import OFFICIAL_VERSIONS, splits_of_release
 from pipeline.sources.raw_files import image_size_in, num_files
@@ -56,6 +58,7 @@ class NuScenesSurvey:
         not_unpacked: channels that the tables name and the disk lacks.
         num_sweeps: LiDAR files between key frames on the disk.
         num_tracks: annotated objects.
+        lidar_columns: float32 a point of the LiDAR files, where they are not the 5 of nuScenes.
         image_size: width and height of one image, None without images.
         has_truth: a simulated world with exact depth.
     """
@@ -77,6 +80,7 @@ class NuScenesSurvey:
     not_unpacked: tuple[str, ...]
     num_sweeps: int
     num_tracks: int
+    lidar_columns: int | None
     image_size: tuple[int, int] | None
     has_truth: bool
 
@@ -179,6 +183,7 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
         not_unpacked=tuple(name for name in channels if not found.keyframes.get(name)),
         num_sweeps=sum(found.sweeps[name] for name, kind in channels.items() if kind == "lidar"),
         num_tracks=len(read_table(tables, "instance")),
+        lidar_columns=_lidar_columns(root, lidars),
         image_size=size or image_size_in(root / "samples" / _preferred(cameras, "CAM_FRONT")),
         has_truth=(root / "truth").is_dir(),
     )
@@ -194,6 +199,13 @@ def _files(root: Path, tables: Path, samples: list[Record], channels: dict[str, 
     scene_of = {sample["token"]: sample["scene_token"] for sample in samples}
     cameras = {name for name, kind in channels.items() if kind == "camera"}
     return files_on_disk(root, tables, channel_of=channel_of, cameras=cameras, scene_of=scene_of)
+
+
+def _lidar_columns(root: Path, lidars: Iterable[str]) -> int | None:
+    """Return the columns of the first LiDAR file; None if they are the usual ones, or its folder is not its channel's."""
+    files = (file for name in lidars for file in sorted((root / "samples" / name).glob("*.bin"))[:1])
+    file = next(files, None)
+    return None if file is None else columns_to_tell(file)
 
 
 def _of_kind(kind: str, channels: dict[str, str], counts: Counter[str]) -> dict[str, int]:
@@ -232,6 +244,8 @@ def _source_lines(dataset: NuScenesSurvey) -> list[Line]:
         (f"  root: {scalar(str(dataset.root))}", ""),
         (f"  version: {scalar(dataset.version)}", what),
     ]
+    if dataset.lidar_columns is not None:
+        lines.append((f"  lidar_columns: {dataset.lidar_columns}", "float32 a point, as the first file looks; nuScenes has 5"))
     if dataset.splits != SplitChoice():
         how = (
             "nobody split these scenes: the split of each follows from its name and the seed, and stays when scenes are added; "

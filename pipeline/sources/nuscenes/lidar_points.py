@@ -152,6 +152,16 @@ def likely_columns(content: bytes) -> int | None:
     return None
 
 
+def columns_to_tell(file: Path) -> int | None:
+    """Return the number of columns that a recipe must give for files like this .bin; None if 5 will do, or none is found."""
+    content = file.read_bytes()
+    try:
+        lidar_points(content, columns=None, where=str(file))
+    except SourceError:
+        return likely_columns(content)
+    return None
+
+
 def _points_of_pcd(content: bytes, where: str) -> NDArray[np.float32]:
     """Return x, y and z of a .pcd (n, 3); what else it has nobody reads."""
     columns = read_pcd(content, where=where)

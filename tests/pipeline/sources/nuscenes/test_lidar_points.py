@@ -198,6 +198,19 @@ def test_depth_when_files_have_four_columns_then_is_the_same_once_the_recipe_say
     np.testing.assert_array_equal(depth, depth_of(plain, tmp_path / "cache"))
 
 
+def test_init_when_files_have_four_columns_then_the_recipe_says_so(depthmill, tmp_path, monkeypatch):
+    root = write_tiny_nuscenes(tmp_path / "raw", scenes=("scene-0061",))
+    monkeypatch.chdir(tmp_path)
+    assert depthmill("init", root)[0] == 0
+    assert "lidar_columns" not in Path("recipe.yaml").read_text()
+    for file in root.rglob("LIDAR_TOP/*"):
+        file.write_bytes(np.frombuffer(file.read_bytes(), "<f4").reshape(-1, 5)[:, :4].tobytes())
+    Path("recipe.yaml").unlink()
+    assert depthmill("init", root)[0] == 0
+    assert "  lidar_columns: 4 " in Path("recipe.yaml").read_text()
+    assert depthmill("run", "recipe.yaml", "--no-prefect", "--workers", 1, "--no-report")[0] == 0
+
+
 def test_digest_when_columns_are_told_then_changes_unless_they_are_the_default(tmp_path):
     root = write_tiny_nuscenes(tmp_path / "raw", scenes=("scene-0061",))
 
