@@ -7,10 +7,10 @@ Why    A source says what its scenes have, a recipe what it reads. Where they do
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.capability import LIDAR, POSES, RADAR
-from pipeline.finding import Finding
+from pipeline.finding import Finding, finding_lines, scenes_text
 from pipeline.recipe import Recipe, wanted_files
 from pipeline.sources import source_specs
 from pipeline.splits import remark_on_rule, unknown_scene
@@ -34,14 +34,27 @@ class ChosenScenes:
     Attributes:
         scenes: those that units are made of, in the source's order.
         findings: what the source found in them, as far as the recipe reads it.
-        left_out: scene that cannot be used -> why.
+        left_out: scene that cannot be used -> why; what is in brackets is of the one scene.
         notes: what else the user should know, a line each.
     """
 
-    scenes: tuple[SceneInfo, ...]
-    findings: tuple[Finding, ...]
-    left_out: Mapping[str, str]
-    notes: tuple[str, ...]
+    scenes: tuple[SceneInfo, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return one line for each kind of reason why scenes are left out, and for each kind of finding."""
+        num_scenes = len(self.scenes)
+        alike: dict[str, list[str]] = {}
+        for scene, reason in self.left_out.items():
+            alike.setdefault(reason.partition(" (")[0], []).append(scene)
+        left_out = [
+            f"{len(names):,} of {num_scenes + len(self.left_out):,} scenes left out ({scenes_text(names, 0)}): "
+            f"{self.left_out[names[0]]}"
+            for names in alike.values()
+        ]
+        return [*left_out, *finding_lines(self.findings, num_scenes), *self.notes]
 
 
 def choose_scenes(recipe: Recipe, of_source: Sequence[SceneInfo]) -> ChosenScenes:

@@ -435,7 +435,14 @@ def check_boxes(found: SceneFindings, boxes: Sequence[Record], ego_m: NDArray[np
     found.missing(
         "boxes lie more than a kilometre from the car", int(far.sum()), advice="Check translation in sample_annotation.json"
     )
-    fast = np.array([box["speed_mps"] or 0.0 for box in boxes]) > MAX_EGO_MPS
+    speeds = [box["speed_mps"] for box in boxes]
+    if (unknown := speeds.count(None)) > len(boxes) / 2:
+        found.missing(
+            "boxes have no other box of their object within 1.5 s",
+            unknown,
+            advice="Their speed is unknown, so those that can move count as moving",
+        )
+    fast = np.array([speed or 0.0 for speed in speeds]) > MAX_EGO_MPS
     found.missing(
         f"boxes move faster than {MAX_EGO_MPS:g} m/s",
         int(fast.sum()),
