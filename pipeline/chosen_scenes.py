@@ -157,6 +157,12 @@ def _findings(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[Finding]:
     return findings
 
 
+def wrong_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> dict[str, str]:
+    """Return the scenes that a recipe would be refused for, with what is wrong with each."""
+    wrong = (finding for finding in _findings(recipe, scenes) if finding.is_error)
+    return {finding.scene: finding.what for finding in wrong}
+
+
 def _refuse_wrong(findings: Sequence[Finding]) -> None:
     """Refuse to make units of which the source knows that they would be wrong."""
     wrong = [finding for finding in findings if finding.is_error]
