@@ -53,6 +53,9 @@ MAX_BOX_M = 200.0
 BOX_DISTANCE_M = 1000.0
 """A box further from the car is not in the world frame."""
 
+MIN_UPRIGHT = 0.87
+"""Cosine of 30 degrees: no road is steeper."""
+
 NORM_TOLERANCE = 0.01
 
 
@@ -257,7 +260,7 @@ def check_heading(found: SceneFindings, poses: NDArray[np.float64]) -> None:
         return
     rotations = rotation_matrix(poses[:, 3:])
     upright = rotations[:, 2, 2]
-    if np.median(upright) < 0.5:
+    if np.median(upright) < MIN_UPRIGHT:
         tilt = np.degrees(np.arccos(np.clip(np.median(upright), -1, 1)))
         found.wrong(
             f"the car's z axis points {tilt:.0f} degrees away from the world's",
