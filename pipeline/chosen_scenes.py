@@ -69,7 +69,7 @@ def choose_scenes(recipe: Recipe, of_source: Sequence[SceneInfo]) -> ChosenScene
         SourceError: no scene can be used, or results would be wrong.
     """
     _check_splits(recipe, of_source)
-    chosen = _without_absent_lidars(recipe, _named_scenes(recipe, of_source))
+    chosen = _without_absent_lidars(recipe, _without_absent_cameras(recipe, _named_scenes(recipe, of_source)))
     scenes = [scene for scene in chosen if not scene.left_out]
     findings = _findings(recipe, scenes)
     _refuse_wrong(findings)
@@ -78,7 +78,6 @@ def choose_scenes(recipe: Recipe, of_source: Sequence[SceneInfo]) -> ChosenScene
             f"no scene of {len(chosen)} has the files that the recipe reads. {chosen[0].name}: {chosen[0].left_out}. "
             f"{LEFT_OUT_ADVICE}"
         )
-    _check_cameras(recipe, scenes)
     _refuse_absent_radars(recipe, scenes)
     _refuse_windows_without_poses(recipe, scenes)
     left_out = {scene.name: scene.left_out for scene in chosen if scene.left_out}
@@ -123,14 +122,21 @@ def _without_absent_lidars(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[
     return kept
 
 
-def _check_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
-    for scene in scenes:
-        for camera in recipe.cameras:
-            if scene.modalities.get(camera, "camera") != "camera" or camera not in scene.channels:
-                cameras = [name for name in scene.channels if _modality(scene, name) == "camera"]
-                raise RecipeError(
-                    f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(cameras) or 'none'}"
-                )
+def _without_absent_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInfo]:
+    """Leave out scenes that lack a camera of the recipe, where others have it; RecipeError for a camera that no scene has."""
+    cameras = {scene.name: [name for name in scene.channels if _modality(scene, name) == "camera"] for scene in scenes}
+    kept = list(scenes)
+    for camera in recipe.cameras:
+        with_it = [scene.name for scene in scenes if camera in cameras[scene.name]]
+        if not with_it:
+            usual = next((scene for scene in scenes if cameras[scene.name]), scenes[0])
+            there = ", ".join(cameras[usual.name]) or "none"
+            raise RecipeError(f"cameras: '{camera}' does not exist in {usual.name}; cameras there: {there}")
+        kept = [
+            scene if scene.left_out or camera in cameras[scene.name] else replace(scene, left_out=f"no image of {camera}")
+            for scene in kept
+        ]
+    return kept
 
 
 def _modality(scene: SceneInfo, channel: str) -> str:

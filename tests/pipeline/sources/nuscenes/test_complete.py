@@ -153,3 +153,21 @@ def test_run_when_no_scene_is_complete_then_says_what_helps(root, write_recipe, 
     assert "stages.accumulate_lidar.neighbors: keyframes" in text
     code, text = depthmill("run", recipe, *BARE, "--set", "stages.accumulate_lidar.neighbors=keyframes")
     assert code == 0, text
+
+
+def test_plan_when_a_scene_has_no_key_frame_or_lacks_a_camera_then_is_left_out_and_the_others_are_made(
+    root, write_recipe, depthmill
+):
+    folder = root / "v1.0-mini"
+    scenes = json.loads((folder / "scene.json").read_text())
+    (folder / "scene.json").write_text(json.dumps([*scenes, {**scenes[0], "token": "empty", "name": "scene-0757"}]))
+    records = json.loads((folder / "sample_data.json").read_text())
+    kept = [record for record in records if not ("CAM_BACK" in record["filename"] and "scene-0103" in record["filename"])]
+    (folder / "sample_data.json").write_text(json.dumps(kept))
+    code, text = depthmill("plan", write_recipe(root, cameras=["CAM_FRONT", "CAM_BACK"]))
+    assert code == 0, text
+    assert "warning: 1 of 3 scenes left out (scene-0757): no image of CAM_FRONT" in text
+    assert "warning: 1 of 3 scenes left out (scene-0103): no image of CAM_BACK" in text
+    code, text = depthmill("plan", write_recipe(root, cameras=["CAM_LEFT"]))
+    assert code == 2
+    assert "cameras: 'CAM_LEFT' does not exist in scene-0061; cameras there: CAM_BACK, CAM_FRONT" in text
