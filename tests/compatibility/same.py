@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 VOLATILE = {
     "seconds", "written_utc", "finished_utc", "started_utc", "promoted_utc", "provenance", "commit", "is_dirty", "versions", "estimated_seconds",
 }  # fmt: skip
@@ -51,14 +53,16 @@ def steady_file(path: Path) -> Any:
     """Return what of a file must be the same whenever it is written.
 
     Tables and JSON without volatile columns and keys; of a page its pictures and decimal numbers, whatever the words between them;
-    of everything else all bytes.
+    of a recipe the keys and values, whatever its comments say; of everything else all bytes.
     """
     if path.suffix == ".json":
         return steady_json(json.loads(path.read_text(encoding="utf-8")))
     if path.suffix == ".csv":
         with open(path, newline="", encoding="utf-8") as stream:
             return [{key: value for key, value in row.items() if key not in VOLATILE} for row in csv.DictReader(stream)]
-    if path.suffix in (".md", ".tex", ".txt", ".yaml"):
+    if path.suffix == ".yaml":
+        return steady_json(yaml.safe_load(path.read_text(encoding="utf-8")))
+    if path.suffix in (".md", ".tex", ".txt"):
         return steady_text(path.read_text(encoding="utf-8")).splitlines()
     if path.suffix == ".html":
         return _FIGURE.findall(steady_text(_MARKUP.sub("", path.read_text(encoding="utf-8"))))
