@@ -1,6 +1,6 @@
 """Look at a nuScenes-format data root for ``depthmill init``: versions, scenes, cameras, radars; and the recipe lines for it.
 
-Why    Reads small tables and folder listings only (seconds on trainval); the index that a plan needs takes longer
+Why    What to write follows from small tables and folder listings. Whether a plan accepts it is found out afterwards, with the index
 Reads  <root>/v*/{scene,sample,sensor,calibrated_sensor,instance}.json, listings of samples/ and sweeps/, the header of one image
 """
 
