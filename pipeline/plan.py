@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,12 +57,18 @@ class Plan:
         num_scenes = len(self.scenes)
         by_reason: dict[str, list[str]] = {}
         for scene, reason in self.left_out.items():
-            by_reason.setdefault(reason, []).append(scene)
+            by_reason.setdefault(reason.partition(" (")[0], []).append(scene)
         lines = [
-            f"{len(scenes)} of {num_scenes + len(self.left_out)} scenes left out ({scenes_text(scenes, 0)}): {reason}"
+            f"{len(scenes)} of {num_scenes + len(self.left_out)} scenes left out ({scenes_text(scenes, 0)}): "
+            f"{reason}{self._details(scenes, reason)}"
             for reason, scenes in by_reason.items()
         ]
         return [*lines, *finding_lines(self.findings, num_scenes), *self.notes]
+
+    def _details(self, scenes: Sequence[str], reason: str) -> str:
+        """Return what the first of several scenes lacks in particular: counts and a file, in brackets."""
+        details = self.left_out[scenes[0]].removeprefix(reason)
+        return details.replace(" (", f" ({scenes[0]}: ", 1) if len(scenes) > 1 else details
 
     def lines(self) -> list[PlanLine]:
         """Return one line per stage and reason, as ``depthmill plan`` prints them."""

@@ -186,14 +186,14 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
     for channel, of in files.items():
         lacking = [name for name in of.names if name in missing]
         absent_files.update(lacking)
-        if len(lacking) == len(of.names) and channel not in there:
+        if of.modality != "camera" and len(lacking) == len(of.names) and channel not in there:
             absent_channels.add(channel)
             what = f"no file of {channel} is on the disk, in no scene"
             findings.append(Finding(what, scene.name, 0, channel, "Nothing is made from this sensor"))
             continue
         between = [name for name in of.between if name in missing]
         if len(between) > max(1, MAX_MISSING * len(of.between)) or len(lacking) == len(of.names):
-            return Lacks(left_out=f"{len(lacking):,} of {len(of.names):,} {channel} files are not on the disk, e.g. {lacking[0]}")
+            return Lacks(left_out=_why_left_out(channel, of, lacking, only_between=len(between) == len(lacking)))
         findings += _findings_of_channel(scene.name, channel, of, missing, len(between))
         if of.modality == "lidar":
             lost_of[channel] = frames - {sample for sample, name in of.of_sample.items() if name not in missing}
@@ -207,8 +207,18 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
         if of.modality == "camera" and not any(
             name not in missing and sample not in unusable for sample, name in of.of_sample.items()
         ):
-            return Lacks(left_out=f"none of its {len(of.of_sample):,} {channel} key frames has all its files")
+            return Lacks(left_out=f"no {channel} key frame has all its files (of {len(of.of_sample):,})")
     return Lacks(frozenset(absent_files), frozenset(unusable), frozenset(absent_channels), "", tuple(findings))
+
+
+def _why_left_out(channel: str, of: _Files, lacking: Sequence[str], *, only_between: bool) -> str:
+    """Return why a scene cannot be used: what is missing first, then counts and a file in brackets, and what does without."""
+    if only_between:
+        without = "; stages.accumulate_lidar.neighbors: keyframes does without them" if of.modality == "lidar" else ""
+        what, count = f"{channel} files between key frames", len(of.between)
+    else:
+        what, count, without = f"{channel} files", len(of.names), ""
+    return f"{what} are not on the disk ({len(lacking):,} of {count:,}, e.g. {lacking[0]}){without}"
 
 
 def _findings_of_channel(scene: str, channel: str, of: _Files, missing: set[str], num_between: int) -> list[Finding]:
