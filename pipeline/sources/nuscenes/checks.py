@@ -47,6 +47,12 @@ MAX_SENSOR_M = 50.0
 MAX_IMAGE_PX = 20_000
 """Larger than any camera of a car."""
 
+COEFFICIENTS = frozenset({"D", "k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "xi"})
+"""Names of lens coefficients in ROS, OpenCV and Kalibr; fields whose name holds ``distort`` are others."""
+
+NO_PINHOLE = ("fisheye", "equidistant", "omni", "kannala", "double_sphere", "ftheta", "mei")
+"""Parts of the names of camera models that are no pinhole even with coefficients of 0."""
+
 MAX_BOX_M = 200.0
 """Longer than any train."""
 
@@ -285,6 +291,23 @@ def check_heading(found: SceneFindings, poses: NDArray[np.float64]) -> None:
             )
 
 
+def _distortion(calibration: Record) -> Record:
+    """Return the fields that say how images are distorted: coefficients that are not 0, or the name of another model."""
+    return {
+        key: value
+        for key, value in calibration.items()
+        if ((key in COEFFICIENTS or "distort" in key.lower()) and _has_number(value))
+        or (isinstance(value, str) and "model" in key.lower() and any(word in value.lower() for word in NO_PINHOLE))
+    }
+
+
+def _has_number(value: Any) -> bool:
+    """Say whether a value is a number other than 0, or holds one at any depth."""
+    if isinstance(value, dict | list):
+        return any(_has_number(one) for one in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
+
+
 def calibration_findings(calibration: Record, channel: str, modality: str) -> list[tuple[str, str, bool]]:
     """Check how a sensor is mounted, and a camera's intrinsics; sizes of images are not known here.
 
@@ -322,17 +345,12 @@ def calibration_findings(calibration: Record, channel: str, modality: str) -> li
                 True,
             )
         )
-    distorted = {
-        key: value
-        for key, value in calibration.items()
-        if "distort" in key and isinstance(value, list) and any(isinstance(number, int | float) and number for number in value)
-    }
-    for key, value in distorted.items():
+    for key, value in _distortion(calibration).items():
         findings.append(
             (
                 f"{name} has {key} {value}",
                 "Depth would be off by many pixels: images must be rectified. Undistort them, write the new camera_intrinsic, "
-                f"and set {key} to zeros",
+                f"and set {key} to {'pinhole' if isinstance(value, str) else 'zeros'}",
                 True,
             )
         )
