@@ -148,7 +148,7 @@ class _TableCutter:
         """Return one scene, and forget its records."""
         found = SceneFindings(self._names[scene["name"]])
         if found.scene != scene["name"]:
-            found.missing(f"name has a slash: {scene['name']!r} is called {found.scene!r} here", 1)
+            found.note(f"called {scene['name']!r} in scene.json; a slash cannot be in the name of a folder")
         samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: microseconds(sample["timestamp"]))
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
         times_us = np.array([microseconds(sample["timestamp"]) for sample in samples], np.int64)
