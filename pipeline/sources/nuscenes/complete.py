@@ -193,7 +193,10 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
             continue
         between = [name for name in of.between if name in missing]
         if len(between) > max(1, MAX_MISSING * len(of.between)) or len(lacking) == len(of.names):
-            return Lacks(left_out=_why_left_out(channel, of, lacking, only_between=len(between) == len(lacking)))
+            why = f"{channel} files are not on the disk ({len(lacking):,} of {len(of.names):,}, e.g. {lacking[0]})"
+            if of.modality == "lidar" and len(between) == len(lacking):
+                why += "; stages.accumulate_lidar.neighbors: keyframes does without them"
+            return Lacks(left_out=why)
         findings += _findings_of_channel(scene.name, channel, of, missing, len(between))
         if of.modality == "lidar":
             lost_of[channel] = frames - {sample for sample, name in of.of_sample.items() if name not in missing}
@@ -207,18 +210,9 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
         if of.modality == "camera" and not any(
             name not in missing and sample not in unusable for sample, name in of.of_sample.items()
         ):
-            return Lacks(left_out=f"no {channel} key frame has all its files (of {len(of.of_sample):,})")
+            others = f"no {' or '.join(lost_of)} file of its own" if unusable else "no file on the disk"
+            return Lacks(left_out=f"no key frame of {channel} can be used ({len(of.of_sample):,} have {others})")
     return Lacks(frozenset(absent_files), frozenset(unusable), frozenset(absent_channels), "", tuple(findings))
-
-
-def _why_left_out(channel: str, of: _Files, lacking: Sequence[str], *, only_between: bool) -> str:
-    """Return why a scene cannot be used: what is missing first, then counts and a file in brackets, and what does without."""
-    if only_between:
-        without = "; stages.accumulate_lidar.neighbors: keyframes does without them" if of.modality == "lidar" else ""
-        what, count = f"{channel} files between key frames", len(of.between)
-    else:
-        what, count, without = f"{channel} files", len(of.names), ""
-    return f"{what} are not on the disk ({len(lacking):,} of {count:,}, e.g. {lacking[0]}){without}"
 
 
 def _findings_of_channel(scene: str, channel: str, of: _Files, missing: set[str], num_between: int) -> list[Finding]:
