@@ -227,7 +227,7 @@ def check_poses(
             f"ego_pose '{tokens[at]}' is translation {poses[at, :3].tolist()}, rotation {poses[at, 3:].tolist()}",
             channel=channel,
             advice=f"Expected metres below {MAX_TRANSLATION_M:g} and a unit quaternion w, x, y, z. Correct ego_pose.json. "
-            f"{int(wrong.sum())} poses of {channel} are like it",
+            f"Poses of {channel} like it: {int(wrong.sum()):,}",
         )
         return
     found.missing(
@@ -248,7 +248,7 @@ def check_poses(
             f"the car jumps {metres[at]:.1f} m in {seconds[at]:.3f} s between ego_pose '{tokens[at]}' and '{tokens[at + 1]}'",
             channel=channel,
             advice=f"Expected less than {MAX_EGO_MPS:g} m/s and {MAX_EGO_RADPS:g} rad/s. Correct ego_pose.json, or leave the "
-            f"scene out with 'scenes:' in the recipe; {int(jumps.sum())} steps of {channel} are like it",
+            f"scene out with 'scenes:' in the recipe. Steps of {channel} like it: {int(jumps.sum()):,}",
         )
 
 
@@ -437,7 +437,7 @@ def check_boxes(found: SceneFindings, boxes: Sequence[Record], ego_m: NDArray[np
             f"sample_annotation '{boxes[at]['annotation_token']}' is translation {pose[at, :3].tolist()}, "
             f"rotation {pose[at, 3:].tolist()}, size {size_m[at].tolist()}",
             advice=f"Expected metres, a unit quaternion w, x, y, z and sides below {MAX_BOX_M:g} m. Correct "
-            f"sample_annotation.json; {int(wrong.sum())} boxes are like it",
+            f"sample_annotation.json. Boxes like it: {int(wrong.sum()):,}",
         )
         return
     found.missing(
