@@ -20,10 +20,7 @@ from pipeline.types import SceneInfo
 from storage_schemas.catalog import RADAR_CHANNELS
 from storage_schemas.errors import RecipeError, SourceError
 
-LEFT_OUT_ADVICE = (
-    "Unpack the archives that hold them, or read less: key frames only (stages.accumulate_lidar.neighbors: keyframes), or other "
-    "cameras"
-)
+LEFT_OUT_ADVICE = "Unpack the archives that hold them, or choose cameras and scenes that are there"
 """What helps where no scene is complete."""
 
 

@@ -50,7 +50,7 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
     if len(sizes) > 1:
         raise ManifestError(
             f"manifest {manifest.path.fingerprint} has images of different sizes {sorted(sizes)}; "
-            "choose one camera with camera=..."
+            "choose one camera with camera=..., or scenes of one size with scenes: [...] in the recipe"
         )
     height, width = sizes.pop()
     reader = _FrameReader(manifest.store, height, width)

@@ -48,7 +48,8 @@ class Trained:
         texts = [table.read_text(encoding="utf-8") for table in (*tables, *(folder / "probe").glob("table.md"))]
         report = folder / "report.html"
         where = report if report.is_file() else folder
-        return "\n".join([*texts, f"trained {record['num_steps']} steps in {duration(record['seconds'])}: {where}"])
+        steps = f"{record['num_steps']} step{'' if record['num_steps'] == 1 else 's'}"
+        return "\n".join([*texts, f"trained {steps} in {duration(record['seconds'])}: {where}"])
 
 
 def train_recipe(

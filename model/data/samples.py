@@ -152,16 +152,22 @@ def _refuse_lacking(manifest: Manifest, config: Choice, lacking: list[tuple[dict
 
 
 def refuse_mixed_sizes(manifest_fingerprint: str, config: Choice, samples: Sequence[Sample]) -> None:
-    """Check that all images have one size; ManifestError names two that differ."""
-    sizes: dict[tuple[int, int], str] = {}
+    """Check that all images have one size; ManifestError names a frame of each size, and what parts them."""
+    sizes: dict[tuple[int, int], list[str]] = {}
     for sample in samples:
-        sizes.setdefault((sample.height, sample.width), sample.frame_key)
-    if len(sizes) > 1:
-        sizes_text = ", ".join(f"{width}x{height} ('{key}')" for (height, width), key in sizes.items())
-        raise ManifestError(
-            f"split '{config.split}' of manifest {manifest_fingerprint} has images of different sizes: {sizes_text}. "
-            "A batch needs one; choose cameras of one size with cameras: [...]"
-        )
+        sizes.setdefault((sample.height, sample.width), []).append(sample.frame_key)
+    if len(sizes) < 2:
+        return
+    sizes_text = ", ".join(f"{width}x{height} ('{keys[0]}')" for (height, width), keys in sizes.items())
+    cameras = [{key.split("/")[1] for key in keys} for keys in sizes.values()]
+    differ = sum(map(len, cameras)) == len(set().union(*cameras))
+    advice = "cameras of one size with cameras: [...]"
+    if not differ:
+        advice = "scenes of one size with scenes: [...] in the recipe, and run it again: one camera has several sizes"
+    raise ManifestError(
+        f"split '{config.split}' of manifest {manifest_fingerprint} has images of different sizes: {sizes_text}. "
+        f"A batch needs one; choose {advice}"
+    )
 
 
 def frames_with_teacher(manifest: Manifest, config: Choice, samples: Sequence[Sample]) -> list[Sample]:

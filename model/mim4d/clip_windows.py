@@ -183,7 +183,7 @@ def _refuse_no_windows(manifest: Manifest, config: ClipDataConfig) -> None:
     if rows_of_split and not any(row["unit_windows"] for row in rows_of_split):
         raise ManifestError(
             f"split '{config.split}' of manifest {manifest.path.fingerprint} has no windows. Set stages.index_windows.enabled to "
-            "true in the recipe and run it again"
+            "true in the recipe and run it again; that takes a source of drives with poses"
         )
 
 

@@ -38,13 +38,13 @@ def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
     """Check that bytes are a whole image of the expected size, without decoding the pixels of a JPEG.
 
     Raises:
-        SourceError: not an image, cut short, or of another size.
+        SourceError: not an image, cut short, of more than 8 bits a grey value, or of another size.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content)) as image:
-            size = (image.height, image.width)
+            size, mode = (image.height, image.width), image.mode
             if image.format != "JPEG":
                 image.verify()
             elif b"\xff\xd9" not in content.rstrip(b"\0")[-64:]:
@@ -53,6 +53,11 @@ def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
                 )
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise SourceError(f"image '{where}' cannot be read: {error}. Copy it again, then run the same command") from error
+    if mode.startswith(("I", "F")):
+        raise SourceError(
+            f"image '{where}' has 16 or 32 bits a pixel (mode {mode}), expected 8 a channel: all but the darkest pixels would be "
+            "white. Write it with 8 bits"
+        )
     if size != (height, width):
         raise SourceError(
             f"image '{where}' is {size[1]}x{size[0]}, sample_data.json says {width}x{height}. "

@@ -40,8 +40,8 @@ class Chains(NamedTuple):
 def chains_of(tokens: Sequence[str], previous: Sequence[str], times_us: NDArray[np.int64]) -> Chains:
     """Number the unbroken chains of files that are in time order.
 
-    A link to the file before it in time joins the two. An empty link is a break, unless no file of the channel has a link.
-    Any other link is wrong: then two files are joined if the time between them is usual.
+    A link to the file before it in time joins the two. An empty link is a break, unless no file of the channel has a right
+    link. Any other link is wrong: then two files are joined if the time between them is usual.
 
     Args:
         tokens: token of each file.
@@ -57,10 +57,10 @@ def chains_of(tokens: Sequence[str], previous: Sequence[str], times_us: NDArray[
     if not any(previous[1:]):
         return Chains(_numbers(is_near), num_absent=count - 1)
     is_linked = np.array([before == link for before, link in zip(tokens, previous[1:], strict=False)])
-    is_empty = np.array([not link for link in previous[1:]])
+    is_empty = np.array([not link and num_linked > 0 for link in previous[1:]])
     is_wrong = ~is_linked & ~is_empty
     known = set(tokens)
-    num_dangling = sum(wrong and link not in known for wrong, link in zip(is_wrong, previous[1:], strict=True))
+    num_dangling = sum(bool(wrong and link and link not in known) for wrong, link in zip(is_wrong, previous[1:], strict=True))
     return Chains(
         _numbers(is_linked | (is_wrong & is_near)),
         num_dangling=num_dangling,

@@ -47,6 +47,12 @@ MAX_SENSOR_M = 50.0
 MAX_IMAGE_PX = 20_000
 """Larger than any camera of a car."""
 
+COEFFICIENTS = frozenset({"D", "k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "xi"})
+"""Names of lens coefficients in ROS, OpenCV and Kalibr; fields whose name holds ``distort`` are others."""
+
+NO_PINHOLE = ("fisheye", "equidistant", "omni", "kannala", "double_sphere", "ftheta", "mei")
+"""Parts of the names of camera models that are no pinhole even with coefficients of 0."""
+
 MAX_BOX_M = 200.0
 """Longer than any train."""
 
@@ -220,8 +226,8 @@ def check_poses(
         found.wrong(
             f"ego_pose '{tokens[at]}' is translation {poses[at, :3].tolist()}, rotation {poses[at, 3:].tolist()}",
             channel=channel,
-            advice=f"Expected metres below {MAX_TRANSLATION_M:g} and a unit quaternion w, x, y, z. Correct ego_pose.json; "
-            f"{int(wrong.sum())} poses of {channel} are like it",
+            advice=f"Expected metres below {MAX_TRANSLATION_M:g} and a unit quaternion w, x, y, z. Correct ego_pose.json. "
+            f"Poses of {channel} like it: {int(wrong.sum()):,}",
         )
         return
     found.missing(
@@ -242,7 +248,7 @@ def check_poses(
             f"the car jumps {metres[at]:.1f} m in {seconds[at]:.3f} s between ego_pose '{tokens[at]}' and '{tokens[at + 1]}'",
             channel=channel,
             advice=f"Expected less than {MAX_EGO_MPS:g} m/s and {MAX_EGO_RADPS:g} rad/s. Correct ego_pose.json, or leave the "
-            f"scene out with 'scenes:' in the recipe; {int(jumps.sum())} steps of {channel} are like it",
+            f"scene out with 'scenes:' in the recipe. Steps of {channel} like it: {int(jumps.sum()):,}",
         )
 
 
@@ -288,6 +294,23 @@ def check_heading(found: SceneFindings, poses: NDArray[np.float64]) -> None:
             )
 
 
+def _distortion(calibration: Record) -> Record:
+    """Return the fields that say how images are distorted: coefficients that are not 0, or the name of another model."""
+    return {
+        key: value
+        for key, value in calibration.items()
+        if ((key in COEFFICIENTS or "distort" in key.lower()) and _has_number(value))
+        or (isinstance(value, str) and "model" in key.lower() and any(word in value.lower() for word in NO_PINHOLE))
+    }
+
+
+def _has_number(value: Any) -> bool:
+    """Say whether a value is a number other than 0, or holds one at any depth."""
+    if isinstance(value, dict | list):
+        return any(_has_number(one) for one in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
+
+
 def calibration_findings(calibration: Record, channel: str, modality: str) -> list[tuple[str, str, bool]]:
     """Check how a sensor is mounted, and a camera's intrinsics; sizes of images are not known here.
 
@@ -325,17 +348,12 @@ def calibration_findings(calibration: Record, channel: str, modality: str) -> li
                 True,
             )
         )
-    distorted = {
-        key: value
-        for key, value in calibration.items()
-        if "distort" in key and isinstance(value, list) and any(isinstance(number, int | float) and number for number in value)
-    }
-    for key, value in distorted.items():
+    for key, value in _distortion(calibration).items():
         findings.append(
             (
                 f"{name} has {key} {value}",
                 "Depth would be off by many pixels: images must be rectified. Undistort them, write the new camera_intrinsic, "
-                f"and set {key} to zeros",
+                f"and set {key} to {'pinhole' if isinstance(value, str) else 'zeros'}",
                 True,
             )
         )
@@ -419,7 +437,7 @@ def check_boxes(found: SceneFindings, boxes: Sequence[Record], ego_m: NDArray[np
             f"sample_annotation '{boxes[at]['annotation_token']}' is translation {pose[at, :3].tolist()}, "
             f"rotation {pose[at, 3:].tolist()}, size {size_m[at].tolist()}",
             advice=f"Expected metres, a unit quaternion w, x, y, z and sides below {MAX_BOX_M:g} m. Correct "
-            f"sample_annotation.json; {int(wrong.sum())} boxes are like it",
+            f"sample_annotation.json. Boxes like it: {int(wrong.sum()):,}",
         )
         return
     found.missing(

@@ -186,15 +186,17 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
     for channel, of in files.items():
         lacking = [name for name in of.names if name in missing]
         absent_files.update(lacking)
-        if len(lacking) == len(of.names) and channel not in there:
+        if of.modality != "camera" and len(lacking) == len(of.names) and channel not in there:
             absent_channels.add(channel)
             what = f"no file of {channel} is on the disk, in no scene"
             findings.append(Finding(what, scene.name, 0, channel, "Nothing is made from this sensor"))
             continue
         between = [name for name in of.between if name in missing]
         if len(between) > max(1, MAX_MISSING * len(of.between)) or len(lacking) == len(of.names):
-            share = f"{len(lacking):,} of {len(of.names):,}"
-            return Lacks(left_out=f"{channel} files are not on the disk ({share}, e.g. {lacking[0]})")
+            why = f"{channel} files are not on the disk ({len(lacking):,} of {len(of.names):,}, e.g. {lacking[0]})"
+            if of.modality == "lidar" and len(between) == len(lacking):
+                why += "; stages.accumulate_lidar.neighbors: keyframes does without them"
+            return Lacks(left_out=why)
         findings += _findings_of_channel(scene.name, channel, of, missing, len(between))
         if of.modality == "lidar":
             lost_of[channel] = frames - {sample for sample, name in of.of_sample.items() if name not in missing}
@@ -208,7 +210,8 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
         if of.modality == "camera" and not any(
             name not in missing and sample not in unusable for sample, name in of.of_sample.items()
         ):
-            return Lacks(left_out=f"no key frame of {channel} has all its files ({len(of.of_sample):,} lack some)")
+            others = f"no {' or '.join(lost_of)} file of its own" if unusable else "no file on the disk"
+            return Lacks(left_out=f"no key frame of {channel} can be used ({len(of.of_sample):,} have {others})")
     return Lacks(frozenset(absent_files), frozenset(unusable), frozenset(absent_channels), "", tuple(findings))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from storage_schemas.errors import SourceError
 
@@ -30,6 +31,17 @@ def scene_names(names: Sequence[str]) -> dict[str, str]:
         first[stored] = name
         of_name[name] = stored
     return of_name
+
+
+def foreign_root(name: str, root: Path) -> str:
+    """Return what stands before the part of a file's name that is a file below the data root, "" if no part of it is.
+
+    Args:
+        name: a path from the root of some disk, e.g. ``D:/nuscenes/samples/CAM_FRONT/a.jpg``.
+        root: data root.
+    """
+    starts = [place + 1 for place, letter in enumerate(name) if letter == "/"]
+    return next((name[:start] for start in starts if ".." not in name and (root / name[start:]).is_file()), "")
 
 
 def refuse_channel_name(channel: str) -> None:

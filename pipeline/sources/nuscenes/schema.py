@@ -5,6 +5,7 @@ Why    The tables are read without a look at each value, since there are million
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,11 @@ def _name(record: Any) -> str:
     return f"token {record.get('token')!r}" if isinstance(record, dict) else "no record"
 
 
+def _shown(value: Any) -> str:
+    """Return a value as JSON would, cut short: a number without quotes, a text in them."""
+    return repr(value) if isinstance(value, str) and len(value) <= 80 else json.dumps(value, ensure_ascii=False, default=str)[:80]
+
+
 def _fault(record: Record, fields: dict[str, Check]) -> str:
     for field, (expected, check) in fields.items():
         if field not in record:
@@ -115,5 +121,5 @@ def _fault(record: Record, fields: dict[str, Check]) -> str:
                 continue
             return f"lacks the field '{field}'; expected the nuScenes v1.0 schema, where it is {expected}"
         if not check(record[field]):
-            return f"has the {field} {str(record[field])[:80]!r}, expected {expected}"
+            return f"has the {field} {_shown(record[field])}, expected {expected}"
     return ""

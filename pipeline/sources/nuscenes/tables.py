@@ -32,7 +32,7 @@ from pipeline.sources.nuscenes.checks import (
     wrong_poses,
 )
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token
-from pipeline.sources.nuscenes.names import refuse_channel_name, scene_names
+from pipeline.sources.nuscenes.names import foreign_root, refuse_channel_name, scene_names
 from pipeline.sources.nuscenes.poses import Poses
 from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
 from pipeline.sources.nuscenes.splits import splits_of_release
@@ -131,6 +131,7 @@ class _TableCutter:
 
     def __init__(self, folder: Path, *, camera_sweeps: bool) -> None:
         self._folder, self._camera_sweeps = folder, camera_sweeps
+        self._foreign_root = f"{folder.parent}/"
         self._has_boxes = (folder / "sample_annotation.json").is_file()
         self.scenes = [*Lookup(folder, "scene").by_token.values()]
         self._names = scene_names([scene["name"] for scene in self.scenes])
@@ -148,7 +149,7 @@ class _TableCutter:
         """Return one scene, and forget its records."""
         found = SceneFindings(self._names[scene["name"]])
         if found.scene != scene["name"]:
-            found.missing(f"name has a slash: {scene['name']!r} is called {found.scene!r} here", 1)
+            found.note(f"called {scene['name']!r} in scene.json; a slash cannot be in the name of a folder")
         samples = sorted(self._samples_of.pop(scene["token"]), key=lambda sample: microseconds(sample["timestamp"]))
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
         times_us = np.array([microseconds(sample["timestamp"]) for sample in samples], np.int64)
@@ -283,11 +284,12 @@ class _TableCutter:
         in_order = sorted(different.values(), key=attrgetter("timestamp_us"))
         num_shared = len(in_order) - len({file.file for file in in_order})
         found.missing(f"{channel} files are named by two records", num_shared, channel=channel)
-        foreign = [number for number, file in enumerate(in_order) if "\\" in file.file or file.file[:1] == "/"]
-        root = f"{self._folder.parent}/"
+        foreign = [n for n, file in enumerate(in_order) if "\\" in file.file or file.file[:1] == "/" or file.file[1:2] == ":"]
         for number in foreign:
             name = in_order[number].file.replace("\\", "/")
-            in_order[number] = in_order[number]._replace(file=name.removeprefix(root))
+            if not name.startswith(self._foreign_root):
+                self._foreign_root = foreign_root(name, self._folder.parent) or self._foreign_root
+            in_order[number] = in_order[number]._replace(file=name.removeprefix(self._foreign_root))
         found.missing(
             f"{channel} files are named with backslashes or from the root of the disk",
             len(foreign),

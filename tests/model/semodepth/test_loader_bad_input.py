@@ -69,7 +69,7 @@ def test_images_of_different_sizes_in_one_split(tmp_path):
 
 def test_split_when_empty_then_names_those_that_are_not(tmp_path):
     made = write_store(tmp_path, frames=(2, 3), split="val")
-    with pytest.raises(ManifestError, match="split 'train' is empty in manifest .*, which has: 5 val. Choose another split"):
+    with pytest.raises(ManifestError, match="split 'train' is empty in manifest .*, which has: 5 val. Say which scenes are"):
         FrameLoader(made.manifest, DataConfig(split="train"))
     with pytest.raises(
         ManifestError, match="camera 'CAM_BACK' has no frame in split 'val' of manifest .*; cameras there: CAM_FRONT"

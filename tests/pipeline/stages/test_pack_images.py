@@ -27,6 +27,13 @@ def test_check_image_when_whole_then_passes_and_when_cut_then_fails(kind):
         check_image(encoded(kind)[:-30], height=6, width=9, where="x")
 
 
+def test_check_image_when_grey_values_have_16_bits_then_is_refused_since_they_would_be_white():
+    stream = io.BytesIO()
+    Image.fromarray(np.full((6, 9), 40_000, np.uint16)).save(stream, "PNG")
+    with pytest.raises(SourceError, match="image 'x' has 16 or 32 bits a pixel .*, expected 8 a channel.*Write it with 8 bits"):
+        check_image(stream.getvalue(), height=6, width=9, where="x")
+
+
 def test_images_when_packed_then_are_the_cameras_own_bytes(tiny_root, write_recipe, depthmill, tmp_path):
     depthmill("run", write_recipe(tiny_root), *BARE)
     store = Store(tmp_path / "store")

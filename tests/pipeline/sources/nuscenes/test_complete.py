@@ -62,7 +62,8 @@ def test_scenes_when_many_sweeps_are_missing_then_is_left_out_with_an_example(ro
     for path in victims:
         path.unlink()
     name = victims[0].relative_to(root)
-    assert scenes_of(root)[0]["scene-0103"].left_out == f"LIDAR_TOP files are not on the disk (3 of 11, e.g. {name})"
+    why = f"LIDAR_TOP files are not on the disk (3 of 11, e.g. {name})"
+    assert scenes_of(root)[0]["scene-0103"].left_out == f"{why}; stages.accumulate_lidar.neighbors: keyframes does without them"
     keyframes = WantedFiles({"CAM_FRONT": "keyframes", "LIDAR_TOP": "keyframes"})
     assert not scenes_of(root, keyframes)[0]["scene-0103"].left_out  # who reads key frames only needs no sweep
 

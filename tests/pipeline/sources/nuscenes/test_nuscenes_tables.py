@@ -147,4 +147,4 @@ def test_release_when_a_value_has_the_wrong_type_then_names_scene_and_table(writ
     path.write_text(json.dumps(records))
     code, text = depthmill("plan", write_recipe(root))
     assert code != 0
-    assert "has the size \"['wide', 1.0, 2.0]\", expected a list of 3 numbers" in text
+    assert 'has the size ["wide", 1.0, 2.0], expected a list of 3 numbers' in text

@@ -66,7 +66,7 @@ def xyzw(tables: Tables) -> None:
         (lambda t: t["sample"][1].update(timestamp="noon"), "has the timestamp 'noon', expected"),
         (lambda t: files_of(t, "LIDAR_TOP")[4].update(timestamp=0), "1 LIDAR_TOP files lie more than a minute outside their scene"),
         (lambda t: t["ego_pose"][3].update(rotation=[0, 0, 0, 0]), "rotation [0.0, 0.0, 0.0, 0.0]. Expected metres below 1e+08"),
-        (lambda t: t["ego_pose"][3].update(rotation=[1, 0, 0]), "has the rotation '[1, 0, 0]', expected a list of 4 numbers"),
+        (lambda t: t["ego_pose"][3].update(rotation=[1, 0, 0]), "has the rotation [1, 0, 0], expected a list of 4 numbers"),
         (lambda t: t["ego_pose"][3].update(translation=[0, 0, 0]), "the car jumps 58"),
         (xyzw, "Are quaternions in the order x, y, z, w?"),
         (
