@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.pcd import is_pcd, read_pcd
+from pipeline.sources.raw_files import MAX_FILE_BYTES, open_regular
 from storage_schemas.errors import SourceError
 
 LIDAR_COLUMNS = 5
@@ -37,6 +38,8 @@ SHORT_SHARE, ALIKE_SHARE = 0.9, 0.02
 
 BLOCK_BYTES = 4096
 """Copies and downloads that stop leave a whole number of these."""
+
+_RADAR_STATES = ("invalid_state", "dyn_prop", "ambig_state")
 
 _NOT_SUPPORTED = (".npy", ".npz", ".ply", ".las", ".laz", ".txt", ".csv", ".xyz", ".h5", ".parquet", ".feather")
 
@@ -154,7 +157,8 @@ def likely_columns(content: bytes) -> int | None:
 
 def columns_to_tell(file: Path) -> int | None:
     """Return the number of columns that a recipe must give for files like this .bin; None if 5 will do, or none is found."""
-    content = file.read_bytes()
+    with open_regular(str(file), most_bytes=MAX_FILE_BYTES) as stream:
+        content = stream.readall()
     try:
         lidar_points(content, columns=None, where=str(file))
     except SourceError:
@@ -166,6 +170,10 @@ def _points_of_pcd(content: bytes, where: str) -> NDArray[np.float32]:
     """Return x, y and z of a .pcd (n, 3); what else it has nobody reads."""
     columns = read_pcd(content, where=where)
     refuse_without_xyz(columns, where)
+    if states := [name for name in _RADAR_STATES if name in columns]:
+        raise SourceError(
+            f"LiDAR file '{where}' has the field '{states[0]}', which radar files have: it is another sensor's file. Fetch it again"
+        )
     xyz = [columns[axis] for axis in "xyz"]
     with np.errstate(over="ignore"):
         points = np.stack([axis.astype(np.float32, copy=False) for axis in xyz], axis=1)

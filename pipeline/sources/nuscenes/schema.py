@@ -108,7 +108,9 @@ def _name(record: Any) -> str:
     return f"token {record.get('token')!r}" if isinstance(record, dict) else "no record"
 
 
-def _fault(record: Record, fields: dict[str, Check]) -> str:
+def _fault(record: Record | Any, fields: dict[str, Check]) -> str:
+    if not isinstance(record, dict):
+        return f"is {str(record)[:80]!r}, expected an object with the fields {', '.join(fields)}"
     for field, (expected, check) in fields.items():
         if field not in record:
             if field in OPTIONAL:
