@@ -7,6 +7,7 @@ A run of all its stages is kept in memory, so that a mutation costs 0.1 s or les
 from __future__ import annotations
 
 import copy
+import io
 import itertools
 import json
 import math
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from flows.run.opening import open_recipe
 from flows.settings import Settings
@@ -202,8 +204,8 @@ def _run_in_memory(plan: Plan, recipe: Any, raw: Any, frames: Any) -> Outcome:
     warnings = [*plan.warnings(), *finding_lines(nothing_found(counts), len(plan.scenes))]
     units = {
         path.layout: (
-            {name: (array.shape, array.tobytes()) for name, array in data.arrays.items()},
-            {name: _without(columns, "file", "instance_token", "sha256") for name, columns in data.tables.items()},
+            _arrays(data),
+            {name: _without(columns, "file", "instance_token", "sha256", "num_bytes") for name, columns in data.tables.items()},
         )
         for path, data in memory.units.items()
         if path.layout != "frames"
@@ -211,8 +213,28 @@ def _run_in_memory(plan: Plan, recipe: Any, raw: Any, frames: Any) -> Outcome:
     return Outcome("", tuple(warnings), (units, frames))
 
 
+def _arrays(data: Any) -> dict[str, Any]:
+    """Return the bytes of a unit's arrays; images as their pixels, whatever stands behind them in the file."""
+    arrays = {name: (array.shape, array.tobytes()) for name, array in data.arrays.items()}
+    if "encoded" in arrays:
+        del arrays["num_bytes"]
+        images = (Image.open(io.BytesIO(encoded.tobytes())) for encoded in data.arrays["encoded"])
+        arrays["encoded"] = [np.asarray(image).tobytes() for image in images]
+    return arrays
+
+
 def _without(columns: Any, *names: str) -> dict[str, Any]:
-    return {name: list(values) for name, values in columns.items() if name not in names}
+    """Return columns but these; of q and -q, which are one rotation, the same."""
+    return {
+        name: [_one_of_two(value) for value in values] if name.endswith("_wxyz") else list(values)
+        for name, values in columns.items()
+        if name not in names
+    }
+
+
+def _one_of_two(rotation: list[float]) -> list[float]:
+    first = next((number for number in rotation if number), 1.0)
+    return [number + 0.0 if first > 0 else 0.0 - number for number in rotation]
 
 
 def _numbers_of_frames(tables: Any) -> Any:
@@ -222,7 +244,10 @@ def _numbers_of_frames(tables: Any) -> Any:
     boxes = sorted(rows(tables["boxes"]), key=lambda box: (box["sample_index"], box["center_m"], box["size_wlh_m"]))
     objects: dict[str, int] = {}
     numbers = [
-        (objects.setdefault(box["instance_token"], len(objects)), [v for k, v in box.items() if not k.endswith("token")])
+        (
+            objects.setdefault(box["instance_token"], len(objects)),
+            _without({k: [v] for k, v in box.items()}, "annotation_token", "instance_token"),
+        )
         for box in boxes
     ]
     scene = _without(tables["scene"], "scene", "description")
@@ -414,9 +439,9 @@ _KINDS: dict[str, Callable[[Path], object]] = {
     "removed": lambda path: None,
     "a folder": os.mkdir,
     "a FIFO": os.mkfifo,
-    "a link to an endless device": lambda path: os.symlink("/dev/zero", path),
-    "a link to itself": lambda path: os.symlink(path.name, path),
-    "a link to nowhere": lambda path: os.symlink("/nowhere/at/all", path),
+    "a link to an endless device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to nowhere": lambda path: path.symlink_to("/nowhere/at/all"),
 }
 
 

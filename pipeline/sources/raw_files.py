@@ -100,8 +100,8 @@ def open_regular(path: str, *, most_bytes: int | None = None) -> io.FileIO:
     stream.close()
     if stat.S_ISREG(status.st_mode):
         raise SourceError(
-            f"file '{path}' has {status.st_size:,} bytes, expected at most {most_bytes:,}: no sensor writes as much at once. Fetch "
-            "the file again"
+            f"file '{path}' has {status.st_size:,} bytes, expected at most {most_bytes:,}: no sensor writes as much at once. "
+            "Fetch the file again"
         )
     raise SourceError(f"'{path}' is a pipe or a device, expected a file. Put the file in its place, then run the same command")
 

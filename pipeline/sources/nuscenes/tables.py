@@ -32,6 +32,7 @@ from pipeline.sources.nuscenes.checks import (
     wrong_poses,
 )
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token
+from pipeline.sources.nuscenes.motion import Ways, check_tracks
 from pipeline.sources.nuscenes.names import refuse_channel_name, scene_names
 from pipeline.sources.nuscenes.poses import Poses
 from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
@@ -237,6 +238,7 @@ class _TableCutter:
             by_channel.setdefault(file.sensor["channel"], []).append(file)
         images: list[Record] = []
         sweeps: list[Record] = []
+        ways = Ways(found)
         modalities = {channel: of_channel[0].sensor["modality"] for channel, of_channel in sorted(by_channel.items())}
         for channel, modality in modalities.items():
             refuse_channel_name(channel)
@@ -248,7 +250,9 @@ class _TableCutter:
             names = [file.file for file in in_order]
             check_channel(found, channel, names, times_us, of_sample, is_keyframe, sample_times_us)
             pose_tokens = [file.pose_token for file in in_order]
-            check_poses(found, channel, pose_tokens, times_us, self._poses.rows[numbers], self._poses.times_us[numbers])
+            poses = self._poses.rows[numbers]
+            if check_poses(found, channel, pose_tokens, times_us, poses, self._poses.times_us[numbers]):
+                ways.add(channel, pose_tokens, times_us, poses)
             self._check_calibrations(found, channel, modality, in_order)
             if modality != "camera" or self._camera_sweeps:  # a key image's link leads to an image that is not indexed
                 chains = chains_of([file.token for file in in_order], [file.previous for file in in_order], times_us)
@@ -260,11 +264,10 @@ class _TableCutter:
             found.missing(f"key frames have no {channel} file in sample_data.json", lacking, channel=channel)
             channel_rows = [
                 {**self._file_row(file, pose), "sample_index": sample, "chain": chain}
-                for file, pose, sample, chain in zip(
-                    in_order, self._poses.rows[numbers].tolist(), of_sample.tolist(), chain_numbers, strict=True
-                )
+                for file, pose, sample, chain in zip(in_order, poses.tolist(), of_sample.tolist(), chain_numbers, strict=True)
             ]
             (images if modality == "camera" else sweeps).extend(channel_rows)
+        ways.compare()
         return images, sweeps, modalities
 
     def _in_time_order(self, files: list[_File], channel: str, found: SceneFindings) -> list[_File]:
@@ -368,7 +371,9 @@ class _TableCutter:
                 }
             )
         rows.sort(key=lambda row: (row["sample_index"], row["annotation_token"]))
-        check_boxes(found, rows, ego_m)
+        placed = check_boxes(found, rows, ego_m)
+        if placed is not None:
+            check_tracks(found, rows, *placed)
         return rows
 
 
