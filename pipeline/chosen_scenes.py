@@ -117,7 +117,15 @@ def _check_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
                 cameras = [name for name in scene.channels if _modality(scene, name) == "camera"]
                 raise RecipeError(
                     f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(cameras) or 'none'}"
+                    + _why_not(scene, camera)
                 )
+
+
+def _why_not(scene: SceneInfo, camera: str) -> str:
+    """Return what the tables say of a channel that is taken for a camera and is none there."""
+    if camera in scene.channels and camera in scene.modalities:
+        return f". By its modality in the tables, {camera} is a {scene.modalities[camera]}"
+    return "".join(f". {finding.what}. {finding.advice}" for finding in scene.findings if f" {camera} " in finding.what)
 
 
 def _modality(scene: SceneInfo, channel: str) -> str:

@@ -218,9 +218,15 @@ def _arrays(data: Any) -> dict[str, Any]:
     arrays = {name: (array.shape, array.tobytes()) for name, array in data.arrays.items()}
     if "encoded" in arrays:
         del arrays["num_bytes"]
-        images = (Image.open(io.BytesIO(encoded.tobytes())) for encoded in data.arrays["encoded"])
-        arrays["encoded"] = [np.asarray(image).tobytes() for image in images]
+        arrays["encoded"] = [_pixels(encoded.tobytes()) for encoded in data.arrays["encoded"]]
     return arrays
+
+
+def _pixels(content: bytes) -> bytes:
+    try:
+        return np.asarray(Image.open(io.BytesIO(content))).tobytes()
+    except (OSError, SyntaxError):
+        return content
 
 
 def _without(columns: Any, *names: str) -> dict[str, Any]:

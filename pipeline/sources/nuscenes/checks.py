@@ -50,6 +50,9 @@ MAX_SENSOR_M = 50.0
 MAX_IMAGE_PX = 20_000
 """Larger than any camera of a car."""
 
+LOOKS_AWAY = 0.5
+"""A camera whose name says front looks no farther back than this (cosine), and the other way round."""
+
 CENTRE_BORDER = 0.05
 """The principal point lies at least this share of the image within it, even where images were cropped."""
 
@@ -345,7 +348,8 @@ def calibration_findings(calibration: Record, channel: str, modality: str) -> li
         findings.append((f"{channel} sits at the origin of the car", "Check translation in calibrated_sensor.json", False))
     if modality != "camera":
         return findings
-    axes_up = rotation_matrix(pose[3:])[2]  # how far the camera's x, y, z point upward in the ego frame
+    rotation = rotation_matrix(pose[3:])
+    ahead, axes_up = rotation[0, 2], rotation[2]  # how far its z points ahead, and its x, y, z upward in the ego frame
     if axes_up[2] > 0.7 or axes_up[1] > 0.5:
         findings.append(
             (
@@ -355,6 +359,9 @@ def calibration_findings(calibration: Record, channel: str, modality: str) -> li
                 True,
             )
         )
+    if ahead < -LOOKS_AWAY if "FRONT" in channel.upper() else ahead > LOOKS_AWAY and "BACK" in channel.upper():
+        way = f"looks {'back' if ahead < 0 else 'ahead'} ({ahead:+.2f} along the car's x axis)"
+        findings.append((f"{channel} {way}", "Check rotation in calibrated_sensor.json", False))
     distorted = {
         key: value
         for key, value in calibration.items()

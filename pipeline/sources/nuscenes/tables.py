@@ -139,7 +139,7 @@ class _TableCutter:
         self._instances = Lookup(folder, "instance") if self._has_boxes else None
         self._categories = Lookup(folder, "category") if self._has_boxes else None
         self._samples_of = self._samples_by_scene()
-        self._num_ignored: Counter[tuple[str, str]] = Counter()  # (scene token, channel of an unknown kind of sensor) -> files
+        self._num_ignored: Counter[tuple[str, str, str]] = Counter()  # (scene token, channel, unknown modality) -> files
         self._files = self._files_by_scene()
         self._poses = Poses(folder, {file.pose_token for files in self._files.values() for file in files})
         self._boxes = self._boxes_by_scene()
@@ -154,9 +154,10 @@ class _TableCutter:
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
         times_us = np.array([microseconds(sample["timestamp"]) for sample in samples], np.int64)
         check_keyframes(found, times_us)
-        for (token, channel), count in self._num_ignored.items():
+        for (token, channel, modality), count in self._num_ignored.items():
             if token == scene["token"]:
-                found.missing(f"files of {channel} are not read: it is no camera, LiDAR or radar", count)
+                what = f"files of {channel} are not read: it is no camera, LiDAR or radar"
+                found.missing(what, count, advice=f"Its modality in sensor.json is {modality!r}")
         summary = {
             "scene": found.scene,
             "split": split,
@@ -202,7 +203,9 @@ class _TableCutter:
             if is_camera and not record["is_key_frame"] and not self._camera_sweeps:
                 continue
             if sensor["modality"] not in MODALITIES:
-                self._num_ignored[sample["scene_token"], sensor["channel"]] += 1
+                if not isinstance(sensor["modality"], str):
+                    raise TypeError(f"modality {sensor['modality']!r}")
+                self._num_ignored[sample["scene_token"], sensor["channel"], sensor["modality"]] += 1
                 continue
             files_of[sample["scene_token"]].append(
                 _File(
@@ -378,5 +381,8 @@ class _TableCutter:
 
 
 def _flat(intrinsic: object) -> list[float]:
-    """Return a camera matrix row by row; empty for one that has no rows, which the check has found wrong."""
-    return [float(value) for line in intrinsic for value in line] if isinstance(intrinsic, list) else []
+    """Return a camera matrix row by row; empty for one that is none, which the check has found wrong."""
+    try:
+        return [float(value) for line in intrinsic for value in line] if isinstance(intrinsic, list) else []
+    except (TypeError, ValueError):
+        return []
