@@ -3,7 +3,7 @@
 Why    One wrong ego pose moves all points of a sweep, one wrong box drops or keeps the wrong points. Both look like data
 How    A car's way is nearly straight within a second: what lies beside the line between the ones before and after, farther than
        any acceleration explains, is counted. Whole channels and scenes at a time
-Source docs/method/pipeline.md#plausibility
+Source docs/method/pipeline.md#neighbours
 """
 
 from __future__ import annotations
