@@ -56,6 +56,9 @@ LOOKS_AWAY = 0.5
 CENTRE_BORDER = 0.05
 """The principal point lies at least this share of the image within it, even where images were cropped."""
 
+MAX_INTRINSIC_PX = 1_000_000
+"""Beyond any lens."""
+
 MAX_BOX_M = 200.0
 """Longer than any train."""
 
@@ -174,7 +177,7 @@ def check_channel(
     keys = samples[is_keyframe]
     repeated = len(keys) - len(np.unique(keys))
     if repeated:
-        counts = np.bincount(keys)
+        counts = np.bincount(keys, minlength=len(sample_times_us))
         wrong = is_keyframe & (counts[samples] > 1)
         found.wrong(
             f"{repeated} key frames have two {channel} files that are their own: {first(wrong)}",
@@ -376,7 +379,7 @@ def calibration_findings(calibration: Record, channel: str, modality: str) -> li
                 True,
             )
         )
-    intrinsic = calibration["camera_intrinsic"]
+    intrinsic = calibration.get("camera_intrinsic")
     if reason := _wrong_intrinsic(intrinsic):
         findings.append(
             (
@@ -398,6 +401,8 @@ def _wrong_intrinsic(intrinsic: Any) -> str:
         return f"Its shape is {matrix.shape}"
     if not np.isfinite(matrix).all():
         return "A value is not finite"
+    if np.abs(matrix).max() > MAX_INTRINSIC_PX:
+        return f"A value is larger than {MAX_INTRINSIC_PX:,}"
     if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         return "A focal length is not positive"
     if np.abs(matrix[2] - (0, 0, 1)).max() > 1e-6 or abs(matrix[1, 0]) > 1e-6:

@@ -171,7 +171,9 @@ class _TableCutter:
         for row in (*sweeps, *keyframes):
             if row["is_keyframe"]:
                 ego[row["sample_index"]] = (*row["world_from_ego_translation_m"], *row["world_from_ego_rotation_wxyz"])
-        check_heading(found, ego[~wrong_poses(ego)])
+        is_wrong = wrong_poses(ego)
+        check_heading(found, ego[~is_wrong])
+        ego[is_wrong] = np.nan
         boxes = self._box_rows(self._boxes.pop(scene["token"]), index_of, ego[:, :3], found)
         rows_of_table = {"keyframes": keyframes, "sweeps": sweeps, "boxes": boxes, "scene": [summary], "camera_sweeps": images}
         tables = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
@@ -340,7 +342,7 @@ class _TableCutter:
             "sample_data_token": file.token,
             "height": file.height,
             "width": file.width,
-            "intrinsic_px": _flat(file.calibration["camera_intrinsic"]),
+            "intrinsic_px": _flat(file.calibration.get("camera_intrinsic")),
             "ego_from_cam_translation_m": translation,
             "ego_from_cam_rotation_wxyz": rotation,
         }
