@@ -128,12 +128,21 @@ def _without_absent_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list
         if not with_it:
             usual = next((scene for scene in scenes if cameras[scene.name]), scenes[0])
             there = ", ".join(cameras[usual.name]) or "none"
-            raise RecipeError(f"cameras: '{camera}' does not exist in {usual.name}; cameras there: {there}")
+            raise RecipeError(
+                f"cameras: '{camera}' does not exist in {usual.name}; cameras there: {there}" + _why_not(usual, camera)
+            )
         kept = [
             scene if scene.left_out or camera in cameras[scene.name] else replace(scene, left_out=f"no image of {camera}")
             for scene in kept
         ]
     return kept
+
+
+def _why_not(scene: SceneInfo, camera: str) -> str:
+    """Return what the tables say of a channel that is taken for a camera and is none there."""
+    if camera in scene.channels and camera in scene.modalities:
+        return f". By its modality in the tables, {camera} is a {scene.modalities[camera]}"
+    return "".join(f". {finding.what}. {finding.advice}" for finding in scene.findings if f" {camera} " in finding.what)
 
 
 def _modality(scene: SceneInfo, channel: str) -> str:

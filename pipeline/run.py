@@ -24,6 +24,16 @@ from storage_schemas.store import Store, UnitPath
 
 NOTHING_ADVICE = "Look at the pictures of the report: calibration, poses or the file format may be wrong"
 
+SUSPICIOUS = {
+    "files_repeated": (
+        "files hold the same bytes as another file of the scene",
+        "Fetch these files again, or leave the scene out",
+    ),
+    "images_with_holes": ("images have a long hole of zeros in their bytes", "Fetch these files again"),
+    "returns_at_origin": ("radar returns lie at the radar itself", "Fetch these files again"),
+}
+"""Counts of any stage's units that are there only where something is wrong -> what it is, what to do."""
+
 OnResult = Callable[[ItemResult], None]
 
 
@@ -118,17 +128,25 @@ def run_manifest(plan: Plan, recipe: Recipe, store: Store, raw: RawReader, resul
 
 
 def nothing_found(units: Iterable[tuple[Identity, Mapping[str, float]]]) -> list[Finding]:
-    """Return a finding for each unit in which a stage found nothing at all, though there is usually something.
+    """Return a finding for each unit in which a stage found nothing at all, though there is usually something, or what is wrong.
 
     Args:
         units: what each unit is, and what its stage counted.
     """
-    return [
-        Finding(f"{words} ({unit.stage} {unit.camera})", unit.scene, advice=NOTHING_ADVICE)
-        for unit, counts in units
-        for name, words in stage_named(unit.stage).never_zero
-        if counts.get(name) == 0
-    ]
+    findings = []
+    for unit, counts in units:
+        where = f"({unit.stage} {unit.camera})"
+        findings += [
+            Finding(f"{words} {where}", unit.scene, advice=NOTHING_ADVICE)
+            for name, words in stage_named(unit.stage).never_zero
+            if counts.get(name) == 0
+        ]
+        findings += [
+            Finding(f"{words} {where}", unit.scene, int(counts[name]), advice=advice)
+            for name, (words, advice) in SUSPICIOUS.items()
+            if counts.get(name)
+        ]
+    return findings
 
 
 def run_item(
@@ -170,16 +188,18 @@ def run_item(
             left_out=left_out or {},
         )
         made = stage.kernel(unit, recipe.stages.params_of(stage))
+        of_files = raw.digest_of(unit.used_files) if unit.used_files else {}
+        counts = {**made.counts, **({"files_repeated": float(of_files["raw_repeated"])} if "raw_repeated" in of_files else {})}
         provenance = {
             **provenance_of(recipe.source.kind),
-            **(raw.digest_of(unit.used_files) if unit.used_files else {}),
+            **of_files,
             **made.provenance,
             **stage.provenance,
         }
-        store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=made.counts, provenance=provenance)
+        store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=counts, provenance=provenance)
         if keep:
             memory.units[item.path] = made.data
-        return _result(item, "OK", time.perf_counter() - start, made.message, made.counts)
+        return _result(item, "OK", time.perf_counter() - start, made.message, counts)
     except DepthmillError as error:
         return _result(item, "ERROR", time.perf_counter() - start, str(error))
     except Exception as error:  # the one broad except: a defect in one scene must not stop the others, and is reported

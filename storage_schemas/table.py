@@ -117,9 +117,9 @@ class SceneTableWriter:
             return
         try:
             table = pa.Table.from_pydict({**columns, "scene_key": keys}, schema=self._schema)
+            self._writer.write_table(table)  # finds what is null and must not be
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise LayoutError(f"scene {scene}: a value of table '{self._spec.name}' has the wrong type: {error}") from error
-        self._writer.write_table(table)
 
     def close(self) -> None:
         """Finish the file."""

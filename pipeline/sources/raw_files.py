@@ -5,7 +5,9 @@ Every read is noted with its size and digest, so that the lineage of a unit says
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,6 +21,9 @@ from storage_schemas.files import leaves_root
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """What Git leaves in place of a large file until Git LFS fetches it."""
+
+MAX_FILE_BYTES = 1 << 30
+"""No sweep and no image is as large, so a larger file is not taken into memory."""
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
@@ -42,12 +47,13 @@ class RawFiles:
         """Return the content of a file.
 
         Raises:
-            SourceError: the file is missing, empty, not readable or a Git LFS pointer, or its name leads out of the data root.
+            SourceError: the file is missing, empty, too large, no regular file, not readable or a Git LFS pointer, or its name
+                leads out of the data root.
         """
         refuse_to_leave(file, where=f"data root '{self.root}'")
         path = f"{self._root}/{file}"  # a Path for each of thousands of files would cost as much as hashing them
         try:
-            with open(path, "rb", buffering=0) as stream:
+            with open_regular(path, most_bytes=MAX_FILE_BYTES) as stream:
                 content: bytes = stream.readall()
         except FileNotFoundError as error:
             raise SourceError(f"file missing: {path}. Unpack the archive that holds it, then run the same command") from error
@@ -74,6 +80,34 @@ class RawFiles:
             "raw_bytes": str(sum(self._seen[name][0] for name in names)),
             "raw_xxh3_128": combined.hexdigest(),
         }
+
+
+def open_regular(path: str, *, most_bytes: int | None = None) -> io.FileIO:
+    """Open a file for reading. What is no regular file is refused: a pipe would keep its reader waiting, a device never ends.
+
+    Args:
+        path: of the file.
+        most_bytes: a larger file is refused; None = of any size.
+
+    Raises:
+        SourceError: it is no regular file, or too large.
+        OSError: as ``open``.
+    """
+    stream = io.FileIO(path, opener=_without_waiting)
+    status = os.fstat(stream.fileno())
+    if stat.S_ISREG(status.st_mode) and (most_bytes is None or status.st_size <= most_bytes):
+        return stream
+    stream.close()
+    if stat.S_ISREG(status.st_mode):
+        raise SourceError(
+            f"file '{path}' has {status.st_size:,} bytes, expected at most {most_bytes:,}: no sensor writes as much at once. "
+            "Fetch the file again"
+        )
+    raise SourceError(f"'{path}' is a pipe or a device, expected a file. Put the file in its place, then run the same command")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # on a pipe, open waits for a writer
 
 
 def lfs_pointer(path: str) -> SourceError:
@@ -113,7 +147,7 @@ def image_size(path: str) -> tuple[int, int]:
         SourceError: the file cannot be read, is a Git LFS pointer, or is no image.
     """
     try:
-        with open(path, "rb", buffering=0) as stream:
+        with open_regular(path) as stream:
             head = stream.read(len(LFS_POINTER))
         if head == LFS_POINTER:
             raise lfs_pointer(path)

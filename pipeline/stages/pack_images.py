@@ -22,6 +22,9 @@ from storage_schemas.catalog import FRAMES, IMAGES
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData
 
+HOLE_BYTES = 1024
+"""No image of a camera has as many zeros in a row within its compressed pixels; a lost block of a disk leaves 4,096."""
+
 
 class Params(StageParams):
     """Copy or refer."""
@@ -74,6 +77,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         unit.used_files.add(keyframe["file"])
         contents.append(content)
     sizes = [len(content) for content in contents]
+    num_holes = sum(bytes(HOLE_BYTES) in content.rstrip(b"\0") for content in contents)
     arrays: dict[str, NDArray[Any]] = {"num_bytes": np.array(sizes, np.int32), "timestamp_us": unit.timestamps_us()}
     if p.mode == "bytes":
         encoded = np.zeros((len(contents), max(sizes)), np.uint8)
@@ -87,7 +91,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     }
     return StageResult(
         UnitData(arrays=arrays, tables={"files": table}),
-        {"frames": len(contents), "bytes": float(sum(sizes))},
+        {"frames": len(contents), "bytes": float(sum(sizes)), **({"images_with_holes": float(num_holes)} if num_holes else {})},
         f"{len(contents)} images, {sum(sizes) / 1e6:.1f} MB {'packed' if p.mode == 'bytes' else 'referenced'}",
     )
 

@@ -49,6 +49,7 @@ class RadarFile(NamedTuple):
         num_read: returns in the file.
         num_filtered: returns that the filters drop.
         num_unplaced: returns that pass and have no finite coordinates.
+        num_at_origin: returns at 0, 0, 0, where no radar measures: bytes that were lost.
         lacking: of the states, "velocity" and "rcs", what the file does not give.
         is_computed: velocities over ground come from relative ones and the poses.
     """
@@ -57,6 +58,7 @@ class RadarFile(NamedTuple):
     num_read: int
     num_filtered: int
     num_unplaced: int
+    num_at_origin: int
     lacking: tuple[str, ...]
     is_computed: bool
 
@@ -263,6 +265,8 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     data = UnitData(arrays={**columns, "num_points": num_points, "timestamp_us": unit.timestamps_us()})
     mean = float(num_points.mean())
     counts = {"frames": len(num_points), "points_per_frame": mean}
+    if num_at_origin := sum(file.num_at_origin for file in used.values()):
+        counts["returns_at_origin"] = num_at_origin
     if not num_points.any():
         read, filtered = (sum(getattr(file, name) for file in used.values()) for name in ("num_read", "num_filtered"))
         counts |= {"returns": 0, "returns_read": read, "returns_filtered": filtered}
@@ -361,7 +365,10 @@ def _taken(points: dict[str, NDArray[Any]], kept: dict[str, NDArray[Any]], own_m
         lacking += [] if is_computed else ["velocity"]
     lacking += [] if "rcs" in kept else ["rcs"]
     is_unplaced = ~(np.isfinite(kept["x"]) & np.isfinite(kept["y"]) & np.isfinite(kept["z"]))
-    return RadarFile(returns, len(points["x"]), len(points["x"]) - count, int(is_unplaced.sum()), tuple(lacking), is_computed)
+    num_at_origin = int(((points["x"] == 0) & (points["y"] == 0) & (points["z"] == 0)).sum())
+    num_filtered = len(points["x"]) - count
+    num_unplaced = int(is_unplaced.sum())
+    return RadarFile(returns, len(points["x"]), num_filtered, num_unplaced, num_at_origin, tuple(lacking), is_computed)
 
 
 def _join(parts: list[NDArray[Any]], dtype: str) -> NDArray[Any]:

@@ -31,6 +31,9 @@ OUTSIDE_SCENE_S = 60.0
 KEYFRAME_LAG_S = 0.5
 """A key frame's own file is usually within 0.05 s of its sample."""
 
+NEAREST_GAPS = 1.5
+"""It is at most so many usual intervals of its channel farther away than the nearest file."""
+
 POSE_LAG_S = 0.1
 """The pose of a file is of the same time; of another time by more than this, it is another file's."""
 
@@ -52,6 +55,15 @@ COEFFICIENTS = frozenset({"D", "k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "
 
 NO_PINHOLE = ("fisheye", "equidistant", "omni", "kannala", "double_sphere", "ftheta", "mei")
 """Parts of the names of camera models that are no pinhole even with coefficients of 0."""
+
+LOOKS_AWAY = 0.5
+"""A camera whose name says front looks no farther back than this (cosine), and the other way round."""
+
+CENTRE_BORDER = 0.05
+"""The principal point lies at least this share of the image within it, even where images were cropped."""
+
+MAX_INTRINSIC_PX = 1_000_000
+"""Beyond any lens."""
 
 MAX_BOX_M = 200.0
 """Longer than any train."""
@@ -174,7 +186,7 @@ def check_channel(
     keys = samples[is_keyframe]
     repeated = len(keys) - len(np.unique(keys))
     if repeated:
-        counts = np.bincount(keys)
+        counts = np.bincount(keys, minlength=len(sample_times_us))
         wrong = is_keyframe & (counts[samples] > 1)
         found.wrong(
             f"{repeated} key frames have two {channel} files that are their own: {first(wrong)}",
@@ -182,6 +194,7 @@ def check_channel(
             advice="Expected one with is_key_frame true for each sample and channel. Correct sample_data.json",
         )
     lag_s = 1e-6 * np.abs(times_us - sample_times_us[samples])
+    _check_nearest(found, channel, times_us, keys, sample_times_us, lag_s[is_keyframe])
     late = is_keyframe & (lag_s > KEYFRAME_LAG_S)
     if late.any():
         found.missing(
@@ -202,6 +215,28 @@ def check_channel(
         )
 
 
+def _check_nearest(
+    found: SceneFindings,
+    channel: str,
+    times_us: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    sample_times_us: NDArray[np.int64],
+    lag_s: NDArray[np.float64],
+) -> None:
+    """Check that a key frame's own file is about the nearest one in time of those of its channel."""
+    if len(times_us) < 3 or not len(keys):
+        return
+    at = np.searchsorted(times_us, sample_times_us[keys]).clip(1, len(times_us) - 1)
+    nearest_us = np.minimum(np.abs(times_us[at] - sample_times_us[keys]), np.abs(times_us[at - 1] - sample_times_us[keys]))
+    another = lag_s > 1e-6 * (nearest_us + NEAREST_GAPS * np.median(np.diff(times_us)))
+    found.missing(
+        f"key frames have a {channel} file of their own that is not the nearest in time",
+        int(another.sum()),
+        channel=channel,
+        advice="Check is_key_frame and sample_token in sample_data.json",
+    )
+
+
 def check_poses(
     found: SceneFindings,
     channel: str,
@@ -209,8 +244,8 @@ def check_poses(
     times_us: NDArray[np.int64],
     poses: NDArray[np.float64],
     pose_times_us: NDArray[np.float64],
-) -> None:
-    """Check the ego poses of a channel's files in one scene.
+) -> bool:
+    """Check the ego poses of a channel's files in one scene; say whether each can be a pose and the car jumps nowhere.
 
     Args:
         found: takes what is found.
@@ -229,15 +264,18 @@ def check_poses(
             advice=f"Expected metres below {MAX_TRANSLATION_M:g} and a unit quaternion w, x, y, z. Correct ego_pose.json. "
             f"Poses of {channel} like it: {int(wrong.sum()):,}",
         )
-        return
+        return False
+    lags = np.abs(pose_times_us - times_us) > 1e6 * POSE_LAG_S
+    lags[1:] |= (np.diff(pose_times_us) < 0) & (np.diff(times_us) > 0)
     found.missing(
         f"{channel} files have the ego pose of another time",
-        int((np.abs(pose_times_us - times_us) > 1e6 * POSE_LAG_S).sum()),
+        int(lags.sum()),
         channel=channel,
-        advice=f"The poses are more than {POSE_LAG_S:g} s away from the files. Check ego_pose_token in sample_data.json",
+        advice=f"The poses are more than {POSE_LAG_S:g} s away from the files, or in another order. Check ego_pose_token in "
+        "sample_data.json and timestamp in ego_pose.json",
     )
     if len(poses) < 2:
-        return
+        return True
     seconds = np.maximum(1e-6 * np.diff(times_us), 1e-3)
     metres = np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1)
     cosine = np.abs(np.einsum("ij,ij->i", poses[1:, 3:], poses[:-1, 3:])).clip(0, 1)
@@ -250,6 +288,7 @@ def check_poses(
             advice=f"Expected less than {MAX_EGO_MPS:g} m/s and {MAX_EGO_RADPS:g} rad/s. Correct ego_pose.json, or leave the "
             f"scene out with 'scenes:' in the recipe. Steps of {channel} like it: {int(jumps.sum()):,}",
         )
+    return not jumps.any()
 
 
 def wrong_poses(poses: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -338,7 +377,8 @@ def calibration_findings(calibration: Record, channel: str, modality: str) -> li
         findings.append((f"{channel} sits at the origin of the car", "Check translation in calibrated_sensor.json", False))
     if modality != "camera":
         return findings
-    axes_up = rotation_matrix(pose[3:])[2]  # how far the camera's x, y, z point upward in the ego frame
+    rotation = rotation_matrix(pose[3:])
+    ahead, axes_up = rotation[0, 2], rotation[2]  # how far its z points ahead, and its x, y, z upward in the ego frame
     if axes_up[2] > 0.7 or axes_up[1] > 0.5:
         findings.append(
             (
@@ -348,6 +388,9 @@ def calibration_findings(calibration: Record, channel: str, modality: str) -> li
                 True,
             )
         )
+    if ahead < -LOOKS_AWAY if "FRONT" in channel.upper() else ahead > LOOKS_AWAY and "BACK" in channel.upper():
+        way = f"looks {'back' if ahead < 0 else 'ahead'} ({ahead:+.2f} along the car's x axis)"
+        findings.append((f"{channel} {way}", "Check rotation in calibrated_sensor.json", False))
     for key, value in _distortion(calibration).items():
         findings.append(
             (
@@ -357,7 +400,7 @@ def calibration_findings(calibration: Record, channel: str, modality: str) -> li
                 True,
             )
         )
-    intrinsic = calibration["camera_intrinsic"]
+    intrinsic = calibration.get("camera_intrinsic")
     if reason := _wrong_intrinsic(intrinsic):
         findings.append(
             (
@@ -379,6 +422,8 @@ def _wrong_intrinsic(intrinsic: Any) -> str:
         return f"Its shape is {matrix.shape}"
     if not np.isfinite(matrix).all():
         return "A value is not finite"
+    if np.abs(matrix).max() > MAX_INTRINSIC_PX:
+        return f"A value is larger than {MAX_INTRINSIC_PX:,}"
     if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         return "A focal length is not positive"
     if np.abs(matrix[2] - (0, 0, 1)).max() > 1e-6 or abs(matrix[1, 0]) > 1e-6:
@@ -406,27 +451,33 @@ def check_image_size(
             advice=f"Expected pixels, 1 to {MAX_IMAGE_PX:,}. Correct width and height",
         )
         return
-    (fx, _, cx), (_, fy, cy) = intrinsic[0], intrinsic[1]
-    is_centred = 0 <= cx <= width and 0 <= cy <= height
-    is_usual = 0.1 <= fx / width <= 20 and 0.5 <= fx / fy <= 2
+    (fx, skew, cx), (_, fy, cy) = intrinsic[0], intrinsic[1]
+    is_centred = all(CENTRE_BORDER * side <= centre <= (1 - CENTRE_BORDER) * side for centre, side in ((cx, width), (cy, height)))
+    is_usual = 0.1 <= fx / width <= 20 and 0.5 <= fx / fy <= 2 and abs(skew) < 0.01 * fx
     found.missing(
-        f"{camera} calibration with fx {fx:g}, fy {fy:g}, cx {cx:g}, cy {cy:g} is unusual for images of {width}x{height}",
+        f"{camera} calibration with fx {fx:g}, fy {fy:g}, skew {skew:g}, cx {cx:g}, cy {cy:g} is unusual for images of "
+        f"{width}x{height}",
         int(not (is_centred and is_usual)),
         channel=camera,
         advice="Check that camera_intrinsic is of images of this size",
     )
 
 
-def check_boxes(found: SceneFindings, boxes: Sequence[Record], ego_m: NDArray[np.float64]) -> None:
-    """Check the annotated boxes of a scene.
+def check_boxes(
+    found: SceneFindings, boxes: Sequence[Record], ego_m: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Check the annotated boxes of a scene, each by itself.
 
     Args:
         found: takes what is found.
         boxes: rows of ``frames.boxes``.
         ego_m: (key frames, 3) where the car is at each key frame, NaN = unknown.
+
+    Returns:
+        (n, 7) centre and rotation and (n, 3) size of each; None if one of them is wrong.
     """
     if not boxes:
-        return
+        return None
     pose = np.array([[*box["center_m"], *box["world_from_box_wxyz"]] for box in boxes], np.float64)
     size_m = np.array([box["size_wlh_m"] for box in boxes], np.float64)
     samples = np.array([box["sample_index"] for box in boxes])
@@ -439,7 +490,7 @@ def check_boxes(found: SceneFindings, boxes: Sequence[Record], ego_m: NDArray[np
             advice=f"Expected metres, a unit quaternion w, x, y, z and sides below {MAX_BOX_M:g} m. Correct "
             f"sample_annotation.json. Boxes like it: {int(wrong.sum()):,}",
         )
-        return
+        return None
     found.missing(
         "boxes have a side that is not positive",
         int((size_m <= 0).any(axis=1).sum()),
@@ -452,7 +503,7 @@ def check_boxes(found: SceneFindings, boxes: Sequence[Record], ego_m: NDArray[np
             f"boxes lie {np.nanmedian(distance):,.0f} m from the car (median)",
             advice="Expected boxes in the world frame, as ego_pose is. Correct translation in sample_annotation.json",
         )
-        return
+        return None
     found.missing(
         "boxes lie more than a kilometre from the car", int(far.sum()), advice="Check translation in sample_annotation.json"
     )
@@ -475,3 +526,4 @@ def check_boxes(found: SceneFindings, boxes: Sequence[Record], ego_m: NDArray[np
         pairs,
         advice="Check instance_token in sample_annotation.json",
     )
+    return pose, size_m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class NuScenesFiles(RawFiles):
         super().__init__(root)
         self.index_folder = Path(index_folder)
         self.lidar_columns = lidar_columns
+        self._empty: set[str] = set()
         self._lacks = {scene: lack for scene, lack in (lacks or {}).items() if not lack.left_out}
 
     def scene_tables(self, scene: str) -> dict[str, Columns]:
@@ -72,7 +73,19 @@ class NuScenesFiles(RawFiles):
         Raises:
             SourceError: the file is no .pcd with fields x, y and z, or is damaged.
         """
-        return parse_radar_pcd(self.read_bytes(file), where=str(self.root / file))
+        columns = parse_radar_pcd(self.read_bytes(file), where=str(self.root / file))
+        if not len(columns["x"]):
+            self._empty.add(file)
+        return columns
+
+    def digest_of(self, files: Iterable[str]) -> dict[str, str]:
+        """Return number, size and digest of files that were read before, and how many repeat another one's content.
+
+        Radar files without a return are alike, and are not counted.
+        """
+        contents = [self._seen[file] for file in set(files) - self._empty]
+        num_repeated = len(contents) - len(set(contents))
+        return {**super().digest_of(files), **({"raw_repeated": str(num_repeated)} if num_repeated else {})}
 
 
 def parse_radar_pcd(content: bytes, *, where: str) -> dict[str, NDArray[Any]]:

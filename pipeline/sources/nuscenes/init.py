@@ -1,6 +1,6 @@
 """Look at a nuScenes-format data root for ``depthmill init``: versions, scenes, cameras, radars; and the recipe lines for it.
 
-Why    What to write follows from small tables and folder listings. Whether a plan accepts it is found out afterwards, with the index
+Why    What to write follows from small tables and folder listings; with the index it is then found out whether a plan accepts it
 Reads  <root>/v*/{scene,sample,sensor,calibrated_sensor,instance}.json, listings of samples/ and sweeps/, the header of one image
 """
 

@@ -6,6 +6,7 @@ thrown away. Its records are flat, so the file can be cut behind any closing bra
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.sources.raw_files import LFS_POINTER, lfs_pointer
+from pipeline.sources.raw_files import LFS_POINTER, lfs_pointer, open_regular
 from storage_schemas.errors import SourceError
 
 TABLE_NAMES = (
@@ -53,11 +54,13 @@ def read_table(folder: Path, name: str) -> list[Record]:
     """
     path = folder / f"{name}.json"
     try:
-        content = path.read_bytes()
+        with open_regular(str(path)) as stream:
+            content = stream.readall()
     except FileNotFoundError as error:
         raise SourceError(f"table '{path}' is missing. {_needed(name)}; unpack the metadata archive again") from error
     except OSError as error:
-        raise SourceError(f"table '{path}' cannot be read: {error.strerror}. Give this user read permission") from error
+        remedy = "Give this user read permission" if isinstance(error, PermissionError) else "Put the file in its place"
+        raise SourceError(f"table '{path}' cannot be read: {error.strerror}. {remedy}") from error
     if content.startswith(LFS_POINTER):
         raise lfs_pointer(str(path))
     try:
@@ -114,7 +117,7 @@ def iterate_table(folder: Path, name: str) -> Iterator[Record]:
 
 def _pieces(path: Path) -> Iterator[bytes]:
     """Yield JSON lists that together hold the records of a file with one list of flat records."""
-    with path.open("rb") as stream:
+    with io.BufferedReader(open_regular(str(path))) as stream:
         rest, opening = b"", b"["
         while piece := stream.read(PIECE_BYTES):
             data = rest + piece

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.pcd import is_pcd, read_pcd
+from pipeline.sources.raw_files import MAX_FILE_BYTES, open_regular
 from storage_schemas.errors import SourceError
 
 LIDAR_COLUMNS = 5
@@ -32,11 +33,14 @@ LEAST_RINGS, MOST_RINGS = 8, 256
 RING_SAMPLE = 1024
 """Values of the ring column that are tested for whole numbers: of wrong columns, nearly every value is none."""
 
-SHORT_SHARE, ALIKE_SHARE = 0.9, 0.02
-"""Where all other sweeps of a sensor differ from the median by at most the second, one below the first is cut short."""
+SHORT_SHARE, LONG_SHARE, ALIKE_SHARE = 0.9, 1.9, 0.02
+"""Where all other sweeps of a sensor differ from the median by at most the last, one below the first is cut short, and one above
+the second is written twice."""
 
 BLOCK_BYTES = 4096
 """Copies and downloads that stop leave a whole number of these."""
+
+_RADAR_STATES = ("invalid_state", "dyn_prop", "ambig_state")
 
 _NOT_SUPPORTED = (".npy", ".npz", ".ply", ".las", ".laz", ".txt", ".csv", ".xyz", ".h5", ".parquet", ".feather")
 
@@ -101,7 +105,12 @@ def refuse_far(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[Any] 
 
 
 def _refuse_absurd(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[Any] | None = None) -> None:
-    """Raise SourceError as ``refuse_far`` does, and if no point has finite coordinates."""
+    """Raise SourceError as ``refuse_far`` does, and if no point has finite coordinates, or all are 0."""
+    if len(xyz[0]) and not (xyz[0][:100] != 0).any() and not any((axis != 0).any() for axis in xyz):
+        raise SourceError(
+            f"point file '{where}': all of its {len(xyz[0])} points lie at 0, 0, 0. The file was not copied whole, or the sensor "
+            "saw nothing; fetch it again, or leave the scene out (recipe key scenes)"
+        )
     if refuse_far(xyz, where, values=values) or (np.isfinite(xyz[0]) & np.isfinite(xyz[1]) & np.isfinite(xyz[2])).any():
         return
     raise SourceError(
@@ -122,8 +131,16 @@ def refuse_short_file(sizes: Mapping[str, int], *, root: Path) -> None:
     """
     values = np.array(list(sizes.values()))
     usual = float(np.median(values)) if len(values) > 2 else 0.0
+    if not usual:
+        return
     if (np.abs(values - usual) > ALIKE_SHARE * usual).sum() > max(1, len(values) // 10):
         return
+    if (values > LONG_SHARE * usual).any():
+        file = list(sizes)[int(values.argmax())]
+        raise SourceError(
+            f"LiDAR file '{root / file}' has {sizes[file]} bytes, but the other {len(sizes) - 1} sweeps of its sensor in this "
+            f"scene have about {usual:.0f}. It is written twice, or another file; fetch it again"
+        )
     is_suspect = values < SHORT_SHARE * usual
     is_suspect[:1] &= values[:1] % BLOCK_BYTES == 0
     is_suspect[-1:] &= values[-1:] % BLOCK_BYTES == 0
@@ -154,7 +171,8 @@ def likely_columns(content: bytes) -> int | None:
 
 def columns_to_tell(file: Path) -> int | None:
     """Return the number of columns that a recipe must give for files like this .bin; None if 5 will do, or none is found."""
-    content = file.read_bytes()
+    with open_regular(str(file), most_bytes=MAX_FILE_BYTES) as stream:
+        content = stream.readall()
     try:
         lidar_points(content, columns=None, where=str(file))
     except SourceError:
@@ -166,6 +184,11 @@ def _points_of_pcd(content: bytes, where: str) -> NDArray[np.float32]:
     """Return x, y and z of a .pcd (n, 3); what else it has nobody reads."""
     columns = read_pcd(content, where=where)
     refuse_without_xyz(columns, where)
+    if states := [name for name in _RADAR_STATES if name in columns]:
+        raise SourceError(
+            f"LiDAR file '{where}' has the field '{states[0]}', which radar files have: it is another sensor's file. Fetch it "
+            "again"
+        )
     xyz = [columns[axis] for axis in "xyz"]
     with np.errstate(over="ignore"):
         points = np.stack([axis.astype(np.float32, copy=False) for axis in xyz], axis=1)
@@ -203,13 +226,13 @@ def _check_rings(points: NDArray[np.float32], where: str, *, is_told: bool) -> N
     ring = points[:, LIDAR_COLUMNS - 1]
     period = _round_of(ring)
     if period:
-        middle = period // 2
+        top = int(ring[:period].argmax())  # a hole as long as a round has a 0 in its place
         goes_on = np.array_equal(ring[-period:], ring[-2 * period : -period])
-        if goes_on and ring[-1] == ring[(len(ring) - 1) % period] and (ring[middle :: 4 * period] == ring[middle]).all():
+        if goes_on and ring[-1] == ring[(len(ring) - 1) % period] and (ring[top::period] == ring[top]).all():
             if len(ring) % period:
                 raise _cut_in_a_round(where, len(ring), period)
             return
-        _refuse_zeros_at_the_end(points, period, where)
+        _refuse_hole(points, period, where)
     sample = ring[:: max(1, len(ring) // RING_SAMPLE)]
     is_odd = np.rint(sample) != sample
     if is_told or not is_odd.any() or not (points[:, 3:LIDAR_COLUMNS] < 0).any():
@@ -240,12 +263,13 @@ def _cut_in_a_round(where: str, num_points: int, period: int) -> SourceError:
     )
 
 
-def _refuse_zeros_at_the_end(points: NDArray[np.float32], period: int, where: str) -> None:
-    """Refuse a sweep whose rings go round until nothing but zeros follows: a download that stopped in a file of full length."""
-    used = np.flatnonzero(points.any(axis=1))
-    last = int(used[-1]) + 1 if len(used) else 0
-    if len(points) - last > period:
+def _refuse_hole(points: NDArray[np.float32], period: int, where: str) -> None:
+    """Refuse a sweep whose rings go round, but for zeros that last longer than a round: a lost block or end of the file."""
+    used = np.flatnonzero(np.concatenate([[True], points.any(axis=1), [True]]))
+    lengths = np.diff(used) - 1
+    at = int(lengths.argmax())
+    if lengths[at] > period:
         raise SourceError(
-            f"point file '{where}': its rings go round in {period}, but after {last} points only zeros follow "
-            f"({len(points) - last} points). The download stopped; fetch the file again"
+            f"point file '{where}': its rings go round in {period}, but after {used[at]} points only zeros follow "
+            f"({lengths[at]} points). The file was not copied whole; fetch it again"
         )

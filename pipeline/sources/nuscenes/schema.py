@@ -114,7 +114,9 @@ def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, str) and len(value) <= 80 else json.dumps(value, ensure_ascii=False, default=str)[:80]
 
 
-def _fault(record: Record, fields: dict[str, Check]) -> str:
+def _fault(record: Record | Any, fields: dict[str, Check]) -> str:
+    if not isinstance(record, dict):
+        return f"is {str(record)[:80]!r}, expected an object with the fields {', '.join(fields)}"
     for field, (expected, check) in fields.items():
         if field not in record:
             if field in OPTIONAL:

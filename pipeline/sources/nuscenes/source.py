@@ -25,13 +25,14 @@ from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.sources.nuscenes.json_tables import REQUIRED_TABLES, TABLE_NAMES
 from pipeline.sources.nuscenes.lidar_points import LIDAR_COLUMNS
+from pipeline.sources.nuscenes.schema import fault_in_tables
 from pipeline.sources.nuscenes.splits import SPLITS_FILE
 from pipeline.sources.nuscenes.tables import IndexedScene, scenes_of_release
 from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
 from pipeline.wanted_files import WantedFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
-from storage_schemas.errors import SourceError
+from storage_schemas.errors import LayoutError, SourceError
 from storage_schemas.files import folder_written_whole
 from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
@@ -145,6 +146,8 @@ class NuScenesSource(OnDisk):
                 for writer in writers.values():
                     writer.close()
                 (folder / "scenes.json").write_bytes(orjson.dumps(infos))
+        except LayoutError as error:
+            raise fault_in_tables(self._tables) or error from error
         except OSError as error:
             if (self._index / "scenes.json").is_file():  # another process wrote the same index first
                 return

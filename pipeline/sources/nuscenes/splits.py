@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from pipeline.sources.raw_files import open_regular
 from pipeline.splits import SPLITS, unknown_scene
 from storage_schemas.errors import SourceError
 
@@ -71,7 +72,8 @@ def _lists(path: Path) -> Mapping[str, list[str]]:
     """Return the lists of a file of splits by their names; SourceError if it is no mapping of lists of names."""
     expected = 'expected {"train": ["scene-a", ...], "val": ["scene-b", ...]}. Correct it, or delete it'
     try:
-        lists = orjson.loads(path.read_bytes())
+        with open_regular(str(path)) as stream:
+            lists = orjson.loads(stream.readall())
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read: {error.strerror}") from error
     except orjson.JSONDecodeError as error:

@@ -32,6 +32,7 @@ from pipeline.sources.nuscenes.checks import (
     wrong_poses,
 )
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token
+from pipeline.sources.nuscenes.motion import Ways, check_tracks
 from pipeline.sources.nuscenes.names import foreign_root, refuse_channel_name, scene_names
 from pipeline.sources.nuscenes.poses import Poses
 from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
@@ -139,7 +140,7 @@ class _TableCutter:
         self._instances = Lookup(folder, "instance") if self._has_boxes else None
         self._categories = Lookup(folder, "category") if self._has_boxes else None
         self._samples_of = self._samples_by_scene()
-        self._num_ignored: Counter[tuple[str, str]] = Counter()  # (scene token, channel of an unknown kind of sensor) -> files
+        self._num_ignored: Counter[tuple[str, str, str]] = Counter()  # (scene token, channel, unknown modality) -> files
         self._files = self._files_by_scene()
         self._poses = Poses(folder, {file.pose_token for files in self._files.values() for file in files})
         self._boxes = self._boxes_by_scene()
@@ -154,9 +155,10 @@ class _TableCutter:
         index_of = {sample["token"]: index for index, sample in enumerate(samples)}
         times_us = np.array([microseconds(sample["timestamp"]) for sample in samples], np.int64)
         check_keyframes(found, times_us)
-        for (token, channel), count in self._num_ignored.items():
+        for (token, channel, modality), count in self._num_ignored.items():
             if token == scene["token"]:
-                found.missing(f"files of {channel} are not read: it is no camera, LiDAR or radar", count)
+                what = f"files of {channel} are not read: it is no camera, LiDAR or radar"
+                found.missing(what, count, advice=f"Its modality in sensor.json is {modality!r}")
         summary = {
             "scene": found.scene,
             "split": split,
@@ -170,7 +172,9 @@ class _TableCutter:
         for row in (*sweeps, *keyframes):
             if row["is_keyframe"]:
                 ego[row["sample_index"]] = (*row["world_from_ego_translation_m"], *row["world_from_ego_rotation_wxyz"])
-        check_heading(found, ego[~wrong_poses(ego)])
+        is_wrong = wrong_poses(ego)
+        check_heading(found, ego[~is_wrong])
+        ego[is_wrong] = np.nan
         boxes = self._box_rows(self._boxes.pop(scene["token"]), index_of, ego[:, :3], found)
         rows_of_table = {"keyframes": keyframes, "sweeps": sweeps, "boxes": boxes, "scene": [summary], "camera_sweeps": images}
         tables = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
@@ -202,7 +206,9 @@ class _TableCutter:
             if is_camera and not record["is_key_frame"] and not self._camera_sweeps:
                 continue
             if sensor["modality"] not in MODALITIES:
-                self._num_ignored[sample["scene_token"], sensor["channel"]] += 1
+                if not isinstance(sensor["modality"], str):
+                    raise TypeError(f"modality {sensor['modality']!r}")
+                self._num_ignored[sample["scene_token"], sensor["channel"], sensor["modality"]] += 1
                 continue
             files_of[sample["scene_token"]].append(
                 _File(
@@ -238,6 +244,7 @@ class _TableCutter:
             by_channel.setdefault(file.sensor["channel"], []).append(file)
         images: list[Record] = []
         sweeps: list[Record] = []
+        ways = Ways(found)
         modalities = {channel: of_channel[0].sensor["modality"] for channel, of_channel in sorted(by_channel.items())}
         for channel, modality in modalities.items():
             refuse_channel_name(channel)
@@ -249,7 +256,9 @@ class _TableCutter:
             names = [file.file for file in in_order]
             check_channel(found, channel, names, times_us, of_sample, is_keyframe, sample_times_us)
             pose_tokens = [file.pose_token for file in in_order]
-            check_poses(found, channel, pose_tokens, times_us, self._poses.rows[numbers], self._poses.times_us[numbers])
+            poses = self._poses.rows[numbers]
+            if check_poses(found, channel, pose_tokens, times_us, poses, self._poses.times_us[numbers]):
+                ways.add(channel, pose_tokens, times_us, poses)
             self._check_calibrations(found, channel, modality, in_order)
             if modality != "camera" or self._camera_sweeps:  # a key image's link leads to an image that is not indexed
                 chains = chains_of([file.token for file in in_order], [file.previous for file in in_order], times_us)
@@ -261,11 +270,10 @@ class _TableCutter:
             found.missing(f"key frames have no {channel} file in sample_data.json", lacking, channel=channel)
             channel_rows = [
                 {**self._file_row(file, pose), "sample_index": sample, "chain": chain}
-                for file, pose, sample, chain in zip(
-                    in_order, self._poses.rows[numbers].tolist(), of_sample.tolist(), chain_numbers, strict=True
-                )
+                for file, pose, sample, chain in zip(in_order, poses.tolist(), of_sample.tolist(), chain_numbers, strict=True)
             ]
             (images if modality == "camera" else sweeps).extend(channel_rows)
+        ways.compare()
         return images, sweeps, modalities
 
     def _in_time_order(self, files: list[_File], channel: str, found: SceneFindings) -> list[_File]:
@@ -336,7 +344,7 @@ class _TableCutter:
             "sample_data_token": file.token,
             "height": file.height,
             "width": file.width,
-            "intrinsic_px": _flat(file.calibration["camera_intrinsic"]),
+            "intrinsic_px": _flat(file.calibration.get("camera_intrinsic")),
             "ego_from_cam_translation_m": translation,
             "ego_from_cam_rotation_wxyz": rotation,
         }
@@ -370,10 +378,15 @@ class _TableCutter:
                 }
             )
         rows.sort(key=lambda row: (row["sample_index"], row["annotation_token"]))
-        check_boxes(found, rows, ego_m)
+        placed = check_boxes(found, rows, ego_m)
+        if placed is not None:
+            check_tracks(found, rows, *placed)
         return rows
 
 
 def _flat(intrinsic: object) -> list[float]:
-    """Return a camera matrix row by row; empty for one that has no rows, which the check has found wrong."""
-    return [float(value) for line in intrinsic for value in line] if isinstance(intrinsic, list) else []
+    """Return a camera matrix row by row; empty for one that is none, which the check has found wrong."""
+    try:
+        return [float(value) for line in intrinsic for value in line] if isinstance(intrinsic, list) else []
+    except (TypeError, ValueError):
+        return []
