@@ -22,7 +22,7 @@ class Finding:
         scene: the scene.
         count: how many things it concerns; 0 for one that is not counted.
         channel: sensor channel that it concerns; it matters to recipes that read this channel. "" = to all.
-        advice: what it means, or what to do, in full sentences; "" for none.
+        advice: what it means, or what to do, in full sentences; "" for none. Of several alike, a line has the first one's.
         is_error: results would be wrong, so that a recipe that takes the scene is refused.
     """
 
@@ -41,15 +41,15 @@ def finding_lines(findings: Iterable[Finding], num_scenes: int) -> list[str]:
         findings: of any scenes.
         num_scenes: scenes that were looked at; a kind that concerns several and all of them says ``all scenes``.
     """
-    kinds: dict[tuple[str, str], list[Finding]] = {}
+    kinds: dict[str, list[Finding]] = {}
     for finding in findings:
-        kinds.setdefault((finding.what, finding.advice), []).append(finding)
+        kinds.setdefault(finding.what, []).append(finding)
     lines = []
-    for (what, advice), alike in kinds.items():
+    for what, alike in kinds.items():
         count = sum(finding.count for finding in alike)
         scenes = list(dict.fromkeys(finding.scene for finding in alike))
         line = f"{scenes_text(scenes, num_scenes)}: {what}" + (f" ({count:,})" if count else "")
-        lines.append(f"{line}. {advice}" if advice else line)
+        lines.append(f"{line}. {alike[0].advice}" if alike[0].advice else line)
     return lines
 
 
