@@ -22,7 +22,10 @@ from storage_schemas.layout import UnitData
 from storage_schemas.lineage import Identity
 from storage_schemas.store import Store, UnitPath
 
-NOTHING_ADVICE = "Look at the pictures of the report: calibration, poses or the file format may be wrong"
+NOTHING_ADVICE = (
+    "The stage's own line in the run says more. Look at the pictures of the report, too: calibration, poses, units or the file "
+    "format may be wrong"
+)
 
 SUSPICIOUS = {
     "files_repeated": (

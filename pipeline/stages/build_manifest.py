@@ -79,7 +79,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         message += f"; {remark}"
     for count, name, words in (
         (num_incomplete, "frames_left_out", "left out that lack a file"),
-        (len(unit.left_out), "scenes_left_out", "scenes left out that lack files"),
+        (len(unit.left_out), "scenes_left_out", f"{'scenes' if len(unit.left_out) != 1 else 'scene'} left out for want of files"),
     ):
         if count:
             counts[name] = float(count)

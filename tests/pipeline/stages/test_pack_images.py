@@ -27,6 +27,14 @@ def test_check_image_when_whole_then_passes_and_when_cut_then_fails(kind):
         check_image(encoded(kind)[:-30], height=6, width=9, where="x")
 
 
+def test_check_image_when_zeros_follow_the_end_or_it_is_grey_or_has_alpha_then_passes():
+    check_image(encoded("JPEG") + bytes(1024), height=6, width=9, where="x")
+    for mode, kind in (("L", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("CMYK", "JPEG")):
+        stream = io.BytesIO()
+        Image.new(mode, (9, 6)).save(stream, kind)
+        check_image(stream.getvalue(), height=6, width=9, where="x")
+
+
 def test_check_image_when_grey_values_have_16_bits_then_is_refused_since_they_would_be_white():
     stream = io.BytesIO()
     Image.fromarray(np.full((6, 9), 40_000, np.uint16)).save(stream, "PNG")

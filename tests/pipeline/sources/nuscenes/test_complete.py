@@ -130,7 +130,7 @@ def test_run_when_some_archives_are_missing_then_makes_the_rest_says_so_everywhe
     code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1)
     assert code == 0, text
     assert f"warning: {said}" in text
-    assert "1 scenes left out that lack files" in text
+    assert "1 scene left out for want of files" in text
     code, text = depthmill("status", recipe)
     assert f"warning: {said}" in text and "7 of 7 up to date" in text
     depthmill("report", recipe, "--out", tmp_path / "report.html")
