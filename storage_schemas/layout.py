@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -172,7 +173,14 @@ def rows(columns: Columns) -> list[dict[str, Any]]:
 
 def columns_from_rows(spec: TableSpec, table_rows: list[dict[str, Any]]) -> Columns:
     """Turn row dicts into columns in the order of the spec; a missing key becomes None, and other keys are left out."""
-    return {column.name: [row.get(column.name) for row in table_rows] for column in spec.columns}
+    return {column.name: _column(column.name, table_rows) for column in spec.columns}
+
+
+def _column(name: str, table_rows: list[dict[str, Any]]) -> list[Any]:
+    try:
+        return list(map(itemgetter(name), table_rows))  # half the time of ``get``, for millions of rows
+    except KeyError:
+        return [row.get(name) for row in table_rows]
 
 
 def check(layout: StoreLayout, data: UnitData, *, where: str) -> None:

@@ -6,7 +6,6 @@ thrown away. Its records are flat, so the file can be cut behind any closing bra
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,13 +84,13 @@ def _needed(name: str) -> str:
     return f"Every release has {', '.join(REQUIRED_TABLES)}"
 
 
-def _parsed(content: bytes) -> Any:
+def _parsed(content: bytes | memoryview) -> Any:
     """Parse JSON as orjson does; NaN, Infinity and a byte-order mark, which it refuses, are taken as Python's json takes them."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         try:
-            return json.loads(content)
+            return json.loads(bytes(content))
         except (ValueError, RecursionError):
             pass
         raise
@@ -115,22 +114,25 @@ def iterate_table(folder: Path, name: str) -> Iterator[Record]:
         yield from read_table(folder, name)[num_yielded:]
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
-    """Yield JSON lists that together hold the records of a file with one list of flat records."""
-    with io.BufferedReader(open_regular(str(path))) as stream:
-        rest, opening = b"", b"["
+def _pieces(path: Path) -> Iterator[memoryview]:
+    """Yield JSON lists that together hold the records of a file with one list of flat records; each piece is copied once only."""
+    with path.open("rb", buffering=0) as stream:
+        rest, opening = bytearray(), b"["
         while piece := stream.read(PIECE_BYTES):
             data = rest + piece
             end = data.rfind(b"}") + 1
             if end == 0:
                 rest = data
                 continue
-            body, rest = data[:end].lstrip(), data[end:]
-            if not body.startswith(opening):
+            rest = data[end:]
+            start = end - len(data[:end].lstrip()) if data[:1].isspace() else 0
+            if data[start : start + 1] != opening:
                 raise orjson.JSONDecodeError("not a list of records", "", 0)
-            yield b"[" + body[1:] + b"]"
+            data[start] = ord("[")
+            data[end:] = b"]"
+            yield memoryview(data)[start:]
             opening = b","
-        closing = rest.strip()
+        closing = bytes(rest).strip()
         if closing not in (b"]", b"[]") or (closing == b"[]") != (opening == b"["):
             raise orjson.JSONDecodeError("the list is not closed", "", 0)
 
