@@ -77,7 +77,8 @@ def write_tables(folder: Path, num_scenes: int, num_keyframes: int) -> int:
     tables["log"] = [{"token": "log", "logfile": "made-up", "vehicle": "", "date_captured": "", "location": ""}]
     tables["sensor"] = [{"token": channel, "channel": channel, "modality": kind} for channel, kind in CHANNELS.items()]
     tables["calibrated_sensor"] = [
-        {"token": channel, "sensor_token": channel, "translation": [1.0, 0.0, 1.5], "rotation": [1.0, 0.0, 0.0, 0.0],
+        {"token": channel, "sensor_token": channel, "translation": [1.0, 0.0, 1.5],
+         "rotation": [0.5, -0.5, 0.5, -0.5] if kind == "camera" else [1.0, 0.0, 0.0, 0.0],
          "camera_intrinsic": INTRINSIC if kind == "camera" else []} for channel, kind in CHANNELS.items()]  # fmt: skip
     for name in ("scene", "sample", "sample_data", "ego_pose"):
         tables[name] = []
@@ -104,6 +105,10 @@ def write_tables(folder: Path, num_scenes: int, num_keyframes: int) -> int:
     folder.mkdir(parents=True)
     for name, records in tables.items():
         (folder / f"{name}.json").write_bytes(orjson.dumps(records))
+    for channel in CHANNELS:
+        (folder.parent / "samples" / channel).mkdir(parents=True)
+    for record in tables["sample_data"]:
+        (folder.parent / record["filename"]).touch()  # a plan looks which files are there, not into them
     return sum(map(len, tables.values()))
 
 
@@ -148,7 +153,7 @@ def _seconds(arguments: tuple[str, ...], environment: dict[str, str], repeat: in
             raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
         texts.append(done.stdout)
 
-    return _wall(run, repeat), texts[-1]
+    return _wall(run, repeat), "\n".join(line for line in texts[-1].splitlines() if not line.startswith("warning"))
 
 
 def _wall(work, repeat: int) -> float:

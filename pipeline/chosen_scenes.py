@@ -7,10 +7,10 @@ Why    A source says what its scenes have, a recipe what it reads. Where they do
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.capability import LIDAR, POSES, RADAR
-from pipeline.finding import Finding
+from pipeline.finding import Finding, finding_lines, scenes_text
 from pipeline.recipe import Recipe, wanted_files
 from pipeline.sources import source_specs
 from pipeline.splits import remark_on_rule, unknown_scene
@@ -34,14 +34,27 @@ class ChosenScenes:
     Attributes:
         scenes: those that units are made of, in the source's order.
         findings: what the source found in them, as far as the recipe reads it.
-        left_out: scene that cannot be used -> why.
+        left_out: scene that cannot be used -> why; what is in brackets is of the one scene.
         notes: what else the user should know, a line each.
     """
 
-    scenes: tuple[SceneInfo, ...]
-    findings: tuple[Finding, ...]
-    left_out: Mapping[str, str]
-    notes: tuple[str, ...]
+    scenes: tuple[SceneInfo, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return one line for each kind of reason why scenes are left out, and for each kind of finding."""
+        num_scenes = len(self.scenes)
+        alike: dict[str, list[str]] = {}
+        for scene, reason in self.left_out.items():
+            alike.setdefault(reason.partition(" (")[0], []).append(scene)
+        left_out = [
+            f"{len(names):,} of {num_scenes + len(self.left_out):,} scenes left out ({scenes_text(names, 0)}): "
+            f"{self.left_out[names[0]]}"
+            for names in alike.values()
+        ]
+        return [*left_out, *finding_lines(self.findings, num_scenes), *self.notes]
 
 
 def choose_scenes(recipe: Recipe, of_source: Sequence[SceneInfo]) -> ChosenScenes:
@@ -56,7 +69,7 @@ def choose_scenes(recipe: Recipe, of_source: Sequence[SceneInfo]) -> ChosenScene
         SourceError: no scene can be used, or results would be wrong.
     """
     _check_splits(recipe, of_source)
-    chosen = _without_absent_lidars(recipe, _named_scenes(recipe, of_source))
+    chosen = _without_absent_lidars(recipe, _without_absent_cameras(recipe, _named_scenes(recipe, of_source)))
     scenes = [scene for scene in chosen if not scene.left_out]
     findings = _findings(recipe, scenes)
     _refuse_wrong(findings)
@@ -65,7 +78,6 @@ def choose_scenes(recipe: Recipe, of_source: Sequence[SceneInfo]) -> ChosenScene
             f"no scene of {len(chosen)} has the files that the recipe reads. {chosen[0].name}: {chosen[0].left_out}. "
             f"{LEFT_OUT_ADVICE}"
         )
-    _check_cameras(recipe, scenes)
     _refuse_absent_radars(recipe, scenes)
     _refuse_windows_without_poses(recipe, scenes)
     left_out = {scene.name: scene.left_out for scene in chosen if scene.left_out}
@@ -110,15 +122,23 @@ def _without_absent_lidars(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[
     return kept
 
 
-def _check_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> None:
-    for scene in scenes:
-        for camera in recipe.cameras:
-            if scene.modalities.get(camera, "camera") != "camera" or camera not in scene.channels:
-                cameras = [name for name in scene.channels if _modality(scene, name) == "camera"]
-                raise RecipeError(
-                    f"cameras: '{camera}' does not exist in {scene.name}; cameras there: {', '.join(cameras) or 'none'}"
-                    + _why_not(scene, camera)
-                )
+def _without_absent_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[SceneInfo]:
+    """Leave out scenes that lack a camera of the recipe, where others have it; RecipeError for a camera that no scene has."""
+    cameras = {scene.name: [name for name in scene.channels if _modality(scene, name) == "camera"] for scene in scenes}
+    kept = list(scenes)
+    for camera in recipe.cameras:
+        with_it = [scene.name for scene in scenes if camera in cameras[scene.name]]
+        if not with_it:
+            usual = next((scene for scene in scenes if cameras[scene.name]), scenes[0])
+            there = ", ".join(cameras[usual.name]) or "none"
+            raise RecipeError(
+                f"cameras: '{camera}' does not exist in {usual.name}; cameras there: {there}{_why_not(usual, camera)}"
+            )
+        kept = [
+            scene if scene.left_out or camera in cameras[scene.name] else replace(scene, left_out=f"no image of {camera}")
+            for scene in kept
+        ]
+    return kept
 
 
 def _why_not(scene: SceneInfo, camera: str) -> str:
@@ -150,6 +170,12 @@ def _findings(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list[Finding]:
                 what = f"no {sensor} file, so {' and '.join(stages)} make{'s' if len(stages) == 1 else ''} nothing"
                 findings.append(Finding(what, scene.name))
     return findings
+
+
+def wrong_scenes(recipe: Recipe, scenes: Sequence[SceneInfo]) -> dict[str, str]:
+    """Return the scenes that a recipe would be refused for, with what is wrong with each."""
+    wrong = (finding for finding in _findings(recipe, scenes) if finding.is_error)
+    return {finding.scene: finding.what for finding in wrong}
 
 
 def _refuse_wrong(findings: Sequence[Finding]) -> None:

@@ -6,9 +6,8 @@ Why    Data that is only like what we know gives wrong results in silence. A sou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 NAMED_SCENES = 3
 """Scenes that a line names before it says how many more."""
@@ -33,10 +32,6 @@ class Finding:
     channel: str = ""
     advice: str = ""
     is_error: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the JSON form, which ``Finding(**form)`` reads."""
-        return asdict(self)
 
 
 def finding_lines(findings: Iterable[Finding], num_scenes: int) -> list[str]:
@@ -64,8 +59,3 @@ def scenes_text(scenes: Sequence[str], num_scenes: int) -> str:
         return f"all {num_scenes:,} scenes"
     more = f" and {len(scenes) - NAMED_SCENES:,} more" if len(scenes) > NAMED_SCENES else ""
     return f"{', '.join(scenes[:NAMED_SCENES])}{more}"
-
-
-def findings_from_json(forms: Iterable[Mapping[str, Any]]) -> tuple[Finding, ...]:
-    """Return findings from their JSON forms."""
-    return tuple(Finding(**form) for form in forms)

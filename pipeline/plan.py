@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.capability import is_provided
-from pipeline.chosen_scenes import choose_scenes
-from pipeline.finding import NAMED_SCENES, Finding, finding_lines, scenes_text
+from pipeline.chosen_scenes import ChosenScenes, choose_scenes
+from pipeline.finding import NAMED_SCENES
 from pipeline.recipe import Recipe
 from pipeline.sources import source_plug_ins
 from pipeline.sources.spec import Source
@@ -27,15 +27,11 @@ class Plan:
 
     Attributes:
         items: the units.
-        findings: what the source found in the scenes of the units, as far as the recipe reads it.
-        left_out: scene that cannot be used -> why.
-        notes: what else the user should know, a line each.
+        chosen: the scenes that they are made of, and what is to be said of them.
     """
 
     items: tuple[WorkItem, ...]
-    findings: tuple[Finding, ...] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    chosen: ChosenScenes = field(default_factory=ChosenScenes)
 
     @property
     def to_do(self) -> tuple[WorkItem, ...]:
@@ -47,22 +43,9 @@ class Plan:
         """The item of the manifest."""
         return self.items[-1]
 
-    @property
-    def scenes(self) -> tuple[str, ...]:
-        """Return the scenes that units are made of."""
-        return tuple(dict.fromkeys(item.identity.scene for item in self.items if item.identity.scene != ALL))
-
     def warnings(self) -> list[str]:
         """Return one line for each reason why scenes are left out, and for each kind of finding."""
-        num_scenes = len(self.scenes)
-        by_reason: dict[str, list[str]] = {}
-        for scene, reason in self.left_out.items():
-            by_reason.setdefault(reason, []).append(scene)
-        lines = [
-            f"{len(scenes)} of {num_scenes + len(self.left_out)} scenes left out ({scenes_text(scenes, 0)}): {reason}"
-            for reason, scenes in by_reason.items()
-        ]
-        return [*lines, *finding_lines(self.findings, num_scenes), *self.notes]
+        return self.chosen.lines()
 
     def lines(self) -> list[PlanLine]:
         """Return one line per stage and reason, as ``depthmill plan`` prints them."""
@@ -128,7 +111,7 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
         if stage.per == "dataset":
             inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
             items.append(_item(stage, recipe, ALL, ALL, inputs, None, store, facts or {}))
-    return Plan(tuple(items), chosen.findings, chosen.left_out, chosen.notes)
+    return Plan(tuple(items), chosen)
 
 
 def _scene_items(

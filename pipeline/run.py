@@ -123,7 +123,7 @@ def run_manifest(plan: Plan, recipe: Recipe, store: Store, raw: RawReader, resul
             first = next((result for result in failed if result.status == "ERROR"), failed[0])
             done.append(_result(item, "SKIP", 0.0, f"{first.stage} {first.title} failed"))
         else:
-            done.append(run_item(item, recipe, store, raw, SceneMemory(), keep=False, left_out=plan.left_out))
+            done.append(run_item(item, recipe, store, raw, SceneMemory(), keep=False, left_out=plan.chosen.left_out))
     return done
 
 

@@ -24,5 +24,7 @@ def init(
     from flows.new_recipe.init import write_recipe
 
     written = write_recipe(data_root, out=out, store=store, version=version)
-    text = f"{written.summary}\nwrote {written.recipe}\nNext: depthmill plan {written.recipe}"
-    say({"recipe": str(written.recipe), "found": written.summary}, text, as_json=as_json)
+    warnings = "".join(f"warning: {line}\n" for line in written.warnings)
+    text = f"{written.summary}\n{warnings}wrote {written.recipe}\nNext: depthmill plan {written.recipe}"
+    answer = {"recipe": str(written.recipe), "found": written.summary, "warnings": list(written.warnings)}
+    say(answer, text, as_json=as_json)

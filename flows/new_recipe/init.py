@@ -6,20 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from flows.new_recipe.recognise import recognise
-from pipeline.recipe import load_recipe
-from pipeline.sources import source_specs
-from pipeline.sources.recipe_text import recipe_text
+from flows.run.opening import settings_of_machine
+from pipeline.chosen_scenes import choose_scenes, wrong_scenes
+from pipeline.recipe import parse_recipe, wanted_files
+from pipeline.sources import open_source, source_specs
+from pipeline.sources.recipe_text import Line, plural, recipe_text, scalar
 from pipeline.sources.spec import SourceSpec, Survey
 from storage_schemas.errors import RecipeError
 
 
 @dataclass(frozen=True)
 class Written:
-    """A recipe that was written: its file, and what was found in one line."""
+    """A recipe that was written.
+
+    Attributes:
+        recipe: its file.
+        summary: what was found, in one line.
+        warnings: what is missing and what was put right, a line each.
+    """
 
     recipe: Path
     summary: str
+    warnings: tuple[str, ...] = ()
 
 
 def write_recipe(root: Path, *, out: Path, store: str | None, version: str | None) -> Written:
@@ -33,7 +44,7 @@ def write_recipe(root: Path, *, out: Path, store: str | None, version: str | Non
 
     Raises:
         RecipeError: ``out`` exists or cannot be written, or there is no such version.
-        SourceError: the folder is no known data set, or its tables are broken.
+        SourceError: the folder is no known data set, its tables are broken, or a run would refuse its scenes.
     """
     _check_target(out)
     root = root.expanduser()
@@ -42,9 +53,31 @@ def write_recipe(root: Path, *, out: Path, store: str | None, version: str | Non
         f"Written by depthmill init from what the data root holds ({spec.kind}). All keys, with unit and default: docs/recipe.md"
     )
     survey = _look(spec, root.absolute(), version)
-    _write(out, recipe_text([head, ""], survey.lines(where, _about_store(where))))
-    load_recipe(out)  # fails here if plan could not read the new recipe
-    return Written(out, survey.summary)
+    lines, warnings = _usable(survey.lines(where, _about_store(where)), where=str(out))
+    _write(out, recipe_text([head, *(f"Note: {line}" for line in warnings), ""], lines))
+    return Written(out, survey.summary, warnings)
+
+
+def _usable(lines: list[Line], *, where: str) -> tuple[list[Line], tuple[str, ...]]:
+    """Return the keys of a recipe that a plan accepts, and what the plan would say of its scenes.
+
+    Scenes that cannot be right are left out by name, if there are others.
+
+    Raises:
+        DepthmillError: what a plan would refuse the recipe for.
+    """
+    recipe = parse_recipe(yaml.safe_load(recipe_text([], lines)), where=where)
+    source = open_source(recipe.source, settings_of_machine().cache_dir, wanted_files(recipe))
+    scenes = [scene for scene in source.scenes() if recipe.scenes is None or scene.name in recipe.scenes]
+    wrong = wrong_scenes(recipe, scenes)
+    sound = [scene.name for scene in scenes if scene.name not in wrong]
+    if wrong and sound:
+        first, what = next(iter(wrong.items()))
+        why = f"{plural(len(wrong), 'scene')} left out that cannot be right, e.g. {first}: {what}"
+        at = next(number for number, (key, _) in enumerate(lines) if key.startswith("cameras:"))
+        others = [line for line in lines if not line[0].startswith("scenes:")]
+        return _usable([*others[: at + 1], (f"scenes: {scalar(sound)}", why), *others[at + 1 :]], where=where)
+    return lines, tuple(choose_scenes(recipe, source.scenes()).lines())
 
 
 def _look(spec: SourceSpec[Any], root: Path, version: str | None) -> Survey:

@@ -164,7 +164,7 @@ def _warnings(plan: Plan, results: Iterable[ItemResult]) -> tuple[str, ...]:
     """Return a line for each kind of unit that holds nothing."""
     counts = {result.fingerprint: result.counts for result in results if result.status == "OK"}
     made = [(item.identity, counts[item.path.fingerprint]) for item in plan.items if item.path.fingerprint in counts]
-    return tuple(finding_lines(nothing_found(made), len(plan.scenes)))
+    return tuple(finding_lines(nothing_found(made), len(plan.chosen.scenes)))
 
 
 def estimate_seconds(plan: Plan, runs_folder: Path, workers: int) -> float | None:

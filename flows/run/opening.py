@@ -51,15 +51,20 @@ def open_with_settings(recipe_file: Path, overrides: Sequence[str] | None, worke
         RecipeError: the recipe, an override or a setting is wrong.
         SourceError: its source is not there.
     """
+    settings = settings_of_machine(workers)
+    return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
+
+
+def settings_of_machine(workers: int | None = None) -> Settings:
+    """Return the settings of this machine; RecipeError names one that is wrong."""
     try:
-        settings = Settings() if workers is None else Settings(workers=workers)
+        return Settings() if workers is None else Settings(workers=workers)
     except ValueError as error:
         first = (
             error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("settings",), "msg": str(error), "input": ""}
         )
         name = f"DEPTHMILL_{'_'.join(map(str, first['loc'])).upper()}"
         raise RecipeError(f"setting {name} (or its option) is {first['input']!r}: {first['msg']}") from error
-    return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 
 def is_recipe(name: str) -> bool:

@@ -13,6 +13,9 @@ VOLATILE = {
 }  # fmt: skip
 """Keys of JSON files, and columns of tables, that say when, where or by which commit."""
 
+ADDED = [("warnings", [])]
+"""Keys that answers have gained since, with what they hold where there is nothing to say; of sound data there is nothing."""
+
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d[:-]\d\d([:-]\d\d)?([.-]\d+)?(\+00:00)?(-[0-9a-f]{6}\b)?"  # time stamps and names of runs
     r"|\b\d+(\.\d+)?[ \u00a0\u202f](s|min|h)\b"  # how long something took
@@ -29,7 +32,7 @@ def steady_text(text: str) -> str:
 def steady_json(value: Any) -> Any:
     """Return a JSON value without volatile keys, and without times in its texts."""
     if isinstance(value, dict):
-        return {key: steady_json(one) for key, one in value.items() if key not in VOLATILE}
+        return {key: steady_json(one) for key, one in value.items() if key not in VOLATILE and (key, one) not in ADDED}
     if isinstance(value, list):
         return [steady_json(one) for one in value]
     return steady_text(value) if isinstance(value, str) else value

@@ -154,11 +154,14 @@ def gather_facts(plan: Plan, store: Store) -> ReportFacts:
         versions={name: _versions(records, name) for name in PACKAGES},
         releases=tuple(sorted({record.identity.source.release for record in records.values() if record.identity.source})),
         written_utc=(written[0], written[-1]),
-        warnings=(
-            *plan.warnings(),
-            *finding_lines(nothing_found((record.identity, record.counts) for record in records.values()), len(plan.scenes)),
-        ),
+        warnings=(*plan.warnings(), *_empty_units(plan, records)),
     )
+
+
+def _empty_units(plan: Plan, records: Mapping[UnitPath, LineageRecord]) -> list[str]:
+    """Return a line for each kind of unit that holds nothing."""
+    counted = ((record.identity, record.counts) for record in records.values())
+    return finding_lines(nothing_found(counted), len(plan.chosen.scenes))
 
 
 def _scene_rows(

@@ -65,6 +65,9 @@ MAX_BOX_M = 200.0
 BOX_DISTANCE_M = 1000.0
 """A box further from the car is not in the world frame."""
 
+MIN_UPRIGHT = 0.87
+"""Cosine of 30 degrees: no road is steeper."""
+
 NORM_TOLERANCE = 0.01
 
 
@@ -296,7 +299,7 @@ def check_heading(found: SceneFindings, poses: NDArray[np.float64]) -> None:
         return
     rotations = rotation_matrix(poses[:, 3:])
     upright = rotations[:, 2, 2]
-    if np.median(upright) < 0.5:
+    if np.median(upright) < MIN_UPRIGHT:
         tilt = np.degrees(np.arccos(np.clip(np.median(upright), -1, 1)))
         found.wrong(
             f"the car's z axis points {tilt:.0f} degrees away from the world's",
@@ -486,7 +489,14 @@ def check_boxes(
     found.missing(
         "boxes lie more than a kilometre from the car", int(far.sum()), advice="Check translation in sample_annotation.json"
     )
-    fast = np.array([box["speed_mps"] or 0.0 for box in boxes]) > MAX_EGO_MPS
+    speeds = [box["speed_mps"] for box in boxes]
+    if (unknown := speeds.count(None)) > len(boxes) / 2:
+        found.missing(
+            "boxes have no other box of their object within 1.5 s",
+            unknown,
+            advice="Their speed is unknown, so those that can move count as moving",
+        )
+    fast = np.array([speed or 0.0 for speed in speeds]) > MAX_EGO_MPS
     found.missing(
         f"boxes move faster than {MAX_EGO_MPS:g} m/s",
         int(fast.sum()),

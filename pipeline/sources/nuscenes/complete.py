@@ -193,7 +193,8 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
             continue
         between = [name for name in of.between if name in missing]
         if len(between) > max(1, MAX_MISSING * len(of.between)) or len(lacking) == len(of.names):
-            return Lacks(left_out=f"{len(lacking):,} of {len(of.names):,} {channel} files are not on the disk, e.g. {lacking[0]}")
+            share = f"{len(lacking):,} of {len(of.names):,}"
+            return Lacks(left_out=f"{channel} files are not on the disk ({share}, e.g. {lacking[0]})")
         findings += _findings_of_channel(scene.name, channel, of, missing, len(between))
         if of.modality == "lidar":
             lost_of[channel] = frames - {sample for sample, name in of.of_sample.items() if name not in missing}
@@ -207,7 +208,7 @@ def _what_one_lacks(scene: SceneInfo, files: OfScene, missing: set[str], there: 
         if of.modality == "camera" and not any(
             name not in missing and sample not in unusable for sample, name in of.of_sample.items()
         ):
-            return Lacks(left_out=f"none of its {len(of.of_sample):,} {channel} key frames has all its files")
+            return Lacks(left_out=f"no key frame of {channel} has all its files ({len(of.of_sample):,} lack some)")
     return Lacks(frozenset(absent_files), frozenset(unusable), frozenset(absent_channels), "", tuple(findings))
 
 

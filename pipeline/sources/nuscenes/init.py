@@ -7,7 +7,7 @@ Reads  <root>/v*/{scene,sample,sensor,calibrated_sensor,instance}.json, listings
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,15 +141,12 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
     versions = _versions(root)
     if version is not None and version not in versions:
         raise RecipeError(f"version '{version}' is not in '{root}'; versions there: {', '.join(versions)}. Choose one of them")
-    chosen = version or versions[0]
+    chosen = version or _fullest(root, versions)
     tables = root / chosen
     scenes, samples = read_table(tables, "scene"), read_table(tables, "sample")
     names = [scene["name"] for scene in scenes]
     given = splits_of_release(tables, names)
-    sensor_of = {record["token"]: record["sensor_token"] for record in read_table(tables, "calibrated_sensor")}
-    sensors = {sensor["token"]: sensor for sensor in read_table(tables, "sensor")}
-    channel_of = {token: sensors[sensor]["channel"] for token, sensor in sensor_of.items() if sensor in sensors}
-    channels = {sensors[sensor]["channel"]: sensors[sensor]["modality"] for sensor in sensor_of.values() if sensor in sensors}
+    channel_of, channels = _channels(tables)
     found = _files(root, tables, samples, channels, channel_of)
     cameras = _of_kind("camera", channels, found.keyframes)
     if not cameras:
@@ -182,11 +179,27 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
         lidars={name: count for name, count in lidars.items() if kept is None or not kept.isdisjoint(found.scenes[name])},
         not_unpacked=tuple(name for name in channels if not found.keyframes.get(name)),
         num_sweeps=sum(found.sweeps[name] for name, kind in channels.items() if kind == "lidar"),
-        num_tracks=len(read_table(tables, "instance")),
+        num_tracks=len(read_table(tables, "instance")) if (tables / "instance.json").is_file() else 0,
         lidar_columns=_lidar_columns(root, lidars),
         image_size=size or image_size_in(root / "samples" / _preferred(cameras, "CAM_FRONT")),
         has_truth=(root / "truth").is_dir(),
     )
+
+
+def _fullest(root: Path, versions: Sequence[str]) -> str:
+    """Return the first version if it is complete, else the one with the most images of key frames; of equals the completest."""
+
+    def fullness(version: str) -> tuple[int, float]:
+        tables = root / version
+        num_keyframes = len(read_table(tables, "sample"))
+        channel_of, channels = _channels(tables)
+        files = _files(root, tables, read_table(tables, "sample"), channels, channel_of).keyframes
+        num_there = max((min(files[name], num_keyframes) for name, kind in channels.items() if kind == "camera"), default=0)
+        return num_there, num_there / max(num_keyframes, 1)
+
+    if len(versions) == 1 or fullness(versions[0])[1] >= 1:
+        return versions[0]
+    return max(versions, key=fullness)  # the first of equals
 
 
 def _files(root: Path, tables: Path, samples: list[Record], channels: dict[str, str], channel_of: dict[str, str]) -> NamedFiles:
@@ -195,7 +208,8 @@ def _files(root: Path, tables: Path, samples: list[Record], channels: dict[str, 
         key_frames, sweeps = (
             Counter({name: num_files(root / folder / name) for name in channels}) for folder in ("samples", "sweeps")
         )
-        return NamedFiles(key_frames, sweeps)
+        if any(key_frames[name] for name, kind in channels.items() if kind == "camera"):
+            return NamedFiles(key_frames, sweeps)
     scene_of = {sample["token"]: sample["scene_token"] for sample in samples}
     cameras = {name for name, kind in channels.items() if kind == "camera"}
     return files_on_disk(root, tables, channel_of=channel_of, cameras=cameras, scene_of=scene_of)
@@ -206,6 +220,16 @@ def _lidar_columns(root: Path, lidars: Iterable[str]) -> int | None:
     files = (file for name in lidars for file in sorted((root / "samples" / name).glob("*.bin"))[:1])
     file = next(files, None)
     return None if file is None else columns_to_tell(file)
+
+
+def _channels(tables: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return token of a calibration -> channel, and channel -> camera, lidar or radar."""
+    sensor_of = {record["token"]: record["sensor_token"] for record in read_table(tables, "calibrated_sensor")}
+    sensors = {sensor["token"]: sensor for sensor in read_table(tables, "sensor")}
+    channel_of = {token: sensors[sensor]["channel"] for token, sensor in sensor_of.items() if sensor in sensors}
+    return channel_of, {
+        sensors[sensor]["channel"]: sensors[sensor]["modality"] for sensor in sensor_of.values() if sensor in sensors
+    }
 
 
 def _of_kind(kind: str, channels: dict[str, str], counts: Counter[str]) -> dict[str, int]:
@@ -259,7 +283,7 @@ def _source_lines(dataset: NuScenesSurvey) -> list[Line]:
             (
                 "",
                 f"only {dataset.cameras[dataset.camera]:,} of {dataset.num_keyframes:,} {dataset.camera} images are on the "
-                "disk: unpack the other archives, or name the complete scenes in a key scenes: [scene-0061, ...]",
+                "disk: complete scenes are used, and the others once their archives are unpacked",
             )
         )
     return lines
@@ -272,9 +296,26 @@ def _stage_lines(dataset: NuScenesSurvey) -> list[Line]:
         lines.append((f"  project_radar: {{channels: [{channel}]}}", f"with files here: {_counts(dataset.radars)}"))
     else:
         lines.append(("  ", "no radar file is here: frames get no radar, and stage project_radar makes nothing"))
+    lines += (
+        _depth_lines(dataset) if dataset.lidars else [("  ", "no LiDAR file is here: no depth is made, and nothing is cleaned")]
+    )
+    is_alone = dataset.num_keyframes <= dataset.num_scenes
+    why = (
+        "published; here it would leave none: scenes have one key frame"
+        if is_alone
+        else f"published; leaves {dataset.num_keyframes - dataset.num_scenes:,} of {dataset.num_keyframes:,} key frames"
+    )
+    return [
+        *lines,
+        ("  pack_images: {mode: bytes}", "or reference: the store then holds path, size and digest of an image only"),
+        (f"  build_manifest: {{drop_last_keyframe: {scalar(not is_alone)}}}", why),
+    ]
+
+
+def _depth_lines(dataset: NuScenesSurvey) -> list[Line]:
     accumulate, clean = accumulate_lidar.Params(), clean_horizon.Params()
     lidar_lines, sweeps = _lidar_words(dataset)
-    lines += [
+    return [
         *([(f"  project_lidar: {{lidar: {lidar}}}", "the key sweeps of all are one")] if (lidar := _lidar(dataset)) else []),
         ("  accumulate_lidar:", ""),
         *lidar_lines,
@@ -288,21 +329,10 @@ def _stage_lines(dataset: NuScenesSurvey) -> list[Line]:
         ),
         (f"    moving_mps: {accumulate.moving_mps}", "m/s, faster than this is moving"),
         ("  clean_horizon:", "published numbers; change one and only cleaning is done again"),
-    ]
-    lines += [
-        (f"    {name}: {scalar(getattr(clean, name))}", field.description or "")
-        for name, field in clean_horizon.Params.model_fields.items()
-    ]
-    is_alone = dataset.num_keyframes <= dataset.num_scenes
-    why = (
-        "published; here it would leave none: scenes have one key frame"
-        if is_alone
-        else f"published; leaves {dataset.num_keyframes - dataset.num_scenes:,} of {dataset.num_keyframes:,} key frames"
-    )
-    return [
-        *lines,
-        ("  pack_images: {mode: bytes}", "or reference: the store then holds path, size and digest of an image only"),
-        (f"  build_manifest: {{drop_last_keyframe: {scalar(not is_alone)}}}", why),
+        *(
+            (f"    {name}: {scalar(getattr(clean, name))}", field.description or "")
+            for name, field in clean_horizon.Params.model_fields.items()
+        ),
     ]
 
 
@@ -330,11 +360,14 @@ def _train_lines(dataset: NuScenesSurvey) -> list[Line]:
     num_train = dataset.num_train_keyframes - (dataset.of_split["train"] if dataset.num_keyframes > dataset.num_scenes else 0)
     if num_train < 1:
         return [("", "no group train: here: no key frame here is in the train split")]
+    if not (dataset.lidars or dataset.has_truth):
+        return [("", "no group train: here: no LiDAR file is here, so there is no depth to train a network on")]
     batch = min(PUBLISHED_BATCH, num_train)
     fewer = "" if batch == PUBLISHED_BATCH else f"; published: {PUBLISHED_BATCH}, more than there are frames"
     split = next((name for name in ("val", "test", "train") if dataset.of_split[name]), "train")
     target = "depth_truth" if dataset.has_truth else "depth_single"
-    measured = f"{plural(dataset.of_split[split], 'scene')} of {split} are measured"
+    num_measured = dataset.of_split[split]
+    measured = f"{plural(num_measured, 'scene')} of {split} {'is' if num_measured == 1 else 'are'} measured"
     radar, alone = ("", "") if dataset.radars else (", radar: false", "; no radar file is here: a network of the camera alone")
     truth = "against exact depth" if dataset.has_truth else "against the single sweep, as published"
     return [

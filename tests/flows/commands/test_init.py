@@ -129,7 +129,7 @@ def test_init_when_images_are_missing_then_says_how_many_and_what_to_do(depthmil
     root = write_tiny_nuscenes(tmp_path / "data")
     next((root / "samples/CAM_FRONT").iterdir()).unlink()
     depthmill("init", root, "--out", tmp_path / "recipe.yaml")
-    assert "only 5 of 6 CAM_FRONT images are on the disk: unpack the other archives" in (tmp_path / "recipe.yaml").read_text()
+    assert "only 5 of 6 CAM_FRONT images are on the disk: complete scenes are used" in (tmp_path / "recipe.yaml").read_text()
     shutil.rmtree(root / "samples")
     code, text = depthmill("init", root, "--out", tmp_path / "other.yaml")
     assert code == 2

@@ -279,7 +279,7 @@ def test_plan_when_labels_lack_alpha_or_objects_then_says_so(root, tmp_path):
     assert lines() == []
     spoil_labels(root, "000001", without_alpha)
     (line,) = lines()
-    assert line.startswith("train-122x37-0000: 3 objects say no observation angle (alpha -10), so it is computed from rotation_y")
+    assert line.startswith("train-122x37-0000: objects say no observation angle (alpha -10), so it is computed from rotation_y")
     for frame in range(4):
         path = root / f"training/label_2/{frame:06d}.txt"
         path.write_text(path.read_text().splitlines()[-1])
