@@ -167,7 +167,8 @@ class Workspace:
             opened = open_recipe(parse_recipe(data, where="test"), Settings(workers=1, cache_dir=self.cache))
             plan = opened.plan()
             raw = opened.source.reader()
-            frames = {scene: _numbers_of_frames(raw.scene_tables(scene)) for scene in plan.scenes}
+            scenes = [scene.name for scene in plan.chosen.scenes]
+            frames = {scene: _numbers_of_frames(raw.scene_tables(scene)) for scene in scenes}
         except DepthmillError as error:
             return Outcome(str(error), (), None)
         except Exception:
@@ -204,7 +205,7 @@ def _run_in_memory(plan: Plan, recipe: Any, raw: Any, frames: Any) -> Outcome:
         text = "\n".join(errors)
         return Outcome(text, (), None, text if "Traceback" in text else "")
     counts = [(item.identity, result.counts) for item, result in results]
-    warnings = [*plan.warnings(), *finding_lines(nothing_found(counts), len(plan.scenes))]
+    warnings = [*plan.warnings(), *finding_lines(nothing_found(counts), len(plan.chosen.scenes))]
     units = {
         path.layout: (
             _arrays(data),
