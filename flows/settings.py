@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage_schemas.errors import RecipeError
 from storage_schemas.files import StoreFiles
 
 
@@ -39,3 +40,15 @@ class Settings(BaseSettings):
             return self.runs_dir
         files = StoreFiles(store_root)
         return Path(files.root) / "runs" if files.is_local else Path.cwd() / "runs"
+
+
+def settings_of_machine(workers: int | None = None) -> Settings:
+    """Return the settings of this machine; RecipeError names one that is wrong."""
+    try:
+        return Settings() if workers is None else Settings(workers=workers)
+    except ValueError as error:
+        first = (
+            error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("settings",), "msg": str(error), "input": ""}
+        )
+        name = f"DEPTHMILL_{'_'.join(map(str, first['loc'])).upper()}"
+        raise RecipeError(f"setting {name} (or its option) is {first['input']!r}: {first['msg']}") from error

@@ -129,7 +129,7 @@ def _without_absent_cameras(recipe: Recipe, scenes: Sequence[SceneInfo]) -> list
             usual = next((scene for scene in scenes if cameras[scene.name]), scenes[0])
             there = ", ".join(cameras[usual.name]) or "none"
             raise RecipeError(
-                f"cameras: '{camera}' does not exist in {usual.name}; cameras there: {there}" + _why_not(usual, camera)
+                f"cameras: '{camera}' does not exist in {usual.name}; cameras there: {there}{_why_not(usual, camera)}"
             )
         kept = [
             scene if scene.left_out or camera in cameras[scene.name] else replace(scene, left_out=f"no image of {camera}")

@@ -15,6 +15,7 @@ import os
 import shutil
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,6 @@ class Workspace:
         self._make_like_nuscenes()
         self.files = sorted(str(path.relative_to(self.root)) for path in self.root.glob("s*/*/*"))
         self._frames: Any = None
-        self._touched: list[Path] = []
         self.sound = self.run()
         assert not self.sound.error and not self.sound.warnings and not self.sound.crash, self.sound
 
@@ -135,21 +135,24 @@ class Workspace:
         (self.root / file).write_bytes(content)
 
     def spoiled(self, mutation: Mutation) -> Outcome:
-        """Return what depthmill says of a mutated set, which is then put right again."""
+        """Return what depthmill says of a mutated set."""
+        with self.holding(mutation):
+            return self.run(are_files_sound=bool(mutation.table))
+
+    @contextmanager
+    def holding(self, mutation: Mutation) -> Iterator[None]:
+        """Spoil the set, and put it right again."""
         file = f"{VERSION}/{mutation.table}.json" if mutation.table else mutation.where
-        files = {VERSION: [f"{VERSION}/{name}.json" for name in self.tables]}.get(file, [file])
-        content = {one: (self.root / one).read_bytes() for one in files}
+        path, sound = self.root / file, (self.root / file).read_bytes()
         try:
             mutation.apply(self)
-            return self.run(are_files_sound=bool(mutation.table))
+            yield
         finally:
-            for one, sound in content.items():
-                path = self.root / one
-                if path.is_dir():
-                    path.rmdir()
-                else:
-                    path.unlink(missing_ok=True)
-                path.write_bytes(sound)
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
+            path.write_bytes(sound)
 
     def run(self, *, are_files_sound: bool = False) -> Outcome:
         """Plan and run all stages in memory."""
@@ -164,7 +167,8 @@ class Workspace:
             opened = open_recipe(parse_recipe(data, where="test"), Settings(workers=1, cache_dir=self.cache))
             plan = opened.plan()
             raw = opened.source.reader()
-            frames = {scene.name: _numbers_of_frames(raw.scene_tables(scene.name)) for scene in plan.chosen.scenes}
+            scenes = [scene.name for scene in plan.chosen.scenes]
+            frames = {scene: _numbers_of_frames(raw.scene_tables(scene)) for scene in scenes}
         except DepthmillError as error:
             return Outcome(str(error), (), None)
         except Exception:

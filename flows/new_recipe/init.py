@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from flows.new_recipe.recognise import recognise
-from flows.run.opening import settings_of_machine
+from flows.settings import settings_of_machine
 from pipeline.chosen_scenes import choose_scenes, wrong_scenes
 from pipeline.recipe import parse_recipe, wanted_files
 from pipeline.sources import open_source, source_specs

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from flows.run.teachers import teacher_facts
-from flows.settings import Settings
+from flows.settings import Settings, settings_of_machine
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe, load_recipe, wanted_files
 from pipeline.sources import open_source
@@ -53,18 +51,6 @@ def open_with_settings(recipe_file: Path, overrides: Sequence[str] | None, worke
     """
     settings = settings_of_machine(workers)
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
-
-
-def settings_of_machine(workers: int | None = None) -> Settings:
-    """Return the settings of this machine; RecipeError names one that is wrong."""
-    try:
-        return Settings() if workers is None else Settings(workers=workers)
-    except ValueError as error:
-        first = (
-            error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("settings",), "msg": str(error), "input": ""}
-        )
-        name = f"DEPTHMILL_{'_'.join(map(str, first['loc'])).upper()}"
-        raise RecipeError(f"setting {name} (or its option) is {first['input']!r}: {first['msg']}") from error
 
 
 def is_recipe(name: str) -> bool:

@@ -34,6 +34,7 @@ from pipeline.sources.nuscenes.checks import (
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token
 from pipeline.sources.nuscenes.motion import Ways, check_tracks
 from pipeline.sources.nuscenes.names import foreign_root, refuse_channel_name, scene_names
+from pipeline.sources.nuscenes.odd_calibrations import odd_calibrations
 from pipeline.sources.nuscenes.poses import Poses
 from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
 from pipeline.sources.nuscenes.splits import splits_of_release
@@ -196,6 +197,8 @@ class _TableCutter:
 
     def _files_by_scene(self) -> dict[str, list[_File]]:
         calibrations, sensors = Lookup(self._folder, "calibrated_sensor"), Lookup(self._folder, "sensor")
+        channels = {token: sensor["channel"] for token, sensor in sensors.by_token.items()}
+        self._odd_calibrations = odd_calibrations(calibrations.by_token.values(), channels)
         files_of: dict[str, list[_File]] = {scene["token"]: [] for scene in self.scenes}
         for record in iterate_table(self._folder, "sample_data"):
             asked_by = f"sample_data '{record['token']}'"
@@ -315,6 +318,10 @@ class _TableCutter:
             token = file.calibration["token"]
             if token not in self._of_calibration:
                 self._of_calibration[token] = calibration_findings(file.calibration, channel, modality)
+            if token in self._odd_calibrations:
+                what = f"{channel} is mounted otherwise than in nearly all other scenes"
+                advice = f"calibrated_sensor '{token}': {self._odd_calibrations[token]}. Check calibrated_sensor.json"
+                found.missing(what, 1, channel=channel, advice=advice)
             for what, advice, is_error in self._of_calibration[token]:
                 is_sound = is_sound and not is_error
                 if is_error:

@@ -45,7 +45,7 @@ WORDS = {
     "sample": ("key frames", "timestamp"),
     "category": ("category", "box"),
     "instance": ("box",),
-    "": ("files", "returns", "images", "zeros"),
+    "": ("files", "LIDAR_TOP", "returns", "images", "zeros"),
 }
 """Table -> words of which a line about it has one; "" = files of sensors."""
 
@@ -142,3 +142,29 @@ def test_undetectable_mutations_when_listed_then_each_rule_is_of_a_mutation(spac
     names = [mutation.name for mutation in mutations(space)]
     unused = [pattern for pattern in UNDETECTABLE if not any(re.fullmatch(pattern, name) for name in names)]
     assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("start", "action", "code", "said"),
+    [
+        ("samples/LIDAR_TOP", "a FIFO", 1, "is a pipe or a device, expected a file"),
+        ("samples/RADAR_FRONT", "a link to an endless device", 1, "is a pipe or a device, expected a file"),
+        ("v1.0-mini/category.json", "a FIFO", 2, "is a pipe or a device, expected a file"),
+        (
+            "ego_pose[5].translation[1]",
+            "+ 2",
+            0,
+            "warning: scene-0061: LIDAR_TOP files have an ego pose beside the way of the car",
+        ),
+        ("samples/LIDAR_TOP", "that of another time", 0, "warning: scene-0061: files hold the same bytes as another file"),
+        ("sample_annotation[1].size[2]", "+ 2", 0, "warning: scene-0061: boxes have another size"),
+    ],
+)
+def test_run_when_one_thing_is_spoiled_then_its_exit_code_and_text_say_so(
+    space, start, action, code, said, write_recipe, depthmill
+):
+    mutation = next(one for one in mutations(space) if one.name.startswith(start) and one.name.endswith(f": {action}"))
+    with space.holding(mutation):
+        got, text = depthmill("run", write_recipe(space.root, cameras=["CAM_FRONT"]), "--no-prefect", "--no-report")
+    assert "Traceback" not in text
+    assert (got, said in text) == (code, True), text
