@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.sources.nuscenes.json_tables import Record, read_table
 from pipeline.sources.nuscenes.lidar_points import columns_to_tell
 from pipeline.sources.nuscenes.named_files import NamedFiles, Size, files_on_disk
+from pipeline.sources.nuscenes.schema import fault_in_tables
 from pipeline.sources.nuscenes.splits import OFFICIAL_VERSIONS, splits_of_release
 from pipeline.sources.raw_files import image_size_in, num_files
 from pipeline.sources.recipe_text import Line, plural, scalar
@@ -32,6 +33,9 @@ within a factor of 2.2 above what the demo (800x450, 0.9 MB) and the KITTI drive
 """
 
 PUBLISHED_BATCH = 12
+
+LARGE_TABLE_BYTES = 200_000_000
+"""A larger sample_data.json takes many seconds to read; trainval's has 1.3 GB."""
 
 SHARE: dict[Split, float] = {"train": 0.8, "val": 0.2}
 """Shares of scenes that no list splits."""
@@ -141,7 +145,19 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
     versions = _versions(root)
     if version is not None and version not in versions:
         raise RecipeError(f"version '{version}' is not in '{root}'; versions there: {', '.join(versions)}. Choose one of them")
-    chosen = version or _fullest(root, versions)
+    try:
+        return _survey(root, version or _fullest(root, versions), versions)
+    except (KeyError, TypeError, AttributeError) as error:
+        for name in (version,) if version else versions:
+            if fault := fault_in_tables(root / name):
+                raise fault from error
+        raise SourceError(
+            f"tables in '{root}' cannot be read ({type(error).__name__}: {error}); expected the nuScenes v1.0 schema. "
+            "Unpack the metadata archive again"
+        ) from error
+
+
+def _survey(root: Path, chosen: str, versions: Sequence[str]) -> NuScenesSurvey:
     tables = root / chosen
     scenes, samples = read_table(tables, "scene"), read_table(tables, "sample")
     names = [scene["name"] for scene in scenes]
@@ -150,7 +166,7 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
     found = _files(root, tables, samples, channels, channel_of)
     cameras = _of_kind("camera", channels, found.keyframes)
     if not cameras:
-        where = f"'{root / 'samples'}'" if chosen in OFFICIAL_VERSIONS else f"'{root}', where sample_data.json names them,"
+        where = f"'{root}', where sample_data.json names them,"
         raise SourceError(
             f"{where} has images of no camera of {chosen} ({', '.join(sorted(channels))}). "
             "Unpack the sensor archives (the blobs) beside the metadata"
@@ -203,8 +219,8 @@ def _fullest(root: Path, versions: Sequence[str]) -> str:
 
 
 def _files(root: Path, tables: Path, samples: list[Record], channels: dict[str, str], channel_of: dict[str, str]) -> NamedFiles:
-    """Return the files that are there: nuScenes' own releases have a folder for each channel, which is counted in no time."""
-    if tables.name in OFFICIAL_VERSIONS:
+    """Return the files that are there; of a release as large as trainval the folders of its channels are counted instead."""
+    if tables.name in OFFICIAL_VERSIONS and (tables / "sample_data.json").stat().st_size > LARGE_TABLE_BYTES:
         key_frames, sweeps = (
             Counter({name: num_files(root / folder / name) for name in channels}) for folder in ("samples", "sweeps")
         )
@@ -380,7 +396,9 @@ def _train_lines(dataset: NuScenesSurvey) -> list[Line]:
 
 
 def _preferred(channels: dict[str, int], name: str) -> str:
-    return name if name in channels else next(iter(channels))
+    """Return the channel of this name, else the one whose name says front and least besides, else the first."""
+    front = sorted((channel for channel in channels if "front" in channel.casefold()), key=len)
+    return name if name in channels else next(iter((*front, *channels)))
 
 
 def _size_words(dataset: NuScenesSurvey) -> str:

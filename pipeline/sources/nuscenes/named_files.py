@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.sources.nuscenes.json_tables import iterate_table
+from pipeline.sources.nuscenes.names import FileNames
 
 Size = tuple[int, int]
 
@@ -42,10 +43,11 @@ def files_on_disk(
         cameras: those of the channels that are cameras.
         scene_of: token of a sample -> token of its scene.
     """
-    found, names_in = NamedFiles(), dict[str, set[str]]()
+    found, names_in, file_names = NamedFiles(), dict[str, set[str]](), FileNames(root)
     for record in iterate_table(folder, "sample_data"):
         channel = channel_of.get(record.get("calibrated_sensor_token", ""))
-        parent, _, name = str(record.get("filename", "")).rpartition("/")
+        file = str(record.get("filename", ""))
+        parent, _, name = (file_names.below_root(file) if FileNames.is_foreign(file) else file).rpartition("/")
         if parent not in names_in:
             names_in[parent] = _names(root / parent)
         if channel is None or name not in names_in[parent]:

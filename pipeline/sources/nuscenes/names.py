@@ -44,6 +44,29 @@ def foreign_root(name: str, root: Path) -> str:
     return next((name[:start] for start in starts if ".." not in name and (root / name[start:]).is_file()), "")
 
 
+class FileNames:
+    """Turns names of files, as tables have them, into paths below the data root.
+
+    Args:
+        root: data root.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._foreign = root, f"{root}/"
+
+    @staticmethod
+    def is_foreign(name: str) -> bool:
+        """Say whether a name has backslashes, or begins at the root of a disk."""
+        return "\\" in name or name[:1] == "/" or name[1:2] == ":"
+
+    def below_root(self, name: str) -> str:
+        """Return a foreign name as a path below the data root; unchanged but for its slashes if no such file is there."""
+        name = name.replace("\\", "/")
+        if not name.startswith(self._foreign):
+            self._foreign = foreign_root(name, self._root) or self._foreign
+        return name.removeprefix(self._foreign)
+
+
 def refuse_channel_name(channel: str) -> None:
     """Check that a channel's name can be that of a folder; SourceError if it cannot."""
     _refuse(channel, "channel")

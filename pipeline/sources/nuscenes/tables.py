@@ -33,7 +33,7 @@ from pipeline.sources.nuscenes.checks import (
 )
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token
 from pipeline.sources.nuscenes.motion import Ways, check_tracks
-from pipeline.sources.nuscenes.names import foreign_root, refuse_channel_name, scene_names
+from pipeline.sources.nuscenes.names import FileNames, refuse_channel_name, scene_names
 from pipeline.sources.nuscenes.odd_calibrations import odd_calibrations
 from pipeline.sources.nuscenes.poses import Poses
 from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
@@ -133,7 +133,7 @@ class _TableCutter:
 
     def __init__(self, folder: Path, *, camera_sweeps: bool) -> None:
         self._folder, self._camera_sweeps = folder, camera_sweeps
-        self._foreign_root = f"{folder.parent}/"
+        self._file_names = FileNames(folder.parent)
         self._has_boxes = (folder / "sample_annotation.json").is_file()
         self.scenes = [*Lookup(folder, "scene").by_token.values()]
         self._names = scene_names([scene["name"] for scene in self.scenes])
@@ -295,12 +295,9 @@ class _TableCutter:
         in_order = sorted(different.values(), key=attrgetter("timestamp_us"))
         num_shared = len(in_order) - len({file.file for file in in_order})
         found.missing(f"{channel} files are named by two records", num_shared, channel=channel)
-        foreign = [n for n, file in enumerate(in_order) if "\\" in file.file or file.file[:1] == "/" or file.file[1:2] == ":"]
+        foreign = [number for number, file in enumerate(in_order) if FileNames.is_foreign(file.file)]
         for number in foreign:
-            name = in_order[number].file.replace("\\", "/")
-            if not name.startswith(self._foreign_root):
-                self._foreign_root = foreign_root(name, self._folder.parent) or self._foreign_root
-            in_order[number] = in_order[number]._replace(file=name.removeprefix(self._foreign_root))
+            in_order[number] = in_order[number]._replace(file=self._file_names.below_root(in_order[number].file))
         found.missing(
             f"{channel} files are named with backslashes or from the root of the disk",
             len(foreign),

@@ -200,3 +200,29 @@ def test_init_when_folder_lies_in_a_zju_set_then_names_the_right_one(depthmill, 
     root = write_tiny_zju(tmp_path / "data", frames={"train": 1})
     assert f"'{root}' is. Run: depthmill init {root}" in depthmill("init", root / "image", "--out", tmp_path / "r.yaml")[1]
     assert "Leave it out" in depthmill("init", root, "--out", tmp_path / "r.yaml", "--version", "v1.0-mini")[1]
+
+
+def test_init_when_a_field_of_a_sensor_is_missing_then_is_named(depthmill, tmp_path):
+    root = write_tiny_nuscenes(tmp_path / "data")
+    path = root / "v1.0-mini/sensor.json"
+    sensors = json.loads(path.read_text())
+    del sensors[0]["modality"]
+    path.write_text(json.dumps(sensors))
+    code, text = depthmill("init", root, "--out", tmp_path / "recipe.yaml")
+    assert code == 2
+    assert f"table '{path}': record 0 (token '{sensors[0]['token']}') lacks the field 'modality'" in text
+
+
+def test_init_when_sensors_have_names_of_their_own_then_takes_the_front_camera_and_every_lidar(depthmill, tmp_path):
+    root = write_tiny_nuscenes(tmp_path / "data")
+    path = root / "v1.0-mini/sensor.json"
+    names = {"CAM_FRONT": "cam_front_wide", "CAM_BACK": "cam_back", "LIDAR_TOP": "velodyne", "RADAR_FRONT": "ars430"}
+    path.write_text(json.dumps([{**one, "channel": names[one["channel"]]} for one in json.loads(path.read_text())]))
+    code, text = depthmill("init", root, "--out", tmp_path / "recipe.yaml", "--store", tmp_path / "store")
+    assert code == 0, text
+    recipe = (tmp_path / "recipe.yaml").read_text()
+    for line in ("cameras: [cam_front_wide]", "project_radar: {channels: [ars430]}", "lidar: [velodyne]"):
+        assert line in recipe
+    code, text = depthmill("run", tmp_path / "recipe.yaml", "--no-prefect", "--no-report", "--workers", 1)
+    assert code == 0, text
+    assert "3 frames, 20.0 % of pixels measured" in text
