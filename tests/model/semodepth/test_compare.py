@@ -104,7 +104,7 @@ def test_compare_when_asked_for_what_is_not_there_then_the_error_lists_what_is()
         ComparisonError, match="run a has no frame with pixels and radar on at 70 m; it has radar off at 50 m, on at 80 m"
     ):
         compare_runs(a, a, cap_m=70.0)
-    with pytest.raises(ComparisonError, match="run b has no frame with pixels and radar on at 80 m; it has radar nowhere"):
+    with pytest.raises(ComparisonError, match="run b measured nothing: none of its 0 frames has a pixel with a target"):
         compare_runs(a, run_of([]))
     with pytest.raises(ComparisonError, match="metric 'mae' is unknown, expected one of: mae_mm, rmse_mm"):
         compare_runs(a, a, metric="mae")

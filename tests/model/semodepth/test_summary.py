@@ -146,8 +146,9 @@ def test_tables_when_given_ranges_then_this_text():
     assert r"off & day & (70, 80] & 5 & 10000 \\" in latex_table(rows, caption="By range")
 
 
-def test_tables_when_there_are_no_rows_then_only_the_head():
-    assert markdown_table([], title="Nothing").count("\n") == 4
+def test_tables_when_there_are_no_rows_then_say_so_or_have_the_head_alone():
+    said = "Nothing was measured: no frame has a pixel with a target up to the largest cap."
+    assert markdown_table([], title="Nothing") == f"### Nothing\n\n{said}\n"
     assert latex_table([], caption="Nothing").splitlines()[-3:] == [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
 
 
