@@ -87,12 +87,18 @@ def write_tables(folder: Path, num_scenes: int) -> None:
         "sensor": [{"token": token(1, k), "channel": name, "modality": {"L": "lidar", "R": "radar", "C": "camera"}[name[0]]}
                    for k, name in enumerate(CHANNELS)],
         "calibrated_sensor": [{"token": token(2, k), "sensor_token": token(1, k), "translation": [1.0, 0.0, 1.8],
-                               "rotation": [0.5, -0.5, 0.5, -0.5] if name[0] == "C" else [1.0, 0.0, 0.0, 0.0], "camera_intrinsic": [[1266.0, 0, 816.0], [0, 1266.0, 491.0], [0, 0, 1.0]]}
+                               "rotation": _rotation(name), "camera_intrinsic": [[1266.0, 0, 816.0], [0, 1266.0, 491.0], [0, 0, 1.0]]}
                               for k, name in enumerate(CHANNELS)],
         "attribute": [], "visibility": [], "log": [], "map": [],
     }  # fmt: skip
     for name, records in small.items():
         (folder / f"{name}.json").write_text(json.dumps(records))
+
+
+def _rotation(channel: str) -> list[float]:
+    if channel[0] != "C":
+        return [1.0, 0.0, 0.0, 0.0]
+    return [0.5, -0.5, -0.5, 0.5] if "BACK" in channel else [0.5, -0.5, 0.5, -0.5]  # the camera's z looks back or ahead
 
 
 def _box(scene: int, keyframe: int, position: int, i: int) -> dict[str, object]:

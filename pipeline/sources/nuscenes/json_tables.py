@@ -160,12 +160,12 @@ class Lookup:
                     "Correct the tables: the two records must have tokens of their own"
                 )
 
-    def get(self, token: str, *, asked_by: str) -> Record:
-        """Return a record; SourceError names who refers to it."""
+    def get(self, token: str, table: str, asked_by: str) -> Record:
+        """Return a record; SourceError names who refers to it: a record of a table, by its token."""
         try:
             return self.by_token[token]
         except KeyError as error:
-            raise missing_token(self.name, token, asked_by=asked_by) from error
+            raise missing_token(self.name, token, asked_by=f"{table} '{asked_by}'") from error
 
 
 def missing_token(name: str, token: str, *, asked_by: str) -> SourceError:

@@ -201,11 +201,10 @@ class _TableCutter:
         self._odd_calibrations = odd_calibrations(calibrations.by_token.values(), channels)
         files_of: dict[str, list[_File]] = {scene["token"]: [] for scene in self.scenes}
         for record in iterate_table(self._folder, "sample_data"):
-            asked_by = f"sample_data '{record['token']}'"
-            calibration = calibrations.get(record["calibrated_sensor_token"], asked_by=asked_by)
-            sensor = sensors.get(calibration["sensor_token"], asked_by=f"calibrated_sensor '{calibration['token']}'")
+            calibration = calibrations.get(record["calibrated_sensor_token"], "sample_data", record["token"])
+            sensor = sensors.get(calibration["sensor_token"], "calibrated_sensor", calibration["token"])
             is_camera = sensor["modality"] == "camera"
-            sample = self._samples.get(record["sample_token"], asked_by=asked_by)
+            sample = self._samples.get(record["sample_token"], "sample_data", record["token"])
             if is_camera and not record["is_key_frame"] and not self._camera_sweeps:
                 continue
             if sensor["modality"] not in MODALITIES:
@@ -233,7 +232,7 @@ class _TableCutter:
     def _boxes_by_scene(self) -> dict[str, list[Box]]:
         boxes_of: dict[str, list[Box]] = {scene["token"]: [] for scene in self.scenes}
         for record in iterate_table(self._folder, "sample_annotation") if self._has_boxes else ():
-            sample = self._samples.get(record["sample_token"], asked_by=f"sample_annotation '{record['token']}'")
+            sample = self._samples.get(record["sample_token"], "sample_annotation", record["token"])
             pose = (record["translation"], record["size"], record["rotation"])
             links = (record.get("prev") or "", record.get("next") or "")
             boxes_of[sample["scene_token"]].append(Box(record["token"], sample, record["instance_token"], *pose, *links))
@@ -366,8 +365,8 @@ class _TableCutter:
         speeds = track_speeds(boxes, found)
         rows = []
         for box, speed in zip(boxes, speeds, strict=True):
-            instance = self._instances.get(box.instance_token, asked_by=f"sample_annotation '{box.token}'")
-            category = self._categories.get(instance["category_token"], asked_by=f"instance '{instance['token']}'")
+            instance = self._instances.get(box.instance_token, "sample_annotation", box.token)
+            category = self._categories.get(instance["category_token"], "instance", instance["token"])
             rows.append(
                 {
                     "annotation_token": box.token,
