@@ -296,16 +296,24 @@ def _of_tables(space: Workspace) -> Iterator[Mutation]:
             yield _change(table, "", "removed record", str(number), lambda all, n=number: all.pop(n))
             yield _change(table, "", "duplicated record", str(number), lambda all, n=number: all.append(copy.deepcopy(all[n])))
             for wrong in (None, 5, [], {}, "text"):
-                change = lambda all, n=number, wrong=wrong: all.__setitem__(n, wrong)  # noqa: E731
-                yield _change(table, "", f"record = {wrong!r}", str(number), change)
+                yield _change(
+                    table, "", f"record = {wrong!r}", str(number), lambda all, n=number, wrong=wrong: all.__setitem__(n, wrong)
+                )
         for one, other in itertools.pairwise(_chosen(table, records)):
             for field in records[one]:
                 if records[one][field] != records[other][field]:
-                    change = lambda all, a=one, b=other, f=field: _swap(all[a], all[b], f)  # noqa: E731
-                    yield _change(table, field, "swapped", f"{one}, {other}", change)
+                    yield _change(
+                        table, field, "swapped", f"{one}, {other}", lambda all, a=one, b=other, f=field: _swap(all[a], all[b], f)
+                    )
         for label, records_instead in (("no record", []), ("an object", {}), ("null", None), ("a number", 5), ("text", "text")):
-            apply = lambda space, t=table, r=records_instead: space.write_table(t, r)  # noqa: E731
-            yield Mutation(f"{table} = {label}", table, "", "replaced", label, apply)
+            yield Mutation(
+                f"{table} = {label}",
+                table,
+                "",
+                "replaced",
+                label,
+                lambda space, t=table, r=records_instead: space.write_table(t, r),
+            )
 
 
 def _chosen(table: str, records: list[dict[str, Any]]) -> list[int]:
@@ -326,8 +334,13 @@ def _of_field(table: str, number: int, field: str, value: Any) -> Iterator[Mutat
         of_element = {**ELEMENTS, **({"negative": -old - (old == 0), "+ 2": old + 2} if is_number else {})}
         for label, wrong in of_element.items():
             if not _is_same(wrong, old):
-                change = lambda all, n=number, f=field, p=path, w=wrong: _set(all[n][f], p, w)  # noqa: E731
-                yield _change(table, f"{field}{list(path)}", label, str(number), change)
+                yield _change(
+                    table,
+                    f"{field}{list(path)}",
+                    label,
+                    str(number),
+                    lambda all, n=number, f=field, p=path, w=wrong: _set(all[n][f], p, w),
+                )
     if isinstance(value, list) and value:
         yield _change(table, field, "one longer", str(number), lambda all, n=number, f=field: all[n][f].append(0.0))
         yield _change(table, field, "one shorter", str(number), lambda all, n=number, f=field: all[n][f].pop())

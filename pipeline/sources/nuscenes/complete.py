@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.finding import Finding
+from pipeline.sources.nuscenes.named_files import names_in_folder
 from pipeline.types import SceneInfo
 from pipeline.wanted_files import WantedFiles
 from storage_schemas.files import written_whole
@@ -154,11 +154,7 @@ def _listings(root: Path, folders: Iterable[str]) -> tuple[dict[str, set[str]], 
     changed_ns: dict[str, int] = {}
     for folder in folders:
         changed_ns[folder] = _changed_ns(root, folder)
-        try:
-            with os.scandir(root / folder) as entries:
-                listings[folder] = {entry.name for entry in entries}
-        except OSError:
-            listings[folder] = set()
+        listings[folder] = names_in_folder(root / folder)
     return listings, changed_ns
 
 

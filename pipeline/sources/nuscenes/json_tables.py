@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
@@ -155,10 +155,7 @@ class Lookup:
     def _refuse_contradictions(self, records: list[Record]) -> None:
         for record in records:
             if record != self.by_token[record["token"]]:
-                raise SourceError(
-                    f"{self.name}.json has two different records with the token {record['token']!r}; expected a token for each. "
-                    "Correct the tables: the two records must have tokens of their own"
-                )
+                raise two_records(self.name, record["token"])
 
     def get(self, token: str, table: str, asked_by: str) -> Record:
         """Return a record; SourceError names who refers to it: a record of a table, by its token."""
@@ -166,6 +163,37 @@ class Lookup:
             return self.by_token[token]
         except KeyError as error:
             raise missing_token(self.name, token, asked_by=f"{table} '{asked_by}'") from error
+
+
+class HasToken(Protocol):
+    """A kept record."""
+
+    @property
+    def token(self) -> str:
+        """Its token in the table."""
+        ...
+
+
+KeptT = TypeVar("KeptT", bound=HasToken)
+
+
+def each_once(records: list[KeptT], table: str) -> list[KeptT]:
+    """Return the records without those that are in the table twice; SourceError if two different ones have the same token."""
+    different = {record.token: record for record in records}
+    if len(different) == len(records):
+        return records
+    for record in records:
+        if record != different[record.token]:
+            raise two_records(table, record.token)
+    return list(different.values())
+
+
+def two_records(table: str, token: str) -> SourceError:
+    """Return the error for two different records of one token."""
+    return SourceError(
+        f"{table}.json has two different records with the token {token!r}; expected a token for each. "
+        "Correct the tables: the two records must have tokens of their own"
+    )
 
 
 def missing_token(name: str, token: str, *, asked_by: str) -> SourceError:

@@ -49,7 +49,7 @@ def files_on_disk(
         file = str(record.get("filename", ""))
         parent, _, name = (file_names.below_root(file) if FileNames.is_foreign(file) else file).rpartition("/")
         if parent not in names_in:
-            names_in[parent] = _names(root / parent)
+            names_in[parent] = names_in_folder(root / parent)
         if channel is None or name not in names_in[parent]:
             continue
         (found.keyframes if record.get("is_key_frame") else found.sweeps)[channel] += 1
@@ -62,7 +62,8 @@ def files_on_disk(
     return found
 
 
-def _names(folder: Path) -> set[str]:
+def names_in_folder(folder: Path) -> set[str]:
+    """Return the names in a folder, none for one that does not exist."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}

@@ -31,14 +31,14 @@ from pipeline.sources.nuscenes.checks import (
     check_poses,
     wrong_poses,
 )
-from pipeline.sources.nuscenes.json_tables import Lookup, Record, iterate_table, missing_token
+from pipeline.sources.nuscenes.json_tables import Lookup, Record, each_once, iterate_table, missing_token
 from pipeline.sources.nuscenes.motion import Ways, check_tracks
 from pipeline.sources.nuscenes.names import FileNames, refuse_channel_name, scene_names
 from pipeline.sources.nuscenes.odd_calibrations import odd_calibrations
 from pipeline.sources.nuscenes.poses import Poses
 from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
 from pipeline.sources.nuscenes.splits import splits_of_release
-from pipeline.sources.nuscenes.tracks import Box, each_box_once, track_speeds
+from pipeline.sources.nuscenes.tracks import Box, track_speeds
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import DepthmillError, LayoutError, SourceError
 from storage_schemas.layout import Columns, columns_from_rows
@@ -282,16 +282,9 @@ class _TableCutter:
         """Return the files of a channel in time order, each once, their names as paths below the root."""
         if set(map(type, [file.timestamp_us for file in files])) != {int}:
             files = [file._replace(timestamp_us=microseconds(file.timestamp_us)) for file in files]
-        different = {file.token: file for file in files}
-        if len(different) < len(files):
-            for file in files:
-                if file != different[file.token]:
-                    raise SourceError(
-                        f"sample_data.json has two different records with the token '{file.token}'; expected a token for each. "
-                        "Correct the tables: the two records must have tokens of their own"
-                    )
-            found.missing(f"{channel} files are named twice by the same record", len(files) - len(different), channel=channel)
-        in_order = sorted(different.values(), key=attrgetter("timestamp_us"))
+        different = each_once(files, "sample_data")
+        found.missing(f"{channel} files are named twice by the same record", len(files) - len(different), channel=channel)
+        in_order = sorted(different, key=attrgetter("timestamp_us"))
         num_shared = len(in_order) - len({file.file for file in in_order})
         found.missing(f"{channel} files are named by two records", num_shared, channel=channel)
         foreign = [number for number, file in enumerate(in_order) if FileNames.is_foreign(file.file)]
@@ -361,7 +354,9 @@ class _TableCutter:
         if not boxes:
             found.note("no annotated box, so no moving object is dropped or carried")
             return []
-        boxes = each_box_once(boxes, found)
+        different = each_once(boxes, "sample_annotation")
+        found.missing("boxes are in sample_annotation.json twice", len(boxes) - len(different))
+        boxes = different
         speeds = track_speeds(boxes, found)
         rows = []
         for box, speed in zip(boxes, speeds, strict=True):

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pipeline.sources.nuscenes.checks import SceneFindings
-from storage_schemas.errors import SourceError
 
 MAX_TRACK_GAP_S = 1.5
 """The devkit's ``max_time_diff``: no speed over a longer gap to one neighbour (twice that for central differences)."""
@@ -28,21 +27,6 @@ class Box(NamedTuple):
     rotation: list[float]
     previous: str
     next: str
-
-
-def each_box_once(boxes: list[Box], found: SceneFindings) -> list[Box]:
-    """Return the boxes without those that are in the table twice; SourceError if two different ones have the same token."""
-    different = {box.token: box for box in boxes}
-    if len(different) < len(boxes):
-        for box in boxes:
-            if box != different[box.token]:
-                raise SourceError(
-                    f"sample_annotation.json has two different records with the token '{box.token}'; expected a token for each. "
-                    "Correct the tables: the two records must have tokens of their own"
-                )
-        found.missing("boxes are in sample_annotation.json twice", len(boxes) - len(different))
-        return list(different.values())
-    return boxes
 
 
 def track_speeds(boxes: Sequence[Box], found: SceneFindings) -> list[float | None]:
