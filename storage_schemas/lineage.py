@@ -78,10 +78,30 @@ class LineageRecord(BaseModel):
     identity: Identity
     fingerprint: str
     files: dict[str, FileRecord] = Field(description="every other file of the unit")
+    checksums: str = Field(
+        default="",
+        exclude_if=operator.not_,  # this key and record_sha256 are newer than many units
+        description="checksum behind each chunk; empty for a unit of an older depthmill, which wrote none",
+    )
     counts: dict[str, float] = Field(description="what the stage counted, e.g. frames, share of pixels measured")
     seconds: float = Field(description="wall time of the kernel")
     written_utc: str
     provenance: dict[str, str] = Field(description="commit, dirty flag, package versions, host of the writing process")
+    record_sha256: str = Field(default="", exclude_if=operator.not_, description="digest of the rest of this record")
+
+    def digest(self) -> str:
+        """Return the digest of everything but ``record_sha256``."""
+        rest = self.model_dump(mode="json", exclude={"record_sha256"})
+        return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
+
+    def sealed(self) -> LineageRecord:
+        """Return the record with its digest."""
+        return self.model_copy(update={"record_sha256": self.digest()})
+
+    @property
+    def is_sealed(self) -> bool:
+        """Say whether a flipped bit would be noticed wherever it is: chunks have checksums and the record a digest."""
+        return bool(self.checksums and self.record_sha256)
 
 
 @cache
