@@ -25,6 +25,9 @@ FINGERPRINT_CHARS = 16
 LINEAGE_FILE = "lineage.json"
 """Name of the commit mark inside a unit."""
 
+LINEAGE_END = b"\n}"
+"""Last bytes of a commit mark. One that was cut anywhere ends otherwise, because inner braces are indented."""
+
 
 class SourceRef(BaseModel):
     """What of the raw data a unit was made from, when the stage reads raw data."""

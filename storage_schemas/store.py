@@ -25,7 +25,7 @@ from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundErr
 from storage_schemas.files import StoreFiles
 from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
 from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check, check_shapes
-from storage_schemas.lineage import LINEAGE_FILE, FileRecord, Identity, LineageRecord
+from storage_schemas.lineage import LINEAGE_END, LINEAGE_FILE, FileRecord, Identity, LineageRecord
 from storage_schemas.lineage import provenance as process_provenance
 from storage_schemas.table import decode_table, encode_table
 
@@ -54,7 +54,7 @@ class Store:
     """All units below one root (a local path or an fsspec URL)."""
 
     def __init__(self, root: str | Path) -> None:
-        self.files = StoreFiles(root)
+        self.files = StoreFiles(root, is_store=True)
 
     @property
     def root(self) -> str:
@@ -62,11 +62,15 @@ class Store:
         return self.files.root
 
     def has(self, path: UnitPath) -> bool:
-        """Say whether the unit is committed."""
-        return self.files.exists(f"{path.key}/{LINEAGE_FILE}")
+        """Say whether the unit is committed; a commit mark that is empty or was cut is none."""
+        key = f"{path.key}/{LINEAGE_FILE}"
+        return self.files.ends_with(key, LINEAGE_END) or (self.files.exists(key) and _is_json(self.files, key))
 
     def candidates(self, layout: str) -> set[UnitPath]:
         """Return the folders of a layout, committed or not, by listing only (no file is opened)."""
+        if not self.files.is_local:
+            parts = [key.split("/") for key in self.files.keys(layout)]  # one listing costs less than one a folder
+            return {UnitPath(*names[:4]) for names in parts if len(names) > 4}
         return {
             UnitPath(layout, scene, camera, fingerprint)
             for scene in self.files.names(layout)
@@ -78,6 +82,12 @@ class Store:
         """Return the committed units of a layout."""
         if self.files.is_local:
             return {path for path in self.candidates(layout) if self.has(path)}
+        return self.marked(layout)
+
+    def marked(self, layout: str) -> set[UnitPath]:
+        """Return the units of a layout that have a commit mark, also one that cannot be read."""
+        if self.files.is_local:
+            return {path for path in self.candidates(layout) if self.files.exists(f"{path.key}/{LINEAGE_FILE}")}
         parts = [key.split("/") for key in self.files.keys(layout) if key.endswith(f"/{LINEAGE_FILE}")]
         return {UnitPath(*names) for *names, _ in parts if len(names) == 4}  # one listing costs less than a request per unit
 
@@ -257,6 +267,14 @@ class StoredUnit:
             raise StoreError(f"table '{name}' of unit '{self.path.key}' is missing. {REPAIR}") from error
         refuse_changed(self.path, self._record, f"{name}.parquet", content)
         return decode_table(self.layout.table(name), content, where=self.path.key)
+
+
+def _is_json(files: StoreFiles, key: str) -> bool:
+    """Say whether a commit mark is whole though it ends in another way: perhaps another program wrote it."""
+    try:
+        return isinstance(json.loads(files.get(key)), dict)
+    except (ValueError, FileNotFoundError):
+        return False
 
 
 def zarr_url(store: Store, path: UnitPath) -> Any:

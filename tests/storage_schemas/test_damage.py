@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from storage_schemas.byte_ranges import RangeReader
 from storage_schemas.checksum import REPAIR
-from storage_schemas.errors import StoreError
+from storage_schemas.errors import LayoutError, StoreError
 from storage_schemas.frame_chunks import FrameChunks
 from storage_schemas.layout import UnitData
 from storage_schemas.store import Store, UnitPath
@@ -115,7 +117,9 @@ def test_flipped_bit_when_read_then_it_is_named_with_the_repair(written, reader)
     assert all(found["lineage.json"])
     if reader == "whole":
         unread = {name for name, seen in found.items() if not all(seen)}
-        assert unread <= {f"{array}/zarr.json" for array in data.arrays}  # the same metadata stand in the group's file, which is read
+        assert unread <= {
+            f"{array}/zarr.json" for array in data.arrays
+        }  # the same metadata stand in the group's file, which is read
     assert is_same(READERS[reader](store, path), data)
 
 
@@ -143,3 +147,28 @@ def test_flipped_bit_in_a_chunk_when_xarray_reads_then_it_raises_or_is_right(wri
             continue
         pytest.fail(f"{name}, byte {place}: {np.sum(values != data.arrays[array])} values differ without an error")
     assert num_found > FLIPS
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b'{\n "identity": {\n  "stage": "x"\n }', b"garbage"])
+def test_commit_mark_when_cut_then_the_unit_is_not_committed_and_is_written_again(written, left):
+    store, path, data = written
+    store.files.put(f"{path.key}/lineage.json", left)
+    assert not store.has(path)
+    assert store.units(path.layout) == set()
+    assert store.marked(path.layout) == {path}
+    record = identity().model_copy(update={"layout": path.layout})
+    store.write_unit(record, data, seconds=0, counts={})
+    assert store.units(path.layout) == {path}
+    assert is_same(store.read_unit(path), data)
+
+
+def test_metadata_when_they_lie_about_a_shape_then_no_memory_is_taken(written, monkeypatch):
+    store, path, _ = written
+    monkeypatch.setattr("storage_schemas.store.refuse_changed", lambda *_: None)  # as if the digest had been forged, too
+    file = f"{path.key}/zarr.json"
+    name = store.open_unit(path).array_names[0]
+    metadata = json.loads(store.files.get(file))
+    metadata["consolidated_metadata"]["metadata"][name]["shape"][0] = 10**9
+    store.files.put(file, json.dumps(metadata).encode())
+    with pytest.raises(LayoutError, match="dimension 'frame' is 3 in array .* but 1000000000"):
+        store.read_unit(path)
