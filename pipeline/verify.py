@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from storage_schemas.catalog import known_layouts
 from storage_schemas.errors import DepthmillError, NewerLayoutError, StoreAccessError, UnitNotFoundError, UnknownLayoutError
 from storage_schemas.jobs import Note, noted_prune, notes
-from storage_schemas.lineage import LineageRecord
+from storage_schemas.lineage import LINEAGE_FILE, LineageRecord
 from storage_schemas.store import Store, UnitPath
 
 
@@ -72,6 +72,8 @@ def _check(store: Store, path: UnitPath) -> tuple[list[str], bool, LineageRecord
     try:
         record = store.lineage(path)
         faults = store.damage(path)
+        if (found := record.identity.fingerprint()) != path.fingerprint:
+            faults.append(f"{path.key}: {LINEAGE_FILE} belongs to unit {found}")
         if not faults:
             store.read_unit(path)
         return faults, bool(faults), record

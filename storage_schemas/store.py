@@ -25,7 +25,7 @@ from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundErr
 from storage_schemas.files import StoreFiles
 from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
 from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check, check_shapes
-from storage_schemas.lineage import LINEAGE_END, LINEAGE_FILE, FileRecord, Identity, LineageRecord
+from storage_schemas.lineage import LINEAGE_END, LINEAGE_FILE, FileRecord, Identity, LineageRecord, is_unchanged
 from storage_schemas.lineage import provenance as process_provenance
 from storage_schemas.table import decode_table, encode_table
 
@@ -121,10 +121,10 @@ class Store:
             record = LineageRecord.model_validate(raw)
         except ValidationError as error:
             raise self._damaged_lineage(path, error.errors()[0]["msg"]) from error
-        if record.record_sha256 and record.record_sha256 != record.digest():
+        if record.checksums and not is_unchanged(text):
             raise self._damaged_lineage(path, "its content has changed since it was written")
-        if (found := record.identity.fingerprint()) != path.fingerprint:
-            raise self._damaged_lineage(path, f"it belongs to unit {found}")
+        if record.fingerprint != path.fingerprint:
+            raise self._damaged_lineage(path, f"it belongs to unit {record.fingerprint}")
         return record
 
     def _damaged_lineage(self, path: UnitPath, why: str) -> StoreError:
@@ -169,8 +169,8 @@ class Store:
             written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
             checksums=CHECKSUMS,
             provenance={**process_provenance(), **(provenance or {})},
-        ).sealed()
-        self.files.put(f"{path.key}/{LINEAGE_FILE}", record.model_dump_json(indent=1).encode())
+        )
+        self.files.put(f"{path.key}/{LINEAGE_FILE}", record.to_json())
         return record
 
     def read_unit(self, path: UnitPath) -> UnitData:
