@@ -3,7 +3,8 @@
 Why    A queue that several processes write into hangs when one of them is killed: it dies with the queue's lock, or in the middle
        of a message whose end the reader awaits for ever. It also leaves semaphores behind, which Python then complains about
 How    A worker's end of its pipe is open in that worker alone, so the pipe ends with it. A worker whose parent is gone ends
-       itself, also in the middle of a request. Ctrl-C, which a terminal sends to every process, is blocked in workers: the parent ends them
+       itself, also in the middle of a request. Ctrl-C, which a terminal sends to every process, does not reach workers: their
+       parent ends them
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class WorkerDiedError(DepthmillError):
     def __str__(self) -> str:
         """Say what happened and what to do."""
         return (
-            f"a worker died ({self.ending}), probably killed for lack of memory. Run with fewer workers, then run the same command "
-            "again; what is finished is kept"
+            f"a worker died ({self.ending}), probably killed for lack of memory. Run with fewer workers, then run the same "
+            "command again; what is finished is kept"
         )
 
 
@@ -67,8 +68,8 @@ class WorkerProcess:
 
     Args:
         answer: takes a request and the file descriptors that came with it, and returns the answer; picklable.
-        preload: a module that makes workers start fast: it is imported once, in the process that they are forked from. None = each
-            worker imports for itself, with the environment of the moment at which it is started.
+        preload: a module that makes workers start fast: it is imported once, in the process that they are forked from. None =
+            each worker imports for itself, with the environment of the moment at which it is started.
         name: of the process.
     """
 
@@ -168,13 +169,13 @@ def _serve(pipe: Any, answer: Callable[[Any, Sequence[int]], Any]) -> None:
         try:
             request, num_handles = pipe.recv()
             handles = [reduction.recv_handle(pipe) for _ in range(num_handles)]
-        except EOFError:
+        except (EOFError, OSError):  # the parent has let go; it is a reset if an answer was left unread
             return
         try:
             answered = answer(request, handles)
         except Exception as error:  # whatever it is, the parent must hear of it
             answered = _Raised(error, traceback.format_exc())
-        with suppress(BrokenPipeError, ConnectionResetError):  # the parent has let go
+        with suppress(OSError):  # the parent has let go
             _reply(pipe, answered)
 
 

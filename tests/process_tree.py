@@ -12,7 +12,7 @@ LONGEST_WAIT_S = 120.0
 
 def descendants(pid: int) -> dict[int, str]:
     """Return the command line of each process below one, by its number."""
-    parents = {child: parent for child, parent in _all_parents().items()}
+    parents = _all_parents()
     below, found = [pid], {}
     while below:
         parent = below.pop()
@@ -58,6 +58,11 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {LONGEST_WAIT_S:.0f} s: {what}"
         time.sleep(0.02)
+
+
+def wait_until_gone(processes: dict[int, str]) -> None:
+    """Wait until none of these processes is alive."""
+    wait_until(lambda: not any(map(is_alive, processes)), f"all of {processes} end")
 
 
 def _all_parents() -> dict[int, int]:

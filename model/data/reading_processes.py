@@ -1,4 +1,4 @@
-"""The processes that read batches ahead for a loader: requests in turn, answers in order, and a named error if one of them dies."""
+"""The processes that read batches ahead for a loader: requests in turn, answers in order, a named error if one of them dies."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class ReadingProcesses:
         count, free = len(self._workers), free_memory_bytes()
         memory = "" if free is None else f"; {free / 1e9:.1f} GB of memory are free now"
         return LoaderError(
-            f"loader worker {number + 1} of {count} died: {error.ending}, near {near}. The system kills a process "
-            f"like this when memory runs out{memory}. Let fewer processes read (DEPTHMILL_LOADER_WORKERS={max(count // 2, 1)}) or lower "
+            f"loader worker {number + 1} of {count} died: {error.ending}, near {near}. The system kills a process like this when "
+            f"memory runs out{memory}. Let fewer processes read (DEPTHMILL_LOADER_WORKERS={max(count // 2, 1)}) or lower "
             "batch_size if it was that, then run the same command again: it goes on from the last checkpoint"
         )

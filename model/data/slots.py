@@ -107,7 +107,7 @@ class SlotPool:
 
 
 def mapped(handle: int, num_bytes: int) -> NDArray[np.uint8]:
-    """Return shared memory as an array (num_bytes,) uint8; the mapping ends with the array, whatever becomes of the descriptor."""
+    """Return shared memory as an array (num_bytes,) uint8; it stays mapped while the array lives, without the descriptor."""
     return np.frombuffer(mmap.mmap(handle, num_bytes), np.uint8)
 
 

@@ -10,7 +10,7 @@ from model.data import slots
 from model.data.ordered_loader import Placement
 from model.semodepth.config import DataConfig
 from model.semodepth.data import FrameLoader
-from storage_schemas.errors import DepthmillError, LayoutError, ManifestError, StoreError, UnitNotFoundError
+from storage_schemas.errors import LayoutError, ManifestError, StoreError, UnitNotFoundError
 from tests.model.data.made_up_store import remove_unit, write_store
 
 

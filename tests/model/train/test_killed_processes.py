@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +18,9 @@ from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.conftest import REPOSITORY
 from tests.model.train.made_up_training import small_config
-from tests.process_tree import descendants, forkserver, is_alive, loader_workers, wait_until
+from tests.process_tree import descendants, forkserver, loader_workers, wait_until_gone
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+pytestmark = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks for processes in /proc")
 
 CODE = """
 import sys
@@ -50,7 +51,7 @@ def start(tiny_store, tmp_path):
         command = [sys.executable, "-c", CODE, config.model_dump_json(), str(tiny_store), str(tmp_path / "training")]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY)
         started.append(process)
-        while "step 2\n" != (line := process.stdout.readline()):
+        while (line := process.stdout.readline()) != "step 2\n":
             assert line, "the training ended by itself"
         return process
 
@@ -86,7 +87,7 @@ def test_training_when_a_loader_worker_is_killed_then_it_ends_with_an_error_that
         assert "GB of memory are free now. Let fewer processes read (DEPTHMILL_LOADER_WORKERS=1)" in said
         assert "run the same command again: it goes on from the last checkpoint" in said
         assert len(said.splitlines()) == 1
-        wait_until(lambda: not [pid for pid in below if is_alive(pid)], f"{below} end")
+        wait_until_gone(below)
 
 
 def test_training_when_a_worker_was_killed_then_it_goes_on_with_the_same_command(tiny_store, tmp_path, monkeypatch):
@@ -121,4 +122,4 @@ def test_training_when_it_is_killed_then_no_process_of_it_is_left(start, tries, 
         assert len(below) >= 3
         process.send_signal(stop)
         assert said_at_the_end(process) == ""
-        wait_until(lambda: not [pid for pid in below if is_alive(pid)], f"{below} end")
+        wait_until_gone(below)
