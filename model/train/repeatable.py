@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -38,14 +39,15 @@ def repeatable(config: CommonConfig, device_type: str) -> Iterator[None]:
     """
     is_cpu = device_type == "cpu"
     before = torch.get_num_threads(), torch.is_deterministic_algorithms_warn_only_enabled()
-    was_on, fill = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic
+    was_on, fill = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
     if is_cpu:
         torch.set_num_threads(config.cpu_threads)
     else:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is computed
     if config.deterministic or (is_cpu and config.cpu_threads > 1):
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # it finds errors, and costs a pass over every new tensor
+        deterministic.fill_uninitialized_memory = False  # it finds errors, and costs a pass over every new tensor
     try:
         yield
     except RuntimeError as error:
@@ -59,4 +61,4 @@ def repeatable(config: CommonConfig, device_type: str) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(was_on, warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        deterministic.fill_uninitialized_memory = fill

@@ -48,6 +48,14 @@ def test_request_when_it_fails_twice_then_succeeds_after_two_growing_waits():
     assert 0.5 <= slept[0] <= 1 <= slept[1] <= 2
 
 
+def test_connection_when_it_takes_too_long_then_is_tried_again():
+    exceptions = pytest.importorskip("botocore.exceptions")
+    result, slept = tried(
+        Failing(exceptions.ConnectTimeoutError(endpoint_url=URL), exceptions.ReadTimeoutError(endpoint_url=URL))
+    )
+    assert (result, len(slept)) == ("done", 2)
+
+
 def test_request_when_it_always_fails_then_is_bounded_and_says_so():
     action = Failing(*[ConnectionResetError(104, "Connection reset by peer")] * 9)
     with pytest.raises(
