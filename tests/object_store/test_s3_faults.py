@@ -233,7 +233,7 @@ def test_token_when_it_expires_within_a_unit_then_named_and_the_same_command_goe
     assert "Traceback" not in text
     proxy.rule = lambda method, path: None
     store = Store(url)
-    assert store.units("depth_single") == []  # nothing of it is committed
+    assert not store.units("depth_single")  # nothing of it is committed
     before = unit_files(store)
     assert before
     code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1, "--no-report")
