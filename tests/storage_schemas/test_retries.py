@@ -132,5 +132,5 @@ files = StoreFiles({str(tmp_path)!r})
 files.put("a/b", b"c"); files.get("a/b"); files.names("a"); files.exists("a/b"); files.keys(""); files.remove_tree("a")
 print(sorted({{"storage_schemas.retries", "fsspec", "pydantic_settings"}} & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
     assert done.stdout.strip() == "[]", done.stderr
