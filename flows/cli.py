@@ -33,6 +33,7 @@ from flows.commands.runs import runs
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
+from flows.run.interrupt import exit_when_interrupted
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
@@ -50,7 +51,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            sys.exit(130)
+            exit_when_interrupted()
 
 
 app = typer.Typer(

@@ -22,7 +22,7 @@ def stop_soon_when_interrupted() -> None:
     """
 
     def interrupt(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        signal.signal(signal.SIGINT, _end_at_once)
         _say("interrupted")
         watchdog = threading.Timer(INTERRUPT_GRACE_S, os._exit, (INTERRUPTED,))
         watchdog.daemon = True
@@ -36,6 +36,17 @@ def stop_soon_when_interrupted() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, terminate)
+
+
+def exit_when_interrupted() -> NoReturn:
+    """Exit as after Ctrl-C; a second Ctrl-C meanwhile changes nothing, not even the exit code."""
+    if signal.getsignal(signal.SIGINT) is _end_at_once:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python puts back the default before it ends, unless a signal is ignored
+    sys.exit(INTERRUPTED)
+
+
+def _end_at_once(*_: object) -> NoReturn:
+    os._exit(INTERRUPTED)
 
 
 def _say(what: str) -> None:
