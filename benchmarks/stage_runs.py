@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.kernels.project_frames import project_frames
 from pipeline.plan import Plan, make_plan
-from pipeline.processes import worker_pool
+from pipeline.processes import ProcessPool
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.run import SceneMemory, SceneRequest, run_item, run_scene, scene_requests
 from pipeline.sources import open_source
@@ -129,8 +129,8 @@ def floor_ms(num_points: np.ndarray, gb_per_s: float) -> float:
 
 def worker_peak_mb(runs: StageRuns) -> float:
     """Run all stages of the first scene in a process of its own, as the worker pool does; return that process's peak in MB."""
-    with worker_pool(1) as pool:
-        return pool.submit(_peak_of, runs.requests()[0]).result()
+    with ProcessPool(1) as pool:
+        return pool.run(_peak_of, runs.requests()[0])
 
 
 def run_whole(request: SceneRequest) -> list[ItemResult]:

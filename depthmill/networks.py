@@ -120,17 +120,20 @@ class Model:
             StoreError: the folder cannot be written.
         """
         from flows.reports import frame_drawer
+        from model.devices import network_device
+        from model.train.repeatable import repeatable
 
         pinned, machine = _pinned(str(data), manifest)
-        return self.family.evaluate_checkpoint(
-            self.opened,
-            pinned,
-            machine,
-            split=split,
-            target=target,
-            folder=Path(out or f"evaluation-{self.name}-{pinned.path.fingerprint}-{split}"),
-            draw=frame_drawer(self.family.name),
-        )
+        with repeatable(self.opened.config, network_device(machine.accelerator).type):
+            return self.family.evaluate_checkpoint(
+                self.opened,
+                pinned,
+                machine,
+                split=split,
+                target=target,
+                folder=Path(out or f"evaluation-{self.name}-{pinned.path.fingerprint}-{split}"),
+                draw=frame_drawer(self.family.name),
+            )
 
 
 def load_model(

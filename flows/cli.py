@@ -1,13 +1,17 @@
 """The command line. Exit codes: 0 done, 1 some units failed or are damaged, 2 bad recipe or usage, 3 ``plan --check`` found work.
 
+130 says that Ctrl-C ended it, 143 SIGTERM.
+
 Heavy modules are imported inside the commands, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from flows.commands.ablate import ablate
 from flows.commands.compare import compare
@@ -29,6 +33,7 @@ from flows.commands.runs import runs
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
+from flows.run.interrupt import exit_when_interrupted
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
@@ -37,7 +42,20 @@ COMMANDS = (
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 
+
+class _Commands(TyperGroup):
+    """All commands; Ctrl-C ends one with an exit code and no word, because the work has said its line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            exit_when_interrupted()
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

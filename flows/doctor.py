@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows.settings import Settings
+from model.data.free_memory import free_memory_bytes
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import StoreFiles
 from storage_schemas.plug_ins import GROUPS, Group, PlugInError, broken_plug_ins, plug_ins
@@ -29,6 +30,11 @@ EXTRAS = {
 }
 """Modules of the optional extras."""
 _WRITE_MB = 64
+_SHARED_MEMORY = Path("/dev/shm")
+_LEAST_SHARED_MEMORY = 256 << 20
+"""NCCL passes tensors between GPUs there; Docker gives 64 MB unless told otherwise."""
+_LEAST_MEMORY = 1 << 30
+"""A worker that makes the units of a 20 s scene needs about so much."""
 _SLOW_WRITE_MB_PER_S = 50.0
 _WAIT_S = 3.0
 
@@ -49,7 +55,7 @@ def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Findi
         dask: address of a Dask scheduler to try; None leaves it out.
     """
     findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()}, {os.cpu_count()} cores")]
-    findings += [*_packages(), *_extras(), _disk(Settings().cache_dir)]
+    findings += [*_packages(), *_extras(), _disk(Settings().cache_dir), *_memory()]
     if store is not None:
         findings.append(_store(store))
     findings.append(_prefect())
@@ -144,6 +150,21 @@ def _disk(folder: Path) -> Finding:
     if speed < _SLOW_WRITE_MB_PER_S:
         return Finding("disk", False, f"{says}: slow. Set DEPTHMILL_CACHE_DIR and the recipe's store to a local disk")
     return Finding("disk", True, says)
+
+
+def _memory() -> list[Finding]:
+    """Say how much memory trainings and their loaders can have; of a container it may be less than of the machine."""
+    free = free_memory_bytes()
+    findings = [] if free is None else [Finding("memory", free >= _LEAST_MEMORY, f"{free / 1e9:.1f} GB free")]
+    if free is not None and free < _LEAST_MEMORY:
+        findings[0] = findings[0]._replace(says=f"{findings[0].says}: too little. Give this machine or container more")
+    if _SHARED_MEMORY.is_dir():
+        shared = shutil.disk_usage(_SHARED_MEMORY).free
+        says = f"{_SHARED_MEMORY} has {shared / 1e6:.0f} MB free; loaders do not need it, training on several GPUs does"
+        if shared < _LEAST_SHARED_MEMORY:
+            says += ": too little for that. Start the container with --shm-size=8g"
+        findings.append(Finding("shared memory", True, says))
+    return findings
 
 
 def _store(root: str) -> Finding:

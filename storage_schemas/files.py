@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -88,9 +88,20 @@ class StoreFiles:
         if self.is_local:
             return Path(self.path(key)).is_file()
         try:  # fsspec's ``isfile`` would say False of a store that does not answer
-            return bool(self._persist("look up", key, self._filesystem_call("info", key))["type"] == "file")
+            return bool(self._persist("look up", key, partial(self._info, key))["type"] == "file")
         except FileNotFoundError:
             return False
+
+    def _info(self, key: str) -> Any:
+        """Ask for a file's entry; if the answer is a refusal without a reason, read a byte, whose refusal has one."""
+        from storage_schemas.retries import gives_no_reason
+
+        try:
+            return self._filesystem_call("info", key)()
+        except Exception as error:  # clients may raise any class
+            if gives_no_reason(error):
+                self._filesystem_call("cat_file", key, start=0, end=1)()
+            raise
 
     def put(self, key: str, *pieces: bytes | memoryview) -> None:
         """Write a file atomically; its content may come in pieces, which need not be joined in memory first.

@@ -2,8 +2,8 @@
 
 Why   Trainings and units are named by a hash of what ``model_dump`` returns. A new key at the value that it stands for changes no
       result, so it must change no name, or everything that was made before it would be made again.
-Rule  A new key stands in ``added_later`` with the value that means "as it was before". A key that never decides a result is
-      declared with ``Field(exclude=True)``.
+Rule  A new key stands in ``added_later`` of the class that declares it, with the value that means "as it was before". A key that
+      never decides a result is declared with ``Field(exclude=True)``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ class FrozenConfig(BaseModel):
     @model_serializer(mode="wrap")
     def _leave_out_what_is_as_before(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         dumped: dict[str, Any] = handler(self)
-        if not self.added_later or (info.context or {}).get(_EVERY_KEY):
+        if (info.context or {}).get(_EVERY_KEY):
             return dumped
         return {key: value for key, value in dumped.items() if not self._is_as_before(key)}
 
     def _is_as_before(self, key: str) -> bool:
-        return key in self.added_later and bool(getattr(self, key) == self.added_later[key])
+        value = getattr(self, key)
+        later: list[Mapping[str, Any]] = [vars(cls).get("added_later", {}) for cls in type(self).__mro__]  # also of its bases
+        return any(key in keys and value == keys[key] for keys in later)
 
 
 def every_key(config: BaseModel) -> dict[str, Any]:

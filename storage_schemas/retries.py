@@ -46,6 +46,10 @@ _NO_CREDENTIALS = {
     "DefaultCredentialsError",
 }
 _LASTING_NAMES = {*_NO_CREDENTIALS, "SSLError", "ProxyConnectionError"}
+_REFUSED_CREDENTIALS = {
+    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
+    "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "UnrecognizedClientException",
+}  # fmt: skip
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
 _CLIENT_PACKAGES = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "s3fs", "urllib3"}
 
@@ -205,6 +209,12 @@ def status_of(error: BaseException) -> int | None:
     return next((candidate for candidate in candidates if isinstance(candidate, int)), None)
 
 
+def gives_no_reason(error: BaseException) -> bool:
+    """Say whether the server refused with a bare status, as it answers to HEAD, which has no body for the reason."""
+    status = status_of(error)
+    return status in (400, 401, 403) and _code(error) in ("", str(status))
+
+
 def _bucket(where: str) -> str:
     return where.partition("://")[2].split("/")[0]
 
@@ -232,7 +242,7 @@ def _refused(error: Exception, doing: str, where: str) -> StoreAccessError:
         return StoreAccessError(
             f"{start}: no credentials ({_words(error)}). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
-    if _code(error) in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"):
+    if _code(error) in _REFUSED_CREDENTIALS:
         return StoreAccessError(
             f"{start}: the credentials are refused ({_words(error)}). Correct or renew AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or choose another AWS_PROFILE"
@@ -249,4 +259,10 @@ def _refused(error: Exception, doing: str, where: str) -> StoreAccessError:
         return StoreAccessError(f"{start}: permission denied ({_words(error)}). {whom}")
     if str(error).startswith("Invalid endpoint"):
         return StoreAccessError(f"{start}: {_words(error)}. Set AWS_ENDPOINT_URL to a URL such as https://s3.example.org:9000")
+    if gives_no_reason(error):
+        return StoreAccessError(
+            f"{start}: the server refuses and does not say why ({_words(error)}). Credentials that have expired look like this: "
+            "renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; or check the store's URL and region. Then run "
+            "the same command again"
+        )
     return StoreAccessError(f"{start}: {_words(error)}. Check the store's URL, then run the same command again")

@@ -27,25 +27,31 @@ class Guarded(Generic[T]):
 
     def __init__(self) -> None:
         self._values: list[T] = []
-        self._errors: list[DepthmillError] = []
+        self._errors: list[Exception] = []
 
     def state(self, work: Callable[[], T], ended: Callable[[T], State[Any]]) -> State[Any]:
-        """Do the work and return the state it ends with: Failed for a user's mistake, else what ``ended`` makes of its value."""
+        """Do the work and return the state it ends with: Failed for a user's mistake, else what ``ended`` makes of its value.
+
+        Raises:
+            Exception: what the work raised, if it is a defect; Prefect's pages then show its traceback.
+        """
         try:
             value = work()
-        except DepthmillError as error:
+        except Exception as error:
             self._errors.append(error)
+            if not isinstance(error, DepthmillError):
+                raise
             return Failed(message=str(error))
         self._values.append(value)
         return ended(value)
 
     @property
     def is_over(self) -> bool:
-        """Say whether the work returned or raised a user's mistake; if not, Prefect failed."""
+        """Say whether the work returned or raised; if not, Prefect failed."""
         return bool(self._values or self._errors)
 
     def check(self) -> None:
-        """Raise the user's mistake, if the work ended with one."""
+        """Raise what the work raised, if it did."""
         if self._errors:
             raise self._errors[0]
 

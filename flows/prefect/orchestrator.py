@@ -11,9 +11,9 @@ from prefect import State, flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.states import Completed
 
-from flows.prefect.guard import Guarded, T, explained
+from flows.prefect.guard import Guarded, OrchestratorError, T, explained
 from flows.prefect.scenes import made_state, run_scenes
-from flows.prefect.server import refuse_silent_server
+from flows.prefect.server import refuse_silent_server, server_of_flows
 from flows.prefect.trainings import run_parts, run_series, series_state, trained_state
 from flows.run.materialize import Made, RunScenes
 from flows.run.orchestrator import R, RoundEnd, Series
@@ -132,13 +132,18 @@ def _run_flow(job: Job[T]) -> T:
         "Start the server of PREFECT_API_URL, unset it to use the embedded one, or add --no-prefect. Then run the same command; "
         f"{job.kept}"
     )
-    with explained(f"finish {job.noun}", advice):
-        if job.manifest is None:
-            state: State[Any] = start(without_manifest)(return_state=True)
-        else:
-            state = start(with_manifest)(job.manifest, return_state=True)
-        if not guard.is_over:
-            state.result(raise_on_failure=True)
+    with server_of_flows():
+        try:
+            with explained(f"finish {job.noun}", advice):
+                if job.manifest is None:
+                    state: State[Any] = start(without_manifest)(return_state=True)
+                else:
+                    state = start(with_manifest)(job.manifest, return_state=True)
+                if not guard.is_over:
+                    state.result(raise_on_failure=True)
+        except OrchestratorError:
+            guard.check()  # that the server could not be told is not why the work failed
+            raise
     return guard.value()
 
 

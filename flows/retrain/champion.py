@@ -192,19 +192,22 @@ def _refuse_seen_scenes(champion: Path, config: CommonConfig, manifest: str, cha
 
 def _measure(champion: Path, champion_config: CommonConfig, challenger: Training, folder: Path) -> None:
     """Measure the champion's network exactly as the challenger's was, and keep it beside the challenger."""
+    from model.devices import network_device
     from model.families import load_network
+    from model.train.repeatable import repeatable
 
     manifest = challenger.manifest
     try:
-        challenger.family.measure_as(
-            load_network(champion / "best.pt"),
-            champion_config,
-            challenger.config,
-            manifest,
-            challenger.machine,
-            folder=folder,
-            name=f"champion {champion.name}",
-        )
+        with repeatable(challenger.config, network_device(challenger.machine.accelerator).type):
+            challenger.family.measure_as(
+                load_network(champion / "best.pt"),
+                champion_config,
+                challenger.config,
+                manifest,
+                challenger.machine,
+                folder=folder,
+                name=f"champion {champion.name}",
+            )
     except StoreError:
         raise
     except DepthmillError as error:

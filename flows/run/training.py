@@ -82,10 +82,14 @@ class Training:
 
     def do_extra_part(self, name: str) -> None:
         """Do what the family does after the evaluation, and write the report again, which then shows it."""
+        from model.devices import network_device
+        from model.train.repeatable import repeatable
+
         part = self.family.extra_parts(self.config)[name]
         if not part.is_due(self.config, self.folder):
             return
-        part.run(self.config, self.manifest, self.folder, self.machine)
+        with repeatable(self.config, network_device(self.machine.accelerator).type):
+            part.run(self.config, self.manifest, self.folder, self.machine)
         self.write_report()
 
     def extra_results(self) -> dict[str, Any]:

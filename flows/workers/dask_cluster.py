@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -201,7 +202,14 @@ def _local_cluster(target: DaskTarget) -> Any:
     Its workers never see Ctrl-C, which a terminal sends to every process: they inherit that from this thread, also those
     that are started later in place of dead ones. They end with this process, whatever ends it.
     """
-    resource_tracker.ensure_running()  # starting it, as the first worker would, lets SIGINT through again
+    former = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker:UserWarning"  # it removes what a killed run leaves; no need to say so
+    try:
+        resource_tracker.ensure_running()  # starting it, as the first worker would, lets SIGINT through again
+    finally:
+        os.environ.pop("PYTHONWARNINGS")
+        if former is not None:
+            os.environ["PYTHONWARNINGS"] = former
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return _need("distributed").LocalCluster(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from model.data.slot_layout import SlotLayout
+from model.data.slots import mapped
 from model.data.units import OpenedUnits
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import StoreFiles
@@ -23,13 +24,11 @@ class Request:
 
     Attributes:
         slot: number of the memory.
-        memory: (num_bytes,) uint8.
         rows: numbers of the frames, in the order of the batch.
         epoch: it belongs to, for what is drawn at random.
     """
 
     slot: int
-    memory: Tensor
     rows: tuple[int, ...]
     epoch: int
 
@@ -64,8 +63,8 @@ class Reading(Protocol):
         ...
 
 
-class UnitDataset(Dataset[Filled]):
-    """Frames of a manifest by number.
+class Answers:
+    """Answers requests for frames of a manifest.
 
     Args:
         store_root: path or URL of the store.
@@ -76,15 +75,13 @@ class UnitDataset(Dataset[Filled]):
     def __init__(self, store_root: str, reading: Reading, *, image_root: str | None) -> None:
         self._store_root, self._reading, self._image_root = store_root, reading, image_root
         self._reader: Reader | None = None
-        self._mapped: dict[int, NDArray[np.uint8]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without anything opened."""
-        return {**self.__dict__, "_reader": None, "_mapped": {}}
+        return {**self.__dict__, "_reader": None}
 
-    def __getitems__(self, request: Request) -> Filled:
-        """Read one batch; a DataLoader calls this with what its batch sampler gives."""
-        memory = self._mapped.setdefault(request.slot, request.memory.numpy())  # kept, so that its pages stay mapped
+    def fill(self, request: Request, memory: NDArray[np.uint8]) -> Filled:
+        """Read one batch into the memory (num_bytes,) uint8 of its slot."""
         try:
             rest = self._opened().read(request.rows, memory, epoch=request.epoch)
         except DepthmillError as error:  # crosses the process border as a value: the user sees its text, not our traceback
@@ -96,3 +93,19 @@ class UnitDataset(Dataset[Filled]):
             image_files = None if self._image_root is None else StoreFiles(self._image_root)
             self._reader = self._reading.open(OpenedUnits(Store(self._store_root), image_files))
         return self._reader
+
+
+class AnswersOfWorker:
+    """What a worker process calls: it maps each slot once, when its file descriptor comes with the first request for it."""
+
+    def __init__(self, answers: Answers, num_bytes: int) -> None:
+        self._answers, self._num_bytes = answers, num_bytes
+        self._mapped: dict[int, NDArray[np.uint8]] = {}
+
+    def __call__(self, request: Request, handles: Sequence[int]) -> Filled:
+        """Read one batch."""
+        if not self._mapped:
+            torch.set_num_threads(1)  # several workers share the cores with the network
+        for handle in handles:
+            self._mapped[request.slot] = mapped(handle, self._num_bytes)
+        return self._answers.fill(request, self._mapped[request.slot])

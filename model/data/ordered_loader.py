@@ -8,17 +8,16 @@ How    The order is made in the trainer's process (``order``) and sent to the wo
 
 from __future__ import annotations
 
-import multiprocessing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Sampler
 
-from model.data.dataset import Filled, Reading, Request, UnitDataset
+from model.data.dataset import Answers, Filled, Reading, Request
 from model.data.order import chosen_share, epoch_order, position_after, rank_spans
+from model.data.reading_processes import LoaderError, ReadingProcesses
 from model.data.samples import Sample, run_lengths
 from model.data.slots import SlotPool
 from storage_schemas.errors import DepthmillError, ManifestError
@@ -122,18 +121,9 @@ class OrderedLoader(ABC, Generic[B]):
         self._run_lengths = run_lengths(samples)
         self._epoch = self._samples_seen = 0
         self._spans()  # raises now if the rank is wrong, not at the first batch
-        has_workers = placement.num_workers > 0
-        self._pool = SlotPool(reading.layout.num_bytes, is_shared=has_workers)
-        self._batches: DataLoader[Filled] = DataLoader(
-            UnitDataset(manifest.store.root, reading, image_root=placement.image_root),
-            batch_sampler=_Requests(self._requests),  # type: ignore[arg-type]  # torch expects lists of numbers, it hands over anything
-            collate_fn=_as_it_is,
-            generator=torch.Generator(),  # without one, epochs would draw from the trainer's global generator
-            num_workers=placement.num_workers,
-            prefetch_factor=placement.prefetch if has_workers else None,
-            persistent_workers=has_workers,
-            multiprocessing_context=_clean_processes() if has_workers else None,
-        )
+        self._answers = Answers(manifest.store.root, reading, image_root=placement.image_root)
+        self._pool = SlotPool(reading.layout.num_bytes, is_shared=placement.num_workers > 0)
+        self._processes: ReadingProcesses | None = None
 
     @abstractmethod
     def _batch(self, filled: Filled, memory: torch.Tensor, epoch: int) -> B:
@@ -146,7 +136,7 @@ class OrderedLoader(ABC, Generic[B]):
     def __iter__(self) -> Iterator[B]:
         """Yield the rest of the epoch; its state counts a batch as seen while the loop body holds it."""
         epoch, start = self._epoch, self._samples_seen
-        for number, filled in enumerate(self._batches, start=1):
+        for number, filled in enumerate(self._filled(), start=1):
             memory = self._pool.lend(filled.slot)
             if filled.error is not None:
                 raise filled.error
@@ -210,10 +200,11 @@ class OrderedLoader(ABC, Generic[B]):
         self._epoch, self._samples_seen = int(state["epoch"]), int(state["samples_seen"])
 
     def close(self) -> None:
-        """End the workers; a later ``iter`` starts new ones."""
-        iterator, self._batches._iterator = self._batches._iterator, None
-        if iterator is not None and self._batches.num_workers:
-            iterator._shutdown_workers()  # type: ignore[attr-defined]  # only the iterator with workers has it
+        """End the workers and give up their memory; a later ``iter`` starts new ones."""
+        if self._processes is not None:
+            self._processes.close()
+            self._processes = None
+            self._pool = SlotPool(self._layout.num_bytes, is_shared=True)
 
     def __enter__(self) -> Self:
         """Return the loader; leaving the block ends its workers."""
@@ -233,16 +224,37 @@ class OrderedLoader(ABC, Generic[B]):
             is_ragged=self._order.order == "manifest",
         )
 
+    def _filled(self) -> Iterator[Filled]:
+        """Yield the batches of the rest of the epoch as they are read, in order."""
+        placement = self._placement
+        if not placement.num_workers:
+            self._pool.take_back()
+            for request in self._requests():
+                yield self._answers.fill(request, self._pool.memory(request.slot))
+            return
+        try:
+            if self._processes is None:
+                workers = (self._answers, self._pool, placement.num_workers, self._layout.num_bytes)
+                self._processes = ReadingProcesses(*workers, ahead=placement.prefetch)
+            self._processes.forget()  # what was asked for in an epoch that was left early
+            self._pool.take_back()
+            yield from self._processes.answers(self._requests(), name_of=self._sample_name)
+        except LoaderError:
+            self.close()  # its other workers are of no use any more
+            raise
+
     def _requests(self) -> Iterator[Request]:
         """Yield the batches to read; runs in this process, a few batches ahead of what the trainer has been given."""
-        self._pool.take_back()  # slots of an epoch that was left early: its workers have finished
         order: Any = range(self.num_samples)
         if self._order.order == "shuffled":
             order = epoch_order(
                 self._run_lengths, seed=self._order.seed, epoch=self._epoch, piece_frames=self._order.piece_frames
             ).tolist()
         for first, stop in self._spans():
-            yield Request(*self._pool.take(), tuple(order[first:stop]), self._epoch)
+            yield Request(self._pool.take(), tuple(order[first:stop]), self._epoch)
+
+    def _sample_name(self, row: int) -> str:
+        return f"{self.sample_word} '{self._samples[row].frame_key}'"
 
 
 T = TypeVar("T")
@@ -274,26 +286,3 @@ def _refuse_too_few(count: int, config: OrderConfig, *, num_ranks: int, word: st
             f"split '{config.split}' has {count} {word}s, one training step of {num_ranks} ranks with batch_size "
             f"{config.batch_size} takes {step}. Lower batch_size to {count // num_ranks} or less, or start fewer processes"
         )
-
-
-class _Requests(Sampler[Request]):
-    """The batch sampler: begins anew with every epoch."""
-
-    def __init__(self, begin: Callable[[], Iterator[Request]]) -> None:
-        self._begin = begin
-
-    def __iter__(self) -> Iterator[Request]:
-        return self._begin()
-
-
-def _as_it_is(filled: Any) -> Any:
-    return filled
-
-
-def _clean_processes() -> Any:
-    """Return how workers start: not by fork, because a copy of this process lacks its store's threads."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["model.data.dataset"])  # torch is imported once, not in every worker
-    return context

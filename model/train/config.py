@@ -1,6 +1,7 @@
 """What the training of every model family has in common, and where and how fast it runs.
 
-Device, number of processes and of loader workers are settings; on one device they change no result.
+Device, number of processes and of loader workers are settings. The number of processes and the kind of device change the last
+bits of a result, and with them the path of a training; the number of loader workers changes nothing.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +31,8 @@ _STARTS = {"start_from": "start_digest", "backbone_from": "backbone_digest"}
 
 class CommonConfig(FrozenConfig):
     """The keys of ``train:`` that every family has; a family's own configuration adds its network, loss, data and evaluation."""
+
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"cpu_threads": 1, "deterministic": False})
 
     if TYPE_CHECKING:  # each family declares these keys itself, with a default and a description
 
@@ -55,6 +60,14 @@ class CommonConfig(FrozenConfig):
     max_gradient_norm: float | None = Field(None, gt=0, description="longer gradients are shortened to it; null = never")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast on a GPU, else float32"
+    )
+    cpu_threads: int = Field(
+        1,
+        ge=1,
+        description="threads that compute on a CPU; the same number gives the same weights to the bit, another one does not",
+    )
+    deterministic: bool = Field(
+        False, description="on a GPU: only operations that give the same bits again; slower, and an error where there is none"
     )
     start_from: str | None = Field(
         None, description="checkpoint of depthmill whose weights are the start (fine-tuning); null = from scratch"

@@ -29,6 +29,7 @@ from model.train.family import Family
 from model.train.family_types import BatchLoader, Measured, StepLosses
 from model.train.known_families import Families
 from model.train.records import Records, training_seconds
+from model.train.repeatable import repeatable
 from model.train.shared_scenes import refuse_shared_scenes
 from model.train.start import ORIGIN_KEYS, begin
 from storage_schemas.errors import DepthmillError, StoreError
@@ -121,7 +122,8 @@ def train(
     machine = machine or Machine()
     fabric = _fabric(config, machine)
     if machine.num_devices == 1:
-        _train_on_rank(fabric, families, config, manifest, folder, machine, on_progress)
+        with repeatable(config, fabric.device.type):
+            _train_on_rank(fabric, families, config, manifest, folder, machine, on_progress)
     else:
         where = (manifest.store.root, manifest.path.fingerprint)
         arguments = (
@@ -144,6 +146,13 @@ def evaluate_training(
     """
     machine = machine or Machine()
     device = network_device(machine.accelerator)
+    with repeatable(config, device.type):
+        _evaluate_training(config, manifest, folder, families, machine, device)
+
+
+def _evaluate_training(
+    config: CommonConfig, manifest: Manifest, folder: Path, families: Families, machine: Machine, device: torch.device
+) -> None:
     family = families.of(config)
     best, last = (load_checkpoint(folder / name, families) for name in ("best.pt", "last.pt"))
     network = family.network(config)
@@ -197,8 +206,9 @@ def _train_spawned(
     fabric: Fabric, families: Families, config: str, where: tuple[str, str], folder: str, machine: dict[str, Any]
 ) -> None:
     store, fingerprint = where
-    manifest = open_manifest(Store(store), fingerprint)
-    _train_on_rank(fabric, families, families.read(config), manifest, Path(folder), Machine(**machine), None)
+    manifest, own_config = open_manifest(Store(store), fingerprint), families.read(config)
+    with repeatable(own_config, fabric.device.type):
+        _train_on_rank(fabric, families, own_config, manifest, Path(folder), Machine(**machine), None)
 
 
 def _train_on_rank(

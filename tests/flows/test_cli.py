@@ -245,7 +245,7 @@ def test_help_when_asked_then_needs_no_heavy_module(depthmill_process):
     import subprocess
     import sys
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
     assert "materialise" not in depthmill_process("--help").stderr
 

@@ -3,6 +3,16 @@ from __future__ import annotations
 import importlib.util
 import json
 
+import pytest
+
+from flows import doctor
+
+
+@pytest.fixture(autouse=True)
+def _as_fast_as_it_is(monkeypatch):
+    """A busy machine writes slowly; that is no finding of these tests."""
+    monkeypatch.setattr(doctor, "_SLOW_WRITE_MB_PER_S", 0.0)
+
 
 def test_doctor_when_all_is_well_then_names_the_scan_engine_and_why(depthmill, monkeypatch):
     monkeypatch.delenv("DEPTHMILL_SCAN_ENGINE", raising=False)
@@ -52,11 +62,21 @@ def test_doctor_when_servers_do_not_answer_then_says_what_to_do(depthmill, monke
 
 
 def test_doctor_when_the_disk_is_slow_or_closed_then_says_so(monkeypatch, tmp_path):
-    from flows import doctor
-
     monkeypatch.setattr(doctor, "_SLOW_WRITE_MB_PER_S", 1e9)
     assert "slow. Set DEPTHMILL_CACHE_DIR and the recipe's store to a local disk" in doctor._disk(tmp_path).says
     (tmp_path / "file").write_text("")
     closed = doctor._disk(tmp_path / "file" / "below")
     assert not closed.is_ok
     assert "Set DEPTHMILL_CACHE_DIR to a folder you may write" in closed.says
+
+
+def test_doctor_when_memory_is_short_or_shared_memory_is_that_of_docker_then_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "free_memory_bytes", lambda: 300_000_000)
+    monkeypatch.setattr(doctor, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 64_000_000})())
+    memory, shared = doctor._memory()
+    assert (memory.is_ok, memory.says) == (False, "0.3 GB free: too little. Give this machine or container more")
+    assert shared.is_ok
+    assert shared.says.endswith(
+        "has 64 MB free; loaders do not need it, training on several GPUs does: too little for that. Start the container with --shm-size=8g"
+    )

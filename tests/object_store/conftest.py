@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.process_tree import wait_until
 
 _SERVER = """
 import sys, threading
@@ -37,14 +37,17 @@ def s3_port() -> Iterator[int]:
         [sys.executable, "-c", _SERVER, str(port)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(300):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.1)
+        wait_until(lambda: is_listening(port), "the S3 server listens")
         yield port
     finally:
         server.terminate()
         server.wait()
+
+
+def is_listening(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
+        return True
+    return False
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +69,7 @@ def proxy(_proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "AWS_CONFIG_FILE": str(tmp_path / "none"),
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
         "DEPTHMILL_STORE_FIRST_WAIT_S": "0.01",
-        "DEPTHMILL_STORE_TIMEOUT_S": "0.5",
+        "DEPTHMILL_STORE_TIMEOUT_S": "60",
         "DEPTHMILL_LOADER_WORKERS": "0",
         "DEPTHMILL_DEVICE": "cpu",
     }

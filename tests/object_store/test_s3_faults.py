@@ -12,6 +12,7 @@ from storage_schemas.errors import StoreAccessError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.store import Store, UnitPath
 from tests.faulty_proxy import FAULTS, FaultyProxy
+from tests.object_store.test_whole_pipeline import unit_files
 from tests.storage_schemas.test_store import depth_data, identity
 
 
@@ -45,7 +46,10 @@ OPERATIONS: dict[str, tuple[Callable[[StoreFiles], object], object]] = {
 
 @pytest.mark.parametrize("fault", [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in FAULTS])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_operation_when_the_store_stumbles_then_it_is_done_in_the_end(operation, fault, bucket, proxy):
+def test_operation_when_the_store_stumbles_then_it_is_done_in_the_end(operation, fault, bucket, proxy, monkeypatch):
+    if fault == "late":  # everywhere else the client waits longer than any busy machine takes
+        monkeypatch.setenv("DEPTHMILL_STORE_TIMEOUT_S", "0.5")
+        monkeypatch.setenv("DEPTHMILL_STORE_ATTEMPTS", "30")
     files = StoreFiles(f"s3://{bucket}/root")
     files.put("a/one", b"0123456789")
     files.put("a/deep/two", b"two")
@@ -196,6 +200,47 @@ def test_credentials_when_wrong_or_missing_then_says_what_to_set(bucket, proxy, 
     code, text = depthmill("inspect", f"s3://{bucket}/x")
     assert code == 1
     assert "The config profile (nobody) could not be found" in text
+
+
+@pytest.mark.parametrize("fault", ["400:ExpiredToken", "403:InvalidAccessKeyId", "403:RequestTimeTooSkewed"])
+def test_credentials_when_refused_to_a_head_request_then_a_small_read_tells_the_reason(fault, bucket, proxy):
+    files = StoreFiles(f"s3://{bucket}/root")
+    proxy.rule = lambda method, path: fault
+    code = fault.split(":")[1]
+    with pytest.raises(
+        StoreAccessError, match=rf"cannot look up '.*/root/a': the credentials are refused \({code}: injected"
+    ) as told:
+        files.exists("a")
+    assert "renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN" in str(told.value)
+    assert sum(proxy.requests.values()) <= 4  # and is not tried again
+
+
+def test_token_when_it_expires_within_a_unit_then_named_and_the_same_command_goes_on(
+    tiny_root, tiny_store, write_recipe, depthmill, bucket, proxy
+):
+    url = f"s3://{bucket}/x"
+    recipe = write_recipe(tiny_root, store=url)
+    written = []
+
+    def expire(method: str, path: str) -> str | None:
+        written.extend([path] if method == "PUT" and "/depth_single/" in path else [])
+        return "400:ExpiredToken" if len(written) >= 2 else None  # in the middle of the first unit of this stage
+
+    proxy.rule = expire
+    code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1, "--no-report")
+    assert code == 1
+    assert "the credentials are refused (ExpiredToken: injected fault). Correct or renew AWS_ACCESS_KEY_ID" in text
+    assert "Traceback" not in text
+    proxy.rule = lambda method, path: None
+    store = Store(url)
+    assert not store.units("depth_single")  # nothing of it is committed
+    before = unit_files(store)
+    assert before
+    code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1, "--no-report")
+    assert code == 0, text
+    after = unit_files(store)
+    assert {key: after[key] for key in before} == before
+    assert after == unit_files(Store(tiny_store))
 
 
 def test_endpoint_when_not_reachable_or_no_url_then_names_it(bucket, proxy, depthmill, monkeypatch, fresh_clients):

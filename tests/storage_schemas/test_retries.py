@@ -48,6 +48,14 @@ def test_request_when_it_fails_twice_then_succeeds_after_two_growing_waits():
     assert 0.5 <= slept[0] <= 1 <= slept[1] <= 2
 
 
+def test_connection_when_it_takes_too_long_then_is_tried_again():
+    exceptions = pytest.importorskip("botocore.exceptions")
+    result, slept = tried(
+        Failing(exceptions.ConnectTimeoutError(endpoint_url=URL), exceptions.ReadTimeoutError(endpoint_url=URL))
+    )
+    assert (result, len(slept)) == ("done", 2)
+
+
 def test_request_when_it_always_fails_then_is_bounded_and_says_so():
     action = Failing(*[ConnectionResetError(104, "Connection reset by peer")] * 9)
     with pytest.raises(
@@ -124,5 +132,5 @@ files = StoreFiles({str(tmp_path)!r})
 files.put("a/b", b"c"); files.get("a/b"); files.names("a"); files.exists("a/b"); files.keys(""); files.remove_tree("a")
 print(sorted({{"storage_schemas.retries", "fsspec", "pydantic_settings"}} & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
     assert done.stdout.strip() == "[]", done.stderr

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pipeline.processes import worker_pool
+from pipeline.processes import ProcessPool
 from pipeline.sources.synthetic.config import WORLD_VERSION, SyntheticParams, scene_names, version_name
 from pipeline.sources.synthetic.rows import SceneTables, merge_tables
 from pipeline.sources.synthetic.simulate import simulate_scene
@@ -58,8 +59,8 @@ def write_world(params: SyntheticParams, root: Path, *, num_workers: int = 1) ->
     missing = [index for index in range(len(names)) if _digest_on_disk(root, names[index]) != scene_digest(params, index)]
     num_workers = min(num_workers, len(missing))
     if num_workers > 1:
-        with worker_pool(num_workers) as pool:
-            list(pool.map(_write_scene, [params] * len(missing), missing, [root] * len(missing)))
+        with ProcessPool(num_workers) as pool, ThreadPoolExecutor(num_workers) as threads:
+            list(threads.map(lambda index: pool.run(_write_scene, params, index, root), missing))
     else:
         for index in missing:
             _write_scene(params, index, root)

@@ -29,7 +29,7 @@ def complete(folder: Path, *words: str) -> list[str]:
         capture_output=True,
         text=True,
         cwd=folder,
-        timeout=60,
+        timeout=300,
         env=os.environ,
     )
     assert done.returncode == 0, done.stderr

@@ -220,7 +220,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         for process in (worker, scheduler):
             process.terminate()
         for process in (worker, scheduler):
-            process.wait(timeout=30)
+            process.wait(timeout=300)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -380,10 +380,10 @@ def test_run_when_interrupted_then_says_so_in_one_line_and_its_workers_end(tiny_
     wait_for(lambda: committed(tmp_path / "store"))
     workers = dask_workers(process.pid)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert (process.returncode, said) == (130, "interrupted: finished units are kept; the same command does what is left\n")
     assert len(workers) == 2
-    assert not psutil.wait_procs(workers, timeout=10)[1]
+    assert not psutil.wait_procs(workers, timeout=120)[1]
 
 
 @pytest.mark.slow
@@ -420,9 +420,7 @@ def test_units_when_workers_or_runs_are_killed_at_random_moments_then_none_lost_
         code = process.wait(timeout=300)
         assert code == (0 if what == "worker" else -signal.SIGKILL), (code, tally)
         again = depthmill_process("run", recipe, "--dask", "local:2", "--no-prefect", "--no-report")
-        for orphan in family:  # Prefect's embedded server outlives a killed parent
-            if orphan.is_running():
-                orphan.kill()
+        assert not psutil.wait_procs(family, timeout=120)[1]  # Prefect's server and Dask's workers end with a killed parent
         assert again.returncode == 0, again.stdout + again.stderr
         found, units = content(store), [UnitPath(*path.parent.parts[-4:]) for path in committed(store)]
         tally["points"] += 1

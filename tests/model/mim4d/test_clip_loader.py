@@ -277,7 +277,7 @@ def test_reading_when_a_window_has_many_images_then_one_request_brings_all_and_a
     loader.set_epoch(0)
     only(loader)
     assert requests == [8, 8]  # two windows of two frames and two cameras: image and sweep of each
-    sent = pickle.loads(pickle.dumps(loader._batches.dataset))
+    sent = pickle.loads(pickle.dumps(loader._answers))
     assert isinstance(sent._reading, ClipReading)
     memory = np.zeros(loader._layout.num_bytes, np.uint8)
     found = sent._opened().read((0, 1), memory, epoch=0)

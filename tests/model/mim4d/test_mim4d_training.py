@@ -32,7 +32,7 @@ from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store
 from tests.model.mim4d.made_up_clips import joined, small_clip, small_network
-from tests.model.train.made_up_training import CPU, check_resumed, steps, weights
+from tests.model.train.made_up_training import CPU, check_equal_on_any_machine, check_resumed, steps, weights
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,10 @@ def small_training(**changes: Any) -> Mim4dTrainConfig:
         **changes,
     }
     return Mim4dTrainConfig.model_validate(settings)
+
+
+def test_training_when_the_machine_has_other_cores_or_it_was_stopped_then_the_same_bits(manifest, tmp_path):
+    check_equal_on_any_machine(small_training(), manifest, tmp_path)
 
 
 def test_training_when_stopped_and_resumed_with_a_worker_then_the_same_weights(manifest, tmp_path):

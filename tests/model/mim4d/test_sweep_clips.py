@@ -213,7 +213,7 @@ def test_window_when_the_manifest_leaves_its_key_frame_out_then_it_is_left_out_a
 
 def test_reading_when_a_worker_is_sent_it_then_it_reads_the_same(world, root, batch):
     loader = ClipLoader(world, EVERY, num_frames=3, image_px=SIZE, placement=Placement(image_root=str(root)))
-    sent = pickle.loads(pickle.dumps(loader._batches.dataset))
+    sent = pickle.loads(pickle.dumps(loader._answers))
     memory = np.zeros(loader._layout.num_bytes, np.uint8)
     found = sent._opened().read((0, 1), memory, epoch=0)
     np.testing.assert_array_equal(loader._layout.arrays(memory, 2)["image"], batch.image_u8)

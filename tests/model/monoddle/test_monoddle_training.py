@@ -19,7 +19,7 @@ from storage_schemas.errors import ManifestError, RecipeError, StoreError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.model.monoddle.made_up_detection_training import small_detection_config
-from tests.model.train.made_up_training import CPU, check_resumed, same, steps, weights
+from tests.model.train.made_up_training import CPU, check_equal_on_any_machine, check_resumed, same, steps, weights
 
 DISTILL = {"distill": {"form": "laplace"}, "network": {"uncertainty": True}, "data": {"mono": True}}
 
@@ -31,6 +31,10 @@ def manifest(tiny_kitti_store):
 
 def test_training_when_stopped_and_resumed_with_a_worker_then_the_same_weights(manifest, tmp_path):
     assert check_resumed(small_detection_config(**DISTILL), manifest, tmp_path, stop_at=3) == [3, 4]
+
+
+def test_training_when_the_machine_has_other_cores_or_it_was_stopped_then_the_same_bits(manifest, tmp_path):
+    check_equal_on_any_machine(small_detection_config(**DISTILL), manifest, tmp_path)
 
 
 def test_training_when_evaluated_then_results_tables_pictures_and_a_record(manifest, tmp_path):

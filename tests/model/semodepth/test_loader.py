@@ -86,7 +86,6 @@ def test_every_number_of_workers_yields_the_same_bytes_over_two_epochs(made):
     assert [key for key, _ in expected[:5]] != [key for key, _ in expected[5:]]  # two epochs differ
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     num_ranks=st.integers(1, 8), workers=st.tuples(st.integers(0, 4), st.integers(0, 4)), stop=st.integers(0, 6), data=st.data()

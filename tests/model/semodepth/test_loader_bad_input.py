@@ -10,7 +10,7 @@ from model.data import slots
 from model.data.ordered_loader import Placement
 from model.semodepth.config import DataConfig
 from model.semodepth.data import FrameLoader
-from storage_schemas.errors import DepthmillError, LayoutError, ManifestError, StoreError, UnitNotFoundError
+from storage_schemas.errors import LayoutError, ManifestError, StoreError, UnitNotFoundError
 from tests.model.data.made_up_store import remove_unit, write_store
 
 
@@ -131,10 +131,13 @@ def test_damaged_bytes_name_the_frame(tmp_path, layout, shard):
         next(iter(FrameLoader(made.manifest, DataConfig(batch_size=1))))
 
 
-def test_shared_memory_when_too_small_then_says_how_to_get_more(monkeypatch):
-    monkeypatch.setattr(slots.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 64_000_000})())
-    with pytest.raises(DepthmillError, match="has 64 MB free, one more batch needs 86 MB .*docker run --shm-size=8g"):
-        slots.SlotPool(86_400_000, is_shared=True).take()
+def test_memory_when_too_small_for_what_is_read_ahead_then_said_before_anything_is_read(monkeypatch, tmp_path):
+    made = write_store(tmp_path, frames=(4,))
+    monkeypatch.setattr(slots, "free_memory_bytes", lambda: 10_000)
+    loader = FrameLoader(made.manifest, DataConfig(batch_size=1), placement=Placement(num_workers=3))
+    said = r"0 MB of memory are free, the loader needs \d MB: 8 batches of \d MB are read ahead. .*DEPTHMILL_LOADER_WORKERS"
+    with pytest.raises(slots.SharedMemoryError, match=said):
+        next(iter(loader))
 
 
 def test_config_with_a_typo_is_refused():

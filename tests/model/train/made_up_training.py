@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from model.families import load_checkpoint, train
+from model.families import evaluate_training, load_checkpoint, train
 from model.semodepth.config import SemoDepthTrainConfig
 from model.train.config import CommonConfig, Machine
 from storage_schemas.manifest import Manifest
@@ -75,3 +77,38 @@ def check_resumed(config: CommonConfig, manifest: Manifest, folder: Path, *, sto
     for name in ("steps.csv", "evaluations.csv"):
         assert table(folder / "parts" / name) == table(folder / "whole" / name)
     return resumed
+
+
+@contextmanager
+def machine_threads(count: int) -> Iterator[None]:
+    """Let torch have another number of threads, as on a machine of so many cores; check that a training gives them back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+        assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+
+
+def check_equal_on_any_machine(config: CommonConfig, manifest: Manifest, folder: Path) -> None:
+    """Train and measure with other numbers of threads, once stopped in between; all must end with the same bits."""
+    for count in (1, 2, 3):
+        with machine_threads(count):
+            train(config, manifest, folder / f"{count}", machine=CPU)
+            evaluate_training(config, manifest, folder / f"{count}", machine=CPU)
+    with machine_threads(2):
+        train_until(config, manifest, folder / "stopped", step=2)
+    with machine_threads(1):
+        train(config, manifest, folder / "stopped", machine=CPU)
+        evaluate_training(config, manifest, folder / "stopped", machine=CPU)
+    tables = {
+        (folder / name / "evaluation" / "table.md").read_text().replace(f"{name} on", "") for name in ("1", "2", "3", "stopped")
+    }
+    assert len(tables) == 1
+    assert all(same(weights(folder / name), weights(folder / "1")) for name in ("2", "3", "stopped"))
+    chosen = config.model_copy(update={"cpu_threads": 2})
+    for name, count in (("first", 1), ("second", 4)):
+        with machine_threads(count):
+            train(chosen, manifest, folder / name, machine=CPU)
+    assert same(weights(folder / "first"), weights(folder / "second"))

@@ -18,12 +18,13 @@ from model.semodepth.summary import summarise
 from model.train.checkpoint import save_checkpoint
 from model.train.config import Machine
 from model.train.loop import TrainingError, is_complete, read_training
+from model.train.repeatable import NotRepeatableError, repeatable
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.evaluation import read_evaluation
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.conftest import REPOSITORY
-from tests.model.train.made_up_training import CPU, check_resumed, same, small_config, table, weights
+from tests.model.train.made_up_training import CPU, check_equal_on_any_machine, check_resumed, same, small_config, table, weights
 
 
 @pytest.fixture
@@ -35,6 +36,23 @@ def manifest(tiny_store):
 def test_training_when_stopped_and_resumed_with_another_number_of_workers_then_the_same_weights(manifest, tmp_path, stop_at):
     config = small_config(data={"augment": {"flip_probability": 0.5}})
     assert check_resumed(config, manifest, tmp_path, stop_at=stop_at)[0] == stop_at // 3 * 3 + 1
+
+
+def test_training_when_the_machine_has_other_cores_or_it_was_stopped_then_the_same_bits(manifest, tmp_path):
+    config = small_config(data={"augment": {"flip_probability": 0.5, "scale_probability": 0.5}, "batch_size": 2})
+    check_equal_on_any_machine(config, manifest, tmp_path)
+
+
+def test_training_on_a_gpu_when_an_operation_cannot_repeat_itself_then_said(monkeypatch):
+    config = small_config(deterministic=True)
+    said = (
+        r"train.deterministic is true, and on cuda grid_sampler_2d_backward_cuda has no form .* Set train.deterministic to false"
+    )
+    with pytest.raises(NotRepeatableError, match=said), repeatable(config, "cuda"):
+        assert torch.are_deterministic_algorithms_enabled()
+        raise RuntimeError("grid_sampler_2d_backward_cuda does not have a deterministic implementation, but you set ...")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert config.fingerprint("m") != small_config().fingerprint("m") == small_config(deterministic=False).fingerprint("m")
 
 
 def test_training_when_killed_at_a_random_step_then_resumes_to_the_same_weights(manifest, tmp_path):

@@ -29,7 +29,7 @@ def run_python(code: str, **variables: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "DEPTHMILL_ACC"))}
     done = subprocess.run(
         [sys.executable, "-W", "ignore::RuntimeWarning", "-c", textwrap.dedent(code)],
-        env={**environment, **variables}, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60,
+        env={**environment, **variables}, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

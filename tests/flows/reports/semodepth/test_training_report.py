@@ -193,7 +193,7 @@ def test_report_when_opened_in_a_browser_then_it_renders_without_a_console_error
         "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr",
         "--dump-dom", page.as_uri(),
     ]  # fmt: skip
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if found.returncode:
         pytest.skip(f"chromium does not run here: {found.stderr[-200:]}")
     assert "CONSOLE" not in found.stderr and found.stdout.count("<section") == 6
