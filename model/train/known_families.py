@@ -98,9 +98,9 @@ class Families:
 
     def named(self, name: Any, *, where: str) -> Family[Any]:
         """Return the family that a recipe names; RecipeError if there is no such family."""
-        if name in self._broken:
+        if isinstance(name, str) and name in self._broken:
             raise RecipeError(f"recipe '{where}': train.family is {name!r}: {self._broken[name]}")
-        if name not in self._by_name:
+        if not isinstance(name, str) or name not in self._by_name:
             near = difflib.get_close_matches(str(name), self._by_name, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(self._by_name)}"
             raise RecipeError(f"recipe '{where}': train.family is {name!r}; {hint}")
@@ -114,7 +114,7 @@ class Families:
         """
         data = json.loads(stored) if isinstance(stored, str) else stored
         name = data.get("family") if isinstance(data, Mapping) else None
-        if name not in self._by_name:
+        if not isinstance(name, str) or name not in self._by_name:
             raise UnknownOptionsError(f"train.family is {name!r}; this depthmill knows {', '.join(self._by_name)}")
         model = self._by_name[name].config
         try:

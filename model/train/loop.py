@@ -22,8 +22,10 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
+from model.blocks.weights_file import fill_network
 from model.devices import network_device
-from model.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_training, save_checkpoint
+from model.errors import CheckpointError, WeightsFileError
+from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint, refuse_other_training, save_checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family import Family
 from model.train.family_types import BatchLoader, Measured, StepLosses
@@ -147,7 +149,7 @@ def evaluate_training(
     family = families.of(config)
     best, last = (load_checkpoint(folder / name, families) for name in ("best.pt", "last.pt"))
     network = family.network(config)
-    network.load_state_dict(best.model)
+    fill_network(network, best.model, path=folder / "best.pt")
     network = network.to(device).eval()
     num_frames = family.evaluate(network, manifest, config, machine, device, folder=folder)
     versions = provenance()
@@ -170,7 +172,7 @@ def evaluate_training(
         "seconds": round(training_seconds(folder), 1),
         "num_steps": last.step,
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "train_frames": last.loader["num_samples"],
+        "train_frames": last.loader.get("num_samples"),
         "val_frames": num_frames,
         "best": {name: _known(value) for name, value in (best.best or {}).items()},
         **{key: value for key, value in last.provenance.items() if key in ORIGIN_KEYS},
@@ -226,10 +228,11 @@ def _train_on_rank(
     evaluate_every = max(round(config.evaluate_every_epochs * steps_per_epoch), 1)
     step, best, has_learned = 0, None, checkpoint is not None
     if checkpoint is not None:
-        raw_network.load_state_dict(checkpoint.model)
-        raw_optimizer.load_state_dict(checkpoint.optimizer)
-        loader.load_state_dict(checkpoint.loader)
-        torch.set_rng_state(checkpoint.random)
+        with explained_resume(folder / "last.pt"):
+            raw_network.load_state_dict(checkpoint.model)
+            raw_optimizer.load_state_dict(checkpoint.optimizer)
+            loader.load_state_dict(checkpoint.loader)
+            torch.set_rng_state(checkpoint.random)
         step, best = checkpoint.step, checkpoint.best
 
     def snapshot() -> Checkpoint:
@@ -359,6 +362,11 @@ def _checkpoint_of(folder: Path, families: Families, config: CommonConfig, manif
     path = folder / "last.pt"
     if not path.is_file():
         return None
-    checkpoint = load_checkpoint(path, families)
+    try:
+        checkpoint = load_checkpoint(path, families)
+    except (CheckpointError, WeightsFileError) as error:
+        if not (best := folder / "best.pt").is_file():
+            raise
+        raise type(error)(f"{error}. To go on from the best checkpoint instead, copy '{best}' over it") from error
     refuse_other_training(checkpoint, config, manifest.path.fingerprint, path=path)
     return checkpoint

@@ -15,7 +15,7 @@ from torch import nn
 
 from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet34, ResNet50
-from model.blocks.weights_file import misfit, misfit_text
+from model.blocks.weights_file import fill_network, misfit, misfit_text
 from model.errors import CheckpointError
 from model.train.checkpoint import Checkpoint, flat_keys, load_checkpoint
 from model.train.config import CommonConfig, sha256_of
@@ -78,6 +78,15 @@ def load_start(
     """
     start = load_checkpoint(path, families)
     config: Any = network.config
+    if type(start.config.network) is not type(config):
+        own = (family.name for family in families if family.config.model_fields["network"].annotation is type(config))
+        mine, hands_over = next(own, "another"), families.of(start.config).hands_over_backbone
+        advice = "; its backbone alone is taken by train.backbone_from" if hands_over else ""
+        raise CheckpointError(
+            f"checkpoint '{path}' is of a training of family {start.config.family}, this training is of family {mine}, and "
+            f"train.start_from takes a whole network of the same family. Name a checkpoint of family {mine}, or train from "
+            f"scratch{advice}"
+        )
     before, now = (flat_keys(every_key(options), "train.network.") for options in (start.config.network, config))
     for key in now:
         if before.get(key) != now[key] and key.removeprefix("train.network.") not in may_differ:
@@ -86,7 +95,7 @@ def load_start(
                 f"{now[key]!r}. Make them equal, or train from scratch"
             )
     kept = {key: value for key, value in network.state_dict().items() if key.startswith(may_lack)} if may_lack else {}
-    network.load_state_dict({**kept, **start.model})
+    fill_network(network, {**kept, **start.model}, path=path)
     return start
 
 
