@@ -3,9 +3,9 @@
 Why    Two trainings of one folder tear each other's files; two rounds of one store change one champion.
 How    The holder locks a file in the folder (``flock``), which the kernel frees when the holder dies, however it dies. In that
        file stands who it is. Some file systems keep such locks on one machine only, and some have none at all. So a holder also
-       shows that it lives: it touches the file every ``BEAT_S`` seconds. Who comes from another machine, or finds no locks, takes a
-       file over that was not touched for ``SILENT_S`` seconds by the clock of the file system.
-Writes ``<folder>/.depthmill-lock``, removed at the end. What a killed holder leaves is read by the next one, and counts for nothing.
+       shows that it lives: it touches the file every ``BEAT_S`` seconds. Who comes from another machine takes a file over that
+       was not touched for ``SILENT_S`` seconds by the clock of the file system. Without locks, the process is looked up.
+Writes ``<folder>/.depthmill-lock``, removed at the end. What a killed holder leaves is read by the next one, and holds nothing.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def locked_folder(folder: Path, *, doing: str, if_denied: str) -> Iterator[HeldF
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         holder = Holder(doing, platform.node(), os.getpid(), _kernel(), now)
         held = HeldFolder(file, holder, former)
-        held.say({})
+        held.say({} if former is None else former.about)  # until this holder has something to say, in case it is killed too
         with _beating(file):
             yield held
     finally:
@@ -164,8 +164,8 @@ def _lock(file: int, folder: Path) -> bool:
 def _busy(folder: Path, holder: Holder | None) -> FolderBusyError:
     who = "another process, which has just begun" if holder is None else str(holder)
     return FolderBusyError(
-        f"'{folder}' is in use: {who}. Wait until that has ended, or end it; then run the same command. A process that was killed "
-        f"holds nothing here, and on another machine for {SILENT_S:.0f} s at most"
+        f"'{folder}' is in use: {who}. Wait until that has ended, or end it; then run the same command. A process that was "
+        f"killed holds nothing on its own machine, and for {SILENT_S:.0f} s at most on another"
     )
 
 

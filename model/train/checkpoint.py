@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from model.blocks.sealed_file import save_sealed
 from model.blocks.weights_file import load_state_file, misfit_text
 from model.errors import CheckpointError
-from model.train.config import CommonConfig
+from model.train.config import START_KEYS, CommonConfig, sha256_of
 from model.train.known_families import Families, UnknownOptionsError
 from storage_schemas.files import explain_write_error, written_whole
 
@@ -143,10 +143,7 @@ _EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "manifest": ("a text", lambda value: isinstance(value, str)),
     "step": ("a number of steps", lambda value: type(value) is int and value >= 0),
     "model_state_dict": ("named tensors", lambda value: _has_keys_of(Tensor, value)),
-    "optimizer": (
-        "an optimiser's state and param_groups",
-        lambda value: isinstance(value, Mapping) and {"state", "param_groups"} <= value.keys(),
-    ),
+    "optimizer": ("an optimiser's state", lambda value: isinstance(value, Mapping)),
     "loader": ("a JSON object", _is_json_object),
     "best": ("named numbers or nothing", lambda value: value is None or _has_keys_of(int | float, value)),  # type: ignore[arg-type]
     "random": ("a tensor of bytes", lambda value: isinstance(value, Tensor) and value.dtype == torch.uint8),
@@ -222,25 +219,42 @@ def _at_most_parameters(limit: int) -> Iterator[None]:
         hook.remove()
 
 
-def refuse_other_training(checkpoint: Checkpoint, config: CommonConfig, manifest: str, *, path: Path) -> None:
-    """Check that a checkpoint can be resumed with a configuration and a manifest.
+def refuse_other_training(
+    before: CommonConfig, trained_on: str, origin: Mapping[str, Any], *, config: CommonConfig, manifest: str, what: str
+) -> None:
+    """Check that what a former run left belongs to a configuration and a manifest.
+
+    Args:
+        before: the former run's configuration.
+        trained_on: fingerprint of its manifest.
+        origin: what it says of the file that it began with.
+        config: the configuration now.
+        manifest: the manifest's fingerprint now.
+        what: the file that says so, e.g. "checkpoint 'last.pt'".
 
     Raises:
         CheckpointError: it belongs to another training; names the first key that differs.
     """
-    if checkpoint.manifest != manifest:
+    if trained_on != manifest:
         raise CheckpointError(
-            f"checkpoint '{path}' was trained on manifest {checkpoint.manifest}, this training reads {manifest}. "
-            f"Choose the former "
-            f"with --manifest {checkpoint.manifest}, another folder with --out, or begin anew with --restart"
+            f"{what} was trained on manifest {trained_on}, this training reads {manifest}. Choose the former "
+            f"with --manifest {trained_on}, another folder with --out, or begin anew with --restart"
         )
-    before, now = (flat_keys(options.model_dump(mode="json")) for options in (checkpoint.config, config))
-    for key in {**now, **before}:
-        if before.get(key) != now.get(key):
+    old, new = (flat_keys(options.model_dump(mode="json")) for options in (before, config))
+    for key in {**new, **old}:
+        name = key.removeprefix("train.")
+        recorded = origin.get("imagenet_sha256" if name == "imagenet_weights" else "start_sha256") if name in START_KEYS else None
+        if recorded is not None and old.get(key) is not None and new.get(key) is not None:
+            with suppress(OSError):  # a file that is gone by now is not needed to go on
+                if (digest := sha256_of(new[key])) != recorded:
+                    raise CheckpointError(
+                        f"{what} was trained from {key} with digest {recorded[:16]}, '{new[key]}' has {digest[:16]}. Bring the "
+                        "former file back, choose another folder with --out, or begin anew with --restart"
+                    )
+        elif old.get(key) != new.get(key):
             raise CheckpointError(
-                f"checkpoint '{path}' was trained with {key} = {before.get(key)!r}, the recipe says {now.get(key)!r}. "
-                f"Change it back, choose "
-                "another folder with --out, or begin anew with --restart"
+                f"{what} was trained with {key} = {old.get(key)!r}, the recipe says {new.get(key)!r}. "
+                "Change it back, choose another folder with --out, or begin anew with --restart"
             )
 
 

@@ -88,8 +88,15 @@ class Families:
         Raises:
             OSError: a checkpoint that it starts from cannot be read.
         """
+        return config.fingerprint(manifest, package=self._package_of(config))
+
+    def former_training_name(self, config: CommonConfig, manifest: str) -> str:
+        """Return the name that former versions gave; another one only where classification weights are given."""
+        return config.fingerprint(manifest, package=self._package_of(config), former=True)
+
+    def _package_of(self, config: CommonConfig) -> str | None:
         brought_by = self._packages.get(config.family)
-        return config.fingerprint(manifest, package=None if brought_by is None else brought_by.package)
+        return None if brought_by is None else brought_by.package
 
     def package_version(self, config: CommonConfig) -> dict[str, str]:
         """Return the version of the package that brings a configuration's family, by its name; empty for depthmill's own."""

@@ -29,7 +29,7 @@ from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family import Family
 from model.train.family_types import BatchLoader, Measured, StepLosses
-from model.train.known_families import Families
+from model.train.known_families import Families, UnknownOptionsError
 from model.train.records import Records, training_seconds
 from model.train.shared_scenes import refuse_shared_scenes
 from model.train.start import ORIGIN_KEYS, begin
@@ -95,6 +95,25 @@ def read_training(folder: Path) -> dict[str, Any]:
     return record
 
 
+def refuse_complete_of_another(config: CommonConfig, manifest: Manifest, folder: Path, *, families: Families) -> None:
+    """Check that the complete training in a folder is that of a configuration and a manifest.
+
+    Raises:
+        CheckpointError: it is another training; names the first key that differs.
+        StoreError: its record is damaged.
+    """
+    record, what = read_training(folder), f"training '{folder}'"
+    try:
+        before = families.read(record["config"])
+        trained_on = str(record["manifest"])
+    except (KeyError, TypeError, UnknownOptionsError) as error:
+        raise CheckpointError(
+            f"{what} is complete, and its {COMPLETE_FILE} cannot be read by this depthmill: {error}. Use the depthmill that made "
+            "it, choose another folder with --out, or begin anew with --restart"
+        ) from error
+    refuse_other_training(before, trained_on, record, config=config, manifest=manifest.path.fingerprint, what=what)
+
+
 def train(
     config: CommonConfig,
     manifest: Manifest,
@@ -119,7 +138,9 @@ def train(
         TrainingError: the loss is not a number, no frame has a target, or the device is not there.
         ManifestError: the split is empty or too small, or the split that is measured on shares scenes with it.
     """
-    refuse_shared_scenes(manifest, trained=config.data.split, measured=families.of(config).split(config))
+    family = families.of(config)
+    for measured in (config, family.choosing(config)):
+        refuse_shared_scenes(manifest, trained=config.data.split, measured=family.split(measured))
     machine = machine or Machine()
     fabric = _fabric(config, machine)
     if machine.num_devices == 1:
@@ -174,6 +195,7 @@ def evaluate_training(
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "train_frames": last.loader.get("num_samples"),
         "val_frames": num_frames,
+        "choice": family.choice_text(config),
         "best": {name: _known(value) for name, value in (best.best or {}).items()},
         **{key: value for key, value in last.provenance.items() if key in ORIGIN_KEYS},
         **({"notices": notices} if notices else {}),
@@ -271,10 +293,11 @@ def _train_on_rank(
             measured: Measured | None = None
             if step % evaluate_every == 0 or step == num_steps:
                 if records is not None:
-                    measured = family.measure(raw_network, manifest, config, machine, fabric.device)
+                    measured = family.measure(raw_network, manifest, family.choosing(config), machine, fabric.device)
                     for row in measured.rows:
                         records.add_evaluation({"step": step, **row})
-                    if best is None or family.is_better(measured, best, config):
+                    # a network whose answers are not numbers is never the best one, the first time neither
+                    if not math.isnan(measured.score) and (best is None or family.is_better(measured, best, config)):
                         best = {"step": step, **measured.best}
                         save_checkpoint(snapshot(), folder / "best.pt")
                 fabric.barrier()
@@ -291,6 +314,12 @@ def _train_on_rank(
         return
     records.close()
     fabric.barrier()
+    if best is None and step >= num_steps:
+        raise TrainingError(
+            f"no evaluation on split '{family.split(family.choosing(config))}' gave a number: the network answers NaN there, so "
+            "no checkpoint is the best one. Lower train.learning_rate or set train.max_gradient_norm, and begin anew with "
+            "--restart"
+        )
 
 
 def _endless(loader: BatchLoader) -> Iterator[Any]:
@@ -368,5 +397,12 @@ def _checkpoint_of(folder: Path, families: Families, config: CommonConfig, manif
         if not (best := folder / "best.pt").is_file():
             raise
         raise type(error)(f"{error}. To go on from the best checkpoint instead, copy '{best}' over it") from error
-    refuse_other_training(checkpoint, config, manifest.path.fingerprint, path=path)
+    refuse_other_training(
+        checkpoint.config,
+        checkpoint.manifest,
+        checkpoint.provenance,
+        config=config,
+        manifest=manifest.path.fingerprint,
+        what=f"checkpoint '{path}'",
+    )
     return checkpoint

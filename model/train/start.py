@@ -22,8 +22,10 @@ from model.train.config import CommonConfig, sha256_of
 from model.train.known_families import Families
 from storage_schemas.frozen_config import every_key
 
-ORIGIN_KEYS = ("start_file", "start_sha256", "start_family", "start_manifest", "start_step")
-"""What checkpoints and training.json say of the checkpoint that a training began with: a run can tell all data it ever saw."""
+_START_ORIGIN = ("start_file", "start_sha256", "start_family", "start_manifest", "start_step")
+_IMAGENET_ORIGIN = ("imagenet_file", "imagenet_sha256")
+ORIGIN_KEYS = (*_START_ORIGIN, *_IMAGENET_ORIGIN)
+"""What checkpoints and training.json say of the file that a training began with: a run can tell all data it ever saw."""
 
 
 def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[str, str]:
@@ -35,7 +37,7 @@ def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[
         families: those whose checkpoints can be read.
 
     Returns:
-        Where they come from, by ``ORIGIN_KEYS``; empty if not from a checkpoint of depthmill.
+        Where they come from, by ``ORIGIN_KEYS``; empty if from nowhere.
 
     Raises:
         WeightsFileError: a file is missing, unreadable, or holds the weights of another network.
@@ -45,14 +47,16 @@ def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[
     family.load_imagenet_weights(network, config)
     path = config.start_from or config.backbone_from
     if path is None:
-        return {}
+        weights = getattr(config, "imagenet_weights", None)
+        values = () if weights is None else (str(Path(weights).absolute()), sha256_of(weights))
+        return dict(zip(_IMAGENET_ORIGIN, values, strict=False))
     if config.start_from is None:
         start = load_backbone(family.backbone(network), path, families)
     else:
         may_differ, may_lack = family.start_tolerance(config)
         start = load_start(network, path, families, may_differ=may_differ, may_lack=may_lack)
-    values = (str(Path(path).absolute()), sha256_of(path), start.config.family, start.manifest, str(start.step))
-    return dict(zip(ORIGIN_KEYS, values, strict=True))
+    found = (str(Path(path).absolute()), sha256_of(path), start.config.family, start.manifest, str(start.step))
+    return dict(zip(_START_ORIGIN, found, strict=True))
 
 
 def load_start(
