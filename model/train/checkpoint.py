@@ -83,15 +83,16 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         ) from error
 
 
-def load_checkpoint(path: str | Path, families: Families) -> Checkpoint:
+def load_checkpoint(path: str | Path, families: Families, *, for_backbone: bool = False) -> Checkpoint:
     """Read a checkpoint of depthmill.
 
     Args:
         path: the file.
         families: those whose checkpoints can be read.
+        for_backbone: only a part of the weights is wanted, so the others need not be there.
 
     Raises:
-        WeightsFileError: the file is missing or unreadable.
+        WeightsFileError: the file is missing, damaged or unreadable.
         CheckpointError: it is a checkpoint of something else, or of a newer depthmill.
     """
     content: dict[str, Any] = dict(load_state_file(path))
@@ -112,7 +113,8 @@ def load_checkpoint(path: str | Path, families: Families) -> Checkpoint:
             f"checkpoint '{path}' was made with options that this depthmill does not know: {error}. "
             "Use the depthmill that made it"
         ) from error
-    _refuse_other_weights(content["model_state_dict"], config, families, path)
+    if not for_backbone:
+        _refuse_other_weights(content["model_state_dict"], config, families, path)
     return Checkpoint(
         config,
         content["manifest"],

@@ -122,7 +122,7 @@ def load_backbone(backbone: nn.Module, path: str | Path, families: Families) -> 
         WeightsFileError: the file is missing or unreadable.
         CheckpointError: its family hands over no backbone, or its backbone is another network; says how to make them equal.
     """
-    checkpoint = load_checkpoint(path, families)
+    checkpoint = load_checkpoint(path, families, for_backbone=True)
     family = families.of(checkpoint.config)
     if not family.hands_over_backbone:
         takes = " or ".join(other.name for other in families if other.hands_over_backbone)
