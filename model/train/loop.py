@@ -32,7 +32,7 @@ from model.train.family_types import BatchLoader, Measured, StepLosses
 from model.train.known_families import Families, UnknownOptionsError
 from model.train.records import Records, training_seconds
 from model.train.shared_scenes import refuse_shared_scenes
-from model.train.start import ORIGIN_KEYS, begin
+from model.train.start import EVERY_ORIGIN, begin
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.lineage import provenance
@@ -197,7 +197,7 @@ def evaluate_training(
         "val_frames": num_frames,
         "choice": family.choice_text(config),
         "best": {name: _known(value) for name, value in (best.best or {}).items()},
-        **{key: value for key, value in last.provenance.items() if key in ORIGIN_KEYS},
+        **{key: value for key, value in last.provenance.items() if key in EVERY_ORIGIN},
         **({"notices": notices} if notices else {}),
     }
     StoreFiles(folder).put(COMPLETE_FILE, json.dumps(record, indent=1).encode())
@@ -241,7 +241,7 @@ def _train_on_rank(
     if checkpoint is None:
         origin = begin(raw_network, config, families)
     else:
-        origin = {key: value for key, value in checkpoint.provenance.items() if key in ORIGIN_KEYS}
+        origin = {key: value for key, value in checkpoint.provenance.items() if key in EVERY_ORIGIN}
     raw_optimizer = family.optimizer(raw_network, config)
     network, optimizer = fabric.setup(raw_network, raw_optimizer)
     loader = family.loader(manifest, config, fabric, machine)

@@ -22,10 +22,12 @@ from model.train.config import CommonConfig, sha256_of
 from model.train.known_families import Families
 from storage_schemas.frozen_config import every_key
 
-_START_ORIGIN = ("start_file", "start_sha256", "start_family", "start_manifest", "start_step")
+ORIGIN_KEYS = ("start_file", "start_sha256", "start_family", "start_manifest", "start_step")
+"""What checkpoints and training.json say of the checkpoint that a training began with: a run can tell all data it ever saw."""
+
 _IMAGENET_ORIGIN = ("imagenet_file", "imagenet_sha256")
-ORIGIN_KEYS = (*_START_ORIGIN, *_IMAGENET_ORIGIN)
-"""What checkpoints and training.json say of the file that a training began with: a run can tell all data it ever saw."""
+EVERY_ORIGIN = (*ORIGIN_KEYS, *_IMAGENET_ORIGIN)
+"""The same, and what they say of classification weights."""
 
 
 def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[str, str]:
@@ -37,7 +39,7 @@ def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[
         families: those whose checkpoints can be read.
 
     Returns:
-        Where they come from, by ``ORIGIN_KEYS``; empty if from nowhere.
+        Where they come from, by ``EVERY_ORIGIN``; empty if from nowhere.
 
     Raises:
         WeightsFileError: a file is missing, unreadable, or holds the weights of another network.
@@ -56,7 +58,7 @@ def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[
         may_differ, may_lack = family.start_tolerance(config)
         start = load_start(network, path, families, may_differ=may_differ, may_lack=may_lack)
     found = (str(Path(path).absolute()), sha256_of(path), start.config.family, start.manifest, str(start.step))
-    return dict(zip(_START_ORIGIN, found, strict=True))
+    return dict(zip(ORIGIN_KEYS, found, strict=True))
 
 
 def load_start(
