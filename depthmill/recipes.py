@@ -96,7 +96,7 @@ def train(
         workers: worker processes that make units.
         manifest: fingerprint of another manifest than the recipe's own.
         out: another folder than ``<runs>/trainings/<name>``.
-        restart: throw away what a former run left in the folder.
+        restart: throw away what a former run left in the folder; files that depthmill did not write stay.
         prefect: run as flows of Prefect.
         listener: is told of units and of steps now and then; None = nobody is.
 

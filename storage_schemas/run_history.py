@@ -52,6 +52,12 @@ ROUNDS = TableSpec(
         ColumnSpec("seconds", "double", "s", "wall time of the round"),
         ColumnSpec("commit", "string", "", "git commit of depthmill, or unknown"),
         ColumnSpec("is_dirty", "string", "", "true: the working tree had changes; false; unknown"),
+        ColumnSpec(
+            "needs_interval", "bool", "1", "the interval had to exclude 0; null: a round of a former version", is_nullable=True
+        ),
+        ColumnSpec(
+            "least_share", "double", "1", "frames and pixels that had to be common; null: a former version", is_nullable=True
+        ),
     ),
 )
 
@@ -86,6 +92,8 @@ class Round:
     seconds: float
     commit: str
     is_dirty: str
+    needs_interval: bool | None = None
+    least_share: float | None = None
 
 
 def new_round_name(now: datetime | None = None) -> str:

@@ -75,8 +75,9 @@ def _attempt(run: Run, opened: Opened, manifest: str, on_progress: OnProgress | 
     """Train and measure one, from wherever a former run stopped; return None, or why it failed."""
     try:
         training = Training(run.config, open_manifest(opened.store, manifest), run.folder, machine_of(opened))
-        for part in training.parts(on_progress).values():
-            part()
+        with training.held(f"depthmill ablate, {run.title}"):
+            for part in training.parts(on_progress).values():
+                part()
     except DepthmillError as error:
         return str(error)
     except Exception as error:  # any error, e.g. a full GPU, is reported; raised, it would end the other trainings too

@@ -75,6 +75,12 @@ Margin = Annotated[
 NeedsInterval = Annotated[
     bool, typer.Option("--needs-interval", help="promote only if the 95 % interval of the difference excludes 0 as well")
 ]
+LeastShare = Annotated[
+    float,
+    typer.Option(
+        "--least-share", min=0, max=1, help="share of frames and pixels, at least, that both networks must have been measured on"
+    ),
+]
 FineTune = Annotated[bool, typer.Option("--fine-tune", help="start from the champion's weights instead of from scratch")]
 
 OF_DEPTH = ("target", "max_depth", "plug_in", "metric", "cap", "radar")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import Cap, FineTune, Margin, Metric, NeedsInterval, Overrides, Radar, RecipeFile
+from flows.command_line.options import Cap, FineTune, LeastShare, Margin, Metric, NeedsInterval, Overrides, Radar, RecipeFile
 
 
 def deploy(
@@ -27,6 +27,7 @@ def deploy(
     cap: Cap = 80.0,
     radar: Radar = "on",
     needs_interval: NeedsInterval = False,
+    least_share: LeastShare = 0.5,
     fine_tune: FineTune = False,
 ) -> None:
     """Make materialize, reclean, train_and_evaluate and retrain_and_evaluate Prefect deployments, the last on a schedule."""
@@ -42,6 +43,7 @@ def deploy(
         "cap_m": int(cap) if cap.is_integer() else cap,
         "radar": radar,
         "needs_interval": needs_interval,
+        "least_share": least_share,
         "fine_tune": fine_tune,
     }
     schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)

@@ -10,6 +10,7 @@ from flows.command_line.options import (
     AsJson,
     Cap,
     FineTune,
+    LeastShare,
     Margin,
     Metric,
     NeedsInterval,
@@ -29,6 +30,7 @@ def retrain(
     cap: Cap = 80.0,
     radar: Radar = "on",
     needs_interval: NeedsInterval = False,
+    least_share: LeastShare = 0.5,
     fine_tune: FineTune = False,
     workers: Workers = None,
     no_prefect: NoPrefect = False,
@@ -46,7 +48,7 @@ def retrain(
         orchestrator(prefect=not no_prefect),
         console(is_quiet=as_json),
         where=str(recipe.absolute()),
-        rules=Rules(margin, metric, cap, radar, needs_interval),
+        rules=Rules(margin, metric, cap, radar, needs_interval, least_share),
         fine_tune=fine_tune,
     )
     if as_json:

@@ -25,14 +25,21 @@ def runs(
     from flows.retrain.record import history_folder
     from flows.run.opening import open_store
     from flows.settings import Settings
+    from storage_schemas.folder_lock import holder_of
     from storage_schemas.run_history import read_history
 
     folder = Settings().runs_folder(open_store(store).root)
     rounds, champion = read_history(str(history_folder(folder)), last=last), read_champion(folder)
+    going_on = holder_of(folder)
     if as_json:
-        print_json({"champion": champion and asdict(champion), "rounds": [asdict(row) for row in rounds]})
+        not_ended = None if going_on is None else asdict(going_on)
+        print_json({"champion": champion and asdict(champion), "rounds": [asdict(row) for row in rounds], "not_ended": not_ended})
         return
     typer.echo(runs_text(rounds) if rounds else f"no rounds yet in '{history_folder(folder)}'. Run depthmill retrain")
+    if going_on is not None:
+        typer.echo(
+            f"round {going_on.about.get('name', '')} has not ended: {going_on}. If it was killed, the next round closes it"
+        )
     if champion is not None:
         typer.echo(
             f"champion {champion.folder(folder)}: {champion.metric} {champion.value:.6g} up to {champion.cap_m:g} m, radar "

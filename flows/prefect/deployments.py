@@ -160,6 +160,7 @@ def retrain_and_evaluate(
     cap_m: Literal[50, 70, 80] = 80,
     radar: Literal["on", "off"] = "on",
     needs_interval: bool = False,
+    least_share: Annotated[float, Field(gt=0, le=1)] = 0.5,
     fine_tune: bool = False,
     seed: Seed = None,
     workers: Workers = None,
@@ -174,13 +175,14 @@ def retrain_and_evaluate(
         cap_m: Largest target depth that counts, metres.
         radar: Compare with the radar seen (on) or taken away (off).
         needs_interval: Promote only if the 95 % bootstrap interval of the mean difference excludes 0 as well.
+        least_share: Share of frames and pixels, at least, that champion and challenger must both have been measured on.
         fine_tune: Start from the champion's weights instead of from scratch.
         seed: Seed of the initial weights; empty = what the recipe says.
         workers: Worker processes that make units; empty = DEPTHMILL_WORKERS, or one per core.
     """
 
     def work() -> str:
-        rules = Rules(margin=margin, metric=metric, cap_m=float(cap_m), radar=radar, needs_interval=needs_interval)
+        rules = Rules(margin, metric, float(cap_m), radar, needs_interval, least_share)
         opened = _open(recipe, (*overrides, *_seed(seed)), workers)
         orchestrator = PrefectOrchestrator(inside=retrain_and_evaluate.name)
         return retrain(opened, orchestrator, PAGES, where=recipe, rules=rules, fine_tune=fine_tune).message

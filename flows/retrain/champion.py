@@ -7,15 +7,17 @@ Writes  <runs>/champion.json, atomically; the pointer moves, and no training is 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from flows.retrain.seen_scenes import seen_scenes
 from flows.run.training import Training
-from storage_schemas.errors import DepthmillError, ManifestError, StoreError
+from flows.run.training_folder import noted_files
+from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
-from storage_schemas.manifest import open_manifest
 
 if TYPE_CHECKING:
     from model.train.config import CommonConfig
@@ -116,7 +118,13 @@ def compare_with_champion(champion: Path, challenger: Training, rules: Rules) ->
     Raises:
         DepthmillError: they cannot be compared, e.g. there is no frame in common.
     """
-    before, note = _champion_evaluation(champion, challenger)
+    record, config = _champion_record(champion, challenger)
+    left_out = _scenes_left_out(champion, challenger, rules)
+    before, note = _champion_evaluation(champion, record, config, challenger)
+    if left_out:
+        rules = replace(rules, left_out=left_out)
+        text = f"{len(left_out)} scenes that one of the two was trained on are left out, e.g. '{min(left_out)}'"
+        note = f"{note}; {text}" if note else text
     return challenger.family.compare_with_champion(before, challenger.folder / "evaluation", rules), note
 
 
@@ -126,17 +134,26 @@ def is_better(means: MeanDifference, rules: Rules) -> tuple[bool, str]:
     gain = sign * means.mean_difference
     worst = min(sign * means.low, sign * means.high)
     change = f"{rules.metric} {means.mean_a:.6g} -> {means.mean_b:.6g}"
+    if not math.isfinite(gain):
+        return False, f"{change}: one of the two is not a number, so nothing is compared"
+    # a family of another package may not say what is common to the two
+    frames, pixels = (float(getattr(means, f"share_of_{name}", 1.0)) for name in ("frames", "pixels"))
+    if min(frames, pixels) < rules.least_share:
+        return False, (
+            f"{change} on {means.num_frames} frames: only {frames:.1%} of the frames and {pixels:.1%} of the pixels are common "
+            f"to both, least_share is {rules.least_share:g}"
+        )
     if gain <= 0:
         return False, f"{change}: not better"
     if gain < rules.margin:
         return False, f"{change}: better by {gain:.4g}, less than the margin {rules.margin:g}"
-    if rules.needs_interval and worst <= 0:
+    if rules.needs_interval and not worst > 0:  # written so that an interval that is not a number excludes nothing
         return False, f"{change}: better by {gain:.4g}, but its interval [{means.low:+.4g}, {means.high:+.4g}] does not exclude 0"
     return True, f"{change}: better by {gain:.4g}, the margin is {rules.margin:g}"
 
 
-def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, str]:
-    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if needed.
+def _champion_record(champion: Path, challenger: Training) -> tuple[dict[str, Any], CommonConfig]:
+    """Return what a champion's training says of itself, and its configuration.
 
     Raises:
         ChampionError: the champion is of another family, or of one that this depthmill does not have.
@@ -145,7 +162,7 @@ def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, st
     from model.train.known_families import UnknownOptionsError
     from model.train.loop import read_training
 
-    record, manifest = read_training(champion), challenger.manifest.path.fingerprint
+    record = read_training(champion)
     try:
         champion_config = FAMILIES.read(record["config"])
     except UnknownOptionsError as error:
@@ -159,35 +176,48 @@ def _champion_evaluation(champion: Path, challenger: Training) -> tuple[Path, st
             f"measure is common to them. Give this recipe a store of its own, or delete {CHAMPION_FILE}: the next round's "
             "training becomes the champion"
         )
+    return record, champion_config
+
+
+def _champion_evaluation(
+    champion: Path, record: dict[str, Any], champion_config: CommonConfig, challenger: Training
+) -> tuple[Path, str]:
+    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if needed, and a note."""
+    manifest = challenger.manifest.path.fingerprint
     differs = [] if record["manifest"] == manifest else [f"manifest {record['manifest']} -> {manifest}"]
     differs += challenger.family.measured_otherwise(champion_config, challenger.config)
     if not differs:
         return champion / "evaluation", ""
-    _refuse_seen_scenes(champion, champion_config, record["manifest"], challenger)
     folder = challenger.folder / MEASURED_AGAIN
-    _measure(champion, champion_config, challenger, folder)
+    with noted_files(challenger.folder):
+        _measure(champion, champion_config, challenger, folder)
     return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
 
 
-def _refuse_seen_scenes(champion: Path, config: CommonConfig, manifest: str, challenger: Training) -> None:
-    """Refuse to measure a champion on scenes it was trained on, which a change of splits brings; it would win by memory.
+def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> frozenset[str]:
+    """Return the scenes that are measured on and that one of the two was trained on; it would win by memory there.
 
-    A champion of a manifest that is no longer in the store cannot be checked.
+    A change of splits brings this, and a start from a checkpoint that was trained on other splits.
+
+    Raises:
+        ChampionError: too few frames are left to compare.
     """
-    from model.train.shared_scenes import scenes_of_split
-
-    try:
-        trained = scenes_of_split(open_manifest(challenger.manifest.store, manifest), config.data.split)
-    except ManifestError:
-        return
-    measured = challenger.family.split(challenger.config)
-    seen = trained & scenes_of_split(challenger.manifest, measured) if measured != challenger.config.data.split else set()
-    if seen:
+    measured, store = challenger.family.split(challenger.config), challenger.manifest.store
+    samples = challenger.manifest.samples
+    scenes = [scene for scene, split in zip(samples["scene"], samples["split"], strict=True) if split == measured]
+    by_champion, by_challenger = (seen_scenes(folder, store) & set(scenes) for folder in (champion, challenger.folder))
+    seen = by_champion | by_challenger
+    if seen and sum(scene not in seen for scene in scenes) < rules.least_share * len(scenes):
+        who, culprit = (
+            (f"champion '{champion}'", by_champion) if by_champion else (f"training '{challenger.folder}'", by_challenger)
+        )
         raise ChampionError(
-            f"the champion '{champion}' was trained on {len(seen)} scene{'' if len(seen) == 1 else 's'} that split '{measured}' "
-            f"now measures on, e.g. '{min(seen)}', so the two cannot be compared. Put these scenes back into train, or delete "
+            f"the {who} was trained on {len(culprit)} scene{'' if len(culprit) == 1 else 's'} that split '{measured}' "
+            f"now measures on, e.g. '{min(culprit)}', so the two cannot be compared: less than the share "
+            f"{rules.least_share:g} of the frames is new to both. Put these scenes back into train, or delete "
             f"{CHAMPION_FILE}: the next round's training becomes the champion"
         )
+    return frozenset(seen)
 
 
 def _measure(champion: Path, champion_config: CommonConfig, challenger: Training, folder: Path) -> None:

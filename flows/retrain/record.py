@@ -6,17 +6,19 @@ Reads   <runs>/history
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.text import duration
+from storage_schemas.folder_lock import Holder
 from storage_schemas.lineage import provenance
 from storage_schemas.run_history import Round, new_round_name, rounds_newest_first
 
 if TYPE_CHECKING:
+    from flows.retrain.champion import Champion
     from model.train.family import Family
     from model.train.judging import MeanDifference, Rules
 
@@ -75,6 +77,8 @@ class RoundProgress:
         family: of both.
         comparisons: of champion and challenger, all frames first.
         challenger_value: mean that decides.
+        choice: on which splits the challenger's checkpoint was chosen and judged.
+        changed: is called when more is known, so that a round that is killed leaves what was known.
     """
 
     where: str
@@ -92,6 +96,8 @@ class RoundProgress:
     family: Family[Any] | None = None
     comparisons: Sequence[MeanDifference] = field(default_factory=list)
     challenger_value: float | None = None
+    choice: str = ""
+    changed: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         """Name the round."""
@@ -103,12 +109,30 @@ def history_folder(runs: Path) -> Path:
     return runs / "history"
 
 
-def judged(runs: Path, request: str) -> str | None:
-    """Return the newest round that answered this request; None if none did."""
+def judged(runs: Path, request: str, rules: Rules) -> tuple[str | None, list[Round]]:
+    """Return the newest round that answered this request by these rules, and newer ones that answered it by others.
+
+    The name is None if no round answered it by these rules; the others are those of the whole history then.
+    """
+    by_other_rules: list[Round] = []
     for row in rounds_newest_first(str(history_folder(runs))):
         if row.request == request and row.outcome in JUDGED:
-            return row.name
-    return None
+            if not changed_rules(row, rules):
+                return row.name, by_other_rules
+            by_other_rules.append(row)
+    return None, by_other_rules
+
+
+def changed_rules(row: Round, rules: Rules) -> str:
+    """Say what of the rules is not as it was in a round; "" if they are the same."""
+    changes = []
+    for name in ("metric", "cap_m", "radar", "margin", "needs_interval", "least_share"):
+        before, now = getattr(row, name), getattr(rules, name)
+        if before is None:  # rounds of former versions asked for no share, and had the interval in no column
+            before = False if name == "needs_interval" else now
+        if before != now:
+            changes.append(f"{name} {before} -> {now}")
+    return ", ".join(changes)
 
 
 def last_judged(runs: Path) -> Round | None:
@@ -148,17 +172,34 @@ def record(progress: RoundProgress, outcome: str) -> Round:
         seconds=time.perf_counter() - progress.start_s,
         commit=code["commit"],
         is_dirty=code["is_dirty"],
+        needs_interval=rules.needs_interval,
+        least_share=rules.least_share,
     )
 
 
-def report_text(row: Round, family: Family[Any] | None, comparisons: Sequence[MeanDifference]) -> str:
-    """Return the report of a round as Markdown; its family is None where the recipe names none that there is."""
+def killed(holder: Holder, champion: Champion | None) -> Round | None:
+    """Return the record of a round whose process was killed, from what it had noted; None if it had noted nothing."""
+    try:
+        row = Round(**holder.about)
+    except TypeError:
+        return None
+    is_promoted = champion is not None and champion.round == row.name
+    note = f"killed: {holder} ended without a word{' after it had promoted its training' if is_promoted else ''}"
+    return replace(row, outcome="promoted" if is_promoted else "failed", note=note, is_promoted=is_promoted)
+
+
+def report_text(row: Round, family: Family[Any] | None, comparisons: Sequence[MeanDifference], *, choice: str = "") -> str:
+    """Return the report of a round as Markdown; its family is None where the recipe names none that there is.
+
+    ``choice`` says on which splits the challenger's checkpoint was chosen and judged.
+    """
     facts = {
         "why": row.reason,
         "note": row.note,
         "units made": row.num_units or None,
         "manifest": row.manifest,
         "training": row.training,
+        "checkpoint": choice,
         "report": row.training and str(Path(row.training) / "report.html"),
         "champion before": row.champion_before,
         "took": duration(row.seconds),

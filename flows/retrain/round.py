@@ -11,23 +11,36 @@ Writes  units, <runs>/trainings/<name>, <runs>/champion.json, <runs>/reports/<ro
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.retrain.champion import Champion, compare_with_champion, is_better, read_champion, write_champion
-from flows.retrain.record import Result, RoundProgress, history_folder, judged, last_judged, record, report_text
+from flows.retrain.champion import Champion, ChampionError, compare_with_champion, is_better, read_champion, write_champion
+from flows.retrain.record import (
+    Result,
+    RoundProgress,
+    changed_rules,
+    history_folder,
+    judged,
+    killed,
+    last_judged,
+    record,
+    report_text,
+)
 from flows.run.listener import Listener
 from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
 from flows.run.orchestrator import Orchestrator
 from flows.run.training import Training, machine_of, refuse_without_torch, training_folder
 from pipeline.plan import Plan
-from storage_schemas.errors import DepthmillError, RecipeError
+from storage_schemas.errors import DepthmillError, RecipeError, StoreError
 from storage_schemas.files import StoreFiles
+from storage_schemas.folder_lock import HeldFolder, locked_folder
 from storage_schemas.manifest import open_manifest
-from storage_schemas.run_history import write_round
+from storage_schemas.run_history import Round, write_round
 
 if TYPE_CHECKING:
     from model.train.config import CommonConfig
@@ -89,18 +102,42 @@ def retrain(
     """
     refuse_without_torch()
     request = _Request(opened, where, rules, fine_tune, orchestrator, listener)
-    return orchestrator.retrain(Path(where).stem, lambda: _recorded_round(request))
+    return orchestrator.retrain(Path(where).stem, lambda: _only_round(request))
 
 
-def _recorded_round(request: _Request) -> Result:
+def _only_round(request: _Request) -> Result:
+    """Do a round while no other one goes on in the same runs folder; FolderBusyError says which one does."""
+    refused = "Give this user write permission on the runs folder"
+    with locked_folder(request.opened.runs_folder, doing=f"depthmill retrain {request.where}", if_denied=refused) as held:
+        return _recorded_round(request, held)
+
+
+def _close_killed(held: HeldFolder, runs: Path) -> None:
+    """Leave the record of a former round that was killed."""
+    if held.former is None:
+        return
+    try:
+        champion = read_champion(runs)
+    except ChampionError:  # this round will say so
+        champion = None
+    row = killed(held.former, champion)
+    if row is not None:
+        with suppress(StoreError):  # it was killed after it had left its record
+            write_round(str(history_folder(runs)), row)
+
+
+def _recorded_round(request: _Request, held: HeldFolder) -> Result:
     """Do a round and leave its record and report, also if it fails."""
     from model.families import family_of, parse_train_config
 
     progress, runs = RoundProgress(request.where, request.rules), request.opened.runs_folder
+    _close_killed(held, runs)
+    progress.changed = lambda: held.say(asdict(record(progress, "failed")))
+    progress.changed()
 
     def finish(outcome: str) -> Result:
         row = record(progress, outcome)
-        text = report_text(row, progress.family, progress.comparisons)
+        text = report_text(row, progress.family, progress.comparisons, choice=progress.choice)
         if outcome != "nothing to do":
             StoreFiles(runs).put(f"reports/{row.name}.md", text.encode())
         write_round(str(history_folder(runs)), row)
@@ -128,16 +165,33 @@ def _round(request: _Request, config: CommonConfig, progress: RoundProgress) -> 
     progress.request = _request(config, progress.manifest, fine_tune=request.fine_tune)
     champion = read_champion(runs)
     progress.champion = None if champion is None else champion.folder(runs)
-    judged_in = None if champion is None else judged(runs, progress.request)
+    judged_in, judged_rounds = (None, []) if champion is None else judged(runs, progress.request, rules)
     if judged_in is not None and not plan.to_do:
         progress.reason = f"all {len(plan.items)} units are up to date, and their training met the champion in round {judged_in}"
         return "nothing to do"
-    progress.reason = _reason(plan, runs, progress.manifest, champion)
+    if judged_rounds and not plan.to_do:
+        before = next((row for row in judged_rounds if row.outcome != "nothing to do"), judged_rounds[0])
+        progress.reason = f"the rules changed since round {before.name}: {changed_rules(before, rules)}"
+    else:
+        progress.reason = _reason(plan, runs, progress.manifest, champion)
+    progress.changed()
     request.listener.say(f"to do: {progress.reason}")
     if plan.to_do:
         _make(request, progress, plan)
-    training = _challenger(opened, config, progress.manifest, progress.champion if request.fine_tune else None)
+    training = _judged_challenger(opened, config, progress.manifest, judged_rounds) if request.fine_tune else None
+    if training is None:
+        training = _challenger(opened, config, progress.manifest, progress.champion if request.fine_tune else None)
     progress.training = training.folder
+    progress.choice = training.family.choice_text(training.config)
+    progress.changed()
+    with training.held(f"depthmill retrain {request.where}"):
+        return _train_and_judge(training, request, progress, champion)
+
+
+def _train_and_judge(training: Training, request: _Request, progress: RoundProgress, champion: Champion | None) -> str:
+    """Train what is left, let it meet the champion, and return the outcome."""
+    runs, rules = request.opened.runs_folder, request.rules
+    assert progress.manifest is not None
     _train(training, request, progress)
     progress.challenger_value = _value(training, rules)
     if champion is None:
@@ -209,6 +263,22 @@ def _challenger(opened: Opened, config: CommonConfig, manifest: str, start: Path
     return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened))
 
 
+def _judged_challenger(opened: Opened, config: CommonConfig, manifest: str, rounds: list[Round]) -> Training | None:
+    """Return the fine-tuned training that answered the same request by other rules; None if there is none.
+
+    Named by its start, it would be another one since the champion changed, and would be trained again for a changed rule.
+    """
+    from model.train.loop import is_complete, read_training
+
+    for row in rounds:
+        folder = opened.runs_folder / "trainings" / Path(row.training or "").name  # by its name: the store may have moved
+        if row.training is not None and is_complete(folder):
+            start = {"start_from": read_training(folder)["config"].get("start_from"), "imagenet_weights": None}
+            begun = config.model_copy(update={**start, "backbone_from": None})
+            return Training(begun, open_manifest(opened.store, manifest), folder, machine_of(opened))
+    return None
+
+
 def _train(training: Training, request: _Request, progress: RoundProgress) -> None:
     """Train unless it is done."""
     from model.train.loop import is_complete
@@ -232,6 +302,11 @@ def _check_rules(family: Family[Any], config: CommonConfig, rules: Rules, *, whe
 def _value(training: Training, rules: Rules) -> float:
     """Return the mean that decides; RoundError if no frame of the split has a pixel to measure."""
     value = training.family.deciding_value(training.folder / "evaluation", rules)
+    if value is not None and math.isnan(value):
+        raise RoundError(
+            f"training '{training.folder}' gives {rules.metric} = NaN on its split, so it can be no champion. Lower "
+            "train.learning_rate or set train.max_gradient_norm in the recipe, and run the same command"
+        )
     if value is not None:
         return value
     raise RoundError(

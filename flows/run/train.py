@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
 from flows.run.orchestrator import Orchestrator
 from flows.run.training import Training, open_training, refuse_without_torch
+from flows.run.training_folder import clear_training, holds_training
 from flows.text import duration
 from storage_schemas.errors import DepthmillError
+from storage_schemas.folder_lock import LOCK_FILE
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Trained:
         report = folder / "report.html"
         where = report if report.is_file() else folder
         steps = f"{record['num_steps']} step{'' if record['num_steps'] == 1 else 's'}"
-        return "\n".join([*texts, f"trained {steps} in {duration(record['seconds'])}: {where}"])
+        choice = [f"best.pt: {record['choice']}"] if "choice" in record else []  # former versions did not say
+        return "\n".join([*texts, *choice, f"trained {steps} in {duration(record['seconds'])}: {where}"])
 
 
 def train_recipe(
@@ -71,7 +73,7 @@ def train_recipe(
         where: name of the recipe file.
         manifest: train on this manifest; without it on the recipe's own, made first if it is not there.
         out: another folder of the training than ``<runs>/trainings/<name>``.
-        restart: throw away what a former run left in the folder.
+        restart: throw away what a former run left in the folder; files that depthmill did not write stay.
 
     Raises:
         RecipeError: the ``train:`` group has a mistake; nothing was made or trained.
@@ -87,10 +89,14 @@ def train_recipe(
         if made.num_failed:
             return Trained(made.num_failed, None)
     training = open_training(opened, where=where, manifest=manifest, out=out)
-    _prepare_folder(training.folder, restart=restart)
-    if training.is_complete:
+    _refuse_foreign_folder(training.folder)
+    if not restart and training.is_complete:
         listener.say(f"nothing to do: training {training.folder.name} is complete (--restart trains it again)")
-    else:
+        return Trained(0, training)
+    with training.held(f"depthmill train {where}"):
+        if restart:
+            for kept in clear_training(training.folder):
+                listener.say(f"kept, for depthmill did not write it: {training.folder / kept}")
         is_begun = (training.folder / "last.pt").is_file()
         listener.say(f"{'going on with' if is_begun else 'training'} {training.folder}")
         for notice in training.family.notices(training.config, training.manifest):
@@ -100,13 +106,9 @@ def train_recipe(
     return Trained(0, training)
 
 
-def _prepare_folder(folder: Path, *, restart: bool) -> None:
-    """Throw away a former run if asked to; refuse a folder that holds something else."""
+def _refuse_foreign_folder(folder: Path) -> None:
+    """Check that a folder is empty or holds a training; DepthmillError if it holds something else."""
     if folder.exists() and not folder.is_dir():
         raise DepthmillError(f"'{folder}' is a file, expected a folder to write. Choose another with --out")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not any((folder / name).is_file() for name in ("last.pt", "training.json", "steps.csv")):
+    if folder.is_dir() and not holds_training(folder) and any(not path.name.startswith(LOCK_FILE) for path in folder.iterdir()):
         raise DepthmillError(f"folder '{folder}' holds something that is not a training. Choose another with --out")
-    if restart:
-        shutil.rmtree(folder)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.run.opening import Opened
+from flows.run.training_folder import noted_files
 from flows.settings import Settings
 from storage_schemas.errors import RecipeError
+from storage_schemas.folder_lock import HeldFolder, locked_folder
 from storage_schemas.manifest import Manifest, open_manifest
 
 if TYPE_CHECKING:
@@ -49,10 +52,21 @@ class Training:
 
     @property
     def is_complete(self) -> bool:
-        """Say whether nothing is left to do."""
-        from model.train.loop import is_complete
+        """Say whether nothing is left to do; CheckpointError if the folder holds another complete training."""
+        from model.families import FAMILIES
+        from model.train.loop import is_complete, refuse_complete_of_another
 
-        return is_complete(self.folder) and not due_parts(self.config, self.folder)
+        if not is_complete(self.folder):
+            return False
+        refuse_complete_of_another(self.config, self.manifest, self.folder, families=FAMILIES)
+        return not due_parts(self.config, self.folder)
+
+    def held(self, command: str) -> AbstractContextManager[HeldFolder]:
+        """Hold the folder, so that no other process trains into it; FolderBusyError if one does.
+
+        ``command`` is what another process is told of this one.
+        """
+        return locked_folder(self.folder, doing=command, if_denied="Choose another folder with --out")
 
     def parts(self, on_progress: Callable[[Progress], None] | None) -> dict[str, Callable[[], None]]:
         """Return what is to be done, in this order, by name; each does nothing if it is done, and goes on where it stopped."""
@@ -77,7 +91,8 @@ class Training:
 
         if is_complete(self.folder):
             return
-        evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
+        with noted_files(self.folder):
+            evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
         self.write_report()
 
     def do_extra_part(self, name: str) -> None:
@@ -88,7 +103,7 @@ class Training:
         part = self.family.extra_parts(self.config)[name]
         if not part.is_due(self.config, self.folder):
             return
-        with repeatable(self.config, network_device(self.machine.accelerator).type):
+        with repeatable(self.config, network_device(self.machine.accelerator).type), noted_files(self.folder):
             part.run(self.config, self.manifest, self.folder, self.machine)
         self.write_report()
 
@@ -155,10 +170,20 @@ def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path
 
 
 def training_folder(opened: Opened, config: CommonConfig, manifest: str) -> Path:
-    """Return the folder of a training, named by all that decides its result; OSError if its start cannot be read."""
+    """Return the folder of a training, named by all that decides its result; OSError if its start cannot be read.
+
+    Former versions named a training by the path of its classification weights. Such a folder is taken as long as that file is
+    older than what the training wrote last: then its bytes are those that the training began with.
+    """
     from model.families import FAMILIES
 
-    return opened.runs_folder / "trainings" / FAMILIES.training_name(config, manifest)
+    folder = opened.runs_folder / "trainings" / FAMILIES.training_name(config, manifest)
+    weights = getattr(config, "imagenet_weights", None)
+    if weights is None or folder.exists():
+        return folder
+    former = folder.with_name(FAMILIES.former_training_name(config, manifest))
+    written = [path.stat().st_mtime for name in ("training.json", "last.pt") if (path := former / name).is_file()]
+    return former if written and Path(weights).stat().st_mtime <= min(written) else folder
 
 
 def missing_for_training() -> list[str]:

@@ -9,20 +9,29 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from model.errors import WeightsFileError
+from model.blocks.sealed_file import DamagedFileError, check_seal
+from model.errors import CheckpointError, WeightsFileError
 
 
 def load_state_file(path: str | Path) -> dict[str, Tensor]:
-    """Read a file of named tensors without running code from it.
+    """Read a file of named tensors without running code from it, after its seal or the checksums of its records were checked.
 
     Raises:
-        WeightsFileError: there is no such file, or it is not a dict of tensors that ``weights_only`` can read.
+        WeightsFileError: there is no such file, a byte of it is not what was written, or it is not a dict of tensors that
+            ``weights_only`` can read.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a .pth file")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as stream:  # one opening for both: a file that is replaced meanwhile cannot slip in between
+            check_seal(stream)
+            loaded = torch.load(stream, map_location="cpu", weights_only=True)
+    except DamagedFileError as error:
+        raise WeightsFileError(
+            f"weights file '{path}' is damaged: {error}. Nothing of it was used. Bring back a copy of it, or make it again "
+            "(a training: depthmill train --restart)"
+        ) from error
     except Exception as error:  # torch raises errors of many types for a foreign file
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "weights_only" in first_line:  # torch advises to run the file's code, which must never be done with a foreign file
@@ -81,6 +90,16 @@ def misfit_text(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         problems.append(f"{key} is {shape}, expected {tuple(wanted[key].shape)}")
     return first_names(problems, limit=8, joiner="; ")
+
+
+def fill_network(network: nn.Module, weights: Mapping[str, Any], *, path: str | Path) -> None:
+    """Load all weights of a checkpoint into a network; CheckpointError names the file and what differs."""
+    if problems := misfit_text(weights, network.state_dict()):
+        raise CheckpointError(
+            f"checkpoint '{path}' has the weights of another network: {problems}. Bring back the file that belongs there, "
+            "or train again (depthmill train --restart)"
+        )
+    network.load_state_dict(weights)
 
 
 def first_names(names: Sequence[str], *, limit: int = 5, joiner: str = ", ") -> str:

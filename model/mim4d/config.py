@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from model.data.reading_config import ReadingConfig
 from model.mim4d.network_config import Mim4dConfig
-from model.train.config import CommonConfig
+from model.train.config import CommonConfig, EvaluationSplits
 from storage_schemas.frozen_config import FrozenConfig
 
 
@@ -46,10 +46,9 @@ class ClipDataConfig(ReadingConfig):
     )
 
 
-class RenderEvaluationConfig(FrozenConfig):
+class RenderEvaluationConfig(EvaluationSplits):
     """On what rendered depth and colour are measured."""
 
-    split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
     rays_per_camera: int = Field(
         256, ge=1, description="rays of one camera of one frame, at most: to LiDAR points that are held out, then to other pixels"
     )

@@ -5,6 +5,7 @@ Source  docs/method/mim4d.md#rendering-loss, #optimisation, #evaluation
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -143,7 +144,7 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
 
     def is_better(self, now: Measured, best: dict[str, float], config: Mim4dTrainConfig) -> bool:
         """Say whether the error is the lowest so far; the last checkpoint always replaces the former where it is kept."""
-        return config.keep == "last" or now.best["abs_rel"] < best["abs_rel"]
+        return config.keep == "last" or math.isnan(best["abs_rel"]) or now.best["abs_rel"] < best["abs_rel"]
 
     def board_label(self, row: Mapping[str, Any]) -> str:
         """Return the name under which TensorBoard draws a row."""

@@ -15,7 +15,7 @@ from model.data.reading_config import ReadingConfig
 from model.monoddle.augment import DetectionAugmentConfig
 from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.targets import TargetRules
-from model.train.config import CommonConfig
+from model.train.config import CommonConfig, EvaluationSplits
 from storage_schemas.frozen_config import FrozenConfig
 
 
@@ -55,10 +55,9 @@ class DistillConfig(FrozenConfig):
         return self.form in ("laplace", "gauss")
 
 
-class DetectionEvaluationConfig(FrozenConfig):
+class DetectionEvaluationConfig(EvaluationSplits):
     """On what, and how, detections are measured."""
 
-    split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
     score_threshold: float = Field(0.2, ge=0, lt=1, description="centres whose heat is lower are dropped")
     height_scale: float = Field(
         1.0,

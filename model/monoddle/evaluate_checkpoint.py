@@ -5,13 +5,16 @@ Writes the folder as ``evaluation`` says, and pictures/<frame>.jpg
 
 from __future__ import annotations
 
-import shutil
+import zipfile
+from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 from model.monoddle.average_precision import not_measured_text, split_measured
 from model.monoddle.detection_frames import frames_of
 from model.monoddle.evaluation import (
-    AP_FILE,
+    PICTURES_FILE,
     check_detection_folder,
     evaluate_detections,
     evaluation_title,
@@ -46,8 +49,7 @@ def evaluate_checkpoint(
     check_split(split)
     chosen = opened.config.evaluation
     check_detection_folder(folder)  # checked first, or a wrong folder would waste the whole measurement
-    if (folder / AP_FILE).is_file():  # of a former evaluation, which this one replaces
-        shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)
+    former_pictures = _former_pictures(folder)
     measured, unmeasured = split_measured(detector_of(opened).config.train_classes)
     evaluation = evaluate_detections(
         detected(opened, manifest, machine, split=split),
@@ -57,11 +59,26 @@ def evaluate_checkpoint(
     )
     notes = [not_measured_text(unmeasured)] if unmeasured else []
     title = evaluation_title(opened.name, manifest, split=split, height_scale=chosen.height_scale, notes=notes)
+    for path in former_pictures:
+        path.unlink(missing_ok=True)
     write_detection_folder(folder, evaluation, title=title)
     if draw is not None and evaluation.pictures:
         for frame in frames_of(evaluation.pictures):
-            put_file(folder / PICTURES_FOLDER / f"{frame.key.replace('/', '_')}.jpg", draw(frame))
+            put_file(folder / PICTURES_FOLDER / _picture_name(frame.key), draw(frame))
     rows = [row._asdict() for row in evaluation.rows]
     data = {"folder": str(folder), "manifest": manifest.path.fingerprint, "rows": rows}
     table = (folder / "table.md").read_text(encoding="utf-8")
     return Answer(data, f"{table}\nwrote {folder}")
+
+
+def _picture_name(frame_key: str) -> str:
+    return f"{frame_key.replace('/', '_')}.jpg"
+
+
+def _former_pictures(folder: Path) -> list[Path]:
+    """Return the pictures of a former evaluation: JPEG files with the names of the frames that it kept in pictures.npz."""
+    keys: list[str] = []
+    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(folder / PICTURES_FILE) as former:
+        keys = [str(key) for key in former["frame_keys"]]
+    paths = [folder / PICTURES_FOLDER / _picture_name(key) for key in keys]
+    return [path for path in paths if path.is_file() and not path.is_symlink() and path.read_bytes()[:2] == b"\xff\xd8"]

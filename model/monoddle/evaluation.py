@@ -8,7 +8,6 @@ Writes  into a folder: results/<frame>.txt (one a frame), average_precision.csv,
 from __future__ import annotations
 
 import csv
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from model.monoddle.config import DetectionDataConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.decode import decode_objects
 from model.monoddle.detection_frames import Detected, picture_of, stacked_pictures
-from model.monoddle.kitti_files import KittiFileError, write_results
+from model.monoddle.kitti_files import KittiFileError, read_result, write_results
 from model.monoddle.lidar_points import LidarPoints
 from model.monoddle.net import MonoDdle
 from model.train.config import Machine
@@ -185,7 +184,8 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
         KittiFileError: it holds results that no evaluation wrote.
     """
     check_detection_folder(folder)
-    shutil.rmtree(folder / RESULTS_FOLDER, ignore_errors=True)
+    for former in _former_results(folder):
+        former.unlink(missing_ok=True)
     files = StoreFiles(folder)
     files.put(AP_FILE, rows_as_csv(ApRow, evaluation.rows))
     files.put("table.md", f"{title}\n\n{ap_table(evaluation.rows)}\n".encode())
@@ -197,16 +197,38 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
 
 
 def check_detection_folder(folder: Path) -> None:
-    """Check that an evaluation may be written here; what a former one left is replaced.
+    """Check that an evaluation may be written here; what a former one left is replaced, and nothing else.
 
     Raises:
-        KittiFileError: there are results that no evaluation wrote.
+        KittiFileError: there are results that no evaluation wrote, or other files among them.
     """
     results = folder / RESULTS_FOLDER
     if results.exists() and any(results.iterdir()) and not (folder / AP_FILE).is_file():
         raise KittiFileError(
             f"'{results}' is there already and no evaluation wrote it ({AP_FILE} is missing beside it). Choose another --out"
         )
+    if (folder / AP_FILE).is_file():
+        read_average_precision(folder)  # a table of another program under this name is not replaced
+    _former_results(folder)
+
+
+def _former_results(folder: Path) -> list[Path]:
+    """Return the result files of a former evaluation; KittiFileError names a file beside them that no evaluation wrote."""
+    results = folder / RESULTS_FOLDER
+    former = sorted(results.iterdir()) if results.is_dir() and not results.is_symlink() else []
+    for path in former:
+        try:
+            is_result = path.suffix == ".txt" and path.is_file() and not path.is_symlink()
+            if is_result:
+                read_result(path)
+        except KittiFileError:
+            is_result = False
+        if not is_result:
+            raise KittiFileError(
+                f"'{path}' lies among the results of a former evaluation, which are replaced, and no evaluation wrote it. "
+                "Nothing was deleted. Move it away, or choose another --out"
+            )
+    return former
 
 
 def read_average_precision(folder: Path) -> list[ApRow]:

@@ -200,7 +200,8 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         if not row.num_truth:
             text = f"nothing is measured: no {chosen.category} of {chosen.split} counts at moderate difficulty"
         best = {"ap_r40": row.r40 if row.num_truth else math.nan}
-        return Measured([row._asdict() for row in evaluation.rows], -row.r40, best, text)
+        score = -row.r40 if row.num_truth else math.inf
+        return Measured([row._asdict() for row in evaluation.rows], score, best, text)
 
     def is_better(self, now: Measured, best: dict[str, float], config: MonoDdleTrainConfig) -> bool:
         """Say whether the precision is the highest so far; the last checkpoint always replaces the former where it is kept."""

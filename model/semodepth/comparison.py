@@ -38,6 +38,8 @@ class Comparison(NamedTuple):
         num_only_a: frames of the group that only a has; they are left out.
         num_only_b: the same of b.
         num_other_pixels: frames in both whose numbers of pixels differ: the runs were measured against different targets.
+        share_of_frames: frames in both over frames in either.
+        share_of_pixels: pixels in both over pixels in either; of a frame in both, the smaller number is in both.
     """
 
     group: str
@@ -54,6 +56,8 @@ class Comparison(NamedTuple):
     num_only_a: int
     num_only_b: int
     num_other_pixels: int
+    share_of_frames: float = 1.0
+    share_of_pixels: float = 1.0
 
 
 class _Frames(NamedTuple):
@@ -106,6 +110,10 @@ def compare_runs(
     is_better = value_b > value_a if metric.startswith("delta") else value_b < value_a
     is_other = of_a.num_pixels[in_a] != of_b.num_pixels[in_b]
     only_a, only_b = (groups_of(np.delete(frames.is_night, at)) for frames, at in ((of_a, in_a), (of_b, in_b)))
+    pixels_a, pixels_b = of_a.num_pixels[in_a], of_b.num_pixels[in_b]
+    pixels_of_one = int(np.delete(of_a.num_pixels, in_a).sum() + np.delete(of_b.num_pixels, in_b).sum())
+    share_of_frames = len(common) / (len(of_a.key) + len(of_b.key) - len(common))
+    share_of_pixels = int(np.minimum(pixels_a, pixels_b).sum()) / (int(np.maximum(pixels_a, pixels_b).sum()) + pixels_of_one)
     comparisons = []
     for number, (group, is_member) in enumerate(groups_of(of_a.is_night[in_a]).items()):
         if not is_member.any():
@@ -128,6 +136,8 @@ def compare_runs(
                 num_only_a=int(only_a[group].sum()),
                 num_only_b=int(only_b[group].sum()),
                 num_other_pixels=int(is_other[is_member].sum()),
+                share_of_frames=share_of_frames,
+                share_of_pixels=share_of_pixels,
             )
         )
     return comparisons
@@ -151,6 +161,8 @@ def comparison_text(comparisons: Sequence[Comparison]) -> str:
             f"{row.group:<6} {row.num_frames:>7} {row.mean_a:>9.{form.decimals}f} {row.mean_b:>9.{form.decimals}f} "
             f"{row.mean_difference:>+9.{decimals}f}  {interval:<22} {row.share_better:>8.1%}"
         )
+    if every.share_of_pixels < 1.0:
+        lines.append(f"compared: {every.share_of_frames:.1%} of the frames, {every.share_of_pixels:.1%} of the pixels")
     if every.num_only_a or every.num_only_b:
         lines.append(f"left out: {every.num_only_a} frames only in a, {every.num_only_b} only in b")
     if every.num_other_pixels:

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from model.data.reading_config import ReadingConfig
 from model.semodepth.loss import LossWeights
 from model.semodepth.network_config import SemoDepthConfig
-from model.train.config import CommonConfig
+from model.train.config import CommonConfig, EvaluationSplits
 from storage_schemas.frozen_config import FrozenConfig
 
 DenseStore = Literal["depth_clean", "depth_accumulated", "depth_single", "depth_interpolated", "depth_truth"]
@@ -84,10 +84,9 @@ class DataConfig(ReadingConfig):
         return value
 
 
-class EvaluationConfig(FrozenConfig):
+class EvaluationConfig(EvaluationSplits):
     """On what, and against what, a network is measured."""
 
-    split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
     target: DenseStore = Field("depth_single", description="store of the truth; the published protocol takes the single sweep")
     without_radar: bool = Field(True, description="measure a second time with the radar taken away")
     num_strips: int = Field(4, ge=0, description="frames kept as pictures: first, median, worst, a night one")

@@ -61,6 +61,7 @@ from model.train.known_families import parse_config
 from model.train.measures import Measure
 from storage_schemas.errors import RecipeError
 from storage_schemas.evaluation import FRAME_METRICS, RADAR, read_evaluation
+from storage_schemas.layout import Columns
 from storage_schemas.manifest import Manifest
 
 DISTILL_COLUMNS = ("distill", "calibration", "teacher_mae_m", "teacher_log_scale")
@@ -183,6 +184,8 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         score = next((row["mae_mm"] for row in rows if row["group"] == "all" and row["cap_m"] == 80.0), math.inf)
         target, split = config.evaluation.target, config.evaluation.split
         nothing = f"nothing is measured: no frame of {split} has a pixel of {target} up to 80 m"
+        if math.isnan(score):
+            nothing = f"the network's depths on {split} are not numbers; it is not kept"
         text = f"validation MAE@80 m {score:.0f} mm" if math.isfinite(score) else nothing
         return Measured(rows, score, {"mae_mm": score}, text)
 
@@ -323,8 +326,10 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
             if value not in allowed:
                 why = " (train.evaluation.without_radar is false)" if name == "radar" and value in RADAR else ""
                 raise RecipeError(f"{name} is {value!r}{why}, expected one of: {', '.join(map(str, allowed))}")
-        if not rules.margin >= 0:
+        if not 0 <= rules.margin < math.inf:
             raise RecipeError(f"margin is {rules.margin}, expected 0 or more, in the unit of {rules.metric}")
+        if not 0 < rules.least_share <= 1:
+            raise RecipeError(f"least_share is {rules.least_share}, expected more than 0 and at most 1")
 
     def deciding_value(self, evaluation: Path, rules: Rules) -> float | None:
         """Return the mean over all frames of the metric that decides."""
@@ -335,7 +340,9 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
 
     def compare_with_champion(self, champion: Path, challenger: Path, rules: Rules) -> Sequence[MeanDifference]:
         """Compare two evaluations frame by frame; all frames come first."""
-        return self._compared(champion, challenger, metric=rules.metric, cap_m=rules.cap_m, radar=rules.radar)
+        return self._compared(
+            champion, challenger, metric=rules.metric, cap_m=rules.cap_m, radar=rules.radar, left_out=rules.left_out
+        )
 
     def comparison_text(self, differences: Sequence[MeanDifference]) -> str:
         """Return comparisons as a table for the console."""
@@ -374,9 +381,19 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         title = f"{name} on {wanted.split} of manifest {manifest.path.fingerprint}"
         write_evaluation_folder(folder, evaluation, title=f"{title}, truth {wanted.target}")
 
-    def _compared(self, a: Path, b: Path, *, metric: str, cap_m: float, radar: str) -> list[Comparison]:
-        frames = [read_evaluation(str(folder))[0] for folder in (a, b)]
+    def _compared(
+        self, a: Path, b: Path, *, metric: str, cap_m: float, radar: str, left_out: frozenset[str] = frozenset()
+    ) -> list[Comparison]:
+        frames = [_without(read_evaluation(str(folder))[0], left_out) for folder in (a, b)]
         return compare_runs(*frames, metric=metric, cap_m=cap_m, radar=radar)
+
+
+def _without(frames: Columns, scenes: frozenset[str]) -> Columns:
+    """Return the rows of an evaluation whose scenes are not among these."""
+    if not scenes:
+        return frames
+    kept = [number for number, key in enumerate(frames["frame_key"]) if key.split("/", 1)[0] not in scenes]
+    return {name: [values[number] for number in kept] for name, values in frames.items()}
 
 
 def _depth_network(network: nn.Module) -> SemoDepth:

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from model.blocks.sealed_file import save_sealed
 from model.blocks.weights_file import misfit, misfit_text, state_of
 from model.errors import CheckpointError
 from model.semodepth.net import SemoDepth
 from model.semodepth.network_config import SemoDepthConfig
+from storage_schemas.files import written_whole
 
 _REFERENCE_PREFIX = {
     "encoder.conv1.": "enc_conv1.0.",
@@ -75,7 +76,8 @@ def save_reference(network: SemoDepth, path: str | Path) -> None:
 
     The public code knows the reference options only; trained with others, the weights load there and compute something else.
     """
-    torch.save({"model_state_dict": reference_state_dict(network)}, path)
+    with written_whole(Path(path)) as stream:
+        save_sealed({"model_state_dict": reference_state_dict(network)}, stream)
 
 
 def reference_state_dict(network: SemoDepth) -> dict[str, Tensor]:

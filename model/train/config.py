@@ -28,6 +28,22 @@ TRAINING_VERSION = 1
 _STARTS = {"start_from": "start_digest", "backbone_from": "backbone_digest"}
 """Keys that hold a path, and what takes their place in a training's name."""
 
+START_KEYS = (*_STARTS, "imagenet_weights")
+"""Keys that hold the path of a file which a training begins with; each counts by its bytes."""
+
+
+class EvaluationSplits(FrozenConfig):
+    """On which splits a training is measured; a family's own group of the evaluation adds how."""
+
+    added_later = MappingProxyType({"choose_split": None})
+
+    split: Literal["train", "val", "test"] = Field("val", description="split that is measured on")
+    choose_split: Literal["train", "val", "test"] | None = Field(
+        None,
+        description="split that is measured during training, by which the best checkpoint is chosen; null = split, so that "
+        "checkpoint and result come from the same frames",
+    )
+
 
 class CommonConfig(FrozenConfig):
     """The keys of ``train:`` that every family has; a family's own configuration adds its network, loss, data and evaluation."""
@@ -82,15 +98,18 @@ class CommonConfig(FrozenConfig):
     def learning_rate_factor(self, epoch: float) -> float:
         """Return what the learning rate is multiplied by after a number of epochs."""
 
-    def fingerprint(self, manifest: str, *, package: str | None = None) -> str:
+    def fingerprint(self, manifest: str, *, package: str | None = None, former: bool = False) -> str:
         """Name a training by what decides its result: this configuration and the manifest's fingerprint.
 
         A start counts by its bytes, wherever the file lies; OSError if it cannot be read. ``package`` is the package outside
-        this repository that brings the family; None for depthmill's own.
+        this repository that brings the family; None for depthmill's own. ``former``: the name that former versions gave, where
+        classification weights counted by their path.
         """
         config = self.model_dump(mode="json", exclude=set(_STARTS))
         starts = {digest: getattr(self, key) for key, digest in _STARTS.items()}
         config |= {digest: sha256_of(path) for digest, path in starts.items() if path is not None}
+        if not former and config.get("imagenet_weights") is not None:
+            config["imagenet_weights"] = f"sha256:{sha256_of(config['imagenet_weights'])}"
         named = {"version": TRAINING_VERSION, "manifest": manifest, "config": config}
         named |= {} if package is None else {"package": package}
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]

@@ -170,6 +170,22 @@ class Family(ABC, Generic[C]):
         """Return the split that is measured on."""
         return str(getattr(getattr(config, "evaluation", None), "split", "val"))
 
+    def choosing(self, config: C) -> C:
+        """Return the configuration by which a training is measured while it goes on, to choose the best checkpoint."""
+        evaluation = getattr(config, "evaluation", None)
+        chosen_on = getattr(evaluation, "choose_split", None)
+        if evaluation is None or chosen_on is None:
+            return config
+        return config.model_copy(update={"evaluation": evaluation.model_copy(update={"split": chosen_on})})
+
+    def choice_text(self, config: C) -> str:
+        """Say on which splits the best checkpoint is chosen and the result is measured."""
+        chosen_on, measured_on = self.split(self.choosing(config)), self.split(config)
+        if getattr(config, "keep", "best") == "last":
+            return f"the last checkpoint is the result, whatever it measures; measured on {measured_on}"
+        same = f"chosen and measured on the same split, {measured_on}"
+        return same if chosen_on == measured_on else f"chosen on {chosen_on}, measured on {measured_on}"
+
     # a checkpoint on the command line
 
     def is_reference(self, weights: Mapping[str, Any]) -> bool:

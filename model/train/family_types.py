@@ -37,7 +37,8 @@ class Measured:
 
     Attributes:
         rows: for evaluations.csv, with the columns of ``Family.evaluation_columns``; the first is the one that tells most.
-        score: smaller is better; what the best checkpoint is chosen by.
+        score: smaller is better; what the best checkpoint is chosen by. NaN: the network's answers are not numbers, so that it is
+            never the best one; infinity: there is nothing to measure.
         best: what is noted of it beside the step, by name.
         text: the same for the console, e.g. "validation MAE@80 m 1400 mm".
         num_samples: how many samples were measured.

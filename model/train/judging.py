@@ -16,6 +16,8 @@ class Rules:
         cap_m: 50, 70 or 80.
         radar: on or off.
         needs_interval: the 95 % interval of the mean difference must exclude 0 as well.
+        least_share: of the frames and of the pixels that either network was measured on, so many must be common to both.
+        left_out: scenes that one of the two was trained on; their frames are not compared.
     """
 
     margin: float = 0.0
@@ -23,6 +25,8 @@ class Rules:
     cap_m: float = 80.0
     radar: str = "on"
     needs_interval: bool = False
+    least_share: float = 0.5
+    left_out: frozenset[str] = frozenset()
 
 
 class MeanDifference(Protocol):
@@ -31,6 +35,14 @@ class MeanDifference(Protocol):
     @property
     def num_frames(self) -> int:
         """Frames in both."""
+
+    @property
+    def share_of_frames(self) -> float:
+        """Frames in both over frames in either, 0 to 1."""
+
+    @property
+    def share_of_pixels(self) -> float:
+        """The same of the pixels of all frames."""
 
     @property
     def mean_a(self) -> float:

@@ -88,8 +88,15 @@ class Families:
         Raises:
             OSError: a checkpoint that it starts from cannot be read.
         """
+        return config.fingerprint(manifest, package=self._package_of(config))
+
+    def former_training_name(self, config: CommonConfig, manifest: str) -> str:
+        """Return the name that former versions gave; another one only where classification weights are given."""
+        return config.fingerprint(manifest, package=self._package_of(config), former=True)
+
+    def _package_of(self, config: CommonConfig) -> str | None:
         brought_by = self._packages.get(config.family)
-        return config.fingerprint(manifest, package=None if brought_by is None else brought_by.package)
+        return None if brought_by is None else brought_by.package
 
     def package_version(self, config: CommonConfig) -> dict[str, str]:
         """Return the version of the package that brings a configuration's family, by its name; empty for depthmill's own."""
@@ -98,9 +105,9 @@ class Families:
 
     def named(self, name: Any, *, where: str) -> Family[Any]:
         """Return the family that a recipe names; RecipeError if there is no such family."""
-        if name in self._broken:
+        if isinstance(name, str) and name in self._broken:
             raise RecipeError(f"recipe '{where}': train.family is {name!r}: {self._broken[name]}")
-        if name not in self._by_name:
+        if not isinstance(name, str) or name not in self._by_name:
             near = difflib.get_close_matches(str(name), self._by_name, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"expected one of: {', '.join(self._by_name)}"
             raise RecipeError(f"recipe '{where}': train.family is {name!r}; {hint}")
@@ -114,7 +121,7 @@ class Families:
         """
         data = json.loads(stored) if isinstance(stored, str) else stored
         name = data.get("family") if isinstance(data, Mapping) else None
-        if name not in self._by_name:
+        if not isinstance(name, str) or name not in self._by_name:
             raise UnknownOptionsError(f"train.family is {name!r}; this depthmill knows {', '.join(self._by_name)}")
         model = self._by_name[name].config
         try:

@@ -22,16 +22,18 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
+from model.blocks.weights_file import fill_network
 from model.devices import network_device
-from model.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_training, save_checkpoint
+from model.errors import CheckpointError, WeightsFileError
+from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint, refuse_other_training, save_checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family import Family
 from model.train.family_types import BatchLoader, Measured, StepLosses
-from model.train.known_families import Families
+from model.train.known_families import Families, UnknownOptionsError
 from model.train.records import Records, training_seconds
 from model.train.repeatable import repeatable
 from model.train.shared_scenes import refuse_shared_scenes
-from model.train.start import ORIGIN_KEYS, begin
+from model.train.start import EVERY_ORIGIN, begin
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.lineage import provenance
@@ -94,6 +96,25 @@ def read_training(folder: Path) -> dict[str, Any]:
     return record
 
 
+def refuse_complete_of_another(config: CommonConfig, manifest: Manifest, folder: Path, *, families: Families) -> None:
+    """Check that the complete training in a folder is that of a configuration and a manifest.
+
+    Raises:
+        CheckpointError: it is another training; names the first key that differs.
+        StoreError: its record is damaged.
+    """
+    record, what = read_training(folder), f"training '{folder}'"
+    try:
+        before = families.read(record["config"])
+        trained_on = str(record["manifest"])
+    except (KeyError, TypeError, UnknownOptionsError) as error:
+        raise CheckpointError(
+            f"{what} is complete, and its {COMPLETE_FILE} cannot be read by this depthmill: {error}. Use the depthmill that made "
+            "it, choose another folder with --out, or begin anew with --restart"
+        ) from error
+    refuse_other_training(before, trained_on, record, config=config, manifest=manifest.path.fingerprint, what=what)
+
+
 def train(
     config: CommonConfig,
     manifest: Manifest,
@@ -118,7 +139,9 @@ def train(
         TrainingError: the loss is not a number, no frame has a target, or the device is not there.
         ManifestError: the split is empty or too small, or the split that is measured on shares scenes with it.
     """
-    refuse_shared_scenes(manifest, trained=config.data.split, measured=families.of(config).split(config))
+    family = families.of(config)
+    for measured in (config, family.choosing(config)):
+        refuse_shared_scenes(manifest, trained=config.data.split, measured=family.split(measured))
     machine = machine or Machine()
     fabric = _fabric(config, machine)
     if machine.num_devices == 1:
@@ -156,7 +179,7 @@ def _evaluate_training(
     family = families.of(config)
     best, last = (load_checkpoint(folder / name, families) for name in ("best.pt", "last.pt"))
     network = family.network(config)
-    network.load_state_dict(best.model)
+    fill_network(network, best.model, path=folder / "best.pt")
     network = network.to(device).eval()
     num_frames = family.evaluate(network, manifest, config, machine, device, folder=folder)
     versions = provenance()
@@ -179,10 +202,11 @@ def _evaluate_training(
         "seconds": round(training_seconds(folder), 1),
         "num_steps": last.step,
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "train_frames": last.loader["num_samples"],
+        "train_frames": last.loader.get("num_samples"),
         "val_frames": num_frames,
+        "choice": family.choice_text(config),
         "best": {name: _known(value) for name, value in (best.best or {}).items()},
-        **{key: value for key, value in last.provenance.items() if key in ORIGIN_KEYS},
+        **{key: value for key, value in last.provenance.items() if key in EVERY_ORIGIN},
         **({"notices": notices} if notices else {}),
     }
     StoreFiles(folder).put(COMPLETE_FILE, json.dumps(record, indent=1).encode())
@@ -227,7 +251,7 @@ def _train_on_rank(
     if checkpoint is None:
         origin = begin(raw_network, config, families)
     else:
-        origin = {key: value for key, value in checkpoint.provenance.items() if key in ORIGIN_KEYS}
+        origin = {key: value for key, value in checkpoint.provenance.items() if key in EVERY_ORIGIN}
     raw_optimizer = family.optimizer(raw_network, config)
     network, optimizer = fabric.setup(raw_network, raw_optimizer)
     loader = family.loader(manifest, config, fabric, machine)
@@ -236,10 +260,11 @@ def _train_on_rank(
     evaluate_every = max(round(config.evaluate_every_epochs * steps_per_epoch), 1)
     step, best, has_learned = 0, None, checkpoint is not None
     if checkpoint is not None:
-        raw_network.load_state_dict(checkpoint.model)
-        raw_optimizer.load_state_dict(checkpoint.optimizer)
-        loader.load_state_dict(checkpoint.loader)
-        torch.set_rng_state(checkpoint.random)
+        with explained_resume(folder / "last.pt"):
+            raw_network.load_state_dict(checkpoint.model)
+            raw_optimizer.load_state_dict(checkpoint.optimizer)
+            loader.load_state_dict(checkpoint.loader)
+            torch.set_rng_state(checkpoint.random)
         step, best = checkpoint.step, checkpoint.best
 
     def snapshot() -> Checkpoint:
@@ -278,10 +303,11 @@ def _train_on_rank(
             measured: Measured | None = None
             if step % evaluate_every == 0 or step == num_steps:
                 if records is not None:
-                    measured = family.measure(raw_network, manifest, config, machine, fabric.device)
+                    measured = family.measure(raw_network, manifest, family.choosing(config), machine, fabric.device)
                     for row in measured.rows:
                         records.add_evaluation({"step": step, **row})
-                    if best is None or family.is_better(measured, best, config):
+                    # a network whose answers are not numbers is never the best one, the first time neither
+                    if not math.isnan(measured.score) and (best is None or family.is_better(measured, best, config)):
                         best = {"step": step, **measured.best}
                         save_checkpoint(snapshot(), folder / "best.pt")
                 fabric.barrier()
@@ -298,6 +324,12 @@ def _train_on_rank(
         return
     records.close()
     fabric.barrier()
+    if best is None and step >= num_steps:
+        raise TrainingError(
+            f"no evaluation on split '{family.split(family.choosing(config))}' gave a number: the network answers NaN there, so "
+            "no checkpoint is the best one. Lower train.learning_rate or set train.max_gradient_norm, and begin anew with "
+            "--restart"
+        )
 
 
 def _endless(loader: BatchLoader) -> Iterator[Any]:
@@ -369,6 +401,18 @@ def _checkpoint_of(folder: Path, families: Families, config: CommonConfig, manif
     path = folder / "last.pt"
     if not path.is_file():
         return None
-    checkpoint = load_checkpoint(path, families)
-    refuse_other_training(checkpoint, config, manifest.path.fingerprint, path=path)
+    try:
+        checkpoint = load_checkpoint(path, families)
+    except (CheckpointError, WeightsFileError) as error:
+        if not (best := folder / "best.pt").is_file():
+            raise
+        raise type(error)(f"{error}. To go on from the best checkpoint instead, copy '{best}' over it") from error
+    refuse_other_training(
+        checkpoint.config,
+        checkpoint.manifest,
+        checkpoint.provenance,
+        config=config,
+        manifest=manifest.path.fingerprint,
+        what=f"checkpoint '{path}'",
+    )
     return checkpoint

@@ -15,7 +15,7 @@ from torch import nn
 
 from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet34, ResNet50
-from model.blocks.weights_file import misfit, misfit_text
+from model.blocks.weights_file import fill_network, misfit, misfit_text
 from model.errors import CheckpointError
 from model.train.checkpoint import Checkpoint, flat_keys, load_checkpoint
 from model.train.config import CommonConfig, sha256_of
@@ -24,6 +24,10 @@ from storage_schemas.frozen_config import every_key
 
 ORIGIN_KEYS = ("start_file", "start_sha256", "start_family", "start_manifest", "start_step")
 """What checkpoints and training.json say of the checkpoint that a training began with: a run can tell all data it ever saw."""
+
+_IMAGENET_ORIGIN = ("imagenet_file", "imagenet_sha256")
+EVERY_ORIGIN = (*ORIGIN_KEYS, *_IMAGENET_ORIGIN)
+"""The same, and what they say of classification weights."""
 
 
 def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[str, str]:
@@ -35,7 +39,7 @@ def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[
         families: those whose checkpoints can be read.
 
     Returns:
-        Where they come from, by ``ORIGIN_KEYS``; empty if not from a checkpoint of depthmill.
+        Where they come from, by ``EVERY_ORIGIN``; empty if from nowhere.
 
     Raises:
         WeightsFileError: a file is missing, unreadable, or holds the weights of another network.
@@ -45,14 +49,16 @@ def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[
     family.load_imagenet_weights(network, config)
     path = config.start_from or config.backbone_from
     if path is None:
-        return {}
+        weights = getattr(config, "imagenet_weights", None)
+        values = () if weights is None else (str(Path(weights).absolute()), sha256_of(weights))
+        return dict(zip(_IMAGENET_ORIGIN, values, strict=False))
     if config.start_from is None:
         start = load_backbone(family.backbone(network), path, families)
     else:
         may_differ, may_lack = family.start_tolerance(config)
         start = load_start(network, path, families, may_differ=may_differ, may_lack=may_lack)
-    values = (str(Path(path).absolute()), sha256_of(path), start.config.family, start.manifest, str(start.step))
-    return dict(zip(ORIGIN_KEYS, values, strict=True))
+    found = (str(Path(path).absolute()), sha256_of(path), start.config.family, start.manifest, str(start.step))
+    return dict(zip(ORIGIN_KEYS, found, strict=True))
 
 
 def load_start(
@@ -78,6 +84,15 @@ def load_start(
     """
     start = load_checkpoint(path, families)
     config: Any = network.config
+    if type(start.config.network) is not type(config):
+        own = (family.name for family in families if family.config.model_fields["network"].annotation is type(config))
+        mine, hands_over = next(own, "another"), families.of(start.config).hands_over_backbone
+        advice = "; its backbone alone is taken by train.backbone_from" if hands_over else ""
+        raise CheckpointError(
+            f"checkpoint '{path}' is of a training of family {start.config.family}, this training is of family {mine}, and "
+            f"train.start_from takes a whole network of the same family. Name a checkpoint of family {mine}, or train from "
+            f"scratch{advice}"
+        )
     before, now = (flat_keys(every_key(options), "train.network.") for options in (start.config.network, config))
     for key in now:
         if before.get(key) != now[key] and key.removeprefix("train.network.") not in may_differ:
@@ -86,7 +101,7 @@ def load_start(
                 f"{now[key]!r}. Make them equal, or train from scratch"
             )
     kept = {key: value for key, value in network.state_dict().items() if key.startswith(may_lack)} if may_lack else {}
-    network.load_state_dict({**kept, **start.model})
+    fill_network(network, {**kept, **start.model}, path=path)
     return start
 
 
@@ -109,7 +124,7 @@ def load_backbone(backbone: nn.Module, path: str | Path, families: Families) -> 
         WeightsFileError: the file is missing or unreadable.
         CheckpointError: its family hands over no backbone, or its backbone is another network; says how to make them equal.
     """
-    checkpoint = load_checkpoint(path, families)
+    checkpoint = load_checkpoint(path, families, for_backbone=True)
     family = families.of(checkpoint.config)
     if not family.hands_over_backbone:
         takes = " or ".join(other.name for other in families if other.hands_over_backbone)

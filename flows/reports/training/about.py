@@ -71,6 +71,8 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f"<code>{text(about['start_manifest'])}</code>: <code>{text(about['start_file'])}</code>"
             ),
         )
+    if about.get("choice"):
+        yield "Best checkpoint", text(about["choice"])
     dirty = " with changes that are not committed" if _is_true(about.get("is_dirty")) else ""
     yield "Code", f"commit <code>{text(str(about.get('commit', MISSING))[:_SHORT_COMMIT])}</code>{dirty}"
     for key, name in (("started_utc", "Started"), ("finished_utc", "Finished")):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from model.blocks.weights_file import load_state_file
+from model.blocks.weights_file import fill_network, load_state_file
 from model.mim4d.batch import ClipViews
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.net import Mim4d
@@ -78,11 +78,13 @@ def probed_networks(config: Mim4dTrainConfig, folder: Path, *, device: torch.dev
         device: where they shall be.
 
     Raises:
+        CheckpointError: best.pt has the weights of another network.
         WeightsFileError: the training has no best.pt yet, or the classification weights are gone.
     """
     trained = _fresh(config)
-    stored: Any = load_state_file(folder / "best.pt")
-    trained.load_state_dict(stored["model_state_dict"])
+    path = folder / "best.pt"
+    stored: Any = load_state_file(path)
+    fill_network(trained, stored.get("model_state_dict", {}), path=path)
     networks = {TRAINED: trained}
     if config.imagenet_weights is not None:
         networks[IMAGENET] = _fresh(config)

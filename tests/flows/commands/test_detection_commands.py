@@ -85,13 +85,13 @@ def test_evaluate_when_the_checkpoint_is_a_detectors_then_table_results_and_pict
     found = read_results(out / "results")
     assert list(found) == VAL and sum(map(len, found.values())) > 0
     assert len(list((out / "pictures").glob("*.jpg"))) == 1
-    (out / "pictures" / "old.jpg").write_bytes(b"of a former evaluation")
+    (out / "pictures" / "old.jpg").write_bytes(b"of a user")
     code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", out, "--split", "train", "--json")
     assert code == 0, text
     rows = json.loads(text)["rows"]
     assert [ApRow(**row) for row in rows] == read_average_precision(out)
     assert list(read_results(out / "results")) == ["000000", "000001", "000002", "000003"]  # the former ones are gone
-    assert not (out / "pictures" / "old.jpg").exists()
+    assert (out / "pictures" / "old.jpg").exists()  # no evaluation wrote it
 
 
 def test_evaluate_when_the_checkpoint_is_public_then_its_keys_and_the_recipe_say_what_it_is(
@@ -242,3 +242,20 @@ def test_precision_differences_when_objects_differ_then_refused():
         precision_differences([row(1.0)], [row(1.0, num_truth=49)])
     with pytest.raises(DetectionComparisonError, match=r"no average precision in common: a has Car, b has Cyclist"):
         precision_differences([row(1.0)], [row(1.0, category="Cyclist")])
+
+
+def test_evaluate_when_a_users_files_lie_beside_a_former_evaluation_then_they_stay(
+    checkpoint, tiny_kitti_store, depthmill, tmp_path
+):
+    out = tmp_path / "out"
+    assert depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", out)[0] == 0
+    (out / "pictures").mkdir(exist_ok=True)
+    (out / "pictures" / "holiday.jpg").write_bytes(b"\xff\xd8 mine")
+    code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", out)
+    assert code == 0, text
+    assert (out / "pictures" / "holiday.jpg").is_file()
+    (out / "results" / "notes.txt").write_text("words")
+    code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", out)
+    assert code == 1
+    assert "notes.txt' lies among the results of a former evaluation, which are replaced, and no evaluation wrote it" in text
+    assert (out / "results" / "notes.txt").read_text() == "words"

@@ -42,7 +42,7 @@ def test_train_when_nothing_is_there_yet_then_from_raw_files_to_the_table(tiny_r
     folder = next((tmp_path / "store" / "runs" / "trainings").iterdir())
     assert (folder / "report.html").is_file()
     code, text = depthmill("train", recipe, "--no-prefect", *SMALL)
-    assert code == 0
+    assert code == 0, text
     assert f"nothing to do: training {folder.name} is complete (--restart trains it again)" in text
     code, text = depthmill("train", recipe, "--no-prefect", "--json", *SMALL)
     assert json.loads(text)["manifest"] == manifest

@@ -82,7 +82,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert third.difference == pytest.approx(third.challenger_value - third.champion_value)
     assert third.low <= third.difference <= third.high
     assert read_champion(runs) == champion
-    assert one_round(recipe, "stages.clean_horizon.near_m=12.5").outcome == "nothing to do"
+    assert one_round(recipe, "stages.clean_horizon.near_m=12.5", rules=Rules(margin=1e9)).outcome == "nothing to do"
     assert one_round(recipe).outcome == "nothing to do"  # back to the former rule: judged already
     assert [row.outcome for row in read_history(str(history_folder(runs)))] == [
         "promoted", "nothing to do", "kept", "nothing to do", "nothing to do",
@@ -100,7 +100,11 @@ def test_fine_tuning_when_asked_for_then_starts_from_the_champion_and_is_not_rep
     assert tuned.reason == f"the training options changed since round {first.name}"
     assert "measured again" not in tuned.note
     assert tuned.metric == "rmse_mm"
-    assert one_round(recipe, "train.learning_rate=1e-5", fine_tune=True).outcome == "nothing to do"
+    rules = Rules(metric="rmse_mm", cap_m=50.0)
+    assert one_round(recipe, "train.learning_rate=1e-5", rules=rules, fine_tune=True).outcome == "nothing to do"
+    again = one_round(recipe, "train.learning_rate=1e-5", fine_tune=True)
+    assert again.reason == f"the rules changed since round {tuned.name}: metric rmse_mm -> mae_mm, cap_m 50.0 -> 80.0"
+    assert (again.training, "complete already" in again.note) == (tuned.training, True)  # judged, and not trained, again
     if tuned.is_promoted:
         assert read_champion(tmp_path / "store/runs").folder(tmp_path / "store/runs") == Path(tuned.training)
     with pytest.raises(DepthmillError, match=r"it has train.network.base_channels = 8, the recipe says 16. Make them equal, or"):

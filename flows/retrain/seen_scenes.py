@@ -1,0 +1,58 @@
+"""What a training has seen: its own scenes, and those of the checkpoint it began with, and so on.
+
+Why    A network wins by memory on frames that it was trained on, so champion and challenger are compared on others.
+Reads  training.json, manifests
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from storage_schemas.errors import ManifestError, StoreError
+from storage_schemas.manifest import open_manifest
+from storage_schemas.store import Store
+
+
+def seen_scenes(training: Path, store: Store) -> frozenset[str]:
+    """Return the scenes that a complete training, and every training that it began with, was trained on.
+
+    A manifest that is no longer in the store cannot be looked up; its scenes are not returned.
+
+    Args:
+        training: its folder.
+        store: where its manifest is.
+
+    Raises:
+        StoreError: the training's own record is missing or damaged.
+    """
+    from model.train.loop import read_training
+
+    scenes: set[str] = set()
+    record: dict[str, Any] | None = read_training(training)
+    visited: set[Path] = set()
+    while record is not None:
+        scenes |= _scenes_of(store, record.get("manifest"), record)
+        start = record.get("start_file")
+        if start is None or (folder := Path(start).parent) in visited:
+            break
+        visited.add(folder)
+        try:
+            record, begun = read_training(folder), record
+        except StoreError:  # a checkpoint that was moved or whose training is not complete: its manifest is known all the same
+            scenes |= _scenes_of(store, record.get("start_manifest"), {})
+            break
+        if record.get("manifest") != begun.get("start_manifest"):  # the folder holds another training by now
+            scenes |= _scenes_of(store, begun.get("start_manifest"), {})
+            break
+    return frozenset(scenes)
+
+
+def _scenes_of(store: Store, manifest: Any, record: dict[str, Any]) -> set[str]:
+    from model.train.shared_scenes import scenes_of_split
+
+    data = record.get("config", {}).get("data", {})
+    try:
+        return scenes_of_split(open_manifest(store, str(manifest)), data.get("split", "train"))
+    except ManifestError:
+        return set()

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from flows.retrain.champion import ChampionError, is_better, read_champion
+from flows.retrain.record import changed_rules, history_folder
+from flows.retrain.round import RoundError, retrain
+from flows.retrain.seen_scenes import seen_scenes
+from flows.run.bare_loop import BareLoop
+from flows.run.opening import open_recipe
+from flows.settings import Settings
+from model.semodepth import family as semodepth_family
+from model.semodepth.comparison import Comparison, compare_runs
+from model.train.judging import Rules
+from pipeline.recipe import load_recipe
+from storage_schemas.errors import RecipeError
+from storage_schemas.evaluation import read_evaluation
+from storage_schemas.run_history import read_history
+from tests.tiny_nuscenes import write_tiny_nuscenes
+
+SMALL = {
+    "network": {"base_channels": 8},
+    "max_steps": 1,
+    "data": {"batch_size": 1},
+    "evaluation": {"num_strips": 0},
+}
+SCENES = ("drive a", "drive b", "drive c", "drive d")
+SPLITS = {"train": ["drive a"], "val": ["drive b", "drive c", "drive d"]}
+
+
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch):
+    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
+    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+
+
+@pytest.fixture
+def write(write_recipe, tmp_path):
+    root = write_tiny_nuscenes(tmp_path / "data", SCENES, version="v1.0-own")
+
+    def recipe(**splits: list[str]) -> Path:
+        return write_recipe(
+            root, source={"kind": "nuscenes", "root": str(root), "version": "v1.0-own", "splits": splits}, train=SMALL
+        )
+
+    return recipe
+
+
+def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, fine_tune: bool = False):
+    opened = open_recipe(load_recipe(recipe, overrides=overrides), Settings(workers=1))
+    return retrain(opened, BareLoop(), where=str(recipe), rules=rules or Rules(), fine_tune=fine_tune)
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        (Rules(margin=7.0), "margin 0.0 -> 7.0"),
+        (Rules(metric="rmse_mm"), "metric mae_mm -> rmse_mm"),
+        (Rules(cap_m=50.0), "cap_m 80.0 -> 50.0"),
+        (Rules(radar="off"), "radar on -> off"),
+        (Rules(needs_interval=True), "needs_interval False -> True"),
+        (Rules(least_share=0.9), "least_share 0.5 -> 0.9"),
+    ],
+)
+def test_rules_when_one_changes_then_the_former_round_does_not_answer(write, changed, text):
+    row = one_round(write(**SPLITS)).row if changed.margin else None
+    if row is None:  # the whole round once is enough; the comparison of rules is the same
+        from dataclasses import asdict
+        from types import SimpleNamespace
+
+        row = SimpleNamespace(**asdict(Rules()))
+        assert text in changed_rules(row, changed)
+        return
+    assert one_round(write(**SPLITS)).row.outcome == "nothing to do"
+    again = one_round(write(**SPLITS), rules=changed).row
+    assert (again.outcome, again.reason) == ("kept", f"the rules changed since round {row.name}: {text}")
+    assert again.training == row.training
+    assert "its training was complete already" in again.note
+    assert one_round(write(**SPLITS), rules=changed).row.outcome == "nothing to do"
+
+
+def test_challenger_when_judged_by_another_margin_then_promoted_without_training_again(write, tmp_path):
+    recipe = write(**SPLITS)
+    one_round(recipe)
+    other = ("train.seed=1", "train.learning_rate=0.01")
+    first = one_round(recipe, *other, rules=Rules(margin=1e9)).row
+    assert first.outcome == "kept"
+    better = first.difference < 0
+    second = one_round(recipe, *other).row
+    assert (second.outcome, second.training) == ("promoted" if better else "kept", first.training)
+    assert second.reason == f"the rules changed since round {first.name}: margin {1e9} -> 0.0"
+
+
+def comparison(difference: float, **changes) -> Comparison:
+    values = ("all", "mae_mm", 80.0, "on", 9, 100.0, 100.0 + difference, difference, difference - 1, difference + 1, 0.5, 0, 0, 0)
+    return Comparison(*values)._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("means", "rules", "text"),
+    [
+        (comparison(math.nan), Rules(), "one of the two is not a number, so nothing is compared"),
+        (comparison(-math.inf), Rules(), "one of the two is not a number, so nothing is compared"),
+        (comparison(-5.0, low=math.nan, high=math.nan), Rules(needs_interval=True), "does not exclude 0"),
+        (
+            comparison(-5.0, num_frames=1, share_of_frames=1 / 5869),
+            Rules(),
+            "only 0.0% of the frames and 100.0% of the pixels are",
+        ),
+        (comparison(-5.0, share_of_pixels=0.49), Rules(), "49.0% of the pixels are common to both, least_share is 0.5"),
+        (comparison(-5.0, share_of_pixels=0.8), Rules(least_share=0.9), "least_share is 0.9"),
+    ],
+)
+def test_challenger_when_it_cannot_be_compared_then_not_promoted(means, rules, text):
+    is_promoted, words = is_better(means, rules)
+    assert not is_promoted
+    assert text in words
+
+
+def test_share_when_frames_or_pixels_are_missing_then_counted():
+    def columns(keys, pixels):
+        rows = len(keys)
+        names = {"mae_mm": [5.0] * rows, "num_pixels": pixels, "frame_key": keys, "is_night": [False] * rows}
+        return {**names, "radar": ["on"] * rows, "cap_m": [80.0] * rows}
+
+    (every, *_) = compare_runs(columns(["s/c/1", "s/c/2"], [10, 20]), columns(["s/c/2", "s/c/3", "s/c/4"], [10, 30, 30]))
+    assert every.share_of_frames == pytest.approx(1 / 4)
+    assert every.share_of_pixels == pytest.approx(10 / (20 + 10 + 60))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, math.nan])
+def test_least_share_when_it_is_no_share_then_refused_before_any_work(write, share):
+    with pytest.raises(RecipeError, match=f"least_share is {share}, expected more than 0 and at most 1"):
+        one_round(write(**SPLITS), rules=Rules(least_share=share))
+
+
+def test_champion_when_it_was_trained_on_frames_that_are_measured_now_then_left_out_or_refused(write, tmp_path):
+    first = one_round(write(**SPLITS)).row
+    moved = write(train=["drive d"], val=["drive a", "drive b", "drive c"])
+    second = one_round(moved, rules=Rules(margin=1e9)).row
+    assert "1 scenes that one of the two was trained on are left out, e.g. 'drive a'" in second.note
+    of_split = set(read_evaluation(str(Path(second.training) / "evaluation"))[0]["frame_key"])
+    assert second.num_frames == len([key for key in of_split if not key.startswith("drive a/")])
+    assert second.num_frames < len(of_split)
+    runs = tmp_path / "store/runs"
+    assert read_champion(runs).folder(runs) == Path(first.training)
+    with pytest.raises(ChampionError, match=r"was trained on 1 scene that split 'val' now measures on.* less than the share 0.9"):
+        one_round(moved, rules=Rules(margin=1e9, least_share=0.9))
+
+
+def test_champion_when_it_measured_its_own_training_frames_then_they_are_left_out_too(write):
+    """The same manifest, so that nothing is measured again: the champion trained on val, the challenger on train."""
+    recipe = write(**SPLITS)
+    one_round(recipe, "train.data.split=val")
+    with pytest.raises(ChampionError, match=r"the champion '.*' was trained on 3 scenes that split 'val' now measures on"):
+        one_round(recipe)
+
+
+def test_scenes_when_a_training_began_with_another_then_those_of_both_are_seen(write):
+    recipe = write(**SPLITS)
+    first = one_round(recipe).row
+    moved = write(train=["drive b"], val=["drive c", "drive d"])
+    tuned = one_round(moved, fine_tune=True).row
+    store = open_recipe(load_recipe(recipe), Settings(workers=1)).store
+    assert seen_scenes(Path(first.training), store) == {"drive a"}
+    assert seen_scenes(Path(tuned.training), store) == {"drive a", "drive b"}
+
+
+def test_network_when_its_answers_are_not_numbers_then_never_the_best_and_never_the_champion(write, monkeypatch, tmp_path):
+    recipe, summarise = write(**SPLITS), semodepth_family.summarise
+    count = {"calls": 0, "nan": {1}}
+
+    def with_nan(frames):
+        count["calls"] += 1
+        rows = summarise(frames)
+        return [row._replace(mae_mm=math.nan) for row in rows] if count["calls"] in count["nan"] else rows
+
+    monkeypatch.setattr(semodepth_family, "summarise", with_nan)
+    options = ("train.max_steps=2", "train.evaluate_every_epochs=0.4")
+    first = one_round(recipe, *options).row
+    record = json.loads((Path(first.training) / "training.json").read_text())
+    assert record["best"]["step"] == 2  # the first evaluation was not a number
+    count |= {"calls": 0, "nan": {2}}
+    second = one_round(recipe, *options, "train.seed=1").row
+    assert json.loads((Path(second.training) / "training.json").read_text())["best"]["step"] == 1
+    count |= {"calls": 0, "nan": {1, 2}}
+    with pytest.raises(Exception, match="no evaluation on split 'val' gave a number: the network answers NaN there"):
+        one_round(recipe, *options, "train.seed=2")
+    count |= {"calls": 0, "nan": {3}}
+    with pytest.raises(RoundError, match="gives mae_mm = NaN on its split, so it can be no champion"):
+        one_round(recipe, *options, "train.seed=3")
+    assert [row.outcome for row in read_history(str(history_folder(tmp_path / "store/runs")))][-2:] == ["failed", "failed"]
+
+
+def test_recipe_when_it_names_a_split_for_choosing_then_it_is_used_and_said(write, tmp_path):
+    recipe = write(train=["drive a"], val=["drive b"], test=["drive c", "drive d"])
+    same = one_round(recipe)
+    assert "- checkpoint: chosen and measured on the same split, val" in same.text
+    ended = one_round(recipe, "train.evaluation.split=test", "train.evaluation.choose_split=val")
+    assert "- checkpoint: chosen on val, measured on test" in ended.text
+    folder = Path(ended.row.training)
+    assert {key.split("/")[0] for key in read_evaluation(str(folder / "evaluation"))[0]["frame_key"]} == {"drive c", "drive d"}
+    assert json.loads((folder / "training.json").read_text())["choice"] == "chosen on val, measured on test"
+    assert "chosen on val, measured on test" in (folder / "report.html").read_text()
+    chosen = (folder / "evaluations.csv").read_text().splitlines()[1].split(",")
+    assert "2" in chosen  # frames of val
+    with pytest.raises(Exception, match="split 'train'|has no samples|is empty"):
+        one_round(write(**SPLITS), "train.evaluation.choose_split=test")
