@@ -57,6 +57,7 @@ from model.train.family_types import (
     ResultsOptions,
     StepLosses,
     placement,
+    processes_of,
 )
 from model.train.known_families import parse_config
 from model.train.measures import Measure
@@ -146,15 +147,9 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         """Return the sum of the detector's terms and, if asked for, of the distillation."""
         batch = batch.to(fabric.device)
         assert batch.targets is not None
-
-        def mean_over_processes(values: Tensor) -> Tensor:
-            mean = fabric.all_reduce(values, reduce_op="mean")
-            assert isinstance(mean, Tensor)
-            return mean
-
+        processes = processes_of(fabric)
         maps: dict[str, Tensor] = network(normalized_images(batch.image_u8))
-        several = mean_over_processes if fabric.world_size > 1 else None
-        terms = detection_losses(maps, batch.targets, mean_over_processes=several)
+        terms = detection_losses(maps, batch.targets, mean_over_processes=None if processes is None else processes.mean)
         total = terms.pop("total")
         unknown = total.detach().new_tensor(float("nan"))
         values = {**terms, "distill": unknown, "teacher_mae_m": unknown, "teacher_log_scale": unknown}
@@ -171,6 +166,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
                 log_scale=maps[UNCERTAINTY_HEAD][:, 0] if config.distill.needs_uncertainty else None,
                 weight=foreground_weight(batch.targets.heatmap, is_valid, foreground=config.distill.foreground),
                 max_residual=config.distill.max_residual_m,
+                processes=processes,
             )
             total = total + weight * taught.loss
             values |= {"distill": taught.loss, "teacher_mae_m": taught.mean_abs_error_m}

@@ -55,6 +55,7 @@ from model.train.family_types import (
     ReferenceOptions,
     StepLosses,
     placement,
+    processes_of,
 )
 from model.train.judging import MeanDifference, Rules
 from model.train.known_families import parse_config
@@ -138,7 +139,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
     def losses(
         self, network: nn.Module, batch: Batch, config: SemoDepthTrainConfig, fabric: Fabric, *, epoch: float
     ) -> StepLosses | None:
-        """Return the composite loss and, if asked for, the distillation; None if no pixel of the batch has a dense target."""
+        """Return the composite loss and, if asked for, the distillation; None if no process has a dense target."""
         raw: Any = network
         distill = config.loss.distill
         dense = dense_batch(
@@ -154,14 +155,19 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         answer = network(dense.image_u8, radar_m, mono_m, with_uncertainty=has_scale)
         normalized, log_scale = answer if has_scale else (answer, None)
         space = raw.module.depth_space
-        composite = composite_loss(normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss)
+        processes = processes_of(fabric)
+        composite = composite_loss(
+            normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss, processes=processes
+        )
         if composite is None:
             return None
         if not distill.is_on:
             unknown = composite.loss.detach().new_tensor(math.nan)
             return StepLosses(composite.loss, {**composite._asdict(), **dict.fromkeys(DISTILL_COLUMNS, unknown)})
         assert dense.teacher_m is not None  # the configuration asks for it
-        taught = distill_loss(normalized, dense.target_m, dense.teacher_m, space=space, config=distill, log_scale=log_scale)
+        taught = distill_loss(
+            normalized, dense.target_m, dense.teacher_m, space=space, config=distill, log_scale=log_scale, processes=processes
+        )
         total = composite.loss + distill.weight * taught.loss
         return StepLosses(total, {**composite._asdict(), "loss": total, **dict(zip(DISTILL_COLUMNS, taught, strict=True))})
 
