@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from model.blocks.full_precision import PRECISION
 from model.monoddle.average_precision import not_measured_text, split_measured
 from model.monoddle.detection_frames import frames_of
 from model.monoddle.evaluation import (
@@ -55,13 +56,13 @@ def evaluate_checkpoint(
         height_scale=chosen.height_scale,
         num_pictures=chosen.num_pictures,
     )
-    notes = [not_measured_text(unmeasured)] if unmeasured else []
+    notes = [f"Computed in {PRECISION}.", *([not_measured_text(unmeasured)] if unmeasured else [])]
     title = evaluation_title(opened.name, manifest, split=split, height_scale=chosen.height_scale, notes=notes)
     write_detection_folder(folder, evaluation, title=title)
     if draw is not None and evaluation.pictures:
         for frame in frames_of(evaluation.pictures):
             put_file(folder / PICTURES_FOLDER / f"{frame.key.replace('/', '_')}.jpg", draw(frame))
     rows = [row._asdict() for row in evaluation.rows]
-    data = {"folder": str(folder), "manifest": manifest.path.fingerprint, "rows": rows}
+    data = {"folder": str(folder), "manifest": manifest.path.fingerprint, "precision": PRECISION, "rows": rows}
     table = (folder / "table.md").read_text(encoding="utf-8")
     return Answer(data, f"{table}\nwrote {folder}")

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
+from model.blocks.full_precision import PRECISION
 from model.data.objects import Objects
 from model.errors import InputError
 from model.monoddle.average_precision import STRICT_OVERLAP, not_measured_text, split_measured
@@ -224,10 +225,14 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
             manifest,
             split=config.evaluation.split,
             height_scale=config.evaluation.height_scale,
-            notes=[not_measured_text(unmeasured)] if unmeasured else [],
+            notes=[f"Computed in {PRECISION}.", *([not_measured_text(unmeasured)] if unmeasured else [])],
         )
         write_detection_folder(folder / "evaluation", evaluation, title=title)
         return len(evaluation.detections)
+
+    def facts(self, device: torch.device) -> dict[str, Any]:
+        """Return the precision of what was measured."""
+        return {"measured_in": PRECISION}
 
     def is_reference(self, weights: Mapping[str, Any]) -> bool:
         """Say whether the content of a weights file is a checkpoint of MonoDLE or MonoDDLE: it has the heads of one."""
@@ -345,7 +350,6 @@ def _evaluation(
     try:
         inference = Inference(
             device,
-            config.uses_bfloat16(device.type),
             config.evaluation.score_threshold,
             with_uncertainty=num_pictures > 0 and config.network.uncertainty,
         )

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
+from model.blocks.full_precision import PRECISION
 from model.blocks.selective_scan import choose_engine
 from model.devices import network_device
 from model.errors import InputError
@@ -32,7 +33,6 @@ from model.semodepth.evaluation import (
     evaluate,
     evaluate_checkpoint,
     measured_frames,
-    network_predict,
     write_evaluation_folder,
 )
 from model.semodepth.loss import Losses, composite_loss
@@ -214,6 +214,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         chosen, band = config.evaluation, config.data.rows
         title = f"{folder.name} on {chosen.split} of manifest {manifest.path.fingerprint}, truth {chosen.target}"
         title += f", rows {band[0]} to {band[1]}" if band else ""
+        title += f", computed in {PRECISION}"
         if config.gives_mono:  # one checkpoint serves with and without; the table tells both
             withheld = _evaluation(network, manifest, config, machine, device, withhold_mono=True)
             own_title = f"{title}, monocular depth withheld"
@@ -224,8 +225,8 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         return len(set(evaluation.frames["frame_key"]))
 
     def facts(self, device: torch.device) -> dict[str, Any]:
-        """Return which engine scanned."""
-        return {"scan_engine": choose_engine(device).engine}
+        """Return which engine scanned, and the precision of what was measured."""
+        return {"scan_engine": choose_engine(device).engine, "measured_in": PRECISION}
 
     def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[SemoDepthTrainConfig]:
         """Build the network of a public checkpoint; a recipe says which rows it sees."""
@@ -378,7 +379,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         config = champion.model_copy(update={"evaluation": wanted, "data": seen})
         evaluation = _evaluation(network.to(device), manifest, config, machine, device)
         title = f"{name} on {wanted.split} of manifest {manifest.path.fingerprint}"
-        write_evaluation_folder(folder, evaluation, title=f"{title}, truth {wanted.target}")
+        write_evaluation_folder(folder, evaluation, title=f"{title}, truth {wanted.target}, computed in {PRECISION}")
 
     def _compared(self, a: Path, b: Path, *, metric: str, cap_m: float, radar: str) -> list[Comparison]:
         frames = [read_evaluation(str(folder))[0] for folder in (a, b)]
@@ -402,7 +403,7 @@ def _evaluation(
     assert isinstance(network, SemoDepth)
     inputs = config.data.model_copy(update={"mono": config.gives_mono and not withhold_mono})
     return evaluate(
-        network_predict(network, precision="bfloat16" if config.uses_bfloat16(device.type) else "float32"),
+        network.predict,
         measured_frames(manifest, config.evaluation, inputs, placement=placement(machine)),
         config.evaluation,
         space=network.depth_space,

@@ -166,6 +166,7 @@ def evaluate_training(
             **families.package_version(config),
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "trained_in": "bfloat16" if config.uses_bfloat16(device.type) else "float32",
         **family.facts(device),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(training_seconds(folder), 1),
