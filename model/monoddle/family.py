@@ -140,6 +140,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
             config.network,
             rules=config.targets,
             placement=placement(machine, fabric),
+            teacher_far_m=config.distill.far_m,
         )
 
     def losses(
