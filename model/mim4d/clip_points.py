@@ -5,7 +5,7 @@ LiDAR  No store holds returns as points. ``depth_single`` of a camera holds the 
        camera sees is missing, and could be no ray. At the edge of two images a return comes from both.
 Held   A share of the points is kept out of training. Which ones is decided by a hash of frame and pixel, so that it is the same
 out    in every run, in every window that holds the frame, and for any size of the images. A return that two cameras see is held
-       out if either of its pixels is: one camera would train on what the other is measured with.
+       out in both or in none: one camera would train on what the other is measured with.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from model.data.points import FramePoints
@@ -89,24 +91,30 @@ class SeenPoints(NamedTuple):
 
 
 def held_out_by_return(cameras: Sequence[SeenPoints]) -> list[NDArray[np.bool_]]:
-    """Say which points of each camera are held out in any camera of the same moment.
+    """Say which points of each camera are held out, one return alike in all cameras of a moment: as in the first that sees it.
 
     Stored depth does not tell which return a pixel was. Two pixels are taken for one return if they may be one by what rounding
     to pixels and depth quanta leaves open; neighbouring returns are much further apart.
     """
-    held = [camera.is_held_out.copy() for camera in cameras]
-    for camera, is_held in zip(cameras, held, strict=True):
-        if not len(camera.points):
-            continue
-        tree = cKDTree(camera.points)
-        for other in cameras:
-            if other is not camera:
-                chosen = other.points[other.is_held_out].astype(np.float64)
-                apart_m = _rounding_m(other.intrinsic_px, other.pixels.depth[other.is_held_out] / float(STEPS_PER_M))
-                is_near = _is_near_image(camera, chosen)
-                in_reach = tree.query_ball_point(chosen[is_near], apart_m[is_near] + _reach_m(camera, chosen[is_near]))
-                is_held[np.fromiter(chain.from_iterable(in_reach), np.int64)] = True
-    return held
+    first = np.cumsum([0, *(len(camera.points) for camera in cameras)])
+    pairs = [np.zeros((2, 0), np.int64)]
+    for here, camera in enumerate(cameras):
+        tree = cKDTree(camera.points) if len(camera.points) else None
+        for there, other in enumerate(cameras[here + 1 :], here + 1):
+            if tree is None:
+                continue
+            near = np.flatnonzero(_is_near_image(camera, other.points.astype(np.float64)))
+            points = other.points[near].astype(np.float64)
+            apart_m = _rounding_m(other.intrinsic_px, other.pixels.depth[near] / float(STEPS_PER_M)) + _reach_m(camera, points)
+            same = tree.query_ball_point(points, apart_m)
+            others = np.repeat(near, [len(found) for found in same])
+            pairs.append(np.stack([first[here] + np.fromiter(chain.from_iterable(same), np.int64), first[there] + others]))
+    one, two = np.concatenate(pairs, axis=1)
+    matched = coo_array((np.ones(len(one), np.int8), (one, two)), shape=(first[-1], first[-1]))
+    _, return_of = connected_components(matched, directed=False)
+    _, first_pixel = np.unique(return_of, return_index=True)
+    is_held_out = np.concatenate([camera.is_held_out for camera in cameras])[first_pixel[return_of]]
+    return np.split(is_held_out, first[1:-1])
 
 
 def _is_near_image(camera: SeenPoints, points: Float64) -> NDArray[np.bool_]:
