@@ -203,7 +203,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
     wrong_by, dense, scales = [], [], {True: [], False: []}
     exact = _exact_maps(manifest, network.config)
     frames = detect(
-        network, manifest, Inference(torch.device("cpu"), bfloat16=False, with_uncertainty=True), split="val", with_teacher=True,
+        network, manifest, Inference(torch.device("cpu"), with_uncertainty=True), split="val", with_teacher=True,
         machine=Machine("cpu"),
     )  # fmt: skip
     for frame in frames:

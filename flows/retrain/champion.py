@@ -132,7 +132,6 @@ def is_better(means: MeanDifference, rules: Rules) -> tuple[bool, str]:
     """Return whether b is better than a by the rules, and the reason as text."""
     sign = 1.0 if rules.metric.startswith("delta") else -1.0
     gain = sign * means.mean_difference
-    worst = min(sign * means.low, sign * means.high)
     change = f"{rules.metric} {means.mean_a:.6g} -> {means.mean_b:.6g}"
     if not math.isfinite(gain):
         return False, f"{change}: one of the two is not a number, so nothing is compared"
@@ -147,8 +146,12 @@ def is_better(means: MeanDifference, rules: Rules) -> tuple[bool, str]:
         return False, f"{change}: not better"
     if gain < rules.margin:
         return False, f"{change}: better by {gain:.4g}, less than the margin {rules.margin:g}"
-    if rules.needs_interval and not worst > 0:  # written so that an interval that is not a number excludes nothing
-        return False, f"{change}: better by {gain:.4g}, but its interval [{means.low:+.4g}, {means.high:+.4g}] does not exclude 0"
+    if rules.needs_interval:
+        low, high = means.low, means.high
+        if low is None or high is None:
+            return False, f"{change}: better by {gain:.4g}, but there are too few scenes for the interval that is asked for"
+        if not min(sign * low, sign * high) > 0:
+            return False, f"{change}: better by {gain:.4g}, but its interval [{low:+.4g}, {high:+.4g}] does not exclude 0"
     return True, f"{change}: better by {gain:.4g}, the margin is {rules.margin:g}"
 
 

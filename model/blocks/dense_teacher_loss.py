@@ -1,5 +1,7 @@
 """Learning dense depth from a teacher's map, with or without a scale that says where the teacher is to be believed.
 
+Bounds  s is the log of a scale for laplace and of a variance for gauss, so each form has bounds of its own, see
+        ``LOG_SCALE_BOUNDS``. A scale beyond its bound counts as the bound, and is still pulled back inside.
 Forms   l1       |e|
         silog    sqrt(mean g^2 - 1/2 (mean g)^2), g = log prediction - log teacher; half blind to a common factor
         laplace  exp(-s) |e| + s       s = log of the Laplace scale; the form of MonoDDLE's README
@@ -9,10 +11,12 @@ Source  docs/method/monoddle.md#dense-teacher-loss
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
+
+from model.blocks.over_processes import Processes, shared_sums
 
 TeacherForm = Literal["l1", "silog", "laplace", "gauss"]
 """How a prediction is compared with the teacher."""
@@ -20,8 +24,8 @@ TeacherForm = Literal["l1", "silog", "laplace", "gauss"]
 DistillForm = Literal["none", "l1", "silog", "laplace", "gauss"]
 """The same as an option of a family: none = not at all."""
 
-MAX_LOG_SCALE = 5.0
-"""The log scale counts within minus to plus this."""
+LOG_SCALE_BOUNDS = {"laplace": (-5.0, 5.0), "gauss": (-10.0, 10.0)}
+"""Least and largest s that counts, by form. Both mean the same errors, exp(-5) to exp(5): 0.7 % to 148 m or times."""
 
 _MIN_DEPTH_M = 1e-3  # what logarithms are taken of is at least this
 _SILOG_FLOOR = 1e-8  # keeps the square root differentiable at 0
@@ -53,6 +57,7 @@ def dense_teacher_loss(
     weight: Tensor | None = None,
     max_residual: float | None = None,
     in_log_depth: bool = False,
+    processes: Processes | None = None,
 ) -> DenseTeacherLoss:
     """Compare predicted depth with a teacher's, pixel by pixel; in float32, inside autocast too.
 
@@ -65,8 +70,9 @@ def dense_teacher_loss(
         weight: of the same shape, how much a pixel counts; None = all alike. Sums are divided by max(sum of weights, 1). silog
             takes every valid pixel alike, as published.
         max_residual: error from which gauss goes on straight, as laplace and l1 do anyway, so that the errors of 80 m of an
-        untrained network do not outweigh all other losses; in the unit of the error; None = never, as published.
+            untrained network do not outweigh all other losses; in the unit of the error; None = never, as published.
         in_log_depth: compare logarithms of depth, so that far pixels do not dominate; silog always does.
+        processes: those that share the batch; all of them call this. The loss and what is watched are those of the joined batch.
 
     Raises:
         ValueError: unknown form, shapes that differ, or no log scale for a form that needs one.
@@ -80,19 +86,52 @@ def dense_teacher_loss(
             error = torch.log(pred_m.clamp(min=_MIN_DEPTH_M)) - torch.log(teacher_m.clamp(min=_MIN_DEPTH_M))
         else:
             error = error_m
-        s = None if log_scale is None else log_scale.float().clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
+        s = None if log_scale is None else bounded_log_scale(log_scale, form)
         if form == "silog":
-            loss = _silog(error, is_valid)
+            inside = torch.where(is_valid, error, 0.0)
+            parts = (inside * inside).sum(), inside.sum()
         else:
-            each = _each(error, s, form=form, max_residual=max_residual)
+            each = torch.where(is_valid, _each(error, s, form=form, max_residual=max_residual), 0.0)
             counts = is_valid.float() if weight is None else weight.float() * is_valid
-            loss = (counts * torch.where(is_valid, each, 0.0)).sum() / counts.sum().clamp(min=1.0)
+            parts = (counts * each).sum(), counts.sum()
+        watched = [torch.where(is_valid, values.detach(), 0.0).sum() for values in (error_m.abs(), *([] if s is None else [s]))]
+        first, second, num_valid, *watched = shared_sums([*parts, is_valid.sum(), *watched], processes)
+        means = [total / num_valid.clamp(min=1.0) for total in watched]
         return DenseTeacherLoss(
-            loss,
-            _mean(error_m.detach().abs(), is_valid),
-            None if s is None else _mean(s.detach(), is_valid),
-            is_valid.float().mean(),
+            _silog(first, second, num_valid) if form == "silog" else first / second.clamp(min=1.0),
+            means[0],
+            None if s is None else means[1],
+            num_valid / (is_valid.numel() * (1 if processes is None else processes.size)),
         )
+
+
+def bounded_log_scale(log_scale: Tensor, form: TeacherForm) -> Tensor:
+    """Return s within the bounds of its form; a gradient that pulls it back inside passes, one that pushes it outward does not.
+
+    A plain clamp has no gradient beyond its bounds, so that a scale which began there would stay there for ever.
+
+    Args:
+        log_scale: s of any shape.
+        form: laplace or gauss; other forms have no scale, and its bounds are none.
+    """
+    bounds = LOG_SCALE_BOUNDS.get(form)
+    return log_scale.float() if bounds is None else cast(Tensor, _PulledBack.apply(log_scale.float(), *bounds))
+
+
+class _PulledBack(torch.autograd.Function):
+    """A clamp that lets the gradient back inside pass."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(values)
+        ctx.bounds = low, high
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (values,), (low, high), (gradient,) = ctx.saved_tensors, ctx.bounds, gradients
+        is_outward = ((values < low) & (gradient > 0)) | ((values > high) & (gradient < 0))  # descent goes against the gradient
+        return gradient.masked_fill(is_outward, 0.0), None, None
 
 
 def _each(error: Tensor, log_scale: Tensor | None, *, form: TeacherForm, max_residual: float | None) -> Tensor:
@@ -111,16 +150,10 @@ def _each(error: Tensor, log_scale: Tensor | None, *, form: TeacherForm, max_res
     return torch.exp(-log_scale) * half_square + 0.5 * log_scale
 
 
-def _silog(error: Tensor, is_valid: Tensor) -> Tensor:
-    error = torch.where(is_valid, error, 0.0)
-    count = is_valid.sum().clamp(min=1)
-    spread = (error * error).sum() / count - 0.5 * (error.sum() / count) ** 2
-    return torch.where(is_valid.any(), torch.sqrt(spread + _SILOG_FLOOR), 0.0)
-
-
-def _mean(values: Tensor, is_valid: Tensor) -> Tensor:
-    """Return the mean over valid pixels, 0 where there is none."""
-    return torch.where(is_valid, values, 0.0).sum() / is_valid.sum().clamp(min=1)
+def _silog(sum_squared: Tensor, total: Tensor, num_valid: Tensor) -> Tensor:
+    count = num_valid.clamp(min=1.0)
+    spread = sum_squared / count - 0.5 * (total / count) ** 2
+    return torch.where(num_valid > 0, torch.sqrt(spread + _SILOG_FLOOR), 0.0)
 
 
 def _check(

@@ -1,8 +1,7 @@
 """Which of two pre-trainings is better: clip by clip on the same clips, with an interval for the mean difference.
 
 Why     As for frames of depth (``model.semodepth.comparison``): the difference of each clip takes the clip itself away
-Source  percentile bootstrap of the mean over clips. Clips of one scene are alike, and neighbours share frames, so the interval is
-        narrower than one over new scenes would be
+        The interval is one over new scenes, see ``model.train.paired_bootstrap``: neighbouring clips share frames
 Reads   rows of ``clip_errors``, of two evaluations
 """
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from model.mim4d.clip_errors import ClipRow
 from model.mim4d.loss import DIRECT, RECONSTRUCT
 from model.mim4d.ray_errors import CONSTANT, COPIED_WARPED
-from model.train.paired_bootstrap import INTERVAL, ComparisonError, bootstrap_interval
+from model.train.paired_bootstrap import INTERVAL, ComparisonError, bootstrap_interval, interval_text, too_few_text
 
 HEADS = {"abs_rel": "AbsRel", "delta1": "delta<1.25", "hidden_rgb_l1": "hidden colour L1"}
 """What is compared, with its name in tables; delta is better when it is larger."""
@@ -37,10 +36,11 @@ class ClipComparison(NamedTuple):
         mean_a: mean over them.
         mean_b: mean over them.
         mean_difference: mean of b - a.
-        low: lower end of the 95 % interval of the mean difference.
-        high: upper end.
+        low: lower end of the 95 % interval of the mean difference; None if there are too few scenes for one.
+        high: upper end; None likewise.
         share_better: share of clips where b is better; equal is not.
         num_other_rays: clips whose numbers of rays differ: the evaluations were measured against different points.
+        num_scenes: scenes of the clips, which the interval rests on.
     """
 
     volume: str
@@ -50,10 +50,11 @@ class ClipComparison(NamedTuple):
     mean_a: float
     mean_b: float
     mean_difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     share_better: float
     num_other_rays: int
+    num_scenes: int
 
 
 _ByPlace = Mapping[tuple[str, str], Mapping[str, ClipRow]]
@@ -85,9 +86,9 @@ def compare_clips(
     num_other_rays = sum(rays_a[key].num_rays != rays_b[key].num_rays for key in rays_a.keys() & rays_b.keys())
     comparisons: list[ClipComparison] = []
     for volume in _VOLUMES:
-        for measure, values_a, values_b in _pairs(places_a.get((volume, frames), {}), places_b.get((volume, frames), {})):
+        for measure, keys, values_a, values_b in _pairs(places_a.get((volume, frames), {}), places_b.get((volume, frames), {})):
             difference = values_b - values_a
-            low, high = bootstrap_interval(difference, num_resamples=num_resamples, seed=(seed, len(comparisons)))
+            interval = bootstrap_interval(difference, keys, num_resamples=num_resamples, seed=(seed, len(comparisons)))
             is_better = difference > 0 if measure.startswith("delta") else difference < 0
             comparisons.append(
                 ClipComparison(
@@ -98,10 +99,11 @@ def compare_clips(
                     mean_a=float(values_a.mean()),
                     mean_b=float(values_b.mean()),
                     mean_difference=float(difference.mean()),
-                    low=low,
-                    high=high,
+                    low=interval.low,
+                    high=interval.high,
                     share_better=float(is_better.mean()),
                     num_other_rays=num_other_rays,
+                    num_scenes=interval.num_scenes,
                 )
             )
     if not comparisons:
@@ -116,11 +118,12 @@ def clip_comparison_text(rows: Sequence[ClipComparison]) -> str:
         f"{'volume':<14} {'measure':<16}  clips {'a':>7} {'b':>7} {'b - a':>8}  {f'{INTERVAL:.0%} interval':<20} b better",
     ]
     for row in rows:
-        interval = f"[{row.low:+.4f}, {row.high:+.4f}]"
+        interval = interval_text(row.low, row.high, decimals=4)
         lines.append(
             f"{row.volume:<14} {HEADS[row.measure]:<16} {row.num_clips:>6} {row.mean_a:>7.3f} {row.mean_b:>7.3f} "
             f"{row.mean_difference:>+8.4f}  {interval:<20} {row.share_better:>8.1%}"
         )
+    lines += too_few_text({row.volume: row.num_scenes for row in rows if row.low is None})
     if rows[0].frames == "key":
         lines.append("key frames only: one of the two was trained on single frames")
     if rows[0].num_other_rays:
@@ -163,11 +166,14 @@ def _has_history(by_place: _ByPlace) -> bool:
     return any(row.num_rays != key[name].num_rays for name, row in by_place.get((CONSTANT, "all"), {}).items() if name in key)
 
 
-def _pairs(a: Mapping[str, ClipRow], b: Mapping[str, ClipRow]) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
-    """Yield each measure with the values of both on the clips where both have one; none if there is no such clip."""
+def _pairs(
+    a: Mapping[str, ClipRow], b: Mapping[str, ClipRow]
+) -> Iterator[tuple[str, list[str], NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield each measure with keys and the values of both on the clips where both have one; none if there is no such clip."""
     common = sorted(a.keys() & b.keys())  # ascending, so that the draws do not depend on the order of the rows
     for measure in HEADS:
         values_a, values_b = (np.array([getattr(rows[key], measure) for key in common], dtype=np.float64) for rows in (a, b))
         is_finite = np.isfinite(values_a) & np.isfinite(values_b)
         if is_finite.any():
-            yield measure, values_a[is_finite], values_b[is_finite]
+            keys = [common[place] for place in np.flatnonzero(is_finite)]
+            yield measure, keys, values_a[is_finite], values_b[is_finite]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from model.blocks.full_precision import full_precision
 from model.data.ordered_loader import Placement
 from model.mim4d.batch import ClipBatch, ClipViews, views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
@@ -86,7 +87,6 @@ def evaluate_renderings(
     rays_per_camera: int,
     seed: int,
     device: torch.device,
-    bfloat16: bool = False,
 ) -> RenderEvaluation:
     """Render every frame of every clip, and the controls.
 
@@ -96,7 +96,6 @@ def evaluate_renderings(
         rays_per_camera: rays of one camera of one frame, at most.
         seed: of hidden patches and of the choice of rays.
         device: of the network.
-        bfloat16: encode under bfloat16.
 
     Raises:
         ManifestError: there is no clip, or no LiDAR point is held out.
@@ -106,11 +105,11 @@ def evaluate_renderings(
     config = config.model_copy(update={"render": config.render.model_copy(update={"rays": rays_config})})
     by_clip: dict[str, dict[str, RayErrors]] = {}
     truth = RayTruth()
-    other = _OtherScene(network, clips, config, seed=seed, device=device, bfloat16=bfloat16)
+    other = _OtherScene(network, clips, config, seed=seed, device=device)
     for raw in clips():
         batch = raw.to(device)
         key = batch.window_keys[0]
-        encoded = _encode(network, batch, config, seed=seed, bfloat16=bfloat16)
+        encoded = _encode(network, batch, config, seed=seed)
         swapped = other.volumes_for(key, encoded.volumes)
         by_volume = by_clip.setdefault(key, {})
         for frame, rays in enumerate(encoded.rays):
@@ -142,13 +141,13 @@ class _Encoded(NamedTuple):
     rays: list[Rays]
 
 
-def _encode(network: Mim4d, batch: ClipBatch, config: Mim4dConfig, *, seed: int, bfloat16: bool) -> _Encoded:
+def _encode(network: Mim4d, batch: ClipBatch, config: Mim4dConfig, *, seed: int) -> _Encoded:
     generators = [clip_generator(key, seed=seed, epoch=EVALUATION_EPOCH) for key in batch.window_keys]
     frames = batch.image_u8.shape[1]
     targets = [(frame,) * len(batch) for frame in range(frames)]
     draws = draw_rays(batch, config, targets=targets, generators=generators, of_points=batch.is_held_out)
     views = views_of(batch)
-    with torch.autocast(batch.image_u8.device.type, torch.bfloat16, enabled=bfloat16):
+    with full_precision(batch.image_u8.device.type):
         volumes = network.volumes(views, draws.is_seen)
     return _Encoded(views, volumes.float(), draws.rays)
 
@@ -188,13 +187,12 @@ class _OtherScene:
         *,
         seed: int,
         device: torch.device,
-        bfloat16: bool,
     ) -> None:
         ahead = _clip_of_another_scene(clips())
         self._ahead_key = None if ahead is None else ahead.window_keys[0]
         self._before: Tensor | None = None
         if ahead is not None:
-            self._before = _encode(network, ahead.to(device), config, seed=seed, bfloat16=bfloat16).volumes
+            self._before = _encode(network, ahead.to(device), config, seed=seed).volumes
         self._first: Tensor | None = None
         self._last: Tensor | None = None
         self._scene: str | None = None
@@ -310,7 +308,6 @@ def evaluate_split(
             rays_per_camera=config.evaluation.rays_per_camera,
             seed=EVALUATION_SEED,
             device=device,
-            bfloat16=config.uses_bfloat16(device.type),
         )
     finally:
         network.train(was_training)

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from model.blocks.full_precision import PRECISION
 from model.devices import network_device
 from model.mim4d.batch import ClipBatch, views_of
 from model.mim4d.clip_draws import draw_clips
@@ -162,10 +163,14 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
     ) -> int:
         """Measure, and write the tables and what pictures are made of; return the number of clips."""
         evaluation = evaluate_split(network, manifest, config, machine, device)
-        title = f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}"
+        title = f"{folder.name} on {config.evaluation.split} of manifest {manifest.path.fingerprint}, computed in {PRECISION}"
         write_render_folder(folder / "evaluation", evaluation, title=title)
         write_pictures_of_split(network, manifest, config, machine, device, folder=folder / "evaluation")
         return evaluation.num_clips
+
+    def facts(self, device: torch.device) -> dict[str, Any]:
+        """Return the precision of what was measured."""
+        return {"measured_in": PRECISION}
 
     def handed_backbone(self, config: Mim4dTrainConfig, weights: Mapping[str, Tensor]) -> Handed:
         """Return the backbone; the norms that a masked ConvNeXt has on its levels are no part of another ConvNeXt."""
@@ -194,10 +199,12 @@ class Mim4dFamily(Family[Mim4dTrainConfig]):
         fingerprint, device = manifest.path.fingerprint, network_device(machine.accelerator)
         chosen = opened.config.model_copy(update={"evaluation": opened.config.evaluation.model_copy(update={"split": split})})
         evaluation = evaluate_split(opened.network.to(device), manifest, chosen, machine, device)
-        write_render_folder(folder, evaluation, title=f"{opened.name} on {split} of manifest {fingerprint}")
+        title = f"{opened.name} on {split} of manifest {fingerprint}, computed in {PRECISION}"
+        write_render_folder(folder, evaluation, title=title)
         # a mean of nothing is null: JSON has no NaN
         rows = [{name: None if value != value else value for name, value in row._asdict().items()} for row in evaluation.rows]
-        data = {"folder": str(folder), "manifest": fingerprint, "num_clips": evaluation.num_clips, "rows": rows}
+        data: dict[str, Any] = {"folder": str(folder), "manifest": fingerprint, "precision": PRECISION}
+        data |= {"num_clips": evaluation.num_clips, "rows": rows}
         table = (folder / "table.md").read_text(encoding="utf-8")
         return Answer(data, f"{table}\nwrote {folder}: {evaluation.num_clips} clips")
 

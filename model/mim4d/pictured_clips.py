@@ -56,7 +56,6 @@ def write_pictures_of_split(
                 cameras=loader.cameras,
                 seed=EVALUATION_SEED,
                 device=device,
-                bfloat16=config.uses_bfloat16(device.type),
             )
     finally:
         network.train(was_training)

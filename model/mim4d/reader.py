@@ -20,7 +20,7 @@ from model.data.points import measured_pixels
 from model.data.samples import naming_frame
 from model.data.slot_layout import SlotArray, SlotLayout
 from model.data.units import OpenedUnits
-from model.mim4d.clip_points import ClipPoints, held_out, points_at, rig_points
+from model.mim4d.clip_points import ClipPoints, SeenPoints, held_out, held_out_by_return, points_at, rig_points
 from model.mim4d.clips import Clip, Float64
 from model.mim4d.sweep_reader import SweepReader
 
@@ -87,18 +87,22 @@ class ClipReader:
             for camera, sample in enumerate(moment.samples)
         ]
         files = self._files.read([sample for _, sample, _ in views], together=images.shape[1] * images.shape[2])  # a window
-        points = [
-            self._decode(frame, images[place], cam_from_rig, place=place)
-            for frame, (place, _, cam_from_rig) in zip(files, views, strict=True)
-        ]
-        for place, moment in moments:  # all or none: the windows of a manifest are of one kind
+        points, seen = list[ClipPoints](), list[SeenPoints]()
+        for frame, (place, _, cam_from_rig) in zip(files, views, strict=True):
+            seen.append(self._decode(frame, images[place], cam_from_rig))
+            if len(seen) == images.shape[2]:  # all cameras of a moment
+                held = held_out_by_return(seen)
+                points += [
+                    points_at(of_camera.points, is_held_out, place=(*place[:2], camera))
+                    for camera, (of_camera, is_held_out) in enumerate(zip(seen, held, strict=True))
+                ]
+                seen = []
+        for at, moment in moments:  # all or none: the windows of a manifest are of one kind
             if moment.sweep is not None:
-                points += self._sweeps.read(moment, images[place], place=place)
+                points += self._sweeps.read(moment, images[at], place=at)
         return ClipPoints(*(np.concatenate(columns) for columns in zip(*points, strict=True)))
 
-    def _decode(
-        self, frame: FrameBytes, out: NDArray[np.uint8], cam_from_rig: Float64, *, place: tuple[int, int, int]
-    ) -> ClipPoints:
+    def _decode(self, frame: FrameBytes, out: NDArray[np.uint8], cam_from_rig: Float64) -> SeenPoints:
         sample = frame.sample
         size = (sample.height, sample.width)
         if size not in self._whole:
@@ -109,8 +113,10 @@ class ClipReader:
             out[...] = resized(image_u8, (out.shape[0], out.shape[1]))
             frame.decode_map("depth", depth_steps)
         pixels = measured_pixels(depth_steps)
-        return points_at(
+        return SeenPoints(
+            pixels,
             rig_points(pixels, sample.intrinsic_px, cam_from_rig),
             held_out(pixels, sample.frame_key, self._reading.held_out_share),
-            place=place,
+            np.array(sample.intrinsic_px, np.float64).reshape(3, 3),
+            cam_from_rig,
         )

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.blocks.full_precision import full_precision
 from model.mim4d.batch import ClipBatch, ClipViews, views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
 from model.mim4d.composite import Rendered
@@ -49,7 +50,6 @@ def rendered_views(
     cameras: Sequence[str],
     seed: int,
     device: torch.device,
-    bfloat16: bool = False,
 ) -> Arrays:
     """Render the key frame of clips as every camera of it would see it, and fly through the first.
 
@@ -64,7 +64,6 @@ def rendered_views(
         cameras: their names, m.
         seed: of the hidden patches.
         device: of the network.
-        bfloat16: encode under bfloat16.
 
     Returns:
         window_keys (n), cameras (m), step_px (), pixels of the image to one of a rendered picture. Of the key frames:
@@ -80,7 +79,7 @@ def rendered_views(
     width_px, flight_frames = config.picture_width_px, config.flight_frames
     for raw in clips:
         batch = raw.to(device)
-        of_clip, volume, views = _views_of_clip(network, batch, width_px=width_px, seed=seed, bfloat16=bfloat16)
+        of_clip, volume, views = _views_of_clip(network, batch, width_px=width_px, seed=seed)
         if not rendered and flight_frames:
             flight = _flight(network, volume, views, num_frames=flight_frames, width_px=width_px)
         rendered.append(of_clip)
@@ -104,13 +103,11 @@ def write_rendered_views(folder: Path, arrays: Arrays) -> None:
     files.put(VIEWS_FILE, arrays_as_npz(arrays))
 
 
-def _views_of_clip(
-    network: Mim4d, batch: ClipBatch, *, width_px: int, seed: int, bfloat16: bool
-) -> tuple[Arrays, Tensor, ClipViews]:
+def _views_of_clip(network: Mim4d, batch: ClipBatch, *, width_px: int, seed: int) -> tuple[Arrays, Tensor, ClipViews]:
     """Return the arrays of one clip, the volume of its key frame (1, C, Z, Y, X), and what the network read."""
     rays, is_seen = _held_out_rays(network, batch, seed=seed)
     views = views_of(batch)
-    with torch.autocast(batch.image_u8.device.type, torch.bfloat16, enabled=bfloat16):
+    with full_precision(batch.image_u8.device.type):
         volumes = network.volumes(views, is_seen)
     volumes = volumes.float()
     volume_by_mode = {DIRECT: volumes[:, 0]}

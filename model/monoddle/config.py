@@ -6,6 +6,7 @@ Source  docs/method/monoddle.md#random-views, #detector-loss, #distillation, #tr
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -30,6 +31,8 @@ class DetectionDataConfig(ReadingConfig):
 class DistillConfig(FrozenConfig):
     """The dense term that ties the depth head to a teacher's map at every pixel of the grid."""
 
+    added_later = MappingProxyType({"far_m": 80.0})
+
     form: DistillForm = Field(
         "none",
         description=(
@@ -42,6 +45,11 @@ class DistillConfig(FrozenConfig):
     warm_up_epochs: float = Field(0.0, ge=0, description="the weight grows from 0 over so many epochs; published: 0")
     max_residual_m: float | None = Field(
         None, gt=0, description="gauss: error from which it grows straight, m; null = never, as published"
+    )
+    far_m: float = Field(
+        80.0,
+        gt=0,
+        description="the teacher's depth from here on is sky or clipped and teaches nothing, m; stages.align_mono_depth.far_m",
     )
 
     @property

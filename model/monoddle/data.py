@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -26,6 +28,7 @@ class DetectionLoader(OrderedLoader[DetectionBatch]):
         network: options of the network, which decide size, classes and targets.
         rules: which objects are learned; None = no targets are made.
         placement: where the loader runs, and how.
+        teacher_far_m: stored depth of the teacher from here on teaches nothing.
 
     Raises:
         ManifestError: nothing to read, frames without boxes or teacher's maps, fewer frames than ranks or than one step takes, or
@@ -42,13 +45,14 @@ class DetectionLoader(OrderedLoader[DetectionBatch]):
         *,
         rules: TargetRules | None,
         placement: Placement = HERE,
+        teacher_far_m: float = math.inf,
     ) -> None:
         wanted = ("images", "boxes", *(["depth_mono"] if config.mono else []))
         samples = share_of(choose_samples(manifest, config, wanted), config, key=lambda sample: sample.frame_key)
         refuse_missing_units(manifest.store, manifest.path.fingerprint, samples)
         layout = detection_slots(config.batch_size, network, with_targets=rules is not None, mono=config.mono)
         augment = config.augment if config.order == "shuffled" else None
-        reading = DetectionReading(tuple(samples), layout, network, rules, augment, config.seed, config.mono)
+        reading = DetectionReading(tuple(samples), layout, network, rules, augment, config.seed, config.mono, teacher_far_m)
         super().__init__(samples, config, manifest=manifest, reading=reading, placement=placement)
         self._has_targets, self._split = rules is not None, config.split
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.blocks.full_precision import PRECISION
 from model.monoddle.average_precision import not_measured_text, split_measured
 from model.monoddle.detection_frames import frames_of
 from model.monoddle.evaluation import (
@@ -57,7 +58,7 @@ def evaluate_checkpoint(
         height_scale=chosen.height_scale,
         num_pictures=chosen.num_pictures,
     )
-    notes = [not_measured_text(unmeasured)] if unmeasured else []
+    notes = [f"Computed in {PRECISION}.", *([not_measured_text(unmeasured)] if unmeasured else [])]
     title = evaluation_title(opened.name, manifest, split=split, height_scale=chosen.height_scale, notes=notes)
     for path in former_pictures:
         path.unlink(missing_ok=True)
@@ -66,7 +67,7 @@ def evaluate_checkpoint(
         for frame in frames_of(evaluation.pictures):
             put_file(folder / PICTURES_FOLDER / _picture_name(frame.key), draw(frame))
     rows = [row._asdict() for row in evaluation.rows]
-    data = {"folder": str(folder), "manifest": manifest.path.fingerprint, "rows": rows}
+    data = {"folder": str(folder), "manifest": manifest.path.fingerprint, "precision": PRECISION, "rows": rows}
     table = (folder / "table.md").read_text(encoding="utf-8")
     return Answer(data, f"{table}\nwrote {folder}")
 

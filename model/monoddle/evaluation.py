@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from model.blocks.full_precision import full_precision
 from model.data.objects import Objects
 from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision
 from model.monoddle.average_precision_table import ap_table
@@ -62,13 +63,11 @@ class Inference:
 
     Attributes:
         device: of the network.
-        bfloat16: compute under bfloat16.
         score_threshold: centres whose heat is lower are left out.
         with_uncertainty: compute the uncertainty head too, for pictures.
     """
 
     device: torch.device
-    bfloat16: bool
     score_threshold: float = 0.2
     with_uncertainty: bool = False
 
@@ -108,9 +107,9 @@ def detect(
 
 @torch.no_grad()
 def detect_in(network: MonoDdle, batch: DetectionBatch, inference: Inference) -> Detected:
-    """Find the objects of one batch."""
+    """Find the objects of one batch, in float32 on any device."""
     images = normalized_images(batch.image_u8.to(inference.device))
-    with torch.autocast(inference.device.type, torch.bfloat16, enabled=inference.bfloat16):
+    with full_precision(inference.device.type):
         maps = network(images, with_uncertainty=inference.with_uncertainty)
     objects = decode_objects(
         maps, batch.views, projections=batch.projections, config=network.config, score_threshold=inference.score_threshold

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
+from model.blocks.full_precision import PRECISION
 from model.data.objects import Objects
 from model.errors import InputError
 from model.monoddle.average_precision import STRICT_OVERLAP, not_measured_text, split_measured
@@ -57,6 +58,7 @@ from model.train.family_types import (
     ResultsOptions,
     StepLosses,
     placement,
+    processes_of,
 )
 from model.train.known_families import parse_config
 from model.train.measures import Measure
@@ -138,6 +140,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
             config.network,
             rules=config.targets,
             placement=placement(machine, fabric),
+            teacher_far_m=config.distill.far_m,
         )
 
     def losses(
@@ -146,15 +149,9 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         """Return the sum of the detector's terms and, if asked for, of the distillation."""
         batch = batch.to(fabric.device)
         assert batch.targets is not None
-
-        def mean_over_processes(values: Tensor) -> Tensor:
-            mean = fabric.all_reduce(values, reduce_op="mean")
-            assert isinstance(mean, Tensor)
-            return mean
-
+        processes = processes_of(fabric)
         maps: dict[str, Tensor] = network(normalized_images(batch.image_u8))
-        several = mean_over_processes if fabric.world_size > 1 else None
-        terms = detection_losses(maps, batch.targets, mean_over_processes=several)
+        terms = detection_losses(maps, batch.targets, mean_over_processes=None if processes is None else processes.mean)
         total = terms.pop("total")
         unknown = total.detach().new_tensor(float("nan"))
         values = {**terms, "distill": unknown, "teacher_mae_m": unknown, "teacher_log_scale": unknown}
@@ -171,6 +168,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
                 log_scale=maps[UNCERTAINTY_HEAD][:, 0] if config.distill.needs_uncertainty else None,
                 weight=foreground_weight(batch.targets.heatmap, is_valid, foreground=config.distill.foreground),
                 max_residual=config.distill.max_residual_m,
+                processes=processes,
             )
             total = total + weight * taught.loss
             values |= {"distill": taught.loss, "teacher_mae_m": taught.mean_abs_error_m}
@@ -229,10 +227,14 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
             manifest,
             split=config.evaluation.split,
             height_scale=config.evaluation.height_scale,
-            notes=[not_measured_text(unmeasured)] if unmeasured else [],
+            notes=[f"Computed in {PRECISION}.", *([not_measured_text(unmeasured)] if unmeasured else [])],
         )
         write_detection_folder(folder / "evaluation", evaluation, title=title)
         return len(evaluation.detections)
+
+    def facts(self, device: torch.device) -> dict[str, Any]:
+        """Return the precision of what was measured."""
+        return {"measured_in": PRECISION}
 
     def is_reference(self, weights: Mapping[str, Any]) -> bool:
         """Say whether the content of a weights file is a checkpoint of MonoDLE or MonoDDLE: it has the heads of one."""
@@ -350,7 +352,6 @@ def _evaluation(
     try:
         inference = Inference(
             device,
-            config.uses_bfloat16(device.type),
             config.evaluation.score_threshold,
             with_uncertainty=num_pictures > 0 and config.network.uncertainty,
         )

@@ -7,12 +7,13 @@ Differs from the public code: every mean is a sum over max(count, 1), so that ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.blocks.over_processes import MeanOverProcesses
 from model.monoddle.batch import TargetTensors
 from model.monoddle.decode import MIN_HEAT
 from model.monoddle.heads import depth_m_of
@@ -22,9 +23,6 @@ LOSS_TERMS = ("heatmap", "offset_2d", "size_2d", "offset_3d", "depth", "size_3d"
 """Terms whose plain sum is ``total``."""
 
 _ROOT_2 = 1.4142  # four decimals, as in the public code, so that its values can be reproduced
-
-MeanOverProcesses = Callable[[Tensor], Tensor]
-"""All-reduce that returns the mean of a small tensor over the processes of a training."""
 
 
 def detection_losses(

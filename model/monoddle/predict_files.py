@@ -109,7 +109,7 @@ def detected(opened: Detector, manifest: Manifest, machine: Machine, *, split: s
 
 def _inference(opened: Detector, device: torch.device, *, with_uncertainty: bool) -> Inference:
     config = opened.config
-    return Inference(device, config.uses_bfloat16(device.type), config.evaluation.score_threshold, with_uncertainty)
+    return Inference(device, config.evaluation.score_threshold, with_uncertainty)
 
 
 def _write_found(frames: Iterator[Detected], names: Mapping[str, str], out: Path, *, draw: Draw | None) -> int:

@@ -6,6 +6,7 @@ Writes images, heat maps and the teacher's depth into a slot; returns the rest
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from model.monoddle.affine_view import AffineView, resting_view, warp_depth_step
 from model.monoddle.augment import DetectionAugmentConfig, draw_detection_view
 from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.targets import ObjectTargets, TargetRules, encode_objects
+from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import DepthmillError, StoreError
 
 
@@ -59,6 +61,7 @@ class DetectionReading:
         augment: what views may be drawn; None = resting views.
         seed: of the views.
         mono: read the teacher's depth.
+        teacher_far_m: stored depth of the teacher from here on is sky or clipped and becomes 0, whatever a view scales it to.
     """
 
     samples: tuple[Sample, ...]
@@ -68,6 +71,7 @@ class DetectionReading:
     augment: DetectionAugmentConfig | None
     seed: int
     mono: bool
+    teacher_far_m: float = math.inf
 
     def open(self, units: OpenedUnits) -> DetectionReader:
         """Return a reader of this process."""
@@ -145,6 +149,8 @@ class DetectionReader:
                 "the teacher's map (depth_mono) has no value at all, so there is nothing to learn from it. Look at the stages "
                 "predict_mono_depth and align_mono_depth, or train with distill.form: none"
             )
+        if math.isfinite(self._reading.teacher_far_m):
+            steps[steps >= self._reading.teacher_far_m * STEPS_PER_M] = 0
         return warp_depth_steps(steps, view, stride=self._reading.network.stride)
 
     def _targets(

@@ -45,6 +45,7 @@ class Views(OfTensors):
         height: rows of the view.
         width: columns of the view.
         is_scaled: some scale is not 1.
+        is_moved: some view does not begin at the first pixel.
     """
 
     is_flipped: Tensor
@@ -54,6 +55,7 @@ class Views(OfTensors):
     height: int
     width: int
     is_scaled: bool
+    is_moved: bool
 
 
 @dataclass(frozen=True)

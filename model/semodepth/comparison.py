@@ -2,8 +2,7 @@
 
 Why    Frames differ far more from each other than two networks do; the difference of each frame takes the frame itself away.
        Rows are paired by ``frame_key``, never by their place in a file.
-Source percentile bootstrap of the mean over frames (Efron 1979). Frames of one scene are alike, so the interval is narrower than
-       one over new scenes would be
+       The interval is one over new scenes, see ``model.train.paired_bootstrap``.
 Reads  columns of ``storage_schemas.evaluation.FRAME_METRICS``, of two evaluations
 """
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.semodepth.summary import METRIC_FORMATS, groups_of
-from model.train.paired_bootstrap import INTERVAL, ComparisonError, bootstrap_interval
+from model.train.paired_bootstrap import INTERVAL, ComparisonError, bootstrap_interval, interval_text, too_few_text
 from storage_schemas.layout import Columns
 
 
@@ -32,14 +31,15 @@ class Comparison(NamedTuple):
         mean_a: mean over them.
         mean_b: mean over them.
         mean_difference: mean of b - a.
-        low: lower end of the 95 % interval of the mean difference.
-        high: upper end.
+        low: lower end of the 95 % interval of the mean difference; None if there are too few scenes for one.
+        high: upper end; None likewise.
         share_better: share of frames where b is better: a smaller error, or a larger delta. Equal is not better.
         num_only_a: frames of the group that only a has; they are left out.
         num_only_b: the same of b.
         num_other_pixels: frames in both whose numbers of pixels differ: the runs were measured against different targets.
         share_of_frames: frames in both over frames in either.
         share_of_pixels: pixels in both over pixels in either; of a frame in both, the smaller number is in both.
+        num_scenes: scenes of the frames in both, which the interval rests on.
     """
 
     group: str
@@ -50,14 +50,15 @@ class Comparison(NamedTuple):
     mean_a: float
     mean_b: float
     mean_difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     share_better: float
     num_only_a: int
     num_only_b: int
     num_other_pixels: int
     share_of_frames: float = 1.0
     share_of_pixels: float = 1.0
+    num_scenes: int = 0
 
 
 class _Frames(NamedTuple):
@@ -119,7 +120,7 @@ def compare_runs(
         if not is_member.any():
             continue
         difference = (value_b - value_a)[is_member]
-        low, high = bootstrap_interval(difference, num_resamples=num_resamples, seed=(seed, number))
+        interval = bootstrap_interval(difference, common[is_member].tolist(), num_resamples=num_resamples, seed=(seed, number))
         comparisons.append(
             Comparison(
                 group=group,
@@ -130,14 +131,15 @@ def compare_runs(
                 mean_a=float(value_a[is_member].mean()),
                 mean_b=float(value_b[is_member].mean()),
                 mean_difference=float(difference.mean()),
-                low=low,
-                high=high,
+                low=interval.low,
+                high=interval.high,
                 share_better=float(is_better[is_member].mean()),
                 num_only_a=int(only_a[group].sum()),
                 num_only_b=int(only_b[group].sum()),
                 num_other_pixels=int(is_other[is_member].sum()),
                 share_of_frames=share_of_frames,
                 share_of_pixels=share_of_pixels,
+                num_scenes=interval.num_scenes,
             )
         )
     return comparisons
@@ -156,13 +158,14 @@ def comparison_text(comparisons: Sequence[Comparison]) -> str:
     ]
     for row in comparisons:
         decimals = form.decimals + 1
-        interval = f"[{row.low:+.{decimals}f}, {row.high:+.{decimals}f}]"
+        interval = interval_text(row.low, row.high, decimals=decimals)
         lines.append(
             f"{row.group:<6} {row.num_frames:>7} {row.mean_a:>9.{form.decimals}f} {row.mean_b:>9.{form.decimals}f} "
             f"{row.mean_difference:>+9.{decimals}f}  {interval:<22} {row.share_better:>8.1%}"
         )
     if every.share_of_pixels < 1.0:
         lines.append(f"compared: {every.share_of_frames:.1%} of the frames, {every.share_of_pixels:.1%} of the pixels")
+    lines += too_few_text({row.group: row.num_scenes for row in comparisons if row.low is None})
     if every.num_only_a or every.num_only_b:
         lines.append(f"left out: {every.num_only_a} frames only in a, {every.num_only_b} only in b")
     if every.num_other_pixels:

@@ -13,7 +13,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from model.blocks.dense_teacher_loss import MAX_LOG_SCALE, DenseTeacherLoss, DistillForm, dense_teacher_loss
+from model.blocks.dense_teacher_loss import DenseTeacherLoss, DistillForm, bounded_log_scale, dense_teacher_loss
+from model.blocks.over_processes import Processes
 from model.semodepth.depth_space import DepthSpace
 from storage_schemas.frozen_config import FrozenConfig
 
@@ -95,6 +96,7 @@ def distill_loss(
     space: DepthSpace,
     config: DistillConfig,
     log_scale: Tensor | None = None,
+    processes: Processes | None = None,
 ) -> Distilled:
     """Compare a prediction with a teacher where LiDAR is absent, and the teacher with LiDAR where both are there.
 
@@ -106,6 +108,7 @@ def distill_loss(
         space: bounds of the depth space.
         config: the form and its weights; any but ``none``.
         log_scale: s (b, h, w), for laplace and gauss; of other forms not looked at.
+        processes: those that share the batch; the term is that of the joined batch.
 
     Returns:
         The term; its loss is 0 where no pixel counts. silog takes the pixels that count alike: measured ones not at all if
@@ -116,12 +119,16 @@ def distill_loss(
     """
     weight = torch.where(dense_m > 0, config.measured_weight, 1.0)
     has_teacher = _is_inside(teacher_m, space)
-    taught = _compared(_pullable_metres(normalized, space), teacher_m, has_teacher & (weight > 0), config, log_scale, weight)
+
+    def compared(pred_m: Tensor, is_valid: Tensor, weight: Tensor | None) -> DenseTeacherLoss:
+        return _compared(pred_m, teacher_m, is_valid, config, log_scale=log_scale, weight=weight, processes=processes)
+
+    taught = compared(_pullable_metres(normalized, space), has_teacher & (weight > 0), weight)
     unknown = taught.loss.new_tensor(math.nan)
     if not config.reads_uncertainty:
         return Distilled(taught.loss, unknown, taught.mean_abs_error_m, unknown)
     assert taught.mean_log_scale is not None  # the form has been refused without
-    calibration = _compared(dense_m, teacher_m, has_teacher & _is_inside(dense_m, space), config, log_scale, None).loss
+    calibration = compared(dense_m, has_teacher & _is_inside(dense_m, space), None).loss
     loss = taught.loss + config.calibration * calibration
     return Distilled(loss, calibration.detach(), taught.mean_abs_error_m, taught.mean_log_scale)
 
@@ -180,7 +187,7 @@ def calibration_of(
             f"none of the {log_scale.numel()} pixels has both a teacher's depth and a measured one, so there is nothing to "
             "compare; give frames with LiDAR where the teacher has values"
         )
-    s = log_scale.detach()[has_both].double().clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
+    s = bounded_log_scale(log_scale.detach()[has_both], form).double()
     teacher, lidar = teacher_m[has_both].double(), lidar_m[has_both].double()
     residual = (teacher.log() - lidar.log()).abs() if in_log_depth else (teacher - lidar).abs()
     expected = s.exp() if form == "laplace" else math.sqrt(2.0 / math.pi) * (0.5 * s).exp()
@@ -190,7 +197,14 @@ def calibration_of(
 
 
 def _compared(
-    pred_m: Tensor, teacher_m: Tensor, is_valid: Tensor, config: DistillConfig, log_scale: Tensor | None, weight: Tensor | None
+    pred_m: Tensor,
+    teacher_m: Tensor,
+    is_valid: Tensor,
+    config: DistillConfig,
+    *,
+    log_scale: Tensor | None,
+    weight: Tensor | None,
+    processes: Processes | None,
 ) -> DenseTeacherLoss:
     """Compare anything with the teacher, as the configuration says."""
     if config.form == "none":
@@ -204,6 +218,7 @@ def _compared(
         weight=weight,
         max_residual=config.max_residual_m,
         in_log_depth=config.in_log_depth,
+        processes=processes,
     )
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from model.blocks.full_precision import PRECISION, full_precision
 from model.data.ordered_loader import HERE, Placement
 from model.devices import network_device
 from model.semodepth.batch import DenseBatch
@@ -98,7 +99,7 @@ def evaluate(
     device: torch.device,
     withhold_mono: bool = False,
 ) -> Evaluation:
-    """Measure ``predict`` on every frame of a split; the loader's workers end with it.
+    """Measure ``predict`` on every frame of a split, in float32 on any device; the loader's workers end with it.
 
     Args:
         predict: the network's ``predict``, or any function like it.
@@ -110,7 +111,7 @@ def evaluate(
     """
     rows = _Rows()
     strips = _Strips(config.num_strips)
-    with loader:
+    with loader, full_precision(device.type):
         for batch in loader:
             dense = dense_batch(batch.to(device), max_depth_m=space.max_depth_m)
             target_m = dense.sparse_m if config.target == "depth_single" else dense.target_m
@@ -248,16 +249,6 @@ def _quanta(depth_m: Tensor) -> NDArray[np.uint16]:
     return quanta.round().cpu().numpy().astype(np.uint16)
 
 
-def network_predict(network: SemoDepth, *, precision: str) -> Predict:
-    """Return ``network.predict`` under the precision it was trained with."""
-
-    def predict(image_u8: Tensor, radar_m: Tensor, mono_m: Tensor | None) -> Tensor:
-        with torch.autocast(image_u8.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            return network.predict(image_u8, radar_m, mono_m)
-
-    return predict
-
-
 WITHOUT_MONO = "without-mono"
 """Folder, inside that of an evaluation, of the same measured with monocular depth withheld."""
 
@@ -305,7 +296,7 @@ def evaluate_checkpoint(
     def measured(*, withhold_mono: bool) -> Evaluation:
         inputs = DataConfig(rows=band, radar=has_radar, mono=network.config.plug_in and not withhold_mono)
         return evaluate(
-            network_predict(network.to(device), precision="bfloat16" if device.type == "cuda" else "float32"),
+            network.to(device).predict,
             measured_frames(manifest, config, inputs, placement=placement(machine)),
             config,
             space=network.depth_space,
@@ -315,8 +306,9 @@ def evaluate_checkpoint(
 
     title = f"{opened.name} on {split} of manifest {manifest.path.fingerprint}, truth {target}"
     title += f", rows {band[0]} to {band[1]}" if band else ""
+    title += f", computed in {PRECISION}"
     title += "" if has_radar else ", no radar in the split"
-    data: dict[str, Any] = {"folder": str(folder), "manifest": manifest.path.fingerprint}
+    data: dict[str, Any] = {"folder": str(folder), "manifest": manifest.path.fingerprint, "precision": PRECISION}
     own_title = title
     if network.config.plug_in:
         own_title = f"{title}, monocular depth {'given' if has_mono else 'withheld: the split has none'}"

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
+from model.blocks.full_precision import PRECISION
 from model.blocks.selective_scan import choose_engine
 from model.devices import network_device
 from model.errors import InputError
@@ -32,7 +33,6 @@ from model.semodepth.evaluation import (
     evaluate,
     evaluate_checkpoint,
     measured_frames,
-    network_predict,
     write_evaluation_folder,
 )
 from model.semodepth.loss import Losses, composite_loss
@@ -55,6 +55,7 @@ from model.train.family_types import (
     ReferenceOptions,
     StepLosses,
     placement,
+    processes_of,
 )
 from model.train.judging import MeanDifference, Rules
 from model.train.known_families import parse_config
@@ -139,7 +140,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
     def losses(
         self, network: nn.Module, batch: Batch, config: SemoDepthTrainConfig, fabric: Fabric, *, epoch: float
     ) -> StepLosses | None:
-        """Return the composite loss and, if asked for, the distillation; None if no pixel of the batch has a dense target."""
+        """Return the composite loss and, if asked for, the distillation; None if no process has a dense target."""
         raw: Any = network
         distill = config.loss.distill
         dense = dense_batch(
@@ -155,14 +156,19 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         answer = network(dense.image_u8, radar_m, mono_m, with_uncertainty=has_scale)
         normalized, log_scale = answer if has_scale else (answer, None)
         space = raw.module.depth_space
-        composite = composite_loss(normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss)
+        processes = processes_of(fabric)
+        composite = composite_loss(
+            normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss, processes=processes
+        )
         if composite is None:
             return None
         if not distill.is_on:
             unknown = composite.loss.detach().new_tensor(math.nan)
             return StepLosses(composite.loss, {**composite._asdict(), **dict.fromkeys(DISTILL_COLUMNS, unknown)})
         assert dense.teacher_m is not None  # the configuration asks for it
-        taught = distill_loss(normalized, dense.target_m, dense.teacher_m, space=space, config=distill, log_scale=log_scale)
+        taught = distill_loss(
+            normalized, dense.target_m, dense.teacher_m, space=space, config=distill, log_scale=log_scale, processes=processes
+        )
         total = composite.loss + distill.weight * taught.loss
         return StepLosses(total, {**composite._asdict(), "loss": total, **dict(zip(DISTILL_COLUMNS, taught, strict=True))})
 
@@ -211,6 +217,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         chosen, band = config.evaluation, config.data.rows
         title = f"{folder.name} on {chosen.split} of manifest {manifest.path.fingerprint}, truth {chosen.target}"
         title += f", rows {band[0]} to {band[1]}" if band else ""
+        title += f", computed in {PRECISION}"
         if config.gives_mono:  # one checkpoint serves with and without; the table tells both
             withheld = _evaluation(network, manifest, config, machine, device, withhold_mono=True)
             own_title = f"{title}, monocular depth withheld"
@@ -221,8 +228,8 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         return len(set(evaluation.frames["frame_key"]))
 
     def facts(self, device: torch.device) -> dict[str, Any]:
-        """Return which engine scanned."""
-        return {"scan_engine": choose_engine(device).engine}
+        """Return which engine scanned, and the precision of what was measured."""
+        return {"scan_engine": choose_engine(device).engine, "measured_in": PRECISION}
 
     def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[SemoDepthTrainConfig]:
         """Build the network of a public checkpoint; a recipe says which rows it sees."""
@@ -379,7 +386,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         config = champion.model_copy(update={"evaluation": wanted, "data": seen})
         evaluation = _evaluation(network.to(device), manifest, config, machine, device)
         title = f"{name} on {wanted.split} of manifest {manifest.path.fingerprint}"
-        write_evaluation_folder(folder, evaluation, title=f"{title}, truth {wanted.target}")
+        write_evaluation_folder(folder, evaluation, title=f"{title}, truth {wanted.target}, computed in {PRECISION}")
 
     def _compared(
         self, a: Path, b: Path, *, metric: str, cap_m: float, radar: str, left_out: frozenset[str] = frozenset()
@@ -413,7 +420,7 @@ def _evaluation(
     assert isinstance(network, SemoDepth)
     inputs = config.data.model_copy(update={"mono": config.gives_mono and not withhold_mono})
     return evaluate(
-        network_predict(network, precision="bfloat16" if config.uses_bfloat16(device.type) else "float32"),
+        network.predict,
         measured_frames(manifest, config.evaluation, inputs, placement=placement(machine)),
         config.evaluation,
         space=network.depth_space,

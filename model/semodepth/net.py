@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.blocks.full_precision import last_in_float32
 from model.blocks.resnet import ResNet34, resnet34_channels
 from model.errors import InputError
 from model.semodepth.depth_space import DepthSpace
@@ -123,14 +124,14 @@ class SemoDepth(nn.Module):
         d0 = self.film0(_join(d1, c0), r0)
         size = image_u8.shape[1:3]
         if self.config.input_downscale == 1:
-            out: Tensor = self.head(F.interpolate(d0, size, mode="bilinear", align_corners=False))
+            out = last_in_float32(self.head, F.interpolate(d0, size, mode="bilinear", align_corners=False))
         else:  # at stride 2 of the smaller image; full resolution would only cost
-            out = F.interpolate(self.head(d0), size, mode="bilinear", align_corners=False)
+            out = F.interpolate(last_in_float32(self.head, d0), size, mode="bilinear", align_corners=False)
         normalized = out.squeeze(1).float()
         if not with_uncertainty:
             return normalized
         # enlarged after the head in any case: a scale need not be as sharp as depth, and the full grid costs four times as much
-        log_scale = F.interpolate(self.uncertainty_head(d0), size, mode="bilinear", align_corners=False)
+        log_scale = F.interpolate(last_in_float32(self.uncertainty_head, d0), size, mode="bilinear", align_corners=False)
         return WithUncertainty(normalized, log_scale.squeeze(1).float())
 
     @torch.no_grad()

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.blocks.full_precision import full_precision
 from model.data.ordered_loader import HERE, Placement
 from model.devices import network_device
 from model.semodepth.config import DataConfig
@@ -70,7 +70,7 @@ def predict_frames(network: DepthNetwork, frames: Iterable[Frame], *, batch_size
     """Predict frames in their order.
 
     Args:
-        network: on its device. On a GPU it computes under bfloat16, as in evaluation.
+        network: on its device. It computes in float32 everywhere, as in evaluation.
         frames: taken one batch ahead of what is yielded, no more.
         batch_size: frames at once, at most: consecutive frames of one size that all have mono, or all have none.
 
@@ -160,7 +160,7 @@ def _predict_batch(network: DepthNetwork, batch: list[Frame]) -> Iterator[Predic
     # drop-out trains the plug-in branch with zeros for absent depth; a skipped branch would be a case that it never saw
     if network.config.plug_in or batch[0].mono_m is not None:
         mono_m = np.stack([nothing if frame.mono_m is None else frame.mono_m for frame in batch])
-    with torch.autocast("cuda", torch.bfloat16, enabled=_is_on_gpu(network)):
+    with full_precision(_device_type(network)):
         predicted_m = network.predict(image_u8, radar_m, mono_m)
     depth_m = predicted_m.float().cpu().numpy()
     if depth_m.shape != image_u8.shape[:3]:
@@ -176,5 +176,6 @@ def _predict_batch(network: DepthNetwork, batch: list[Frame]) -> Iterator[Predic
         yield Predicted(frame, of_frame)
 
 
-def _is_on_gpu(network: Any) -> bool:
-    return isinstance(network, nn.Module) and any(parameter.is_cuda for parameter in network.parameters())
+def _device_type(network: Any) -> str:
+    parameter = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    return "cpu" if parameter is None else parameter.device.type

@@ -75,7 +75,7 @@ class CommonConfig(FrozenConfig):
     learning_rate: float = Field(1e-4, gt=0, description="of Adam")
     max_gradient_norm: float | None = Field(None, gt=0, description="longer gradients are shortened to it; null = never")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 autocast on a GPU, else float32"
+        "auto", description="of training, auto: bfloat16 autocast on a GPU, else float32; measuring and predicting are float32"
     )
     cpu_threads: int = Field(
         1,
@@ -115,7 +115,7 @@ class CommonConfig(FrozenConfig):
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 
     def uses_bfloat16(self, device_type: str) -> bool:
-        """Say whether a network of this training computes under bfloat16 on ``cpu`` or ``cuda``."""
+        """Say whether this training's steps compute under bfloat16 on ``cpu`` or ``cuda``; measuring never does."""
         return self.precision == "bfloat16" or (self.precision == "auto" and device_type == "cuda")
 
 

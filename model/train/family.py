@@ -125,6 +125,9 @@ class Family(ABC, Generic[C]):
     def losses(self, network: nn.Module, batch: Any, config: C, fabric: Fabric, *, epoch: float) -> StepLosses | None:
         """Compare the network with a batch's targets; None if it has none, so that it can be skipped.
 
+        Several processes share a batch and average their gradients. A loss of sums over all of them (``processes_of`` and
+        ``blocks.over_processes``) is that of one process on the joined batch; a batch is skipped unless every process has a loss.
+
         Args:
             network: as ``fabric.setup`` returned it.
             batch: of the loader, on the CPU.

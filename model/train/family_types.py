@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.blocks.over_processes import Processes
 from model.data.ordered_loader import Placement
 from model.train.config import CommonConfig, Machine
 from storage_schemas.manifest import Manifest
@@ -88,6 +89,19 @@ def placement(machine: Machine, fabric: Fabric | None = None) -> Placement:
         pin_memory=fabric.device.type == "cuda",
         image_root=machine.image_root,
     )
+
+
+def processes_of(fabric: Fabric) -> Processes | None:
+    """Return what a loss needs of the processes that train together; None for a single one."""
+    if fabric.world_size == 1:
+        return None
+
+    def mean(values: Tensor) -> Tensor:
+        reduced = fabric.all_reduce(values, reduce_op="mean")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    return Processes(fabric.world_size, mean)
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,9 @@ class MeanDifference(Protocol):
         """Mean of b - a."""
 
     @property
-    def low(self) -> float:
-        """Lower end of its 95 % interval."""
+    def low(self) -> float | None:
+        """Lower end of its 95 % interval; None if there are too few scenes for one."""
 
     @property
-    def high(self) -> float:
-        """Upper end."""
+    def high(self) -> float | None:
+        """Upper end; None likewise."""

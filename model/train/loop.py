@@ -30,6 +30,7 @@ from model.train.config import CommonConfig, Machine
 from model.train.family import Family
 from model.train.family_types import BatchLoader, Measured, StepLosses
 from model.train.known_families import Families, UnknownOptionsError
+from model.train.pace import Pace
 from model.train.records import Records, training_seconds
 from model.train.repeatable import repeatable
 from model.train.shared_scenes import refuse_shared_scenes
@@ -197,6 +198,7 @@ def _evaluate_training(
             **families.package_version(config),
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "trained_in": "bfloat16" if config.uses_bfloat16(device.type) else "float32",
         **family.facts(device),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(training_seconds(folder), 1),
@@ -255,9 +257,7 @@ def _train_on_rank(
     raw_optimizer = family.optimizer(raw_network, config)
     network, optimizer = fabric.setup(raw_network, raw_optimizer)
     loader = family.loader(manifest, config, fabric, machine)
-    steps_per_epoch = max(len(loader) // config.accumulate, 1)
-    num_steps = min(config.epochs * steps_per_epoch, config.max_steps or math.inf)
-    evaluate_every = max(round(config.evaluate_every_epochs * steps_per_epoch), 1)
+    pace = Pace.of(config, len(loader))
     step, best, has_learned = 0, None, checkpoint is not None
     if checkpoint is not None:
         with explained_resume(folder / "last.pt"):
@@ -285,15 +285,15 @@ def _train_on_rank(
     saved_at = time.monotonic()
     with loader:
         batches = _endless(loader)
-        while step < num_steps:
-            factor = config.learning_rate_factor(step / steps_per_epoch)
+        while step < pace.num_steps:
+            factor = config.learning_rate_factor(pace.epoch(step))
             for group in raw_optimizer.param_groups:
                 group["lr"] = config.learning_rate * factor * group.get("rate", 1.0)
             step_start = time.perf_counter()
-            losses, num_samples = _step(fabric, family, network, optimizer, batches, config, epoch=step / steps_per_epoch)
+            losses, num_samples = _step(fabric, family, network, optimizer, batches, config, epoch=pace.epoch(step))
             step += 1
             has_learned |= losses is not None
-            if not has_learned and step == num_steps:
+            if not has_learned and step == pace.num_steps:
                 raise TrainingError(
                     f"none of {step} steps had a frame with a target, so there was nothing to learn from. Look at the frames of "
                     f"split '{config.data.split}' (depthmill inspect): their targets are empty"
@@ -301,7 +301,7 @@ def _train_on_rank(
             if losses is not None and records is not None:
                 records.add_step(_step_row(losses, step, loader, num_samples * fabric.world_size, config, factor, step_start))
             measured: Measured | None = None
-            if step % evaluate_every == 0 or step == num_steps:
+            if pace.is_measured(step):
                 if records is not None:
                     measured = family.measure(raw_network, manifest, family.choosing(config), machine, fabric.device)
                     for row in measured.rows:
@@ -318,13 +318,13 @@ def _train_on_rank(
             if on_progress is not None and losses is not None and records is not None:
                 losses_text = family.step_words({name: float(value.detach()) for name, value in losses.values.items()})
                 measured_text = None if measured is None else measured.text
-                on_progress(Progress(step, int(num_steps), float(losses.loss.detach()), losses_text, measured_text))
+                on_progress(Progress(step, pace.num_steps, float(losses.loss.detach()), losses_text, measured_text))
     if records is None:
         fabric.barrier()
         return
     records.close()
     fabric.barrier()
-    if best is None and step >= num_steps:
+    if best is None and step >= pace.num_steps:
         raise TrainingError(
             f"no evaluation on split '{family.split(family.choosing(config))}' gave a number: the network answers NaN there, so "
             "no checkpoint is the best one. Lower train.learning_rate or set train.max_gradient_norm, and begin anew with "
@@ -350,11 +350,12 @@ def _step(
     """Do one optimiser step; None for the losses if no batch of it had a target on every process."""
     raw: Any = network
     num_samples, total = 0, None
-    for number in range(config.accumulate):
+    # of several batches nobody knows beforehand which is the last with a target, so their gradients are reduced afterwards
+    is_reduced_after = fabric.world_size > 1 and config.accumulate > 1
+    for _ in range(config.accumulate):
         batch = next(batches)
         num_samples += len(batch)
-        is_last = number == config.accumulate - 1
-        with nullcontext() if is_last or fabric.world_size == 1 else fabric.no_backward_sync(raw):
+        with fabric.no_backward_sync(raw) if is_reduced_after else nullcontext():
             losses = family.losses(network, batch, config, fabric, epoch=epoch)
             if not _all_have(fabric, losses is not None):
                 continue
@@ -369,11 +370,25 @@ def _step(
             fabric.backward(losses.loss / config.accumulate)
         total = losses
     if total is not None:
+        if is_reduced_after:
+            reduce_gradients(fabric, network)
         if config.max_gradient_norm is not None:
             fabric.clip_gradients(network, optimizer, max_norm=config.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
     return total, num_samples
+
+
+def reduce_gradients(fabric: Fabric, network: nn.Module) -> None:
+    """Put the mean over the processes in place of each gradient; a parameter without one on any process stays without."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    has_gradient = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=fabric.device)
+    counts: Any = fabric.all_reduce(has_gradient, reduce_op="sum")
+    used = [parameter for parameter, count in zip(parameters, counts.tolist(), strict=True) if count]
+    gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in used]
+    means: Any = fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
+    for parameter, gradient, mean in zip(used, gradients, means.split([values.numel() for values in gradients]), strict=True):
+        parameter.grad = gradient.copy_(mean.view_as(gradient))
 
 
 def _all_have(fabric: Fabric, has: bool) -> bool:

@@ -19,6 +19,9 @@ from pipeline.geometry import rigid, slerp
 from pipeline.kernels.categories import moves
 from storage_schemas.layout import Columns
 
+MAX_STEP_US = 1_500_000
+"""Between annotations further apart nothing is known of an object; the devkit's bound for velocities."""
+
 
 @dataclass(frozen=True)
 class PlacedBox:
@@ -65,6 +68,7 @@ class SceneBoxes:
 
     def __init__(self, boxes: Columns, *, moving_mps: float, movable: Sequence[str] = ()) -> None:
         self._instance = boxes["instance_token"]
+        self._sample = boxes["sample_index"]
         self._time_us = np.array(boxes["sample_timestamp_us"], np.float64)
         self._center_m = np.array(boxes["center_m"], np.float64).reshape(-1, 3)
         self._rotation_wxyz = np.array(boxes["world_from_box_wxyz"], np.float64).reshape(-1, 4)
@@ -107,16 +111,49 @@ class SceneBoxes:
         return list(self.moving_at_sweeps([sweep]))
 
     def at_time(self, instances: Sequence[str], timestamp_us: int, *, tolerance_us: int) -> PlacedBoxes:
-        """Return where instances are at a time; those annotated only further than the tolerance away are left out."""
-        befores, afters = [], []
+        """Return where instances are at a time; those that nobody knows are left out.
+
+        Between the annotations of two key frames that follow each other, an instance is interpolated. Beside a gap of annotation
+        and at the ends of a track it goes on with the velocity between the two nearest key frames, up to the tolerance.
+        """
+        befores, afters, moved_us = list[int](), list[int](), list[float]()
         for instance in instances:
-            track = self._track[instance]
-            times = [float(self._time_us[row]) for row in track]
-            if times[0] - tolerance_us <= timestamp_us <= times[-1] + tolerance_us:
-                after = min(bisect_left(times, timestamp_us), len(track) - 1)
-                befores.append(track[max(0, after - 1)])
-                afters.append(track[after])
-        return self._placed(befores, afters, np.full(len(afters), float(timestamp_us)), np.array([0, len(afters)]))
+            between = self._rows_around(self._track[instance], timestamp_us, tolerance_us)
+            if between is not None:
+                befores.append(between[0])
+                afters.append(between[1])
+                moved_us.append(between[2])
+        times_us = float(timestamp_us) - np.array(moved_us, np.float64)
+        placed = self._placed(befores, afters, times_us, np.array([0, len(afters)]))
+        for number, (before, after, over_us) in enumerate(zip(befores, afters, moved_us, strict=True)):
+            if over_us and before != after:
+                step_m, step_us = self._center_m[after] - self._center_m[before], self._time_us[after] - self._time_us[before]
+                placed.world_from_box[number, :3, 3] += step_m * (over_us / step_us)
+        return placed
+
+    def _rows_around(self, track: list[int], timestamp_us: int, tolerance_us: int) -> tuple[int, int, float] | None:
+        """Return the two rows that place an instance at a time, and how far outside them it lies, us; None for no place.
+
+        The two rows are one where an annotation has no neighbour that its velocity could be taken from.
+        """
+        at = bisect_left(track, timestamp_us, key=self._time_us.__getitem__)
+        if at < len(track) and (self._time_us[track[at]] == timestamp_us or (at > 0 and self._follows(track, at))):
+            return (track[at - 1] if at > 0 and self._follows(track, at) else track[at]), track[at], 0.0
+        near = [number for number in (at - 1, at) if 0 <= number < len(track)]
+        nearest = min(near, key=lambda number: abs(self._time_us[track[number]] - timestamp_us))
+        over_us = float(timestamp_us - self._time_us[track[nearest]])
+        if abs(over_us) > tolerance_us:
+            return None
+        first = nearest - 1 if over_us > 0 else nearest  # of the two whose velocity goes on
+        if not (first >= 0 and first + 1 < len(track) and self._follows(track, first + 1)):
+            return track[nearest], track[nearest], 0.0
+        return track[first], track[first + 1], over_us
+
+    def _follows(self, track: list[int], number: int) -> bool:
+        """Say whether an annotation and the one before it are of key frames that follow each other, and near in time."""
+        before, after = track[number - 1], track[number]
+        is_next = self._sample[after] == self._sample[before] + 1
+        return bool(is_next and 0 < self._time_us[after] - self._time_us[before] <= MAX_STEP_US)
 
     def _rows_before(self, sample: int, rows: list[int]) -> list[int]:
         """Return the rows of the same instances one key frame earlier; the row itself for an instance that has no earlier one."""

@@ -275,6 +275,14 @@ def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
     return dict.fromkeys(lidar_channels(p.lidar), "all" if is_between else "keyframes")
 
 
+CARRY_VERSION = 2
+"""Raised by hand where ``moving: carry`` alone changes its results, so that the units of other recipes stay as they are."""
+
+
+def _counted(p: Params, _: Mapping[str, str]) -> dict[str, Any]:
+    return p.model_dump(mode="json") | ({"carry_version": CARRY_VERSION} if p.moving == "carry" else {})
+
+
 STAGE = StageSpec(
     "accumulate_lidar",
     version=1,
@@ -282,6 +290,7 @@ STAGE = StageSpec(
     writes=DEPTH_ACCUMULATED,
     params=Params,
     kernel=kernel,
+    counted=_counted,
     needs=LIDAR,
     channels_of=lambda p: lidar_channels(p.lidar),
     files_of=_files_of,

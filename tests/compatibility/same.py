@@ -15,20 +15,21 @@ VOLATILE = {
 }  # fmt: skip
 """Keys of JSON files, and columns of tables, that say when, where or by which commit."""
 
-ADDED = [("warnings", [])]
+ADDED = [("warnings", []), ("precision", "float32"), ("trained_in", "float32"), ("measured_in", "float32")]
 """Keys that answers have gained since, with what they hold where there is nothing to say; of sound data there is nothing."""
 
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d[:-]\d\d([:-]\d\d)?([.-]\d+)?(\+00:00)?(-[0-9a-f]{6}\b)?"  # time stamps and names of runs
     r"|\b\d+(\.\d+)?[ \u00a0\u202f](s|min|h)\b"  # how long something took
 )
+_PRECISION = re.compile(r", computed in float32|Computed in float32\.\n*")  # tables say it since
 _MARKUP = re.compile(r"<style.*?</style>|<script.*?</script>", re.DOTALL)
 _FIGURE = re.compile(r"data:image/[^\"')]+|[-+]?\d+\.\d+")
 
 
 def steady_text(text: str) -> str:
     """Return a printed text without times."""
-    return _TIME.sub("TIME", text)
+    return _TIME.sub("TIME", _PRECISION.sub("", text))
 
 
 def steady_json(value: Any) -> Any:

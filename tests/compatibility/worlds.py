@@ -18,7 +18,7 @@ SIMULATED_STAGES: dict[str, Any] = {
     "index_windows": {"enabled": True, "num_frames": 2, "frames": "sweep", "stride": 3},
     "project_radar": {"channels": RADARS, "past_sweeps": 2, "target_motion": "doppler"},
     "predict_mono_depth": {"teacher": "truth", "short_side_px": 32, "truth_noise": 0.2},
-    "accumulate_lidar": {"num_sweeps": 40, "moving": "carry"},
+    "accumulate_lidar": {"num_sweeps": 40, "moving": "drop", "moving_mps": 0.25},  # carry has changed since
     "clean_horizon": {"near_m": 12.5, "min_neighbors": 4},
     "interpolate_depth": {"of": "depth_single"},
     "project_boxes": {"enabled": True},

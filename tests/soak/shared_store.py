@@ -68,7 +68,15 @@ class Soak:
             "prune": lambda: ["prune", store, "--delete", "--older-than", "0"],
             "verify": lambda: ["verify", str(self.recipe), "--all"],
             "status": lambda: ["status", str(self.recipe), *change],
-            "train": lambda: ["train", str(self.recipe), *BARE[:3], "--out", str(self.folder / f"training-{rule}"), *SMALL, *change],
+            "train": lambda: [
+                "train",
+                str(self.recipe),
+                *BARE[:3],
+                "--out",
+                str(self.folder / f"training-{rule}"),
+                *SMALL,
+                *change,
+            ],
             "export": lambda: ["export", str(self.recipe), "--out", str(self.folder / f"export-{rng.random():.9f}"), *change],
         }
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from model.blocks.full_precision import full_precision
 from model.blocks.weights_file import fill_network, load_state_file
 from model.mim4d.batch import ClipViews
 from model.mim4d.config import Mim4dTrainConfig
@@ -47,19 +48,18 @@ def probed_level(lift: LiftConfig) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def encode_key_frame(network: Mim4d, views: ClipViews, *, bfloat16: bool) -> FrozenFrame:
+def encode_key_frame(network: Mim4d, views: ClipViews) -> FrozenFrame:
     """Encode the newest frame of a single clip.
 
     Args:
         network: ``frozen``.
         views: of one clip, on the network's device.
-        bfloat16: encode under bfloat16.
 
     Raises:
         InputError: the images are not of the network's size.
     """
     key = ClipViews(*(values[:, :1] for values in views))
-    with torch.autocast(key.image.device.type, torch.bfloat16, enabled=bfloat16):
+    with full_precision(key.image.device.type):
         levels = network.pyramid(key.image)
         volumes = network.lifted(levels, key)
     place, _ = probed_level(network.config.lift)

@@ -81,7 +81,6 @@ def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, m
             learn_from=(batch.to(device) for batch in learned),
             num_clips=learned.num_samples,
             measure_on=(batch.to(device) for batch in measured),
-            bfloat16=config.uses_bfloat16(device.type),
         )
     write_probes(folder, results)
 
@@ -93,7 +92,6 @@ def run_probes(
     learn_from: Iterable[ClipBatch],
     num_clips: int,
     measure_on: Iterable[ClipBatch],
-    bfloat16: bool = False,
 ) -> ProbeResults:
     """Probe networks that differ in their weights alone.
 
@@ -103,12 +101,11 @@ def run_probes(
         learn_from: single clips on the networks' device, whose points that are not held out are learned from.
         num_clips: how many these are, to share the memory out.
         measure_on: single clips on the networks' device, whose held-out points are measured on.
-        bfloat16: encode under bfloat16.
 
     Raises:
         ManifestError: there is no point to learn from or to measure on.
     """
-    probes = _Probes(networks, config, bfloat16=bfloat16)
+    probes = _Probes(networks, config)
     return _measure(probes, _learn(probes, learn_from, num_clips=num_clips), measure_on)
 
 
@@ -118,7 +115,6 @@ class _Probes:
 
     networks: dict[str, Mim4d]
     config: Mim4dTrainConfig
-    bfloat16: bool
 
     @property
     def bins(self) -> DepthBins:
@@ -128,7 +124,7 @@ class _Probes:
     def frames(self, batch: ClipBatch) -> dict[str, FrozenFrame]:
         """Return what each network makes of the key frame of a single clip."""
         views = views_of(batch)
-        return {name: encode_key_frame(network, views, bfloat16=self.bfloat16) for name, network in self.networks.items()}
+        return {name: encode_key_frame(network, views) for name, network in self.networks.items()}
 
 
 @dataclass

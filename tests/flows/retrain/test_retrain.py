@@ -204,7 +204,7 @@ def test_rules_when_wrong_then_told_before_any_work(recipe, rules, text, tmp_pat
     assert not (tmp_path / "store/runs/trainings").exists()
 
 
-def comparison(difference: float, low: float, high: float, metric: str = "mae_mm") -> Comparison:
+def comparison(difference: float, low: float | None, high: float | None, metric: str = "mae_mm") -> Comparison:
     return Comparison("all", metric, 80.0, "on", 9, 100.0, 100.0 + difference, difference, low, high, 0.5, 0, 0, 0)
 
 
@@ -216,6 +216,8 @@ def comparison(difference: float, low: float, high: float, metric: str = "mae_mm
         (comparison(-5.0, -9.0, 1.0), Rules(margin=5.1), False, "better by 5, less than the margin 5.1"),
         (comparison(-5.0, -9.0, 1.0), Rules(needs_interval=True), False, "its interval [-9, +1] does not exclude 0"),
         (comparison(-5.0, -9.0, -1.0), Rules(needs_interval=True), True, "better by 5"),
+        (comparison(-5.0, None, None), Rules(needs_interval=True), False, "too few scenes for the interval that is asked for"),
+        (comparison(-5.0, None, None), Rules(), True, "better by 5"),
         (comparison(0.0, 0.0, 0.0), Rules(), False, "not better"),
         (comparison(5.0, 1.0, 9.0), Rules(), False, "not better"),
         (comparison(0.1, 0.05, 0.2, "delta1"), Rules(metric="delta1", needs_interval=True), True, "better by 0.1"),

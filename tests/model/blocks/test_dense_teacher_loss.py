@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
+from tests.model.blocks.threads_as_processes import each_of
 
 FORMS = ("l1", "silog", "laplace", "gauss")
 PRED = torch.full((1, 1, 4), 10.0)
@@ -93,11 +94,74 @@ def test_statistics_when_some_pixels_are_valid_then_unweighted_over_those():
     assert not any(values.requires_grad for values in found)
 
 
-@pytest.mark.parametrize("form", ["laplace", "gauss"])
-def test_scale_when_beyond_five_then_counts_as_five(form):
+@pytest.mark.parametrize(("form", "bound"), [("laplace", 5.0), ("gauss", 10.0)])
+def test_scale_when_beyond_its_bound_then_counts_as_the_bound(form, bound):
     far = loss_of(PRED, TEACHER, form=form, log_scale=torch.full_like(PRED, 80.0))
-    assert far == loss_of(PRED, TEACHER, form=form, log_scale=torch.full_like(PRED, 5.0))
+    assert far == loss_of(PRED, TEACHER, form=form, log_scale=torch.full_like(PRED, bound))
     assert math.isfinite(loss_of(PRED, TEACHER, form=form, log_scale=torch.full_like(PRED, -80.0)))
+
+
+def learned_scale(start: float, *, form: str, error_m: float, steps: int = 120) -> float:
+    """Return s after so many steps down the gradient's sign on one pixel that the teacher misses by error_m."""
+    scale = torch.full((1, 1, 1), start, requires_grad=True)
+    optimizer = torch.optim.Rprop([scale], lr=0.1)
+    pred, teacher = torch.tensor([[[10.0]]]), torch.tensor([[[10.0 + error_m]]])
+    for _ in range(steps):
+        optimizer.zero_grad()
+        dense_teacher_loss(pred, teacher, is_valid=teacher > 0, form=form, log_scale=scale).loss.backward()
+        optimizer.step()
+    return float(scale.detach())
+
+
+@pytest.mark.parametrize(("form", "start", "error_m"), [("gauss", -5.48, 0.5), ("gauss", -12.0, 0.5), ("laplace", -5.48, 0.25)])
+def test_scale_when_it_begins_below_its_bound_then_learns_the_right_one(form, start, error_m):
+    assert learned_scale(start, form=form, error_m=error_m) == pytest.approx(-1.39, abs=0.01)  # -5.48 stayed where it was
+
+
+@pytest.mark.parametrize(("form", "start"), [("gauss", 14.0), ("laplace", 7.0)])
+def test_scale_when_it_begins_above_its_bound_then_learns_the_right_one(form, start):
+    right = math.log(0.5**2 if form == "gauss" else 0.5)
+    assert learned_scale(start, form=form, error_m=0.5) == pytest.approx(right, abs=0.05)
+
+
+@pytest.mark.parametrize("form", ["laplace", "gauss"])
+def test_scale_when_the_teacher_is_better_than_eight_per_cent_then_it_can_say_so(form):
+    right = math.log(0.02**2 if form == "gauss" else 0.02)  # gauss ended at -5, which is 8.2 %
+    assert learned_scale(0.0, form=form, error_m=0.02) == pytest.approx(right, abs=0.05)
+
+
+@pytest.mark.parametrize(("form", "bound"), [("laplace", -5.0), ("gauss", -10.0)])
+def test_scale_when_the_teacher_is_perfect_then_it_does_not_run_away_from_its_bound(form, bound):
+    assert learned_scale(bound + 0.1, form=form, error_m=0.0) > bound - 0.5
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.01, 0.3)])
+def test_loss_when_processes_share_a_batch_then_that_of_the_joined_batch(form, weights):
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(share: float, wrong_by: float, weight: float) -> list[torch.Tensor]:
+        teacher = torch.rand(1, 30, 40, generator=generator) * 40 + 5
+        pred = teacher * (1 + wrong_by * torch.randn(1, 30, 40, generator=generator).abs())
+        has_teacher = torch.rand(1, 30, 40, generator=generator) < share
+        return [pred, teacher * has_teacher, torch.randn(1, 30, 40, generator=generator), torch.full_like(pred, weight)]
+
+    def of_batch(batch, processes):
+        pred, scale = batch[0].clone().requires_grad_(), batch[2].clone().requires_grad_()
+        found = dense_teacher_loss(
+            pred, batch[1], is_valid=batch[1] > 0, form=form, log_scale=scale, weight=batch[3], processes=processes
+        )
+        found.loss.backward()
+        return [float(value.detach()) for value in found], pred.grad, torch.zeros_like(pred) if scale.grad is None else scale.grad
+
+    batches = [drawn(0.3, 0.05, weights[0]), drawn(0.003, 1.0, weights[1]), drawn(0.0, 1.0, weights[0])]
+    joined = of_batch([torch.cat(parts) for parts in zip(*batches, strict=True)], None)
+    shared = each_of(batches, of_batch)
+    for values, *_ in shared:
+        assert values == pytest.approx(joined[0], rel=1e-5)
+    for number in (1, 2):
+        mean = torch.cat([of_one[number] for of_one in shared]) / len(batches)
+        torch.testing.assert_close(mean, joined[number], rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize(("form", "best"), [("laplace", math.log(2.0)), ("gauss", math.log(4.0))])

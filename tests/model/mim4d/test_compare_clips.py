@@ -36,10 +36,20 @@ def test_comparison_when_clips_are_paired_then_mean_interval_and_share_are_those
     assert (row.mean_a, row.mean_b) == (pytest.approx(0.25), pytest.approx(0.2125))
     assert row.mean_difference == pytest.approx(-0.0375)
     assert row.share_better == 0.5  # two better, one worse, one equal, which is not better
-    assert (row.low, row.high) == bootstrap_interval(np.array([B[key] - A[key] for key in sorted(A)]), seed=(3, 0))
-    assert row.low < -0.0375 < row.high
+    assert (row.low, row.high, row.num_scenes) == (None, None, 2)
     assert found["direct", "delta1"].mean_difference == pytest.approx(0.0375) and found["direct", "delta1"].share_better == 0.5
     assert found["direct", "hidden_rgb_l1"].mean_difference == pytest.approx(-0.0375 / 2)
+
+
+def test_comparison_when_there_are_scenes_enough_then_whole_scenes_are_drawn():
+    rng = np.random.default_rng(0)
+    a = {f"scene-{number // 3:02}/{number}": value for number, value in enumerate(rng.uniform(0.1, 0.4, 36))}
+    b = {key: value - 0.01 + 0.02 * rng.normal() for key, value in a.items()}
+    row = next(row for row in compare_clips(evaluation(a), evaluation(b), seed=3) if row.measure == "abs_rel")
+    expected = bootstrap_interval(np.array([b[key] - a[key] for key in sorted(a)]), sorted(a), seed=(3, 0))
+    assert (row.low, row.high, row.num_scenes) == expected
+    assert row.num_scenes == 12
+    assert row.low < row.mean_difference < row.high
 
 
 def test_comparison_when_one_has_nothing_to_measure_in_a_clip_then_that_clip_is_left_out():
@@ -79,7 +89,8 @@ def test_text_when_printed_then_columns_stand_under_each_other_and_other_rays_ar
     assert lines[1].split() == ["volume", "measure", "clips", "a", "b", "b", "-", "a", "95%", "interval", "b", "better"]
     assert lines[2].split()[:6] == ["reconstruct", "AbsRel", "4", "0.250", "0.212", "-0.0375"]
     assert lines[2].endswith("50.0%") and len({len(line) for line in lines[1:8]}) == 1
-    assert "warning: 4 clips have another number of rays in a than in b" in lines[8]
+    assert lines[8].endswith("it takes 10 of them; scenes here: reconstruct 2, direct 2")
+    assert "warning: 4 clips have another number of rays in a than in b" in lines[9]
     assert "Compare means over seeds (depthmill ablate)" in lines[-1]
 
 

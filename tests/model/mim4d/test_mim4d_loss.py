@@ -175,3 +175,14 @@ def test_loss_when_renderings_and_frames_do_not_fit_then_error_says_what_is_miss
 def test_config_when_all_weights_are_zero_then_error_says_so() -> None:
     with pytest.raises(ValidationError, match="nothing to learn from"):
         LossConfig(rgb=0, depth=0)
+
+
+def test_losses_when_processes_share_a_batch_then_the_mean_of_theirs_is_that_of_the_joined_batch():
+    rays = made_up_rays(clips=4)
+    seen = made_up_pictures(rays)
+    config = LossConfig()
+    joined = mim4d_losses({DIRECT: [seen]}, [rays], sigma=SIGMA, config=config)["loss"]
+    alone = [
+        mim4d_losses({DIRECT: [part(seen, clip)]}, [part(rays, clip)], sigma=SIGMA, config=config)["loss"] for clip in range(4)
+    ]
+    assert float(torch.stack(alone).mean().detach()) == pytest.approx(float(joined.detach()), rel=1e-6)

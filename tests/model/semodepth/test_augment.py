@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.semodepth import augment
 from model.semodepth.augment import View, draw_view, stack_views, view_image, view_intrinsics, view_nearest, view_points
 from model.semodepth.batch import Batch, Points
 from model.semodepth.config import AugmentConfig
@@ -35,6 +38,7 @@ def points_at(pixels: list[tuple[int, int]], depth: torch.Tensor) -> Points:
     return Points(torch.zeros(len(pixels), dtype=torch.int16), row, column, depth)
 
 
+@settings(deadline=None)
 @given(VIEWS, st.floats(-3, 3), st.floats(-3, 3), st.floats(3, 60))
 def test_point_of_the_world_lands_on_the_pixel_that_shows_it(view, x, y, z):
     """A point P on a pixel of the frame is, in the view, a * P (mirrored if flipped), and projects onto the pixel that shows it."""
@@ -52,6 +56,7 @@ def test_point_of_the_world_lands_on_the_pixel_that_shows_it(view, x, y, z):
     assert abs(float(row) + 0.5 - float(found[1])) <= 0.5 + 0.5 / view.scale + 1e-3
 
 
+@settings(deadline=None)
 @given(VIEWS, st.integers(0, 2**31))
 def test_every_pixel_keeps_its_ray_and_depth_grows_by_the_scale(view, seed):
     steps = torch.from_numpy(np.random.default_rng(seed).integers(1, 20000, (1, HEIGHT, WIDTH)).astype(np.uint16))
@@ -86,6 +91,7 @@ def test_points_maps_and_image_move_together_when_nothing_is_scaled(view, seed):
     assert torch.equal(dense.image_u8[..., 0], ((dense.target_m * 256).int() % 251).to(torch.uint8))
 
 
+@settings(deadline=None)
 @given(VIEWS, st.integers(0, 2**31))
 def test_scaled_points_land_within_a_pixel_of_the_scaled_map(view, seed):
     rng = np.random.default_rng(seed)
@@ -150,3 +156,26 @@ def test_config_when_bounds_are_swapped_then_says_so():
         AugmentConfig(scale_min=2.0)
     with pytest.raises(ValueError, match=r"crop_px must be two positive numbers of pixels, got \(0, 5\)"):
         AugmentConfig(crop_px=(0, 5))
+
+
+@pytest.mark.parametrize("flips", [(True, True), (False, True), (False, False)])
+def test_views_when_only_mirrored_then_no_pixel_is_looked_up_and_the_bits_are_the_same(flips, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (2, HEIGHT, WIDTH, 3), dtype=torch.uint8, generator=generator)
+    depth = torch.rand(2, HEIGHT, WIDTH, generator=generator)
+    views = stack_views([View(flip, 1.0, 0, 0, True) for flip in flips], height=HEIGHT, width=WIDTH)
+    by_look_up = dataclasses.replace(views, is_moved=True)
+    expected = view_image(image, by_look_up), view_nearest(depth, by_look_up)
+    monkeypatch.setattr(augment, "_source_px", lambda *_: pytest.fail("a look-up of every pixel takes seven times as long"))
+    assert torch.equal(view_image(image, views), expected[0])
+    assert torch.equal(view_nearest(depth, views), expected[1])
+    assert torch.equal(expected[1][1], depth[1].flip(1) if flips[1] else depth[1])
+
+
+@pytest.mark.parametrize("view", [View(True, 1.0, 1, 0, True), View(False, 1.0, 0, -1, True), View(True, 0.5, 0, 0, True)])
+def test_views_when_moved_or_scaled_then_looked_up(view):
+    views = stack_views([view], height=HEIGHT, width=WIDTH)
+    assert views.is_moved or views.is_scaled
+    smaller = stack_views([View(True, 1.0, 0, 0, True)], height=34, width=50)
+    depth = torch.rand(1, HEIGHT, WIDTH)
+    assert torch.equal(view_nearest(depth, smaller), depth.flip(2)[:, :34, :50])

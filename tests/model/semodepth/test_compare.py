@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from model.semodepth.comparison import Comparison, compare_runs, comparison_text
 from model.semodepth.summary import METRIC_FORMATS
-from model.train.paired_bootstrap import ComparisonError, bootstrap_interval
+from model.train.paired_bootstrap import ComparisonError, bootstrap_interval, scene_of
 
 
 def run_of(mae, *, keys=None, night=None, pixels=None, metric="mae_mm", **changes):
@@ -38,10 +39,10 @@ def test_compare_when_worked_out_by_hand_then_equal():
     assert every.mean_difference == -1.0  # p -6, q 0, r +3
     assert every.share_better == pytest.approx(1 / 3)  # an equal frame is not better
     assert (every.num_only_a, every.num_only_b, every.num_other_pixels) == (1, 1, 0)
-    assert -6.0 <= every.low < every.high <= 3.0
+    assert (every.low, every.high, every.num_scenes) == (None, None, 1)  # these keys name no scene
     assert (every.metric, every.cap_m, every.radar) == ("mae_mm", 80.0, "on")
     day, night = found["day"], found["night"]
-    assert (day.num_frames, day.mean_difference, day.low, day.high) == (1, -6.0, -6.0, -6.0)
+    assert (day.num_frames, day.mean_difference, day.low, day.high) == (1, -6.0, None, None)
     assert (day.num_only_a, day.num_only_b) == (0, 1)
     assert (night.num_frames, night.mean_difference, night.num_only_a, night.num_only_b) == (2, 1.5, 1, 0)
 
@@ -116,47 +117,84 @@ def test_compare_when_a_frame_is_there_twice_then_refused():
         compare_runs(run_of([1.0], keys=["k"]), a)
 
 
-def test_interval_when_drawn_plainly_then_equal(monkeypatch):
-    values = np.random.default_rng(5).normal(size=37)
+def keys_of(sizes) -> list[str]:
+    return [f"scene-{scene:04}/CAM_FRONT/{frame}" for scene, size in enumerate(sizes) for frame in range(size)]
+
+
+def test_interval_when_drawn_plainly_then_equal():
+    sizes = [3, 1, 4, 2, 5, 1, 2, 6, 3, 3, 2, 1]
+    values, keys = np.random.default_rng(5).normal(size=sum(sizes)), keys_of(sizes)
+    scenes = np.split(values, np.cumsum(sizes)[:-1])
     generator = np.random.default_rng(11)
-    means = sorted(sum(values[i] for i in generator.integers(0, 37, 37)) / 37 for _ in range(200))
-    plain = [means[int(k)] + (k - int(k)) * (means[int(k) + 1] - means[int(k)]) for k in (0.025 * 199, 0.975 * 199)]
-    assert bootstrap_interval(values, num_resamples=200, seed=11) == pytest.approx(plain, rel=1e-12)
-    monkeypatch.setattr("model.train.paired_bootstrap._DRAWS_AT_ONCE", 100)  # two resamples at a time
-    assert bootstrap_interval(values, num_resamples=200, seed=11) == pytest.approx(plain, rel=1e-12)
+    means = [np.concatenate([scenes[i] for i in generator.integers(0, 12, 12)]).mean() for _ in range(200)]
+    share = 0.5 * (1 + math.erf(-math.sqrt(12 / 11) * 2.20098516 / math.sqrt(2)))  # Student's t of 11 degrees for 2.5 %
+    low, high = np.quantile(means, (share, 1 - share))
+    found = bootstrap_interval(values, keys, num_resamples=200, seed=11)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-6)
+    order = np.random.default_rng(1).permutation(len(values))
+    again = bootstrap_interval(values[order], [keys[i] for i in order], num_resamples=200, seed=11)
+    assert again == (pytest.approx(found.low), pytest.approx(found.high), 12)
 
 
 def test_interval_when_all_differences_are_one_value_then_that_value():
-    low, high = bootstrap_interval(np.full(300, -0.1))
-    assert low == high == pytest.approx(-0.1, rel=1e-12)
-    assert bootstrap_interval(np.full(64, 2.5)) == (2.5, 2.5)
+    assert bootstrap_interval(np.full(64, 2.5), keys_of([4] * 16)) == (2.5, 2.5, 16)
 
 
-def test_interval_when_the_sample_is_large_then_as_the_normal_approximation():
+def test_interval_when_frames_are_independent_and_many_then_as_the_normal_approximation():
     values = np.random.default_rng(2).gamma(2.0, 30.0, 3000) - 55.0
     half = 1.959964 * values.std(ddof=1) / math.sqrt(len(values))
-    low, high = bootstrap_interval(values)
-    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+    low, high, _ = bootstrap_interval(values, keys_of([10] * 300))
+    assert low == pytest.approx(values.mean() - half, abs=0.12 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.12 * half)
 
 
-def test_interval_when_pairs_are_made_many_times_then_it_covers_the_truth_as_often_as_it_says():
-    rng, truth, hits = np.random.default_rng(3), -20.0, 0
-    for trial in range(300):
-        frame = rng.gamma(4.0, 300.0, 60)  # frames differ by hundreds of mm, the runs by 20
-        a, b = frame + rng.normal(0, 30, 60), frame + truth + rng.normal(0, 30, 60)
-        low, high = bootstrap_interval(b - a, num_resamples=400, seed=trial)
-        hits += low <= truth <= high
-    assert 0.90 <= hits / 300 <= 0.98
+@pytest.mark.parametrize(("correlation", "by_frames"), [(0.0, 0.05), (0.1, 0.46), (0.3, 0.65)])
+def test_interval_when_frames_of_a_scene_are_alike_then_it_misses_the_truth_as_often_as_it_says(correlation, by_frames):
+    rng, num_trials, sizes = np.random.default_rng(3), 300, [60] * 24
+    keys = keys_of(sizes)
+    alone = [f"{number}/CAM_FRONT/0" for number in range(len(keys))]  # each frame a scene of its own, as it was
+    misses, misses_by_frames = 0, 0
+    for trial in range(num_trials):
+        of_scene = np.repeat(rng.normal(size=24), 60)
+        values = math.sqrt(correlation) * of_scene + math.sqrt(1 - correlation) * rng.normal(size=len(keys))
+        low, high, _ = bootstrap_interval(values, keys, num_resamples=400, seed=trial)
+        misses += not low <= 0 <= high
+        if trial < 100:
+            low, high, _ = bootstrap_interval(values, alone, num_resamples=200, seed=trial)
+            misses_by_frames += not low <= 0 <= high
+    assert 0.015 <= misses / num_trials <= 0.09  # 5 %, and three deviations of so many trials
+    assert misses_by_frames / 100 == pytest.approx(by_frames, abs=0.13)
+
+
+@pytest.mark.parametrize(("sizes", "num_scenes"), [([40], 1), ([40, 40], 2), ([5] * 9, 9)])
+def test_interval_when_there_are_too_few_scenes_then_none_and_said(sizes, num_scenes):
+    a = run_of([1.0] * sum(sizes), keys=keys_of(sizes))
+    b = run_of([2.0] * sum(sizes), keys=a["frame_key"])
+    found = compare_runs(a, b)
+    assert (found[0].low, found[0].high, found[0].num_scenes) == (None, None, num_scenes)
+    text = comparison_text(found)
+    assert "  none  " in text
+    assert text.splitlines()[-1] == (
+        "no interval: whole scenes are resampled, since frames of one scene are alike, and it takes 10 of them; "
+        f"scenes here: all {num_scenes}, day {num_scenes}"
+    )
+    assert json.loads(json.dumps(found[0]._asdict()))["low"] is None
+
+
+def test_scene_when_it_was_imported_in_parts_or_is_not_named_then_one_scene():
+    keys = ("a/CAM/1", "a-part2/CAM/1", "a-part12/CAM/9", "a-partly/CAM/1", "a")
+    assert [scene_of(key) for key in keys] == ["a", "a", "a", "a-partly", ""]
 
 
 def test_compare_when_the_split_is_as_large_as_nuscenes_val_then_all_of_it_is_quick_and_right():
     rng = np.random.default_rng(0)
-    a = rng.gamma(4.0, 300.0, 5869)
-    b = a - 34.0 + rng.normal(0, 80, 5869)
-    found = compare_runs(run_of(a.tolist()), run_of(b.tolist()), num_resamples=500)[0]
+    keys = keys_of([39] * 150)
+    a = rng.gamma(4.0, 300.0, len(keys))
+    b = a - 34.0 + rng.normal(0, 80, len(keys))
+    found = compare_runs(run_of(a.tolist(), keys=keys), run_of(b.tolist(), keys=keys), num_resamples=500)[0]
     assert found.low < -34.0 < found.high
-    assert found.high - found.low == pytest.approx(2 * 1.96 * 80 / math.sqrt(5869), rel=0.15)
+    assert found.num_scenes == 150
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 80 / math.sqrt(len(keys)), rel=0.2)
 
 
 def test_comparison_text_when_written_then_this_text():

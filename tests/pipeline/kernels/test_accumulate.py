@@ -178,7 +178,51 @@ def test_carried_object_when_not_annotated_near_the_image_then_is_left_out():
     boxes = boxes_of([[620.0, 1600.0, 0.8], [625.0, 1600.0, 0.8]], speed=10.0)
     assert len(list(boxes.at_time(["car"], 800_000, tolerance_us=250_000))) == 0
     assert boxes.at_time(["car"], 250_000, tolerance_us=0).world_from_box[0, 0, 3] == pytest.approx(622.5)
-    assert boxes.at_time(["car"], 700_000, tolerance_us=250_000).world_from_box[0, 0, 3] == pytest.approx(625.0)
+    assert boxes.at_time(["car"], 700_000, tolerance_us=250_000).world_from_box[0, 0, 3] == pytest.approx(627.0)
+
+
+def track_of(samples: list[int], *, speed_mps: float = 15.0, step_us: int = 500_000) -> SceneBoxes:
+    """A car at constant speed along x from x = 0 at time 0, annotated in some key frames."""
+    times_us = [sample * step_us for sample in samples]
+    count = len(samples)
+    return SceneBoxes(
+        {
+            "annotation_token": [f"a{k}" for k in samples], "instance_token": ["car"] * count, "sample_index": samples,
+            "sample_timestamp_us": times_us, "category": ["vehicle.car"] * count, "size_wlh_m": [[2.0, 4.0, 1.6]] * count,
+            "center_m": [[speed_mps * time_us / 1e6, 0.0, 0.8] for time_us in times_us],
+            "world_from_box_wxyz": [IDENTITY] * count, "speed_mps": [speed_mps] * count,
+        },
+        moving_mps=0.5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("time_us", [-250_000, -100_000, 0, 130_000, 500_000, 1_000_000, 1_100_000, 1_250_000])
+def test_carried_car_when_at_the_ends_of_its_track_then_goes_on_with_its_velocity(time_us):
+    placed = track_of([0, 1, 2]).at_time(["car"], time_us, tolerance_us=250_000)
+    assert placed.world_from_box[0, 0, 3] == pytest.approx(15.0 * time_us / 1e6)  # it stood still: 3.75 m off after 0.25 s
+
+
+@pytest.mark.parametrize(("time_us", "is_placed"), [
+    (1_000_000, True), (1_250_000, True), (1_260_000, False), (3_400_000, False), (5_490_000, False), (5_500_000, True), (5_750_000, True),
+])  # fmt: skip
+def test_carried_car_when_nobody_annotated_it_for_4_75_seconds_then_it_is_placed_near_annotations_only(time_us, is_placed):
+    boxes = track_of([0, 1, 2, 11.5, 12.5])
+    placed = boxes.at_time(["car"], time_us, tolerance_us=250_000)
+    assert len(placed.instances) == is_placed
+    if is_placed:
+        assert placed.world_from_box[0, 0, 3] == pytest.approx(15.0 * time_us / 1e6)
+
+
+def test_carried_car_when_annotated_once_then_stands_within_the_tolerance():
+    boxes = track_of([4])
+    assert boxes.at_time(["car"], 2_200_000, tolerance_us=250_000).world_from_box[0, 0, 3] == pytest.approx(30.0)
+    assert len(boxes.at_time(["car"], 2_300_000, tolerance_us=250_000).instances) == 0
+
+
+def test_carried_car_when_key_frames_follow_each_other_far_apart_then_not_interpolated_between_them():
+    boxes = track_of([0, 1], step_us=4_750_000)
+    assert len(boxes.at_time(["car"], 2_000_000, tolerance_us=250_000).instances) == 0
+    assert len(boxes.at_time(["car"], 100_000, tolerance_us=250_000).instances) == 1
 
 
 @settings(max_examples=30, deadline=None)
