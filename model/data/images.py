@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from model.data.row_band import RowBand
 from storage_schemas.errors import SourceError, StoreError
+from storage_schemas.image_files import opened_image
+from storage_schemas.regular_files import read_regular
 
 _JPEG = b"\xff\xd8"
 
@@ -109,13 +111,12 @@ def files_of(folder: Path | None, suffixes: tuple[str, ...]) -> list[Path]:
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-UNREADABLE_IMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Return an image as (h, w, 3) uint8 RGB; SourceError if it is none."""
+    what, remedy = f"image '{path}'", "Copy it again, or take it out of the folder"
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except UNREADABLE_IMAGE as error:
-        raise SourceError(f"image '{path}' cannot be read: {error}. Copy it again, or take it out of the folder") from error
+        content = read_regular(path)
+    except OSError as error:
+        raise SourceError(f"{what} cannot be read: {error.strerror}. {remedy}") from error
+    with opened_image(content, what=what, remedy=remedy) as image:
+        return np.array(image.convert("RGB"))

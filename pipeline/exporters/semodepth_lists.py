@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.exporters.semodepth_files import D_GT, IMAGE, LISTS, ListedStore, image_size, list_key
 from storage_schemas.errors import SourceError
+from storage_schemas.regular_files import read_regular, read_text
 
 MAX_GAP_US = 1_500_000
 """Key frames of one scene are 0.5 s apart; a longer gap begins a new scene where names say nothing else."""
@@ -57,7 +58,7 @@ class ListedFrame:
     def read(self, listed: ListedStore) -> bytes:
         """Return the content of the frame's file in a list; SourceError if it cannot be read."""
         try:
-            return self.files[listed].read_bytes()
+            return read_regular(self.files[listed])
         except OSError as error:
             raise SourceError(f"{self.where(listed)} cannot be read: {error.strerror}. Check permissions and disk") from error
 
@@ -135,7 +136,7 @@ def _frames_of_split(folder: Path, split: str) -> list[ListedFrame]:
 
 def _read_list(folder: Path, key: str) -> list[str] | None:
     try:
-        lines = (folder / key).read_text(encoding="utf-8").rstrip("\n").split("\n")
+        lines = read_text(folder / key).rstrip("\n").split("\n")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

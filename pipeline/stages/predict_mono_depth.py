@@ -10,7 +10,6 @@ Source docs/method/mono-depth.md#image-size, #depth-anything-3
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -30,6 +29,7 @@ from pipeline.stages.pack_truth import truth_file
 from storage_schemas.catalog import BOXES, DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
 from storage_schemas.encoding import decode_depth
 from storage_schemas.errors import SourceError
+from storage_schemas.image_files import opened_image
 from storage_schemas.layout import StoreLayout, UnitData
 
 FAR_M = 80.0
@@ -257,13 +257,8 @@ def _exact(unit: StageInput, image_file: str) -> NDArray[np.float32]:
 
 
 def _decoded(content: bytes, mode: str | None, *, where: str) -> NDArray[Any]:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image if mode is None else image.convert(mode))
-    except (OSError, SyntaxError) as error:
-        raise SourceError(f"image '{where}' cannot be decoded: {error}. Copy it again, then run the same command") from error
+    with opened_image(content, what=f"image '{where}'", remedy="Copy it again, then run the same command") as image:
+        return np.asarray(image if mode is None else image.convert(mode))
 
 
 def _reads_of(p: Params) -> tuple[StoreLayout, ...]:

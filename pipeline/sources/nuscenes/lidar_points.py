@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.pcd import is_pcd, read_pcd
-from pipeline.sources.raw_files import MAX_FILE_BYTES, open_regular
 from storage_schemas.errors import SourceError
+from storage_schemas.regular_files import read_regular
 
 LIDAR_COLUMNS = 5
 """float32 columns of a nuScenes .pcd.bin: x, y, z, intensity, ring."""
@@ -171,8 +171,7 @@ def likely_columns(content: bytes) -> int | None:
 
 def columns_to_tell(file: Path) -> int | None:
     """Return the number of columns that a recipe must give for files like this .bin; None if 5 will do, or none is found."""
-    with open_regular(str(file), most_bytes=MAX_FILE_BYTES) as stream:
-        content = stream.readall()
+    content = read_regular(file)
     try:
         lidar_points(content, columns=None, where=str(file))
     except SourceError:
