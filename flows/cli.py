@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from flows.command_line.answers import echo
 from flows.commands.ablate import ablate
 from flows.commands.compare import compare
 from flows.commands.demo import demo
@@ -54,5 +55,5 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except DepthmillError as error:
-        typer.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, RecipeError | SourceError) else 1)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from storage_schemas.shown_text import shown
+
 
 class DepthmillError(ValueError):
-    """Base of every error that is shown to the user as text and not as a traceback."""
+    """Base of every error that is shown to the user as text and not as a traceback; its text has no passwords, see ``shown``."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(shown(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class LayoutError(DepthmillError):

@@ -128,14 +128,23 @@ class SceneTableWriter:
 
 def read_matching(path: str, columns: Sequence[str], column: str, values: Sequence[str]) -> Columns:
     """Read some columns of all scenes from a file of ``SceneTableWriter``: the rows whose ``column`` is one of ``values``."""
-    table: Any = pq.read_table(path, columns=list(columns), filters=[(column, "in", list(values))], use_threads=False)
+    table = _read_indexed(path, columns=list(columns), filters=[(column, "in", list(values))])
     return {name: table.column(name).to_pylist() for name in columns}
 
 
 def read_rows(path: str, spec: TableSpec, *, scene: str) -> Columns:
     """Read one scene's rows back from a file of ``SceneTableWriter``, touching only its row group."""
-    table: Any = pq.read_table(path, filters=[("scene_key", "=", scene)], use_threads=False)
+    table = _read_indexed(path, filters=[("scene_key", "=", scene)])
     return {
         column.name: table.column(column.name).to_pylist() if column.name in table.column_names else [None] * table.num_rows
         for column in spec.columns
     }
+
+
+def _read_indexed(path: str, **choice: Any) -> Any:
+    try:
+        return pq.read_table(path, use_threads=False, **choice)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            f"the index cache '{path}' is damaged or gone: {error}. Run the same command again: it is made anew"
+        ) from error

@@ -156,7 +156,7 @@ def evaluate_training(
         "name": folder.name,
         "config": config.model_dump(mode="json"),
         "manifest": manifest.path.fingerprint,
-        "store": manifest.store.root,
+        "store": manifest.store.shown_root,
         "commit": versions["commit"],
         "is_dirty": versions["is_dirty"],
         "versions": {
