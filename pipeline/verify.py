@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from storage_schemas.catalog import known_layouts
-from storage_schemas.errors import DepthmillError, NewerLayoutError, StoreAccessError, UnitNotFoundError, UnknownLayoutError
+from storage_schemas.errors import (
+    DepthmillError,
+    NewerLayoutError,
+    SourceError,
+    StoreAccessError,
+    UnitNotFoundError,
+    UnknownLayoutError,
+)
+from storage_schemas.image_files import check_pixels
+from storage_schemas.layout import UnitData
 from storage_schemas.store import Store, UnitPath
 
 
@@ -43,7 +52,7 @@ def verify_units(store: Store, paths: Iterable[UnitPath], *, on_unit: Callable[[
                 faults.append(f"{path.key}: lineage.json belongs to unit {record.identity.fingerprint()}")
             faults.extend(different := store.damage(path))
             if not different:
-                store.read_unit(path)
+                faults.extend(f"{path.key}: {fault}" for fault in _undecodable(store.read_unit(path)))
         except (NewerLayoutError, StoreAccessError, UnitNotFoundError, UnknownLayoutError) as error:
             num_faults = len(faults) + 1  # this fault is not damage: the bytes may be right
             faults.append(f"{path.key}: {error}")
@@ -54,6 +63,18 @@ def verify_units(store: Store, paths: Iterable[UnitPath], *, on_unit: Callable[[
         if on_unit is not None:
             on_unit(path)
     return Verdict(num_units, num_bytes, tuple(faults), tuple(damaged))
+
+
+def _undecodable(data: UnitData) -> Iterator[str]:
+    """Yield why images of a unit cannot be decoded: those that were damaged before they were packed by an older depthmill."""
+    if "encoded" not in data.arrays:
+        return
+    files = data.tables["files"]["file"]
+    for file, encoded, num_bytes in zip(files, data.arrays["encoded"], data.arrays["num_bytes"], strict=True):
+        try:
+            check_pixels(encoded[:num_bytes].tobytes(), what=f"image '{file}'", remedy="Copy it again")
+        except SourceError as error:
+            yield str(error)
 
 
 def delete_units(store: Store, paths: Iterable[UnitPath]) -> None:

@@ -56,3 +56,30 @@ def refuse_too_many_pixels(width: int, height: int, *, what: str, remedy: str) -
         raise SourceError(
             f"{what} is {width}x{height}, expected 1 to {MAX_IMAGE_PX:,} pixels: no camera gives such an image. {remedy}"
         )
+
+
+def check_pixels(content: bytes, *, what: str, remedy: str) -> None:
+    """Decode an image once and throw the pixels away: what passes can be decoded by every reader of a store.
+
+    A JPEG is decoded to grey, which costs half of its colours and finds the same damage: 3 ms at 1600x900.
+
+    Raises:
+        SourceError: it is no image, is cut short, or its compressed pixels are damaged so that decoding notices it.
+    """
+    with opened_image(content, what=what, remedy=remedy) as image:
+        if image.format == "JPEG" and image.mode in ("L", "RGB"):
+            _check_jpeg(content)
+            return
+        image.verify()  # checksums, as PNG has them
+    with opened_image(content, what=what, remedy=remedy) as image:
+        image.load()
+
+
+def _check_jpeg(content: bytes) -> None:
+    """Raise ValueError for a JPEG that cannot be decoded without a warning; Pillow ignores those."""
+    import simplejpeg
+
+    try:
+        simplejpeg.decode_jpeg(content, "GRAY")
+    except KeyError as error:
+        raise ValueError("unknown chroma subsampling") from error

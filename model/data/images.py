@@ -37,7 +37,10 @@ def decode_image(content: bytes | memoryview, out: NDArray[np.uint8], *, where: 
         decoded_px = decode(content, out, band, expected)
     except (ValueError, KeyError, OSError, SyntaxError) as error:
         reason = "unknown chroma subsampling" if isinstance(error, KeyError) else error  # simplejpeg raises KeyError for it
-        raise StoreError(f"image '{where}' cannot be decoded: {reason}. Copy it again, then run the recipe again") from error
+        raise StoreError(
+            f"image '{where}' cannot be decoded: {reason}. Copy it again; depthmill verify --delete-damaged deletes "
+            "the unit that holds it, and depthmill run makes it anew"
+        ) from error
     if decoded_px != expected:
         raise StoreError(
             f"image '{where}' is {decoded_px[1]}x{decoded_px[0]}, the manifest says {expected[1]}x{expected[0]}. "
