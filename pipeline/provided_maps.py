@@ -15,6 +15,9 @@ from storage_schemas.errors import SourceError
 from storage_schemas.image_files import opened_image
 from storage_schemas.layout import StoreLayout
 
+_LEAST_PIXELS = 20
+"""Measured pixels of a map that may all have one value by chance if there are fewer."""
+
 _IS_16_BIT = ("I;16", "I;16B", "I;16L")
 
 
@@ -42,7 +45,16 @@ def pack_maps(unit: StageInput, layout: StoreLayout) -> StageResult:
     """Return provided maps as the content of a depth store, integer for integer; errors as ``read_maps``."""
     depth = read_maps(unit, layout)
     num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
-    return depth_result(depth, num_measured, unit.timestamps_us())
+    return depth_result(depth, num_measured, unit.timestamps_us(), counts=counts_of_maps(depth))
+
+
+def counts_of_maps(steps: NDArray[np.uint16]) -> dict[str, float]:
+    """Count maps (frame, y, x) that say one depth everywhere, and empty ones beside others; sound ones give no count."""
+    top, num_measured = steps.max(axis=(1, 2)), np.count_nonzero(steps, axis=(1, 2))
+    is_flat = (num_measured >= _LEAST_PIXELS) & (np.count_nonzero(steps == top[:, None, None], axis=(1, 2)) == num_measured)
+    num_empty = int((num_measured == 0).sum())
+    counts = {"maps_of_one_value": int(is_flat.sum()), "maps_empty": num_empty if num_empty < len(steps) else 0}
+    return {name: float(count) for name, count in counts.items() if count}
 
 
 def _read_map(unit: StageInput, keyframe: dict[str, Any], layout: StoreLayout) -> NDArray[np.uint16]:

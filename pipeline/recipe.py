@@ -74,6 +74,17 @@ class Recipe(_Frozen):
         default_factory=AblationChoices, description="variants of train: that depthmill ablate compares"
     )
 
+    @field_validator("store")
+    @classmethod
+    def _refuse_what_is_no_store(cls, store: str) -> str:
+        if not store.strip():
+            raise ValueError("expected the path or URL of a folder")
+        if "::" in store:
+            raise ValueError("'::' chains file systems, and a store lies in one. Write the path or URL without it")
+        if store.startswith("memory:"):
+            raise ValueError("what lies in memory is gone when the command ends. Write a path, or the URL of an object store")
+        return store
+
     @field_validator("cameras", "scenes")
     @classmethod
     def _refuse_twice(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -50,5 +50,12 @@ def _at_ego(row: dict[str, Any]) -> dict[str, Any]:
 
 
 STAGE = StageSpec(
-    "pack_depth", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=provided(DEPTH_SINGLE)
+    "pack_depth",
+    version=1,
+    reads=(FRAMES,),
+    writes=DEPTH_SINGLE,
+    params=Params,
+    kernel=kernel,
+    needs=provided(DEPTH_SINGLE),
+    never_zero=(("share_measured", "no pixel is measured"),),
 )

@@ -55,7 +55,7 @@ class Params(StageParams):
         ge=14,
         description="all but depth_anything_3 and depth_maps: the image is resized to this on its shorter side, pixels",
     )
-    multiple_px: int = Field(default=32, ge=1, description="dpt: both sides are rounded to a multiple of this, pixels")
+    multiple_px: int = Field(default=32, ge=1, le=1024, description="dpt: both sides are rounded to a multiple of this, pixels")
     da3_process_px: int = Field(
         default=504, ge=14, description="depth_anything_3: longest side that it resizes images to, pixels"
     )
@@ -88,7 +88,7 @@ class Params(StageParams):
         default=0.02, ge=0.0, description="truth: deviation of a frame's shift of inverse depth, 1/m; not for metric"
     )
     truth_noise: float = Field(default=0.05, ge=0.0, description="truth: deviation of the smooth relative noise of inverse depth")
-    truth_noise_cells: int = Field(default=6, ge=1, description="truth: cells of that noise along the shorter side")
+    truth_noise_cells: int = Field(default=6, ge=1, le=1000, description="truth: cells of that noise along the shorter side")
     truth_gross: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="truth: share of the image covered by patches of a wrong depth"
     )
