@@ -58,6 +58,15 @@ def refuse_too_many_pixels(width: int, height: int, *, what: str, remedy: str) -
         )
 
 
+def refuse_deep_pixels(image: Image, *, what: str) -> None:
+    """Raise SourceError for 16 or 32 bits a grey value, which a conversion to 8 bits would cut."""
+    if image.mode.startswith(("I", "F")):
+        raise SourceError(
+            f"{what} has 16 or 32 bits a pixel (mode {image.mode}), expected 8 a channel: all but the darkest pixels would be "
+            "white. Write it with 8 bits"
+        )
+
+
 def check_pixels(content: bytes, *, what: str, remedy: str) -> None:
     """Decode an image once and throw the pixels away: what passes can be decoded by every reader of a store.
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from model.data.row_band import RowBand
 from storage_schemas.errors import SourceError, StoreError
-from storage_schemas.image_files import opened_image
+from storage_schemas.image_files import check_pixels, opened_image, refuse_deep_pixels
 from storage_schemas.regular_files import read_regular
 
 _JPEG = b"\xff\xd8"
@@ -121,5 +121,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         content = read_regular(path)
     except OSError as error:
         raise SourceError(f"{what} cannot be read: {error.strerror}. {remedy}") from error
+    check_pixels(content, what=what, remedy=remedy)
     with opened_image(content, what=what, remedy=remedy) as image:
+        refuse_deep_pixels(image, what=what)
         return np.array(image.convert("RGB"))

@@ -25,7 +25,7 @@ from pipeline.exporters.semodepth_files import D_ACC, D_ACC_CLEAN, D_GT, IMAGE, 
 from pipeline.exporters.semodepth_lists import ListedFrame, into_units, read_frames
 from pipeline.types import ALL
 from storage_schemas.catalog import MANIFEST, layout_named
-from storage_schemas.image_files import check_pixels
+from storage_schemas.image_files import check_pixels, opened_image, refuse_deep_pixels
 from storage_schemas.layout import UnitData, columns_from_rows
 from storage_schemas.lineage import Identity, SourceRef
 from storage_schemas.manifest import Manifest
@@ -167,6 +167,8 @@ def _num_dropped(cleaned: NDArray[np.uint16], store: Store, compared: UnitPath) 
 
 def _images(folder: Path, unit: Sequence[ListedFrame], contents: Sequence[bytes], times: NDArray[np.int64]) -> UnitData:
     for frame, content in zip(unit, contents, strict=True):
+        with opened_image(content, what=frame.where(IMAGE), remedy="Copy it again") as image:
+            refuse_deep_pixels(image, what=frame.where(IMAGE))
         check_pixels(content, what=frame.where(IMAGE), remedy="Copy it again")
     sizes = [len(content) for content in contents]
     encoded = np.zeros((len(contents), max(sizes)), np.uint8)

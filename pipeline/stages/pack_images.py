@@ -19,7 +19,7 @@ from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import FRAMES, IMAGES
 from storage_schemas.errors import SourceError
-from storage_schemas.image_files import check_pixels, opened_image
+from storage_schemas.image_files import check_pixels, opened_image, refuse_deep_pixels
 from storage_schemas.layout import UnitData
 
 HOLE_BYTES = 1024
@@ -45,14 +45,10 @@ def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
     """
     what, remedy = f"image '{where}'", "Copy it again, then run the same command"
     with opened_image(content, what=what, remedy=remedy) as image:
-        size, mode = (image.height, image.width), image.mode
+        size = (image.height, image.width)
+        refuse_deep_pixels(image, what=what)
         if image.format == "JPEG" and b"\xff\xd9" not in content.rstrip(b"\0")[-64:]:
             raise SourceError(f"{what} is cut short: it has no end-of-image mark. {remedy}")
-    if mode.startswith(("I", "F")):
-        raise SourceError(
-            f"image '{where}' has 16 or 32 bits a pixel (mode {mode}), expected 8 a channel: all but the darkest pixels would be "
-            "white. Write it with 8 bits"
-        )
     if size != (height, width):
         raise SourceError(
             f"image '{where}' is {size[1]}x{size[0]}, sample_data.json says {width}x{height}. "

@@ -21,7 +21,7 @@ import xxhash
 
 from storage_schemas.errors import SourceError
 from storage_schemas.files import written_whole
-from storage_schemas.regular_files import MAX_TABLE_BYTES, open_regular
+from storage_schemas.regular_files import MAX_TABLE_BYTES, open_regular, read_regular
 
 WHOLE_FILE = "whole.json"
 """Written last into an index: size and digest of each of its files."""
@@ -101,7 +101,7 @@ def throw_away(folder: Path) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):  # a SourceError is a ValueError
         return {}
     return content if isinstance(content, dict) else {}
