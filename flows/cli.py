@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands, so that ``--help`` answers at on
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -57,3 +58,11 @@ def main() -> None:
     except DepthmillError as error:
         echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, RecipeError | SourceError) else 1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        echo(
+            f"error: a path is too long: '{str(error.filename)[:200]}...'. Shorten it in the recipe or on the command line",
+            err=True,
+        )
+        sys.exit(2)

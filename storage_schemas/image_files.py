@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_IMAGE_PX = 80_000_000
 """Cameras of cars have a tenth; a file of some kilobytes can claim 4 billion and would fill the memory."""
 
+_PNG_END = b"IEND\xaeB`\x82"
+
 _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, OverflowError, struct.error, KeyError, IndexError)
 """What Pillow raises for damaged files. Its error for a file that is no image is an OSError."""
 
@@ -79,6 +81,8 @@ def check_pixels(content: bytes, *, what: str, remedy: str) -> None:
         if image.format == "JPEG" and image.mode in ("L", "RGB"):
             _check_jpeg(content)
             return
+        if image.format == "PNG" and _PNG_END not in content[-4096:]:
+            raise ValueError("it has no end-of-image mark")
         image.verify()  # checksums, as PNG has them
     with opened_image(content, what=what, remedy=remedy) as image:
         image.load()
