@@ -16,12 +16,10 @@ class DepthmillError(ValueError):
 
 
 def _short(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
     half = LONGEST_TEXT // 2
-    return (
-        text
-        if len(text) <= LONGEST_TEXT
-        else f"{text[:half]} ... ({len(text) - 2 * half:,} characters left out) ... {text[-half:]}"
-    )
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters left out) ... {text[-half:]}"
 
 
 class LayoutError(DepthmillError):

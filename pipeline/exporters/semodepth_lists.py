@@ -80,6 +80,14 @@ def read_frames(folder: Path) -> list[ListedFrame]:
     return frames
 
 
+def absent_lists(folder: Path) -> list[str]:
+    """Return the lists that a folder lacks of splits that it has; nothing is imported of what they name."""
+    keys = {split: [list_key(split, listed) for listed in LISTS[split]] for split in LISTS}
+    return [
+        key for of_split in keys.values() if (folder / of_split[0]).exists() for key in of_split if not (folder / key).exists()
+    ]
+
+
 def into_units(frames: Sequence[ListedFrame]) -> list[list[ListedFrame]]:
     """Sort frames into units: one scene, camera, split and image size each, at most MAX_FRAMES, in the order of the lines.
 

@@ -376,8 +376,12 @@ def _of_files() -> Iterator[Attack]:
             for what, make in NO_FILES.items():
                 if what == "missing" and target in ("predict", "detect") and pattern.startswith("image"):
                     continue  # no list says that it should be there
-                name = pattern.rstrip("*").rstrip("/").rpartition("/")[2]
-                yield Attack(f"{target} {pattern} is {what}", target, instead(pattern, make), (name, name.partition(".")[0]))
+                yield Attack(f"{target} {pattern} is {what}", target, instead(pattern, make), _parts(pattern))
+
+
+def _parts(pattern: str) -> tuple[str, ...]:
+    """Return the names in a pattern, of which an error about the file has one."""
+    return tuple(part for name in pattern.split("/") if (part := name.strip("*").partition(".")[0]))
 
 
 # --- images --------------------------------------------------------------------------------------------------------------
@@ -452,9 +456,8 @@ IMAGES = {
 def _of_images() -> Iterator[Attack]:
     for target, patterns in IMAGES.items():
         for pattern in patterns:
-            name = pattern.rstrip("*").rstrip("/").rpartition("/")[2].partition(".")[0]
             for what, change in BAD_IMAGES.items():
-                yield Attack(f"{target} {pattern} is {what}", target, rewritten(pattern, change), (name, "CAM_FRONT", "D_gt"))
+                yield Attack(f"{target} {pattern} is {what}", target, rewritten(pattern, change), _parts(pattern))
 
 
 # --- values --------------------------------------------------------------------------------------------------------------

@@ -65,6 +65,8 @@ def read_table(folder: Path, name: str) -> list[Record]:
         raise SourceError(f"table '{path}' cannot be read: {error.strerror}. {remedy}") from error
     if content.startswith(LFS_POINTER):
         raise lfs_pointer(str(path))
+    if b"\0" in content[:64]:  # a hole, which the slow parser would go through
+        raise SourceError(f"table '{path}' is not valid JSON: it holds zeros. Unpack the metadata archive again")
     try:
         records = _parsed(content)
     except orjson.JSONDecodeError as error:
