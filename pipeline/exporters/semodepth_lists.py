@@ -82,10 +82,12 @@ def read_frames(folder: Path) -> list[ListedFrame]:
 
 def absent_lists(folder: Path) -> list[str]:
     """Return the lists that a folder lacks of splits that it has; nothing is imported of what they name."""
-    keys = {split: [list_key(split, listed) for listed in LISTS[split]] for split in LISTS}
-    return [
-        key for of_split in keys.values() if (folder / of_split[0]).exists() for key in of_split if not (folder / key).exists()
-    ]
+    absent = []
+    for split, of_split in LISTS.items():
+        keys = [list_key(split, listed) for listed in of_split]
+        if (folder / keys[0]).exists():
+            absent += [key for key in keys if not (folder / key).exists()]
+    return absent
 
 
 def into_units(frames: Sequence[ListedFrame]) -> list[list[ListedFrame]]:
