@@ -103,11 +103,12 @@ def _model_files(path: Path) -> dict[str, Path]:
 
 def _digest_of(file: Path, noted: dict[str, Any] | None) -> dict[str, Any]:
     status = file.stat()
-    if noted is not None and (noted.get("size"), noted.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
+    facts = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}  # no program sets the last
+    if noted is not None and all(noted.get(name) == value for name, value in facts.items()):
         return noted
     with open_regular(file, most_bytes=MAX_WEIGHTS_BYTES) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": digest}
+    return {**facts, "sha256": digest}
 
 
 def _read_note(note: Path) -> dict[str, Any]:

@@ -457,7 +457,7 @@ def _of_images() -> Iterator[Attack]:
     for target, patterns in IMAGES.items():
         for pattern in patterns:
             for what, change in BAD_IMAGES.items():
-                yield Attack(f"{target} {pattern} is {what}", target, rewritten(pattern, change), _parts(pattern))
+                yield Attack(f"{target} {pattern} is {what}", target, rewritten(pattern, change), (*_parts(pattern), "9x13"))
 
 
 # --- values --------------------------------------------------------------------------------------------------------------
