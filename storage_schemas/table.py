@@ -118,7 +118,7 @@ class SceneTableWriter:
         try:
             table = pa.Table.from_pydict({**columns, "scene_key": keys}, schema=self._schema)
             self._writer.write_table(table)  # finds what is null and must not be
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
             raise LayoutError(f"scene {scene}: a value of table '{self._spec.name}' has the wrong type: {error}") from error
 
     def close(self) -> None:

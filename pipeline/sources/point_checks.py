@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 
 from storage_schemas.errors import SourceError
 
+LEAST_SHARE = 0.02
+"""Organised clouds have NaN where nothing came back; of a sweep with fewer finite points than this share, nothing is left."""
+
+AT_SENSOR_M = 1e-3
+"""A return as near as this comes from within the sensor."""
+
 FARTHEST_M = 1e5
 """No LiDAR and no radar of a car measures as far: a larger coordinate is no measurement, or not in the sensor frame."""
 
@@ -53,14 +59,20 @@ def refuse_far(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[Any] 
 
 def refuse_absurd(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[Any] | None = None) -> None:
     """Raise SourceError as ``refuse_far`` does, and if no point has finite coordinates, or all are 0."""
-    if len(xyz[0]) and not (xyz[0][:100] != 0).any() and not any((axis != 0).any() for axis in xyz):
-        raise SourceError(
-            f"point file '{where}': all of its {len(xyz[0])} points lie at 0, 0, 0. The file was not copied whole, or the sensor "
-            "saw nothing; fetch it again, or leave the scene out (recipe key scenes)"
-        )
-    if refuse_far(xyz, where, values=values) or (np.isfinite(xyz[0]) & np.isfinite(xyz[1]) & np.isfinite(xyz[2])).any():
+    num_points = len(xyz[0])
+    sample = xyz[0][:: max(1, num_points // 100)]
+    if num_points and (np.abs(sample) < AT_SENSOR_M).mean() > 0.9:
+        num_away = int(np.any([~(np.abs(axis) < AT_SENSOR_M) for axis in xyz], axis=0).sum())
+        if num_away <= LEAST_SHARE * num_points:
+            raise SourceError(
+                f"point file '{where}': all {f'but {num_away} ' if num_away else ''}of its {num_points} points lie at 0, 0, 0. The "
+                "file was not copied whole, or the sensor saw nothing; fetch it again, or leave the scene out (recipe key scenes)"
+            )
+    if refuse_far(xyz, where, values=values):
         return
-    raise SourceError(
-        f"point file '{where}': none of its {len(xyz[0])} points has finite coordinates x, y, z. The file is damaged or of "
-        "another format; fetch it again from where the data set comes from"
-    )
+    num_finite = int((np.isfinite(xyz[0]) & np.isfinite(xyz[1]) & np.isfinite(xyz[2])).sum())
+    if num_finite <= LEAST_SHARE * len(xyz[0]):
+        raise SourceError(
+            f"point file '{where}': {num_finite or 'none'} of its {len(xyz[0])} points {'have' if num_finite else 'has'} finite "
+            "coordinates x, y, z. The file is damaged or of another format; fetch it again from where the data set comes from"
+        )
