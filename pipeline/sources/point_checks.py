@@ -66,7 +66,8 @@ def refuse_absurd(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[An
         if num_away <= LEAST_SHARE * num_points:
             raise SourceError(
                 f"point file '{where}': all {f'but {num_away} ' if num_away else ''}of its {num_points} points lie at 0, 0, 0. "
-                "The file was not copied whole, or the sensor saw nothing; fetch it again, or leave the scene out (recipe key scenes)"
+                "The file was not copied whole, or the sensor saw nothing; fetch it again, or leave the scene out (recipe key "
+                "scenes)"
             )
     if refuse_far(xyz, where, values=values):
         return
