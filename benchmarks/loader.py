@@ -178,9 +178,17 @@ def _breakdown(manifest: Manifest, files: list[Files], epochs: int) -> None:
     def each(work: Callable[[int], Any]) -> float:
         return measure.cpu_ms(lambda: _one_by_one(work, frames), repeat=epochs) / len(frames)
 
+    def checks(frame: int) -> list[memoryview]:
+        read = zip((images, dense, sparse), contents[frame], strict=True)
+        return [array.checked(memoryview(content)) for array, content in read]
+
+    def decode_checked_image(frame: int) -> None:
+        decode_image(images.checked(memoryview(contents[frame][0]))[: int(sizes[frame])], pixels, where="")
+
     parts = [
         ("read files", None, each(lambda k: reader.read(ranges(k)))),
-        ("JPEG", each(lambda k: public_image(files[k][0])), each(lambda k: decode_image(contents[k][0], pixels, where=""))),
+        ("checksums (in the three rows below)", None, each(checks)),
+        ("JPEG", each(lambda k: public_image(files[k][0])), each(decode_checked_image)),
         (
             "dense target",
             each(lambda k: public_depth(files[k][2])),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storage_schemas.checksum import REPAIR
 from storage_schemas.errors import StoreAccessError, StoreError
 from storage_schemas.files import StoreFiles
 
@@ -131,14 +132,13 @@ class RangeReader:
 def _refuse_short(files: StoreFiles, wanted: ByteRange, num_bytes: int) -> None:
     if num_bytes != wanted.stop - wanted.start:
         raise StoreError(
-            f"'{files.path(wanted.key)}' ends before byte {wanted.stop}: {num_bytes} bytes from {wanted.start}. "
-            "Run depthmill verify"
+            f"'{files.path(wanted.key)}' ends before byte {wanted.stop}: {num_bytes} bytes from {wanted.start}. {REPAIR}"
         )
 
 
 def _unreadable(files: StoreFiles, key: str, error: OSError) -> StoreError:
     if isinstance(error, FileNotFoundError):
-        return StoreError(f"'{files.path(key)}' is missing: its unit was pruned or damaged. Run depthmill verify")
+        return StoreError(f"'{files.path(key)}' is missing: its unit was pruned or damaged. {REPAIR}")
     return StoreAccessError(
         f"'{files.path(key)}' cannot be read: {error}. Check permissions and connection, then run the same command again"
     )

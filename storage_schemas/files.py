@@ -1,7 +1,8 @@
 """Bytes in and out of a store's root, the same for a local path and an fsspec URL.
 
-``put`` is atomic: a reader sees the whole file or none. On a local disk the bytes go to a temporary file beside the target,
-are flushed to the device and renamed; on an object store a single put is atomic by itself. Requests to a remote store are tried
+``put`` is atomic: a reader sees the whole file or none. On a local disk the bytes go to a temporary file in ``.unfinished``,
+are flushed to the device and renamed; on an object store a single put is atomic by itself. What a killed process leaves is
+therefore in one folder (``leftovers.py``). Requests to a remote store are tried
 again when it fails for a moment (``retries.py``). Every request may be repeated, because a key never gets other bytes.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,24 +24,31 @@ from storage_schemas.errors import StoreAccessError, StoreError
 if TYPE_CHECKING:
     from storage_schemas.retries import RetryPolicy
 
+UNFINISHED = ".unfinished"
+"""Folder below a local root for files that are being written, and for folders that are being deleted."""
+
+KEPT_S = 24 * 3600.0
+"""What is left of a killed process is deleted when it is older: whoever still works on it has touched it since."""
+
 
 class StoreFiles:
     """Files below one root.
 
     Args:
         root: a local path, ``file://...`` or any fsspec URL such as ``s3://bucket/prefix`` or ``memory://name``.
+        is_store: files on their way are kept in ``.unfinished``; elsewhere they stand beside their target.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        text = str(root)
+    def __init__(self, root: str | Path, *, is_store: bool = False) -> None:
+        text, self._is_store = str(root), is_store
         if text.startswith("file://"):
             text = text.removeprefix("file://")
         self.is_local = "://" not in text
         self.root = str(Path(text).expanduser().absolute()) if self.is_local else _utf8(text.rstrip("/"))
 
-    def __reduce__(self) -> tuple[type[StoreFiles], tuple[str]]:
+    def __reduce__(self) -> tuple[Callable[[str, bool], StoreFiles], tuple[str, bool]]:
         """Pickle the root only, because a worker opens its own connection."""
-        return (StoreFiles, (self.root,))
+        return (_files_of, (self.root, self._is_store))
 
     @cached_property
     def policy(self) -> RetryPolicy:
@@ -95,11 +105,44 @@ class StoreFiles:
                 raise _explain_store_error(error, self.path(key)) from error
             return
         try:
-            with written_whole(Path(self.path(key))) as stream:
+            target = Path(self.path(key))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(target, temporary=self._unfinished(target)) as stream:
                 for piece in pieces:
                     stream.write(piece)
         except OSError as error:
             raise _explain_store_error(error, self.path(key)) from error
+
+    def ends_with(self, key: str, ending: bytes) -> bool:
+        """Say whether a file exists and its last bytes are these."""
+        if not self.is_local:
+            try:
+                return self.get(key).endswith(ending)  # one small request; a look at the file's size would be one as well
+            except FileNotFoundError:
+                return False
+        try:
+            with open(self.path(key), "rb", buffering=0) as stream:
+                stream.seek(-len(ending), os.SEEK_END)
+                return stream.read() == ending
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EISDIR):  # shorter than the ending, or a folder
+                return False
+            raise _explain_read_error(error, "read", self.path(key)) from error
+
+    def newest_change(self, key: str) -> float | None:
+        """Return when a file, or the youngest file below a folder, was changed (seconds since 1970); None if it is not known."""
+        if self.is_local:
+            top = Path(self.path(key))
+            times = []
+            for path in (top, *top.rglob("*")):
+                with suppress(FileNotFoundError):  # it was finished or deleted in the meantime
+                    times.append(path.lstat().st_mtime)
+            return max(times, default=None)
+        found = self._persist("list", key, self._filesystem_call("find", key, detail=True)).values()
+        changes = [facts.get("LastModified") or facts.get("created") for facts in found]
+        return None if not changes or None in changes else max(change.timestamp() for change in changes)
 
     def names(self, key: str) -> list[str]:
         """Return the sorted names of files and folders directly below a key; empty if the key does not exist."""
@@ -134,19 +177,21 @@ class StoreFiles:
                 self._persist("delete", key, self._filesystem_call("rm_file", key))
 
     def remove_tree(self, key: str) -> None:
-        """Delete everything below a key; the commit mark goes first so that no reader sees half a unit.
+        """Delete everything below a key, so that no reader or writer meets half a unit.
+
+        A local folder is renamed first: whoever writes the unit meanwhile does so in a new folder. On an object store the commit
+        mark goes first.
 
         Raises:
             StoreError: something could not be deleted.
         """
         from storage_schemas.lineage import LINEAGE_FILE
 
-        self.remove(f"{key}/{LINEAGE_FILE}")
         if self.is_local:
-            import shutil
-
-            shutil.rmtree(self.path(key), ignore_errors=True)  # another process may be deleting the same tree
-        elif any(sign in self.path(key) for sign in "*?["):  # fsspec would take the path for a pattern
+            self._remove_local_tree(Path(self.path(key)))
+            return
+        self.remove(f"{key}/{LINEAGE_FILE}")
+        if any(sign in self.path(key) for sign in "*?["):  # fsspec would take the path for a pattern
             for file in self.keys(key):
                 self.remove(file)
         else:
@@ -157,6 +202,35 @@ class StoreFiles:
                 f"cannot delete '{self.path(key)}': {left[0]} is still there. Give this user permission to delete, then try again"
             )
 
+    def _remove_local_tree(self, folder: Path) -> None:
+        import shutil
+
+        aside = self._unfinished(folder) if folder.is_dir() else None
+        with _explaining_delete(str(folder)):
+            if aside is None:
+                folder.unlink(missing_ok=True)
+                return
+            try:
+                folder.replace(aside)
+            except FileNotFoundError:  # another process is deleting the same tree
+                return
+            try:
+                shutil.rmtree(aside)
+            except PermissionError:
+                with suppress(OSError):
+                    aside.replace(folder)  # its files may not be deleted; a unit that cannot go stays where it was
+                raise
+
+    def _unfinished(self, target: Path) -> Path:
+        """Return a new name for what is not yet, or no longer, to be seen as ``target``: on the same device."""
+        if not self._is_store:
+            return _beside(target)
+        folder = Path(self.root) / UNFINISHED
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_dev != target.parent.stat().st_dev:  # part of the store is a link to another disk
+            return _beside(target)
+        return folder / f"{target.name}.{uuid.uuid4().hex}"
+
     def _persist(self, doing: str, key: str, action: Callable[[], Any]) -> Any:
         from storage_schemas.retries import persist
 
@@ -164,6 +238,10 @@ class StoreFiles:
 
     def _filesystem_call(self, method: str, key: str, *args: Any, **options: Any) -> Callable[[], Any]:
         return lambda: getattr(self.filesystem, method)(self.path(key), *args, **options)
+
+
+def _files_of(root: str, is_store: bool) -> StoreFiles:
+    return StoreFiles(root, is_store=is_store)
 
 
 def _utf8(url: str) -> str:
@@ -181,7 +259,7 @@ def leaves_root(key: str) -> bool:
 
 
 @contextmanager
-def written_whole(target: Path, *, is_flushed: bool = True) -> Iterator[BinaryIO]:
+def written_whole(target: Path, *, is_flushed: bool = True, temporary: Path | None = None) -> Iterator[BinaryIO]:
     """Give a stream whose bytes become the file ``target`` when the block ends: a reader finds the former file or the new one.
 
     An error inside the block leaves the former file as it was, and nothing beside it.
@@ -189,9 +267,12 @@ def written_whole(target: Path, *, is_flushed: bool = True) -> Iterator[BinaryIO
     Args:
         target: the file; folders above it are made.
         is_flushed: the bytes reach the device before the file appears, so that it is whole after a power cut too.
+        temporary: where the bytes go until then, on the same device; None = beside the target.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target)
+    if temporary is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(target)
+        temporary = _beside(target)
     try:
         with open(temporary, "xb") as stream:
             yield stream
@@ -212,6 +293,7 @@ def folder_written_whole(target: Path) -> Iterator[Path]:
     temporary = _beside(target)
     try:
         temporary.mkdir(parents=True)
+        _clear_leftovers(target)
         yield temporary
         temporary.replace(target)
     finally:
@@ -220,6 +302,22 @@ def folder_written_whole(target: Path) -> Iterator[Path]:
 
 def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex}")  # ``names`` hides dot files
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Delete what a killed process left beside a target: it has a name that only ``_beside`` gives, and is a day old."""
+    import shutil
+
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}")
+    with os.scandir(target.parent) as entries:
+        left = [entry for entry in entries if name.fullmatch(entry.name)]
+    for entry in left:
+        with suppress(OSError):  # what may not be deleted does no harm
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > KEPT_S:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    Path(entry.path).unlink()
 
 
 @contextmanager

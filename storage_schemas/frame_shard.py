@@ -1,7 +1,8 @@
 """The bytes of one shard that holds every frame of an array, made without Zarr's machinery; Zarr and xarray read them.
 
 Why    Zarr takes as long again as zstd itself to put 900x1600 maps into a shard: tasks, copies and fresh memory for each chunk
-Writes the Zarr v3 sharding format: chunks one after the other, then offset and length of each, then CRC-32C of that table
+Writes the Zarr v3 sharding format: chunks one after the other, each followed by its CRC-32C, then offset and length of each,
+       then CRC-32C of that table
 Twin   Zarr's own encoding of the same array gives the same bytes (a test compares them); ``frame_chunks`` is the reader
 """
 
@@ -11,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from numcodecs import zstd
-from numcodecs.checksum32 import CRC32C
 from numpy.typing import NDArray
+
+from storage_schemas.checksum import CRC_BYTES, crc_of
 
 EMPTY_CHUNK = 2**64 - 1
 """Offset and length of a frame that is left out because every value is the fill value."""
@@ -42,10 +44,11 @@ def frame_shard(values: NDArray[Any], fill_value: int, *, is_compressed: bool) -
             continue
         plain = np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("<"))
         chunk = zstd.compress(plain, ZSTD_LEVEL) if is_compressed else plain.tobytes()
-        index[number] = at, len(chunk)
-        at += len(chunk)
-        chunks.append(chunk)
-    return (*chunks, bytes(CRC32C().encode(index.tobytes()))) if chunks else ()
+        index[number] = at, len(chunk) + CRC_BYTES
+        at += len(chunk) + CRC_BYTES
+        chunks += [chunk, crc_of(chunk)]
+    table = index.tobytes()
+    return (*chunks, table, crc_of(table)) if chunks else ()
 
 
 def _holds_only(frame: NDArray[Any], value: int) -> bool:

@@ -5,8 +5,9 @@ How    Each writes its own note first and reads the other's afterwards, so at le
        a run keeps the units that the run names; a run that sees a prune waits until it has ended and then looks whether what it
        relies on is still there. This holds where a file that was written is seen by the next reader: a local disk, S3 and what
        speaks its protocol. On NFS a listing may be a minute old; the grace period of ``prune`` (a day) covers that.
-Writes ``runs/going-on/<kind>-<time>-<id>.json``, deleted at the end. The note of a killed process counts until it is as old as
-       ``RUN_LASTS`` or ``PRUNE_LASTS``. Until then it only holds pruning back, or runs for an hour.
+Writes ``runs/going-on/<kind>-<time>-<id>.json``, deleted at the end. The note of a killed process counts no longer where it is
+       known to be gone: on its own machine. Elsewhere it counts until it is as old as ``RUN_LASTS`` or ``PRUNE_LASTS``. A note
+       from the future counts nowhere, because it would never grow old.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage_schemas.errors import StoreAccessError, StoreError, UnitNotFoundError
+from storage_schemas.going_on import CLOCKS_DIFFER, is_dead, this_machine
 from storage_schemas.store import Store, UnitPath
 
 FOLDER = "runs/going-on"
@@ -42,10 +44,11 @@ Kind = Literal["run", "prune"]
 class Note(BaseModel):
     """One run or prune that is going on: its process, its start and the units that it needs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
     kind: Kind
     host: str
     pid: int
+    machine: str = Field(default="", description="what tells its process numbers from those of another machine")
     started_utc: datetime.datetime
     units: tuple[str, ...] = Field(description="keys of all units that a run makes or relies on; none for a prune")
 
@@ -53,6 +56,13 @@ class Note(BaseModel):
     def who(self) -> str:
         """Say in words whose note it is."""
         return f"{self.kind} of process {self.pid} on {self.host} since {self.started_utc:%Y-%m-%d %H:%M} UTC"
+
+    def is_left_behind(self, now: datetime.datetime) -> bool:
+        """Say whether it was left by a process that is gone: known dead, too old to be true, or from the future."""
+        lasts = RUN_LASTS if self.kind == "run" else PRUNE_LASTS
+        if not now - lasts < self.started_utc < now + CLOCKS_DIFFER:
+            return True
+        return is_dead(host=self.host, pid=self.pid, machine=self.machine, started=self.started_utc)
 
 
 @contextmanager
@@ -90,17 +100,22 @@ def notes(store: Store, kind: Kind) -> list[Note]:
     Raises:
         StoreError: a note cannot be read.
     """
-    oldest = datetime.datetime.now(datetime.UTC) - (RUN_LASTS if kind == "run" else PRUNE_LASTS)
+    now = datetime.datetime.now(datetime.UTC)
     names = [name for name in store.files.names(FOLDER) if name.startswith(f"{kind}-")]
     read_notes = [note for name in names if (note := _read(store, f"{FOLDER}/{name}")) is not None]
-    return sorted((note for note in read_notes if note.started_utc > oldest), key=lambda note: note.started_utc)
+    return sorted((note for note in read_notes if not note.is_left_behind(now)), key=lambda note: note.started_utc)
 
 
 @contextmanager
 def _noted(store: Store, kind: Kind, units: Iterable[UnitPath]) -> Iterator[None]:
     started = datetime.datetime.now(datetime.UTC)
     note = Note(
-        kind=kind, host=platform.node(), pid=os.getpid(), started_utc=started, units=tuple(sorted(path.key for path in units))
+        kind=kind,
+        host=platform.node(),
+        pid=os.getpid(),
+        machine=this_machine(),
+        started_utc=started,
+        units=tuple(sorted(path.key for path in units)),
     )
     key = f"{FOLDER}/{kind}-{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}.json"
     store.files.put(key, note.model_dump_json(indent=1).encode())

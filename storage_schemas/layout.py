@@ -195,7 +195,7 @@ def check(layout: StoreLayout, data: UnitData, *, where: str) -> None:
         LayoutError: names the unit, the array or column, the value found and the value expected.
     """
     _check_names(layout, data, where)
-    _check_arrays(layout, data.arrays, where)
+    check_shapes(layout, {name: (values.dtype, values.shape) for name, values in data.arrays.items()}, where=where)
     for name, columns in data.tables.items():
         _check_table(layout.table(name), columns, where)
 
@@ -212,15 +212,16 @@ def _check_names(layout: StoreLayout, data: UnitData, where: str) -> None:
             raise LayoutError(f"{where}: {kind} '{missing[0]}' is missing; layout {layout.name} v{layout.version} asks for it")
 
 
-def _check_arrays(layout: StoreLayout, arrays: Mapping[str, NDArray[Any]], where: str) -> None:
+def check_shapes(layout: StoreLayout, arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], *, where: str) -> None:
+    """Compare the type and shape of each array with a unit's layout; LayoutError names the array that does not fit."""
     sizes: dict[str, tuple[int, str]] = {}
-    for name, values in arrays.items():
+    for name, (dtype, shape) in arrays.items():
         spec = layout.array(name)
-        if values.dtype != np.dtype(spec.dtype):
-            raise LayoutError(f"{where}: array '{name}' has dtype {values.dtype}, expected {spec.dtype}")
-        if values.ndim != len(spec.dims):
-            raise LayoutError(f"{where}: array '{name}' has {values.ndim} dimensions {values.shape}, expected {spec.dims}")
-        for dim, size in zip(spec.dims, values.shape, strict=True):
+        if dtype != np.dtype(spec.dtype):
+            raise LayoutError(f"{where}: array '{name}' has dtype {dtype}, expected {spec.dtype}")
+        if len(shape) != len(spec.dims):
+            raise LayoutError(f"{where}: array '{name}' has {len(shape)} dimensions {shape}, expected {spec.dims}")
+        for dim, size in zip(spec.dims, shape, strict=True):
             known_size, known_from = sizes.setdefault(dim, (size, name))
             if known_size != size:
                 raise LayoutError(f"{where}: dimension '{dim}' is {size} in array '{name}' but {known_size} in '{known_from}'")

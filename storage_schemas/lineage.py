@@ -25,6 +25,11 @@ FINGERPRINT_CHARS = 16
 LINEAGE_FILE = "lineage.json"
 """Name of the commit mark inside a unit."""
 
+_DIGEST_KEY = b',\n "record_sha256": "'
+
+LINEAGE_END = b"\n}"
+"""Last bytes of a commit mark. One that was cut anywhere ends otherwise, because inner braces are indented."""
+
 
 class SourceRef(BaseModel):
     """What of the raw data a unit was made from, when the stage reads raw data."""
@@ -78,10 +83,32 @@ class LineageRecord(BaseModel):
     identity: Identity
     fingerprint: str
     files: dict[str, FileRecord] = Field(description="every other file of the unit")
+    checksums: str = Field(
+        default="",
+        exclude_if=operator.not_,  # this key and record_sha256 are newer than many units
+        description="checksum behind each chunk; empty for a unit of an older depthmill, which wrote none",
+    )
     counts: dict[str, float] = Field(description="what the stage counted, e.g. frames, share of pixels measured")
     seconds: float = Field(description="wall time of the kernel")
     written_utc: str
     provenance: dict[str, str] = Field(description="commit, dirty flag, package versions, host of the writing process")
+    record_sha256: str = Field(default="", exclude_if=operator.not_, description="digest of the rest of this record")
+
+    def to_json(self) -> bytes:
+        """Return the content of the file: the record, then the digest of all bytes before that digest."""
+        body = self.model_dump_json(indent=1, exclude={"record_sha256"}).encode().removesuffix(LINEAGE_END)
+        return body + _DIGEST_KEY + hashlib.sha256(body).hexdigest().encode() + b'"' + LINEAGE_END
+
+    @property
+    def is_sealed(self) -> bool:
+        """Say whether a flipped bit would be noticed wherever it is: chunks have checksums and the record a digest."""
+        return bool(self.checksums and self.record_sha256)
+
+
+def is_unchanged(content: bytes) -> bool:
+    """Say whether a lineage.json with a digest is what was written."""
+    body, _, rest = content.rpartition(_DIGEST_KEY)
+    return rest.removesuffix(b'"' + LINEAGE_END) == hashlib.sha256(body).hexdigest().encode()
 
 
 @cache

@@ -131,6 +131,6 @@ def diff(old: Manifest, new: Manifest) -> dict[str, list[str]]:
 def units_named_by_manifests(store: Store) -> set[UnitPath]:
     """Return every unit that some manifest of the store needs; StoreError if one cannot be read."""
     named: set[UnitPath] = set()
-    for path in store.units(MANIFEST.name):
+    for path in store.marked(MANIFEST.name):
         named |= Manifest(store, path, store.open_unit(path).table("samples")).named_units()
     return named

@@ -10,6 +10,9 @@ A unit goes only if all of this holds:
    depthmill of last year), listings that lag on network file systems, and clocks that differ; and it keeps what a failed run of
    today has finished, which tomorrow's run builds on.
 
+What killed processes left is deleted too, when it is a day old: half-written files and units without a commit mark
+(``leftovers.py``).
+
 A unit whose lineage cannot be read is kept: ``depthmill verify --all --delete-damaged`` is for those. Manifests are never pruned,
 nor are units of a store that this depthmill does not know, because the plug-in stage that wrote them is not installed here.
 """
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 from storage_schemas.catalog import MANIFEST, known_layouts
 from storage_schemas.errors import RecipeError, StoreAccessError, StoreError
 from storage_schemas.jobs import PRUNE_LASTS, Note, noted_prune, notes
+from storage_schemas.leftovers import Leftovers, delete_leftover, find_leftovers
 from storage_schemas.manifest import units_named_by_manifests
 from storage_schemas.store import Store, UnitPath
 
@@ -43,12 +47,14 @@ class Prunable:
         young: kept, because they are younger than the grace period.
         held: kept, because a run that is going on names them.
         unreadable: kept, because nothing is known about their age.
+        leftovers: what killed processes left.
     """
 
     units: tuple[UnitPath, ...]
     young: tuple[UnitPath, ...]
     held: dict[UnitPath, Note]
     unreadable: tuple[UnitPath, ...]
+    leftovers: Leftovers
 
 
 def find_prunable(store: Store, *, older_than: datetime.timedelta = GRACE) -> Prunable:
@@ -61,13 +67,14 @@ def find_prunable(store: Store, *, older_than: datetime.timedelta = GRACE) -> Pr
     held_by = {key: note for note in notes(store, "run") for key in note.units}  # read before the manifests: see rule 2 above
     named = units_named_by_manifests(store)
     layouts = [name for name in known_layouts() if name != MANIFEST.name]
-    unnamed = sorted(path for name in layouts for path in store.units(name) if path not in named)
+    unnamed = sorted(path for name in layouts for path in store.marked(name) if path not in named)
     sorted_out: dict[str, list[UnitPath]] = {"units": [], "young": [], "unreadable": []}
     held = {path: held_by[path.key] for path in unnamed if path.key in held_by}
     for path in unnamed:
         if path not in held:
             sorted_out[_judge(store, path, now - older_than)].append(path)
-    return Prunable(tuple(sorted_out["units"]), tuple(sorted_out["young"]), held, tuple(sorted_out["unreadable"]))
+    leftovers = find_leftovers(store, held=held_by, is_thorough=True)
+    return Prunable(tuple(sorted_out["units"]), tuple(sorted_out["young"]), held, tuple(sorted_out["unreadable"]), leftovers)
 
 
 def delete_prunable(
@@ -95,6 +102,8 @@ def delete_prunable(
             store.files.remove_tree(path.key)
             if on_unit is not None:
                 on_unit(path)
+        for key in chosen.leftovers.old:
+            delete_leftover(store, key)
     return chosen
 
 

@@ -8,10 +8,9 @@ fingerprint write the same bytes, each file atomically, so that concurrent runs 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from storage_schemas.catalog import find_layout, layout_named
+from storage_schemas.checksum import CHECKSUMS, REPAIR, sha256_of
 from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundError, UnknownLayoutError
 from storage_schemas.files import StoreFiles
 from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
-from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check
-from storage_schemas.lineage import LINEAGE_FILE, FileRecord, Identity, LineageRecord
+from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check, check_shapes
+from storage_schemas.lineage import LINEAGE_END, LINEAGE_FILE, FileRecord, Identity, LineageRecord, is_unchanged
 from storage_schemas.lineage import provenance as process_provenance
 from storage_schemas.shown_text import without_secrets
 from storage_schemas.table import decode_table, encode_table
@@ -55,7 +55,7 @@ class Store:
     """All units below one root (a local path or an fsspec URL)."""
 
     def __init__(self, root: str | Path) -> None:
-        self.files = StoreFiles(root)
+        self.files = StoreFiles(root, is_store=True)
 
     @property
     def root(self) -> str:
@@ -68,11 +68,15 @@ class Store:
         return without_secrets(self.files.root)
 
     def has(self, path: UnitPath) -> bool:
-        """Say whether the unit is committed."""
-        return self.files.exists(f"{path.key}/{LINEAGE_FILE}")
+        """Say whether the unit is committed; a commit mark that is empty or was cut is none."""
+        key = f"{path.key}/{LINEAGE_FILE}"
+        return self.files.ends_with(key, LINEAGE_END) or (self.files.exists(key) and _is_json(self.files, key))
 
     def candidates(self, layout: str) -> set[UnitPath]:
         """Return the folders of a layout, committed or not, by listing only (no file is opened)."""
+        if not self.files.is_local:
+            parts = [key.split("/") for key in self.files.keys(layout)]  # one listing costs less than one a folder
+            return {UnitPath(*names[:4]) for names in parts if len(names) > 4}
         return {
             UnitPath(layout, scene, camera, fingerprint)
             for scene in self.files.names(layout)
@@ -84,6 +88,12 @@ class Store:
         """Return the committed units of a layout."""
         if self.files.is_local:
             return {path for path in self.candidates(layout) if self.has(path)}
+        return self.marked(layout)
+
+    def marked(self, layout: str) -> set[UnitPath]:
+        """Return the units of a layout that have a commit mark, also one that cannot be read."""
+        if self.files.is_local:
+            return {path for path in self.candidates(layout) if self.files.exists(f"{path.key}/{LINEAGE_FILE}")}
         parts = [key.split("/") for key in self.files.keys(layout) if key.endswith(f"/{LINEAGE_FILE}")]
         return {UnitPath(*names) for *names, _ in parts if len(names) == 4}  # one listing costs less than a request per unit
 
@@ -106,9 +116,7 @@ class Store:
             raw = json.loads(text)
             version = int(raw["identity"]["layout_version"])
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error}. Delete the folder and run again"
-            ) from error
+            raise self._damaged_lineage(path, str(error)) from error
         layout = find_layout(path.layout)  # None for a plug-in that is not installed here; its lineage can still be read
         if layout is not None and version > layout.version:
             raise NewerLayoutError(
@@ -116,12 +124,17 @@ class Store:
                 "Update depthmill to read it"
             )
         try:
-            return LineageRecord.model_validate(raw)
+            record = LineageRecord.model_validate(raw)
         except ValidationError as error:
-            raise StoreError(
-                f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {error.errors()[0]['msg']}. "
-                "Delete the folder and run again"
-            ) from error
+            raise self._damaged_lineage(path, error.errors()[0]["msg"]) from error
+        if record.checksums and not is_unchanged(text):
+            raise self._damaged_lineage(path, "its content has changed since it was written")
+        if record.fingerprint != path.fingerprint:
+            raise self._damaged_lineage(path, f"it belongs to unit {record.fingerprint}")
+        return record
+
+    def _damaged_lineage(self, path: UnitPath, why: str) -> StoreError:
+        return StoreError(f"'{self.files.path(path.key)}/{LINEAGE_FILE}' is damaged: {why}. {REPAIR}")
 
     def write_unit(
         self,
@@ -156,18 +169,20 @@ class Store:
             seconds=round(seconds, 6),
             counts=dict(counts),
             files={
-                name: FileRecord(num_bytes=sum(map(len, content)), sha256=_sha256(content))
+                name: FileRecord(num_bytes=sum(map(len, content)), sha256=sha256_of(content))
                 for name, content in sorted(encoded.items())
             },
             written_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
+            checksums=CHECKSUMS,
             provenance={**process_provenance(), **(provenance or {})},
         )
-        self.files.put(f"{path.key}/{LINEAGE_FILE}", record.model_dump_json(indent=1).encode())
+        self.files.put(f"{path.key}/{LINEAGE_FILE}", record.to_json())
         return record
 
     def read_unit(self, path: UnitPath) -> UnitData:
-        """Read a whole unit into memory and check it against its layout."""
+        """Read a whole unit into memory and check it against its digests and its layout."""
         unit = self.open_unit(path)
+        unit.check_shapes()
         data = UnitData(
             arrays={name: unit.array(name) for name in unit.array_names},
             tables={spec.name: unit.table(spec.name) for spec in unit.layout.tables if unit.has_table(spec.name)},
@@ -189,7 +204,7 @@ class Store:
                 f"{record.identity.params.get('plug_in', 'unknown')} made it, which is not installed or cannot be loaded. "
                 "depthmill doctor lists plug-ins"
             )
-        return StoredUnit(self, path)
+        return StoredUnit(self, path, record)
 
     def damage(self, path: UnitPath) -> list[str]:
         """Compare every file of a unit with its recorded size and digest; return one line per difference."""
@@ -202,24 +217,24 @@ class Store:
                 continue
             if len(content) != record.num_bytes:
                 differences.append(f"{path.key}/{name}: {len(content)} bytes, {record.num_bytes} were written")
-            elif hashlib.sha256(content).hexdigest() != record.sha256:
+            elif sha256_of([content]) != record.sha256:
                 differences.append(f"{path.key}/{name}: content differs from what was written (sha256)")
         return differences
 
 
 class StoredUnit:
-    """A committed unit on disk; arrays and tables are read when asked for."""
+    """A committed unit on disk; arrays and tables are read when asked for, and compared with what was written."""
 
-    def __init__(self, store: Store, path: UnitPath) -> None:
+    def __init__(self, store: Store, path: UnitPath, record: LineageRecord) -> None:
         import zarr
 
-        self.path, self.layout, self._store = path, layout_named(path.layout), store
+        self.path, self.layout, self._store, self._record = path, layout_named(path.layout), store, record
         try:
-            self._group: Any = zarr.open_group(zarr_url(store, path), mode="r", zarr_format=3)
+            self._group: Any = zarr.open_group(_checked_zarr(store, path, record), mode="r", zarr_format=3)
         except StoreError:
             raise
         except (OSError, ValueError, KeyError) as error:
-            raise StoreError(f"unit '{path.key}' cannot be opened as Zarr: {error}. Run depthmill verify") from error
+            raise StoreError(f"unit '{path.key}' cannot be opened as Zarr: {error}. {REPAIR}") from error
 
     @property
     def array_names(self) -> list[str]:
@@ -234,12 +249,17 @@ class StoredUnit:
         except StoreError:
             raise
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise StoreError(f"array '{name}' of unit '{self.path.key}' cannot be read: {error}. Run depthmill verify") from error
+            raise StoreError(f"array '{name}' of unit '{self.path.key}' cannot be read: {error}. {REPAIR}") from error
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an array without reading it."""
         self.layout.array(name)
         return tuple(self._group[name].shape)
+
+    def check_shapes(self) -> None:
+        """Compare types and sizes with the layout before any memory is taken for them; LayoutError if they do not fit."""
+        stored = {name: self._group[name] for name in self.array_names}
+        check_shapes(self.layout, {name: (array.dtype, array.shape) for name, array in stored.items()}, where=self.path.key)
 
     def has_table(self, name: str) -> bool:
         """Say whether an optional table is present."""
@@ -250,8 +270,17 @@ class StoredUnit:
         try:
             content = self._store.files.get(f"{self.path.key}/{name}.parquet")
         except FileNotFoundError as error:
-            raise StoreError(f"table '{name}' of unit '{self.path.key}' is missing. Run depthmill verify") from error
+            raise StoreError(f"table '{name}' of unit '{self.path.key}' is missing. {REPAIR}") from error
+        refuse_changed(self.path, self._record, f"{name}.parquet", content)
         return decode_table(self.layout.table(name), content, where=self.path.key)
+
+
+def _is_json(files: StoreFiles, key: str) -> bool:
+    """Say whether a commit mark is whole though it ends in another way: perhaps another program wrote it."""
+    try:
+        return isinstance(json.loads(files.get(key)), dict)
+    except (ValueError, FileNotFoundError):
+        return False
 
 
 def zarr_url(store: Store, path: UnitPath) -> Any:
@@ -263,11 +292,23 @@ def zarr_url(store: Store, path: UnitPath) -> Any:
     return open_remote_zarr(store.files.path(path.key), store.files.policy)
 
 
-def _sha256(pieces: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return digest.hexdigest()
+def _checked_zarr(store: Store, path: UnitPath, record: LineageRecord) -> Any:
+    from zarr.storage import LocalStore
+
+    from storage_schemas.checked_zarr import CheckedZarr
+
+    place = zarr_url(store, path)
+    inner = LocalStore(place, read_only=True) if store.files.is_local else place
+    return CheckedZarr(
+        inner, lambda name, content: refuse_changed(path, record, name, content), has_checksums=bool(record.checksums)
+    )
+
+
+def refuse_changed(path: UnitPath, record: LineageRecord, name: str, content: bytes) -> None:
+    """Compare a file of a unit with its digest; StoreError if it is not what was written."""
+    of_file = record.files.get(name)
+    if of_file is None or len(content) != of_file.num_bytes or sha256_of([content]) != of_file.sha256:
+        raise StoreError(f"file '{name}' of unit '{path.key}' is not what was written (SHA-256). {REPAIR}")
 
 
 def encode_unit(layout: StoreLayout, data: UnitData, *, where: str) -> dict[str, tuple[bytes, ...]]:
@@ -308,7 +349,7 @@ def _encode_group(layout: StoreLayout, data: UnitData) -> dict[str, tuple[bytes,
 
 def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> tuple[bytes, ...]:
     """One frame a chunk, all frames of the unit in one shard, which is returned; small per-frame arrays are one chunk."""
-    from zarr.codecs import ZstdCodec
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
     is_framed = spec.dims[0] == "frame" and values.ndim > 1 and values.size > 0
     shape = tuple(max(1, size) for size in values.shape)
@@ -323,7 +364,7 @@ def _encode_array(group: Any, spec: ArraySpec, values: NDArray[Any]) -> tuple[by
         attributes=attributes,
         chunks=(1, *shape[1:]) if is_framed else shape,
         shards=shape if is_framed else None,
-        compressors=ZstdCodec(level=ZSTD_LEVEL) if spec.is_compressed else None,
+        compressors=(*((ZstdCodec(level=ZSTD_LEVEL),) if spec.is_compressed else ()), Crc32cCodec()),
         fill_value=spec.invalid or 0,
     )
     if is_framed:

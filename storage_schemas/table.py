@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage_schemas.checksum import REPAIR
 from storage_schemas.errors import LayoutError, StoreError
 from storage_schemas.layout import Columns, TableSpec
 
@@ -76,10 +77,7 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
     try:
         table = pq.read_table(pa.BufferReader(data), use_threads=False)  # Arrow's threads abort a process that ends soon after
     except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(
-            f"{where}: table '{spec.name}' is not readable Parquet: {error}. Run depthmill verify, "
-            "delete the damaged unit and run again"
-        ) from error
+        raise StoreError(f"{where}: table '{spec.name}' is not readable Parquet: {error}. {REPAIR}") from error
     spec = spec.with_open_columns(table.column_names)
     for column in spec.columns:
         if column.name not in table.column_names:

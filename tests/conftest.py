@@ -9,6 +9,7 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import hypothesis
 import pytest
 import yaml
 
@@ -16,6 +17,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from tests.tiny_nuscenes import write_tiny_nuscenes
+
+hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no fault of an example
+hypothesis.settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session")

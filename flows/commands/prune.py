@@ -34,6 +34,7 @@ def prune(
             {
                 "units": [path.key for path in prunable.units],
                 "deleted": delete,
+                "leftovers": list(prunable.leftovers.old),
                 "kept": {why: [path.key for path in paths] for why, paths in kept.items()},
             }
         )
@@ -55,6 +56,11 @@ def prune_text(prunable: Prunable, *, is_deleted: bool, older_than: str) -> str:
     for who in dict.fromkeys(note.who for note in prunable.held.values()):
         count = num_units_text(sum(note.who == who for note in prunable.held.values()))
         lines.append(f"kept {count} that the {who} names")
+    if prunable.leftovers.old:
+        verb = "deleted" if is_deleted else "--delete removes them"
+        lines.append(f"{len(prunable.leftovers.old)} leftovers of killed runs, e.g. {prunable.leftovers.old[0]}; {verb}")
+    if prunable.leftovers.num_young:
+        lines.append(f"kept {prunable.leftovers.num_young} leftovers of killed runs or of runs that go on, younger than a day")
     if prunable.unreadable:
         lines.append(
             f"kept {num_units_text(len(prunable.unreadable))} whose lineage cannot be read, e.g. {prunable.unreadable[0].key}: "

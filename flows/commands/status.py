@@ -11,11 +11,13 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
     from flows.run.opening import open_with_settings
     from flows.run.run_log import last_summary
     from flows.text import duration
+    from storage_schemas.leftovers import find_leftovers
     from storage_schemas.manifest import manifest_paths
 
     opened = open_with_settings(recipe, overrides)
     planned = opened.plan()
     manifests = [path.fingerprint for path in manifest_paths(opened.store)]
+    num_leftovers = find_leftovers(opened.store).num_all
     last = last_summary(opened.runs_folder)
     warnings = list(dict.fromkeys([*planned.warnings(), *(last or {}).get("warnings", [])]))
     if as_json:
@@ -25,6 +27,7 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
                 "to_do": len(planned.to_do),
                 "manifests": manifests,
                 "last_run": last,
+                "leftovers": num_leftovers,
                 "warnings": warnings,
             }
         )
@@ -38,6 +41,10 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
         echo(
             f"last run  {last['num_ok']} ok, {last['num_errors']} errors, {last['num_skipped']} skipped "
             f"in {duration(last['seconds'])}: {last['folder']}"
+        )
+    if num_leftovers:
+        typer.echo(
+            f"leftovers {num_leftovers} of killed runs, or of runs that go on; depthmill prune --delete removes the old ones"
         )
     for line in warnings:
         echo(f"warning: {line}")

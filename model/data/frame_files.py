@@ -53,8 +53,10 @@ class FrameBytes:
             DepthmillError: the image is damaged, of another size, or refers to a file of the source that is missing.
         """
         images, content = self._located.images, self._contents.get(_IMAGE)
-        if content is None:
+        if images.chunks is None or content is None:
             content = memoryview(self._units.referenced_image(self.sample, images))
+        else:
+            content = images.chunks.checked(content)[: images.num_bytes[self.sample.frame]]
         decode_image(content, out, where=images.file[self.sample.frame], band=band)
 
     def decode_map(self, name: str, out: NDArray[Any]) -> None:

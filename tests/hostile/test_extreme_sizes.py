@@ -21,7 +21,8 @@ TRAIN = {
 
 
 @pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
+def _one_process(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # report writes its page there
     monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
     monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
 

@@ -153,7 +153,7 @@ def test_store_when_read_only_then_says_which_permission(tiny_root, write_recipe
     proxy.rule = lambda method, path: "403"
     code, text = depthmill("plan", recipe)
     assert code == 1
-    assert "permission denied (403: Forbidden). Ask for read permission" in text
+    assert "permission denied (AccessDenied: injected fault). Ask for read permission" in text
 
 
 def test_store_when_full_then_says_so_and_is_not_tried_again(bucket, proxy):

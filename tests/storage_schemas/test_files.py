@@ -65,17 +65,20 @@ def test_local_tree_when_it_cannot_be_deleted_then_says_so(tmp_path, monkeypatch
     files = StoreFiles(tmp_path)
     files.put("unit/lineage.json", b"")
     with monkeypatch.context() as patch:
-        patch.setattr("shutil.rmtree", lambda path, ignore_errors: None)
-        files.put("unit/a", b"")
-        with pytest.raises(
-            StoreAccessError, match="cannot delete '.*/unit': a is still there. Give this user permission to delete"
-        ):
-            files.remove_tree("unit")
 
-    def refuse(self: Path, missing_ok: bool) -> None:
+        def deny(path: Path) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        patch.setattr("shutil.rmtree", deny)
+        files.put("unit/a", b"")
+        with pytest.raises(StoreAccessError, match="cannot delete '.*/unit': Permission denied. Give this user write permission"):
+            files.remove_tree("unit")
+        assert files.names("unit") == ["a", "lineage.json"]  # a unit that cannot go stays where it was
+
+    def refuse(self: Path, target: Path) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(
         StoreAccessError, match="cannot delete '.*': Read-only file system. Give this user write permission on the store"
     ):

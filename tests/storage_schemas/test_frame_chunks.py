@@ -61,7 +61,9 @@ def test_damaged_index_is_noticed(tmp_path):
     content = bytearray(shard.read_bytes())
     content[-8] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(StoreError, match="the shard's index is damaged: .* Run depthmill verify"):
+    with pytest.raises(
+        StoreError, match="the index of array 'depth_m' of .* not those that were written .CRC-32C.. Run depthmill verify"
+    ):
         FrameChunks(store, UnitPath.of(identity()), "depth_m")
     shard.write_bytes(content[:10])
     with pytest.raises(StoreError, match=r"ends before byte \d+: .* Run depthmill verify"):

@@ -5,7 +5,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
@@ -15,7 +15,7 @@ def shard_by_zarr(values, fill_value, *, is_compressed):
     memory: dict = {}
     array = zarr.create_array(
         MemoryStore(memory), shape=values.shape, dtype=values.dtype, chunks=(1, *values.shape[1:]), shards=values.shape,
-        compressors=ZstdCodec(level=ZSTD_LEVEL) if is_compressed else None, fill_value=fill_value, zarr_format=3,
+        compressors=(*((ZstdCodec(level=ZSTD_LEVEL),) if is_compressed else ()), Crc32cCodec()), fill_value=fill_value, zarr_format=3,
     )  # fmt: skip
     array[...] = values
     found = memory.get("c" + "/0" * values.ndim)
