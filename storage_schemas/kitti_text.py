@@ -246,7 +246,7 @@ def _label_number(word: str, *, column: str, where: str) -> float:
 
 def _number(word: str, *, column: str, where: str) -> float:
     try:
-        value = float(word)
+        value = float(word) if word.isascii() and "_" not in word else math.nan  # Python takes 1_000, and digits of any script
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -43,8 +43,6 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
             f"in {duration(last['seconds'])}: {last['folder']}"
         )
     if num_leftovers:
-        typer.echo(
-            f"leftovers {num_leftovers} of killed runs, or of runs that go on; depthmill prune --delete removes the old ones"
-        )
+        echo(f"leftovers {num_leftovers} of killed runs, or of runs that go on; depthmill prune --delete removes the old ones")
     for line in warnings:
         echo(f"warning: {line}")

@@ -652,7 +652,7 @@ def _of_lists() -> Iterator[Attack]:
 
 
 def _of_kitti_texts() -> Iterator[Attack]:
-    for number in ("nan", "inf", "1e308", "-1e308", "1e300", "x", "1_000", "0x10", "1e-400", "٣"):
+    for number in ("nan", "inf", "1e308", "-1e308", "1e300", "x", "1_000", "0x10", "٣"):
         yield Attack(
             f"kitti P2 has {number}", "kitti", lines_of("training/calib/000000.txt", _word("P2:", 1, number)), ("P2", "000000")
         )
