@@ -170,8 +170,8 @@ def _refuse_absurd(points: NDArray[np.float64], *, where: str) -> None:
         is_wrong = ~(np.abs(points) < _FARTHEST).all(axis=1) | ~(points[:, 2] > 0)
     if is_wrong.any():
         raise SourceError(
-            f"{where} has {int(is_wrong.sum())} returns like {points[is_wrong][0].tolist()}, expected finite u and v in pixels and "
-            "a depth above 0 in metres. Export it again, or leave such returns out"
+            f"{where} has {int(is_wrong.sum())} returns like {points[is_wrong][0].tolist()}, expected finite u and "
+            "v in pixels and a depth above 0 in metres. Export it again, or leave such returns out"
         )
 
 
