@@ -7,12 +7,14 @@ Heavy modules are imported inside the commands, so that ``--help`` answers at on
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from flows.command_line.answers import echo
 from flows.commands.ablate import ablate
 from flows.commands.compare import compare
 from flows.commands.demo import demo
@@ -72,5 +74,13 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except DepthmillError as error:
-        typer.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, RecipeError | SourceError) else 1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        echo(
+            f"error: a path is too long: '{str(error.filename)[:200]}...'. Shorten it in the recipe or on the command line",
+            err=True,
+        )
+        sys.exit(2)

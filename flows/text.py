@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.plan import Plan
 from pipeline.types import ItemResult
+from storage_schemas.shown_text import shown
 
 if TYPE_CHECKING:
     from model.train.loop import Progress
@@ -61,7 +62,7 @@ class UnitLines:
         self._done += 1
         line = _result_line(result, number=self._done, total=self._total, widths=self._widths)
         if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
             self._bar.update(self._task, completed=self._done)
         else:
             self._say(line)

@@ -5,7 +5,6 @@ Source docs/method/formats.md#zju-4dradarcam. The integers are those of storage_
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.stage import MapReader, StageInput, StageResult, depth_result
 from storage_schemas.errors import SourceError
+from storage_schemas.image_files import opened_image
 from storage_schemas.layout import StoreLayout
+
+_LEAST_PIXELS = 20
+"""Measured pixels of a map that may all have one value by chance if there are fewer."""
 
 _IS_16_BIT = ("I;16", "I;16B", "I;16L")
 
@@ -42,28 +45,32 @@ def pack_maps(unit: StageInput, layout: StoreLayout) -> StageResult:
     """Return provided maps as the content of a depth store, integer for integer; errors as ``read_maps``."""
     depth = read_maps(unit, layout)
     num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
-    return depth_result(depth, num_measured, unit.timestamps_us())
+    return depth_result(depth, num_measured, unit.timestamps_us(), counts=counts_of_maps(depth))
+
+
+def counts_of_maps(steps: NDArray[np.uint16]) -> dict[str, float]:
+    """Count maps (frame, y, x) that say one depth everywhere, and empty ones beside others; sound ones give no count."""
+    top, num_measured = steps.max(axis=(1, 2)), np.count_nonzero(steps, axis=(1, 2))
+    is_flat = (num_measured >= _LEAST_PIXELS) & (np.count_nonzero(steps == top[:, None, None], axis=(1, 2)) == num_measured)
+    num_empty = int((num_measured == 0).sum())
+    counts = {"maps_of_one_value": int(is_flat.sum()), "maps_empty": num_empty if num_empty < len(steps) else 0}
+    return {name: float(count) for name, count in counts.items() if count}
 
 
 def _read_map(unit: StageInput, keyframe: dict[str, Any], layout: StoreLayout) -> NDArray[np.uint16]:
-    from PIL import Image, UnidentifiedImageError
-
     assert isinstance(unit.raw, MapReader)  # the plan has these stages only for sources that provide such maps
     file = unit.raw.map_file(layout, keyframe["file"])
     content = unit.raw.read_bytes(file)
     unit.used_files.add(file)
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.format != "PNG" or image.mode not in _IS_16_BIT:
-                raise SourceError(
-                    f"depth map '{file}' is {image.format} of mode {image.mode}, expected a 16-bit grey PNG of metres times 256. "
-                    "It was written again by something that lost bits; copy the original"
-                )
-            if image.size != (keyframe["width"], keyframe["height"]):
-                raise SourceError(
-                    f"depth map '{file}' is {image.width}x{image.height}, its image '{keyframe['file']}' is "
-                    f"{keyframe['width']}x{keyframe['height']}. Both must cover the same pixels; copy the right file"
-                )
-            return np.asarray(image).astype(np.uint16)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise SourceError(f"depth map '{file}' cannot be read: {error}. Copy it again, then run the same command") from error
+    with opened_image(content, what=f"depth map '{file}'", remedy="Copy it again, then run the same command") as image:
+        if image.format != "PNG" or image.mode not in _IS_16_BIT:
+            raise SourceError(
+                f"depth map '{file}' is {image.format} of mode {image.mode}, expected a 16-bit grey PNG of metres times 256. "
+                "It was written again by something that lost bits; copy the original"
+            )
+        if image.size != (keyframe["width"], keyframe["height"]):
+            raise SourceError(
+                f"depth map '{file}' is {image.width}x{image.height}, its image '{keyframe['file']}' is "
+                f"{keyframe['width']}x{keyframe['height']}. Both must cover the same pixels; copy the right file"
+            )
+        return np.asarray(image).astype(np.uint16)

@@ -6,12 +6,13 @@ Where and how fast (cache, workers, orchestrator) are settings (flows/settings.p
 from __future__ import annotations
 
 import difflib
+import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
 from pipeline.ablation_choices import AblationChoices
 from pipeline.capability import CAMERA_SWEEPS
@@ -20,15 +21,14 @@ from pipeline.stage import ParamsT, StageSpec
 from pipeline.stage_list import BROKEN_STAGES, STAGES
 from pipeline.stages import index_windows
 from pipeline.wanted_files import WantedFiles
-from storage_schemas.errors import RecipeError
+from storage_schemas.errors import RecipeError, SourceError
+from storage_schemas.regular_files import MAX_RECIPE_BYTES, read_text
+from storage_schemas.yaml_text import YamlTextError, parse_yaml
 
 if TYPE_CHECKING:
     from pipeline.sources.spec import SourceConfig
 else:
     SourceConfig = config_union()
-
-_NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
-"""What PyYAML raises; the last three for a date like 2026-13-45, a number too large, and brackets without end."""
 
 
 class _Frozen(BaseModel):
@@ -73,6 +73,24 @@ class Recipe(_Frozen):
     ablation: AblationChoices = Field(
         default_factory=AblationChoices, description="variants of train: that depthmill ablate compares"
     )
+
+    @field_validator("store")
+    @classmethod
+    def _refuse_what_is_no_store(cls, store: str) -> str:
+        if not store.strip():
+            raise ValueError("expected the path or URL of a folder")
+        if "::" in store:
+            raise ValueError("'::' chains file systems, and a store lies in one. Write the path or URL without it")
+        if store.startswith("memory:"):
+            raise ValueError("what lies in memory is gone when the command ends. Write a path, or the URL of an object store")
+        return store
+
+    @field_validator("cameras", "scenes")
+    @classmethod
+    def _refuse_twice(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if twice := next((name for name, count in Counter(names or ()).items() if count > 1), None):
+            raise ValueError(f"{twice!r} stands there twice. Name each once")
+        return names
 
     @model_validator(mode="before")
     @classmethod
@@ -138,15 +156,15 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        data = parse_yaml(read_text(file, most_bytes=MAX_RECIPE_BYTES))
     except FileNotFoundError as error:
         raise RecipeError(f"recipe '{file}' does not exist. Write one with depthmill init, or run depthmill demo") from error
+    except YamlTextError as error:
+        raise RecipeError(f"recipe '{file}' {error}") from error
+    except SourceError as error:
+        raise RecipeError(f"recipe: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe '{file}' cannot be read: {error}") from error
-    try:
-        data = yaml.safe_load(text)
-    except _NOT_YAML as error:
-        raise RecipeError(f"recipe '{file}' is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"recipe '{file}' is empty or not a mapping; expected the keys source and store")
     for override in overrides:
@@ -173,9 +191,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise RecipeError(f"override '{override}': '{parent}' is a value, not a group of keys")
     try:
-        data[last] = yaml.safe_load(value)
-    except _NOT_YAML as error:
-        raise RecipeError(f"override {override!r}: the value is not valid YAML: {' '.join(str(error).split())}") from error
+        data[last] = parse_yaml(value)
+    except YamlTextError as error:
+        raise RecipeError(f"override {_shown(override)}: the value {error}") from error
 
 
 def _explain(error: dict[str, Any]) -> str:
@@ -196,7 +214,14 @@ def _explain(error: dict[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if not location:
         return message  # that of keys that contradict each other names them
-    return f"{key}: {message}" if isinstance(value, dict | BaseModel) else f"{key} is {value!r}: {message}"
+    return f"{key}: {message}" if isinstance(value, dict | BaseModel) else f"{key} is {_shown(value)}: {message}"
+
+
+def _shown(value: object) -> str:
+    """Return a wrong value, cut where it is long, or would be if it were written out."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlist, short.maxdict = 3, 200, 200, 10, 10
+    return short.repr(value)
 
 
 def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:

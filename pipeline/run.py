@@ -33,6 +33,11 @@ SUSPICIOUS = {
         "Fetch these files again, or leave the scene out",
     ),
     "images_with_holes": ("images have a long hole of zeros in their bytes", "Fetch these files again"),
+    "maps_of_one_value": (
+        "maps say the same depth at every measured pixel",
+        "The sensor or a conversion failed there; make these maps again, or leave the scene out",
+    ),
+    "maps_empty": ("maps have no measured pixel, and others have some", "Check the files, or leave the scene out"),
     "returns_at_origin": ("radar returns lie at the radar itself", "Fetch these files again"),
 }
 """Counts of any stage's units that are there only where something is wrong -> what it is, what to do."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from storage_schemas.catalog import known_layouts
-from storage_schemas.errors import DepthmillError, NewerLayoutError, StoreAccessError, UnitNotFoundError, UnknownLayoutError
+from storage_schemas.errors import (
+    DepthmillError,
+    NewerLayoutError,
+    SourceError,
+    StoreAccessError,
+    UnitNotFoundError,
+    UnknownLayoutError,
+)
+from storage_schemas.image_files import check_pixels
 from storage_schemas.jobs import Note, noted_prune, notes
+from storage_schemas.layout import UnitData
 from storage_schemas.lineage import LINEAGE_FILE, LineageRecord
 from storage_schemas.store import Store, UnitPath
 
@@ -75,12 +84,24 @@ def _check(store: Store, path: UnitPath) -> tuple[list[str], bool, LineageRecord
         if (found := record.identity.fingerprint()) != path.fingerprint:
             faults.append(f"{path.key}: {LINEAGE_FILE} belongs to unit {found}")
         if not faults:
-            store.read_unit(path)
+            faults += [f"{path.key}: {fault}" for fault in _undecodable(store.read_unit(path))]
         return faults, bool(faults), record
     except (NewerLayoutError, StoreAccessError, UnitNotFoundError, UnknownLayoutError) as error:
         return [f"{path.key}: {error}"], False, record  # the bytes may be right
     except DepthmillError as error:
         return [f"{path.key}: {error}"], True, record
+
+
+def _undecodable(data: UnitData) -> Iterator[str]:
+    """Yield why images of a unit cannot be decoded: those that were damaged before they were packed by an older depthmill."""
+    if "encoded" not in data.arrays:
+        return
+    files = data.tables["files"]["file"]
+    for file, encoded, num_bytes in zip(files, data.arrays["encoded"], data.arrays["num_bytes"], strict=True):
+        try:
+            check_pixels(encoded[:num_bytes].tobytes(), what=f"image '{file}'", remedy="Copy it again")
+        except SourceError as error:
+            yield str(error)
 
 
 def delete_damaged(store: Store, paths: Iterable[UnitPath]) -> Repair:

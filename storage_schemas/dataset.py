@@ -85,7 +85,9 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
         for name in _COORDINATES
         if all(row[name] is not None for row in samples)
     }
-    return xr.Dataset(variables, coords=coordinates, attrs={"manifest": manifest.path.fingerprint, "store": manifest.store.root})
+    return xr.Dataset(
+        variables, coords=coordinates, attrs={"manifest": manifest.path.fingerprint, "store": manifest.store.shown_root}
+    )
 
 
 def _depth_stores(manifest: Manifest) -> list[StoreLayout]:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from storage_schemas.shown_text import shown
+
+LONGEST_TEXT = 8_000
+"""Characters of an error; a name of a megabyte in it would hide what is wrong."""
+
 
 class DepthmillError(ValueError):
-    """Base of every error that is shown to the user as text and not as a traceback."""
+    """Base of every error that is shown to the user as text and not as a traceback; its text has no passwords, see ``shown``."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_short(shown(arg)) if isinstance(arg, str) else arg for arg in args))
+
+
+def _short(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters left out) ... {text[-half:]}"
 
 
 class LayoutError(DepthmillError):

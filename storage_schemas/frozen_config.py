@@ -18,9 +18,12 @@ _EVERY_KEY = "every_key"
 
 
 class FrozenConfig(BaseModel):
-    """A frozen configuration; what it dumps lacks the keys of ``added_later`` that have the value given there."""
+    """A frozen configuration; what it dumps lacks the keys of ``added_later`` that have the value given there.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A number must be finite: NaN would compare as false everywhere, in silence.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 

@@ -50,6 +50,12 @@ _SHAPES = {"P0": (3, 4), "P1": (3, 4), "P2": (3, 4), "P3": (3, 4), "R0_rect": (3
 _OTHER_NAMES = {"R0_rect": ("R_rect",), "Tr_velo_to_cam": ("Tr_velo_cam",)}
 """Names of the same matrices in the tracking benchmark."""
 
+_LARGEST = {"P": 1e7, "R": 2.0, "T": 1e3}
+"""By the first letter of a matrix: the largest number of a projection, a rotation and a pose on a car."""
+
+_LARGEST_LABEL = 1e6
+"""Neither metres nor pixels nor radians of an object are as many."""
+
 _LARGEST_ERROR = 1e-6  # of numbers that a projection has by definition; the benchmark's own files have none
 
 
@@ -121,6 +127,12 @@ def parse_matrix(content: bytes, key: str, *, where: str) -> NDArray[np.float64]
             "Copy the file of the data set again"
         )
     matrix = np.array([_number(word, column=key, where=spot) for word in numbers]).reshape(shape)
+    largest = _LARGEST[key[:1]]
+    if np.abs(matrix).max() > largest:
+        raise SourceError(
+            f"{spot}: a number is {matrix.flat[np.abs(matrix).argmax()]:g}, expected at most {largest:g}: pixels or "
+            "metres. Copy the file of the data set again"
+        )
     if key.startswith("P"):
         _check_projection(matrix, spot)
     return matrix
@@ -178,7 +190,7 @@ def _label(columns: list[str], types: Mapping[str, str], *, where: str) -> dict[
         )
     category = _category_of(columns[0], types, where)
     row: dict[str, Any] = {"category": category, "source_category": columns[0], "instance_token": None}
-    row |= {name: _number(word, column=name, where=where) for name, word in zip(LABEL_COLUMNS, columns[1:], strict=True)}
+    row |= {name: _label_number(word, column=name, where=where) for name, word in zip(LABEL_COLUMNS, columns[1:], strict=True)}
     _check_values(row, where)
     if category != "DontCare" and _lacks_alpha(row):
         alpha = row["rotation_y_rad"] - math.atan2(row["x_m"], row["z_m"])
@@ -225,9 +237,16 @@ def _check_values(row: dict[str, Any], where: str) -> None:
             )
 
 
+def _label_number(word: str, *, column: str, where: str) -> float:
+    value = _number(word, column=column, where=where)
+    if abs(value) > _LARGEST_LABEL:
+        raise SourceError(f"{where}: {column} is {value:g}, expected at most {_LARGEST_LABEL:g}. Correct the line")
+    return value
+
+
 def _number(word: str, *, column: str, where: str) -> float:
     try:
-        value = float(word)
+        value = float(word) if word.isascii() and "_" not in word else math.nan  # Python takes 1_000, and digits of any script
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

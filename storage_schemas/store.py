@@ -27,6 +27,7 @@ from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
 from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check, check_shapes
 from storage_schemas.lineage import LINEAGE_END, LINEAGE_FILE, FileRecord, Identity, LineageRecord, is_unchanged
 from storage_schemas.lineage import provenance as process_provenance
+from storage_schemas.shown_text import without_secrets
 from storage_schemas.table import decode_table, encode_table
 
 
@@ -60,6 +61,11 @@ class Store:
     def root(self) -> str:
         """Root path or URL."""
         return self.files.root
+
+    @property
+    def shown_root(self) -> str:
+        """Path or URL as it may be shown or written down: without passwords."""
+        return without_secrets(self.files.root)
 
     def has(self, path: UnitPath) -> bool:
         """Say whether the unit is committed; a commit mark that is empty or was cut is none."""

@@ -116,7 +116,7 @@ class SceneTableWriter:
         try:
             table = pa.Table.from_pydict({**columns, "scene_key": keys}, schema=self._schema)
             self._writer.write_table(table)  # finds what is null and must not be
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
             raise LayoutError(f"scene {scene}: a value of table '{self._spec.name}' has the wrong type: {error}") from error
 
     def close(self) -> None:
@@ -126,14 +126,23 @@ class SceneTableWriter:
 
 def read_matching(path: str, columns: Sequence[str], column: str, values: Sequence[str]) -> Columns:
     """Read some columns of all scenes from a file of ``SceneTableWriter``: the rows whose ``column`` is one of ``values``."""
-    table: Any = pq.read_table(path, columns=list(columns), filters=[(column, "in", list(values))], use_threads=False)
+    table = _read_indexed(path, columns=list(columns), filters=[(column, "in", list(values))])
     return {name: table.column(name).to_pylist() for name in columns}
 
 
 def read_rows(path: str, spec: TableSpec, *, scene: str) -> Columns:
     """Read one scene's rows back from a file of ``SceneTableWriter``, touching only its row group."""
-    table: Any = pq.read_table(path, filters=[("scene_key", "=", scene)], use_threads=False)
+    table = _read_indexed(path, filters=[("scene_key", "=", scene)])
     return {
         column.name: table.column(column.name).to_pylist() if column.name in table.column_names else [None] * table.num_rows
         for column in spec.columns
     }
+
+
+def _read_indexed(path: str, **choice: Any) -> Any:
+    try:
+        return pq.read_table(path, use_threads=False, **choice)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            f"the index cache '{path}' is damaged or gone: {error}. Run the same command again: it is made anew"
+        ) from error

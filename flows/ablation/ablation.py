@@ -150,7 +150,7 @@ def read_ablation(opened: Opened, *, where: str, manifest: str | None, out: Path
         name=ablation_name,
         where=where,
         manifest=fingerprint,
-        store=str(opened.store.root),
+        store=opened.store.shown_root,
         folder=out or opened.runs_folder / "ablations" / ablation_name,
         variants=variants,
         runs=runs,

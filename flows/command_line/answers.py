@@ -7,23 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from storage_schemas.shown_text import shown
+
 if TYPE_CHECKING:
     from flows.run.listener import Listener
 
 
+def echo(text: str, *, nl: bool = True, err: bool = False) -> None:
+    """Print a text as it may be shown: names from the data steer no terminal, and URLs have no passwords."""
+    typer.echo(shown(text), nl=nl, err=err)
+
+
 def say(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print an answer: text for people, or the data as JSON."""
-    typer.echo(json.dumps(data, indent=1) if as_json else text)
+    echo(json.dumps(data, indent=1) if as_json else text)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    typer.echo(json.dumps(value, indent=1))
+    echo(json.dumps(value, indent=1))
 
 
 def print_line(line: str) -> None:
     """Print a line at once."""
-    print(line, flush=True)
+    print(shown(line), flush=True)
 
 
 def console(*, is_quiet: bool = False) -> Listener:

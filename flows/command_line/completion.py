@@ -109,12 +109,13 @@ def _local_store(ctx: typer.Context) -> Path | None:
 
 
 def _store_of(recipe: str) -> str | None:
-    import yaml
+    from storage_schemas.regular_files import MAX_RECIPE_BYTES, read_text
+    from storage_schemas.yaml_text import parse_yaml
 
     try:
-        content = yaml.safe_load(Path(recipe).expanduser().read_text(encoding="utf-8"))
+        content = parse_yaml(read_text(Path(recipe).expanduser(), most_bytes=MAX_RECIPE_BYTES))
         return str(content["store"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # an error text would break the line that is being typed
+    except (OSError, ValueError, KeyError, TypeError):  # an error text would break the line that is being typed
         return None
 
 

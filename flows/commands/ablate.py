@@ -34,7 +34,7 @@ def ablate(
     from flows.ablation.table import RESULTS_FILE, TABLE_FILE, refuse_other_folder, results_of, table_text
     from flows.ablation.table import as_json as table_json
     from flows.ablation.training import train_variants
-    from flows.command_line.answers import console, print_json
+    from flows.command_line.answers import console, echo, print_json
     from flows.run.opening import open_with_settings
 
     opened = open_with_settings(recipe, overrides, workers)
@@ -42,7 +42,7 @@ def ablate(
     refuse_other_folder(ablation.folder)
     listener = console(is_quiet=as_json)
     if not as_json:
-        typer.echo(plan_text(ablation))
+        echo(plan_text(ablation))
     results = results_of(ablation, {})  # read first: a damaged training must be reported before hours of work
     if not plan_only:
         chosen = orchestrator(prefect=not no_prefect)
@@ -51,10 +51,10 @@ def ablate(
     if as_json:
         print_json(table_json(ablation, results))
     elif not plan_only:
-        typer.echo(f"\n{table_text(ablation, results, is_whole=False)}")
-        typer.echo(f"Table: {ablation.folder / TABLE_FILE}; every seed: {ablation.folder / RESULTS_FILE}")
+        echo(f"\n{table_text(ablation, results, is_whole=False)}")
+        echo(f"Table: {ablation.folder / TABLE_FILE}; every seed: {ablation.folder / RESULTS_FILE}")
         if failures:
-            typer.echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
+            echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
     if failures:
         raise typer.Exit(1)
 

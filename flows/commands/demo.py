@@ -17,7 +17,7 @@ def demo(
 ) -> None:
     """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
     from depthmill.recipes import orchestrator
-    from flows.command_line.answers import console
+    from flows.command_line.answers import console, echo
     from flows.new_recipe.demo import prepare_demo
     from flows.run.making import make_units
     from flows.run.opening import open_with_settings
@@ -25,13 +25,13 @@ def demo(
     from flows.run.training import missing_for_training
 
     recipe = prepare_demo(out)
-    typer.echo(f"recipe {recipe}")
+    echo(f"recipe {recipe}")
     opened = open_with_settings(recipe, None, workers)
     chosen, listener = orchestrator(prefect=not no_prefect), console()
     if make_units(opened, chosen, listener).num_failed:
         raise typer.Exit(1)
     if missing := missing_for_training():
-        typer.echo(f"no training: {', '.join(missing)} is not installed. Run: pip install 'depthmill[train]'")
+        echo(f"no training: {', '.join(missing)} is not installed. Run: pip install 'depthmill[train]'")
     else:
-        typer.echo(train_recipe(opened, chosen, listener, where=str(recipe)).text)
-    typer.echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")
+        echo(train_recipe(opened, chosen, listener, where=str(recipe)).text)
+    echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.command_line.answers import echo
 from flows.command_line.options import Cap, FineTune, LeastShare, Margin, Metric, NeedsInterval, Overrides, Radar, RecipeFile
 
 
@@ -49,9 +50,9 @@ def deploy(
     schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
     to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
     if serve:
-        serve_here(to_deploy, port=port, say=typer.echo)
+        serve_here(to_deploy, port=port, say=echo)
         return
     register(to_deploy, pool=pool)
     for deployment in to_deploy:
-        typer.echo(f"registered {deployment.flow_name}/{deployment.name}")
-    typer.echo(f"Next, where the flows shall run: prefect worker start --pool {pool}")
+        echo(f"registered {deployment.flow_name}/{deployment.name}")
+    echo(f"Next, where the flows shall run: prefect worker start --pool {pool}")

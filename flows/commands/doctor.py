@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.answers import print_json
+from flows.command_line.answers import echo, print_json
 from flows.command_line.options import AsJson
 
 
@@ -27,6 +27,6 @@ def doctor(
         print_json([finding._asdict() for finding in findings])
     else:
         for finding in findings:
-            typer.echo(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.about:<22} {finding.says}")
+            echo(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.about:<22} {finding.says}")
     if not all(finding.is_ok for finding in findings):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.answers import say
+from flows.command_line.answers import echo, say
 from flows.command_line.options import AsJson
 
 
@@ -19,7 +19,10 @@ def import_(
 ) -> None:
     """Read a folder in the public layout into a store; the inverse of export."""
     from flows.run.interchange import import_folder
+    from pipeline.exporters.semodepth_lists import absent_lists
 
+    for key in absent_lists(folder):
+        echo(f"warning: there is no list '{folder / key}', so nothing of it is imported", err=True)
     manifest = import_folder(folder, store, layout=layout)
     text = f"imported {len(manifest)} samples as manifest {manifest.path.fingerprint} into {store}"
     say({"store": store, "manifest": manifest.path.fingerprint, "samples": len(manifest)}, text, as_json=as_json)

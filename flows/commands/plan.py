@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line.answers import print_json
+from flows.command_line.answers import echo, print_json
 from flows.command_line.options import AsJson, Overrides, RecipeFile, Workers
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ def plan(
     else:
         if units:
             for item in planned.to_do:
-                typer.echo(f"{item.path.key}  {item.reason}")
-        typer.echo(plan_text(planned, seconds=seconds, workers=opened.settings.workers))
+                echo(f"{item.path.key}  {item.reason}")
+        echo(plan_text(planned, seconds=seconds, workers=opened.settings.workers))
         for line in planned.warnings():
-            typer.echo(f"warning: {line}")
+            echo(f"warning: {line}")
         if planned.to_do and (first := opened.source.preparation()):
-            typer.echo(first)
+            echo(first)
     if check and planned.to_do:
         raise typer.Exit(3)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line.answers import print_json
+from flows.command_line.answers import echo, print_json
 from flows.command_line.options import AsJson, StoreOrRecipe
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def prune(
 
     age, opened = parse_age(older_than), open_store(store)
     if delete:
-        prunable = delete_prunable(opened, older_than=age, on_unit=None if as_json else lambda path: typer.echo(path.key))
+        prunable = delete_prunable(opened, older_than=age, on_unit=None if as_json else lambda path: echo(path.key))
     else:
         prunable = find_prunable(opened, older_than=age)
     if as_json:
@@ -39,7 +39,7 @@ def prune(
             }
         )
         return
-    typer.echo(prune_text(prunable, is_deleted=delete, older_than=older_than))
+    echo(prune_text(prunable, is_deleted=delete, older_than=older_than))
 
 
 def prune_text(prunable: Prunable, *, is_deleted: bool, older_than: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import typer
-
 from flows.command_line.options import (
     AsJson,
     Cap,
@@ -38,7 +36,7 @@ def retrain(
 ) -> None:
     """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
     from depthmill.recipes import orchestrator
-    from flows.command_line.answers import console, print_json
+    from flows.command_line.answers import console, echo, print_json
     from flows.retrain.round import retrain as retrain_recipe
     from flows.run.opening import open_with_settings
     from model.train.judging import Rules
@@ -54,4 +52,4 @@ def retrain(
     if as_json:
         print_json(asdict(ended.row))
     elif ended.row.outcome != "nothing to do":
-        typer.echo(f"\n{ended.text}", nl=False)
+        echo(f"\n{ended.text}", nl=False)

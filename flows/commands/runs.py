@@ -20,7 +20,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """Print the rounds of retrain, by hand or by schedule: when, why, what came of it; and the champion."""
-    from flows.command_line.answers import print_json
+    from flows.command_line.answers import echo, print_json
     from flows.retrain.champion import read_champion
     from flows.retrain.record import history_folder
     from flows.run.opening import open_store
@@ -35,13 +35,11 @@ def runs(
         not_ended = None if going_on is None else asdict(going_on)
         print_json({"champion": champion and asdict(champion), "rounds": [asdict(row) for row in rounds], "not_ended": not_ended})
         return
-    typer.echo(runs_text(rounds) if rounds else f"no rounds yet in '{history_folder(folder)}'. Run depthmill retrain")
+    echo(runs_text(rounds) if rounds else f"no rounds yet in '{history_folder(folder)}'. Run depthmill retrain")
     if going_on is not None:
-        typer.echo(
-            f"round {going_on.about.get('name', '')} has not ended: {going_on}. If it was killed, the next round closes it"
-        )
+        echo(f"round {going_on.about.get('name', '')} has not ended: {going_on}. If it was killed, the next round closes it")
     if champion is not None:
-        typer.echo(
+        echo(
             f"champion {champion.folder(folder)}: {champion.metric} {champion.value:.6g} up to {champion.cap_m:g} m, radar "
             f"{champion.radar}, since {champion.promoted_utc[:16].replace('T', ' ')} UTC"
         )

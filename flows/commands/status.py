@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from flows.command_line.answers import print_json
+from flows.command_line.answers import echo, print_json
 from flows.command_line.options import AsJson, Overrides, RecipeFile
 
 
@@ -34,19 +32,17 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
             }
         )
         return
-    typer.echo(f"store     {opened.store.root}")
-    typer.echo(f"units     {len(planned.items) - len(planned.to_do)} of {len(planned.items)} up to date")
+    echo(f"store     {opened.store.root}")
+    echo(f"units     {len(planned.items) - len(planned.to_do)} of {len(planned.items)} up to date")
     manifest = planned.manifest
     state = "up to date" if manifest.reason is None else f"to do: {manifest.reason}"
-    typer.echo(f"manifest  {manifest.path.fingerprint} ({state}); {len(manifests)} in the store")
+    echo(f"manifest  {manifest.path.fingerprint} ({state}); {len(manifests)} in the store")
     if last:
-        typer.echo(
+        echo(
             f"last run  {last['num_ok']} ok, {last['num_errors']} errors, {last['num_skipped']} skipped "
             f"in {duration(last['seconds'])}: {last['folder']}"
         )
     if num_leftovers:
-        typer.echo(
-            f"leftovers {num_leftovers} of killed runs, or of runs that go on; depthmill prune --delete removes the old ones"
-        )
+        echo(f"leftovers {num_leftovers} of killed runs, or of runs that go on; depthmill prune --delete removes the old ones")
     for line in warnings:
-        typer.echo(f"warning: {line}")
+        echo(f"warning: {line}")

@@ -29,7 +29,7 @@ def train(
 ) -> None:
     """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
     import depthmill
-    from flows.command_line.answers import console, print_json
+    from flows.command_line.answers import console, echo, print_json
 
     trained = depthmill.train(
         recipe,
@@ -46,4 +46,4 @@ def train(
     if as_json:
         print_json(trained.as_json())
     else:
-        typer.echo(trained.text)
+        echo(trained.text)

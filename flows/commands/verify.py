@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line.answers import print_json
+from flows.command_line.answers import echo, print_json
 from flows.command_line.options import AsJson, Overrides, RecipeFile
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def verify(
             }
         )
     else:
-        typer.echo(verdict_text(verdict, repair, of_recipe={item.path for item in planned.items}))
+        echo(verdict_text(verdict, repair, of_recipe={item.path for item in planned.items}))
         if planned.to_do:
-            typer.echo(f"{len(planned.to_do)} units of the recipe are not there yet: depthmill plan says which")
+            echo(f"{len(planned.to_do)} units of the recipe are not there yet: depthmill plan says which")
     if verdict.faults:
         raise typer.Exit(1)
 

@@ -27,6 +27,7 @@ from flows.run.training import missing_for_training
 from model.train.judging import Rules
 from pipeline.recipe import Recipe
 from storage_schemas.errors import DepthmillError, RecipeError
+from storage_schemas.shown_text import shown
 
 Metric = Literal[
     "mae_mm", "rmse_mm", "imae_per_km", "irmse_per_km", "abs_rel", "sq_rel_m", "delta1", "delta2", "delta3"
@@ -203,13 +204,13 @@ def pretrains(recipe: Recipe) -> bool:
 def _to_pages(line: str) -> None:
     """Write a line to the log of the flow or task that runs, which Prefect's pages show."""
     try:
-        get_run_logger().info(line)
+        get_run_logger().info(shown(line))
     except MissingContextError:  # a process that trains on one of several devices runs outside the flow
-        print(line, flush=True)
+        print(shown(line), flush=True)
 
 
 def _warn_pages(line: str) -> None:
-    get_run_logger().warning(line)
+    get_run_logger().warning(shown(line))
 
 
 PAGES = Listener(_to_pages, warn=_warn_pages, begin=stop_soon_when_interrupted)

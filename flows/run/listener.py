@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flows.text import StepLines, UnitLines
 from pipeline.plan import Plan
 from pipeline.types import ItemResult
+from storage_schemas.shown_text import shown
 
 if TYPE_CHECKING:
     from model.train.loop import OnProgress
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def warn_on_stderr(line: str) -> None:
     """Print a line on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    print(shown(line), file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from flows.run.listener import Listener
 from flows.run.materialize import Made, RunScenes, materialize_plan
 from flows.run.opening import Opened
@@ -41,6 +43,8 @@ def make_units(
         return made
     if first := opened.source.preparation():
         listener.say(first)
+    if new := _new_store(opened):
+        listener.say(new)
     listener.work_begins()
     with listener.units_of(plan) as on_result:
 
@@ -55,6 +59,17 @@ def make_units(
             listener.warn(f"warning: {line}")
     listener.say(made.text)
     return made
+
+
+def _new_store(opened: Opened) -> str:
+    """Say where a store is made that is not there yet; a relative path means another one from another folder."""
+    store, given = opened.store, opened.recipe.store
+    if store.files.names(""):
+        return ""
+    text = f"a new store is made: {store.shown_root}"
+    if store.files.is_local and not Path(given.removeprefix("file://")).expanduser().is_absolute():
+        text += f" ('store: {given}' starts at the folder of this command; write the whole path to mean this one from everywhere)"
+    return text
 
 
 def _with_report(made: Made, opened: Opened, listener: Listener) -> Made:

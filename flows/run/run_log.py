@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.types import ItemResult
 from storage_schemas.errors import StoreError
+from storage_schemas.shown_text import shown, without_secrets
 
 RUNS_LOOKED_AT = 20
 """Runs that an estimate may draw its seconds from."""
@@ -60,12 +61,11 @@ class RunLog:
         """Write to a log file; a full disk costs the log, never the run."""
         try:
             with path.open(mode, encoding="utf-8") as stream:
-                stream.write(text)
+                stream.write(without_secrets(text))
         except OSError as error:
             if not self._has_warned:
-                print(
-                    f"warning: cannot write the run log '{path}': {error.strerror}; the run goes on without it", file=sys.stderr
-                )
+                line = f"warning: cannot write the run log '{path}': {error.strerror}; the run goes on without it"
+                print(shown(line), file=sys.stderr)
             self._has_warned = True
 
 

@@ -39,6 +39,7 @@ from flows.workers.pool import SceneRunner, WorkerPool
 from pipeline.run import SceneRequest
 from pipeline.types import ItemResult
 from storage_schemas.errors import DepthmillError
+from storage_schemas.shown_text import shown
 from storage_schemas.store import Store
 
 SUBMISSIONS = 3
@@ -152,12 +153,11 @@ class DaskScenes:
                 self._has_said_no_workers = False
             elif not self._has_said_no_workers:
                 self._has_said_no_workers = True
-                print(
+                line = (
                     f"the Dask scheduler '{self._target.where}' has no worker left; the run goes on when one comes. "
-                    "Ctrl-C is safe: finished units are kept",
-                    file=sys.stderr,
-                    flush=True,
+                    "Ctrl-C is safe: finished units are kept"
                 )
+                print(shown(line), file=sys.stderr, flush=True)
 
     def _await_scheduler(self) -> None:
         deadline = time.monotonic() + RECONNECT_S + 5.0

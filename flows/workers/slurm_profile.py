@@ -12,7 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from storage_schemas.errors import RecipeError
+from storage_schemas.errors import RecipeError, SourceError
+from storage_schemas.regular_files import MAX_RECIPE_BYTES, read_text
+from storage_schemas.yaml_text import YamlTextError, parse_yaml
 
 
 class SlurmProfile(BaseModel):
@@ -44,17 +46,15 @@ def load_profile(name: str) -> SlurmProfile:
     Raises:
         RecipeError: it does not exist, is no YAML mapping, or a key is wrong.
     """
-    import yaml
-
     path = profile_path(name)
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = parse_yaml(read_text(path, most_bytes=MAX_RECIPE_BYTES))
         return SlurmProfile.model_validate(content)
     except FileNotFoundError as error:
         raise RecipeError(
             f"SLURM profile '{name}' does not exist: expected {path}. docs/operations/dask.md has one to copy"
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, YamlTextError, SourceError) as error:
         raise RecipeError(f"SLURM profile '{path}' cannot be read: {error}. Mend the file") from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from model.data.row_band import RowBand
 from storage_schemas.errors import SourceError, StoreError
+from storage_schemas.image_files import check_pixels, opened_image, refuse_deep_pixels
+from storage_schemas.regular_files import read_regular
 
 _JPEG = b"\xff\xd8"
 
@@ -35,7 +37,10 @@ def decode_image(content: bytes | memoryview, out: NDArray[np.uint8], *, where: 
         decoded_px = decode(content, out, band, expected)
     except (ValueError, KeyError, OSError, SyntaxError) as error:
         reason = "unknown chroma subsampling" if isinstance(error, KeyError) else error  # simplejpeg raises KeyError for it
-        raise StoreError(f"image '{where}' cannot be decoded: {reason}. Copy it again, then run the recipe again") from error
+        raise StoreError(
+            f"image '{where}' cannot be decoded: {reason}. Copy it again; depthmill verify --delete-damaged deletes "
+            "the unit that holds it, and depthmill run makes it anew"
+        ) from error
     if decoded_px != expected:
         raise StoreError(
             f"image '{where}' is {decoded_px[1]}x{decoded_px[0]}, the manifest says {expected[1]}x{expected[0]}. "
@@ -109,13 +114,14 @@ def files_of(folder: Path | None, suffixes: tuple[str, ...]) -> list[Path]:
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-UNREADABLE_IMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Return an image as (h, w, 3) uint8 RGB; SourceError if it is none."""
+    what, remedy = f"image '{path}'", "Copy it again, or take it out of the folder"
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except UNREADABLE_IMAGE as error:
-        raise SourceError(f"image '{path}' cannot be read: {error}. Copy it again, or take it out of the folder") from error
+        content = read_regular(path)
+    except OSError as error:
+        raise SourceError(f"{what} cannot be read: {error.strerror}. {remedy}") from error
+    check_pixels(content, what=what, remedy=remedy)
+    with opened_image(content, what=what, remedy=remedy) as image:
+        refuse_deep_pixels(image, what=what)
+        return np.array(image.convert("RGB"))

@@ -18,6 +18,7 @@ from model.data.images import IMAGE_SUFFIXES, images_by_name, read_image
 from model.monoddle.predict import ImageFrame
 from storage_schemas.errors import SourceError
 from storage_schemas.kitti_text import parse_matrix
+from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular
 
 IMAGE_FOLDERS = ("image_2", "image")
 CALIBRATION_FOLDER, CALIBRATION_KEY = "calib", "P2"
@@ -62,7 +63,7 @@ def read_calibrated_images(files: list[CalibratedImage]) -> Iterator[ImageFrame]
 def _projection(folder: Path, image: Path) -> NDArray[np.float64]:
     path = folder / CALIBRATION_FOLDER / f"{image.stem}.txt"
     try:
-        content = path.read_bytes()
+        content = read_regular(path, most_bytes=MAX_TEXT_BYTES)
     except FileNotFoundError as error:
         raise SourceError(
             f"image '{image}' has no calibration: '{path}' is missing. Without its {CALIBRATION_KEY} nothing can be placed in "

@@ -24,6 +24,7 @@ from model.data.objects import Objects
 from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import folder_written_whole
+from storage_schemas.regular_files import read_text
 
 CATEGORIES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
 """Every type that KITTI's files know."""
@@ -138,7 +139,7 @@ def evaluate_result_folder(
 
 def _read(file: Path, names: tuple[str, ...]) -> Objects:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_text(file).splitlines()
     except OSError as error:
         raise KittiFileError(f"cannot read '{file}': {error.strerror}. Copy it there, or leave its frame out") from error
     except UnicodeDecodeError as error:

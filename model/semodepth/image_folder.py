@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from model.data.images import IMAGE_SUFFIXES, UNREADABLE_IMAGE, files_of, images_by_name, read_image
+from model.data.images import IMAGE_SUFFIXES, files_of, images_by_name, read_image
 from model.semodepth.predict import Frame
 from storage_schemas.encoding import decode_depth
 from storage_schemas.errors import SourceError
+from storage_schemas.image_files import opened_image
 from storage_schemas.public_files import decode_png, decode_radar
+from storage_schemas.regular_files import read_regular
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ def read_frames(files: list[FrameFiles], *, max_depth_m: float) -> Iterator[Fram
 def read_radar(path: Path, *, height: int, width: int) -> NDArray[np.float32]:
     """Return a radar file as (h, w) float32 metres, 0 = no return; SourceError if it does not fit an image of this size."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise SourceError(f"radar '{path}' cannot be read: {error.strerror}. Restore it") from error
     where = f"radar '{path}'"
     if path.suffix == ".npy":
         return radar_map(decode_radar(content, where=where), height=height, width=width, where=where)
-    _check_size(path, height=height, width=width)
+    _check_size(content, height=height, width=width, where=where)
     return decode_depth(decode_png(content, height=height, width=width, where=where))
 
 
@@ -119,14 +120,11 @@ def radar_map(points: NDArray[np.float64], *, height: int, width: int, where: st
     return nearest_m
 
 
-def _check_size(path: Path, *, height: int, width: int) -> None:
-    try:
-        with Image.open(path) as image:
-            size = image.size
-    except UNREADABLE_IMAGE as error:
-        raise SourceError(f"radar '{path}' cannot be read as a PNG: {error}. Copy it again") from error
+def _check_size(content: bytes, *, height: int, width: int, where: str) -> None:
+    with opened_image(content, what=where, remedy="Copy it again", format_words="a PNG") as image:
+        size = image.size
     if size != (width, height):
         raise SourceError(
-            f"radar '{path}' is {size[0]}x{size[1]}, its image is {width}x{height}. Both must cover the same pixels: "
+            f"{where} is {size[0]}x{size[1]}, its image is {width}x{height}. Both must cover the same pixels: "
             "cut or project them alike"
         )

@@ -8,6 +8,7 @@ Writes  depth (b, h, w): in the log-normalised space of ``DepthSpace`` by ``forw
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -211,6 +212,12 @@ class SemoDepth(nn.Module):
     def _check(self, image_u8: Tensor, radar_m: Tensor, mono_m: Tensor | None) -> None:
         if image_u8.ndim != 4 or image_u8.shape[3] != 3 or image_u8.dtype != torch.uint8 or image_u8.numel() == 0:
             raise InputError(f"image must be uint8 (b, h, w, 3), got {image_u8.dtype} {tuple(image_u8.shape)}")
+        num_frames, height, width = image_u8.shape[:3]
+        if self.training and num_frames * math.ceil(height / 32) * math.ceil(width / 32) < 2:  # batch norm needs two cells
+            raise InputError(
+                f"{num_frames} frame of {width}x{height} pixels is too small to train on, expected more than 32 rows or columns, "
+                "or a larger train.data.batch_size. Take larger images, or wider rows (train.data.rows)"
+            )
         for name, depth in (("radar", radar_m), ("mono", mono_m)):
             if depth is not None and (depth.shape != image_u8.shape[:3] or not depth.is_floating_point()):
                 raise InputError(

@@ -25,6 +25,7 @@ from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 from storage_schemas.public_files import encode_png
+from storage_schemas.shown_text import shown
 
 if TYPE_CHECKING:
     from model.train.config import Machine
@@ -131,12 +132,11 @@ def _write_all(network: DepthNetwork, frames: Iterable[Frame], out: Path, *, dra
 def _say_without_radar(names: list[str], total: int) -> None:
     if names:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        print(
+        line = (
             f"{len(names)} of {total} frames have no radar file; their depth is predicted from the image alone: "
-            f"{', '.join(names[:_NAMED])}{more}",
-            file=sys.stderr,
-            flush=True,
+            f"{', '.join(names[:_NAMED])}{more}"
         )
+        print(shown(line), file=sys.stderr, flush=True)
 
 
 def _place(network: DepthNetwork, machine: Machine | None) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from model.devices import network_device
 from model.teachers.learned_map import LearnedMap, TeacherLoadError
+from storage_schemas.regular_files import read_text
 
 
 class DptTeacher:
@@ -116,7 +117,7 @@ def _colours(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and deviation of each colour, of values between 0 and 1; nothing is guessed."""
     file = path / "preprocessor_config.json"
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = json.loads(read_text(file))
         mean, deviation = (np.array(settings[name], np.float32) for name in ("image_mean", "image_std"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TeacherLoadError(

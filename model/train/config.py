@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from storage_schemas.frozen_config import FrozenConfig
+from storage_schemas.regular_files import MAX_WEIGHTS_BYTES, open_regular
 
 if TYPE_CHECKING:
     from model.data.reading_config import ReadingConfig
@@ -121,7 +122,7 @@ class CommonConfig(FrozenConfig):
 
 def sha256_of(path: str | Path) -> str:
     """Return the digest of a file; OSError if it cannot be read."""
-    with open(path, "rb") as stream:
+    with open_regular(path, most_bytes=MAX_WEIGHTS_BYTES) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -189,7 +189,7 @@ def _evaluate_training(
         "name": folder.name,
         "config": config.model_dump(mode="json"),
         "manifest": manifest.path.fingerprint,
-        "store": manifest.store.root,
+        "store": manifest.store.shown_root,
         "commit": versions["commit"],
         "is_dirty": versions["is_dirty"],
         "versions": {

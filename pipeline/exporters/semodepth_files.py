@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from storage_schemas.errors import SourceError
+from storage_schemas.image_files import opened_image
+from storage_schemas.regular_files import MAX_FILE_BYTES, open_regular
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def list_key(split: str, listed: ListedStore) -> str:
 def image_size(file: Path, *, where: str) -> tuple[int, int]:
     """Return (height, width) of an image file from its header; SourceError if it is no image."""
     try:
-        with Image.open(file) as image:
+        stream = open_regular(file, most_bytes=MAX_FILE_BYTES)
+        with stream, opened_image(stream, what=where, remedy="Copy it again", format_words="an image") as image:
             return image.height, image.width
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except OSError as error:
         raise SourceError(f"{where} cannot be read as an image: {error}. Copy it again") from error

@@ -25,6 +25,8 @@ from pipeline.exporters.semodepth_files import D_ACC, D_ACC_CLEAN, D_GT, IMAGE, 
 from pipeline.exporters.semodepth_lists import ListedFrame, into_units, read_frames
 from pipeline.types import ALL
 from storage_schemas.catalog import MANIFEST, layout_named
+from storage_schemas.errors import SourceError
+from storage_schemas.image_files import check_pixels, opened_image, refuse_deep_pixels
 from storage_schemas.layout import UnitData, columns_from_rows
 from storage_schemas.lineage import Identity, SourceRef
 from storage_schemas.manifest import Manifest
@@ -37,6 +39,9 @@ VERSION = 1
 
 UNKNOWN_COUNT = -1
 """Stored where the layout does not say a count."""
+
+_FARTHEST = 1e5
+"""Neither pixels nor metres of a return are as many."""
 
 _COVERAGE = {D_GT: "coverage_single", D_ACC: "coverage_accumulated", D_ACC_CLEAN: "coverage_clean"}
 
@@ -132,6 +137,8 @@ def _decode(
         return _images(folder, unit, contents, times)
     if listed == RADAR:
         returns = [decode_radar(content, where=frame.where(listed)) for frame, content in zip(unit, contents, strict=True)]
+        for frame, points in zip(unit, returns, strict=True):
+            _refuse_absurd(points, where=frame.where(listed))
         return _radar(returns, times)
     steps = np.stack(
         [
@@ -157,6 +164,17 @@ def _decode(
     return UnitData(arrays=arrays)
 
 
+def _refuse_absurd(points: NDArray[np.float64], *, where: str) -> None:
+    """Raise SourceError for a return (n, 3) that no radar gives: not finite, behind the camera, or farther than any."""
+    with np.errstate(invalid="ignore"):
+        is_wrong = ~(np.abs(points) < _FARTHEST).all(axis=1) | ~(points[:, 2] > 0)
+    if is_wrong.any():
+        raise SourceError(
+            f"{where} has {int(is_wrong.sum())} returns like {points[is_wrong][0].tolist()}, expected finite u and "
+            "v in pixels and a depth above 0 in metres. Export it again, or leave such returns out"
+        )
+
+
 def _num_dropped(cleaned: NDArray[np.uint16], store: Store, compared: UnitPath) -> NDArray[np.int32]:
     """Count per frame the pixels that D_acc measured and the cleaned map does not."""
     accumulated = store.open_unit(compared)
@@ -165,6 +183,10 @@ def _num_dropped(cleaned: NDArray[np.uint16], store: Store, compared: UnitPath) 
 
 
 def _images(folder: Path, unit: Sequence[ListedFrame], contents: Sequence[bytes], times: NDArray[np.int64]) -> UnitData:
+    for frame, content in zip(unit, contents, strict=True):
+        with opened_image(content, what=frame.where(IMAGE), remedy="Copy it again") as image:
+            refuse_deep_pixels(image, what=frame.where(IMAGE))
+        check_pixels(content, what=frame.where(IMAGE), remedy="Copy it again")
     sizes = [len(content) for content in contents]
     encoded = np.zeros((len(contents), max(sizes)), np.uint8)
     for number, content in enumerate(contents):

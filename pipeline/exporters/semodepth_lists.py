@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.exporters.semodepth_files import D_GT, IMAGE, LISTS, ListedStore, image_size, list_key
 from storage_schemas.errors import SourceError
+from storage_schemas.regular_files import read_regular, read_text
 
 MAX_GAP_US = 1_500_000
 """Key frames of one scene are 0.5 s apart; a longer gap begins a new scene where names say nothing else."""
@@ -57,7 +58,7 @@ class ListedFrame:
     def read(self, listed: ListedStore) -> bytes:
         """Return the content of the frame's file in a list; SourceError if it cannot be read."""
         try:
-            return self.files[listed].read_bytes()
+            return read_regular(self.files[listed])
         except OSError as error:
             raise SourceError(f"{self.where(listed)} cannot be read: {error.strerror}. Check permissions and disk") from error
 
@@ -77,6 +78,16 @@ def read_frames(folder: Path) -> list[ListedFrame]:
             "Give the folder that holds training/ and validation/"
         )
     return frames
+
+
+def absent_lists(folder: Path) -> list[str]:
+    """Return the lists that a folder lacks of splits that it has; nothing is imported of what they name."""
+    absent = []
+    for split, of_split in LISTS.items():
+        keys = [list_key(split, listed) for listed in of_split]
+        if (folder / keys[0]).exists():
+            absent += [key for key in keys if not (folder / key).exists()]
+    return absent
 
 
 def into_units(frames: Sequence[ListedFrame]) -> list[list[ListedFrame]]:
@@ -135,7 +146,7 @@ def _frames_of_split(folder: Path, split: str) -> list[ListedFrame]:
 
 def _read_list(folder: Path, key: str) -> list[str] | None:
     try:
-        lines = (folder / key).read_text(encoding="utf-8").rstrip("\n").split("\n")
+        lines = read_text(folder / key).rstrip("\n").split("\n")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

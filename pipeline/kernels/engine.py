@@ -18,6 +18,7 @@ from pipeline.kernels.accumulate import FrozenGroups
 from pipeline.kernels.engine_check import difference_of, made_up_scene
 from pipeline.kernels.engine_numba import Project, projecting_on_cpu
 from storage_schemas.errors import DepthmillError
+from storage_schemas.shown_text import shown
 
 ENGINES = ("cuda", "numba")
 ENGINE_VARIABLE = "DEPTHMILL_ACCUMULATE_ENGINE"
@@ -148,7 +149,7 @@ def choose_engine(engine: str | None = None) -> Choice:
 @cache
 def _warn_once(process: int, says: str) -> None:
     """Say on one line, once in each process, why an existing GPU is not used."""
-    print(f"warning: LiDAR is accumulated on the CPU: {says}", file=sys.stderr)
+    print(shown(f"warning: LiDAR is accumulated on the CPU: {says}"), file=sys.stderr)
 
 
 @contextmanager

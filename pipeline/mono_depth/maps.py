@@ -11,9 +11,11 @@ Source docs/method/formats.md#da3-depth-results; docs/method/mono-depth.md#depth
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 
 from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthMap, Sight
 from storage_schemas.errors import RecipeError
+from storage_schemas.regular_files import MAX_FILE_BYTES, read_regular
 
 MapsScale = Literal["as_is", "focal_300"]
 
@@ -202,10 +205,12 @@ def _refuse_turned(file: Path, grid: tuple[int, ...], image: tuple[int, int]) ->
 
 def _parts_of(file: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(read_regular(file)), allow_pickle=False) as archive:
+            if sum(member.file_size for member in archive.zip.infolist()) > MAX_FILE_BYTES:  # zeros shrink a thousandfold
+                raise ValueError(f"its arrays have more than {MAX_FILE_BYTES:,} bytes")
             parts = {name: np.asarray(archive[name]) for name in ("depth", "conf", "sky") if name in archive.files}
             arrays = ", ".join(archive.files) or "none"
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise MonoDepthError(f"depth map '{file}' cannot be read: {error}. Copy or make it again") from error
     if "depth" not in parts or parts["depth"].ndim != 2 or parts["depth"].dtype.kind != "f":
         what = f"{parts['depth'].dtype} {parts['depth'].shape}" if "depth" in parts else f"no array 'depth' (arrays: {arrays})"

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.mono_depth.maps import map_files
 from storage_schemas.errors import RecipeError
 from storage_schemas.files import written_whole
+from storage_schemas.regular_files import MAX_WEIGHTS_BYTES, open_regular
 
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".yaml", ".yml")
 """Suffixes of the files that decide what a model computes: weights and configuration, not pictures and papers."""
@@ -102,11 +103,12 @@ def _model_files(path: Path) -> dict[str, Path]:
 
 def _digest_of(file: Path, noted: dict[str, Any] | None) -> dict[str, Any]:
     status = file.stat()
-    if noted is not None and (noted.get("size"), noted.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
+    facts = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}  # no program sets the last
+    if noted is not None and all(noted.get(name) == value for name, value in facts.items()):
         return noted
-    with open(file, "rb") as stream:
+    with open_regular(file, most_bytes=MAX_WEIGHTS_BYTES) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": digest}
+    return {**facts, "sha256": digest}
 
 
 def _read_note(note: Path) -> dict[str, Any]:

@@ -5,9 +5,7 @@ Every read is noted with its size and digest, so that the lineage of a unit says
 
 from __future__ import annotations
 
-import io
 import os
-import stat
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,12 +16,11 @@ import xxhash
 
 from storage_schemas.errors import SourceError
 from storage_schemas.files import leaves_root
+from storage_schemas.image_files import opened_image, refuse_too_many_pixels
+from storage_schemas.regular_files import MAX_FILE_BYTES, open_regular, read_regular
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """What Git leaves in place of a large file until Git LFS fetches it."""
-
-MAX_FILE_BYTES = 1 << 30
-"""No sweep and no image is as large, so a larger file is not taken into memory."""
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
@@ -53,8 +50,7 @@ class RawFiles:
         refuse_to_leave(file, where=f"data root '{self.root}'")
         path = f"{self._root}/{file}"  # a Path for each of thousands of files would cost as much as hashing them
         try:
-            with open_regular(path, most_bytes=MAX_FILE_BYTES) as stream:
-                content: bytes = stream.readall()
+            content = read_regular(path)
         except FileNotFoundError as error:
             raise SourceError(f"file missing: {path}. Unpack the archive that holds it, then run the same command") from error
         except PermissionError as error:
@@ -80,34 +76,6 @@ class RawFiles:
             "raw_bytes": str(sum(self._seen[name][0] for name in names)),
             "raw_xxh3_128": combined.hexdigest(),
         }
-
-
-def open_regular(path: str, *, most_bytes: int | None = None) -> io.FileIO:
-    """Open a file for reading. What is no regular file is refused: a pipe would keep its reader waiting, a device never ends.
-
-    Args:
-        path: of the file.
-        most_bytes: a larger file is refused; None = of any size.
-
-    Raises:
-        SourceError: it is no regular file, or too large.
-        OSError: as ``open``.
-    """
-    stream = io.FileIO(path, opener=_without_waiting)
-    status = os.fstat(stream.fileno())
-    if stat.S_ISREG(status.st_mode) and (most_bytes is None or status.st_size <= most_bytes):
-        return stream
-    stream.close()
-    if stat.S_ISREG(status.st_mode):
-        raise SourceError(
-            f"file '{path}' has {status.st_size:,} bytes, expected at most {most_bytes:,}: no sensor writes as much at once. "
-            "Fetch the file again"
-        )
-    raise SourceError(f"'{path}' is a pipe or a device, expected a file. Put the file in its place, then run the same command")
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # on a pipe, open waits for a writer
 
 
 def lfs_pointer(path: str) -> SourceError:
@@ -144,22 +112,23 @@ def image_size(path: str) -> tuple[int, int]:
     """Return (width, height) of a PNG or JPEG from its head.
 
     Raises:
-        SourceError: the file cannot be read, is a Git LFS pointer, or is no image.
+        SourceError: the file cannot be read, is a Git LFS pointer, is no image, or has more pixels than any camera gives.
     """
+    what, remedy = f"image '{path}'", "Copy it again, then run the same command"
     try:
-        with open_regular(path) as stream:
+        with open_regular(path, most_bytes=MAX_FILE_BYTES) as stream:
             head = stream.read(len(LFS_POINTER))
-        if head == LFS_POINTER:
-            raise lfs_pointer(path)
-        if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) >= 24:
-            width, height = struct.unpack(">II", head[16:24])
-            return int(width), int(height)
-        from PIL import Image
-
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError) as error:
-        raise SourceError(f"image '{path}' cannot be read: {error}. Copy it again, then run the same command") from error
+            if head == LFS_POINTER:
+                raise lfs_pointer(path)
+            if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) >= 24:
+                width, height = struct.unpack(">II", head[16:24])
+                refuse_too_many_pixels(width, height, what=what, remedy=remedy)
+                return int(width), int(height)
+            stream.seek(0)
+            with opened_image(stream, what=what, remedy=remedy) as image:
+                return image.size
+    except OSError as error:
+        raise SourceError(f"{what} cannot be read: {error}. {remedy}") from error
 
 
 def image_size_in(folder: Path) -> tuple[int, int] | None:

@@ -35,7 +35,9 @@ class Params(StageParams):
 
     added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"neighbors": "sweeps", "movable": ()})
 
-    num_sweeps: int = Field(default=160, ge=1, description="sweeps in a window: (n-1)//2 before the key sweep, the rest after")
+    num_sweeps: int = Field(
+        default=160, ge=1, le=10_000, description="sweeps in a window: (n-1)//2 before the key sweep, the rest after"
+    )
     moving: Literal["keep", "drop", "carry"] = Field(
         default="drop",
         description=(

@@ -44,7 +44,7 @@ class Params(StageParams):
         description="what a window's older frames are: key: key frames (2 Hz); sweep: images of any time (12 Hz, as published), "
         "read with their LiDAR sweep from the source, which must stay where it is",
     )
-    num_frames: int = Field(default=3, ge=1, description="frames in a window; 1 = every key frame by itself")
+    num_frames: int = Field(default=3, ge=1, le=10_000, description="frames in a window; 1 = every key frame by itself")
     stride: int = Field(default=1, ge=1, description="key frames, or images of a camera, from one frame of a window to the next")
     cameras: tuple[str, ...] = Field(
         default=(), description="camera channels that every frame of a window must have, in this order; left out: the recipe's"

@@ -42,7 +42,10 @@ def _project_own_sweeps(unit: StageInput) -> StageResult:
     projected = project_frames(points, [_at_ego(keyframe) for keyframe in unit.keyframes], windows, height=height, width=width)
     num_without = sweep_numbers.count(None)
     pixels_are = f"measured, {num_without} without a sweep" if num_without else "measured"
-    return depth_result(projected.steps, projected.num_measured, unit.timestamps_us(), pixels_are=pixels_are)
+    measured = zip(sweep_numbers, projected.num_measured, strict=True)
+    num_empty = sum(number is not None and not num_measured for number, num_measured in measured)
+    counts = {"maps_empty": float(num_empty)} if num_empty and projected.num_measured.any() else {}
+    return depth_result(projected.steps, projected.num_measured, unit.timestamps_us(), counts=counts, pixels_are=pixels_are)
 
 
 def _at_ego(row: dict[str, Any]) -> dict[str, Any]:
@@ -50,5 +53,12 @@ def _at_ego(row: dict[str, Any]) -> dict[str, Any]:
 
 
 STAGE = StageSpec(
-    "pack_depth", version=1, reads=(FRAMES,), writes=DEPTH_SINGLE, params=Params, kernel=kernel, needs=provided(DEPTH_SINGLE)
+    "pack_depth",
+    version=1,
+    reads=(FRAMES,),
+    writes=DEPTH_SINGLE,
+    params=Params,
+    kernel=kernel,
+    needs=provided(DEPTH_SINGLE),
+    never_zero=(("share_measured", "no pixel is measured"),),
 )

@@ -8,7 +8,6 @@ Writes images.encoded (frame, byte), images.num_bytes, images.files with a diges
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
 from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import FRAMES, IMAGES
 from storage_schemas.errors import SourceError
+from storage_schemas.image_files import check_pixels, opened_image, refuse_deep_pixels
 from storage_schemas.layout import UnitData
 
 HOLE_BYTES = 1024
@@ -38,34 +38,23 @@ class Params(StageParams):
 
 
 def check_image(content: bytes, *, height: int, width: int, where: str) -> None:
-    """Check that bytes are a whole image of the expected size, without decoding the pixels of a JPEG.
+    """Check that bytes are an image of the expected size whose pixels can be decoded.
 
     Raises:
-        SourceError: not an image, cut short, of more than 8 bits a grey value, or of another size.
+        SourceError: not an image, cut short, damaged, of more than 8 bits a grey value, or of another size.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            size, mode = (image.height, image.width), image.mode
-            if image.format != "JPEG":
-                image.verify()
-            elif b"\xff\xd9" not in content.rstrip(b"\0")[-64:]:
-                raise SourceError(
-                    f"image '{where}' is cut short: it has no end-of-image mark. Copy it again, then run the same command"
-                )
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise SourceError(f"image '{where}' cannot be read: {error}. Copy it again, then run the same command") from error
-    if mode.startswith(("I", "F")):
-        raise SourceError(
-            f"image '{where}' has 16 or 32 bits a pixel (mode {mode}), expected 8 a channel: all but the darkest pixels would be "
-            "white. Write it with 8 bits"
-        )
+    what, remedy = f"image '{where}'", "Copy it again, then run the same command"
+    with opened_image(content, what=what, remedy=remedy) as image:
+        size = (image.height, image.width)
+        refuse_deep_pixels(image, what=what)
+        if image.format == "JPEG" and b"\xff\xd9" not in content.rstrip(b"\0")[-64:]:
+            raise SourceError(f"{what} is cut short: it has no end-of-image mark. {remedy}")
     if size != (height, width):
         raise SourceError(
             f"image '{where}' is {size[1]}x{size[0]}, sample_data.json says {width}x{height}. "
             "Correct width and height in sample_data.json, or copy the right file"
         )
+    check_pixels(content, what=what, remedy=f"{remedy}. If the original has the fault, too, encode it anew from what it shows")
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:

@@ -31,4 +31,5 @@ STAGE = StageSpec(
     params=Params,
     kernel=kernel,
     needs=provided(DEPTH_INTERPOLATED),
+    never_zero=(("share_measured", "no pixel is measured"),),
 )

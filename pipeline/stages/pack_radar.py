@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.capability import provided
-from pipeline.provided_maps import read_maps
+from pipeline.provided_maps import counts_of_maps, read_maps
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec
 from storage_schemas.catalog import FRAMES, RADAR_CHANNELS, RADAR_POINTS
 from storage_schemas.encoding import STEPS_PER_M
@@ -44,11 +44,22 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         }
     )
     mean = float(num_points.mean())
-    return StageResult(
-        data, {"frames": len(num_points), "points_per_frame": mean}, f"{len(num_points)} frames, {mean:.0f} returns a frame"
-    )
+    counts = {"frames": len(num_points), "points_per_frame": mean, **_flat_only(counts_of_maps(steps))}
+    return StageResult(data, counts, f"{len(num_points)} frames, {mean:.0f} returns a frame")
+
+
+def _flat_only(counts: dict[str, float]) -> dict[str, float]:
+    """Return counts without that of empty maps: a radar may see nothing."""
+    return {name: count for name, count in counts.items() if name != "maps_empty"}
 
 
 STAGE = StageSpec(
-    "pack_radar", version=1, reads=(FRAMES,), writes=RADAR_POINTS, params=Params, kernel=kernel, needs=provided(RADAR_POINTS)
+    "pack_radar",
+    version=1,
+    reads=(FRAMES,),
+    writes=RADAR_POINTS,
+    params=Params,
+    kernel=kernel,
+    needs=provided(RADAR_POINTS),
+    never_zero=(("points_per_frame", "no radar return is there"),),
 )

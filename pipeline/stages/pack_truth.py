@@ -7,7 +7,6 @@ Writes depth_truth.depth_m (frame, y, x) metres, 0 = sky; depth_truth.surface
 
 from __future__ import annotations
 
-import io
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.capability import TRUTH
 from pipeline.stage import NoParams, StageInput, StageResult, StageSpec, share_text
 from storage_schemas.catalog import DEPTH_TRUTH, FRAMES
-from storage_schemas.errors import SourceError
+from storage_schemas.image_files import opened_image
 from storage_schemas.layout import UnitData
 
 
@@ -31,14 +30,10 @@ def truth_file(image_file: str, kind: str) -> str:
 
 
 def _read_png(unit: StageInput, file: str) -> NDArray[np.uint16]:
-    from PIL import Image, UnidentifiedImageError
-
     unit.used_files.add(file)
-    try:
-        with Image.open(io.BytesIO(unit.raw.read_bytes(file))) as image:
-            return np.asarray(image).astype(np.uint16)
-    except (UnidentifiedImageError, SyntaxError) as error:
-        raise SourceError(f"truth map '{file}' cannot be read: {error}. Delete the simulated world and run again") from error
+    content, remedy = unit.raw.read_bytes(file), "Delete the simulated world and run again"
+    with opened_image(content, what=f"truth map '{file}'", remedy=remedy) as image:
+        return np.asarray(image).astype(np.uint16)
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:

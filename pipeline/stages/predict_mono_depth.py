@@ -10,7 +10,6 @@ Source docs/method/mono-depth.md#image-size, #depth-anything-3
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -30,6 +29,7 @@ from pipeline.stages.pack_truth import truth_file
 from storage_schemas.catalog import BOXES, DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
 from storage_schemas.encoding import decode_depth
 from storage_schemas.errors import SourceError
+from storage_schemas.image_files import opened_image
 from storage_schemas.layout import StoreLayout, UnitData
 
 FAR_M = 80.0
@@ -55,7 +55,7 @@ class Params(StageParams):
         ge=14,
         description="all but depth_anything_3 and depth_maps: the image is resized to this on its shorter side, pixels",
     )
-    multiple_px: int = Field(default=32, ge=1, description="dpt: both sides are rounded to a multiple of this, pixels")
+    multiple_px: int = Field(default=32, ge=1, le=1024, description="dpt: both sides are rounded to a multiple of this, pixels")
     da3_process_px: int = Field(
         default=504, ge=14, description="depth_anything_3: longest side that it resizes images to, pixels"
     )
@@ -88,7 +88,7 @@ class Params(StageParams):
         default=0.02, ge=0.0, description="truth: deviation of a frame's shift of inverse depth, 1/m; not for metric"
     )
     truth_noise: float = Field(default=0.05, ge=0.0, description="truth: deviation of the smooth relative noise of inverse depth")
-    truth_noise_cells: int = Field(default=6, ge=1, description="truth: cells of that noise along the shorter side")
+    truth_noise_cells: int = Field(default=6, ge=1, le=1000, description="truth: cells of that noise along the shorter side")
     truth_gross: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="truth: share of the image covered by patches of a wrong depth"
     )
@@ -257,13 +257,8 @@ def _exact(unit: StageInput, image_file: str) -> NDArray[np.float32]:
 
 
 def _decoded(content: bytes, mode: str | None, *, where: str) -> NDArray[Any]:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image if mode is None else image.convert(mode))
-    except (OSError, SyntaxError) as error:
-        raise SourceError(f"image '{where}' cannot be decoded: {error}. Copy it again, then run the same command") from error
+    with opened_image(content, what=f"image '{where}'", remedy="Copy it again, then run the same command") as image:
+        return np.asarray(image if mode is None else image.convert(mode))
 
 
 def _reads_of(p: Params) -> tuple[StoreLayout, ...]:

@@ -142,7 +142,7 @@ def gather_facts(plan: Plan, store: Store) -> ReportFacts:
     splits = Counter(row["split"] or "no split" for row in (samples or scenes.values()))
     written = sorted(record.written_utc for record in records.values())
     return ReportFacts(
-        root=store.root,
+        root=store.shown_root,
         manifest=plan.manifest.path.fingerprint if is_built else None,
         num_samples=len(samples),
         splits=dict(splits),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.geometry import Float64, rotation_matrix
 from pipeline.sources.kitti_object.lists import CALIBRATIONS, LABELS, SWEEPS, KittiScene
+from pipeline.sources.point_checks import refuse_absurd
 from pipeline.sources.raw_files import RawFiles, image_size
 from pipeline.stage import ImageObjects
 from storage_schemas.catalog import FRAMES
@@ -95,7 +96,7 @@ class KittiObjectFiles(RawFiles):
         """Return a sweep as (n, 4) float32: x, y, z in metres in the frame of the scanner, and reflectance.
 
         Raises:
-            SourceError: the file is missing, or its size is not a whole number of points.
+            SourceError: the file is missing, its size is not a whole number of points, or no sensor gives such points.
         """
         content = self.read_bytes(file)
         if len(content) % (4 * _POINT_COLUMNS):
@@ -103,7 +104,9 @@ class KittiObjectFiles(RawFiles):
                 f"point file '{self.root / file}' has {len(content)} bytes, expected a multiple of {4 * _POINT_COLUMNS} "
                 f"({_POINT_COLUMNS} float32 a point). It is cut short or of another format; copy it again"
             )
-        return np.frombuffer(content, dtype="<f4").reshape(-1, _POINT_COLUMNS)
+        points = np.frombuffer(content, dtype="<f4").reshape(-1, _POINT_COLUMNS)
+        refuse_absurd([points[:, axis] for axis in range(3)], str(self.root / file), values=points.reshape(-1))
+        return points
 
     def read_radar(self, file: str) -> dict[str, NDArray[Any]]:
         """Raise SourceError: the benchmark has no radar."""

@@ -25,6 +25,7 @@ from pipeline.sources.kitti_object.lists import (
 from pipeline.sources.recipe_text import Line, plural, scalar
 from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.errors import RecipeError, SourceError
+from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular
 
 FRAMES_A_SCENE = 50
 PUBLISHED_BATCH = 16
@@ -150,8 +151,7 @@ def _check_texts(data: Path, scenes: list[KittiScene]) -> dict[str, str]:
     names = {
         line.split()[0]
         for path in labels
-        if path.is_file()
-        for line in path.read_text("utf-8", "replace").splitlines()
+        for line in read_regular(path, most_bytes=MAX_TEXT_BYTES).decode("utf-8", "replace").splitlines()
         if line.strip()
     }
     types = {name: _likely_type(name) for name in sorted(names) if name.lower() not in map(str.lower, OBJECT_TYPES)}

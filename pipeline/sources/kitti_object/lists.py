@@ -21,6 +21,7 @@ from typing import Literal
 from pipeline.sources.raw_files import image_size
 from storage_schemas.errors import SourceError
 from storage_schemas.kitti_text import count_objects
+from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular, read_text
 
 KittiList = Literal["train", "val", "trainval", "test"]
 
@@ -209,15 +210,14 @@ def _files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
 
 def _content_of(path: str) -> bytes | None:
     try:
-        with open(path, "rb", buffering=0) as stream:
-            return stream.read()
+        return read_regular(path, most_bytes=MAX_TEXT_BYTES)
     except OSError:
         return None
 
 
 def _read_list(path: Path, name: str) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError as error:
         names = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt"))) or "none"
         raise SourceError(

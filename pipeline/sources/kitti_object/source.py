@@ -83,6 +83,9 @@ def _findings(scene: KittiScene, *, has_no_object: bool) -> tuple[Finding, ...]:
     if scene.num_alphas:
         what = "objects say no observation angle (alpha -10), so it is computed from rotation_y and the place"
         findings.append(Finding(what, scene.name, scene.num_alphas))
+    if any(scene.has_sweep) and not all(scene.has_sweep):
+        what = "frames have no file in velodyne/, and others have one, so their depth is empty"
+        findings.append(Finding(what, scene.name, scene.has_sweep.count(False)))
     if has_no_object:
         what = f"no object is annotated in split {scene.split}, only DontCare or nothing"
         findings.append(Finding(what, scene.name, advice="A detector can learn and be measured on nothing there"))

@@ -68,6 +68,9 @@ MAX_INTRINSIC_PX = 1_000_000
 MAX_BOX_M = 200.0
 """Longer than any train."""
 
+MIN_BOX_M = 1e-3
+"""Thinner than any object."""
+
 BOX_DISTANCE_M = 1000.0
 """A box further from the car is not in the world frame."""
 
@@ -480,6 +483,8 @@ def check_boxes(
         return None
     pose = np.array([[*box["center_m"], *box["world_from_box_wxyz"]] for box in boxes], np.float64)
     size_m = np.array([box["size_wlh_m"] for box in boxes], np.float64)
+    if pose.shape != (len(boxes), 7) or size_m.shape != (len(boxes), 3):  # all alike, or the arrays above could not be made
+        raise ValueError("translation, size or rotation of sample_annotation has another number of values")
     samples = np.array([box["sample_index"] for box in boxes])
     wrong = wrong_poses(pose) | ~(np.abs(size_m) < MAX_BOX_M).all(axis=1)
     if wrong.any():
@@ -495,6 +500,11 @@ def check_boxes(
         "boxes have a side that is not positive",
         int((size_m <= 0).any(axis=1).sum()),
         advice="No return lies inside such a box. Correct size in sample_annotation.json",
+    )
+    found.missing(
+        "boxes have a side of less than a millimetre",
+        int(((size_m > 0) & (size_m < MIN_BOX_M)).any(axis=1).sum()),
+        advice="Expected metres. Correct size in sample_annotation.json",
     )
     distance = np.linalg.norm(pose[:, :3] - ego_m[samples], axis=1)
     far = distance > BOX_DISTANCE_M

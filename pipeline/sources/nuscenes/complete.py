@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.finding import Finding
+from pipeline.sources.nuscenes.index_cache import UNSETTLED_NS
 from pipeline.sources.nuscenes.named_files import names_in_folder
 from pipeline.types import SceneInfo
 from pipeline.wanted_files import WantedFiles
@@ -27,9 +28,6 @@ from storage_schemas.table import read_matching
 
 MAX_MISSING = 0.05
 """A scene that lacks a larger share of a channel's files is left out; one file may always be missing."""
-
-UNSETTLED_NS = 2_000_000_000
-"""A folder that changed so recently may change again within the resolution of its time stamp, so the answer is not kept."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +228,7 @@ def _read_kept(kept: Path, root: Path) -> dict[str, Lacks] | None:
         if any(_changed_ns(root, folder) != changed for folder, changed in answer["changed_ns"].items()):
             return None
         return {scene: _from_json(form) for scene, form in answer["lacks"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.nuscenes.complete import Lacks
-from pipeline.sources.nuscenes.lidar_points import lidar_points, refuse_far, refuse_short_file, refuse_without_xyz
+from pipeline.sources.nuscenes.lidar_points import lidar_points, refuse_short_file
 from pipeline.sources.pcd import read_pcd
+from pipeline.sources.point_checks import refuse_far, refuse_without_xyz
 from pipeline.sources.raw_files import RawFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.layout import Columns, StoreLayout

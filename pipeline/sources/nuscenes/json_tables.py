@@ -13,8 +13,9 @@ from typing import Any, Protocol, TypeVar
 
 import orjson
 
-from pipeline.sources.raw_files import LFS_POINTER, lfs_pointer, open_regular
+from pipeline.sources.raw_files import LFS_POINTER, lfs_pointer
 from storage_schemas.errors import SourceError
+from storage_schemas.regular_files import MAX_TABLE_BYTES, open_regular, read_regular
 
 TABLE_NAMES = (
     "category",
@@ -42,6 +43,9 @@ ANNOTATION_TABLES = ("category", "instance", "sample_annotation")
 PIECE_BYTES = 32 << 20
 """Bytes of a table that are parsed at a time."""
 
+MOST_RECORD_BYTES = 256 << 20
+"""A table is refused that has no record within so many bytes: it would be taken into memory as a whole."""
+
 Record = dict[str, Any]
 
 
@@ -53,8 +57,7 @@ def read_table(folder: Path, name: str) -> list[Record]:
     """
     path = folder / f"{name}.json"
     try:
-        with open_regular(str(path)) as stream:
-            content = stream.readall()
+        content = read_regular(path, most_bytes=MAX_TABLE_BYTES)
     except FileNotFoundError as error:
         raise SourceError(f"table '{path}' is missing. {_needed(name)}; unpack the metadata archive again") from error
     except OSError as error:
@@ -62,6 +65,8 @@ def read_table(folder: Path, name: str) -> list[Record]:
         raise SourceError(f"table '{path}' cannot be read: {error.strerror}. {remedy}") from error
     if content.startswith(LFS_POINTER):
         raise lfs_pointer(str(path))
+    if b"\0" in content[:64]:  # a hole, which the slow parser would go through
+        raise SourceError(f"table '{path}' is not valid JSON: it holds zeros. Unpack the metadata archive again")
     try:
         records = _parsed(content)
     except orjson.JSONDecodeError as error:
@@ -116,12 +121,14 @@ def iterate_table(folder: Path, name: str) -> Iterator[Record]:
 
 def _pieces(path: Path) -> Iterator[memoryview]:
     """Yield JSON lists that together hold the records of a file with one list of flat records; each piece is copied once only."""
-    with path.open("rb", buffering=0) as stream:
+    with open_regular(path, most_bytes=MAX_TABLE_BYTES) as stream:
         rest, opening = bytearray(), b"["
         while piece := stream.read(PIECE_BYTES):
             data = rest + piece
             end = data.rfind(b"}") + 1
             if end == 0:
+                if len(data) > MOST_RECORD_BYTES or data.lstrip()[:1] not in (b"", opening):
+                    raise orjson.JSONDecodeError("not a list of records", "", 0)
                 rest = data
                 continue
             rest = data[end:]

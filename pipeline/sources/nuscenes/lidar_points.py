@@ -7,25 +7,22 @@ Cost   benchmarks/RESULTS.md; a sweep of nuScenes passes with one comparison of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.pcd import is_pcd, read_pcd
-from pipeline.sources.raw_files import MAX_FILE_BYTES, open_regular
+from pipeline.sources.point_checks import FARTHEST_M, refuse_absurd, refuse_without_xyz
 from storage_schemas.errors import SourceError
+from storage_schemas.regular_files import read_regular
 
 LIDAR_COLUMNS = 5
 """float32 columns of a nuScenes .pcd.bin: x, y, z, intensity, ring."""
 
 OTHER_COLUMNS = (4, 6, 7, 8, 3)
 """Numbers of columns that a .bin of another data set may have, the likely ones first."""
-
-FARTHEST_M = 1e5
-"""No LiDAR and no radar of a car measures as far: a larger coordinate is no measurement, or not in the sensor frame."""
 
 LEAST_RINGS, MOST_RINGS = 8, 256
 """A pattern in the ring column that is shorter or longer is no spinning LiDAR's order of lasers."""
@@ -64,59 +61,10 @@ def lidar_points(content: bytes, *, columns: int | None, where: str) -> NDArray[
     if where.lower().endswith(".pcd") or is_pcd(content):
         return _points_of_pcd(content, where)
     points = _points_of_bin(content, columns, where)
-    _refuse_absurd([points[:, axis] for axis in range(3)], where, values=points.reshape(-1))
+    refuse_absurd([points[:, axis] for axis in range(3)], where, values=points.reshape(-1))
     if points.shape[1] >= LIDAR_COLUMNS:
         _check_rings(points, where, is_told=columns is not None)
     return points
-
-
-def refuse_without_xyz(columns: Mapping[str, NDArray[Any]], where: str) -> None:
-    """Raise SourceError unless a .pcd has the fields x, y and z with one value each."""
-    if missing := [axis for axis in "xyz" if axis not in columns or columns[axis].ndim != 1]:
-        raise SourceError(
-            f"point file '{where}' lacks field '{missing[0]}' (COUNT 1); its fields: {', '.join(columns) or 'none'}. Rename the "
-            "fields of its header to x, y and z, in metres in the sensor frame"
-        )
-
-
-def refuse_far(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[Any] | None = None) -> bool:
-    """Raise SourceError if a point is farther than any sensor measures.
-
-    Args:
-        xyz: x, y and z, (n,) each.
-        where: the file's path.
-        values: (m,) contiguous, holds all of them at least; where its length as a vector is small, nothing else is looked at.
-
-    Returns:
-        Whether all values were small and finite, so that nothing else was looked at.
-    """
-    everything = np.concatenate(xyz).astype(np.float64, copy=False) if values is None else values
-    if not len(everything) or np.dot(everything, everything) < FARTHEST_M**2:  # one fast pass; NaN fails it
-        return True
-    for name, axis in zip("xyz", xyz, strict=True):
-        far = np.isfinite(axis) & (np.abs(axis) >= FARTHEST_M)
-        if far.any():
-            raise SourceError(
-                f"point file '{where}': {int(far.sum())} of {len(axis)} points have a coordinate {name} like {axis[far][0]:.4g} "
-                f"m, expected less than {FARTHEST_M:g} m from the sensor. The file is damaged, of another format, or not in the "
-                "sensor frame; fetch it again, or convert it"
-            )
-    return False
-
-
-def _refuse_absurd(xyz: Sequence[NDArray[Any]], where: str, *, values: NDArray[Any] | None = None) -> None:
-    """Raise SourceError as ``refuse_far`` does, and if no point has finite coordinates, or all are 0."""
-    if len(xyz[0]) and not (xyz[0][:100] != 0).any() and not any((axis != 0).any() for axis in xyz):
-        raise SourceError(
-            f"point file '{where}': all of its {len(xyz[0])} points lie at 0, 0, 0. The file was not copied whole, or the sensor "
-            "saw nothing; fetch it again, or leave the scene out (recipe key scenes)"
-        )
-    if refuse_far(xyz, where, values=values) or (np.isfinite(xyz[0]) & np.isfinite(xyz[1]) & np.isfinite(xyz[2])).any():
-        return
-    raise SourceError(
-        f"point file '{where}': none of its {len(xyz[0])} points has finite coordinates x, y, z. The file is damaged or of "
-        "another format; fetch it again from where the data set comes from"
-    )
 
 
 def refuse_short_file(sizes: Mapping[str, int], *, root: Path) -> None:
@@ -171,8 +119,7 @@ def likely_columns(content: bytes) -> int | None:
 
 def columns_to_tell(file: Path) -> int | None:
     """Return the number of columns that a recipe must give for files like this .bin; None if 5 will do, or none is found."""
-    with open_regular(str(file), most_bytes=MAX_FILE_BYTES) as stream:
-        content = stream.readall()
+    content = read_regular(file)
     try:
         lidar_points(content, columns=None, where=str(file))
     except SourceError:
@@ -192,7 +139,7 @@ def _points_of_pcd(content: bytes, where: str) -> NDArray[np.float32]:
     xyz = [columns[axis] for axis in "xyz"]
     with np.errstate(over="ignore"):
         points = np.stack([axis.astype(np.float32, copy=False) for axis in xyz], axis=1)
-    _refuse_absurd(xyz, where, values=points.reshape(-1))
+    refuse_absurd(xyz, where, values=points.reshape(-1))
     return points
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from storage_schemas.errors import SourceError
 
@@ -74,9 +75,20 @@ def refuse_channel_name(channel: str) -> None:
         raise SourceError(f"channel {channel!r} of sensor.json has a slash; expected one name of a folder. Rename the channel")
 
 
+def refuse_two_modalities(sensors: Iterable[Mapping[str, Any]]) -> None:
+    """Check that a channel is one kind of sensor; SourceError for one that is a camera and a LiDAR, say."""
+    modality_of: dict[str, str] = {}
+    for sensor in sensors:
+        channel, modality = sensor["channel"], sensor["modality"]
+        if (other := modality_of.setdefault(channel, modality)) != modality:
+            raise SourceError(
+                f"channel {channel!r} of sensor.json is {other!r} and {modality!r}; expected one modality. Name the sensors apart"
+            )
+
+
 def _refuse(name: object, kind: str) -> None:
     where = f"{kind} {name!r} of {'scene' if kind == 'scene' else 'sensor'}.json"
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name.strip():
         raise SourceError(f"{where} has no name; expected a text that is not empty. Correct the table")
     if any(part in ("", ".", "..") or part.startswith(".") for part in name.split("/")):
         raise SourceError(

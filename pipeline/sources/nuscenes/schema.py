@@ -46,10 +46,18 @@ def _is_time(value: Any) -> bool:
     return _is_number(value) and -(2**63) <= value < 2**63
 
 
-_TEXT: Check = ("a text that is not empty", lambda value: isinstance(value, str) and bool(value))
-_ANY_TEXT: Check = ("a text", lambda value: isinstance(value, str))
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)  # halves of a character
+
+
+def _is_side(value: Any) -> bool:
+    return is_whole(value) and -(2**31) <= value < 2**31
+
+
+_TEXT: Check = ("a text that is not empty", lambda value: _is_text(value) and bool(value))
+_ANY_TEXT: Check = ("a text", _is_text)
+_SIDE: Check = ("a whole number of pixels", _is_side)
 _LINK: Check = ("a token, or an empty text", lambda value: value is None or isinstance(value, str))
-_WHOLE: Check = ("a whole number", is_whole)
 _MICROSECONDS: Check = ("a number of microseconds", _is_time)
 _BOOL: Check = ("true or false", lambda value: isinstance(value, bool))
 
@@ -79,8 +87,8 @@ FIELDS: dict[str, dict[str, Check]] = {
         "timestamp": _MICROSECONDS,
         "filename": _TEXT,
         "is_key_frame": _BOOL,
-        "height": _WHOLE,
-        "width": _WHOLE,
+        "height": _SIDE,
+        "width": _SIDE,
         "prev": _LINK,
     },
 }

@@ -1,7 +1,7 @@
 """nuScenes-format data sets: any version folder, any cameras, any image size.
 
-The tables are read once per release and cached as Parquet under the cache folder, keyed by path, size and time of every table;
-from then on a plan costs a few file stats. Workers read one scene's rows.
+The tables are read once per release and cached as Parquet under the cache folder, keyed by the content of every table; from then
+on a plan costs a few file stats. Workers read one scene's rows.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pipeline.kernels.categories import read_otherwise_before, unknown_categorie
 from pipeline.sources.nuscenes.complete import Lacks, what_scenes_lack
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
+from pipeline.sources.nuscenes.index_cache import digests_of_tables, is_whole, seal, throw_away
 from pipeline.sources.nuscenes.json_tables import REQUIRED_TABLES, TABLE_NAMES
 from pipeline.sources.nuscenes.lidar_points import LIDAR_COLUMNS
 from pipeline.sources.nuscenes.schema import fault_in_tables
@@ -37,7 +38,7 @@ from storage_schemas.files import folder_written_whole
 from storage_schemas.layout import Columns
 from storage_schemas.table import SceneTableWriter
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 """Raised by hand when the cached index changes its meaning: otherwise an old cache would be used."""
 
 
@@ -59,7 +60,8 @@ class NuScenesSource(OnDisk):
         self._lidar_columns = config.lidar_columns
         self._tables = self.root / config.version
         self._check_folders()
-        self._index = cache_folder / "index" / self._stamp()
+        self._index = cache_folder / "index" / self._stamp(cache_folder / "index")
+        self._listed: list[SceneInfo] | None = None
         self._wanted = WantedFiles()
 
     @property
@@ -87,10 +89,12 @@ class NuScenesSource(OnDisk):
         return NuScenesFiles(str(self.root), str(self._index), lidar_columns=self._lidar_columns, lacks=self._lacks())
 
     def _indexed_scenes(self) -> list[SceneInfo]:
-        listing = self._index / "scenes.json"
-        if not listing.is_file():
-            self._build_index()
-        return [_scene_info(scene) for scene in json.loads(listing.read_bytes())]
+        if self._listed is None:
+            if not is_whole(self._index):
+                throw_away(self._index)
+                self._build_index()
+            self._listed = [_scene_info(scene) for scene in json.loads((self._index / "scenes.json").read_bytes())]
+        return self._listed
 
     def _lacks(self) -> dict[str, Lacks]:
         scenes = self._indexed_scenes()
@@ -122,15 +126,13 @@ class NuScenesSource(OnDisk):
                 "unpack the metadata archive again"
             )
 
-    def _stamp(self) -> str:
+    def _stamp(self, notes: Path) -> str:
         facts = [INDEX_VERSION, str(self.root), self.version, (self.root / "truth").is_dir()]
         if self._camera_sweeps:  # without camera sweeps the key stays as it was, so that older indices are still used
             facts.append("camera_sweeps")
-        for name in TABLE_NAMES:
-            path = self._tables / f"{name}.json"
-            facts.append([name, path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [name])
-        if (splits := self._tables / SPLITS_FILE).is_file():
-            facts.append([SPLITS_FILE, splits.stat().st_size, splits.stat().st_mtime_ns])
+        tables = [self._tables / name for name in (*(f"{name}.json" for name in TABLE_NAMES), SPLITS_FILE)]
+        note = notes / f"tables-{hashlib.sha256(str(self._tables).encode()).hexdigest()[:16]}.json"
+        facts.append(digests_of_tables(tables, note=note))
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
     def _build_index(self) -> None:
@@ -146,10 +148,11 @@ class NuScenesSource(OnDisk):
                 for writer in writers.values():
                     writer.close()
                 (folder / "scenes.json").write_bytes(orjson.dumps(infos))
+                seal(folder)
         except LayoutError as error:
             raise fault_in_tables(self._tables) or error from error
         except OSError as error:
-            if (self._index / "scenes.json").is_file():  # another process wrote the same index first
+            if is_whole(self._index):  # another process wrote the same index first
                 return
             raise SourceError(
                 f"cannot write the index cache '{self._index.parent}': {error.strerror}. Give this user write permission "

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import orjson
 
-from pipeline.sources.raw_files import open_regular
 from pipeline.splits import SPLITS, unknown_scene
 from storage_schemas.errors import SourceError
+from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular
 
 OFFICIAL_VERSIONS = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
 
@@ -72,8 +72,7 @@ def _lists(path: Path) -> Mapping[str, list[str]]:
     """Return the lists of a file of splits by their names; SourceError if it is no mapping of lists of names."""
     expected = 'expected {"train": ["scene-a", ...], "val": ["scene-b", ...]}. Correct it, or delete it'
     try:
-        with open_regular(str(path)) as stream:
-            lists = orjson.loads(stream.readall())
+        lists = orjson.loads(read_regular(path, most_bytes=MAX_TEXT_BYTES))
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read: {error.strerror}") from error
     except orjson.JSONDecodeError as error:

@@ -33,7 +33,7 @@ from pipeline.sources.nuscenes.checks import (
 )
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, each_once, iterate_table, missing_token
 from pipeline.sources.nuscenes.motion import Ways, check_tracks
-from pipeline.sources.nuscenes.names import FileNames, refuse_channel_name, scene_names
+from pipeline.sources.nuscenes.names import FileNames, refuse_channel_name, refuse_two_modalities, scene_names
 from pipeline.sources.nuscenes.odd_calibrations import odd_calibrations
 from pipeline.sources.nuscenes.poses import Poses
 from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
@@ -198,6 +198,7 @@ class _TableCutter:
     def _files_by_scene(self) -> dict[str, list[_File]]:
         calibrations, sensors = Lookup(self._folder, "calibrated_sensor"), Lookup(self._folder, "sensor")
         channels = {token: sensor["channel"] for token, sensor in sensors.by_token.items()}
+        refuse_two_modalities(sensors.by_token.values())
         self._odd_calibrations = odd_calibrations(calibrations.by_token.values(), channels)
         files_of: dict[str, list[_File]] = {scene["token"]: [] for scene in self.scenes}
         for record in iterate_table(self._folder, "sample_data"):

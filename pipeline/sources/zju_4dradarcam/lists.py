@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from storage_schemas.errors import SourceError
+from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular, read_text
 
 Split = Literal["train", "val", "test"]
 
@@ -98,7 +99,7 @@ class _Listed:
 
 def _read_list(path: Path, split: str) -> list[_Listed]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise SourceError(
             f"list '{path}' is missing; a ZJU-4DRadarCam set names the frames of each split in one. Restore it, or leave "
@@ -167,7 +168,8 @@ def lists_digest(root: Path, splits: Iterable[Split]) -> str:
     total = hashlib.sha256()
     for split in splits:
         try:
-            total.update(f"{split} ".encode() + hashlib.sha256((root / f"{split}.txt").read_bytes()).digest())
+            content = read_regular(root / f"{split}.txt", most_bytes=MAX_TEXT_BYTES)
+            total.update(f"{split} ".encode() + hashlib.sha256(content).digest())
         except OSError as error:
             raise SourceError(f"list '{root / split}.txt' cannot be read: {error.strerror}. Restore it") from error
     return total.hexdigest()

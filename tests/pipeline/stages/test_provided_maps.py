@@ -99,7 +99,7 @@ def _jpeg(path):
         (_jpeg, "depth map '{file}' is JPEG of mode L, expected a 16-bit grey PNG of metres times 256"),
         (_other_size, "depth map '{file}' is 24x32, its image 'image/000101.png' is 32x24. Both must cover the same pixels"),
         (_cut, "depth map '{file}' cannot be read: "),
-        (lambda path: path.write_bytes(b"nothing"), "depth map '{file}' cannot be read: cannot identify image file"),
+        (lambda path: path.write_bytes(b"nothing"), "depth map '{file}' cannot be read: it is no image of a known format"),
     ],
     ids=("missing", "8 bit", "RGB", "JPEG", "size", "cut", "no image"),
 )
