@@ -10,32 +10,49 @@ from typing import Any
 
 import yaml
 
+from pipeline.verify import all_units
+from storage_schemas.store import Store
+
 VOLATILE = {
     "seconds", "written_utc", "finished_utc", "started_utc", "promoted_utc", "provenance", "commit", "is_dirty", "versions", "estimated_seconds",
 }  # fmt: skip
 """Keys of JSON files, and columns of tables, that say when, where or by which commit."""
 
-ADDED = [("warnings", []), ("precision", "float32"), ("trained_in", "float32"), ("measured_in", "float32")]
+ADDED = [
+    ("warnings", []), ("leftovers", 0), ("leftovers", []), ("derived", []), ("held", []), ("not_ended", None),
+    ("precision", "float32"), ("trained_in", "float32"), ("measured_in", "float32"),
+]  # fmt: skip
 """Keys that answers have gained since, with what they hold where there is nothing to say; of sound data there is nothing."""
+
+DIFFERS = {
+    "without_checksums", "choice", "cpu_threads", "low", "high", "num_scenes", "share_of_frames", "share_of_pixels", "least_share",
+}  # fmt: skip
+"""Keys that differ by intent: units had no checksums, and intervals were drawn by frames (CHANGELOG says so)."""
 
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d[:-]\d\d([:-]\d\d)?([.-]\d+)?(\+00:00)?(-[0-9a-f]{6}\b)?"  # time stamps and names of runs
     r"|\b\d+(\.\d+)?[ \u00a0\u202f](s|min|h)\b"  # how long something took
 )
-_PRECISION = re.compile(r", computed in float32|Computed in float32\.\n*")  # tables say it since
+_SAID_SINCE = re.compile(
+    r", computed in float32|Computed in float32\.\n*"
+    r"|^\d+ units? of an older depthmill without checksums.*\n|^no interval: .*\n|^best\.pt: chosen and measured.*\n",
+    re.MULTILINE,
+)
+_INTERVAL = re.compile(r" +(none|\[[-+]\d[^\]]*\]) +")
 _MARKUP = re.compile(r"<style.*?</style>|<script.*?</script>", re.DOTALL)
 _FIGURE = re.compile(r"data:image/[^\"')]+|[-+]?\d+\.\d+")
 
 
 def steady_text(text: str) -> str:
     """Return a printed text without times."""
-    return _TIME.sub("TIME", _PRECISION.sub("", text))
+    return _TIME.sub("TIME", _INTERVAL.sub(" INTERVAL ", _SAID_SINCE.sub("", text)))
 
 
 def steady_json(value: Any) -> Any:
     """Return a JSON value without volatile keys, and without times in its texts."""
     if isinstance(value, dict):
-        return {key: steady_json(one) for key, one in value.items() if key not in VOLATILE and (key, one) not in ADDED}
+        kept = {key: one for key, one in value.items() if key not in VOLATILE | DIFFERS and (key, one) not in ADDED}
+        return {key: steady_json(one) for key, one in kept.items()}
     if isinstance(value, list):
         return [steady_json(one) for one in value]
     return steady_text(value) if isinstance(value, str) else value
@@ -84,3 +101,13 @@ def differing(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return the names whose content differs, or that only one side has."""
     both = before.keys() & after.keys()
     return sorted((before.keys() ^ after.keys()) | {name for name in both if before[name] != after[name]})
+
+
+def stored_values(root: Path) -> dict[str, Any]:
+    """Return what every unit of a store says of itself and holds: identity, arrays and tables, whatever the bytes on the disk."""
+    store, found = Store(root), {}
+    for path in all_units(store):
+        data = store.read_unit(path)
+        arrays = {name: (str(values.dtype), values.shape, values.tobytes()) for name, values in data.arrays.items()}
+        found[path.key] = (store.lineage(path).identity.model_dump(mode="json"), arrays, repr(data.tables))
+    return found
