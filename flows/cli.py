@@ -35,7 +35,7 @@ from flows.commands.runs import runs
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
-from flows.run.interrupt import exit_when_interrupted
+from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupted
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
@@ -71,6 +71,7 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line of text and an exit code."""
+    stop_soon_when_interrupted("run the same command again")  # a run or a training says more, from its beginning on
     try:
         app(standalone_mode=True)
     except DepthmillError as error:

@@ -16,7 +16,10 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from tests.leftover_processes import watch_this_run
 from tests.tiny_nuscenes import write_tiny_nuscenes
+
+watch_this_run()
 
 hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no fault of an example
 hypothesis.settings.load_profile("no clock")

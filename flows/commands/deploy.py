@@ -34,6 +34,7 @@ def deploy(
     """Make materialize, reclean, train_and_evaluate and retrain_and_evaluate Prefect deployments, the last on a schedule."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # else Prefect's pages lack the log lines of the flows
     from flows.prefect.deploy import deployments, register, schedule_of, serve_here
+    from flows.run.interrupt import as_python_does
     from flows.run.opening import open_with_settings
 
     open_with_settings(recipe, overrides)
@@ -50,6 +51,7 @@ def deploy(
     schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
     to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
     if serve:
+        as_python_does()  # Prefect ends its rounds before it ends
         serve_here(to_deploy, port=port, say=echo)
         return
     register(to_deploy, pool=pool)

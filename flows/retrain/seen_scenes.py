@@ -6,6 +6,7 @@ Reads  training.json, manifests
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from storage_schemas.store import Store
 def seen_scenes(training: Path, store: Store) -> frozenset[str]:
     """Return the scenes that a complete training, and every training that it began with, was trained on.
 
-    A manifest that is no longer in the store cannot be looked up; its scenes are not returned.
+    A manifest is looked up in the store, and in the one that its training names. One that is in neither cannot be looked up;
+    its scenes are not returned.
 
     Args:
         training: its folder.
-        store: where its manifest is.
+        store: where its manifest is; a training that it began with may be of another store.
 
     Raises:
         StoreError: the training's own record is missing or damaged.
@@ -52,7 +54,7 @@ def _scenes_of(store: Store, manifest: Any, record: dict[str, Any]) -> set[str]:
     from model.train.shared_scenes import scenes_of_split
 
     data = record.get("config", {}).get("data", {})
-    try:
-        return scenes_of_split(open_manifest(store, str(manifest)), data.get("split", "train"))
-    except ManifestError:
-        return set()
+    for place in (store, *([Store(str(record["store"]))] if "store" in record else [])):
+        with suppress(ManifestError, StoreError):
+            return scenes_of_split(open_manifest(place, str(manifest)), data.get("split", "train"))
+    return set()

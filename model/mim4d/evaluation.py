@@ -147,9 +147,7 @@ def _encode(network: Mim4d, batch: ClipBatch, config: Mim4dConfig, *, seed: int)
     targets = [(frame,) * len(batch) for frame in range(frames)]
     draws = draw_rays(batch, config, targets=targets, generators=generators, of_points=batch.is_held_out)
     views = views_of(batch)
-    with full_precision(batch.image_u8.device.type):
-        volumes = network.volumes(views, draws.is_seen)
-    return _Encoded(views, volumes.float(), draws.rays)
+    return _Encoded(views, network.volumes(views, draws.is_seen).float(), draws.rays)
 
 
 def _volumes_to_show(network: Mim4d, encoded: _Encoded, frame: int, swapped: Tensor | None) -> dict[str, Tensor]:
@@ -302,12 +300,13 @@ def evaluate_split(
     was_training = network.training
     network.eval()
     try:
-        return evaluate_renderings(
-            network,
-            lambda: single_clips(manifest, config, machine),
-            rays_per_camera=config.evaluation.rays_per_camera,
-            seed=EVALUATION_SEED,
-            device=device,
-        )
+        with full_precision(device.type):
+            return evaluate_renderings(
+                network,
+                lambda: single_clips(manifest, config, machine),
+                rays_per_camera=config.evaluation.rays_per_camera,
+                seed=EVALUATION_SEED,
+                device=device,
+            )
     finally:
         network.train(was_training)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from model.blocks.full_precision import full_precision
 from model.data.ordered_loader import Placement
 from model.mim4d.batch import ClipBatch
 from model.mim4d.config import Mim4dTrainConfig
@@ -48,7 +49,8 @@ def write_pictures_of_split(
     was_training = network.training
     network.eval()
     try:
-        with measured_clips(manifest, config, placement=Placement(image_root=machine.image_root)) as loader:
+        placed = Placement(image_root=machine.image_root)
+        with full_precision(device.type), measured_clips(manifest, config, placement=placed) as loader:
             arrays = rendered_views(
                 network,
                 _clips_at(loader, spread_evenly(loader.num_samples, wanted.num_pictures)),

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.blocks.full_precision import full_precision
 from model.mim4d.batch import ClipBatch, ClipViews, views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
 from model.mim4d.composite import Rendered
@@ -107,9 +106,7 @@ def _views_of_clip(network: Mim4d, batch: ClipBatch, *, width_px: int, seed: int
     """Return the arrays of one clip, the volume of its key frame (1, C, Z, Y, X), and what the network read."""
     rays, is_seen = _held_out_rays(network, batch, seed=seed)
     views = views_of(batch)
-    with full_precision(batch.image_u8.device.type):
-        volumes = network.volumes(views, is_seen)
-    volumes = volumes.float()
+    volumes = network.volumes(views, is_seen).float()
     volume_by_mode = {DIRECT: volumes[:, 0]}
     if network.temporal is not None:
         volume_by_mode[RECONSTRUCT] = network.reconstruct(volumes, views, [0])

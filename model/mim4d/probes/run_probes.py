@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.blocks.full_precision import full_precision
 from model.devices import network_device
 from model.mim4d.batch import ClipBatch, views_of
 from model.mim4d.clip_draws import clip_generator
@@ -72,6 +73,7 @@ def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, m
     device = network_device(machine.accelerator)
     networks = probed_networks(config, folder, device=device)
     with (
+        full_precision(device.type),
         _training_clips(manifest, config, machine) as learned,
         measured_clips(manifest, config, placement=placement(machine)) as measured,
     ):

@@ -137,6 +137,23 @@ def test_run_when_ended_then_no_process_is_left_and_it_is_one_line(tmp_path, wri
     assert said == ([] if stop == "kill" else ["interrupted: finished units are kept; the same command does what is left"])
 
 
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_command_without_units_when_ended_then_one_line_too(tiny_root, tiny_store, write_recipe, tmp_path, times, stop):
+    shutil.copytree(tiny_store, tmp_path / "store")
+    started = Started(tmp_path, "verify", write_recipe(tiny_root), "--all", "--json")
+    try:
+        started.wait_until(lambda: "numpy" in Path(f"/proc/{started.process.pid}/maps").read_text(), "it has begun")
+        for _ in range(times):
+            os.killpg(started.process.pid, stop)
+            time.sleep(0.05)
+        code, said = started.end()
+    finally:
+        started.process.kill()
+    word, wanted = ("interrupted", 130) if stop == signal.SIGINT else ("ended by SIGTERM", 143)
+    assert (code, said) == (wanted, [f"{word}: run the same command again"])
+
+
 def test_home_of_prefect_when_it_cannot_be_written_then_one_line(training, depthmill_process, tiny_root, tmp_path, write_recipe):
     (tmp_path / "closed").write_text("a file")
     env = {**os.environ, "PREFECT_HOME": str(tmp_path / "closed")}

@@ -170,6 +170,20 @@ def test_scenes_when_a_training_began_with_another_then_those_of_both_are_seen(w
     assert seen_scenes(Path(tuned.training), store) == {"drive a", "drive b"}
 
 
+def test_scenes_when_a_chain_of_starts_comes_from_another_store_then_all_are_seen(write, tmp_path):
+    """c began with b, b with a; a and b were trained on a store of their own."""
+    elsewhere = f"store={tmp_path / 'elsewhere'}"
+    a = one_round(write(train=["drive a"], val=["drive c", "drive d"]), elsewhere).row
+    start = f"train.start_from={Path(a.training) / 'best.pt'}"
+    b = one_round(write(train=["drive b"], val=["drive c", "drive d"]), elsewhere, start).row
+    recipe = write(train=["drive d"], val=["drive a", "drive b", "drive c"])
+    c = one_round(recipe, f"train.start_from={Path(b.training) / 'best.pt'}").row
+    store = open_recipe(load_recipe(recipe), Settings(workers=1)).store
+    assert seen_scenes(Path(c.training), store) == {"drive a", "drive b", "drive d"}
+    with pytest.raises(ChampionError, match=r"was trained on 2 scenes that split 'val' now measures on, e.g. 'drive a'"):
+        one_round(recipe, "train.seed=1")
+
+
 def test_network_when_its_answers_are_not_numbers_then_never_the_best_and_never_the_champion(write, monkeypatch, tmp_path):
     recipe, summarise = write(**SPLITS), semodepth_family.summarise
     count = {"calls": 0, "nan": {1}}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from model.train.config import Machine
 from storage_schemas.evaluation import read_evaluation
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
+from tests.conftest import REPOSITORY
 from tests.model.golden_weights import fill_with_golden_weights
 from tests.model.monoddle.tiny_network import tiny_config
 from tests.model.train.made_up_training import small_config
@@ -87,6 +90,37 @@ def test_gpu_flags_when_measuring_then_no_tf32_and_put_back():
         assert not torch.backends.cuda.matmul.allow_tf32
         raise KeyError
     assert torch.backends.cudnn.allow_tf32 is before
+
+
+def flags() -> list[str]:
+    backends = torch.backends
+    units = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul, backends.mkldnn.conv]
+    return [unit.fp32_precision for unit in units]
+
+
+ROUNDING = {
+    "older": "torch.set_float32_matmul_precision('medium')",  # a CPU rounds as well
+    "newer": "torch.backends.fp32_precision = 'tf32'",  # torch's older flags cannot be read beside it
+    "of a unit": "torch.backends.mkldnn.conv.fp32_precision = 'bf16'",
+}
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="this torch has no newer interface")
+@pytest.mark.parametrize("code", ROUNDING.values(), ids=ROUNDING)
+def test_measuring_when_the_user_lets_torch_round_then_it_does_not_and_the_setting_is_as_it_was(code):
+    """In a process of its own: torch cannot undo every setting."""
+    check = (
+        "import torch\n"
+        "from model.blocks.full_precision import full_precision\n"
+        "from tests.model.blocks.test_full_precision import flags\n"
+        f"{code}\n"
+        "before = flags()\n"
+        "with full_precision('cpu'):\n"
+        "    assert flags() == ['ieee'] * 5, flags()\n"
+        "assert flags() == before\n"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from model.families import (
 )
 from model.mim4d.clip_draws import draw_clips
 from model.mim4d.config import Mim4dTrainConfig
-from model.mim4d.evaluation import read_rendering, single_clips
+from model.mim4d.evaluation import RENDERING_FILE, read_rendering, single_clips
 from model.mim4d.family import Mim4dFamily
 from model.mim4d.loss import LOSS_VALUES
 from model.mim4d.net import Mim4d
@@ -32,7 +32,7 @@ from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store
 from tests.model.mim4d.made_up_clips import joined, small_clip, small_network
-from tests.model.train.made_up_training import CPU, check_equal_on_any_machine, check_resumed, steps, weights
+from tests.model.train.made_up_training import CPU, check_equal_on_any_machine, check_resumed, steps, table, weights
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,10 @@ def test_training_when_evaluated_then_tables_and_a_record(manifest, tmp_path):
         "constant",
     }
     evaluate_training(config, manifest, tmp_path, machine=CPU)
+    measured = table(tmp_path / "evaluation" / RENDERING_FILE)
+    with torch.autocast("cpu", torch.bfloat16):  # a user's; measuring computes in float32 from its first operation to its last
+        evaluate_training(config, manifest, tmp_path, machine=CPU)
+    assert table(tmp_path / "evaluation" / RENDERING_FILE) == measured
     rows = read_rendering(tmp_path / "evaluation")
     assert {row.volume for row in rows} == {row["volume"] for row in told}
     reconstruct = next(row for row in rows if row[:4] == ("reconstruct", "all", "all", "all"))
