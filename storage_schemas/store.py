@@ -11,6 +11,7 @@ import datetime
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -299,8 +300,14 @@ def _checked_zarr(store: Store, path: UnitPath, record: LineageRecord) -> Any:
 
     place = zarr_url(store, path)
     inner = LocalStore(place, read_only=True) if store.files.is_local else place
+
+    def look(name: str) -> None:
+        if store.files.is_local:
+            with suppress(OSError):  # a file that is not there is a chunk without values
+                store.files.open_local(f"{path.key}/{name}").close()
+
     return CheckedZarr(
-        inner, lambda name, content: refuse_changed(path, record, name, content), has_checksums=bool(record.checksums)
+        inner, lambda name, content: refuse_changed(path, record, name, content), look, has_checksums=bool(record.checksums)
     )
 
 

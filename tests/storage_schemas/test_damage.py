@@ -45,7 +45,9 @@ def whole_unit(store, path):
 def frame_by_frame(store, path):
     unit = store.open_unit(path)
     found = whole_unit_of_metadata(unit)
-    found.arrays[unit.array_names[0]] = np.stack([unit.array(unit.array_names[0], frame) for frame in range(unit.shape(unit.array_names[0])[0])])
+    found.arrays[unit.array_names[0]] = np.stack(
+        [unit.array(unit.array_names[0], frame) for frame in range(unit.shape(unit.array_names[0])[0])]
+    )
     return found
 
 
