@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from storage_schemas.errors import SourceError, StoreAccessError, StoreError
 from storage_schemas.regular_files import open_regular
+from storage_schemas.shown_text import remember_secrets
 
 if TYPE_CHECKING:
     from storage_schemas.retries import RetryPolicy
@@ -48,6 +49,8 @@ class StoreFiles:
             text = text.removeprefix("file://")
         self.is_local = "://" not in text
         self.root = str(Path(text).expanduser().absolute()) if self.is_local else _utf8(text.rstrip("/"))
+        if not self.is_local:
+            remember_secrets(self.root)
 
     def __reduce__(self) -> tuple[Callable[[str, bool], StoreFiles], tuple[str, bool]]:
         """Pickle the root only, because a worker opens its own connection."""
