@@ -32,6 +32,10 @@ from storage_schemas.shown_text import without_secrets
 from storage_schemas.table import decode_table, encode_table
 
 
+_ZARR_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What zarr raises for metadata that contradicts itself."""
+
+
 @dataclass(frozen=True, order=True)
 class UnitPath:
     """Address of a unit inside a store."""
@@ -234,7 +238,7 @@ class StoredUnit:
             self._group: Any = zarr.open_group(_checked_zarr(store, path, record), mode="r", zarr_format=3)
         except StoreError:
             raise
-        except (OSError, ValueError, KeyError) as error:
+        except _ZARR_ERRORS as error:
             raise StoreError(f"unit '{path.key}' cannot be opened as Zarr: {error}. {REPAIR}") from error
 
     @property
@@ -249,7 +253,7 @@ class StoredUnit:
             return np.asarray(self._group[name][...] if frame is None else self._group[name][frame])
         except StoreError:
             raise
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except _ZARR_ERRORS as error:
             raise StoreError(f"array '{name}' of unit '{self.path.key}' cannot be read: {error}. {REPAIR}") from error
 
     def shape(self, name: str) -> tuple[int, ...]:
