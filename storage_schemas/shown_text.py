@@ -14,6 +14,7 @@ _PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/@:'\"]*):[^\s'\"]*@")
 _TOKEN_ALONE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@:'\"]+@")
 _SECRET_NAMES = "pass|pwd|secret|token|key|sig|credential|auth"
 _QUERY = re.compile(rf"([?&;#][^\s=&;'\"]*(?:{_SECRET_NAMES})[^\s=&;'\"]*=)[^\s&;'\"]+", re.IGNORECASE)
+_CUT = re.compile(r"[/\s'\"]")
 _KEPT = "\n\t"
 _SHORTEST_SECRET = 4
 """A shorter one is masked within its URL only: as a word by itself it could be any."""
@@ -32,7 +33,7 @@ def remember_secrets(url: str) -> None:
     found = [password if has_password else name] if has_user and (has_password or url.startswith("http")) else []
     found += [match[0][len(match[1]) :] for match in _QUERY.finditer(url)]
     for secret in found:
-        for part in (secret, *secret.split("/"), *unquote(secret).split("/")):
+        for part in (secret, *_CUT.split(secret), *_CUT.split(unquote(secret))):
             _known_secrets.update(form for form in (part, quote(part), quote(part, safe="")) if len(form) >= _SHORTEST_SECRET)
 
 

@@ -31,7 +31,6 @@ from storage_schemas.lineage import provenance as process_provenance
 from storage_schemas.shown_text import without_secrets
 from storage_schemas.table import decode_table, encode_table
 
-
 _ZARR_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
 """What zarr raises for metadata that contradicts itself."""
 
