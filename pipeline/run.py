@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.capability import LIDAR
+from pipeline.capability import LIDAR, TRUTH
 from pipeline.finding import Finding
 from pipeline.mono_depth.model import MonoDepthFactory
 from pipeline.plan import Plan
@@ -197,7 +197,9 @@ def run_item(
         )
         made = stage.kernel(unit, recipe.stages.params_of(stage))
         of_files = raw.digest_of(unit.used_files) if unit.used_files else {}
-        counts = {**made.counts, **({"files_repeated": float(of_files["raw_repeated"])} if "raw_repeated" in of_files else {})}
+        counts = dict(made.counts)
+        if "raw_repeated" in of_files and stage.needs != TRUTH:  # exact depth repeats itself where the car stands still
+            counts["files_repeated"] = float(of_files["raw_repeated"])
         provenance = {
             **provenance_of(recipe.source.kind),
             **of_files,

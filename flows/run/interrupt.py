@@ -8,6 +8,8 @@ import sys
 import threading
 from typing import NoReturn
 
+from storage_schemas.shown_text import shown
+
 INTERRUPT_GRACE_S = 5.0
 """After Ctrl-C a run may take this long to close what it has opened."""
 INTERRUPTED = 130
@@ -50,4 +52,4 @@ def _end_at_once(*_: object) -> NoReturn:
 
 
 def _say(what: str) -> None:
-    print(f"{what}: finished units are kept; the same command does what is left", file=sys.stderr, flush=True)
+    print(shown(f"{what}: finished units are kept; the same command does what is left"), file=sys.stderr, flush=True)

@@ -112,3 +112,18 @@ def test_every_camera_of_the_rig_agrees_with_its_exact_depth(tmp_path):
         error_m = np.abs(depth[seen].astype(int) - truth[seen]) / 256
         assert np.median(error_m) < 0.3, camera
         assert (error_m < 0.05 * truth[seen] / 256).mean() > 0.8, camera
+
+
+def test_exact_depth_when_it_repeats_itself_then_it_is_no_finding(tmp_path):
+    source = {"kind": "synthetic", "scenes": 1, "seconds": 2, "image_size": [96, 64], "lidar_azimuth_steps": 100}
+    data = {"source": {**source, "root": str(tmp_path / "raw")}, "store": str(tmp_path / "store")}
+    recipe = parse_recipe(data, where="test")
+    opened, store = open_source(recipe.source, tmp_path / "cache"), Store(recipe.store)
+    plan = make_plan(recipe, opened, store)
+    opened.prepare()
+    for kind in ("truth", "samples"):  # as where a car stands still before a wall, and as where a file was copied twice
+        first, second, *_ = sorted((tmp_path / "raw" / kind).rglob("*CAM_FRONT*.*"))
+        second.write_bytes(first.read_bytes())
+    results = [result for request in scene_requests(plan, recipe, store, opened.reader()) for result in run_scene(request)]
+    assert {result.status for result in results} == {"OK"}
+    assert {result.stage for result in results if "files_repeated" in result.counts} == {"pack_images"}

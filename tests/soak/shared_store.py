@@ -118,7 +118,7 @@ class Soak:
             one.said.unlink()
         elif any(words in text for words in AGAIN) and "Traceback" not in text:
             self.counts[one.name, "asked to be given again"] += 1
-        elif "is being written by" in text or "is held by" in text or "works on" in text:
+        elif "is in use: " in text and "Traceback" not in text:
             self.counts[one.name, "another one works on it"] += 1
         else:
             self.faults.append(f"{' '.join(one.arguments)} ended with {one.process.returncode}: {text[-3000:]}")

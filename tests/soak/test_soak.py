@@ -48,6 +48,8 @@ def test_store_when_many_processes_work_on_it_and_are_killed_then_everything_is_
 
     (shared / "recipe.yaml").write_text(recipe.read_text().replace(str(undisturbed), str(shared)))
     soak = Soak(shared / "recipe.yaml", shared)
+    for rule in RULES:  # an export of a rule that has no manifest yet would be a user's mistake
+        assert depthmill("run", soak.recipe, *BARE, "--set", f"stages.clean_horizon.near_m={rule}")[0] == 0
     soak.work(minutes=MINUTES, num_processes=4, seed=18)
     assert soak.faults == []
 

@@ -204,14 +204,14 @@ def test_store_when_written_by_a_newer_layout(root, write_recipe, depthmill, tmp
 
 
 def _fail_on(monkeypatch: pytest.MonkeyPatch, number: int, part: str) -> None:
-    real = os.fsync
+    real = Path.replace
 
-    def fsync(descriptor: int) -> None:
-        if part in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+    def replace(self: Path, target: Path) -> Path:
+        if part in str(target):
             raise OSError(number, os.strerror(number))
-        real(descriptor)
+        return real(self, target)
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
 
 
 def test_disk_when_full_then_nothing_half_written_is_visible_and_rerun_finishes(
@@ -225,7 +225,7 @@ def test_disk_when_full_then_nothing_half_written_is_visible_and_rerun_finishes(
     assert "no space left on the device. Nothing half-written is visible; free some space" in text
     store = Store(tmp_path / "store")
     assert {path.scene for path in store.units("depth_accumulated")} == {"scene-0103"}
-    assert not list((tmp_path / "store/depth_accumulated/scene-0061").rglob(".*"))  # no temporary file is left
+    assert list((tmp_path / "store/.unfinished").iterdir()) == []  # no temporary file is left
     code, text = depthmill("run", recipe, *BARE)
     assert code == 0
     assert "done: 3 ok in" in text

@@ -80,7 +80,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert third.num_frames == 2
     assert third.champion_value == pytest.approx(first.challenger_value, rel=1e-6)  # its targets are the single sweep: unchanged
     assert third.difference == pytest.approx(third.challenger_value - third.champion_value)
-    assert third.low <= third.difference <= third.high
+    assert third.low is third.high is None  # the frames are of too few scenes for an interval
     assert read_champion(runs) == champion
     assert one_round(recipe, "stages.clean_horizon.near_m=12.5", rules=Rules(margin=1e9)).outcome == "nothing to do"
     assert one_round(recipe).outcome == "nothing to do"  # back to the former rule: judged already

@@ -127,7 +127,9 @@ def test_damaged_bytes_name_the_frame(tmp_path, layout, shard):
     content = bytearray(file.read_bytes())
     content[3:200] = bytes(197)
     file.write_bytes(content)
-    with pytest.raises(StoreError, match="frame 'scene-0000/CAM_FRONT/1000000000000000': .*cannot be decoded: .* (Copy|Run)"):
+    with pytest.raises(
+        StoreError, match="frame 'scene-0000/CAM_FRONT/1000000000000000': .*not those that were written .CRC-32C.. Run"
+    ):
         next(iter(FrameLoader(made.manifest, DataConfig(batch_size=1))))
 
 

@@ -196,7 +196,7 @@ def test_network_when_it_has_the_uncertainty_head_then_all_other_weights_begin_a
 def test_head_when_the_scale_is_not_asked_for_then_is_not_computed():
     network = SemoDepth(SemoDepthConfig(**SMALL))
     calls: list[int] = []
-    network.uncertainty_head.register_forward_hook(lambda *_: calls.append(1))
+    network.uncertainty_head[0].register_forward_hook(lambda *_: calls.append(1))
     image, radar = image_and_radar()
     network.train()(image, radar)
     depth_m = network.predict(image, radar)
@@ -240,7 +240,7 @@ def test_head_when_the_teacher_is_wrong_on_one_side_then_its_scale_grows_there_b
     image, radar = image_and_radar()
     image[:, :, 24:] //= 4  # the sides can be told apart
     seen: list[torch.Tensor] = []
-    network.uncertainty_head.register_forward_hook(lambda module, given, out: seen.append(given[0]))
+    network.uncertainty_head[0].register_forward_hook(lambda module, given, out: seen.append(given[0]))
     network.predict_with_uncertainty(image, radar)
     features = seen.pop()
     truth = torch.full((1, 32, 48), 20.0)
