@@ -85,7 +85,7 @@ class RangeReader:
         for piece in ranges:
             view = memoryview(self._memory)[first : first + piece.stop - piece.start]
             try:
-                with open(self._files.path(piece.key), "rb", buffering=0) as stream:
+                with self._files.open_local(piece.key) as stream:
                     stream.seek(piece.start)
                     num_read = stream.readinto(view)
             except OSError as error:

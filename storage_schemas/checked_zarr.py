@@ -23,15 +23,19 @@ class CheckedZarr(WrapperStore[Any]):
     Args:
         store: where the unit lies.
         check: called with the name of a file in the unit and its content; raises StoreError if it is not what was written.
+        look: called with the name of a file before it is read; raises StoreError if reading it would never end.
         has_checksums: every chunk has its own checksum, so only metadata is checked here.
     """
 
-    def __init__(self, store: Store, check: Callable[[str, bytes], None], *, has_checksums: bool) -> None:
+    def __init__(
+        self, store: Store, check: Callable[[str, bytes], None], look: Callable[[str], None], *, has_checksums: bool
+    ) -> None:
         super().__init__(store)
-        self._check, self._has_checksums = check, has_checksums
+        self._check, self._look, self._has_checksums = check, look, has_checksums
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return a file or a part of it, None if absent; StoreError if a whole file is not what was written."""
+        self._look(key)
         content: Buffer | None = await self._store.get(key, prototype, byte_range)
         is_checked = key.rsplit("/", 1)[-1] == METADATA or not self._has_checksums
         if content is not None and byte_range is None and is_checked:

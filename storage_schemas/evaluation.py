@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from storage_schemas.errors import LayoutError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.layout import Columns, ColumnSpec, StoreLayout, TableSpec, UnitData, check
+from storage_schemas.seals import BrokenSealError, check_table, sealed_table
 from storage_schemas.table import decode_table, encode_table
 
 RADAR = ("on", "off")
@@ -88,7 +89,7 @@ def write_evaluation(folder: str, frames: Columns, ranges: Columns) -> None:
     _check_rows(ranges, "low_m", where=f"evaluation '{folder}', table '{RANGE_ERRORS.name}'")
     files = StoreFiles(folder)
     encoded = {
-        _file(spec): encode_table(spec, columns, where=f"evaluation '{folder}'") for spec, columns in tables.items()
+        _file(spec): sealed_table(encode_table(spec, columns, where=f"evaluation '{folder}'")) for spec, columns in tables.items()
     }  # both tables are encoded before one is written: an error then leaves no half evaluation
     for name, data in encoded.items():
         files.put(name, data)
@@ -111,11 +112,15 @@ def _file(spec: TableSpec) -> str:
 def _read(files: StoreFiles, spec: TableSpec) -> Columns:
     path = files.path(_file(spec))
     try:
-        return decode_table(spec, files.get(_file(spec)), where=path)
+        content = files.get(_file(spec))
+        check_table(content)
+        return decode_table(spec, content, where=path)
     except FileNotFoundError as error:
         raise StoreError(
             f"evaluation file '{path}' is missing. Check the folder, or run depthmill evaluate to write it"
         ) from error
+    except BrokenSealError as error:
+        raise StoreError(f"evaluation file '{path}' is damaged: {error}. Run depthmill evaluate to write it again") from error
     except LayoutError as error:
         raise StoreError(f"{error}. Run depthmill evaluate to write '{path}' again") from error
     except StoreError as error:

@@ -9,8 +9,10 @@ again when it fails for a moment (``retries.py``). Every request may be repeated
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,7 +21,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from storage_schemas.errors import StoreAccessError, StoreError
+from storage_schemas.errors import SourceError, StoreAccessError, StoreError
+from storage_schemas.regular_files import open_regular
+from storage_schemas.shown_text import remember_secrets
 
 if TYPE_CHECKING:
     from storage_schemas.retries import RetryPolicy
@@ -45,6 +49,8 @@ class StoreFiles:
             text = text.removeprefix("file://")
         self.is_local = "://" not in text
         self.root = str(Path(text).expanduser().absolute()) if self.is_local else _utf8(text.rstrip("/"))
+        if not self.is_local:
+            remember_secrets(self.root)
 
     def __reduce__(self) -> tuple[Callable[[str, bool], StoreFiles], tuple[str, bool]]:
         """Pickle the root only, because a worker opens its own connection."""
@@ -77,11 +83,21 @@ class StoreFiles:
         if not self.is_local:
             return bytes(self._persist("read", key, self._filesystem_call("cat_file", key)))
         try:
-            return Path(self.path(key)).read_bytes()
+            with self.open_local(key) as stream:
+                return stream.readall()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(self.path(key)) from error
         except OSError as error:
             raise _explain_read_error(error, "read", self.path(key)) from error
+
+    def open_local(self, key: str) -> io.FileIO:
+        """Open a file of a local root, unbuffered; OSError as ``open``, StoreError if it is a pipe or a device."""
+        try:
+            return open_regular(self.path(key), most_bytes=sys.maxsize)
+        except SourceError as error:
+            raise StoreError(
+                f"'{self.path(key)}' is a pipe or a device, expected a file. Delete it, then run the same command again"
+            ) from error
 
     def exists(self, key: str) -> bool:
         """Say whether a file of this key exists; StoreAccessError if the store cannot tell."""
@@ -132,9 +148,9 @@ class StoreFiles:
             except FileNotFoundError:
                 return False
         try:
-            with open(self.path(key), "rb", buffering=0) as stream:
+            with self.open_local(key) as stream:
                 stream.seek(-len(ending), os.SEEK_END)
-                return stream.read() == ending
+                return stream.readall() == ending
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:

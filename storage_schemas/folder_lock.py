@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import platform
+import stat
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -119,7 +120,7 @@ def locked_folder(folder: Path, *, doing: str, if_denied: str) -> Iterator[HeldF
 def holder_of(folder: Path) -> Holder | None:
     """Return who works in a folder, or was killed there; None if nobody does."""
     try:
-        file = os.open(folder / LOCK_FILE, os.O_RDONLY)
+        file = os.open(folder / LOCK_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
@@ -133,8 +134,13 @@ def _open_locked(folder: Path) -> int:
     path = folder / LOCK_FILE
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise _no_lock(path)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise _no_lock(path)
             has_locks = _lock(file, folder)
             former = _read(file)
             if former is not None and _lives(former, path, has_locks=has_locks):
@@ -146,6 +152,12 @@ def _open_locked(folder: Path) -> int:
             os.close(file)
             raise
         os.close(file)  # the holder removed the file between opening and locking: the next one makes a new file
+
+
+def _no_lock(path: Path) -> StoreError:
+    return StoreError(
+        f"'{path}' is a link, a folder or a pipe, which depthmill never makes there. Move it away, then run the same command"
+    )
 
 
 def _lock(file: int, folder: Path) -> bool:
@@ -206,9 +218,12 @@ def _kernel() -> str:
 def _read(file: int) -> Holder | None:
     """Return who stands in an opened lock file; None if nobody, or half of somebody."""
     try:
-        return Holder(**json.loads(os.pread(file, 1 << 20, 0)))
-    except (ValueError, TypeError):
+        holder = Holder(**json.loads(os.pread(file, 1 << 20, 0)))
+    except (ValueError, TypeError, OSError, RecursionError):
         return None
+    texts = (holder.doing, holder.host, holder.kernel, holder.started_utc, holder.name)
+    is_sound = all(isinstance(text, str) for text in texts) and type(holder.pid) is int and isinstance(holder.about, dict)
+    return holder if is_sound else None
 
 
 @contextmanager

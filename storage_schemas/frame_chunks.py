@@ -46,11 +46,14 @@ class FrameChunks:
         except FileNotFoundError as error:
             raise StoreError(f"{self.where} cannot be opened: {error}. {REPAIR}") from error
         refuse_changed(path, record, f"{name}/zarr.json", content)
-        metadata = json.loads(content)
-        self.shape: tuple[int, ...] = tuple(metadata["shape"])
-        self.dtype = np.dtype(metadata["data_type"]).newbyteorder("<")
-        self._fill_value = metadata["fill_value"]
-        self._is_compressed, self._has_crc = _coding(metadata, where=self.where)
+        try:
+            metadata = json.loads(content)
+            self.shape: tuple[int, ...] = tuple(metadata["shape"])
+            self.dtype = np.dtype(metadata["data_type"]).newbyteorder("<")
+            self._fill_value = metadata["fill_value"]
+            self._is_compressed, self._has_crc = _coding(metadata, where=self.where)
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise StoreError(f"{self.where} contradicts itself: {error}. {REPAIR}") from error
         self._shard = f"{path.key}/{name}/c" + "/0" * len(self.shape)
         num_bytes = sizes.get(f"{name}/c" + "/0" * len(self.shape))
         if num_bytes is None:  # every frame holds the fill value only, so there is no shard

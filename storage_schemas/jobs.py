@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from storage_schemas.errors import StoreAccessError, StoreError, UnitNotFoundError
 from storage_schemas.going_on import CLOCKS_DIFFER, is_dead, this_machine
@@ -49,7 +49,7 @@ class Note(BaseModel):
     host: str
     pid: int
     machine: str = Field(default="", description="what tells its process numbers from those of another machine")
-    started_utc: datetime.datetime
+    started_utc: AwareDatetime
     units: tuple[str, ...] = Field(description="keys of all units that a run makes or relies on; none for a prune")
 
     @property

@@ -22,6 +22,11 @@ def open_filesystem(url: str, policy: RetryPolicy) -> Any:
     try:
         filesystem = fsspec.core.url_to_fs(url, **storage_options(url, policy))[0]
     except (ImportError, ValueError) as error:
+        if "port" in str(error).lower():
+            raise StoreError(
+                f"store '{url}': {error}. Correct 'store:' in the recipe; within a user's name and password, / is written as %2F "
+                "and @ as %40"
+            ) from error
         raise StoreError(
             f"store '{url}': {error}. Install the fsspec backend of this URL scheme, e.g. pip install 'depthmill[s3]' for s3://"
         ) from error

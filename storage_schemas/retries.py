@@ -186,7 +186,11 @@ def _names(error: BaseException) -> set[str]:
 
 def _is_of_storage(error: Exception) -> bool:
     packages = {error_class.__module__.split(".")[0] for error_class in type(error).__mro__}
-    return isinstance(error, OSError) or bool(packages & _CLIENT_PACKAGES) or str(error).startswith("Invalid endpoint")
+    return isinstance(error, OSError) or bool(packages & _CLIENT_PACKAGES) or _is_url_refused(error)
+
+
+def _is_url_refused(error: Exception) -> bool:
+    return isinstance(error, ValueError) and str(error).startswith(("Invalid endpoint", "Invalid URL"))
 
 
 def _response(error: BaseException) -> dict[str, Any]:

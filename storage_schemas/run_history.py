@@ -17,6 +17,7 @@ from uuid import uuid4
 from storage_schemas.errors import DepthmillError, LayoutError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.layout import ColumnSpec, TableSpec
+from storage_schemas.seals import BrokenSealError, check_table, sealed_table
 from storage_schemas.table import decode_table, encode_table
 
 OUTCOMES = ("promoted", "kept", "nothing to do", "failed")
@@ -114,7 +115,7 @@ def write_round(folder: str, row: Round) -> str:
         raise LayoutError(f"{where}: the name must be letters, digits, '.', '_' and '-'. Take new_round_name()")
     if row.outcome not in OUTCOMES:
         raise LayoutError(f"{where}: outcome is '{row.outcome}', expected one of: {', '.join(OUTCOMES)}")
-    data = encode_table(ROUNDS, {name: [value] for name, value in asdict(row).items()}, where=where)
+    data = sealed_table(encode_table(ROUNDS, {name: [value] for name, value in asdict(row).items()}, where=where))
     files, key = StoreFiles(folder), f"{row.name}.parquet"
     if files.exists(key):
         raise StoreError(f"{where}: '{files.path(key)}' is there already and is never written twice. Take another name")
@@ -142,8 +143,10 @@ def read_history(folder: str, *, last: int | None = None) -> list[Round]:
 def _read(files: StoreFiles, key: str) -> Round:
     path = files.path(key)
     try:
-        columns = decode_table(ROUNDS, files.get(key), where=path)
-    except (FileNotFoundError, DepthmillError) as error:
+        content = files.get(key)
+        check_table(content)
+        columns = decode_table(ROUNDS, content, where=path)
+    except (FileNotFoundError, BrokenSealError, DepthmillError) as error:
         cause = error.__cause__ or error
         raise StoreError(f"run history file '{path}' cannot be read: {cause}. Move it away; the other rounds stay") from error
     if (count := len(columns["name"])) != 1:

@@ -11,6 +11,7 @@ import datetime
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ from storage_schemas.lineage import LINEAGE_END, LINEAGE_FILE, FileRecord, Ident
 from storage_schemas.lineage import provenance as process_provenance
 from storage_schemas.shown_text import without_secrets
 from storage_schemas.table import decode_table, encode_table
+
+_ZARR_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What zarr raises for metadata that contradicts itself."""
 
 
 @dataclass(frozen=True, order=True)
@@ -233,7 +237,7 @@ class StoredUnit:
             self._group: Any = zarr.open_group(_checked_zarr(store, path, record), mode="r", zarr_format=3)
         except StoreError:
             raise
-        except (OSError, ValueError, KeyError) as error:
+        except _ZARR_ERRORS as error:
             raise StoreError(f"unit '{path.key}' cannot be opened as Zarr: {error}. {REPAIR}") from error
 
     @property
@@ -248,7 +252,7 @@ class StoredUnit:
             return np.asarray(self._group[name][...] if frame is None else self._group[name][frame])
         except StoreError:
             raise
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except _ZARR_ERRORS as error:
             raise StoreError(f"array '{name}' of unit '{self.path.key}' cannot be read: {error}. {REPAIR}") from error
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -299,8 +303,14 @@ def _checked_zarr(store: Store, path: UnitPath, record: LineageRecord) -> Any:
 
     place = zarr_url(store, path)
     inner = LocalStore(place, read_only=True) if store.files.is_local else place
+
+    def look(name: str) -> None:
+        if store.files.is_local:
+            with suppress(OSError):  # a file that is not there is a chunk without values
+                store.files.open_local(f"{path.key}/{name}").close()
+
     return CheckedZarr(
-        inner, lambda name, content: refuse_changed(path, record, name, content), has_checksums=bool(record.checksums)
+        inner, lambda name, content: refuse_changed(path, record, name, content), look, has_checksums=bool(record.checksums)
     )
 
 

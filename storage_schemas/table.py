@@ -76,7 +76,7 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
     """
     try:
         table = pq.read_table(pa.BufferReader(data), use_threads=False)  # Arrow's threads abort a process that ends soon after
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{where}: table '{spec.name}' is not readable Parquet: {error}. {REPAIR}") from error
     spec = spec.with_open_columns(table.column_names)
     for column in spec.columns:
@@ -89,10 +89,14 @@ def decode_table(spec: TableSpec, data: bytes, *, where: str) -> Columns:
         stored, expected = table.schema.field(column.name).type, _ARROW_TYPES[column.type]
         if stored != expected:
             raise LayoutError(f"{where}: column '{column.name}' of table '{spec.name}' is {stored}, expected {expected}")
-    return {
-        column.name: table.column(column.name).to_pylist() if column.name in table.column_names else [None] * table.num_rows
-        for column in spec.columns
-    }
+    names, length = table.column_names, table.num_rows
+    try:
+        return {
+            column.name: table.column(column.name).to_pylist() if column.name in names else [None] * length
+            for column in spec.columns
+        }
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise StoreError(f"{where}: table '{spec.name}' has a value that cannot be read: {error}. {REPAIR}") from error
 
 
 class SceneTableWriter:

@@ -36,13 +36,14 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep caches and Prefect's state out of the user's home."""
+    """Keep caches and Prefect's state out of the user's home, and passwords of one test out of the next."""
     home = tmp_path_factory.getbasetemp() / "home"
     monkeypatch.setenv("DEPTHMILL_CACHE_DIR", str(home / "cache"))
     monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "false")
+    monkeypatch.setattr("storage_schemas.shown_text._known_secrets", set())
 
 
 @pytest.fixture(scope="session")

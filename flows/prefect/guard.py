@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from prefect import State
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Failed
 
 from storage_schemas.errors import DepthmillError
+from storage_schemas.shown_text import remember_secrets
 
 T = TypeVar("T")
 
@@ -79,4 +81,5 @@ def explained(what: str, then: str) -> Iterator[None]:
     except DepthmillError:
         raise
     except Exception as error:  # Prefect has many error types for a server that is gone or refuses
+        remember_secrets(PREFECT_API_URL.value() or "")  # the error may cite a part of it
         raise OrchestratorError(f"Prefect could not {what}: {type(error).__name__}: {error}. {then}") from error

@@ -6,7 +6,6 @@ Writes  <runs>/champion.json, atomically; the pointer moves, and no training is 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from flows.run.training import Training
 from flows.run.training_folder import noted_files
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
+from storage_schemas.seals import read_sealed_json, sealed_json
 
 if TYPE_CHECKING:
     from model.train.config import CommonConfig
@@ -69,7 +69,8 @@ def read_champion(runs: Path) -> Champion | None:
     """
     files = StoreFiles(runs)
     try:
-        champion = Champion(**json.loads(files.get(CHAMPION_FILE)))
+        champion = Champion(**read_sealed_json(files.get(CHAMPION_FILE)))
+        _check_values(champion)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -83,6 +84,13 @@ def read_champion(runs: Path) -> Champion | None:
                 f"delete {CHAMPION_FILE}: the next round's training becomes the champion"
             )
     return champion
+
+
+def _check_values(champion: Champion) -> None:
+    numbers = ("cap_m", "value")
+    for name, value in asdict(champion).items():
+        if isinstance(value, bool) or not isinstance(value, int | float if name in numbers else str):
+            raise TypeError(f"{name} is {value!r}, expected a {'number' if name in numbers else 'text'}")
 
 
 def write_champion(runs: Path, champion: Champion, *, instead_of: Champion | None) -> None:
@@ -106,7 +114,7 @@ def write_champion(runs: Path, champion: Champion, *, instead_of: Champion | Non
     folder, root = Path(champion.training).absolute(), runs.absolute()
     training = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
     content = {**asdict(champion), "training": training}
-    StoreFiles(runs).put(CHAMPION_FILE, json.dumps(content, indent=1).encode())
+    StoreFiles(runs).put(CHAMPION_FILE, sealed_json(content))
 
 
 def compare_with_champion(champion: Path, challenger: Training, rules: Rules) -> tuple[Sequence[MeanDifference], str]:

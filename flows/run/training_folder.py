@@ -4,6 +4,7 @@ Why    A folder given with --out may hold a user's files, and a file named last.
 How    A file is depthmill's if its bytes are those that ``written.json`` names, or if its content says so: the keys of a
        checkpoint, the columns of a record. Files that grow while a training runs, and what a killed one leaves, are known by
        content alone; so are the files of former versions, which wrote no ``written.json``. A link is never depthmill's.
+       Once an evaluation has come to its end, only what ``written.json`` names is known of it.
 Reads, writes  <training>/written.json
 """
 
@@ -15,13 +16,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.folder_lock import LOCK_FILE
+from storage_schemas.regular_files import read_regular
 
 WRITTEN_FILE = "written.json"
 _WRITTEN_KEY = "depthmill wrote these files, by SHA-256"
+_UNFINISHED_KEY = "and more, which a killed process could not name"
+_PARTS = ("evaluation", "champion", "probe", "tensorboard")
+"""Folders that trainings write into."""
+
 _HEAD_BYTES = 1 << 16
 
 
@@ -86,13 +93,19 @@ class ForeignFilesError(DepthmillError):
 def noted_files(folder: Path) -> Iterator[None]:
     """Note the digests of all files that are written into a training's folder within the block, which holds its lock."""
     before = {path: _stamp(path) for path in _files(folder)}
-    yield
     written = _written(folder)
+    _note(folder, written, {_UNFINISHED_KEY: True})
+    yield
     for path in _files(folder):
         name = path.relative_to(folder).as_posix()
         if before.get(path) != _stamp(path) and name not in _CORE and not name.startswith(("tensorboard/", "report.html")):
             written[name] = _digest(path)
-    StoreFiles(folder).put(WRITTEN_FILE, json.dumps({_WRITTEN_KEY: dict(sorted(written.items()))}, indent=1).encode())
+    _note(folder, written)
+
+
+def _note(folder: Path, written: Mapping[str, str], more: Mapping[str, bool] | None = None) -> None:
+    content = {_WRITTEN_KEY: dict(sorted(written.items())), **(more or {})}
+    StoreFiles(folder).put(WRITTEN_FILE, json.dumps(content, indent=1).encode())
 
 
 def holds_training(folder: Path) -> bool:
@@ -103,7 +116,8 @@ def holds_training(folder: Path) -> bool:
     """
     present = [name for name in _CORE if os.path.lexists(folder / name)]
     written = _written(folder)
-    _refuse_foreign(folder, [folder / name for name in present if not _is_own(folder, folder / name, written)])
+    foreign = [folder / name for name in present if not _is_own(folder, folder / name, written)]
+    _refuse_foreign(folder, [*foreign, *_misplaced(folder, written, is_complete="training.json" in present)])
     return bool(present)
 
 
@@ -122,7 +136,8 @@ def clear_training(folder: Path) -> list[str]:
     kept: list[Path] = []
     for path in _files(folder):
         (own if _is_own(folder, path, written) else kept).append(path)
-    _refuse_foreign(folder, [path for path in kept if path.relative_to(folder).as_posix() in {*_CORE, *written}])
+    foreign = [path for path in kept if path.relative_to(folder).as_posix() in {*_CORE, *written}]
+    _refuse_foreign(folder, sorted({*foreign, *_misplaced(folder, written, is_complete=False)}))
     own.sort(key=lambda path: path.name == WRITTEN_FILE)  # last: after a kill the rest is known by it
     try:
         for path in own:
@@ -135,7 +150,7 @@ def clear_training(folder: Path) -> list[str]:
             (folder / parent).rmdir()
     kept_names = sorted(path.relative_to(folder).as_posix() for path in kept)
     if kept_names:  # so that the folder is known for a training's before its first step
-        StoreFiles(folder).put(WRITTEN_FILE, json.dumps({_WRITTEN_KEY: {}}).encode())
+        _note(folder, {})
     return kept_names
 
 
@@ -147,9 +162,21 @@ def _is_own(folder: Path, path: Path, written: Mapping[str, str]) -> bool:
     proof = _CORE.get(name)
     if proof is None and name in written:
         return _digest(path) == written[name]
+    if proof is None and name.startswith(_PARTS[:3]) and _names_all(folder):
+        return False
     if proof is None:
         proof = next((other for pattern, other in _OTHERS.items() if re.fullmatch(pattern, name)), None)
     return proof is not None and proof(_head(path))
+
+
+def _misplaced(folder: Path, written: Mapping[str, str], *, is_complete: bool) -> list[Path]:
+    """Return what stands where a training would write and is not depthmill's: no folder, a link, a report of a user."""
+    if is_complete:  # nothing will be written
+        return []
+    wrong = [folder / name for name in _PARTS if os.path.lexists(folder / name) and not (folder / name).is_dir()]
+    wrong += [folder / name for name in _PARTS[:3] if (folder / name).is_dir() and (folder / name).is_symlink()]
+    report = folder / "report.html"
+    return [*wrong, report] if os.path.lexists(report) and not _is_own(folder, report, written) else wrong
 
 
 def _refuse_foreign(folder: Path, paths: list[Path]) -> None:
@@ -192,8 +219,19 @@ def _digest(path: Path) -> str:
 
 def _written(folder: Path) -> dict[str, str]:
     """Return the digests that ``written.json`` names; empty without one, or if it is damaged."""
+    written = _note_of(folder).get(_WRITTEN_KEY)
+    return {str(name): str(digest) for name, digest in written.items()} if isinstance(written, dict) else {}
+
+
+def _names_all(folder: Path) -> bool:
+    """Say whether ``written.json`` names every file of the evaluations."""
+    note = _note_of(folder)
+    return _WRITTEN_KEY in note and _UNFINISHED_KEY not in note
+
+
+def _note_of(folder: Path) -> dict[str, Any]:
     try:
-        written = json.loads((folder / WRITTEN_FILE).read_text(encoding="utf-8"))[_WRITTEN_KEY]
-        return {str(name): str(digest) for name, digest in written.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        note = json.loads(read_regular(folder / WRITTEN_FILE))
+    except (OSError, ValueError, RecursionError):  # a SourceError is a ValueError
         return {}
+    return note if isinstance(note, dict) else {}

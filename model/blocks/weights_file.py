@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -26,7 +27,9 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
     try:
         with open(path, "rb") as stream:  # one opening for both: a file that is replaced meanwhile cannot slip in between
             check_seal(stream)
-            loaded = torch.load(stream, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch warns of what it then refuses
+                loaded = torch.load(stream, map_location="cpu", weights_only=True)
     except DamagedFileError as error:
         raise WeightsFileError(
             f"weights file '{path}' is damaged: {error}. Nothing of it was used. Bring back a copy of it, or make it again "
@@ -34,7 +37,8 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # torch raises errors of many types for a foreign file
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "weights_only" in first_line:  # torch advises to run the file's code, which must never be done with a foreign file
+        # torch advises to run the file's code, which must never be done with a foreign file
+        if "weights_only" in first_line or isinstance(error, KeyError | EOFError | IndexError):
             first_line = "it is no file of tensors that torch wrote, or it holds code"
         raise WeightsFileError(f"weights file '{path}' cannot be read as a checkpoint of tensors: {first_line}") from error
     if not isinstance(loaded, dict):
@@ -55,7 +59,8 @@ class Misfit(NamedTuple):
     Attributes:
         missing: wanted keys that were not found.
         foreign: found keys that the network does not have.
-        shapes: keys found with another shape, or as something that is no tensor.
+        shapes: keys found with another shape, or as something that cannot be copied value by value: no tensor, one that is
+            sparse, quantized or without memory, integers or complex numbers where real ones belong.
     """
 
     missing: list[str]
@@ -73,8 +78,28 @@ def misfit(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> Misfit:
     return Misfit(
         missing=[key for key in wanted if key not in weights],
         foreign=[str(key) for key in weights if key not in wanted],
-        shapes=[key for key in both if not isinstance(weights[key], Tensor) or weights[key].shape != wanted[key].shape],
+        shapes=[key for key in both if not _fits(weights[key], wanted[key])],
     )
+
+
+def _fits(found: Any, wanted: Tensor) -> bool:
+    return (
+        isinstance(found, Tensor)
+        and found.shape == wanted.shape
+        and found.layout == torch.strided
+        and not (found.is_quantized or found.is_meta)
+        and found.is_floating_point() >= wanted.is_floating_point()
+        and not found.is_complex()
+    )
+
+
+def _kind_of(value: Any, wanted: Tensor) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    if value.shape != wanted.shape:
+        return str(tuple(value.shape))
+    where = " without values" if value.is_meta else ""
+    return f"{value.layout} of {value.dtype}{where}".replace("torch.", "")
 
 
 def misfit_text(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
@@ -86,9 +111,10 @@ def misfit_text(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str
     if foreign:
         problems.append(f"{len(foreign)} keys are unexpected: {first_names(foreign)}")
     for key in shapes:
-        value = weights[key]
-        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        problems.append(f"{key} is {shape}, expected {tuple(wanted[key].shape)}")
+        found = _kind_of(weights[key], wanted[key])
+        is_shape = not isinstance(weights[key], Tensor) or weights[key].shape != wanted[key].shape
+        expected = tuple(wanted[key].shape) if is_shape else f"strided of {wanted[key].dtype}".replace("torch.", "")
+        problems.append(f"{key} is {found}, expected {expected}")
     return first_names(problems, limit=8, joiner="; ")
 
 

@@ -23,6 +23,9 @@ from storage_schemas.files import explain_write_error, written_whole
 
 FORMAT = 1
 
+MOST_STEPS = 10**12
+"""A training of a step a microsecond would take eleven days for as many."""
+
 
 @dataclass
 class Checkpoint:
@@ -143,7 +146,7 @@ _EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "format": (f"the number {FORMAT}", lambda value: type(value) is int),
     "config": ("a JSON object", _is_json_object),
     "manifest": ("a text", lambda value: isinstance(value, str)),
-    "step": ("a number of steps", lambda value: type(value) is int and value >= 0),
+    "step": ("a number of steps", lambda value: type(value) is int and 0 <= value <= MOST_STEPS),
     "model_state_dict": ("named tensors", lambda value: _has_keys_of(Tensor, value)),
     "optimizer": ("an optimiser's state", lambda value: isinstance(value, Mapping)),
     "loader": ("a JSON object", _is_json_object),

@@ -7,7 +7,6 @@ Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +38,8 @@ from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.lineage import provenance
 from storage_schemas.manifest import Manifest, open_manifest
+from storage_schemas.regular_files import read_regular
+from storage_schemas.seals import read_sealed_json, sealed_json
 from storage_schemas.store import Store
 
 COMPLETE_FILE = "training.json"
@@ -85,16 +86,13 @@ def read_training(folder: Path) -> dict[str, Any]:
     """
     path = folder / COMPLETE_FILE
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return read_sealed_json(read_regular(path))
     except FileNotFoundError as error:
         raise StoreError(
             f"'{folder}' holds no complete training ({COMPLETE_FILE} is missing). Run depthmill train first"
         ) from error
     except (OSError, ValueError) as error:
         raise StoreError(f"'{path}' cannot be read: {error}. Run depthmill train --restart") from error
-    if not isinstance(record, dict):
-        raise StoreError(f"'{path}' is not a training's record. Run depthmill train --restart")
-    return record
 
 
 def refuse_complete_of_another(config: CommonConfig, manifest: Manifest, folder: Path, *, families: Families) -> None:
@@ -211,7 +209,7 @@ def _evaluate_training(
         **{key: value for key, value in last.provenance.items() if key in EVERY_ORIGIN},
         **({"notices": notices} if notices else {}),
     }
-    StoreFiles(folder).put(COMPLETE_FILE, json.dumps(record, indent=1).encode())
+    StoreFiles(folder).put(COMPLETE_FILE, sealed_json(record))
 
 
 def _known(value: Any) -> Any:

@@ -174,3 +174,26 @@ def test_metadata_when_they_lie_about_a_shape_then_no_memory_is_taken(written, m
     store.files.put(file, json.dumps(metadata).encode())
     with pytest.raises(LayoutError, match="dimension 'frame' is 3 in array .* but 1000000000"):
         store.read_unit(path)
+
+
+@pytest.mark.parametrize("name", ["inner chunk 0", "no codecs", "shape of floats"])
+def test_unit_when_its_metadata_contradicts_itself_then_an_error_and_no_traceback(tmp_path, monkeypatch, name):
+    store = Store(tmp_path / "store")
+    store.write_unit(identity(), depth_data(), seconds=0, counts={})
+    path = UnitPath.of(identity())
+    lies = {
+        "inner chunk 0": lambda told: told["codecs"][0]["configuration"].update(chunk_shape=[0, 0, 0]),
+        "no codecs": lambda told: told.update(codecs=[]),
+        "shape of floats": lambda told: told.update(shape=[1.5, 2.5, 3.5]),
+    }
+    for module in ("store", "frame_chunks"):  # whoever lies on purpose seals the lie
+        monkeypatch.setattr(f"storage_schemas.{module}.refuse_changed", lambda *_: None)
+    array, root = (tmp_path / "store" / path.key / file for file in ("depth_m/zarr.json", "zarr.json"))
+    told, consolidated = json.loads(array.read_text()), json.loads(root.read_text())
+    lies[name](told)
+    consolidated["consolidated_metadata"]["metadata"]["depth_m"] = told
+    array.write_text(json.dumps(told))
+    root.write_text(json.dumps(consolidated))
+    for read in READERS.values():
+        with pytest.raises((StoreError, LayoutError)):
+            read(store, path)

@@ -51,10 +51,10 @@ def test_local_file_when_the_disk_refuses_then_nothing_is_known_about_it(number,
     files = StoreFiles(tmp_path)
     files.put("a", b"")
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("storage_schemas.files.open_regular", refuse)
     monkeypatch.setattr(os, "scandir", refuse)
     for doing, action in (("read", lambda: files.get("a")), ("list", lambda: files.names(""))):
         with pytest.raises(StoreAccessError, match=f"cannot {doing} '.*{said}"):

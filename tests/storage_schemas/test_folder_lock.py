@@ -110,3 +110,30 @@ def test_lock_when_half_written_or_foreign_then_taken_over(tmp_path):
         locked(tmp_path / "file" / "below"),
     ):
         pytest.fail("a file is no folder")
+
+
+def test_lock_when_a_link_to_a_users_file_or_no_file_then_refused_and_nothing_is_written(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    lock = folder / LOCK_FILE
+    for make in (lambda: lock.symlink_to(mine), lambda: lock.symlink_to("/nowhere"), lock.mkdir, lambda: os.mkfifo(lock)):
+        make()
+        with pytest.raises(StoreError, match="is a link, a folder or a pipe.*Move it away"), locked(folder):
+            pytest.fail("this is no lock")
+        assert mine.read_text() == "precious"
+        if lock.is_dir() and not lock.is_symlink():
+            lock.rmdir()
+        else:
+            lock.unlink()
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"doing": 5, "host": [], "pid": "x", "kernel": 7, "started_utc": 3}', "[]", "\0\0"]
+)
+def test_lock_when_its_content_is_no_holder_then_taken_over(tmp_path, content):
+    (tmp_path / LOCK_FILE).write_text(content)
+    assert holder_of(tmp_path) is None
+    with locked(tmp_path) as held:
+        assert held.former is None

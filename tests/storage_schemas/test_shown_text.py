@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage_schemas.errors import StoreError
-from storage_schemas.shown_text import shown
+from storage_schemas.shown_text import remember_secrets, shown
 from storage_schemas.store import Store
 from tests.conftest import REPOSITORY
 
@@ -46,3 +46,39 @@ def test_code_when_it_prints_then_through_what_masks_and_escapes():
                 if re.search(r"(?<![a-z_.])print\((?!shown\(|['\"]|$)|typer\.echo\((?!shown\()|sys\.std(out|err)\.write", line):
                     found.append(f"{Path(path).relative_to(REPOSITORY)}:{number}: {line.strip()}")
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://KEY:s3cr3t/P+w=x@bucket/a",
+        "s3://KEY:s3cr3t%2FP+w=x@bucket/a",
+        "sftp://user:P+w=x s3cr3t@host/a",
+        "ftp://user:P+w=x'/s3cr3t@host/a",
+        "http://s3cr3t/P+w=x@host/a",
+        "s3://bucket/a?secret=s3cr3t/P+w=x",
+        "http://host/a#access_token=s3cr3t/P+w=x",
+    ],
+)
+def test_store_when_a_client_cites_a_part_of_its_password_then_masked(url):
+    store = Store(url)
+    for part in ("s3cr3t", "P+w=x", "P%2Bw%3Dx"):
+        if part in url or part == "s3cr3t":
+            text = str(StoreError(f"store '{store.root}': Port could not be cast to integer value as '{part}'"))
+            assert part not in text, text
+    assert "s3cr3t" not in store.shown_root
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/a@home", "az://container@account.dfs.core.windows.net/a", "ftp://user:ab@host", "/a/b"]
+)
+def test_store_when_its_url_has_no_secret_of_some_length_then_words_stay(url):
+    remember_secrets(url)
+    assert shown("the container of a user at home, about ab") == "the container of a user at home, about ab"
+
+
+@pytest.mark.parametrize("url", ["http://user:a/b@127.0.0.1:1/x", "ftp://user:a/b@127.0.0.1:1/x"])
+def test_store_when_a_slash_of_a_password_splits_its_url_then_an_error_and_no_traceback(url, monkeypatch):
+    monkeypatch.setenv("DEPTHMILL_STORE_ATTEMPTS", "1")
+    with pytest.raises(StoreError, match="Correct 'store:'|Check the store's URL"):
+        Store(url).files.get("a")

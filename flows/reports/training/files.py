@@ -6,7 +6,6 @@ Reads training.json, steps.csv, evaluations.csv
 from __future__ import annotations
 
 import csv
-import json
 import math
 import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage_schemas.errors import StoreError
+from storage_schemas.regular_files import read_regular
+from storage_schemas.seals import read_sealed_json
 
 STEPS_FILE, EVALUATIONS_FILE = "steps.csv", "evaluations.csv"
 
@@ -163,12 +164,9 @@ def _read_about(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        about = json.loads(read_text(path))
+        return read_sealed_json(read_regular(path))
     except ValueError as error:
         raise damaged_file(path, error) from error
-    if not isinstance(about, dict):
-        raise damaged_file(path, f"it holds a {type(about).__name__}, expected an object")
-    return about
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> StepColumns:

@@ -161,3 +161,17 @@ def test_home_of_prefect_when_it_cannot_be_written_then_one_line(training, depth
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert re.match(r"error: Prefect cannot write in its folder '.*closed': .*Set PREFECT_HOME to a folder .* --no-prefect", line)
+
+
+def test_prefect_when_its_error_cites_a_part_of_the_url_s_password_then_masked():
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.prefect.guard import OrchestratorError, explained
+
+    with (
+        temporary_settings({PREFECT_API_URL: "http://user:s3cr3t/x@host:1/api"}),
+        pytest.raises(OrchestratorError) as raised,
+        explained("finish the flow", "Correct it"),
+    ):
+        raise ValueError("Invalid port: 's3cr3t'")
+    assert str(raised.value) == "Prefect could not finish the flow: ValueError: Invalid port: '***'. Correct it"

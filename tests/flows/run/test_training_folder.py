@@ -6,13 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from flows.run.training_folder import ForeignFilesError, clear_training, holds_training, noted_files
+from flows.run.training_folder import WRITTEN_FILE, ForeignFilesError, clear_training, holds_training, noted_files
 from storage_schemas.folder_lock import LOCK_FILE, locked_folder
 from tests.conftest import REPOSITORY
 
@@ -241,3 +242,70 @@ def test_start_when_other_bytes_lie_at_its_path_then_the_begun_training_says_so(
     assert re.search(
         r"was trained from train.start_from with digest \w{16}, '.*start.pt' has \w{16}. Bring the former file", text
     )
+
+
+def test_files_when_the_evaluation_has_ended_and_a_user_adds_some_like_ours_then_they_stay(complete, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(complete, out)
+    mine = {
+        "evaluation/mine/table.md": b"| my | table |",
+        "evaluation/rows.csv": b"a,b",
+        "evaluation/results/000001.txt": b"",
+        "evaluation/mine/frames.parquet": (complete / "evaluation/frames.parquet").read_bytes(),
+    }
+    for name, content in mine.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(content)
+    assert set(clear_training(out)) == set(mine)
+    assert {name: (out / name).read_bytes() for name in mine} == mine
+
+
+def test_files_when_the_evaluation_was_killed_then_ours_are_known_by_content(complete, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(complete, out)
+    (out / WRITTEN_FILE).unlink()
+    with pytest.raises(KeyboardInterrupt), noted_files(out):
+        (out / "evaluation/table.tex").unlink()
+        raise KeyboardInterrupt
+    assert clear_training(out) == []
+    assert not (out / "evaluation").exists()
+
+
+@pytest.mark.parametrize("name", ["evaluation", "tensorboard", "report.html", "report.html of a user", "evaluation linked"])
+def test_restart_when_what_it_would_write_to_is_a_users_then_refused_and_nothing_is_deleted(
+    complete, recipe, depthmill, tmp_path, name
+):
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    shutil.copytree(complete, out)
+    outside.mkdir()
+    place = out / name.split()[0]
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    if name.endswith("linked"):
+        place.symlink_to(outside)
+    elif name == "report.html":
+        place.mkdir()
+    else:
+        place.write_text("<html>mine</html>")
+    before = files(out)
+    code, text = depthmill("train", recipe, "--no-prefect", "--out", out, "--restart")
+    assert code == 1
+    assert f"holds '{place.name}' with a content that depthmill did not write" in text
+    assert files(out) == before and list(outside.iterdir()) == []
+    code, text = depthmill("train", recipe, "--no-prefect", "--out", out)
+    assert code == 0 and "nothing to do" in text, text
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{", "5", '{"depthmill wrote these files, by SHA-256": [1]}'])
+def test_restart_when_written_json_is_damaged_then_an_error_or_all_is_known_by_content(complete, tmp_path, content):
+    out = tmp_path / "out"
+    shutil.copytree(complete, out)
+    (out / WRITTEN_FILE).write_text(content)
+    with suppress(ForeignFilesError):
+        clear_training(out)
+    (out / WRITTEN_FILE).unlink(missing_ok=True)
+    os.mkfifo(out / WRITTEN_FILE)
+    with pytest.raises(ForeignFilesError, match="holds 'written.json'"):
+        clear_training(out)

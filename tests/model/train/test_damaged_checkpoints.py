@@ -196,3 +196,36 @@ def test_start_when_of_another_family_then_the_families_are_named(copied):
         match="is of a training of family semodepth, this training is of family monoddle, and train.start_from takes a whole network",
     ):
         load_start(MonoDdleFamily().network(config), copied[1] / "best.pt", FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda value: value.to_sparse(), "is sparse_coo of float32, expected strided of float32"),
+        (lambda value: value.to("meta"), "is strided of float32 without values"),
+        (lambda value: value.long(), "is strided of int64, expected strided of float32"),
+        (lambda value: value.to(torch.complex64), "is strided of complex64"),
+    ],
+)
+def test_checkpoint_when_weights_cannot_be_copied_value_by_value_then_named(copied, change, text):
+    file = copied[1] / "best.pt"
+    content = torch.load(file, weights_only=True)
+    state = content["model_state_dict"]
+    key = next(key for key, value in state.items() if value.is_floating_point() and value.dim() == 4)
+    torch.save({**content, "model_state_dict": {**state, key: change(state[key])}}, file)
+    with pytest.raises(CheckpointError, match=f"{re.escape(key)} {re.escape(text)}"):
+        load_network(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff\xe0"])
+def test_checkpoint_when_no_file_of_torch_then_said_in_words(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(WeightsFileError, match="it is no file of tensors that torch wrote"):
+        load_network(tmp_path / "x.pt")
+
+
+def test_checkpoint_when_its_step_is_beyond_all_trainings_then_named(copied):
+    file = copied[1] / "last.pt"
+    torch.save({**torch.load(file, weights_only=True), "step": 10**30}, file)
+    with pytest.raises(CheckpointError, match="'step' is 10+, expected a number of steps"):
+        load_checkpoint(file)

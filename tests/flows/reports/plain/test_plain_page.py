@@ -86,7 +86,7 @@ def test_page_when_the_training_is_not_finished_then_says_what_is_missing(folder
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        ("training.json", "[]", r"training.json' cannot be read: it holds a list, expected an object"),
+        ("training.json", "[]", r"training.json' cannot be read: it is a list, expected a JSON object"),
         ("steps.csv", "step,loss\n1,2\n", r"steps.csv' cannot be read: column 'epoch' is missing from its first line"),
         ("steps.csv", "step,epoch,samples,lr,seconds\n1,2,3,x,5\n", r"lr is 'x' at step 1, expected a number"),
         ("evaluation/table.md", b"\xff", r"table.md' cannot be read: .*Delete it, then train or evaluate again"),

@@ -102,7 +102,7 @@ def test_write_training_report_when_frames_have_places_then_tags_and_numbers_are
     ("name", "content", "text"),
     [
         ("training.json", "{", r"training.json' cannot be read: Expecting property name"),
-        ("training.json", "[]", r"it holds a list, expected an object"),
+        ("training.json", "[]", r"it is a list, expected a JSON object"),
         ("steps.csv", "step,loss\n1,2\n", r"steps.csv' cannot be read: column 'epoch' is missing from its first line"),
         ("steps.csv", ",".join(STEP_COLUMNS) + "\n1,2\n", r"line 2 has another number of values than the first"),
         ("steps.csv", ",".join(STEP_COLUMNS) + "\n1,2,3,many,5,6,7,8,9,10,11\n", r"loss is 'many' at step 1, expected a number"),

@@ -1,0 +1,65 @@
+"""Records beside a store that carry their own digest: JSON of trainings and champions, Parquet of evaluations and rounds.
+
+Why    A flipped bit in a number is still a number. It would decide which training is better, and nobody would notice
+How    A record ends with the SHA-256 of the rest of it: JSON as its last key, Parquet as bytes between the data and the footer,
+       which every reader of Parquet passes over. A record of a former version has none, and is read as before
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+SEAL_KEY = "record_sha256"
+_TABLE_MARK = b"depthmill-sha256:"
+_DIGEST_CHARS = 64
+_FOOTER_END_BYTES = 8
+"""A Parquet file ends with the length of its footer, four bytes, and PAR1."""
+
+
+class BrokenSealError(ValueError):
+    """A record is not what was written."""
+
+
+def sealed_json(record: Mapping[str, Any]) -> bytes:
+    """Return a JSON object with its digest as the last key."""
+    as_read = json.loads(json.dumps(record))
+    return json.dumps({**as_read, SEAL_KEY: _digest_of(as_read)}, indent=1).encode()
+
+
+def read_sealed_json(content: bytes) -> dict[str, Any]:
+    """Return a JSON object without its digest.
+
+    Raises:
+        BrokenSealError: it has a digest that is not that of its content.
+        ValueError: it is no JSON object.
+    """
+    try:
+        record = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("its groups are too deep") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"it is a {type(record).__name__}, expected a JSON object")
+    seal = record.pop(SEAL_KEY, None)
+    if seal is not None and seal != _digest_of(record):
+        raise BrokenSealError(f"its content is not what was written. If you changed it by hand, take its key {SEAL_KEY} out")
+    return record
+
+
+def sealed_table(content: bytes) -> bytes:
+    """Return a Parquet file with its digest before the footer."""
+    footer = int.from_bytes(content[-_FOOTER_END_BYTES:-4], "little") + _FOOTER_END_BYTES
+    return content[:-footer] + _TABLE_MARK + hashlib.sha256(content).hexdigest().encode() + content[-footer:]
+
+
+def check_table(content: bytes) -> None:
+    """Check a Parquet file against its digest, if it has one; BrokenSealError if it is not what was written."""
+    data, mark, rest = content.rpartition(_TABLE_MARK)
+    if mark and hashlib.sha256(data + rest[_DIGEST_CHARS:]).hexdigest().encode() != rest[:_DIGEST_CHARS]:
+        raise BrokenSealError("its content is not what was written")
+
+
+def _digest_of(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
