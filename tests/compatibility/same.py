@@ -26,6 +26,7 @@ ADDED = [
 
 DIFFERS = {
     "without_checksums", "choice", "cpu_threads", "low", "high", "num_scenes", "share_of_frames", "share_of_pixels", "least_share",
+    "needs_interval", "record_sha256",
 }  # fmt: skip
 """Keys that differ by intent: units had no checksums, and intervals were drawn by frames (CHANGELOG says so)."""
 

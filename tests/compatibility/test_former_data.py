@@ -162,7 +162,7 @@ def test_answers_when_both_codes_are_asked_then_exit_codes_texts_and_json_are_th
 
 def test_files_when_both_codes_write_them_then_tables_figures_and_pictures_are_the_same(answered):
     before, after = answered["former"]["files"], answered["today"]["files"]
-    assert len(before) > 500
+    assert len(before) > 400
     assert {Path(name).suffix for name in before} >= {".csv", ".md", ".html", ".png", ".jpg", ".parquet", ".npz"}
     assert differing(before, after) == []
     assert differing(answered["former"]["imported"], answered["today"]["imported"]) == []
