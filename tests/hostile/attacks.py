@@ -453,10 +453,16 @@ IMAGES = {
 }
 
 
+SOUND = {"predict": ("of another size", "16 bits of grey"), "detect": ("of another size",)}
+"""Changes that a folder of images may have: each is predicted in its own size, and radar maps have 16 bits."""
+
+
 def _of_images() -> Iterator[Attack]:
     for target, patterns in IMAGES.items():
         for pattern in patterns:
             for what, change in BAD_IMAGES.items():
+                if what in SOUND.get(target, ()) and (what == "of another size" or pattern.startswith("radar")):
+                    continue
                 yield Attack(f"{target} {pattern} is {what}", target, rewritten(pattern, change), (*_parts(pattern), "9x13"))
 
 
@@ -850,7 +856,7 @@ def _of_recipes() -> Iterator[Attack]:
         "intrinsics of 0": lambda r: r["source"].update(intrinsic_px=[0.0] * 9),
     }
     for what, change in values.items():
-        yield Attack(f"recipe has {what}", "zju", _edited(change), ("store", "source", "cameras", "scenes"))
+        yield Attack(f"recipe has {what}", "zju", _edited(change), ("store", "source", "cameras", "scenes", "a path is too long"))
     keys = {
         "accumulate_lidar": {"num_sweeps": (10**6, 0, -1, 1.5, float("nan"), "x", 10**30)},
         "clean_horizon": {"near_m": (float("nan"), float("inf"), -1, 0), "window_px": (10**9, 2), "upper_fraction": (2, -1)},

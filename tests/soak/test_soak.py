@@ -62,8 +62,10 @@ def test_store_when_many_processes_work_on_it_and_are_killed_then_everything_is_
         folder = shared / f"training-{rule}"
         code, text = depthmill("train", soak.recipe, *BARE[:3], "--out", folder, *SMALL, *change)
         assert code == 0, text
-        for name, values in weights(undisturbed / f"training-{rule}").items():
-            assert torch.equal(values, weights(folder)[name]), f"rule {rule}: {name}"
+        right_weights, found_weights = weights(undisturbed / f"training-{rule}"), weights(folder)
+        assert right_weights.keys() == found_weights.keys()
+        for name, values in right_weights.items():
+            assert torch.equal(values, found_weights[name]), f"rule {rule}: {name}"
     code, text = depthmill("verify", soak.recipe, "--all")
     assert code == 0, text
     assert content(shared / "store") == right
