@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
@@ -131,7 +132,7 @@ class NuScenesSource(OnDisk):
         if self._camera_sweeps:  # without camera sweeps the key stays as it was, so that older indices are still used
             facts.append("camera_sweeps")
         tables = [self._tables / name for name in (*(f"{name}.json" for name in TABLE_NAMES), SPLITS_FILE)]
-        note = notes / f"tables-{hashlib.sha256(str(self._tables).encode()).hexdigest()[:16]}.json"
+        note = notes / f"tables-{hashlib.sha256(os.fsencode(self._tables)).hexdigest()[:16]}.json"
         facts.append(digests_of_tables(tables, note=note))
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 

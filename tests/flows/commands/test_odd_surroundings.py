@@ -7,6 +7,7 @@ import os
 import shutil
 
 from storage_schemas.catalog import MANIFEST
+from storage_schemas.lineage import LineageRecord
 from storage_schemas.store import Store
 from tests.flows.test_cli import BARE
 
@@ -19,7 +20,7 @@ def test_clock_when_it_has_gone_backwards_then_the_recipe_finds_its_own_manifest
     before = next(iter(store.units(MANIFEST.name)))
     for path in (tmp_path / "store").rglob("lineage.json"):  # all of it was written, as the clock now has it, in the future
         record = json.loads(path.read_text())
-        path.write_text(json.dumps({**record, "written_utc": "2099-01-01T00:00:00+00:00"}))
+        path.write_bytes(LineageRecord(**{**record, "written_utc": "2099-01-01T00:00:00+00:00"}).to_json())
     changed = ("--set", "stages.clean_horizon.near_m=25")
     code, text = depthmill("run", recipe, *BARE, *changed)
     assert code == 0, text

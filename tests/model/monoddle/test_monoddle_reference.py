@@ -83,7 +83,7 @@ def test_checkpoint_when_of_another_size_or_another_thing_then_said(tmp_path):
 
 
 def test_defaults_when_no_options_are_given_then_the_public_networks():
-    state = {key: value.new_empty(value.shape) for key, value in reference_state_on_meta().items()}
+    state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in reference_state_on_meta().items()}
     with torch.device("meta"):
         network = load_reference(state)
     assert network.config == MonoDdleConfig.reference(uncertainty=True)
