@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
 
 from pipeline.verify import all_units
@@ -85,6 +86,9 @@ def steady_file(path: Path) -> Any:
         return steady_text(path.read_text(encoding="utf-8")).splitlines()
     if path.suffix == ".html":
         return _FIGURE.findall(steady_text(_MARKUP.sub("", path.read_text(encoding="utf-8"))))
+    if path.suffix == ".parquet":  # the values, since tables carry a digest now
+        table = pq.read_table(path)
+        return str(table.schema), repr(table.to_pydict())
     return path.read_bytes()
 
 
