@@ -27,6 +27,7 @@ from typing import Any
 
 from storage_schemas.errors import StoreError
 from storage_schemas.files import explain_write_error
+from storage_schemas.going_on import has_process, this_kernel
 
 LOCK_FILE = ".depthmill-lock"
 BEAT_S = 15.0
@@ -106,7 +107,7 @@ def locked_folder(folder: Path, *, doing: str, if_denied: str) -> Iterator[HeldF
     try:
         former = _read(file)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        holder = Holder(doing, platform.node(), os.getpid(), _kernel(), now)
+        holder = Holder(doing, platform.node(), os.getpid(), this_kernel(), now)
         held = HeldFolder(file, holder, former)
         held.say({} if former is None else former.about)  # until this holder has something to say, in case it is killed too
         with _beating(file):
@@ -183,19 +184,9 @@ def _busy(folder: Path, holder: Holder | None) -> FolderBusyError:
 
 def _lives(holder: Holder, path: Path, *, has_locks: bool) -> bool:
     """Say whether a holder whose file could be locked, or need not be, is at work all the same."""
-    if holder.kernel == _kernel():
-        return not has_locks and holder.pid != os.getpid() and _has_process(holder.pid)
+    if holder.kernel == this_kernel():
+        return not has_locks and holder.pid != os.getpid() and has_process(holder.pid)
     return _clock_of(path.parent) - path.stat().st_mtime < SILENT_S
-
-
-def _has_process(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _clock_of(folder: Path) -> float:
@@ -206,13 +197,6 @@ def _clock_of(folder: Path) -> float:
         return probe.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
-
-
-def _kernel() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return platform.node()
 
 
 def _read(file: int) -> Holder | None:

@@ -23,10 +23,33 @@ _START = 19
 def this_machine() -> str:
     """Return what tells this kernel and its process numbers from all others; empty where the system does not say."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+        return f"{_boot_id()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
+
+
+@cache
+def this_kernel() -> str:
+    """Return what tells this kernel, since it started, from all others; the host's name where the system does not say."""
+    try:
+        return _boot_id()
+    except OSError:
+        return platform.node()
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def has_process(pid: int) -> bool:
+    """Say whether this machine has a process of this number; True where it is not known."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it belongs to another user, or the number is none
+        return True
+    return True
 
 
 def is_dead(*, host: str, pid: int, machine: str, started: datetime.datetime) -> bool:
@@ -40,12 +63,8 @@ def is_dead(*, host: str, pid: int, machine: str, started: datetime.datetime) ->
     """
     if host != platform.node() or (machine and machine != this_machine()):
         return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if not has_process(pid):
         return True
-    except (OSError, OverflowError):  # it belongs to another user, or the number is none
-        return False
     began = _began(pid)
     return began is not None and began > started + datetime.timedelta(seconds=5)  # the number has been given to another process
 

@@ -15,8 +15,8 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import reduction, resource_tracker
 from typing import Any, NamedTuple
 
@@ -200,15 +200,15 @@ def _context(preload: str | None) -> Any:
     return context
 
 
-class _interrupts_blocked:  # noqa: N801  # reads as what it does
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
     """Block SIGINT in this thread, so that the processes started meanwhile inherit the block."""
-
-    def __enter__(self) -> None:
-        resource_tracker.ensure_running()  # starting it, as the first worker would, lets SIGINT through again
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-    def __exit__(self, *_: object) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+    resource_tracker.ensure_running()  # starting it, as the first worker would, lets SIGINT through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ending(exit_code: int | None) -> str:

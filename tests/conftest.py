@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +68,19 @@ def tiny_store(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     made = make_units(opened, BareLoop(), report=False)
     assert made.num_failed == 0
     return folder / "store"
+
+
+@pytest.fixture
+def copied_store(tiny_store: Path, tmp_path: Path) -> Path:
+    """A copy of ``tiny_store`` where ``write_recipe`` looks for its store; the test may change it."""
+    return shutil.copytree(tiny_store, tmp_path / "store")
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train and measure on the CPU, without loader workers."""
+    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
+    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
 
 
 @pytest.fixture(scope="session")

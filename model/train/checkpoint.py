@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import torch
@@ -138,7 +139,7 @@ def _is_json_object(value: Any) -> bool:
         return False
 
 
-def _has_keys_of(kind: type, value: Any) -> bool:
+def _has_keys_of(kind: type | UnionType, value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) and isinstance(item, kind) for key, item in value.items())
 
 
@@ -150,7 +151,7 @@ _EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "model_state_dict": ("named tensors", lambda value: _has_keys_of(Tensor, value)),
     "optimizer": ("an optimiser's state", lambda value: isinstance(value, Mapping)),
     "loader": ("a JSON object", _is_json_object),
-    "best": ("named numbers or nothing", lambda value: value is None or _has_keys_of(int | float, value)),  # type: ignore[arg-type]
+    "best": ("named numbers or nothing", lambda value: value is None or _has_keys_of(int | float, value)),
     "random": ("a tensor of bytes", lambda value: isinstance(value, Tensor) and value.dtype == torch.uint8),
     "provenance": ("a JSON object", _is_json_object),
 }

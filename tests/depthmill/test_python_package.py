@@ -22,10 +22,7 @@ SMALL = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
-    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 def test_recipe_when_taken_from_plan_to_comparison_then_every_step_returns_its_value(tiny_root, write_recipe, tmp_path, capfd):

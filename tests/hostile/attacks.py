@@ -12,14 +12,12 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import struct
 import sys
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from PIL import Image
 from storage_schemas.errors import DepthmillError
 from storage_schemas.store import Store
 from tests.pipeline.exporters.made_up_store import NoRaw, build
+from tests.time_limit import TooLongError, within
 from tests.tiny_kitti import write_tiny_kitti
 from tests.tiny_nuscenes import write_tiny_nuscenes
 from tests.tiny_zju import write_tiny_zju
@@ -263,26 +262,6 @@ def _content(folder: Path) -> Any:
         files = store.lineage(path).files.items()
         content[path.layout, path.scene, path.camera] = sorted((key, file.sha256) for key, file in files if "parquet" not in key)
     return content
-
-
-class TooLongError(BaseException):
-    """Is raised in what hangs."""
-
-
-@contextmanager
-def within(seconds: int) -> Iterator[None]:
-    """Interrupt what hangs, as a reader of a pipe without a writer does."""
-
-    def stop(*_: object) -> None:
-        raise TooLongError
-
-    former = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, former)
 
 
 # --- files that are none -------------------------------------------------------------------------------------------------

@@ -63,8 +63,8 @@ def test_folder_when_held_by_another_thread_then_refused(tmp_path):
     [
         ("another", 7, 0, True),
         ("another", 7, folder_lock.SILENT_S + 1, False),
-        (folder_lock._kernel(), os.getppid(), 0, None),
-        (folder_lock._kernel(), 4_000_000, 0, False),
+        (folder_lock.this_kernel(), os.getppid(), 0, None),
+        (folder_lock.this_kernel(), 4_000_000, 0, False),
     ],
 )
 def test_folder_when_held_from_another_machine_or_without_locks_then_signs_of_life_decide(

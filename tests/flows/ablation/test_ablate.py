@@ -37,10 +37,7 @@ SLOWER = {"learning_rate": 3e-5}
 PAIR = {"baseline": {}, "+ slower": SLOWER}
 
 
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
-    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 @pytest.fixture

@@ -35,10 +35,7 @@ STAGES = {"predict_mono_depth": {"teacher": "plane_and_boxes"}, "align_mono_dept
 VAL = ["000004", "000005"]
 
 
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
-    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 @pytest.fixture

@@ -13,10 +13,7 @@ from tests.tiny_lyft import SCENES, write_tiny_lyft
 BARE = ("--no-prefect", "--workers", 1)
 
 
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
-    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 def points_of(folder) -> list:

@@ -15,10 +15,7 @@ BARE = ("--no-prefect", "--workers", 1)
 NOTHING = "Nothing was measured: no frame has a pixel with a target up to the largest cap."
 
 
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
-    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 def turn_lidar_away(root: Path, scene: str) -> None:

@@ -12,11 +12,7 @@ from model.mim4d.probes.probe_files import read_probes
 from storage_schemas.errors import DepthmillError
 from tests.model.mim4d.made_up_clips import small_network
 
-
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
-    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 @pytest.fixture

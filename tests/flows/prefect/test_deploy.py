@@ -3,7 +3,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -38,8 +37,7 @@ def _one_process(monkeypatch):
 
 
 @pytest.fixture
-def recipe(tiny_root, tiny_store, write_recipe, tmp_path):
-    shutil.copytree(tiny_store, tmp_path / "store")
+def recipe(tiny_root, copied_store, write_recipe):
     return write_recipe(tiny_root, train=SMALL)
 
 

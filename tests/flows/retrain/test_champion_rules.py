@@ -32,10 +32,7 @@ SCENES = ("drive a", "drive b", "drive c", "drive d")
 SPLITS = {"train": ["drive a"], "val": ["drive b", "drive c", "drive d"]}
 
 
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
-    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 @pytest.fixture

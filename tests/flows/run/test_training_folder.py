@@ -25,15 +25,11 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
-    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 @pytest.fixture
-def recipe(tiny_root, tiny_store, write_recipe, tmp_path):
-    shutil.copytree(tiny_store, tmp_path / "store")
+def recipe(tiny_root, copied_store, write_recipe):
     return write_recipe(tiny_root, train=SMALL)
 
 

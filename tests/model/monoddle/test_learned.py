@@ -13,10 +13,7 @@ from tests.tiny_kitti import write_tiny_kitti
 NETWORK = {"dla_widths": [8, 8, 16, 16, 24, 32], "head_width": 16, "input_px": [32, 96]}
 
 
-@pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
-    monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
-    monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 def write(tmp_path: Path, *, change=lambda line: line, **train) -> Path:

@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from tests.mutated_nuscenes import Mutation, Outcome, Workspace, mutations
+from tests.time_limit import TooLongError, within
 
 UNDETECTABLE: dict[str, str] = {
     r"calibrated_sensor\[.*\]\.translation.*: (0|negative|\+ 2|swapped)": (
@@ -48,26 +46,6 @@ WORDS = {
     "": ("files", "LIDAR_TOP", "returns", "images", "zeros"),
 }
 """Table -> words of which a line about it has one; "" = files of sensors."""
-
-
-class _TooLongError(Exception):
-    pass
-
-
-@contextmanager
-def _within(seconds: int) -> Iterator[None]:
-    """Interrupt what hangs, as a reader of a pipe without a writer does."""
-
-    def stop(*_: object) -> None:
-        raise _TooLongError
-
-    former = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, former)
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +85,9 @@ def _all_told(space: Workspace, chosen: list[Mutation]) -> Counter[str]:
     faults = []
     for mutation in chosen:
         try:
-            with _within(10):
+            with within(10):
                 outcome = space.spoiled(mutation)
-        except _TooLongError:
+        except TooLongError:
             outcome = Outcome("", (), None, "took too long")
         kind = _kind(space, mutation, outcome)
         kinds[kind] += 1
