@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage_schemas.catalog import known_layouts
-from storage_schemas.errors import StoreAccessError
 from storage_schemas.files import KEPT_S, UNFINISHED
 from storage_schemas.lineage import LINEAGE_FILE
 from storage_schemas.store import Store
@@ -65,21 +63,7 @@ def delete_leftover(store: Store, key: str) -> None:
     """Delete one of them, unless it has been committed since; StoreError if it may not be deleted."""
     if store.files.exists(f"{key}/{LINEAGE_FILE}"):
         return
-    if not store.files.is_local:
-        store.files.remove_tree(key)
-        return
-    path = Path(store.files.path(key))
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StoreAccessError(
-            f"cannot delete '{path}': {error.strerror or error}. Give this user write permission on the store"
-        ) from error
+    store.files.remove_tree(key)
 
 
 def _unfinished(store: Store) -> list[str]:
