@@ -87,13 +87,14 @@ def test_training_under_prefect_when_killed_then_its_server_and_workers_end(trai
     assert started.end() == (-signal.SIGKILL, [])
 
 
-@pytest.mark.parametrize("way", [PREFECT, BARE])
+@pytest.mark.parametrize("way", [pytest.param(PREFECT, marks=pytest.mark.slow), BARE])
 def test_training_when_terminated_then_says_so_in_one_line(training, way):
     started = training(*way)
     started.process.terminate()
     assert started.end() == (143, ["ended by SIGTERM: finished units are kept; the same command does what is left"])
 
 
+@pytest.mark.slow
 def test_training_under_prefect_when_a_loader_worker_is_killed_then_the_error_names_it(training):
     started = training(*PREFECT)
     os.kill(loader_workers(started.process.pid)[0], signal.SIGKILL)
@@ -102,7 +103,7 @@ def test_training_under_prefect_when_a_loader_worker_is_killed_then_the_error_na
     assert re.match(r"error: loader worker \d of 2 died: process \d+ was ended by signal 9 \(SIGKILL\), near frame", said[0])
 
 
-@pytest.mark.parametrize("way", [PREFECT, BARE])
+@pytest.mark.parametrize("way", [pytest.param(PREFECT, marks=pytest.mark.slow), BARE])
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("tries", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_training_when_interrupted_then_one_line_and_no_process_is_left(training, way, times, tries):

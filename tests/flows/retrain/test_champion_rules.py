@@ -167,6 +167,7 @@ def test_scenes_when_a_training_began_with_another_then_those_of_both_are_seen(w
     assert seen_scenes(Path(tuned.training), store) == {"drive a", "drive b"}
 
 
+@pytest.mark.slow
 def test_scenes_when_a_chain_of_starts_comes_from_another_store_then_all_are_seen(write, tmp_path):
     """c began with b, b with a; a and b were trained on a store of their own."""
     elsewhere = f"store={tmp_path / 'elsewhere'}"

@@ -71,6 +71,7 @@ def small_training(**changes: Any) -> Mim4dTrainConfig:
     return Mim4dTrainConfig.model_validate(settings)
 
 
+@pytest.mark.slow
 def test_training_when_the_machine_has_other_cores_or_it_was_stopped_then_the_same_bits(manifest, tmp_path):
     check_equal_on_any_machine(small_training(), manifest, tmp_path)
 

@@ -33,6 +33,7 @@ def test_training_when_stopped_and_resumed_with_a_worker_then_the_same_weights(m
     assert check_resumed(small_detection_config(**DISTILL), manifest, tmp_path, stop_at=3) == [3, 4]
 
 
+@pytest.mark.slow
 def test_training_when_the_machine_has_other_cores_or_it_was_stopped_then_the_same_bits(manifest, tmp_path):
     check_equal_on_any_machine(small_detection_config(**DISTILL), manifest, tmp_path)
 

@@ -106,6 +106,7 @@ def test_training_when_a_worker_was_killed_then_it_goes_on_with_the_same_command
     assert steps[-1] == 7
 
 
+@pytest.mark.slow
 def test_training_when_the_process_that_workers_are_forked_from_is_killed_then_it_goes_on(start):
     process = start()
     os.kill(forkserver(process.pid), signal.SIGKILL)

@@ -52,5 +52,6 @@ def test_training_when_more_is_accumulated_than_an_epoch_has_then_the_tail_is_us
     assert load_checkpoint(tmp_path / "last.pt").step == 6
 
 
+@pytest.mark.slow
 def test_training_when_accumulating_and_stopped_then_the_same_weights(manifest, tmp_path):
     check_resumed(small_config(max_steps=None, epochs=6, accumulate=3), manifest, tmp_path, stop_at=2)
