@@ -143,3 +143,41 @@ def _box_of(x, y, z, boxes_from_sensor, half_sizes, near):  # type: ignore[no-un
         if abs(box[2, 0] * x + box[2, 1] * y + box[2, 2] * z + box[2, 3]) <= half_sizes[k, 2]:
             return k
     return -1
+
+
+@njit(cache=True, error_model="numpy")
+def pack_beyond(raw, least_m, out):  # type: ignore[no-untyped-def]
+    """Copy x, y, z of the points that are at least so far from the sensor; return how many.
+
+    Args:
+        raw: (n, 3+) float32 points in the sensor frame.
+        least_m: float32 metres.
+        out: (n, 3) float32 output; a point with a NaN is kept, as without this filter.
+    """
+    end, least_squared = 0, least_m * least_m
+    for i in range(len(raw)):
+        x, y, z = raw[i, 0], raw[i, 1], raw[i, 2]
+        out[end, 0], out[end, 1], out[end, 2] = x, y, z
+        end += not x * x + y * y + z * z < least_squared
+    return end
+
+
+@njit(cache=True, error_model="numpy")
+def drop_columns(xyz, votes, is_dropped, block_start):  # type: ignore[no-untyped-def]
+    """Close the gaps that dropped points leave in planar points, in place.
+
+    Args:
+        xyz: (3, n+) float32.
+        votes: (n,) uint8, moved alike.
+        is_dropped: (n,) bool.
+        block_start: (num_blocks + 1,) int64 first column of each block, the last entry n; changed.
+    """
+    end = 0
+    for block in range(len(block_start) - 1):
+        start, stop = block_start[block], block_start[block + 1]
+        block_start[block] = end
+        for i in range(start, stop):
+            xyz[0, end], xyz[1, end], xyz[2, end], votes[end] = xyz[0, i], xyz[1, i], xyz[2, i], votes[i]
+            end += not is_dropped[i]
+    block_start[len(block_start) - 1] = end
+    return end

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.capability import LIDAR
+from pipeline.free_space_choice import FreeSpace
 from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from pipeline.wanted_files import Wanted
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 class Params(StageParams):
     """How many sweeps, and what becomes of moving objects."""
 
-    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"neighbors": "sweeps", "movable": ()})
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"neighbors": "sweeps", "movable": (), "own_car_m": 0.0, "free_space": None}
+    )
 
     num_sweeps: int = Field(
         default=160, ge=1, le=10_000, description="sweeps in a window: (n-1)//2 before the key sweep, the rest after"
@@ -58,6 +61,15 @@ class Params(StageParams):
     movable: tuple[str, ...] = Field(
         default=(),
         description="categories of annotated objects that can move, by name or its beginning, besides those that depthmill knows",
+    )
+    own_car_m: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=100.0,
+        description="metres: returns nearer to the scanner than this are the own car's and are dropped; 0 keeps all, as published",
+    )
+    free_space: FreeSpace | None = Field(
+        default=None, description="drop returns that other sweeps of the LiDAR see through; None keeps them, as published"
     )
     precision: Literal["float32", "reference"] = Field(
         default="float32",
@@ -190,9 +202,10 @@ def scene_points(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) 
 
     def make() -> ScenePoints:
         boxes = _moving_boxes(unit, p) if p.moving != "keep" else None
-        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving)
+        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving, own_car_m=p.own_car_m, free_space=p.free_space)
 
-    points = unit.remember(("scene_points", p.lidar, p.neighbors, p.moving, p.moving_mps, p.movable), make)
+    filters = (p.moving, p.moving_mps, p.movable, p.own_car_m, p.free_space)
+    points = unit.remember(("scene_points", p.lidar, p.neighbors, *filters), make)
     unit.used_files.update(points.files)
     return points
 
