@@ -21,7 +21,7 @@ class FreeSpace(StageParams):
         description="how many sweeps away the sweeps that vote are, before and after alike",
     )
     scouts: tuple[Offset, ...] = Field(
-        default=(3, 15),
+        default=(5, 20, 50),
         min_length=1,
         description="those of the offsets that look at every return; the others look only where one of these sees free space",
     )
@@ -38,7 +38,7 @@ class FreeSpace(StageParams):
     )
     far_rule: bool = Field(
         default=True,
-        description="let the offsets 15 to 50 drop a return alone, by 3 votes that are more than twice their hits; finds slow movers",
+        description="let offsets 15 to 50 drop a return alone, by 3 votes that are more than twice their hits: slow movers",
     )
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """Votes of other sweeps: a return that they see through is no surface.
 
 Why    Dust, unannotated movers and spurious returns win pixels of a long window, because the nearest return counts
-How    Each return is looked up in the range tables of other sweeps of its LiDAR (`range_table`). Free: the nearest of the 3x3 cells
+How    Each return is looked up in the range tables of other sweeps of its LiDAR (`range_table`). Free: the nearest of 3x3 cells
        there lies farther than the return by a margin, or nothing came back where a beam was fired. Hit: one of the nine
        cells lies within the margin. A few sweeps look at every return, by one look-up each in a table of the nearest of nine.
        The others look only at what one of these called free, and only there nine cells are read.
@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 from pipeline.free_space_choice import FreeSpace
 from pipeline.geometry import inverse
 from pipeline.kernels.range_table import (
-    _COLUMNS_PER_RAD,
-    _HALF_ROWS,
-    _PI,
-    _ROWS_PER_RAD,
+    CHUNK,
     COLUMNS,
-    EMPTY,
-    NO_PLACE,
+    COLUMNS_PER_RAD,
+    HALF_ROWS,
+    PI,
+    ROWS_PER_RAD,
     STEPS_PER_M,
     RangeTable,
     angle_of,
@@ -41,9 +40,6 @@ FAR_LEAST_FREE = 3
 FAR_OUTVOTE = 2.0
 """The far rule: offsets that a slow mover has left behind, while the near ones confirm it."""
 
-CHUNK = 1024
-"""Returns whose places are computed before they are looked up: 14 kB of working memory in the first-level cache."""
-
 
 @dataclass(frozen=True)
 class Votes:
@@ -51,11 +47,11 @@ class Votes:
 
     Attributes:
         free: (n,) uint8 votes for free space, of all offsets where a scout gave one, else 0.
-        is_dropped: (n,) bool: seen through.
+        dropped: (k,) int64 numbers of the returns that are seen through, ascending.
     """
 
     free: NDArray[np.uint8]
-    is_dropped: NDArray[np.bool_]
+    dropped: NDArray[np.int64]
 
 
 def voters_of(sweeps: Sequence[dict[str, Any]], offsets: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -94,22 +90,45 @@ def vote(
         world_from_sensor: (num_sweeps, 4, 4) poses.
         choice: the rule.
     """
-    by_scouts = np.zeros((1, columns_of[:, 1].max(initial=0)), np.uint8)
-    _look(xyz, columns_of, tables, voters_of(sweeps, choice.scouts), world_from_sensor, choice, by_scouts)
-    free = by_scouts[0]
-    chosen = np.flatnonzero(free)
+    free = np.zeros(columns_of[:, 1].max(initial=0), np.uint8)
+    _look(xyz, columns_of, tables, voters_of(sweeps, choice.scouts), world_from_sensor, choice, free[None])
+    chosen = _nonzero(free)
     asked = np.ascontiguousarray(xyz[:, chosen])
     asked_of = np.searchsorted(chosen, columns_of)
-    by_all = np.zeros((4, len(chosen)), np.uint8)
-    _look(asked, asked_of, tables, voters_of(sweeps, choice.offsets), world_from_sensor, choice, by_all)
-    num_free, num_hits, far_free, far_hits = by_all
-    seen_through = (num_free >= choice.least_free) & (num_free > choice.outvote * num_hits)
+    counts = np.zeros((4, len(chosen)), np.uint8)
+    _look(asked, asked_of, tables, voters_of(sweeps, choice.offsets), world_from_sensor, choice, counts)
+    free[chosen] = counts[0]
+    return Votes(free, chosen[_is_seen_through(counts, choice)])
+
+
+def _is_seen_through(counts: NDArray[np.uint8], choice: FreeSpace) -> NDArray[np.bool_]:
+    """Apply the rule to (4, n) counts: free votes, hits, and both again of the far offsets alone."""
+    free, hits, far_free, far_hits = counts
+    seen_through = (free >= choice.least_free) & (free > choice.outvote * hits)
     if choice.far_rule:
         seen_through |= (far_free >= FAR_LEAST_FREE) & (far_free > FAR_OUTVOTE * far_hits)
-    free[chosen] = num_free
-    is_dropped = np.zeros(len(free), bool)
-    is_dropped[chosen[seen_through]] = True
-    return Votes(free, is_dropped)
+    return np.asarray(seen_through)
+
+
+def _nonzero(votes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the numbers of the values that are not 0, ascending; eight zeros are passed over at once."""
+    whole = len(votes) // 8 * 8
+    found = np.empty(np.count_nonzero(votes), np.int64)
+    count = _fill_nonzero(votes, votes[:whole].view(np.uint64), found)
+    found[count:] = whole + np.flatnonzero(votes[whole:])
+    return found
+
+
+@njit(cache=True, error_model="numpy")
+def _fill_nonzero(votes, words, found):  # type: ignore[no-untyped-def]  # numba reads no annotations
+    count = 0
+    for word in range(len(words)):
+        if words[word] != 0:
+            for i in range(8 * word, 8 * word + 8):
+                if votes[i] != 0:
+                    found[count] = i
+                    count += 1
+    return count
 
 
 def _look(
@@ -130,37 +149,31 @@ def _look(
     is_far = (pairs[:, 2] >= FAR_OFFSETS.start) & (pairs[:, 2] < FAR_OFFSETS.stop)
     spans = columns_of[pairs[:, 1]]
     first = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
-    places, limits, lows = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32)
+    working = tuple(np.empty(CHUNK, np.int32) for _ in range(3))
+    nearest = np.empty((0, 0), np.uint16)
     for start, stop in zip(first, [*first[1:], len(pairs)], strict=True):
         table = tables[int(pairs[start, 0])]
-        height = table.steps.shape[1]
-        nearest = np.empty(1 + table.steps.size, np.uint16)
-        nearest_of_nine(table.steps, table.has_beam, table.is_scanned, np.empty(height + 2, np.uint16), nearest)
+        if nearest.shape != table.steps.shape:
+            nearest = np.empty_like(table.steps)
+        nearest_of_nine(table.steps, table.is_told, table.is_scanned, nearest)
         rule = (np.float32(choice.margin_m), np.float32(choice.margin_share), np.float32(choice.range_m))
-        where = (nearest, np.int32(table.first_row), np.int32(height))
+        where = (np.int32(table.first_row), np.int32(table.rows), nearest.reshape(-1))
         given = (xyz, spans[start:stop], matrices[start:stop])
         if len(counts) > 1:
-            _count_all(*given, is_far[start:stop], *where, table.steps.reshape(-1), *rule, places, limits, lows, *counts)
+            _count_all(*given, is_far[start:stop], *where, table.steps.reshape(-1), *rule, *working, *counts)
         else:
-            _count_free(*given, *where, *rule, places, limits, lows, *counts)
+            _count_free(*given, *where, *rule, *working, *counts)
 
 
 @njit(cache=True, error_model="numpy")
-def _places_of(xs, ys, zs, m, first_row, height, margin_m, margin_share, range_m, places, limits, lows):  # type: ignore[no-untyped-def]  # numba reads no annotations
-    """Write where points fall in a voter's table, and the steps between which a range is a hit; farther is free.
+def _places_of(xs, ys, zs, m, first_row, height, margin_m, margin_share, range_m, places, limits, lows):  # type: ignore[no-untyped-def]
+    """Write where points (n,) fall in a voter's table, and the steps between which a range is a hit; farther is free.
 
-    Args:
-        xs, ys, zs: (n,) float32 in the frame of their own sensor.
-        m: (3, 4) float32 from there to the voter's sensor.
-        first_row: row of the sphere that is row 0 of the table.
-        height: rows of the table.
-        margin_m, margin_share, range_m: of ``FreeSpace``.
-        places: (n,) int32 output: entry of ``nearest_of_nine``.
-        limits: (n,) int32 output.
-        lows: (n,) int32 output.
+    ``m`` (3, 4) float32 leads from the points' frame to the voter's sensor. A place is an entry of the table with its border;
+    0, a corner, where the voter says nothing.
     """
     zero, per_m = np.float32(0), np.float32(STEPS_PER_M)
-    last_column, none, one = np.int32(COLUMNS - 1), np.int32(NO_PLACE), np.int32(1)
+    last_column, none, one, border = np.int32(COLUMNS - 1), np.int32(0), np.int32(1), np.int32(2)
     m00, m01, m02, m03 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
     m10, m11, m12, m13 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
     m20, m21, m22, m23 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
@@ -171,22 +184,22 @@ def _places_of(xs, ys, zs, m, first_row, height, margin_m, margin_share, range_m
         z = m20 * px + m21 * py + m22 * pz + m23
         flat = x * x + y * y
         away = np.sqrt(flat + z * z)
-        column = (angle_of(y, x) + _PI) * _COLUMNS_PER_RAD
-        row = angle_of(z, np.sqrt(flat)) * _ROWS_PER_RAD + _HALF_ROWS
+        column = (angle_of(y, x) + PI) * COLUMNS_PER_RAD
+        row = angle_of(z, np.sqrt(flat)) * ROWS_PER_RAD + HALF_ROWS
         is_there = (away <= range_m) & (column >= zero) & (row >= zero)
         share = away * margin_share
         margin = margin_m if margin_m > share else share
         at_row = np.int32(row if is_there else zero) - first_row
         at_column = min(np.int32(column if is_there else zero), last_column)
         is_there = is_there & (at_row >= np.int32(0)) & (at_row < height)
-        places[i] = one + at_column * height + at_row if is_there else none
+        places[i] = (at_column + one) * (height + border) + at_row + one if is_there else none
         limits[i] = np.int32((away + margin) * per_m if is_there else zero)
         lows[i] = np.int32((away - margin) * per_m if is_there else zero)
 
 
 @njit(cache=True, error_model="numpy")
-def _count_free(xyz, spans, matrices, nearest, first_row, height, margin_m, margin_share, range_m, places, limits, lows, free):  # type: ignore[no-untyped-def]
-    """Add 1 to the returns that one voter sees through; entry NO_PLACE of its table is 0, which nothing is beyond."""
+def _count_free(xyz, spans, matrices, first_row, height, nearest, margin_m, margin_share, range_m, places, limits, lows, free):  # type: ignore[no-untyped-def]
+    """Add 1 to the returns that one voter sees through; entry 0 of its table is 0, so it sees through nothing."""
     for pair in range(len(spans)):
         for start in range(spans[pair, 0], spans[pair, 1], CHUNK):
             stop = min(start + CHUNK, spans[pair, 1])
@@ -198,10 +211,10 @@ def _count_free(xyz, spans, matrices, nearest, first_row, height, margin_m, marg
 
 
 @njit(cache=True, error_model="numpy")
-def _count_all(
-    xyz, spans, matrices, is_far, nearest, first_row, height, steps, margin_m, margin_share, range_m, places, limits, lows,
+def _count_all(  # type: ignore[no-untyped-def]
+    xyz, spans, matrices, is_far, first_row, height, nearest, steps, margin_m, margin_share, range_m, places, limits, lows,
     free, hits, far_free, far_hits,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Count the free votes and hits of one voter on the returns that a scout called free."""
     one = np.uint8(1)
     for pair in range(len(spans)):
@@ -215,21 +228,18 @@ def _count_all(
                 if step > limits[i]:
                     free[at] += one
                     far_free[at] += np.uint8(is_far[pair])
-                elif step >= lows[i] or _is_hit(steps, places[i] - 1, height, lows[i], limits[i]):
+                elif places[i] > 0 and (step >= lows[i] or _is_hit(steps, places[i], height + 2, lows[i], limits[i])):
                     hits[at] += one
                     far_hits[at] += np.uint8(is_far[pair])
 
 
 @njit(cache=True, error_model="numpy")
-def _is_hit(steps, cell, height, low, limit):  # type: ignore[no-untyped-def]
-    """Say whether one of the 3x3 cells around a cell lies within the margin; a cell of -1 is no place."""
-    if cell < 0:
-        return False
-    column, row = cell // height, cell % height
-    for across in range(-1, 2):
-        base = (column + across + COLUMNS) % COLUMNS * height
-        for r in range(max(row - 1, 0), min(row + 2, height)):
-            step = np.int32(steps[base + r])
-            if low <= step <= limit and step != np.int32(EMPTY):
-                return True
-    return False
+def _is_hit(steps, place, height, low, limit):  # type: ignore[no-untyped-def]
+    """Say whether one of the 3x3 cells around a place lies within the margin; an empty cell lies beyond every limit."""
+    found = False
+    for column in range(-1, 2):
+        at = np.uint64(place + column * height - 1)
+        for row in range(3):
+            step = np.int32(steps[at + np.uint64(row)])
+            found |= (step >= low) & (step <= limit)
+    return found

@@ -18,8 +18,8 @@ from pipeline.free_space_choice import FreeSpace
 from pipeline.geometry import inverse
 from pipeline.kernels.accumulate import FrozenGroups, PointGroups, freeze
 from pipeline.kernels.boxes import PlacedBoxes, SceneBoxes
-from pipeline.kernels.range_table import RangeTable, range_table
-from pipeline.kernels.take_in import drop_columns, pack_beyond
+from pipeline.kernels.range_table import RangeTable, TableMaker
+from pipeline.kernels.take_in import close_gaps, pack_beyond
 from pipeline.poses import world_from_sensors
 from pipeline.stage import RawReader, SweepComparer
 
@@ -96,17 +96,19 @@ def read_scene_points(
     placed = boxes.moving_at_sweeps(sweeps) if boxes is not None and moving != "keep" else None
     boxes_from_sensor, half_size_m = _boxes_from_sensor(placed, poses)
     tables: dict[int, RangeTable] = {}
+    maker, beyond = TableMaker(), np.empty((0, 3), np.float32)
     num_read = num_own = num_boxed = 0
     for number, sweep in enumerate(sweeps):
         points = raw.read_points(sweep["file"])
         num_read += len(points)
         if free_space is not None:
-            tables[number] = range_table(points)  # of all returns: behind the own car and other cars a sweep sees nothing
+            tables[number] = maker.table_of(points)  # of all returns: behind the own car and other cars a sweep sees nothing
         if own_car_m > 0:
-            beyond = np.empty((len(points), 3), np.float32)
-            beyond = beyond[: pack_beyond(points, np.float32(own_car_m), beyond)]
-            num_own += len(points) - len(beyond)
-            points = beyond
+            if len(beyond) < len(points):
+                beyond = np.empty((len(points) + len(points) // 20, 3), np.float32)
+            left = pack_beyond(points, np.float32(own_car_m), beyond)
+            num_own += len(points) - left
+            points = beyond[:left]
         _reserve(groups, len(points), sweeps_left=len(sweeps) - number)
         before = groups.num_points
         of_sweep = placed.of_moment(number) if placed is not None else slice(0)
@@ -140,7 +142,7 @@ def _without_seen_through(
 ) -> tuple[FrozenGroups, int]:
     """Return the groups without the static returns that other sweeps see through, and how many these were.
 
-    Blocks keep their bounds, which then are wider than need be: culling stays right. Carried objects move, so no one votes on them.
+    Blocks keep their bounds, which then are wider than need be: culling stays right. Nobody votes on carried objects: they move.
     """
     from pipeline.kernels.free_space import vote
 
@@ -148,11 +150,12 @@ def _without_seen_through(
     static = np.flatnonzero(groups.instance < 0)  # the group of sweep k is number k; carried ones follow
     columns_of = np.stack([groups.block_start[groups.first_block[static + side]] for side in (0, 1)], axis=1)
     votes = vote(groups.xyz_m, columns_of, tables, sweeps, world_from_sensor, choice)
-    carried = num_points - len(votes.free)
-    free, is_dropped = np.pad(votes.free, (0, carried)), np.pad(votes.is_dropped, (0, carried))
-    starts = groups.block_start.copy()
-    left = int(drop_columns(groups.xyz_m, free, is_dropped, starts))
-    return replace(groups, block_start=starts, free_votes=free[:left]), num_points - left
+    free = np.concatenate([votes.free, np.zeros(num_points - len(votes.free), np.uint8)])
+    for values in (*groups.xyz_m[:, :num_points], free):
+        close_gaps(values, votes.dropped)
+    starts = groups.block_start - np.searchsorted(votes.dropped, groups.block_start)
+    left = num_points - len(votes.dropped)
+    return replace(groups, block_start=starts, free_votes=free[:left]), len(votes.dropped)
 
 
 def refuse_cut_sweeps(raw: RawReader, sweeps: Sequence[dict[str, Any]]) -> None:

@@ -163,21 +163,17 @@ def pack_beyond(raw, least_m, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def drop_columns(xyz, votes, is_dropped, block_start):  # type: ignore[no-untyped-def]
-    """Close the gaps that dropped points leave in planar points, in place.
+def close_gaps(values, dropped):  # type: ignore[no-untyped-def]
+    """Move values (n,) forward over the dropped ones, in place; the last ``len(dropped)`` values then mean nothing.
 
     Args:
-        xyz: (3, n+) float32.
-        votes: (n,) uint8, moved alike.
-        is_dropped: (n,) bool.
-        block_start: (num_blocks + 1,) int64 first column of each block, the last entry n; changed.
+        values: (n,) of any type.
+        dropped: (k,) int64 numbers of values, ascending.
     """
-    end = 0
-    for block in range(len(block_start) - 1):
-        start, stop = block_start[block], block_start[block + 1]
-        block_start[block] = end
-        for i in range(start, stop):
-            xyz[0, end], xyz[1, end], xyz[2, end], votes[end] = xyz[0, i], xyz[1, i], xyz[2, i], votes[i]
-            end += not is_dropped[i]
-    block_start[len(block_start) - 1] = end
-    return end
+    end = dropped[0] if len(dropped) else len(values)
+    for k in range(len(dropped)):
+        start = dropped[k] + 1
+        stop = dropped[k + 1] if k + 1 < len(dropped) else len(values)
+        for i in range(stop - start):
+            values[end + i] = values[start + i]
+        end += stop - start

@@ -66,7 +66,7 @@ class Params(StageParams):
         default=0.0,
         ge=0.0,
         lt=100.0,
-        description="metres: returns nearer to the scanner than this are the own car's and are dropped; 0 keeps all, as published",
+        description="metres: returns nearer to the scanner than this are the own car's and dropped; 0 keeps all, as published",
     )
     free_space: FreeSpace | None = Field(
         default=None, description="drop returns that other sweeps of the LiDAR see through; None keeps them, as published"
