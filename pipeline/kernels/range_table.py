@@ -43,6 +43,10 @@ LEAST_SHARE_FOLLOWED = 0.5
 """A row has a beam if 1 % of its cells hold a return, and half of these have another one within the next two cells. An empty
 cell means something only where the beam is fired so often that it hits every cell."""
 
+LEVEL = ROWS // 2
+"""Rows from here on look upward. A beam that looks down always meets something; where nothing came back, wet or dark ground, paint or
+glass threw no light back, and so would what is before it."""
+
 SCANNED_WITHIN = 8
 """An azimuth is scanned if any beam returned within so many cells (2 degrees); a scanner that does not turn sees a sector."""
 
@@ -129,7 +133,7 @@ class TableMaker:
         steps = self._new_table(COLUMNS + 2, stop - first + 2)
         is_told, is_scanned = np.empty(stop - first, np.bool_), np.empty(COLUMNS, np.bool_)
         _fill(column, row, step, first, steps)
-        _judge(steps, is_told, is_scanned)
+        _judge(steps, first, is_told, is_scanned)
         return RangeTable(first, steps, is_told, is_scanned)
 
 
@@ -185,7 +189,7 @@ def _fill(column, row, step, first_row, steps):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _judge(steps, is_told, is_scanned):  # type: ignore[no-untyped-def]
+def _judge(steps, first_row, is_told, is_scanned):  # type: ignore[no-untyped-def]
     """Say which rows have a beam in them or beside them, and which columns were scanned."""
     height = len(is_told)
     in_row, followed = np.zeros(height, np.int32), np.zeros(height, np.int32)
@@ -203,7 +207,7 @@ def _judge(steps, is_told, is_scanned):  # type: ignore[no-untyped-def]
     is_told[:] = False
     for row in range(height):
         if in_row[row] >= LEAST_SHARE_OF_COLUMNS * COLUMNS and followed[row] >= LEAST_SHARE_FOLLOWED * in_row[row]:
-            is_told[max(row - 1, 0) : row + 2] = True
+            is_told[max(row - 1, LEVEL - first_row, 0) : row + 2] = True
     is_scanned[:] = False
     for column in range(COLUMNS):
         if in_column[column] > 0:
