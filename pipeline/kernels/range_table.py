@@ -39,13 +39,14 @@ LEAST_IN_ROW = 8
 """Rows at the ends of the table hold at least so many returns, so that a stray return makes no high table."""
 
 LEAST_SHARE_OF_COLUMNS = 0.01
-LEAST_SHARE_FOLLOWED = 0.5
-"""A row has a beam if 1 % of its cells hold a return, and half of these have another one within the next two cells. An empty
-cell means something only where the beam is fired so often that it hits every cell."""
+LEAST_SHARE_FOLLOWED = 0.8
+FOLLOWED_WITHIN = 2
+"""A row has a beam if 1 % of its cells hold a return, and 80 % of these have another one within the next two cells. An empty cell
+means something only where the beam is fired so often that it hits every cell; a sweep that was thinned out is empty anyway."""
 
 LEVEL = ROWS // 2
-"""Rows from here on look upward. A beam that looks down always meets something; where nothing came back, wet or dark ground, paint or
-glass threw no light back, and so would what is before it."""
+"""Rows from here on look upward. A beam that looks down always meets something. Where nothing came back of it, dark or wet
+ground, paint or glass threw the light elsewhere, and that says nothing of what lies before it."""
 
 SCANNED_WITHIN = 8
 """An azimuth is scanned if any beam returned within so many cells (2 degrees); a scanner that does not turn sees a sector."""
