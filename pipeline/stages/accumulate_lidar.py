@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.capability import LIDAR
+from pipeline.free_space_choice import FreeSpace
 from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from pipeline.wanted_files import Wanted
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 class Params(StageParams):
     """How many sweeps, and what becomes of moving objects."""
 
-    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"neighbors": "sweeps", "movable": ()})
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"neighbors": "sweeps", "movable": (), "own_car_m": 0.0, "free_space": None}
+    )
 
     num_sweeps: int = Field(
         default=160, ge=1, le=10_000, description="sweeps in a window: (n-1)//2 before the key sweep, the rest after"
@@ -58,6 +61,15 @@ class Params(StageParams):
     movable: tuple[str, ...] = Field(
         default=(),
         description="categories of annotated objects that can move, by name or its beginning, besides those that depthmill knows",
+    )
+    own_car_m: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=100.0,
+        description="metres: returns nearer to the scanner than this are the own car's and dropped; 0 keeps all, as published",
+    )
+    free_space: FreeSpace | None = Field(
+        default=None, description="drop returns that other sweeps of the LiDAR see through; None keeps them, as published"
     )
     precision: Literal["float32", "reference"] = Field(
         default="float32",
@@ -190,9 +202,10 @@ def scene_points(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) 
 
     def make() -> ScenePoints:
         boxes = _moving_boxes(unit, p) if p.moving != "keep" else None
-        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving)
+        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving, own_car_m=p.own_car_m, free_space=p.free_space)
 
-    points = unit.remember(("scene_points", p.lidar, p.neighbors, p.moving, p.moving_mps, p.movable), make)
+    filters = (p.moving, p.moving_mps, p.movable, p.own_car_m, p.free_space)
+    points = unit.remember(("scene_points", p.lidar, p.neighbors, *filters), make)
     unit.used_files.update(points.files)
     return points
 
@@ -224,6 +237,12 @@ def _accumulate_like_public_script(
         raise SourceError(
             "stages.accumulate_lidar: precision 'reference' repeats the public script, which cannot carry moving objects. "
             "Use moving: keep or drop, or precision: float32"
+        )
+    if p.own_car_m > 0 or p.free_space is not None:
+        raise SourceError(
+            "stages.accumulate_lidar: precision 'reference' repeats the public script, which drops no returns of the own car "
+            f"(own_car_m: {p.own_car_m:g}) and lets no sweeps vote (free_space: {'null' if p.free_space is None else 'set'}). "
+            "Set own_car_m: 0 and free_space: null, or precision: float32"
         )
     points = [_static_points(unit, p, sweep) for sweep in sweeps]
     unit.used_files.update(sweep["file"] for sweep in sweeps)
@@ -262,14 +281,28 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     projected = accumulate(unit, p, lidars, windows)
     num_sweeps = np.array([sum(map(len, window)) for window in windows], np.int32)
     missing, remark = lidars.remarks(windows)
+    dropped, dropped_words = _dropped_returns(unit, p, lidars.sweeps)
     return depth_result(
         projected.steps,
         projected.num_measured,
         unit.timestamps_us(),
         arrays={"num_sweeps": num_sweeps, "num_points": projected.num_points},
-        counts={"points_per_frame": float(projected.num_points.mean()), **missing},
-        pixels_are=f"measured{remark}",
+        counts={"points_per_frame": float(projected.num_points.mean()), **dropped, **missing},
+        pixels_are=f"measured{dropped_words}{remark}",
     )
+
+
+def _dropped_returns(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) -> tuple[dict[str, float], str]:
+    """Return which share of the scene's returns each filter dropped, and words for it; nothing of filters that are off."""
+    if p.own_car_m == 0 and p.free_space is None:
+        return {}, ""
+    found = scene_points(unit, p, sweeps).counts
+    dropped = {"own_car": found.own_car, "in_moving_boxes": found.in_boxes, "free_space": found.free_space}
+    words = {"own_car": "of the own car", "in_moving_boxes": "in moving boxes", "free_space": "seen through by other sweeps"}
+    is_on = {"own_car": p.own_car_m > 0, "in_moving_boxes": p.moving == "drop", "free_space": p.free_space is not None}
+    shares = {name: count / max(1, found.read) for name, count in dropped.items() if is_on[name]}
+    text = ", ".join(f"{100 * share:.2f} % {words[name]}" for name, share in shares.items())
+    return {f"share_{name}": share for name, share in shares.items()}, f"; returns dropped: {text}"
 
 
 def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
