@@ -93,7 +93,7 @@ def _enter_row(lower, upper, ray, row, first_column, steps):  # type: ignore[no-
     """Lower the entry depths of a part of an image row; without a branch, so that the compiler makes vector code of it."""
     half, near, far, scale = np.float32(0.5), np.float32(NEAR_M), np.float32(FAR_M), np.float32(256)
     one, middle = np.float32(1), np.float32(row) + half
-    x0, y0, z0 = (ray[axis, 1] * middle + ray[axis, 2] for axis in range(3))
+    x0, y0, z0 = ray[0, 1] * middle + ray[0, 2], ray[1, 1] * middle + ray[1, 2], ray[2, 1] * middle + ray[2, 2]
     for i in range(len(steps)):
         column = np.float32(first_column + i) + half
         x, y, z = one / (ray[0, 0] * column + x0), one / (ray[1, 0] * column + y0), one / (ray[2, 0] * column + z0)
@@ -144,24 +144,3 @@ def blank_nearest(zbuffer, entry, windows, width):  # type: ignore[no-untyped-de
         for row in range(windows[k, 0], windows[k, 1]):
             for pixel in range(row * width + windows[k, 2], row * width + windows[k, 3]):
                 zbuffer[pixel] = EMPTY if zbuffer[pixel] > entry[pixel] else zbuffer[pixel]
-
-
-@njit(cache=True, error_model="numpy")
-def blank_returns(placed, begins, ends, entry, windows, width):  # type: ignore[no-untyped-def]
-    """Empty the returns, in pixel order, that lie behind the entry into a box.
-
-    Args:
-        placed: uint16 depths in pixel order, from ``front_surface.place_returns``.
-        begins: (num_pixels,) where the returns of each pixel begin; read within the windows only.
-        ends: (num_pixels,) where they end so far.
-        entry: (num_pixels,) uint16 depths at which rays enter boxes.
-        windows: (n, 4) rows and columns with boxes.
-        width: image columns.
-    """
-    for k in range(len(windows)):
-        for row in range(windows[k, 0], windows[k, 1]):
-            for pixel in range(row * width + windows[k, 2], row * width + windows[k, 3]):
-                limit = entry[pixel]
-                if limit != EMPTY:
-                    for i in range(begins[pixel], ends[pixel]):
-                        placed[i] = EMPTY if placed[i] > limit else placed[i]

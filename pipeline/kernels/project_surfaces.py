@@ -23,8 +23,8 @@ from pipeline.kernels.accumulate import (
     new_scratch,
     project_nearest,
 )
-from pipeline.kernels.front_surface import count_returns, form_surface, place_returns
-from pipeline.kernels.moving_mask import EntryDepths, blank_nearest, blank_returns
+from pipeline.kernels.front_surface import TILE, form_surface, new_tile_memory, sort_into_tiles
+from pipeline.kernels.moving_mask import EntryDepths, blank_nearest
 from pipeline.kernels.project_frames import ProjectedFrames, Window, chosen_groups
 from pipeline.kernels.scene_points import BOX_TIME_TOLERANCE_US, ScenePoints
 from pipeline.poses import intrinsic_of, world_from_cam
@@ -136,25 +136,20 @@ class _FrontSurface:
 
     def __init__(self, groups: FrozenGroups, rule: SurfaceRule, *, height: int, width: int) -> None:
         self._groups, self._size, self._rule = groups, (height, width), rule
-        self._ends, self._begins = np.zeros(height * width, np.int32), np.empty(height * width, np.int32)
+        self._starts = np.zeros(-(-height * width // TILE) + 1, np.int64)
         self._scratch: Scratch = new_scratch(0)
-        self._placed = np.empty(0, np.uint16)
+        self._keys, self._memory = np.empty(0, np.uint32), new_tile_memory(0)
 
     def form(self, returns: _Returns, num_points: int, entry: EntryDepths, out: NDArray[np.uint16]) -> int:
         """Fill ``out`` (height * width,) with depth; return the number of measured pixels."""
-        if len(self._placed) < num_points:  # pages that no return is written to cost nothing
-            self._scratch, self._placed = new_scratch(num_points), np.empty(num_points, np.uint16)
-        slot, step, width = self._scratch.packed_slot, self._scratch.packed_step, self._size[1]
+        if len(self._keys) < num_points:  # pages that no return is written to cost nothing
+            self._scratch, self._memory = new_scratch(num_points), new_tile_memory(num_points)
+            self._keys = np.empty(num_points, np.uint32)
         num_static = self._gather(*returns.static, 0)
         count = self._gather(*returns.carried, num_static)
-        count_returns(slot, count, self._ends)
-        if len(entry.windows):
-            rows = slice(entry.windows[:, 0].min() * width, entry.windows[:, 1].max() * width)
-            self._begins[rows] = self._ends[rows]
-        place_returns(slot, step, 0, num_static, self._ends, self._placed)
-        blank_returns(self._placed, self._begins, self._ends, entry.steps, entry.windows, width)
-        place_returns(slot, step, num_static, count, self._ends, self._placed)
-        return int(form_surface(self._ends, self._placed, self._rule.least_front_share, out))
+        sort_into_tiles(self._scratch.packed_slot, self._scratch.packed_step, num_static, count, self._starts, self._keys)
+        hidden = entry.steps if len(entry.windows) else entry.steps[:0]
+        return int(form_surface(self._starts, self._keys, hidden, self._rule.least_front_share, self._memory, out))
 
     def _gather(self, chosen: NDArray[np.int64], matrices: NDArray[np.float32], planes: NDArray[np.float32], packed: int) -> int:
         g = self._groups
