@@ -89,7 +89,11 @@ class PointGroups:
 
 @dataclass(frozen=True)
 class FrozenGroups:
-    """``PointGroups`` as plain arrays, ready for the projection loop; ``block_start`` ends with the number of points."""
+    """``PointGroups`` as plain arrays, ready for the projection loop; ``block_start`` ends with the number of points.
+
+    ``free_votes`` (num_points,) uint8 says how many other sweeps see through each point, in the order of ``xyz_m``; None where
+    no sweep voted (``pipeline.kernels.free_space``).
+    """
 
     xyz_m: NDArray[np.float32]
     first_block: NDArray[np.int64]
@@ -97,6 +101,7 @@ class FrozenGroups:
     block_bounds_m: NDArray[np.float32]
     sweep: NDArray[np.int64]
     instance: NDArray[np.int64]
+    free_votes: NDArray[np.uint8] | None = None
 
     def num_points_of(self, groups: NDArray[np.int64]) -> int:
         """Return the number of points in some groups."""

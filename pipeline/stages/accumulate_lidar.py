@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.capability import LIDAR
+from pipeline.free_space_choice import FreeSpace
 from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from pipeline.wanted_files import Wanted
@@ -34,7 +35,15 @@ class Params(StageParams):
     """How many sweeps, and what becomes of moving objects."""
 
     added_later: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"neighbors": "sweeps", "movable": (), "surface": "nearest", "least_front_share": 0.0, "behind_moving": "keep"}
+        {
+            "neighbors": "sweeps",
+            "movable": (),
+            "own_car_m": 0.0,
+            "free_space": None,
+            "behind_moving": "keep",
+            "surface": "nearest",
+            "least_front_share": 0.0,
+        }
     )
 
     num_sweeps: int = Field(
@@ -60,6 +69,15 @@ class Params(StageParams):
     movable: tuple[str, ...] = Field(
         default=(),
         description="categories of annotated objects that can move, by name or its beginning, besides those that depthmill knows",
+    )
+    own_car_m: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=100.0,
+        description="metres: returns nearer to the scanner than this are the own car's and dropped; 0 keeps all, as published",
+    )
+    free_space: FreeSpace | None = Field(
+        default=None, description="drop returns that other sweeps of the LiDAR see through; None keeps them, as published"
     )
     surface: Literal["nearest", "front"] = Field(
         default="nearest",
@@ -228,9 +246,10 @@ def scene_points(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) 
 
     def make() -> ScenePoints:
         boxes = _moving_boxes(unit, p) if p.moving != "keep" else None
-        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving)
+        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving, own_car_m=p.own_car_m, free_space=p.free_space)
 
-    points = unit.remember(("scene_points", p.lidar, p.neighbors, p.moving, p.moving_mps, p.movable), make)
+    filters = (p.moving, p.moving_mps, p.movable, p.own_car_m, p.free_space)
+    points = unit.remember(("scene_points", p.lidar, p.neighbors, *filters), make)
     unit.used_files.update(points.files)
     return points
 

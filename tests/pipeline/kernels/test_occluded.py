@@ -34,9 +34,9 @@ def fence(*, every: int, depth_m: float, behind_m: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("every", "depth_m", "behind_m", "num_dropped"), [
     (2, 20.0, 60.0, 1),
-    (4, 20.0, 60.0, 1),  # 9 pixels are 14 cm on this surface
-    (4, 60.0, 90.0, 0),  # and 43 cm on this one: 5 pixels may be taken, which do not close it
-    (2, 60.0, 90.0, 1),
+    (6, 20.0, 60.0, 1),  # 9 pixels are 14 cm on this surface
+    (6, 60.0, 90.0, 0),  # and 43 cm on this one: 5 pixels may be taken, which do not close it
+    (4, 60.0, 90.0, 1),
     (2, 20.0, 20.9, 0),  # less than 1 m behind
     (2, 60.0, 65.0, 0),  # less than 10 %
     (2, 60.0, 66.5, 1),
