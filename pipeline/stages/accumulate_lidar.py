@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.capability import LIDAR
 from pipeline.free_space_choice import FreeSpace
@@ -35,7 +35,15 @@ class Params(StageParams):
     """How many sweeps, and what becomes of moving objects."""
 
     added_later: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"neighbors": "sweeps", "movable": (), "own_car_m": 0.0, "free_space": None}
+        {
+            "neighbors": "sweeps",
+            "movable": (),
+            "own_car_m": 0.0,
+            "free_space": None,
+            "behind_moving": "keep",
+            "surface": "nearest",
+            "least_front_share": 0.0,
+        }
     )
 
     num_sweeps: int = Field(
@@ -71,12 +79,48 @@ class Params(StageParams):
     free_space: FreeSpace | None = Field(
         default=None, description="drop returns that other sweeps of the LiDAR see through; None keeps them, as published"
     )
+    surface: Literal["nearest", "front"] = Field(
+        default="nearest",
+        description="depth of a pixel with several returns: the nearest one, or the mean inverse depth of the front layer",
+    )
+    least_front_share: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="with surface: front, a pixel whose front layer holds less than this share of its returns stays empty",
+    )
+    behind_moving: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="drop: returns behind the entry of the pixel's ray into a moving box at the image's time are left out, but "
+        "for those that moving: carry puts there",
+    )
     precision: Literal["float32", "reference"] = Field(
         default="float32",
         description=(
             "float32 in each sensor's own frame (near the exact result, fast), or the public script's rounding bit for bit (slow)"
         ),
     )
+
+    @model_validator(mode="after")
+    def _additions_fit(self) -> Params:
+        if self.behind_moving == "drop" and self.moving == "keep":
+            raise ValueError(
+                "behind_moving: drop leaves out what moving boxes hide, and moving: keep keeps the returns on them, which lie "
+                "behind the entry too. Set moving to drop or carry, or behind_moving to keep"
+            )
+        if self.least_front_share > 0 and self.surface == "nearest":
+            raise ValueError(
+                f"least_front_share: {self.least_front_share} counts returns of the front layer, and surface: nearest has none. "
+                "Set surface: front, or leave least_front_share out"
+            )
+        added = {"surface": self.surface == "front", "behind_moving": self.behind_moving == "drop"}
+        if self.precision == "reference" and any(added.values()):
+            names = ", ".join(f"{name}: {getattr(self, name)}" for name, is_set in added.items() if is_set)
+            raise ValueError(
+                f"precision: reference repeats the public script, which has no {names}. Set precision: float32, or "
+                f"leave {names} out"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -219,11 +263,16 @@ def _moving_boxes(unit: StageInput, p: Params) -> SceneBoxes:
 def accumulate(unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[list[range]]) -> ProjectedFrames:
     """Project every key frame's window."""
     from pipeline.kernels.project_frames import project_frames
+    from pipeline.kernels.project_surfaces import SurfaceRule, project_surfaces
 
     if p.precision == "reference":
         return _accumulate_like_public_script(unit, p, lidars.sweeps, windows)
     height, width = unit.image_size()
-    return project_frames(scene_points(unit, p, lidars.sweeps), unit.keyframes, windows, height=height, width=width)
+    points = scene_points(unit, p, lidars.sweeps)
+    rule = SurfaceRule(p.surface == "front", p.behind_moving == "drop", p.least_front_share)
+    if rule.is_nearest_alone:
+        return project_frames(points, unit.keyframes, windows, height=height, width=width)
+    return project_surfaces(points, unit.keyframes, windows, rule, height=height, width=width)
 
 
 def _accumulate_like_public_script(
