@@ -177,7 +177,8 @@ def _frame_errors(
         params = contenders[0].recipe.stages.params_of(accumulate_lidar.STAGE)
         of_sweep = held_out_reference(points, tables, params, scene=frame.scene, neighbours=neighbours)
         reference, classes, held = of_sweep.steps, of_sweep.classes, of_sweep.held
-    labels = [range_labels(reference, zero_is_sky=against == "truth"), row_labels(reference.shape), classes]
+    is_sky = against == "truth"  # where the reference is 0
+    labels = [range_labels(reference, zero_is_sky=is_sky), row_labels(reference.shape), classes]
     maps = [_maps(maker, frame, against, held) for maker in makers]
     return [
         FrameErrors(
@@ -187,9 +188,7 @@ def _frame_errors(
             bool(tables["scene"]["is_night"][0]),
             contender.name,
             layout,
-            measure_map(
-                steps, reference, [*labels, *_removed(maps[0], layout, steps, by=contender)], zero_is_sky=against == "truth"
-            ),
+            measure_map(steps, reference, [*labels, *_removed(maps[0], layout, steps, by=contender)], zero_is_sky=is_sky),
             steps,
             reference,
         )

@@ -24,7 +24,7 @@ from pipeline.geometry import inverse, rigid, transform_points
 from pipeline.kernels.boxes import SceneBoxes
 from pipeline.kernels.depth_errors import NO_GROUP, Labels
 from pipeline.kernels.project_frames import project_frames
-from pipeline.kernels.scene_points import read_scene_points
+from pipeline.kernels.scene_points import Moving, read_scene_points
 from pipeline.poses import image_from_world, world_from_sensor
 from pipeline.stages import accumulate_lidar
 from pipeline.stages.accumulate_lidar import LidarSweeps, chosen_sweeps
@@ -41,6 +41,10 @@ BEHIND_M, BEHIND_SHARE = 1.0, 0.1
 """A return is behind the closed surface if it is farther by more than both."""
 
 UNANNOTATED = "no box"
+"""Group of the pixels that lie in no annotated box."""
+
+KEPT_AND_DROPPED: tuple[Moving, Moving] = ("keep", "drop")
+"""The key sweep with the returns in moving boxes, and without."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,13 @@ def held_out_reference(
     sweeps = [lidars.sweeps[key] for key in keys]
     boxes = SceneBoxes(tables["boxes"], moving_mps=p.moving_mps, movable=p.movable)
     reader, window = WithoutOwnCar(points, nearest_m=OWN_CAR_M), [[range(len(sweeps))]]
-    size = {"height": int(keyframe["height"]), "width": int(keyframe["width"])}
-    every = project_frames(read_scene_points(reader, sweeps, None, moving="keep"), [keyframe], window, **size).steps[0]
-    static = project_frames(read_scene_points(reader, sweeps, boxes, moving="drop"), [keyframe], window, **size).steps[0]
+    height, width = int(keyframe["height"]), int(keyframe["width"])
+    every, static = (
+        project_frames(
+            read_scene_points(reader, sweeps, boxes, moving=moving), [keyframe], window, height=height, width=width
+        ).steps[0]
+        for moving in KEPT_AND_DROPPED
+    )
     is_hidden = behind_own_surface(every, window_px=window_px(float(keyframe["intrinsic_px"][0])))
     steps = np.where((static == every) & ~is_hidden, static, np.uint16(0))
     return Reference(steps, _held_files(lidars, keys, neighbours), _classes(reader, tables, sweeps, keyframe, steps))

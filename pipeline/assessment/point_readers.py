@@ -73,4 +73,5 @@ class WithoutOwnCar(PointReader):
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Return the points of a file that are not the own car's."""
         points = self.raw.read_points(file)
-        return points[(points[:, :3].astype(np.float64) ** 2).sum(axis=1) >= self._nearest_m**2]
+        is_far = (points[:, :3].astype(np.float64) ** 2).sum(axis=1) >= self._nearest_m**2
+        return np.ascontiguousarray(points[is_far])

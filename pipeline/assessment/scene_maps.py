@@ -119,8 +119,8 @@ class SceneMaps:
         stage = stage_named(item.stage)
         if item.stage in STORED_ONLY:
             raise RecipeError(
-                f"{item.identity.layout} of {item.title} is not in the store, and assess runs no monocular depth model. Run depthmill run "
-                "with this recipe first, or assess it without its mono stages"
+                f"{item.identity.layout} of {item.title} is not in the store, and assess runs no monocular depth model. "
+                "Run depthmill run with this recipe first"
             )
         inputs = {name: self._unit(name, frame, units, shared) for name in item.inputs}
         raw = self._points if stage.needs == LIDAR else self._points.raw
