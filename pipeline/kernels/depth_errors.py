@@ -204,9 +204,9 @@ def measure_map(
     """
     every = Labels("all", ("all",), np.zeros(steps.shape, np.uint8))
     groupings = [every, *labels]
-    wrong = [maps for maps in (reference, *(one.label for one in labels)) if maps.shape != steps.shape]
-    if wrong:
-        raise ValueError(f"maps of one frame must have one shape, got {steps.shape} and {wrong[0].shape}")
+    shapes = [reference.shape, *(one.label.shape for one in labels)]
+    if wrong := [shape for shape in shapes if shape != steps.shape]:
+        raise ValueError(f"maps of one frame must have one shape, got {steps.shape} and {wrong[0]}")
     counts = np.zeros((len(READINGS), len(groupings), NO_GROUP + 1, len(COUNT_NAMES)), np.int64)
     stacked = np.stack([one.label for one in groupings])
     count_errors(np.ascontiguousarray(steps), np.ascontiguousarray(reference), stacked, zero_is_sky, counts)
