@@ -39,7 +39,7 @@ def draw_frame(maps: Sequence[FrameErrors], raw: RawReader) -> Image.Image:
         raw: reads the image.
     """
     height, width = maps[0].steps.shape
-    scale = min(1.0, MAX_WIDTH_PX / width) if width > MAX_WIDTH_PX else max(1.0, MAX_WIDTH_PX // width)
+    scale = MAX_WIDTH_PX / width if width > MAX_WIDTH_PX else -(-MAX_WIDTH_PX // width)
     size = (round(width * scale), round(height * scale))
     image = _image(maps[0], raw)
     rows = [

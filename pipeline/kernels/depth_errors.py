@@ -210,6 +210,9 @@ def measure_map(
     counts = np.zeros((len(READINGS), len(groupings), NO_GROUP + 1, len(COUNT_NAMES)), np.int64)
     stacked = np.stack([one.label for one in groupings])
     count_errors(np.ascontiguousarray(steps), np.ascontiguousarray(reference), stacked, zero_is_sky, counts)
+    for k, one in enumerate(groupings):
+        counts[0, k, :, 0] = np.bincount(one.label.ravel(), minlength=NO_GROUP + 1)
+    counts[1:, :, :, :2] = counts[0, :, :, :2]
     return {
         (one.grouping, name): ErrorReadings(*(ErrorCounts(*counts[reading, k, n].tolist()) for reading in range(len(READINGS))))
         for k, one in enumerate(groupings)
@@ -220,7 +223,7 @@ def measure_map(
 
 @njit(cache=True, error_model="numpy")
 def count_errors(steps, reference, labels, zero_is_sky, counts):  # type: ignore[no-untyped-def]  # numba reads no annotations
-    """Add the errors of one map to counts.
+    """Add the errors of one map to counts; ``pixels`` is left to the caller, and ``measured`` is counted in the first reading.
 
     Args:
         steps: (height, width) uint16 depth map, 0 = no measurement.
@@ -234,30 +237,28 @@ def count_errors(steps, reference, labels, zero_is_sky, counts):  # type: ignore
     for y in range(height):
         for x in range(width):
             d, t = np.int64(steps[y, x]), np.int64(reference[y, x])
-            is_compared = d > 0 and (t > 0 or zero_is_sky)
-            error = other = chance = np.int64(0)
-            kind = kind_other = kind_chance = 0
-            if is_compared:
-                t = t if t > 0 else np.int64(SKY_STEPS)
-                error, kind = d - t, _kind_of(d - t, t)
-                other, kind_other = error, kind
-                chance, kind_chance = error, kind
-                if kind:  # what is right stays right in the other readings, but for the sum of small errors
-                    aside = x + CHANCE_COLUMNS if x + CHANCE_COLUMNS < width else x - CHANCE_COLUMNS
-                    if aside >= 0:
-                        chance, near_t = _nearest_of(d, t, reference, y, aside, zero_is_sky)
-                        kind_chance = _kind_of(chance, near_t)
-                other, near_t = _nearest_of(d, t, reference, y, x, zero_is_sky)
-                kind_other = _kind_of(other, near_t)
+            if d == 0:
+                continue
+            if t == 0 and not zero_is_sky:
+                for k in range(num_groupings):
+                    counts[0, k, labels[k, y, x], 1] += 1
+                continue
+            t = t if t > 0 else np.int64(SKY_STEPS)
+            error, kind = d - t, _kind_of(d - t, t)
+            chance, kind_chance = error, kind
+            if kind:  # what is right stays right
+                aside = x + CHANCE_COLUMNS if x + CHANCE_COLUMNS < width else x - CHANCE_COLUMNS
+                if aside >= 0:
+                    chance, near_t = _nearest_of(d, t, reference, y, aside, zero_is_sky)
+                    kind_chance = _kind_of(chance, near_t)
+            boundary, near_t = _nearest_of(d, t, reference, y, x, zero_is_sky)
+            kind_boundary = _kind_of(boundary, near_t)
             for k in range(num_groupings):
                 group = labels[k, y, x]
-                counts[:, k, group, 0] += 1
-                if d > 0:
-                    counts[:, k, group, 1] += 1
-                if is_compared:
-                    _add(counts[0, k, group], error, kind)
-                    _add(counts[1, k, group], other, kind_other)
-                    _add(counts[2, k, group], chance, kind_chance)
+                counts[0, k, group, 1] += 1
+                _add(counts[0, k, group], error, kind)
+                _add(counts[1, k, group], boundary, kind_boundary)
+                _add(counts[2, k, group], chance, kind_chance)
 
 
 @njit(cache=True, error_model="numpy", inline="always")
