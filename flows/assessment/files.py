@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.assessment.pictures import draw_frame
 from flows.assessment.summary import Summary
-from flows.assessment.tables import markdown_page, shares, target_of
+from flows.assessment.tables import WITHOUT, markdown_page, shares
 from pipeline.assessment.assess import FrameErrors
 from pipeline.exporters.out_folder import whole_folder
 from pipeline.kernels.depth_errors import ErrorReadings
@@ -43,7 +43,7 @@ class AssessmentFiles:
         counts = mine[-1].groups.get(("all", "all"), ErrorReadings()).plain
         wrong = counts.near + counts.far + counts.bad_near + counts.bad_far
         name = f"{mine[-1].frame.scene}-{mine[-1].frame.camera}-{mine[-1].timestamp_us}"
-        target = [errors for errors in frame if errors.layout == mine[-1].layout and not errors.contender.startswith("without ")]
+        target = [errors for errors in frame if errors.layout == mine[-1].layout and not errors.contender.startswith(WITHOUT)]
         self._worst.append((wrong / max(1, counts.compared), name, target))
         self._worst = sorted(self._worst, key=lambda one: (-one[0], one[1]))[:most]
 
@@ -100,6 +100,3 @@ def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         writer = csv.DictWriter(stream, fieldnames=list(table[0]) if table else [])
         writer.writeheader()
         writer.writerows(table)
-
-
-__all__ = ["AssessmentFiles", "target_of", "write_files"]

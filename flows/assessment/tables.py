@@ -7,10 +7,10 @@ from dataclasses import asdict
 from math import isnan
 from typing import Any
 
-from flows.assessment.summary import ALL, MEASURES, Summary
+from flows.assessment.summary import MEASURES, Summary
 from flows.text import duration
 from model.train.paired_bootstrap import too_few_text
-from pipeline.kernels.depth_errors import READINGS, ErrorCounts, ErrorReadings
+from pipeline.kernels.depth_errors import CHANCE_COLUMNS, READINGS, ErrorCounts, ErrorReadings
 
 COLUMNS = ("coverage", "too near", "too far", "mean error", "MAE", "bad", "bad near", "bad far")
 """Columns of every table of errors."""
@@ -22,6 +22,9 @@ LEGEND = (
 
 MISSING = "-"
 
+WITHOUT = "without "
+"""Beginning of the names of recipes that lack one addition."""
+
 
 def overview_text(summary: Summary, *, target: str) -> str:
     """Return what the terminal shows: all stores, the target by range, what was removed, and how sure it is.
@@ -31,7 +34,7 @@ def overview_text(summary: Summary, *, target: str) -> str:
         target: the store whose groups are shown.
     """
     parts = [headline(summary), aligned(_store_table(summary)), LEGEND, "", *ambiguity_lines(summary, target)]
-    parts += ["", f"{target} by range:", aligned(_group_table(summary, target, "range"))]
+    parts += ["", f"{target} by range:", aligned(_group_table(summary, target, "range", _main(summary)))]
     if removed := removed_lines(summary, target):
         parts += ["", *removed]
     if intervals := interval_lines(summary, target):
@@ -47,7 +50,7 @@ def markdown_page(summary: Summary, *, title: str, target: str) -> str:
         parts.append(line)
     for layout in summary.layouts:
         for grouping in summary.groupings(layout):
-            parts += [f"## {layout} by {grouping}", markdown(_group_table(summary, layout, grouping))]
+            parts += [f"## {layout} by {grouping}", markdown(_group_table(summary, layout, grouping, _main(summary)))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -62,18 +65,12 @@ def headline(summary: Summary) -> str:
 def ambiguity_lines(summary: Summary, target: str) -> list[str]:
     """Say which share of the errors a neighbouring pixel of the reference explains, and a place aside by chance."""
     lines = []
-    for name in summary.contenders:
+    for name in _main(summary):
         errors = summary.total(name, target)
-        gross, bad = (
-            (_share(errors.gross_ambiguous), _share(errors.gross_by_chance)),
-            (
-                _share(errors.bad_ambiguous),
-                _share(errors.bad_by_chance),
-            ),
-        )
+        gross, bad = _share(errors.gross_ambiguous), _share(errors.bad_ambiguous)
         lines.append(
-            f"{target}, {name}: a neighbouring pixel of the reference explains {gross[0]} of the gross errors (a place 15 pixels "
-            f"aside {gross[1]}) and {bad[0]} of the bad pixels ({bad[1]})"
+            f"{target}, {name}: a neighbouring pixel of the reference explains {gross} of the gross errors and {bad} of the bad "
+            f"pixels (a place {CHANCE_COLUMNS} pixels aside: {_share(errors.gross_by_chance)} and {_share(errors.bad_by_chance)})"
         )
     return lines
 
@@ -87,7 +84,7 @@ def removed_lines(summary: Summary, target: str) -> list[str]:
         if not removed.measured:
             continue
         good = removed.others - removed.bad_near - removed.bad_far
-        what = "in place of the published recipe" if name == "published" else f"by {name.removeprefix('without ')}"
+        what = "in place of the published recipe" if name == "published" else f"by {name.removeprefix(WITHOUT)}"
         lines.append(
             f"removed {what}: {_share(removed.measured / total.measured)} of the measured pixels; of those compared "
             f"({removed.compared:,}) {_share(good / removed.compared if removed.compared else float('nan'))} were good, "
@@ -123,16 +120,17 @@ def _store_table(summary: Summary) -> list[list[str]]:
     return rows
 
 
-def _group_table(summary: Summary, layout: str, grouping: str) -> list[list[str]]:
+def _group_table(summary: Summary, layout: str, grouping: str, names: Sequence[str]) -> list[list[str]]:
     rows = [[grouping, "recipe", *COLUMNS]]
-    groups = dict.fromkeys(
-        group for name in summary.contenders for kind, group in summary.groups.get((name, layout), {}) if kind == grouping
-    )
-    for group in groups:
-        for name in summary.contenders:
-            counts = summary.groups.get((name, layout), {}).get((grouping, group), ErrorReadings()).plain
-            rows.append([group, name, *cells(counts)])
+    of_names = {name: summary.groups.get((name, layout), {}) for name in names}
+    for group in dict.fromkeys(group for groups in of_names.values() for kind, group in groups if kind == grouping):
+        rows += [[group, name, *cells(groups.get((grouping, group), ErrorReadings()).plain)] for name, groups in of_names.items()]
     return rows
+
+
+def _main(summary: Summary) -> tuple[str, ...]:
+    """Return the recipes that every table has: the assessed one, and the published one."""
+    return tuple(name for name in summary.contenders if not name.startswith(WITHOUT))
 
 
 def cells(counts: ErrorCounts) -> list[str]:
@@ -199,11 +197,6 @@ def target_of(summary: Summary) -> str:
     """Return the store that the groups are shown of: the last measured one before interpolation."""
     layouts = [layout for layout in summary.layouts if layout != "depth_interpolated"]
     return (layouts or list(summary.layouts))[-1]
-
-
-def total_key() -> tuple[str, str]:
-    """Return the key of the counts over every pixel."""
-    return ALL
 
 
 def _count(number: int, noun: str) -> str:

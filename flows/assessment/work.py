@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.assessment.files import write_files
 from flows.assessment.summary import Summary
-from flows.assessment.tables import as_data, overview_text, target_of
+from flows.assessment.tables import WITHOUT, as_data, overview_text, target_of
 from flows.run.listener import Listener
 from flows.run.opening import Opened
 from flows.run.teachers import teacher_facts
@@ -114,7 +114,7 @@ def _contenders(opened: Opened, choices: Choices) -> list[Contender]:
     if choices.parts:
         if not additions:
             raise RecipeError("--parts: the recipe switches no addition on, so there is none to leave out")
-        others += [(f"without {name}", without(own, name)) for name in additions]
+        others += [(f"{WITHOUT}{name}", without(own, name)) for name in additions]
     return [
         Contender(name, recipe, make_plan(recipe, opened.source, opened.store, facts=teacher_facts(recipe, opened.settings)))
         for name, recipe in ((OWN if additions else "published", own), *others)
