@@ -146,18 +146,20 @@ def assess_frames(
     Raises:
         DepthmillError: a file or unit is missing or broken.
     """
-    scene, points = "", PointReader(raw)
+    scene, points, shared = "", PointReader(raw), dict[Any, Any]()
     makers: dict[tuple[str, str], SceneMaps] = {}
     for frame in frames:
         if frame.scene != scene:
-            scene, points, makers = frame.scene, PointReader(raw), {}
+            scene, points, makers, shared = frame.scene, PointReader(raw), {}, {}
         of_frame = []
         for contender in contenders:
             key = (contender.name, frame.camera)
             if key not in makers:
                 makers[key] = SceneMaps(contender.plan, contender.recipe, store, points, scene=frame.scene, camera=frame.camera)
             of_frame.append(makers[key])
-        yield _frame_errors(contenders, of_frame, frame, points, against, neighbours)
+        of_frame_alone = against == "sweep"  # what was made without a held-out sweep is of no use to the next frame
+        kept = {} if of_frame_alone else shared
+        yield _frame_errors(contenders, of_frame, frame, points, against=against, neighbours=neighbours, shared=kept)
 
 
 def _frame_errors(
@@ -165,13 +167,15 @@ def _frame_errors(
     makers: Sequence[SceneMaps],
     frame: Frame,
     points: PointReader,
+    *,
     against: Against,
     neighbours: int,
+    shared: dict[Any, Any],
 ) -> list[FrameErrors]:
     tables = makers[0].frame_tables(frame.number)
     held: frozenset[str] = frozenset()
     if against == "truth":
-        truth = makers[0].arrays(frame.number, (DEPTH_TRUTH.name,))[DEPTH_TRUTH.name]
+        truth = makers[0].arrays(frame.number, (DEPTH_TRUTH.name,), shared=shared)[DEPTH_TRUTH.name]
         reference, classes = truth["depth_m"], surface_labels(truth["surface"])
     else:
         params = contenders[0].recipe.stages.params_of(accumulate_lidar.STAGE)
@@ -179,7 +183,7 @@ def _frame_errors(
         reference, classes, held = of_sweep.steps, of_sweep.classes, of_sweep.held
     is_sky = against == "truth"  # where the reference is 0
     labels = [range_labels(reference, zero_is_sky=is_sky), row_labels(reference.shape), classes]
-    maps = [_maps(maker, frame, against, held) for maker in makers]
+    maps = [_maps(maker, frame, against, held, shared) for maker in makers]
     return [
         FrameErrors(
             frame,
@@ -197,9 +201,11 @@ def _frame_errors(
     ]
 
 
-def _maps(maker: SceneMaps, frame: Frame, against: Against, held: frozenset[str]) -> Mapping[str, NDArray[np.uint16]]:
+def _maps(
+    maker: SceneMaps, frame: Frame, against: Against, held: frozenset[str], shared: dict[Any, Any]
+) -> Mapping[str, NDArray[np.uint16]]:
     layouts = tuple(name for name in maker.layouts if against == "truth" or name != DEPTH_SINGLE.name)
-    return {name: arrays["depth_m"] for name, arrays in maker.arrays(frame.number, layouts, held=held).items()}
+    return {name: arrays["depth_m"] for name, arrays in maker.arrays(frame.number, layouts, shared=shared, held=held).items()}
 
 
 def _removed(first: Mapping[str, NDArray[Any]], layout: str, steps: NDArray[np.uint16], *, by: Contender) -> list[Labels]:

@@ -50,7 +50,6 @@ class SceneMaps:
             for item in plan.items
             if item.identity.scene == scene and item.identity.camera in (ALL, camera)
         }
-        self._shared: dict[Any, Any] = {}
         self.tables = points.scene_tables(scene)
         self._rows = [row for row, name in enumerate(self.tables["keyframes"]["camera"]) if name == camera]
 
@@ -74,21 +73,22 @@ class SceneMaps:
         return {**self.tables, "keyframes": {name: [column[row]] for name, column in self.tables["keyframes"].items()}}
 
     def arrays(
-        self, frame: int, layouts: tuple[str, ...], *, held: frozenset[str] = frozenset()
+        self, frame: int, layouts: tuple[str, ...], *, shared: dict[Any, Any], held: frozenset[str] = frozenset()
     ) -> dict[str, Mapping[str, NDArray[Any]]]:
         """Return the arrays of one frame in some stores, without the frame dimension.
 
         Args:
             frame: number of the key frame.
             layouts: stores that the recipe makes.
-            held: LiDAR files that hold no return for anything that is made.
+            shared: what stages make once for a scene, such as its points in memory; recipes of one scene can share it, because
+                stages name there what they make by their params.
+            held: LiDAR files that hold no return for anything that is made; with them ``shared`` is of this frame alone.
 
         Raises:
             RecipeError: something that a network must make is not in the store.
             DepthmillError: a file or unit is missing or broken.
         """
         units = {FRAMES.name: UnitData(tables=self.frame_tables(frame))}
-        shared = {} if held else self._shared
         self._points.held = held
         try:
             return {

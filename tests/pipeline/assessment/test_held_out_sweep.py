@@ -60,15 +60,15 @@ def test_maps_when_the_key_sweep_is_held_out_then_nothing_of_its_file_is_in_them
     reference = opened.reference(0)
     held = reference.held
     assert len(held) == 1
-    before = opened.maps().arrays(0, ("depth_accumulated", "depth_clean"), held=held)
-    all_of_it = opened.maps().arrays(0, ("depth_accumulated",))["depth_accumulated"]["depth_m"]
+    before = opened.maps().arrays(0, ("depth_accumulated", "depth_clean"), shared={}, held=held)
+    all_of_it = opened.maps().arrays(0, ("depth_accumulated",), shared={})["depth_accumulated"]["depth_m"]
     shifted(root / next(iter(held)))
     again = Opened(root, tmp_path)
-    after = again.maps().arrays(0, ("depth_accumulated", "depth_clean"), held=held)
+    after = again.maps().arrays(0, ("depth_accumulated", "depth_clean"), shared={}, held=held)
     for layout, arrays in before.items():
         for name, array in arrays.items():
             np.testing.assert_array_equal(array, after[layout][name], err_msg=f"{layout}.{name}")
-    assert (again.maps().arrays(0, ("depth_accumulated",))["depth_accumulated"]["depth_m"] != all_of_it).any()
+    assert (again.maps().arrays(0, ("depth_accumulated",), shared={})["depth_accumulated"]["depth_m"] != all_of_it).any()
     assert (before["depth_accumulated"]["depth_m"] != all_of_it).any()
     assert (again.reference(0).steps != reference.steps).any()
 
@@ -89,7 +89,7 @@ def test_maps_when_made_in_memory_then_equal_what_a_run_stores(tiny_root, tiny_s
         (path,) = [path for path in stored.units(layout) if path.scene == opened.scene]
         unit = stored.open_unit(path)
         for frame in range(opened.maps().num_frames):
-            for name, array in opened.maps().arrays(frame, (layout,))[layout].items():
+            for name, array in opened.maps().arrays(frame, (layout,), shared={})[layout].items():
                 np.testing.assert_array_equal(array, unit.array(name, frame))
 
 
