@@ -33,7 +33,7 @@ ADDITIONS: dict[str, dict[str, Any]] = {
     },
     "clean_horizon": {"occluded": {}},
 }
-"""The parts, where a stage has them; --set changes one, and a recipe's preset takes their place where there is one."""
+"""The parts, where a stage has them; --set changes one, and preset: surface takes their place once it sets any."""
 
 
 def main() -> None:
@@ -86,7 +86,8 @@ def _measured(args: argparse.Namespace, job: tuple[str, int | None]) -> Any:
 
 def _recipe(args: argparse.Namespace, name: str, seed: int | None) -> tuple[Any, int]:
     """Return the recipe of a world or a drive with every addition, and how many neighbours of a key sweep are held out."""
-    from pipeline.recipe import Recipe, parse_recipe
+    from pipeline.assessment.variants import additions_of
+    from pipeline.recipe import parse_recipe
     from pipeline.stage_list import stage_named
 
     if seed is None:
@@ -97,9 +98,8 @@ def _recipe(args: argparse.Namespace, name: str, seed: int | None) -> tuple[Any,
         folder = args.data / f"{name}{'-small' if args.small else ''}-{seed}"
         source, neighbours = {**world, "seed": seed, "root": str(folder)}, []
     data: dict[str, Any] = {"source": source, "store": str(args.data / "no-store"), "cameras": ["CAM_FRONT"]}
-    if "preset" in Recipe.model_fields:
-        data["preset"] = "surface"
-    else:
+    data["preset"] = "surface"
+    if not additions_of(parse_recipe(data, where="ablation")):
         fields = {stage: stage_named(stage).params.model_fields for stage in ADDITIONS}
         data["stages"] = {
             stage: {key: value for key, value in params.items() if key in fields[stage]} for stage, params in ADDITIONS.items()

@@ -54,7 +54,7 @@ def _with_additions(recipe: Recipe, kept: frozenset[str] | set[str]) -> Recipe:
         params = recipe.stages.params_of(stage)
         off = {name: _default(stage, name) for name in _names(stage) if name not in kept}
         stages[stage.name] = stage.params.model_validate({**{name: getattr(params, name) for name in params_of(stage)}, **off})
-    return recipe.model_copy(update={"stages": recipe.stages.model_copy(update=stages)})
+    return recipe.model_copy(update={"preset": "published", "stages": recipe.stages.model_copy(update=stages)})
 
 
 def params_of(stage: StageSpec[Any]) -> tuple[str, ...]:
