@@ -42,7 +42,8 @@ def assess(
 ) -> None:
     """Measure the depth maps of a recipe against exact depth, or against a LiDAR sweep that nothing else used.
 
-    Units that the store has are read; what it lacks is made in memory for these frames, and nothing is stored.
+    Units that the store has are read; what it lacks is made in memory for these frames and not stored. Where the recipe's
+    manifest is there, the figures are kept beside the run logs, and depthmill report shows them.
     """
     from flows.assessment.work import Choices, assess_recipe
     from flows.run.opening import open_with_settings

@@ -32,6 +32,23 @@ def test_assess_when_units_are_there_then_gives_the_same_figures(tiny_root, writ
     assert json.loads(before)["figures"] == json.loads(after)["figures"]
 
 
+def test_report_when_the_manifest_was_assessed_then_shows_the_figures(tiny_root, write_recipe, depthmill, tmp_path):
+    recipe = write_recipe(tiny_root)
+    depthmill("run", recipe, *BARE)
+    page = tmp_path / "r.html"
+    depthmill("report", recipe, "--out", page)
+    assert "These units were not assessed yet" in page.read_text()
+    depthmill("assess", recipe)
+    depthmill("report", recipe, "--out", page)
+    assert "6 frames of 2 scenes against the key sweep, held out" in page.read_text()
+    depthmill("report", recipe, "--out", page, "--set", "stages.build_manifest.drop_last_keyframe=false")
+    assert "These units were not assessed yet" in page.read_text()
+    (kept,) = (tmp_path / "store/runs/assessments").iterdir()
+    kept.write_text("{")
+    depthmill("report", recipe, "--out", page)
+    assert "These units were not assessed yet" in page.read_text()
+
+
 def test_assess_when_asked_for_json_then_counts_add_up(tiny_root, write_recipe, depthmill):
     code, text = depthmill("assess", write_recipe(tiny_root), "--json", "--hold-out", 1)
     answer = json.loads(text)
