@@ -148,15 +148,19 @@ def _print_tables(name: str, summaries: list[Any], args: argparse.Namespace) -> 
         print(f"| {key} | {' | '.join(cells)} |")
     if title in GOALS and not args.small:
         _print_goals(sums["all of it"]["all", "all"].plain, GOALS[title])
-    print(f"\n| {title}, removed by | of the measured pixels | compared | good | good at a boundary | too near | too far |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        f"\n| {title}, removed by | of the measured pixels | compared | good | good at a boundary | too near | too far | good of scattered returns |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for key, groups in sums.items():
         removed, total = groups.get(("removed", key), ErrorReadings()), groups.get(("all", "all"), ErrorReadings()).plain
         if key == "all of it" or key.startswith("only "):
             continue
         counts, boundary = removed.plain, removed.boundary
         cells = [_percent(counts.measured / total.measured if total.measured else 0.0), f"{counts.compared:,}"]
-        cells += [_whole(_good(counts)), _whole(_good(boundary)), _percent(counts.near_share), _percent(counts.far_share)]
+        cells += [_whole(counts.good_share), _whole(boundary.good_share), _percent(counts.near_share), _percent(counts.far_share)]
+        scattered = groups.get(("removed, shape", "scattered"), ErrorReadings()).plain
+        cells += [f"{_whole(scattered.good_share)} of {scattered.compared:,}" if scattered.compared else "-"]
         print(f"| {'all of it' if key == 'published' else key.removeprefix('without ')} | {' | '.join(cells)} |")
 
 
@@ -181,10 +185,6 @@ def _sum(add: Any, groups: list[Any]) -> Any:
     for one in groups:
         total = add(total, one)
     return total
-
-
-def _good(counts: Any) -> float:
-    return (counts.others - counts.bad_near - counts.bad_far) / counts.compared if counts.compared else float("nan")
 
 
 def _percent(share: float) -> str:

@@ -112,7 +112,7 @@ class Summary:
         for contender in self.contenders:
             for grouping, group in self.groups.get((contender, layout), {}):
                 names.setdefault(grouping, set()).add(group)
-        return [name for name, groups in names.items() if name not in ("all", "removed") and len(groups) > 1]
+        return [name for name, groups in names.items() if name != "all" and not name.startswith("removed") and len(groups) > 1]
 
     def interval(self, measure: str, layout: str, *, other: str) -> SceneInterval:
         """Return the interval over scenes of what the assessed recipe has more than another one, mean over frames.

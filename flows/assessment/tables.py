@@ -83,12 +83,13 @@ def removed_lines(summary: Summary, target: str) -> list[str]:
         total = summary.total(name, target).plain
         if not removed.measured:
             continue
-        good = removed.others - removed.bad_near - removed.bad_far
         what = "in place of the published recipe" if name == "published" else f"by {name.removeprefix(WITHOUT)}"
+        scattered = summary.groups[name, target].get(("removed, shape", "scattered"), ErrorReadings()).plain
         lines.append(
             f"removed {what}: {_share(removed.measured / total.measured)} of the measured pixels; of those compared "
-            f"({removed.compared:,}) {_share(good / removed.compared if removed.compared else float('nan'))} were good, "
-            f"{_share(removed.near_share)} too near, {_share(removed.far_share)} too far"
+            f"({removed.compared:,}) {_share(removed.good_share)} were good, {_share(removed.near_share)} too near, "
+            f"{_share(removed.far_share)} too far"
+            + (f"; among scattered returns ({scattered.compared:,}) {_share(scattered.good_share)}" if scattered.compared else "")
         )
     return lines
 

@@ -18,7 +18,7 @@ from pipeline.assessment.groups import range_labels, removed_labels, row_labels,
 from pipeline.assessment.held_out_sweep import held_out_reference
 from pipeline.assessment.point_readers import PointReader
 from pipeline.assessment.scene_maps import SceneMaps
-from pipeline.kernels.depth_errors import Groups, Labels, measure_map
+from pipeline.kernels.depth_errors import NO_GROUP, Groups, Labels, measure_map
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
 from pipeline.stage import RawReader
@@ -174,15 +174,16 @@ def _frame_errors(
 ) -> list[FrameErrors]:
     tables = makers[0].frame_tables(frame.number)
     held: frozenset[str] = frozenset()
+    kinds: tuple[Labels, ...]
     if against == "truth":
         truth = makers[0].arrays(frame.number, (DEPTH_TRUTH.name,), shared=shared)[DEPTH_TRUTH.name]
-        reference, classes = truth["depth_m"], surface_labels(truth["surface"])
+        reference, kinds = truth["depth_m"], (surface_labels(truth["surface"]),)
     else:
         params = contenders[0].recipe.stages.params_of(accumulate_lidar.STAGE)
         of_sweep = held_out_reference(points, tables, params, scene=frame.scene, neighbours=neighbours)
-        reference, classes, held = of_sweep.steps, of_sweep.classes, of_sweep.held
+        reference, kinds, held = of_sweep.steps, of_sweep.groups, of_sweep.held
     is_sky = against == "truth"  # where the reference is 0
-    labels = [range_labels(reference, zero_is_sky=is_sky), row_labels(reference.shape), classes]
+    labels = [range_labels(reference, zero_is_sky=is_sky), row_labels(reference.shape), *kinds]
     maps = [_maps(maker, frame, against, held, shared) for maker in makers]
     return [
         FrameErrors(
@@ -192,7 +193,7 @@ def _frame_errors(
             bool(tables["scene"]["is_night"][0]),
             contender.name,
             layout,
-            measure_map(steps, reference, [*labels, *_removed(maps[0], layout, steps, by=contender)], zero_is_sky=is_sky),
+            measure_map(steps, reference, [*labels, *_removed(maps[0], layout, steps, kinds, by=contender)], zero_is_sky=is_sky),
             steps,
             reference,
         )
@@ -208,7 +209,15 @@ def _maps(
     return {name: arrays["depth_m"] for name, arrays in maker.arrays(frame.number, layouts, shared=shared, held=held).items()}
 
 
-def _removed(first: Mapping[str, NDArray[Any]], layout: str, steps: NDArray[np.uint16], *, by: Contender) -> list[Labels]:
+def _removed(
+    first: Mapping[str, NDArray[Any]], layout: str, steps: NDArray[np.uint16], kinds: Sequence[Labels], *, by: Contender
+) -> list[Labels]:
+    """Return the pixels of a map that the assessed recipe lacks, in all and by each kind of group."""
     if layout not in first or layout not in (DEPTH_ACCUMULATED.name, DEPTH_CLEAN.name) or first[layout] is steps:
         return []
-    return [removed_labels(steps, first[layout], by=by.name)]
+    removed = removed_labels(steps, first[layout], by=by.name)
+    is_removed = removed.label != NO_GROUP
+    return [
+        removed,
+        *(Labels(f"removed, {kind.grouping}", kind.names, np.where(is_removed, kind.label, NO_GROUP)) for kind in kinds),
+    ]

@@ -2,7 +2,7 @@
 
 Why    Where no exact depth is known, a sweep that nothing else used is the only measurement that an error can be read from
 Reads  the scene's tables, the key sweep's file
-Writes depth of the key sweep (height, width) uint16, 1/256 m, 0 = not compared; classes of its pixels
+Writes depth of the key sweep (height, width) uint16, 1/256 m, 0 = not compared; groups of its pixels
 Source docs/method/pipeline.md#measuring-supervision
 
 Left out of the comparison: returns of the own car; pixels whose nearest return lies in a moving box; and returns behind the key
@@ -13,19 +13,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import radians, tan
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.assessment.point_readers import PointReader, WithoutOwnCar
-from pipeline.geometry import inverse, rigid, transform_points
+from pipeline.assessment.reference_groups import class_labels, returns_of_pixels, shape_labels
 from pipeline.kernels.boxes import SceneBoxes
-from pipeline.kernels.depth_errors import NO_GROUP, Labels
+from pipeline.kernels.depth_errors import Labels
 from pipeline.kernels.project_frames import project_frames
 from pipeline.kernels.scene_points import Moving, read_scene_points
-from pipeline.poses import image_from_world, world_from_sensor
 from pipeline.stages import accumulate_lidar
 from pipeline.stages.accumulate_lidar import LidarSweeps, chosen_sweeps
 from storage_schemas.encoding import STEPS_PER_M
@@ -40,9 +38,6 @@ CLOSING_DEGREES = 1.4
 BEHIND_M, BEHIND_SHARE = 1.0, 0.1
 """A return is behind the closed surface if it is farther by more than both."""
 
-UNANNOTATED = "no box"
-"""Group of the pixels that lie in no annotated box."""
-
 KEPT_AND_DROPPED: tuple[Moving, Moving] = ("keep", "drop")
 """The key sweep with the returns in moving boxes, and without."""
 
@@ -54,12 +49,12 @@ class Reference:
     Attributes:
         steps: (height, width) uint16 depth of the key sweep, 1/256 m, 0 = not compared.
         held: files that nothing else may use.
-        classes: what the annotated boxes say of each pixel that is compared.
+        groups: whose box holds each pixel that is compared, and whether the returns around it scatter.
     """
 
     steps: NDArray[np.uint16]
     held: frozenset[str]
-    classes: Labels
+    groups: tuple[Labels, ...]
 
 
 def held_out_reference(
@@ -92,7 +87,10 @@ def held_out_reference(
     )
     is_hidden = behind_own_surface(every, window_px=window_px(float(keyframe["intrinsic_px"][0])))
     steps = np.where((static == every) & ~is_hidden, static, np.uint16(0))
-    return Reference(steps, _held_files(lidars, keys, neighbours), _classes(reader, tables, sweeps, keyframe, steps))
+    returns = [returns_of_pixels(reader.read_points(sweep["file"]), sweep, keyframe, steps) for sweep in sweeps]
+    of_frame = [box for box in rows(tables["boxes"]) if box["sample_index"] == keyframe["sample_index"]]
+    groups = (class_labels(returns, of_frame, steps), shape_labels(returns, steps))
+    return Reference(steps, _held_files(lidars, keys, neighbours), groups)
 
 
 def window_px(focal_px: float) -> int:
@@ -148,36 +146,3 @@ def _largest(values, half, out):  # type: ignore[no-untyped-def]  # numba reads 
         for row in range(max(0, y - half), min(height, y + half + 1)):
             for x in range(width):
                 out[y, x] = max(out[y, x], by_row[row, x])
-
-
-def _classes(
-    reader: PointReader,
-    tables: dict[str, Columns],
-    sweeps: list[dict[str, Any]],
-    keyframe: dict[str, Any],
-    steps: NDArray[np.uint16],
-) -> Labels:
-    """Return which category's box holds the return of each pixel; the annotated boxes of the key frame, standing ones too."""
-    boxes = [box for box in rows(tables["boxes"]) if box["sample_index"] == keyframe["sample_index"]]
-    names = (*sorted({box["category"] for box in boxes})[: NO_GROUP - 1], UNANNOTATED)
-    label = np.full(steps.shape, NO_GROUP, np.uint8)
-    label[steps > 0] = len(names) - 1
-    if not boxes:
-        return Labels("class", names, label)
-    image_from_scene = image_from_world(keyframe)
-    for sweep in sweeps:
-        world = transform_points(world_from_sensor(sweep), reader.read_points(sweep["file"])[:, :3].astype(np.float64))
-        projected = transform_points(np.vstack([image_from_scene, [0, 0, 0, 1]]), world)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            u, v = projected[:, 0] / projected[:, 2], projected[:, 1] / projected[:, 2]
-            seen = (projected[:, 2] > 1) & (u >= 0) & (u < steps.shape[1]) & (v >= 0) & (v < steps.shape[0])
-        world, row, column, depth = world[seen], v[seen].astype(np.int64), u[seen].astype(np.int64), projected[seen, 2]
-        is_of_pixel = np.abs(depth * STEPS_PER_M - steps[row, column]) < 2  # the return that the pixel's depth is of
-        for box in boxes:
-            world_from_box = rigid(box["center_m"], box["world_from_box_wxyz"])
-            width, length, height = box["size_wlh_m"]
-            local = transform_points(inverse(world_from_box), world[is_of_pixel])
-            inside = (np.abs(local) <= np.array([length, width, height]) / 2).all(axis=1)
-            if box["category"] in names:
-                label[row[is_of_pixel][inside], column[is_of_pixel][inside]] = names.index(box["category"])
-    return Labels("class", names, label)

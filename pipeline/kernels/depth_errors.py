@@ -118,6 +118,11 @@ class ErrorCounts:
         return _share(self.bad_far, self.others)
 
     @property
+    def good_share(self) -> float:
+        """Share of the compared pixels that is neither grossly wrong nor bad."""
+        return _share(self.others - self.bad_near - self.bad_far, self.compared)
+
+    @property
     def mae_m(self) -> float:
         """Mean absolute error of the others, metres."""
         return _share(self.abs_steps, self.others * STEPS_PER_M)

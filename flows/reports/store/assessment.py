@@ -17,7 +17,13 @@ from pipeline.plan import Plan
 
 _HEADS = ("pixels<br>measured", "grossly<br>too near", "grossly<br>too far", "mean error", "MAE", "bad", "bad and<br>too near")
 
-_GROUPINGS = {"range": "Range", "image row": "Rows of the image", "class": "Class", "light": "Day and night"}
+_GROUPINGS = {
+    "range": "Range",
+    "image row": "Rows of the image",
+    "class": "Class",
+    "shape": "Returns around it",
+    "light": "Day and night",
+}
 """Groupings that the page shows, with the head of their column."""
 
 
@@ -55,8 +61,8 @@ def _read(file: Path) -> dict[str, Any] | None:
 def _hint() -> str:
     return (
         '<p class="note">These units were not assessed yet. <code>depthmill assess recipe.yaml</code> compares sampled frames '
-        "with exact depth where it is known, and on any drive with a LiDAR sweep that nothing else used; this section then shows the "
-        "figures.</p>"
+        "with exact depth where it is known, and on any drive with a LiDAR sweep that nothing else used; this section then shows "
+        "the figures.</p>"
     )
 
 
@@ -66,8 +72,8 @@ def _body(kept: Mapping[str, Any]) -> str:
     figures: Sequence[Mapping[str, Any]] = kept["figures"]
     rows = [[f"{text(one['store'])}, {text(one['recipe'])}", *_cells(one["plain"])] for one in figures if one["by"] == "all"]
     parts = [
-        f"<p>{number(kept['num_frames'])} frames of {number(kept['num_scenes'])} scenes against {against}. Grossly: more than 10 m "
-        "and 10 % off. Bad: of the other pixels, more than 0.5 m and 3 % off. Mean error: negative is too near.</p>",
+        f"<p>{number(kept['num_frames'])} frames of {number(kept['num_scenes'])} scenes against {against}. Grossly: more than "
+        "10 m and 10 % off. Bad: of the other pixels, more than 0.5 m and 3 % off. Mean error: negative is too near.</p>",
         table(("store", *_HEADS), rows, caption="Errors of every store"),
     ]
     for grouping, head in _GROUPINGS.items():

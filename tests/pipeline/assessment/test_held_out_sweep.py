@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import grey_closing
 
+from flows.run.bare_loop import BareLoop
+from flows.run.making import make_units
+from flows.run.opening import open_recipe
+from flows.settings import Settings
 from pipeline.assessment.assess import Contender, Frame, assess_frames, reference_kind, sampled_frames
 from pipeline.assessment.held_out_sweep import behind_own_surface, held_out_reference, window_px
 from pipeline.assessment.point_readers import PointReader, WithoutOwnCar
+from pipeline.assessment.reference_groups import LEAST_SCATTER, scatter_of
 from pipeline.assessment.scene_maps import SceneMaps
 from pipeline.plan import make_plan
 from pipeline.recipe import parse_recipe
@@ -23,9 +28,9 @@ from storage_schemas.store import Store
 class Opened:
     """A tiny drive with a recipe; nothing is in its store."""
 
-    def __init__(self, root: Path, folder: Path, **stages: Any) -> None:
+    def __init__(self, root: Path, folder: Path, **changes: Any) -> None:
         data = {"source": {"kind": "nuscenes", "root": str(root), "version": "v1.0-mini"}, "store": str(folder / "store")}
-        self.recipe = parse_recipe({**data, "stages": stages}, where="test")
+        self.recipe = parse_recipe({**data, **changes}, where="test")
         self.source = open_source(self.recipe.source, folder / "cache")
         self.store = Store(self.recipe.store)
         self.plan = make_plan(self.recipe, self.source, self.store)
@@ -93,6 +98,20 @@ def test_maps_when_made_in_memory_then_equal_what_a_run_stores(tiny_root, tiny_s
                 np.testing.assert_array_equal(array, unit.array(name, frame))
 
 
+def test_maps_when_a_preset_is_chosen_then_those_in_memory_equal_what_a_run_stores(tiny_root, tmp_path):
+    opened = Opened(tiny_root, tmp_path, preset="surface")
+    (tmp_path / "stored").mkdir()
+    stored = Opened(tiny_root, tmp_path / "stored", preset="surface")
+    whole = open_recipe(stored.recipe, Settings(workers=1, cache_dir=tmp_path / "stored/cache"))
+    assert make_units(whole, BareLoop(), report=False).num_failed == 0
+    for layout in ("depth_accumulated", "depth_clean"):
+        (path,) = [path for path in stored.store.units(layout) if path.scene == opened.scene]
+        unit = stored.store.open_unit(path)
+        for frame in range(opened.maps().num_frames):
+            arrays = opened.maps().arrays(frame, (layout,), shared={})[layout]
+            np.testing.assert_array_equal(arrays["depth_m"], unit.array("depth_m", frame))
+
+
 def test_assess_when_all_is_said_and_done_then_nothing_is_stored(tiny_root, tmp_path):
     opened = Opened(tiny_root, tmp_path)
     measured = opened.measured()
@@ -157,3 +176,23 @@ def test_own_car_when_returns_are_near_the_scanner_then_are_no_reference():
 
 def test_frame_when_compared_then_is_hashable_and_ordered_by_its_fields():
     assert Frame("a", "b", 1) == Frame("a", "b", 1)
+
+
+def test_scatter_when_returns_lie_on_a_wall_then_is_nothing_and_in_a_bush_then_is_much():
+    random = np.random.default_rng(2)
+    wall = np.column_stack([np.full(400, 10.0), random.uniform(0, 5, 400), random.uniform(0, 5, 400)])
+    bush = random.uniform(0, 2, (400, 3)) + [30, 0, 0]
+    scatter = scatter_of(np.vstack([wall, bush]), np.vstack([wall[:50], bush[:50]]))
+    assert scatter[:50].max() < 1e-9
+    assert np.median(scatter[50:]) > 3 * LEAST_SCATTER
+    assert scatter_of(wall[:5], wall[:5]).tolist() == [0.0] * 5
+
+
+def test_groups_when_a_box_holds_returns_then_their_pixels_have_its_category(tiny_root, tmp_path):
+    opened = Opened(tiny_root, tmp_path)
+    reference = opened.reference(0)
+    classes, shapes = reference.groups
+    assert classes.grouping == "class"
+    assert classes.names[-1] == "no box"
+    for one in (classes, shapes):
+        assert ((one.label == 255) == (reference.steps == 0)).all()
