@@ -1,7 +1,7 @@
 """Groups of a held-out sweep's pixels: whose annotated box holds the return, and whether its neighbours lie on a surface.
 
-Why    A filter that eats leaves and wires is no gain. Few drives have annotations of them, but the returns around a return tell: those
-       of a surface lie on it, those of leaves and grass scatter
+Why    A filter that eats leaves and wires is no gain. Few drives have annotations of them, but the returns around a return tell:
+       those of a surface lie on it, those of leaves and grass scatter
 Reads  points of the key sweep, annotated boxes, the key frame's pose
 Writes Labels
 Source docs/method/pipeline.md#measuring-supervision; scatter is the sphericity of Weinmann et al.
