@@ -53,6 +53,8 @@ WANTED: dict[str, list[str]] = {
     "semodepth_network": [rf"(?m)^\| 64x96 \| {work} \| {way} \| {NUMBER} \| \d+ \|$"
                           for work in ("forward", "training step") for way in ("twin", "numba channels_last bf16")],
     "store_codec": [rf"(?m)^{name} +\d+ +{NUMBER} +{NUMBER}$" for name in (r"zstd 1 \(ours\)", "no compression", "PNG by PIL, level 6")],
+    "supervision_ablation": [*(rf"(?m)^\| {recipe} \| {NUMBER} % \|" for recipe in ("all of it", "published")),
+                             r"(?m)^\| half, removed by \|", r"(?m)^### half: \d frames of 1 scenes against exact depth"],
     "supervision_study": [rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$" for way in ("cleaned, scatter, correct", "single sweep")],
     "training_threads": [rf"(?m)^\| 1 \| sleeping \| 2 \| {NUMBER} / {NUMBER} \| {NUMBER} / {NUMBER} \| {NUMBER} \|$"],
 }  # fmt: skip
