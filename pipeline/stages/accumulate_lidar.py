@@ -10,7 +10,7 @@ Source docs/method/pipeline.md#projection, #sweep-window (as the public SemoDept
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -19,6 +19,7 @@ from pydantic import Field
 
 from pipeline.capability import LIDAR
 from pipeline.lidar_choice import LidarChoice, lidar_channels
+from pipeline.pose_choice import Poses
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import DEPTH_ACCUMULATED, FRAMES
@@ -27,13 +28,14 @@ from storage_schemas.errors import SourceError
 if TYPE_CHECKING:
     from pipeline.kernels.boxes import SceneBoxes
     from pipeline.kernels.project_frames import ProjectedFrames
+    from pipeline.kernels.refined_poses import RefinedSweeps
     from pipeline.kernels.scene_points import ScenePoints
 
 
 class Params(StageParams):
     """How many sweeps, and what becomes of moving objects."""
 
-    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"neighbors": "sweeps", "movable": ()})
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"neighbors": "sweeps", "movable": (), "poses": None})
 
     num_sweeps: int = Field(
         default=160, ge=1, le=10_000, description="sweeps in a window: (n-1)//2 before the key sweep, the rest after"
@@ -58,6 +60,10 @@ class Params(StageParams):
     movable: tuple[str, ...] = Field(
         default=(),
         description="categories of annotated objects that can move, by name or its beginning, besides those that depthmill knows",
+    )
+    poses: Poses | None = Field(
+        default=None,
+        description="smooth the recorded trajectory where that makes the map of the scene sharper; None takes it as given",
     )
     precision: Literal["float32", "reference"] = Field(
         default="float32",
@@ -192,7 +198,7 @@ def scene_points(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) 
         boxes = _moving_boxes(unit, p) if p.moving != "keep" else None
         return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving)
 
-    points = unit.remember(("scene_points", p.lidar, p.neighbors, p.moving, p.moving_mps, p.movable), make)
+    points = unit.remember(("scene_points", p.lidar, p.neighbors, p.moving, p.moving_mps, p.movable, p.poses), make)
     unit.used_files.update(points.files)
     return points
 
@@ -203,14 +209,37 @@ def _moving_boxes(unit: StageInput, p: Params) -> SceneBoxes:
     return SceneBoxes(unit.units["frames"].tables["boxes"], moving_mps=p.moving_mps, movable=p.movable)
 
 
-def accumulate(unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[list[range]]) -> ProjectedFrames:
+def _refined(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) -> RefinedSweeps | None:
+    """Return the sweeps on smoothed poses, made once for all cameras of the scene; None where poses are taken as given."""
+    from pipeline.kernels.refined_poses import refine_sweeps
+
+    if p.poses is None:
+        return None
+    choice = p.poses
+    refined = unit.remember(("poses", p.lidar, p.neighbors, choice), lambda: refine_sweeps(unit.raw, sweeps, choice))
+    unit.used_files.update(refined.files)
+    return refined
+
+
+def _placed_keyframes(unit: StageInput, p: Params, lidars: LidarSweeps, refined: RefinedSweeps | None) -> list[dict[str, Any]]:
+    """Return the key frames on the trajectory that the sweeps are on."""
+    from pipeline.kernels.refined_poses import refine_keyframes
+
+    if p.poses is None or refined is None or not refined.is_applied:
+        return unit.keyframes
+    return refine_keyframes(unit.keyframes, lidars.sweeps, p.poses)
+
+
+def accumulate(
+    unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[list[range]], keyframes: list[dict[str, Any]]
+) -> ProjectedFrames:
     """Project every key frame's window."""
     from pipeline.kernels.project_frames import project_frames
 
     if p.precision == "reference":
         return _accumulate_like_public_script(unit, p, lidars.sweeps, windows)
     height, width = unit.image_size()
-    return project_frames(scene_points(unit, p, lidars.sweeps), unit.keyframes, windows, height=height, width=width)
+    return project_frames(scene_points(unit, p, lidars.sweeps), keyframes, windows, height=height, width=width)
 
 
 def _accumulate_like_public_script(
@@ -259,7 +288,10 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     """Accumulate all key frames of one scene and camera."""
     lidars = chosen_sweeps(unit.sweeps, p.lidar, scene=unit.scene, only_keyframes=p.neighbors == "keyframes")
     windows = lidars.windows(unit.keyframes, p.num_sweeps, scene=unit.scene)
-    projected = accumulate(unit, p, lidars, windows)
+    refined = _refined(unit, p, lidars.sweeps)
+    keyframes = _placed_keyframes(unit, p, lidars, refined)
+    placed = lidars if refined is None else replace(lidars, sweeps=refined.sweeps)
+    projected = accumulate(unit, p, placed, windows, keyframes)
     num_sweeps = np.array([sum(map(len, window)) for window in windows], np.int32)
     missing, remark = lidars.remarks(windows)
     return depth_result(
@@ -267,8 +299,12 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         projected.num_measured,
         unit.timestamps_us(),
         arrays={"num_sweeps": num_sweeps, "num_points": projected.num_points},
-        counts={"points_per_frame": float(projected.num_points.mean()), **missing},
-        pixels_are=f"measured{remark}",
+        counts={
+            "points_per_frame": float(projected.num_points.mean()),
+            **missing,
+            **({} if refined is None else refined.counts()),
+        },
+        pixels_are=f"measured{remark}{'' if refined is None else refined.words()}",
     )
 
 
