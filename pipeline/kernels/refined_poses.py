@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.geometry import Float64, quaternion_wxyz, rigid
 from pipeline.kernels.sharpness import Thickness, sampled_sweeps, thickness
@@ -83,10 +84,9 @@ def refine_sweeps(raw: RawReader, sweeps: Sequence[dict[str, Any]], choice: Pose
     Raises:
         SourceError: a file is missing or broken; names the file.
     """
-    start_us = min(sweep["timestamp_us"] for sweep in sweeps)
-    time_s, poses = _seconds(sweeps, start_us), _poses(sweeps)
-    order = np.argsort(time_s, kind="stable")
-    smoothed = smooth(time_s, poses, time_s[order], poses[order], **choice.model_dump())
+    time_us, poses = _times_us(sweeps), _poses(sweeps)
+    order = np.argsort(time_us, kind="stable")
+    smoothed = smooth(time_us, poses, time_us[order], poses[order], **choice.model_dump())
     rows = _on_poses(sweeps, smoothed)
     looked_at = sampled_sweeps(len(sweeps))
     points = [raw.read_points(sweeps[number]["file"]) for number in looked_at]
@@ -107,11 +107,10 @@ def refine_keyframes(
         sweeps: rows of ``frames.sweeps`` on the poses as given.
         choice: how.
     """
-    start_us = min(sweep["timestamp_us"] for sweep in sweeps)
-    time_s, poses = _seconds(keyframes, start_us), _poses(keyframes)
-    every_s, every = np.concatenate([_seconds(sweeps, start_us), time_s]), np.concatenate([_poses(sweeps), poses])
-    order = np.argsort(every_s, kind="stable")
-    return _on_poses(keyframes, smooth(time_s, poses, every_s[order], every[order], **choice.model_dump()))
+    time_us, poses = _times_us(keyframes), _poses(keyframes)
+    every_us, every = np.concatenate([_times_us(sweeps), time_us]), np.concatenate([_poses(sweeps), poses])
+    order = np.argsort(every_us, kind="stable")
+    return _on_poses(keyframes, smooth(time_us, poses, every_us[order], every[order], **choice.model_dump()))
 
 
 def _on_poses(rows: Sequence[dict[str, Any]], smoothed: Smoothed) -> list[dict[str, Any]]:
@@ -124,8 +123,8 @@ def _on_poses(rows: Sequence[dict[str, Any]], smoothed: Smoothed) -> list[dict[s
     ]
 
 
-def _seconds(rows: Sequence[dict[str, Any]], start_us: int) -> Float64:
-    return np.array([row["timestamp_us"] - start_us for row in rows], np.float64) * 1e-6
+def _times_us(rows: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
+    return np.array([row["timestamp_us"] for row in rows], np.int64)
 
 
 def _poses(rows: Sequence[dict[str, Any]]) -> Float64:

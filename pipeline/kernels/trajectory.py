@@ -42,9 +42,9 @@ class Smoothed(NamedTuple):
 
 
 def smooth(
-    time_s: Float64,
+    time_us: NDArray[np.int64],
     world_from_ego: Float64,
-    others_s: Float64,
+    others_us: NDArray[np.int64],
     world_from_others: Float64,
     *,
     half_window_s: float,
@@ -55,22 +55,23 @@ def smooth(
     """Correct poses by those around them.
 
     Args:
-        time_s: (n,) times of the poses, any order.
+        time_us: (n,) times of the poses, any order.
         world_from_ego: (n, 4, 4) poses to correct.
-        others_s: (m,) ascending times of the poses that they are corrected by; a pose counts itself only if it is among them.
+        others_us: (m,) ascending times of the poses that they are corrected by; a pose counts itself only if it is among them.
         world_from_others: (m, 4, 4).
         half_window_s: poses up to this far in time before and after take part, all with the same weight.
         degree: of the polynomial.
         max_m: no pose moves farther than this.
         max_deg: no pose turns farther than this.
     """
-    first = np.searchsorted(others_s, time_s - half_window_s, side="left")
-    count = np.searchsorted(others_s, time_s + half_window_s, side="right") - first
+    half_us = round(1e6 * half_window_s)  # whole numbers, so that a pose on the edge of a window takes part on either side
+    first = np.searchsorted(others_us, time_us - half_us, side="left")
+    count = np.searchsorted(others_us, time_us + half_us, side="right") - first
     is_alone = count < degree + 1 + SPARE
     beside = np.arange(max(1, int(count.max(initial=0))))
     takes_part = beside < count[:, None]
-    at = np.minimum(first[:, None] + beside, max(0, len(others_s) - 1))
-    weights = _weights_at_0((others_s[at] - time_s[:, None]) / half_window_s, takes_part & ~is_alone[:, None], degree)
+    at = np.minimum(first[:, None] + beside, max(0, len(others_us) - 1))
+    weights = _weights_at_0((others_us[at] - time_us[:, None]) / half_us, takes_part & ~is_alone[:, None], degree)
     relative = logarithm(inverse(world_from_ego)[:, None] @ world_from_others[at])
     correction = exponential((weights[..., None] * relative).sum(axis=1))
     moved_m = np.linalg.norm(correction[:, :3, 3], axis=1)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.capability import LIDAR
 from pipeline.lidar_choice import LidarChoice, lidar_channels
@@ -71,6 +71,15 @@ class Params(StageParams):
             "float32 in each sensor's own frame (near the exact result, fast), or the public script's rounding bit for bit (slow)"
         ),
     )
+
+    @model_validator(mode="after")
+    def _poses_need_float32(self) -> Params:
+        if self.poses is not None and self.precision == "reference":
+            raise ValueError(
+                "precision: reference repeats the public script, which takes poses as given. Set precision: float32, or leave "
+                "poses out"
+            )
+        return self
 
 
 @dataclass(frozen=True)
