@@ -10,6 +10,7 @@ Network   MonoDDLE's DLA-34 with widths 8 8 16 32 48 64 and heads of 32 (0.6 M p
 Measures  cars: AP_R40 with overlaps 0.5 (3D and from above), least heights scaled with the images; error of depth of the cars that are
           found (2D overlap above 0.5) and nearer than 40 m; error of dense depth against the truth; mean log scale s of the uncertainty
           head where the teacher is wrong by more than a tenth, and where it is right
+Table     the last row sees no image: the median exact depth of each pixel over the training frames, on the network's grid
 Seeds     of weights, order and views; mean and spread (largest minus smallest)
 """
 
@@ -28,6 +29,7 @@ import measure  # isort: skip  (before numpy and torch: it limits the thread poo
 
 import numpy as np
 from supervision_study import SMALL_WORLD, WORLD
+from table_without_image import NAME, filled_from_nearest, median_of_measured
 
 EXACT = {"teacher": "truth", "truth_output": "metric", "truth_scale_spread": 0.0, "truth_noise": 0.0, "short_side_px": 112}
 TEACHERS = {
@@ -87,6 +89,7 @@ def main() -> None:
     for way in args.ways:
         rows = [results[way, seed] for seed in range(args.seeds)]
         print(f"| {way} | {' | '.join(_cell([row[name] for row in rows]) for name in MEASURES)} |")
+    print(f"| {NAME} |{' |' * 4} {_table_error_m(args):.3g} | | |")
     for way in args.ways[1:]:
         better = sum(results[way, seed][MEASURES[0]] > results[args.ways[0], seed][MEASURES[0]] for seed in range(args.seeds))
         nearer = sum(results[way, seed][MEASURES[2]] < results[args.ways[0], seed][MEASURES[2]] for seed in range(args.seeds))
@@ -234,13 +237,27 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
     return {name: round(float(value), 4) for name, value in zip(MEASURES, values, strict=True)}
 
 
-def _exact_maps(manifest, network_config) -> dict[str, np.ndarray]:
-    """Return the exact depth of every validation image on the network's grid, metres."""
+def _table_error_m(args: argparse.Namespace) -> float:
+    """Return the mean error of dense depth, as networks are measured, of the median exact depth of the training frames."""
+    from model.families import parse_train_config
+
+    manifest, network = _materialize(args, "exact"), parse_train_config(BASE, where="study").network
+    trained = np.stack(list(_exact_maps(manifest, network, split="train").values()))
+    table_m = filled_from_nearest(median_of_measured(np.rint(trained * 256.0).astype(np.uint16)))
+    errors_m = []
+    for exact_m in _exact_maps(manifest, network).values():
+        seen = (exact_m > 2) & (exact_m < 80)
+        errors_m.append(np.abs(np.minimum(table_m, 80) - exact_m)[seen].mean())
+    return float(np.mean(errors_m))
+
+
+def _exact_maps(manifest, network_config, *, split: str = "val") -> dict[str, np.ndarray]:
+    """Return the exact depth of every image of a split on the network's grid, metres."""
     from model.monoddle.affine_view import resting_view, warp_depth_steps
 
     exact_by_key, units = {}, {}
     for row in manifest.rows():
-        if row["split"] == "val":
+        if row["split"] == split:
             path = manifest.unit_of(row, "depth_truth")
             steps = units.setdefault(path, manifest.store.open_unit(path)).array("depth_m", row["frame"])
             view = resting_view((row["height"], row["width"]), network_config.input_px)

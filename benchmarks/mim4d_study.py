@@ -8,6 +8,8 @@ Probes    one linear layer on the frozen features, beside random weights and pri
 Labels    SemoDepth on the front and back camera, from scratch and from that backbone, the same steps and order; its target is exact
           dense depth of a share of the training images (``data.share``). MAE@80 m against exact depth along the way: how many
           steps until the error that the network from scratch ends with
+Table     a last line of the labels sees no image: the median exact depth of each camera's pixels over all training frames. The rows
+          and columns of the probes that look at no image are priors of the same kind for what is rendered
 Seeds     of weights, order, hidden patches and of which images have labels; each fine-tuning starts from the pre-training of its seed
 """
 
@@ -24,6 +26,8 @@ from pathlib import Path
 from statistics import mean
 
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
+
+from table_without_image import NAME, frame_errors, row_of
 
 SIX = ["CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
 RADARS = ["RADAR_FRONT", "RADAR_FRONT_LEFT", "RADAR_FRONT_RIGHT", "RADAR_BACK_LEFT", "RADAR_BACK_RIGHT"]
@@ -254,6 +258,9 @@ def _print_labels(args: argparse.Namespace, curves: dict) -> None:
         reached_text = ", ".join("never" if step is None else str(step) for step in reached)
         errors = "; ".join(f"{scratch:.0f} / {trained:.0f}" for scratch, trained in last)
         print(f"| {share:.0%} | {' | '.join(cells)} | {reached_text} | {errors} |", flush=True)
+    target, cameras = FINE_TUNING["evaluation"]["target"], FINE_TUNING["data"]["cameras"]
+    table = row_of(frame_errors(_materialize(args), target=target, truth=target, cameras=cameras))
+    print(f"{NAME}, of all training frames: MAE@80 m {table['all']:.0f} mm, delta1 {table['delta1']:.4f}", flush=True)
     steps = [step for step, _ in next(iter(curves.values()))]
     print(f"mean MAE@80 m of seeds after {', '.join(map(str, steps))} steps:")
     for share in args.shares:

@@ -1,12 +1,19 @@
-"""Claims: dense cleaned supervision beats a single sweep, radar helps (more at night), and which network options are better.
+"""Claims: dense cleaned supervision beats a single sweep, radar helps (more at night), which network options are better, and what the
+preset ``surface`` adds to the published recipe.
 
-World    24 simulated drives of 8 s at 800x450, half of them at night, 240 frames to train on and 120 to measure on; the moving objects
-         of accumulated depth are carried. The truth is exact depth at every pixel, which no training sees
+World    28 simulated drives of 8 s at 800x450, half of them at night, 240 frames of 16 drives to train on and 180 of 12 others to
+         measure on. The truth is exact depth at every pixel, which no training sees.
+         street: a curving street. trajectories: the same streets along two recorded drives in turn (--trajectories), so that every
+         drive that is measured on goes along a road that was trained on, between other houses and cars
+Ways     "cleaned ..." and what follows it: moving objects of accumulated depth are carried. "published supervision": they are dropped,
+         as in the papers. "surface supervision": the preset of that name
 Size     not smaller: the nearest of 160 sweeps wins a pixel, so large pixels make accumulated depth too near (cleaned, mean error:
          -1.39 m at 400x224, -0.25 m at 800x450, +0.11 m at 1600x900), and at 400x224 a single sweep teaches better
-Network  SemoDepth with base_channels 16 (2.4 M parameters), seeing images a third of the size, from scratch, the same few hundred steps for every way; small because two cores
-         must do it. Read differences, not absolute numbers
-Seeds    of weights and order; mean and spread (largest minus smallest) of MAE@80 m over seeds
+Network  SemoDepth with base_channels 16 (2.4 M parameters), seeing images a third of the size, from scratch, the same few hundred
+         steps for every way; small because two cores must do it. Read differences, not absolute numbers
+Seeds    of weights and order; mean and spread (largest minus smallest) of MAE@80 m over seeds. Each way is paired with the first one,
+         seed by seed and then over the mean of the seeds of every frame; the interval of a difference is one over scenes
+Table    the last rows see neither image nor radar: the median depth of each pixel over the training frames of the same dense target
 """
 
 from __future__ import annotations
@@ -19,11 +26,19 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
+from typing import Any, NamedTuple
 
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
+import numpy as np
+from table_without_image import NAME, frame_errors, row_of
+
 WORLD = {"kind": "synthetic", "scenes": 24, "seconds": 8, "seed": 0, "image_size": [800, 450]}
 SMALL_WORLD = {**WORLD, "scenes": 2, "seconds": 3, "image_size": [320, 180], "lidar_azimuth_steps": 100}
+SCENES = 28
+"""Four more than other studies take, all of them in val: an interval over scenes needs ten."""
+SHARED = Path(os.environ.get("DEPTHMILL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+TRAJECTORIES = SHARED / "data" / "nuscenes-trajectories" / "mini_val_scenes.json"
 BASE = {
     "network": {"base_channels": 16, "input_downscale": 3},
     "data": {"batch_size": 4, "piece_frames": 1, "augment": {"flip_probability": 0.5}},
@@ -35,41 +50,130 @@ BASE = {
     "decay_floor": 0.05,
     "evaluate_every_epochs": 1000,
 }
-WAYS: dict[str, dict[str, str]] = {
-    "cleaned, scatter, correct": {},
-    "single sweep": {"data.dense_target": "depth_single"},
-    "accumulated, not cleaned": {"data.dense_target": "depth_accumulated"},
-    "camera alone": {"data.radar": "false"},
-    "radar_to_scale: resize": {"network.radar_to_scale": "resize"},
-    "window_layout: reference": {"network.window_layout": "reference"},
+CARRIED = {"stages": {"accumulate_lidar": {"moving": "carry"}}}
+PUBLISHED = {"stages": {"accumulate_lidar": {"moving": "drop"}}}
+SURFACE = {"preset": "surface"}
+SURFACE_WITH_CONFIDENCE = {"preset": "surface", "stages": {"accumulate_lidar": {"confidence": True}}}
+
+
+class Way(NamedTuple):
+    """What a way changes: keys of the recipe, and keys of the training."""
+
+    recipe: dict[str, Any]
+    training: dict[str, str]
+
+    @property
+    def target(self) -> str:
+        """Store of the dense target."""
+        return self.training.get("data.dense_target", "depth_clean")
+
+
+WAYS: dict[str, Way] = {
+    "cleaned, scatter, correct": Way(CARRIED, {}),
+    "single sweep": Way(CARRIED, {"data.dense_target": "depth_single"}),
+    "accumulated, not cleaned": Way(CARRIED, {"data.dense_target": "depth_accumulated"}),
+    "camera alone": Way(CARRIED, {"data.radar": "false"}),
+    "radar_to_scale: resize": Way(CARRIED, {"network.radar_to_scale": "resize"}),
+    "window_layout: reference": Way(CARRIED, {"network.window_layout": "reference"}),
+    "published supervision": Way(PUBLISHED, {}),
+    "surface supervision": Way(SURFACE, {}),
+    "surface supervision, weighted by confidence": Way(SURFACE_WITH_CONFIDENCE, {"loss.dense_weight": "confidence"}),
 }
+OLDER = list(WAYS)[:6]
+CAP_M = 80.0
 
 
 def main() -> None:
     parser = measure.arguments(__doc__, data=measure.DATA / "supervision_study")
+    parser.add_argument("--world", choices=("street", "trajectories"), default="street")
+    parser.add_argument("--trajectories", type=Path, default=TRAJECTORIES, help="mini_val_scenes.json for --world trajectories")
+    parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--set", action="append", default=[], help="change a key of the training, e.g. max_steps=20")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=OLDER, help="the others are paired with the first")
+    parser.add_argument("--tables-only", action="store_true", help="train nothing, print the rows without image and radar")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = measure.parsed(parser, seeds=1, set=["max_steps=2"], ways=["cleaned, scatter, correct", "single sweep"])
-    world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
-    source = {**(SMALL_WORLD if args.small else WORLD), "root": str(world)}
-    recipe = {"source": source, "store": str(store), "cameras": ["CAM_FRONT"]}
-    recipe["stages"] = {"accumulate_lidar": {"moving": "carry"}}
+    args = measure.parsed(
+        parser, scenes=SMALL_WORLD["scenes"], seeds=1, set=["max_steps=2"], ways=["cleaned, scatter, correct", "single sweep"]
+    )
     if args.child:
-        _train(recipe, json.loads(args.child))
+        _train(args, *json.loads(args.child))
         return
-    _materialize(recipe)
-    jobs = [(way, seed) for seed in range(args.seeds) for way in args.ways]
+    manifests = {way: _materialized(args, WAYS[way].recipe) for way in args.ways}
+    print(
+        f"{measure.machine()}; {args.world}; {args.seeds} seeds; MAE@80 m in mm against exact depth, spread over seeds in brackets"
+    )
+    jobs = [] if args.tables_only else [(way, seed) for seed in range(args.seeds) for way in args.ways]
     with ThreadPoolExecutor(args.at_once) as pool:
-        results = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
-    print(f"{measure.machine()}; {args.seeds} seeds; MAE@80 m in mm against exact depth, spread over seeds in brackets")
+        folders = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
+    frames = {job: _frames_of(folder) for job, folder in folders.items()}
     print("| way | radar on | at night | radar taken away | at night | delta1 |\n|---|---|---|---|---|---|")
-    for way in args.ways:
-        rows = [results[way, seed] for seed in range(args.seeds)]
+    for way in args.ways if jobs else ():
+        rows = [_means(frames[way, seed]) for seed in range(args.seeds)]
         cells = [_cell([row[key] for row in rows if key in row]) for key in ("on/all", "on/night", "off/all", "off/night")]
         print(f"| {way} | {' | '.join(cells)} | {mean(row['delta1'] for row in rows):.4f} |")
+    tables = {}
+    for way in args.ways:
+        key = (manifests[way].path.fingerprint, WAYS[way].target)
+        if key not in tables:
+            tables[key] = frame_errors(manifests[way], target=WAYS[way].target, truth=BASE["evaluation"]["target"])
+            row = row_of(tables[key])
+            night = f"{row['night']:.0f}" if "night" in row else ""
+            print(f"| {NAME}, {WAYS[way].target} of: {way} | | | {row['all']:.0f} | {night} | {row['delta1']:.4f} |", flush=True)
+    if jobs:
+        _print_pairs(args, frames)
+
+
+def _print_pairs(args: argparse.Namespace, frames: dict[tuple[str, int], dict[str, list]]) -> None:
+    """Print the difference of every way to the first one: each seed, and the mean of the seeds of every frame."""
+    from model.semodepth.comparison import compare_runs
+    from model.train.paired_bootstrap import interval_text, too_few_text
+
+    first, *others = args.ways
+    print(f"\nMAE@80 m in mm against exact depth, minus that of '{first}'; 95 % interval over scenes")
+    print("| way | seed | MAE | of the first | difference | interval | frames better |\n|---|---|---|---|---|---|---|")
+    too_few = []
+    for way in others:
+        pairs = [(str(seed), _main(frames[first, seed]), _main(frames[way, seed])) for seed in range(args.seeds)]
+        pairs.append(("mean of seeds", *(_mean_of_seeds([pair[side] for pair in pairs]) for side in (1, 2))))
+        for name, a, b in pairs:
+            row = compare_runs(a, b, cap_m=CAP_M)[0]
+            interval = interval_text(row.low, row.high, decimals=0)
+            difference = f"{row.mean_difference:+.0f} ({row.mean_difference / row.mean_a:+.1%})"
+            print(
+                f"| {way} | {name} | {row.mean_b:.0f} | {row.mean_a:.0f} | {difference} | {interval} | {row.share_better:.0%} |"
+            )
+            too_few += too_few_text({"all": row.num_scenes}) if row.low is None else []
+    print("\n".join(dict.fromkeys(too_few)))
+
+
+def _frames_of(folder: str) -> dict[str, list]:
+    from storage_schemas.evaluation import read_evaluation
+
+    return read_evaluation(str(Path(folder) / "evaluation"))[0]
+
+
+def _means(columns: dict[str, list]) -> dict[str, float]:
+    from model.semodepth.summary import summarise
+
+    rows = {f"{row.radar}/{row.group}": row for row in summarise(columns) if row.cap_m == CAP_M}
+    best = rows.get("on/all") or rows["off/all"]  # a network of the camera alone has no rows with radar
+    return {**{key: row.mae_mm for key, row in rows.items()}, "delta1": best.delta1}
+
+
+def _main(columns: dict[str, list]) -> dict[str, list]:
+    """Return the rows with all that a network is given, ascending by frame, named as with radar."""
+    radar, cap_m = np.array(columns["radar"]), np.array(columns["cap_m"])
+    chosen = np.flatnonzero((radar == ("on" if "on" in radar else "off")) & (cap_m == CAP_M))
+    chosen = chosen[np.argsort(np.array(columns["frame_key"])[chosen])]
+    return {**{name: [values[at] for at in chosen] for name, values in columns.items()}, "radar": ["on"] * len(chosen)}
+
+
+def _mean_of_seeds(runs: list[dict[str, list]]) -> dict[str, list]:
+    """Return one run whose error of a frame is the mean over seeds; all have the same frames in the same order."""
+    assert all(run["frame_key"] == runs[0]["frame_key"] for run in runs)
+    return {**runs[0], "mae_mm": np.mean([run["mae_mm"] for run in runs], axis=0).tolist()}
 
 
 def _cell(values: list[float]) -> str:
@@ -78,61 +182,74 @@ def _cell(values: list[float]) -> str:
     return f"{mean(values):.0f} ({max(values) - min(values):.0f})"
 
 
-def _materialize(recipe: dict) -> None:
+def _materialized(args: argparse.Namespace, changes: dict[str, Any]):
+    """Make what is missing of a recipe's units; return its manifest."""
     from flows.run.bare_loop import BareLoop
-    from flows.run.listener import Listener
     from flows.run.making import make_units
     from flows.run.opening import open_recipe
     from flows.settings import Settings
     from pipeline.recipe import parse_recipe
+    from storage_schemas.manifest import open_manifest
 
-    opened = open_recipe(parse_recipe(recipe, where="study"), Settings())
-    if make_units(opened, BareLoop(), Listener(print), report=False).num_failed:
-        raise SystemExit("the world could not be made")
+    ending = ("-trajectories" if args.world == "trajectories" else "") + ("-small" if args.small else "")
+    source = {**(SMALL_WORLD if args.small else WORLD), "scenes": args.scenes, "root": str(args.data / f"world{ending}")}
+    if args.world == "trajectories":
+        source["trajectories"] = str(args.trajectories)
+    recipe = {"source": source, "store": str(args.data / f"store{ending}"), "cameras": ["CAM_FRONT"], **changes}
+    opened = open_recipe(parse_recipe(recipe, where="study"), Settings(workers=args.at_once))
+    plan = opened.plan()
+    if plan.to_do:
+        print(f"{len(plan.to_do)} units to make", file=sys.stderr, flush=True)
+        made = make_units(opened, BareLoop(), report=False)
+        if made.errors:
+            raise SystemExit(made.errors[0])
+    return open_manifest(opened.store, plan.manifest.path.fingerprint)
 
 
-def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, float]:
-    changes = {**WAYS[way], "seed": str(seed), "data.seed": str(seed), **dict(change.split("=", 1) for change in args.set)}
-    command = [sys.executable, __file__, "--data", str(args.data), "--child", json.dumps(changes)]
+def _in_child(args: argparse.Namespace, way: str, seed: int) -> str:
+    """Train in a process of its own; return the training's folder."""
+    common = {"seed": str(seed), "data.seed": str(seed), **dict(change.split("=", 1) for change in args.set)}
+    command = [
+        sys.executable,
+        __file__,
+        "--data",
+        str(args.data),
+        "--world",
+        args.world,
+        "--trajectories",
+        str(args.trajectories),
+    ]
+    command += ["--scenes", str(args.scenes), "--child", json.dumps([way, common])]
     command += ["--small"] if args.small else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    errors = json.loads(done.stdout.splitlines()[-1])
-    print(f"{way}, seed {seed}: {errors}", file=sys.stderr, flush=True)
-    return errors
+    folder = json.loads(done.stdout.splitlines()[-1])
+    print(f"{way}, seed {seed}: {_means(_frames_of(folder))}", file=sys.stderr, flush=True)
+    return folder
 
 
-def _train(recipe: dict, changes: dict[str, str]) -> None:
+def _train(args: argparse.Namespace, way: str, common: dict[str, str]) -> None:
     import torch
     import yaml
 
     from model.families import evaluate_training, parse_train_config, train
-    from model.semodepth.summary import summarise
     from model.train.config import Machine
     from model.train.loop import is_complete
-    from pipeline.recipe import parse_recipe
-    from storage_schemas.evaluation import read_evaluation
-    from storage_schemas.manifest import open_manifest
-    from storage_schemas.store import Store
 
     torch.set_num_threads(1)
     changed = json.loads(json.dumps(BASE))
-    for key, value in changes.items():
+    for key, value in {**WAYS[way].training, **common}.items():
         *parents, last = key.split(".")
         place = changed
         for parent in parents:
             place = place.setdefault(parent, {})
         place[last] = yaml.safe_load(value)
     config = parse_train_config(changed, where="study")
-    store = Store(parse_recipe(recipe, where="study").store)
-    manifest = open_manifest(store)
-    folder = Path(store.root) / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
+    manifest = _materialized(args, WAYS[way].recipe)
+    folder = Path(manifest.store.root) / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
     if not is_complete(folder):
         train(config, manifest, folder, machine=Machine(accelerator="cpu"))
         evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
-    frames, _ = read_evaluation(str(folder / "evaluation"))
-    rows = {f"{row.radar}/{row.group}": row for row in summarise(frames) if row.cap_m == 80.0}
-    main = rows.get("on/all") or rows["off/all"]  # a network of the camera alone has no rows with radar
-    print(json.dumps({**{key: round(row.mae_mm, 1) for key, row in rows.items()}, "delta1": main.delta1}))
+    print(json.dumps(str(folder)))
 
 
 if __name__ == "__main__":

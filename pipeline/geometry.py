@@ -24,6 +24,27 @@ def rotation_matrix(wxyz: ArrayLike) -> Float64:
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
+def quaternion_wxyz(rotation: ArrayLike) -> Float64:
+    """Return the unit quaternions (..., 4), w not negative, of rotations (..., 3, 3); the inverse of ``rotation_matrix``."""
+    r = np.asarray(rotation, dtype=np.float64)
+    trace, xx, yy, zz = np.trace(r, axis1=-2, axis2=-1), r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
+    wx, wy, wz = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
+    xy, xz, yz = r[..., 0, 1] + r[..., 1, 0], r[..., 0, 2] + r[..., 2, 0], r[..., 1, 2] + r[..., 2, 1]
+    # each row is four times the quaternion times one of its parts; that with the largest part loses no digits
+    rows = np.stack(
+        [
+            np.stack([1 + trace, wx, wy, wz], axis=-1),
+            np.stack([wx, 1 + 2 * xx - trace, xy, xz], axis=-1),
+            np.stack([wy, xy, 1 + 2 * yy - trace, yz], axis=-1),
+            np.stack([wz, xz, yz, 1 + 2 * zz - trace], axis=-1),
+        ],
+        axis=-2,
+    )
+    largest = np.diagonal(rows, axis1=-2, axis2=-1).argmax(axis=-1)
+    chosen = _unit(np.take_along_axis(rows, largest[..., None, None], axis=-2)[..., 0, :])
+    return np.where(chosen[..., :1] < 0, -chosen, chosen)
+
+
 def rigid(translation_m: ArrayLike, wxyz: ArrayLike) -> Float64:
     """Return transforms ``parent_from_child`` (..., 4, 4) of children at translations (..., 3) with rotations (..., 4)."""
     rotation = rotation_matrix(wxyz)

@@ -149,6 +149,14 @@ DEPTH_ACCUMULATED = StoreLayout(
         _TIME,
         ArraySpec("num_sweeps", ("frame",), "int32", "1", "sweeps in the frame's window"),
         ArraySpec("num_points", ("frame",), "int64", "1", "LiDAR returns in the frame's window after the moving filter"),
+        ArraySpec(
+            "confidence",
+            ("frame", "y", "x"),
+            "uint8",
+            "1",
+            "how far the depth can be believed, 0 to 255; 0 also where nothing is measured",
+            is_required=False,
+        ),
     ),
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class FrameBytes:
         decode_image(content, out, where=images.file[self.sample.frame], band=band)
 
     def decode_map(self, name: str, out: NDArray[Any]) -> None:
-        """Decode a depth map into (h, w) uint16 depth quanta of 1/256 m; StoreError if it is damaged."""
+        """Decode a map into (h, w) of its own dtype, a depth map: uint16 quanta of 1/256 m; StoreError if it is damaged."""
         self._located.maps[name].decode(self._contents[name], out)
 
 
@@ -70,10 +71,14 @@ class FrameFiles:
     Args:
         units: opened units of this process.
         maps: store of each depth map that is read, by the name that the caller gives it.
+        others: further arrays over the pixels, by the name that the caller gives each: its store and the array's name there.
     """
 
-    def __init__(self, units: OpenedUnits, maps: Mapping[str, str]) -> None:
-        self._units, self._maps = units, maps
+    def __init__(
+        self, units: OpenedUnits, maps: Mapping[str, str], others: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    ) -> None:
+        self._units = units
+        self._arrays = {**{name: (store, "depth_m") for name, store in maps.items()}, **others}
         self._files = RangeReader(units.store.files)
 
     def read(self, samples: Sequence[Sample], *, together: int = 1) -> Iterator[FrameBytes]:
@@ -97,7 +102,7 @@ class FrameFiles:
     def _locate(self, sample: Sample) -> _Located:
         with naming_frame(sample):
             images = self._units.images(sample)
-            maps = {name: self._units.depth(sample, layout) for name, layout in self._maps.items()}
+            maps = {name: self._units.depth(sample, store, array) for name, (store, array) in self._arrays.items()}
             ranges = {name: chunks.byte_range(sample.frame) for name, chunks in maps.items()}
             if images.chunks is not None:
                 ranges[_IMAGE] = images.chunks.byte_range(sample.frame, images.num_bytes[sample.frame])

@@ -170,6 +170,21 @@ def refuse_mixed_sizes(manifest_fingerprint: str, config: Choice, samples: Seque
     )
 
 
+def refuse_without_confidence(manifest: Manifest, config: Choice, samples: Sequence[Sample]) -> None:
+    """Check that every unit of depth_accumulated has the optional array ``confidence``; ManifestError names one without."""
+    units = {sample.units["depth_accumulated"]: sample.frame_key for sample in reversed(samples)}
+    with ThreadPoolExecutor(LOOKUPS) as pool:
+        has_it = pool.map(lambda path: "confidence" in manifest.store.open_unit(path).array_names, units)
+        lacking = [path for path, is_there in zip(units, has_it, strict=True) if not is_there]
+    if lacking:
+        first = min(lacking)
+        raise ManifestError(
+            f"unit '{first.key}' of frame '{units[first]}' has no confidence ({len(lacking)} of {len(units)} units of split "
+            f"'{config.split}' in manifest {manifest.path.fingerprint} have none), and train.loss.dense_weight is confidence. "
+            "Set stages.accumulate_lidar.confidence to true in the recipe and run it, or set train.loss.dense_weight to uniform"
+        )
+
+
 def frames_with_teacher(manifest: Manifest, config: Choice, samples: Sequence[Sample]) -> list[Sample]:
     """Return the frames whose teacher's map is not empty, in the order given.
 

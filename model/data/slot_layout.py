@@ -75,7 +75,11 @@ class SlotLayout:
         return spans, first
 
 
-def frame_slots(num_frames: int, height: int, width: int, *, maps: Sequence[str] = ()) -> SlotLayout:
-    """Return room for images (n, h, w, 3) uint8 and maps (n, h, w) uint16 of the same size."""
-    fields = [SlotArray("image", "uint8", (height, width, 3)), *(SlotArray(name, "uint16", (height, width)) for name in maps)]
+def frame_slots(
+    num_frames: int, height: int, width: int, *, maps: Sequence[str] = (), byte_maps: Sequence[str] = ()
+) -> SlotLayout:
+    """Return room for images (n, h, w, 3) uint8, maps (n, h, w) uint16 and maps (n, h, w) uint8 of the same size."""
+    fields = [SlotArray("image", "uint8", (height, width, 3))]
+    fields += [SlotArray(name, "uint16", (height, width)) for name in maps]
+    fields += [SlotArray(name, "uint8", (height, width)) for name in byte_maps]
     return SlotLayout(num_frames, tuple(fields))

@@ -63,21 +63,21 @@ class OpenedUnits:
 
     def __init__(self, store: Store, image_files: StoreFiles | None) -> None:
         self.store, self._image_files = store, image_files
-        self._depth: dict[UnitPath, FrameChunks] = {}
+        self._depth: dict[tuple[UnitPath, str], FrameChunks] = {}
         self._images: dict[UnitPath, ImagesUnit] = {}
         self._radar: dict[UnitPath, RadarUnit] = {}
         self._boxes: dict[UnitPath, BoxesUnit] = {}
 
-    def depth(self, sample: Sample, layout: str) -> FrameChunks:
-        """Return where a frame's depth map lies.
+    def depth(self, sample: Sample, layout: str, array: str = "depth_m") -> FrameChunks:
+        """Return where a frame's depth map, or another array over its pixels, lies.
 
         Raises:
             LayoutError: the maps have another size than the image.
         """
         path = sample.units[layout]
-        if path not in self._depth:
-            self._depth[path] = FrameChunks(self.store, path, "depth_m")
-        chunks = self._depth[path]
+        if (path, array) not in self._depth:
+            self._depth[path, array] = FrameChunks(self.store, path, array)
+        chunks = self._depth[path, array]
         if chunks.frame_shape != (sample.height, sample.width):
             height, width = chunks.frame_shape
             raise LayoutError(

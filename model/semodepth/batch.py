@@ -77,6 +77,7 @@ class Batch(OfTensors):
         mono_steps: (b, h, w) uint16, the same for monocular depth.
         keeps_mono: (b,) bool; False = dropped in training: the plug-in branch gets zeros. None = all are kept.
         views: random views to take of the frames; None = as they are.
+        confidence_u8: (b, h, w) uint8, 0 to 255: how far a pixel of the target can be believed.
     """
 
     frame_keys: tuple[str, ...]
@@ -89,6 +90,7 @@ class Batch(OfTensors):
     mono_steps: Tensor | None = None
     keeps_mono: Tensor | None = None
     views: Views | None = None
+    confidence_u8: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -109,6 +111,7 @@ class DenseBatch(OfTensors):
         target_m: (b, h, w) float32 metres, 0 = no measurement.
         mono_m: (b, h, w) float32 metres, 0 = no value, at most max_depth_m; all zeros for a sample whose mono was dropped.
         teacher_m: (b, h, w) float32 metres, the same map for a loss to learn from: 0 = no value, sky or clipped; never dropped.
+        target_weight: (b, h, w) float32 in [0, 1]: what each pixel of the target counts; 0 outside the frame.
     """
 
     frame_keys: tuple[str, ...]
@@ -120,3 +123,4 @@ class DenseBatch(OfTensors):
     target_m: Tensor | None
     mono_m: Tensor | None
     teacher_m: Tensor | None = None
+    target_weight: Tensor | None = None

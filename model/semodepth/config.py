@@ -142,6 +142,16 @@ class SemoDepthTrainConfig(CommonConfig):
         return self
 
     @model_validator(mode="after")
+    def _confidence_is_of_the_target(self) -> Self:
+        if self.loss.dense_weight == "confidence" and self.data.dense_target not in ("depth_clean", "depth_accumulated"):
+            raise ValueError(
+                f"loss.dense_weight is confidence, which is known of the pixels of depth_accumulated; data.dense_target is "
+                f"{self.data.dense_target}. Set data.dense_target to depth_clean or depth_accumulated, or loss.dense_weight to "
+                "uniform"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _branch_alone_fits(self) -> Self:
         if not self.only_plug_in:
             return self

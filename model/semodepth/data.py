@@ -11,7 +11,14 @@ import torch
 from model.data.dataset import Filled
 from model.data.ordered_loader import HERE, OrderedLoader, Placement, share_of
 from model.data.row_band import RowBand
-from model.data.samples import Sample, choose_samples, frames_with_teacher, refuse_missing_units, refuse_mixed_sizes
+from model.data.samples import (
+    Sample,
+    choose_samples,
+    frames_with_teacher,
+    refuse_missing_units,
+    refuse_mixed_sizes,
+    refuse_without_confidence,
+)
 from model.data.slot_layout import frame_slots
 from model.semodepth.augment import draw_view, stack_views
 from model.semodepth.batch import Batch, Points, Views
@@ -31,12 +38,13 @@ class FrameLoader(OrderedLoader[Batch]):
         manifest: an opened manifest; its fingerprint is part of the state.
         config: what to read.
         placement: where the loader runs, and how.
+        with_confidence: a loss weighs the target by the confidence of depth_accumulated, which every unit must have.
         with_teacher: a loss learns from depth_mono, so that frames without any are refused or left out, as ``config.incomplete``
             says; needs ``config.mono``.
 
     Raises:
-        ManifestError: nothing to read, fewer frames than ranks or than one step takes, a band of rows outside the images, or an
-            empty map of a teacher.
+        ManifestError: nothing to read, fewer frames than ranks or than one step takes, a band of rows outside the images, a unit
+            without confidence, or an empty map of a teacher.
         UnitNotFoundError: a unit of the manifest has been pruned.
         ValueError: rank out of bounds.
     """
@@ -48,17 +56,21 @@ class FrameLoader(OrderedLoader[Batch]):
         *,
         placement: Placement = HERE,
         with_teacher: bool = False,
+        with_confidence: bool = False,
     ) -> None:
         self._config = config
-        samples = choose_samples(manifest, config, stores_asked_for(config))
+        asked_for = (*stores_asked_for(config), *(["depth_accumulated"] if with_confidence else []))
+        samples = choose_samples(manifest, config, tuple(dict.fromkeys(asked_for)))
         fingerprint = manifest.path.fingerprint
         refuse_mixed_sizes(fingerprint, config, samples)
         refuse_missing_units(manifest.store, fingerprint, samples)
+        if with_confidence:
+            refuse_without_confidence(manifest, config, samples)
         if with_teacher:
             samples = frames_with_teacher(manifest, config, samples)
         samples = share_of(samples, config, key=lambda sample: sample.frame_key)
         self._band = row_band(samples[0], config, manifest=fingerprint)
-        reading = _reading(config, samples, self._band)
+        reading = _reading(config, samples, self._band, with_confidence=with_confidence)
         super().__init__(samples, config, manifest=manifest, reading=reading, placement=placement)
 
     @property
@@ -82,6 +94,7 @@ class FrameLoader(OrderedLoader[Batch]):
             tensors.get("target"),
             tensors.get("mono"),
             *self._drawn(samples, epoch),
+            confidence_u8=tensors.get("confidence"),
         )
 
     def _drawn(self, samples: list[Sample], epoch: int) -> tuple[torch.Tensor | None, Views | None]:
@@ -117,10 +130,10 @@ def row_band(sample: Sample, config: DataConfig, *, manifest: str) -> RowBand:
     return RowBand(first, stop, sample.height)
 
 
-def _reading(config: DataConfig, samples: list[Sample], band: RowBand) -> FrameReading:
+def _reading(config: DataConfig, samples: list[Sample], band: RowBand, *, with_confidence: bool) -> FrameReading:
     maps = [name for name, is_wanted in (("target", config.dense_target is not None), ("mono", config.mono)) if is_wanted]
-    layout = frame_slots(config.batch_size, band.height, samples[0].width, maps=maps)
-    wanted = Wanted(config.dense_target, config.mono, config.sparse_target, config.radar, band)
+    wanted = Wanted(config.dense_target, config.mono, config.sparse_target, config.radar, band, with_confidence)
+    layout = frame_slots(config.batch_size, band.height, samples[0].width, maps=maps, byte_maps=list(wanted.others))
     return FrameReading(tuple(samples), layout, wanted)
 
 

@@ -41,7 +41,16 @@ def dense_batch(batch: Batch, *, max_depth_m: float, teacher_far_m: float | None
         _metres(batch.target_steps, views),
         None if mono_m is None else mono_m.clamp_(0.0, max_depth_m),
         teacher_m,
+        _weight(batch.confidence_u8, views),
     )
+
+
+def _weight(confidence_u8: Tensor | None, views: Views | None) -> Tensor | None:
+    """Return (b, h, w) float32 weights of a confidence, seen as the target is: pixels are never mixed, and none is scaled."""
+    if confidence_u8 is None:
+        return None
+    weight = confidence_u8.to(torch.float32) * (1.0 / 255.0)
+    return weight if views is None else view_nearest(weight, views)
 
 
 def _metres(steps: Tensor | None, views: Views | None) -> Tensor | None:

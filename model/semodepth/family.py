@@ -135,6 +135,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
             config.data,
             placement=placement(machine, fabric),
             with_teacher=config.loss.distill.is_on,
+            with_confidence=config.loss.dense_weight == "confidence",
         )
 
     def losses(
@@ -158,7 +159,13 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         space = raw.module.depth_space
         processes = processes_of(fabric)
         composite = composite_loss(
-            normalized, dense.target_m, dense.sparse_m, space=space, weights=config.loss, processes=processes
+            normalized,
+            dense.target_m,
+            dense.sparse_m,
+            space=space,
+            weights=config.loss,
+            dense_weight=dense.target_weight,
+            processes=processes,
         )
         if composite is None:
             return None

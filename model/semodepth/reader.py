@@ -31,6 +31,7 @@ class Wanted:
         sparse: read depth_single as points.
         radar: read radar returns.
         band: rows that are read.
+        confidence: read the confidence of depth_accumulated as a dense map.
     """
 
     target: str | None
@@ -38,6 +39,12 @@ class Wanted:
     sparse: bool
     radar: bool
     band: RowBand
+    confidence: bool = False
+
+    @property
+    def others(self) -> dict[str, tuple[str, str]]:
+        """Store and array of each further map that is decoded."""
+        return {"confidence": ("depth_accumulated", "confidence")} if self.confidence else {}
 
     @property
     def maps(self) -> dict[str, str]:
@@ -79,9 +86,10 @@ class FrameReader:
 
     def __init__(self, units: OpenedUnits, reading: FrameReading) -> None:
         self._units, self._reading, self._layout, self._wanted = units, reading, reading.layout, reading.wanted
-        self._files = FrameFiles(units, reading.wanted.maps)
+        self._files = FrameFiles(units, reading.wanted.maps, reading.wanted.others)
         # a whole map, of which only points or a band of rows go on
         self._map = np.empty((reading.wanted.band.image_height, reading.layout.width), np.uint16)
+        self._byte_map = np.empty(self._map.shape, np.uint8)
 
     def read(
         self, rows: Sequence[int], memory: NDArray[np.uint8], *, epoch: int = 0
@@ -118,6 +126,10 @@ class FrameReader:
                     sparse.append(measured_pixels(self._map[band.rows]))
                 elif not is_direct:
                     arrays[name][...] = self._map[band.rows]
+            for name in self._wanted.others:
+                frame.decode_map(name, arrays[name] if band.is_whole else self._byte_map)
+                if not band.is_whole:
+                    arrays[name][...] = self._byte_map[band.rows]
         return sparse
 
     def _radar_of(self, sample: Sample) -> FramePoints:

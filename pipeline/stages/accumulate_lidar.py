@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from pipeline.capability import LIDAR
 from pipeline.free_space_choice import FreeSpace
 from pipeline.lidar_choice import LidarChoice, lidar_channels
+from pipeline.pose_choice import Poses
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
 from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import DEPTH_ACCUMULATED, FRAMES
@@ -28,6 +29,7 @@ from storage_schemas.errors import SourceError
 if TYPE_CHECKING:
     from pipeline.kernels.boxes import SceneBoxes
     from pipeline.kernels.project_frames import ProjectedFrames
+    from pipeline.kernels.refined_poses import RefinedSweeps
     from pipeline.kernels.scene_points import ScenePoints
 
 
@@ -43,6 +45,7 @@ class Params(StageParams):
             "behind_moving": "keep",
             "surface": "nearest",
             "least_front_share": 0.0,
+            "poses": None,
         }
     )
 
@@ -94,6 +97,10 @@ class Params(StageParams):
         description="drop: returns behind the entry of the pixel's ray into a moving box at the image's time are left out, but "
         "for those that moving: carry puts there",
     )
+    poses: Poses | None = Field(
+        default=None,
+        description="smooth the recorded trajectory where that makes the map of the scene sharper; None takes it as given",
+    )
     precision: Literal["float32", "reference"] = Field(
         default="float32",
         description=(
@@ -113,12 +120,18 @@ class Params(StageParams):
                 f"least_front_share: {self.least_front_share} counts returns of the front layer, and surface: nearest has none. "
                 "Set surface: front, or leave least_front_share out"
             )
-        added = {"surface": self.surface == "front", "behind_moving": self.behind_moving == "drop"}
+        added = {
+            "own_car_m": self.own_car_m > 0,
+            "free_space": self.free_space is not None,
+            "surface": self.surface == "front",
+            "behind_moving": self.behind_moving == "drop",
+            "poses": self.poses is not None,
+        }
         if self.precision == "reference" and any(added.values()):
-            names = ", ".join(f"{name}: {getattr(self, name)}" for name, is_set in added.items() if is_set)
+            names = " and no ".join(name for name, is_set in added.items() if is_set)
             raise ValueError(
-                f"precision: reference repeats the public script, which has no {names}. Set precision: float32, or "
-                f"leave {names} out"
+                f"precision: reference repeats the public script, which has no {names}. Set precision: float32 or "
+                "preset: published, or leave them out"
             )
         return self
 
@@ -248,7 +261,7 @@ def scene_points(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) 
         boxes = _moving_boxes(unit, p) if p.moving != "keep" else None
         return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving, own_car_m=p.own_car_m, free_space=p.free_space)
 
-    filters = (p.moving, p.moving_mps, p.movable, p.own_car_m, p.free_space)
+    filters = (p.moving, p.moving_mps, p.movable, p.own_car_m, p.free_space, p.poses)
     points = unit.remember(("scene_points", p.lidar, p.neighbors, *filters), make)
     unit.used_files.update(points.files)
     return points
@@ -260,6 +273,27 @@ def _moving_boxes(unit: StageInput, p: Params) -> SceneBoxes:
     return SceneBoxes(unit.units["frames"].tables["boxes"], moving_mps=p.moving_mps, movable=p.movable)
 
 
+def _refined(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) -> RefinedSweeps | None:
+    """Return the sweeps on smoothed poses, made once for all cameras of the scene; None where poses are taken as given."""
+    from pipeline.kernels.refined_poses import refine_sweeps
+
+    if p.poses is None:
+        return None
+    choice = p.poses
+    refined = unit.remember(("poses", p.lidar, p.neighbors, choice), lambda: refine_sweeps(unit.raw, sweeps, choice))
+    unit.used_files.update(refined.files)
+    return refined
+
+
+def _placed_keyframes(unit: StageInput, p: Params, lidars: LidarSweeps, refined: RefinedSweeps | None) -> list[dict[str, Any]]:
+    """Return the key frames on the trajectory that the sweeps are on."""
+    from pipeline.kernels.refined_poses import refine_keyframes
+
+    if p.poses is None or refined is None or not refined.is_applied:
+        return unit.keyframes
+    return refine_keyframes(unit.keyframes, lidars.sweeps, p.poses)
+
+
 def accumulate(unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[list[range]]) -> ProjectedFrames:
     """Project every key frame's window."""
     from pipeline.kernels.project_frames import project_frames
@@ -268,11 +302,13 @@ def accumulate(unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[l
     if p.precision == "reference":
         return _accumulate_like_public_script(unit, p, lidars.sweeps, windows)
     height, width = unit.image_size()
-    points = scene_points(unit, p, lidars.sweeps)
+    refined = _refined(unit, p, lidars.sweeps)
+    keyframes = _placed_keyframes(unit, p, lidars, refined)
+    points = scene_points(unit, p, lidars.sweeps if refined is None else refined.sweeps)
     rule = SurfaceRule(p.surface == "front", p.behind_moving == "drop", p.least_front_share)
     if rule.is_nearest_alone:
-        return project_frames(points, unit.keyframes, windows, height=height, width=width)
-    return project_surfaces(points, unit.keyframes, windows, rule, height=height, width=width)
+        return project_frames(points, keyframes, windows, height=height, width=width)
+    return project_surfaces(points, keyframes, windows, rule, height=height, width=width)
 
 
 def _accumulate_like_public_script(
@@ -328,6 +364,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     lidars = chosen_sweeps(unit.sweeps, p.lidar, scene=unit.scene, only_keyframes=p.neighbors == "keyframes")
     windows = lidars.windows(unit.keyframes, p.num_sweeps, scene=unit.scene)
     projected = accumulate(unit, p, lidars, windows)
+    refined = _refined(unit, p, lidars.sweeps)
     num_sweeps = np.array([sum(map(len, window)) for window in windows], np.int32)
     missing, remark = lidars.remarks(windows)
     dropped, dropped_words = _dropped_returns(unit, p, lidars.sweeps)
@@ -336,8 +373,13 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         projected.num_measured,
         unit.timestamps_us(),
         arrays={"num_sweeps": num_sweeps, "num_points": projected.num_points},
-        counts={"points_per_frame": float(projected.num_points.mean()), **dropped, **missing},
-        pixels_are=f"measured{dropped_words}{remark}",
+        counts={
+            "points_per_frame": float(projected.num_points.mean()),
+            **dropped,
+            **missing,
+            **({} if refined is None else refined.counts()),
+        },
+        pixels_are=f"measured{dropped_words}{remark}{'' if refined is None else refined.words()}",
     )
 
 

@@ -25,7 +25,8 @@ WANTED: dict[str, list[str]] = {
                           rf"estimated: {NUMBER} s; ratio {NUMBER}x", r"differs by at most \d\.\de-1\d; counts agree", rf"{NUMBER} us a pair"],
     "clean": [rf"{numbers} numbers, {mono} mono: .*, ratio {NUMBER}x; .*; 0 pixels differ"
               for numbers in ("default", "wide") for mono in ("with", "without")],
-    "distillation_study": [rf"(?m)^\| {way} \|( [^|]+ \|){{7}}$" for way in ("baseline", "teacher wrong far away, laplace")],
+    "distillation_study": [rf"(?m)^\| {way} \|( [^|]+ \|){{7}}$" for way in ("baseline", "teacher wrong far away, laplace")] + [
+        rf"(?m)^\| table without image and radar \|( \|){{4}} {NUMBER} \|"],
     "index_trainval": [rf"{words} the .*index: 3 scenes in {NUMBER} s, .* in {NUMBER} s; peak {NUMBER} GB"
                        for words in ("first time, builds", "again, opens")],
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
@@ -34,6 +35,7 @@ WANTED: dict[str, list[str]] = {
     "mim4d_study": [
         rf"(?m)^\| reconstruct \| {NUMBER} \({NUMBER}\)", rf"(?m)^\| reconstruct_swapped \| {NUMBER} \({NUMBER}\)",
         rf"AbsRel of every seed: direct {NUMBER}", rf"(?m)^\| trained \| {NUMBER} \|", r"(?m)^\| voxel_frequency \|",
+        rf"(?m)^table without image and radar, of all training frames: MAE@80 m \d+ mm, delta1 {NUMBER}$",
         rf"(?m)^\| 100% \| {NUMBER} \({NUMBER}\) \| {NUMBER} \({NUMBER}\) \|", rf"100% pre-trained: {NUMBER}, "],
     "mim4d_step": [*(rf"(?m)^\| {part} \| \d \|( [^|]+ \|){{7}}$" for part in ("backbone", "lift by sampling", "lift by splat", "renderer")),
                    *(rf"(?m)^\| {way}, render.recompute true \|( [^|]+ \|){{6}}$" for way in ("float32", "bfloat16 images")),
@@ -41,7 +43,7 @@ WANTED: dict[str, list[str]] = {
                    *(rf"(?m)^{name}, 3 frames of \d cameras, \d+ rays each, .*: \d+ ms CPU .* peak \d+ MB" for name in ("tiny", "full size"))],
     "plan_850": [rf"plan with all 19 units in the store: {NUMBER} s \(nothing to do", rf"clean_horizon changed: {NUMBER} s \(4 units to do",
                  rf"depthmill --help: {NUMBER} s", rf"floor: {NUMBER} s"],
-    "plug_in_study": [r"(?m)^\| nothing \| [\d.]+% \|", r"(?m)^\| C alone \| [\d.]+% \|",
+    "plug_in_study": [r"(?m)^\| table without image and radar \| \| \| \d+ \| \d+ \| [\d.]+ \|$", r"(?m)^\| nothing \| [\d.]+% \|", r"(?m)^\| C alone \| [\d.]+% \|",
                       *(rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$"
                         for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld", "plug-in alone, monocular depth given", "distilled, laplace"))],
     "scaling": [r"(?m)^\| 320 \| 51 \| .* % \|$", rf"(?m)^\| 3 \| 6 \| {NUMBER} \| {NUMBER} \| \d+ \|$", r"(?m)^\| 2 \|( [\d.]+ \|){3} [\d.]+x \| [\d.]+ \| \d+ % \|$",
@@ -55,7 +57,9 @@ WANTED: dict[str, list[str]] = {
     "store_codec": [rf"(?m)^{name} +\d+ +{NUMBER} +{NUMBER}$" for name in (r"zstd 1 \(ours\)", "no compression", "PNG by PIL, level 6")],
     "supervision_ablation": [*(rf"(?m)^\| {recipe} \| {NUMBER} % \|" for recipe in ("all of it", "published")),
                              r"(?m)^\| half, removed by \|", r"(?m)^### half: \d frames of 1 scenes against exact depth"],
-    "supervision_study": [rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$" for way in ("cleaned, scatter, correct", "single sweep")],
+    "supervision_study": [rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$" for way in ("cleaned, scatter, correct", "single sweep")] + [
+        rf"(?m)^\| table without image and radar, {target} of: [^|]+ \| \| \| \d+ \| \d* \| [\d.]+ \|$" for target in ("depth_clean", "depth_single")] + [
+        r"(?m)^\| single sweep \| (0|mean of seeds) \|( \d+ \|){2} [+-]\d+ \([+-][\d.]+%\) \| none \| \d+% \|$"],
     "training_threads": [rf"(?m)^\| 1 \| sleeping \| 2 \| {NUMBER} / {NUMBER} \| {NUMBER} / {NUMBER} \| {NUMBER} \|$"],
 }  # fmt: skip
 """What a small run must print, as regular expressions."""

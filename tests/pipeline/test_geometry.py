@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyquaternion import Quaternion
 
-from pipeline.geometry import inverse, project, rigid, rotation_matrix, slerp, transform_points, unproject
+from pipeline.geometry import inverse, project, quaternion_wxyz, rigid, rotation_matrix, slerp, transform_points, unproject
 
 unit = st.floats(-1, 1)
 quaternion = st.tuples(unit, unit, unit, unit).filter(lambda q: np.linalg.norm(q) > 0.1)
@@ -21,6 +21,14 @@ def test_inverse_when_applied_twice_then_identity(t, q):
 @given(quaternion)
 def test_rotation_matrix_agrees_with_the_devkits_quaternion(q):
     np.testing.assert_allclose(rotation_matrix(q), Quaternion(q).normalised.rotation_matrix, atol=1e-12)
+
+
+@given(quaternion)
+def test_quaternion_when_of_a_rotation_then_the_one_it_was_made_of(q):
+    found = quaternion_wxyz(rotation_matrix(q))
+    expected = np.array(q) / np.linalg.norm(q)
+    assert found[0] >= 0
+    np.testing.assert_allclose(found * np.sign(found @ expected), expected, atol=1e-9)
 
 
 @given(quaternion, quaternion, st.floats(0, 1))

@@ -6,7 +6,7 @@ import hashlib
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class MadeUpStore:
     image_files: dict[str, bytes] = field(default_factory=dict)
     depth: dict[tuple[str, str], NDArray[np.uint16]] = field(default_factory=dict)
     radar: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    confidence: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def write_store(
@@ -41,6 +42,7 @@ def write_store(
     without: dict[str, tuple[str, ...]] | None = None,
     sizes: dict[str, tuple[int, int]] | None = None,
     image_root: Path | None = None,
+    accumulated: Literal["none", "plain", "with confidence"] = "none",
 ) -> MadeUpStore:
     """Write scenes of the given numbers of frames.
 
@@ -53,6 +55,7 @@ def write_store(
         without: stores that a scene lacks.
         sizes: (height, width) of a scene's images, where it differs.
         image_root: write image files there and only refer to them.
+        accumulated: whether there is a store depth_accumulated, and with confidence.
     """
     store, made = Store(root), MadeUpStore(None)  # type: ignore[arg-type]
     rows: list[dict[str, Any]] = []
@@ -68,6 +71,8 @@ def write_store(
             **{name: _depth(rng, name, keys, height, width, made) for name in DEPTH_STORES},
             "radar_points": _radar(rng, keys, height, width, made),
         }
+        if accumulated != "none":
+            units["depth_accumulated"] = _accumulated(units["depth_clean"], keys, made, has_confidence=accumulated != "plain")
         pins = {}
         for name, data in units.items():
             if name not in lacking:
@@ -154,6 +159,16 @@ def _depth(rng: np.random.Generator, name: str, keys: list[str], height: int, wi
     if name == DEPTH_CLEAN.name:
         for counter in ("num_candidates", "num_by_mono", "num_by_window", "num_dropped"):
             arrays[counter] = np.zeros(len(keys), np.int32)
+    return UnitData(arrays=arrays)
+
+
+def _accumulated(clean: UnitData, keys: list[str], made: MadeUpStore, *, has_confidence: bool) -> UnitData:
+    arrays = {name: clean.arrays[name] for name in ("depth_m", "num_measured", "timestamp_us")}
+    arrays |= {"num_sweeps": np.ones(len(keys), np.int32), "num_points": np.ones(len(keys), np.int64)}
+    if has_confidence:
+        rng = np.random.default_rng(len(keys))
+        arrays["confidence"] = rng.integers(0, 256, arrays["depth_m"].shape, dtype=np.uint8)
+        made.confidence.update(zip(keys, arrays["confidence"], strict=True))
     return UnitData(arrays=arrays)
 
 
