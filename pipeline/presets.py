@@ -13,8 +13,15 @@ from typing import Any, Literal
 PresetName = Literal["published", "surface"]
 
 _SURFACE = {
-    "accumulate_lidar": {"own_car_m": 2.5, "free_space": {}, "behind_moving": "drop", "surface": "front"},
-    "clean_horizon": {"occluded": {}},
+    "accumulate_lidar": {
+        "own_car_m": 2.5,
+        "free_space": {},
+        "behind_moving": "drop",
+        "surface": "front",
+        "least_front_share": 0.25,
+        "poses": {},
+    },
+    "clean_horizon": {"occluded": {"reach_m": 0.3}},
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"published": {}, "surface": {"stages": _SURFACE}})
