@@ -5,8 +5,8 @@ It differs from the fast kernels only where a direction lies on the border of a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,24 @@ from pipeline.kernels.range_table import (
 from storage_schemas.encoding import STEPS_PER_M
 
 Cells = NDArray[np.int64]
+
+
+class Seen(NamedTuple):
+    """What one sweep saw.
+
+    Attributes:
+        image: (COLUMNS, ROWS) from ``range_image``.
+        told: (COLUMNS, ROWS) bool from ``told_cells``.
+    """
+
+    image: NDArray[np.float64]
+    told: NDArray[np.bool_]
+
+
+def seen_by(points: NDArray[Any]) -> Seen:
+    """Return what a sweep with these returns (n, 3+) saw."""
+    image = range_image(points[:, :3].astype(np.float64))
+    return Seen(image, told_cells(image))
 
 
 def cells_of(points: NDArray[np.float64]) -> tuple[Cells, Cells, NDArray[np.float64]]:
@@ -71,21 +89,19 @@ def told_cells(image: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray((beside & looks_up)[None, :] & is_scanned[:, None])
 
 
-def votes_of_pair(
-    image: NDArray[np.float64], told: NDArray[np.bool_], points: NDArray[np.float64], choice: FreeSpace
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def votes_of_pair(seen: Seen, points: NDArray[np.float64], choice: FreeSpace) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which points (n, 3), in the voter's sensor frame, the voter sees through, and which it hits."""
     column, row, range_m = cells_of(points)
     is_asked = (row >= 0) & (range_m <= choice.range_m)
-    is_asked[is_asked] &= ~np.isnan(image[column[is_asked], row[is_asked]])
+    is_asked[is_asked] &= ~np.isnan(seen.image[column[is_asked], row[is_asked]])
     margin = np.maximum(choice.margin_m, choice.margin_share * range_m)
     low, limit = (np.floor((range_m + side * margin) * STEPS_PER_M) / STEPS_PER_M for side in (-1, 1))
     around = np.nan_to_num(
-        np.pad(image, ((1, 1), (1, 1)), mode="wrap"), nan=np.inf, posinf=np.inf
+        np.pad(seen.image, ((1, 1), (1, 1)), mode="wrap"), nan=np.inf, posinf=np.inf
     )  # rows at the poles hold nothing
     nine = np.stack([around[column + c, row + r] for c in range(3) for r in range(3)])
     nearest = nine.min(axis=0)
-    is_silent = np.isinf(nearest) & ~told[column, row]
+    is_silent = np.isinf(nearest) & ~seen.told[column, row]
     free = is_asked & (nearest > limit) & ~is_silent
     hit = is_asked & ((nine >= low) & (nine <= limit)).any(axis=0)
     return free, hit
@@ -93,7 +109,7 @@ def votes_of_pair(
 
 def count_votes(
     points: Sequence[NDArray[np.float64]],
-    returns: Sequence[NDArray[np.float64]],
+    seen: Mapping[int, Seen],
     sweeps: Sequence[dict[str, Any]],
     world_from_sensor: NDArray[np.float64],
     choice: FreeSpace,
@@ -102,18 +118,18 @@ def count_votes(
 
     Args:
         points: (n, 3) of each sweep that are voted on, in its sensor frame.
-        returns: (m, 3+) of each sweep: all that it measured.
+        seen: what each sweep saw, by its number; of sweeps that vote on any point.
         sweeps: rows of ``frames.sweeps``.
         world_from_sensor: (num_sweeps, 4, 4) poses.
         choice: the rule.
     """
-    images = [range_image(all_of[:, :3].astype(np.float64)) for all_of in returns]
-    told = [told_cells(image) for image in images]
     counts = [np.zeros((4, len(of_sweep)), np.int64) for of_sweep in points]
     is_called = [np.zeros(len(of_sweep), bool) for of_sweep in points]
     for voter, sweep, offset in voters_of(sweeps, choice.offsets):
+        if not len(points[sweep]):
+            continue
         there = transform_points(inverse(world_from_sensor[voter]) @ world_from_sensor[sweep], points[sweep])
-        free, hit = votes_of_pair(images[voter], told[voter], there, choice)
+        free, hit = votes_of_pair(seen[voter], there, choice)
         is_far = offset in FAR_OFFSETS
         counts[sweep] += np.stack([free, hit, free & is_far, hit & is_far])
         if offset in choice.scouts:

@@ -224,7 +224,14 @@ def test_votes_agree_with_the_float64_twin_but_for_borders(seed, choice):
     columns_of = np.stack([ends - [len(sweep) for sweep in sweeps], ends], axis=1)
     fast = vote(xyz, columns_of, {k: maker.table_of(sweep) for k, sweep in enumerate(sweeps)}, rows, poses, choice)
     counts = np.concatenate(
-        twin.count_votes([sweep[:, :3].astype(np.float64) for sweep in sweeps], sweeps, rows, poses, choice), axis=1
+        twin.count_votes(
+            [sweep[:, :3].astype(np.float64) for sweep in sweeps],
+            {k: twin.seen_by(sweep) for k, sweep in enumerate(sweeps)},
+            rows,
+            poses,
+            choice,
+        ),
+        axis=1,
     )
     assert np.mean(fast.free != counts[0]) < 0.005
     dropped = np.zeros(len(fast.free), bool)
