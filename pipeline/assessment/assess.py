@@ -63,6 +63,7 @@ class FrameErrors:
         groups: counts by grouping and group.
         steps: (height, width) uint16 the map.
         reference: (height, width) uint16 what it was compared with.
+        against: what that is: 0 in exact depth is the sky.
     """
 
     frame: Frame
@@ -74,6 +75,7 @@ class FrameErrors:
     groups: Groups
     steps: NDArray[np.uint16]
     reference: NDArray[np.uint16]
+    against: Against
 
 
 def reference_kind(plan: Plan, chosen: Against | None) -> Against:
@@ -196,6 +198,7 @@ def _frame_errors(
             measure_map(steps, reference, [*labels, *_removed(maps[0], layout, steps, kinds, by=contender)], zero_is_sky=is_sky),
             steps,
             reference,
+            against,
         )
         for contender, of_contender in zip(contenders, maps, strict=True)
         for layout, steps in of_contender.items()

@@ -18,7 +18,7 @@ def errors(contender: str, near: int, *, scene: str = "scene-1", is_night: bool 
     depth[0, :near] = 30 * 256
     half = Labels("removed", (contender,), np.array([[0, 0, 255, 255]], np.uint8))
     groups = measure_map(depth, truth, [half] if contender != "this recipe" else [], zero_is_sky=True)
-    return FrameErrors(Frame(scene, "CAM", 0), "a.jpg", 7, is_night, contender, "depth_clean", groups, NOTHING, NOTHING)
+    return FrameErrors(Frame(scene, "CAM", 0), "a.jpg", 7, is_night, contender, "depth_clean", groups, NOTHING, NOTHING, "truth")
 
 
 @pytest.fixture
