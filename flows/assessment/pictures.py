@@ -44,16 +44,17 @@ def draw_frame(maps: Sequence[FrameErrors], raw: RawReader) -> Image.Image:
     height, width = maps[0].steps.shape
     scale = MAX_WIDTH_PX / width if width > MAX_WIDTH_PX else -(-MAX_WIDTH_PX // width)
     size = (round(width * scale), round(height * scale))
+    drawn = size if scale < 1 else (width, height)  # a small map is drawn as it is, and each of its pixels becomes a square
     image = _image(maps[0], raw)
     rows = [
         (
             f"{maps[0].frame.scene} {maps[0].frame.camera} {maps[0].timestamp_us}",
             image,
             "reference",
-            _reference(maps[0], image, size),
+            _reference(maps[0], image, drawn),
         )
     ]
-    base = dimmed(image, size)
+    base = dimmed(image, drawn)
     for errors in maps:
         counts = errors.groups.get(("all", "all"), ErrorReadings()).plain
         words = (
@@ -73,7 +74,8 @@ def draw_frame(maps: Sequence[FrameErrors], raw: RawReader) -> Image.Image:
         for column, (words, picture) in enumerate(((left_words, left), (right_words, right))):
             draw.text((column * size[0] + 4, top + 3), words, fill=(230, 230, 230))
             if picture is not None:
-                sheet.paste(picture.resize(size), (column * size[0], top + LINE_PX))
+                how = Image.Resampling.BILINEAR if picture is image else Image.Resampling.NEAREST
+                sheet.paste(picture.resize(size, how), (column * size[0], top + LINE_PX))
     _draw_legend(draw, top=len(rows) * (size[1] + LINE_PX), left=size[0])
     return sheet
 
