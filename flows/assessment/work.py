@@ -55,7 +55,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Assessed:
     """The same for people and for programs."""
 
     text: str
@@ -63,7 +63,7 @@ class Answer:
     summary: Summary
 
 
-def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title: str) -> Answer:
+def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title: str) -> Assessed:
     """Measure sampled frames of a recipe.
 
     Raises:
@@ -106,7 +106,7 @@ def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title
         _keep(kept_file(opened.runs_folder, own.plan.manifest.path.fingerprint), data, listener)
     if choices.out is not None:
         text, data = f"{text}\n\nwrote {choices.out}", {**data, "out": str(choices.out)}
-    return Answer(text, data, summary)
+    return Assessed(text, data, summary)
 
 
 def _keep(file: Path, data: dict[str, Any], listener: Listener) -> None:
