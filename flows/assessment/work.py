@@ -45,7 +45,14 @@ class Choices:
     pictures: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse words that mean nothing."""
+        """Refuse what means nothing."""
+        for option, count, least in (
+            ("--frames", self.frames, 1),
+            ("--hold-out", self.hold_out, 0),
+            ("--pictures", self.pictures, 0),
+        ):
+            if count < least:
+                raise RecipeError(f"{option} {count} is too small; expected {least} or more")
         for option, value, expected in (
             ("--reference", self.reference, ("auto", "truth", "sweep")),
             ("--against", self.against, ("published", "none")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ from storage_schemas.errors import RecipeError
 from storage_schemas.store import Store
 
 Against = Literal["truth", "sweep"]
+T = TypeVar("T")
+
+GOLDEN_SECTION = 0.6180339887498949
+"""Multiples of it, without their whole part, fill the numbers from 0 to 1 evenly."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def reference_kind(plan: Plan, chosen: Against | None) -> Against:
 
 
 def sampled_frames(plan: Plan, raw: RawReader, scenes: Sequence[str], *, most: int) -> list[Frame]:
-    """Return key frames of the scenes that accumulate LiDAR; of more than ``most``, so many in even steps.
+    """Return key frames of the scenes that accumulate LiDAR; of more than ``most``, so many, spread evenly.
 
     Raises:
         RecipeError: a scene is not in the plan, or there are no frames.
@@ -109,14 +113,23 @@ def sampled_frames(plan: Plan, raw: RawReader, scenes: Sequence[str], *, most: i
     known = list(dict.fromkeys(scene for scene, _ in views))
     if strange := [name for name in scenes if name not in known]:
         raise RecipeError(f"--scenes: scene '{strange[0]}' is not among those with accumulated depth: {_some(known)}")
-    chosen = [view for view in views if not scenes or view[0] in scenes]
-    cameras = {scene: raw.scene_tables(scene)["keyframes"]["camera"] for scene in dict.fromkeys(scene for scene, _ in chosen)}
-    frames = [Frame(scene, camera, k) for scene, camera in chosen for k in range(list(cameras[scene]).count(camera))]
+    chosen = _even([view for view in views if not scenes or view[0] in scenes], most)  # tables of few scenes are read
+    cameras = {scene: list(raw.scene_tables(scene)["keyframes"]["camera"]) for scene in dict.fromkeys(name for name, _ in chosen)}
+    frames = [Frame(scene, camera, k) for scene, camera in chosen for k in range(cameras[scene].count(camera))]
     if not frames:
         raise RecipeError("the chosen scenes have no key frame of the recipe's cameras. Choose others with --scenes")
-    if len(frames) <= most:
-        return frames
-    return [frames[k * len(frames) // most] for k in range(most)]
+    return _even(frames, most)
+
+
+def _even(values: list[T], most: int) -> list[T]:
+    """Return at most so many values: one of each of as many equal stretches, at a place that moves on by the golden section.
+
+    A fixed place would always be, say, the first frame of a scene where stretches are as long as scenes.
+    """
+    if len(values) <= most:
+        return values
+    step = len(values) / most
+    return [values[int((k + k * GOLDEN_SECTION % 1) * step)] for k in range(most)]
 
 
 def _some(names: Sequence[str]) -> str:
