@@ -106,6 +106,7 @@ def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title
                 last = now
         summary.seconds = time.monotonic() - start
         target = target_of(summary)
+        _refuse_nothing(summary)
         if files is not None:
             files.write(summary, raw, title=title, target=target)
     text, data = overview_text(summary, target=target), as_data(summary, target=target)
@@ -114,6 +115,19 @@ def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title
     if choices.out is not None:
         text, data = f"{text}\n\nwrote {choices.out}", {**data, "out": str(choices.out)}
     return Assessed(text, data, summary)
+
+
+def _refuse_nothing(summary: Summary) -> None:
+    """Raise RecipeError if no pixel of any map could be compared."""
+    if any(row.errors.plain.compared for row in summary.rows):
+        return
+    if summary.against == "truth":
+        raise RecipeError("no pixel could be compared: the maps are empty. Look at the pictures of depthmill report")
+    without = "without the held-out sweeps" + (f" (--hold-out {summary.neighbours})" if summary.neighbours else "")
+    raise RecipeError(
+        f"no pixel could be compared: {without}, no return of the windows falls where the key sweep has one. Either the windows "
+        "hold no other sweep (stages.accumulate_lidar.num_sweeps, and sweeps/ must be unpacked), or the poses are wrong"
+    )
 
 
 def _keep(file: Path, data: dict[str, Any], listener: Listener) -> None:
