@@ -24,7 +24,7 @@ from pipeline.recipe import Recipe
 from pipeline.stage import RawReader
 from pipeline.stages import accumulate_lidar
 from pipeline.types import ALL
-from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_SINGLE, DEPTH_TRUTH
+from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_TRUTH
 from storage_schemas.errors import RecipeError
 from storage_schemas.store import Store
 
@@ -221,7 +221,7 @@ def _frame_errors(
 def _maps(
     maker: SceneMaps, frame: Frame, against: Against, held: frozenset[str], shared: dict[Any, Any]
 ) -> Mapping[str, NDArray[np.uint16]]:
-    layouts = tuple(name for name in maker.layouts if against == "truth" or name != DEPTH_SINGLE.name)
+    layouts = tuple(name for name in maker.layouts if against == "truth" or not maker.is_of_key_sweep(name))
     return {name: arrays["depth_m"] for name, arrays in maker.arrays(frame.number, layouts, shared=shared, held=held).items()}
 
 

@@ -199,3 +199,9 @@ def test_groups_when_a_box_holds_returns_then_their_pixels_have_its_category(tin
     assert classes.names[-1] == "no box"
     for one in (classes, shapes):
         assert ((one.label == 255) == (reference.steps == 0)).all()
+
+
+@pytest.mark.parametrize(("of", "expected"), [("depth_single", 2), ("depth_clean", 3)])
+def test_assess_when_depth_is_interpolated_then_is_measured_unless_it_is_of_the_held_out_sweep(of, expected, tiny_root, tmp_path):
+    opened = Opened(tiny_root, tmp_path, stages={"interpolate_depth": {"of": of}})
+    assert len({errors.layout for errors in opened.measured()}) == expected
