@@ -120,6 +120,7 @@ def _apply(data: dict[str, Any], change: str) -> None:
 
 
 def _print_tables(name: str, summaries: list[Any], args: argparse.Namespace) -> None:
+    from flows.assessment.tables import change_text
     from pipeline.kernels.depth_errors import ErrorReadings, add_groups
 
     layout = "depth_clean"
@@ -148,6 +149,8 @@ def _print_tables(name: str, summaries: list[Any], args: argparse.Namespace) -> 
         print(f"| {key} | {' | '.join(cells)} |")
     if title in GOALS and not args.small:
         _print_goals(sums["all of it"]["all", "all"].plain, GOALS[title])
+    change = change_text(*(sums[key].get(("all", "all"), ErrorReadings()).plain for key in ("all of it", "published")))
+    print(f"\n{title}, all of it to published: {change}")
     print(
         f"\n| {title}, removed by | of the measured pixels | compared | good | good at a boundary | too near | too far | good of scattered returns |"
     )

@@ -7,6 +7,7 @@ Writes a picture with a legend below
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ LINE_PX = 18
 def draw_frame(maps: Sequence[FrameErrors], raw: RawReader) -> Image.Image:
     """Draw the maps of one frame below each other: depth on the left, errors on the right; the image on top.
 
+    Below them is what the first map lacks of each other one.
+
     Args:
         maps: of several recipes, of the same frame and store.
         raw: reads the image.
@@ -41,17 +44,18 @@ def draw_frame(maps: Sequence[FrameErrors], raw: RawReader) -> Image.Image:
     height, width = maps[0].steps.shape
     scale = MAX_WIDTH_PX / width if width > MAX_WIDTH_PX else -(-MAX_WIDTH_PX // width)
     size = (round(width * scale), round(height * scale))
+    drawn = size if scale < 1 else (width, height)  # a small map is drawn as it is, and each of its pixels becomes a square
     image = _image(maps[0], raw)
     rows = [
         (
             f"{maps[0].frame.scene} {maps[0].frame.camera} {maps[0].timestamp_us}",
             image,
             "reference",
-            _reference(maps[0], image, size),
+            _reference(maps[0], image, drawn),
         )
     ]
+    base = dimmed(image, drawn)
     for errors in maps:
-        base = dimmed(image, size)
         counts = errors.groups.get(("all", "all"), ErrorReadings()).plain
         words = (
             f"errors, {errors.contender}: {100 * counts.near_share:.2f} % too near, {100 * counts.far_share:.2f} % too far, "
@@ -59,6 +63,10 @@ def draw_frame(maps: Sequence[FrameErrors], raw: RawReader) -> Image.Image:
         )
         depth = points_on(base, decode_depth(errors.steps))
         rows.append((f"{errors.layout}, {errors.contender}: {100 * counts.coverage:.1f} %", depth, words, _errors(errors, base)))
+    for other in maps[1:]:
+        removed = replace(other, steps=np.where(maps[0].steps > 0, np.uint16(0), other.steps))
+        words = f"removed: pixels of {other.contender} that {maps[0].contender} has not"
+        rows.append((words, points_on(base, decode_depth(removed.steps)), "their errors, where known", _errors(removed, base)))
     sheet = Image.new("RGB", (2 * size[0], len(rows) * (size[1] + LINE_PX) + 2 * LINE_PX), (16, 18, 22))
     draw = ImageDraw.Draw(sheet)
     for number, (left_words, left, right_words, right) in enumerate(rows):
@@ -66,7 +74,8 @@ def draw_frame(maps: Sequence[FrameErrors], raw: RawReader) -> Image.Image:
         for column, (words, picture) in enumerate(((left_words, left), (right_words, right))):
             draw.text((column * size[0] + 4, top + 3), words, fill=(230, 230, 230))
             if picture is not None:
-                sheet.paste(picture.resize(size), (column * size[0], top + LINE_PX))
+                how = Image.Resampling.BILINEAR if picture is image else Image.Resampling.NEAREST
+                sheet.paste(picture.resize(size, how), (column * size[0], top + LINE_PX))
     _draw_legend(draw, top=len(rows) * (size[1] + LINE_PX), left=size[0])
     return sheet
 
@@ -86,10 +95,8 @@ def _reference(errors: FrameErrors, image: Image.Image | None, size: tuple[int, 
 
 def _errors(errors: FrameErrors, base: NDArray[np.uint8]) -> Image.Image:
     """Draw signed errors where they are known; the largest is seen."""
-    zero_is_sky = errors.groups.get(("all", "all"), ErrorReadings()).plain
-    is_truth = zero_is_sky.compared == zero_is_sky.measured
     canvas = (base * 0.6).astype(np.uint8)
-    mask = (errors.steps > 0) & ((errors.reference > 0) | is_truth)
+    mask = (errors.steps > 0) & ((errors.reference > 0) | (errors.against == "truth"))
     steps, reference = errors.steps[mask].astype(np.float32), errors.reference[mask].astype(np.float32)
     error_m = np.where(reference > 0, (steps - reference) / STEPS_PER_M, np.float32(SKY_ERROR_M))
     priority = np.minimum(np.abs(error_m) * STEPS_PER_M, 65535).astype(np.uint16)

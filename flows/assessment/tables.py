@@ -35,6 +35,8 @@ def overview_text(summary: Summary, *, target: str) -> str:
     """
     parts = [headline(summary), aligned(_store_table(summary)), LEGEND, "", *ambiguity_lines(summary, target)]
     parts += ["", f"{target} by range:", aligned(_group_table(summary, target, "range", _main(summary)))]
+    if changes := change_lines(summary, target):
+        parts += ["", *changes]
     if removed := removed_lines(summary, target):
         parts += ["", *removed]
     if intervals := interval_lines(summary, target):
@@ -46,7 +48,7 @@ def markdown_page(summary: Summary, *, title: str, target: str) -> str:
     """Return every figure of an assessment as one Markdown page."""
     parts = [f"# {title}", headline(summary), markdown(_store_table(summary)), LEGEND + "."]
     parts += ["\n".join(ambiguity_lines(summary, target))]
-    for line in (*removed_lines(summary, target), *interval_lines(summary, target)):
+    for line in (*change_lines(summary, target), *removed_lines(summary, target), *interval_lines(summary, target)):
         parts.append(line)
     for layout in summary.layouts:
         for grouping in summary.groupings(layout):
@@ -110,6 +112,32 @@ def interval_lines(summary: Summary, target: str) -> list[str]:
             f"[{scale * low:+.3f}, {scale * high:+.3f}] (95 % over {num_scenes} scenes)"
         )
     return lines
+
+
+def change_lines(summary: Summary, target: str) -> list[str]:
+    """Say how the errors of the assessed recipe compare with those of the published one; nothing without it."""
+    if "published" not in summary.contenders[1:]:
+        return []
+    mine, other = (summary.total(name, target).plain for name in (summary.contenders[0], "published"))
+    return [f"{target}, {summary.contenders[0]} to published: {change_text(mine, other)}"]
+
+
+def change_text(mine: ErrorCounts, other: ErrorCounts) -> str:
+    """Say by how many per cent errors changed, as shares of the compared pixels and, in brackets, as pixels."""
+    parts = []
+    for words, share, names in (
+        ("too near", "near_share", ("near",)),
+        ("too far", "far_share", ("far",)),
+        ("bad", "bad_share", ("bad_near", "bad_far")),
+        ("bad near", "bad_near_share", ("bad_near",)),
+    ):
+        pixels = [sum(getattr(counts, name) for name in names) for counts in (mine, other)]
+        parts.append(f"{words} {_change(getattr(mine, share), getattr(other, share))} ({_change(*pixels)} pixels)")
+    return ", ".join([*parts, f"MAE {_change(mine.mae_m, other.mae_m)}"])
+
+
+def _change(mine: float, other: float) -> str:
+    return f"{100 * (mine / other - 1):+.0f} %" if other and not isnan(mine / other) else MISSING
 
 
 def _store_table(summary: Summary) -> list[list[str]]:

@@ -45,7 +45,14 @@ class Choices:
     pictures: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse words that mean nothing."""
+        """Refuse what means nothing."""
+        for option, count, least in (
+            ("--frames", self.frames, 1),
+            ("--hold-out", self.hold_out, 0),
+            ("--pictures", self.pictures, 0),
+        ):
+            if count < least:
+                raise RecipeError(f"{option} {count} is too small; expected {least} or more")
         for option, value, expected in (
             ("--reference", self.reference, ("auto", "truth", "sweep")),
             ("--against", self.against, ("published", "none")),
@@ -55,7 +62,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Assessed:
     """The same for people and for programs."""
 
     text: str
@@ -63,7 +70,7 @@ class Answer:
     summary: Summary
 
 
-def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title: str) -> Answer:
+def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title: str) -> Assessed:
     """Measure sampled frames of a recipe.
 
     Raises:
@@ -99,6 +106,7 @@ def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title
                 last = now
         summary.seconds = time.monotonic() - start
         target = target_of(summary)
+        _refuse_nothing(summary)
         if files is not None:
             files.write(summary, raw, title=title, target=target)
     text, data = overview_text(summary, target=target), as_data(summary, target=target)
@@ -106,7 +114,20 @@ def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title
         _keep(kept_file(opened.runs_folder, own.plan.manifest.path.fingerprint), data, listener)
     if choices.out is not None:
         text, data = f"{text}\n\nwrote {choices.out}", {**data, "out": str(choices.out)}
-    return Answer(text, data, summary)
+    return Assessed(text, data, summary)
+
+
+def _refuse_nothing(summary: Summary) -> None:
+    """Raise RecipeError if no pixel of any map could be compared."""
+    if any(row.errors.plain.compared for row in summary.rows):
+        return
+    if summary.against == "truth":
+        raise RecipeError("no pixel could be compared: the maps are empty. Look at the pictures of depthmill report")
+    without = "without the held-out sweeps" + (f" (--hold-out {summary.neighbours})" if summary.neighbours else "")
+    raise RecipeError(
+        f"no pixel could be compared: {without}, no return of the windows falls where the key sweep has one. Either the windows "
+        "hold no other sweep (stages.accumulate_lidar.num_sweeps, and sweeps/ must be unpacked), or the poses are wrong"
+    )
 
 
 def _keep(file: Path, data: dict[str, Any], listener: Listener) -> None:

@@ -45,12 +45,12 @@ def assess(
     Units that the store has are read; what it lacks is made in memory for these frames and not stored. Where the recipe's
     manifest is there, the figures are kept beside the run logs, and depthmill report shows them.
     """
-    from flows.assessment.work import Choices, assess_recipe
-    from flows.run.opening import open_with_settings
+    from depthmill import recipes
 
-    opened = open_with_settings(recipe, overrides)
-    choices = Choices(
-        scenes=tuple(scenes or ()),
+    answer = recipes.assess(
+        recipe,
+        overrides=overrides or (),
+        scenes=scenes or (),
         frames=frames,
         reference=reference,
         hold_out=hold_out,
@@ -58,6 +58,6 @@ def assess(
         parts=parts,
         out=out,
         pictures=pictures,
+        listener=console(is_quiet=as_json),
     )
-    answer = assess_recipe(opened, choices, console(is_quiet=as_json), title=recipe.stem)
     say(answer.data, answer.text, as_json=as_json)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,15 @@ from pipeline.recipe import Recipe
 from pipeline.stage import RawReader
 from pipeline.stages import accumulate_lidar
 from pipeline.types import ALL
-from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_SINGLE, DEPTH_TRUTH
+from storage_schemas.catalog import DEPTH_ACCUMULATED, DEPTH_CLEAN, DEPTH_TRUTH
 from storage_schemas.errors import RecipeError
 from storage_schemas.store import Store
 
 Against = Literal["truth", "sweep"]
+T = TypeVar("T")
+
+GOLDEN_SECTION = 0.6180339887498949
+"""Multiples of it, without their whole part, fill the numbers from 0 to 1 evenly."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class FrameErrors:
         groups: counts by grouping and group.
         steps: (height, width) uint16 the map.
         reference: (height, width) uint16 what it was compared with.
+        against: what that is: 0 in exact depth is the sky.
     """
 
     frame: Frame
@@ -74,6 +79,7 @@ class FrameErrors:
     groups: Groups
     steps: NDArray[np.uint16]
     reference: NDArray[np.uint16]
+    against: Against
 
 
 def reference_kind(plan: Plan, chosen: Against | None) -> Against:
@@ -98,7 +104,7 @@ def reference_kind(plan: Plan, chosen: Against | None) -> Against:
 
 
 def sampled_frames(plan: Plan, raw: RawReader, scenes: Sequence[str], *, most: int) -> list[Frame]:
-    """Return key frames of the scenes that accumulate LiDAR; of more than ``most``, so many in even steps.
+    """Return key frames of the scenes that accumulate LiDAR; of more than ``most``, so many, spread evenly.
 
     Raises:
         RecipeError: a scene is not in the plan, or there are no frames.
@@ -107,14 +113,23 @@ def sampled_frames(plan: Plan, raw: RawReader, scenes: Sequence[str], *, most: i
     known = list(dict.fromkeys(scene for scene, _ in views))
     if strange := [name for name in scenes if name not in known]:
         raise RecipeError(f"--scenes: scene '{strange[0]}' is not among those with accumulated depth: {_some(known)}")
-    chosen = [view for view in views if not scenes or view[0] in scenes]
-    cameras = {scene: raw.scene_tables(scene)["keyframes"]["camera"] for scene in dict.fromkeys(scene for scene, _ in chosen)}
-    frames = [Frame(scene, camera, k) for scene, camera in chosen for k in range(list(cameras[scene]).count(camera))]
+    chosen = _even([view for view in views if not scenes or view[0] in scenes], most)  # tables of few scenes are read
+    cameras = {scene: list(raw.scene_tables(scene)["keyframes"]["camera"]) for scene in dict.fromkeys(name for name, _ in chosen)}
+    frames = [Frame(scene, camera, k) for scene, camera in chosen for k in range(cameras[scene].count(camera))]
     if not frames:
         raise RecipeError("the chosen scenes have no key frame of the recipe's cameras. Choose others with --scenes")
-    if len(frames) <= most:
-        return frames
-    return [frames[k * len(frames) // most] for k in range(most)]
+    return _even(frames, most)
+
+
+def _even(values: list[T], most: int) -> list[T]:
+    """Return at most so many values: one of each of as many equal stretches, at a place that moves on by the golden section.
+
+    A fixed place would always be, say, the first frame of a scene where stretches are as long as scenes.
+    """
+    if len(values) <= most:
+        return values
+    step = len(values) / most
+    return [values[int((k + k * GOLDEN_SECTION % 1) * step)] for k in range(most)]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -196,6 +211,7 @@ def _frame_errors(
             measure_map(steps, reference, [*labels, *_removed(maps[0], layout, steps, kinds, by=contender)], zero_is_sky=is_sky),
             steps,
             reference,
+            against,
         )
         for contender, of_contender in zip(contenders, maps, strict=True)
         for layout, steps in of_contender.items()
@@ -205,7 +221,7 @@ def _frame_errors(
 def _maps(
     maker: SceneMaps, frame: Frame, against: Against, held: frozenset[str], shared: dict[Any, Any]
 ) -> Mapping[str, NDArray[np.uint16]]:
-    layouts = tuple(name for name in maker.layouts if against == "truth" or name != DEPTH_SINGLE.name)
+    layouts = tuple(name for name in maker.layouts if against == "truth" or not maker.is_of_key_sweep(name))
     return {name: arrays["depth_m"] for name, arrays in maker.arrays(frame.number, layouts, shared=shared, held=held).items()}
 
 

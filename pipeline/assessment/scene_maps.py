@@ -62,6 +62,10 @@ class SceneMaps:
         """Say whether the recipe makes a store of this view."""
         return layout in self._items
 
+    def is_of_key_sweep(self, layout: str) -> bool:
+        """Say whether a store is the key sweep alone, or made of it, so that nothing is left of it once the sweep is held out."""
+        return layout == DEPTH_SINGLE.name or DEPTH_SINGLE.name in self._items[layout].inputs
+
     @property
     def num_frames(self) -> int:
         """Key frames of the camera."""

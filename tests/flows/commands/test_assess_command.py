@@ -10,6 +10,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from depthmill import recipes
+from storage_schemas import errors as depthmill_errors
 from storage_schemas.store import Store
 from tests.flows.test_cli import BARE
 from tests.tiny_kitti import write_tiny_kitti
@@ -149,3 +151,19 @@ def test_assess_when_the_world_is_simulated_then_compares_with_exact_depth(depth
     code, text = depthmill("assess", recipe, "--reference", "sweep")
     assert code == 0, text
     assert "held out" in text
+
+
+def test_assess_when_called_from_python_with_no_frames_then_says_what_is_expected(tiny_root, write_recipe):
+    with pytest.raises(depthmill_errors.RecipeError, match="--frames 0 is too small; expected 1 or more"):
+        recipes.assess(write_recipe(tiny_root), frames=0)
+
+
+def test_assess_when_nothing_is_left_beside_the_key_sweep_then_says_why(tiny_root, write_recipe, depthmill, tmp_path):
+    out = tmp_path / "out"
+    code, text = depthmill("assess", write_recipe(tiny_root), "--set", "stages.accumulate_lidar.num_sweeps=1", "--out", out)
+    assert code == 2, text
+    assert (
+        "error: no pixel could be compared: without the held-out sweeps, no return of the windows falls where the key sweep"
+        in text
+    )
+    assert not out.exists()

@@ -59,16 +59,17 @@ def shifted(file: Path) -> None:
     points.tofile(file)
 
 
-def test_maps_when_the_key_sweep_is_held_out_then_nothing_of_its_file_is_in_them(tiny_root, tmp_path):
+@pytest.mark.parametrize("preset", ["published", "surface"])
+def test_maps_when_the_key_sweep_is_held_out_then_nothing_of_its_file_is_in_them(preset, tiny_root, tmp_path):
     root = Path(shutil.copytree(tiny_root, tmp_path / "raw"))
-    opened = Opened(root, tmp_path)
+    opened = Opened(root, tmp_path, preset=preset)
     reference = opened.reference(0)
     held = reference.held
     assert len(held) == 1
     before = opened.maps().arrays(0, ("depth_accumulated", "depth_clean"), shared={}, held=held)
     all_of_it = opened.maps().arrays(0, ("depth_accumulated",), shared={})["depth_accumulated"]["depth_m"]
     shifted(root / next(iter(held)))
-    again = Opened(root, tmp_path)
+    again = Opened(root, tmp_path, preset=preset)
     after = again.maps().arrays(0, ("depth_accumulated", "depth_clean"), shared={}, held=held)
     for layout, arrays in before.items():
         for name, array in arrays.items():
@@ -124,7 +125,9 @@ def test_sample_when_there_are_more_frames_then_takes_even_steps_and_named_scene
     opened = Opened(tiny_root, tmp_path)
     every = sampled_frames(opened.plan, opened.raw, (), most=99)
     assert len(every) == 6
-    assert sampled_frames(opened.plan, opened.raw, (), most=3) == every[::2]
+    three = sampled_frames(opened.plan, opened.raw, (), most=3)
+    assert [every.index(frame) // 2 for frame in three] == [0, 1, 2]  # one of each third
+    assert sampled_frames(opened.plan, opened.raw, (), most=1) == every[:1]
     second = every[-1].scene
     assert {frame.scene for frame in sampled_frames(opened.plan, opened.raw, (second,), most=99)} == {second}
     with pytest.raises(RecipeError, match="--scenes: scene 'scene-9999' is not among those with accumulated depth: scene-0061"):
@@ -196,3 +199,9 @@ def test_groups_when_a_box_holds_returns_then_their_pixels_have_its_category(tin
     assert classes.names[-1] == "no box"
     for one in (classes, shapes):
         assert ((one.label == 255) == (reference.steps == 0)).all()
+
+
+@pytest.mark.parametrize(("of", "expected"), [("depth_single", 2), ("depth_clean", 3)])
+def test_assess_when_depth_is_interpolated_then_is_measured_unless_it_is_of_the_held_out_sweep(of, expected, tiny_root, tmp_path):
+    opened = Opened(tiny_root, tmp_path, stages={"interpolate_depth": {"of": of}})
+    assert len({errors.layout for errors in opened.measured()}) == expected
