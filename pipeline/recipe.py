@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pipeline.ablation_choices import AblationChoices
 from pipeline.capability import CAMERA_SWEEPS
+from pipeline.presets import PRESETS, PresetName, filled
 from pipeline.sources import config_union, source_specs, unknown_kind
 from pipeline.stage import ParamsT, StageSpec
 from pipeline.stage_list import BROKEN_STAGES, STAGES
 from pipeline.stages import index_windows
 from pipeline.wanted_files import WantedFiles
 from storage_schemas.errors import RecipeError, SourceError
+from storage_schemas.frozen_config import group_of
 from storage_schemas.regular_files import MAX_RECIPE_BYTES, read_text
 from storage_schemas.yaml_text import YamlTextError, parse_yaml
 
@@ -66,6 +68,11 @@ class Recipe(_Frozen):
     store: str = Field(description="path or fsspec URL of the store")
     cameras: tuple[str, ...] = Field(default=("CAM_FRONT",), min_length=1, description="camera channels")
     scenes: tuple[str, ...] | None = Field(default=None, description="scene names to use; all when left out")
+    preset: PresetName = Field(
+        default="published",
+        description="rules of supervision for keys that stages: leaves out: published: as in the papers; surface: the front "
+        "surface of each pixel, without the returns that cannot be right (docs/method/pipeline.md#presets)",
+    )
     stages: StageChoices = Field(default_factory=StageChoices)
     train: dict[str, Any] = Field(
         default_factory=dict, description="what depthmill train makes of the manifest; checked by model/families.py"
@@ -124,24 +131,20 @@ class Recipe(_Frozen):
         """Fill keys that the recipe leaves out with the defaults of the kind of source; see ``SourceSpec.recipe_defaults``."""
         kind = data["source"].get("kind") if isinstance(data, dict) and isinstance(data.get("source"), dict) else None
         spec = source_specs().get(kind) if isinstance(kind, str) else None
-        return data if spec is None else _filled(data, spec.recipe_defaults(data))
+        return data if spec is None else filled(data, spec.recipe_defaults(data))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_values_of_the_preset(cls, data: Any) -> Any:
+        """Fill keys that the recipe leaves out with those of its preset; runs first, so that a preset goes before a source."""
+        preset = PRESETS.get(data["preset"]) if isinstance(data, dict) and isinstance(data.get("preset"), str) else None
+        return data if preset is None else filled(data, preset)
 
 
 def wanted_files(recipe: Recipe) -> WantedFiles:
     """Return the raw files that the stages of a recipe read, by channel."""
     stages = [stage for stage in STAGES if recipe.stages.wants(stage)]
     return WantedFiles.of(stage.files_of(recipe.stages.params_of(stage), recipe.cameras) for stage in stages)
-
-
-def _filled(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data with the defaults of keys that it lacks; groups are filled key by key."""
-    filled = dict(data)
-    for key, default in defaults.items():
-        if key not in filled:
-            filled[key] = default
-        elif isinstance(default, Mapping) and isinstance(filled[key], Mapping):
-            filled[key] = _filled(filled[key], default)
-    return filled
 
 
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -159,6 +162,8 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
         data = parse_yaml(read_text(file, most_bytes=MAX_RECIPE_BYTES))
     except FileNotFoundError as error:
         raise RecipeError(f"recipe '{file}' does not exist. Write one with depthmill init, or run depthmill demo") from error
+    except IsADirectoryError as error:
+        raise RecipeError(f"recipe '{file}' is a folder; expected a YAML file. Give the recipe that it was made with") from error
     except YamlTextError as error:
         raise RecipeError(f"recipe '{file}' {error}") from error
     except SourceError as error:
@@ -228,5 +233,5 @@ def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:
     """Return the keys that exist at a place of the schema."""
     model: Any = Recipe
     for part in location:
-        model = source_specs()[full[1]].config if part == "source" else model.model_fields[part].annotation
+        model = source_specs()[full[1]].config if part == "source" else group_of(model.model_fields[part].annotation)
     return list(model.model_fields)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
@@ -43,3 +43,10 @@ class FrozenConfig(BaseModel):
 def every_key(config: BaseModel) -> dict[str, Any]:
     """Return a configuration as JSON values with every key that it has, at all depths; to compare two, not to name one."""
     return config.model_dump(mode="json", context={_EVERY_KEY: True})
+
+
+def group_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the group of keys that a field holds, also where the field may be null; None for a field of another kind."""
+    members = [member for member in (get_args(annotation) or (annotation,)) if member is not type(None)]
+    only = members[0] if len(members) == 1 else None
+    return only if isinstance(only, type) and issubclass(only, BaseModel) else None

@@ -13,6 +13,7 @@ from pipeline.ablation_choices import AblationChoices
 from pipeline.recipe import Recipe
 from pipeline.sources import OWN_SOURCES
 from pipeline.stage_list import STAGES
+from storage_schemas.frozen_config import group_of
 
 
 def recipe_page() -> str:
@@ -41,6 +42,7 @@ def recipe_page() -> str:
         )
         lines += ["", f"### {stage.name}", "", f"Reads {reads}. Writes {stage.writes.name}. One unit per {_per(stage.per)}.", ""]
         lines += _table(stage.params) if stage.params.model_fields else ["No keys."]
+        lines += _optional_groups(stage.name, stage.params)
     return "\n".join([*lines, *_train_lines(), *_ablation_lines()]) + "\n"
 
 
@@ -72,6 +74,23 @@ def _group_lines(where: str, model: Any) -> list[str]:
     return lines
 
 
+def _optional_groups(where: str, model: type[BaseModel]) -> list[str]:
+    """Return a table for each group of keys that may be null."""
+    lines: list[str] = []
+    for name, field in model.model_fields.items():
+        inner = group_of(field.annotation)
+        if inner is not None and field.annotation is not inner:
+            lines += [
+                "",
+                f"#### {where}.{name}",
+                "",
+                f"`{name}: {{}}` takes these defaults; null leaves it out.",
+                "",
+                *_table(inner),
+            ]
+    return lines
+
+
 def _per(per: str) -> str:
     return {"scene": "scene", "camera": "scene and camera", "dataset": "data set"}[per]
 
@@ -89,6 +108,8 @@ def _type_text(field: FieldInfo) -> str:
     annotation: Any = field.annotation
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "group of keys"
+    if group_of(annotation) is not None:
+        return "group of keys or None"
     text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
     members = typing.get_args(annotation) if type(None) in typing.get_args(annotation) else (annotation,)
     if typing.get_origin(members[0]) is typing.Literal:

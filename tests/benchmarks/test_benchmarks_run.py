@@ -74,6 +74,7 @@ SLOW = {
     "scaling",
     "semodepth_network",
     "supervision_study",
+    "training_threads",
 }
 """Those that take more than 10 s of CPU: most start processes that import torch."""
 

@@ -29,6 +29,7 @@ def unit_files(store: Store) -> dict[str, dict[str, str]]:
     return {path.key: {name: file.sha256 for name, file in store.lineage(path).files.items()} for path in all_units(store)}
 
 
+@pytest.mark.slow
 def test_run_and_training_when_requests_fail_then_complete_and_identical(
     tiny_root, tiny_store, write_recipe, depthmill, bucket, proxy, tmp_path
 ):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.presets import keys_set_by
 from pipeline.sources.nuscenes.json_tables import Record, read_table
 from pipeline.sources.nuscenes.lidar_points import columns_to_tell
 from pipeline.sources.nuscenes.named_files import NamedFiles, Size, files_on_disk
@@ -348,6 +349,7 @@ def _depth_lines(dataset: NuScenesSurvey) -> list[Line]:
         *(
             (f"    {name}: {scalar(getattr(clean, name))}", field.description or "")
             for name, field in clean_horizon.Params.model_fields.items()
+            if name not in keys_set_by("surface", stage="clean_horizon")
         ),
     ]
 

@@ -378,6 +378,7 @@ def test_ablate_when_units_fail_then_nothing_is_trained(tiny_root, write_recipe,
     assert not (tmp_path / "store/runs/trainings").exists()
 
 
+@pytest.mark.slow
 def test_flow_when_a_training_fails_then_it_and_the_flow_end_failed_and_the_others_are_done(recipe):
     from flows.prefect.orchestrator import PrefectOrchestrator  # isort: skip
     from prefect.client.orchestration import get_client

@@ -347,6 +347,7 @@ def test_run_when_the_data_is_read_only_then_nothing_is_written_there(recipe, de
             folder.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_training_when_one_camera_has_two_sizes_then_the_advice_is_to_choose_scenes_and_works(recipe, depthmill, tmp_path):
     def edit(tables, root):
         scenes = {row["token"]: row["scene_token"] for row in tables["sample"]}

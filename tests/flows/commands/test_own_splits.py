@@ -181,6 +181,7 @@ def test_training_when_a_manifest_has_a_scene_in_both_splits_then_is_refused(tin
     refuse_shared_scenes(mixed, trained="train", measured="train")
 
 
+@pytest.mark.slow
 def test_retrain_when_splits_move_a_trained_scene_to_val_then_the_champion_is_not_compared(
     recipe, depthmill, tmp_path, monkeypatch
 ):

@@ -57,6 +57,7 @@ def test_train_when_the_drives_have_no_radar_then_the_camera_alone_is_measured_a
     assert "no radar in the split" in text
 
 
+@pytest.mark.slow
 def test_train_when_run_by_prefect_then_the_same_table(recipe, depthmill, tmp_path):
     bare, orchestrated = tmp_path / "bare", tmp_path / "orchestrated"
     assert depthmill("train", recipe, "--no-prefect", "--out", bare, *SMALL)[0] == 0

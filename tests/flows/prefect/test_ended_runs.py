@@ -80,6 +80,7 @@ def has_server(below: dict[int, str]) -> bool:
     return any("tied_process" in command and "uvicorn" in command for command in below.values())
 
 
+@pytest.mark.slow
 def test_training_under_prefect_when_killed_then_its_server_and_workers_end(training):
     started = training(*PREFECT)
     assert has_server(started.below) and len(loader_workers(started.process.pid)) == 2
@@ -104,7 +105,7 @@ def test_training_under_prefect_when_a_loader_worker_is_killed_then_the_error_na
 
 
 @pytest.mark.parametrize("way", [pytest.param(PREFECT, marks=pytest.mark.slow), BARE])
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tries", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_training_when_interrupted_then_one_line_and_no_process_is_left(training, way, times, tries):
     rng = random.Random()

@@ -169,6 +169,7 @@ class Deadly(NuScenesFiles):
         return super().read_points(file)
 
 
+@pytest.mark.slow
 def test_workers_when_they_die_then_the_scene_runs_again_and_a_poison_scene_is_named(write_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(dask_pool, "SUBMISSIONS", 1)
     names = ("scene-0061", "scene-0103", "scene-0200", "scene-0300")

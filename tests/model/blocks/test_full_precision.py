@@ -106,7 +106,7 @@ ROUNDING = {
 
 
 @pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="this torch has no newer interface")
-@pytest.mark.parametrize("code", ROUNDING.values(), ids=ROUNDING)
+@pytest.mark.parametrize("code", [pytest.param(ROUNDING[way], marks=[pytest.mark.slow] * (way != "newer")) for way in ROUNDING])
 def test_measuring_when_the_user_lets_torch_round_then_it_does_not_and_the_setting_is_as_it_was(code):
     """In a process of its own: torch cannot undo every setting."""
     check = (

@@ -56,6 +56,7 @@ def is_refused(path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_checkpoint_when_any_bit_is_flipped_then_refused(copied):
     path = copied[1] / "best.pt"
     data = path.read_bytes()

@@ -67,7 +67,7 @@ def said_at_the_end(process: subprocess.Popen[str]) -> str:
     return "\n".join(line for line in text.splitlines() if not line.startswith("step "))
 
 
-@pytest.mark.parametrize("tries", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tries", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_training_when_a_loader_worker_is_killed_then_it_ends_with_an_error_that_names_it(start, tries):
     rng = random.Random()
     for _ in range(tries):
@@ -115,7 +115,7 @@ def test_training_when_the_process_that_workers_are_forked_from_is_killed_then_i
 
 
 @pytest.mark.parametrize("tries", [1, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_training_when_it_is_killed_then_no_process_of_it_is_left(start, tries, stop):
     for _ in range(tries):
         process = start()

@@ -32,12 +32,13 @@ def manifest(tiny_store):
     return open_manifest(Store(str(tiny_store)))
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 5])
+@pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(5, marks=pytest.mark.slow)])
 def test_training_when_stopped_and_resumed_with_another_number_of_workers_then_the_same_weights(manifest, tmp_path, stop_at):
     config = small_config(data={"augment": {"flip_probability": 0.5}})
     assert check_resumed(config, manifest, tmp_path, stop_at=stop_at)[0] == stop_at // 3 * 3 + 1
 
 
+@pytest.mark.slow
 def test_training_when_the_machine_has_other_cores_or_it_was_stopped_then_the_same_bits(manifest, tmp_path):
     config = small_config(data={"augment": {"flip_probability": 0.5, "scale_probability": 0.5}, "batch_size": 2})
     check_equal_on_any_machine(config, manifest, tmp_path)
