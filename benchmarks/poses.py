@@ -61,7 +61,9 @@ def main() -> None:
         )
         _report_errors(record["log"][:4], times_us, recorded, recorded, what="recorded")
         rng = np.random.default_rng(0)
-        errors = rng.normal(0.0, 1.0, (len(recorded), 6)) * ([JITTER_M, JITTER_M, JITTER_M / 2] + [np.deg2rad(JITTER_DEG) / np.sqrt(3.0)] * 3)
+        errors = rng.normal(0.0, 1.0, (len(recorded), 6)) * (
+            [JITTER_M, JITTER_M, JITTER_M / 2] + [np.deg2rad(JITTER_DEG) / np.sqrt(3.0)] * 3
+        )
         _report_errors(record["log"][:4], times_us, recorded @ exponential(errors), recorded, what="with the simulated jitter")
 
 
