@@ -3,6 +3,7 @@
 >>> import depthmill
 >>> depthmill.plan("recipe.yaml").to_do              # what a run would make, and why
 >>> depthmill.run("recipe.yaml")                     # make it
+>>> depthmill.assess("recipe.yaml", frames=20).text   # how wrong its depth is, on sampled frames
 >>> depthmill.open_dataset("recipe.yaml")            # all of it as one lazy xarray Dataset
 >>> depthmill.train("recipe.yaml")                   # train on it and measure
 >>> depthmill.load_model("runs/trainings/1f0c").predict(image_u8, radar_m=radar_m)
@@ -16,7 +17,7 @@ commands of the command line call these functions; what they print is ``text`` o
 from __future__ import annotations
 
 from depthmill.networks import Model, compare, evaluate, load_model
-from depthmill.recipes import open_dataset, plan, run, train
+from depthmill.recipes import assess, open_dataset, plan, run, train
 from storage_schemas.errors import DepthmillError
 
-__all__ = ["DepthmillError", "Model", "compare", "evaluate", "load_model", "open_dataset", "plan", "run", "train"]
+__all__ = ["DepthmillError", "Model", "assess", "compare", "evaluate", "load_model", "open_dataset", "plan", "run", "train"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import xarray as xr
 
+    from flows.assessment.work import Assessed
     from flows.run.listener import Listener
     from flows.run.materialize import Made
     from flows.run.orchestrator import Orchestrator
@@ -75,6 +76,60 @@ def run(
 
         pool = dask_workers(dask)
     return make_units(opened, orchestrator(prefect=prefect), listener or SILENT, report=report, pool=pool)
+
+
+def assess(
+    recipe: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    scenes: Sequence[str] = (),
+    frames: int = 20,
+    reference: str = "auto",
+    hold_out: int = 0,
+    against: str = "published",
+    parts: bool = False,
+    out: str | Path | None = None,
+    pictures: int = 5,
+    listener: Listener | None = None,
+) -> Assessed:
+    """Measure the depth maps of a recipe on sampled key frames; what the store lacks is made in memory and not stored.
+
+    Args:
+        recipe: recipe file.
+        overrides: changed keys, each ``key.key=value``.
+        scenes: names of scenes to take frames of; none = all.
+        frames: key frames to measure, taken evenly.
+        reference: ``truth``, exact depth; ``sweep``, the key sweep, held out; ``auto``, truth where all scenes have it.
+        hold_out: sweeps on either side of the key sweep that are held out with it.
+        against: ``published`` measures the published recipe too, where this one has additions; ``none`` does not.
+        parts: also without each addition of the recipe, one by one.
+        out: folder for tables, figures of every frame and pictures; must not exist or be empty.
+        pictures: with ``out``: so many of the worst frames are drawn.
+        listener: is told of the progress; None = nobody is.
+
+    Returns:
+        ``text`` and ``data`` of the answer; ``summary`` with all sums.
+
+    Raises:
+        RecipeError: the recipe has a mistake, an option does not fit it, or a unit is missing that cannot be made here.
+        SourceError: a file is missing or broken.
+        StoreError: ``out`` is not empty or cannot be written.
+    """
+    from flows.assessment.work import Choices, assess_recipe
+    from flows.run.making import SILENT
+    from flows.run.opening import open_with_settings
+
+    choices = Choices(
+        scenes=tuple(scenes),
+        frames=frames,
+        reference=reference,
+        hold_out=hold_out,
+        against=against,
+        parts=parts,
+        out=None if out is None else Path(out),
+        pictures=pictures,
+    )
+    return assess_recipe(open_with_settings(Path(recipe), overrides), choices, listener or SILENT, title=Path(recipe).stem)
 
 
 def train(

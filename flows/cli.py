@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from flows.command_line.answers import echo
 from flows.commands.ablate import ablate
+from flows.commands.assess import assess
 from flows.commands.compare import compare
 from flows.commands.demo import demo
 from flows.commands.deploy import deploy
@@ -39,8 +40,8 @@ from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupte
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, train, ablate, evaluate, compare, predict, export, import_, prune,
-    retrain, runs, deploy, doctor,
+    demo, init, plan, run, status, inspect, verify, report, assess, train, ablate, evaluate, compare, predict, export, import_,
+    prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 

@@ -12,12 +12,19 @@ from typing import Any, Literal
 
 PresetName = Literal["published", "surface"]
 
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "published": MappingProxyType({}),
-        "surface": MappingProxyType({"stages": MappingProxyType({"accumulate_lidar": MappingProxyType({})})}),
-    }
-)
+_SURFACE = {
+    "accumulate_lidar": {
+        "own_car_m": 2.5,
+        "free_space": {},
+        "behind_moving": "drop",
+        "surface": "front",
+        "least_front_share": 0.25,
+        "poses": {},
+    },
+    "clean_horizon": {"occluded": {"reach_m": 0.3}},
+}
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"published": {}, "surface": {"stages": _SURFACE}})
 """Per preset the keys of a recipe that it sets. ``published`` sets none: the defaults of every stage are the published ones."""
 
 

@@ -172,6 +172,14 @@ DEPTH_CLEAN = StoreLayout(
         ArraySpec("num_by_mono", ("frame",), "int32", "1", "candidates that pass B: monocular depth says far"),
         ArraySpec("num_by_window", ("frame",), "int32", "1", "candidates that pass C: the neighbourhood is far"),
         ArraySpec("num_dropped", ("frame",), "int32", "1", "pixels set to 0 = A and (B or C)"),
+        ArraySpec(
+            "num_occluded",
+            ("frame",),
+            "int32",
+            "1",
+            "further pixels set to 0: a surface around them hides them",
+            is_required=False,
+        ),
     ),
 )
 

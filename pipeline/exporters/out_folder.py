@@ -11,13 +11,17 @@ from storage_schemas.files import explain_write_error, folder_written_whole
 
 
 @contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
+def whole_folder(out: Path, *, who: str = "export") -> Iterator[Path]:
     """Yield a folder beside ``out`` to write into, and rename it to ``out`` at the end.
+
+    Args:
+        out: the folder.
+        who: the command that writes it, for errors.
 
     Raises:
         StoreError: ``out`` is not empty, the disk is full, or writing is not permitted; nothing is left behind.
     """
-    check_out(out)
+    check_out(out, who=who)
     try:
         with folder_written_whole(out.resolve()) as temporary:
             yield temporary
@@ -25,8 +29,16 @@ def whole_folder(out: Path) -> Iterator[Path]:
         raise _explain(error, out) from error
 
 
-def check_out(out: Path) -> None:
-    """Check that an export may write here; StoreError if ``out`` is a file, a link to nothing, or not empty."""
+def check_out(out: Path, *, who: str = "export") -> None:
+    """Check that a command may write here.
+
+    Args:
+        out: the folder.
+        who: the command, for errors.
+
+    Raises:
+        StoreError: ``out`` is a file, a link to nothing, or not empty.
+    """
     try:
         if out.is_symlink() and not out.exists():
             raise StoreError(f"'{out}' is a link to nothing. Choose another --out")
@@ -34,7 +46,7 @@ def check_out(out: Path) -> None:
             raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
         if out.is_dir() and any(out.iterdir()):
             raise StoreError(
-                f"'{out}' is not empty; export never mixes with what is there. Choose another --out, or delete the folder first"
+                f"'{out}' is not empty; {who} never mixes with what is there. Choose another --out, or delete the folder first"
             )
     except OSError as error:
         raise _explain(error, out) from error

@@ -34,6 +34,9 @@ NEAR_M = 1.0
 FAR_M = 255.996
 """Returns are kept for 1 m < z < 255.996 m (docs/method/pipeline.md#projection)."""
 
+_OUTSIDE = np.int32(-1)
+"""Pixel of a return that is not in the image."""
+
 
 @dataclass
 class PointGroups:
@@ -86,7 +89,11 @@ class PointGroups:
 
 @dataclass(frozen=True)
 class FrozenGroups:
-    """``PointGroups`` as plain arrays, ready for the projection loop; ``block_start`` ends with the number of points."""
+    """``PointGroups`` as plain arrays, ready for the projection loop; ``block_start`` ends with the number of points.
+
+    ``free_votes`` (num_points,) uint8 says how many other sweeps see through each point, in the order of ``xyz_m``; None where
+    no sweep voted (``pipeline.kernels.free_space``).
+    """
 
     xyz_m: NDArray[np.float32]
     first_block: NDArray[np.int64]
@@ -94,6 +101,7 @@ class FrozenGroups:
     block_bounds_m: NDArray[np.float32]
     sweep: NDArray[np.int64]
     instance: NDArray[np.int64]
+    free_votes: NDArray[np.uint8] | None = None
 
     def num_points_of(self, groups: NDArray[np.int64]) -> int:
         """Return the number of points in some groups."""
@@ -147,9 +155,9 @@ class Scratch(NamedTuple):
     packed_step: NDArray[np.uint16]
 
 
-def new_scratch() -> Scratch:
-    """Return memory for ``project_nearest``."""
-    room = PACKED + BLOCK + LANES
+def new_scratch(num_packed: int = PACKED) -> Scratch:
+    """Return memory for ``project_nearest``, or for ``gather_returns`` of as many points."""
+    room = num_packed + BLOCK + LANES
     return Scratch(np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint16), np.empty(room, np.int32), np.empty(room, np.uint16))
 
 
@@ -170,41 +178,74 @@ def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrice
         zbuffer: (height * width,) uint16, EMPTY where nothing was seen.
         scratch: from ``new_scratch``.
     """
-    near, far = np.float32(NEAR_M), np.float32(FAR_M)
-    zero, one, steps = np.float32(0), np.float32(1), np.float32(256)
-    wide, high = np.float32(width), np.float32(height)
-    outside = np.int32(-1)
-    columns = np.int32(width)
     slot, step = scratch.slot, scratch.step
     packed = 0
     for k in range(len(chosen)):
         group = chosen[k]
-        m = matrices[k]
-        a0, a1, a2, a3 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
-        b0, b1, b2, b3 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
-        c0, c1, c2, c3 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
         for block in range(first_block[group], first_block[group + 1]):
             if not _is_seen(planes[k], block_bounds[block]):
                 continue
-            start = block_start[block]
-            count = block_start[block + 1] - start
-            xs, ys, zs = xyz[0, start : start + count], xyz[1, start : start + count], xyz[2, start : start + count]
-            for i in range(count):  # branch-free, so that the compiler makes vector code of it
-                x, y, z = xs[i], ys[i], zs[i]
-                depth = c0 * x + c1 * y + c2 * z + c3
-                scale = one / depth
-                u = (a0 * x + a1 * y + a2 * z + a3) * scale
-                v = (b0 * x + b1 * y + b2 * z + b3) * scale
-                is_inside = (depth > near) & (depth < far) & (u >= zero) & (u < wide) & (v >= zero) & (v < high)
-                column = np.int32(u if is_inside else zero)
-                row = np.int32(v if is_inside else zero)
-                slot[i] = row * columns + column if is_inside else outside
-                step[i] = np.uint16(np.int32(depth * steps if is_inside else zero))
-            packed = pack_inside(slot, step, count, scratch.packed_slot, scratch.packed_step, packed, outside)
+            start, stop = block_start[block], block_start[block + 1]
+            _project_block(xyz[0, start:stop], xyz[1, start:stop], xyz[2, start:stop], matrices[k], height, width, slot, step)
+            packed = pack_inside(slot, step, stop - start, scratch.packed_slot, scratch.packed_step, packed, _OUTSIDE)
             if packed > PACKED:
                 _scatter_nearest(scratch.packed_slot, scratch.packed_step, packed, zbuffer)
                 packed = 0
     _scatter_nearest(scratch.packed_slot, scratch.packed_step, packed, zbuffer)
+
+
+@njit(cache=True, error_model="numpy")
+def gather_returns(xyz, first_block, block_start, block_bounds, chosen, matrices, planes, height, width, scratch, packed):  # type: ignore[no-untyped-def]
+    """Project groups of points as ``project_nearest`` does, and keep every return inside the image.
+
+    Args:
+        xyz: (3, n) float32 points, each group in its own frame.
+        first_block: per group its first block; one more entry at the end.
+        block_start: per block its first point; one more entry at the end.
+        block_bounds: (num_blocks, 6) float32.
+        chosen: (k,) int64 groups to project.
+        matrices: (k, 3, 4) float32: rows give u*z, v*z and z.
+        planes: (k, 6, 4) float32 from ``frustum_planes``.
+        height: image rows.
+        width: image columns.
+        scratch: from ``new_scratch``, with room for all points.
+        packed: returns that ``scratch`` holds from before.
+
+    Returns:
+        The number of returns that ``scratch.packed_slot`` and ``scratch.packed_step`` hold now.
+    """
+    slot, step = scratch.slot, scratch.step
+    for k in range(len(chosen)):
+        group = chosen[k]
+        for block in range(first_block[group], first_block[group + 1]):
+            if not _is_seen(planes[k], block_bounds[block]):
+                continue
+            start, stop = block_start[block], block_start[block + 1]
+            _project_block(xyz[0, start:stop], xyz[1, start:stop], xyz[2, start:stop], matrices[k], height, width, slot, step)
+            packed = pack_inside(slot, step, stop - start, scratch.packed_slot, scratch.packed_step, packed, _OUTSIDE)
+    return packed
+
+
+@njit(cache=True, error_model="numpy")
+def _project_block(xs, ys, zs, m, height, width, slot, step):  # type: ignore[no-untyped-def]
+    """Write pixel and depth of the points of a block to ``slot`` and ``step``; pixel _OUTSIDE for one not in the image."""
+    near, far = np.float32(NEAR_M), np.float32(FAR_M)
+    zero, one, steps = np.float32(0), np.float32(1), np.float32(256)
+    wide, high, columns = np.float32(width), np.float32(height), np.int32(width)
+    a0, a1, a2, a3 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
+    b0, b1, b2, b3 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
+    c0, c1, c2, c3 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
+    for i in range(len(xs)):  # branch-free, so that the compiler makes vector code of it
+        x, y, z = xs[i], ys[i], zs[i]
+        depth = c0 * x + c1 * y + c2 * z + c3
+        scale = one / depth
+        u = (a0 * x + a1 * y + a2 * z + a3) * scale
+        v = (b0 * x + b1 * y + b2 * z + b3) * scale
+        is_inside = (depth > near) & (depth < far) & (u >= zero) & (u < wide) & (v >= zero) & (v < high)
+        column = np.int32(u if is_inside else zero)
+        row = np.int32(v if is_inside else zero)
+        slot[i] = row * columns + column if is_inside else _OUTSIDE
+        step[i] = np.uint16(np.int32(depth * steps if is_inside else zero))
 
 
 @njit(cache=True, error_model="numpy")

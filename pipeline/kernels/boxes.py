@@ -131,6 +131,11 @@ class SceneBoxes:
                 placed.world_from_box[number, :3, 3] += step_m * (over_us / step_us)
         return placed
 
+    def moving_at_image(self, keyframe: dict[str, Any], *, tolerance_us: int) -> PlacedBoxes:
+        """Return where the boxes that move in a key frame are at the time of one of its images; see ``at_time``."""
+        names = [self._instance[row] for row in self._moving.get(keyframe["sample_index"], [])]
+        return self.at_time(names, keyframe["timestamp_us"], tolerance_us=tolerance_us)
+
     def _rows_around(self, track: list[int], timestamp_us: int, tolerance_us: int) -> tuple[int, int, float] | None:
         """Return the two rows that place an instance at a time, and how far outside them it lies, us; None for no place.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,13 @@ class ProjectedFrames:
         steps: (num_frames, height, width) uint16, 1/256 m, 0 = no measurement.
         num_measured: (num_frames,) int32 pixels with a measurement.
         num_points: (num_frames,) int64 LiDAR points in each window.
+        of_pixels: further arrays of the store, by name: what is known of the returns of each pixel.
     """
 
     steps: NDArray[np.uint16]
     num_measured: NDArray[np.int32]
     num_points: NDArray[np.int64]
+    of_pixels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def project_frames(
@@ -61,17 +63,15 @@ def project_frames(
     groups = points.groups
     with projecting(groups, height=height, width=width, engine=engine) as project:
         for frame, (keyframe, window) in enumerate(zip(keyframes, windows, strict=True)):
-            chosen, matrices = _chosen_groups(points, keyframe, window)
+            chosen, matrices = chosen_groups(points, keyframe, window)
             planes = frustum_planes(matrices, height=height, width=width)
             num_measured[frame] = project(chosen, matrices.astype(np.float32), planes, steps[frame].reshape(-1))
             num_points[frame] = groups.num_points_of(chosen)
     return ProjectedFrames(steps, num_measured, num_points)
 
 
-def _chosen_groups(
-    points: ScenePoints, keyframe: dict[str, Any], window: Window
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the groups of a window and, for each, the (3, 4) float64 matrix from its own frame to the image."""
+def chosen_groups(points: ScenePoints, keyframe: dict[str, Any], window: Window) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the groups of a window, static first, and for each the (3, 4) float64 matrix from its own frame to the image."""
     groups = points.groups
     image_from_scene = image_from_world(keyframe)
     in_window = np.zeros(len(groups.sweep), bool)

@@ -143,3 +143,37 @@ def _box_of(x, y, z, boxes_from_sensor, half_sizes, near):  # type: ignore[no-un
         if abs(box[2, 0] * x + box[2, 1] * y + box[2, 2] * z + box[2, 3]) <= half_sizes[k, 2]:
             return k
     return -1
+
+
+@njit(cache=True, error_model="numpy")
+def pack_beyond(raw, least_m, out):  # type: ignore[no-untyped-def]
+    """Copy x, y, z of the points that are at least so far from the sensor; return how many.
+
+    Args:
+        raw: (n, 3+) float32 points in the sensor frame.
+        least_m: float32 metres.
+        out: (n, 3) float32 output; a point with a NaN is kept, as without this filter.
+    """
+    end, least_squared = 0, least_m * least_m
+    for i in range(len(raw)):
+        x, y, z = raw[i, 0], raw[i, 1], raw[i, 2]
+        out[end, 0], out[end, 1], out[end, 2] = x, y, z
+        end += not x * x + y * y + z * z < least_squared
+    return end
+
+
+@njit(cache=True, error_model="numpy")
+def close_gaps(values, dropped):  # type: ignore[no-untyped-def]
+    """Move values (n,) forward over the dropped ones, in place; the last ``len(dropped)`` values then mean nothing.
+
+    Args:
+        values: (n,) of any type.
+        dropped: (k,) int64 numbers of values, ascending.
+    """
+    end = dropped[0] if len(dropped) else len(values)
+    for k in range(len(dropped)):
+        start = dropped[k] + 1
+        stop = dropped[k + 1] if k + 1 < len(dropped) else len(values)
+        for i in range(stop - start):
+            values[end + i] = values[start + i]
+        end += stop - start

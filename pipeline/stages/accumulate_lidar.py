@@ -10,7 +10,7 @@ Source docs/method/pipeline.md#projection, #sweep-window (as the public SemoDept
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.capability import LIDAR
+from pipeline.free_space_choice import FreeSpace
 from pipeline.lidar_choice import LidarChoice, lidar_channels
 from pipeline.pose_choice import Poses
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
@@ -35,7 +36,18 @@ if TYPE_CHECKING:
 class Params(StageParams):
     """How many sweeps, and what becomes of moving objects."""
 
-    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"neighbors": "sweeps", "movable": (), "poses": None})
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {
+            "neighbors": "sweeps",
+            "movable": (),
+            "own_car_m": 0.0,
+            "free_space": None,
+            "behind_moving": "keep",
+            "surface": "nearest",
+            "least_front_share": 0.0,
+            "poses": None,
+        }
+    )
 
     num_sweeps: int = Field(
         default=160, ge=1, le=10_000, description="sweeps in a window: (n-1)//2 before the key sweep, the rest after"
@@ -61,6 +73,30 @@ class Params(StageParams):
         default=(),
         description="categories of annotated objects that can move, by name or its beginning, besides those that depthmill knows",
     )
+    own_car_m: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=100.0,
+        description="metres: returns nearer to the scanner than this are the own car's and dropped; 0 keeps all, as published",
+    )
+    free_space: FreeSpace | None = Field(
+        default=None, description="drop returns that other sweeps of the LiDAR see through; None keeps them, as published"
+    )
+    surface: Literal["nearest", "front"] = Field(
+        default="nearest",
+        description="depth of a pixel with several returns: the nearest one, or the mean inverse depth of the front layer",
+    )
+    least_front_share: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="with surface: front, a pixel whose front layer holds less than this share of its returns stays empty",
+    )
+    behind_moving: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="drop: returns behind the entry of the pixel's ray into a moving box at the image's time are left out, but "
+        "for those that moving: carry puts there",
+    )
     poses: Poses | None = Field(
         default=None,
         description="smooth the recorded trajectory where that makes the map of the scene sharper; None takes it as given",
@@ -73,11 +109,29 @@ class Params(StageParams):
     )
 
     @model_validator(mode="after")
-    def _poses_need_float32(self) -> Params:
-        if self.poses is not None and self.precision == "reference":
+    def _additions_fit(self) -> Params:
+        if self.behind_moving == "drop" and self.moving == "keep":
             raise ValueError(
-                "precision: reference repeats the public script, which takes poses as given. Set precision: float32, or leave "
-                "poses out"
+                "behind_moving: drop leaves out what moving boxes hide, and moving: keep keeps the returns on them, which lie "
+                "behind the entry too. Set moving to drop or carry, or behind_moving to keep"
+            )
+        if self.least_front_share > 0 and self.surface == "nearest":
+            raise ValueError(
+                f"least_front_share: {self.least_front_share} counts returns of the front layer, and surface: nearest has none. "
+                "Set surface: front, or leave least_front_share out"
+            )
+        added = {
+            "own_car_m": self.own_car_m > 0,
+            "free_space": self.free_space is not None,
+            "surface": self.surface == "front",
+            "behind_moving": self.behind_moving == "drop",
+            "poses": self.poses is not None,
+        }
+        if self.precision == "reference" and any(added.values()):
+            names = " and no ".join(name for name, is_set in added.items() if is_set)
+            raise ValueError(
+                f"precision: reference repeats the public script, which has no {names}. Set precision: float32 or "
+                "preset: published, or leave them out"
             )
         return self
 
@@ -205,9 +259,10 @@ def scene_points(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) 
 
     def make() -> ScenePoints:
         boxes = _moving_boxes(unit, p) if p.moving != "keep" else None
-        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving)
+        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving, own_car_m=p.own_car_m, free_space=p.free_space)
 
-    points = unit.remember(("scene_points", p.lidar, p.neighbors, p.moving, p.moving_mps, p.movable, p.poses), make)
+    filters = (p.moving, p.moving_mps, p.movable, p.own_car_m, p.free_space, p.poses)
+    points = unit.remember(("scene_points", p.lidar, p.neighbors, *filters), make)
     unit.used_files.update(points.files)
     return points
 
@@ -239,16 +294,21 @@ def _placed_keyframes(unit: StageInput, p: Params, lidars: LidarSweeps, refined:
     return refine_keyframes(unit.keyframes, lidars.sweeps, p.poses)
 
 
-def accumulate(
-    unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[list[range]], keyframes: list[dict[str, Any]]
-) -> ProjectedFrames:
+def accumulate(unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[list[range]]) -> ProjectedFrames:
     """Project every key frame's window."""
     from pipeline.kernels.project_frames import project_frames
+    from pipeline.kernels.project_surfaces import SurfaceRule, project_surfaces
 
     if p.precision == "reference":
         return _accumulate_like_public_script(unit, p, lidars.sweeps, windows)
     height, width = unit.image_size()
-    return project_frames(scene_points(unit, p, lidars.sweeps), keyframes, windows, height=height, width=width)
+    refined = _refined(unit, p, lidars.sweeps)
+    keyframes = _placed_keyframes(unit, p, lidars, refined)
+    points = scene_points(unit, p, lidars.sweeps if refined is None else refined.sweeps)
+    rule = SurfaceRule(p.surface == "front", p.behind_moving == "drop", p.least_front_share)
+    if rule.is_nearest_alone:
+        return project_frames(points, keyframes, windows, height=height, width=width)
+    return project_surfaces(points, keyframes, windows, rule, height=height, width=width)
 
 
 def _accumulate_like_public_script(
@@ -262,6 +322,12 @@ def _accumulate_like_public_script(
         raise SourceError(
             "stages.accumulate_lidar: precision 'reference' repeats the public script, which cannot carry moving objects. "
             "Use moving: keep or drop, or precision: float32"
+        )
+    if p.own_car_m > 0 or p.free_space is not None:
+        raise SourceError(
+            "stages.accumulate_lidar: precision 'reference' repeats the public script, which drops no returns of the own car "
+            f"(own_car_m: {p.own_car_m:g}) and lets no sweeps vote (free_space: {'null' if p.free_space is None else 'set'}). "
+            "Set own_car_m: 0 and free_space: null, or precision: float32"
         )
     points = [_static_points(unit, p, sweep) for sweep in sweeps]
     unit.used_files.update(sweep["file"] for sweep in sweeps)
@@ -297,12 +363,11 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     """Accumulate all key frames of one scene and camera."""
     lidars = chosen_sweeps(unit.sweeps, p.lidar, scene=unit.scene, only_keyframes=p.neighbors == "keyframes")
     windows = lidars.windows(unit.keyframes, p.num_sweeps, scene=unit.scene)
+    projected = accumulate(unit, p, lidars, windows)
     refined = _refined(unit, p, lidars.sweeps)
-    keyframes = _placed_keyframes(unit, p, lidars, refined)
-    placed = lidars if refined is None else replace(lidars, sweeps=refined.sweeps)
-    projected = accumulate(unit, p, placed, windows, keyframes)
     num_sweeps = np.array([sum(map(len, window)) for window in windows], np.int32)
     missing, remark = lidars.remarks(windows)
+    dropped, dropped_words = _dropped_returns(unit, p, lidars.sweeps)
     return depth_result(
         projected.steps,
         projected.num_measured,
@@ -310,11 +375,25 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         arrays={"num_sweeps": num_sweeps, "num_points": projected.num_points},
         counts={
             "points_per_frame": float(projected.num_points.mean()),
+            **dropped,
             **missing,
             **({} if refined is None else refined.counts()),
         },
-        pixels_are=f"measured{remark}{'' if refined is None else refined.words()}",
+        pixels_are=f"measured{dropped_words}{remark}{'' if refined is None else refined.words()}",
     )
+
+
+def _dropped_returns(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) -> tuple[dict[str, float], str]:
+    """Return which share of the scene's returns each filter dropped, and words for it; nothing of filters that are off."""
+    if p.own_car_m == 0 and p.free_space is None:
+        return {}, ""
+    found = scene_points(unit, p, sweeps).counts
+    dropped = {"own_car": found.own_car, "in_moving_boxes": found.in_boxes, "free_space": found.free_space}
+    words = {"own_car": "of the own car", "in_moving_boxes": "in moving boxes", "free_space": "seen through by other sweeps"}
+    is_on = {"own_car": p.own_car_m > 0, "in_moving_boxes": p.moving == "drop", "free_space": p.free_space is not None}
+    shares = {name: count / max(1, found.read) for name, count in dropped.items() if is_on[name]}
+    text = ", ".join(f"{100 * share:.2f} % {words[name]}" for name, share in shares.items())
+    return {f"share_{name}": share for name, share in shares.items()}, f"; returns dropped: {text}"
 
 
 def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:

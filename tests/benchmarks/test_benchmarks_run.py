@@ -27,6 +27,11 @@ WANTED: dict[str, list[str]] = {
               for numbers in ("default", "wide") for mono in ("with", "without")],
     "distillation_study": [rf"(?m)^\| {way} \|( [^|]+ \|){{7}}$" for way in ("baseline", "teacher wrong far away, laplace")] + [
         rf"(?m)^\| table without image and radar \|( \|){{4}} {NUMBER} \|"],
+    "free_space": [
+        *(rf"reading the points, {what} +{NUMBER} ms CPU a key frame; [+-]{NUMBER}" for what in ("both_off", "own_car_m", "free_space", "both_on")),
+        r"peak of a worker: \d+ MB with both off, \d+ MB with both on", rf"range tables +{NUMBER} ms; \d+ kB a sweep", rf"votes +{NUMBER} ms; floor of both {NUMBER} ms",
+        rf"the readable way +{NUMBER} ms a key frame; ratio {NUMBER}x", r"in free votes \d+, in being dropped \d+ of \d+",
+        rf"returns good: \d+, dropped {NUMBER} %", rf"returns airborne: \d+, dropped {NUMBER} %", rf"of what was dropped, good: {NUMBER} %"],
     "index_trainval": [rf"{words} the .*index: 3 scenes in {NUMBER} s, .* in {NUMBER} s; peak {NUMBER} GB"
                        for words in ("first time, builds", "again, opens")],
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
@@ -58,6 +63,8 @@ WANTED: dict[str, list[str]] = {
     "semodepth_network": [rf"(?m)^\| 64x96 \| {work} \| {way} \| {NUMBER} \| \d+ \|$"
                           for work in ("forward", "training step") for way in ("twin", "numba channels_last bf16")],
     "store_codec": [rf"(?m)^{name} +\d+ +{NUMBER} +{NUMBER}$" for name in (r"zstd 1 \(ours\)", "no compression", "PNG by PIL, level 6")],
+    "supervision_ablation": [*(rf"(?m)^\| {recipe} \| {NUMBER} % \|" for recipe in ("all of it", "published")),
+                             r"(?m)^\| half, removed by \|", r"(?m)^### half: \d frames of 1 scenes against exact depth"],
     "supervision_study": [rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$" for way in ("cleaned, scatter, correct", "single sweep")] + [
         rf"(?m)^\| table without image and radar, {target} of: [^|]+ \| \| \| \d+ \| \d* \| [\d.]+ \|$" for target in ("depth_clean", "depth_single")] + [
         r"(?m)^\| single sweep \| (0|mean of seeds) \|( \d+ \|){2} [+-]\d+ \([+-][\d.]+%\) \| none \| \d+% \|$"],

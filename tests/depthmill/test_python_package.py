@@ -38,6 +38,10 @@ def test_recipe_when_taken_from_plan_to_comparison_then_every_step_returns_its_v
     assert frames.sizes["frame"] > 0 and "depth_clean_m" in frames
     assert depthmill.open_dataset(tmp_path / "store").attrs["manifest"] == frames.attrs["manifest"]
 
+    assessed = depthmill.assess(recipe, frames=2)
+    assert assessed.data["num_frames"] == 2
+    assert assessed.text.startswith("2 frames of 2 scenes against the key sweep, held out")
+
     trained = depthmill.train(recipe, overrides=SMALL)
     folder = trained.training.folder
     answer = depthmill.evaluate(folder, recipe, out=tmp_path / "measured")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flows.reports.html.markup import moment, text
 from flows.reports.html.page import page_html, refused_by_disk, write_page
+from flows.reports.store.assessment import assessment_section
 from flows.reports.store.facts import gather_facts
 from flows.reports.store.pictures import pictures_section
 from flows.reports.store.pixel_statistics import measure_pixels
@@ -31,6 +32,7 @@ from storage_schemas.store import Store
 CONTENTS = (
     ("summary", "Store"),
     ("supervision", "Supervision"),
+    ("assessment", "Assessment"),
     ("pictures", "Pictures"),
     ("coverage", "Coverage"),
     ("depth", "Depth"),
@@ -40,7 +42,7 @@ CONTENTS = (
 """Table of contents: anchor and words."""
 
 
-def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
+def write_report(plan: Plan, store: Store, out: Path, *, title: str, runs: Path | None = None) -> Path:
     """Write a self-contained HTML report about the committed units of a plan.
 
     Args:
@@ -48,6 +50,7 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
         store: where the units are.
         out: file to write; replaced if it exists.
         title: words for the page's heading, e.g. the recipe's name.
+        runs: folder of the store's run logs, where assessments are kept.
 
     Returns:
         ``out``.
@@ -56,10 +59,10 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str) -> Path:
         StoreError: no unit is there yet, a unit cannot be read, or the file cannot be written.
     """
     _check_target(out)
-    return write_page(out, report_html(plan, store, title=title))
+    return write_page(out, report_html(plan, store, title=title, runs=runs))
 
 
-def report_html(plan: Plan, store: Store, *, title: str) -> str:
+def report_html(plan: Plan, store: Store, *, title: str, runs: Path | None = None) -> str:
     """Return the page as text; StoreError if no unit is there yet or a unit cannot be read."""
     store_facts = gather_facts(plan, store)
     pixels = measure_pixels(store, store_facts.views)
@@ -67,6 +70,7 @@ def report_html(plan: Plan, store: Store, *, title: str) -> str:
         summary_section(store_facts),
         sampling_note(pixels),
         supervision_section(pixels),
+        assessment_section(plan, runs),
         pictures_section(store, store_facts.views, pixels),
         coverage_section(store_facts),
         depth_section(pixels),

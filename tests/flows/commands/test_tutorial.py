@@ -42,7 +42,7 @@ def is_due(line: str) -> bool:
 def test_tutorial_when_read_then_names_each_step_of_the_way():
     commands = [words[1] for words, _ in steps()]
     assert commands == [
-        "init", "plan", "run", "status", "inspect", "report", "plan", "run", "train", "train", "compare", "evaluate", "predict", "export",
+        "init", "plan", "run", "status", "inspect", "report", "assess", "plan", "run", "train", "train", "compare", "evaluate", "predict", "export",
     ]  # fmt: skip
     assert all(words[0] == "depthmill" for words, _ in steps())
 

@@ -111,7 +111,7 @@ def test_units_when_poses_are_not_asked_for_then_are_named_as_before_the_key_exi
 
 def test_poses_when_the_public_script_is_repeated_then_refused():
     stages = {"accumulate_lidar": {"precision": "reference", "poses": {}}}
-    with pytest.raises(RecipeError, match="precision: reference repeats the public script, which takes poses as given"):
+    with pytest.raises(RecipeError, match="precision: reference repeats the public script, which has no poses"):
         parse_recipe({"source": {"kind": "synthetic"}, "store": "store", "stages": stages}, where="test")
 
 

@@ -1,0 +1,1 @@
+"""What ``depthmill assess`` makes of measured frames: sums, tables, files and pictures."""

@@ -1,0 +1,306 @@
+"""The front surface of every pixel: from all returns of a window to the mean inverse depth of the nearest layer.
+
+Why    The nearest of many returns is a biased estimate: the more returns, the nearer. What lies behind a gap is another surface
+How    Returns packed by the projection (``accumulate.gather_returns``) are sorted into tiles of the image. A tile fits into the
+       first caches. There, pixels with equally many returns are taken together, so that vector code runs over pixels
+Source docs/method/pipeline.md#front-surface
+
+A return is a whole number of steps of 1/256 m, truncated. Its depth lies in the middle of its step in the mean, so the mean is
+taken of 1 / (step + 1/2), and the result is truncated again: a pixel with one return keeps its bits. The layer needs no sorting:
+its end moves to the farthest return within the allowed gap until it stays. The inverse depths are added up as whole numbers of
+2^-24 of the nearest one. So the order of the returns does not matter.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipeline.kernels.accumulate import EMPTY
+
+GAP_SHARE = 0.03
+GAP_M = 0.3
+"""Two returns that follow each other belong to one surface up to a gap of 3 % + 0.3 m: one row of a coarse image sees the road
+that far apart."""
+
+LAYER = 1.3
+"""A layer ends at 1.3 times its nearest depth, so that a chain of returns along a wall does not reach the horizon."""
+
+TILE = 16384
+"""Pixels of a tile; more and fewer measured slower."""
+
+MANY = 24
+"""Pixels with more returns than this are taken one by one."""
+
+CARRIED = np.uint32(1 << 15)
+"""Bit of a key that says that a return was carried here on a moving object."""
+
+_GAP_SHARE, _LAYER, _GAP_STEPS = np.float32(GAP_SHARE), np.float32(LAYER), np.float32(256 * GAP_M)
+_ONE = np.float32(2**24)
+_TINY = 1e-6
+"""A share times a count that is a whole number may be rounded up."""
+
+_PIXEL = np.uint32(TILE - 1)
+_STEP_SHIFT = np.uint32(16)
+_PLACE, _STRIDE_SHIFT = np.int64(0xFFFFFFFF), np.int64(32)
+
+
+class TileMemory(NamedTuple):
+    """Memory for one tile, used again for the next.
+
+    Attributes:
+        num_of: (TILE,) returns of each pixel.
+        place: (TILE,) where the next return of each pixel goes in ``table``, and in the upper half the way to the one after.
+        listed: (TILE,) pixels with a return.
+        number: (MANY + 2,) pixels by their number of returns; the last one stands for all above MANY.
+        stride: (MANY + 2,) how far apart the returns of such a pixel lie in ``table``.
+        next_pixel: (MANY + 2,) where the next such pixel goes in ``ordered``.
+        next_place: (MANY + 2,) where its first return goes in ``table``.
+        ordered: (TILE,) pixels by their number of returns.
+        table: returns, of pixels with equally many together: return i of the n-th of N pixels is at i * N + n.
+        nearest: (TILE,) and the others: a value of each of the pixels that are taken together.
+    """
+
+    num_of: NDArray[np.int32]
+    place: NDArray[np.int64]
+    listed: NDArray[np.int32]
+    number: NDArray[np.int32]
+    stride: NDArray[np.int32]
+    next_pixel: NDArray[np.int32]
+    next_place: NDArray[np.int32]
+    ordered: NDArray[np.int32]
+    table: NDArray[np.float32]
+    nearest: NDArray[np.float32]
+    last: NDArray[np.float32]
+    before: NDArray[np.float32]
+    reach: NDArray[np.float32]
+    total: NDArray[np.int32]
+    front: NDArray[np.int32]
+
+
+def new_tile_memory(num_returns: int) -> TileMemory:
+    """Return memory for tiles of at most as many returns."""
+    steps, counts, few = np.empty((4, TILE), np.float32), np.empty((5, TILE), np.int32), np.empty((4, MANY + 2), np.int32)
+    place, table = np.empty(TILE, np.int64), np.empty(num_returns, np.float32)
+    of_pixels, of_lanes = (counts[0], place, counts[1]), (*steps, counts[3], counts[4])
+    return TileMemory(*of_pixels, few[0], few[1], few[2], few[3], counts[2], table, *of_lanes)
+
+
+@njit(cache=True, error_model="numpy")
+def sort_into_tiles(slot, step, num_static, count, starts, keys):  # type: ignore[no-untyped-def]  # numba reads no annotations
+    """Sort returns into tiles of TILE pixels.
+
+    Args:
+        slot: (count,) int32 pixels.
+        step: (count,) uint16 depths, 1/256 m.
+        num_static: returns from this one on were carried on moving objects.
+        count: returns.
+        starts: (num_tiles + 1,) int64 output: where the returns of each tile begin in ``keys``.
+        keys: (count,) uint32 output: depth in the upper half, CARRIED, pixel of the tile.
+    """
+    num_tiles = len(starts) - 1
+    counts = np.zeros((4, num_tiles), np.int64)  # four, so that an addition need not wait for the one before
+    for i in range(count):
+        counts[i & 3, np.uint64(slot[i]) // np.uint64(TILE)] += 1
+    places = np.empty(num_tiles, np.int64)
+    total = 0
+    for tile in range(num_tiles):
+        starts[tile] = places[tile] = total
+        total += counts[0, tile] + counts[1, tile] + counts[2, tile] + counts[3, tile]
+    starts[num_tiles] = total
+    _append(slot, step, 0, num_static, np.uint32(0), places, keys)
+    _append(slot, step, num_static, count, CARRIED, places, keys)
+
+
+@njit(cache=True, error_model="numpy")
+def _append(slot, step, first, last, mark, places, keys):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        pixel = np.uint32(slot[i])
+        tile = np.uint64(pixel // np.uint32(TILE))
+        to = places[tile]
+        keys[np.uint64(to)] = (np.uint32(step[i]) << _STEP_SHIFT) | mark | (pixel & _PIXEL)
+        places[tile] = to + 1
+
+
+@njit(cache=True, error_model="numpy")
+def form_surface(starts, keys, entry, least_front_share, memory, out):  # type: ignore[no-untyped-def]
+    """Write the front surface of every pixel.
+
+    Args:
+        starts: (num_tiles + 1,) and
+        keys: uint32 returns of each tile, from ``sort_into_tiles``; overwritten.
+        entry: (num_pixels,) uint16 depth behind which a static return is hidden, EMPTY for none; or (0,).
+        least_front_share: a pixel whose front layer holds less than this share of its returns stays empty.
+        memory: from ``new_tile_memory``.
+        out: (num_pixels,) uint16, 1/256 m, 0 = no measurement.
+
+    Returns:
+        The number of measured pixels.
+    """
+    measured = 0
+    for tile in range(len(starts) - 1):
+        of_tile = keys[starts[tile] : starts[tile + 1]]
+        here = out[tile * TILE : (tile + 1) * TILE]
+        here[:] = 0
+        if entry.size > 0:
+            of_tile = of_tile[: _drop_hidden(of_tile, entry[tile * TILE : (tile + 1) * TILE])]
+        _sort_by_count(of_tile, memory)
+        begin, listed = 0, 0
+        for many in range(1, MANY + 1):
+            number = memory.number[many]
+            if number:
+                _form_lanes(memory, begin, listed, many, number, least_front_share, here)
+            begin += many * number
+            listed += number
+        for n in range(listed, listed + memory.number[MANY + 1]):
+            pixel = memory.ordered[n]
+            stop = memory.place[pixel] & _PLACE
+            here[pixel] = _form_one(memory.table[stop - memory.num_of[pixel] : stop], least_front_share)
+        for i in range(len(here)):
+            measured += here[i] > 0
+    return measured
+
+
+@njit(cache=True, error_model="numpy")
+def _drop_hidden(keys, entry):  # type: ignore[no-untyped-def]
+    """Keep the returns of a tile that lie in front of the entry into a moving box, or were carried; return how many."""
+    lowest = EMPTY
+    for i in range(len(entry)):
+        lowest = min(lowest, entry[i])
+    if lowest == EMPTY:
+        return len(keys)
+    kept = 0
+    for i in range(len(keys)):
+        key = keys[i]
+        keys[kept] = key
+        kept += ((key & CARRIED) != 0) | (np.uint16(key >> _STEP_SHIFT) <= entry[np.uint64(key & _PIXEL)])
+    return kept
+
+
+@njit(cache=True, error_model="numpy")
+def _sort_by_count(keys, memory):  # type: ignore[no-untyped-def]
+    """Write the returns of a tile to ``memory.table``, of pixels with equally many together, few first."""
+    count, place, number, stride = memory.num_of, memory.place, memory.number, memory.stride
+    count[:], number[:] = 0, 0
+    for i in range(len(keys)):
+        count[np.uint64(keys[i] & _PIXEL)] += np.int32(1)
+    listed = 0
+    for pixel in range(TILE):
+        memory.listed[np.uint64(listed)] = pixel
+        listed += count[pixel] > 0
+    for n in range(listed):
+        number[np.uint64(min(count[memory.listed[n]], np.int32(MANY + 1)))] += np.int32(1)
+    begin, first = 0, 0
+    for many in range(1, MANY + 2):
+        memory.next_pixel[many], memory.next_place[many], stride[many] = first, begin, number[many]
+        first += number[many]
+        begin += many * number[many]
+    stride[MANY + 1] = 1  # the returns of each of these lie together
+    for n in range(listed):
+        pixel = memory.listed[n]
+        kind = np.uint64(min(count[np.uint64(pixel)], np.int32(MANY + 1)))
+        memory.ordered[np.uint64(memory.next_pixel[kind])] = pixel
+        place[np.uint64(pixel)] = (np.int64(stride[kind]) << _STRIDE_SHIFT) | memory.next_place[kind]
+        memory.next_pixel[kind] += np.int32(1)
+        memory.next_place[kind] += np.int32(1) if kind <= MANY else count[np.uint64(pixel)]
+    for i in range(len(keys)):
+        key = keys[i]
+        at = np.uint64(key & _PIXEL)
+        to = place[at]
+        memory.table[np.uint64(to & _PLACE)] = np.float32(key >> _STEP_SHIFT)
+        place[at] = to + (to >> _STRIDE_SHIFT)
+
+
+@njit(cache=True, error_model="numpy")
+def _form_lanes(memory, begin, first, many, number, least_front_share, out):  # type: ignore[no-untyped-def]
+    """Form the surface of ``number`` pixels with ``many`` returns each.
+
+    Args:
+        memory: ``table`` holds their returns from ``begin`` on, ``ordered`` the pixels from ``first`` on.
+        begin: see there.
+        first: see there.
+        many: returns of each pixel.
+        number: pixels.
+        least_front_share: see ``form_surface``.
+        out: (TILE,) uint16 output, at the pixels.
+    """
+    table, pixels = memory.table[begin : begin + many * number], memory.ordered[first : first + number]
+    if many == 1:
+        for n in range(number):
+            out[np.uint64(pixels[n])] = np.uint16(np.int32(table[n]))
+        return
+    nearest, last, before, reach = memory.nearest[:number], memory.last[:number], memory.before[:number], memory.reach[:number]
+    total, front = memory.total[:number], memory.front[:number]
+    nearest[:] = table[:number]
+    for i in range(1, many):
+        row = table[i * number : (i + 1) * number]
+        for n in range(number):
+            nearest[n] = min(nearest[n], row[n])
+    last[:] = nearest
+    for _ in range(many - 1):  # each time a layer moves on it takes at least one return
+        for n in range(number):
+            before[n], reach[n] = last[n], _reach(nearest[n], last[n])
+        for i in range(many):
+            row = table[i * number : (i + 1) * number]
+            for n in range(number):
+                last[n] = max(last[n], row[n] if row[n] <= reach[n] else np.float32(0))
+        moved = 0
+        for n in range(number):
+            moved += last[n] != before[n]
+        if moved == 0:
+            break
+    total[:], front[:] = 0, 0
+    for i in range(many):
+        row = table[i * number : (i + 1) * number]
+        for n in range(number):
+            is_front = row[n] <= last[n]
+            front[n] += is_front
+            share = _share_of_nearest(nearest[n], row[n])
+            total[n] += share if is_front else np.int32(0)
+    least = least_front_share * many - _TINY
+    for n in range(number):
+        depth = _depth_of(nearest[n], front[n], total[n])
+        out[np.uint64(pixels[n])] = np.uint16(depth if front[n] >= least else np.int32(0))
+
+
+@njit(cache=True, error_model="numpy")
+def _form_one(steps, least_front_share):  # type: ignore[no-untyped-def]
+    """Form the surface of one pixel of many returns, by the same rule."""
+    nearest, before = steps[0], np.float32(0)
+    for i in range(len(steps)):
+        nearest = min(nearest, steps[i])
+    last = nearest
+    while last != before:
+        before, reach = last, _reach(nearest, last)
+        for i in range(len(steps)):
+            last = max(last, steps[i] if steps[i] <= reach else np.float32(0))
+    front, total = 0, np.int64(0)
+    for i in range(len(steps)):
+        is_front = steps[i] <= last
+        front += 1 if is_front else 0
+        share = _share_of_nearest(nearest, steps[i])
+        total += share if is_front else np.int32(0)
+    is_formed = front >= least_front_share * len(steps) - _TINY
+    return np.uint16(_depth_of(nearest, front, total) if is_formed else np.int32(0))
+
+
+@njit(cache=True, error_model="numpy")
+def _reach(nearest, last):  # type: ignore[no-untyped-def]
+    """Return how far the next return of a layer may lie, whose returns so far lie between two steps."""
+    return min(last + (_GAP_SHARE * last + _GAP_STEPS), _LAYER * nearest)
+
+
+@njit(cache=True, error_model="numpy")
+def _share_of_nearest(nearest, step):  # type: ignore[no-untyped-def]
+    """Return the inverse depth of a return in 2^-24 of the nearest one's."""
+    half = np.float32(0.5)
+    return np.int32((nearest + half) / (step + half) * _ONE)
+
+
+@njit(cache=True, error_model="numpy")
+def _depth_of(nearest, front, total):  # type: ignore[no-untyped-def]
+    """Return the depth in whole steps of the mean of ``front`` inverse depths that add up to ``total``."""
+    return np.int32((np.float64(nearest) + 0.5) * (front * 16777216.0) / total)
