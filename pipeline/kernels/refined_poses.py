@@ -60,6 +60,8 @@ class RefinedSweeps:
 
     def words(self) -> str:
         """Return the end of the unit's line."""
+        if self._stays.all():
+            return "; poses as given: none has enough others near it in time to be smoothed, or all would move too far"
         given, other = 100 * self.thickness.given_m, 100 * self.thickness.other_m
         if not np.isfinite(given):
             return f"; poses as given: {self.thickness.num_cubes} flat places are too few to say whether smoothing helps"

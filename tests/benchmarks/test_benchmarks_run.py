@@ -51,6 +51,9 @@ WANTED: dict[str, list[str]] = {
     "plug_in_study": [r"(?m)^\| table without image and radar \| \| \| \d+ \| \d+ \| [\d.]+ \|$", r"(?m)^\| nothing \| [\d.]+% \|", r"(?m)^\| C alone \| [\d.]+% \|",
                       *(rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$"
                         for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld", "plug-in alone, monocular depth given", "distilled, laplace"))],
+    "poses": [rf"(?m)^\d+ sweeps, \d+ key frames: {NUMBER} ms CPU a key frame, of which smoothing {NUMBER} ms; twin of the smoothing {NUMBER} ms$",
+              r"(?m)^\d+ flat places; poses", rf"(?m)^\| simulated \| jittered \| none \| {NUMBER} \| {NUMBER} \|$",
+              rf"(?m)^\| simulated \| jittered \| 0.15 s \| {NUMBER} \| {NUMBER} \|$"],
     "scaling": [r"(?m)^\| 320 \| 51 \| .* % \|$", rf"(?m)^\| 3 \| 6 \| {NUMBER} \| {NUMBER} \| \d+ \|$", r"(?m)^\| 2 \|( [\d.]+ \|){3} [\d.]+x \| [\d.]+ \| \d+ % \|$",
                 r"(?m)^\| 1 \| [\d.]+ \| [\d.]+ \| 1\.00x \| [\d.]+ \| [\d.]+ \|$",
                 r"(?m)^\| 2 \| [\d.]+ \| [\d.]+ \| [\d.]+x \| [\d.]+, [\d.]+, [\d.]+ \| [\d.]+ \|$",

@@ -99,6 +99,11 @@ def test_poses_when_smoothing_makes_the_map_worse_then_are_taken_as_given_and_sa
     assert any("poses as given: smoothed, surfaces would be" in result.message for result in results)
 
 
+def test_poses_when_none_has_enough_others_then_said(folder):
+    _, _, results = made(folder, {"poses": {"half_window_s": 0.06}}, cameras=("CAM_FRONT",))
+    assert any("poses as given: none has enough others near it in time to be smoothed" in result.message for result in results)
+
+
 def test_units_when_poses_are_not_asked_for_then_are_named_as_before_the_key_existed(folder):
     recipe = parse_recipe({"source": {"kind": "synthetic"}, "store": str(folder / "store")}, where="test")
     assert "poses" not in recipe.stages.accumulate_lidar.model_dump(mode="json")
@@ -106,7 +111,7 @@ def test_units_when_poses_are_not_asked_for_then_are_named_as_before_the_key_exi
 
 def test_poses_when_the_public_script_is_repeated_then_refused():
     stages = {"accumulate_lidar": {"precision": "reference", "poses": {}}}
-    with pytest.raises(RecipeError, match="precision: reference repeats the public script, which takes poses as given"):
+    with pytest.raises(RecipeError, match="precision: reference repeats the public script, which has no poses"):
         parse_recipe({"source": {"kind": "synthetic"}, "store": "store", "stages": stages}, where="test")
 
 
