@@ -44,7 +44,7 @@ _TINY = 1e-6
 """A share times a count that is a whole number may be rounded up."""
 
 _PIXEL = np.uint32(TILE - 1)
-_STEP_SHIFT = np.uint32(16)
+_STEP_SHIFT, _VOTE_SHIFT, _STEP = np.uint32(16), np.uint64(32), np.uint64(0xFFFF)
 _PLACE, _STRIDE_SHIFT = np.int64(0xFFFFFFFF), np.int64(32)
 
 
@@ -61,6 +61,7 @@ class TileMemory(NamedTuple):
         next_place: (MANY + 2,) where its first return goes in ``table``.
         ordered: (TILE,) pixels by their number of returns.
         table: returns, of pixels with equally many together: return i of the n-th of N pixels is at i * N + n.
+        votes: how many other sweeps see through each return of ``table``; or (0,).
         nearest: (TILE,) and the others: a value of each of the pixels that are taken together.
     """
 
@@ -73,6 +74,7 @@ class TileMemory(NamedTuple):
     next_place: NDArray[np.int32]
     ordered: NDArray[np.int32]
     table: NDArray[np.float32]
+    votes: NDArray[np.uint8]
     nearest: NDArray[np.float32]
     last: NDArray[np.float32]
     before: NDArray[np.float32]
@@ -81,25 +83,27 @@ class TileMemory(NamedTuple):
     front: NDArray[np.int32]
 
 
-def new_tile_memory(num_returns: int) -> TileMemory:
+def new_tile_memory(num_returns: int, *, has_votes: bool = False) -> TileMemory:
     """Return memory for tiles of at most as many returns."""
     steps, counts, few = np.empty((4, TILE), np.float32), np.empty((5, TILE), np.int32), np.empty((4, MANY + 2), np.int32)
     place, table = np.empty(TILE, np.int64), np.empty(num_returns, np.float32)
+    votes = np.empty(num_returns if has_votes else 0, np.uint8)
     of_pixels, of_lanes = (counts[0], place, counts[1]), (*steps, counts[3], counts[4])
-    return TileMemory(*of_pixels, few[0], few[1], few[2], few[3], counts[2], table, *of_lanes)
+    return TileMemory(*of_pixels, few[0], few[1], few[2], few[3], counts[2], table, votes, *of_lanes)
 
 
 @njit(cache=True, error_model="numpy")
-def sort_into_tiles(slot, step, num_static, count, starts, keys):  # type: ignore[no-untyped-def]  # numba reads no annotations
+def sort_into_tiles(slot, step, votes, num_static, count, starts, keys):  # type: ignore[no-untyped-def]  # numba reads no annotations
     """Sort returns into tiles of TILE pixels.
 
     Args:
         slot: (count,) int32 pixels.
         step: (count,) uint16 depths, 1/256 m.
+        votes: (count,) uint16 how many other sweeps see through each; or (0,).
         num_static: returns from this one on were carried on moving objects.
         count: returns.
         starts: (num_tiles + 1,) int64 output: where the returns of each tile begin in ``keys``.
-        keys: (count,) uint32 output: depth in the upper half, CARRIED, pixel of the tile.
+        keys: (count,) uint32 output: depth in the upper half, CARRIED, pixel of the tile; with votes uint64, and those above.
     """
     num_tiles = len(starts) - 1
     counts = np.zeros((4, num_tiles), np.int64)  # four, so that an addition need not wait for the one before
@@ -111,8 +115,12 @@ def sort_into_tiles(slot, step, num_static, count, starts, keys):  # type: ignor
         starts[tile] = places[tile] = total
         total += counts[0, tile] + counts[1, tile] + counts[2, tile] + counts[3, tile]
     starts[num_tiles] = total
-    _append(slot, step, 0, num_static, np.uint32(0), places, keys)
-    _append(slot, step, num_static, count, CARRIED, places, keys)
+    if votes.size > 0:
+        _append_votes(slot, step, votes, 0, num_static, np.uint32(0), places, keys)
+        _append_votes(slot, step, votes, num_static, count, CARRIED, places, keys)
+    else:
+        _append(slot, step, 0, num_static, np.uint32(0), places, keys)
+        _append(slot, step, num_static, count, CARRIED, places, keys)
 
 
 @njit(cache=True, error_model="numpy")
@@ -126,16 +134,29 @@ def _append(slot, step, first, last, mark, places, keys):  # type: ignore[no-unt
 
 
 @njit(cache=True, error_model="numpy")
-def form_surface(starts, keys, entry, least_front_share, memory, out):  # type: ignore[no-untyped-def]
+def _append_votes(slot, step, votes, first, last, mark, places, keys):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        pixel = np.uint32(slot[i])
+        tile = np.uint64(pixel // np.uint32(TILE))
+        to = places[tile]
+        key = (np.uint32(step[i]) << _STEP_SHIFT) | mark | (pixel & _PIXEL)
+        keys[np.uint64(to)] = (np.uint64(votes[i]) << _VOTE_SHIFT) | np.uint64(key)
+        places[tile] = to + 1
+
+
+@njit(cache=True, error_model="numpy")
+def form_surface(starts, keys, entry, least_front_share, memory, out, facts):  # type: ignore[no-untyped-def]
     """Write the front surface of every pixel.
 
     Args:
         starts: (num_tiles + 1,) and
-        keys: uint32 returns of each tile, from ``sort_into_tiles``; overwritten.
+        keys: returns of each tile, from ``sort_into_tiles``; overwritten.
         entry: (num_pixels,) uint16 depth behind which a static return is hidden, EMPTY for none; or (0,).
         least_front_share: a pixel whose front layer holds less than this share of its returns stays empty.
         memory: from ``new_tile_memory``.
         out: (num_pixels,) uint16, 1/256 m, 0 = no measurement.
+        facts: (4, num_pixels) uint8 output, 0 where nothing is measured: returns of the front layer, up to 255; their share of
+            the pixel's returns in 1/255; nearest to farthest in 1/512 of the nearest; the largest vote. Or (4, 0).
 
     Returns:
         The number of measured pixels.
@@ -143,22 +164,28 @@ def form_surface(starts, keys, entry, least_front_share, memory, out):  # type: 
     measured = 0
     for tile in range(len(starts) - 1):
         of_tile = keys[starts[tile] : starts[tile + 1]]
-        here = out[tile * TILE : (tile + 1) * TILE]
+        here, facts_here = out[tile * TILE : (tile + 1) * TILE], facts[:, tile * TILE : (tile + 1) * TILE]
         here[:] = 0
         if entry.size > 0:
             of_tile = of_tile[: _drop_hidden(of_tile, entry[tile * TILE : (tile + 1) * TILE])]
         _sort_by_count(of_tile, memory)
+        facts_here[:] = 0
         begin, listed = 0, 0
         for many in range(1, MANY + 1):
             number = memory.number[many]
             if number:
                 _form_lanes(memory, begin, listed, many, number, least_front_share, here)
+                if facts.size > 0:
+                    _note_lanes(memory, begin, listed, many, number, here, facts_here)
             begin += many * number
             listed += number
         for n in range(listed, listed + memory.number[MANY + 1]):
             pixel = memory.ordered[n]
             stop = memory.place[pixel] & _PLACE
-            here[pixel] = _form_one(memory.table[stop - memory.num_of[pixel] : stop], least_front_share)
+            start = stop - memory.num_of[pixel]
+            here[pixel], last, front = _form_one(memory.table[start:stop], least_front_share)
+            if facts.size > 0 and here[pixel] > 0:
+                _note_one(memory, start, stop, last, front, facts_here[:, pixel])
         for i in range(len(here)):
             measured += here[i] > 0
     return measured
@@ -176,7 +203,7 @@ def _drop_hidden(keys, entry):  # type: ignore[no-untyped-def]
     for i in range(len(keys)):
         key = keys[i]
         keys[kept] = key
-        kept += ((key & CARRIED) != 0) | (np.uint16(key >> _STEP_SHIFT) <= entry[np.uint64(key & _PIXEL)])
+        kept += ((key & CARRIED) != 0) | (np.uint16(key >> _STEP_SHIFT & _STEP) <= entry[np.uint64(key & _PIXEL)])
     return kept
 
 
@@ -210,7 +237,9 @@ def _sort_by_count(keys, memory):  # type: ignore[no-untyped-def]
         key = keys[i]
         at = np.uint64(key & _PIXEL)
         to = place[at]
-        memory.table[np.uint64(to & _PLACE)] = np.float32(key >> _STEP_SHIFT)
+        memory.table[np.uint64(to & _PLACE)] = np.float32(np.uint32(key) >> _STEP_SHIFT)
+        if memory.votes.size > 0:
+            memory.votes[np.uint64(to & _PLACE)] = min(np.uint64(key) >> _VOTE_SHIFT, np.uint64(255))
         place[at] = to + (to >> _STRIDE_SHIFT)
 
 
@@ -268,7 +297,7 @@ def _form_lanes(memory, begin, first, many, number, least_front_share, out):  # 
 
 @njit(cache=True, error_model="numpy")
 def _form_one(steps, least_front_share):  # type: ignore[no-untyped-def]
-    """Form the surface of one pixel of many returns, by the same rule."""
+    """Return the surface of one pixel of many returns, by the same rule; the layer's farthest return, and how many it has."""
     nearest, before = steps[0], np.float32(0)
     for i in range(len(steps)):
         nearest = min(nearest, steps[i])
@@ -284,7 +313,48 @@ def _form_one(steps, least_front_share):  # type: ignore[no-untyped-def]
         share = _share_of_nearest(nearest, steps[i])
         total += share if is_front else np.int32(0)
     is_formed = front >= least_front_share * len(steps) - _TINY
-    return np.uint16(_depth_of(nearest, front, total) if is_formed else np.int32(0))
+    return np.uint16(_depth_of(nearest, front, total) if is_formed else np.int32(0)), last, front
+
+
+@njit(cache=True, error_model="numpy")
+def _note_lanes(memory, begin, first, many, number, out, facts):  # type: ignore[no-untyped-def]
+    """Write the facts of pixels right after ``_form_lanes``, which takes the same arguments."""
+    pixels = memory.ordered[first : first + number]
+    for n in range(number):
+        at = np.uint64(pixels[n])
+        if out[at] == 0:
+            continue
+        nearest = memory.table[begin + n] if many == 1 else memory.nearest[n]
+        last, front = (nearest, np.int32(1)) if many == 1 else (memory.last[n], memory.front[n])
+        facts[0, at], facts[1, at], facts[2, at] = front, _share_step(front, many), _spread_step(nearest, last)
+        if memory.votes.size > 0:
+            most = np.uint8(0)
+            for i in range(many):
+                place = np.uint64(begin + i * number + n)
+                most = max(most, memory.votes[place] if memory.table[place] <= last else np.uint8(0))
+            facts[3, at] = most
+
+
+@njit(cache=True, error_model="numpy")
+def _note_one(memory, start, stop, last, front, facts):  # type: ignore[no-untyped-def]
+    """Write the facts of one pixel of many returns."""
+    nearest, most = last, np.uint8(0)
+    for i in range(start, stop):
+        nearest = min(nearest, memory.table[i])
+        if memory.votes.size > 0 and memory.table[i] <= last:
+            most = max(most, memory.votes[i])
+    facts[0], facts[1], facts[2] = min(front, 255), _share_step(front, stop - start), _spread_step(nearest, last)
+    facts[3] = most
+
+
+@njit(cache=True, error_model="numpy")
+def _share_step(front, many):  # type: ignore[no-untyped-def]
+    return np.uint8(max(255 * front // many, 1))
+
+
+@njit(cache=True, error_model="numpy")
+def _spread_step(nearest, last):  # type: ignore[no-untyped-def]
+    return np.uint8((last - nearest) * np.float32(512) / nearest)
 
 
 @njit(cache=True, error_model="numpy")
