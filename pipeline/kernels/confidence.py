@@ -21,7 +21,7 @@ UNITS = 255 / np.log(10_000)
 
 
 class Penalties(NamedTuple):
-    """What is taken off the best confidence, in steps, for each fact of a pixel; least values that a bin begins with, and penalties.
+    """What is taken off the best confidence, in steps, for each fact of a pixel: the least value of a bin, and its penalty.
 
     Attributes:
         best: confidence of a pixel with the best of all facts.
@@ -73,32 +73,37 @@ WITHOUT_VOTES = Penalties(
 
 def _table(penalties: dict[int, int]) -> NDArray[np.int32]:
     """Return a penalty for each value of a byte."""
-    starts = np.array(list(penalties))
-    return np.array(list(penalties.values()), np.int32)[np.maximum(np.searchsorted(starts, np.arange(256), side="right") - 1, 0)]
+    starts, values = np.array(list(penalties)), np.array(list(penalties.values()), np.int32)
+    table: NDArray[np.int32] = values[np.maximum(np.searchsorted(starts, np.arange(256), side="right") - 1, 0)]
+    return table
 
 
-def confidence_of(steps: NDArray[np.uint16], facts: NDArray[np.uint8], *, has_votes: bool) -> NDArray[np.uint8]:
-    """Return the confidence of depths, 1 to 255; 0 where nothing is measured.
+def write_confidence(steps: NDArray[np.uint16], facts: NDArray[np.uint32], out: NDArray[np.uint8], *, has_votes: bool) -> None:
+    """Tell the facts of an image's pixels apart, and write how far their depths can be trusted.
 
     Args:
-        steps: (frames, height, width) uint16 depth, 1/256 m, 0 = no measurement.
-        facts: (4, frames, height, width) uint8 from ``front_surface.form_surface``.
+        steps: (num_pixels,) uint16 depth, 1/256 m, 0 = no measurement.
+        facts: (num_pixels,) uint32 from ``front_surface.form_surface``; set back to 0.
+        out: (5, num_pixels) uint8 output: the confidence, 1 to 255, 0 where nothing is measured; then the four facts.
         has_votes: other sweeps voted; without them a single return says less.
     """
     penalties = WITH_VOTES if has_votes else WITHOUT_VOTES
-    tables = [_table(of_fact) for of_fact in (penalties.num_returns, penalties.front_share, penalties.free_votes)]
-    out = np.empty(steps.shape, np.uint8)
-    flat = facts.reshape(4, -1)
-    by_depth = _table(penalties.depth_m)
-    _take_off(steps.reshape(-1), flat[0], flat[1], flat[3], np.int32(penalties.best), *tables, by_depth, out.reshape(-1))
-    return out
+    by_number, by_share = _table(penalties.num_returns), _table(penalties.front_share)
+    by_votes, by_depth = _table(penalties.free_votes), _table(penalties.depth_m)
+    of_out = out[0], out[1], out[2], out[3], out[4]
+    _tell_apart(steps, facts, np.int32(penalties.best), by_number, by_share, by_votes, by_depth, *of_out)
 
 
 @njit(cache=True, error_model="numpy")
-def _take_off(steps, num_returns, shares, votes, best, by_number, by_share, by_votes, by_depth, out):  # type: ignore[no-untyped-def]
-    for i in range(len(steps)):
-        if steps[i] == 0:
-            out[i] = 0
-            continue
-        taken = by_number[num_returns[i]] + by_share[shares[i]] + by_votes[votes[i]] + by_depth[steps[i] >> np.uint16(8)]
-        out[i] = np.uint8(max(best - taken, 1))
+def _tell_apart(  # type: ignore[no-untyped-def]
+    steps, facts, best, by_number, by_share, by_votes, by_depth, confidence, num_returns, shares, spreads, votes
+):
+    byte = np.uint32(255)
+    for i in range(len(steps)):  # without a branch: which pixels are measured cannot be predicted
+        fact = facts[i]
+        facts[i] = 0
+        num, share = fact & byte, (fact >> np.uint32(8)) & byte
+        vote = fact >> np.uint32(24)
+        num_returns[i], shares[i], spreads[i], votes[i] = num, share, (fact >> np.uint32(16)) & byte, vote
+        taken = by_number[num] + by_share[share] + by_votes[vote] + by_depth[steps[i] >> np.uint16(8)]
+        confidence[i] = np.uint8(max(best - taken, 1) if steps[i] > 0 else 0)

@@ -81,14 +81,15 @@ class TileMemory(NamedTuple):
     reach: NDArray[np.float32]
     total: NDArray[np.int32]
     front: NDArray[np.int32]
+    most: NDArray[np.int32]
 
 
 def new_tile_memory(num_returns: int, *, has_votes: bool = False) -> TileMemory:
     """Return memory for tiles of at most as many returns."""
-    steps, counts, few = np.empty((4, TILE), np.float32), np.empty((5, TILE), np.int32), np.empty((4, MANY + 2), np.int32)
+    steps, counts, few = np.empty((4, TILE), np.float32), np.empty((6, TILE), np.int32), np.empty((4, MANY + 2), np.int32)
     place, table = np.empty(TILE, np.int64), np.empty(num_returns, np.float32)
     votes = np.empty(num_returns if has_votes else 0, np.uint8)
-    of_pixels, of_lanes = (counts[0], place, counts[1]), (*steps, counts[3], counts[4])
+    of_pixels, of_lanes = (counts[0], place, counts[1]), (*steps, counts[3], counts[4], counts[5])
     return TileMemory(*of_pixels, few[0], few[1], few[2], few[3], counts[2], table, votes, *of_lanes)
 
 
@@ -155,8 +156,9 @@ def form_surface(starts, keys, entry, least_front_share, memory, out, facts):  #
         least_front_share: a pixel whose front layer holds less than this share of its returns stays empty.
         memory: from ``new_tile_memory``.
         out: (num_pixels,) uint16, 1/256 m, 0 = no measurement.
-        facts: (4, num_pixels) uint8 output, 0 where nothing is measured: returns of the front layer, up to 255; their share of
-            the pixel's returns in 1/255; nearest to farthest in 1/512 of the nearest; the largest vote. Or (4, 0).
+        facts: (num_pixels,) uint32, 0 before; written where something is measured. Four bytes, the lowest first: returns of the
+            front layer, up to 255; their share of the pixel's returns in 1/255; nearest to farthest in 1/512 of the nearest; the
+            largest vote. Or (0,).
 
     Returns:
         The number of measured pixels.
@@ -164,12 +166,11 @@ def form_surface(starts, keys, entry, least_front_share, memory, out, facts):  #
     measured = 0
     for tile in range(len(starts) - 1):
         of_tile = keys[starts[tile] : starts[tile + 1]]
-        here, facts_here = out[tile * TILE : (tile + 1) * TILE], facts[:, tile * TILE : (tile + 1) * TILE]
+        here, facts_here = out[tile * TILE : (tile + 1) * TILE], facts[tile * TILE : (tile + 1) * TILE]
         here[:] = 0
         if entry.size > 0:
             of_tile = of_tile[: _drop_hidden(of_tile, entry[tile * TILE : (tile + 1) * TILE])]
         _sort_by_count(of_tile, memory)
-        facts_here[:] = 0
         begin, listed = 0, 0
         for many in range(1, MANY + 1):
             number = memory.number[many]
@@ -185,7 +186,7 @@ def form_surface(starts, keys, entry, least_front_share, memory, out, facts):  #
             start = stop - memory.num_of[pixel]
             here[pixel], last, front = _form_one(memory.table[start:stop], least_front_share)
             if facts.size > 0 and here[pixel] > 0:
-                _note_one(memory, start, stop, last, front, facts_here[:, pixel])
+                facts_here[pixel] = _facts_of_one(memory, start, stop, last, front)
         for i in range(len(here)):
             measured += here[i] > 0
     return measured
@@ -319,42 +320,43 @@ def _form_one(steps, least_front_share):  # type: ignore[no-untyped-def]
 @njit(cache=True, error_model="numpy")
 def _note_lanes(memory, begin, first, many, number, out, facts):  # type: ignore[no-untyped-def]
     """Write the facts of pixels right after ``_form_lanes``, which takes the same arguments."""
-    pixels = memory.ordered[first : first + number]
+    table, pixels, noted = memory.table[begin : begin + many * number], memory.ordered[first : first + number], memory.total
+    nearest, last, front = memory.nearest[:number], memory.last[:number], memory.front[:number]
+    if many == 1:
+        nearest[:], last[:], front[:] = table, table, 1
+    of_share, tiny = np.float32(255) / np.float32(many), np.float32(1e-3)
+    for n in range(number):
+        share = np.int32(np.float32(front[n]) * of_share + tiny)
+        noted[n] = front[n] | share << 8 | np.int32(_spread_step(nearest[n], last[n])) << 16
+    if memory.votes.size > 0:
+        most, votes = memory.most[:number], memory.votes[begin : begin + many * number]
+        most[:] = 0
+        for i in range(many):
+            row, of_row = table[i * number : (i + 1) * number], votes[i * number : (i + 1) * number]
+            for n in range(number):
+                most[n] = max(most[n], np.int32(of_row[n]) if row[n] <= last[n] else np.int32(0))
+        for n in range(number):
+            noted[n] |= most[n] << 24
     for n in range(number):
         at = np.uint64(pixels[n])
-        if out[at] == 0:
-            continue
-        nearest = memory.table[begin + n] if many == 1 else memory.nearest[n]
-        last, front = (nearest, np.int32(1)) if many == 1 else (memory.last[n], memory.front[n])
-        facts[0, at], facts[1, at], facts[2, at] = front, _share_step(front, many), _spread_step(nearest, last)
-        if memory.votes.size > 0:
-            most = np.uint8(0)
-            for i in range(many):
-                place = np.uint64(begin + i * number + n)
-                most = max(most, memory.votes[place] if memory.table[place] <= last else np.uint8(0))
-            facts[3, at] = most
+        facts[at] = np.uint32(noted[n]) if out[at] > 0 else np.uint32(0)
 
 
 @njit(cache=True, error_model="numpy")
-def _note_one(memory, start, stop, last, front, facts):  # type: ignore[no-untyped-def]
-    """Write the facts of one pixel of many returns."""
+def _facts_of_one(memory, start, stop, last, front):  # type: ignore[no-untyped-def]
+    """Return the facts of one pixel of many returns."""
     nearest, most = last, np.uint8(0)
     for i in range(start, stop):
         nearest = min(nearest, memory.table[i])
         if memory.votes.size > 0 and memory.table[i] <= last:
             most = max(most, memory.votes[i])
-    facts[0], facts[1], facts[2] = min(front, 255), _share_step(front, stop - start), _spread_step(nearest, last)
-    facts[3] = most
-
-
-@njit(cache=True, error_model="numpy")
-def _share_step(front, many):  # type: ignore[no-untyped-def]
-    return np.uint8(max(255 * front // many, 1))
+    share = max(255 * front // (stop - start), 1)
+    return np.uint32(min(front, 255) | share << 8 | np.int64(_spread_step(nearest, last)) << 16 | np.int64(most) << 24)
 
 
 @njit(cache=True, error_model="numpy")
 def _spread_step(nearest, last):  # type: ignore[no-untyped-def]
-    return np.uint8((last - nearest) * np.float32(512) / nearest)
+    return np.int32((last - nearest) * np.float32(512) / nearest)
 
 
 @njit(cache=True, error_model="numpy")

@@ -23,7 +23,7 @@ from pipeline.kernels.accumulate import (
     new_scratch,
     project_nearest,
 )
-from pipeline.kernels.confidence import confidence_of
+from pipeline.kernels.confidence import write_confidence
 from pipeline.kernels.front_surface import TILE, form_surface, new_tile_memory, sort_into_tiles
 from pipeline.kernels.moving_mask import EntryDepths, blank_nearest
 from pipeline.kernels.project_frames import ProjectedFrames, Window, chosen_groups
@@ -99,7 +99,8 @@ def project_surfaces(
     groups = points.groups
     entry = EntryDepths(height=height, width=width)
     form = (_FrontSurface if rule.is_front else _Nearest)(groups, rule, height=height, width=width)
-    facts = np.zeros((4, len(keyframes) if rule.has_confidence else 0, height, width), np.uint8)
+    told = np.empty((5, len(keyframes) if rule.has_confidence else 0, height * width), np.uint8)
+    facts, has_votes = np.zeros(height * width if rule.has_confidence else 0, np.uint32), groups.free_votes is not None
     for frame, (keyframe, window) in enumerate(zip(keyframes, windows, strict=True)):
         chosen, matrices = chosen_groups(points, keyframe, window)
         planes = frustum_planes(matrices, height=height, width=width)
@@ -109,15 +110,12 @@ def project_surfaces(
             entry.find(boxes, world_from_cam(keyframe), intrinsic_of(keyframe))
         num_points[frame] = groups.num_points_of(chosen)
         returns = _Returns(chosen, matrices.astype(np.float32), planes, num_static)
-        of_frame = facts[:, frame].reshape(4, -1) if rule.has_confidence else facts.reshape(4, 0)
-        num_measured[frame] = form.form(returns, int(num_points[frame]), entry, steps[frame].reshape(-1), of_frame)
-    if not rule.has_confidence:
-        return ProjectedFrames(steps, num_measured, num_points)
-    has_votes = groups.free_votes is not None
-    of_pixels = dict(zip(("num_returns", "front_share", "spread", "free_votes"), facts, strict=True))
-    if not has_votes:
-        del of_pixels["free_votes"]
-    of_pixels["confidence"] = confidence_of(steps, facts, has_votes=has_votes)
+        out = steps[frame].reshape(-1)
+        num_measured[frame] = form.form(returns, int(num_points[frame]), entry, out, facts)
+        if rule.has_confidence:
+            write_confidence(out, facts, told[:, frame], has_votes=has_votes)
+    names = ("confidence", "num_returns", "front_share", "spread", *(["free_votes"] if has_votes else []))
+    of_pixels = dict(zip(names, told.reshape(5, -1, height, width), strict=False)) if rule.has_confidence else {}
     return ProjectedFrames(steps, num_measured, num_points, of_pixels)
 
 
@@ -129,7 +127,7 @@ class _Nearest:
         self._zbuffer = np.full(height * width, EMPTY, np.uint16)
         self._scratch = new_scratch()
 
-    def form(self, returns: _Returns, _: int, entry: EntryDepths, out: NDArray[np.uint16], __: NDArray[np.uint8]) -> int:
+    def form(self, returns: _Returns, _: int, entry: EntryDepths, out: NDArray[np.uint16], __: NDArray[np.uint32]) -> int:
         """Fill ``out`` (height * width,) with depth; return the number of measured pixels."""
         self._project(*returns.static)
         blank_nearest(self._zbuffer, entry.steps, entry.windows, self._size[1])
@@ -155,9 +153,9 @@ class _FrontSurface:
         self._keys, self._memory = np.empty(0, np.uint32), new_tile_memory(0)
 
     def form(
-        self, returns: _Returns, num_points: int, entry: EntryDepths, out: NDArray[np.uint16], facts: NDArray[np.uint8]
+        self, returns: _Returns, num_points: int, entry: EntryDepths, out: NDArray[np.uint16], facts: NDArray[np.uint32]
     ) -> int:
-        """Fill ``out`` (height * width,) with depth, and ``facts`` (4, height * width); return the number of measured pixels."""
+        """Fill ``out`` (height * width,) with depth, and ``facts``, too; return the number of measured pixels."""
         has_votes = len(self._free_votes) > 0
         if len(self._keys) < num_points:  # pages that no return is written to cost nothing
             self._scratch = new_scratch(num_points, has_votes=has_votes)

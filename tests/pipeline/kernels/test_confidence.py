@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.kernels.confidence import UNITS, WITH_VOTES, WITHOUT_VOTES, confidence_of
-from pipeline.kernels.front_surface import new_tile_memory, sort_into_tiles
+from pipeline.kernels.confidence import UNITS, WITH_VOTES, WITHOUT_VOTES, write_confidence
 from pipeline.kernels.front_surface import form_surface as form
+from pipeline.kernels.front_surface import new_tile_memory, sort_into_tiles
 from pipeline.kernels.front_surface_twin import front_layer
 from pipeline.kernels.project_surfaces import SurfaceRule, project_surfaces
 from pipeline.kernels.scene_points import read_scene_points
@@ -19,12 +19,12 @@ def facts_of(slot, steps, votes=None, *, num_pixels: int, least_front_share: flo
     count = len(slot)
     has_votes = votes is not None
     starts, keys = np.empty(2, np.int64), np.empty(count, np.uint64 if has_votes else np.uint32)
-    out, facts = np.zeros(num_pixels, np.uint16), np.zeros((4, num_pixels), np.uint8)
+    out, facts = np.zeros(num_pixels, np.uint16), np.zeros(num_pixels, np.uint32)
     packed_votes = np.asarray(votes if has_votes else [], np.uint16)
     sort_into_tiles(np.asarray(slot, np.int32), np.asarray(steps, np.uint16), packed_votes, count, count, starts, keys)
     memory = new_tile_memory(count, has_votes=has_votes)
     form(starts, keys, np.zeros(0, np.uint16), least_front_share, memory, out, facts)
-    return out, facts
+    return out, facts.view(np.uint8).reshape(-1, 4).T
 
 
 def test_facts_when_worked_out_by_hand_then_are_those_of_the_front_layer():
@@ -77,10 +77,12 @@ def test_confidence_when_a_fact_is_worse_then_is_not_higher(penalties):
 
 
 def test_confidence_when_worked_out_by_hand_then_is_best_less_the_penalties():
-    steps = np.array([[[256 * 20, 256 * 60, 0, 256 * 5]]], np.uint16)
-    facts = np.array([[[[16, 1, 0, 2]]], [[[255, 100, 0, 255]]], [[[0, 0, 0, 0]]], [[[0, 5, 0, 0]]]], np.uint8)
-    found = confidence_of(steps, facts, has_votes=True)
-    assert found.tolist() == [[[235 - 35, max(235 - 84 - 78 - 64 - 56, 1), 0, 235 - 43]]]
+    steps = np.array([256 * 20, 256 * 60, 0, 256 * 5], np.uint16)
+    facts = np.array([[16, 255, 0, 0], [1, 100, 9, 5], [0, 0, 0, 0], [2, 255, 0, 0]], np.uint8)
+    told = np.empty((5, 4), np.uint8)
+    write_confidence(steps, facts.copy().view(np.uint32).reshape(-1), told, has_votes=True)
+    assert told[0].tolist() == [235 - 35, 1, 0, 235 - 43]
+    assert np.array_equal(told[1:], facts.T)
     assert np.exp(-255 / UNITS) == pytest.approx(1e-4)
 
 

@@ -48,8 +48,8 @@ def test_return_when_seen_through_the_gaps_of_a_surface_then_is_dropped(every, d
 
 def test_background_when_beside_a_pole_or_below_a_wire_then_stays():
     steps = np.full((40, 60), 256 * 50, np.uint16)
-    steps[:, 30] = 256 * 10
     steps[12, :] = 256 * 12
+    steps[:, 30] = 256 * 10
     before = steps.copy()
     assert drop_occluded(steps, **RULE) == 0
     assert np.array_equal(steps, before)
