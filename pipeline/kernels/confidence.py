@@ -20,6 +20,9 @@ UNITS = 255 / np.log(10_000)
 """Steps of confidence for a factor e in the odds."""
 
 
+_PART = 4096
+
+
 class Penalties(NamedTuple):
     """What is taken off the best confidence, in steps, for each fact of a pixel: the least value of a bin, and its penalty.
 
@@ -90,20 +93,31 @@ def write_confidence(steps: NDArray[np.uint16], facts: NDArray[np.uint32], out: 
     penalties = WITH_VOTES if has_votes else WITHOUT_VOTES
     by_number, by_share = _table(penalties.num_returns), _table(penalties.front_share)
     by_votes, by_depth = _table(penalties.free_votes), _table(penalties.depth_m)
-    of_out = out[0], out[1], out[2], out[3], out[4]
-    _tell_apart(steps, facts, np.int32(penalties.best), by_number, by_share, by_votes, by_depth, *of_out)
+    _tell_apart(facts, out[1], out[2], out[3], out[4])
+    _take_off(steps, out[1], out[2], out[4], np.int32(penalties.best), by_number, by_share, by_votes, by_depth, out[0])
 
 
 @njit(cache=True, error_model="numpy")
-def _tell_apart(  # type: ignore[no-untyped-def]
-    steps, facts, best, by_number, by_share, by_votes, by_depth, confidence, num_returns, shares, spreads, votes
-):
-    byte = np.uint32(255)
-    for i in range(len(steps)):  # without a branch: which pixels are measured cannot be predicted
+def _tell_apart(facts, num_returns, shares, spreads, votes):  # type: ignore[no-untyped-def]
+    for i in range(len(facts)):
         fact = facts[i]
-        facts[i] = 0
-        num, share = fact & byte, (fact >> np.uint32(8)) & byte
-        vote = fact >> np.uint32(24)
-        num_returns[i], shares[i], spreads[i], votes[i] = num, share, (fact >> np.uint32(16)) & byte, vote
-        taken = by_number[num] + by_share[share] + by_votes[vote] + by_depth[steps[i] >> np.uint16(8)]
-        confidence[i] = np.uint8(max(best - taken, 1) if steps[i] > 0 else 0)
+        num_returns[i], shares[i] = np.uint8(fact), np.uint8(fact >> np.uint32(8))
+        spreads[i], votes[i] = np.uint8(fact >> np.uint32(16)), np.uint8(fact >> np.uint32(24))
+    facts[:] = 0
+
+
+@njit(cache=True, error_model="numpy")
+def _take_off(  # type: ignore[no-untyped-def]
+    steps, num_returns, shares, votes, best, by_number, by_share, by_votes, by_depth, confidence
+):
+    listed = np.empty(_PART, np.int64)
+    for first in range(0, len(steps), _PART):
+        count = 0
+        for i in range(first, min(first + _PART, len(steps))):  # without a branch: which pixels are measured cannot be predicted
+            listed[count] = i
+            count += steps[i] > 0
+            confidence[i] = 0
+        for n in range(count):
+            at = np.uint64(listed[n])
+            taken = by_number[num_returns[at]] + by_share[shares[at]] + by_votes[votes[at]] + by_depth[steps[at] >> np.uint16(8)]
+            confidence[at] = max(best - taken, 1)

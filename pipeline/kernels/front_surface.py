@@ -234,13 +234,28 @@ def _sort_by_count(keys, memory):  # type: ignore[no-untyped-def]
         place[np.uint64(pixel)] = (np.int64(stride[kind]) << _STRIDE_SHIFT) | memory.next_place[kind]
         memory.next_pixel[kind] += np.int32(1)
         memory.next_place[kind] += np.int32(1) if kind <= MANY else count[np.uint64(pixel)]
+    if memory.votes.size > 0:
+        _place_with_votes(keys, place, memory.table, memory.votes)
+    else:
+        _place(keys, place, memory.table)
+
+
+@njit(cache=True, error_model="numpy")
+def _place(keys, place, table):  # type: ignore[no-untyped-def]
     for i in range(len(keys)):
-        key = keys[i]
-        at = np.uint64(key & _PIXEL)
+        at = np.uint64(keys[i] & _PIXEL)
         to = place[at]
-        memory.table[np.uint64(to & _PLACE)] = np.float32(np.uint32(key) >> _STEP_SHIFT)
-        if memory.votes.size > 0:
-            memory.votes[np.uint64(to & _PLACE)] = min(np.uint64(key) >> _VOTE_SHIFT, np.uint64(255))
+        table[np.uint64(to & _PLACE)] = np.float32(np.uint32(keys[i]) >> _STEP_SHIFT)
+        place[at] = to + (to >> _STRIDE_SHIFT)
+
+
+@njit(cache=True, error_model="numpy")
+def _place_with_votes(keys, place, table, votes):  # type: ignore[no-untyped-def]
+    for i in range(len(keys)):
+        at = np.uint64(keys[i] & _PIXEL)
+        to = place[at]
+        table[np.uint64(to & _PLACE)] = np.float32(np.uint32(keys[i]) >> _STEP_SHIFT)
+        votes[np.uint64(to & _PLACE)] = np.uint64(keys[i]) >> _VOTE_SHIFT
         place[at] = to + (to >> _STRIDE_SHIFT)
 
 
