@@ -94,7 +94,7 @@ def accumulate_ms(runs: StageRuns, repeat: int) -> float:
 
 def projection_ms(runs: StageRuns, repeat: int, *, engine: str = "numba", clock: Callable[..., float] = measure.cpu_ms) -> float:
     """Return ms a key frame of projection alone, the points being in memory and the kernel loaded; needs index_frames."""
-    p, (unit, lidars) = runs.recipe.stages.accumulate_lidar, _unit_and_sweeps(runs)
+    p, (unit, lidars) = runs.recipe.stages.accumulate_lidar, unit_and_sweeps(runs)
     windows = lidars.windows(unit.keyframes, p.num_sweeps, scene=unit.scene)
     points = scene_points(unit, p, lidars.sweeps)
     height, width = unit.image_size()
@@ -108,13 +108,13 @@ def points_ms(runs: StageRuns, repeat: int) -> float:
     """Return CPU ms a key frame of what all cameras share: reading the scene's points and the moving filter; needs index_frames."""
     p, times_ms = runs.recipe.stages.accumulate_lidar, []
     for _ in range(repeat + 1):  # the first one loads the kernels
-        unit, lidars = _unit_and_sweeps(runs)  # a new unit, because a unit caches its points
+        unit, lidars = unit_and_sweeps(runs)  # a new unit, because a unit caches its points
         num_frames = len(unit.keyframes)
         times_ms.append(measure.cpu_ms(lambda unit=unit, lidars=lidars: scene_points(unit, p, lidars.sweeps)))
     return float(np.median(times_ms[1:])) / num_frames
 
 
-def _unit_and_sweeps(runs: StageRuns) -> tuple[StageInput, LidarSweeps]:
+def unit_and_sweeps(runs: StageRuns) -> tuple[StageInput, LidarSweeps]:
     """Return what accumulate_lidar gets, and its sweeps in time order."""
     item, p = runs.item("accumulate_lidar"), runs.recipe.stages.accumulate_lidar
     frames = runs.store.read_unit(item.inputs["frames"])
