@@ -162,6 +162,8 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
         data = parse_yaml(read_text(file, most_bytes=MAX_RECIPE_BYTES))
     except FileNotFoundError as error:
         raise RecipeError(f"recipe '{file}' does not exist. Write one with depthmill init, or run depthmill demo") from error
+    except IsADirectoryError as error:
+        raise RecipeError(f"recipe '{file}' is a folder; expected a YAML file. Give the recipe that it was made with") from error
     except YamlTextError as error:
         raise RecipeError(f"recipe '{file}' {error}") from error
     except SourceError as error:

@@ -179,6 +179,14 @@ def test_recipe_when_not_yaml_or_empty(depthmill, tmp_path):
     assert "is empty or not a mapping; expected the keys source and store" in depthmill("plan", path)[1]
 
 
+def test_recipe_when_it_is_a_folder(depthmill, tmp_path):
+    code, text = depthmill("plan", tmp_path)
+    assert (code, text.strip()) == (
+        2,
+        f"error: recipe '{tmp_path}' is a folder; expected a YAML file. Give the recipe that it was made with",
+    )
+
+
 def test_recipe_when_store_is_missing(root, depthmill, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({"source": {"kind": "nuscenes", "root": str(root)}}))
