@@ -29,8 +29,14 @@ STEPS_PER_M = 256
 LAST_STEP = 65534
 """Longer ranges are stored as this: 255.99 m."""
 
+ASIDE = 2
+"""Columns beside a cell in which a hit counts, and columns of the border."""
+
 CHUNK = 1024
 """Returns that are worked on at once, in the first-level cache."""
+
+COUNTERS = 4
+"""Returns of one beam follow each other, and counting up one number waits for the last count: so several are counted in turn."""
 
 TABLES_AT_ONCE = 24
 """Tables whose memory is asked for at once: 9 MB."""
@@ -39,13 +45,14 @@ LEAST_IN_ROW = 8
 """Rows at the ends of the table hold at least so many returns, so that a stray return makes no high table."""
 
 LEAST_SHARE_OF_COLUMNS = 0.01
-LEAST_SHARE_FOLLOWED = 0.5
-"""A row has a beam if 1 % of its cells hold a return, and half of these have another one within the next two cells. An empty
-cell means something only where the beam is fired so often that it hits every cell."""
+LEAST_SHARE_FOLLOWED = 0.8
+FOLLOWED_WITHIN = 2
+"""A row has a beam if 1 % of its cells hold a return, and 80 % of these have another one within the next two cells. An empty cell
+means something only where the beam is fired so often that it hits every cell; a sweep that was thinned out is empty anyway."""
 
 LEVEL = ROWS // 2
-"""Rows from here on look upward. A beam that looks down always meets something; where nothing came back, wet or dark ground, paint or
-glass threw no light back, and so would what is before it."""
+"""Rows from here on look upward. A beam that looks down always meets something. Where nothing came back of it, dark or wet
+ground, paint or glass threw the light elsewhere, and that says nothing of what lies before it."""
 
 SCANNED_WITHIN = 8
 """An azimuth is scanned if any beam returned within so many cells (2 degrees); a scanner that does not turn sees a sector."""
@@ -67,8 +74,8 @@ class RangeTable(NamedTuple):
 
     Attributes:
         first_row: row of the sphere (0 = straight down) that is row 0 of the table.
-        steps: (COLUMNS + 2, rows + 2) uint16 nearest range in each cell, 1/256 m, EMPTY without a return. Its border holds what
-            lies beside: the columns of the other side, and EMPTY below and above. Cell (c, r) is ``steps[c + 1, r + 1]``.
+        steps: (COLUMNS + 4, rows + 2) uint16 nearest range in each cell, 1/256 m, EMPTY without a return. Its border holds what
+            lies beside: two columns of the other side, and EMPTY below and above. Cell (c, r) is ``steps[c + 2, r + 1]``.
         is_told: (rows,) bool: three empty rows around this one mean that nothing came back, because a beam was fired there.
         is_scanned: (COLUMNS,) bool: the sensor looked in this direction.
     """
@@ -126,13 +133,13 @@ class TableMaker:
         if count > len(self._row):
             self._make_room(count + count // 20)
         column, row, step = self._column[:count], self._row[:count], self._step[:count]
-        in_row = np.zeros(ROWS, np.int32)
+        in_row = np.zeros((COUNTERS, ROWS + 1), np.int32)
         _cells_of(points, self._planar, column, row, step, in_row)
-        full = np.flatnonzero(in_row >= LEAST_IN_ROW)
+        full = np.flatnonzero(in_row[:, :ROWS].sum(axis=0) >= LEAST_IN_ROW)
         first, stop = (int(full[0]), int(full[-1]) + 1) if len(full) else (0, 1)
-        steps = self._new_table(COLUMNS + 2, stop - first + 2)
-        is_told, is_scanned = np.empty(stop - first, np.bool_), np.empty(COLUMNS, np.bool_)
-        _fill(column, row, step, first, steps)
+        steps = self._new_table(COLUMNS + 2 * ASIDE, stop - first + 2)
+        is_told, is_scanned = np.zeros(stop - first, np.bool_), np.zeros(COLUMNS, np.bool_)
+        _fill(column, row, step, first, steps, is_scanned)
         _judge(steps, first, is_told, is_scanned)
         return RangeTable(first, steps, is_told, is_scanned)
 
@@ -141,7 +148,8 @@ class TableMaker:
 def _cells_of(raw, planar, column, row, step, in_row):  # type: ignore[no-untyped-def]
     """Write column, row of the sphere and range in steps of points (n, 3+); count the points of each row.
 
-    A point without a direction gets row -1. ``planar`` is working memory: vector code wants x, y and z apart.
+    Without a direction the row is -1: the last one of the counters (COUNTERS, ROWS + 1). ``planar`` is working memory, since
+    vector code wants x, y and z apart.
     """
     for start in range(0, len(raw), CHUNK):
         stop = min(start + CHUNK, len(raw))
@@ -151,8 +159,7 @@ def _cells_of(raw, planar, column, row, step, in_row):  # type: ignore[no-untype
         rows = row[start:stop]
         _cells_of_planar(planar[0, :count], planar[1, :count], planar[2, :count], column[start:stop], rows, step[start:stop])
         for i in range(count):
-            if rows[i] >= 0:
-                in_row[rows[i]] += 1
+            in_row[i % COUNTERS, rows[i]] += 1
 
 
 @njit(cache=True, error_model="numpy")
@@ -174,45 +181,44 @@ def _cells_of_planar(xs, ys, zs, column, row, step):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, error_model="numpy")
-def _fill(column, row, step, first_row, steps):  # type: ignore[no-untyped-def]
-    """Write the nearest step of each cell, and the border."""
+def _fill(column, row, step, first_row, steps, is_hit):  # type: ignore[no-untyped-def]
+    """Write the nearest step of each cell, and the border; note the columns with a return."""
     height = steps.shape[1]
     flat = steps.reshape(-1)
     flat[:] = EMPTY
     for i in range(len(row)):
         inner = row[i] - first_row + 1
         if 1 <= inner < height - 1:
-            at = np.uint64((column[i] + 1) * height + inner)  # unsigned: numba tests a signed index for a negative value
+            at = np.uint64((column[i] + ASIDE) * height + inner)  # unsigned: numba tests a signed index for a negative value
             flat[at] = min(flat[at], step[i])
-    steps[0, :] = steps[COLUMNS, :]
-    steps[COLUMNS + 1, :] = steps[1, :]
+            is_hit[column[i]] = True
+    for k in range(ASIDE):
+        steps[k, :] = steps[COLUMNS + k, :]
+        steps[COLUMNS + ASIDE + k, :] = steps[ASIDE + k, :]
 
 
 @njit(cache=True, error_model="numpy")
 def _judge(steps, first_row, is_told, is_scanned):  # type: ignore[no-untyped-def]
-    """Say which rows have a beam in them or beside them, and which columns were scanned."""
+    """Say which rows that look up have a beam in them or beside them, and widen the columns with a return to what was scanned."""
     height = len(is_told)
-    in_row, followed = np.zeros(height, np.int32), np.zeros(height, np.int32)
-    in_column = np.zeros(COLUMNS, np.int32)
+    lowest = min(max(LEVEL - 1 - first_row, 0), height)  # the row below the first that looks up may hold the beam beside it
+    count = height - lowest
+    in_row, followed = np.zeros(count, np.int32), np.zeros(count, np.int32)
     for column in range(COLUMNS):
-        here, next1 = steps[column + 1, 1:-1], steps[column + 2, 1:-1]
-        next2 = steps[column + 3 if column + 3 < COLUMNS + 2 else 2, 1:-1]
-        total = np.int32(0)
-        for row in range(height):
+        here, next1 = steps[column + ASIDE, lowest + 1 : -1], steps[column + ASIDE + 1, lowest + 1 : -1]
+        next2 = steps[column + ASIDE + FOLLOWED_WITHIN, lowest + 1 : -1]
+        for row in range(count):
             is_full = np.int32(here[row] != EMPTY)
             in_row[row] += is_full
-            total += is_full
             followed[row] += is_full & (np.int32(next1[row] != EMPTY) | np.int32(next2[row] != EMPTY))
-        in_column[column] = total
-    is_told[:] = False
-    for row in range(height):
-        if in_row[row] >= LEAST_SHARE_OF_COLUMNS * COLUMNS and followed[row] >= LEAST_SHARE_FOLLOWED * in_row[row]:
-            is_told[max(row - 1, LEVEL - first_row, 0) : row + 2] = True
-    is_scanned[:] = False
+    for k in range(count):
+        if in_row[k] >= LEAST_SHARE_OF_COLUMNS * COLUMNS and followed[k] >= LEAST_SHARE_FOLLOWED * in_row[k]:
+            is_told[max(lowest + k - 1, LEVEL - first_row, 0) : lowest + k + 2] = True
+    is_hit = is_scanned.copy()
     for column in range(COLUMNS):
-        if in_column[column] > 0:
+        if not is_hit[column]:
             for beside in range(column - SCANNED_WITHIN, column + SCANNED_WITHIN + 1):
-                is_scanned[(beside + COLUMNS) % COLUMNS] = True
+                is_scanned[column] |= is_hit[(beside + COLUMNS) % COLUMNS]
 
 
 @njit(cache=True, error_model="numpy")
@@ -220,10 +226,10 @@ def nearest_of_nine(steps, is_told, is_scanned, out):  # type: ignore[no-untyped
     """Write for each cell the nearest range in the 3x3 cells around it; 0 where empty cells say nothing.
 
     Args:
-        steps: (COLUMNS + 2, rows + 2) uint16 of a ``RangeTable``.
+        steps: (COLUMNS + 4, rows + 2) uint16 of a ``RangeTable``.
         is_told: (rows,) bool.
         is_scanned: (COLUMNS,) bool.
-        out: (COLUMNS + 2, rows + 2) uint16 output; its border is not written, and its entry [0, 0] is set to 0.
+        out: (COLUMNS + 4, rows + 2) uint16 output; its border is not written, and its entry [0, 0] is set to 0.
     """
     height = len(is_told)
     out[0, 0] = np.uint16(0)
@@ -232,10 +238,10 @@ def nearest_of_nine(steps, is_told, is_scanned, out):  # type: ignore[no-untyped
         of_empty[row] = EMPTY if is_told[row] else np.uint16(0)
     below, middle, above = across[:height], across[1 : height + 1], across[2:]
     for column in range(COLUMNS):
-        left, here, right = steps[column], steps[column + 1], steps[column + 2]
+        left, here, right = steps[column + ASIDE - 1], steps[column + ASIDE], steps[column + ASIDE + 1]
         for row in range(height + 2):
             across[row] = min(min(left[row], right[row]), here[row])
-        cells = out[column + 1, 1 : height + 1]
+        cells = out[column + ASIDE, 1 : height + 1]
         instead = of_empty if is_scanned[column] else silent
         for row in range(height):
             nearest = min(min(below[row], above[row]), middle[row])

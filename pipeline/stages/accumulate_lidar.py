@@ -298,6 +298,12 @@ def _accumulate_like_public_script(
             "stages.accumulate_lidar: precision 'reference' repeats the public script, which cannot carry moving objects. "
             "Use moving: keep or drop, or precision: float32"
         )
+    if p.own_car_m > 0 or p.free_space is not None:
+        raise SourceError(
+            "stages.accumulate_lidar: precision 'reference' repeats the public script, which drops no returns of the own car "
+            f"(own_car_m: {p.own_car_m:g}) and lets no sweeps vote (free_space: {'null' if p.free_space is None else 'set'}). "
+            "Set own_car_m: 0 and free_space: null, or precision: float32"
+        )
     points = [_static_points(unit, p, sweep) for sweep in sweeps]
     unit.used_files.update(sweep["file"] for sweep in sweeps)
     numbers = [[number for one in window for number in one] for window in windows]
@@ -335,14 +341,28 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     projected = accumulate(unit, p, lidars, windows)
     num_sweeps = np.array([sum(map(len, window)) for window in windows], np.int32)
     missing, remark = lidars.remarks(windows)
+    dropped, dropped_words = _dropped_returns(unit, p, lidars.sweeps)
     return depth_result(
         projected.steps,
         projected.num_measured,
         unit.timestamps_us(),
         arrays={"num_sweeps": num_sweeps, "num_points": projected.num_points, **projected.of_pixels},
-        counts={"points_per_frame": float(projected.num_points.mean()), **missing},
-        pixels_are=f"measured{remark}",
+        counts={"points_per_frame": float(projected.num_points.mean()), **dropped, **missing},
+        pixels_are=f"measured{dropped_words}{remark}",
     )
+
+
+def _dropped_returns(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) -> tuple[dict[str, float], str]:
+    """Return which share of the scene's returns each filter dropped, and words for it; nothing of filters that are off."""
+    if p.own_car_m == 0 and p.free_space is None:
+        return {}, ""
+    found = scene_points(unit, p, sweeps).counts
+    dropped = {"own_car": found.own_car, "in_moving_boxes": found.in_boxes, "free_space": found.free_space}
+    words = {"own_car": "of the own car", "in_moving_boxes": "in moving boxes", "free_space": "seen through by other sweeps"}
+    is_on = {"own_car": p.own_car_m > 0, "in_moving_boxes": p.moving == "drop", "free_space": p.free_space is not None}
+    shares = {name: count / max(1, found.read) for name, count in dropped.items() if is_on[name]}
+    text = ", ".join(f"{100 * share:.2f} % {words[name]}" for name, share in shares.items())
+    return {f"share_{name}": share for name, share in shares.items()}, f"; returns dropped: {text}"
 
 
 def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:

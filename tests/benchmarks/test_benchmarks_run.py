@@ -26,6 +26,11 @@ WANTED: dict[str, list[str]] = {
     "clean": [rf"{numbers} numbers, {mono} mono: .*, ratio {NUMBER}x; .*; 0 pixels differ"
               for numbers in ("default", "wide") for mono in ("with", "without")],
     "distillation_study": [rf"(?m)^\| {way} \|( [^|]+ \|){{7}}$" for way in ("baseline", "teacher wrong far away, laplace")],
+    "free_space": [
+        *(rf"reading the points, {what} +{NUMBER} ms CPU a key frame; [+-]{NUMBER}" for what in ("both_off", "own_car_m", "free_space", "both_on")),
+        r"peak of a worker: \d+ MB with both off, \d+ MB with both on", rf"range tables +{NUMBER} ms; \d+ kB a sweep", rf"votes +{NUMBER} ms; floor of both {NUMBER} ms",
+        rf"the readable way +{NUMBER} ms a key frame; ratio {NUMBER}x", r"in free votes \d+, in being dropped \d+ of \d+",
+        rf"returns good: \d+, dropped {NUMBER} %", rf"returns airborne: \d+, dropped {NUMBER} %", rf"of what was dropped, good: {NUMBER} %"],
     "index_trainval": [rf"{words} the .*index: 3 scenes in {NUMBER} s, .* in {NUMBER} s; peak {NUMBER} GB"
                        for words in ("first time, builds", "again, opens")],
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
