@@ -224,8 +224,9 @@ def _accumulation() -> list[Finding]:
     except AccumulateEngineError as error:
         return [Finding("accumulate", False, str(error))]
     state = "usable" if other.is_usable else "no"
+    alone = "; surface: front and behind_moving: drop by compiled CPU kernels" if used.engine == "cuda" else ""
     return [
-        Finding(f"accumulate {used.engine}", True, f"used: {used.reason}"),
+        Finding(f"accumulate {used.engine}", True, f"used: {used.reason}{alone}"),
         Finding(f"accumulate {other.engine}", True, f"{state}: {other.reason}"),
     ]
 

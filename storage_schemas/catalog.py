@@ -35,6 +35,11 @@ def _depth(description: str) -> ArraySpec:
     return ArraySpec("depth_m", ("frame", "y", "x"), "uint16", "m", description, scale=1.0 / STEPS_PER_M, invalid=NO_MEASUREMENT)
 
 
+def _of_pixel(name: str, description: str, *, scale: float | None = None) -> ArraySpec:
+    """Return an array that a recipe may ask for, of what is known of each pixel's returns."""
+    return ArraySpec(name, ("frame", "y", "x"), "uint8", "1", description, scale=scale, is_required=False)
+
+
 _IMAGE_FILE = (
     ColumnSpec("timestamp_us", "int64", "us", "time of the image"),
     ColumnSpec("file", "string", "", "path below the source's root"),
@@ -149,14 +154,11 @@ DEPTH_ACCUMULATED = StoreLayout(
         _TIME,
         ArraySpec("num_sweeps", ("frame",), "int32", "1", "sweeps in the frame's window"),
         ArraySpec("num_points", ("frame",), "int64", "1", "LiDAR returns in the frame's window after the moving filter"),
-        ArraySpec(
-            "confidence",
-            ("frame", "y", "x"),
-            "uint8",
-            "1",
-            "how far the depth can be believed, 0 to 255; 0 also where nothing is measured",
-            is_required=False,
-        ),
+        _of_pixel("confidence", "how far the depth can be trusted: 255 = a wrong depth in 10,000, 0 = every second or no depth"),
+        _of_pixel("num_returns", "returns in the front layer of the pixel; 255 = that many or more"),
+        _of_pixel("front_share", "share of the pixel's returns that lie in its front layer", scale=1.0 / 255),
+        _of_pixel("spread", "from the nearest return of the front layer to its farthest, over the nearest", scale=1.0 / 512),
+        _of_pixel("free_votes", "sweeps that see through a return of the front layer, of the one that most see through"),
     ),
 )
 

@@ -147,18 +147,24 @@ class Scratch(NamedTuple):
         step: (BLOCK,) uint16 depth of each point of a block, 1/256 m.
         packed_slot: int32 pixels of returns inside the image that wait to be scattered.
         packed_step: uint16 their depths.
+        vote: (BLOCK,) uint16 how many other sweeps see through each point of a block; or (0,).
+        packed_vote: the same of the packed returns.
     """
 
     slot: NDArray[np.int32]
     step: NDArray[np.uint16]
     packed_slot: NDArray[np.int32]
     packed_step: NDArray[np.uint16]
+    vote: NDArray[np.uint16]
+    packed_vote: NDArray[np.uint16]
 
 
-def new_scratch(num_packed: int = PACKED) -> Scratch:
-    """Return memory for ``project_nearest``, or for ``gather_returns`` of as many points."""
+def new_scratch(num_packed: int = PACKED, *, has_votes: bool = False) -> Scratch:
+    """Return memory for ``project_nearest``, or for ``gather_returns`` of as many points, with votes if wanted."""
     room = num_packed + BLOCK + LANES
-    return Scratch(np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint16), np.empty(room, np.int32), np.empty(room, np.uint16))
+    in_block = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint16)
+    votes = np.empty(BLOCK if has_votes else 0, np.uint16), np.empty(room if has_votes else 0, np.uint16)
+    return Scratch(*in_block, np.empty(room, np.int32), np.empty(room, np.uint16), *votes)
 
 
 @njit(cache=True, error_model="numpy")
@@ -195,7 +201,9 @@ def project_nearest(xyz, first_block, block_start, block_bounds, chosen, matrice
 
 
 @njit(cache=True, error_model="numpy")
-def gather_returns(xyz, first_block, block_start, block_bounds, chosen, matrices, planes, height, width, scratch, packed):  # type: ignore[no-untyped-def]
+def gather_returns(  # type: ignore[no-untyped-def]
+    xyz, first_block, block_start, block_bounds, free_votes, chosen, matrices, planes, height, width, scratch, packed
+):
     """Project groups of points as ``project_nearest`` does, and keep every return inside the image.
 
     Args:
@@ -203,16 +211,17 @@ def gather_returns(xyz, first_block, block_start, block_bounds, chosen, matrices
         first_block: per group its first block; one more entry at the end.
         block_start: per block its first point; one more entry at the end.
         block_bounds: (num_blocks, 6) float32.
+        free_votes: (n,) uint8 how many other sweeps see through each point; or (0,).
         chosen: (k,) int64 groups to project.
         matrices: (k, 3, 4) float32: rows give u*z, v*z and z.
         planes: (k, 6, 4) float32 from ``frustum_planes``.
         height: image rows.
         width: image columns.
-        scratch: from ``new_scratch``, with room for all points.
+        scratch: from ``new_scratch``, with room for all points, and for votes if there are any.
         packed: returns that ``scratch`` holds from before.
 
     Returns:
-        The number of returns that ``scratch.packed_slot`` and ``scratch.packed_step`` hold now.
+        The number of returns that ``scratch.packed_slot``, ``packed_step`` and ``packed_vote`` hold now.
     """
     slot, step = scratch.slot, scratch.step
     for k in range(len(chosen)):
@@ -222,6 +231,10 @@ def gather_returns(xyz, first_block, block_start, block_bounds, chosen, matrices
                 continue
             start, stop = block_start[block], block_start[block + 1]
             _project_block(xyz[0, start:stop], xyz[1, start:stop], xyz[2, start:stop], matrices[k], height, width, slot, step)
+            if free_votes.size > 0:  # packed before the depths, to the same places
+                for i in range(stop - start):
+                    scratch.vote[i] = free_votes[start + i]
+                pack_inside(slot, scratch.vote, stop - start, scratch.packed_slot, scratch.packed_vote, packed, _OUTSIDE)
             packed = pack_inside(slot, step, stop - start, scratch.packed_slot, scratch.packed_step, packed, _OUTSIDE)
     return packed
 

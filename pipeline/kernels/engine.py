@@ -1,6 +1,7 @@
 """Which engine projects LiDAR points into images: the GPU where there is one that gives the CPU's bits, else the CPU.
 
 The result is the same bit for bit, so the engine is a matter of the machine: an environment variable, never in a fingerprint.
+Both do "the nearest return wins"; what a recipe adds to that is formed on the CPU (``project_surfaces``).
 Nothing here touches a GPU before the first projection of a process. What was found is kept per process and not handed
 to forked children, in which CUDA does not work: they look again, and take the CPU.
 """

@@ -1,10 +1,10 @@
 """Votes of other sweeps: a return that they see through is no surface.
 
 Why    Dust, unannotated movers and spurious returns win pixels of a long window, because the nearest return counts
-How    Each return is looked up in the range tables of other sweeps of its LiDAR (`range_table`). Free: the nearest of 3x3 cells
-       there lies farther than the return by a margin, or nothing came back where a beam was fired. Hit: one of the nine
-       cells lies within the margin. A few sweeps look at every return, by one look-up each in a table of the nearest of nine.
-       The others look only at what one of these called free, and only there nine cells are read.
+How    Each return is looked up in the range tables of other sweeps of its LiDAR (`range_table`). Hit: one of 5x3 cells there
+       lies within a margin of the return. Else free: the nearest of 3x3 cells lies farther than the return by the margin, or
+       nothing came back where a beam was fired. A few sweeps look at every return, by one look-up each in a table of the
+       nearest of nine. All look at what one of these called free, and only there 15 cells are read.
 Cost   benchmarks/free_space.py. The floor is reading each return once for each scout: 12 bytes. One voter at a time looks at
        all sweeps that it votes on, so that its table (0.4 MB) stays in the second-level cache.
 Source docs/method/pipeline.md#free-space-votes; ``pipeline.kernels.free_space_twin`` is the readable float64 version
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pipeline.free_space_choice import FreeSpace
 from pipeline.geometry import inverse
 from pipeline.kernels.range_table import (
+    ASIDE,
     CHUNK,
     COLUMNS,
     COLUMNS_PER_RAD,
@@ -173,7 +174,7 @@ def _places_of(xs, ys, zs, m, first_row, height, margin_m, margin_share, range_m
     0, a corner, where the voter says nothing.
     """
     zero, per_m = np.float32(0), np.float32(STEPS_PER_M)
-    last_column, none, one, border = np.int32(COLUMNS - 1), np.int32(0), np.int32(1), np.int32(2)
+    last_column, none, one, border, aside = np.int32(COLUMNS - 1), np.int32(0), np.int32(1), np.int32(2), np.int32(ASIDE)
     m00, m01, m02, m03 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
     m10, m11, m12, m13 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
     m20, m21, m22, m23 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
@@ -192,7 +193,7 @@ def _places_of(xs, ys, zs, m, first_row, height, margin_m, margin_share, range_m
         at_row = np.int32(row if is_there else zero) - first_row
         at_column = min(np.int32(column if is_there else zero), last_column)
         is_there = is_there & (at_row >= np.int32(0)) & (at_row < height)
-        places[i] = (at_column + one) * (height + border) + at_row + one if is_there else none
+        places[i] = (at_column + aside) * (height + border) + at_row + one if is_there else none
         limits[i] = np.int32((away + margin) * per_m if is_there else zero)
         lows[i] = np.int32((away - margin) * per_m if is_there else zero)
 
@@ -225,19 +226,21 @@ def _count_all(  # type: ignore[no-untyped-def]
             for i in range(stop - start):
                 step = np.int32(nearest[np.uint64(places[i])])
                 at = start + i
-                if step > limits[i]:
-                    free[at] += one
-                    far_free[at] += np.uint8(is_far[pair])
-                elif places[i] > 0 and (step >= lows[i] or _is_hit(steps, places[i], height + 2, lows[i], limits[i])):
+                if places[i] > 0 and (
+                    (lows[i] <= step <= limits[i]) or _is_hit(steps, places[i], height + 2, lows[i], limits[i])
+                ):
                     hits[at] += one
                     far_hits[at] += np.uint8(is_far[pair])
+                elif step > limits[i]:
+                    free[at] += one
+                    far_free[at] += np.uint8(is_far[pair])
 
 
 @njit(cache=True, error_model="numpy")
 def _is_hit(steps, place, height, low, limit):  # type: ignore[no-untyped-def]
-    """Say whether one of the 3x3 cells around a place lies within the margin; an empty cell lies beyond every limit."""
+    """Say whether one of the 5x3 cells around a place lies within the margin; an empty cell lies beyond every limit."""
     found = False
-    for column in range(-1, 2):
+    for column in range(-ASIDE, ASIDE + 1):
         at = np.uint64(place + column * height - 1)
         for row in range(3):
             step = np.int32(steps[at + np.uint64(row)])

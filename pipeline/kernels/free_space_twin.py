@@ -15,6 +15,7 @@ from pipeline.free_space_choice import FreeSpace
 from pipeline.geometry import inverse, transform_points
 from pipeline.kernels.free_space import FAR_LEAST_FREE, FAR_OFFSETS, FAR_OUTVOTE, voters_of
 from pipeline.kernels.range_table import (
+    ASIDE,
     COLUMNS,
     FOLLOWED_WITHIN,
     LEAST_IN_ROW,
@@ -90,21 +91,21 @@ def told_cells(image: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def votes_of_pair(seen: Seen, points: NDArray[np.float64], choice: FreeSpace) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which points (n, 3), in the voter's sensor frame, the voter sees through, and which it hits."""
+    """Return which points (n, 3), in the voter's sensor frame, have nothing near them in nine cells, and which the voter hits.
+
+    It sees through what is the first and not the second.
+    """
     column, row, range_m = cells_of(points)
     is_asked = (row >= 0) & (range_m <= choice.range_m)
     is_asked[is_asked] &= ~np.isnan(seen.image[column[is_asked], row[is_asked]])
     margin = np.maximum(choice.margin_m, choice.margin_share * range_m)
     low, limit = (np.floor((range_m + side * margin) * STEPS_PER_M) / STEPS_PER_M for side in (-1, 1))
-    around = np.nan_to_num(
-        np.pad(seen.image, ((1, 1), (1, 1)), mode="wrap"), nan=np.inf, posinf=np.inf
-    )  # rows at the poles hold nothing
-    nine = np.stack([around[column + c, row + r] for c in range(3) for r in range(3)])
-    nearest = nine.min(axis=0)
+    around = np.nan_to_num(np.pad(seen.image, ((ASIDE, ASIDE), (1, 1)), mode="wrap"), nan=np.inf, posinf=np.inf)
+    cells = np.stack([around[column + c, row + r] for r in range(3) for c in range(2 * ASIDE + 1)])  # rows at the poles are empty
+    nearest = np.min([around[column + ASIDE + c, row + r] for r in range(3) for c in (-1, 0, 1)], axis=0)
     is_silent = np.isinf(nearest) & ~seen.told[column, row]
-    free = is_asked & (nearest > limit) & ~is_silent
-    hit = is_asked & ((nine >= low) & (nine <= limit)).any(axis=0)
-    return free, hit
+    hit = ((cells >= low) & (cells <= limit)).any(axis=0)
+    return is_asked & (nearest > limit) & ~is_silent, is_asked & hit
 
 
 def count_votes(
@@ -129,11 +130,12 @@ def count_votes(
         if not len(points[sweep]):
             continue
         there = transform_points(inverse(world_from_sensor[voter]) @ world_from_sensor[sweep], points[sweep])
-        free, hit = votes_of_pair(seen[voter], there, choice)
+        looks_free, hit = votes_of_pair(seen[voter], there, choice)
+        free = looks_free & ~hit
         is_far = offset in FAR_OFFSETS
         counts[sweep] += np.stack([free, hit, free & is_far, hit & is_far])
         if offset in choice.scouts:
-            is_called[sweep] |= free
+            is_called[sweep] |= looks_free
     return [count * called for count, called in zip(counts, is_called, strict=True)]
 
 

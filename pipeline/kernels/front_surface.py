@@ -44,7 +44,7 @@ _TINY = 1e-6
 """A share times a count that is a whole number may be rounded up."""
 
 _PIXEL = np.uint32(TILE - 1)
-_STEP_SHIFT = np.uint32(16)
+_STEP_SHIFT, _VOTE_SHIFT, _STEP = np.uint32(16), np.uint64(32), np.uint64(0xFFFF)
 _PLACE, _STRIDE_SHIFT = np.int64(0xFFFFFFFF), np.int64(32)
 
 
@@ -61,6 +61,7 @@ class TileMemory(NamedTuple):
         next_place: (MANY + 2,) where its first return goes in ``table``.
         ordered: (TILE,) pixels by their number of returns.
         table: returns, of pixels with equally many together: return i of the n-th of N pixels is at i * N + n.
+        votes: how many other sweeps see through each return of ``table``; or (0,).
         nearest: (TILE,) and the others: a value of each of the pixels that are taken together.
     """
 
@@ -73,33 +74,37 @@ class TileMemory(NamedTuple):
     next_place: NDArray[np.int32]
     ordered: NDArray[np.int32]
     table: NDArray[np.float32]
+    votes: NDArray[np.uint8]
     nearest: NDArray[np.float32]
     last: NDArray[np.float32]
     before: NDArray[np.float32]
     reach: NDArray[np.float32]
     total: NDArray[np.int32]
     front: NDArray[np.int32]
+    most: NDArray[np.int32]
 
 
-def new_tile_memory(num_returns: int) -> TileMemory:
+def new_tile_memory(num_returns: int, *, has_votes: bool = False) -> TileMemory:
     """Return memory for tiles of at most as many returns."""
-    steps, counts, few = np.empty((4, TILE), np.float32), np.empty((5, TILE), np.int32), np.empty((4, MANY + 2), np.int32)
+    steps, counts, few = np.empty((4, TILE), np.float32), np.empty((6, TILE), np.int32), np.empty((4, MANY + 2), np.int32)
     place, table = np.empty(TILE, np.int64), np.empty(num_returns, np.float32)
-    of_pixels, of_lanes = (counts[0], place, counts[1]), (*steps, counts[3], counts[4])
-    return TileMemory(*of_pixels, few[0], few[1], few[2], few[3], counts[2], table, *of_lanes)
+    votes = np.empty(num_returns if has_votes else 0, np.uint8)
+    of_pixels, of_lanes = (counts[0], place, counts[1]), (*steps, counts[3], counts[4], counts[5])
+    return TileMemory(*of_pixels, few[0], few[1], few[2], few[3], counts[2], table, votes, *of_lanes)
 
 
 @njit(cache=True, error_model="numpy")
-def sort_into_tiles(slot, step, num_static, count, starts, keys):  # type: ignore[no-untyped-def]  # numba reads no annotations
+def sort_into_tiles(slot, step, votes, num_static, count, starts, keys):  # type: ignore[no-untyped-def]  # numba reads no annotations
     """Sort returns into tiles of TILE pixels.
 
     Args:
         slot: (count,) int32 pixels.
         step: (count,) uint16 depths, 1/256 m.
+        votes: (count,) uint16 how many other sweeps see through each; or (0,).
         num_static: returns from this one on were carried on moving objects.
         count: returns.
         starts: (num_tiles + 1,) int64 output: where the returns of each tile begin in ``keys``.
-        keys: (count,) uint32 output: depth in the upper half, CARRIED, pixel of the tile.
+        keys: (count,) uint32 output: depth in the upper half, CARRIED, pixel of the tile; with votes uint64, and those above.
     """
     num_tiles = len(starts) - 1
     counts = np.zeros((4, num_tiles), np.int64)  # four, so that an addition need not wait for the one before
@@ -111,8 +116,12 @@ def sort_into_tiles(slot, step, num_static, count, starts, keys):  # type: ignor
         starts[tile] = places[tile] = total
         total += counts[0, tile] + counts[1, tile] + counts[2, tile] + counts[3, tile]
     starts[num_tiles] = total
-    _append(slot, step, 0, num_static, np.uint32(0), places, keys)
-    _append(slot, step, num_static, count, CARRIED, places, keys)
+    if votes.size > 0:
+        _append_votes(slot, step, votes, 0, num_static, np.uint32(0), places, keys)
+        _append_votes(slot, step, votes, num_static, count, CARRIED, places, keys)
+    else:
+        _append(slot, step, 0, num_static, np.uint32(0), places, keys)
+        _append(slot, step, num_static, count, CARRIED, places, keys)
 
 
 @njit(cache=True, error_model="numpy")
@@ -126,16 +135,30 @@ def _append(slot, step, first, last, mark, places, keys):  # type: ignore[no-unt
 
 
 @njit(cache=True, error_model="numpy")
-def form_surface(starts, keys, entry, least_front_share, memory, out):  # type: ignore[no-untyped-def]
+def _append_votes(slot, step, votes, first, last, mark, places, keys):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        pixel = np.uint32(slot[i])
+        tile = np.uint64(pixel // np.uint32(TILE))
+        to = places[tile]
+        key = (np.uint32(step[i]) << _STEP_SHIFT) | mark | (pixel & _PIXEL)
+        keys[np.uint64(to)] = (np.uint64(votes[i]) << _VOTE_SHIFT) | np.uint64(key)
+        places[tile] = to + 1
+
+
+@njit(cache=True, error_model="numpy")
+def form_surface(starts, keys, entry, least_front_share, memory, out, facts):  # type: ignore[no-untyped-def]
     """Write the front surface of every pixel.
 
     Args:
         starts: (num_tiles + 1,) and
-        keys: uint32 returns of each tile, from ``sort_into_tiles``; overwritten.
+        keys: returns of each tile, from ``sort_into_tiles``; overwritten.
         entry: (num_pixels,) uint16 depth behind which a static return is hidden, EMPTY for none; or (0,).
         least_front_share: a pixel whose front layer holds less than this share of its returns stays empty.
         memory: from ``new_tile_memory``.
         out: (num_pixels,) uint16, 1/256 m, 0 = no measurement.
+        facts: (num_pixels,) uint32, 0 before; written where something is measured. Four bytes, the lowest first: returns of the
+            front layer, up to 255; their share of the pixel's returns in 1/255; nearest to farthest in 1/512 of the nearest; the
+            largest vote. Or (0,).
 
     Returns:
         The number of measured pixels.
@@ -143,7 +166,7 @@ def form_surface(starts, keys, entry, least_front_share, memory, out):  # type: 
     measured = 0
     for tile in range(len(starts) - 1):
         of_tile = keys[starts[tile] : starts[tile + 1]]
-        here = out[tile * TILE : (tile + 1) * TILE]
+        here, facts_here = out[tile * TILE : (tile + 1) * TILE], facts[tile * TILE : (tile + 1) * TILE]
         here[:] = 0
         if entry.size > 0:
             of_tile = of_tile[: _drop_hidden(of_tile, entry[tile * TILE : (tile + 1) * TILE])]
@@ -153,12 +176,17 @@ def form_surface(starts, keys, entry, least_front_share, memory, out):  # type: 
             number = memory.number[many]
             if number:
                 _form_lanes(memory, begin, listed, many, number, least_front_share, here)
+                if facts.size > 0:
+                    _note_lanes(memory, begin, listed, many, number, here, facts_here)
             begin += many * number
             listed += number
         for n in range(listed, listed + memory.number[MANY + 1]):
             pixel = memory.ordered[n]
             stop = memory.place[pixel] & _PLACE
-            here[pixel] = _form_one(memory.table[stop - memory.num_of[pixel] : stop], least_front_share)
+            start = stop - memory.num_of[pixel]
+            here[pixel], last, front = _form_one(memory.table[start:stop], least_front_share)
+            if facts.size > 0 and here[pixel] > 0:
+                facts_here[pixel] = _facts_of_one(memory, start, stop, last, front)
         for i in range(len(here)):
             measured += here[i] > 0
     return measured
@@ -176,7 +204,7 @@ def _drop_hidden(keys, entry):  # type: ignore[no-untyped-def]
     for i in range(len(keys)):
         key = keys[i]
         keys[kept] = key
-        kept += ((key & CARRIED) != 0) | (np.uint16(key >> _STEP_SHIFT) <= entry[np.uint64(key & _PIXEL)])
+        kept += ((key & CARRIED) != 0) | (np.uint16(key >> _STEP_SHIFT & _STEP) <= entry[np.uint64(key & _PIXEL)])
     return kept
 
 
@@ -206,11 +234,28 @@ def _sort_by_count(keys, memory):  # type: ignore[no-untyped-def]
         place[np.uint64(pixel)] = (np.int64(stride[kind]) << _STRIDE_SHIFT) | memory.next_place[kind]
         memory.next_pixel[kind] += np.int32(1)
         memory.next_place[kind] += np.int32(1) if kind <= MANY else count[np.uint64(pixel)]
+    if memory.votes.size > 0:
+        _place_with_votes(keys, place, memory.table, memory.votes)
+    else:
+        _place(keys, place, memory.table)
+
+
+@njit(cache=True, error_model="numpy")
+def _place(keys, place, table):  # type: ignore[no-untyped-def]
     for i in range(len(keys)):
-        key = keys[i]
-        at = np.uint64(key & _PIXEL)
+        at = np.uint64(keys[i] & _PIXEL)
         to = place[at]
-        memory.table[np.uint64(to & _PLACE)] = np.float32(key >> _STEP_SHIFT)
+        table[np.uint64(to & _PLACE)] = np.float32(np.uint32(keys[i]) >> _STEP_SHIFT)
+        place[at] = to + (to >> _STRIDE_SHIFT)
+
+
+@njit(cache=True, error_model="numpy")
+def _place_with_votes(keys, place, table, votes):  # type: ignore[no-untyped-def]
+    for i in range(len(keys)):
+        at = np.uint64(keys[i] & _PIXEL)
+        to = place[at]
+        table[np.uint64(to & _PLACE)] = np.float32(np.uint32(keys[i]) >> _STEP_SHIFT)
+        votes[np.uint64(to & _PLACE)] = np.uint64(keys[i]) >> _VOTE_SHIFT
         place[at] = to + (to >> _STRIDE_SHIFT)
 
 
@@ -268,7 +313,7 @@ def _form_lanes(memory, begin, first, many, number, least_front_share, out):  # 
 
 @njit(cache=True, error_model="numpy")
 def _form_one(steps, least_front_share):  # type: ignore[no-untyped-def]
-    """Form the surface of one pixel of many returns, by the same rule."""
+    """Return the surface of one pixel of many returns, by the same rule; the layer's farthest return, and how many it has."""
     nearest, before = steps[0], np.float32(0)
     for i in range(len(steps)):
         nearest = min(nearest, steps[i])
@@ -284,7 +329,49 @@ def _form_one(steps, least_front_share):  # type: ignore[no-untyped-def]
         share = _share_of_nearest(nearest, steps[i])
         total += share if is_front else np.int32(0)
     is_formed = front >= least_front_share * len(steps) - _TINY
-    return np.uint16(_depth_of(nearest, front, total) if is_formed else np.int32(0))
+    return np.uint16(_depth_of(nearest, front, total) if is_formed else np.int32(0)), last, front
+
+
+@njit(cache=True, error_model="numpy")
+def _note_lanes(memory, begin, first, many, number, out, facts):  # type: ignore[no-untyped-def]
+    """Write the facts of pixels right after ``_form_lanes``, which takes the same arguments."""
+    table, pixels, noted = memory.table[begin : begin + many * number], memory.ordered[first : first + number], memory.total
+    nearest, last, front = memory.nearest[:number], memory.last[:number], memory.front[:number]
+    if many == 1:
+        nearest[:], last[:], front[:] = table, table, 1
+    of_share, tiny = np.float32(255) / np.float32(many), np.float32(1e-3)
+    for n in range(number):
+        share = np.int32(np.float32(front[n]) * of_share + tiny)
+        noted[n] = front[n] | share << 8 | np.int32(_spread_step(nearest[n], last[n])) << 16
+    if memory.votes.size > 0:
+        most, votes = memory.most[:number], memory.votes[begin : begin + many * number]
+        most[:] = 0
+        for i in range(many):
+            row, of_row = table[i * number : (i + 1) * number], votes[i * number : (i + 1) * number]
+            for n in range(number):
+                most[n] = max(most[n], np.int32(of_row[n]) if row[n] <= last[n] else np.int32(0))
+        for n in range(number):
+            noted[n] |= most[n] << 24
+    for n in range(number):
+        at = np.uint64(pixels[n])
+        facts[at] = np.uint32(noted[n]) if out[at] > 0 else np.uint32(0)
+
+
+@njit(cache=True, error_model="numpy")
+def _facts_of_one(memory, start, stop, last, front):  # type: ignore[no-untyped-def]
+    """Return the facts of one pixel of many returns."""
+    nearest, most = last, np.uint8(0)
+    for i in range(start, stop):
+        nearest = min(nearest, memory.table[i])
+        if memory.votes.size > 0 and memory.table[i] <= last:
+            most = max(most, memory.votes[i])
+    share = max(255 * front // (stop - start), 1)
+    return np.uint32(min(front, 255) | share << 8 | np.int64(_spread_step(nearest, last)) << 16 | np.int64(most) << 24)
+
+
+@njit(cache=True, error_model="numpy")
+def _spread_step(nearest, last):  # type: ignore[no-untyped-def]
+    return np.int32((last - nearest) * np.float32(512) / nearest)
 
 
 @njit(cache=True, error_model="numpy")

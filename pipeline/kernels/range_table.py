@@ -29,6 +29,9 @@ STEPS_PER_M = 256
 LAST_STEP = 65534
 """Longer ranges are stored as this: 255.99 m."""
 
+ASIDE = 2
+"""Columns beside a cell in which a hit counts, and columns of the border."""
+
 CHUNK = 1024
 """Returns that are worked on at once, in the first-level cache."""
 
@@ -71,8 +74,8 @@ class RangeTable(NamedTuple):
 
     Attributes:
         first_row: row of the sphere (0 = straight down) that is row 0 of the table.
-        steps: (COLUMNS + 2, rows + 2) uint16 nearest range in each cell, 1/256 m, EMPTY without a return. Its border holds what
-            lies beside: the columns of the other side, and EMPTY below and above. Cell (c, r) is ``steps[c + 1, r + 1]``.
+        steps: (COLUMNS + 4, rows + 2) uint16 nearest range in each cell, 1/256 m, EMPTY without a return. Its border holds what
+            lies beside: two columns of the other side, and EMPTY below and above. Cell (c, r) is ``steps[c + 2, r + 1]``.
         is_told: (rows,) bool: three empty rows around this one mean that nothing came back, because a beam was fired there.
         is_scanned: (COLUMNS,) bool: the sensor looked in this direction.
     """
@@ -134,7 +137,7 @@ class TableMaker:
         _cells_of(points, self._planar, column, row, step, in_row)
         full = np.flatnonzero(in_row[:, :ROWS].sum(axis=0) >= LEAST_IN_ROW)
         first, stop = (int(full[0]), int(full[-1]) + 1) if len(full) else (0, 1)
-        steps = self._new_table(COLUMNS + 2, stop - first + 2)
+        steps = self._new_table(COLUMNS + 2 * ASIDE, stop - first + 2)
         is_told, is_scanned = np.zeros(stop - first, np.bool_), np.zeros(COLUMNS, np.bool_)
         _fill(column, row, step, first, steps, is_scanned)
         _judge(steps, first, is_told, is_scanned)
@@ -186,11 +189,12 @@ def _fill(column, row, step, first_row, steps, is_hit):  # type: ignore[no-untyp
     for i in range(len(row)):
         inner = row[i] - first_row + 1
         if 1 <= inner < height - 1:
-            at = np.uint64((column[i] + 1) * height + inner)  # unsigned: numba tests a signed index for a negative value
+            at = np.uint64((column[i] + ASIDE) * height + inner)  # unsigned: numba tests a signed index for a negative value
             flat[at] = min(flat[at], step[i])
             is_hit[column[i]] = True
-    steps[0, :] = steps[COLUMNS, :]
-    steps[COLUMNS + 1, :] = steps[1, :]
+    for k in range(ASIDE):
+        steps[k, :] = steps[COLUMNS + k, :]
+        steps[COLUMNS + ASIDE + k, :] = steps[ASIDE + k, :]
 
 
 @njit(cache=True, error_model="numpy")
@@ -201,8 +205,8 @@ def _judge(steps, first_row, is_told, is_scanned):  # type: ignore[no-untyped-de
     count = height - lowest
     in_row, followed = np.zeros(count, np.int32), np.zeros(count, np.int32)
     for column in range(COLUMNS):
-        here, next1 = steps[column + 1, lowest + 1 : -1], steps[column + 2, lowest + 1 : -1]
-        next2 = steps[column + 3 if column + 3 < COLUMNS + 2 else 2, lowest + 1 : -1]
+        here, next1 = steps[column + ASIDE, lowest + 1 : -1], steps[column + ASIDE + 1, lowest + 1 : -1]
+        next2 = steps[column + ASIDE + FOLLOWED_WITHIN, lowest + 1 : -1]
         for row in range(count):
             is_full = np.int32(here[row] != EMPTY)
             in_row[row] += is_full
@@ -222,10 +226,10 @@ def nearest_of_nine(steps, is_told, is_scanned, out):  # type: ignore[no-untyped
     """Write for each cell the nearest range in the 3x3 cells around it; 0 where empty cells say nothing.
 
     Args:
-        steps: (COLUMNS + 2, rows + 2) uint16 of a ``RangeTable``.
+        steps: (COLUMNS + 4, rows + 2) uint16 of a ``RangeTable``.
         is_told: (rows,) bool.
         is_scanned: (COLUMNS,) bool.
-        out: (COLUMNS + 2, rows + 2) uint16 output; its border is not written, and its entry [0, 0] is set to 0.
+        out: (COLUMNS + 4, rows + 2) uint16 output; its border is not written, and its entry [0, 0] is set to 0.
     """
     height = len(is_told)
     out[0, 0] = np.uint16(0)
@@ -234,10 +238,10 @@ def nearest_of_nine(steps, is_told, is_scanned, out):  # type: ignore[no-untyped
         of_empty[row] = EMPTY if is_told[row] else np.uint16(0)
     below, middle, above = across[:height], across[1 : height + 1], across[2:]
     for column in range(COLUMNS):
-        left, here, right = steps[column], steps[column + 1], steps[column + 2]
+        left, here, right = steps[column + ASIDE - 1], steps[column + ASIDE], steps[column + ASIDE + 1]
         for row in range(height + 2):
             across[row] = min(min(left[row], right[row]), here[row])
-        cells = out[column + 1, 1 : height + 1]
+        cells = out[column + ASIDE, 1 : height + 1]
         instead = of_empty if is_scanned[column] else silent
         for row in range(height):
             nearest = min(min(below[row], above[row]), middle[row])

@@ -2,7 +2,7 @@
 
 Why    One sweep measures 1 % of the pixels of a 900x1600 image, 160 sweeps measure a third: a dense training target.
 Reads  frames (poses, boxes), LiDAR files
-Writes depth_accumulated.depth_m (frame, y, x) metres, 0 = no measurement; the nearest return per pixel
+Writes depth_accumulated.depth_m (frame, y, x) metres, 0 = no measurement; the nearest return per pixel, or the front surface
 Source docs/method/pipeline.md#projection, #sweep-window (as the public SemoDepth accumulation), with moving objects dropped or
        carried on top
 """
@@ -46,6 +46,7 @@ class Params(StageParams):
             "surface": "nearest",
             "least_front_share": 0.0,
             "poses": None,
+            "confidence": False,
         }
     )
 
@@ -92,6 +93,11 @@ class Params(StageParams):
         le=1.0,
         description="with surface: front, a pixel whose front layer holds less than this share of its returns stays empty",
     )
+    confidence: bool = Field(
+        default=False,
+        description="with surface: front, also write how many returns a pixel has, how they lie, and how far its depth can be "
+        "trusted",
+    )
     behind_moving: Literal["keep", "drop"] = Field(
         default="keep",
         description="drop: returns behind the entry of the pixel's ray into a moving box at the image's time are left out, but "
@@ -119,6 +125,11 @@ class Params(StageParams):
             raise ValueError(
                 f"least_front_share: {self.least_front_share} counts returns of the front layer, and surface: nearest has none. "
                 "Set surface: front, or leave least_front_share out"
+            )
+        if self.confidence and self.surface == "nearest":
+            raise ValueError(
+                "confidence: true tells of the returns of the front layer, and surface: nearest has none. Set surface: front, or "
+                "leave confidence out"
             )
         added = {
             "own_car_m": self.own_car_m > 0,
@@ -305,7 +316,7 @@ def accumulate(unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[l
     refined = _refined(unit, p, lidars.sweeps)
     keyframes = _placed_keyframes(unit, p, lidars, refined)
     points = scene_points(unit, p, lidars.sweeps if refined is None else refined.sweeps)
-    rule = SurfaceRule(p.surface == "front", p.behind_moving == "drop", p.least_front_share)
+    rule = SurfaceRule(p.surface == "front", p.behind_moving == "drop", p.least_front_share, p.confidence)
     if rule.is_nearest_alone:
         return project_frames(points, keyframes, windows, height=height, width=width)
     return project_surfaces(points, keyframes, windows, rule, height=height, width=width)
@@ -372,7 +383,7 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         projected.steps,
         projected.num_measured,
         unit.timestamps_us(),
-        arrays={"num_sweeps": num_sweeps, "num_points": projected.num_points},
+        arrays={"num_sweeps": num_sweeps, "num_points": projected.num_points, **projected.of_pixels},
         counts={
             "points_per_frame": float(projected.num_points.mean()),
             **dropped,

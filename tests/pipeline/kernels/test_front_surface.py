@@ -24,8 +24,9 @@ def form(slot, steps, *, num_pixels=8, least_front_share=0.0, entry=NO_ENTRY, nu
         np.zeros(num_pixels, np.uint16),
     )
     slot, steps = np.asarray(slot, np.int32), np.asarray(steps, np.uint16)
-    sort_into_tiles(slot, steps, count if num_static is None else num_static, count, starts, keys)
-    measured = form_surface(starts, keys, entry, least_front_share, new_tile_memory(count), out)
+    no_votes, no_facts = np.empty(0, np.uint16), np.empty(0, np.uint32)
+    sort_into_tiles(slot, steps, no_votes, count if num_static is None else num_static, count, starts, keys)
+    measured = form_surface(starts, keys, entry, least_front_share, new_tile_memory(count), out, no_facts)
     assert measured == np.count_nonzero(out)
     return out
 
