@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipeline.recipe import Recipe
 from pipeline.stage import StageSpec
 from pipeline.stages import accumulate_lidar, clean_horizon
+from storage_schemas.errors import RecipeError
 
 STAGES_WITH_ADDITIONS: tuple[StageSpec[Any], ...] = (accumulate_lidar.STAGE, clean_horizon.STAGE)
 
-NO_ADDITIONS = frozenset({"neighbors", "movable", "confidence"})
-"""Params that were added later and change no rule: what data there is, and what is stored besides the depth."""
+NO_RULES = frozenset({"neighbors", "movable"})
+"""Params that were added later and say what data there is."""
 
-NEEDS = {"least_front_share": "surface"}
-"""Additions that mean nothing without another one."""
+NO_DEPTH = frozenset({"confidence"})
+"""Params that were added later and change no depth: what is stored besides. They go where what they need goes."""
+
+NEEDS = {"least_front_share": "surface", "confidence": "surface"}
+"""Params that mean nothing, and are refused, without another one."""
 
 
 def additions_of(recipe: Recipe) -> tuple[str, ...]:
@@ -28,7 +34,7 @@ def additions_of(recipe: Recipe) -> tuple[str, ...]:
         name
         for stage in STAGES_WITH_ADDITIONS
         for name in _names(stage)
-        if getattr(recipe.stages.params_of(stage), name) != _default(stage, name)
+        if name not in NO_DEPTH and getattr(recipe.stages.params_of(stage), name) != _default(stage, name)
     )
 
 
@@ -52,8 +58,18 @@ def _with_additions(recipe: Recipe, kept: frozenset[str] | set[str]) -> Recipe:
     stages = {}
     for stage in STAGES_WITH_ADDITIONS:
         params = recipe.stages.params_of(stage)
-        off = {name: _default(stage, name) for name in _names(stage) if name not in kept}
-        stages[stage.name] = stage.params.model_validate({**{name: getattr(params, name) for name in params_of(stage)}, **off})
+        stays = {name for name in _names(stage) if name in kept or (name in NO_DEPTH and NEEDS.get(name, name) in kept)}
+        values = {
+            name: _default(stage, name) if name in _names(stage) and name not in stays else getattr(params, name)
+            for name in params_of(stage)
+        }
+        try:
+            stages[stage.name] = stage.params.model_validate(values)
+        except ValidationError as error:
+            raise RecipeError(
+                f"the recipe with no other additions than {', '.join(sorted(kept)) or 'none'} cannot be assessed: "
+                f"stages.{stage.name}: {error.errors()[0]['msg']}"
+            ) from error
     return recipe.model_copy(update={"preset": "published", "stages": recipe.stages.model_copy(update=stages)})
 
 
@@ -64,7 +80,7 @@ def params_of(stage: StageSpec[Any]) -> tuple[str, ...]:
 
 def _names(stage: StageSpec[Any]) -> tuple[str, ...]:
     later = getattr(stage.params, "added_later", {})
-    return tuple(name for name in params_of(stage) if name in later and name not in NO_ADDITIONS)
+    return tuple(name for name in params_of(stage) if name in later and name not in NO_RULES)
 
 
 def _default(stage: StageSpec[Any], name: str) -> Any:

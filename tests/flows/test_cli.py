@@ -250,7 +250,7 @@ def test_help_when_asked_then_needs_no_heavy_module(depthmill_process):
     assert "materialise" not in depthmill_process("--help").stderr
 
 
-@pytest.mark.parametrize("command", ["plan", "run", "status", "verify", "report"])
+@pytest.mark.parametrize("command", ["plan", "run", "status", "verify", "report", "assess"])
 def test_any_command_when_recipe_is_missing_then_exit_code_2_and_a_next_step(command, depthmill, tmp_path):
     code, text = depthmill(command, tmp_path / "nowhere.yaml")
     assert code == 2
@@ -285,7 +285,7 @@ def test_json_when_asked_then_every_command_answers_with_json(tiny_root, write_r
     recipe = write_recipe(tiny_root)
     calls = [
         ("plan", recipe), ("run", recipe, *BARE), ("run", recipe, *BARE), ("status", recipe), ("verify", recipe), ("inspect", recipe),
-        ("report", recipe, "--out", tmp_path / "r.html"), ("export", recipe, "--out", tmp_path / "out"),
+        ("report", recipe, "--out", tmp_path / "r.html"), ("assess", recipe), ("export", recipe, "--out", tmp_path / "out"),
         ("import", tmp_path / "out", "--store", tmp_path / "imported"), ("prune", recipe),
     ]  # fmt: skip
     for call in calls:

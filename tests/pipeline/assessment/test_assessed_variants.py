@@ -9,6 +9,7 @@ import pytest
 from pipeline.assessment import variants
 from pipeline.recipe import parse_recipe
 from pipeline.stages import accumulate_lidar, clean_horizon
+from storage_schemas.errors import RecipeError
 
 SOURCE = {"kind": "nuscenes", "root": "/data", "version": "v1.0-mini"}
 
@@ -49,6 +50,26 @@ def test_additions_when_one_needs_another_then_they_go_and_come_together(with_ad
     changed = recipe(accumulate_lidar={"num_sweeps": 80, "moving_mps": 1.0})
     assert variants.additions_of(variants.without(changed, "num_sweeps")) == ()
     assert variants.additions_of(variants.only(changed, "moving_mps")) == ("num_sweeps", "moving_mps")
+
+
+def test_additions_when_one_stores_what_another_tells_then_goes_with_it_and_is_none_itself(with_additions, monkeypatch):
+    monkeypatch.setattr(variants, "NO_DEPTH", frozenset({"moving_mps"}))
+    monkeypatch.setattr(variants, "NEEDS", {"moving_mps": "num_sweeps"})
+    changed = recipe(accumulate_lidar={"num_sweeps": 80, "moving_mps": 1.0}, clean_horizon={"floor_m": 5.0})
+    assert variants.additions_of(changed) == ("num_sweeps", "floor_m")
+    assert variants.without(changed, "num_sweeps").stages.accumulate_lidar.moving_mps == 0.5
+    assert variants.without(changed, "floor_m").stages.accumulate_lidar.moving_mps == 1.0
+
+
+def test_variants_when_the_rest_is_refused_then_says_why(with_additions, monkeypatch):
+    def refuse(values: Any) -> Any:
+        return clean_horizon.Params(window_px=2)
+
+    monkeypatch.setattr(accumulate_lidar.Params, "model_validate", refuse)
+    with pytest.raises(
+        RecipeError, match="with no other additions than none cannot be assessed: stages.accumulate_lidar: .*must be odd"
+    ):
+        variants.published(recipe(accumulate_lidar={"num_sweeps": 80}))
 
 
 def test_names_when_the_stages_are_looked_at_then_every_addition_has_a_published_default():
