@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from pipeline.free_space_choice import FreeSpace
 from pipeline.geometry import inverse
+from pipeline.kernels.cells_around import is_any_between
 from pipeline.kernels.range_table import (
     ASIDE,
     CHUNK,
     COLUMNS,
     COLUMNS_PER_RAD,
+    EMPTY,
     HALF_ROWS,
     PI,
     ROWS_PER_RAD,
@@ -40,6 +42,10 @@ FAR_OFFSETS = range(15, 51)
 FAR_LEAST_FREE = 3
 FAR_OUTVOTE = 2.0
 """The far rule: offsets that a slow mover has left behind, while the near ones confirm it."""
+
+_COUNTED = np.uint32(1), np.uint32(1 << 8)
+_COUNTED_FAR = np.uint32(1 | 1 << 16), np.uint32(1 << 8 | 1 << 24)
+"""What a free vote and a hit add to the four counts of a return."""
 
 
 @dataclass(frozen=True)
@@ -92,19 +98,19 @@ def vote(
         choice: the rule.
     """
     free = np.zeros(columns_of[:, 1].max(initial=0), np.uint8)
-    _look(xyz, columns_of, tables, voters_of(sweeps, choice.scouts), world_from_sensor, choice, free[None])
+    _look(xyz, columns_of, tables, voters_of(sweeps, choice.scouts), world_from_sensor, choice, free)
     chosen = _nonzero(free)
     asked = np.ascontiguousarray(xyz[:, chosen])
     asked_of = np.searchsorted(chosen, columns_of)
-    counts = np.zeros((4, len(chosen)), np.uint8)
+    counts = np.zeros(len(chosen), np.uint32)
     _look(asked, asked_of, tables, voters_of(sweeps, choice.offsets), world_from_sensor, choice, counts)
-    free[chosen] = counts[0]
+    free[chosen] = counts.astype(np.uint8)
     return Votes(free, chosen[_is_seen_through(counts, choice)])
 
 
-def _is_seen_through(counts: NDArray[np.uint8], choice: FreeSpace) -> NDArray[np.bool_]:
-    """Apply the rule to (4, n) counts: free votes, hits, and both again of the far offsets alone."""
-    free, hits, far_free, far_hits = counts
+def _is_seen_through(counts: NDArray[np.uint32], choice: FreeSpace) -> NDArray[np.bool_]:
+    """Apply the rule to (n,) counts of ``_count_all``."""
+    free, hits, far_free, far_hits = (np.asarray(counts >> np.uint32(shift)).astype(np.uint8) for shift in (0, 8, 16, 24))
     seen_through = (free >= choice.least_free) & (free > choice.outvote * hits)
     if choice.far_rule:
         seen_through |= (far_free >= FAR_LEAST_FREE) & (far_free > FAR_OUTVOTE * far_hits)
@@ -139,9 +145,9 @@ def _look(
     voters: list[tuple[int, int, int]],
     world_from_sensor: NDArray[np.float64],
     choice: FreeSpace,
-    counts: NDArray[np.uint8],
+    counts: NDArray[np.uint8] | NDArray[np.uint32],
 ) -> None:
-    """Add the votes of some offsets to (1, n) free votes, or to (4, n) free votes and hits, all and far; one voter at a time."""
+    """Add the votes of some offsets to (n,) uint8 free votes, or to (n,) uint32 counts of `_count_all`; one voter at a time."""
     if not voters or not xyz.shape[1]:
         return
     pairs = np.array(voters)
@@ -160,10 +166,10 @@ def _look(
         rule = (np.float32(choice.margin_m), np.float32(choice.margin_share), np.float32(choice.range_m))
         where = (np.int32(table.first_row), np.int32(table.rows), nearest.reshape(-1))
         given = (xyz, spans[start:stop], matrices[start:stop])
-        if len(counts) > 1:
-            _count_all(*given, is_far[start:stop], *where, table.steps.reshape(-1), *rule, *working, *counts)
+        if counts.dtype == np.uint32:
+            _count_all(*given, is_far[start:stop], *where, table.steps.reshape(-1), *rule, *working, counts)
         else:
-            _count_free(*given, *where, *rule, *working, *counts)
+            _count_free(*given, *where, *rule, *working, counts)
 
 
 @njit(cache=True, error_model="numpy")
@@ -213,36 +219,27 @@ def _count_free(xyz, spans, matrices, first_row, height, nearest, margin_m, marg
 
 @njit(cache=True, error_model="numpy")
 def _count_all(  # type: ignore[no-untyped-def]
-    xyz, spans, matrices, is_far, first_row, height, nearest, steps, margin_m, margin_share, range_m, places, limits, lows,
-    free, hits, far_free, far_hits,
-):  # fmt: skip
-    """Count the free votes and hits of one voter on the returns that a scout called free."""
-    one = np.uint8(1)
+    xyz, spans, matrices, is_far, first_row, height, nearest, steps, margin_m, margin_share, range_m, places, limits, lows, counts
+):
+    """Count the free votes and hits of one voter on the returns that a scout called free.
+
+    ``counts`` (n,) uint32 holds four numbers of 8 bits, from the lowest on: free votes, hits, and both again of far offsets.
+    A cell without a return lies beyond every limit. Entry 0 of a table is no place: its neighbours would lie before the table,
+    so the one after the border is looked at instead, for nothing.
+    """
+    zero, last, tall = np.int32(0), np.int32(EMPTY), np.int64(height + 2)
+    first_place = np.int32(ASIDE * (height + 2) + 1)
     for pair in range(len(spans)):
+        of_free, of_hit = _COUNTED_FAR if is_far[pair] else _COUNTED
         for start in range(spans[pair, 0], spans[pair, 1], CHUNK):
             stop = min(start + CHUNK, spans[pair, 1])
             xs, ys, zs = xyz[0, start:stop], xyz[1, start:stop], xyz[2, start:stop]
             _places_of(xs, ys, zs, matrices[pair], first_row, height, margin_m, margin_share, range_m, places, limits, lows)
-            for i in range(stop - start):
-                step = np.int32(nearest[np.uint64(places[i])])
-                at = start + i
-                if places[i] > 0 and (
-                    (lows[i] <= step <= limits[i]) or _is_hit(steps, places[i], height + 2, lows[i], limits[i])
-                ):
-                    hits[at] += one
-                    far_hits[at] += np.uint8(is_far[pair])
-                elif step > limits[i]:
-                    free[at] += one
-                    far_free[at] += np.uint8(is_far[pair])
-
-
-@njit(cache=True, error_model="numpy")
-def _is_hit(steps, place, height, low, limit):  # type: ignore[no-untyped-def]
-    """Say whether one of the 5x3 cells around a place lies within the margin; an empty cell lies beyond every limit."""
-    found = False
-    for column in range(-ASIDE, ASIDE + 1):
-        at = np.uint64(place + column * height - 1)
-        for row in range(3):
-            step = np.int32(steps[at + np.uint64(row)])
-            found |= (step >= low) & (step <= limit)
-    return found
+            of_chunk = counts[start:stop]
+            for i in range(stop - start):  # without a branch: the processor could not predict it
+                place, limit = places[i], limits[i]
+                around = np.int64(max(place, first_place))
+                low = np.uint16(max(lows[i], zero))
+                is_hit = is_any_between(steps, around, tall, low, np.uint16(min(limit, last))) & (place > zero)
+                is_free = (np.int32(nearest[np.uint64(place)]) > limit) & (not is_hit)
+                of_chunk[i] += (of_hit if is_hit else np.uint32(0)) + (of_free if is_free else np.uint32(0))
