@@ -169,7 +169,7 @@ def _look(
         if counts.dtype == np.uint32:
             _count_all(*given, is_far[start:stop], *where, table.steps.reshape(-1), *rule, *working, counts)
         else:
-            _count_free(*given, *where, *rule, *working, counts)
+            _count_free(*given, *where, *rule, *working[:2], counts)
 
 
 @njit(cache=True, error_model="numpy")
@@ -177,10 +177,11 @@ def _places_of(xs, ys, zs, m, first_row, height, margin_m, margin_share, range_m
     """Write where points (n,) fall in a voter's table, and the steps between which a range is a hit; farther is free.
 
     ``m`` (3, 4) float32 leads from the points' frame to the voter's sensor. A place is an entry of the table with its border;
-    0, a corner, where the voter says nothing.
+    0, a corner, where the voter says nothing. ``lows`` may be None.
     """
     zero, per_m = np.float32(0), np.float32(STEPS_PER_M)
-    last_column, none, one, border, aside = np.int32(COLUMNS - 1), np.int32(0), np.int32(1), np.int32(2), np.int32(ASIDE)
+    last_column, none, one, aside = np.int32(COLUMNS - 1), np.int32(0), np.int32(1), np.int32(ASIDE)
+    tall = np.int32(height + 2)  # numba adds 32-bit numbers to a 64-bit one, of which a vector holds half as many
     m00, m01, m02, m03 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
     m10, m11, m12, m13 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
     m20, m21, m22, m23 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
@@ -196,22 +197,24 @@ def _places_of(xs, ys, zs, m, first_row, height, margin_m, margin_share, range_m
         is_there = (away <= range_m) & (column >= zero) & (row >= zero)
         share = away * margin_share
         margin = margin_m if margin_m > share else share
-        at_row = np.int32(row if is_there else zero) - first_row
-        at_column = min(np.int32(column if is_there else zero), last_column)
-        is_there = is_there & (at_row >= np.int32(0)) & (at_row < height)
-        places[i] = (at_column + aside) * (height + border) + at_row + one if is_there else none
+        at_row = np.int32(np.int32(row if is_there else zero) - first_row)
+        at_column = np.int32(min(np.int32(column if is_there else zero), last_column) + aside)
+        is_there = is_there & (at_row >= none) & (at_row < height)
+        place = np.int32(np.int32(at_column * tall) + np.int32(at_row + one))
+        places[i] = place if is_there else none
         limits[i] = np.int32((away + margin) * per_m if is_there else zero)
-        lows[i] = np.int32((away - margin) * per_m if is_there else zero)
+        if lows is not None:
+            lows[i] = np.int32((away - margin) * per_m if is_there else zero)
 
 
 @njit(cache=True, error_model="numpy")
-def _count_free(xyz, spans, matrices, first_row, height, nearest, margin_m, margin_share, range_m, places, limits, lows, free):  # type: ignore[no-untyped-def]
+def _count_free(xyz, spans, matrices, first_row, height, nearest, margin_m, margin_share, range_m, places, limits, free):  # type: ignore[no-untyped-def]
     """Add 1 to the returns that one voter sees through; entry 0 of its table is 0, so it sees through nothing."""
     for pair in range(len(spans)):
         for start in range(spans[pair, 0], spans[pair, 1], CHUNK):
             stop = min(start + CHUNK, spans[pair, 1])
             xs, ys, zs = xyz[0, start:stop], xyz[1, start:stop], xyz[2, start:stop]
-            _places_of(xs, ys, zs, matrices[pair], first_row, height, margin_m, margin_share, range_m, places, limits, lows)
+            _places_of(xs, ys, zs, matrices[pair], first_row, height, margin_m, margin_share, range_m, places, limits, None)
             of_chunk = free[start:stop]
             for i in range(stop - start):
                 of_chunk[i] += np.uint8(np.int32(nearest[np.uint64(places[i])]) > limits[i])
