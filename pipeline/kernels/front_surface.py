@@ -54,13 +54,14 @@ class TileMemory(NamedTuple):
     Attributes:
         num_of: (TILE,) returns of each pixel.
         place: (TILE,) where the next return of each pixel goes in ``table``, and in the upper half the way to the one after.
-        listed: (TILE,) pixels with a return.
-        number: (MANY + 2,) pixels by their number of returns; the last one stands for all above MANY.
+        listed: (TILE,) pixels with more than one return.
+        number: (MANY + 2,) listed pixels by their number of returns; the last one stands for all above MANY.
         stride: (MANY + 2,) how far apart the returns of such a pixel lie in ``table``.
         next_pixel: (MANY + 2,) where the next such pixel goes in ``ordered``.
-        next_place: (MANY + 2,) where its first return goes in ``table``.
-        ordered: (TILE,) pixels by their number of returns.
-        table: returns, of pixels with equally many together: return i of the n-th of N pixels is at i * N + n.
+        to_place: (MANY + 2,) what leads from there to where its first return goes in ``table``.
+        ordered: (TILE,) listed pixels by their number of returns.
+        table: the only return of a pixel is at the pixel's own place. From TILE on, returns of pixels with equally many
+            together: return i of the n-th of N pixels is at i * N + n.
         votes: how many other sweeps see through each return of ``table``; or (0,).
         nearest: (TILE,) and the others: a value of each of the pixels that are taken together.
     """
@@ -71,7 +72,7 @@ class TileMemory(NamedTuple):
     number: NDArray[np.int32]
     stride: NDArray[np.int32]
     next_pixel: NDArray[np.int32]
-    next_place: NDArray[np.int32]
+    to_place: NDArray[np.int32]
     ordered: NDArray[np.int32]
     table: NDArray[np.float32]
     votes: NDArray[np.uint8]
@@ -87,8 +88,8 @@ class TileMemory(NamedTuple):
 def new_tile_memory(num_returns: int, *, has_votes: bool = False) -> TileMemory:
     """Return memory for tiles of at most as many returns."""
     steps, counts, few = np.empty((4, TILE), np.float32), np.empty((6, TILE), np.int32), np.empty((4, MANY + 2), np.int32)
-    place, table = np.empty(TILE, np.int64), np.empty(num_returns, np.float32)
-    votes = np.empty(num_returns if has_votes else 0, np.uint8)
+    place, table = np.empty(TILE, np.int64), np.empty(TILE + num_returns, np.float32)
+    votes = np.empty(TILE + num_returns if has_votes else 0, np.uint8)
     of_pixels, of_lanes = (counts[0], place, counts[1]), (*steps, counts[3], counts[4], counts[5])
     return TileMemory(*of_pixels, few[0], few[1], few[2], few[3], counts[2], table, votes, *of_lanes)
 
@@ -167,12 +168,12 @@ def form_surface(starts, keys, entry, least_front_share, memory, out, facts):  #
     for tile in range(len(starts) - 1):
         of_tile = keys[starts[tile] : starts[tile + 1]]
         here, facts_here = out[tile * TILE : (tile + 1) * TILE], facts[tile * TILE : (tile + 1) * TILE]
-        here[:] = 0
         if entry.size > 0:
             of_tile = of_tile[: _drop_hidden(of_tile, entry[tile * TILE : (tile + 1) * TILE])]
         _sort_by_count(of_tile, memory)
-        begin, listed = 0, 0
-        for many in range(1, MANY + 1):
+        _take_singles(memory, here, facts_here)
+        begin, listed = TILE, 0
+        for many in range(2, MANY + 1):
             number = memory.number[many]
             if number:
                 _form_lanes(memory, begin, listed, many, number, least_front_share, here)
@@ -218,22 +219,29 @@ def _sort_by_count(keys, memory):  # type: ignore[no-untyped-def]
     listed = 0
     for pixel in range(TILE):
         memory.listed[np.uint64(listed)] = pixel
-        listed += count[pixel] > 0
+        listed += count[pixel] > 1
+        place[pixel] = pixel  # of a single return, which no other one follows
     for n in range(listed):
-        number[np.uint64(min(count[memory.listed[n]], np.int32(MANY + 1)))] += np.int32(1)
-    begin, first = 0, 0
-    for many in range(1, MANY + 2):
-        memory.next_pixel[many], memory.next_place[many], stride[many] = first, begin, number[many]
+        number[np.uint64(min(count[np.uint64(memory.listed[np.uint64(n)])], np.int32(MANY + 1)))] += np.int32(1)
+    begin, first = TILE, 0
+    for many in range(2, MANY + 2):
+        memory.next_pixel[many], memory.to_place[many], stride[many] = first, begin - first, number[many]
         first += number[many]
         begin += many * number[many]
     stride[MANY + 1] = 1  # the returns of each of these lie together
+    rest = np.int32(begin - (MANY + 1) * number[MANY + 1])
     for n in range(listed):
-        pixel = memory.listed[n]
-        kind = np.uint64(min(count[np.uint64(pixel)], np.int32(MANY + 1)))
-        memory.ordered[np.uint64(memory.next_pixel[kind])] = pixel
-        place[np.uint64(pixel)] = (np.int64(stride[kind]) << _STRIDE_SHIFT) | memory.next_place[kind]
-        memory.next_pixel[kind] += np.int32(1)
-        memory.next_place[kind] += np.int32(1) if kind <= MANY else count[np.uint64(pixel)]
+        pixel = np.uint64(memory.listed[np.uint64(n)])
+        many = count[pixel]
+        kind = np.uint64(min(many, np.int32(MANY + 1)))
+        at = memory.next_pixel[kind]
+        memory.next_pixel[kind] = at + np.int32(1)
+        memory.ordered[np.uint64(at)] = np.int32(pixel)
+        to = np.int64(at + memory.to_place[kind])
+        if many > MANY:
+            to = np.int64(rest)
+            rest += many
+        place[pixel] = (np.int64(stride[kind]) << _STRIDE_SHIFT) | to
     if memory.votes.size > 0:
         _place_with_votes(keys, place, memory.table, memory.votes)
     else:
@@ -260,6 +268,18 @@ def _place_with_votes(keys, place, table, votes):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, error_model="numpy")
+def _take_singles(memory, out, facts):  # type: ignore[no-untyped-def]
+    """Write the only return of every pixel that has one, 0 to all other pixels of a tile, and the facts of the former."""
+    for pixel in range(len(out)):
+        is_single = memory.num_of[pixel] == 1
+        out[pixel] = np.uint16(np.int32(memory.table[pixel] if is_single else np.float32(0)))
+    if facts.size > 0:
+        for pixel in range(len(out)):
+            vote = np.uint32(memory.votes[pixel]) if memory.votes.size > 0 else np.uint32(0)
+            facts[pixel] = (vote << np.uint32(24) | np.uint32(0xFF01)) if memory.num_of[pixel] == 1 else facts[pixel]
+
+
+@njit(cache=True, error_model="numpy")
 def _form_lanes(memory, begin, first, many, number, least_front_share, out):  # type: ignore[no-untyped-def]
     """Form the surface of ``number`` pixels with ``many`` returns each.
 
@@ -273,10 +293,6 @@ def _form_lanes(memory, begin, first, many, number, least_front_share, out):  # 
         out: (TILE,) uint16 output, at the pixels.
     """
     table, pixels = memory.table[begin : begin + many * number], memory.ordered[first : first + number]
-    if many == 1:
-        for n in range(number):
-            out[np.uint64(pixels[n])] = np.uint16(np.int32(table[n]))
-        return
     nearest, last, before, reach = memory.nearest[:number], memory.last[:number], memory.before[:number], memory.reach[:number]
     total, front = memory.total[:number], memory.front[:number]
     nearest[:] = table[:number]
@@ -337,8 +353,6 @@ def _note_lanes(memory, begin, first, many, number, out, facts):  # type: ignore
     """Write the facts of pixels right after ``_form_lanes``, which takes the same arguments."""
     table, pixels, noted = memory.table[begin : begin + many * number], memory.ordered[first : first + number], memory.total
     nearest, last, front = memory.nearest[:number], memory.last[:number], memory.front[:number]
-    if many == 1:
-        nearest[:], last[:], front[:] = table, table, 1
     of_share, tiny = np.float32(255) / np.float32(many), np.float32(1e-3)
     for n in range(number):
         share = np.int32(np.float32(front[n]) * of_share + tiny)
