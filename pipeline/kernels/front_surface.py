@@ -20,6 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.kernels.accumulate import EMPTY
+from pipeline.kernels.left_pack import LANES, pack_inside
 
 GAP_SHARE = 0.03
 GAP_M = 0.3
@@ -39,7 +40,7 @@ CARRIED = np.uint32(1 << 15)
 """Bit of a key that says that a return was carried here on a moving object."""
 
 _GAP_SHARE, _LAYER, _GAP_STEPS = np.float32(GAP_SHARE), np.float32(LAYER), np.float32(256 * GAP_M)
-_ONE = np.float32(2**24)
+_ONE, _ONE_STEP = np.float32(2**24), np.int32(2**24)
 _TINY = 1e-6
 """A share times a count that is a whole number may be rounded up."""
 
@@ -54,7 +55,10 @@ class TileMemory(NamedTuple):
     Attributes:
         num_of: (TILE,) returns of each pixel.
         place: (TILE,) where the next return of each pixel goes in ``table``, and in the upper half the way to the one after.
-        listed: (TILE,) pixels with more than one return.
+        here: (TILE,) pixels with more than one return at their own place, others -1.
+        kind_here: (TILE,) returns of these pixels; MANY + 1 stands for all above MANY.
+        listed: (TILE,) pixels with more than one return, packed.
+        kind: (TILE,) ``kind_here`` of these.
         number: (MANY + 2,) listed pixels by their number of returns; the last one stands for all above MANY.
         stride: (MANY + 2,) how far apart the returns of such a pixel lie in ``table``.
         next_pixel: (MANY + 2,) where the next such pixel goes in ``ordered``.
@@ -68,7 +72,10 @@ class TileMemory(NamedTuple):
 
     num_of: NDArray[np.int32]
     place: NDArray[np.int64]
+    here: NDArray[np.int32]
+    kind_here: NDArray[np.uint16]
     listed: NDArray[np.int32]
+    kind: NDArray[np.uint16]
     number: NDArray[np.int32]
     stride: NDArray[np.int32]
     next_pixel: NDArray[np.int32]
@@ -87,11 +94,13 @@ class TileMemory(NamedTuple):
 
 def new_tile_memory(num_returns: int, *, has_votes: bool = False) -> TileMemory:
     """Return memory for tiles of at most as many returns."""
-    steps, counts, few = np.empty((4, TILE), np.float32), np.empty((6, TILE), np.int32), np.empty((4, MANY + 2), np.int32)
+    steps, counts, few = np.empty((4, TILE), np.float32), np.empty((5, TILE), np.int32), np.empty((4, MANY + 2), np.int32)
+    room = TILE + LANES
+    listing = np.empty(room, np.int32), np.empty(room, np.uint16), np.empty(room, np.int32), np.empty(room, np.uint16)
     place, table = np.empty(TILE, np.int64), np.empty(TILE + num_returns, np.float32)
     votes = np.empty(TILE + num_returns if has_votes else 0, np.uint8)
-    of_pixels, of_lanes = (counts[0], place, counts[1]), (*steps, counts[3], counts[4], counts[5])
-    return TileMemory(*of_pixels, few[0], few[1], few[2], few[3], counts[2], table, votes, *of_lanes)
+    of_pixels, of_lanes = (counts[0], place, *listing), (*steps, counts[2], counts[3], counts[4])
+    return TileMemory(*of_pixels, few[0], few[1], few[2], few[3], counts[1], table, votes, *of_lanes)
 
 
 @njit(cache=True, error_model="numpy")
@@ -170,6 +179,9 @@ def form_surface(starts, keys, entry, least_front_share, memory, out, facts):  #
         here, facts_here = out[tile * TILE : (tile + 1) * TILE], facts[tile * TILE : (tile + 1) * TILE]
         if entry.size > 0:
             of_tile = of_tile[: _drop_hidden(of_tile, entry[tile * TILE : (tile + 1) * TILE])]
+        if len(of_tile) == 0:
+            here[:] = 0
+            continue
         _sort_by_count(of_tile, memory)
         _take_singles(memory, here, facts_here)
         begin, listed = TILE, 0
@@ -216,32 +228,31 @@ def _sort_by_count(keys, memory):  # type: ignore[no-untyped-def]
     count[:], number[:] = 0, 0
     for i in range(len(keys)):
         count[np.uint64(keys[i] & _PIXEL)] += np.int32(1)
-    listed = 0
-    for pixel in range(TILE):
-        memory.listed[np.uint64(listed)] = pixel
-        listed += count[pixel] > 1
+    none, one, above = np.int32(-1), np.int32(1), np.int32(MANY + 1)
+    for pixel in range(TILE):  # without a branch, so that the compiler makes vector code of it
+        memory.here[pixel] = np.int32(pixel) if count[pixel] > one else none
+        memory.kind_here[pixel] = np.uint16(min(count[pixel], above))
         place[pixel] = pixel  # of a single return, which no other one follows
+    listed = pack_inside(memory.here, memory.kind_here, TILE, memory.listed, memory.kind, 0, none)
     for n in range(listed):
-        number[np.uint64(min(count[np.uint64(memory.listed[np.uint64(n)])], np.int32(MANY + 1)))] += np.int32(1)
+        number[np.uint64(memory.kind[np.uint64(n)])] += one
     begin, first = TILE, 0
     for many in range(2, MANY + 2):
         memory.next_pixel[many], memory.to_place[many], stride[many] = first, begin - first, number[many]
         first += number[many]
         begin += many * number[many]
     stride[MANY + 1] = 1  # the returns of each of these lie together
-    rest = np.int32(begin - (MANY + 1) * number[MANY + 1])
+    rest = np.int64(begin - (MANY + 1) * number[MANY + 1])
     for n in range(listed):
-        pixel = np.uint64(memory.listed[np.uint64(n)])
-        many = count[pixel]
-        kind = np.uint64(min(many, np.int32(MANY + 1)))
+        pixel, kind = memory.listed[np.uint64(n)], np.uint64(memory.kind[np.uint64(n)])
         at = memory.next_pixel[kind]
-        memory.next_pixel[kind] = at + np.int32(1)
-        memory.ordered[np.uint64(at)] = np.int32(pixel)
+        memory.next_pixel[kind] = at + one
+        memory.ordered[np.uint64(at)] = pixel
         to = np.int64(at + memory.to_place[kind])
-        if many > MANY:
-            to = np.int64(rest)
-            rest += many
-        place[pixel] = (np.int64(stride[kind]) << _STRIDE_SHIFT) | to
+        if kind > np.uint64(MANY):
+            to = rest
+            rest += count[np.uint64(pixel)]
+        place[np.uint64(pixel)] = (np.int64(stride[kind]) << _STRIDE_SHIFT) | to
     if memory.votes.size > 0:
         _place_with_votes(keys, place, memory.table, memory.votes)
     else:
@@ -293,8 +304,27 @@ def _form_lanes(memory, begin, first, many, number, least_front_share, out):  # 
         out: (TILE,) uint16 output, at the pixels.
     """
     table, pixels = memory.table[begin : begin + many * number], memory.ordered[first : first + number]
-    nearest, last, before, reach = memory.nearest[:number], memory.last[:number], memory.before[:number], memory.reach[:number]
-    total, front = memory.total[:number], memory.front[:number]
+    nearest, last, front, total = memory.nearest[:number], memory.last[:number], memory.front[:number], memory.total[:number]
+    if many == 2:
+        _layers_of_two(table[:number], table[number:], nearest, last, front, total)
+    elif many == 3:
+        _layers_of_three(table[:number], table[number : 2 * number], table[2 * number :], nearest, last, front, total)
+    else:
+        _layers(table, many, memory.before[:number], memory.reach[:number], nearest, last, front, total)
+    least = least_front_share * many - _TINY
+    for n in range(number):
+        depth = _depth_of(nearest[n], front[n], total[n])
+        out[np.uint64(pixels[n])] = np.uint16(depth if front[n] >= least else np.int32(0))
+
+
+@njit(cache=True, error_model="numpy")
+def _layers(table, many, before, reach, nearest, last, front, total):  # type: ignore[no-untyped-def]
+    """Find the front layers of pixels with ``many`` returns each, from ``table`` (many * number,).
+
+    Outputs (number,): nearest and last step, how many returns a layer has, and the sum of their inverse depths.
+    ``before`` and ``reach`` (number,) are working memory.
+    """
+    number = len(nearest)
     nearest[:] = table[:number]
     for i in range(1, many):
         row = table[i * number : (i + 1) * number]
@@ -321,10 +351,33 @@ def _form_lanes(memory, begin, first, many, number, least_front_share, out):  # 
             front[n] += is_front
             share = _share_of_nearest(nearest[n], row[n])
             total[n] += share if is_front else np.int32(0)
-    least = least_front_share * many - _TINY
-    for n in range(number):
-        depth = _depth_of(nearest[n], front[n], total[n])
-        out[np.uint64(pixels[n])] = np.uint16(depth if front[n] >= least else np.int32(0))
+
+
+@njit(cache=True, error_model="numpy")
+def _layers_of_two(first, second, nearest, last, front, total):  # type: ignore[no-untyped-def]
+    """Do what ``_layers`` does for pixels with two returns (number,) each, in one pass."""
+    for n in range(len(first)):
+        near, far = min(first[n], second[n]), max(first[n], second[n])
+        is_front = far <= _reach(near, near)
+        share = _share_of_nearest(near, far)
+        nearest[n], last[n] = near, far if is_front else near
+        front[n] = np.int32(1) + np.int32(is_front)
+        total[n] = _ONE_STEP + (share if is_front else np.int32(0))
+
+
+@njit(cache=True, error_model="numpy")
+def _layers_of_three(first, second, third, nearest, last, front, total):  # type: ignore[no-untyped-def]
+    """Do what ``_layers`` does for pixels with three returns (number,) each, in one pass: sorted, a layer is a chain."""
+    for n in range(len(first)):
+        low, high = min(first[n], second[n]), max(first[n], second[n])
+        near, far = min(low, third[n]), max(high, third[n])
+        middle = max(low, min(high, third[n]))
+        has_middle = middle <= _reach(near, near)
+        has_far = has_middle & (far <= _reach(near, middle))
+        share, share_far = _share_of_nearest(near, middle), _share_of_nearest(near, far)
+        nearest[n], last[n] = near, far if has_far else (middle if has_middle else near)
+        front[n] = np.int32(1) + np.int32(has_middle) + np.int32(has_far)
+        total[n] = _ONE_STEP + (share if has_middle else np.int32(0)) + (share_far if has_far else np.int32(0))
 
 
 @njit(cache=True, error_model="numpy")
