@@ -24,7 +24,10 @@ from storage_schemas.encoding import STEPS_PER_M
 SIZES = (3, 5, 9)
 """Windows in pixels. With 0.1 m the largest counts up to 32 m on a 1600x900 image of nuScenes, to 6 m on a 397x120 one."""
 
-_EMPTY = np.uint16(65535)
+PIECE = 128
+"""Pixels of a row that are looked at together for something to drop."""
+
+_MOST = np.uint16(65535)
 _NOTHING = np.uint16(0)
 
 
@@ -57,38 +60,30 @@ def farthest_steps(size: int, *, focal_px: float, reach_m: float) -> int:
 def _drop_behind(steps, size, farthest, behind, share):  # type: ignore[no-untyped-def]  # numba reads no annotations
     """Drop what lies behind the closed surface of windows of ``size`` pixels, in place; return how many pixels.
 
-    Depths are lowered by one step here, so that 0, no measurement, becomes the largest number.
+    Depths are lowered by one step here, so that 0, no measurement, becomes the largest number. Turned over, the farthest is the
+    smallest: so both halves of the closing look for the smallest, and what lies outside the image is the largest number in both.
     """
     height, width = steps.shape
     half = size // 2
-    rows, nearest = np.full((size, width), _EMPTY, np.uint16), np.zeros((size, width), np.uint16)
-    wide = width + 2 * half
-    edge, first, second = np.empty(wide, np.uint16), np.empty(wide, np.uint16), np.empty(wide, np.uint16)
-    inner, closed = edge[half : half + width], np.empty(width, np.uint16)
+    rows, nearest = np.full((size, width), _MOST, np.uint16), np.full((size, width), _MOST, np.uint16)
+    edge, closed = np.full(width + 2 * half, _MOST, np.uint16), np.empty(width, np.uint16)
+    inner = edge[half : half + width]
     dropped = 0
     for y in range(height + 2 * half):  # row y comes in, row y - 2 half is done
         if y < height:
-            _set_ends(edge, half, _EMPTY)
             _lower_by_one(steps[y], inner)
-            _nearest_of_columns(edge, first, second, size, rows[y % size])
+            _least_of_columns(edge, size, rows[y % size])
         else:
-            rows[y % size] = _EMPTY
+            rows[y % size] = _MOST
         if half <= y < height + half:
-            _nearest_of_rows(rows, nearest[(y - half) % size])
+            _least_of_rows(rows, _MOST, nearest[(y - half) % size])
         elif y >= half:
-            nearest[(y - half) % size] = _NOTHING
+            nearest[(y - half) % size] = _MOST
         if y >= 2 * half:
-            _set_ends(edge, half, _NOTHING)
-            _farthest_of_rows(nearest, inner)
-            _farthest_of_columns(edge, first, second, size, closed)
+            _least_of_rows(nearest, _NOTHING, inner)
+            _least_of_columns(edge, size, closed)
             dropped += _drop_row(steps[y - 2 * half], closed, farthest, behind, share)
     return dropped
-
-
-@njit(cache=True, error_model="numpy")
-def _set_ends(edge, half, value):  # type: ignore[no-untyped-def]
-    for x in range(half):
-        edge[x] = edge[len(edge) - 1 - x] = value
 
 
 @njit(cache=True, error_model="numpy")
@@ -98,72 +93,63 @@ def _lower_by_one(row, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _nearest_of_columns(edge, first, second, size, out):  # type: ignore[no-untyped-def]
-    """Write the smallest of 3, 5 or 9 neighbours in a row; a larger window is put together from two smaller ones."""
+def _least_of_columns(edge, size, out):  # type: ignore[no-untyped-def]
+    """Write the smallest of 3, 5 or 9 neighbours in a row. One pass reads all: each further pass would read and write again."""
+    a, b, c = edge[0:], edge[1:], edge[2:]
     if size == 3:
-        _nearest_of_two(edge[:-1], edge[1:], first[:-1])
-        _nearest_of_two(first[:-2], edge[2:], out)
-        return
-    _nearest_of_two(edge[:-1], edge[1:], first[:-1])
-    _nearest_of_two(first[:-3], first[2:-1], second[:-3])
-    if size == 5:
-        _nearest_of_two(second[:-4], edge[4:], out)
-        return
-    _nearest_of_two(second[:-7], second[4:-3], first[:-7])
-    _nearest_of_two(first[:-8], edge[8:], out)
-
-
-@njit(cache=True, error_model="numpy")
-def _nearest_of_two(first, second, out):  # type: ignore[no-untyped-def]
-    for x in range(len(out)):
-        out[x] = min(first[x], second[x])
-
-
-@njit(cache=True, error_model="numpy")
-def _farthest_of_columns(edge, first, second, size, out):  # type: ignore[no-untyped-def]
-    """Write the largest of 3, 5 or 9 neighbours in a row, in the same way."""
-    if size == 3:
-        _farthest_of_two(edge[:-1], edge[1:], first[:-1])
-        _farthest_of_two(first[:-2], edge[2:], out)
-        return
-    _farthest_of_two(edge[:-1], edge[1:], first[:-1])
-    _farthest_of_two(first[:-3], first[2:-1], second[:-3])
-    if size == 5:
-        _farthest_of_two(second[:-4], edge[4:], out)
-        return
-    _farthest_of_two(second[:-7], second[4:-3], first[:-7])
-    _farthest_of_two(first[:-8], edge[8:], out)
-
-
-@njit(cache=True, error_model="numpy")
-def _farthest_of_two(first, second, out):  # type: ignore[no-untyped-def]
-    for x in range(len(out)):
-        out[x] = max(first[x], second[x])
-
-
-@njit(cache=True, error_model="numpy")
-def _nearest_of_rows(rows, out):  # type: ignore[no-untyped-def]
-    for x in range(len(out)):
-        out[x] = min(rows[0, x], min(rows[1, x], rows[2, x]))
-    for k in range(3, len(rows), 2):
         for x in range(len(out)):
-            out[x] = min(out[x], min(rows[k, x], rows[k + 1, x]))
+            out[x] = min(min(a[x], b[x]), c[x])
+        return
+    d, e = edge[3:], edge[4:]
+    if size == 5:
+        for x in range(len(out)):
+            out[x] = min(min(min(a[x], b[x]), min(c[x], d[x])), e[x])
+        return
+    f, g, h, i = edge[5:], edge[6:], edge[7:], edge[8:]
+    for x in range(len(out)):
+        of_eight = min(min(min(a[x], b[x]), min(c[x], d[x])), min(min(e[x], f[x]), min(g[x], h[x])))
+        out[x] = min(of_eight, i[x])
 
 
 @njit(cache=True, error_model="numpy")
-def _farthest_of_rows(rows, out):  # type: ignore[no-untyped-def]
-    for x in range(len(out)):
-        out[x] = max(rows[0, x], max(rows[1, x], rows[2, x]))
-    for k in range(3, len(rows), 2):
+def _least_of_rows(rows, flip, out):  # type: ignore[no-untyped-def]
+    """Write the smallest of 3, 5 or 9 rows, with the bits of ``flip`` turned over."""
+    a, b, c = rows[0], rows[1], rows[2]
+    if len(rows) == 3:
         for x in range(len(out)):
-            out[x] = max(out[x], max(rows[k, x], rows[k + 1, x]))
+            out[x] = min(min(a[x], b[x]), c[x]) ^ flip
+        return
+    d, e = rows[3], rows[4]
+    if len(rows) == 5:
+        for x in range(len(out)):
+            out[x] = min(min(min(a[x], b[x]), min(c[x], d[x])), e[x]) ^ flip
+        return
+    f, g, h, i = rows[5], rows[6], rows[7], rows[8]
+    for x in range(len(out)):
+        of_eight = min(min(min(a[x], b[x]), min(c[x], d[x])), min(min(e[x], f[x]), min(g[x], h[x])))
+        out[x] = min(of_eight, i[x]) ^ flip
 
 
 @njit(cache=True, error_model="numpy")
 def _drop_row(row, closed, farthest, behind, share):  # type: ignore[no-untyped-def]
+    """Set what lies behind the surface to 0. Most pieces of a row hold nothing that lies far enough behind: whole numbers tell."""
+    dropped, least = 0, np.uint16(min(behind, np.float32(65535)))  # a surface is one step farther than the number that stands for it
+    for start in range(0, len(row), PIECE):
+        here, surfaces = row[start : start + PIECE], closed[start : start + PIECE]
+        is_any = False
+        for x in range(len(here)):
+            surface = surfaces[x] ^ _MOST
+            is_any |= (here[x] > surface) & (np.uint16(here[x] - surface) > least)
+        if is_any:
+            dropped += _drop_piece(here, surfaces, farthest, behind, share)
+    return dropped
+
+
+@njit(cache=True, error_model="numpy")
+def _drop_piece(row, closed, farthest, behind, share):  # type: ignore[no-untyped-def]
     dropped = 0
     for x in range(len(row)):
-        surface, depth = np.float32(closed[x]) + np.float32(1), np.float32(row[x])
+        surface, depth = np.float32(closed[x] ^ _MOST) + np.float32(1), np.float32(row[x])
         is_behind = (surface <= farthest) & (depth > surface + behind) & (depth > surface * share)
         row[x] = _NOTHING if is_behind else row[x]
         dropped += is_behind
