@@ -135,7 +135,7 @@ class TableMaker:
         column, row, step = self._column[:count], self._row[:count], self._step[:count]
         in_row = np.zeros((COUNTERS, ROWS + 1), np.int32)
         _cells_of(points, self._planar, column, row, step, in_row)
-        full = np.flatnonzero(in_row[:, :ROWS].sum(axis=0) >= LEAST_IN_ROW)
+        full = np.flatnonzero(in_row[:, 1:].sum(axis=0) >= LEAST_IN_ROW)
         first, stop = (int(full[0]), int(full[-1]) + 1) if len(full) else (0, 1)
         steps = self._new_table(COLUMNS + 2 * ASIDE, stop - first + 2)
         is_told, is_scanned = np.zeros(stop - first, np.bool_), np.zeros(COLUMNS, np.bool_)
@@ -148,7 +148,7 @@ class TableMaker:
 def _cells_of(raw, planar, column, row, step, in_row):  # type: ignore[no-untyped-def]
     """Write column, row of the sphere and range in steps of points (n, 3+); count the points of each row.
 
-    Without a direction the row is -1: the last one of the counters (COUNTERS, ROWS + 1). ``planar`` is working memory, since
+    Without a direction the row is -1: the first one of the counters (COUNTERS, ROWS + 1). ``planar`` is working memory, since
     vector code wants x, y and z apart.
     """
     for start in range(0, len(raw), CHUNK):
@@ -159,7 +159,7 @@ def _cells_of(raw, planar, column, row, step, in_row):  # type: ignore[no-untype
         rows = row[start:stop]
         _cells_of_planar(planar[0, :count], planar[1, :count], planar[2, :count], column[start:stop], rows, step[start:stop])
         for i in range(count):
-            in_row[i % COUNTERS, rows[i]] += 1
+            in_row[np.uint64(i % COUNTERS), np.uint64(rows[i] + 1)] += 1  # unsigned: see `_fill`
 
 
 @njit(cache=True, error_model="numpy")
@@ -191,7 +191,7 @@ def _fill(column, row, step, first_row, steps, is_hit):  # type: ignore[no-untyp
         if 1 <= inner < height - 1:
             at = np.uint64((column[i] + ASIDE) * height + inner)  # unsigned: numba tests a signed index for a negative value
             flat[at] = min(flat[at], step[i])
-            is_hit[column[i]] = True
+            is_hit[np.uint64(column[i])] = True
     for k in range(ASIDE):
         steps[k, :] = steps[COLUMNS + k, :]
         steps[COLUMNS + ASIDE + k, :] = steps[ASIDE + k, :]
