@@ -110,11 +110,20 @@ def _type_text(field: FieldInfo) -> str:
         return "group of keys"
     if group_of(annotation) is not None:
         return "group of keys or None"
+    annotation = _without_bounds(annotation)
     text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
     members = typing.get_args(annotation) if type(None) in typing.get_args(annotation) else (annotation,)
     if typing.get_origin(members[0]) is typing.Literal:
         return " or ".join([*map(str, typing.get_args(members[0])), *(["None"] if len(members) > 1 else [])])
     return text.replace("typing.", "").replace("tuple", "list").replace(", ...", "").replace("|", "or")
+
+
+def _without_bounds(annotation: Any) -> Any:
+    """Return a type whose members carry no bounds: ``tuple[int, ...]`` for a tuple of numbers each of which is at least 1."""
+    members = typing.get_args(annotation)
+    if typing.get_origin(annotation) is not tuple or not any(typing.get_origin(member) is typing.Annotated for member in members):
+        return annotation
+    return tuple[tuple(typing.get_args(m)[0] if typing.get_origin(m) is typing.Annotated else m for m in members)]  # type: ignore[misc]
 
 
 def _default_text(field: FieldInfo) -> str:

@@ -150,7 +150,8 @@ def _without_seen_through(
     static = np.flatnonzero(groups.instance < 0)  # the group of sweep k is number k; carried ones follow
     columns_of = np.stack([groups.block_start[groups.first_block[static + side]] for side in (0, 1)], axis=1)
     votes = vote(groups.xyz_m, columns_of, tables, sweeps, world_from_sensor, choice)
-    free = np.concatenate([votes.free, np.zeros(num_points - len(votes.free), np.uint8)])
+    num_carried = num_points - len(votes.free)
+    free = np.concatenate([votes.free, np.zeros(num_carried, np.uint8)]) if num_carried else votes.free
     for values in (*groups.xyz_m[:, :num_points], free):
         close_gaps(values, votes.dropped)
     starts = groups.block_start - np.searchsorted(votes.dropped, groups.block_start)

@@ -65,6 +65,11 @@ WANTED: dict[str, list[str]] = {
     "store_codec": [rf"(?m)^{name} +\d+ +{NUMBER} +{NUMBER}$" for name in (r"zstd 1 \(ours\)", "no compression", "PNG by PIL, level 6")],
     "supervision_ablation": [*(rf"(?m)^\| {recipe} \| {NUMBER} % \|" for recipe in ("all of it", "published")),
                              r"(?m)^\| half, removed by \|", r"(?m)^### half: \d frames of 1 scenes against exact depth"],
+    "supervision_cost": [
+        *(rf"(?m)^{preset}, +cameras: {number} +{NUMBER} ms CPU an image, reading to written; .*accumulate_lidar {NUMBER}, clean_horizon {NUMBER}"
+          for preset in ("published", "surface") for number in (1, 6)),
+        *(rf"(?m)^  {part} +{NUMBER} ms; +[+-]{NUMBER}; floor +{NUMBER} ms = {NUMBER} MB$"
+          for part in ("poses", "own_car_m", "free_space", "surface", "behind_moving", "occluded"))],
     "supervision_study": [rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$" for way in ("cleaned, scatter, correct", "single sweep")] + [
         rf"(?m)^\| table without image and radar, {target} of: [^|]+ \| \| \| \d+ \| \d* \| [\d.]+ \|$" for target in ("depth_clean", "depth_single")] + [
         r"(?m)^\| single sweep \| (0|mean of seeds) \|( \d+ \|){2} [+-]\d+ \([+-][\d.]+%\) \| none \| \d+% \|$"],
