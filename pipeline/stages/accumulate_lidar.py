@@ -334,12 +334,6 @@ def _accumulate_like_public_script(
             "stages.accumulate_lidar: precision 'reference' repeats the public script, which cannot carry moving objects. "
             "Use moving: keep or drop, or precision: float32"
         )
-    if p.own_car_m > 0 or p.free_space is not None:
-        raise SourceError(
-            "stages.accumulate_lidar: precision 'reference' repeats the public script, which drops no returns of the own car "
-            f"(own_car_m: {p.own_car_m:g}) and lets no sweeps vote (free_space: {'null' if p.free_space is None else 'set'}). "
-            "Set own_car_m: 0 and free_space: null, or precision: float32"
-        )
     points = [_static_points(unit, p, sweep) for sweep in sweeps]
     unit.used_files.update(sweep["file"] for sweep in sweeps)
     numbers = [[number for one in window for number in one] for window in windows]
