@@ -331,8 +331,8 @@ def _stage_lines(dataset: NuScenesSurvey) -> list[Line]:
 
 
 _ABOUT_PRESET = (
-    "rules of supervision: surface: the front surface of each pixel, without returns of the own car and those that other sweeps see "
-    "through; published: as in the papers"
+    "rules of supervision: surface: the front surface of each pixel, without returns of the own car and those that other "
+    "sweeps see through; published: as in the papers"
 )
 
 
