@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from pipeline.lidar_windows import chosen_sweeps
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import accumulate_lidar
-from pipeline.stages.accumulate_lidar import chosen_sweeps, scene_points
+from pipeline.stages.accumulate_lidar import scene_points
 from storage_schemas.layout import UnitData, rows
 from tests.pipeline.kernels.test_accumulate import Reader, keyframe_row, sweep_row
 from tests.pipeline.kernels.test_free_space import at_cells, five_with, random_scene
