@@ -24,8 +24,8 @@ from world import simulated_world
 
 from pipeline.kernels.accumulate_twin import depth_of_sweeps
 from pipeline.kernels.engine import choose_engine, gpu_of_process
+from pipeline.lidar_windows import chosen_sweeps
 from pipeline.sources.synthetic import SyntheticParams, version_name
-from pipeline.stages.accumulate_lidar import chosen_sweeps
 from storage_schemas.layout import rows
 
 if TYPE_CHECKING:

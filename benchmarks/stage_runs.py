@@ -12,6 +12,7 @@ import measure  # isort: skip  (before numpy: it limits the thread pools)
 import numpy as np
 
 from pipeline.kernels.project_frames import project_frames
+from pipeline.lidar_windows import LidarSweeps, chosen_sweeps
 from pipeline.plan import Plan, make_plan
 from pipeline.processes import ProcessPool
 from pipeline.recipe import Recipe, parse_recipe
@@ -20,7 +21,7 @@ from pipeline.sources import open_source
 from pipeline.sources.spec import Source
 from pipeline.sources.synthetic import SyntheticParams, version_name
 from pipeline.stage import StageInput
-from pipeline.stages.accumulate_lidar import LidarSweeps, chosen_sweeps, scene_points
+from pipeline.stages.accumulate_lidar import scene_points
 from pipeline.types import ItemResult, WorkItem
 from storage_schemas.store import Store, UnitPath
 

@@ -16,11 +16,13 @@ import numpy as np
 from PIL import Image
 from readme_picture import titled
 
+from flows.assessment.work import Choices, assess_recipe
 from flows.reports.html.pictures import Panel
 from flows.reports.store.chosen_frames import ChosenFrame, FrameContent, read_frame
 from flows.reports.store.facts import gather_facts
 from flows.reports.store.pictures import frame_panels
 from flows.run.bare_loop import BareLoop
+from flows.run.listener import Listener
 from flows.run.making import make_units
 from flows.run.opening import open_recipe
 from flows.settings import Settings
@@ -28,6 +30,7 @@ from pipeline.recipe import parse_recipe
 
 GAP_PX = 6
 PART_PX = (120, 66)
+WIDTH_PX = 1200
 MAX_BYTES = 200_000
 CAMERAS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
 
@@ -48,6 +51,7 @@ def main(data: Path, out: Path) -> None:
         views = [panels["Camera"], *(named(pick(by_rule[rule][key], "Accumulated"), f"moving: {rule}") for rule in by_rule)]
         parts = [enlarged(cut(panel, box), 5) for panel in views]
         save(sheet([parts[:2], parts[2:]]), out / "kitti_moving.jpg")
+        save(assessed(drive, work), out / "kitti_supervision.jpg")
         only = {"build_manifest": {"drop_last_keyframe": False}}
         around = frames_of(data / "nuscenes-keyframe", work, cameras=CAMERAS, stages=only)
         singles = {key.split("/")[1]: pick(frame, "Single sweep") for key, frame in around.items()}
@@ -55,16 +59,17 @@ def main(data: Path, out: Path) -> None:
         save(sheet([cells[:3], cells[3:]]), out / "nuscenes_six_cameras.jpg")
 
 
+def recipe_of(root: Path, work: Path, *, cameras: Sequence[str] = ("CAM_FRONT",), stages: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe for a data root with a store in the work folder."""
+    source = {"kind": "nuscenes", "root": str(root), "version": "v1.0-mini"}
+    return {"source": source, "store": str(work / root.name), "cameras": list(cameras), "stages": stages}
+
+
 def frames_of(
     root: Path, work: Path, *, cameras: Sequence[str] = ("CAM_FRONT",), stages: dict[str, Any]
 ) -> dict[str, FrameContent]:
     """Run the stages on a data root and return every frame by its key."""
-    recipe = {
-        "source": {"kind": "nuscenes", "root": str(root), "version": "v1.0-mini"},
-        "store": str(work / root.name),
-        "cameras": list(cameras),
-        "stages": stages,
-    }
+    recipe = recipe_of(root, work, cameras=cameras, stages=stages)
     opened = open_recipe(parse_recipe(recipe, where="gallery"), Settings(workers=1, cache_dir=work / "cache"))
     made = make_units(opened, BareLoop(), report=False)
     if made.errors:
@@ -76,6 +81,17 @@ def frames_of(
             frame = read_frame(opened.store, ChosenFrame(view, number, ""))
             found[frame.key] = frame
     return found
+
+
+def assessed(root: Path, work: Path) -> Image.Image:
+    """Measure preset surface against the held-out key sweep; return the frame with the second most errors."""
+    recipe = recipe_of(root, work, stages={}) | {"preset": "surface"}
+    opened = open_recipe(parse_recipe(recipe, where="gallery"), Settings(workers=1, cache_dir=work / "cache"))
+    assess_recipe(opened, Choices(out=work / "assessed", pictures=2), Listener(print), title="gallery")
+    (picture,) = (work / "assessed").glob("worst-2-*.png")
+    with Image.open(picture) as image:
+        size = (WIDTH_PX, round(image.height * WIDTH_PX / image.width))
+        return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
 def most_different(a: dict[str, FrameContent], b: dict[str, FrameContent]) -> str:

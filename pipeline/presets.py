@@ -21,7 +21,7 @@ _SURFACE = {
         "least_front_share": 0.25,
         "poses": {},
     },
-    "clean_horizon": {"occluded": {"reach_m": 0.3}},
+    "clean_horizon": {"occluded": {}},
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"published": {}, "surface": {"stages": _SURFACE}})

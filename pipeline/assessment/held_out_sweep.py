@@ -24,8 +24,8 @@ from pipeline.kernels.boxes import SceneBoxes
 from pipeline.kernels.depth_errors import Labels
 from pipeline.kernels.project_frames import project_frames
 from pipeline.kernels.scene_points import Moving, read_scene_points
+from pipeline.lidar_windows import LidarSweeps, chosen_sweeps
 from pipeline.stages import accumulate_lidar
-from pipeline.stages.accumulate_lidar import LidarSweeps, chosen_sweeps
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.layout import Columns, rows
 

@@ -30,7 +30,7 @@ class Occluded(StageParams):
     """Which returns a surface around them hides: those behind the closing of inverse depth."""
 
     reach_m: float = Field(
-        default=0.1, gt=0.0, description="m: gaps of a surface are closed up to twice this width; windows have 3, 5 or 9 pixels"
+        default=0.3, gt=0.0, description="m: gaps of a surface are closed up to twice this width; windows have 3, 5 or 9 pixels"
     )
     behind_m: float = Field(
         default=1.0, ge=0.0, description="m: a hidden return lies behind the closed surface by more than this"

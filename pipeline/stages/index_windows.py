@@ -24,8 +24,8 @@ from pipeline.clip_rigs import Row, cam_from_rig, nearest, world_from_rig_at
 from pipeline.clip_sweeps import CameraSweeps
 from pipeline.geometry import rigid
 from pipeline.lidar_choice import LidarChoice, lidar_channels
+from pipeline.lidar_windows import lidars_of, no_lidar
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec
-from pipeline.stages.accumulate_lidar import lidars_of, no_lidar
 from pipeline.stages.pack_images import check_image
 from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES, WINDOWS

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from pipeline.capability import LIDAR
 from pipeline.lidar_choice import LidarChoice, lidar_channels
+from pipeline.lidar_windows import chosen_sweeps
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, depth_result
-from pipeline.stages.accumulate_lidar import chosen_sweeps
 from pipeline.wanted_files import Wanted
 from storage_schemas.catalog import DEPTH_SINGLE, FRAMES
 

@@ -111,6 +111,7 @@ class NuScenesSurvey:
             (f"store: {scalar(store)}", f"{about_store}; about {_gigabytes(self)} for one camera"),
             (f"cameras: {scalar([self.camera])}", f"with images here: {_counts(self.cameras)}{_size_words(self)}"),
             *self._scene_lines(),
+            *([("preset: surface", _ABOUT_PRESET)] if self.lidars else []),
             ("", ""),
             *_stage_lines(self),
             ("", ""),
@@ -329,8 +330,15 @@ def _stage_lines(dataset: NuScenesSurvey) -> list[Line]:
     ]
 
 
+_ABOUT_PRESET = (
+    "rules of supervision: surface: the front surface of each pixel, without returns of the own car and those that other "
+    "sweeps see through; published: as in the papers"
+)
+
+
 def _depth_lines(dataset: NuScenesSurvey) -> list[Line]:
     accumulate, clean = accumulate_lidar.Params(), clean_horizon.Params()
+    of_preset = keys_set_by("surface", stage="clean_horizon")
     lidar_lines, sweeps = _lidar_words(dataset)
     return [
         *([(f"  project_lidar: {{lidar: {lidar}}}", "the key sweeps of all are one")] if (lidar := _lidar(dataset)) else []),
@@ -345,11 +353,11 @@ def _depth_lines(dataset: NuScenesSurvey) -> list[Line]:
             f"returns of moving objects: keep, drop or carry them along; {plural(dataset.num_tracks, 'annotated object')} here",
         ),
         (f"    moving_mps: {accumulate.moving_mps}", "m/s, faster than this is moving"),
-        ("  clean_horizon:", "published numbers; change one and only cleaning is done again"),
+        ("  clean_horizon:", "published numbers, besides those of the preset; change one and only cleaning is done again"),
         *(
             (f"    {name}: {scalar(getattr(clean, name))}", field.description or "")
             for name, field in clean_horizon.Params.model_fields.items()
-            if name not in keys_set_by("surface", stage="clean_horizon")
+            if name not in of_preset
         ),
     ]
 

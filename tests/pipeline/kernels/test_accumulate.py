@@ -12,7 +12,7 @@ from pipeline.kernels.left_pack import pack_by_lanes, pack_one_by_one
 from pipeline.kernels.project_frames import project_frames
 from pipeline.kernels.scene_points import read_scene_points
 from pipeline.kernels.take_in import BLOCK, bounds_of, take_sweep
-from pipeline.stages.accumulate_lidar import window_around
+from pipeline.lidar_windows import window_around
 
 IDENTITY = [1.0, 0.0, 0.0, 0.0]
 CAM_FORWARD = [0.5, -0.5, 0.5, -0.5]  # camera z along ego x

@@ -68,7 +68,7 @@ def test_stage_when_occluded_is_off_then_reads_and_names_its_unit_as_before():
     assert "occluded" not in STAGE.identity_params(Params(), {})
     on = Params(occluded=Occluded())
     assert [layout.name for layout in STAGE.chosen_reads(on)] == ["depth_accumulated", "depth_mono", "frames"]
-    assert STAGE.identity_params(on, {})["occluded"] == {"reach_m": 0.1, "behind_m": 1.0, "behind_share": 0.1}
+    assert STAGE.identity_params(on, {})["occluded"] == {"reach_m": 0.3, "behind_m": 1.0, "behind_share": 0.1}
 
 
 def test_focal_length_when_pixels_are_not_square_then_is_the_geometric_mean():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from pipeline.lidar_windows import chosen_sweeps
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import accumulate_lidar
-from pipeline.stages.accumulate_lidar import chosen_sweeps, scene_points
-from storage_schemas.errors import SourceError
+from pipeline.stages.accumulate_lidar import scene_points
 from storage_schemas.layout import UnitData, rows
 from tests.pipeline.kernels.test_accumulate import Reader, keyframe_row, sweep_row
 from tests.pipeline.kernels.test_free_space import at_cells, five_with, random_scene
@@ -58,9 +59,10 @@ def test_defaults_leave_the_names_of_units_as_they_were():
 
 @pytest.mark.parametrize("params", [{"own_car_m": 2.5}, {"free_space": {}}])
 def test_reference_precision_with_a_new_filter_is_refused_with_a_remedy(params):
-    unit = unit_of(five_with({}), five_rows())
-    with pytest.raises(SourceError, match="own_car_m: 0 and free_space: null, or precision: float32"):
-        made(unit, precision="reference", **params)
+    (name,) = params
+    said = f"which has no {name}. Set precision: float32 or preset: published, or leave them out"
+    with pytest.raises(ValidationError, match=said):
+        accumulate_lidar.Params(precision="reference", **params)
 
 
 def test_cameras_of_a_scene_share_the_points_and_each_gets_what_it_gets_alone():

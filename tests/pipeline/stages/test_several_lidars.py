@@ -5,9 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.kernels.accumulate_twin import depth_of_sweeps
+from pipeline.lidar_windows import chosen_sweeps
 from pipeline.stage import StageInput
 from pipeline.stages import accumulate_lidar, index_windows, project_lidar
-from pipeline.stages.accumulate_lidar import chosen_sweeps
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData
 from tests.pipeline.kernels.test_accumulate import Reader, keyframe_row, random_sweeps, sweep_row
