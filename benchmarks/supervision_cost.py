@@ -99,7 +99,7 @@ def _parts(args: argparse.Namespace, gb_per_s: float) -> None:
             print(f"  {name:30s} {ms:7.2f} ms; {added_ms:+6.2f}; floor {floor_mb / gb_per_s:5.2f} ms = {floor_mb:.1f} MB")
 
         print("parts, one camera, per key frame: the time with a part on, what it adds, and its floor")
-        points_mb, before_ms = _shared_parts(unit, lidars.sweeps, p, least_ms, line)
+        _shared_parts(unit, lidars.sweeps, p, least_ms, line)
         points = scene_points(unit, p, lidars.sweeps)
         windows = lidars.windows(unit.keyframes, p.num_sweeps, scene=unit.scene)
         height, width = unit.image_size()
@@ -125,8 +125,8 @@ def _parts(args: argparse.Namespace, gb_per_s: float) -> None:
 
 def _shared_parts(
     unit: Any, sweeps: list[dict[str, Any]], p: Params, least_ms: Callable[..., float], line: Callable[..., None]
-) -> tuple[float, float]:
-    """Say what is done once for all cameras of a scene; return MB of the scene's points, and ms of reading them."""
+) -> None:
+    """Say what is done once for all cameras of a scene."""
     from pipeline.kernels.boxes import SceneBoxes
 
     boxes = SceneBoxes(unit.units["frames"].tables["boxes"], moving_mps=p.moving_mps, movable=p.movable)
@@ -144,7 +144,6 @@ def _shared_parts(
         ms = least_ms(lambda options=options: read_scene_points(unit.raw, sweeps, boxes, moving=p.moving, **options))
         line(name, ms, ms - before_ms, mb)
         before_ms = ms
-    return points_mb, before_ms
 
 
 if __name__ == "__main__":

@@ -21,12 +21,8 @@ _COLUMNS = 5
 def is_any_between(typing_context: Any, steps: Any, place: Any, height: Any, low: Any, limit: Any) -> Any:
     """Say whether one of the 5x3 cells around a place holds a step from ``low`` to ``limit``, both included.
 
-    Args:
-        steps: (n,) uint16 table of a sweep with its border, column after column.
-        place: int64 entry that is at least two columns and one row away from the ends of the table.
-        height: int64 entries of a column.
-        low: uint16.
-        limit: uint16, not below ``low``.
+    ``steps`` (n,) uint16 is the table of a sweep with its border, column after column, ``height`` (int64) entries each. ``place``
+    (int64) is at least two columns and one row away from its ends. ``low`` and ``limit`` are uint16, ``limit`` not below ``low``.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

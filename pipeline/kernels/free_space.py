@@ -156,7 +156,7 @@ def _look(
     is_far = (pairs[:, 2] >= FAR_OFFSETS.start) & (pairs[:, 2] < FAR_OFFSETS.stop)
     spans = columns_of[pairs[:, 1]]
     first = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
-    working = tuple(np.empty(CHUNK, np.int32) for _ in range(3))
+    places, limits, lows = (np.empty(CHUNK, np.int32) for _ in range(3))
     nearest = np.empty((0, 0), np.uint16)
     for start, stop in zip(first, [*first[1:], len(pairs)], strict=True):
         table = tables[int(pairs[start, 0])]
@@ -167,9 +167,10 @@ def _look(
         where = (np.int32(table.first_row), np.int32(table.rows), nearest.reshape(-1))
         given = (xyz, spans[start:stop], matrices[start:stop])
         if counts.dtype == np.uint32:
-            _count_all(*given, is_far[start:stop], *where, table.steps.reshape(-1), *rule, *working, counts)
+            steps = table.steps.reshape(-1)
+            _count_all(*given, is_far[start:stop], *where, steps, *rule, places, limits, lows, counts)
         else:
-            _count_free(*given, *where, *rule, *working[:2], counts)
+            _count_free(*given, *where, *rule, places, limits, counts)
 
 
 @njit(cache=True, error_model="numpy")
@@ -243,6 +244,7 @@ def _count_all(  # type: ignore[no-untyped-def]
                 place, limit = places[i], limits[i]
                 around = np.int64(max(place, first_place))
                 low = np.uint16(max(lows[i], zero))
-                is_hit = is_any_between(steps, around, tall, low, np.uint16(min(limit, last))) & (place > zero)
+                is_near = is_any_between(steps, around, tall, low, np.uint16(min(limit, last)))  # type: ignore[call-arg, var-annotated]
+                is_hit = is_near & (place > zero)
                 is_free = (np.int32(nearest[np.uint64(place)]) > limit) & (not is_hit)
                 of_chunk[i] += (of_hit if is_hit else np.uint32(0)) + (of_free if is_free else np.uint32(0))

@@ -132,8 +132,9 @@ def _least_of_rows(rows, flip, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model="numpy")
 def _drop_row(row, closed, farthest, behind, share):  # type: ignore[no-untyped-def]
-    """Set what lies behind the surface to 0. Most pieces of a row hold nothing that lies far enough behind: whole numbers tell."""
-    dropped, least = 0, np.uint16(min(behind, np.float32(65535)))  # a surface is one step farther than the number that stands for it
+    """Set what lies behind the surface to 0, in pieces: most hold nothing that lies far enough behind, as whole numbers tell."""
+    dropped = 0
+    least = np.uint16(min(behind, np.float32(65535)))  # a surface is one step farther than the number that stands for it
     for start in range(0, len(row), PIECE):
         here, surfaces = row[start : start + PIECE], closed[start : start + PIECE]
         is_any = False
