@@ -69,7 +69,10 @@ WANTED: dict[str, list[str]] = {
         *(rf"(?m)^{preset}, +cameras: {number} +{NUMBER} ms CPU an image, reading to written; .*accumulate_lidar {NUMBER}, clean_horizon {NUMBER}"
           for preset in ("published", "surface") for number in (1, 6)),
         *(rf"(?m)^  {part} +{NUMBER} ms; +[+-]{NUMBER}; floor +{NUMBER} ms = {NUMBER} MB$"
-          for part in ("poses", "own_car_m", "free_space", "surface", "behind_moving", "occluded"))],
+          for part in ("poses", "own_car_m", "free_space", "surface", "behind_moving", "occluded")),
+        rf"all parts of one camera, nothing written: {NUMBER} ms; of published: {NUMBER}"],
+    "surface": [rf"nearest, no additions +{NUMBER} ms CPU a key frame", rf"front surface, mask, confidence +{NUMBER} ms, [+-]{NUMBER}; {NUMBER} %",
+                rf"closing, 3, 5 and 9 pixels +ours {NUMBER} ms; scipy's grey_closing {NUMBER} ms", rf"float64 NumPy, one key frame: nearest {NUMBER} ms, front surface {NUMBER} ms"],
     "supervision_study": [rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$" for way in ("cleaned, scatter, correct", "single sweep")] + [
         rf"(?m)^\| table without image and radar, {target} of: [^|]+ \| \| \| \d+ \| \d* \| [\d.]+ \|$" for target in ("depth_clean", "depth_single")] + [
         r"(?m)^\| single sweep \| (0|mean of seeds) \|( \d+ \|){2} [+-]\d+ \([+-][\d.]+%\) \| none \| \d+% \|$"],
