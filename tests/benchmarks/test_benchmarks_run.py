@@ -76,6 +76,7 @@ WANTED: dict[str, list[str]] = {
     "supervision_study": [rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$" for way in ("cleaned, scatter, correct", "single sweep")] + [
         rf"(?m)^\| table without image and radar, {target} of: [^|]+ \| \| \| \d+ \| \d* \| [\d.]+ \|$" for target in ("depth_clean", "depth_single")] + [
         r"(?m)^\| single sweep \| (0|mean of seeds) \|( \d+ \|){2} [+-]\d+ \([+-][\d.]+%\) \| none \| \d+% \|$"],
+    "thin_objects": [rf"(?m)^\| {kind} \| [\d,]+ \|( ([\d.]+|-) \|){{5}}$" for kind in ("wire across, 2 cm", "leaf of 8 cm", "trunk", "airborne")],
     "training_threads": [rf"(?m)^\| 1 \| sleeping \| 2 \| {NUMBER} / {NUMBER} \| {NUMBER} / {NUMBER} \| {NUMBER} \|$"],
 }  # fmt: skip
 """What a small run must print, as regular expressions."""

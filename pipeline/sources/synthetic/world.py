@@ -49,7 +49,9 @@ class Solids:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
+    """One primitive in the world: shape and numbers as in `Primitives`, its look, and the actor that it belongs to."""
+
     shape: str
     numbers: tuple[float, ...]
     material: Material
@@ -63,7 +65,7 @@ class World:
     """One scene's world: the route, the standing pieces, the actors, and whether it is night."""
 
     route: Route
-    standing: tuple[_Piece, ...]
+    standing: tuple[Piece, ...]
     actors: tuple[Actor, ...]
     is_night: bool
 
@@ -85,7 +87,7 @@ def make_world(drive: Drive, *, seed: int, index: int) -> World:
     return World(route, tuple(standing), tuple(make_traffic(drive, route, seed=(seed, index))), index % 2 == 1)
 
 
-def _actor_pieces(actor: Actor, number: int, xy_yaw: tuple[float, float, float]) -> list[_Piece]:
+def _actor_pieces(actor: Actor, number: int, xy_yaw: tuple[float, float, float]) -> list[Piece]:
     """Return an actor's parts placed in the world."""
     x, y, yaw = xy_yaw
     cosine, sine = float(np.cos(yaw)), float(np.sin(yaw))
@@ -94,11 +96,11 @@ def _actor_pieces(actor: Actor, number: int, xy_yaw: tuple[float, float, float])
         px, py, *rest = part.numbers
         numbers = (x + cosine * px - sine * py, y + sine * px + cosine * py, *rest)
         numbers = (*numbers, cosine, sine) if part.shape == "box" else numbers
-        pieces.append(_Piece(part.shape, numbers, part.material, actor.colour, actor.surface, number))
+        pieces.append(Piece(part.shape, numbers, part.material, actor.colour, actor.surface, number))
     return pieces
 
 
-def _solids(pieces: list[_Piece]) -> Solids:
+def _solids(pieces: list[Piece]) -> Solids:
     """Return pieces as arrays, in hit order: boxes, cylinders, ellipsoids."""
     groups = {shape: [p for p in pieces if p.shape == shape] for shape in ("box", "cylinder", "ellipsoid")}
     width = {"box": 8, "cylinder": 5, "ellipsoid": 5}
@@ -113,7 +115,7 @@ def _solids(pieces: list[_Piece]) -> Solids:
     )
 
 
-def _houses(route: Route, rng: np.random.Generator) -> list[_Piece]:
+def _houses(route: Route, rng: np.random.Generator) -> list[Piece]:
     """Return rows of houses at both sides, and a second, higher row that shows in the gaps."""
     pieces = []
     for side in (-1, 1):
@@ -135,16 +137,16 @@ def _houses(route: Route, rng: np.random.Generator) -> list[_Piece]:
 
 def _house(
     route: Route, s_m: float, left_m: float, size_m: tuple[float, float, float], colour: tuple[float, float, float]
-) -> _Piece:
+) -> Piece:
     """Return one house, its front along the street."""
     x, y = route.place(s_m, left_m)
     yaw = float(route.yaw_at(s_m))
     length, depth, height = size_m
     numbers = (float(x), float(y), height / 2, length / 2, depth / 2, height / 2, float(np.cos(yaw)), float(np.sin(yaw)))
-    return _Piece("box", numbers, Material.BUILDING, colour)
+    return Piece("box", numbers, Material.BUILDING, colour)
 
 
-def _clearance(route: Route, piece: _Piece) -> float:
+def _clearance(route: Route, piece: Piece) -> float:
     """Return how far the outline of a box stays from the middle of the road."""
     x, y, _, half_x, half_y, _, cosine, sine = piece.numbers
     edge = np.linspace(-1, 1, 7)
@@ -156,13 +158,13 @@ def _clearance(route: Route, piece: _Piece) -> float:
     return float(route.clearance(turned + np.array([x, y]), left_m=CENTRE_LEFT_M).min())
 
 
-def _street_ends(route: Route) -> list[_Piece]:
+def _street_ends(route: Route) -> list[Piece]:
     """Return a high house across each end of the street."""
     ends = (float(route.s_m[0]), float(route.s_m[-1]))
     return [_house(route, s, CENTRE_LEFT_M, (6.0, 44.0, 18.0), _WALLS[2]) for s in ends]
 
 
-def _trees(route: Route, rng: np.random.Generator) -> list[_Piece]:
+def _trees(route: Route, rng: np.random.Generator) -> list[Piece]:
     """Return trees along both pavements."""
     pieces = []
     for side in (-1, 1):
@@ -173,12 +175,12 @@ def _trees(route: Route, rng: np.random.Generator) -> list[_Piece]:
             x, y = (float(v) for v in route.place(at, left))
             if route.clearance(np.array([[x, y]]), left_m=CENTRE_LEFT_M)[0] < TREE_LEFT_M - 0.5:
                 continue
-            pieces.append(_Piece("cylinder", (x, y, radius, 0.0, height), Material.TRUNK, (0.3, 0.22, 0.16)))
-            pieces.append(_Piece("ellipsoid", (x, y, height, crown, crown * 0.85), Material.CROWN, green))
+            pieces.append(Piece("cylinder", (x, y, radius, 0.0, height), Material.TRUNK, (0.3, 0.22, 0.16)))
+            pieces.append(Piece("ellipsoid", (x, y, height, crown, crown * 0.85), Material.CROWN, green))
     return pieces
 
 
-def _lamps(route: Route) -> list[_Piece]:
+def _lamps(route: Route) -> list[Piece]:
     """Return lamp posts, alternating sides, with a glowing head."""
     pieces = []
     first = np.ceil((route.s_m[0] + 5) / LAMP_EVERY_M) * LAMP_EVERY_M
@@ -190,6 +192,6 @@ def _lamps(route: Route) -> list[_Piece]:
             continue
         yaw = float(route.yaw_at(s))
         head = (hx, hy, LAMP_HEIGHT_M, 0.15, 0.45, 0.08, float(np.cos(yaw)), float(np.sin(yaw)))
-        pieces.append(_Piece("cylinder", (x, y, 0.09, 0.0, LAMP_HEIGHT_M), Material.POLE, (0.35, 0.36, 0.38)))
-        pieces.append(_Piece("box", head, Material.LAMP, (1.0, 0.9, 0.7)))
+        pieces.append(Piece("cylinder", (x, y, 0.09, 0.0, LAMP_HEIGHT_M), Material.POLE, (0.35, 0.36, 0.38)))
+        pieces.append(Piece("box", head, Material.LAMP, (1.0, 0.9, 0.7)))
     return pieces
