@@ -214,14 +214,25 @@ def differences(old: Identity, new: Identity) -> list[str]:
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             phrases.append(f"{name.replace('_', ' ')} {before} -> {after}")
+    later = next((getattr(stage.params, "added_later", {}) for stage in STAGES if stage.name == new.stage), {})
     for key in sorted({*old.params, *new.params}):
-        before, after = old.params.get(key), new.params.get(key)
-        if before != after:
-            phrases.append(f"params {key}: {before} -> {after}")
+        before, after = (of.params.get(key, later.get(key)) for of in (old, new))  # a key added later is left out at its default
+        phrases += [f"params {change}" for change in _changes(key, before, after)]
     if old.source != new.source:
         phrases.append("source changed")
     phrases.extend(_input_differences(old.inputs, new.inputs))
     return phrases
+
+
+def _changes(key: str, before: Any, after: Any) -> list[str]:
+    """Return what differs in a param: of a group the keys within it, and of one that is switched on or off only that."""
+    if before == after:
+        return []
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [line for k in sorted({*before, *after}) for line in _changes(f"{key}.{k}", before.get(k), after.get(k))]
+    if {type(before), type(after)} == {dict, type(None)}:
+        return [f"{key}: off -> on" if before is None else f"{key}: on -> off"]
+    return [f"{key}: {before} -> {after}"]
 
 
 def _num_differences(old: Identity, new: Identity) -> int:

@@ -10,7 +10,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
@@ -216,6 +216,8 @@ def _explain(error: dict[str, Any]) -> str:
         return f"key '{key}' is missing"
     if error["type"].startswith("union_tag"):
         return unknown_kind(value.get("kind")) if isinstance(value, dict) else "source must be a group of keys"
+    if error["type"] == "model_type":
+        return f"{key} is {_shown(value)}: expected a group of keys, {{}} for its defaults{_or_null(location, full)}"
     message = str(error["msg"]).removeprefix("Value error, ")
     if not location:
         return message  # that of keys that contradict each other names them
@@ -229,9 +231,19 @@ def _shown(value: object) -> str:
     return short.repr(value)
 
 
+def _or_null(location: Sequence[str], full: Sequence[Any]) -> str:
+    """Return how a group of keys is switched off, where it can be."""
+    field = _group_at(location[:-1], full).model_fields[location[-1]] if location else None
+    return ", or null to switch it off" if field is not None and type(None) in get_args(field.annotation) else ""
+
+
 def _keys_at(location: Sequence[str], full: Sequence[Any]) -> list[str]:
     """Return the keys that exist at a place of the schema."""
+    return list(_group_at(location, full).model_fields)
+
+
+def _group_at(location: Sequence[str], full: Sequence[Any]) -> Any:
     model: Any = Recipe
     for part in location:
         model = source_specs()[full[1]].config if part == "source" else group_of(model.model_fields[part].annotation)
-    return list(model.model_fields)
+    return model

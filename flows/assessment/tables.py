@@ -70,9 +70,11 @@ def ambiguity_lines(summary: Summary, target: str) -> list[str]:
     for name in _main(summary):
         errors = summary.total(name, target)
         gross, bad = _share(errors.gross_ambiguous), _share(errors.bad_ambiguous)
+        # a place aside can make more errors than it explains: it then explains none
+        by_chance = " and ".join(_share(max(share, 0.0)) for share in (errors.gross_by_chance, errors.bad_by_chance))
         lines.append(
             f"{target}, {name}: a neighbouring pixel of the reference explains {gross} of the gross errors and {bad} of the bad "
-            f"pixels (a place {CHANCE_COLUMNS} pixels aside: {_share(errors.gross_by_chance)} and {_share(errors.bad_by_chance)})"
+            f"pixels (a place {CHANCE_COLUMNS} pixels aside: {by_chance})"
         )
     return lines
 

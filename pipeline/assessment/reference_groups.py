@@ -87,6 +87,7 @@ def scatter_of(points_m: NDArray[np.float64], chosen_m: NDArray[np.float64]) -> 
     Returns:
         (k,) smallest eigenvalue of the covariance of the ``NEIGHBOURS`` nearest over the largest; 0 with fewer returns.
     """
+    points_m = points_m[np.isfinite(points_m).all(axis=1)]  # some sensors write infinity where nothing came back
     if len(points_m) < NEIGHBOURS or not len(chosen_m):
         return np.zeros(len(chosen_m))
     _, near = cKDTree(points_m).query(chosen_m, k=NEIGHBOURS)

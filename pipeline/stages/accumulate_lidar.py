@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.capability import LIDAR
 from pipeline.free_space_choice import FreeSpace
@@ -114,6 +114,13 @@ class Params(StageParams):
         ),
     )
 
+    @field_validator("own_car_m", mode="before")
+    @classmethod
+    def _yes_is_no_distance(cls, value: Any) -> Any:
+        if value is True:  # would be taken for 1 m, which leaves a quarter of these returns
+            raise ValueError("expected metres, e.g. 2.5")
+        return value
+
     @model_validator(mode="after")
     def _additions_fit(self) -> Params:
         if self.behind_moving == "drop" and self.moving == "keep":
@@ -124,12 +131,12 @@ class Params(StageParams):
         if self.least_front_share > 0 and self.surface == "nearest":
             raise ValueError(
                 f"least_front_share: {self.least_front_share} counts returns of the front layer, and surface: nearest has none. "
-                "Set surface: front, or leave least_front_share out"
+                "Set surface: front, or least_front_share: 0"
             )
         if self.confidence and self.surface == "nearest":
             raise ValueError(
                 "confidence: true tells of the returns of the front layer, and surface: nearest has none. Set surface: front, or "
-                "leave confidence out"
+                "confidence: false"
             )
         added = {
             "own_car_m": self.own_car_m > 0,
@@ -141,8 +148,8 @@ class Params(StageParams):
         if self.precision == "reference" and any(added.values()):
             names = " and no ".join(name for name, is_set in added.items() if is_set)
             raise ValueError(
-                f"precision: reference repeats the public script, which has no {names}. Set precision: float32 or "
-                "preset: published, or leave them out"
+                f"precision: reference repeats the public script, which has no {names}. Set precision: float32, or "
+                "preset: published and leave them out"
             )
         return self
 
@@ -249,7 +256,7 @@ def _static_points(unit: StageInput, p: Params, sweep: dict[str, Any]) -> Any:
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
     """Accumulate all key frames of one scene and camera."""
-    lidars = chosen_sweeps(unit.sweeps, p.lidar, scene=unit.scene, only_keyframes=p.neighbors == "keyframes")
+    lidars = chosen_sweeps(unit.sweeps, p.lidar, scene=unit.scene, only_keyframes=not _reads_between(p))
     windows = lidars.windows(unit.keyframes, p.num_sweeps, scene=unit.scene)
     projected = accumulate(unit, p, lidars, windows)
     refined = _refined(unit, p, lidars.sweeps)
@@ -285,8 +292,12 @@ def _dropped_returns(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any
 
 
 def _files_of(p: Params, _: Sequence[str]) -> dict[str, Wanted]:
-    is_between = p.neighbors == "sweeps" and p.num_sweeps > 1
-    return dict.fromkeys(lidar_channels(p.lidar), "all" if is_between else "keyframes")
+    return dict.fromkeys(lidar_channels(p.lidar), "all" if _reads_between(p) else "keyframes")
+
+
+def _reads_between(p: Params) -> bool:
+    """Say whether sweeps between key frames are read: in windows, to vote, or for the trajectory."""
+    return p.neighbors == "sweeps" and (p.num_sweeps > 1 or p.free_space is not None or p.poses is not None)
 
 
 CARRY_VERSION = 2

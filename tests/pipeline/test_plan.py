@@ -71,3 +71,15 @@ def test_release_without_annotations_when_run_then_nothing_moves_and_all_works(w
     assert len(maps) == 3
     assert np.array_equal(maps[0], maps[1])
     assert np.array_equal(maps[0], maps[2])
+
+
+def test_differences_when_a_group_is_switched_on_or_changed_then_says_so_without_writing_it_out():
+    votes = {"range_m": 80.0, "offsets": [1, 2], "far_rule": True}
+    plain = BASE.model_copy(update={"stage": "accumulate_lidar", "params": {}})
+    voted = plain.model_copy(update={"params": {"free_space": votes, "surface": "front", "behind_moving": "drop"}})
+    assert differences(plain, voted) == [
+        "params behind_moving: keep -> drop", "params free_space: off -> on", "params surface: nearest -> front"
+    ]  # fmt: skip
+    assert differences(voted, plain)[1] == "params free_space: on -> off"
+    other = plain.model_copy(update={"params": voted.params | {"free_space": votes | {"range_m": 20.0}}})
+    assert differences(voted, other) == ["params free_space.range_m: 80.0 -> 20.0"]

@@ -189,6 +189,8 @@ def test_scatter_when_returns_lie_on_a_wall_then_is_nothing_and_in_a_bush_then_i
     assert scatter[:50].max() < 1e-9
     assert np.median(scatter[50:]) > 3 * LEAST_SCATTER
     assert scatter_of(wall[:5], wall[:5]).tolist() == [0.0] * 5
+    with_infinite = np.vstack([wall, [[np.inf, 0.0, 0.0], [np.nan, 1.0, 2.0]]])
+    np.testing.assert_array_equal(scatter_of(with_infinite, wall[:50]), scatter_of(wall, wall[:50]))
 
 
 def test_groups_when_a_box_holds_returns_then_their_pixels_have_its_category(tiny_root, tmp_path):

@@ -60,7 +60,7 @@ def test_defaults_leave_the_names_of_units_as_they_were():
 @pytest.mark.parametrize("params", [{"own_car_m": 2.5}, {"free_space": {}}])
 def test_reference_precision_with_a_new_filter_is_refused_with_a_remedy(params):
     (name,) = params
-    said = f"which has no {name}. Set precision: float32 or preset: published, or leave them out"
+    said = f"which has no {name}. Set precision: float32, or preset: published and leave them out"
     with pytest.raises(ValidationError, match=said):
         accumulate_lidar.Params(precision="reference", **params)
 
@@ -157,3 +157,20 @@ class OnlyNear:
     def read_points(self, file: str) -> np.ndarray:
         points = self.reader.read_points(file)
         return points[np.linalg.norm(points[:, :3].astype(np.float64), axis=1) < self.range_m]
+
+
+def test_window_of_one_sweep_when_nothing_votes_then_reads_the_key_sweep_alone():
+    sweeps = five_with({})
+    read: list[str] = []
+
+    class Noting(Reader):
+        def read_points(self, file: str) -> np.ndarray:
+            read.append(file)
+            return super().read_points(file)
+
+    for params in ({}, {"free_space": VOTES}):
+        read.clear()
+        unit = unit_of(sweeps, five_rows())
+        unit.raw = Noting(sweeps)
+        made(unit, num_sweeps=1, **params)
+        assert sorted(read) == (["0", "1", "2", "3", "4"] if params else ["2"])
