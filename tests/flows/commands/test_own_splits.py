@@ -83,8 +83,8 @@ def test_plan_when_a_rule_leaves_val_empty_then_says_so_and_names_a_seed_that_do
         ({"training": ["drive a"]}, "unknown key 'source.splits.training'; did you mean 'train'?"),
         ({"share": {"train": 0.8}}, "these add up to 0.8"),
         ({"share": {"trian": 1}}, "Input should be 'train', 'val' or 'test'"),
-        (["drive a"], "source.splits is ['drive a']: Input should be a valid dictionary"),
-        (None, "source.splits is None: Input should be a valid dictionary"),
+        (["drive a"], "source.splits is ['drive a']: expected a group of keys"),
+        (None, "source.splits is None: expected a group of keys"),
     ],
 )  # fmt: skip
 def test_splits_when_they_cannot_be_meant_then_the_recipe_is_refused_once(recipe, depthmill, splits, words):

@@ -69,7 +69,7 @@ def unit_data(layout, size, times, contents, files, *, is_reference):
     steps = rng.integers(0, 65536, (count, *size)).astype(np.uint16)
     steps[:, :2] = 0
     arrays = {"depth_m": steps, "num_measured": np.count_nonzero(steps, axis=(1, 2)).astype(np.int32), "timestamp_us": times}
-    for spec in layout_named(layout).arrays:
+    for spec in (one for one in layout_named(layout).arrays if one.is_required or one.dims == ("frame",)):
         arrays.setdefault(spec.name, np.zeros(count, spec.dtype))
     return UnitData(arrays)
 

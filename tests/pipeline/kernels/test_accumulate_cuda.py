@@ -267,7 +267,7 @@ def test_import_when_the_engine_is_the_cpu_then_loads_nothing_of_cuda():
 def test_doctor_when_asked_then_names_the_engine_of_accumulation(found_gpu, monkeypatch):
     found_gpu(GOOD)
     assert doctor._accumulation() == [
-        ("accumulate cuda", True, "used: NVIDIA H200"),
+        ("accumulate cuda", True, "used: NVIDIA H200; surface: front and behind_moving: drop by compiled CPU kernels"),
         ("accumulate numba", True, "usable: compiled CPU kernels"),
     ]
     found_gpu(NO_GPU)
