@@ -28,6 +28,7 @@ from statistics import mean
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
 import numpy as np
+from study_store import made_manifest, opened_recipe
 from supervision_study import SMALL_WORLD, WORLD
 from table_without_image import NAME, filled_from_nearest, median_of_measured
 
@@ -106,13 +107,6 @@ def _cell(values: list[float]) -> str:
 
 def _materialize(args: argparse.Namespace, teacher: str):
     """Make what is missing of one teacher's data; return its manifest."""
-    from flows.run.bare_loop import BareLoop
-    from flows.run.making import make_units
-    from flows.run.opening import open_recipe
-    from flows.settings import Settings
-    from pipeline.recipe import parse_recipe
-    from storage_schemas.manifest import open_manifest
-
     world, store, maps = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store", "maps"))
     choices = TEACHERS[teacher]
     if choices["teacher"] == "depth_maps":
@@ -129,14 +123,7 @@ def _materialize(args: argparse.Namespace, teacher: str):
             "align_mono_depth": {"method": "as_is", "sky": "none"},
         },
     }
-    opened = open_recipe(parse_recipe(recipe, where="study"), Settings(workers=args.at_once))
-    plan = opened.plan()
-    if plan.to_do:
-        print(f"{teacher} teacher: {len(plan.to_do)} units", file=sys.stderr, flush=True)
-        made = make_units(opened, BareLoop(), report=False)
-        if made.errors:
-            raise SystemExit(made.errors[0])
-    return open_manifest(opened.store, plan.manifest.path.fingerprint)
+    return made_manifest(opened_recipe(recipe, workers=args.at_once), what=f"{teacher} teacher: ")
 
 
 def _write_far_wrong_maps(manifest, folder: Path) -> None:

@@ -27,6 +27,7 @@ from statistics import mean
 
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
+from study_store import made_manifest, opened_recipe
 from table_without_image import NAME, frame_errors, row_of
 
 SIX = ["CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
@@ -139,13 +140,6 @@ def _num_frames(args: argparse.Namespace, cameras: list[str]) -> int:
 
 def _materialize(args: argparse.Namespace):
     """Make what is missing of the world and the store; return the manifest."""
-    from flows.run.bare_loop import BareLoop
-    from flows.run.making import make_units
-    from flows.run.opening import open_recipe
-    from flows.settings import Settings
-    from pipeline.recipe import parse_recipe
-    from storage_schemas.manifest import open_manifest
-
     world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
     stages = {
         "accumulate_lidar": {"num_sweeps": 3},  # this study does not read the accumulated maps
@@ -154,14 +148,7 @@ def _materialize(args: argparse.Namespace):
     }
     source = {**(SMALL_WORLD if args.small else WORLD), "cameras": SIX, "radars": RADARS, "root": str(world)}
     recipe = {"source": source, "store": str(store), "cameras": SIX, "stages": stages}
-    opened = open_recipe(parse_recipe(recipe, where="study"), Settings(workers=args.at_once))
-    plan = opened.plan()
-    if plan.to_do:
-        print(f"{len(plan.to_do)} units to make", file=sys.stderr, flush=True)
-        made = make_units(opened, BareLoop(), report=False)
-        if made.errors:
-            raise SystemExit(made.errors[0])
-    return open_manifest(opened.store, plan.manifest.path.fingerprint)
+    return made_manifest(opened_recipe(recipe, workers=args.at_once))
 
 
 def _in_child(args: argparse.Namespace, training: dict) -> str:

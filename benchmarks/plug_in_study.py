@@ -26,6 +26,7 @@ from statistics import mean
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
 import numpy as np
+from study_store import made_manifest, opened_recipe
 from supervision_study import BASE, SMALL_WORLD, WORLD
 from table_without_image import NAME, frame_errors, row_of
 
@@ -95,10 +96,6 @@ def main() -> None:
 
 
 def _open(args: argparse.Namespace, cleaning: str):
-    from flows.run.opening import open_recipe
-    from flows.settings import Settings
-    from pipeline.recipe import parse_recipe
-
     world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
     recipe = {
         "source": {**(SMALL_WORLD if args.small else WORLD), "scenes": args.scenes, "root": str(world)},
@@ -106,23 +103,12 @@ def _open(args: argparse.Namespace, cleaning: str):
         "cameras": ["CAM_FRONT"],
         "stages": {"accumulate_lidar": {"moving": "carry"}, **CLEANINGS[cleaning]},
     }
-    return open_recipe(parse_recipe(recipe, where="study"), Settings(workers=args.at_once))
+    return opened_recipe(recipe, workers=args.at_once)
 
 
 def _materialize(args: argparse.Namespace, cleaning: str):
     """Make what is missing of one way; return its manifest."""
-    from flows.run.bare_loop import BareLoop
-    from flows.run.making import make_units
-    from storage_schemas.manifest import open_manifest
-
-    opened = _open(args, cleaning)
-    plan = opened.plan()
-    if plan.to_do:
-        print(f"{cleaning}: {len(plan.to_do)} units", file=sys.stderr, flush=True)
-        made = make_units(opened, BareLoop(), report=False)
-        if made.errors:
-            raise SystemExit(made.errors[0])
-    return open_manifest(opened.store, plan.manifest.path.fingerprint)
+    return made_manifest(_open(args, cleaning), what=f"{cleaning}: ")
 
 
 def _compare_cleanings(args: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
 import numpy as np
+from study_store import made_manifest, opened_recipe
 from table_without_image import NAME, frame_errors, row_of
 
 WORLD = {"kind": "synthetic", "scenes": 24, "seconds": 8, "seed": 0, "image_size": [800, 450]}
@@ -184,26 +185,12 @@ def _cell(values: list[float]) -> str:
 
 def _materialized(args: argparse.Namespace, changes: dict[str, Any]):
     """Make what is missing of a recipe's units; return its manifest."""
-    from flows.run.bare_loop import BareLoop
-    from flows.run.making import make_units
-    from flows.run.opening import open_recipe
-    from flows.settings import Settings
-    from pipeline.recipe import parse_recipe
-    from storage_schemas.manifest import open_manifest
-
     ending = ("-trajectories" if args.world == "trajectories" else "") + ("-small" if args.small else "")
     source = {**(SMALL_WORLD if args.small else WORLD), "scenes": args.scenes, "root": str(args.data / f"world{ending}")}
     if args.world == "trajectories":
         source["trajectories"] = str(args.trajectories)
     recipe = {"source": source, "store": str(args.data / f"store{ending}"), "cameras": ["CAM_FRONT"], **changes}
-    opened = open_recipe(parse_recipe(recipe, where="study"), Settings(workers=args.at_once))
-    plan = opened.plan()
-    if plan.to_do:
-        print(f"{len(plan.to_do)} units to make", file=sys.stderr, flush=True)
-        made = make_units(opened, BareLoop(), report=False)
-        if made.errors:
-            raise SystemExit(made.errors[0])
-    return open_manifest(opened.store, plan.manifest.path.fingerprint)
+    return made_manifest(opened_recipe(recipe, workers=args.at_once))
 
 
 def _in_child(args: argparse.Namespace, way: str, seed: int) -> str:

@@ -93,7 +93,7 @@ def frame_errors(manifest: Any, *, target: str, truth: str, cameras: Sequence[st
     from model.semodepth.depth_space import DepthSpace
     from model.semodepth.evaluation import evaluate, measured_frames
 
-    config = EvaluationConfig(target=truth, num_strips=0)  # type: ignore[arg-type]
+    config = EvaluationConfig.model_validate({"target": truth, "num_strips": 0})
     columns: dict[str, list[Any]] = {}
     for camera, table in tables_of(manifest, target=target, cameras=cameras).items():
         depth_m = torch.from_numpy(table)[None]

@@ -16,7 +16,7 @@ from flows.reports.store.assessment import kept_file
 from flows.run.listener import Listener
 from flows.run.opening import Opened
 from flows.run.teachers import teacher_facts
-from pipeline.assessment.assess import Contender, assess_frames, reference_kind, sampled_frames
+from pipeline.assessment.assess import Against, Contender, assess_frames, reference_kind, sampled_frames
 from pipeline.assessment.variants import additions_of, published, without
 from pipeline.exporters.out_folder import check_out
 from pipeline.plan import make_plan
@@ -29,6 +29,10 @@ SECONDS_PER_LINE = 5.0
 
 OWN = "this recipe"
 """Name of the assessed recipe in tables."""
+
+
+REFERENCES: dict[str, Against | None] = {"auto": None, "truth": "truth", "sweep": "sweep"}
+"""What ``--reference`` may be, and what that chooses; None leaves it to the data."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Choices:
             if count < least:
                 raise RecipeError(f"{option} {count} is too small; expected {least} or more")
         for option, value, expected in (
-            ("--reference", self.reference, ("auto", "truth", "sweep")),
+            ("--reference", self.reference, tuple(REFERENCES)),
             ("--against", self.against, ("published", "none")),
         ):
             if value not in expected:
@@ -87,8 +91,7 @@ def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title
     own = contenders[0]
     for line in own.plan.warnings():
         listener.warn(f"warning: {line}")
-    chosen = None if choices.reference == "auto" else choices.reference
-    against = reference_kind(own.plan, chosen)  # type: ignore[arg-type]  # checked by Choices
+    against = reference_kind(own.plan, REFERENCES[choices.reference])
     raw = opened.source.reader()
     frames = sampled_frames(own.plan, raw, choices.scenes, most=choices.frames)
     summary = Summary(against, choices.hold_out, tuple(one.name for one in contenders))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def _without_bounds(annotation: Any) -> Any:
     members = typing.get_args(annotation)
     if typing.get_origin(annotation) is not tuple or not any(typing.get_origin(member) is typing.Annotated for member in members):
         return annotation
-    return tuple[tuple(typing.get_args(m)[0] if typing.get_origin(m) is typing.Annotated else m for m in members)]  # type: ignore[misc]
+    plain = tuple(typing.get_args(m)[0] if typing.get_origin(m) is typing.Annotated else m for m in members)
+    return types.GenericAlias(tuple, plain)
 
 
 def _default_text(field: FieldInfo) -> str:

@@ -8,7 +8,7 @@ from pipeline.presets import PRESETS, filled, keys_set_by
 from pipeline.recipe import Recipe, parse_recipe, wanted_files
 from storage_schemas.errors import RecipeError
 
-WORLD = {"source": {"kind": "synthetic", "root": "/tmp/world"}, "store": "/tmp/store"}
+WORLD = {"source": {"kind": "synthetic", "root": "world"}, "store": "store"}
 
 
 def recipe_with(**keys: object) -> Recipe:
