@@ -147,9 +147,9 @@ DEPTH_SINGLE = StoreLayout(
 DEPTH_ACCUMULATED = StoreLayout(
     name="depth_accumulated",
     version=1,
-    description="Depth of many LiDAR sweeps around the key frame (D_acc), nearest return per pixel",
+    description="Depth of many LiDAR sweeps around the key frame (D_acc), nearest return or front surface of each pixel",
     arrays=(
-        _depth("depth along the optical axis, nearest of all accumulated LiDAR returns"),
+        _depth("depth along the optical axis: the nearest of the accumulated LiDAR returns, or their front surface"),
         _MEASURED,
         _TIME,
         ArraySpec("num_sweeps", ("frame",), "int32", "1", "sweeps in the frame's window"),
@@ -165,7 +165,7 @@ DEPTH_ACCUMULATED = StoreLayout(
 DEPTH_CLEAN = StoreLayout(
     name="depth_clean",
     version=1,
-    description="Accumulated depth without the returns that hang over the horizon (D_acc clean): the dense training target",
+    description="Accumulated depth without the returns that hang over the horizon or lie behind a surface (D_acc clean): the dense training target",
     arrays=(
         _depth("cleaned depth along the optical axis"),
         _MEASURED,
