@@ -146,7 +146,7 @@ def _proxy_body(pixels: PixelStatistics, total: BeforeAfter) -> str:
     return (
         '<p class="note">The exact depth of these scenes is not known, so errors cannot be measured.</p>'
         "<p>Shown instead, as a <b>proxy</b>: the share of pixels measured by the single key sweep where the map differs from it "
-        f"by {GROSS_RULE}. The accumulated map holds this sweep too. Another moment or another viewpoint may rightly see something "
+        f"by {GROSS_RULE}. The accumulated map holds this sweep too. Another moment or viewpoint may rightly see something "
         "nearer (occlusion), so a difference is not necessarily an error. Errors beside the sweep's pixels are not seen: this "
         "bounds nothing exactly. <code>depthmill assess</code> compares with a sweep that the map does not hold.</p>"
         + tiles(
