@@ -165,8 +165,8 @@ DEPTH_ACCUMULATED = StoreLayout(
 DEPTH_CLEAN = StoreLayout(
     name="depth_clean",
     version=1,
-    description="Accumulated depth without the returns that hang over the horizon or lie behind a surface (D_acc clean): the dense "
-    "training target",
+    description="Accumulated depth without the returns that hang over the horizon or lie behind a surface (D_acc clean): the "
+    "dense training target",
     arrays=(
         _depth("cleaned depth along the optical axis"),
         _MEASURED,
