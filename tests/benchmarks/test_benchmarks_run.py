@@ -82,7 +82,9 @@ WANTED: dict[str, list[str]] = {
 """What a small run must print, as regular expressions."""
 
 SLOW = {
+    "accumulate",
     "distillation_study",
+    "free_space",
     "loader",
     "mim4d_step",
     "mim4d_study",

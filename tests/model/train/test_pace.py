@@ -42,6 +42,7 @@ def manifest(tiny_store):
     return open_manifest(Store(str(tiny_store)))
 
 
+@pytest.mark.slow
 def test_training_when_more_is_accumulated_than_an_epoch_has_then_the_tail_is_used_and_the_rate_falls_in_time(manifest, tmp_path):
     config = small_config(max_steps=None, epochs=9, accumulate=3, evaluate_every_epochs=3)  # an epoch has 2 batches
     train(config, manifest, tmp_path, machine=CPU)
