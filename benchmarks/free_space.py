@@ -148,7 +148,7 @@ def _print_truth(scene: Scene, params: SyntheticParams, *, every: int = 5) -> No
     dropped[vote(scene.xyz, scene.columns_of, tables, scene.sweeps, scene.world_from_sensor, FreeSpace()).dropped] = True
     kinds: dict[str, list[np.ndarray]] = {"good": [], "airborne": [], "of the mover that nobody annotated": []}
     drive = make_drive(params, 0)
-    world = make_world(drive, seed=params.seed, index=0)
+    world = make_world(params, drive, 0)
     rig = build_rig(params.cameras, radars=params.radars, image_size=params.image_size, calibration=drive.calibration)
     for number in range(0, len(scene.sweeps), every):
         of_sweep = slice(*scene.columns_of[number])

@@ -106,7 +106,7 @@ def _print_table(num_returns: np.ndarray, num_dropped: np.ndarray, seeds: list[i
 def scanned_street(params: SyntheticParams) -> Returns:
     """Return what the scanner measures on the first drive of a world, thin things put up along it."""
     drive = make_drive(params, 0)
-    world = make_world(drive, seed=params.seed, index=0)
+    world = make_world(params, drive, 0)
     thin = tuple(_thin_pieces(world.route, np.random.default_rng((params.seed, 100))))
     world = dataclasses.replace(world, standing=(*world.standing, *thin))
     maker, tables, planar, kinds, poses = TableMaker(), {}, [], [], _lidar_poses(params, drive)

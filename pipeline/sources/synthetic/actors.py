@@ -31,6 +31,18 @@ class Material(IntEnum):
     PERSON = 7
     LAMP = 8
     TRUNK = 9
+    GLASS = 10
+    TYRE = 11
+    SIGN = 12
+    HEDGE = 13
+    FENCE = 14
+    WALL = 15
+    KERB = 16
+    BARRIER = 17
+    CONE = 18
+    CYCLE = 19
+    PLATE = 20
+    OWN_CAR = 21
 
 
 class Surface(IntEnum):

@@ -3,6 +3,9 @@
 Every field changes the files that are written, so every field except `scenes` enters a scene's digest
 (`database.scene_digest`). `WORLD_VERSION` is bumped by hand when the same parameters give other files. A field that was
 added later is left out while it has its default, so that worlds written before it keep their digest.
+
+`world` names a set of such fields (`PRESETS`), which a recipe may overrule one by one. It decides no file itself and so is
+not in the digest: a world is the same whether its fields came from the name or were given.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from storage_schemas.catalog import RADAR_CHANNELS
 from storage_schemas.frozen_config import FrozenConfig
@@ -42,11 +45,55 @@ MINI_SCENE_NAMES: Final = (
 """The ten names of the devkit's mini splits, ordered so that two scenes already make a train and a val split."""
 
 
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "street": MappingProxyType(
+            {
+                "layout": "street",
+                "motion": "steady",
+                "clocks": "even",
+                "traffic": "street",
+                "ground": "flat",
+                "radar": "conventional",
+                "lidar": "plain",
+                "camera": "plain",
+                "weather": "dry",
+                "spray": 0.55,
+                "labels": False,
+            }
+        ),
+        "town": MappingProxyType(
+            {
+                "layout": "town",
+                "motion": "town",
+                "clocks": "drawn",
+                "traffic": "town",
+                "ground": "graded",
+                "radar": "cells",
+                "lidar": "nuscenes",
+                "camera": "sensor",
+                "weather": "mixed",
+                "spray": 0.01,
+                "labels": True,
+            }
+        ),
+    }
+)
+"""What ``world:`` stands for; street is what every world was before there was a choice."""
+
+
 class SyntheticParams(FrozenConfig):
     """Size and content of the simulated world."""
 
     added_later: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"radars": ("RADAR_FRONT",), "radar": "conventional", "camera_sweeps": False}
+        {"radars": ("RADAR_FRONT",), "camera_sweeps": False, **PRESETS["street"]}
+    )
+
+    world: Literal["street", "town"] = Field(
+        default="street",
+        exclude=True,
+        description="street: the world of the tutorial. town: statistics of real drives. It sets the keys from layout to "
+        "labels, each of which may be given by itself.",
     )
 
     scenes: int = Field(default=2, ge=1, le=850, description="Number of scenes; up to 10 make a v1.0-mini.")
@@ -64,9 +111,47 @@ class SyntheticParams(FrozenConfig):
         min_length=1,
         description="Radar channels, of the five of nuScenes; a recipe's own unless given.",
     )
-    radar: Literal["conventional", "imaging"] = Field(
+    layout: Literal["street", "town"] = Field(
+        default="street",
+        description="street: closed rows of houses. town: set-backs, gaps, side streets, trees, poles, signs, a skyline.",
+    )
+    motion: Literal["steady", "town"] = Field(
+        default="steady",
+        description="steady: 8 to 9 m/s along a gentle curve. town: stands, pulls off, brakes, turns at corners.",
+    )
+    clocks: Literal["even", "drawn"] = Field(
+        default="even",
+        description="even: the same offsets between sensors in every scene. drawn: own offsets a scene, a lost sweep.",
+    )
+    traffic: Literal["street", "town"] = Field(
+        default="street",
+        description="street: cars and pedestrians, most of them moving. town: ten classes, parked rows, attributes, visibility.",
+    )
+    ground: Literal["flat", "graded"] = Field(
+        default="flat", description="flat: a plane. graded: slopes along the route, a crowned road and kerbs."
+    )
+    radar: Literal["conventional", "imaging", "cells"] = Field(
         default="conventional",
-        description="conventional: up to 110 returns a scan, no height (z = 0); imaging: 3+1D, up to 900, with elevation.",
+        description="conventional: up to 110 returns a scan, no height (z = 0); imaging: 3+1D, up to 900, with elevation; "
+        "cells: no height, echoes summed in resolution cells, with clutter and the sensor's limit of 125.",
+    )
+    lidar: Literal["plain", "nuscenes"] = Field(
+        default="plain",
+        description="plain: a turn at one instant, returns only. nuscenes: every slot in firing order, own car, empty rows, "
+        "motion within the turn.",
+    )
+    camera: Literal["plain", "sensor"] = Field(
+        default="plain", description="plain: a clean picture. sensor: shadows, exposure, noise, blur and bloom of a real camera."
+    )
+    weather: Literal["dry", "mixed"] = Field(default="dry", description="dry; mixed: it rains in every fifth scene.")
+    spray: float = Field(
+        default=0.55,
+        ge=0.0,
+        le=1.0,
+        description="Share of upward LiDAR beams behind the car that return from water or dust in the air.",
+    )
+    labels: bool = Field(
+        default=False, description="Write semantic class, instance and motion of every pixel's surface beside the exact depth."
     )
     camera_sweeps: bool = Field(
         default=False,
@@ -78,12 +163,29 @@ class SyntheticParams(FrozenConfig):
         "drive i modulo their number); none = a gently curving route at 8 to 12 m/s.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_the_world(cls, given: Any) -> Any:
+        """Fill the keys that `world` stands for, where they are not given; an unknown world is left to its own check."""
+        if not isinstance(given, Mapping) or given.get("world", "street") not in PRESETS:
+            return given
+        filled = {**PRESETS[given.get("world", "street")], **given}
+        if filled.get("trajectories") is not None and "motion" not in given:
+            filled["motion"] = "steady"  # a recorded drive replaces the motion
+        return filled
+
     @field_validator("image_size")
     @classmethod
     def _check_image_size(cls, value: tuple[int, int]) -> tuple[int, int]:
         if not (32 <= value[0] <= 4096 and 16 <= value[1] <= 4096):
             raise ValueError(f"image_size {value} is outside 32x16 to 4096x4096 pixels")
         return value
+
+    @model_validator(mode="after")
+    def _refuse_two_motions(self) -> SyntheticParams:
+        if self.trajectories is not None and self.motion != "steady":
+            raise ValueError("motion town and trajectories both give the ego motion; leave one of them out")
+        return self
 
     @field_validator("cameras")
     @classmethod
@@ -109,7 +211,7 @@ class SyntheticConfig(SyntheticParams):
     root: str | None = Field(default=None, description="folder to write the world to; default: a folder of the cache")
 
     @property
-    def world(self) -> SyntheticParams:
+    def params(self) -> SyntheticParams:
         """The parameters that determine the world."""
         return SyntheticParams(**self.model_dump(exclude={"kind", "root"}))
 

@@ -29,7 +29,10 @@ AIRBORNE_SHARE: Final = (0.55, 0.002)
 AIRBORNE_RANGE_M: Final = (4.0, 18.0)
 AIRBORNE_WAKE_M: Final = 9.0
 # reflectivity 0..255 of each Material
-_INTENSITY: Final = np.array([12.0, 28.0, 40.0, 14.0, 35.0, 6.0, 45.0, 18.0, 60.0, 15.0])
+_INTENSITY: Final = np.array([
+    12.0, 28.0, 40.0, 14.0, 35.0, 6.0, 45.0, 18.0, 60.0, 15.0,
+    4.0, 5.0, 150.0, 12.0, 25.0, 25.0, 20.0, 35.0, 60.0, 20.0, 200.0, 20.0,
+])  # fmt: skip
 
 
 def beam_directions(azimuth_steps: int) -> Floats:

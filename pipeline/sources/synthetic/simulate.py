@@ -48,7 +48,7 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
     """
     name = scene_names(params.model_copy(update={"scenes": max(params.scenes, index + 1)}))[index]
     drive = make_drive(params, index)
-    world = make_world(drive, seed=params.seed, index=index)
+    world = make_world(params, drive, index)
     rig = build_rig(params.cameras, radars=params.radars, image_size=params.image_size, calibration=drive.calibration)
     tables = [scene_rows(name, drive, world, _description(params, world, index))]
     _write_map(root / tables[0]["map"][0]["filename"])

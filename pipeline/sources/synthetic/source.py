@@ -26,7 +26,7 @@ class SyntheticSource:
     release = f"simulated/v{synthetic.WORLD_VERSION}"
 
     def __init__(self, config: SyntheticConfig, cache_folder: Path) -> None:
-        self.params = config.world
+        self.params = config.params
         self._cache = cache_folder
         names = synthetic.scene_names(self.params)
         try:

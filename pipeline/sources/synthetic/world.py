@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Actor, Material, Surface
+from pipeline.sources.synthetic.config import SyntheticParams
 from pipeline.sources.synthetic.drive import Drive, positions_along
 from pipeline.sources.synthetic.raycast import Primitives
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
@@ -62,12 +63,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class World:
-    """One scene's world: the route, the standing pieces, the actors, and whether it is night."""
+    """One scene's world: the route, the standing pieces, the actors, and whether it is night, or rains."""
 
     route: Route
     standing: tuple[Piece, ...]
     actors: tuple[Actor, ...]
     is_night: bool
+    is_rain: bool = False
 
     def at(self, time_us: int) -> Solids:
         """Return everything solid at a time."""
@@ -78,13 +80,15 @@ class World:
         return _solids(pieces)
 
 
-def make_world(drive: Drive, *, seed: int, index: int) -> World:
-    """Return the world of scene `index`; every second scene is at night."""
+def make_world(params: SyntheticParams, drive: Drive, index: int) -> World:
+    """Return the world of scene `index`; every second scene is at night, and with mixed weather every fifth is in rain."""
+    seed = params.seed
     rng = np.random.default_rng((seed, index, 1))
     bends = rng.choice([-1.0, 1.0], size=2) / rng.uniform(350.0, 450.0, size=2)
     route = route_through(positions_along(drive)[1], bends)
     standing = [*_houses(route, rng), *_street_ends(route), *_trees(route, rng), *_lamps(route)]
-    return World(route, tuple(standing), tuple(make_traffic(drive, route, seed=(seed, index))), index % 2 == 1)
+    is_rain = params.weather == "mixed" and index % 5 == 3
+    return World(route, tuple(standing), tuple(make_traffic(drive, route, seed=(seed, index))), index % 2 == 1, is_rain)
 
 
 def _actor_pieces(actor: Actor, number: int, xy_yaw: tuple[float, float, float]) -> list[Piece]:

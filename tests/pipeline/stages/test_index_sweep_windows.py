@@ -198,7 +198,7 @@ def test_recipe_when_windows_of_sweeps_are_asked_for_then_the_source_indexes_the
     assert recipe_of(nuscenes, SWEEPS).source.camera_sweeps
     assert not recipe_of(nuscenes, {"enabled": True}).source.camera_sweeps
     assert not recipe_of(nuscenes, {"frames": "sweep"}).source.camera_sweeps
-    assert recipe_of({"kind": "synthetic"}, SWEEPS).source.world.camera_sweeps
+    assert recipe_of({"kind": "synthetic"}, SWEEPS).source.params.camera_sweeps
 
 
 @pytest.mark.parametrize(
