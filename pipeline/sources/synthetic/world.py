@@ -16,7 +16,7 @@ from pipeline.sources.synthetic.config import SyntheticParams
 from pipeline.sources.synthetic.drive import Drive, positions_along
 from pipeline.sources.synthetic.raycast import Primitives
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
-from pipeline.sources.synthetic.route import Route, route_through
+from pipeline.sources.synthetic.route import Route, route_along, route_through
 from pipeline.sources.synthetic.traffic import CENTRE_LEFT_M, make_traffic
 
 LAMP_EVERY_M = 28.0
@@ -85,7 +85,9 @@ def make_world(params: SyntheticParams, drive: Drive, index: int) -> World:
     seed = params.seed
     rng = np.random.default_rng((seed, index, 1))
     bends = rng.choice([-1.0, 1.0], size=2) / rng.uniform(350.0, 450.0, size=2)
-    route = route_through(positions_along(drive)[1], bends)
+    route = (
+        route_through(positions_along(drive)[1], bends) if drive.lane_m is None else route_along(drive.lane_m, drive.lane_start)
+    )
     standing = [*_houses(route, rng), *_street_ends(route), *_trees(route, rng), *_lamps(route)]
     is_rain = params.weather == "mixed" and index % 5 == 3
     return World(route, tuple(standing), tuple(make_traffic(drive, route, seed=(seed, index))), index % 2 == 1, is_rain)
