@@ -85,8 +85,8 @@ def _box_distance(box: Floats, origin_m: Floats, directions: Floats) -> Floats:
     """Return the entry distance (n,) into one box, by its three slabs; inf for a miss or an origin inside."""
     cosine, sine = box[6], box[7]
     box_from_world = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-    start: Floats = box_from_world @ (origin_m - box[:3])
-    return _entry(start, directions @ box_from_world.T, box[3:6])
+    offset: Floats = origin_m - box[:3]
+    return _entry(box_from_world @ offset, directions @ box_from_world.T, box[3:6])
 
 
 def _slab_distance(slab: Floats, origin_m: Floats, directions: Floats) -> Floats:
@@ -95,8 +95,8 @@ def _slab_distance(slab: Floats, origin_m: Floats, directions: Floats) -> Floats
     slab_from_world = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     shear = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [-rise_x, -rise_y, 1.0]])
     upright: Floats = shear @ slab_from_world
-    start: Floats = upright @ (origin_m - slab[:3])
-    return _entry(start, directions @ upright.T, slab[3:6])
+    offset: Floats = origin_m - slab[:3]
+    return _entry(upright @ offset, directions @ upright.T, slab[3:6])
 
 
 def _entry(start: Floats, step: Floats, half_m: Floats) -> Floats:

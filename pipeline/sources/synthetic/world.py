@@ -10,7 +10,7 @@ from pipeline.sources.synthetic.actors import Actor
 from pipeline.sources.synthetic.config import SyntheticParams
 from pipeline.sources.synthetic.drive import Drive, positions_along
 from pipeline.sources.synthetic.ground import FLAT, Ground, raised, stand
-from pipeline.sources.synthetic.route import Route, route_through
+from pipeline.sources.synthetic.route import Route, route_along, route_through
 from pipeline.sources.synthetic.solids import Piece, Solids, gather
 from pipeline.sources.synthetic.street import street_pieces
 from pipeline.sources.synthetic.town.layout import standing_pieces
@@ -49,7 +49,7 @@ def make_world(params: SyntheticParams, drive: Drive, index: int) -> World:
     rng = np.random.default_rng((seed, index, 1))
     bends = rng.choice([-1.0, 1.0], size=2) / rng.uniform(350.0, 450.0, size=2)
     _, xy, travelled = positions_along(drive)
-    route = route_through(xy, bends)
+    route = route_through(xy, bends) if drive.lane_m is None else route_along(drive.lane_m, drive.lane_start)
     if params.layout == "town":
         layout = np.random.default_rng((seed, index, 100))
         streets = make_streets(route, layout)

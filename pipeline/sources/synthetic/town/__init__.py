@@ -1,1 +1,1 @@
-"""A town with the statistics of real drives: streets, what stands beside them, and who moves there."""
+"""The parts of a world with the statistics of real drives: how the car moves, its clocks, the street and who is on it."""
