@@ -96,10 +96,6 @@ class Actor:
         """Return whether the actor is on the street at a time."""
         return bool(route.s_m[0] + 6.0 < self.s_at(time_us) < route.s_m[-1] - 6.0)
 
-    def height_at(self, time_us: int) -> float:
-        """Return the height of the ground below it: the street of these actors is a plane."""
-        return 0.0
-
     def xy_yaw(self, route: Route, time_us: int) -> tuple[float, float, float]:
         """Return the world position x y of the actor's origin and its yaw."""
         s = self.s_at(time_us)

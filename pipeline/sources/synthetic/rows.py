@@ -146,17 +146,16 @@ def annotation_rows(name: str, drive: Drive, world: World, counts: Sequence[BoxC
         keys = list(range(max(seen[0] - 1, 0), min(seen[-1] + 1, len(key_us) - 1) + 1))
         instance = token_of(name, "instance", actor.name)
         tokens = [token_of(instance, key_us[k]) for k in keys]
-        kind = "pedestrian.moving" if actor.category.startswith("human") else "vehicle.moving"
-        attribute = "vehicle.parked" if actor.surface == Surface.PARKED else kind
         for i, (k, token) in enumerate(zip(keys, tokens, strict=True)):
             pose = actor.world_from_box(world.route, int(key_us[k]))
+            attribute = actor.attribute_at(world.route, int(key_us[k]))
             annotations.append(
                 {
                     "token": token,
                     "sample_token": token_of(name, "sample", key_us[k]),
                     "instance_token": instance,
                     "visibility_token": "4",
-                    "attribute_tokens": [token_of("attribute", attribute)],
+                    "attribute_tokens": [] if attribute is None else [token_of("attribute", attribute)],
                     "translation": pose.translation_m.tolist(),
                     "size": list(actor.size_wlh_m),
                     "rotation": pose.quaternion.tolist(),

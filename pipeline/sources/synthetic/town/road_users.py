@@ -64,10 +64,6 @@ class RoadUser:
         x, y, _, yaw = self.place_at(time_us)
         return x, y, yaw
 
-    def height_at(self, time_us: int) -> float:
-        """Return the height of the ground below it."""
-        return self.place_at(time_us)[2]
-
     def world_from_box(self, route: Route, time_us: int) -> Pose:
         """Return the pose of the box: origin at its middle."""
         x, y, z, yaw = self.place_at(time_us)

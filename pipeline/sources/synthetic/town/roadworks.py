@@ -35,7 +35,9 @@ def roadworks(plan: TrafficPlan, rng: np.random.Generator) -> None:
         plan.add(plan.thing("barrier", "movable_object.barrier", size, shapes.barrier(size), shapes.WHITE, place), margin_m=0.0)
     middle = (inner + outer) / 2 + side * 0.6
     if rng.uniform() < 0.7:
-        place = plan.along(np.array([start + length * rng.uniform(0.4, 0.6)]), np.array([middle]), float(rng.choice([0.0, np.pi])))
+        place = plan.along(
+            np.array([start + length * rng.uniform(0.4, 0.6)]), np.array([middle]), float(rng.choice([0.0, np.pi]))
+        )
         plan.add(vehicle(plan, "construction", place, rng, is_parked=bool(rng.uniform() < 0.5)), margin_m=0.05)
     for _ in range(int(rng.integers(1, 4))):
         size = drawn_size(rng, *WORKER_M)

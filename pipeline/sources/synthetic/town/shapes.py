@@ -19,7 +19,8 @@ Size = tuple[float, float, float]
 BLACK: Final = (0.05, 0.05, 0.055)
 GLASS: Final = (0.1, 0.12, 0.15)
 WHITE: Final = (0.85, 0.85, 0.82)
-_PLATE: Final = (0.85, 0.85, 0.8)
+ORANGE: Final = (0.9, 0.33, 0.08)
+PLATE: Final = (0.85, 0.85, 0.8)
 _SKIN: Final = ((0.8, 0.62, 0.5), (0.55, 0.4, 0.3), (0.35, 0.24, 0.18))
 
 
@@ -40,9 +41,10 @@ def _axle(x: float, half_w: float, radius: float) -> tuple[Part, Part]:
     return flat, tall
 
 
-def _plates(half_l: float, height: float) -> tuple[Part, Part]:
+def _plates(half_l: float, height: float) -> tuple[Part, ...]:
     """Return the number plates at both ends."""
-    return tuple(_box(side * half_l, 0.0, height, (0.01, 0.26, 0.06), Material.PLATE, _PLATE) for side in (1, -1))  # type: ignore[return-value]
+    size = (0.01, 0.26, 0.06)
+    return tuple(_box(side * half_l, 0.0, height, size, Material.PLATE, PLATE) for side in (1, -1))
 
 
 def car(size_wlh_m: Size, paint: Colour, rng: np.random.Generator) -> tuple[Part, ...]:
@@ -54,8 +56,11 @@ def car(size_wlh_m: Size, paint: Colour, rng: np.random.Generator) -> tuple[Part
     front = float(rng.uniform(0.12, 0.2)) if height < 1.9 else 0.36
     cabin_x, cabin_half = (front - back) * length / 2, (front + back) * length / 2
     body = _box(0.0, 0.0, (0.2 + waist) / 2, (half_l, half_w, (waist - 0.2) / 2), Material.CAR_BODY, paint)
-    cabin = _box(cabin_x, 0.0, (waist + top - 0.06) / 2, (cabin_half, half_w - 0.12, (top - 0.06 - waist) / 2), Material.CAR_CABIN, GLASS)
-    roof = _box(cabin_x - 0.04 * length, 0.0, top - 0.05, (0.86 * cabin_half, half_w - 0.16, 0.05), Material.TRUCK, paint)
+    glass_half = (top - 0.06 - waist) / 2
+    cabin_size = (cabin_half, half_w - 0.12, glass_half)
+    cabin = _box(cabin_x, 0.0, waist + glass_half, cabin_size, Material.CAR_CABIN, GLASS)
+    roof_size = (0.86 * cabin_half, half_w - 0.16, 0.05)
+    roof = _box(cabin_x - 0.04 * length, 0.0, top - 0.05, roof_size, Material.TRUCK, paint)
     wheels = (*_axle(0.3 * length, half_w + 0.02, 0.32), *_axle(-0.29 * length, half_w + 0.02, 0.32))
     return (body, cabin, roof, *wheels, *_plates(half_l, 0.5))
 
@@ -105,7 +110,8 @@ def construction_vehicle(size_wlh_m: Size, paint: Colour, rng: np.random.Generat
         _box(-0.15 * length, side * (half_w - 0.25), 0.4, (0.3 * length, 0.25, 0.4), Material.TYRE, BLACK) for side in (1, -1)
     ]
     house = _box(-0.2 * length, 0.0, 1.3, (0.22 * length, 0.85 * half_w, 0.45), Material.TRUCK, paint)
-    cab = _box(-0.08 * length, 0.4 * half_w, (0.9 + top) / 2, (0.1 * length, 0.4 * half_w, (top - 0.9) / 2), Material.CAR_CABIN, GLASS)
+    cab_size = (0.1 * length, 0.4 * half_w, (top - 0.9) / 2)
+    cab = _box(-0.08 * length, 0.4 * half_w, (0.9 + top) / 2, cab_size, Material.CAR_CABIN, GLASS)
     boom = _box(0.18 * length, -0.15, 0.75 * top, (0.2 * length, 0.18, 0.2), Material.TRUCK, paint)
     arm = _box(0.4 * length, -0.15, 0.5 * top, (0.05 * length, 0.15, 0.27 * top), Material.TRUCK, paint)
     bucket = _box(half_l - 0.08 * length, -0.15, 0.35, (0.08 * length, 0.45, 0.3), Material.TRUCK, BLACK)
@@ -160,8 +166,10 @@ def person(size_wlh_m: Size, rng: np.random.Generator, *, is_walking: bool) -> t
     stride = min(0.16, length / 2 - 0.13) if is_walking else 0.02
     legs = [_post(side * stride, side * 0.1, 0.085, 0.0, hip, Material.PERSON, trousers) for side in (1, -1)]
     trunk = _box(0.0, 0.0, (hip + neck) / 2, (0.12, half_w - 0.09, (neck - hip) / 2), Material.PERSON, shirt)
+    arm_low = 0.9 * hip
+    arm_size = (0.055, 0.045, (neck - arm_low) / 2)
     arms = [
-        _box(-side * stride * 0.6, side * (half_w - 0.045), (0.9 * hip + neck) / 2, (0.055, 0.045, (neck - 0.9 * hip) / 2), Material.PERSON, shirt)
+        _box(-side * stride * 0.6, side * (half_w - 0.045), (arm_low + neck) / 2, arm_size, Material.PERSON, shirt)
         for side in (1, -1)
     ]
     head = Part("ellipsoid", (0.02, 0.0, height - 0.16, 0.1, 0.14), Material.PERSON, skin(rng))
@@ -171,24 +179,23 @@ def person(size_wlh_m: Size, rng: np.random.Generator, *, is_walking: bool) -> t
 def cone(size_wlh_m: Size) -> tuple[Part, ...]:
     """Return a traffic cone: a foot, and three shrinking rings."""
     width, _, height = size_wlh_m
-    orange = (0.9, 0.33, 0.08)
     foot = _box(0.0, 0.0, 0.025, (width / 2, width / 2, 0.025), Material.CONE, BLACK)
-    rings = [
-        _box(0.0, 0.0, (k + 0.5) * height / 3, ((0.36 - 0.1 * k) * width,) * 2 + (height / 6,), Material.CONE, WHITE if k == 1 else orange)  # type: ignore[arg-type]
-        for k in range(3)
-    ]
+    rings = []
+    for k, colour in enumerate((ORANGE, WHITE, ORANGE)):
+        half = (0.36 - 0.1 * k) * width
+        rings.append(_box(0.0, 0.0, (k + 0.5) * height / 3, (half, half, height / 6), Material.CONE, colour))
     return (foot, *rings)
 
 
 def barrier(size_wlh_m: Size) -> tuple[Part, ...]:
     """Return a red and white barrier on two feet, which runs across its own heading."""
     width, length, height = size_wlh_m
-    half_w = width / 2 - 0.02
+    half_w, foot = width / 2 - 0.02, (length / 2 - 0.02, 0.05, 0.4 * height)
     boards = [
         _box(0.0, 0.0, z * height, (0.05, half_w, 0.13 * height), Material.BARRIER, colour)
         for z, colour in ((0.85, (0.8, 0.12, 0.1)), (0.45, WHITE))
     ]
-    feet = [_box(0.0, side * 0.8 * half_w, 0.4 * height, (length / 2 - 0.02, 0.05, 0.4 * height), Material.BARRIER, BLACK) for side in (1, -1)]
+    feet = [_box(0.0, side * 0.8 * half_w, 0.4 * height, foot, Material.BARRIER, BLACK) for side in (1, -1)]
     return (*boards, *feet)
 
 

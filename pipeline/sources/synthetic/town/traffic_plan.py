@@ -1,8 +1,7 @@
-"""The street while road users are put into it: where is room, how high is the ground, where is the ego vehicle."""
+"""The street while road users are put into it: where is room, and where is the ego vehicle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -32,7 +31,6 @@ class TrafficPlan:
     """
 
     route: Route
-    height_at: Callable[[Floats], Floats]
     time_us: Ints
     ego_s: Floats
     ego_left: Floats
@@ -51,7 +49,7 @@ class TrafficPlan:
         return float(self.route.s_m[0]) + END_M, float(self.route.s_m[-1]) - END_M
 
     def along(self, s_m: Floats, left_m: Floats, turned: Floats | float = 0.0) -> Floats:
-        """Return places (t, 4) x y z yaw at s and left (t,), looking along the street and turned by an angle.
+        """Return places (t, 4) x y 0 yaw at s and left (t,), looking along the street and turned by an angle.
 
         Beyond the ends of the route the street goes on straight.
         """
@@ -59,7 +57,7 @@ class TrafficPlan:
         over = s_m - np.clip(s_m, self.route.s_m[0], self.route.s_m[-1])
         xy = self.route.place(s_m, left_m) + over[:, None] * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
         yaw = yaw + turned
-        return np.concatenate([xy, self.height_at(xy)[:, None], yaw[:, None]], axis=1)
+        return np.concatenate([xy, np.zeros((len(xy), 1)), yaw[:, None]], axis=1)
 
     def add(self, user: RoadUser, *, margin_m: float = 0.25) -> bool:
         """Put a road user into the street if it is free there, and say whether it was; a path that hardly moves stands."""
