@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Pose
-from pipeline.sources.synthetic.world import Solids
+from pipeline.sources.synthetic.solids import Solids
 
 NUM_BEAMS: Final = 32
 ELEVATION_DEG: Final = (-30.67, 10.67)
@@ -31,7 +31,7 @@ AIRBORNE_WAKE_M: Final = 9.0
 # reflectivity 0..255 of each Material
 _INTENSITY: Final = np.array([
     12.0, 28.0, 40.0, 14.0, 35.0, 6.0, 45.0, 18.0, 60.0, 15.0,
-    4.0, 5.0, 150.0, 12.0, 25.0, 25.0, 20.0, 35.0, 60.0, 20.0, 200.0, 20.0,
+    4.0, 5.0, 150.0, 12.0, 25.0, 25.0, 20.0, 35.0, 60.0, 20.0, 200.0, 20.0, 12.0, 20.0, 45.0,
 ])  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from pipeline.sources.synthetic import camera, lidar, radar
 from pipeline.sources.synthetic.actors import Surface
 from pipeline.sources.synthetic.config import SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
+from pipeline.sources.synthetic.ground import on_ground
 from pipeline.sources.synthetic.rig import LIDAR, Sensor, build_rig
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll, quaternion_product
 from pipeline.sources.synthetic.rows import (
@@ -49,6 +50,7 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
     name = scene_names(params.model_copy(update={"scenes": max(params.scenes, index + 1)}))[index]
     drive = make_drive(params, index)
     world = make_world(params, drive, index)
+    drive = on_ground(drive, world)
     rig = build_rig(params.cameras, radars=params.radars, image_size=params.image_size, calibration=drive.calibration)
     tables = [scene_rows(name, drive, world, _description(params, world, index))]
     _write_map(root / tables[0]["map"][0]["filename"])
@@ -176,14 +178,16 @@ def _record_camera(
     assert sensor.intrinsic is not None
     street = camera.make_street_map(world)
     for i, moment_us in enumerate(time_us.tolist()):
+        pose = drive.world_from_ego.at(moment_us)
         view = camera.take_picture(
             world.at(moment_us),
             street,
-            drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor,
+            pose @ sensor.ego_from_sensor,
             sensor.intrinsic,
             image_size=params.image_size,
             is_night=world.is_night,
             rng=np.random.default_rng((*seed, i)),
+            ground_m=float(pose.translation_m[2]),
         )
         image_path = root / file_name(drive.log, sensor.channel, sensor.modality, moment_us, is_key=is_key)
         truth = root / "truth" / sensor.channel / image_path.stem
