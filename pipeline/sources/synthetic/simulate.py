@@ -260,7 +260,8 @@ def _count_points(world: World, time_us: int, points_m: Floats, echoes_m: Floats
             continue
         pose = actor.world_from_box(world.route, time_us)
         for kind, cloud in enumerate((points_m, echoes_m)):
-            near = cloud[np.abs(cloud[:, :2] - pose.translation_m[:2]).max(axis=1) < 4.0]
+            reach_m = max(4.0, float(np.hypot(*actor.size_wlh_m[:2])) / 2)
+            near = cloud[np.abs(cloud[:, :2] - pose.translation_m[:2]).max(axis=1) < reach_m]
             at_height = np.where(np.isnan(near[:, 2:]), pose.translation_m[2], near[:, 2:])
             count[kind, number] = count_in_box(np.hstack([near[:, :2], at_height]), pose, actor.size_wlh_m)
     return BoxCounts(count[0], count[1])
