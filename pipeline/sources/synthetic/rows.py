@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from pipeline.sources.synthetic.drive import Drive
 from pipeline.sources.synthetic.rig import Sensor
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose
 from pipeline.sources.synthetic.town.road_users import RoadUser
+from pipeline.sources.synthetic.visibility import visibility_token
 from pipeline.sources.synthetic.vocabulary import Row, token_of
 from pipeline.sources.synthetic.world import World
 
@@ -27,10 +28,11 @@ EXTENSION = {"lidar": ("pcd.bin", "pcd"), "radar": ("pcd", "pcd"), "camera": ("j
 
 @dataclass(frozen=True)
 class BoxCounts:
-    """Points inside the box of each actor (actors,) at one key frame."""
+    """Points inside the box of each actor (actors,) at one key frame, and by their numbers the visible share of some."""
 
     lidar: Ints
     radar: Ints
+    visible: Mapping[int, float] = field(default_factory=dict)
 
 
 def file_name(log: str, channel: str, modality: str, time_us: int, *, is_key: bool) -> str:
@@ -153,7 +155,7 @@ def annotation_rows(name: str, drive: Drive, world: World, counts: Sequence[BoxC
                     "token": token,
                     "sample_token": token_of(name, "sample", key_us[k]),
                     "instance_token": instance,
-                    "visibility_token": "4",
+                    "visibility_token": visibility_token(counts[k].visible.get(number, 1.0)),
                     "attribute_tokens": [] if attribute is None else [token_of("attribute", attribute)],
                     "translation": pose.translation_m.tolist(),
                     "size": list(actor.size_wlh_m),
