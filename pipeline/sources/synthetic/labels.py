@@ -162,7 +162,7 @@ def write_labels(labels: PixelLabels, stem: Path) -> None:
 def scene_flow(
     depth_m: NDArray[np.floating[Any]], instance: NDArray[np.integer[Any]], motion: Sequence[Mapping[str, Any]], intrinsic: Floats
 ) -> NDArray[np.float32]:
-    """Return the velocity (y, x, 3) m/s over the ground of every pixel's surface, along the camera's axes x right, y down, z ahead.
+    """Return the velocity (y, x, 3) m/s over the ground of every pixel's surface, in the camera frame x right, y down, z ahead.
 
     depth_m and instance (y, x) are the exact depth, 0 = none, and the instances of one image, motion the entries of its motion
     file, intrinsic (3, 3) that of this image. A point p of an instance with middle c moves with v + w x (p - c). What belongs to

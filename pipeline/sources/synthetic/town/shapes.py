@@ -56,13 +56,14 @@ def car(size_wlh_m: Size, paint: Colour, rng: np.random.Generator) -> tuple[Part
     front = float(rng.uniform(0.12, 0.2)) if height < 1.9 else 0.36
     cabin_x, cabin_half = (front - back) * length / 2, (front + back) * length / 2
     body = _box(0.0, 0.0, (0.2 + waist) / 2, (half_l, half_w, (waist - 0.2) / 2), Material.CAR_BODY, paint)
-    glass_half = (top - 0.06 - waist) / 2
-    cabin_size = (cabin_half, half_w - 0.12, glass_half)
-    cabin = _box(cabin_x, 0.0, waist + glass_half, cabin_size, Material.CAR_CABIN, GLASS)
-    roof_size = (0.86 * cabin_half, half_w - 0.16, 0.05)
-    roof = _box(cabin_x - 0.04 * length, 0.0, top - 0.05, roof_size, Material.TRUCK, paint)
+    rise = top - waist
+    glass = (cabin_half, half_w - 0.1, 0.3 * rise)
+    low = _box(cabin_x, 0.0, waist + 0.3 * rise, glass, Material.CAR_CABIN, GLASS)
+    # the windscreen and the rear window lean: the upper half of the cabin is shorter, and ends in the painted roof
+    upper = (cabin_half - 0.3 * rise, half_w - 0.15, 0.5 * rise)
+    high = _box(cabin_x - 0.12 * rise, 0.0, waist + 0.5 * rise, upper, Material.CAR_CABIN, paint)
     wheels = (*_axle(0.3 * length, half_w + 0.02, 0.32), *_axle(-0.29 * length, half_w + 0.02, 0.32))
-    return (body, cabin, roof, *wheels, *_plates(half_l, 0.5))
+    return (body, low, high, *wheels, *_plates(half_l, 0.5))
 
 
 def truck(size_wlh_m: Size, paint: Colour, rng: np.random.Generator) -> tuple[Part, ...]:
@@ -72,7 +73,7 @@ def truck(size_wlh_m: Size, paint: Colour, rng: np.random.Generator) -> tuple[Pa
     cab_top, cab_half = min(top, 2.6), 0.16 * length if length < 7.5 else 1.1
     load_colour = WHITE if rng.uniform() < 0.6 else paint
     cab_x, load_half = half_l - cab_half, half_l - cab_half - 0.15
-    cab = _box(cab_x, 0.0, (0.45 + cab_top) / 2, (cab_half, half_w - 0.03, (cab_top - 0.45) / 2), Material.CAR_BODY, paint)
+    cab = _box(cab_x, 0.0, (0.45 + cab_top) / 2, (cab_half, half_w - 0.03, (cab_top - 0.45) / 2), Material.TRUCK, paint)
     pane = _box(half_l, 0.0, 0.72 * cab_top, (0.015, half_w - 0.15, 0.16 * cab_top), Material.GLASS, GLASS)
     load = _box(load_half - half_l, 0.0, (0.75 + top) / 2, (load_half, half_w, (top - 0.75) / 2), Material.TRUCK, load_colour)
     frame = _box(-0.1, 0.0, 0.65, (half_l - 0.2, 0.4, 0.12), Material.TYRE, BLACK)
