@@ -24,7 +24,7 @@ _KERB_SHARES: Final = (0.92, 0.045, 0.015, 0.01, 0.01)
 
 def parked(plan: TrafficPlan, rng: np.random.Generator) -> None:
     """Fill both sides of the whole street."""
-    low, high = plan.span_m
+    low, high = plan.busy_m
     for side in (-1, 1):
         s = low
         while s < high:

@@ -23,7 +23,7 @@ EVERY_M: Final = (4.0, 11.0)
 
 def people(plan: TrafficPlan, rng: np.random.Generator) -> None:
     """Fill both pavements; how many people there are, and how many of them stand, is drawn a scene."""
-    low, high = plan.span_m
+    low, high = plan.busy_m
     every, standing = float(rng.uniform(*EVERY_M)), float(rng.uniform(*STANDING_SHARE))
     for side in (-1, 1):
         s = low + float(rng.uniform(0.0, every))

@@ -14,7 +14,10 @@ from pipeline.sources.synthetic.rigid import Floats
 
 
 def overlaps(first: Floats, second: Floats) -> NDArray[np.bool_]:
-    """Return whether rectangles (..., 5) overlap: centre x y, half sizes along and across, yaw. Touching is no overlap."""
+    """Return whether rectangles (..., 5) overlap: centre x y, half sizes along and across, yaw. Touching is no overlap.
+
+    Plain twin of `spacing_kernels`.
+    """
     dx, dy = second[..., 0] - first[..., 0], second[..., 1] - first[..., 1]
     turn = second[..., 4] - first[..., 4]
     cosine, sine = np.abs(np.cos(turn)), np.abs(np.sin(turn))
@@ -37,30 +40,26 @@ class Occupied:
     """Rectangles that are taken: standing ones, and moving ones at the times (t,) of a grid."""
 
     def __init__(self, num_times: int, standing: Floats) -> None:
-        self._num_times = num_times
-        self._standing = [standing.reshape(-1, 5)]
-        self._moving: list[Floats] = []
+        self._standing = standing.reshape(-1, 5)
+        self._moving = np.empty((0, num_times, 5))
 
     def is_free(self, wanted: Floats, *, margin_m: float) -> bool:
         """Return whether a rectangle (1, 5), or one at each time (t, 5), keeps a margin to all that is taken."""
+        from pipeline.sources.synthetic.town.spacing_kernels import meets_any, meets_in_time
+
         grown = wanted + np.array([0.0, 0.0, margin_m, margin_m, 0.0])
-        standing = np.concatenate(self._standing)
-        self._standing = [standing]
         middle = wanted[:, :2].mean(axis=0)
-        reach = np.hypot(*(wanted[:, :2] - middle).T).max() + np.hypot(*grown[0, 2:4])
-        near = standing[np.hypot(*(standing[:, :2] - middle).T) < reach + np.hypot(standing[:, 2], standing[:, 3])]
-        if len(near) and overlaps(grown[:, None], near[None]).any():
-            return False
-        if not self._moving:
-            return True
-        return not overlaps(grown[None], np.stack(self._moving)).any()
+        reach = np.hypot(*(wanted[:, :2] - middle).T).max() + grown[0, 2] + grown[0, 3]
+        distance = np.hypot(*(self._standing[:, :2] - middle).T)
+        near = self._standing[distance < reach + self._standing[:, 2] + self._standing[:, 3]]
+        return not (meets_any(grown, near) or meets_in_time(grown, self._moving))
 
     def take(self, wanted: Floats) -> None:
         """Mark a rectangle (1, 5), or one at each time (t, 5), as taken."""
         if len(wanted) == 1:
-            self._standing.append(wanted)
+            self._standing = np.concatenate([self._standing, wanted])
         else:
-            self._moving.append(wanted)
+            self._moving = np.concatenate([self._moving, wanted[None]])
 
 
 def footprints(boxes: Sequence[tuple[float, ...]], cylinders: Sequence[tuple[float, ...]], *, below_m: float) -> Floats:

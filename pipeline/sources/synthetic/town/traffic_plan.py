@@ -20,6 +20,8 @@ EGO_MIDDLE_M: Final = 1.4
 EGO_SIZE_M: Final = (1.9, 4.6)
 MOVING_M: Final = 0.05
 END_M: Final = 8.0
+BEHIND_M: Final = 100.0
+AHEAD_M: Final = 190.0
 
 
 @dataclass
@@ -45,8 +47,14 @@ class TrafficPlan:
 
     @property
     def span_m(self) -> tuple[float, float]:
-        """The part of the route on which road users may be."""
+        """The part of the route on which vehicles drive."""
         return float(self.route.s_m[0]) + END_M, float(self.route.s_m[-1]) - END_M
+
+    @property
+    def busy_m(self) -> tuple[float, float]:
+        """The part of the route beside which anybody parks, stands or walks: as far as a sensor tells what it sees."""
+        low, high = self.span_m
+        return max(low, float(self.ego_s[0]) - BEHIND_M), min(high, float(self.ego_s[-1]) + AHEAD_M)
 
     def along(self, s_m: Floats, left_m: Floats, turned: Floats | float = 0.0) -> Floats:
         """Return places (t, 4) x y 0 yaw at s and left (t,), looking along the street and turned by an angle.
