@@ -39,7 +39,8 @@ SPEED_STEP_MPS: Final = 0.25
 MOVING_MPS: Final = 0.7
 SPIKINESS: Final = 2.2
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
-FOUND_AT_25M_DB: Final = -12.0
+FOUND_AT_25M_DB: Final = -22.0
+LEAST_FOUND_DB: Final = -6.0
 LEAST_RCS_DB: Final = -5.0
 RANGE_NOISE_M: Final = 0.12
 SPEED_NOISE_MPS: Final = 0.06
@@ -52,26 +53,26 @@ SCORE_PER_DECADE_DB: Final = 0.0
 _DIFFUSE: Final = np.zeros(len(Material))
 _MIRROR: Final = np.zeros(len(Material))
 for _material, _diffuse, _mirror in (
-    (Material.BUILDING, 0.12, 2.0),
-    (Material.POLE, 1.5, 10.0),
-    (Material.CROWN, 0.06, 0.0),
-    (Material.CAR_BODY, 1.2, 20.0),
-    (Material.CAR_CABIN, 0.5, 5.0),
-    (Material.TRUCK, 2.0, 40.0),
-    (Material.PERSON, 0.5, 0.0),
-    (Material.LAMP, 1.0, 2.0),
-    (Material.TRUNK, 0.15, 0.3),
-    (Material.GLASS, 0.05, 2.0),
-    (Material.TYRE, 0.5, 0.5),
-    (Material.SIGN, 0.6, 20.0),
-    (Material.HEDGE, 0.05, 0.0),
-    (Material.FENCE, 0.8, 2.0),
-    (Material.WALL, 0.15, 2.0),
-    (Material.KERB, 0.02, 0.0),
-    (Material.BARRIER, 1.0, 10.0),
-    (Material.CONE, 0.05, 0.0),
-    (Material.CYCLE, 1.0, 1.0),
-    (Material.PLATE, 1.0, 20.0),
+    (Material.BUILDING, 1.5, 20.0),
+    (Material.POLE, 4.0, 20.0),
+    (Material.CROWN, 0.5, 0.0),
+    (Material.CAR_BODY, 5.0, 60.0),
+    (Material.CAR_CABIN, 2.0, 15.0),
+    (Material.TRUCK, 8.0, 100.0),
+    (Material.PERSON, 1.2, 0.0),
+    (Material.LAMP, 3.0, 5.0),
+    (Material.TRUNK, 1.0, 1.0),
+    (Material.GLASS, 0.5, 10.0),
+    (Material.TYRE, 2.0, 1.0),
+    (Material.SIGN, 3.0, 60.0),
+    (Material.HEDGE, 0.4, 0.0),
+    (Material.FENCE, 2.5, 5.0),
+    (Material.WALL, 1.0, 10.0),
+    (Material.KERB, 0.3, 0.0),
+    (Material.BARRIER, 4.0, 30.0),
+    (Material.CONE, 0.2, 0.0),
+    (Material.CYCLE, 4.0, 3.0),
+    (Material.PLATE, 3.0, 30.0),
 ):
     _DIFFUSE[_material], _MIRROR[_material] = _diffuse, _mirror
 
@@ -237,7 +238,7 @@ def _peaks(
     fade = rng.exponential(size=len(total))
     found = np.maximum(total * fade, 0.0)
     middle_m = grid.from_m + (np.arange(grid.shape[1]) + 0.5) * grid.range_step_m
-    floor = 10 ** (FOUND_AT_25M_DB / 10) * (np.maximum(middle_m, 8.0) / 25.0) ** 4
+    floor = np.maximum(10 ** (FOUND_AT_25M_DB / 10) * (middle_m / 25.0) ** 4, 10 ** (LEAST_FOUND_DB / 10))
     found = np.where(found.reshape(grid.shape) > floor[None, :, None], found.reshape(grid.shape), 0.0)
     peak = np.flatnonzero((found > 0) & (neighbour_rank(found) == 0))
     chosen = ray[peak]

@@ -47,7 +47,7 @@ def echoes(
     """Return (rcs (n,) in m2 that each ray adds, normal (n, 2) of the upright surface it meets).
 
     directions (n, 3) are unit vectors in the world frame. A surface of area a that is met at an angle t from its normal
-    has rcs a * (diffuse * cos2 t + mirror * exp(-(tan t / 0.12)^2)), by its material, times a texture: a fixed random
+    has rcs a * (diffuse * cos t + mirror * exp(-(tan t / 0.12)^2)), by its material, times a texture: a fixed random
     number of mean 1 for each `TEXTURE_M` of the piece, by Weibull's law with 1 / `spikiness` as shape, so that few spots
     shine. A normal is (0, 0) where the surface is not upright. A material with neither echo has none.
     """
@@ -101,7 +101,7 @@ def echoes(
         cosine = max(abs(nx * dx + ny * dy + nz * dz), 0.02)
         square = cosine * cosine
         tangent = (1.0 - square) / square
-        shine = diffuse[material] * square + mirror[material] * math.exp(-tangent / 0.0144)
+        shine = diffuse[material] * cosine + mirror[material] * math.exp(-tangent / 0.0144)
         owner = owners[what]
         first = int(owner) + 1 if owner >= 0 else int(math.floor(piece_x * 8.0)) * 1009 + int(math.floor(piece_y * 8.0))
         second, third = int(math.floor(a / TEXTURE_M)), int(math.floor(b / TEXTURE_M))
