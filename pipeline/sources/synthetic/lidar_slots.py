@@ -23,7 +23,7 @@ from pipeline.sources.synthetic.lidar import AIRBORNE_BEAMS, AIRBORNE_RANGE_M, A
 from pipeline.sources.synthetic.lidar_slots_kernels import refine_hits
 from pipeline.sources.synthetic.raycast import Primitives, cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
-from pipeline.sources.synthetic.world import Solids
+from pipeline.sources.synthetic.solids import Solids
 
 TURN_US: Final = 50_000
 RANGE_M: Final = (1.0, 100.0)

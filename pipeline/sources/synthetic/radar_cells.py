@@ -25,7 +25,7 @@ from pipeline.sources.synthetic.radar_cells_kernels import echoes, neighbour_ran
 from pipeline.sources.synthetic.radar_states import ReturnKind, draw_states
 from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose
-from pipeline.sources.synthetic.world import Solids
+from pipeline.sources.synthetic.solids import Solids
 
 RANGE_M: Final = 250.0
 NEAREST_M: Final = 1.2
@@ -41,6 +41,7 @@ SPIKINESS: Final = 2.2
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
 FOUND_AT_25M_DB: Final = -22.0
 LEAST_FOUND_DB: Final = -6.0
+FADE_SHAPE: Final = 1.0
 LEAST_RCS_DB: Final = -5.0
 RANGE_NOISE_M: Final = 0.12
 SPEED_NOISE_MPS: Final = 0.06
@@ -235,7 +236,7 @@ def _peaks(
     reach = np.where(in_field, distance, 0.0)
     cell = np.where(in_field, grid.cell_of(reach, azimuth_deg, np.abs(along) > MOVING_MPS), -1)
     total, ray = sum_cells(rcs * gain, cell, int(np.prod(grid.shape)))
-    fade = rng.exponential(size=len(total))
+    fade = rng.gamma(FADE_SHAPE, 1.0 / FADE_SHAPE, size=len(total))
     found = np.maximum(total * fade, 0.0)
     middle_m = grid.from_m + (np.arange(grid.shape[1]) + 0.5) * grid.range_step_m
     floor = np.maximum(10 ** (FOUND_AT_25M_DB / 10) * (middle_m / 25.0) ** 4, 10 ** (LEAST_FOUND_DB / 10))

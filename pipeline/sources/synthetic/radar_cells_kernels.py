@@ -132,7 +132,7 @@ def sum_cells(power: Floats, cell: Ints, num_cells: int) -> tuple[Floats, Ints]:
 
 @njit(cache=True)
 def neighbour_rank(power: Floats) -> Ints:
-    """Return for cells (planes, ranges, azimuths) how many of the eight neighbours in their plane are stronger."""
+    """Return for cells (planes, ranges, azimuths) how many of the four cells beside them in their plane are stronger."""
     planes, rows, columns = power.shape
     rank = np.zeros(power.shape, np.int64)
     for p in range(planes):
@@ -140,9 +140,8 @@ def neighbour_rank(power: Floats) -> Ints:
             for j in range(columns):
                 if power[p, i, j] <= 0.0:
                     continue
-                for di in range(-1, 2):
-                    for dj in range(-1, 2):
-                        y, x = i + di, j + dj
-                        if 0 <= y < rows and 0 <= x < columns and power[p, y, x] > power[p, i, j]:
-                            rank[p, i, j] += 1
+                for side in range(4):
+                    y, x = i + (side == 0) - (side == 1), j + (side == 2) - (side == 3)
+                    if 0 <= y < rows and 0 <= x < columns and power[p, y, x] > power[p, i, j]:
+                        rank[p, i, j] += 1
     return rank
