@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -125,7 +126,7 @@ def per_box(
 def persistence(frames: Sequence[SensorFrame]) -> dict[float, float]:
     """Return the share of standing kept returns that the next key frame of the scene has again within 0.5, 1 and 2 m."""
     distances = []
-    for first, second in zip(frames[:-1], frames[1:], strict=True):
+    for first, second in itertools.pairwise(frames):
         if first.scene != second.scene:
             continue
         before, after = (moved(place(one.radar[is_kept(one.radar)]), one.world_from_radar)[:, :2] for one in (first, second))

@@ -11,7 +11,7 @@ Source docs/method/world.md#lidar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -252,7 +252,8 @@ def _moved(primitives: Primitives, shift_m: Floats) -> Primitives:
         moved = np.ascontiguousarray(array, dtype=np.float64).copy()
         moved[:, :2] += part[:, :2]
         groups.append(moved)
-    return Primitives(*groups, np.ascontiguousarray(primitives.slabs, dtype=np.float64), primitives.ground_m)
+    boxes, cylinders, ellipsoids = groups
+    return replace(primitives, boxes=boxes, cylinders=cylinders, ellipsoids=ellipsoids)
 
 
 def _second_sub_ray(

@@ -43,18 +43,20 @@ def echoes(
     distance: Floats,
     hit: Hits,
     solid_angle: Floats,
-) -> tuple[Floats, Floats]:
-    """Return (rcs (n,) in m2 that each ray adds, normal (n, 2) of the upright surface it meets).
+) -> tuple[Floats, Floats, Floats]:
+    """Return (rcs (n,) in m2 that each ray adds, normal (n, 2) of the upright surface it meets, mark (n,) of the spot there).
 
     directions (n, 3) are unit vectors in the world frame. A surface of area a that is met at an angle t from its normal
     has rcs a * (diffuse * cos t + mirror * exp(-(tan t / 0.12)^2)), by its material, times a texture: a fixed random
     number of mean 1 for each `TEXTURE_M` of the piece, by Weibull's law with 1 / `spikiness` as shape, so that few spots
-    shine. A normal is (0, 0) where the surface is not upright. A material with neither echo has none.
+    shine. A normal is (0, 0) where the surface is not upright. A mark is a fixed number 0..1 of each spot
+    of two textures' length. A material with neither echo has none.
     """
     num_boxes, num_cylinders, num_ellipsoids = len(boxes), len(cylinders), len(ellipsoids)
     mean = math.gamma(1.0 + spikiness)
     rcs = np.zeros(len(distance))
     normals = np.zeros((len(distance), 2))
+    marks = np.zeros(len(distance))
     for r in range(len(distance)):
         what = hit[r]
         if what <= 0:
@@ -107,8 +109,9 @@ def echoes(
         second, third = int(math.floor(a / TEXTURE_M)), int(math.floor(b / TEXTURE_M))
         spot = _unit_number(first, second, third, int(math.floor(c / TEXTURE_M)) * 64 + material)
         texture = (-math.log(spot)) ** spikiness / mean
+        marks[r] = _unit_number(first + 7, second // 2, third // 2, int(material))
         rcs[r] = shine * texture * far * far * solid_angle[r] / cosine
-    return rcs, normals
+    return rcs, normals, marks
 
 
 @njit(cache=True)
