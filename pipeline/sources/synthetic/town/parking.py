@@ -17,7 +17,7 @@ KERB_ROW_M: Final = 4.85
 BAY_M: Final = 8.9
 STRETCH_M: Final = (20.0, 60.0)
 _HABITS: Final = ("row", "sparse", "bays", "cycles", "none")
-_SHARES: Final = (0.42, 0.12, 0.18, 0.08, 0.2)
+_SHARES: Final = (0.22, 0.12, 0.18, 0.08, 0.4)
 _KERB_KINDS: Final = ("car", "truck", "lorry", "bus", "trailer")
 _KERB_SHARES: Final = (0.92, 0.045, 0.015, 0.01, 0.01)
 
@@ -36,13 +36,15 @@ def parked(plan: TrafficPlan, rng: np.random.Generator) -> None:
                 _bays(plan, side, s, end, rng)
             elif habit == "cycles":
                 _cycles(plan, side, s, end, rng)
-            if rng.uniform() < 0.35:
+            for _ in range(int(rng.choice(4, p=(0.15, 0.35, 0.3, 0.2)))):
                 _yard(plan, side, s, end, rng)
             s = end
 
 
 def _stand(plan: TrafficPlan, kind: str, s: float, left: float, turned: float, rng: np.random.Generator) -> bool:
     """Put one parked vehicle at (s, left) if there is room."""
+    if not plan.is_busy(s, rng):
+        return False
     place = plan.along(np.array([s]), np.array([left]), turned)
     return plan.add(vehicle(plan, kind, place, rng, is_parked=True), margin_m=0.12)
 
@@ -72,10 +74,10 @@ def _bays(plan: TrafficPlan, side: int, s: float, end: float, rng: np.random.Gen
 
 def _yard(plan: TrafficPlan, side: int, s: float, end: float, rng: np.random.Generator) -> None:
     """Park a few vehicles farther from the street, where it is open."""
-    left = MIDDLE_M + side * float(rng.uniform(13.0, 34.0))
+    left = MIDDLE_M + side * float(rng.uniform(12.0, 30.0))
     turned = float(rng.choice([0.0, 90.0])) + float(rng.normal(0.0, 4.0))
     step = 2.8 if abs(turned) > 45.0 else 6.0
-    for k in range(int(rng.integers(2, 9))):
+    for k in range(int(rng.integers(3, 11))):
         kind = str(rng.choice(("car", "truck", "trailer", "bus"), p=(0.88, 0.06, 0.03, 0.03)))
         if s + k * step < end:
             _stand(plan, kind, s + k * step, left + rng.normal(0.0, 0.3), np.deg2rad(turned), rng)
