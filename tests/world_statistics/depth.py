@@ -19,9 +19,8 @@ from pipeline.geometry import rotation_matrix
 from pipeline.sources.synthetic.config import SyntheticParams
 from pipeline.sources.synthetic.drive import make_drive
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.lidar import beam_directions
-from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rig import LIDAR, build_rig
+from pipeline.sources.synthetic.simulate import _turn
 from pipeline.sources.synthetic.world import make_world
 
 Floats = NDArray[np.float64]
@@ -76,31 +75,35 @@ def real_scenes(root: Path) -> list[list[Frame]]:
     return scenes
 
 
-def simulated_scenes(params: SyntheticParams, *, num_scenes: int, share: Sequence[float] = (0.25, 0.8)) -> list[list[Frame]]:
-    """Return the returns of noiseless rays at key frames at shares 0..1 of each simulated scene; no file is written."""
-    directions = beam_directions(params.lidar_azimuth_steps)
+def simulated_scenes(params: SyntheticParams, *, num_scenes: int, shares: Sequence[float] = (0.25, 0.8)) -> list[list[Frame]]:
+    """Return the sweeps at key frames at shares 0..1 of each simulated scene, as its file would hold them; none is written."""
     scenes = []
     for index in range(num_scenes):
         drive = make_drive(params, index)
         world = make_world(params, drive, index)
         drive = on_ground(drive, world)
         rig = build_rig(("CAM_FRONT",), radars=(), image_size=params.image_size, calibration=drive.calibration)
-        camera = rig["CAM_FRONT"]
+        camera, lidar = rig["CAM_FRONT"], rig[LIDAR]
+        assert camera.intrinsic is not None
         frames = []
-        for key in (round(part * (len(drive.key_sweeps) - 1)) for part in share):
-            time_us = int(drive.sweep_us[drive.key_sweeps[key]])
-            world_from_lidar = drive.world_from_ego.at(time_us) @ rig[LIDAR].ego_from_sensor
+        for key in (round(share * (len(drive.key_sweeps) - 1)) for share in shares):
+            sweep = int(drive.key_sweeps[key])
+            cloud = _turn(params, drive, world, lidar, index, sweep)[:, :3].astype(np.float64)
+            world_from_ego = drive.world_from_ego.at(int(drive.sweep_us[sweep]))
+            points = (world_from_ego @ lidar.ego_from_sensor).apply(cloud[np.linalg.norm(cloud, axis=1) > OWN_CAR_M])
             world_from_camera = drive.world_from_ego.at(int(drive.camera_us["CAM_FRONT"][key])) @ camera.ego_from_sensor
-            rays = directions @ world_from_lidar.rotation.T
-            distance, hit = cast_rays(world.at(time_us).primitives, world_from_lidar.translation_m, rays, limit=100.0)
-            is_seen = hit >= 0
-            points = world_from_lidar.translation_m + rays[is_seen] * distance[is_seen, None]
             in_camera = (points - world_from_camera.translation_m) @ world_from_camera.rotation
-            around = (points - world_from_lidar.translation_m) @ drive.world_from_ego.at(time_us).rotation
-            assert camera.intrinsic is not None
+            around = cloud @ lidar.ego_from_sensor.rotation.T
             frames.append(_frame(in_camera, around, camera.intrinsic, params.image_size))
         scenes.append(frames)
     return scenes
+
+
+def as_few_as_real(scenes: Sequence[Scene]) -> list[list[list[Frame]]]:
+    """Return groups of five scenes of one frame each: what a table learns depends on how many frames it is learnt from."""
+    num_frames = min(len(scene) for scene in scenes)
+    blocks = [scenes[first : first + 5] for first in range(0, len(scenes) - 4, 5)]
+    return [[[scene[number]] for scene in block] for block in blocks for number in range(num_frames)]
 
 
 def _frame(in_camera_m: Floats, cloud_m: Floats, intrinsic: Floats, image_size: tuple[int, int]) -> Frame:
