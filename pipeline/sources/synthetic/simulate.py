@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic import camera, lidar, radar
+from pipeline.sources.synthetic import camera, camera_sensor, lidar, radar
 from pipeline.sources.synthetic.actors import Surface
 from pipeline.sources.synthetic.config import SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
@@ -173,18 +173,11 @@ def _record_camera(
     """Write the image, the exact depth and the surface classes of one camera at times (n,)."""
     from PIL import Image
 
-    assert sensor.intrinsic is not None
     street = camera.make_street_map(world)
+    look = camera_sensor.make_scene_look(world, seed=seed[:2]) if params.camera == "sensor" else None
     for i, moment_us in enumerate(time_us.tolist()):
-        view = camera.take_picture(
-            world.at(moment_us),
-            street,
-            drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor,
-            sensor.intrinsic,
-            image_size=params.image_size,
-            is_night=world.is_night,
-            rng=np.random.default_rng((*seed, i)),
-        )
+        rng = np.random.default_rng((*seed, i))
+        view = _picture(params, drive, world, sensor, street, look, time_us=moment_us, rng=rng)
         image_path = root / file_name(drive.log, sensor.channel, sensor.modality, moment_us, is_key=is_key)
         truth = root / "truth" / sensor.channel / image_path.stem
         for folder in (image_path.parent, truth.parent):
@@ -193,6 +186,36 @@ def _record_camera(
         depth = _encode_depth(view.depth_m)
         Image.fromarray(depth).save(truth.with_name(f"{truth.name}.depth.png"), compress_level=1)
         Image.fromarray(view.surface).save(truth.with_name(f"{truth.name}.surface.png"), compress_level=1)
+
+
+def _picture(
+    params: SyntheticParams,
+    drive: Drive,
+    world: World,
+    sensor: Sensor,
+    street: camera.StreetMap,
+    look: camera_sensor.SceneLook | None,
+    *,
+    time_us: int,
+    rng: np.random.Generator,
+) -> camera.View:
+    """Return what one camera sees at a time, as a sensor would where the scene has a look."""
+    assert sensor.intrinsic is not None
+    pose = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
+    solids, size = world.at(time_us), params.image_size
+    if look is None:
+        night = world.is_night
+        return camera.take_picture(solids, street, pose, sensor.intrinsic, image_size=size, is_night=night, rng=rng)
+    return camera_sensor.take_picture(
+        solids,
+        look,
+        pose,
+        sensor.intrinsic,
+        image_size=size,
+        later=drive.world_from_ego.at(time_us + camera_sensor.LATER_US) @ sensor.ego_from_sensor,
+        actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        rng=rng,
+    )
 
 
 def _encode_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
