@@ -1,7 +1,7 @@
 """Claim: dense depth distillation makes a monocular detector better, and the uncertainty finds where the teacher is wrong.
 
-World     that of supervision_study.py: 24 simulated drives of 8 s at 800x450, 240 images to train on, 120 to measure on, all annotated;
-          exact depth is known at every pixel
+World     that of supervision_study.py: 28 simulated drives of 8 s at 800x450, 240 images to train on, 180 to measure on, all annotated;
+          exact depth is known at every pixel; --world chooses which
 Teachers  exact depth on a grid of 112 rows; the same wrong by chance: smooth relative noise of 5 % and a fifth of the image covered by
           patches of a wrong depth, of which the image says nothing; and the same wrong far away: beyond 25 m every frame's depth is
           multiplied by a number of its own (its logarithm has a deviation of 0.5), as the teachers that there are fail with distance
@@ -24,11 +24,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
 import numpy as np
 from study_store import made_manifest, opened_recipe
+from study_world import add_world_arguments, folder_ending, name_of, source_of, world_words
 from supervision_study import SMALL_WORLD, WORLD
 from table_without_image import NAME, filled_from_nearest, median_of_measured
 
@@ -66,12 +68,11 @@ MEASURES = ("AP 3D@0.5", "AP BEV@0.5", "car depth error m", "cars found", "dense
 
 def main() -> None:
     parser = measure.arguments(__doc__, data=measure.DATA / "distillation_study")
-    parser.add_argument("--scenes", type=int, default=WORLD["scenes"])
+    add_world_arguments(parser)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=BASE["max_steps"])
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--world", type=Path, default=None, help="folder of the world, e.g. that of another study")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = measure.parsed(
         parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, ways=["baseline", "teacher wrong far away, laplace"]
@@ -79,7 +80,7 @@ def main() -> None:
     if args.child:
         _train(args, *json.loads(args.child))
         return
-    print(measure.machine())
+    print(f"{measure.machine()}; {name_of(args)}")
     for teacher in {WAYS[way][0]: None for way in args.ways}:
         _materialize(args, teacher)
     jobs = [(way, seed) for seed in range(args.seeds) for way in args.ways]
@@ -91,12 +92,41 @@ def main() -> None:
         rows = [results[way, seed] for seed in range(args.seeds)]
         print(f"| {way} | {' | '.join(_cell([row[name] for row in rows]) for name in MEASURES)} |")
     print(f"| {NAME} |{' |' * 4} {_table_error_m(args):.3g} | | |")
+    _print_pairs(args, results)
     for way in args.ways[1:]:
         better = sum(results[way, seed][MEASURES[0]] > results[args.ways[0], seed][MEASURES[0]] for seed in range(args.seeds))
         nearer = sum(results[way, seed][MEASURES[2]] < results[args.ways[0], seed][MEASURES[2]] for seed in range(args.seeds))
         print(
             f"{way} against {args.ways[0]}: better {MEASURES[0]} in {better}, smaller {MEASURES[2]} in {nearer} of {args.seeds} seeds"
         )
+
+
+def _print_pairs(args: argparse.Namespace, results: dict) -> None:
+    """Print the difference of every way to the first one, on the frames where both have an error, with its interval over scenes."""
+    from model.train.paired_bootstrap import bootstrap_interval, interval_text
+
+    first = args.ways[0]
+    print(f"\nminus that of '{first}', on frames where both have one; 95 % interval over scenes")
+    print("| way | seed | measure | mean | of the first | difference | interval |\n|---|---|---|---|---|---|---|")
+    for way in args.ways[1:]:
+        for name in ("dense error m", "car depth error m"):
+            errors = {
+                side: np.array([results[side, seed]["frames"][name] for seed in range(args.seeds)], dtype=np.float64)
+                for side in (first, way)
+            }
+            both = np.isfinite(errors[first]) & np.isfinite(errors[way])
+            keys = np.array(results[way, 0]["keys"])
+            of_seeds = [(str(seed), both[seed], errors[first][seed], errors[way][seed]) for seed in range(args.seeds)]
+            whole = both.all(axis=0)
+            of_seeds.append(("mean of seeds", whole, errors[first].mean(axis=0), errors[way].mean(axis=0)))
+            for seed, used, a, b in of_seeds:
+                if used.any():
+                    found = bootstrap_interval(b[used] - a[used], keys[used].tolist())
+                    difference = float((b[used] - a[used]).mean())
+                    cells = (
+                        f"{b[used].mean():.3f} | {a[used].mean():.3f} | {difference:+.3f} ({difference / a[used].mean():+.1%})"
+                    )
+                    print(f"| {way} | {seed} | {name} | {cells} | {interval_text(found.low, found.high, decimals=3)} |")
 
 
 def _cell(values: list[float]) -> str:
@@ -107,14 +137,14 @@ def _cell(values: list[float]) -> str:
 
 def _materialize(args: argparse.Namespace, teacher: str):
     """Make what is missing of one teacher's data; return its manifest."""
-    world, store, maps = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store", "maps"))
+    store, maps = (args.data / f"{name}{folder_ending(args)}" for name in ("store", "maps"))
     choices = TEACHERS[teacher]
     if choices["teacher"] == "depth_maps":
         choices = {**choices, "maps": str(maps)}
         if not maps.is_dir():
             _write_far_wrong_maps(_materialize(args, "exact"), maps)
     recipe = {
-        "source": {**(SMALL_WORLD if args.small else WORLD), "scenes": args.scenes, "root": str(args.world or world)},
+        "source": source_of(args, SMALL_WORLD if args.small else WORLD),
         "store": str(store),
         "cameras": ["CAM_FRONT"],
         "stages": {
@@ -146,13 +176,12 @@ def _write_far_wrong_maps(manifest, folder: Path) -> None:
     temporary.rename(folder)
 
 
-def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--data", str(args.data), "--scenes", str(args.scenes), "--steps", str(args.steps)]
-    command += ["--child", json.dumps([way, seed]), *(["--small"] if args.small else [])]
-    command += ["--world", str(args.world)] if args.world else []
+def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--data", str(args.data), *world_words(args), "--steps", str(args.steps)]
+    command += ["--child", json.dumps([way, seed])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     measures = json.loads(done.stdout.splitlines()[-1])
-    print(f"{way}, seed {seed}: {measures}", file=sys.stderr, flush=True)
+    print(f"{way}, seed {seed}: { {name: measures[name] for name in MEASURES} }", file=sys.stderr, flush=True)
     return measures
 
 
@@ -175,8 +204,8 @@ def _train(args: argparse.Namespace, way: str, seed: int) -> None:
     print(json.dumps(_measured(folder, manifest, uses_teacher=distill["form"] != "none")))
 
 
-def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]:
-    """Measure the network on the validation split."""
+def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
+    """Measure the network on the validation split; also what pairs need: each frame's own key and errors, NaN where it has none."""
     import torch
 
     from model.data.objects import Objects
@@ -191,6 +220,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
     truths: list[Objects] = []
     detections: list[Objects] = []
     wrong_by, dense, scales = [], [], {True: [], False: []}
+    keys, cars_wrong_by = [], []
     exact = _exact_maps(manifest, network.config)
     frames = detect(
         network, manifest, Inference(torch.device("cpu"), with_uncertainty=True), split="val", with_teacher=True,
@@ -201,6 +231,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
         truths.append(truth)
         detections.append(detected)
         cars = truth[(truth.category == "Car") & (truth.location_m[:, 2] < 40.0) & (truth.occlusion <= 1)]
+        first_car = len(wrong_by)
         for i in range(len(cars)):
             if len(detected):
                 overlaps = overlap_2d(np.repeat(cars.box_px[i : i + 1], len(detected), axis=0), detected.box_px)
@@ -208,6 +239,9 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
                     wrong_by.append(abs(detected.location_m[int(overlaps.argmax()), 2] - cars.location_m[i, 2]))
                     continue
             wrong_by.append(np.nan)
+        found = [error for error in wrong_by[first_car:] if np.isfinite(error)]
+        keys.append(frame.batch.frame_keys[0])
+        cars_wrong_by.append(float(np.mean(found)) if found else None)
         exact_m = exact[frame.batch.frame_keys[0]]
         depth_m = depth_m_of(frame.maps["depth"][0, 0]).numpy()
         seen = (exact_m > 2) & (exact_m < 80)
@@ -221,7 +255,12 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, float]
     ap = {(row.metric, row.overlap): row.r40 for row in rows if row.difficulty == "moderate"}
     values = [ap["3d", "loose"], ap["bev", "loose"], np.nanmean(wrong_by), np.isfinite(wrong_by).mean(), np.mean(dense)]
     values += [np.mean(scales[case]) if scales[case] else np.nan for case in (True, False)]
-    return {name: round(float(value), 4) for name, value in zip(MEASURES, values, strict=True)}
+    measured = {name: round(float(value), 4) for name, value in zip(MEASURES, values, strict=True)}
+    return {
+        **measured,
+        "keys": keys,
+        "frames": {"dense error m": [float(value) for value in dense], "car depth error m": cars_wrong_by},
+    }
 
 
 def _table_error_m(args: argparse.Namespace) -> float:

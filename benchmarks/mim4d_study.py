@@ -1,6 +1,7 @@
 """Claims: what MIM4D renders beats its controls, and a backbone that it pre-trained needs fewer labelled steps.
 
-World     24 simulated drives of 8 s with six cameras and five radars at 320x192, 16 to train on; exact depth known everywhere
+World     28 simulated drives of 8 s with six cameras and five radars at 320x192, 16 to train on; exact depth known everywhere;
+          --world chooses which
 Pre-train MIM4D on windows of three key frames (half a second apart), with SemoDepth's encoder (ResNet-34, base_channels 16) as its
           backbone, from scratch. No labels, but LiDAR: one sweep of every key frame of the training drives is what rays are compared with
 Rendering held-out LiDAR points and hidden pixels of drives that nothing was trained on, every volume beside its controls
@@ -27,7 +28,9 @@ from statistics import mean
 
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
+from study_pairs import frames_of, print_pairs
 from study_store import made_manifest, opened_recipe
+from study_world import add_world_arguments, folder_ending, name_of, source_of, world_words
 from table_without_image import NAME, frame_errors, row_of
 
 SIX = ["CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
@@ -83,17 +86,23 @@ VOLUMES = ("direct", "reconstruct", "copied_warped", "copied", "swapped", "recon
 def main() -> None:
     parser = measure.arguments(__doc__, data=measure.DATA / "mim4d_study")
     parser.add_argument("--parts", nargs="+", choices=("rendering", "labels"), default=["rendering", "labels"])
+    add_world_arguments(parser)
+    parser.add_argument(
+        "--backbone-rates", nargs="+", type=float, default=[0.3, 1.0], help="of fine-tuning; the best of seed 0 is taken for all"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=800, help="of pre-training")
     parser.add_argument("--fine-steps", type=int, default=240, help="of every fine-tuning")
     parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = measure.parsed(parser, seeds=1, steps=2, fine_steps=6, shares=[1.0])
+    args = measure.parsed(
+        parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, fine_steps=6, shares=[1.0], backbone_rates=[1.0]
+    )
     if args.child:
         print(json.dumps(_train(args, json.loads(args.child))))
         return
-    print(f"{measure.machine()}; {args.seeds} seeds")
+    print(f"{measure.machine()}; {name_of(args)}; {args.seeds} seeds")
     _materialize(args)
     seeds = range(args.seeds)
     with ThreadPoolExecutor(args.at_once) as pool:
@@ -102,21 +111,42 @@ def main() -> None:
             _print_rendering([Path(folder) for folder in pre_trained])
             _print_probes([Path(folder) for folder in pre_trained])
         if "labels" in args.parts:
+            rates = {share: _best_rate(args, pool, share, pre_trained[0]) for share in args.shares}
             jobs = [(share, seed, start) for share in args.shares for seed in seeds for start in ("scratch", "pre-trained")]
 
             def fine_tuned(job):
                 share, seed, start = job
-                backbone = str(Path(pre_trained[seed]) / "best.pt") if start == "pre-trained" else None
-                return _curve(Path(_in_child(args, _fine_tuning(args, share, seed, backbone))))
+                backbone = None if start == "scratch" else str(Path(pre_trained[seed]) / "best.pt")
+                return Path(_in_child(args, _fine_tuning(args, share, seed, backbone, rates[share])))
 
-            _print_labels(args, dict(zip(jobs, pool.map(fine_tuned, jobs), strict=True)))
+            folders = dict(zip(jobs, pool.map(fine_tuned, jobs), strict=True))
+            _print_labels(args, {job: _curve(folder) for job, folder in folders.items()})
+            for share in args.shares:
+                frames = {
+                    (f"{share:.0%}, {start}", seed): frames_of(folders[share, seed, start] / "evaluation")
+                    for seed in seeds
+                    for start in ("scratch", "pre-trained")
+                }
+                print_pairs(f"{share:.0%}, scratch", [f"{share:.0%}, pre-trained"], frames, num_seeds=args.seeds)
+
+
+def _best_rate(args: argparse.Namespace, pool: ThreadPoolExecutor, share: float, pre_trained: str) -> float:
+    """Return the learning rate of the loaded part, as a factor, that is best on seed 0; the other seeds do not choose."""
+    if len(args.backbone_rates) == 1:
+        return float(args.backbone_rates[0])
+    backbone = str(Path(pre_trained) / "best.pt")
+    trainings = [_fine_tuning(args, share, 0, backbone, rate) for rate in args.backbone_rates]
+    last = [_curve(Path(folder))[-1][1] for folder in pool.map(lambda training: _in_child(args, training), trainings)]
+    errors = "; ".join(f"{rate:g}: {error:.0f}" for rate, error in zip(args.backbone_rates, last, strict=True))
+    print(f"{share:.0%} of labels, seed 0, MAE@80 m in mm by the rate of the loaded part: {errors}", flush=True)
+    return float(min(zip(last, args.backbone_rates, strict=True))[1])
 
 
 def _pre_training(args: argparse.Namespace, seed: int) -> dict:
     return {**PRE_TRAINING, "data": {"seed": seed}, "seed": seed, "max_steps": args.steps}
 
 
-def _fine_tuning(args: argparse.Namespace, share: float, seed: int, backbone: str | None) -> dict:
+def _fine_tuning(args: argparse.Namespace, share: float, seed: int, backbone: str | None, rate: float) -> dict:
     data = FINE_TUNING["data"]
     frames = max(1, round(share * _num_frames(args, data["cameras"])))
     batch = min(data["batch_size"], frames)
@@ -130,7 +160,7 @@ def _fine_tuning(args: argparse.Namespace, share: float, seed: int, backbone: st
         "decay_every_epochs": max(1, round(args.fine_steps / DECAYS / steps_per_epoch)),
         "decay": (1 - LAST_RATE) / (DECAYS - 1),
         "decay_floor": LAST_RATE,
-        **({} if backbone is None else {"backbone_from": backbone}),
+        **({} if backbone is None else {"backbone_from": backbone, "backbone_rate": rate}),
     }
 
 
@@ -140,21 +170,19 @@ def _num_frames(args: argparse.Namespace, cameras: list[str]) -> int:
 
 def _materialize(args: argparse.Namespace):
     """Make what is missing of the world and the store; return the manifest."""
-    world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
     stages = {
         "accumulate_lidar": {"num_sweeps": 3},  # this study does not read the accumulated maps
         "project_radar": {"channels": RADARS},
         "index_windows": {"enabled": True},
     }
-    source = {**(SMALL_WORLD if args.small else WORLD), "cameras": SIX, "radars": RADARS, "root": str(world)}
-    recipe = {"source": source, "store": str(store), "cameras": SIX, "stages": stages}
+    source = source_of(args, {**(SMALL_WORLD if args.small else WORLD), "cameras": SIX, "radars": RADARS})
+    recipe = {"source": source, "store": str(args.data / f"store{folder_ending(args)}"), "cameras": SIX, "stages": stages}
     return made_manifest(opened_recipe(recipe, workers=args.at_once))
 
 
 def _in_child(args: argparse.Namespace, training: dict) -> str:
     """Train in a process of its own; return the training's folder."""
-    command = [sys.executable, __file__, "--data", str(args.data), "--child", json.dumps(training)]
-    command += ["--small"] if args.small else []
+    command = [sys.executable, __file__, "--data", str(args.data), *world_words(args), "--child", json.dumps(training)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     folder = json.loads(done.stdout.splitlines()[-1])
     print(f"{training.get('family', 'semodepth')}, seed {training['seed']}: {folder}", file=sys.stderr, flush=True)

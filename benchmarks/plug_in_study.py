@@ -1,6 +1,6 @@
 """Claims: pass B takes away gross errors that pass C leaves; monocular depth makes depth better as an input, and as a teacher in the loss.
 
-World     that of supervision_study.py: 24 simulated drives of 8 s at 800x450, exact depth known everywhere
+World     that of supervision_study.py: 28 simulated drives of 8 s at 800x450, exact depth known everywhere; --world chooses which
 Teachers  exact depth spoilt frame by frame (unknown scale and shift, smooth noise, wrong patches), aligned by radar like any other; and
           a flat road with the annotated boxes. No network saw these images: how good MiDaS or Depth Anything would be is not said
 Cleaning  no training: the cleaned maps of all key frames of both splits against exact depth, with pass C alone and with B and C
@@ -26,7 +26,9 @@ from statistics import mean
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
 import numpy as np
+from study_pairs import frames_of, means_of, print_pairs
 from study_store import made_manifest, opened_recipe
+from study_world import add_world_arguments, folder_ending, name_of, source_of, world_words
 from supervision_study import BASE, SMALL_WORLD, WORLD
 from table_without_image import NAME, frame_errors, row_of
 
@@ -71,7 +73,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=("cleaning", "training"), default=["cleaning", "training"])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--cleanings", nargs="+", choices=CLEANINGS, default=list(CLEANINGS))
-    parser.add_argument("--scenes", type=int, default=WORLD["scenes"])
+    add_world_arguments(parser)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=BASE["max_steps"])
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
@@ -88,7 +90,7 @@ def main() -> None:
     if args.child:
         _train(args, json.loads(args.child))
         return
-    print(measure.machine())
+    print(f"{measure.machine()}; {name_of(args)}")
     if "cleaning" in args.parts:
         _compare_cleanings(args)
     if "training" in args.parts:
@@ -96,10 +98,9 @@ def main() -> None:
 
 
 def _open(args: argparse.Namespace, cleaning: str):
-    world, store = (args.data / f"{name}{'-small' if args.small else ''}" for name in ("world", "store"))
     recipe = {
-        "source": {**(SMALL_WORLD if args.small else WORLD), "scenes": args.scenes, "root": str(world)},
-        "store": str(store),
+        "source": source_of(args, SMALL_WORLD if args.small else WORLD),
+        "store": str(args.data / f"store{folder_ending(args)}"),
         "cameras": ["CAM_FRONT"],
         "stages": {"accumulate_lidar": {"moving": "carry"}, **CLEANINGS[cleaning]},
     }
@@ -164,29 +165,42 @@ def _compare_trainings(args: argparse.Namespace) -> None:
     print(f"{args.seeds} seeds, {args.steps} steps; MAE@80 m in mm against exact depth, spread over seeds in brackets")
     print("| way | radar on | at night | radar taken away | at night | delta1 |\n|---|---|---|---|---|---|")
     for way, case in ((name, case) for name in args.ways for case in results[name, 0]):
-        rows = [results[way, seed][case] for seed in range(args.seeds)]
+        rows = [means_of(frames_of(results[way, seed][case])) for seed in range(args.seeds)]
         cells = [_cell([row[key] for row in rows]) for key in ("on/all", "on/night", "off/all", "off/night")]
-        name = f"{way}, monocular depth {case}" if "withheld" in results[way, 0] else way
-        print(f"| {name} | {' | '.join(cells)} | {mean(row['delta1'] for row in rows):.4f} |")
+        print(f"| {_name(way, case, results)} | {' | '.join(cells)} | {mean(row['delta1'] for row in rows):.4f} |")
+    first = args.ways[0]
+    frames = {(_name(way, case, results), seed): frames_of(results[way, seed][case])
+              for way, seed in jobs if way in args.ways for case in results[way, seed]}  # fmt: skip
+    names = list(dict.fromkeys(name for name, _ in frames))
+    print_pairs(
+        _name(first, "given", results),
+        [name for name in names if name != _name(first, "given", results)],
+        frames,
+        num_seeds=args.seeds,
+    )
     table = row_of(frame_errors(manifest, target="depth_clean", truth=BASE["evaluation"]["target"]))
     print(f"| {NAME} | | | {table['all']:.0f} | {table.get('night', table['all']):.0f} | {table['delta1']:.4f} |")
+
+
+def _name(way: str, case: str, results: dict) -> str:
+    return f"{way}, monocular depth {case}" if "withheld" in results[way, 0] else way
 
 
 def _cell(values: list[float]) -> str:
     return f"{mean(values):.0f} ({max(values) - min(values):.0f})"
 
 
-def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, dict[str, float]]:
+def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, Path]:
+    """Train in a process of its own; return the folders of what was measured, by whether monocular depth was given."""
     common = {"seed": str(seed), "data.seed": str(seed), "max_steps": str(args.steps)}
     changes = {**WAYS[way], **common}
     if way in PUT_ON:
         changes["start_from"] = json.dumps({**WAYS[PUT_ON[way]], **common})
-    command = [sys.executable, __file__, "--data", str(args.data), "--scenes", str(args.scenes), "--child", json.dumps(changes)]
-    command += ["--small"] if args.small else []
+    command = [sys.executable, __file__, "--data", str(args.data), *world_words(args), "--child", json.dumps(changes)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    errors = json.loads(done.stdout.splitlines()[-1])
-    print(f"{way}, seed {seed}: {errors}", file=sys.stderr, flush=True)
-    return errors
+    evaluations = {case: Path(place) for case, place in json.loads(done.stdout.splitlines()[-1]).items()}
+    print(f"{way}, seed {seed}: {[means_of(frames_of(place)) for place in evaluations.values()]}", file=sys.stderr, flush=True)
+    return evaluations
 
 
 def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
@@ -195,10 +209,8 @@ def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
 
     from model.families import evaluate_training, parse_train_config, train
     from model.semodepth.evaluation import WITHOUT_MONO
-    from model.semodepth.summary import summarise
     from model.train.config import Machine
     from model.train.loop import is_complete
-    from storage_schemas.evaluation import read_evaluation
 
     torch.set_num_threads(1)
     manifest = _materialize(args, TRAINED_ON)
@@ -221,12 +233,8 @@ def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
     if not is_complete(folder):
         train(config, manifest, folder, machine=Machine(accelerator="cpu"))
         evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
-    errors = {}
-    for case, place in (("given", folder / "evaluation"), ("withheld", folder / "evaluation" / WITHOUT_MONO)):
-        if place.is_dir():
-            rows = {f"{row.radar}/{row.group}": row for row in summarise(read_evaluation(str(place))[0]) if row.cap_m == 80.0}
-            errors[case] = {**{key: round(row.mae_mm, 1) for key, row in rows.items()}, "delta1": rows["on/all"].delta1}
-    print(json.dumps(errors))
+    places = {"given": folder / "evaluation", "withheld": folder / "evaluation" / WITHOUT_MONO}
+    print(json.dumps({case: str(place) for case, place in places.items() if place.is_dir()}))
 
 
 if __name__ == "__main__":

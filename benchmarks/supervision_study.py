@@ -2,9 +2,7 @@
 preset ``surface`` adds to the published recipe.
 
 World    28 simulated drives of 8 s at 800x450, half of them at night, 240 frames of 16 drives to train on and 180 of 12 others to
-         measure on. The truth is exact depth at every pixel, which no training sees.
-         street: a curving street. trajectories: the same streets along two recorded drives in turn (--trajectories), so that every
-         drive that is measured on goes along a road that was trained on, between other houses and cars
+         measure on; which world is chosen by --world (study_world.py). The truth is exact depth at every pixel, which no training sees
 Ways     "cleaned ..." and what follows it: moving objects of accumulated depth are carried. "published supervision": they are dropped,
          as in the papers. "surface supervision": the preset of that name
 Size     not smaller: the nearest of 160 sweeps wins a pixel, so large pixels make accumulated depth too near (cleaned, mean error:
@@ -30,16 +28,13 @@ from typing import Any, NamedTuple
 
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
-import numpy as np
+from study_pairs import frames_of, means_of, print_pairs
 from study_store import made_manifest, opened_recipe
+from study_world import add_world_arguments, folder_ending, name_of, source_of, world_words
 from table_without_image import NAME, frame_errors, row_of
 
 WORLD = {"kind": "synthetic", "scenes": 24, "seconds": 8, "seed": 0, "image_size": [800, 450]}
 SMALL_WORLD = {**WORLD, "scenes": 2, "seconds": 3, "image_size": [320, 180], "lidar_azimuth_steps": 100}
-SCENES = 28
-"""Four more than other studies take, all of them in val: an interval over scenes needs ten."""
-SHARED = Path(os.environ.get("DEPTHMILL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-TRAJECTORIES = SHARED / "data" / "nuscenes-trajectories" / "mini_val_scenes.json"
 BASE = {
     "network": {"base_channels": 16, "input_downscale": 3},
     "data": {"batch_size": 4, "piece_frames": 1, "augment": {"flip_probability": 0.5}},
@@ -81,14 +76,11 @@ WAYS: dict[str, Way] = {
     "surface supervision, weighted by confidence": Way(SURFACE_WITH_CONFIDENCE, {"loss.dense_weight": "confidence"}),
 }
 OLDER = list(WAYS)[:6]
-CAP_M = 80.0
 
 
 def main() -> None:
     parser = measure.arguments(__doc__, data=measure.DATA / "supervision_study")
-    parser.add_argument("--world", choices=("street", "trajectories"), default="street")
-    parser.add_argument("--trajectories", type=Path, default=TRAJECTORIES, help="mini_val_scenes.json for --world trajectories")
-    parser.add_argument("--scenes", type=int, default=SCENES)
+    add_world_arguments(parser)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--set", action="append", default=[], help="change a key of the training, e.g. max_steps=20")
@@ -103,15 +95,15 @@ def main() -> None:
         return
     manifests = {way: _materialized(args, WAYS[way].recipe) for way in args.ways}
     print(
-        f"{measure.machine()}; {args.world}; {args.seeds} seeds; MAE@80 m in mm against exact depth, spread over seeds in brackets"
+        f"{measure.machine()}; {name_of(args)}; {args.seeds} seeds; MAE@80 m in mm against exact depth, spread over seeds in brackets"
     )
     jobs = [] if args.tables_only else [(way, seed) for seed in range(args.seeds) for way in args.ways]
     with ThreadPoolExecutor(args.at_once) as pool:
         folders = dict(zip(jobs, pool.map(lambda job: _in_child(args, *job), jobs), strict=True))
-    frames = {job: _frames_of(folder) for job, folder in folders.items()}
+    frames = {job: frames_of(Path(folder) / "evaluation") for job, folder in folders.items()}
     print("| way | radar on | at night | radar taken away | at night | delta1 |\n|---|---|---|---|---|---|")
     for way in args.ways if jobs else ():
-        rows = [_means(frames[way, seed]) for seed in range(args.seeds)]
+        rows = [means_of(frames[way, seed]) for seed in range(args.seeds)]
         cells = [_cell([row[key] for row in rows if key in row]) for key in ("on/all", "on/night", "off/all", "off/night")]
         print(f"| {way} | {' | '.join(cells)} | {mean(row['delta1'] for row in rows):.4f} |")
     tables = {}
@@ -123,58 +115,7 @@ def main() -> None:
             night = f"{row['night']:.0f}" if "night" in row else ""
             print(f"| {NAME}, {WAYS[way].target} of: {way} | | | {row['all']:.0f} | {night} | {row['delta1']:.4f} |", flush=True)
     if jobs:
-        _print_pairs(args, frames)
-
-
-def _print_pairs(args: argparse.Namespace, frames: dict[tuple[str, int], dict[str, list]]) -> None:
-    """Print the difference of every way to the first one: each seed, and the mean of the seeds of every frame."""
-    from model.semodepth.comparison import compare_runs
-    from model.train.paired_bootstrap import interval_text, too_few_text
-
-    first, *others = args.ways
-    print(f"\nMAE@80 m in mm against exact depth, minus that of '{first}'; 95 % interval over scenes")
-    print("| way | seed | MAE | of the first | difference | interval | frames better |\n|---|---|---|---|---|---|---|")
-    too_few = []
-    for way in others:
-        pairs = [(str(seed), _main(frames[first, seed]), _main(frames[way, seed])) for seed in range(args.seeds)]
-        pairs.append(("mean of seeds", *(_mean_of_seeds([pair[side] for pair in pairs]) for side in (1, 2))))
-        for name, a, b in pairs:
-            row = compare_runs(a, b, cap_m=CAP_M)[0]
-            interval = interval_text(row.low, row.high, decimals=0)
-            difference = f"{row.mean_difference:+.0f} ({row.mean_difference / row.mean_a:+.1%})"
-            print(
-                f"| {way} | {name} | {row.mean_b:.0f} | {row.mean_a:.0f} | {difference} | {interval} | {row.share_better:.0%} |"
-            )
-            too_few += too_few_text({"all": row.num_scenes}) if row.low is None else []
-    print("\n".join(dict.fromkeys(too_few)))
-
-
-def _frames_of(folder: str) -> dict[str, list]:
-    from storage_schemas.evaluation import read_evaluation
-
-    return read_evaluation(str(Path(folder) / "evaluation"))[0]
-
-
-def _means(columns: dict[str, list]) -> dict[str, float]:
-    from model.semodepth.summary import summarise
-
-    rows = {f"{row.radar}/{row.group}": row for row in summarise(columns) if row.cap_m == CAP_M}
-    best = rows.get("on/all") or rows["off/all"]  # a network of the camera alone has no rows with radar
-    return {**{key: row.mae_mm for key, row in rows.items()}, "delta1": best.delta1}
-
-
-def _main(columns: dict[str, list]) -> dict[str, list]:
-    """Return the rows with all that a network is given, ascending by frame, named as with radar."""
-    radar, cap_m = np.array(columns["radar"]), np.array(columns["cap_m"])
-    chosen = np.flatnonzero((radar == ("on" if "on" in radar else "off")) & (cap_m == CAP_M))
-    chosen = chosen[np.argsort(np.array(columns["frame_key"])[chosen])]
-    return {**{name: [values[at] for at in chosen] for name, values in columns.items()}, "radar": ["on"] * len(chosen)}
-
-
-def _mean_of_seeds(runs: list[dict[str, list]]) -> dict[str, list]:
-    """Return one run whose error of a frame is the mean over seeds; all have the same frames in the same order."""
-    assert all(run["frame_key"] == runs[0]["frame_key"] for run in runs)
-    return {**runs[0], "mae_mm": np.mean([run["mae_mm"] for run in runs], axis=0).tolist()}
+        print_pairs(args.ways[0], args.ways[1:], frames, num_seeds=args.seeds)
 
 
 def _cell(values: list[float]) -> str:
@@ -185,32 +126,18 @@ def _cell(values: list[float]) -> str:
 
 def _materialized(args: argparse.Namespace, changes: dict[str, Any]):
     """Make what is missing of a recipe's units; return its manifest."""
-    ending = ("-trajectories" if args.world == "trajectories" else "") + ("-small" if args.small else "")
-    source = {**(SMALL_WORLD if args.small else WORLD), "scenes": args.scenes, "root": str(args.data / f"world{ending}")}
-    if args.world == "trajectories":
-        source["trajectories"] = str(args.trajectories)
-    recipe = {"source": source, "store": str(args.data / f"store{ending}"), "cameras": ["CAM_FRONT"], **changes}
+    source = source_of(args, SMALL_WORLD if args.small else WORLD)
+    recipe = {"source": source, "store": str(args.data / f"store{folder_ending(args)}"), "cameras": ["CAM_FRONT"], **changes}
     return made_manifest(opened_recipe(recipe, workers=args.at_once))
 
 
 def _in_child(args: argparse.Namespace, way: str, seed: int) -> str:
     """Train in a process of its own; return the training's folder."""
     common = {"seed": str(seed), "data.seed": str(seed), **dict(change.split("=", 1) for change in args.set)}
-    command = [
-        sys.executable,
-        __file__,
-        "--data",
-        str(args.data),
-        "--world",
-        args.world,
-        "--trajectories",
-        str(args.trajectories),
-    ]
-    command += ["--scenes", str(args.scenes), "--child", json.dumps([way, common])]
-    command += ["--small"] if args.small else []
+    command = [sys.executable, __file__, "--data", str(args.data), *world_words(args), "--child", json.dumps([way, common])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     folder = json.loads(done.stdout.splitlines()[-1])
-    print(f"{way}, seed {seed}: {_means(_frames_of(folder))}", file=sys.stderr, flush=True)
+    print(f"{way}, seed {seed}: {means_of(frames_of(Path(folder) / 'evaluation'))}", file=sys.stderr, flush=True)
     return folder
 
 

@@ -30,7 +30,8 @@ from pipeline.sources.synthetic.rig import LIDAR, build_rig
 from pipeline.sources.synthetic.rigid import Pose
 from pipeline.sources.synthetic.route import Route
 from pipeline.sources.synthetic.simulate import JITTER_DEG, JITTER_M
-from pipeline.sources.synthetic.world import Piece, Solids, make_world
+from pipeline.sources.synthetic.solids import Piece, Solids
+from pipeline.sources.synthetic.world import make_world
 
 THIN = ("wire across, 2 cm", "cable across, 5 cm", "wire along, 2 cm", "leaf of 8 cm", "sign post, 6 cm", "fence bar, 2 cm")
 THICK = {

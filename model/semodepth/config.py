@@ -95,13 +95,16 @@ class EvaluationConfig(EvaluationSplits):
 class SemoDepthTrainConfig(CommonConfig):
     """One training of SemoDepth. Defaults are the published ones for nuScenes; the lowest MAE@80 m is kept as best."""
 
-    added_later = MappingProxyType({"only_plug_in": False})
+    added_later = MappingProxyType({"only_plug_in": False, "backbone_rate": 1.0})
 
     family: Literal["semodepth"] = Field("semodepth", description="model family")
     network: SemoDepthConfig = Field(SemoDepthConfig(), description="options of the network")
     loss: LossWeights = Field(LossWeights(), description="weights of the loss")
     data: DataConfig = Field(DataConfig(), description="what is trained on")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is measured on, during and after training")
+    backbone_rate: float = Field(
+        1.0, gt=0, description="the image encoder learns at this share of the rate; below 1 to keep what backbone_from brings"
+    )
     decay_every_epochs: int = Field(10, ge=1, description="the learning rate falls every so many epochs")
     decay: float = Field(0.1, ge=0, le=1, description="by this share of the initial one")
     decay_floor: float = Field(0.5, ge=0, le=1, description="down to this share")

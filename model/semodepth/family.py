@@ -125,8 +125,18 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         return network.encoder
 
     def optimizer(self, network: nn.Module, config: SemoDepthTrainConfig) -> torch.optim.Optimizer:
-        """Return plain Adam."""
-        return torch.optim.Adam([weight for weight in network.parameters() if weight.requires_grad], lr=config.learning_rate)
+        """Return plain Adam, with a rate of its own for the encoder if one is asked for."""
+        weights = [weight for weight in network.parameters() if weight.requires_grad]
+        if config.backbone_rate == 1.0:
+            return torch.optim.Adam(weights, lr=config.learning_rate)
+        of_encoder = {id(weight) for weight in self.backbone(network).parameters()}
+        encoder = [weight for weight in weights if id(weight) in of_encoder]
+        others = [weight for weight in weights if id(weight) not in of_encoder]
+        groups = [
+            {"params": encoder, "rate": config.backbone_rate, "lr": config.learning_rate * config.backbone_rate},
+            {"params": others, "rate": 1.0, "lr": config.learning_rate},
+        ]
+        return torch.optim.Adam(groups)
 
     def loader(self, manifest: Manifest, config: SemoDepthTrainConfig, fabric: Fabric, machine: Machine) -> FrameLoader:
         """Return the loader of this process."""

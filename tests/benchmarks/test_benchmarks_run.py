@@ -26,7 +26,8 @@ WANTED: dict[str, list[str]] = {
     "clean": [rf"{numbers} numbers, {mono} mono: .*, ratio {NUMBER}x; .*; 0 pixels differ"
               for numbers in ("default", "wide") for mono in ("with", "without")],
     "distillation_study": [rf"(?m)^\| {way} \|( [^|]+ \|){{7}}$" for way in ("baseline", "teacher wrong far away, laplace")] + [
-        rf"(?m)^\| table without image and radar \|( \|){{4}} {NUMBER} \|"],
+        rf"(?m)^\| table without image and radar \|( \|){{4}} {NUMBER} \|",
+        rf"(?m)^\| teacher wrong far away, laplace \| (0|mean of seeds) \| dense error m \| {NUMBER} \| {NUMBER} \| [+-][\d.]+ \(.*%\) \| none \|$"],
     "free_space": [
         *(rf"reading the points, {what} +{NUMBER} ms CPU a key frame; [+-]{NUMBER}" for what in ("both_off", "own_car_m", "free_space", "both_on")),
         r"peak of a worker: \d+ MB with both off, \d+ MB with both on", rf"range tables +{NUMBER} ms; \d+ kB a sweep", rf"votes +{NUMBER} ms; floor of both {NUMBER} ms",
@@ -41,6 +42,7 @@ WANTED: dict[str, list[str]] = {
         rf"(?m)^\| reconstruct \| {NUMBER} \({NUMBER}\)", rf"(?m)^\| reconstruct_swapped \| {NUMBER} \({NUMBER}\)",
         rf"AbsRel of every seed: direct {NUMBER}", rf"(?m)^\| trained \| {NUMBER} \|", r"(?m)^\| voxel_frequency \|",
         rf"(?m)^table without image and radar, of all training frames: MAE@80 m \d+ mm, delta1 {NUMBER}$",
+        r"(?m)^\| 100%, pre-trained \| (0|mean of seeds) \| all \|( \d+ \|){2} [+-]\d+ \([+-][\d.]+%\) \| none \| \d+% \|$",
         rf"(?m)^\| 100% \| {NUMBER} \({NUMBER}\) \| {NUMBER} \({NUMBER}\) \|", rf"100% pre-trained: {NUMBER}, "],
     "mim4d_step": [*(rf"(?m)^\| {part} \| \d \|( [^|]+ \|){{7}}$" for part in ("backbone", "lift by sampling", "lift by splat", "renderer")),
                    *(rf"(?m)^\| {way}, render.recompute true \|( [^|]+ \|){{6}}$" for way in ("float32", "bfloat16 images")),
@@ -75,7 +77,7 @@ WANTED: dict[str, list[str]] = {
                 rf"closing, 3, 5 and 9 pixels +ours {NUMBER} ms; scipy's grey_closing {NUMBER} ms", rf"float64 NumPy, one key frame: nearest {NUMBER} ms, front surface {NUMBER} ms"],
     "supervision_study": [rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$" for way in ("cleaned, scatter, correct", "single sweep")] + [
         rf"(?m)^\| table without image and radar, {target} of: [^|]+ \| \| \| \d+ \| \d* \| [\d.]+ \|$" for target in ("depth_clean", "depth_single")] + [
-        r"(?m)^\| single sweep \| (0|mean of seeds) \|( \d+ \|){2} [+-]\d+ \([+-][\d.]+%\) \| none \| \d+% \|$"],
+        r"(?m)^\| single sweep \| (0|mean of seeds) \| all \|( \d+ \|){2} [+-]\d+ \([+-][\d.]+%\) \| none \| \d+% \|$"],
     "thin_objects": [rf"(?m)^\| {kind} \| [\d,]+ \|( ([\d.]+|-) \|){{5}}$" for kind in ("wire across, 2 cm", "leaf of 8 cm", "trunk", "airborne")],
     "training_threads": [rf"(?m)^\| 1 \| sleeping \| 2 \| {NUMBER} / {NUMBER} \| {NUMBER} / {NUMBER} \| {NUMBER} \|$"],
 }  # fmt: skip

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll
 from pipeline.sources.synthetic.route import Route
+
+if TYPE_CHECKING:
+    from pipeline.sources.synthetic.ground import Ground
 
 INSET_M = 0.08
 
@@ -43,6 +47,9 @@ class Material(IntEnum):
     CYCLE = 19
     PLATE = 20
     OWN_CAR = 21
+    ASPHALT = 22
+    PAVEMENT = 23
+    CROSSING = 24
 
 
 class Surface(IntEnum):
@@ -78,6 +85,7 @@ class Actor:
     s_m: Floats
     left_m: float
     is_facing_back: bool
+    ground: Ground | None = None
 
     def s_at(self, time_us: int) -> float:
         """Return where along the street the actor is."""
@@ -89,10 +97,14 @@ class Actor:
         x, y = route.place(s, self.left_m)
         return float(x), float(y), float(route.yaw_at(s)) + (np.pi if self.is_facing_back else 0.0)
 
+    def height_at(self, xy_m: tuple[float, float]) -> float:
+        """Return the height of the ground, metres, at a place x y; 0 where the actor knows of no ground."""
+        return 0.0 if self.ground is None else float(self.ground.height_at(np.array([xy_m]))[0])
+
     def world_from_box(self, route: Route, time_us: int) -> Pose:
         """Return the pose of the actor's box: origin at its middle."""
         x, y, yaw = self.xy_yaw(route, time_us)
-        middle = np.array([x, y, self.size_wlh_m[2] / 2])
+        middle = np.array([x, y, self.size_wlh_m[2] / 2 + self.height_at((x, y))])
         return Pose(quaternion_from_yaw_pitch_roll(yaw, 0.0, 0.0), middle)
 
     def velocity(self, route: Route, time_us: int) -> Floats:

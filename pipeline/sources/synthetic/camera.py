@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose
 from pipeline.sources.synthetic.route import nearest_vertex_grid
-from pipeline.sources.synthetic.world import Solids, World
+from pipeline.sources.synthetic.solids import Solids
+from pipeline.sources.synthetic.world import World
 
 MAX_DEPTH_M: Final = 255.9
 
@@ -65,8 +66,9 @@ def take_picture(
     image_size: tuple[int, int],
     is_night: bool,
     rng: np.random.Generator,
+    ground_m: float = 0.0,
 ) -> View:
-    """Return the view of a camera at one instant; the world is given at that instant."""
+    """Return the view of a camera at one instant; the world is given at that instant, ground_m is the road's height there."""
     from pipeline.sources.synthetic.shading_kernels import shade
 
     width, height = image_size
@@ -90,6 +92,7 @@ def take_picture(
         hit,
         is_night,
         int(rng.integers(1 << 30)),
+        ground_m,
     )
     shape = (height, width)
     depth_m = np.where(np.isfinite(depth), depth, 0.0).astype(np.float32)

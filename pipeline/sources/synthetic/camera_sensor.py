@@ -14,15 +14,21 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.actors import Material, Surface
 from pipeline.sources.synthetic.camera import MAX_DEPTH_M, StreetMap, View, make_street_map, pixel_rays
 from pipeline.sources.synthetic.exposure import Exposure, draw_exposure, tone_curve
+from pipeline.sources.synthetic.ground import BURIED_M
 from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Hits, Pose
+from pipeline.sources.synthetic.solids import Solids
 from pipeline.sources.synthetic.surface_patterns import noise_table
+from pipeline.sources.synthetic.town.streets import KERB_LEFT_M
 from pipeline.sources.synthetic.weather_light import Weather, draw_weather
-from pipeline.sources.synthetic.world import Solids, World
+from pipeline.sources.synthetic.world import World
 
 CAMERA_STREAM = 107
-CAMERA_HEIGHT_M = 1.5
 LATER_US = 10_000
+OLD_KERB_LEFT_M = 5.85
+LANTERN = 150.0
+FRAYED_M = 0.3
+LAMP_TINTS = ((1.0, 0.62, 0.28), (1.0, 0.78, 0.5), (0.95, 0.95, 1.0), (0.85, 0.95, 0.9))
 
 # how far (m) and how strongly (0..1) things on the ground hide the sky from the ground beside them
 _CONTACT = {
@@ -46,24 +52,35 @@ _CONTACT = {
 class SceneLook:
     """What all pictures of a scene share: its street, light and weather, exposure, and what is painted on the road.
 
-    crossings_m (k,) are places along the street; paint (5,) are numbers 0..1; drops (d, 3) on the lens: column and row as a
-    share of the image, radius in pixels of a picture 1600 wide.
+    crossings_m (k,) and junctions_m (j, 2: middle, half length) are places along the driven street; paint (5,) are numbers
+    0..1; drops (d, 3) on the lens: column and row as a share of the image, radius in pixels of a picture 1600 wide;
+    road_half_m is half the driven street's width, buried_m how far houses go on below the ground, lamp_tint (3,) the
+    lanterns' colour.
     """
 
     street: StreetMap
     weather: Weather
     exposure: Exposure
     crossings_m: Floats
+    junctions_m: Floats
     paint: Floats
     drops: Floats
     is_night: bool
+    road_half_m: float
+    buried_m: float
+    lamp_tint: Floats
 
 
 def make_scene_look(world: World, *, seed: tuple[int, int]) -> SceneLook:
     """Return the look of scene seed[1] of the world with seed seed[0]."""
     rng = np.random.default_rng((*seed, CAMERA_STREAM))
     first, last = float(world.route.s_m[0]), float(world.route.s_m[-1])
-    crossings = first + np.cumsum(rng.uniform(45.0, 120.0, 12))
+    junctions = _junctions(world)
+    beside = (junctions[:, :1] + np.array([[-1.0, 1.0]]) * (junctions[:, 1:] + 4.2)).reshape(-1)
+    between = first + np.cumsum(rng.uniform(60.0, 200.0, 12))
+    clear = np.abs(between[:, None] - junctions[None, :, 0]).min(axis=1, initial=np.inf) > 30.0
+    crossings = np.concatenate([beside[rng.uniform(size=len(beside)) < 0.6], between[clear]])
+    tint = LAMP_TINTS[int(rng.integers(len(LAMP_TINTS)))]
     drops = np.zeros((0, 3))
     paint = rng.uniform(size=5)
     weather = draw_weather(rng, is_night=world.is_night, is_rain=world.is_rain)
@@ -71,9 +88,31 @@ def make_scene_look(world: World, *, seed: tuple[int, int]) -> SceneLook:
     if world.is_rain:
         count = int(rng.integers(12, 40))
         drops = np.stack([rng.uniform(size=count), rng.uniform(size=count), 4.0 + rng.exponential(6.0, count)], axis=1)
+    has_slabs = bool(world.ground.pieces)
     return SceneLook(
-        make_street_map(world), weather, exposure, crossings[crossings < last], paint, drops, is_night=world.is_night
+        make_street_map(world),
+        weather,
+        exposure,
+        crossings[crossings < last],
+        junctions,
+        paint,
+        drops,
+        is_night=world.is_night,
+        road_half_m=KERB_LEFT_M if has_slabs else OLD_KERB_LEFT_M,
+        buried_m=BURIED_M if has_slabs else 0.0,
+        lamp_tint=np.array(tint),
     )
+
+
+def _junctions(world: World) -> Floats:
+    """Return (j, 2) middle and half length, metres along the driven street, of where other streets meet it."""
+    driven = world.streets[0].middle
+    places = []
+    for street in world.streets[1:]:
+        gaps = ((driven.points_m - street.middle.points_m[0]) ** 2).sum(axis=1)
+        if not street.is_open and gaps.min() < 9.0:
+            places.append((float(driven.s_m[int(gaps.argmin())]), street.half_m + 0.8))
+    return np.array(places).reshape(-1, 2)
 
 
 def take_picture(
@@ -86,11 +125,12 @@ def take_picture(
     later: Pose,
     actor_velocities_mps: Floats,
     rng: np.random.Generator,
+    ground_m: float = 0.0,
 ) -> View:
     """Return the view of a camera at one instant; the world is given at that instant.
 
     `later` is the camera's pose 10 ms on and actor_velocities_mps (actors, 3) those of the owners of solids: they smear the
-    picture over its exposure time.
+    picture over its exposure time. ground_m is the height of the road under the car.
     """
     from pipeline.sources.synthetic import optics_kernels as optics
 
@@ -101,9 +141,9 @@ def take_picture(
     camera = np.array([intrinsic[0, 0], intrinsic[1, 1], intrinsic[0, 2], intrinsic[1, 2]])
     table, exposure = noise_table(), look.exposure
     surface = _paint(solids, look, origin, directions, depth, hit, pixel_rad=1.0 / camera[0])
-    light = _light(solids, look, world_from_camera, directions, depth, hit, surface).reshape(height, width, 3)
+    light = _light(solids, look, world_from_camera, directions, depth, hit, surface, ground_m=ground_m).reshape(height, width, 3)
+    light = optics.fray_leaves(light, surface, depth, FRAYED_M, camera[0])
     if look.weather.wetness > 0:
-        ground_m = origin[2] - CAMERA_HEIGHT_M
         light = optics.mirror_on_ground(
             light, table, surface, depth, directions, world_from_camera.rotation, origin, ground_m, camera
         )
@@ -154,7 +194,10 @@ def _paint(
     world, street, table = solids.primitives, look.street, noise_table()
     surface = np.zeros((len(depth), 10), np.float32)
     rays = (origin, directions, depth, hit, pixel_rad)
+    count = len(world.boxes) + len(world.cylinders) + len(world.ellipsoids)
     paint_ground(
+        world.slabs,
+        count + 1,
         solids.materials,
         table,
         street.grid,
@@ -163,17 +206,19 @@ def _paint(
         street.tangents,
         street.s_m,
         look.crossings_m,
+        look.junctions_m,
         look.paint,
+        look.road_half_m,
         look.weather.wetness,
         *rays,
         surface,
     )
-    paint_facades(world.boxes, solids.materials, solids.colours, table, *rays, look.is_night, surface)
+    paint_facades(world.boxes, solids.materials, solids.colours, table, *rays, look.is_night, look.buried_m, surface)
     has_wheels = bool((solids.materials == Material.TYRE).any())
     vehicle = (world.boxes, solids.materials, solids.colours, solids.surfaces, solids.owners, table, has_wheels)
     paint_vehicles(*vehicle, *rays, look.is_night, surface)
     objects = (world.boxes, world.cylinders, world.ellipsoids, solids.materials, solids.colours, solids.owners, table)
-    paint_objects(*objects, *rays, look.is_night, surface)
+    paint_objects(*objects, *rays, look.is_night, has_wheels, look.lamp_tint, surface)
     return surface
 
 
@@ -185,6 +230,8 @@ def _light(
     depth: Floats,
     hit: Hits,
     surface: NDArray[np.float32],
+    *,
+    ground_m: float,
 ) -> NDArray[np.float32]:
     """Return the linear light (n, 3) of each ray."""
     from pipeline.sources.synthetic import sensor_shading_kernels as shading
@@ -202,7 +249,7 @@ def _light(
     reach = np.array([_CONTACT.get(Material(m), (1.0, 0.0))[0] for m in range(len(Material))])[kinds]
     dark = np.array([_CONTACT.get(Material(m), (1.0, 0.0))[1] for m in range(len(Material))])[kinds]
     contact = shading.contact_map(world.boxes, world.cylinders, reach, dark, *contact_low)
-    lamps = _lamps(solids) if look.is_night else np.zeros((0, 10))
+    lamps = _lamps(solids, look) if look.is_night else np.zeros((0, 10))
     lamps_low = origin[:2] - shading.LAMP_CELLS * shading.LAMP_CELL_M / 2
     ahead = world_from_camera.rotation[:, 2] if look.is_night else np.zeros(3)
     return shading.light_pixels(
@@ -219,22 +266,23 @@ def _light(
         weather.haze_m,
         look.is_night,
         origin,
-        float(origin[2] - CAMERA_HEIGHT_M),
+        ground_m,
         directions,
         depth,
         hit,
         surface,
+        solids.materials,
     )
 
 
-def _lamps(solids: Solids) -> Floats:
+def _lamps(solids: Solids, look: SceneLook) -> Floats:
     """Return what lights its surroundings at night (k, 10): place, direction, colour, 1 for a headlight."""
     boxes = solids.primitives.boxes
-    materials, colours = solids.materials[1 : len(boxes) + 1], solids.colours[1 : len(boxes) + 1]
+    materials = solids.materials[1 : len(boxes) + 1]
     heads = boxes[materials == Material.LAMP]
     count = len(heads)
     lanterns = np.zeros((count, 10))
-    lanterns[:, :3], lanterns[:, 5], lanterns[:, 6:9] = heads[:, :3], -1.0, 55.0 * colours[materials == Material.LAMP]
+    lanterns[:, :3], lanterns[:, 5], lanterns[:, 6:9] = heads[:, :3], -1.0, LANTERN * look.lamp_tint
     is_driving = (materials == Material.CAR_BODY) & (solids.surfaces[1 : len(boxes) + 1] != Surface.PARKED)
     cars = boxes[is_driving]
     fronts = np.zeros((len(cars), 10))

@@ -3,20 +3,24 @@
 Times are integer microseconds. A scene begins and ends with a key frame; key frames are every tenth LiDAR sweep
 (2 Hz of 20 Hz). Cameras fire shortly before the LiDAR, between key frames at 12 Hz where such images are wanted; each
 radar runs on its own clock at 13 Hz. Motion and times are
-either made up or those of a recorded drive (`trajectories`), which may stand still and drops a sweep now and then.
+either made up (`town.motion` and `town.clocks` make up those of a town) or those of a recorded drive (`trajectories`),
+which may stand still and drops a sweep now and then.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.sources.synthetic.config import SyntheticParams
+from pipeline.sources.synthetic.config import CAMERA_CHANNELS, SyntheticParams
 from pipeline.sources.synthetic.rigid import Floats, Ints, Motion, quaternion_from_yaw_pitch_roll
+from pipeline.sources.synthetic.town.clocks import drawn_camera, drawn_radar, drawn_sweeps
+from pipeline.sources.synthetic.town.motion import town_motion
+from storage_schemas.catalog import RADAR_CHANNELS
 
 SWEEP_US = 50_000
 KEY_EVERY = 10
@@ -49,7 +53,9 @@ class Drive:
     """True ego motion and the times of all measurements of one scene.
 
     sweep_us (s,) of the LiDAR with its key frames at `key_sweeps` (k,); camera_us: (k,) for each camera;
-    radar_us (r,) with its key frames at `key_radars` (k,) for each radar.
+    radar_us (r,) with its key frames at `key_radars` (k,) for each radar. lane_m (n, 2): the middle of the planned lane where
+    there is a plan, one vertex a metre, from 120 m and more before the start to 280 m and more beyond the end; the vertex
+    `lane_start` is beside the first knot of the motion.
     """
 
     log: str
@@ -60,6 +66,8 @@ class Drive:
     radar_us: dict[str, Ints]
     key_radars: dict[str, Ints]
     calibration: dict[str, Any] | None
+    lane_m: Floats | None = None
+    lane_start: int = 0
 
 
 def make_drive(params: SyntheticParams, index: int) -> Drive:
@@ -67,13 +75,42 @@ def make_drive(params: SyntheticParams, index: int) -> Drive:
     log = f"simulated-s{params.seed}-{index:04d}"
     if params.trajectories is not None:
         return _recorded_drive(params, index, log)
-    num_keys = int(params.seconds * 2)
     start = FIRST_US + index * SCENE_US
-    sweep_us = start + np.arange((num_keys - 1) * KEY_EVERY + 1, dtype=np.int64) * SWEEP_US
-    key_sweeps = np.arange(num_keys, dtype=np.int64) * KEY_EVERY
-    motion = _made_up_motion(np.random.default_rng((params.seed, index, 0)), start, int(sweep_us[-1]))
-    cameras = {name: sweep_us[key_sweeps] - CAMERA_LEAD_US[name] for name in params.cameras}
-    return _with_radars(params.radars, log, motion, sweep_us, key_sweeps, cameras, None)
+    sweep_us, key_sweeps = _sweeps(params, index, start)
+    end = int(sweep_us[-1])
+    lane: tuple[Floats | None, int] = (None, 0)
+    if params.motion == "town":
+        knot_us = _knots(start, end)
+        is_graded = params.ground == "graded"
+        driven = town_motion(params.seed, index, knot_us, start_us=start, end_us=end, is_graded=is_graded)
+        motion, lane = driven.motion, (driven.lane_m, driven.lane_start)
+    else:
+        motion = _made_up_motion(np.random.default_rng((params.seed, index, 0)), start, end)
+    cameras = {name: _camera_times(params, index, name, sweep_us[key_sweeps]) for name in params.cameras}
+    return _with_radars(params, index, Drive(log, motion, sweep_us, key_sweeps, cameras, {}, {}, None, *lane))
+
+
+def _sweeps(params: SyntheticParams, index: int, start_us: int) -> tuple[Ints, Ints]:
+    """Return the times of all sweeps and the places of the key frames among them."""
+    num_keys = int(params.seconds * 2)
+    if params.clocks == "drawn":
+        rng = np.random.default_rng((params.seed, index, 102))
+        return drawn_sweeps(num_keys, start_us=start_us, period_us=SWEEP_US, key_every=KEY_EVERY, rng=rng)
+    sweep_us = start_us + np.arange((num_keys - 1) * KEY_EVERY + 1, dtype=np.int64) * SWEEP_US
+    return sweep_us, np.arange(num_keys, dtype=np.int64) * KEY_EVERY
+
+
+def _camera_times(params: SyntheticParams, index: int, channel: str, key_us: Ints) -> Ints:
+    """Return the times (k,) of a camera's key images."""
+    if params.clocks == "even":
+        return key_us - CAMERA_LEAD_US[channel]
+    rng = np.random.default_rng((params.seed, index, 102, 1, CAMERA_CHANNELS.index(channel)))
+    return drawn_camera(key_us, CAMERA_LEAD_US[channel], rng)
+
+
+def _knots(start_us: int, end_us: int) -> Ints:
+    """Return the times of a motion's knots, from before the first measurement to after the last."""
+    return np.arange(start_us - 200_000, end_us + 400_000, KNOT_US, dtype=np.int64)
 
 
 def load_trajectories(path: str) -> list[dict[str, Any]]:
@@ -89,7 +126,7 @@ def load_trajectories(path: str) -> list[dict[str, Any]]:
 
 def _made_up_motion(rng: np.random.Generator, start_us: int, end_us: int) -> Motion:
     """Return motion along an S-curved street at 8 to 12 m/s, with the small nods of a sprung car."""
-    time_us = np.arange(start_us - 200_000, end_us + 400_000, KNOT_US, dtype=np.int64)
+    time_us = _knots(start_us, end_us)
     t = (time_us - start_us) * 1e-6
     speed = rng.uniform(8.3, 8.8) + rng.uniform(0.1, 0.3) * np.sin(2 * np.pi * t / 9.0 + rng.uniform(0, 6.28))
     s = np.cumsum(speed) * KNOT_US * 1e-6
@@ -127,24 +164,22 @@ def _recorded_drive(params: SyntheticParams, index: int, log: str) -> Drive:
     }
     motion = Motion(knot_us, quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True), translations)
     sweep_us = sweep_us[: int(key_sweeps[-1]) + 1]
-    return _with_radars(params.radars, log, motion, sweep_us, key_sweeps, cameras, record["calibration"])
+    return _with_radars(params, index, Drive(log, motion, sweep_us, key_sweeps, cameras, {}, {}, record["calibration"]))
 
 
-def _with_radars(
-    radars: tuple[str, ...],
-    log: str,
-    motion: Motion,
-    sweep_us: Ints,
-    key_sweeps: Ints,
-    camera_us: dict[str, Ints],
-    calibration: dict[str, Any] | None,
-) -> Drive:
+def _with_radars(params: SyntheticParams, index: int, drive: Drive) -> Drive:
     """Return the drive with radar times added; of each radar the scan nearest to a key sweep is its key frame."""
-    end_us = int(sweep_us[-1]) + RADAR_US // 2
-    radar_us = {name: np.arange(int(sweep_us[0]) + RADAR_START_US[name], end_us, RADAR_US, dtype=np.int64) for name in radars}
-    key_us = sweep_us[key_sweeps][:, None]
+    first_us, end_us = int(drive.sweep_us[0]), int(drive.sweep_us[-1]) + RADAR_US // 2
+    radar_us = {}
+    for name in params.radars:
+        if params.clocks == "drawn":
+            rng = np.random.default_rng((params.seed, index, 102, 2, RADAR_CHANNELS.index(name)))
+            radar_us[name] = drawn_radar(first_us, end_us, RADAR_US, rng)
+        else:
+            radar_us[name] = np.arange(first_us + RADAR_START_US[name], end_us, RADAR_US, dtype=np.int64)
+    key_us = drive.sweep_us[drive.key_sweeps][:, None]
     key_radars = {name: np.abs(times[None, :] - key_us).argmin(axis=1).astype(np.int64) for name, times in radar_us.items()}
-    return Drive(log, motion, sweep_us, key_sweeps, camera_us, radar_us, key_radars, calibration)
+    return replace(drive, radar_us=radar_us, key_radars=key_radars)
 
 
 def times_between(key_us: Ints) -> Ints:

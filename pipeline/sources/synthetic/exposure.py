@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.optics_kernels import TONE_LIMIT, TONE_STEPS
 from pipeline.sources.synthetic.rigid import Floats
 
-GAMMA = 2.2
+GAMMA = 1.8
 METER_STEP = 8
 
 
@@ -71,9 +71,9 @@ def draw_exposure(rng: np.random.Generator, *, is_night: bool, is_rain: bool) ->
             max_gain=20.0,
             shot=9e-4,
             read=4.5e-3,
-            colour_noise=0.45,
-            saturation=0.75 + 0.25 * colour,
-            bloom=np.array([0.10, 0.05, 0.03]),
+            colour_noise=0.6,
+            saturation=1.1 + 0.4 * colour,
+            bloom=np.array([0.16, 0.10, 0.06]),
             lift=0.015,
             shoulder=0.0,
         )
@@ -84,7 +84,7 @@ def draw_exposure(rng: np.random.Generator, *, is_night: bool, is_rain: bool) ->
         shot=1e-4,
         read=6e-4,
         colour_noise=0.4,
-        saturation=0.5 + 0.2 * colour,
+        saturation=0.65 + 0.3 * colour,
         bloom=np.array([0.04, 0.02, 0.02]),
         lift=0.045,
         shoulder=0.6,

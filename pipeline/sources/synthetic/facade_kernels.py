@@ -99,9 +99,13 @@ def paint_facades(
     hit: Hits,
     pixel_rad: float,
     is_night: bool,
+    buried_m: float,
     surface: NDArray[np.float32],
 ) -> None:
-    """Fill the rows of surface (n, 10) of rays that hit a house: colour, normal, light of its own, gloss."""
+    """Fill the rows of surface (n, 10) of rays that hit a house: colour, normal, light of its own, gloss.
+
+    buried_m: how far houses go on below the ground at their middle.
+    """
     for p in range(len(depth)):
         what = hit[p]
         if what < 1 or materials[what] != BUILDING or what > len(boxes):
@@ -122,7 +126,7 @@ def paint_facades(
             r, g, b = grey, grey, grey
         else:
             along, half = (qy, box[4]) if face < 2 else (qx, box[3])
-            up, top = qz + box[5], 2.0 * box[5]
+            up, top = qz + box[5] - buried_m, 2.0 * box[5] - buried_m
             kind = cell_noise(table, house, 3)
             look = GLASS_WALL if kind < 0.2 else BRICK if kind < 0.5 else PLASTER if kind < 0.8 else BANDS
             light = _wall(table, look, along, up, foot, house)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Pose
-from pipeline.sources.synthetic.world import Solids
+from pipeline.sources.synthetic.solids import Solids
 
 NUM_BEAMS: Final = 32
 ELEVATION_DEG: Final = (-30.67, 10.67)
@@ -28,10 +28,13 @@ AIRBORNE_BEAMS: Final = (25, 29)
 AIRBORNE_SHARE: Final = (0.55, 0.002)
 AIRBORNE_RANGE_M: Final = (4.0, 18.0)
 AIRBORNE_WAKE_M: Final = 9.0
+RAIN_SPRAY: Final = 0.7
+RAIN_INTENSITY: Final = 0.6
+RAIN_FADE_M: Final = 80.0
 # reflectivity 0..255 of each Material
 _INTENSITY: Final = np.array([
     12.0, 28.0, 40.0, 14.0, 35.0, 6.0, 45.0, 18.0, 60.0, 15.0,
-    4.0, 5.0, 150.0, 12.0, 25.0, 25.0, 20.0, 35.0, 60.0, 20.0, 200.0, 20.0,
+    4.0, 5.0, 150.0, 12.0, 25.0, 25.0, 20.0, 35.0, 60.0, 20.0, 200.0, 20.0, 12.0, 20.0, 45.0,
 ])  # fmt: skip
 
 
@@ -45,8 +48,16 @@ def beam_directions(azimuth_steps: int) -> Floats:
     return directions
 
 
-def scan(solids: Solids, world_from_lidar: Pose, *, azimuth_steps: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the points (n, 5) of one turn."""
+def scan(
+    solids: Solids,
+    world_from_lidar: Pose,
+    *,
+    azimuth_steps: int,
+    rng: np.random.Generator,
+    spray: float = AIRBORNE_SHARE[0],
+    is_rain: bool = False,
+) -> NDArray[np.float32]:
+    """Return the points (n, 5) of one turn; spray is the share of upward beams behind the car that return from the air."""
     directions = beam_directions(azimuth_steps)
     world_directions = directions @ world_from_lidar.rotation.T
     true_m, hit = cast_rays(solids.primitives, world_from_lidar.translation_m, world_directions, limit=RANGE_M[1])
@@ -57,7 +68,12 @@ def scan(solids: Solids, world_from_lidar: Pose, *, azimuth_steps: int, rng: np.
     is_seen &= rng.uniform(size=count) > DROP_SHARE + 0.25 * (np.where(hit >= 0, true_m, 0.0) / RANGE_M[1]) ** 2
     is_seen &= ~((solids.materials[np.maximum(hit, 0)] == Material.CAR_CABIN) & (rng.uniform(size=count) < 0.3))
 
-    airborne_m = _airborne_ranges(azimuth_steps, rng)
+    if is_rain:
+        intensity = intensity * RAIN_INTENSITY
+        is_seen &= rng.uniform(size=count) < np.exp(-np.where(hit >= 0, true_m, 0.0) / RAIN_FADE_M)
+        spray = max(spray, RAIN_SPRAY)
+
+    airborne_m = _airborne_ranges(azimuth_steps, rng, spray=spray)
     is_airborne = airborne_m < np.where(hit >= 0, true_m, np.inf)
     range_m = np.where(is_airborne, airborne_m, range_m)
     intensity = np.where(is_airborne, rng.uniform(1.0, 5.0, count), intensity)
@@ -70,17 +86,17 @@ def scan(solids: Solids, world_from_lidar: Pose, *, azimuth_steps: int, rng: np.
     return cloud
 
 
-def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator) -> Floats:
+def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator, *, spray: float) -> Floats:
     """Return the distance (32 * azimuth_steps,) of an airborne return in each beam, inf without such a return.
 
     Only the beams that rise clearly above the horizon have any. They are more frequent close to the car than further
-    off, and more frequent in the wake behind it than ahead (`AIRBORNE_SHARE` = behind, ahead).
+    off, and more frequent in the wake behind it (`spray`) than ahead (the second of `AIRBORNE_SHARE`).
     """
     out = np.full((NUM_BEAMS, azimuth_steps), np.inf)
     first, end = AIRBORNE_BEAMS
     shape = (end - first, azimuth_steps)
     is_behind = np.cos(np.arange(azimuth_steps) * (2 * np.pi / azimuth_steps)) < -0.65
-    share = np.where(is_behind, *AIRBORNE_SHARE)
+    share = np.where(is_behind, spray, AIRBORNE_SHARE[1])
     nearest = np.where(is_behind, AIRBORNE_WAKE_M, AIRBORNE_RANGE_M[0])
     range_m = rng.uniform(nearest, AIRBORNE_RANGE_M[1], size=shape)
     out[first:end] = np.where(rng.uniform(size=shape) < share, range_m, np.inf)

@@ -26,10 +26,13 @@ LAMP_POWER = 60.0
 @njit(cache=True)
 def _leaves(table: NDArray[np.float32], x: float, y: float, z: float, foot: float) -> float:
     """Return how light leaves are, 0..1: clumps, and single leaves where a pixel is small enough."""
-    clump = value_noise(table, 1.9 * x + 0.7 * z, 1.9 * y + 1.3 * z)
-    leaf = value_noise(table, 6.1 * x + 3.0 * z, 6.1 * y - 5.0 * z) if foot < 0.12 else 0.5
-    small = value_noise(table, 19.0 * x - 9.0 * z, 19.0 * y + 15.0 * z) if foot < 0.04 else 0.5
-    return 0.45 * clump + 0.33 * leaf + 0.22 * small
+    clump = 0.5 * value_noise(table, 1.7 * x + 0.4 * y, 1.9 * z) + 0.5 * value_noise(table, 1.7 * y - 0.4 * x, 1.9 * z + 37.0)
+    leaf = small = 0.5
+    if foot < 0.15:
+        leaf = 0.5 * value_noise(table, 6.0 * x + 2.0 * y, 6.5 * z) + 0.5 * value_noise(table, 6.0 * y - 2.0 * x, 6.5 * z + 91.0)
+    if foot < 0.05:
+        small = value_noise(table, 17.0 * (x + 0.6 * y), 17.0 * z) * value_noise(table, 15.0 * (y - 0.6 * x), 16.0 * z) * 2.0
+    return min(max(0.5 + 0.8 * (clump - 0.5) + 0.7 * (leaf - 0.5) + 0.35 * (small - 0.5), 0.0), 1.0)
 
 
 @njit(cache=True)
@@ -72,23 +75,22 @@ def _fence(table: NDArray[np.float32], along: float, up: float, top: float, foot
 
 
 @njit(cache=True)
-def _sign(table: NDArray[np.float32], u: float, v: float, number: int, foot: float) -> tuple[float, float, float]:
-    """Return the colour of a sign's front at u, v in metres from its middle, in units of its half size: -1..1."""
-    kind = cell_noise(table, number, 41)
-    border = max(abs(u), abs(v)) > 0.9
+def _sign(
+    table: NDArray[np.float32], u: float, v: float, number: int, foot: float, r: float, g: float, b: float
+) -> tuple[float, float, float]:
+    """Return the colour of a sign's front of a given base colour at u, v, -1..1 over its width and height."""
+    is_light = r + g + b > 0.75
+    mark = (
+        (0.45, 0.03, 0.03)
+        if is_light and cell_noise(table, number, 41) > 0.5
+        else (0.02, 0.02, 0.02)
+        if is_light
+        else (0.6, 0.6, 0.58)
+    )
+    border = 0.86 < max(abs(u), abs(v)) < 0.95
     glyph = cell_noise(table, int(math.floor(u * 7.0)), int(math.floor(v * 2.6)) + number) > 0.35
-    glyph = glyph and abs(u) < 0.75 and (abs(v) % 0.38) < 0.2
-    if kind < 0.3:
-        base, mark = (0.02, 0.09, 0.33), (0.6, 0.6, 0.6)
-    elif kind < 0.5:
-        base, mark = (0.01, 0.17, 0.08), (0.6, 0.6, 0.6)
-    elif kind < 0.7:
-        base, mark = (0.62, 0.62, 0.6), (0.45, 0.03, 0.03)
-    elif kind < 0.85:
-        base, mark = (0.65, 0.4, 0.03), (0.02, 0.02, 0.02)
-    else:
-        base, mark = (0.5, 0.03, 0.03), (0.62, 0.62, 0.62)
-    return mark if border or (glyph and foot < 0.12) else base
+    glyph = glyph and abs(u) < 0.75 and abs(v) < 0.8 and (abs(v) % 0.38) < 0.2
+    return mark if border or (glyph and foot < 0.12) else (r, g, b)
 
 
 @njit(cache=True)
@@ -107,11 +109,18 @@ def _box_look(
             course = math.floor(up / 0.08)
             light *= 0.75 + 0.5 * cell_noise(table, int(math.floor(along / 0.25 + 0.5 * (course % 2))), int(course))
         return r * light, g * light, b * light, 0.0
+    if material == FENCE and box[5] < 0.2:  # one rail
+        light = 0.8 + 0.3 * value_noise(table, 1.5 * along, 8.0 * up + number)
+        return r * light, g * light, b * light, 0.0
     if material == FENCE:
         grey = _fence(table, along, up, top, foot, number)
         if grey < 0.0:
             return 0.05, 0.055, 0.04, 0.0
         return r * grey, g * grey, b * grey, 0.02
+    if material == BARRIER and box[5] < 0.25 and r + g + b > 0.1:  # a board with slanted stripes
+        return (0.5, 0.05, 0.03, 0.06) if (along + up + 500.0) % 0.7 < 0.35 else (0.58, 0.57, 0.55, 0.06)
+    if material == BARRIER and box[5] < 0.35:
+        return r, g, b, 0.02
     if material == BARRIER:
         block = math.floor((along + 500.0) / 1.0)
         shade = 0.8 + 0.25 * value_noise(table, 1.7 * along, 2.3 * up + number)
@@ -123,9 +132,16 @@ def _box_look(
     if material == SIGN:
         if (face >= 2 and box[3] < box[4]) or (face < 2 and box[3] >= box[4]) or face >= 4:
             return 0.2, 0.2, 0.2, 0.05
-        if cell_noise(table, number, 42) > 0.5 and (face == 1 or face == 3):
+        if (cell_noise(table, number, 42) > 0.6) != (face == 0 or face == 2):
             return 0.22, 0.22, 0.22, 0.05  # the back
-        sr, sg, sb = _sign(table, along / half, qz / box[5], number, foot)
+        if r + g + b < 0.05 and box[5] < 0.7:  # traffic lights
+            light = 2 - int(math.floor((qz / box[5] + 1.0) * 1.4999))
+            ring = (along * along + (qz - (1 - light) * 0.667 * box[5]) ** 2) / (0.3 * box[5]) ** 2
+            is_lit = light == (0 if cell_noise(table, number, 43) < 0.5 else 2)
+            if ring < 1.0 and is_lit:
+                return (-0.9, 0.06, 0.03, 0.0) if light == 0 else (-0.05, 0.8, 0.45, 0.0)
+            return (0.05, 0.05, 0.05, 0.0) if ring < 1.0 else (0.015, 0.015, 0.015, 0.0)
+        sr, sg, sb = _sign(table, along / half, qz / box[5], number, foot, r, g, b)
         return sr, sg, sb, 0.05
     if material == PLATE:
         is_letter = abs(along) < 0.8 * half and abs(qz) < 0.5 * box[5]
@@ -136,11 +152,7 @@ def _box_look(
         inside = 0.015 + 0.04 * value_noise(table, 2.0 * along + number, 2.0 * qz)
         return inside, inside, inside, 0.5
     if material == CYCLE:
-        ring = math.sqrt((abs(along) - 0.6 * half) ** 2 + (up - 0.34) ** 2)
-        if abs(ring - 0.31) < 0.03 + foot / 2:
-            return 0.015, 0.015, 0.015, 0.0
-        frame = abs(up - 0.55 - 0.25 * math.sin(5.0 * along)) < 0.05 + foot / 2
-        return (r, g, b, 0.1) if frame else (0.05, 0.05, 0.045, 0.0)
+        return r, g, b, 0.12
     return r, g, b, 0.04
 
 
@@ -159,9 +171,14 @@ def paint_objects(
     hit: Hits,
     pixel_rad: float,
     is_night: bool,
+    is_detailed: bool,
+    lamp_tint: Floats,
     surface: NDArray[np.float32],
 ) -> None:
-    """Fill the rows of surface (n, 10) of rays that hit neither ground, house nor vehicle: colour, normal, light of its own, gloss."""
+    """Fill the rows of surface (n, 10) of rays that hit neither ground, house nor vehicle.
+
+    Columns: colour, normal, light of its own, gloss. is_detailed: people are built of parts with colours of their own.
+    """
     num_boxes, num_cylinders = len(boxes), len(cylinders)
     for p in range(len(depth)):
         what = hit[p]
@@ -189,12 +206,19 @@ def paint_objects(
                 number = int(abs(box[0]) * 10.0) + 7 * int(abs(box[1]) * 10.0)
             if material != HEDGE and material != CROWN and material != LAMP:
                 r, g, b, gloss = _box_look(table, material, box, face, qx, qy, qz, foot, number, r, g, b)
+                if r < 0.0:  # a light of its own
+                    r = -r
+                    power = 6.0 if is_night else 1.5
+                    er, eg, eb = power * r, power * g, power * b
         elif is_cylinder:
             c = cylinders[what - 1 - num_boxes]
             nx, ny, nz = (x - c[0]) / c[2], (y - c[1]) / c[2], 0.0
             level = max(math.hypot(dx, dy), 1e-9)
             across, share = (nx * dy - ny * dx) / level, (z - c[3]) / max(c[4] - c[3], 1e-3)
-            if material == PERSON:
+            if material == PERSON and is_detailed:
+                fold = 0.75 + 0.5 * value_noise(table, 3.0 * across + number, 7.0 * share)
+                r, g, b = (0.03, 0.03, 0.03) if share < 0.1 else (r * fold, g * fold, b * fold)
+            elif material == PERSON:
                 r, g, b = _person(table, across, share, number, r, g, b)
             elif material == CONE:
                 shine = 0.35 < share < 0.55 or 0.7 < share < 0.85
@@ -216,23 +240,24 @@ def paint_objects(
             nx, ny, nz = nx / norm, ny / norm, nz / norm
             if material == PERSON:
                 tint, hair = cell_noise(table, number, 23), cell_noise(table, number, 24)
-                r, g, b = 0.12 + 0.3 * tint, 0.08 + 0.2 * tint, 0.055 + 0.15 * tint
+                if not is_detailed:
+                    r, g, b = 0.12 + 0.3 * tint, 0.08 + 0.2 * tint, 0.055 + 0.15 * tint
                 if nz > 0.25 + 0.3 * hair or nx * math.cos(6.3 * hair) + ny * math.sin(6.3 * hair) > 0.3:
                     r, g, b = 0.03, 0.022, 0.016
-        if material == CROWN or material == HEDGE:
+        if material in (CROWN, HEDGE):
             light = _leaves(table, x, y, z, foot)
             rim = abs(nx * dx + ny * dy + nz * dz) / length
-            tone = 0.35 + 1.3 * light
-            r, g, b = r * tone + 0.012, g * tone + 0.004, b * tone
-            if material == CROWN and rim < 0.62 and light < 0.5 - 0.28 * rim and dz > -0.03 * length:
-                er, eg, eb = -1.0, -1.0, -1.0  # a gap to the sky
-            nx, ny, nz = nx + 1.6 * (light - 0.5), ny + 1.2 * (0.5 - light), nz + 0.9 * (light - 0.4)
+            tone = 0.2 + 1.5 * light * light + 0.25 * light
+            r, g, b = r * tone + 0.01 * light, g * tone, b * tone
+            if rim < 0.75 and light < 0.62 - 0.3 * rim:
+                er = -1.0  # may be a gap: see fray_leaves
+            nx, ny, nz = nx + 1.8 * (light - 0.5), ny + 1.4 * (0.5 - light), nz + 1.2 * (light - 0.4)
             norm = math.sqrt(nx * nx + ny * ny + nz * nz)
             nx, ny, nz = nx / norm, ny / norm, nz / norm
         elif material == LAMP:
-            power = LAMP_POWER * (0.3 + 0.7 * max(-dz, 0.0) ** 0) if is_night else 0.0
+            power = LAMP_POWER if is_night else 0.0
             r, g, b = 0.4, 0.4, 0.4
-            er, eg, eb = power * colours[what, 0], power * colours[what, 1], power * colours[what, 2]
+            er, eg, eb = power * lamp_tint[0], power * lamp_tint[1], power * lamp_tint[2]
             if nz > 0.5:
                 er, eg, eb, r, g, b = 0.0, 0.0, 0.0, 0.15, 0.15, 0.15
         row = surface[p]

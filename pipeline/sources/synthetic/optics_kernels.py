@@ -15,12 +15,40 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
-from pipeline.sources.synthetic.surface_patterns import value_noise
+from pipeline.sources.synthetic.surface_patterns import cell_noise, value_noise
 
 Light = NDArray[np.float32]
 MAX_BLUR_TAPS = 15
 TONE_STEPS = 4096
 TONE_LIMIT = 4.0
+
+
+@njit(cache=True)
+def fray_leaves(light: Light, surface: Light, depth: Floats, reach_m: float, focal_px: float) -> Light:
+    """Return the picture with ragged edges of leaves: a gap near an edge shows what is behind, taken from beside the crown.
+
+    surface (n, 10) marks possible gaps by a negative light of its own.
+    """
+    height, width = light.shape[:2]
+    out = light.copy()
+    for i in range(height):
+        for j in range(width):
+            p = i * width + j
+            if surface[p, 6] >= 0.0:
+                continue
+            far = max(int(reach_m * focal_px / depth[p]), 1)
+            for k in range(8):
+                reach = far if k < 4 else (far + 1) // 2
+                row = i + (reach if k % 4 == 0 else -reach if k % 4 == 1 else 0)
+                column = j + (reach if k % 4 == 2 else -reach if k % 4 == 3 else 0)
+                if row < 0 or row >= height or column < 0 or column >= width:
+                    continue
+                q = row * width + column
+                if surface[q, 6] >= 0.0 and depth[q] > depth[p] + 2.0:
+                    for c in range(3):
+                        out[i, j, c] = light[row, column, c]
+                    break
+    return out
 
 
 @njit(cache=True)
@@ -56,9 +84,10 @@ def mirror_on_ground(
         fresnel = gloss * (0.03 + 0.97 * (1.0 - cosine) ** 5)
         rough = 0.05 + 0.3 * (1.0 - min(gloss, 1.0))
         wave = value_noise(table, 2.1 * x, 2.1 * y) - 0.5
+        jitter = cell_noise(table, p, p // width) - 0.5
         r, g, b = 0.0, 0.0, 0.0
         for k in range(4):
-            tilt = down * (1.0 + rough * (k - 1.5) + 0.5 * rough * wave)
+            tilt = down * (1.0 + rough * (k - 1.5 + jitter) + 0.5 * rough * wave)
             far = 60.0
             row, column = 0, 0
             for _ in range(3):
@@ -193,7 +222,10 @@ def add_bloom(light: Light, gain: float, strengths: Floats, scale: float) -> Non
 
 @njit(cache=True)
 def put_drops(light: Light, drops: Floats) -> None:
-    """Draw, in place, drops (k, 3) on the lens: column, row, radius in pixels. Each shows the scene small, turned over, blurred."""
+    """Draw, in place, drops (k, 3) on the lens: column, row, radius in pixels.
+
+    Each shows the scene small, turned over and blurred.
+    """
     height, width = light.shape[:2]
     before = light.copy()
     for k in range(len(drops)):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Pose
-from pipeline.sources.synthetic.world import Solids
+from pipeline.sources.synthetic.solids import Solids
 
 RANGE_M: Final = 120.0
 FIELD_OF_VIEW_DEG: Final = 60.0
@@ -75,7 +75,33 @@ POINT = np.dtype(
     ]
 )
 _RCS: Final = np.array(
-    [0.0, 9.0, 6.0, -4.0, 11.0, 8.0, 18.0, -3.0, 4.0, 0.0, 3.0, 2.0, 10.0, -4.0, 5.0, 5.0, 0.0, 6.0, -5.0, 2.0, 5.0, 0.0]
+    [
+        0.0,
+        9.0,
+        6.0,
+        -4.0,
+        11.0,
+        8.0,
+        18.0,
+        -3.0,
+        4.0,
+        0.0,
+        3.0,
+        2.0,
+        10.0,
+        -4.0,
+        5.0,
+        5.0,
+        0.0,
+        6.0,
+        -5.0,
+        2.0,
+        5.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    ]
 )
 
 

@@ -1,15 +1,15 @@
-"""First hit of rays with a world made of ground, upright boxes, upright cylinders and upright ellipsoids.
+"""First hit of rays with a world made of ground, upright boxes, cylinders and ellipsoids, and sloping slabs.
 
 LiDAR, radar, camera images and their exact depth all use this one function, so they agree by construction.
 `cast_rays` is the fast form (numba, candidates by direction); `cast_rays_plain` is its readable twin.
 
-World frame: z up, ground at z = 0, metres. A hit is an int32: -1 nothing, 0 ground, 1 + i the i-th primitive,
-boxes first, then cylinders, then ellipsoids.
+World frame: z up, metres; the ground is the plane z = `ground_m`. A hit is an int32: -1 nothing, 0 ground, 1 + i the i-th
+primitive, boxes first, then cylinders, ellipsoids and slabs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,15 +26,20 @@ class Primitives:
     boxes (b, 8): centre x y z, half sizes along the box's own x y z, cosine and sine of its yaw.
     cylinders (c, 5): centre x y, radius, lowest z, highest z; open at both ends.
     ellipsoids (e, 5): centre x y z, horizontal radius, vertical radius.
+    slabs (k, 10): a box whose top and bottom slope: the eight numbers of a box, then the rise of top and bottom in metres
+    per metre along the box's own x and y. The sides stay upright, and the half height is measured upright.
+    ground_m: height of the plane under everything; far below all slabs where these are the ground.
     """
 
     boxes: Floats
     cylinders: Floats
     ellipsoids: Floats
+    slabs: Floats = field(default_factory=lambda: np.empty((0, 10)))
+    ground_m: float = 0.0
 
     def __len__(self) -> int:
         """Return the number of primitives, the ground not counted."""
-        return len(self.boxes) + len(self.cylinders) + len(self.ellipsoids)
+        return len(self.boxes) + len(self.cylinders) + len(self.ellipsoids) + len(self.slabs)
 
 
 def cast_rays(world: Primitives, origin_m: Floats, directions: Floats, *, limit: float) -> tuple[Floats, Hits]:
@@ -50,6 +55,8 @@ def cast_rays(world: Primitives, origin_m: Floats, directions: Floats, *, limit:
         np.ascontiguousarray(world.boxes),
         np.ascontiguousarray(world.cylinders),
         np.ascontiguousarray(world.ellipsoids),
+        np.ascontiguousarray(world.slabs),
+        world.ground_m,
         np.asarray(origin_m, dtype=np.float64),
         np.ascontiguousarray(directions),
         limit,
@@ -59,12 +66,13 @@ def cast_rays(world: Primitives, origin_m: Floats, directions: Floats, *, limit:
 def cast_rays_plain(world: Primitives, origin_m: Floats, directions: Floats, *, limit: float) -> tuple[Floats, Hits]:
     """Return the same as `cast_rays`: every ray against every primitive, in numpy."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ground = np.where(directions[:, 2] < 0, -origin_m[2] / directions[:, 2], np.inf)
+        ground = np.where(directions[:, 2] < 0, (world.ground_m - origin_m[2]) / directions[:, 2], np.inf)
         distances = [
             ground,
             *(_box_distance(box, origin_m, directions) for box in world.boxes),
             *(_cylinder_distance(cylinder, origin_m, directions) for cylinder in world.cylinders),
             *(_ellipsoid_distance(ellipsoid, origin_m, directions) for ellipsoid in world.ellipsoids),
+            *(_slab_distance(slab, origin_m, directions) for slab in world.slabs),
         ]
     table = np.stack(distances)
     table[~(table > 0) | (table >= limit)] = np.inf
@@ -77,10 +85,24 @@ def _box_distance(box: Floats, origin_m: Floats, directions: Floats) -> Floats:
     """Return the entry distance (n,) into one box, by its three slabs; inf for a miss or an origin inside."""
     cosine, sine = box[6], box[7]
     box_from_world = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-    start = box_from_world @ (origin_m - box[:3])
-    step = directions @ box_from_world.T
+    offset: Floats = origin_m - box[:3]
+    return _entry(box_from_world @ offset, directions @ box_from_world.T, box[3:6])
+
+
+def _slab_distance(slab: Floats, origin_m: Floats, directions: Floats) -> Floats:
+    """Return the entry distance (n,) into one sloping slab: sheared upright by its slopes it is a box."""
+    cosine, sine, rise_x, rise_y = slab[6:10]
+    slab_from_world = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    shear = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [-rise_x, -rise_y, 1.0]])
+    upright: Floats = shear @ slab_from_world
+    offset: Floats = origin_m - slab[:3]
+    return _entry(upright @ offset, directions @ upright.T, slab[3:6])
+
+
+def _entry(start: Floats, step: Floats, half_m: Floats) -> Floats:
+    """Return the entry distance (n,) into the box of half sizes (3,) around 0, from start (3,) along step (n, 3)."""
     step = np.where(np.abs(step) < 1e-12, 1e-12, step)
-    first, second = (-box[3:6] - start) / step, (box[3:6] - start) / step
+    first, second = (-half_m - start) / step, (half_m - start) / step
     enter = np.minimum(first, second).max(axis=1)
     leave = np.maximum(first, second).min(axis=1)
     return np.where((enter <= leave) & (enter > 0), enter, np.inf)

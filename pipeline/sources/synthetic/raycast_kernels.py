@@ -77,16 +77,38 @@ def _ellipsoid_entry(e: Floats, ox: float, oy: float, oz: float, dx: float, dy: 
     return distance if distance > 0.0 else math.inf
 
 
+@njit(cache=True, inline="always")
+def _slab_entry(s: Floats, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float) -> float:
+    """Return the distance to one sloping slab, inf for a miss: height is measured from its sloping middle plane."""
+    cosine, sine = s[6], s[7]
+    px, py, pz = ox - s[0], oy - s[1], oz - s[2]
+    qx, qy = cosine * px + sine * py, cosine * py - sine * px
+    sx, sy = cosine * dx + sine * dy, cosine * dy - sine * dx
+    pz = pz - s[8] * qx - s[9] * qy
+    sz = dz - s[8] * sx - s[9] * sy
+    sx = 1e-12 if abs(sx) < 1e-12 else sx
+    sy = 1e-12 if abs(sy) < 1e-12 else sy
+    sz = 1e-12 if abs(sz) < 1e-12 else sz
+    a, b = (-s[5] - pz) / sz, (s[5] - pz) / sz
+    enter, leave = min(a, b), max(a, b)
+    a, b = (-s[3] - qx) / sx, (s[3] - qx) / sx
+    enter, leave = max(enter, min(a, b)), min(leave, max(a, b))
+    a, b = (-s[4] - qy) / sy, (s[4] - qy) / sy
+    enter, leave = max(enter, min(a, b)), min(leave, max(a, b))
+    return enter if enter <= leave and enter > 0.0 else math.inf
+
+
 @njit(cache=True)
-def _extent(boxes: Floats, round_ones: Floats, ox: float, oy: float) -> Floats:
+def _extent(boxes: Floats, round_ones: Floats, slabs: Floats, ox: float, oy: float) -> Floats:
     """Return (n, 3): nearest horizontal distance, and the first and last compass number seen from the origin.
 
-    The last may exceed 4 where the extent wraps around; (0, 4) means every direction.
+    The last may exceed 4 where the extent wraps around; (0, 4) means every direction. Order: boxes, round ones, slabs.
     """
-    num_boxes = len(boxes)
-    out = np.empty((num_boxes + len(round_ones), 3))
-    for i in range(num_boxes):
-        box = boxes[i]
+    num_boxes, num_round = len(boxes), len(round_ones)
+    out = np.empty((num_boxes + num_round + len(slabs), 3))
+    for n in range(num_boxes + len(slabs)):
+        i = n if n < num_boxes else n + num_round
+        box = boxes[n] if n < num_boxes else slabs[n - num_boxes]
         px, py = ox - box[0], oy - box[1]
         qx, qy = box[6] * px + box[7] * py, box[6] * py - box[7] * px
         gap_x, gap_y = max(abs(qx) - box[3], 0.0), max(abs(qy) - box[4], 0.0)
@@ -105,7 +127,7 @@ def _extent(boxes: Floats, round_ones: Floats, ox: float, oy: float) -> Floats:
                 turn += 4.0
             low, high = min(low, turn), max(high, turn)
         out[i, 1], out[i, 2] = middle + low, middle + high
-    for j in range(len(round_ones)):
+    for j in range(num_round):
         i = num_boxes + j
         dx, dy, radius = round_ones[j, 0] - ox, round_ones[j, 1] - oy, round_ones[j, 2]
         distance = math.sqrt(dx * dx + dy * dy)
@@ -150,11 +172,19 @@ def _bin_candidates(extent: Floats, limit_m: float) -> tuple[Ints, Ints]:
 
 @njit(cache=True)
 def first_hits(
-    boxes: Floats, cylinders: Floats, ellipsoids: Floats, origin: Floats, directions: Floats, limit: float
+    boxes: Floats,
+    cylinders: Floats,
+    ellipsoids: Floats,
+    slabs: Floats,
+    ground_m: float,
+    origin: Floats,
+    directions: Floats,
+    limit: float,
 ) -> tuple[Floats, Hits]:
     """Return distance (n,) and hit (n,) of rays; see `raycast.cast_rays`."""
     ox, oy, oz = origin[0], origin[1], origin[2]
     num_boxes, num_cylinders = len(boxes), len(cylinders)
+    first_slab = num_boxes + num_cylinders + len(ellipsoids)
     round_ones = np.empty((num_cylinders + len(ellipsoids), 3))
     for i in range(num_cylinders):
         round_ones[i, 0], round_ones[i, 1], round_ones[i, 2] = cylinders[i, 0], cylinders[i, 1], cylinders[i, 2]
@@ -164,15 +194,15 @@ def first_hits(
     longest = 0.0
     for r in range(len(directions)):
         longest = max(longest, directions[r, 0] ** 2 + directions[r, 1] ** 2)
-    extent = _extent(boxes, round_ones, ox, oy)
+    extent = _extent(boxes, round_ones, slabs, ox, oy)
     starts, items = _bin_candidates(extent, limit * math.sqrt(longest))
     distance = np.empty(len(directions))
     hit = np.empty(len(directions), np.int32)
     for r in range(len(directions)):
         dx, dy, dz = directions[r, 0], directions[r, 1], directions[r, 2]
         best, what = limit, -1
-        if dz < 0.0 and -oz / dz < best:
-            best, what = -oz / dz, 0
+        if dz < 0.0 and (ground_m - oz) / dz < best:
+            best, what = (ground_m - oz) / dz, 0
         level = math.sqrt(dx * dx + dy * dy)
         k = min(int(_compass(dx, dy) * (NUM_BINS / 4.0)), NUM_BINS - 1)
         for at in range(starts[k], starts[k + 1]):
@@ -183,6 +213,8 @@ def first_hits(
                 t = _box_entry(boxes[i], ox, oy, oz, dx, dy, dz)
             elif i < num_boxes + num_cylinders:
                 t = _cylinder_entry(cylinders[i - num_boxes], ox, oy, oz, dx, dy, dz)
+            elif i >= first_slab:
+                t = _slab_entry(slabs[i - first_slab], ox, oy, oz, dx, dy, dz)
             else:
                 t = _ellipsoid_entry(ellipsoids[i - num_boxes - num_cylinders], ox, oy, oz, dx, dy, dz)
             if t < best:

@@ -64,7 +64,11 @@ def route_through(xy_m: Floats, bend_per_m: Floats) -> Route:
     end = np.arctan2(*(path[-1] - path[-min(7, len(path))])[::-1])
     before = _arc(path[0], float(start) + np.pi, -float(bend_per_m[0]), length_m=BEFORE_M)[::-1]
     beyond = _arc(path[-1], float(end), float(bend_per_m[1]), length_m=BEYOND_M)
-    points = np.concatenate([before, path, beyond])
+    return route_along(np.concatenate([before, path, beyond]), len(before))
+
+
+def route_along(points: Floats, start: int) -> Route:
+    """Return the route through vertices one metre apart (n, 2), of which number `start` has s = 0."""
     kernel = np.ones(5) / 5
     padded = np.concatenate([points[:1].repeat(2, axis=0), points, points[-1:].repeat(2, axis=0)])
     smooth = np.stack([np.convolve(padded[:, k], kernel, mode="valid") for k in range(2)], axis=1)
@@ -72,7 +76,7 @@ def route_through(xy_m: Floats, bend_per_m: Floats) -> Route:
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     s = np.concatenate([[0.0], np.cumsum(steps)])
-    return Route(points, tangents, s - s[len(before)])
+    return Route(points, tangents, s - s[start])
 
 
 def _every_metre(xy_m: Floats) -> Floats:

@@ -111,12 +111,9 @@ def _lamp_light(lamp: Floats, x: float, y: float, z: float, nx: float, ny: float
     facing = (vx * nx + vy * ny + vz * nz) / distance
     facing = max(0.15 + 0.85 * facing, 0.0)
     beam = -(vx * lamp[3] + vy * lamp[4] + vz * lamp[5]) / distance
-    if lamp[9] < 0.5:
-        shape = max(beam, 0.0) + 0.04
-    else:
-        shape = max((beam - 0.8) * 5.0, 0.0) ** 2
+    shape = max(beam, 0.0) + 0.04 if lamp[9] < 0.5 else max((beam - 0.8) * 5.0, 0.0) ** 2
     fade = 1.0 - square / (LAMP_RANGE_M * LAMP_RANGE_M)
-    return facing * shape * fade / (square + 2.0)
+    return float(facing * shape * fade / (square + 2.0))
 
 
 @njit(cache=True)
@@ -139,6 +136,7 @@ def light_pixels(
     depth: Floats,
     hit: Hits,
     surface: NDArray[np.float32],
+    materials: Ints,
 ) -> NDArray[np.float32]:
     """Return the linear light (n, 3) of every pixel.
 
@@ -163,7 +161,8 @@ def light_pixels(
         nx, ny, nz = float(row[3]), float(row[4]), float(row[5])
         above = z - ground_m
         open_sky = 0.5 + 0.5 * nz
-        if nz > 0.9 and above < 0.6:
+        material = materials[hit[p]]
+        if nz > 0.9 and (material == 0 or material == 16 or material >= 22):
             cx, cy = (x - contact_low[0]) / CONTACT_CELL_M - 0.5, (y - contact_low[1]) / CONTACT_CELL_M - 0.5
             if 0.0 <= cx < CONTACT_CELLS - 1 and 0.0 <= cy < CONTACT_CELLS - 1:
                 i, j = int(cx), int(cy)
@@ -208,11 +207,7 @@ def light_pixels(
                 hidden = min(max((0.42 - rz) * 3.0, 0.0), 1.0) * 0.82
                 mr, mg, mb = mr * (1 - hidden) + 0.2 * hidden, mg * (1 - hidden) + 0.2 * hidden, mb * (1 - hidden) + 0.2 * hidden
             r, g, b = r * (1 - fresnel) + fresnel * mr, g * (1 - fresnel) + fresnel * mg, b * (1 - fresnel) + fresnel * mb
-        if row[6] < 0.0:
-            r, g, b = sky_light(table, sky, dx, dy, max(dz, 0.02))
-            r, g, b = 0.8 * r, 0.8 * g, 0.8 * b
-        else:
-            r, g, b = r + row[6], g + row[7], b + row[8]
+        r, g, b = r + max(row[6], 0.0), g + row[7], b + row[8]
         veil = 1.0 - math.exp(-distance / haze_m)
         out[p, 0] = r + veil * (0.9 * sky[3] - r)
         out[p, 1] = g + veil * (0.9 * sky[4] - g)

@@ -103,9 +103,14 @@ def shade(
     hit: Hits,
     is_night: bool,
     seed: int,
+    ground_m: float,
 ) -> NDArray[np.uint8]:
-    """Return RGB (n, 3) of rays with known first hits; forward (3,) is where headlights and camera look."""
+    """Return RGB (n, 3) of rays with known first hits; forward (3,) is where headlights and camera look.
+
+    ground_m: height of the road below the camera; lamps and headlights are above that.
+    """
     num_boxes, num_cylinders = len(boxes), len(cylinders)
+    first_slab = num_boxes + num_cylinders + len(ellipsoids)
     sun_x, sun_y, sun_z = 0.46, 0.33, 0.82
     out = np.empty((len(depth), 3), np.uint8)
     for p in range(len(depth)):
@@ -128,7 +133,7 @@ def shade(
             nx, ny, nz = 0.0, 0.0, 1.0
             glow = 0.0
             material = materials[what]
-            if what == 0:
+            if what == 0 or (what > first_slab and material == 0):
                 r, g, b = _ground_tone(s, left, x, y, distance)
             elif what <= num_boxes:
                 box = boxes[what - 1]
@@ -147,10 +152,11 @@ def shade(
                     nz = 1.0 if pz > 0 else -1.0
                 if material == 1 and nz == 0.0:
                     house = int(abs(box[0]) * 10)
-                    pane = _window(along + 60.0, z, house, is_night)
-                    brick = 0.06 * (_noise(int(math.floor(along * 4)), int(math.floor(z * 8)), house) - 0.5)
+                    up = z - (box[2] - box[5])
+                    pane = _window(along + 60.0, up, house, is_night)
+                    brick = 0.06 * (_noise(int(math.floor(along * 4)), int(math.floor(up * 8)), house) - 0.5)
                     r, g, b = r + brick, g + brick, b + brick
-                    if z < 0.7:
+                    if up < 0.7:
                         r, g, b = r * 0.6, g * 0.6, b * 0.6
                     if pane < 0:
                         r, g, b = 0.16, 0.2, 0.25
@@ -177,14 +183,17 @@ def shade(
             elif what <= num_boxes + num_cylinders:
                 c = cylinders[what - 1 - num_boxes]
                 nx, ny, nz = (x - c[0]) / c[2], (y - c[1]) / c[2], 0.0
-                if material == 7 and z < 0.85:
+                if material == 7 and z - c[3] < 0.85:
                     r, g, b = r * 0.5, g * 0.5, b * 0.6
+            elif what > first_slab:
+                if material == 24 and math.floor(left + 100.0) % 2 == 0:
+                    r, g, b = 0.27, 0.27, 0.285
             else:
                 e = ellipsoids[what - 1 - num_boxes - num_cylinders]
                 nx, ny, nz = (x - e[0]) / e[3] ** 2, (y - e[1]) / e[3] ** 2, (z - e[2]) / e[4] ** 2
                 norm = math.sqrt(nx * nx + ny * ny + nz * nz)
                 nx, ny, nz = nx / norm, ny / norm, nz / norm
-                if material == 3:
+                if material == 3 or material == 13:
                     leaf = _noise(int(math.floor(x * 7)), int(math.floor(y * 7)), int(math.floor(z * 7)))
                     r, g, b = r * (0.6 + 0.8 * leaf), g * (0.6 + 0.8 * leaf), b * (0.6 + 0.8 * leaf)
                 else:
@@ -195,12 +204,12 @@ def shade(
                 for near in range(2):
                     post = k + (near if s > k * LAMP_EVERY else -near)
                     side = -LAMP_LEFT if (post + 100) % 2 == 0 else LAMP_LEFT
-                    ds, dl, dh = s - post * LAMP_EVERY, left - side, LAMP_HEIGHT - z
+                    ds, dl, dh = s - post * LAMP_EVERY, left - side, LAMP_HEIGHT - (z - ground_m)
                     square = ds * ds + dl * dl + dh * dh + 1.0
                     lamp = 26.0 * max(dh + 2.0, 0.4) / (square * math.sqrt(square))
                     light_r, light_g, light_b = light_r + lamp, light_g + 0.85 * lamp, light_b + 0.6 * lamp
                 ahead = (dx * forward[0] + dy * forward[1] + dz * forward[2]) / length
-                below = 1.0 if z < 1.1 else max(0.0, 1.0 - (z - 1.1) / (0.4 + 0.03 * distance))
+                below = 1.0 if z - ground_m < 1.1 else max(0.0, 1.0 - (z - ground_m - 1.1) / (0.4 + 0.03 * distance))
                 beam = 160.0 * max(ahead - 0.86, 0.0) * below / (60.0 + distance * distance)
                 light_r, light_g, light_b = light_r + beam, light_g + beam, light_b + 0.95 * beam
                 light_r, light_g, light_b = min(light_r, 1.1), min(light_g, 1.1), min(light_b, 1.1)

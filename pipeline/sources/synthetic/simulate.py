@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic import camera, camera_sensor, lidar, radar
+from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells
 from pipeline.sources.synthetic.actors import Surface
 from pipeline.sources.synthetic.config import SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
+from pipeline.sources.synthetic.ground import on_ground
 from pipeline.sources.synthetic.rig import LIDAR, Sensor, build_rig
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll, quaternion_product
 from pipeline.sources.synthetic.rows import (
@@ -49,6 +50,7 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
     name = scene_names(params.model_copy(update={"scenes": max(params.scenes, index + 1)}))[index]
     drive = make_drive(params, index)
     world = make_world(params, drive, index)
+    drive = on_ground(drive, world)
     rig = build_rig(params.cameras, radars=params.radars, image_size=params.image_size, calibration=drive.calibration)
     tables = [scene_rows(name, drive, world, _description(params, world, index))]
     _write_map(root / tables[0]["map"][0]["filename"])
@@ -118,45 +120,93 @@ def _record_lidar(params: SyntheticParams, drive: Drive, world: World, sensor: S
     key_points = []
     keys = set(drive.key_sweeps.tolist())
     for i, time_us in enumerate(drive.sweep_us.tolist()):
-        world_from_lidar = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
-        points = lidar.scan(
-            world.at(time_us),
-            world_from_lidar,
-            azimuth_steps=params.lidar_azimuth_steps,
-            rng=np.random.default_rng((params.seed, index, 20, i)),
-        )
+        points = _turn(params, drive, world, sensor, index, i)
         name = file_name(drive.log, sensor.channel, sensor.modality, time_us, is_key=i in keys)
         _write(root / name, points.tobytes())
         if i in keys:
-            key_points.append(world_from_lidar.apply(points[:, :3].astype(np.float64)))
+            measured_m = points[:, :3].astype(np.float64)
+            if params.lidar == "nuscenes":  # rows of the own car and of empty slots measure no box
+                measured_m = measured_m[np.linalg.norm(measured_m, axis=1) > lidar.RANGE_M[0]]
+            world_from_lidar = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
+            key_points.append(world_from_lidar.apply(measured_m))
     return key_points
+
+
+def _turn(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, index: int, number: int) -> NDArray[np.float32]:
+    """Return the rows (n, 5) of one sweep's file."""
+    time_us = int(drive.sweep_us[number])
+    solids = world.at(time_us)
+    if params.lidar == "plain":
+        return lidar.scan(
+            solids,
+            drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor,
+            azimuth_steps=params.lidar_azimuth_steps,
+            rng=np.random.default_rng((params.seed, index, 20, number)),
+            spray=params.spray,
+            is_rain=world.is_rain,
+        )
+    times_us = np.linspace(time_us - lidar_slots.TURN_US, time_us, lidar_slots.NUM_SECTORS + 1).astype(np.int64)
+    poses = tuple(drive.world_from_ego.at(int(t)) @ sensor.ego_from_sensor for t in times_us)
+    return lidar_slots.scan(
+        solids,
+        lidar_slots.Turn(poses),
+        actor_velocities_mps=world_velocities(world, time_us),
+        azimuth_steps=params.lidar_azimuth_steps,
+        laser_bias_m=lidar_slots.laser_biases(np.random.default_rng((params.seed, index, 106))),
+        spray=params.spray,
+        is_rain=world.is_rain,
+        rng=np.random.default_rng((params.seed, index, 106, number)),
+    )
+
+
+def world_velocities(world: World, time_us: int) -> Floats:
+    """Return the velocity (actors, 3) of every actor in the world frame, m/s."""
+    return np.array([actor.velocity(world.route, time_us) for actor in world.actors]).reshape(-1, 3)
 
 
 def _record_radar(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int) -> list[Floats]:
     """Write every scan of one radar; return the key frames' points (n, 3) in the world frame, z NaN where it is unknown."""
     key_echoes: dict[int, Floats] = {}
-    antenna = radar.ANTENNAS[params.radar]
     key_radars = drive.key_radars[sensor.channel]
     keys = set(key_radars.tolist())
     for i, time_us in enumerate(drive.radar_us[sensor.channel].tolist()):
         pose = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
-        ends = [(drive.world_from_ego.at(time_us + d) @ sensor.ego_from_sensor).translation_m for d in (-9000, 9000)]
-        points = radar.scan(
-            world.at(time_us),
-            pose,
-            sensor_velocity_mps=(ends[1] - ends[0]) / 0.018,
-            actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
-            antenna=antenna,
-            rng=np.random.default_rng((params.seed, index, _radar_seed(sensor.channel, 30, 70), i)),
-        )
+        points = _radar_scan(params, drive, world, sensor, index, i)
         name = file_name(drive.log, sensor.channel, sensor.modality, time_us, is_key=i in keys)
         _write(root / name, radar.encode_pcd(points))
         if i in keys:
             echoes = pose.apply(np.stack([points["x"], points["y"], points["z"]], axis=1).astype(np.float64))
-            if not antenna.measures_height:
+            if params.radar != "imaging":
                 echoes[:, 2] = np.nan
             key_echoes[i] = echoes
     return [key_echoes[int(i)] for i in key_radars]
+
+
+def _radar_scan(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, index: int, number: int) -> NDArray[np.void]:
+    """Return the returns (n,) of one scan of one radar."""
+    time_us = int(drive.radar_us[sensor.channel][number])
+    before, now, after = (drive.world_from_ego.at(time_us + d) @ sensor.ego_from_sensor for d in (-9000, 0, 9000))
+    velocity_mps = (after.translation_m - before.translation_m) / 0.018
+    seed = _radar_seed(sensor.channel, 30, 70)
+    if params.radar == "cells":
+        ahead, then = before.rotation[:, 0], after.rotation[:, 0]
+        return radar_cells.scan(
+            world.at(time_us),
+            now,
+            sensor_velocity_mps=velocity_mps,
+            actor_velocities_mps=world_velocities(world, time_us),
+            rng=np.random.default_rng((params.seed, index, 105, seed, number)),
+            yaw_rate_radps=float(ahead[0] * then[1] - ahead[1] * then[0]) / 0.018,
+            is_rain=world.is_rain,
+        )
+    return radar.scan(
+        world.at(time_us),
+        now,
+        sensor_velocity_mps=velocity_mps,
+        actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        antenna=radar.ANTENNAS[params.radar],
+        rng=np.random.default_rng((params.seed, index, seed, number)),
+    )
 
 
 def _record_camera(
@@ -201,11 +251,14 @@ def _picture(
 ) -> camera.View:
     """Return what one camera sees at a time, as a sensor would where the scene has a look."""
     assert sensor.intrinsic is not None
-    pose = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
+    ego = drive.world_from_ego.at(time_us)
+    pose, ground_m = ego @ sensor.ego_from_sensor, float(ego.translation_m[2])
     solids, size = world.at(time_us), params.image_size
     if look is None:
         night = world.is_night
-        return camera.take_picture(solids, street, pose, sensor.intrinsic, image_size=size, is_night=night, rng=rng)
+        return camera.take_picture(
+            solids, street, pose, sensor.intrinsic, image_size=size, is_night=night, rng=rng, ground_m=ground_m
+        )
     return camera_sensor.take_picture(
         solids,
         look,
@@ -215,6 +268,7 @@ def _picture(
         later=drive.world_from_ego.at(time_us + camera_sensor.LATER_US) @ sensor.ego_from_sensor,
         actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
         rng=rng,
+        ground_m=ground_m,
     )
 
 

@@ -83,7 +83,7 @@ def _is_box_hit(b: Floats, x: float, y: float, z: float, sx: float, sy: float, s
     first, second = (-b[4] - qy) / dy, (b[4] - qy) / dy
     enter, leave = max(enter, min(first, second)), min(leave, max(first, second))
     enter, leave = max(enter, (-b[5] - pz) / sz), min(leave, (b[5] - pz) / sz)
-    return enter <= leave and enter > 0.0
+    return bool(enter <= leave and enter > 0.0)
 
 
 @njit(cache=True, inline="always")
@@ -94,7 +94,7 @@ def _is_cylinder_hit(c: Floats, x: float, y: float, z: float, sx: float, sy: flo
     if root <= 0.0:
         return False
     distance = (-b - math.sqrt(root)) / a
-    return distance > 0.0 and c[3] <= z + distance * sz <= c[4]
+    return bool(distance > 0.0 and c[3] <= z + distance * sz <= c[4])
 
 
 @njit(cache=True, inline="always")
@@ -106,7 +106,7 @@ def _ellipsoid_chord(e: Floats, x: float, y: float, z: float, sx: float, sy: flo
     root = b * b - a * (px * px + py * py + pz * pz - 1.0)
     if root <= 0.0 or -b - math.sqrt(root) <= 0.0:
         return 0.0
-    return math.sqrt(root) / (a * e[3])
+    return float(math.sqrt(root) / (a * e[3]))
 
 
 @njit(cache=True)

@@ -37,19 +37,20 @@ def value_noise(table: NDArray[np.float32], u: float, v: float) -> float:
     k, m = (i + 1) & 255, (j + 1) & 255
     low = table[j, i] + a * (table[j, k] - table[j, i])
     high = table[m, i] + a * (table[m, k] - table[m, i])
-    return low + b * (high - low)
+    return float(low + b * (high - low))
 
 
 @njit(cache=True, inline="always")
 def cell_noise(table: NDArray[np.float32], a: int, b: int) -> float:
     """Return a fixed random number 0..1 for two integers."""
-    return table[(a + 57 * b) & 255, (b * 31 + 7 * (a >> 8)) & 255]
+    return float(table[(a + 57 * b) & 255, (b * 31 + 7 * (a >> 8)) & 255])
 
 
 @njit(cache=True, inline="always")
 def box_face(box: Floats, x: float, y: float, z: float) -> tuple[int, float, float, float]:
-    """Return (face, qx, qy, qz) of a point on a box: 0 and 1 are its front and back (+x, -x), 2 and 3 left and right, 4 top, 5 bottom.
+    """Return (face, qx, qy, qz) of a point on a box.
 
+    Faces 0 and 1 are its front and back (+x, -x), 2 and 3 left and right, 4 top, 5 bottom;
     qx, qy, qz are metres from the middle along the box's own axes.
     """
     px, py, pz = x - box[0], y - box[1], z - box[2]

@@ -46,8 +46,12 @@ def _body(
     number: int,
     has_wheels: bool,
 ) -> tuple[int, float]:
-    """Return (what, grey) on a car's body: 0 paint, times grey; 1 grey, dark or rim; 2 head light; 3 tail light; 4 number plate."""
-    half_l, half_w = box[3], box[4]
+    """Return (what, grey) on a car's body.
+
+    what: 0 paint, times grey; 1 grey: dark or rim; 2 headlight; 3 tail light; 4 number plate, times grey.
+    """
+    half_l, half_w, up = box[3], box[4], qz + box[5]
+    low_light, high_light = (0.25, 0.45) if box[5] > 0.6 else (0.95 * box[5], 1.5 * box[5])
     if face >= 4:
         seam = abs(abs(qx) - 0.56 * half_l) < 0.012 + foot / 2 and foot < 0.06
         return 0, (0.6 if seam else 1.0)
@@ -60,14 +64,14 @@ def _body(
                 return 1, wheel
             if along * along + low * low < 0.14:
                 return 1, 0.015
-        if qz < -0.27:
+        if up < 0.1:
             return 1, 0.03
         for door in (-0.33, 0.08, 0.44):
             if abs(qx - door * half_l) < 0.008 + foot / 3 and foot < 0.05:
                 return 0, 0.5
         if abs(qz - 0.18) < 0.02 and (abs(qx - 0.02 * half_l) < 0.09 or abs(qx + 0.38 * half_l) < 0.09):
             return 0, 0.6
-        if qz > 0.1 and abs(qx) > 0.93 * half_l:
+        if low_light < up < high_light and abs(qx) > 0.93 * half_l:
             return (2, 1.0) if qx > 0 else (3, 1.0)
         return 0, 1.0
     share = abs(qy) / half_w
@@ -76,11 +80,11 @@ def _body(
             abs(qy) < 0.22 and abs(qz + 0.1) < 0.035 and cell_noise(table, int(math.floor(qy / 0.05)) + number * 9, number) > 0.35
         )
         return 4, (0.1 if letter and foot < 0.05 else 1.0)
-    if share > 0.62 and 0.02 < qz < 0.2:
+    if share > 0.62 and low_light < up < high_light:
         return (2, 1.0) if face == 0 else (3, 1.0)
-    if face == 0 and share < 0.55 and -0.02 < qz < 0.16:
-        return 1, (0.02 if qz % 0.05 < 0.03 or foot > 0.03 else 0.2)
-    if qz < -0.2:
+    if face == 0 and share < 0.55 and low_light < up < high_light:
+        return 1, (0.02 if up % 0.05 < 0.03 or foot > 0.03 else 0.2)
+    if up < 0.16:
         return 1, 0.035
     if abs(qz + 0.01) < 0.01 + foot / 3 and foot < 0.05:
         return 0, 0.5
@@ -126,9 +130,11 @@ def paint_vehicles(
         number = owners[what] + 1
         is_on = surfaces[what] != PARKED
         if material == TYRE:
-            grey = _wheel(table, qx, qz, max(min(box[3], box[5]), 0.05)) if 2 <= face < 4 else 0.02
+            grey = _wheel(table, qx, qz, max(box[3], box[5])) if 2 <= face < 4 and box[3] < 0.6 else 0.02
             r = g = b = grey if grey >= 0.0 else 0.012
             gloss = 0.0
+        elif material == TRUCK and box[5] < 0.3:
+            gloss = 0.25  # a car's roof
         elif material == TRUCK:
             gloss = 0.08
             light = 0.85 + 0.25 * value_noise(table, 0.8 * qx + number, 0.5 * qz)

@@ -38,16 +38,19 @@ def draw_weather(rng: np.random.Generator, *, is_night: bool, is_rain: bool) -> 
     is_overcast = bool(rng.uniform() < OVERCAST_SHARE) or is_rain
     share, haze_m, dusk = rng.uniform(0.25, 0.75), rng.uniform(700.0, 2500.0), rng.uniform(0.6, 1.4)
     if is_night:
-        glow = np.array([0.011, 0.0095, 0.0085]) * dusk * (1.6 if is_rain else 1.0)
+        glow = np.array([0.010, 0.0075, 0.0058]) * dusk * (1.6 if is_rain else 1.0)
         colours = (0.45 * glow * np.array([0.8, 0.95, 1.5]), glow, 0.8 * glow)
         sky = np.array([*np.concatenate(colours), 0.0, *sun, 0.0, *where])
         return Weather(sun, np.zeros(3), sky, 900.0 if is_rain else 2500.0, 1.0 if is_rain else 0.0, 620.0)
     if is_overcast:
-        overhead, horizon, cloud = np.array([1.25, 1.28, 1.32]), np.array([1.2, 1.22, 1.25]), np.array([1.3, 1.33, 1.36])
-        sky = np.array([*overhead, *horizon, *cloud, 0.95, *sun, 0.12, *where])
+        bright = rng.uniform(1.3, 2.2)
+        overhead, horizon, cloud = (
+            bright * np.array(tone) for tone in ((0.75, 0.8, 0.86), (1.0, 1.02, 1.03), (1.05, 1.06, 1.08))
+        )
+        sky = np.array([*overhead, *horizon, *cloud, rng.uniform(0.75, 0.95), *sun, 0.12, *where])
         haze_m = rng.uniform(250.0, 450.0) if is_rain else haze_m
         return Weather(sun, np.full(3, 0.0 if is_rain else 0.12), sky, haze_m, 1.0 if is_rain else 0.0, 0.0)
-    overhead, horizon, cloud = np.array([0.42, 0.6, 0.92]), np.array([1.05, 1.12, 1.2]), np.array([1.5, 1.5, 1.5])
+    overhead, horizon, cloud = np.array([0.42, 0.6, 0.92]), np.array([1.25, 1.32, 1.38]), np.array([1.9, 1.9, 1.9])
     strength = 1.2 + 1.4 * np.sin(height)
     sky = np.array([*overhead, *horizon, *cloud, share, *sun, 0.6, *where])
     return Weather(sun, strength * np.array([1.0, 0.95, 0.86]), sky, haze_m, 0.0, 0.0)

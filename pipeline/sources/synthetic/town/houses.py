@@ -1,0 +1,152 @@
+"""Houses: rows, set-backs, detached ones and open land by stretches of 20 to 80 m a side, and the skyline behind.
+
+Which kind of stretch is frequent, and how high its houses are, is drawn once a scene, so that scenes differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pipeline.sources.synthetic.actors import Material
+from pipeline.sources.synthetic.rigid import Floats
+from pipeline.sources.synthetic.solids import Piece
+from pipeline.sources.synthetic.town.streets import Street, beside
+
+STRETCH_M: Final = (20.0, 80.0)
+# nearest and farthest front, metres from the middle of the driven carriageway; mean share of each kind of stretch
+KINDS: Final = {"row": (9.2, 12.0), "set_back": (12.0, 25.0), "far": (25.0, 60.0), "open": (0.0, 0.0)}
+SHARES: Final = (0.3, 0.25, 0.15, 0.3)
+SHARE_STRENGTH: Final = 6.0
+GAP_M: Final = (1.0, 15.0)
+PAVEMENT_M: Final = 3.0
+SIDE_PAVEMENT_M: Final = 1.3
+SKYLINE_M: Final = (70.0, 250.0)
+
+WALLS: Final = (
+    (0.55, 0.38, 0.3),
+    (0.62, 0.57, 0.48),
+    (0.48, 0.47, 0.46),
+    (0.66, 0.62, 0.58),
+    (0.42, 0.3, 0.26),
+    (0.7, 0.68, 0.66),
+    (0.36, 0.37, 0.4),
+    (0.58, 0.5, 0.44),
+)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One side of a street between two places: its kind, and the distance of its fronts from the middle of the road."""
+
+    street: int
+    side: int
+    start_m: float
+    end_m: float
+    kind: str
+    front_m: float
+
+
+def plan_stretches(streets: Sequence[Street], rng: np.random.Generator) -> list[Stretch]:
+    """Return the stretches of both sides of every paved street."""
+    shares = rng.dirichlet(SHARE_STRENGTH * np.array(SHARES))
+    stretches = []
+    for number, street in enumerate(streets):
+        if street.is_open:
+            continue
+        for side in (-1, 1):
+            s = float(street.middle.s_m[0])
+            while s < street.middle.s_m[-1]:
+                end = s + rng.uniform(*STRETCH_M)
+                kind = str(rng.choice(list(KINDS), p=shares))
+                front = rng.uniform(*KINDS[kind]) - (0.0 if street.is_driven else 6.0 - street.half_m)
+                stretches.append(Stretch(number, side, s, min(end, float(street.middle.s_m[-1])), kind, front))
+                s = end
+    return stretches
+
+
+def houses(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.random.Generator) -> list[Piece]:
+    """Return the houses of all stretches that keep off every carriageway and its pavement."""
+    tallness = rng.uniform(0.6, 1.5)
+    pieces = [piece for stretch in stretches for piece in _terrace(streets[stretch.street], stretch, tallness, rng)]
+    return keep_off(pieces, streets)
+
+
+def _terrace(street: Street, stretch: Stretch, tallness: float, rng: np.random.Generator) -> Iterator[Piece]:
+    """Return the houses of one stretch; of the open kind none."""
+    if stretch.kind == "open":
+        return
+    is_closed = stretch.kind == "row" and rng.uniform() < 0.4
+    height = float(np.clip(tallness * rng.lognormal(2.0, 0.5), 3.0, 40.0))
+    s = stretch.start_m + rng.uniform(0.0, 6.0)
+    while s < stretch.end_m:
+        length, depth = rng.uniform(8.0, 24.0), rng.uniform(8.0, 16.0)
+        front = stretch.front_m + rng.uniform(0.0, 0.5 if is_closed else 2.5)
+        high = float(np.clip(height * rng.uniform(0.75, 1.35), 3.0, 40.0))
+        turn = 0.0 if is_closed else rng.normal(0.0, 0.05)
+        colour = WALLS[int(rng.integers(len(WALLS)))]
+        middle = s + length / 2
+        x, y = street.middle.place(middle, stretch.side * (front + depth / 2))
+        yaw = float(street.middle.yaw_at(middle)) + turn
+        yield box_piece((float(x), float(y)), yaw, (length, depth, high), Material.BUILDING, colour)
+        if rng.uniform() < 0.4:  # a porch, a bay or a shop front
+            wide, deep = rng.uniform(1.5, 4.0), rng.uniform(0.4, 1.4)
+            x, y = street.middle.place(middle + rng.uniform(-0.3, 0.3) * length, stretch.side * (front - deep / 2))
+            tall = rng.uniform(2.5, min(3.2, high))
+            yield box_piece((float(x), float(y)), yaw, (wide, deep, tall), Material.BUILDING, colour)
+        s += length + (rng.uniform(0.0, 0.3) if is_closed else rng.uniform(*GAP_M))
+
+
+def skyline(streets: Sequence[Street], rng: np.random.Generator) -> list[Piece]:
+    """Return higher houses 70 to 250 m from the driven street, in groups."""
+    driven = streets[0].middle
+    pieces = []
+    for _ in range(int(rng.integers(10, 26))):
+        s = rng.uniform(driven.s_m[0] - 20.0, driven.s_m[-1])
+        middle = driven.place(s, float(rng.choice([-1, 1])) * rng.uniform(*SKYLINE_M))
+        high, yaw = float(np.clip(rng.lognormal(2.7, 0.5), 6.0, 60.0)), float(driven.yaw_at(s)) + rng.normal(0.0, 0.2)
+        for _ in range(int(rng.integers(1, 7))):
+            x, y = middle + rng.normal(0.0, 25.0, 2)
+            size = (rng.uniform(12.0, 40.0), rng.uniform(10.0, 18.0), float(high * rng.uniform(0.7, 1.3)))
+            pieces.append(box_piece((float(x), float(y)), yaw, size, Material.BUILDING, WALLS[int(rng.integers(len(WALLS)))]))
+    return keep_off(pieces, streets, margin_m=12.0)
+
+
+def box_piece(
+    xy_m: tuple[float, float],
+    yaw: float,
+    size_m: tuple[float, float, float],
+    material: Material,
+    colour: tuple[float, float, float],
+    *,
+    bottom_m: float = 0.0,
+) -> Piece:
+    """Return an upright box with its bottom at a height; size_m: along its yaw, across it, upright."""
+    length, width, height = (float(value) for value in size_m)
+    numbers = (*xy_m, bottom_m + height / 2, length / 2, width / 2, height / 2, float(np.cos(yaw)), float(np.sin(yaw)))
+    return Piece("box", numbers, material, colour)
+
+
+def keep_off(pieces: Sequence[Piece], streets: Sequence[Street], *, margin_m: float = 0.0) -> list[Piece]:
+    """Return those boxes that leave every carriageway its pavement, and `margin_m` more."""
+    if not pieces:
+        return []
+    outline = outlines(np.array([piece.numbers for piece in pieces]))
+    flat = outline.reshape(-1, 2)
+    free = (beside(flat, streets[:1]) > PAVEMENT_M + margin_m - 0.01).reshape(len(pieces), -1).all(axis=1)
+    if len(streets) > 1:
+        free &= (beside(flat, streets[1:]) > SIDE_PAVEMENT_M + margin_m).reshape(len(pieces), -1).all(axis=1)
+    return [piece for piece, is_free in zip(pieces, free, strict=True) if is_free]
+
+
+def outlines(boxes: Floats) -> Floats:
+    """Return points (n, 49, 2) over the ground plan of boxes (n, 8), no two neighbours more than a sixth of a side apart."""
+    edge = np.linspace(-1.0, 1.0, 7)
+    x, y = (grid.reshape(-1) for grid in np.meshgrid(edge, edge))
+    qx, qy = boxes[:, 3:4] * x, boxes[:, 4:5] * y
+    cosine, sine = boxes[:, 6:7], boxes[:, 7:8]
+    points: Floats = np.stack([boxes[:, :1] + cosine * qx - sine * qy, boxes[:, 1:2] + sine * qx + cosine * qy], axis=-1)
+    return points
