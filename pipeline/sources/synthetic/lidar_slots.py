@@ -11,7 +11,7 @@ Source docs/method/world.md#lidar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -23,7 +23,7 @@ from pipeline.sources.synthetic.lidar import AIRBORNE_BEAMS, AIRBORNE_RANGE_M, A
 from pipeline.sources.synthetic.lidar_slots_kernels import refine_hits
 from pipeline.sources.synthetic.raycast import Primitives, cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
-from pipeline.sources.synthetic.world import Solids
+from pipeline.sources.synthetic.solids import Solids
 
 TURN_US: Final = 50_000
 RANGE_M: Final = (1.0, 100.0)
@@ -223,7 +223,8 @@ def _moved(primitives: Primitives, shift_m: Floats) -> Primitives:
         moved = np.ascontiguousarray(array, dtype=np.float64).copy()
         moved[:, :2] += part[:, :2]
         groups.append(moved)
-    return Primitives(*groups)
+    boxes, cylinders, ellipsoids = groups
+    return replace(primitives, boxes=boxes, cylinders=cylinders, ellipsoids=ellipsoids)  # the ground stays
 
 
 def _second_sub_ray(

