@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic import camera, lidar, lidar_slots, radar, radar_cells
+from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells
 from pipeline.sources.synthetic.actors import Surface
 from pipeline.sources.synthetic.box_count_kernels import count_in_boxes
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, SyntheticParams, scene_names
@@ -37,6 +37,7 @@ from pipeline.sources.synthetic.rows import (
     merge_tables,
     scene_rows,
 )
+from pipeline.sources.synthetic.solids import Solids
 from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.visibility import visible_shares
 from pipeline.sources.synthetic.world import World, make_world
@@ -235,18 +236,10 @@ def _record_camera(
 
     assert sensor.intrinsic is not None
     street = camera.make_street_map(world)
+    look = camera_sensor.make_scene_look(world, seed=seed[:2]) if params.camera == "sensor" else None
     for i, moment_us in enumerate(time_us.tolist()):
-        pose, solids = drive.world_from_ego.at(moment_us), world.at(moment_us)
-        view = camera.take_picture(
-            solids,
-            street,
-            pose @ sensor.ego_from_sensor,
-            sensor.intrinsic,
-            image_size=params.image_size,
-            is_night=world.is_night,
-            rng=np.random.default_rng((*seed, i)),
-            ground_m=float(pose.translation_m[2]),
-        )
+        solids, rng = world.at(moment_us), np.random.default_rng((*seed, i))
+        view = _picture(params, drive, world, sensor, street, look, solids=solids, time_us=moment_us, rng=rng)
         image_path = root / file_name(drive.log, sensor.channel, sensor.modality, moment_us, is_key=is_key)
         truth = root / "truth" / sensor.channel / image_path.stem
         for folder in (image_path.parent, truth.parent):
@@ -256,10 +249,44 @@ def _record_camera(
         Image.fromarray(depth).save(truth.with_name(f"{truth.name}.depth.png"), compress_level=1)
         Image.fromarray(view.surface).save(truth.with_name(f"{truth.name}.surface.png"), compress_level=1)
         if params.labels:
-            labelled = label_view(
-                view, world, solids, street, pose @ sensor.ego_from_sensor, sensor.intrinsic, scene=name, time_us=moment_us
-            )
+            pose = drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor
+            labelled = label_view(view, world, solids, street, pose, sensor.intrinsic, scene=name, time_us=moment_us)
             write_labels(labelled, truth)
+
+
+def _picture(
+    params: SyntheticParams,
+    drive: Drive,
+    world: World,
+    sensor: Sensor,
+    street: camera.StreetMap,
+    look: camera_sensor.SceneLook | None,
+    *,
+    solids: Solids,
+    time_us: int,
+    rng: np.random.Generator,
+) -> camera.View:
+    """Return what one camera sees at a time, as a sensor would where the scene has a look."""
+    assert sensor.intrinsic is not None
+    ego = drive.world_from_ego.at(time_us)
+    pose, ground_m = ego @ sensor.ego_from_sensor, float(ego.translation_m[2])
+    size = params.image_size
+    if look is None:
+        night = world.is_night
+        return camera.take_picture(
+            solids, street, pose, sensor.intrinsic, image_size=size, is_night=night, rng=rng, ground_m=ground_m
+        )
+    return camera_sensor.take_picture(
+        solids,
+        look,
+        pose,
+        sensor.intrinsic,
+        image_size=size,
+        later=drive.world_from_ego.at(time_us + camera_sensor.LATER_US) @ sensor.ego_from_sensor,
+        actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        rng=rng,
+        ground_m=ground_m,
+    )
 
 
 def _encode_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
