@@ -25,8 +25,8 @@ END_M: Final = 8.0
 BEHIND_M: Final = 100.0
 AHEAD_M: Final = 190.0
 # real traffic is densest at the crossings where a car drives slowly: so many metres before and beyond its way, in both drives
-BUSY_M: Final = (12.0, 50.0)
-QUIET_SHARE: Final = 0.15
+BUSY_M: Final = (10.0, 40.0)
+QUIET_SHARE: Final = 0.1
 
 
 @dataclass
