@@ -75,14 +75,18 @@ _NO_ECHO_INTENSITY: Final = np.array([
     17, 9, 8, 45, 3, 3, 2, 85, 100, 54, 100, 5, 100, 4, 100, 6, 40, 100, 100, 2, 4, 3, 1, 9, 3, 3, 3, 10, 3, 11, 9, 17,
 ], dtype=np.float64)  # fmt: skip
 """What stands in the intensity of a slot without an echo, by ring: read from a real file, has no meaning."""
-# the own car around the scanner, in the LiDAR frame: centre x y z, half sizes
-_ROOF: Final = (0.0, -0.12, -0.64, 0.5, 0.84, 0.3)
-_HOOD: Final = (0.0, 1.95, -1.2, 0.62, 0.6, 0.33)
-_CAMERAS: Final = (
-    (0.016, 0.76, -0.33), (-0.495, 0.58, -0.33), (0.493, 0.6, -0.34),
-    (-0.485, 0.1, -0.25), (0.481, 0.07, -0.28), (0.0, -0.91, -0.26),
-)  # fmt: skip
-_CAMERA_HALF_M: Final = 0.06
+# the own car around the scanner, in the LiDAR frame: centre x y z, half sizes; roof, its lower rear, hood, and the six cameras
+_OWN_CAR: Final = (
+    (0.0, 0.06, -0.64, 0.5, 0.66, 0.3),
+    (0.0, -0.8, -0.67, 0.5, 0.2, 0.3),
+    (0.0, 1.8, -1.2, 0.62, 0.35, 0.33),
+    (0.016, 0.76, -0.39, 0.06, 0.06, 0.06),
+    (-0.495, 0.58, -0.36, 0.06, 0.06, 0.06),
+    (0.493, 0.6, -0.36, 0.06, 0.06, 0.06),
+    (-0.485, 0.1, -0.33, 0.05, 0.06, 0.06),
+    (0.481, 0.07, -0.33, 0.05, 0.06, 0.06),
+    (0.0, -0.85, -0.315, 0.075, 0.06, 0.06),
+)
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,7 @@ def slot_directions(azimuth_steps: int) -> Floats:
 @lru_cache(maxsize=4)
 def own_car_m(azimuth_steps: int) -> Floats:
     """Return the distance (azimuth_steps * 32,) of the own car in each slot, inf where the beam passes it."""
-    solid = [_ROOF, _HOOD, *((*centre, *(_CAMERA_HALF_M,) * 3) for centre in _CAMERAS)]
-    boxes = np.array([(*numbers, 1.0, 0.0) for numbers in solid])
+    boxes = np.array([(*numbers, 1.0, 0.0) for numbers in _OWN_CAR])
     boxes[:, 2] += 10.0  # above the plane that `cast_rays` takes for the ground
     origin = np.array([0.0, 0.0, 10.0])
     bare = Primitives(boxes, np.empty((0, 5)), np.empty((0, 5)))
