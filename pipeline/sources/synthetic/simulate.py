@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells
+from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells, scene_look
 from pipeline.sources.synthetic.actors import Surface
 from pipeline.sources.synthetic.config import SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
@@ -224,7 +224,7 @@ def _record_camera(
     from PIL import Image
 
     street = camera.make_street_map(world)
-    look = camera_sensor.make_scene_look(world, seed=seed[:2]) if params.camera == "sensor" else None
+    look = scene_look.make_scene_look(world, seed=seed[:2]) if params.camera == "sensor" else None
     for i, moment_us in enumerate(time_us.tolist()):
         rng = np.random.default_rng((*seed, i))
         view = _picture(params, drive, world, sensor, street, look, time_us=moment_us, rng=rng)
@@ -244,7 +244,7 @@ def _picture(
     world: World,
     sensor: Sensor,
     street: camera.StreetMap,
-    look: camera_sensor.SceneLook | None,
+    look: scene_look.SceneLook | None,
     *,
     time_us: int,
     rng: np.random.Generator,
