@@ -129,6 +129,7 @@ def _light(
             table,
             weather.sky,
             weather.sun_colour,
+            weather.ambient,
             sunlit,
             contact,
             contact_low,
@@ -196,7 +197,7 @@ def _through_the_lens(
     height, width = light.shape[:2]
     origin, rotation = world_from_camera.translation_m, world_from_camera.rotation
     camera = np.array([intrinsic[0, 0], intrinsic[1, 1], intrinsic[0, 2], intrinsic[1, 2]])
-    light = optics.fray_leaves(light, marks, depth, FRAYED_M, camera[0])
+    optics.fray_leaves(light, marks, depth, FRAYED_M, camera[0])
     if look.weather.wetness > 0:
         light = optics.mirror_on_ground(light, noise_table(), marks, depth, directions, rotation, origin, ground_m, camera)
     motion = optics.pixel_motion(
@@ -225,10 +226,12 @@ def _expose(light: NDArray[np.float32], look: SceneLook, rng: np.random.Generato
 
     exposure, (height, width) = look.exposure, light.shape[:2]
     gain = exposure.gain_for(light)
-    optics.add_bloom(light, gain, exposure.bloom, width / 1600.0)
+    bloom = optics.scattered(light, gain, exposure.bloom, width / 1600.0)
     starts: Ints = rng.integers(GRAIN_SIZE - width, size=(height, 3))
     sensor = (exposure.colour_noise, exposure.shot, exposure.read)
-    image: NDArray[np.uint8] = optics.develop(light, gain, exposure.saturation, tone_curve(exposure), _grain(), starts, *sensor)
+    image: NDArray[np.uint8] = optics.develop(
+        light, bloom, gain, exposure.saturation, tone_curve(exposure), _grain(), starts, *sensor
+    )
     return image
 
 

@@ -109,7 +109,7 @@ def _asphalt(table: NDArray[np.float32], x: float, y: float, s: float, left: flo
     if foot < 0.5:
         grey *= 1.0 + 0.24 * (1.0 - 2.0 * foot) * (value_noise(table, 5.3 * x, 5.3 * y) - 0.5)
     if foot < 0.06:
-        grey *= 1.0 + 0.5 * (1.0 - foot / 0.06) * (value_noise(table, 41.0 * x, 41.0 * y) - 0.5)
+        grey *= 1.0 + 0.35 * (1.0 - foot / 0.06) * (value_noise(table, 41.0 * x, 41.0 * y) - 0.5)
     block = math.floor(s / 23.0)
     hole = cell_noise(table, int(block), 91)
     if hole < 0.7:
@@ -190,10 +190,10 @@ def paint_ground(
 ) -> None:
     """Fill the rows of surface (n, 8) of rays that hit the ground or a slab: colour, normal, glow, gloss.
 
-    Slabs are the hits from first_slab on. marks (m, 3), one row a metre of street: s, the nearest crossing's
-    s, 1 within a junction; looks (5,) numbers 0..1 of the scene, road_half half the width of the driven street, wet is 0 dry to 1 rain.
+    Slabs are the hits from first_slab on. marks (m, 3), one row a metre of street: s, the nearest crossing's s, 1 within a
+    junction; looks (5,) numbers 0..1 of the scene; road_half half the width of the driven street; wet is 0 dry to 1 rain.
     """
-    tone = 0.085 + 0.085 * looks[2]
+    tone = 0.09 + 0.08 * looks[2]
     for p in range(len(depth)):
         what = hit[p]
         if what < 0 or (what > 0 and what < first_slab):

@@ -19,18 +19,18 @@ from pipeline.sources.synthetic.surface_patterns import cell_noise, value_noise
 
 Light = NDArray[np.float32]
 MAX_BLUR_TAPS = 15
+BLOOM_PX = 4
 TONE_STEPS = 4096
 TONE_LIMIT = 4.0
 
 
 @njit(cache=True)
-def fray_leaves(light: Light, marks: Light, depth: Floats, reach_m: float, focal_px: float) -> Light:
-    """Return the picture with ragged edges of leaves: a gap near an edge shows what is behind, taken from beside the crown.
+def fray_leaves(light: Light, marks: Light, depth: Floats, reach_m: float, focal_px: float) -> None:
+    """Make, in place, the edges of leaves ragged: a gap near an edge shows what is behind, taken from beside the crown.
 
     marks (n,) is negative where a gap may be.
     """
     height, width = light.shape[:2]
-    out = light.copy()
     for i in range(height):
         for j in range(width):
             p = i * width + j
@@ -46,9 +46,8 @@ def fray_leaves(light: Light, marks: Light, depth: Floats, reach_m: float, focal
                 q = row * width + column
                 if marks[q] >= 0.0 and depth[q] > depth[p] + 2.0:
                     for c in range(3):
-                        out[i, j, c] = light[row, column, c]
+                        light[i, j, c] = light[row, column, c]
                     break
-    return out
 
 
 @njit(cache=True)
@@ -65,7 +64,8 @@ def mirror_on_ground(
 ) -> Light:
     """Return the picture with mirror images on wet ground, looked up in the picture itself.
 
-    marks (n,), the gloss of flat ground, and directions (n, 3) row by row; rotation (3, 3) turns camera to world; camera = fx, fy, cx, cy.
+    marks (n,), the gloss of flat ground, and directions (n, 3) row by row; rotation (3, 3) turns camera to world;
+    camera = fx, fy, cx, cy.
     """
     height, width = light.shape[:2]
     out = light.copy()
@@ -186,38 +186,27 @@ def _box_blur_rows(picture: Light, radius: int) -> Light:
 
 
 @njit(cache=True)
-def add_bloom(light: Light, gain: float, strengths: Floats, scale: float) -> None:
-    """Add, in place, the light that the lens scatters around what is brighter than white.
+def scattered(light: Light, gain: float, strengths: Floats, scale: float) -> Light:
+    """Return the light (ceil(y / 4), ceil(x / 4), 3) that the lens scatters around what is brighter than white.
 
     strengths (3,): share of the light scattered near, further and far; scale is 1 for a picture 1600 pixels wide.
     """
     height, width = light.shape[:2]
-    step = 4
-    low_h, low_w = (height + step - 1) // step, (width + step - 1) // step
-    bright = np.zeros((low_h, low_w, 3), np.float32)
+    bright = np.zeros(((height + BLOOM_PX - 1) // BLOOM_PX, (width + BLOOM_PX - 1) // BLOOM_PX, 3), np.float32)
     for i in range(height):
         for j in range(width):
             for c in range(3):
                 over = min(light[i, j, c] * gain, 40.0) - 0.9
                 if over > 0.0:
-                    bright[i // step, j // step, c] += over / (gain * step * step)
-    total = np.zeros((low_h, low_w, 3), np.float32)
+                    bright[i // BLOOM_PX, j // BLOOM_PX, c] += over / (gain * BLOOM_PX * BLOOM_PX)
+    total = np.zeros(bright.shape, np.float32)
     for level, radius in enumerate((1.5, 6.0, 30.0)):
         reach = max(int(radius * scale + 0.5), 1)
         spread = bright
         for _ in range(2):
             spread = _box_blur_rows(_box_blur_rows(spread, reach), reach)
         total += np.float32(strengths[level]) * spread
-    for i in range(height):
-        y = min(max((i + 0.5) / step - 0.5, 0.0), low_h - 1.001)
-        k, v = int(y), y - int(y)
-        for j in range(width):
-            x = min(max((j + 0.5) / step - 0.5, 0.0), low_w - 1.001)
-            m, u = int(x), x - int(x)
-            for c in range(3):
-                upper = total[k, m, c] * (1 - u) + total[k, m + 1, c] * u
-                lower = total[k + 1, m, c] * (1 - u) + total[k + 1, m + 1, c] * u
-                light[i, j, c] += upper * (1 - v) + lower * v
+    return total
 
 
 @njit(cache=True)
@@ -251,6 +240,7 @@ def put_drops(light: Light, drops: Floats) -> None:
 @njit(cache=True)
 def develop(
     light: Light,
+    bloom: Light,
     gain: float,
     saturation: float,
     tone: Light,
@@ -260,10 +250,11 @@ def develop(
     shot: float,
     read: float,
 ) -> NDArray[np.uint8]:
-    """Return the picture (y, x, 3), 8 bits: softened by the lens, exposed, noisy by its signal, through the tone curve.
+    """Return the picture (y, x, 3), 8 bits: softened by the lens, with the light that it scatters, exposed, noisy by its signal, through the tone curve.
 
     tone (TONE_STEPS,) is the curve over the square root of the exposed light, 0..TONE_LIMIT; noise (n,) is normal, and row i of
-    the picture takes it from starts[i, 0] on, pairs of rows their colour noise from starts[i, 1:] on; shot and read are the variance a unit of light and the sd at none.
+    the picture takes it from starts[i, 0] on, pairs of rows their colour noise from starts[i, 1:] on; shot and read are the
+    noise's variance a unit of light and its sd at none.
     """
     height, width = light.shape[:2]
     out = np.empty((height, width, 3), np.uint8)
@@ -271,12 +262,18 @@ def develop(
     pixel = np.empty(3)
     for i in range(height):
         up, down = max(i - 1, 0), min(i + 1, height - 1)
+        y = min(max((i + 0.5) / BLOOM_PX - 0.5, 0.0), bloom.shape[0] - 1.001)
+        k, v = int(y), y - int(y)
         for j in range(width):
+            x = min(max((j + 0.5) / BLOOM_PX - 0.5, 0.0), bloom.shape[1] - 1.001)
+            m, u = int(x), x - int(x)
             left, right = max(j - 1, 0), min(j + 1, width - 1)
             for c in range(3):
                 value = 0.36 * light[i, j, c]
                 value += 0.11 * (light[up, j, c] + light[down, j, c] + light[i, left, c] + light[i, right, c])
                 value += 0.05 * (light[up, left, c] + light[up, right, c] + light[down, left, c] + light[down, right, c])
+                upper = bloom[k, m, c] * (1 - u) + bloom[k, m + 1, c] * u
+                value += upper * (1 - v) + (bloom[k + 1, m, c] * (1 - u) + bloom[k + 1, m + 1, c] * u) * v
                 pixel[c] = gain * value
             grey = 0.3 * pixel[0] + 0.59 * pixel[1] + 0.11 * pixel[2]
             sd = math.sqrt(shot * min(grey, 1.0) + read * read)

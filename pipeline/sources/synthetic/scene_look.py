@@ -59,7 +59,7 @@ def make_scene_look(world: World, *, seed: tuple[int, int]) -> SceneLook:
         drops = np.stack([rng.uniform(size=count), rng.uniform(size=count), 4.0 + rng.exponential(6.0, count)], axis=1)
     has_slabs = bool(world.ground.pieces)
     return SceneLook(
-        make_street_map(world),
+        _contiguous(make_street_map(world)),
         weather,
         exposure,
         _road_marks(world, rng),
@@ -70,6 +70,12 @@ def make_scene_look(world: World, *, seed: tuple[int, int]) -> SceneLook:
         buried_m=BURIED_M if has_slabs else 0.0,
         lamp_tint=np.array(tint),
     )
+
+
+def _contiguous(street: StreetMap) -> StreetMap:
+    """Return a street map whose arrays lie in C order: numba compiles once more for each other order."""
+    lines = (np.ascontiguousarray(street.points_m), np.ascontiguousarray(street.tangents), np.ascontiguousarray(street.s_m))
+    return StreetMap(np.ascontiguousarray(street.grid), street.grid_low_m, *lines)
 
 
 def _road_marks(world: World, rng: np.random.Generator) -> Floats:

@@ -1,7 +1,8 @@
 """Light on every pixel: sun and sky by day, lamps and headlights by night, mirror images in panes, haze, the sky itself.
 
 Works on a table of what each pixel shows, surface (n, 8): colour 0..1 (reflectance, linear), unit normal, glow (light of its
-own, times its colour; negative where leaves may have a gap), gloss 0..1. Results are linear light; white paper under the open sky alone is 1. Exposure comes later.
+own, times its colour; negative where leaves may have a gap), gloss 0..1. Results are linear light; white paper under the open sky alone is 1.
+Exposure comes later.
 """
 
 # numba's decorator has no types
@@ -121,6 +122,7 @@ def light_pixels(
     table: NDArray[np.float32],
     sky: Floats,
     sun_colour: Floats,
+    ambient: Floats,
     sunlit: NDArray[np.float32],
     contact: NDArray[np.float32],
     contact_low: Floats,
@@ -144,9 +146,7 @@ def light_pixels(
 
     beam (4,): where the own headlights point, and their strength; lamps (k, 10): place, direction, colour, 1 for a headlight.
     """
-    ambient_r = 0.6 * sky[0] + 0.4 * sky[3] + 0.35 * sky[9] * (sky[6] - sky[0])
-    ambient_g = 0.6 * sky[1] + 0.4 * sky[4] + 0.35 * sky[9] * (sky[7] - sky[1])
-    ambient_b = 0.6 * sky[2] + 0.4 * sky[5] + 0.35 * sky[9] * (sky[8] - sky[2])
+    ambient_r, ambient_g, ambient_b = ambient[0], ambient[1], ambient[2]
     bounce = 0.16 * (ambient_g + 0.5 * sun_colour[1])
     for p in range(len(depth)):
         dx, dy, dz = directions[p, 0], directions[p, 1], directions[p, 2]
