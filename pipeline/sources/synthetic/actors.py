@@ -64,11 +64,12 @@ class Surface(IntEnum):
 
 @dataclass(frozen=True)
 class Part:
-    """One primitive of an actor, in the actor's frame: numbers as in `Primitives`, yaw 0."""
+    """One primitive of an actor, in the actor's frame: numbers as in `Primitives`, yaw 0; no colour = the actor's own."""
 
     shape: str
     numbers: tuple[float, ...]
     material: Material
+    colour: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class Actor:
         """Return where along the street the actor is."""
         return float(np.interp(time_us, self.time_us, self.s_m))
 
+    def is_present(self, route: Route, time_us: int) -> bool:
+        """Return whether the actor is on the street at a time."""
+        return bool(route.s_m[0] + 6.0 < self.s_at(time_us) < route.s_m[-1] - 6.0)
+
     def xy_yaw(self, route: Route, time_us: int) -> tuple[float, float, float]:
         """Return the world position x y of the actor's origin and its yaw."""
         s = self.s_at(time_us)
@@ -111,6 +116,17 @@ class Actor:
         """Return the world velocity (3,) m/s of the actor's middle."""
         first, second = (np.array(self.xy_yaw(route, time_us + shift)[:2]) for shift in (-20_000, 20_000))
         return np.append((second - first) / 0.04, 0.0)
+
+    def yaw_rate(self, route: Route, time_us: int) -> float:
+        """Return how fast the actor turns, radians per second, to the left."""
+        first, second = (self.xy_yaw(route, time_us + shift)[2] for shift in (-20_000, 20_000))
+        return (second - first) / 0.04
+
+    def attribute_at(self, route: Route, time_us: int) -> str | None:
+        """Return the name of the actor's attribute, the same at all times."""
+        if self.surface == Surface.PARKED:
+            return "vehicle.parked"
+        return "pedestrian.moving" if self.category.startswith("human") else "vehicle.moving"
 
 
 def car_parts(size_wlh_m: tuple[float, float, float]) -> tuple[Part, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.raycast import cast_rays
-from pipeline.sources.synthetic.rigid import Floats, Ints, Pose
+from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
 from pipeline.sources.synthetic.route import nearest_vertex_grid
 from pipeline.sources.synthetic.solids import Solids
 from pipeline.sources.synthetic.world import World
@@ -23,11 +23,12 @@ MAX_DEPTH_M: Final = 255.9
 
 @dataclass(frozen=True)
 class View:
-    """One picture: image_u8 (y, x, 3) RGB, depth_m (y, x) metres, surface (y, x) of `Surface`."""
+    """One picture: image_u8 (y, x, 3) RGB, depth_m (y, x) metres, surface (y, x) of `Surface`, and hit (y, x) of `cast_rays`."""
 
     image_u8: NDArray[np.uint8]
     depth_m: NDArray[np.float32]
     surface: NDArray[np.uint8]
+    hit: Hits
 
 
 @dataclass(frozen=True)
@@ -96,4 +97,6 @@ def take_picture(
     )
     shape = (height, width)
     depth_m = np.where(np.isfinite(depth), depth, 0.0).astype(np.float32)
-    return View(image.reshape(height, width, 3), depth_m.reshape(shape), solids.surface_of(hit).reshape(shape))
+    return View(
+        image.reshape(height, width, 3), depth_m.reshape(shape), solids.surface_of(hit).reshape(shape), hit.reshape(shape)
+    )

@@ -85,7 +85,7 @@ def take_picture(
     image = _expose(light, look, rng)
     shape = (height, width)
     depth_m = np.where(np.isfinite(depth), depth, 0.0).astype(np.float32)
-    return View(image, depth_m.reshape(shape), solids.surface_of(hit).reshape(shape))
+    return View(image, depth_m.reshape(shape), solids.surface_of(hit).reshape(shape), hit.reshape(shape))
 
 
 def _light(

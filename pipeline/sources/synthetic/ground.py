@@ -42,17 +42,12 @@ class Ground:
 
     def height_at(self, xy_m: Floats) -> Floats:
         """Return the height (n,) in metres of the ground at places (n, 2), world frame."""
-        xy = np.asarray(xy_m, dtype=np.float64).reshape(-1, 2)
-        height = np.full(len(xy), self.plane_m)
+        from pipeline.sources.synthetic.ground_kernels import highest_tops
+
+        xy = np.ascontiguousarray(np.asarray(xy_m, dtype=np.float64).reshape(-1, 2))
         if not self.pieces:
-            return height
-        cx, cy, cz, half_x, half_y, half_z, cosine, sine, rise_x, rise_y = self._slabs.T
-        for first in range(0, len(xy), 256):
-            part = slice(first, first + 256)
-            px, py = xy[part, :1] - cx, xy[part, 1:] - cy
-            qx, qy = cosine * px + sine * py, cosine * py - sine * px
-            top = np.where((np.abs(qx) <= half_x) & (np.abs(qy) <= half_y), cz + half_z + rise_x * qx + rise_y * qy, -np.inf)
-            height[part] = np.maximum(height[part], top.max(axis=1))
+            return np.full(len(xy), self.plane_m)
+        height: Floats = highest_tops(self._slabs, xy, self.plane_m)
         return height
 
 

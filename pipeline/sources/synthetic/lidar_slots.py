@@ -36,17 +36,38 @@ AHEAD_SHARE: Final = 0.001
 RAIN_SPRAY: Final = 0.25
 RAIN_DROP_SHARE: Final = 0.012
 MIXED_M: Final = 1.2  # echoes nearer to each other than this are measured as one
-# echo of a surface that is met squarely, on the scale of the files' intensity: mean and spread (log) by `Material`
-_REFLECTED: Final = np.array([
-    14.0, 22.0, 45.0, 10.0, 30.0, 5.0, 40.0, 14.0, 60.0, 14.0,
-    3.0, 4.0, 160.0, 9.0, 25.0, 22.0, 18.0, 35.0, 60.0, 20.0, 220.0, 15.0,
-])  # fmt: skip
-_SPREAD: Final = 0.75
-# share of beams that pass or are thrown aside, by `Material`
+_SPREAD: Final = 0.75  # of the logarithm of the echo of a surface
+# echo of a surface that is met squarely, on the scale of the files' intensity
+_REFLECTED: Final = np.full(len(Material), 20.0)
+for _material, _echo in (
+    (Material.GROUND, 14.0),
+    (Material.BUILDING, 22.0),
+    (Material.POLE, 45.0),
+    (Material.CROWN, 10.0),
+    (Material.CAR_BODY, 30.0),
+    (Material.CAR_CABIN, 5.0),
+    (Material.TRUCK, 40.0),
+    (Material.PERSON, 14.0),
+    (Material.LAMP, 60.0),
+    (Material.TRUNK, 14.0),
+    (Material.GLASS, 3.0),
+    (Material.TYRE, 4.0),
+    (Material.SIGN, 160.0),
+    (Material.HEDGE, 9.0),
+    (Material.PLATE, 220.0),
+    (Material.CONE, 60.0),
+    (Material.BARRIER, 35.0),
+    (Material.ASPHALT, 12.0),
+    (Material.CROSSING, 40.0),
+    (Material.OWN_CAR, 15.0),
+):
+    _REFLECTED[_material] = _echo
+# share of beams that pass or are thrown aside
 _LOST: Final = np.zeros(len(Material))
-_LOST[Material.CAR_CABIN], _LOST[Material.GLASS] = 0.45, 0.7
-_LOST[Material.CROWN], _LOST[Material.HEDGE], _LOST[Material.FENCE] = 0.08, 0.04, 0.1
+_LOST[[Material.CAR_CABIN, Material.GLASS]] = 0.45, 0.7
+_LOST[[Material.CROWN, Material.HEDGE, Material.FENCE]] = 0.08, 0.04, 0.1
 _COLOURED: Final = np.isin(np.arange(len(Material)), (Material.CAR_BODY, Material.TRUCK, Material.PERSON, Material.BARRIER))
+_GROUND: Final = np.isin(np.arange(len(Material)), (Material.GROUND, Material.ASPHALT, Material.PAVEMENT, Material.CROSSING))
 _NO_ECHO_INTENSITY: Final = np.array([
     17, 9, 8, 45, 3, 3, 2, 85, 100, 54, 100, 5, 100, 4, 100, 6, 40, 100, 100, 2, 4, 3, 1, 9, 3, 3, 3, 10, 3, 11, 9, 17,
 ], dtype=np.float64)  # fmt: skip
@@ -137,7 +158,7 @@ def scan(
     brightness = _REFLECTED[material] * np.exp(rng.normal(-0.5 * _SPREAD**2, _SPREAD, count))
     tone = solids.colours[np.maximum(seen.hit, 0)].mean(axis=1)
     brightness *= np.where(_COLOURED[material], np.clip((tone / 0.45) ** 1.5, 0.08, 2.0), 1.0)
-    brightness *= np.where(is_rain & (material == Material.GROUND), 0.35, 1.0) * (0.7 if is_rain else 1.0)
+    brightness *= np.where(is_rain & _GROUND[material], 0.35, 1.0) * (0.7 if is_rain else 1.0)
     range_m = seen.distance_m
     is_seen = (seen.hit >= 0) & (rng.uniform(size=count) > _LOST[material])
     is_seen &= rng.uniform(size=count) < _chance_of_echo(brightness * seen.cosine, range_m, is_rain=is_rain)
@@ -205,14 +226,22 @@ def _cast(
         relative = origins[firing[rays]] - origins[middle]
         relative -= np.where(found[:, None] > 0, speed[np.maximum(found - 1, 0)], 0.0) * since_s[:, None]
         distance[rays], cosine[rays] = refine_hits(
-            then.boxes, then.cylinders, then.ellipsoids, found, found_m, relative, origins[middle], world_directions[rays]
+            then.boxes,
+            then.cylinders,
+            then.ellipsoids,
+            then.slabs,
+            found,
+            found_m,
+            relative,
+            origins[middle],
+            world_directions[rays],
         )
         hit[rays] = found
     return Hit(distance, hit, cosine)
 
 
 def _moved(primitives: Primitives, shift_m: Floats) -> Primitives:
-    """Return primitives moved by shift (n, 3), in hit order; nothing moves up or down."""
+    """Return primitives moved by shift (n, 3), in hit order; nothing moves up or down, and slabs stay."""
     first, second = len(primitives.boxes), len(primitives.boxes) + len(primitives.cylinders)
     groups = []
     for array, part in (
@@ -224,7 +253,7 @@ def _moved(primitives: Primitives, shift_m: Floats) -> Primitives:
         moved[:, :2] += part[:, :2]
         groups.append(moved)
     boxes, cylinders, ellipsoids = groups
-    return replace(primitives, boxes=boxes, cylinders=cylinders, ellipsoids=ellipsoids)  # the ground stays
+    return replace(primitives, boxes=boxes, cylinders=cylinders, ellipsoids=ellipsoids)
 
 
 def _second_sub_ray(

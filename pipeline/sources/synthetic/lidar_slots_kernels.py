@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
-from pipeline.sources.synthetic.raycast_kernels import _box_entry, _cylinder_entry, _ellipsoid_entry
+from pipeline.sources.synthetic.raycast_kernels import _box_entry, _cylinder_entry, _ellipsoid_entry, _slab_entry
 from pipeline.sources.synthetic.rigid import Floats, Hits
 
 
@@ -22,6 +22,7 @@ def refine_hits(
     boxes: Floats,
     cylinders: Floats,
     ellipsoids: Floats,
+    slabs: Floats,
     hit: Hits,
     distance: Floats,
     shift: Floats,
@@ -76,6 +77,19 @@ def refine_hits(
             nx, ny = (ox + out[r] * dx - e[0]) / e[3] ** 2, (oy + out[r] * dy - e[1]) / e[3] ** 2
             nz = (oz + out[r] * dz - e[2]) / e[4] ** 2
             cosine[r] = abs(nx * dx + ny * dy + nz * dz) / math.sqrt(nx * nx + ny * ny + nz * nz)
-        # SENSORS LANE, BEFORE THIS LANDS: hits of slabs (the graded ground) are not refined and have no normal; nor in radar_cells.echoes
+        else:
+            s = slabs[i - num_boxes - num_cylinders - num_ellipsoids]
+            t = _slab_entry(s, ox, oy, oz, dx, dy, dz)
+            if t < math.inf:
+                out[r] = t
+            px, py, pz = ox + out[r] * dx - s[0], oy + out[r] * dy - s[1], oz + out[r] * dz - s[2]
+            qx, qy = s[6] * px + s[7] * py, s[6] * py - s[7] * px
+            sx, sy = s[6] * dx + s[7] * dy, s[6] * dy - s[7] * dx
+            fx, fy = abs(qx) / s[3], abs(qy) / s[4]
+            fz = abs(pz - s[8] * qx - s[9] * qy) / s[5]
+            if fz >= fx and fz >= fy:
+                cosine[r] = abs(dz - s[8] * sx - s[9] * sy) / math.sqrt(1.0 + s[8] * s[8] + s[9] * s[9])
+            else:
+                cosine[r] = abs(sx) if fx >= fy else abs(sy)
         cosine[r] = min(max(cosine[r], 0.01), 1.0)
     return out, cosine

@@ -250,7 +250,9 @@ def develop(
     shot: float,
     read: float,
 ) -> NDArray[np.uint8]:
-    """Return the picture (y, x, 3), 8 bits: softened by the lens, with the light that it scatters, exposed, noisy by its signal, through the tone curve.
+    """Return the picture (y, x, 3), 8 bits, of light that the lens softens and scatters.
+
+    It is exposed, noisy by its signal, and goes through the tone curve.
 
     tone (TONE_STEPS,) is the curve over the square root of the exposed light, 0..TONE_LIMIT; noise (n,) is normal, and row i of
     the picture takes it from starts[i, 0] on, pairs of rows their colour noise from starts[i, 1:] on; shot and read are the

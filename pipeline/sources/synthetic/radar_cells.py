@@ -13,18 +13,20 @@ Source docs/method/world.md#radar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material
-from pipeline.sources.synthetic.radar import POINT
 from pipeline.sources.synthetic.radar_cells_kernels import echoes, neighbour_rank, sum_cells
-from pipeline.sources.synthetic.radar_states import ReturnKind, draw_states
+from pipeline.sources.synthetic.radar_clutter import anywhere, bounced
+from pipeline.sources.synthetic.radar_returns import ReturnKind, Returns, joined
+from pipeline.sources.synthetic.radar_states import write_points
 from pipeline.sources.synthetic.raycast import cast_rays
-from pipeline.sources.synthetic.rigid import Floats, Ints, Pose
+from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
 from pipeline.sources.synthetic.solids import Solids
 
 RANGE_M: Final = 250.0
@@ -34,46 +36,47 @@ RAY_ELEVATION_DEG: Final = (-5.0, 7.0, 0.5)
 BEAM_AZIMUTH_DEG: Final = 38.0  # where the two-way gain has fallen to 1/e
 BEAM_ELEVATION_DEG: Final = 5.0
 MOST_RETURNS: Final = 125
-GRID_M: Final = 0.2
-SPEED_STEP_MPS: Final = 0.25
 MOVING_MPS: Final = 0.7
 SPIKINESS: Final = 2.2
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
-FOUND_AT_25M_DB: Final = -12.0
-LEAST_RCS_DB: Final = -5.0
+FOUND_AT_25M_DB: Final = -22.0
+LEAST_FOUND_DB: Final = -6.0
+FADE_SHAPE: Final = 2.0
+LASTING_SHARE: Final = 0.95
+THROUGH_SHARE: Final = 0.2
 RANGE_NOISE_M: Final = 0.12
-SPEED_NOISE_MPS: Final = 0.06
-BOUNCE_COUNT: Final = 18.0
-CLUTTER_COUNT: Final = 12.0
-STRAY_COUNT: Final = 7.8
 SCORE_PER_DECADE_DB: Final = 0.0
 
 # m2 of rcs for a square metre of surface: scattered in all directions, and thrown back where the beam meets it squarely
 _DIFFUSE: Final = np.zeros(len(Material))
 _MIRROR: Final = np.zeros(len(Material))
 for _material, _diffuse, _mirror in (
-    (Material.BUILDING, 0.12, 2.0),
-    (Material.POLE, 1.5, 10.0),
-    (Material.CROWN, 0.06, 0.0),
-    (Material.CAR_BODY, 1.2, 20.0),
-    (Material.CAR_CABIN, 0.5, 5.0),
-    (Material.TRUCK, 2.0, 40.0),
-    (Material.PERSON, 0.5, 0.0),
-    (Material.LAMP, 1.0, 2.0),
-    (Material.TRUNK, 0.15, 0.3),
-    (Material.GLASS, 0.05, 2.0),
-    (Material.TYRE, 0.5, 0.5),
-    (Material.SIGN, 0.6, 20.0),
-    (Material.HEDGE, 0.05, 0.0),
-    (Material.FENCE, 0.8, 2.0),
-    (Material.WALL, 0.15, 2.0),
-    (Material.KERB, 0.02, 0.0),
-    (Material.BARRIER, 1.0, 10.0),
-    (Material.CONE, 0.05, 0.0),
-    (Material.CYCLE, 1.0, 1.0),
-    (Material.PLATE, 1.0, 20.0),
+    (Material.BUILDING, 1.5, 20.0),
+    (Material.POLE, 4.0, 20.0),
+    (Material.CROWN, 0.5, 0.0),
+    (Material.CAR_BODY, 5.0, 60.0),
+    (Material.CAR_CABIN, 2.0, 15.0),
+    (Material.TRUCK, 8.0, 100.0),
+    (Material.PERSON, 1.2, 0.0),
+    (Material.LAMP, 3.0, 5.0),
+    (Material.TRUNK, 1.0, 1.0),
+    (Material.GLASS, 0.5, 10.0),
+    (Material.TYRE, 2.0, 1.0),
+    (Material.SIGN, 3.0, 60.0),
+    (Material.HEDGE, 0.4, 0.0),
+    (Material.FENCE, 2.5, 5.0),
+    (Material.WALL, 1.0, 10.0),
+    (Material.KERB, 0.3, 0.0),
+    (Material.BARRIER, 4.0, 30.0),
+    (Material.CONE, 0.2, 0.0),
+    (Material.CYCLE, 4.0, 3.0),
+    (Material.PLATE, 3.0, 30.0),
 ):
     _DIFFUSE[_material], _MIRROR[_material] = _diffuse, _mirror
+
+_PERMEABLE: Final = np.isin(
+    np.arange(len(Material)), (Material.CROWN, Material.HEDGE, Material.FENCE, Material.GLASS, Material.CAR_CABIN)
+)
 
 
 @dataclass(frozen=True)
@@ -109,41 +112,7 @@ NEAR_CELLS: Final = CellGrid(0.5, 4.0, NEAREST_M, 110.0, 66.0)
 FAR_CELLS: Final = CellGrid(1.8, 2.0, 70.0, RANGE_M, 9.0)
 
 
-@dataclass(frozen=True)
-class Returns:
-    """Returns of one scan, before they are written.
-
-    range_m, azimuth (n,) radians, rcs_db (n,); speed_mps (n,) over ground along the line of sight; normal (n, 2) of the
-    upright surface that gave it, in the radar's frame, (0, 0) for none; kind (n,) of `ReturnKind`.
-    """
-
-    range_m: Floats
-    azimuth: Floats
-    rcs_db: Floats
-    speed_mps: Floats
-    normal: Floats
-    kind: Ints
-
-    def __len__(self) -> int:
-        """Return the number of returns."""
-        return len(self.range_m)
-
-    def take(self, chosen: Ints) -> Returns:
-        """Return the returns with numbers (m,)."""
-        return Returns(
-            self.range_m[chosen],
-            self.azimuth[chosen],
-            self.rcs_db[chosen],
-            self.speed_mps[chosen],
-            self.normal[chosen],
-            self.kind[chosen],
-        )
-
-
-def joined(parts: list[Returns]) -> Returns:
-    """Return the returns of all parts, one after the other."""
-    names = ("range_m", "azimuth", "rcs_db", "speed_mps", "normal", "kind")
-    return Returns(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+_ECHO_FIELDS: Final = ("distance_m", "azimuth", "along_mps", "rcs", "received", "normal", "mark")
 
 
 def scan(
@@ -163,9 +132,8 @@ def scan(
     """
     own_mps = sensor_velocity_mps @ world_from_radar.rotation
     echo = _detect(solids, world_from_radar, actor_velocities_mps @ world_from_radar.rotation, rng)
-    mirrored = _bounced(echo, rng, share=BOUNCE_COUNT)
-    clutter = _anywhere(own_mps, rng, is_rain=is_rain)
-    return _points(_strongest(joined([echo, mirrored, clutter])), own_mps, yaw_rate_radps, rng)
+    ghosts, clutter = bounced(echo, rng), anywhere(own_mps, rng, is_rain=is_rain)
+    return write_points(_strongest(joined([echo, ghosts, clutter])), own_mps, yaw_rate_radps, rng)
 
 
 def ray_fan() -> tuple[Floats, Floats, Floats]:
@@ -178,15 +146,28 @@ def ray_fan() -> tuple[Floats, Floats, Floats]:
     return azimuths, elevations, np.deg2rad(step) * np.deg2rad(rise) * np.cos(elevations)
 
 
-def _detect(solids: Solids, world_from_radar: Pose, actor_mps: Floats, rng: np.random.Generator) -> Returns:
-    """Return the echoes of the solid world; actor_mps (actors, 3) are velocities in the radar's frame."""
-    azimuth, elevation, solid_angle = ray_fan()
+@dataclass(frozen=True)
+class Echoes:
+    """Echoes of single rays (n,): where from, as in `Returns`, and rcs in m2 with and without the antenna's gain."""
+
+    distance_m: Floats
+    azimuth: Floats
+    along_mps: Floats
+    rcs: Floats
+    received: Floats
+    normal: Floats
+    mark: Floats
+
+
+def _cast(solids: Solids, world_from_radar: Pose, actor_mps: Floats, rays: tuple[Floats, Floats, Floats]) -> tuple[Echoes, Hits]:
+    """Return the echo of each ray of a fan, and what it hits; actor_mps (actors, 3) are velocities in the radar's frame."""
+    azimuth, elevation, solid_angle = rays
     sight = np.stack([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], axis=1)
     rotation = world_from_radar.rotation
     directions = sight @ rotation.T
     primitives = solids.primitives
     distance, hit = cast_rays(primitives, world_from_radar.translation_m, directions, limit=RANGE_M)
-    rcs, normals = echoes(
+    rcs, normals, marks = echoes(
         np.ascontiguousarray(primitives.boxes),
         np.ascontiguousarray(primitives.cylinders),
         np.ascontiguousarray(primitives.ellipsoids),
@@ -206,98 +187,74 @@ def _detect(solids: Solids, world_from_radar: Pose, actor_mps: Floats, rng: np.r
     is_of_actor = (hit > 0) & (owner >= 0)
     along[is_of_actor] = (actor_mps[owner[is_of_actor]] * sight[is_of_actor]).sum(axis=1)
     gain = np.exp(-((np.rad2deg(azimuth) / BEAM_AZIMUTH_DEG) ** 2) - (np.rad2deg(elevation) / BEAM_ELEVATION_DEG) ** 2)
-    normals_in_radar = normals @ rotation[:2, :2]
+    return Echoes(distance, azimuth, along, rcs, rcs * gain, normals @ rotation[:2, :2], marks), hit
+
+
+def _behind(solids: Solids, hit: Hits) -> tuple[Solids, NDArray[np.bool_]]:
+    """Return the world without what lets a part of the beam through or past, and which rays (n,) met such a thing.
+
+    Leaves, fences and panes let it through; it passes below and beside vehicles and people.
+    """
+    lets_through = _PERMEABLE[solids.materials[1:]] | (solids.owners[1:] >= 0)
+    primitives = solids.primitives
+    counts = np.cumsum([0, len(primitives.boxes), len(primitives.cylinders), len(primitives.ellipsoids)])
+    stays = [~lets_through[low:high] for low, high in itertools.pairwise(counts)]
+    rest = replace(
+        primitives,
+        boxes=primitives.boxes[stays[0]],
+        cylinders=primitives.cylinders[stays[1]],
+        ellipsoids=primitives.ellipsoids[stays[2]],
+        slabs=np.empty((0, 10)),
+    )
+    kept = np.concatenate([[True], *stays])
+    there = slice(0, 1 + int(counts[-1]))
+    looks = (solids.materials, solids.colours, solids.surfaces, solids.owners)
+    behind = Solids(rest, *(look[there][kept] for look in looks))
+    return behind, (hit > 0) & np.concatenate([[False], lets_through])[np.maximum(hit, 0)]
+
+
+def _detect(solids: Solids, world_from_radar: Pose, actor_mps: Floats, rng: np.random.Generator) -> Returns:
+    """Return the echoes of the solid world; actor_mps (actors, 3) are velocities in the radar's frame."""
+    rays = ray_fan()
+    echo, hit = _cast(solids, world_from_radar, actor_mps, rays)
+    rest, passes = _behind(solids, hit)
+    through, _ = _cast(rest, world_from_radar, actor_mps, (rays[0][passes], rays[1][passes], rays[2][passes] * THROUGH_SHARE))
+    echo = Echoes(*(np.concatenate([getattr(one, name) for one in (echo, through)]) for name in _ECHO_FIELDS))
     parts = []
     for grid in (NEAR_CELLS, FAR_CELLS):
-        ray, strength = _peaks(grid, distance, np.rad2deg(azimuth), along, rcs, gain, rng)
+        ray, strength = _peaks(grid, echo, rng)
         count = len(ray)
+        lot = np.where(rng.uniform(size=count) < LASTING_SHARE, echo.mark[ray], rng.uniform(size=count))
         parts.append(
             Returns(
-                distance[ray] + rng.normal(0.0, RANGE_NOISE_M, count),
-                azimuth[ray] + np.deg2rad(rng.normal(0.0, 0.12 * grid.azimuth_step_deg, count)),
+                echo.distance_m[ray] + rng.normal(0.0, RANGE_NOISE_M, count),
+                echo.azimuth[ray] + np.deg2rad(rng.normal(0.0, 0.12 * grid.azimuth_step_deg, count)),
                 10.0 * np.log10(strength),
-                along[ray],
-                normals_in_radar[ray],
+                echo.along_mps[ray],
+                echo.normal[ray],
+                lot,
                 np.full(count, ReturnKind.ECHO),
             )
         )
     return joined(parts)
 
 
-def _peaks(
-    grid: CellGrid, distance: Floats, azimuth_deg: Floats, along: Floats, rcs: Floats, gain: Floats, rng: np.random.Generator
-) -> tuple[Ints, Floats]:
+def _peaks(grid: CellGrid, echo: Echoes, rng: np.random.Generator) -> tuple[Ints, Floats]:
     """Return (the strongest ray (m,) of each cell that is a return, the rcs (m,) of the cell)."""
+    distance, azimuth_deg = echo.distance_m, np.rad2deg(echo.azimuth)
     in_field = (distance < RANGE_M) & (np.abs(azimuth_deg) < grid.half_width_deg)
     if grid is NEAR_CELLS:
         in_field &= (distance < FAR_CELLS.from_m) | (np.abs(azimuth_deg) >= FAR_CELLS.half_width_deg)
     reach = np.where(in_field, distance, 0.0)
-    cell = np.where(in_field, grid.cell_of(reach, azimuth_deg, np.abs(along) > MOVING_MPS), -1)
-    total, ray = sum_cells(rcs * gain, cell, int(np.prod(grid.shape)))
-    fade = rng.exponential(size=len(total))
-    found = np.maximum(total * fade, 0.0)
+    cell = np.where(in_field, grid.cell_of(reach, azimuth_deg, np.abs(echo.along_mps) > MOVING_MPS), -1)
+    total, ray = sum_cells(echo.received, cell, int(np.prod(grid.shape)))
+    found = (total * rng.gamma(FADE_SHAPE, 1.0 / FADE_SHAPE, size=len(total))).reshape(grid.shape)
     middle_m = grid.from_m + (np.arange(grid.shape[1]) + 0.5) * grid.range_step_m
-    floor = 10 ** (FOUND_AT_25M_DB / 10) * (np.maximum(middle_m, 8.0) / 25.0) ** 4
-    found = np.where(found.reshape(grid.shape) > floor[None, :, None], found.reshape(grid.shape), 0.0)
+    floor = np.maximum(10 ** (FOUND_AT_25M_DB / 10) * (middle_m / 25.0) ** 4, 10 ** (LEAST_FOUND_DB / 10))
+    found = np.where(found > floor[None, :, None], found, 0.0)
     peak = np.flatnonzero((found > 0) & (neighbour_rank(found) == 0))
     chosen = ray[peak]
-    return chosen, found.reshape(-1)[peak] / gain[chosen]
-
-
-def _bounced(echo: Returns, rng: np.random.Generator, *, share: float) -> Returns:
-    """Return ghosts: strong echoes seen in the mirror of an upright surface nearer than they appear."""
-    count = int(rng.poisson(share))
-    source = _by_strength(echo, count, rng)
-    is_upright = np.flatnonzero(np.abs(echo.normal).sum(axis=1) > 0.5)
-    if len(source) == 0 or len(is_upright) == 0:
-        return echo.take(np.zeros(0, np.int64))
-    mirror = is_upright[rng.integers(len(is_upright), size=len(source))]
-    place = np.stack([np.cos(echo.azimuth), np.sin(echo.azimuth)], axis=1) * echo.range_m[:, None]
-    normal = echo.normal[mirror]
-    height = ((place[source] - place[mirror]) * normal).sum(axis=1)
-    ghost = place[source] - 2.0 * height[:, None] * normal
-    range_m, azimuth = np.hypot(ghost[:, 0], ghost[:, 1]), np.arctan2(ghost[:, 1], ghost[:, 0])
-    # a mirror that cannot show the echo beyond itself shows it straight behind, by a second trip between car and mirror
-    is_lost = (range_m < echo.range_m[mirror]) | (np.abs(np.rad2deg(azimuth)) > 60.0) | (range_m > 130.0)
-    behind_m = echo.range_m[source] + rng.exponential(9.0, len(source)) + 2.0
-    return Returns(
-        np.where(is_lost, behind_m, range_m),
-        np.where(is_lost, echo.azimuth[source] + np.deg2rad(rng.normal(0.0, 2.0, len(source))), azimuth),
-        echo.rcs_db[source] - rng.uniform(0.0, 14.0, len(source)),
-        echo.speed_mps[source],
-        np.zeros((len(source), 2)),
-        np.full(len(source), ReturnKind.BOUNCED),
-    )
-
-
-def _by_strength(echo: Returns, count: int, rng: np.random.Generator) -> Ints:
-    """Return numbers (count,) of echoes, strong ones more often."""
-    if len(echo) == 0:
-        return np.zeros(0, np.int64)
-    weight = 10 ** (np.clip(echo.rcs_db, -10.0, 25.0) / 20.0)
-    return rng.choice(len(echo), size=count, p=weight / weight.sum()).astype(np.int64)
-
-
-def _anywhere(own_mps: Floats, rng: np.random.Generator, *, is_rain: bool) -> Returns:
-    """Return returns of nothing: noise and clutter in the field, what strays in from outside it, far ones never confirmed."""
-    counts = (int(rng.poisson(CLUTTER_COUNT * (1.4 if is_rain else 1.0))), int(rng.poisson(STRAY_COUNT)), int(rng.poisson(0.85)))
-    noise, stray, far = counts
-    rows = sum(counts)
-    near_m = np.where(rng.uniform(size=stray) < 0.3, rng.uniform(2.0, 20.0, stray), rng.uniform(3.0, 110.0, stray))
-    range_m = np.concatenate([rng.triangular(4.0, 45.0, 110.0, noise), near_m, rng.uniform(18.0, 48.0, far)])
-    side = rng.choice([-1.0, 1.0], size=stray)
-    stray_deg = np.where(
-        rng.uniform(size=stray) < 0.4, side * rng.uniform(61.0, 71.0, stray), side * rng.uniform(0.0, 20.0, stray)
-    )
-    azimuth = np.deg2rad(np.concatenate([np.clip(rng.normal(0, 26.0, noise), -58, 58), stray_deg, rng.uniform(-9, 9, far)]))
-    noise_db = rng.exponential(5.0, noise) - 4.0
-    rcs_db = np.concatenate([noise_db, rng.exponential(9.0, stray) - 4.5, rng.normal(1.0, 4.5, far)])
-    # where the speed cannot be resolved it is written as 0 against the car
-    stray_mps = (own_mps[0] * np.cos(azimuth) + own_mps[1] * np.sin(azimuth))[noise : noise + stray]
-    is_false_speed = rng.uniform(size=noise) < 0.12
-    speed = np.concatenate([np.where(is_false_speed, rng.normal(0.0, 4.0, noise), 0.0), stray_mps, np.zeros(far)])
-    kind = np.repeat([ReturnKind.CLUTTER, ReturnKind.STRAY, ReturnKind.FAR_ONLY], counts)
-    return Returns(range_m, azimuth, rcs_db, speed, np.zeros((rows, 2)), kind)
+    return chosen, found.reshape(-1)[peak] * echo.rcs[chosen] / echo.received[chosen]
 
 
 def _strongest(found: Returns) -> Returns:
@@ -306,31 +263,3 @@ def _strongest(found: Returns) -> Returns:
     kept = np.argsort(-score, kind="stable")[:MOST_RETURNS]
     kept = kept[found.range_m[kept] > NEAREST_M]
     return found.take(kept[np.argsort(found.range_m[kept], kind="stable")])
-
-
-def _points(found: Returns, own_mps: Floats, yaw_rate_radps: float, rng: np.random.Generator) -> NDArray[np.void]:
-    """Return returns as the fields of a file: places on the grid, speeds in steps, states by strength and range."""
-    count = len(found)
-    x = np.rint(found.range_m * np.cos(found.azimuth) / GRID_M) * GRID_M
-    y = (np.floor(found.range_m * np.sin(found.azimuth) / GRID_M) + 0.5) * GRID_M
-    range_m = np.maximum(np.hypot(x, y), GRID_M)
-    cosine, sine = np.maximum(x, GRID_M) / range_m, y / range_m
-    own_along = own_mps[0] * cosine + own_mps[1] * sine
-    is_stray = found.kind == ReturnKind.STRAY
-    heavy = np.where(rng.uniform(size=count) < 0.1, 3.0, 1.0)
-    relative = found.speed_mps - own_along + rng.normal(0.0, SPEED_NOISE_MPS, count) * heavy
-    vx = np.rint((relative / cosine + yaw_rate_radps * y) / SPEED_STEP_MPS) * SPEED_STEP_MPS
-    vy = np.rint(-yaw_rate_radps * x / SPEED_STEP_MPS) * SPEED_STEP_MPS + np.zeros(count)
-    over_ground = vx * cosine + vy * sine + own_along
-    over_ground = np.where(is_stray, own_along, over_ground)
-
-    points = np.zeros(count, dtype=POINT)
-    points["x"], points["y"], points["id"] = x, y, np.arange(count)
-    points["rcs"] = np.maximum(np.rint(2.0 * found.rcs_db) / 2.0, LEAST_RCS_DB)
-    points["vx"], points["vy"] = np.where(is_stray, 0.0, vx), np.where(is_stray, 0.0, vy)
-    points["vx_comp"], points["vy_comp"] = over_ground * cosine, over_ground * sine
-    points["is_quality_valid"] = 1
-    states = draw_states(range_m, np.rad2deg(np.arctan2(y, x)), points["rcs"], over_ground, found.speed_mps, found.kind, rng)
-    for name, values in states.items():
-        points[name] = values
-    return points

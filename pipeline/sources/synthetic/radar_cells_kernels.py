@@ -43,18 +43,20 @@ def echoes(
     distance: Floats,
     hit: Hits,
     solid_angle: Floats,
-) -> tuple[Floats, Floats]:
-    """Return (rcs (n,) in m2 that each ray adds, normal (n, 2) of the upright surface it meets).
+) -> tuple[Floats, Floats, Floats]:
+    """Return (rcs (n,) in m2 that each ray adds, normal (n, 2) of the upright surface it meets, mark (n,) of the spot there).
 
     directions (n, 3) are unit vectors in the world frame. A surface of area a that is met at an angle t from its normal
-    has rcs a * (diffuse * cos2 t + mirror * exp(-(tan t / 0.12)^2)), by its material, times a texture: a fixed random
+    has rcs a * (diffuse * cos t + mirror * exp(-(tan t / 0.12)^2)), by its material, times a texture: a fixed random
     number of mean 1 for each `TEXTURE_M` of the piece, by Weibull's law with 1 / `spikiness` as shape, so that few spots
-    shine. A normal is (0, 0) where the surface is not upright. A material with neither echo has none.
+    shine. A normal is (0, 0) where the surface is not upright. A mark is a fixed number 0..1 of each spot
+    of two textures' length. A material with neither echo has none.
     """
     num_boxes, num_cylinders, num_ellipsoids = len(boxes), len(cylinders), len(ellipsoids)
     mean = math.gamma(1.0 + spikiness)
     rcs = np.zeros(len(distance))
     normals = np.zeros((len(distance), 2))
+    marks = np.zeros(len(distance))
     for r in range(len(distance)):
         what = hit[r]
         if what <= 0:
@@ -101,14 +103,15 @@ def echoes(
         cosine = max(abs(nx * dx + ny * dy + nz * dz), 0.02)
         square = cosine * cosine
         tangent = (1.0 - square) / square
-        shine = diffuse[material] * square + mirror[material] * math.exp(-tangent / 0.0144)
+        shine = diffuse[material] * cosine + mirror[material] * math.exp(-tangent / 0.0144)
         owner = owners[what]
         first = int(owner) + 1 if owner >= 0 else int(math.floor(piece_x * 8.0)) * 1009 + int(math.floor(piece_y * 8.0))
         second, third = int(math.floor(a / TEXTURE_M)), int(math.floor(b / TEXTURE_M))
         spot = _unit_number(first, second, third, int(math.floor(c / TEXTURE_M)) * 64 + material)
         texture = (-math.log(spot)) ** spikiness / mean
+        marks[r] = _unit_number(first + 7, second // 2, third // 2, int(material))
         rcs[r] = shine * texture * far * far * solid_angle[r] / cosine
-    return rcs, normals
+    return rcs, normals, marks
 
 
 @njit(cache=True)
@@ -132,7 +135,7 @@ def sum_cells(power: Floats, cell: Ints, num_cells: int) -> tuple[Floats, Ints]:
 
 @njit(cache=True)
 def neighbour_rank(power: Floats) -> Ints:
-    """Return for cells (planes, ranges, azimuths) how many of the eight neighbours in their plane are stronger."""
+    """Return for cells (planes, ranges, azimuths) how many of the four cells beside them in their plane are stronger."""
     planes, rows, columns = power.shape
     rank = np.zeros(power.shape, np.int64)
     for p in range(planes):
@@ -140,9 +143,8 @@ def neighbour_rank(power: Floats) -> Ints:
             for j in range(columns):
                 if power[p, i, j] <= 0.0:
                     continue
-                for di in range(-1, 2):
-                    for dj in range(-1, 2):
-                        y, x = i + di, j + dj
-                        if 0 <= y < rows and 0 <= x < columns and power[p, y, x] > power[p, i, j]:
-                            rank[p, i, j] += 1
+                for side in range(4):
+                    y, x = i + (side == 0) - (side == 1), j + (side == 2) - (side == 3)
+                    if 0 <= y < rows and 0 <= x < columns and power[p, y, x] > power[p, i, j]:
+                        rank[p, i, j] += 1
     return rank

@@ -9,24 +9,14 @@ Source docs/method/world.md#radar
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.rigid import Floats, Ints
-
-
-class ReturnKind(IntEnum):
-    """Where a return comes from."""
-
-    ECHO = 0
-    BOUNCED = 1
-    CLUTTER = 2
-    STRAY = 3
-    FAR_ONLY = 4
-
+from pipeline.sources.synthetic.radar import POINT
+from pipeline.sources.synthetic.radar_returns import ReturnKind, Returns
+from pipeline.sources.synthetic.rigid import Floats
 
 VALID, FAR_UNCONFIRMED, LOW_RCS, OUTSIDE, CHILD, ARTEFACT_50, NOT_A_PEAK, BEYOND_NEAR, MULTI = 0, 3, 4, 7, 9, 10, 11, 15, 16
 _STATES: Final = np.array([VALID, LOW_RCS, CHILD, NOT_A_PEAK, MULTI])
@@ -48,33 +38,59 @@ _FALSE_ALARM: Final = {VALID: 1, MULTI: 1, BEYOND_NEAR: 1, FAR_UNCONFIRMED: 6, O
 _CANDIDATE_M: Final = (5.0, 15.0, 30.0, 55.0, 85.0, 150.0)
 _CANDIDATE_SHARE: Final = (0.02, 0.08, 0.18, 0.38, 0.56, 0.78)
 MOVING_MPS: Final = 0.8
+GRID_M: Final = 0.2
+SPEED_STEP_MPS: Final = 0.25
+SPEED_NOISE_MPS: Final = 0.12
+LEAST_RCS_DB: Final = -5.0
 
 
-def draw_states(
-    range_m: Floats,
-    azimuth_deg: Floats,
-    rcs_db: Floats,
-    speed_mps: Floats,
-    true_mps: Floats,
-    kind: Ints,
-    rng: np.random.Generator,
+def write_points(found: Returns, own_mps: Floats, yaw_rate_radps: float, rng: np.random.Generator) -> NDArray[np.void]:
+    """Return returns as the fields of a file: places on the grid, speeds in steps, states by strength and range."""
+    count = len(found)
+    x = np.rint(found.range_m * np.cos(found.azimuth) / GRID_M) * GRID_M
+    y = (np.floor(found.range_m * np.sin(found.azimuth) / GRID_M) + 0.5) * GRID_M
+    range_m = np.maximum(np.hypot(x, y), GRID_M)
+    cosine, sine = np.maximum(x, GRID_M) / range_m, y / range_m
+    own_along = own_mps[0] * cosine + own_mps[1] * sine
+    is_stray = found.kind == ReturnKind.STRAY
+    heavy = np.where(rng.uniform(size=count) < 0.1, 3.0, 1.0)
+    relative = found.speed_mps - own_along + rng.normal(0.0, SPEED_NOISE_MPS, count) * heavy
+    vx = np.rint((relative / cosine + yaw_rate_radps * y) / SPEED_STEP_MPS) * SPEED_STEP_MPS
+    vy = np.rint(-yaw_rate_radps * x / SPEED_STEP_MPS) * SPEED_STEP_MPS + np.zeros(count)
+    over_ground = vx * cosine + vy * sine + own_along
+    over_ground = np.where(is_stray, own_along, over_ground)
+
+    points = np.zeros(count, dtype=POINT)
+    points["x"], points["y"], points["id"] = x, y, np.arange(count)
+    points["rcs"] = np.maximum(np.rint(2.0 * found.rcs_db) / 2.0, LEAST_RCS_DB)
+    points["vx"], points["vy"] = np.where(is_stray, 0.0, vx), np.where(is_stray, 0.0, vy)
+    points["vx_comp"], points["vy_comp"] = over_ground * cosine, over_ground * sine
+    points["is_quality_valid"] = 1
+    states = _states(range_m, np.rad2deg(np.arctan2(y, x)), points["rcs"], over_ground, found, rng)
+    for name, values in states.items():
+        points[name] = values
+    return points
+
+
+def _states(
+    range_m: Floats, azimuth_deg: Floats, rcs_db: Floats, speed_mps: Floats, found: Returns, rng: np.random.Generator
 ) -> dict[str, NDArray[np.int8]]:
     """Return the fields invalid_state, dyn_prop, ambig_state, pdh0 and the four rms, each (n,).
 
-    speed_mps is the measured speed over ground along the line of sight, true_mps the true one.
+    speed_mps is the measured speed over ground along the line of sight.
     """
     count = len(range_m)
     shares = _STATE_SHARES[np.digitize(range_m, _RANGE_EDGES_M), np.digitize(rcs_db, _RCS_EDGES_DB)]
-    drawn = (rng.uniform(size=(count, 1)) > np.cumsum(shares, axis=1)[:, :-1]).sum(axis=1)
+    drawn = (found.lot[:, None] > np.cumsum(shares, axis=1)[:, :-1]).sum(axis=1)
     state = _STATES[drawn]
     lot = rng.uniform(size=count)
     bearing = np.abs(azimuth_deg)
     state = np.where((range_m > 95.0) & (bearing < 9.0) & (lot < 0.45), BEYOND_NEAR, state)
     state = np.where((np.abs(bearing - 51.0) < 2.0) & (lot < 0.35), ARTEFACT_50, state)
-    state = np.where(kind == ReturnKind.FAR_ONLY, FAR_UNCONFIRMED, state)
-    state = np.where(kind == ReturnKind.STRAY, OUTSIDE, state)
+    state = np.where(found.kind == ReturnKind.FAR_ONLY, FAR_UNCONFIRMED, state)
+    state = np.where(found.kind == ReturnKind.STRAY, OUTSIDE, state)
     is_unresolved = (state == FAR_UNCONFIRMED) | (state == OUTSIDE)
-    is_moving = (np.abs(speed_mps) > MOVING_MPS) & (np.abs(true_mps) > 0.3)
+    is_moving = (np.abs(speed_mps) > MOVING_MPS) & (np.abs(found.speed_mps) > 0.3)
 
     dynamic = np.where(rng.uniform(size=count) < np.interp(range_m, _CANDIDATE_M, _CANDIDATE_SHARE), 3, 1)
     dynamic = np.where((dynamic == 3) & (rcs_db > 8.0) & (range_m < 70.0) & (rng.uniform(size=count) < 0.5), 1, dynamic)

@@ -16,7 +16,8 @@ import numpy as np
 from pipeline.sources.synthetic.rigid import Floats, Pose
 
 LIDAR = "LIDAR_TOP"
-REFERENCE_WIDTH_PX = 1600
+REFERENCE_SIZE_PX = (1600, 900)
+REFERENCE_WIDTH_PX = REFERENCE_SIZE_PX[0]
 
 # channel: (translation m, rotation w x y z, focal px, principal point px at 1600 x 900)
 _CAMERAS: dict[str, tuple[tuple[float, ...], tuple[float, ...], float, tuple[float, float]]] = {

@@ -59,6 +59,11 @@ class Pose:
         """Return points (n, 3) moved from the inner to the outer frame."""
         return points_m @ self.rotation.T + self.translation_m
 
+    def inverse(self) -> Pose:
+        """Return the transform that leads back."""
+        back = self.quaternion * np.array([1.0, -1.0, -1.0, -1.0])
+        return Pose(back, -(rotation_matrix(back) @ self.translation_m))
+
     def __matmul__(self, inner: Pose) -> Pose:
         """Return the transform that applies `inner` first."""
         return Pose(

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.sources.synthetic.actors import Surface
+from pipeline.sources.synthetic.actors import Actor, Surface
 from pipeline.sources.synthetic.drive import Drive
 from pipeline.sources.synthetic.rig import Sensor
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose
+from pipeline.sources.synthetic.town.road_users import RoadUser
+from pipeline.sources.synthetic.visibility import visibility_token
 from pipeline.sources.synthetic.vocabulary import Row, token_of
 from pipeline.sources.synthetic.world import World
 
@@ -26,10 +28,11 @@ EXTENSION = {"lidar": ("pcd.bin", "pcd"), "radar": ("pcd", "pcd"), "camera": ("j
 
 @dataclass(frozen=True)
 class BoxCounts:
-    """Points inside the box of each actor (actors,) at one key frame."""
+    """Points inside the box of each actor (actors,) at one key frame, and by their numbers the visible share of some."""
 
     lidar: Ints
     radar: Ints
+    visible: Mapping[int, float] = field(default_factory=dict)
 
 
 def file_name(log: str, channel: str, modality: str, time_us: int, *, is_key: bool) -> str:
@@ -133,30 +136,27 @@ def measurement_rows(
 def annotation_rows(name: str, drive: Drive, world: World, counts: Sequence[BoxCounts]) -> SceneTables:
     """Return instance and sample_annotation rows; counts has one entry for each key frame.
 
-    An actor is annotated without gaps from one key frame before its first LiDAR point to one after its last, so that
-    every sweep that sees it lies between two of its boxes. The truck is never annotated.
+    Every sweep between key frames at which an actor has LiDAR points lies between two of its boxes (`annotated_keys`).
     """
     key_us = drive.sweep_us[drive.key_sweeps]
     instances: list[Row] = []
     annotations: list[Row] = []
     for number, actor in enumerate(world.actors):
-        seen = [k for k, count in enumerate(counts) if count.lidar[number] > 0]
-        if not seen or actor.surface == Surface.UNANNOTATED:
+        keys = annotated_keys(actor, [int(count.lidar[number]) for count in counts])
+        if not keys:
             continue
-        keys = list(range(max(seen[0] - 1, 0), min(seen[-1] + 1, len(key_us) - 1) + 1))
         instance = token_of(name, "instance", actor.name)
         tokens = [token_of(instance, key_us[k]) for k in keys]
-        kind = "pedestrian.moving" if actor.category.startswith("human") else "vehicle.moving"
-        attribute = "vehicle.parked" if actor.surface == Surface.PARKED else kind
         for i, (k, token) in enumerate(zip(keys, tokens, strict=True)):
             pose = actor.world_from_box(world.route, int(key_us[k]))
+            attribute = actor.attribute_at(world.route, int(key_us[k]))
             annotations.append(
                 {
                     "token": token,
                     "sample_token": token_of(name, "sample", key_us[k]),
                     "instance_token": instance,
-                    "visibility_token": "4",
-                    "attribute_tokens": [token_of("attribute", attribute)],
+                    "visibility_token": visibility_token(counts[k].visible.get(number, 1.0)),
+                    "attribute_tokens": [] if attribute is None else [token_of("attribute", attribute)],
                     "translation": pose.translation_m.tolist(),
                     "size": list(actor.size_wlh_m),
                     "rotation": pose.quaternion.tolist(),
@@ -176,6 +176,20 @@ def annotation_rows(name: str, drive: Drive, world: World, counts: Sequence[BoxC
             }
         )
     return {"instance": instances, "sample_annotation": annotations}
+
+
+def annotated_keys(actor: Actor | RoadUser, num_lidar: Sequence[int]) -> list[int]:
+    """Return the key frames at which an actor has a box, from its LiDAR points at each of them; none for who is unannotated.
+
+    An actor of the street has one from a key frame before its first point to one after its last. A road user of a town has one
+    where it has points, one before and one after, as annotators follow a thing that is hidden for a moment and no longer.
+    """
+    seen = [k for k, count in enumerate(num_lidar) if count > 0]
+    if not seen or actor.surface == Surface.UNANNOTATED:
+        return []
+    if isinstance(actor, Actor):
+        return list(range(max(seen[0] - 1, 0), min(seen[-1] + 1, len(num_lidar) - 1) + 1))
+    return sorted({near for k in seen for near in (k - 1, k, k + 1) if 0 <= near < len(num_lidar)})
 
 
 def merge_tables(parts: Sequence[Mapping[str, list[Row]]]) -> SceneTables:

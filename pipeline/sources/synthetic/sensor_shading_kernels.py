@@ -1,8 +1,8 @@
 """Light on every pixel: sun and sky by day, lamps and headlights by night, mirror images in panes, haze, the sky itself.
 
-Works on a table of what each pixel shows, surface (n, 8): colour 0..1 (reflectance, linear), unit normal, glow (light of its
-own, times its colour; negative where leaves may have a gap), gloss 0..1. Results are linear light; white paper under the open sky alone is 1.
-Exposure comes later.
+Works on a table of what each pixel shows, surface (n, 8): colour 0..1 (reflectance, linear), unit normal, glow (light of
+its own, times its colour; negative where leaves may have a gap), gloss 0..1. Results are linear light; white paper under
+the open sky alone is 1. Exposure comes later.
 """
 
 # numba's decorator has no types

@@ -2,7 +2,8 @@
 
 Writes below the database's root
   samples/, sweeps/       LIDAR_TOP `.pcd.bin`, radars `.pcd`, cameras `.jpg` (between key frames only where asked for)
-  truth/<CAMERA>/         `<stem>.depth.png` 16-bit, metres x 256 truncated, 0 = none; `<stem>.surface.png`
+  truth/<CAMERA>/         `<stem>.depth.png` 16-bit, metres x 256 truncated, 0 = none; `<stem>.surface.png`; where asked for
+                          (`labels`) also `<stem>.semantic.png`, `<stem>.instance.png` and `<stem>.motion.json` of `labels.py`
   maps/                   one drivable mask, white
 
 The sensors measure from the true pose; the recorded pose is wrong by a centimetre or two, as in reality.
@@ -10,6 +11,7 @@ The sensors measure from the true pose; the recorded pose is wrong by a centimet
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +19,16 @@ from numpy.typing import NDArray
 
 from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells, scene_look
 from pipeline.sources.synthetic.actors import Surface
-from pipeline.sources.synthetic.config import SyntheticParams, scene_names
+from pipeline.sources.synthetic.config import CAMERA_CHANNELS, SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.rig import LIDAR, Sensor, build_rig
+from pipeline.sources.synthetic.labels import label_view, write_labels
+from pipeline.sources.synthetic.rig import LIDAR, REFERENCE_SIZE_PX, Sensor, build_rig
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll, quaternion_product
 from pipeline.sources.synthetic.rows import (
     BoxCounts,
     SceneTables,
+    annotated_keys,
     annotation_rows,
     count_in_box,
     file_name,
@@ -32,6 +36,8 @@ from pipeline.sources.synthetic.rows import (
     merge_tables,
     scene_rows,
 )
+from pipeline.sources.synthetic.solids import Solids
+from pipeline.sources.synthetic.visibility import visible_shares
 from pipeline.sources.synthetic.world import World, make_world
 from storage_schemas.catalog import RADAR_CHANNELS
 from storage_schemas.encoding import STEPS_PER_M
@@ -62,6 +68,8 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
         _count_points(world, int(drive.sweep_us[sweep]), points, echoes)
         for sweep, points, echoes in zip(drive.key_sweeps, key_points, key_echoes, strict=True)
     ]
+    if params.traffic == "town":
+        counts = _with_visibility(drive, world, counts)
     times: dict[str, tuple[int, Ints, Ints]] = {LIDAR: (60, drive.sweep_us, drive.key_sweeps)}
     for channel in params.radars:
         times[channel] = (_radar_seed(channel, 61, 80), drive.radar_us[channel], drive.key_radars[channel])
@@ -70,7 +78,7 @@ def simulate_scene(params: SyntheticParams, index: int, root: Path) -> SceneTabl
         between_us = times_between(key_us) if params.camera_sweeps else key_us[:0]
         for time_us, is_key, first_seed in ((key_us, True, 40), (between_us, False, 46)):
             seed = (params.seed, index, first_seed + number)
-            _record_camera(params, drive, world, rig[channel], root, time_us=time_us, is_key=is_key, seed=seed)
+            _record_camera(params, name, drive, world, rig[channel], root, time_us=time_us, is_key=is_key, seed=seed)
         all_us = np.sort(np.concatenate([key_us, between_us]))
         times[channel] = (62 + number, all_us, np.searchsorted(all_us, key_us))
     for channel, (pose_seed, time_us, key_index) in times.items():
@@ -211,6 +219,7 @@ def _radar_scan(params: SyntheticParams, drive: Drive, world: World, sensor: Sen
 
 def _record_camera(
     params: SyntheticParams,
+    name: str,
     drive: Drive,
     world: World,
     sensor: Sensor,
@@ -220,14 +229,15 @@ def _record_camera(
     is_key: bool,
     seed: tuple[int, int, int],
 ) -> None:
-    """Write the image, the exact depth and the surface classes of one camera at times (n,)."""
+    """Write the image, the exact depth, the surface classes and wanted labels of one camera at times (n,) of scene `name`."""
     from PIL import Image
 
+    assert sensor.intrinsic is not None
     street = camera.make_street_map(world)
     look = scene_look.make_scene_look(world, seed=seed[:2]) if params.camera == "sensor" else None
     for i, moment_us in enumerate(time_us.tolist()):
-        rng = np.random.default_rng((*seed, i))
-        view = _picture(params, drive, world, sensor, street, look, time_us=moment_us, rng=rng)
+        solids, rng = world.at(moment_us), np.random.default_rng((*seed, i))
+        view = _picture(params, drive, world, sensor, street, look, solids=solids, time_us=moment_us, rng=rng)
         image_path = root / file_name(drive.log, sensor.channel, sensor.modality, moment_us, is_key=is_key)
         truth = root / "truth" / sensor.channel / image_path.stem
         for folder in (image_path.parent, truth.parent):
@@ -236,6 +246,10 @@ def _record_camera(
         depth = _encode_depth(view.depth_m)
         Image.fromarray(depth).save(truth.with_name(f"{truth.name}.depth.png"), compress_level=1)
         Image.fromarray(view.surface).save(truth.with_name(f"{truth.name}.surface.png"), compress_level=1)
+        if params.labels:
+            pose = drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor
+            labelled = label_view(view, world, solids, street, pose, sensor.intrinsic, scene=name, time_us=moment_us)
+            write_labels(labelled, truth)
 
 
 def _picture(
@@ -246,6 +260,7 @@ def _picture(
     street: camera.StreetMap,
     look: scene_look.SceneLook | None,
     *,
+    solids: Solids,
     time_us: int,
     rng: np.random.Generator,
 ) -> camera.View:
@@ -253,7 +268,7 @@ def _picture(
     assert sensor.intrinsic is not None
     ego = drive.world_from_ego.at(time_us)
     pose, ground_m = ego @ sensor.ego_from_sensor, float(ego.translation_m[2])
-    solids, size = world.at(time_us), params.image_size
+    size = params.image_size
     if look is None:
         night = world.is_night
         return camera.take_picture(
@@ -285,10 +300,25 @@ def _count_points(world: World, time_us: int, points_m: Floats, echoes_m: Floats
             continue
         pose = actor.world_from_box(world.route, time_us)
         for kind, cloud in enumerate((points_m, echoes_m)):
-            near = cloud[np.abs(cloud[:, :2] - pose.translation_m[:2]).max(axis=1) < 4.0]
+            reach_m = max(4.0, float(np.hypot(*actor.size_wlh_m[:2])) / 2)
+            near = cloud[np.abs(cloud[:, :2] - pose.translation_m[:2]).max(axis=1) < reach_m]
             at_height = np.where(np.isnan(near[:, 2:]), pose.translation_m[2], near[:, 2:])
             count[kind, number] = count_in_box(np.hstack([near[:, :2], at_height]), pose, actor.size_wlh_m)
     return BoxCounts(count[0], count[1])
+
+
+def _with_visibility(drive: Drive, world: World, counts: list[BoxCounts]) -> list[BoxCounts]:
+    """Return the counts of all key frames with the visible share of every road user that is annotated there."""
+    rig = build_rig(CAMERA_CHANNELS, radars=(), image_size=REFERENCE_SIZE_PX, calibration=drive.calibration)
+    cameras = [rig[channel] for channel in CAMERA_CHANNELS]
+    keys = [set(annotated_keys(actor, [int(c.lidar[n]) for c in counts])) for n, actor in enumerate(world.actors)]
+    seen = []
+    for k, (time_us, count) in enumerate(zip(drive.sweep_us[drive.key_sweeps].tolist(), counts, strict=True)):
+        users = {number: world.actors[number] for number in range(len(keys)) if k in keys[number]}
+        boxes = {number: (user.world_from_box(world.route, time_us), user.size_wlh_m) for number, user in users.items()}
+        visible = visible_shares(world.at(time_us), boxes, drive.world_from_ego.at(time_us), cameras)
+        seen.append(replace(count, visible=visible))
+    return seen
 
 
 def _jittered(pose: Pose, rng: np.random.Generator) -> Pose:

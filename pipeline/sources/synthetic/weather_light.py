@@ -17,10 +17,11 @@ OVERCAST_SHARE = 0.4
 
 @dataclass(frozen=True)
 class Weather:
-    """sun (3,) unit direction to it, sun_colour (3,) its light, ambient (3,) the light of the
-    whole sky on level ground, sky (16,) see `sensor_shading_kernels.sky_light`.
+    """Light and air of a scene.
 
-    haze_m: distance after which 63 % of the light is haze; wetness 0..1; headlights: strength of the own ones.
+    sun (3,) unit direction to it, sun_colour (3,) its light, ambient (3,) the light of the whole sky on level ground, sky
+    (16,) see `sensor_shading_kernels.sky_light`, haze_m the distance after which 63 % of the light is haze, wetness 0..1,
+    headlights the strength of the own ones.
     """
 
     sun: Floats

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from pipeline.sources.synthetic.actors import Actor
 from pipeline.sources.synthetic.config import SyntheticParams
 from pipeline.sources.synthetic.drive import Drive, positions_along
-from pipeline.sources.synthetic.ground import FLAT, Ground, raised, stand
+from pipeline.sources.synthetic.ground import FLAT, Ground, stand
+from pipeline.sources.synthetic.placing import Arrangement
 from pipeline.sources.synthetic.route import Route, route_along, route_through
-from pipeline.sources.synthetic.solids import Piece, Solids, gather
+from pipeline.sources.synthetic.solids import Piece, Solids
 from pipeline.sources.synthetic.street import street_pieces
 from pipeline.sources.synthetic.town.layout import standing_pieces
 from pipeline.sources.synthetic.town.relief import make_ground, pavings
+from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.town.streets import Street, make_streets, only_driven
+from pipeline.sources.synthetic.town.traffic import make_town_traffic
 from pipeline.sources.synthetic.traffic import make_traffic
 
 
@@ -28,7 +33,7 @@ class World:
 
     route: Route
     standing: tuple[Piece, ...]
-    actors: tuple[Actor, ...]
+    actors: tuple[Actor | RoadUser, ...]
     is_night: bool
     is_rain: bool = False
     ground: Ground = FLAT
@@ -36,11 +41,12 @@ class World:
 
     def at(self, time_us: int) -> Solids:
         """Return everything solid at a time."""
-        pieces = list(self.standing)
-        for number, actor in enumerate(self.actors):
-            if self.route.s_m[0] + 6.0 < actor.s_at(time_us) < self.route.s_m[-1] - 6.0:
-                pieces.extend(_actor_pieces(actor, number, actor.xy_yaw(self.route, time_us)))
-        return gather(pieces, ground_m=self.ground.plane_m)
+        return self._arrangement.at(time_us)
+
+    @cached_property
+    def _arrangement(self) -> Arrangement:
+        """What stands and whose parts move, as arrays."""
+        return Arrangement(self.standing, self.actors, self.route, ground_m=self.ground.plane_m)
 
 
 def make_world(params: SyntheticParams, drive: Drive, index: int) -> World:
@@ -58,26 +64,15 @@ def make_world(params: SyntheticParams, drive: Drive, index: int) -> World:
         streets = only_driven(route)
         standing = street_pieces(route, rng)
     ground = FLAT
-    actors = make_traffic(drive, route, seed=(seed, index))
     if params.ground == "graded":
         ground = make_ground(streets, (0.0, float(travelled[-1])), np.random.default_rng((seed, index, 104)))
-        standing = [*stand(standing, ground), *ground.pieces]
-        actors = [replace(actor, ground=ground) for actor in actors]
+    actors: Sequence[Actor | RoadUser]
+    if params.traffic == "town":
+        actors = make_town_traffic(drive, route, streets, ground, seed=(seed, index), standing=standing)
     else:
-        standing = [*standing, *pavings(streets)]
+        actors = make_traffic(drive, route, seed=(seed, index))
+        if ground.pieces:
+            actors = [replace(actor, ground=ground) for actor in actors]
+    standing = [*stand(standing, ground), *ground.pieces] if ground.pieces else [*standing, *pavings(streets)]
     is_rain = params.weather == "mixed" and index % 5 == 3
     return World(route, tuple(standing), tuple(actors), index % 2 == 1, is_rain, ground, streets)
-
-
-def _actor_pieces(actor: Actor, number: int, xy_yaw: tuple[float, float, float]) -> list[Piece]:
-    """Return an actor's parts placed in the world."""
-    x, y, yaw = xy_yaw
-    height = actor.height_at((x, y))
-    cosine, sine = float(np.cos(yaw)), float(np.sin(yaw))
-    pieces = []
-    for part in actor.parts:
-        px, py, *rest = part.numbers
-        numbers = (x + cosine * px - sine * py, y + sine * px + cosine * py, *rest)
-        numbers = (*numbers, cosine, sine) if part.shape == "box" else numbers
-        pieces.append(raised(Piece(part.shape, numbers, part.material, actor.colour, actor.surface, number), height))
-    return pieces

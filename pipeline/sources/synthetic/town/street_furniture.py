@@ -20,6 +20,7 @@ ARM_M: Final = (5.4, 6.6)
 METAL: Final = (0.35, 0.36, 0.38)
 WOOD: Final = (0.36, 0.29, 0.22)
 SIGNS: Final = ((0.7, 0.12, 0.12), (0.15, 0.25, 0.6), (0.82, 0.8, 0.78), (0.85, 0.7, 0.1))
+BRIDGE_SHARE: Final = 0.35
 BORDERS: Final = ("hedge", "wall", "fence", "none")
 
 
@@ -32,6 +33,7 @@ def furniture(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.r
         *_utility_poles(driven, rng),
         *_small_things(driven, rng),
         *_masts(driven, rng),
+        *_bridges(driven, rng),
         *_traffic_lights(streets, rng),
         *_borders(streets, stretches, rng),
     ]
@@ -141,6 +143,28 @@ def _mast(
         box_piece((float(ax), float(ay)), yaw, (0.14, reach, 0.14), Material.POLE, METAL, bottom_m=height - 0.14),
         box_piece((float(px), float(py)), yaw, (0.12, plate_m[0], height - bottom), material, colour, bottom_m=bottom),
     ]
+
+
+def _bridges(street: Street, rng: np.random.Generator) -> Iterator[list[Piece]]:
+    """Return, in a third of the towns, a bridge over the road, for people or for trains, on pillars beside the pavements."""
+    if rng.uniform() > BRIDGE_SHARE:
+        return
+    s, wide = rng.uniform(street.middle.s_m[0], street.middle.s_m[-1]), float(rng.choice([3.2, 9.0]))
+    yaw = float(street.middle.yaw_at(s)) + rng.normal(0.0, 0.1)
+    bottom, span = rng.uniform(5.2, 6.5), rng.uniform(36.0, 90.0)
+    x, y = (float(v) for v in street.middle.place(s, 0.0))
+    deck = box_piece((x, y), yaw, (wide, span, 0.9), Material.WALL, (0.55, 0.54, 0.52), bottom_m=bottom)
+    rails = []
+    for edge in (-1, 1):
+        rx, ry = x + edge * wide / 2 * np.cos(yaw), y + edge * wide / 2 * np.sin(yaw)
+        rails.append(
+            box_piece((float(rx), float(ry)), yaw, (0.15, span, 1.1), Material.FENCE, (0.4, 0.42, 0.4), bottom_m=bottom + 0.9)
+        )
+    pillars = []
+    for left in (-24.0, -10.2, 10.2, 24.0):
+        px, py = x - left * np.sin(yaw), y + left * np.cos(yaw)
+        pillars.append(_post(px, py, 0.45, bottom, (0.55, 0.54, 0.52)))
+    yield [pillars[0], *pillars[1:], deck, *rails]
 
 
 def _traffic_lights(streets: Sequence[Street], rng: np.random.Generator) -> Iterator[list[Piece]]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 
@@ -37,6 +38,18 @@ class Street:
     is_driven: bool = False
     is_open: bool = False
 
+    @cached_property
+    def _tree(self) -> Any:
+        """The vertices of the middle, to search the nearest one."""
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.middle.points_m)
+
+    def beside(self, xy_m: Floats) -> Floats:
+        """Return the distance (n,) of places (n, 2) to the edge of the carriageway, negative on it; exact to some centimetres."""
+        distance: Floats = self._tree.query(xy_m)[0] - self.half_m
+        return distance
+
 
 def make_streets(route: Route, rng: np.random.Generator) -> tuple[Street, ...]:
     """Return the driven street first, then arms at corners and ends, then side streets every 60 to 150 m."""
@@ -63,12 +76,9 @@ def only_driven(route: Route) -> tuple[Street, ...]:
 
 def beside(xy_m: Floats, streets: Sequence[Street]) -> Floats:
     """Return the distance (n,) of places (n, 2) to the nearest edge of a carriageway, negative on one."""
-    from scipy.spatial import cKDTree
-
     nearest = np.full(len(xy_m), np.inf)
     for street in streets:
-        distance, _ = cKDTree(street.middle.points_m).query(xy_m)
-        nearest = np.minimum(nearest, distance - street.half_m)
+        nearest = np.minimum(nearest, street.beside(xy_m))
     return nearest
 
 

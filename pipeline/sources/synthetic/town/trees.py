@@ -16,18 +16,20 @@ from pipeline.sources.synthetic.town.streets import Street, beside
 NUM_BLOBS: Final = (5, 13)
 BARK: Final = (0.3, 0.22, 0.16)
 STREET_TREE_M: Final = (6.9, 7.3)
+OVER_ROAD_M: Final = 4.8
+SHADED_SHARE: Final = 0.4
 GARDEN_M: Final = (10.0, 26.0)
 BELT_M: Final = (35.0, 180.0)
 
 
 def trees(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.random.Generator) -> list[Piece]:
     """Return street trees, garden trees and bushes, and belts of trees far off, none with its trunk on a carriageway."""
-    greenness = rng.uniform(0.3, 1.4)
+    greenness, is_shaded = rng.uniform(0.4, 1.6), rng.uniform() < SHADED_SHARE
     groups = []
     for stretch in stretches:
         street = streets[stretch.street]
-        if street.is_driven and rng.uniform() < 0.35 * greenness:
-            groups += list(_avenue(street, stretch, rng))
+        if street.is_driven and rng.uniform() < (0.7 if is_shaded else 0.3 * greenness):
+            groups += list(_avenue(street, stretch, rng, is_shaded=is_shaded))
         if stretch.kind != "row":
             groups += list(_garden(street, stretch, greenness, rng))
     groups += list(_belts(streets[0], greenness, rng))
@@ -36,14 +38,15 @@ def trees(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.rando
     return [piece for group, free in zip(groups, is_free, strict=True) if free for piece in group]
 
 
-def _avenue(street: Street, stretch: Stretch, rng: np.random.Generator) -> Iterator[list[Piece]]:
-    """Return evenly spaced trees along a kerb; their crowns begin above 2.5 m, over the road above 4.5 m."""
+def _avenue(street: Street, stretch: Stretch, rng: np.random.Generator, *, is_shaded: bool) -> Iterator[list[Piece]]:
+    """Return evenly spaced trees along a kerb: small ones that stay beside the road, or such that shade it from above."""
     spacing, left = rng.uniform(7.0, 14.0), stretch.side * rng.uniform(*STREET_TREE_M)
-    height = rng.uniform(5.0, 11.0)
+    height = rng.uniform(9.0, 14.0) if is_shaded else rng.uniform(4.0, 7.5)
     for s in np.arange(stretch.start_m, stretch.end_m, spacing):
         if rng.uniform() < 0.9:
-            high = height * rng.uniform(0.8, 1.2)
-            yield tree(street.middle.place(s + rng.uniform(-1, 1), left), high, (max(0.45 * high, 3.0), 0.26 * high), rng)
+            high = height * rng.uniform(0.85, 1.15)
+            crown = (OVER_ROAD_M, rng.uniform(0.3, 0.45) * high) if is_shaded else (max(0.4 * high, 2.4), 0.9)
+            yield tree(street.middle.place(s + rng.uniform(-1, 1), left), high, crown, rng)
 
 
 def _garden(street: Street, stretch: Stretch, greenness: float, rng: np.random.Generator) -> Iterator[list[Piece]]:

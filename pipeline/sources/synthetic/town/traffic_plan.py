@@ -1,0 +1,97 @@
+"""The street while road users are put into it: where is room, and where is the ego vehicle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+
+from pipeline.sources.synthetic.actors import Part, Surface
+from pipeline.sources.synthetic.rigid import Floats, Ints
+from pipeline.sources.synthetic.route import Route
+from pipeline.sources.synthetic.town.road_users import RoadUser
+from pipeline.sources.synthetic.town.shapes import Colour, Size
+from pipeline.sources.synthetic.town.spacing import Occupied, rectangles
+
+KNOT_US: Final = 100_000
+# the ego vehicle around its rear axle: middle, length, width; with room for who stands beside its way
+EGO_MIDDLE_M: Final = 1.4
+EGO_SIZE_M: Final = (1.9, 4.6)
+MOVING_M: Final = 0.05
+END_M: Final = 8.0
+BEHIND_M: Final = 100.0
+AHEAD_M: Final = 190.0
+
+
+@dataclass
+class TrafficPlan:
+    """What all who put road users into the street share.
+
+    time_us (t,) is the grid of all paths, ego_s and ego_left (t,) where the ego vehicle's rear axle is along and beside the
+    route, ego_mps (t,) its speed. `users` grows.
+    """
+
+    route: Route
+    time_us: Ints
+    ego_s: Floats
+    ego_left: Floats
+    occupied: Occupied
+    users: list[RoadUser] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> Floats:
+        """Times (t,) since the first of the grid, seconds."""
+        seconds: Floats = (self.time_us - self.time_us[0]) * 1e-6
+        return seconds
+
+    @property
+    def span_m(self) -> tuple[float, float]:
+        """The part of the route on which vehicles drive."""
+        return float(self.route.s_m[0]) + END_M, float(self.route.s_m[-1]) - END_M
+
+    @property
+    def busy_m(self) -> tuple[float, float]:
+        """The part of the route beside which anybody parks, stands or walks: as far as a sensor tells what it sees."""
+        low, high = self.span_m
+        return max(low, float(self.ego_s[0]) - BEHIND_M), min(high, float(self.ego_s[-1]) + AHEAD_M)
+
+    def along(self, s_m: Floats, left_m: Floats, turned: Floats | float = 0.0) -> Floats:
+        """Return places (t, 4) x y 0 yaw at s and left (t,), looking along the street and turned by an angle.
+
+        Beyond the ends of the route the street goes on straight.
+        """
+        yaw = self.route.yaw_at(s_m)
+        over = s_m - np.clip(s_m, self.route.s_m[0], self.route.s_m[-1])
+        xy = self.route.place(s_m, left_m) + over[:, None] * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+        yaw = yaw + turned
+        return np.concatenate([xy, np.zeros((len(xy), 1)), yaw[:, None]], axis=1)
+
+    def add(self, user: RoadUser, *, margin_m: float = 0.25) -> bool:
+        """Put a road user into the street if it is free there, and say whether it was; a path that hardly moves stands."""
+        places = user.places
+        if len(places) > 1 and np.abs(places[:, :2] - places[:1, :2]).max() < MOVING_M and user.present_us is None:
+            places = places[:1]
+            user = replace(user, places=places, time_us=user.time_us[:1])
+        width, length, _ = user.size_wlh_m
+        wanted = rectangles(places, width, length)
+        if not self.occupied.is_free(wanted, margin_m=margin_m):
+            return False
+        self.occupied.take(wanted)
+        annotated = Surface.PARKED if len(places) == 1 else Surface.MOVING
+        surface = user.surface if user.surface == Surface.UNANNOTATED else annotated
+        self.users.append(replace(user, name=f"{user.name}-{len(self.users)}", surface=surface))
+        return True
+
+    def thing(
+        self, name: str, category: str, size: Size, parts: tuple[Part, ...], colour: Colour, places: Floats, **more: object
+    ) -> RoadUser:
+        """Return a road user at places (1, 4), or (t, 4) for the whole grid; `more` are further fields of `RoadUser`."""
+        time_us = self.time_us if len(places) > 1 else self.time_us[:1]
+        return RoadUser(name, category, size, parts, colour, Surface.MOVING, time_us, places, **more)  # type: ignore[arg-type]
+
+
+def drawn_size(rng: np.random.Generator, mean_wlh: Size, sd_wlh: Size) -> Size:
+    """Return a size w l h around a mean, at most 2.5 standard deviations away."""
+    w, l, h = (m + sd * float(np.clip(rng.normal(), -2.5, 2.5)) for m, sd in zip(mean_wlh, sd_wlh, strict=True))  # noqa: E741
+    return w, l, h
