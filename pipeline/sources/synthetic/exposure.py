@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.optics_kernels import TONE_LIMIT, TONE_STEPS
 from pipeline.sources.synthetic.rigid import Floats
 
-GAMMA = 1.8
+GAMMA = 2.0
 METER_STEP = 8
 
 
@@ -91,7 +91,7 @@ def draw_exposure(rng: np.random.Generator, *, is_night: bool, is_rain: bool) ->
         colour_noise=0.4,
         saturation=0.65 + 0.3 * colour,
         bloom=np.array([0.04, 0.02, 0.02]),
-        lift=0.035,
+        lift=0.04,
         knee=0.75,
         toe=0.008,
     )

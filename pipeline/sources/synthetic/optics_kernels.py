@@ -261,11 +261,14 @@ def develop(
     height, width = light.shape[:2]
     out = np.empty((height, width, 3), np.uint8)
     scale = (TONE_STEPS - 1) / math.sqrt(TONE_LIMIT)
-    pixel = np.empty(3)
+    pixel, glow = np.empty(3), np.empty((bloom.shape[1], 3))
     for i in range(height):
         up, down = max(i - 1, 0), min(i + 1, height - 1)
         y = min(max((i + 0.5) / BLOOM_PX - 0.5, 0.0), bloom.shape[0] - 1.001)
         k, v = int(y), y - int(y)
+        for m in range(bloom.shape[1]):
+            for c in range(3):
+                glow[m, c] = bloom[k, m, c] * (1 - v) + bloom[k + 1, m, c] * v
         for j in range(width):
             x = min(max((j + 0.5) / BLOOM_PX - 0.5, 0.0), bloom.shape[1] - 1.001)
             m, u = int(x), x - int(x)
@@ -274,9 +277,7 @@ def develop(
                 value = 0.36 * light[i, j, c]
                 value += 0.11 * (light[up, j, c] + light[down, j, c] + light[i, left, c] + light[i, right, c])
                 value += 0.05 * (light[up, left, c] + light[up, right, c] + light[down, left, c] + light[down, right, c])
-                upper = bloom[k, m, c] * (1 - u) + bloom[k, m + 1, c] * u
-                value += upper * (1 - v) + (bloom[k + 1, m, c] * (1 - u) + bloom[k + 1, m + 1, c] * u) * v
-                pixel[c] = gain * value
+                pixel[c] = gain * (value + glow[m, c] * (1 - u) + glow[m + 1, c] * u)
             grey = 0.3 * pixel[0] + 0.59 * pixel[1] + 0.11 * pixel[2]
             sd = math.sqrt(shot * min(grey, 1.0) + read * read)
             red = colour_noise * noise[starts[i - i % 2, 1] + j // 2]

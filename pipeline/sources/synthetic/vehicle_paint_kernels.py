@@ -160,14 +160,14 @@ def paint_vehicles(
                 is_glass = False
             if face < 2 and abs(qy) > 0.9 * box[4]:
                 is_glass = False
-            lean = 0.75 if face < 2 else 0.35
+            lean = 0.5 if face < 2 else 0.25
             nx, ny, nz = nx, ny, lean
             if face >= 4:
                 nx, ny, nz = 0.0, 0.0, 1.0
             if is_glass:
                 seat = value_noise(table, 3.0 * qx + number, 3.0 * qz + 2.0 * qy)
                 r = g = b = 0.012 + 0.05 * seat * seat
-                gloss = 0.55
+                gloss = 0.4
         else:
             part, grey = _body(table, box, face, qx, qy, qz, foot, number, has_wheels)
             if part == 0:
