@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.optics_kernels import TONE_LIMIT, TONE_STEPS
 from pipeline.sources.synthetic.rigid import Floats
 
-GAMMA = 1.8
+GAMMA = 2.0
 METER_STEP = 8
 
 
@@ -23,7 +23,8 @@ class Exposure:
     """seconds the shutter is open, target mean grey 0..1, highest gain, the sensor's noise, and colour.
 
     shot is the noise variance a unit of exposed light, read the noise sd without light, colour_noise the share of it that
-    differs between channels; bloom (3,) see `optics_kernels.add_bloom`; lift is the darkest grey.
+    differs between channels; bloom (3,) see `optics_kernels.scattered`; lift is the darkest grey;
+    above the knee the tone curve bends towards white, toe bends its dark end.
     """
 
     seconds: float
@@ -35,7 +36,8 @@ class Exposure:
     saturation: float
     bloom: Floats
     lift: float
-    shoulder: float
+    knee: float
+    toe: float
 
     def gain_for(self, light: NDArray[np.float32]) -> float:
         """Return the gain that brings the mean grey of a picture of linear light (y, x, 3) to the target."""
@@ -55,8 +57,10 @@ class Exposure:
 def tone_curve(exposure: Exposure) -> NDArray[np.float32]:
     """Return the grey 0..1 (TONE_STEPS,) over the square root of the exposed light from 0 to TONE_LIMIT."""
     light = np.linspace(0.0, np.sqrt(TONE_LIMIT), TONE_STEPS) ** 2
-    bent = 1.0 - np.exp(-light * (1.0 + exposure.shoulder)) if exposure.shoulder > 0 else light
-    curve = ((bent + 0.002) ** (1 / GAMMA) - 0.002 ** (1 / GAMMA)) / (1.002 ** (1 / GAMMA) - 0.002 ** (1 / GAMMA))
+    room = 1.0 - exposure.knee
+    bent = np.where(light < exposure.knee, light, exposure.knee + room * (1.0 - np.exp(-(light - exposure.knee) / room)))
+    low = exposure.toe ** (1 / GAMMA)
+    curve = ((bent + exposure.toe) ** (1 / GAMMA) - low) / ((1.0 + exposure.toe) ** (1 / GAMMA) - low)
     tones: NDArray[np.float32] = np.clip(exposure.lift + (1.0 - exposure.lift) * curve, 0.0, 1.0).astype(np.float32)
     return tones
 
@@ -67,25 +71,27 @@ def draw_exposure(rng: np.random.Generator, *, is_night: bool, is_rain: bool) ->
     if is_night:
         return Exposure(
             seconds=0.016 + 0.012 * seconds,
-            target=0.165 + 0.03 * target,
+            target=0.17 + 0.03 * target,
             max_gain=20.0,
-            shot=9e-4,
-            read=4.5e-3,
+            shot=1e-4,
+            read=1.45e-2,
             colour_noise=0.6,
-            saturation=1.1 + 0.4 * colour,
+            saturation=0.95 + 0.3 * colour,
             bloom=np.array([0.16, 0.10, 0.06]),
-            lift=0.015,
-            shoulder=0.0,
+            lift=0.045,
+            knee=0.8,
+            toe=0.03,
         )
     return Exposure(
         seconds=0.002 + 0.004 * seconds + (0.004 if is_rain else 0.0),
         target=0.41 + 0.02 * target,
         max_gain=20.0,
-        shot=1e-4,
-        read=6e-4,
+        shot=1.2e-4,
+        read=2.5e-3,
         colour_noise=0.4,
         saturation=0.65 + 0.3 * colour,
         bloom=np.array([0.04, 0.02, 0.02]),
-        lift=0.045,
-        shoulder=0.6,
+        lift=0.04,
+        knee=0.75,
+        toe=0.008,
     )

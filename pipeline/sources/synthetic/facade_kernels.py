@@ -102,7 +102,7 @@ def paint_facades(
     buried_m: float,
     surface: NDArray[np.float32],
 ) -> None:
-    """Fill the rows of surface (n, 10) of rays that hit a house: colour, normal, light of its own, gloss.
+    """Fill the rows of surface (n, 8) of rays that hit a house: colour, normal, glow, gloss.
 
     buried_m: how far houses go on below the ground at their middle.
     """
@@ -120,7 +120,7 @@ def paint_facades(
         foot = depth[p] * length * pixel_rad / math.sqrt(facing)
         house = int(abs(box[0]) * 10.0) + 7 * int(abs(box[1]) * 10.0)
         r, g, b = colours[what, 0] ** 2, colours[what, 1] ** 2, colours[what, 2] ** 2
-        er, eg, eb, gloss = 0.0, 0.0, 0.0, 0.0
+        glow, gloss = 0.0, 0.0
         if face >= 4:
             grey = 0.12 + 0.08 * value_noise(table, 0.6 * x, 0.6 * y)
             r, g, b = grey, grey, grey
@@ -155,7 +155,8 @@ def paint_facades(
                         warm = lottery * 57.3 % 1.0
                         power = (0.05 + 0.5 * (lottery * 31.9 % 1.0) ** 3) * (2.0 if part == 3 else 1.0)
                         power *= 0.45 + 0.75 * value_noise(table, 1.5 * along, 1.2 * up + house)
-                        er, eg, eb = power, power * (0.62 + 0.36 * warm), power * (0.26 + 0.74 * warm * warm)
+                        glow, gloss = power, 0.15
+                        r, g, b = 1.0, 0.62 + 0.36 * warm, 0.26 + 0.74 * warm * warm
             elif part == 2:
                 tone = cell_noise(table, house, number)
                 panel = 0.75 if 0.15 < u < 0.85 and (v % 0.5) > 0.08 else 1.0
@@ -169,7 +170,7 @@ def paint_facades(
                 if letter:
                     r, g, b = 0.6, 0.58, 0.5
                 if is_night and tone > 0.55:
-                    er, eg, eb = 0.25 * r, 0.25 * g, 0.25 * b
+                    glow = 0.3
             elif part == 5 and top - up > 0.3:
                 r, g, b = r * 0.55, g * 0.55, b * 0.55  # shadow of the cornice
             elif look == BANDS and v > 0.86:
@@ -177,4 +178,4 @@ def paint_facades(
         row = surface[p]
         row[0], row[1], row[2] = r, g, b
         row[3], row[4], row[5] = nx, ny, nz
-        row[6], row[7], row[8], row[9] = er, eg, eb, gloss
+        row[6], row[7] = glow, gloss

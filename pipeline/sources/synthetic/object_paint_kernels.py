@@ -175,9 +175,9 @@ def paint_objects(
     lamp_tint: Floats,
     surface: NDArray[np.float32],
 ) -> None:
-    """Fill the rows of surface (n, 10) of rays that hit neither ground, house nor vehicle.
+    """Fill the rows of surface (n, 8) of rays that hit neither ground, house nor vehicle.
 
-    Columns: colour, normal, light of its own, gloss. is_detailed: people are built of parts with colours of their own.
+    Columns: colour, normal, glow, gloss. is_detailed: people are built of parts with colours of their own.
     """
     num_boxes, num_cylinders = len(boxes), len(cylinders)
     for p in range(len(depth)):
@@ -196,7 +196,7 @@ def paint_objects(
         foot = depth[p] * length * pixel_rad
         number = owners[what] + 1 if owners[what] >= 0 else what
         r, g, b = colours[what, 0] ** 2, colours[what, 1] ** 2, colours[what, 2] ** 2
-        er, eg, eb, gloss = 0.0, 0.0, 0.0, 0.0
+        glow, gloss = 0.0, 0.0
         nx, ny, nz = 0.0, 0.0, 1.0
         if is_box:
             box = boxes[what - 1]
@@ -208,8 +208,7 @@ def paint_objects(
                 r, g, b, gloss = _box_look(table, material, box, face, qx, qy, qz, foot, number, r, g, b)
                 if r < 0.0:  # a light of its own
                     r = -r
-                    power = 6.0 if is_night else 1.5
-                    er, eg, eb = power * r, power * g, power * b
+                    glow = 6.0 if is_night else 1.5
         elif is_cylinder:
             c = cylinders[what - 1 - num_boxes]
             nx, ny, nz = (x - c[0]) / c[2], (y - c[1]) / c[2], 0.0
@@ -248,19 +247,18 @@ def paint_objects(
             light = _leaves(table, x, y, z, foot)
             rim = abs(nx * dx + ny * dy + nz * dz) / length
             tone = 0.2 + 1.5 * light * light + 0.25 * light
-            r, g, b = r * tone + 0.01 * light, g * tone, b * tone
+            grey = (r + g + b) / 3.0  # real leaves are duller than the colours of the pieces
+            r, g, b = (0.6 * r + 0.4 * grey + 0.004) * tone, (0.65 * g + 0.3 * grey) * tone, (0.6 * b + 0.3 * grey) * tone
             if rim < 0.75 and light < 0.62 - 0.3 * rim:
-                er = -1.0  # may be a gap: see fray_leaves
+                glow = -1.0  # may be a gap: see fray_leaves
             nx, ny, nz = nx + 1.8 * (light - 0.5), ny + 1.4 * (0.5 - light), nz + 1.2 * (light - 0.4)
             norm = math.sqrt(nx * nx + ny * ny + nz * nz)
             nx, ny, nz = nx / norm, ny / norm, nz / norm
         elif material == LAMP:
-            power = LAMP_POWER if is_night else 0.0
-            r, g, b = 0.4, 0.4, 0.4
-            er, eg, eb = power * lamp_tint[0], power * lamp_tint[1], power * lamp_tint[2]
-            if nz > 0.5:
-                er, eg, eb, r, g, b = 0.0, 0.0, 0.0, 0.15, 0.15, 0.15
+            r, g, b = 0.3, 0.3, 0.3
+            if is_night and nz < 0.5:
+                r, g, b, glow = lamp_tint[0], lamp_tint[1], lamp_tint[2], LAMP_POWER
         row = surface[p]
         row[0], row[1], row[2] = r, g, b
         row[3], row[4], row[5] = nx, ny, nz
-        row[6], row[7], row[8], row[9] = er, eg, eb, gloss
+        row[6], row[7] = glow, gloss

@@ -19,22 +19,22 @@ from pipeline.sources.synthetic.surface_patterns import cell_noise, value_noise
 
 Light = NDArray[np.float32]
 MAX_BLUR_TAPS = 15
+BLOOM_PX = 4
 TONE_STEPS = 4096
 TONE_LIMIT = 4.0
 
 
 @njit(cache=True)
-def fray_leaves(light: Light, surface: Light, depth: Floats, reach_m: float, focal_px: float) -> Light:
-    """Return the picture with ragged edges of leaves: a gap near an edge shows what is behind, taken from beside the crown.
+def fray_leaves(light: Light, marks: Light, depth: Floats, reach_m: float, focal_px: float) -> None:
+    """Make, in place, the edges of leaves ragged: a gap near an edge shows what is behind, taken from beside the crown.
 
-    surface (n, 10) marks possible gaps by a negative light of its own.
+    marks (n,) is negative where a gap may be.
     """
     height, width = light.shape[:2]
-    out = light.copy()
     for i in range(height):
         for j in range(width):
             p = i * width + j
-            if surface[p, 6] >= 0.0:
+            if marks[p] >= 0.0:
                 continue
             far = max(int(reach_m * focal_px / depth[p]), 1)
             for k in range(8):
@@ -44,18 +44,17 @@ def fray_leaves(light: Light, surface: Light, depth: Floats, reach_m: float, foc
                 if row < 0 or row >= height or column < 0 or column >= width:
                     continue
                 q = row * width + column
-                if surface[q, 6] >= 0.0 and depth[q] > depth[p] + 2.0:
+                if marks[q] >= 0.0 and depth[q] > depth[p] + 2.0:
                     for c in range(3):
-                        out[i, j, c] = light[row, column, c]
+                        light[i, j, c] = light[row, column, c]
                     break
-    return out
 
 
 @njit(cache=True)
 def mirror_on_ground(
     light: Light,
     table: NDArray[np.float32],
-    surface: Light,
+    marks: Light,
     depth: Floats,
     directions: Floats,
     rotation: Floats,
@@ -65,14 +64,15 @@ def mirror_on_ground(
 ) -> Light:
     """Return the picture with mirror images on wet ground, looked up in the picture itself.
 
-    surface (n, 10) and directions (n, 3) row by row; rotation (3, 3) turns camera to world; camera = fx, fy, cx, cy.
+    marks (n,), the gloss of flat ground, and directions (n, 3) row by row; rotation (3, 3) turns camera to world;
+    camera = fx, fy, cx, cy.
     """
     height, width = light.shape[:2]
     out = light.copy()
     rise = origin[2] - ground_m
     for p in range(height * width):
-        gloss = float(surface[p, 9])
-        if gloss < 0.1 or surface[p, 5] < 0.95 or depth[p] > 250.0:
+        gloss = float(marks[p])
+        if gloss < 0.1 or depth[p] > 250.0:
             continue
         dx, dy, dz = directions[p, 0], directions[p, 1], directions[p, 2]
         level = math.hypot(dx, dy)
@@ -82,29 +82,29 @@ def mirror_on_ground(
         x, y = origin[0] + depth[p] * dx, origin[1] + depth[p] * dy
         cosine = down / math.sqrt(1.0 + down * down)
         fresnel = gloss * (0.03 + 0.97 * (1.0 - cosine) ** 5)
+        wave = value_noise(table, 2.1 * x, 2.1 * y) + 0.5 * cell_noise(table, p, p // width) - 0.75
         rough = 0.05 + 0.3 * (1.0 - min(gloss, 1.0))
-        wave = value_noise(table, 2.1 * x, 2.1 * y) - 0.5
-        jitter = cell_noise(table, p, p // width) - 0.5
+        tilt = down * (1.0 + 0.7 * rough * wave)
+        far, row, column = 60.0, 0, 0
+        for _ in range(3):  # where in the picture the mirrored ray ends depends on how far off that is
+            vx, vy, vz = dx / level * far, dy / level * far, tilt * far - 2.0 * rise
+            cx = rotation[0, 0] * vx + rotation[1, 0] * vy + rotation[2, 0] * vz
+            cy = rotation[0, 1] * vx + rotation[1, 1] * vy + rotation[2, 1] * vz
+            cz = max(rotation[0, 2] * vx + rotation[1, 2] * vy + rotation[2, 2] * vz, 0.1)
+            column = min(max(int(camera[0] * cx / cz + camera[2]), 0), width - 1)
+            row = min(max(int(camera[1] * cy / cz + camera[3]), 0), height - 1)
+            q = row * width + column
+            far = 400.0 if not depth[q] < 400.0 else depth[q] * math.hypot(directions[q, 0], directions[q, 1])
+            far = max(far, depth[p] * level * 1.02)
+        spread = rough * (0.5 * down * camera[1]) + 0.5  # a rough road draws images long
         r, g, b = 0.0, 0.0, 0.0
-        for k in range(4):
-            tilt = down * (1.0 + rough * (k - 1.5 + jitter) + 0.5 * rough * wave)
-            far = 60.0
-            row, column = 0, 0
-            for _ in range(3):
-                vx, vy, vz = dx / level * far, dy / level * far, tilt * far - 2.0 * rise
-                cx = rotation[0, 0] * vx + rotation[1, 0] * vy + rotation[2, 0] * vz
-                cy = rotation[0, 1] * vx + rotation[1, 1] * vy + rotation[2, 1] * vz
-                cz = max(rotation[0, 2] * vx + rotation[1, 2] * vy + rotation[2, 2] * vz, 0.1)
-                column = min(max(int(camera[0] * cx / cz + camera[2]), 0), width - 1)
-                row = min(max(int(camera[1] * cy / cz + camera[3]), 0), height - 1)
-                q = row * width + column
-                far = 400.0 if not depth[q] < 400.0 else depth[q] * math.hypot(directions[q, 0], directions[q, 1])
-                far = max(far, depth[p] * level * 1.02)
-            r, g, b = r + light[row, column, 0], g + light[row, column, 1], b + light[row, column, 2]
+        for k in range(5):
+            near = min(max(row + int((k - 2) * spread), 0), height - 1)
+            r, g, b = r + light[near, column, 0], g + light[near, column, 1], b + light[near, column, 2]
         i, j = p // width, p % width
-        out[i, j, 0] += fresnel * (0.25 * min(r, 40.0) - light[i, j, 0])
-        out[i, j, 1] += fresnel * (0.25 * min(g, 40.0) - light[i, j, 1])
-        out[i, j, 2] += fresnel * (0.25 * min(b, 40.0) - light[i, j, 2])
+        out[i, j, 0] += fresnel * (0.2 * min(r, 60.0) - light[i, j, 0])
+        out[i, j, 1] += fresnel * (0.2 * min(g, 60.0) - light[i, j, 1])
+        out[i, j, 2] += fresnel * (0.2 * min(b, 60.0) - light[i, j, 2])
     return out
 
 
@@ -186,38 +186,27 @@ def _box_blur_rows(picture: Light, radius: int) -> Light:
 
 
 @njit(cache=True)
-def add_bloom(light: Light, gain: float, strengths: Floats, scale: float) -> None:
-    """Add, in place, the light that the lens scatters around what is brighter than white.
+def scattered(light: Light, gain: float, strengths: Floats, scale: float) -> Light:
+    """Return the light (ceil(y / 4), ceil(x / 4), 3) that the lens scatters around what is brighter than white.
 
     strengths (3,): share of the light scattered near, further and far; scale is 1 for a picture 1600 pixels wide.
     """
     height, width = light.shape[:2]
-    step = 4
-    low_h, low_w = (height + step - 1) // step, (width + step - 1) // step
-    bright = np.zeros((low_h, low_w, 3), np.float32)
+    bright = np.zeros(((height + BLOOM_PX - 1) // BLOOM_PX, (width + BLOOM_PX - 1) // BLOOM_PX, 3), np.float32)
     for i in range(height):
         for j in range(width):
             for c in range(3):
                 over = min(light[i, j, c] * gain, 40.0) - 0.9
                 if over > 0.0:
-                    bright[i // step, j // step, c] += over / (gain * step * step)
-    total = np.zeros((low_h, low_w, 3), np.float32)
+                    bright[i // BLOOM_PX, j // BLOOM_PX, c] += over / (gain * BLOOM_PX * BLOOM_PX)
+    total = np.zeros(bright.shape, np.float32)
     for level, radius in enumerate((1.5, 6.0, 30.0)):
         reach = max(int(radius * scale + 0.5), 1)
         spread = bright
         for _ in range(2):
             spread = _box_blur_rows(_box_blur_rows(spread, reach), reach)
         total += np.float32(strengths[level]) * spread
-    for i in range(height):
-        y = min(max((i + 0.5) / step - 0.5, 0.0), low_h - 1.001)
-        k, v = int(y), y - int(y)
-        for j in range(width):
-            x = min(max((j + 0.5) / step - 0.5, 0.0), low_w - 1.001)
-            m, u = int(x), x - int(x)
-            for c in range(3):
-                upper = total[k, m, c] * (1 - u) + total[k, m + 1, c] * u
-                lower = total[k + 1, m, c] * (1 - u) + total[k + 1, m + 1, c] * u
-                light[i, j, c] += upper * (1 - v) + lower * v
+    return total
 
 
 @njit(cache=True)
@@ -250,32 +239,53 @@ def put_drops(light: Light, drops: Floats) -> None:
 
 @njit(cache=True)
 def develop(
-    light: Light, gain: float, saturation: float, tone: Light, noise: Light, colour_noise: Light, shot: float, read: float
+    light: Light,
+    bloom: Light,
+    gain: float,
+    saturation: float,
+    tone: Light,
+    noise: Light,
+    starts: Ints,
+    colour_noise: float,
+    shot: float,
+    read: float,
 ) -> NDArray[np.uint8]:
-    """Return the picture (y, x, 3), 8 bits: softened by the lens, exposed, noisy by its signal, through the tone curve.
+    """Return the picture (y, x, 3), 8 bits, of light that the lens softens and scatters.
 
-    tone (TONE_STEPS,) is the curve over the square root of the exposed light, 0..TONE_LIMIT; noise (y, x) and colour_noise
-    (ceil(y / 2), ceil(x / 2), 2) are normal; shot and read are the variance a unit of light and the sd at none.
+    It is exposed, noisy by its signal, and goes through the tone curve.
+
+    tone (TONE_STEPS,) is the curve over the square root of the exposed light, 0..TONE_LIMIT; noise (n,) is normal, and row i of
+    the picture takes it from starts[i, 0] on, pairs of rows their colour noise from starts[i, 1:] on; shot and read are the
+    noise's variance a unit of light and its sd at none.
     """
     height, width = light.shape[:2]
     out = np.empty((height, width, 3), np.uint8)
     scale = (TONE_STEPS - 1) / math.sqrt(TONE_LIMIT)
-    pixel = np.empty(3)
+    pixel, glow = np.empty(3), np.empty((bloom.shape[1], 3))
     for i in range(height):
         up, down = max(i - 1, 0), min(i + 1, height - 1)
+        y = min(max((i + 0.5) / BLOOM_PX - 0.5, 0.0), bloom.shape[0] - 1.001)
+        k, v = int(y), y - int(y)
+        for m in range(bloom.shape[1]):
+            for c in range(3):
+                glow[m, c] = bloom[k, m, c] * (1 - v) + bloom[k + 1, m, c] * v
         for j in range(width):
+            x = min(max((j + 0.5) / BLOOM_PX - 0.5, 0.0), bloom.shape[1] - 1.001)
+            m, u = int(x), x - int(x)
             left, right = max(j - 1, 0), min(j + 1, width - 1)
             for c in range(3):
                 value = 0.36 * light[i, j, c]
                 value += 0.11 * (light[up, j, c] + light[down, j, c] + light[i, left, c] + light[i, right, c])
                 value += 0.05 * (light[up, left, c] + light[up, right, c] + light[down, left, c] + light[down, right, c])
-                pixel[c] = gain * value
+                pixel[c] = gain * (value + glow[m, c] * (1 - u) + glow[m + 1, c] * u)
             grey = 0.3 * pixel[0] + 0.59 * pixel[1] + 0.11 * pixel[2]
             sd = math.sqrt(shot * min(grey, 1.0) + read * read)
-            red, blue = colour_noise[i // 2, j // 2, 0], colour_noise[i // 2, j // 2, 1]
+            red = colour_noise * noise[starts[i - i % 2, 1] + j // 2]
+            blue = colour_noise * noise[starts[i - i % 2, 2] + j // 2]
+            grain = noise[starts[i, 0] + j]
             for c in range(3):
                 tint = red if c == 0 else blue if c == 2 else -0.4 * (red + blue)
-                value = grey + saturation * (pixel[c] - grey) + sd * (noise[i, j] + tint)
+                value = grey + saturation * (pixel[c] - grey) + sd * (grain + tint)
                 value = min(max(value, 0.0), TONE_LIMIT)
                 out[i, j, c] = int(255.0 * tone[int(scale * math.sqrt(value))] + 0.5)
     return out

@@ -1,7 +1,8 @@
 """Light on every pixel: sun and sky by day, lamps and headlights by night, mirror images in panes, haze, the sky itself.
 
-Works on a table of what each pixel shows, surface (n, 10): colour 0..1 (reflectance, linear), unit normal, light of its
-own, gloss 0..1. Results are linear light; white paper under the open sky alone is 1. Exposure comes later.
+Works on a table of what each pixel shows, surface (n, 8): colour 0..1 (reflectance, linear), unit normal, glow (light of
+its own, times its colour; negative where leaves may have a gap), gloss 0..1. Results are linear light; white paper under
+the open sky alone is 1. Exposure comes later.
 """
 
 # numba's decorator has no types
@@ -121,6 +122,7 @@ def light_pixels(
     table: NDArray[np.float32],
     sky: Floats,
     sun_colour: Floats,
+    ambient: Floats,
     sunlit: NDArray[np.float32],
     contact: NDArray[np.float32],
     contact_low: Floats,
@@ -137,15 +139,14 @@ def light_pixels(
     hit: Hits,
     surface: NDArray[np.float32],
     materials: Ints,
-) -> NDArray[np.float32]:
-    """Return the linear light (n, 3) of every pixel.
+    out: NDArray[np.float32],
+    marks: NDArray[np.float32],
+) -> None:
+    """Write the linear light (n, 3) of every pixel to out, and to marks (n,) the gloss of flat ground, -1 for a gap of leaves.
 
     beam (4,): where the own headlights point, and their strength; lamps (k, 10): place, direction, colour, 1 for a headlight.
     """
-    out = np.empty((len(depth), 3), np.float32)
-    ambient_r = 0.6 * sky[0] + 0.4 * sky[3] + 0.35 * sky[9] * (sky[6] - sky[0])
-    ambient_g = 0.6 * sky[1] + 0.4 * sky[4] + 0.35 * sky[9] * (sky[7] - sky[1])
-    ambient_b = 0.6 * sky[2] + 0.4 * sky[5] + 0.35 * sky[9] * (sky[8] - sky[2])
+    ambient_r, ambient_g, ambient_b = ambient[0], ambient[1], ambient[2]
     bounce = 0.16 * (ambient_g + 0.5 * sun_colour[1])
     for p in range(len(depth)):
         dx, dy, dz = directions[p, 0], directions[p, 1], directions[p, 2]
@@ -153,7 +154,7 @@ def light_pixels(
         dx, dy, dz = dx / length, dy / length, dz / length
         if hit[p] < 0:
             r, g, b = sky_light(table, sky, dx, dy, dz)
-            out[p, 0], out[p, 1], out[p, 2] = r, g, b
+            out[p, 0], out[p, 1], out[p, 2], marks[p] = r, g, b, 0.0
             continue
         distance = depth[p] * length
         x, y, z = origin[0] + distance * dx, origin[1] + distance * dy, origin[2] + distance * dz
@@ -162,7 +163,9 @@ def light_pixels(
         above = z - ground_m
         open_sky = 0.5 + 0.5 * nz
         material = materials[hit[p]]
-        if nz > 0.9 and (material == 0 or material == 16 or material >= 22):
+        is_ground = nz > 0.9 and (material == 0 or material == 16 or material >= 22)
+        marks[p] = -1.0 if row[6] < 0.0 else row[7] if is_ground else 0.0
+        if is_ground:
             cx, cy = (x - contact_low[0]) / CONTACT_CELL_M - 0.5, (y - contact_low[1]) / CONTACT_CELL_M - 0.5
             if 0.0 <= cx < CONTACT_CELLS - 1 and 0.0 <= cy < CONTACT_CELLS - 1:
                 i, j = int(cx), int(cy)
@@ -197,7 +200,7 @@ def light_pixels(
                 own = beam[3] * facing * (0.06 + 0.94 * below) * spread * spread / (140.0 + distance * distance)
                 light_r, light_g, light_b = light_r + own, light_g + 0.96 * own, light_b + 0.88 * own
         r, g, b = row[0] * light_r, row[1] * light_g, row[2] * light_b
-        gloss = float(row[9])
+        gloss, glow = float(row[7]), max(float(row[6]), 0.0)
         if gloss > 0.1 and nz < 0.9:
             turn = dx * nx + dy * ny + dz * nz
             rx, ry, rz = dx - 2 * turn * nx, dy - 2 * turn * ny, dz - 2 * turn * nz
@@ -207,9 +210,8 @@ def light_pixels(
                 hidden = min(max((0.42 - rz) * 3.0, 0.0), 1.0) * 0.82
                 mr, mg, mb = mr * (1 - hidden) + 0.2 * hidden, mg * (1 - hidden) + 0.2 * hidden, mb * (1 - hidden) + 0.2 * hidden
             r, g, b = r * (1 - fresnel) + fresnel * mr, g * (1 - fresnel) + fresnel * mg, b * (1 - fresnel) + fresnel * mb
-        r, g, b = r + max(row[6], 0.0), g + row[7], b + row[8]
+        r, g, b = r + glow * row[0], g + glow * row[1], b + glow * row[2]
         veil = 1.0 - math.exp(-distance / haze_m)
         out[p, 0] = r + veil * (0.9 * sky[3] - r)
         out[p, 1] = g + veil * (0.9 * sky[4] - g)
         out[p, 2] = b + veil * (0.9 * sky[5] - b)
-    return out

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells
+from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells, scene_look
 from pipeline.sources.synthetic.actors import Surface
 from pipeline.sources.synthetic.box_count_kernels import count_in_boxes
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, SyntheticParams, scene_names
@@ -236,7 +236,7 @@ def _record_camera(
 
     assert sensor.intrinsic is not None
     street = camera.make_street_map(world)
-    look = camera_sensor.make_scene_look(world, seed=seed[:2]) if params.camera == "sensor" else None
+    look = scene_look.make_scene_look(world, seed=seed[:2]) if params.camera == "sensor" else None
     for i, moment_us in enumerate(time_us.tolist()):
         solids, rng = world.at(moment_us), np.random.default_rng((*seed, i))
         view = _picture(params, drive, world, sensor, street, look, solids=solids, time_us=moment_us, rng=rng)
@@ -260,7 +260,7 @@ def _picture(
     world: World,
     sensor: Sensor,
     street: camera.StreetMap,
-    look: camera_sensor.SceneLook | None,
+    look: scene_look.SceneLook | None,
     *,
     solids: Solids,
     time_us: int,

@@ -110,7 +110,27 @@ def _ellipsoid_chord(e: Floats, x: float, y: float, z: float, sx: float, sy: flo
 
 
 @njit(cache=True)
+def shadow_strips(
+    boxes: Floats, cylinders: Floats, ellipsoids: Floats, sun: Floats, origin: Floats
+) -> tuple[Ints, Ints, Floats, float]:
+    """Return (starts, items, packed (items, 3), first u): what reaches into each strip, with its first and last w and its top."""
+    level = math.hypot(sun[0], sun[1])
+    ax, ay = sun[0] / level, sun[1] / level
+    extents = _extents(boxes, cylinders, ellipsoids, ax, ay)
+    first_u = ax * origin[1] - ay * origin[0] - RANGE_M
+    starts, items = _strips(extents, first_u, int(2 * RANGE_M / STRIP_M))
+    packed = np.empty((len(items), 3))
+    for at in range(len(items)):
+        packed[at, 0], packed[at, 1], packed[at, 2] = extents[items[at], 2], extents[items[at], 3], extents[items[at], 4]
+    return starts, items, packed, first_u
+
+
+@njit(cache=True)
 def sun_light(
+    starts: Ints,
+    items: Ints,
+    packed: Floats,
+    first_u: float,
     boxes: Floats,
     cylinders: Floats,
     ellipsoids: Floats,
@@ -125,19 +145,14 @@ def sun_light(
 ) -> NDArray[np.float32]:
     """Return the share (n,) of sunlight, times the cosine of its angle, that reaches what each ray hit.
 
-    sun (3,) is the unit direction to the sun; surface (n, 10) holds the normal in columns 3 to 5.
+    The first four come from `shadow_strips`; sun (3,) is the unit direction to the sun; surface (n, 8) holds the normal in
+    columns 3 to 5.
     """
     level = math.hypot(sun[0], sun[1])
     ax, ay, climb = sun[0] / level, sun[1] / level, sun[2] / level
     sx, sy, sz = sun[0], sun[1], sun[2]
     num_boxes, num_cylinders = len(boxes), len(cylinders)
-    extents = _extents(boxes, cylinders, ellipsoids, ax, ay)
-    first_u = ax * origin[1] - ay * origin[0] - RANGE_M
-    count = int(2 * RANGE_M / STRIP_M)
-    starts, items = _strips(extents, first_u, count)
-    packed = np.empty((len(items), 3))
-    for at in range(len(items)):
-        packed[at, 0], packed[at, 1], packed[at, 2] = extents[items[at], 2], extents[items[at], 3], extents[items[at], 4]
+    count = len(starts) - 1
     out = np.zeros(len(depth), np.float32)
     for p in range(len(depth)):
         if hit[p] < 0:

@@ -108,7 +108,7 @@ def paint_vehicles(
     is_night: bool,
     surface: NDArray[np.float32],
 ) -> None:
-    """Fill the rows of surface (n, 10) of rays that hit part of a car or truck: colour, normal, light of its own, gloss.
+    """Fill the rows of surface (n, 8) of rays that hit part of a car or truck: colour, normal, glow, gloss.
 
     has_wheels tells that wheels are pieces of their own; otherwise they are drawn on the body.
     """
@@ -126,7 +126,7 @@ def paint_vehicles(
         face, qx, qy, qz = box_face(box, origin[0] + depth[p] * dx, origin[1] + depth[p] * dy, origin[2] + depth[p] * dz)
         nx, ny, nz = face_normal(box, face)
         r, g, b = colours[what, 0] ** 2, colours[what, 1] ** 2, colours[what, 2] ** 2
-        er, eg, eb, gloss = 0.0, 0.0, 0.0, 0.3
+        glow, gloss = 0.0, 0.3
         number = owners[what] + 1
         is_on = surfaces[what] != PARKED
         if material == TYRE:
@@ -151,22 +151,23 @@ def paint_vehicles(
                     if abs(qy) > 0.72 * box[4]:
                         r, g, b = 0.35, 0.02, 0.015
                         if is_on and is_night:
-                            er, eg, eb = TAIL_LIGHT, 0.05 * TAIL_LIGHT, 0.03 * TAIL_LIGHT
-            r, g, b = r * light, g * light, b * light
+                            r, g, b, glow = 1.0, 0.05, 0.03, TAIL_LIGHT
+            if glow == 0.0:
+                r, g, b = r * light, g * light, b * light
         elif material == CAR_CABIN:
             is_glass = face < 4 and qz < 0.72 * box[5] and qz > -0.92 * box[5]
             if face >= 2 and face < 4 and (abs(qx) > 0.9 * box[3] or abs(qx + 0.08 * box[3]) < 0.05):
                 is_glass = False
             if face < 2 and abs(qy) > 0.9 * box[4]:
                 is_glass = False
-            lean = 0.75 if face < 2 else 0.35
+            lean = 0.5 if face < 2 else 0.25
             nx, ny, nz = nx, ny, lean
             if face >= 4:
                 nx, ny, nz = 0.0, 0.0, 1.0
             if is_glass:
                 seat = value_noise(table, 3.0 * qx + number, 3.0 * qz + 2.0 * qy)
                 r = g = b = 0.012 + 0.05 * seat * seat
-                gloss = 0.55
+                gloss = 0.4
         else:
             part, grey = _body(table, box, face, qx, qy, qz, foot, number, has_wheels)
             if part == 0:
@@ -180,11 +181,11 @@ def paint_vehicles(
                 r, g, b = 0.6, 0.6, 0.62
                 if is_on and (is_night or cell_noise(table, number, 5) > 0.6) and face == 0:
                     power = HEADLIGHT * max(-(dx * nx + dy * ny) / length, 0.0) ** 3 if is_night else 2.5
-                    er, eg, eb = power, 0.95 * power, 0.85 * power
+                    r, g, b, glow = 1.0, 0.95, 0.85, power
             elif part == 3:
                 r, g, b = 0.28, 0.012, 0.01
                 if is_on and is_night and face == 1:
-                    er, eg, eb = TAIL_LIGHT, 0.04 * TAIL_LIGHT, 0.02 * TAIL_LIGHT
+                    r, g, b, glow = 1.0, 0.04, 0.02, TAIL_LIGHT
             else:
                 r, g, b = 0.55 * grey, 0.55 * grey, 0.5 * grey
                 gloss = 0.0
@@ -200,4 +201,4 @@ def paint_vehicles(
         row = surface[p]
         row[0], row[1], row[2] = r, g, b
         row[3], row[4], row[5] = nx / norm, ny / norm, nz / norm
-        row[6], row[7], row[8], row[9] = er, eg, eb, gloss
+        row[6], row[7] = glow, gloss

@@ -17,13 +17,16 @@ OVERCAST_SHARE = 0.4
 
 @dataclass(frozen=True)
 class Weather:
-    """sun (3,) unit direction to it, sun_colour (3,) its light, sky (16,) see `sensor_shading_kernels.sky_light`.
+    """Light and air of a scene.
 
-    haze_m: distance after which 63 % of the light is haze; wetness 0..1; headlights: strength of the own ones.
+    sun (3,) unit direction to it, sun_colour (3,) its light, ambient (3,) the light of the whole sky on level ground, sky
+    (16,) see `sensor_shading_kernels.sky_light`, haze_m the distance after which 63 % of the light is haze, wetness 0..1,
+    headlights the strength of the own ones.
     """
 
     sun: Floats
     sun_colour: Floats
+    ambient: Floats
     sky: Floats
     haze_m: float
     wetness: float
@@ -41,16 +44,18 @@ def draw_weather(rng: np.random.Generator, *, is_night: bool, is_rain: bool) -> 
         glow = np.array([0.010, 0.0075, 0.0058]) * dusk * (1.6 if is_rain else 1.0)
         colours = (0.45 * glow * np.array([0.8, 0.95, 1.5]), glow, 0.8 * glow)
         sky = np.array([*np.concatenate(colours), 0.0, *sun, 0.0, *where])
-        return Weather(sun, np.zeros(3), sky, 900.0 if is_rain else 2500.0, 1.0 if is_rain else 0.0, 620.0)
+        return Weather(sun, np.zeros(3), glow, sky, 900.0 if is_rain else 2500.0, 1.0 if is_rain else 0.0, 620.0)
     if is_overcast:
-        bright = rng.uniform(1.3, 2.2)
+        bright = rng.uniform(1.3, 2.5)
         overhead, horizon, cloud = (
             bright * np.array(tone) for tone in ((0.75, 0.8, 0.86), (1.0, 1.02, 1.03), (1.05, 1.06, 1.08))
         )
         sky = np.array([*overhead, *horizon, *cloud, rng.uniform(0.75, 0.95), *sun, 0.12, *where])
         haze_m = rng.uniform(250.0, 450.0) if is_rain else haze_m
-        return Weather(sun, np.full(3, 0.0 if is_rain else 0.12), sky, haze_m, 1.0 if is_rain else 0.0, 0.0)
-    overhead, horizon, cloud = np.array([0.42, 0.6, 0.92]), np.array([1.25, 1.32, 1.38]), np.array([1.9, 1.9, 1.9])
-    strength = 1.2 + 1.4 * np.sin(height)
+        return Weather(
+            sun, np.full(3, 0.0 if is_rain else 0.12), np.array([0.97, 1.0, 1.04]), sky, haze_m, 1.0 if is_rain else 0.0, 0.0
+        )
+    overhead, horizon, cloud = np.array([0.5, 0.68, 0.98]), np.array([1.35, 1.4, 1.43]), np.array([2.4, 2.4, 2.4])
+    strength = 1.7 + 1.9 * np.sin(height)
     sky = np.array([*overhead, *horizon, *cloud, share, *sun, 0.6, *where])
-    return Weather(sun, strength * np.array([1.0, 0.95, 0.86]), sky, haze_m, 0.0, 0.0)
+    return Weather(sun, strength * np.array([1.0, 0.95, 0.86]), np.array([0.68, 0.78, 0.95]), sky, haze_m, 0.0, 0.0)
