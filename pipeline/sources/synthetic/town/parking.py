@@ -18,7 +18,7 @@ BAY_M: Final = 8.9
 YARD_SHARE: Final = 0.85
 STRETCH_M: Final = (20.0, 60.0)
 _HABITS: Final = ("row", "sparse", "bays", "cycles", "none")
-_SHARES: Final = (0.34, 0.12, 0.13, 0.08, 0.33)
+_SHARES: Final = (0.3, 0.14, 0.14, 0.08, 0.34)
 _KERB_KINDS: Final = ("car", "truck", "lorry", "bus", "trailer")
 _KERB_SHARES: Final = (0.92, 0.045, 0.015, 0.01, 0.01)
 
@@ -32,7 +32,7 @@ def parked(plan: TrafficPlan, rng: np.random.Generator) -> None:
             end = min(s + float(rng.uniform(*STRETCH_M)), high)
             habit = str(rng.choice(_HABITS, p=_SHARES))
             if habit in ("row", "sparse"):
-                _row(plan, side, s, end, 0.9 if habit == "row" else 0.25, rng)
+                _row(plan, side, s, end, 0.85 if habit == "row" else 0.25, rng)
             elif habit == "bays":
                 _bays(plan, side, s, end, rng)
             elif habit == "cycles":

@@ -24,12 +24,13 @@ MOVING_M: Final = 0.05
 END_M: Final = 8.0
 BEHIND_M: Final = 100.0
 AHEAD_M: Final = 190.0
-# real traffic is densest at the crossings where a car drives slowly: so many metres before and beyond its way, in both drives
-BUSY_M: Final = (12.0, 34.0)
+# real traffic is densest at the crossings where a car drives slowly: it fades so many metres behind and ahead of its way
+BUSY_M: Final = (30.0, 8.0)
+FADES_M: Final = 22.0
 QUIET_SHARE: Final = 0.08
 # along roads on which cars are fast fewer people stand and fewer cars park
 SLOW_MPS: Final = 3.0
-FADING_MPS: Final = 14.0
+FADING_MPS: Final = 10.0
 
 
 @dataclass
@@ -67,8 +68,8 @@ class TrafficPlan:
 
     def is_busy(self, s_m: float, rng: np.random.Generator) -> bool:
         """Draw whether there is anybody at s: mostly where the ego vehicle drives, more so where it is slow, seldom far off."""
-        beyond = max(float(self.ego_s[0]) - s_m, s_m - float(self.ego_s[-1])) - BUSY_M[0]
-        near = np.clip(1.0 - beyond / (BUSY_M[1] - BUSY_M[0]), QUIET_SHARE, 1.0)
+        beyond = max(float(self.ego_s[0]) - s_m - BUSY_M[0], s_m - float(self.ego_s[-1]) - BUSY_M[1])
+        near = np.clip(1.0 - beyond / FADES_M, QUIET_SHARE, 1.0)
         driven = float(self.ego_s[-1] - self.ego_s[0]) / float(self.seconds[-1])
         return bool(rng.uniform() < near * np.clip(1.0 - (driven - SLOW_MPS) / FADING_MPS, 0.4, 1.0))
 
