@@ -213,7 +213,7 @@ def _radar_scan(params: SyntheticParams, drive: Drive, world: World, sensor: Sen
         world.at(time_us),
         now,
         sensor_velocity_mps=velocity_mps,
-        actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        actor_velocities_mps=world.velocities_at(time_us),
         antenna=radar.ANTENNAS[params.radar],
         rng=np.random.default_rng((params.seed, index, seed, number)),
     )
@@ -250,8 +250,8 @@ def _record_camera(
         Image.fromarray(view.surface).save(truth.with_name(f"{truth.name}.surface.png"), compress_level=1)
         if params.labels:
             pose = drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor
-            labelled = label_view(view, world, solids, street, pose, sensor.intrinsic, scene=name, time_us=moment_us)
-            write_labels(labelled, truth)
+            labels = label_view(view, world, solids, street, pose, sensor.intrinsic, scene=name, time_us=moment_us)
+            write_labels(labels, truth)
 
 
 def _picture(
@@ -283,7 +283,7 @@ def _picture(
         sensor.intrinsic,
         image_size=size,
         later=drive.world_from_ego.at(time_us + camera_sensor.LATER_US) @ sensor.ego_from_sensor,
-        actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        actor_velocities_mps=world.velocities_at(time_us),
         rng=rng,
         ground_m=ground_m,
     )

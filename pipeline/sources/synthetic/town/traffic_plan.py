@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -65,6 +66,25 @@ class TrafficPlan:
         """The part of the route beside which anybody parks, stands or walks: as far as a sensor tells what it sees."""
         low, high = self.span_m
         return max(low, float(self.ego_s[0]) - BEHIND_M), min(high, float(self.ego_s[-1]) + AHEAD_M)
+
+    @cached_property
+    def _carriageways(self) -> Floats:
+        """Points (n, 4) of the paved streets: x y, half the width, and 1 on the driven street."""
+        rows = [
+            np.column_stack(
+                [street.middle.points_m, np.full((len(street.middle.s_m), 2), (street.half_m, float(street.is_driven)))]
+            )
+            for street in self.streets
+            if not street.is_open
+        ]
+        return np.concatenate(rows)
+
+    def is_off_streets(self, places: Floats, margin_m: float, *, may_be_on_driven: bool = False) -> bool:
+        """Return whether places (t, 4) keep a margin to all carriageways, or to all but the driven one."""
+        ways = self._carriageways
+        ways = ways[ways[:, 3] == 0.0] if may_be_on_driven else ways
+        gap = np.hypot(places[:, :1] - ways[:, 0], places[:, 1:2] - ways[:, 1]) - ways[:, 2]
+        return not len(ways) or bool(gap.min() > margin_m)
 
     def is_busy(self, s_m: float, rng: np.random.Generator) -> bool:
         """Draw whether there is anybody at s: mostly where the ego vehicle drives, more so where it is slow, seldom far off."""
