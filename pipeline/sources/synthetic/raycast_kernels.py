@@ -1,7 +1,8 @@
-"""The fast ray caster: primitives are sorted into bins of compass direction, nearest first.
+"""The fast ray caster: primitives are sorted into bins of direction, nearest first.
 
-Twin: `raycast.cast_rays_plain`. A bin is a slice of directions around the origin seen from above. A ray walks the
-list of its bin and stops at the first primitive that begins beyond the hit it already has.
+Twin: `raycast.cast_rays_plain`. A bin holds the directions of a slice of the compass, seen from above, that rise or fall
+about as much. A ray walks the list of its bin and stops at the first primitive that begins beyond the hit it already has.
+Bins are filled only where there are rays, with primitives that lie within their reach and towards them.
 """
 
 # numba's decorator has no types
@@ -13,10 +14,15 @@ import math
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 
-NUM_BINS = 1024
+NUM_SLICES = 1024
+NUM_SLICES_OF_FEW = 512
+FEW_RAYS = 100_000
+# bins of rise per level metre: evenly from -1 to 1, the first and last one hold all that is steeper
+NUM_RISES = 128
 
 
 @njit(cache=True, inline="always")
@@ -86,6 +92,10 @@ def _slab_entry(s: Floats, ox: float, oy: float, oz: float, dx: float, dy: float
     sx, sy = cosine * dx + sine * dy, cosine * dy - sine * dx
     pz = pz - s[8] * qx - s[9] * qy
     sz = dz - s[8] * sx - s[9] * sy
+    if pz > s[5] and sz < 0.0:  # most rays meet the top from above: one division instead of six
+        t = (s[5] - pz) / sz
+        if abs(qx + t * sx) <= s[3] and abs(qy + t * sy) <= s[4]:
+            return t
     sx = 1e-12 if abs(sx) < 1e-12 else sx
     sy = 1e-12 if abs(sy) < 1e-12 else sy
     sz = 1e-12 if abs(sz) < 1e-12 else sz
@@ -99,75 +109,187 @@ def _slab_entry(s: Floats, ox: float, oy: float, oz: float, dx: float, dy: float
 
 
 @njit(cache=True)
-def _extent(boxes: Floats, round_ones: Floats, slabs: Floats, ox: float, oy: float) -> Floats:
-    """Return (n, 3): nearest horizontal distance, and the first and last compass number seen from the origin.
-
-    The last may exceed 4 where the extent wraps around; (0, 4) means every direction. Order: boxes, round ones, slabs.
-    """
-    num_boxes, num_round = len(boxes), len(round_ones)
-    out = np.empty((num_boxes + num_round + len(slabs), 3))
-    for n in range(num_boxes + len(slabs)):
-        i = n if n < num_boxes else n + num_round
-        box = boxes[n] if n < num_boxes else slabs[n - num_boxes]
-        px, py = ox - box[0], oy - box[1]
-        qx, qy = box[6] * px + box[7] * py, box[6] * py - box[7] * px
-        gap_x, gap_y = max(abs(qx) - box[3], 0.0), max(abs(qy) - box[4], 0.0)
-        out[i, 0] = math.sqrt(gap_x * gap_x + gap_y * gap_y)
-        if out[i, 0] < 1e-6:
-            out[i, 1], out[i, 2] = 0.0, 4.0
-            continue
-        middle = _compass(-px, -py)
-        low, high = 0.0, 0.0
-        for k in range(4):
-            hx, hy = box[3] * (1 - 2 * (k % 2)), box[4] * (1 - 2 * (k // 2))
-            turn = _compass(box[6] * hx - box[7] * hy - px, box[7] * hx + box[6] * hy - py) - middle
-            if turn > 2.0:
-                turn -= 4.0
-            if turn < -2.0:
-                turn += 4.0
-            low, high = min(low, turn), max(high, turn)
-        out[i, 1], out[i, 2] = middle + low, middle + high
-    for j in range(num_round):
-        i = num_boxes + j
-        dx, dy, radius = round_ones[j, 0] - ox, round_ones[j, 1] - oy, round_ones[j, 2]
-        distance = math.sqrt(dx * dx + dy * dy)
-        out[i, 0] = max(distance - radius, 0.0)
-        if distance <= radius * 1.0001:
-            out[i, 1], out[i, 2] = 0.0, 4.0
-            continue
-        half, angle = math.asin(radius / distance), math.atan2(dy, dx)
-        first = _compass(math.cos(angle - half), math.sin(angle - half))
-        last = _compass(math.cos(angle + half), math.sin(angle + half))
-        out[i, 1], out[i, 2] = first, last if last >= first else last + 4.0
+def _footprints(boxes: Floats, cylinders: Floats, ellipsoids: Floats, slabs: Floats) -> Floats:
+    """Return (n, 5) in hit order: centre x y and radius of a circle around each primitive, its lowest and highest z."""
+    first_round, first_slab = len(boxes), len(boxes) + len(cylinders) + len(ellipsoids)
+    out = np.empty((first_slab + len(slabs), 5))
+    for i in range(len(out)):
+        if i < first_round:
+            b = boxes[i]
+            radius, low, high = math.sqrt(b[3] * b[3] + b[4] * b[4]), b[2] - b[5], b[2] + b[5]
+        elif i < first_round + len(cylinders):
+            b = cylinders[i - first_round]
+            radius, low, high = b[2], b[3], b[4]
+        elif i < first_slab:
+            b = ellipsoids[i - first_round - len(cylinders)]
+            radius, low, high = b[3], b[2] - b[4], b[2] + b[4]
+        else:
+            b = slabs[i - first_slab]
+            half = b[5] + abs(b[8]) * b[3] + abs(b[9]) * b[4]
+            radius, low, high = math.sqrt(b[3] * b[3] + b[4] * b[4]), b[2] - half, b[2] + half
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3], out[i, 4] = b[0], b[1], radius, low, high
     return out
 
 
 @njit(cache=True)
-def _bin_candidates(extent: Floats, limit_m: float) -> tuple[Ints, Ints]:
-    """Return (starts (bins + 1,), items): the primitives in each bin, nearest first."""
-    order = np.argsort(extent[:, 0])
-    scale = NUM_BINS / 4.0
-    counts = np.zeros(NUM_BINS + 1, np.int64)
-    starts = np.zeros(NUM_BINS + 1, np.int64)
+def _box_extent(box: Floats, ox: float, oy: float) -> tuple[float, float, float]:
+    """Return the nearest horizontal distance of a box or slab, and its first and last compass number seen from the origin.
+
+    The last may exceed 4 where the extent wraps around, the first may be negative; (0, 4) means every direction.
+    """
+    px, py = ox - box[0], oy - box[1]
+    qx, qy = box[6] * px + box[7] * py, box[6] * py - box[7] * px
+    gap_x, gap_y = max(abs(qx) - box[3], 0.0), max(abs(qy) - box[4], 0.0)
+    near = math.sqrt(gap_x * gap_x + gap_y * gap_y)
+    if near < 1e-6:
+        return near, 0.0, 4.0
+    middle = _compass(-px, -py)
+    low, high = 0.0, 0.0
+    for k in range(4):
+        hx, hy = box[3] * (1 - 2 * (k % 2)), box[4] * (1 - 2 * (k // 2))
+        turn = _compass(box[6] * hx - box[7] * hy - px, box[7] * hx + box[6] * hy - py) - middle
+        if turn > 2.0:
+            turn -= 4.0
+        if turn < -2.0:
+            turn += 4.0
+        low, high = min(low, turn), max(high, turn)
+    return near, middle + low, middle + high
+
+
+@njit(cache=True)
+def _round_extent(dx: float, dy: float, radius: float) -> tuple[float, float, float]:
+    """Return the same of a cylinder or an ellipsoid whose axis lies at (dx, dy) from the origin."""
+    distance = math.sqrt(dx * dx + dy * dy)
+    near = max(distance - radius, 0.0)
+    if distance <= radius * 1.0001:
+        return near, 0.0, 4.0
+    sine = radius / distance
+    cosine = math.sqrt(1.0 - sine * sine)
+    first = _compass(dx * cosine + dy * sine, dy * cosine - dx * sine)
+    last = _compass(dx * cosine - dy * sine, dy * cosine + dx * sine)
+    return near, first, last if last >= first else last + 4.0
+
+
+@njit(cache=True, inline="always")
+def _rise_bin(rise: float) -> int:
+    """Return the bin of a rise per level metre."""
+    return int(min(max((rise + 1.0) * (NUM_RISES / 2), 0.0), NUM_RISES - 1.0))
+
+
+@njit(cache=True)
+def _bins_of_rays(directions: Floats, num_slices: int) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats, float]:
+    """Return the bin (n,) of each ray, the least and largest rise bin of each slice (slices, 2), and the rays' cone.
+
+    The cone is seen from above: x y of its middle and the sine and cosine of half its angle, which is 90 degrees and more
+    where the rays point to all sides (cosine <= 0). Last comes the longest level length of a direction.
+    """
+    bins = np.empty(len(directions), np.int32)
+    used = np.empty((num_slices, 2), np.int32)
+    used[:, 0], used[:, 1] = NUM_RISES, -1
+    longest, sum_x, sum_y = 0.0, 0.0, 0.0
+    scale = num_slices / 4.0
+    for r in range(len(directions)):
+        dx, dy, dz = directions[r, 0], directions[r, 1], directions[r, 2]
+        square = dx * dx + dy * dy
+        longest = max(longest, square)
+        sum_x, sum_y = sum_x + dx, sum_y + dy
+        k = min(int(_compass(dx, dy) * scale), num_slices - 1)
+        level = math.sqrt(square)
+        e = _rise_bin(dz / level) if level > 1e-12 else (0 if dz < 0 else NUM_RISES - 1)
+        bins[r] = k * NUM_RISES + e
+        used[k, 0], used[k, 1] = min(used[k, 0], e), max(used[k, 1], e)
+    size = math.sqrt(sum_x * sum_x + sum_y * sum_y)
+    cone = np.array([1.0, 0.0, 0.0, -1.0])
+    if size > 0.0:
+        cone[0], cone[1] = sum_x / size, sum_y / size
+        narrowest = 1.0
+        for k in range(num_slices):
+            if used[k, 1] >= 0:
+                for edge in range(2):
+                    x, y = _towards((k + edge) / scale)
+                    narrowest = min(narrowest, x * cone[0] + y * cone[1])
+        cone[2], cone[3] = math.sqrt(max(1.0 - narrowest * narrowest, 0.0)), narrowest
+    return bins, used, cone, math.sqrt(longest)
+
+
+@njit(cache=True)
+def _towards(compass: float) -> tuple[float, float]:
+    """Return the unit vector of a compass number 0..4."""
+    x = 1.0 - compass if compass <= 2.0 else compass - 3.0
+    y = (1.0 - abs(x)) * (1.0 if compass <= 2.0 else -1.0)
+    size = math.sqrt(x * x + y * y)
+    return x / size, y / size
+
+
+@njit(cache=True)
+def _candidates(
+    boxes: Floats,
+    slabs: Floats,
+    footprints: Floats,
+    num_round: int,
+    origin: Floats,
+    used: NDArray[np.int32],
+    cone: Floats,
+    limit_m: float,
+) -> tuple[Ints, Ints, Floats, Ints]:
+    """Return (starts (bins + 1,), items, near (m,), chosen (m,)): places in `chosen` of the primitives of each bin, nearest first.
+
+    chosen: the primitives that rays may meet; near: the horizontal distance at which each begins.
+    """
+    num_slices, num_boxes = len(used), len(boxes)
+    scale = num_slices / 4.0
+    ox, oy, oz = origin[0], origin[1], origin[2]
+    count = 0
+    chosen = np.empty(len(footprints), np.int64)
+    near = np.empty(len(footprints))
+    spans = np.empty((len(footprints), 4), np.int32)
+    for i in range(len(footprints)):
+        px, py, radius = footprints[i, 0] - ox, footprints[i, 1] - oy, footprints[i, 2]
+        reach = limit_m + radius
+        if px * px + py * py > reach * reach:
+            continue
+        if cone[3] > 0.0 and abs(px * cone[1] - py * cone[0]) * cone[3] - (px * cone[0] + py * cone[1]) * cone[2] > radius + 1e-6:
+            continue
+        if i < num_boxes:
+            nearest, first, last = _box_extent(boxes[i], ox, oy)
+        elif i < num_boxes + num_round:
+            nearest, first, last = _round_extent(px, py, radius)
+        else:
+            nearest, first, last = _box_extent(slabs[i - num_boxes - num_round], ox, oy)
+        if nearest > limit_m:
+            continue
+        low, high = footprints[i, 3] - oz, footprints[i, 4] - oz
+        farthest = math.sqrt(px * px + py * py) + radius
+        begin = max(nearest, 1e-9)
+        least = low / begin if low < 0.0 else low / farthest
+        most = high / begin if high > 0.0 else high / farthest
+        spans[i, 0] = int(math.floor(first * scale - 1e-6))
+        spans[i, 1] = min(int(math.floor(last * scale + 1e-6)), spans[i, 0] + num_slices - 1)
+        spans[i, 2], spans[i, 3] = _rise_bin(least - 1e-9), _rise_bin(most + 1e-9)
+        near[count], chosen[count] = nearest, i
+        count += 1
+    order = np.argsort(near[:count])
+    fill = np.zeros(num_slices * NUM_RISES, np.int64)
+    starts = np.zeros(num_slices * NUM_RISES + 1, np.int64)
     items = np.zeros(0, np.int64)
-    for fill in range(2):
-        for i in order:
-            if extent[i, 0] > limit_m:
-                break
-            first = int(math.floor(extent[i, 1] * scale - 1e-6))
-            last = int(math.floor(extent[i, 2] * scale + 1e-6))
-            last = min(last, first + NUM_BINS - 1)
-            for b in range(first, last + 1):
-                k = b % NUM_BINS
-                if fill:
-                    items[starts[k] + counts[k]] = i
-                counts[k] += 1
-        if not fill:
-            for k in range(NUM_BINS):
-                starts[k + 1] = starts[k] + counts[k]
-            items = np.empty(starts[NUM_BINS], np.int64)
-            counts[:] = 0
-    return starts, items
+    for is_second in range(2):
+        for o in order:
+            i = chosen[o]
+            for slice_ in range(spans[i, 0], spans[i, 1] + 1):
+                k = slice_ % num_slices
+                for e in range(max(spans[i, 2], used[k, 0]), min(spans[i, 3], used[k, 1]) + 1):
+                    b = k * NUM_RISES + e
+                    if is_second:
+                        items[fill[b]] = o
+                        fill[b] += 1
+                    else:
+                        starts[b + 1] += 1
+        if not is_second:
+            for b in range(len(fill)):
+                starts[b + 1] += starts[b]
+                fill[b] = starts[b]
+            items = np.empty(starts[len(fill)], np.int64)
+    return starts, items, near, chosen
 
 
 @njit(cache=True)
@@ -185,17 +307,12 @@ def first_hits(
     ox, oy, oz = origin[0], origin[1], origin[2]
     num_boxes, num_cylinders = len(boxes), len(cylinders)
     first_slab = num_boxes + num_cylinders + len(ellipsoids)
-    round_ones = np.empty((num_cylinders + len(ellipsoids), 3))
-    for i in range(num_cylinders):
-        round_ones[i, 0], round_ones[i, 1], round_ones[i, 2] = cylinders[i, 0], cylinders[i, 1], cylinders[i, 2]
-    for i in range(len(ellipsoids)):
-        j = num_cylinders + i
-        round_ones[j, 0], round_ones[j, 1], round_ones[j, 2] = ellipsoids[i, 0], ellipsoids[i, 1], ellipsoids[i, 3]
-    longest = 0.0
-    for r in range(len(directions)):
-        longest = max(longest, directions[r, 0] ** 2 + directions[r, 1] ** 2)
-    extent = _extent(boxes, round_ones, slabs, ox, oy)
-    starts, items = _bin_candidates(extent, limit * math.sqrt(longest))
+    num_slices = NUM_SLICES_OF_FEW if len(directions) < FEW_RAYS else NUM_SLICES
+    bins, used, cone, longest = _bins_of_rays(directions, num_slices)
+    footprints = _footprints(boxes, cylinders, ellipsoids, slabs)
+    starts, items, near, chosen = _candidates(
+        boxes, slabs, footprints, first_slab - num_boxes, origin, used, cone, limit * longest
+    )
     distance = np.empty(len(directions))
     hit = np.empty(len(directions), np.int32)
     for r in range(len(directions)):
@@ -204,17 +321,16 @@ def first_hits(
         if dz < 0.0 and (ground_m - oz) / dz < best:
             best, what = (ground_m - oz) / dz, 0
         level = math.sqrt(dx * dx + dy * dy)
-        k = min(int(_compass(dx, dy) * (NUM_BINS / 4.0)), NUM_BINS - 1)
-        for at in range(starts[k], starts[k + 1]):
-            i = items[at]
-            if extent[i, 0] > best * level:
+        for at in range(starts[bins[r]], starts[bins[r] + 1]):
+            if near[items[at]] > best * level:
                 break
+            i = chosen[items[at]]
             if i < num_boxes:
                 t = _box_entry(boxes[i], ox, oy, oz, dx, dy, dz)
-            elif i < num_boxes + num_cylinders:
-                t = _cylinder_entry(cylinders[i - num_boxes], ox, oy, oz, dx, dy, dz)
             elif i >= first_slab:
                 t = _slab_entry(slabs[i - first_slab], ox, oy, oz, dx, dy, dz)
+            elif i < num_boxes + num_cylinders:
+                t = _cylinder_entry(cylinders[i - num_boxes], ox, oy, oz, dx, dy, dz)
             else:
                 t = _ellipsoid_entry(ellipsoids[i - num_boxes - num_cylinders], ox, oy, oz, dx, dy, dz)
             if t < best:
