@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +174,7 @@ def table_score(scenes: Sequence[Scene], *, with_columns: bool = True) -> Score:
 def error_by_range(scenes: Sequence[Scene], edges_m: Sequence[float]) -> list[float]:
     """Return the mean absolute error in metres of the table between each two neighbouring true depths."""
     told, true, _ = _predictions(scenes, with_columns=True)
-    return [
-        float(np.abs(told - true)[(true >= low) & (true < high)].mean())
-        for low, high in zip(edges_m[:-1], edges_m[1:], strict=True)
-    ]
+    return [float(np.abs(told - true)[(true >= low) & (true < high)].mean()) for low, high in pairwise(edges_m)]
 
 
 def row_error_below_horizon(scenes: Sequence[Scene]) -> float:

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic import camera, lidar, lidar_slots, radar, radar_cells
+from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells, scene_look
 from pipeline.sources.synthetic.actors import Surface
+from pipeline.sources.synthetic.box_count_kernels import count_in_boxes
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
 from pipeline.sources.synthetic.ground import on_ground
@@ -36,6 +37,8 @@ from pipeline.sources.synthetic.rows import (
     merge_tables,
     scene_rows,
 )
+from pipeline.sources.synthetic.solids import Solids
+from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.visibility import visible_shares
 from pipeline.sources.synthetic.world import World, make_world
 from storage_schemas.catalog import RADAR_CHANNELS
@@ -168,7 +171,7 @@ def _turn(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, i
 
 def world_velocities(world: World, time_us: int) -> Floats:
     """Return the velocity (actors, 3) of every actor in the world frame, m/s."""
-    return np.array([actor.velocity(world.route, time_us) for actor in world.actors]).reshape(-1, 3)
+    return world.velocities_at(time_us)
 
 
 def _record_radar(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int) -> list[Floats]:
@@ -233,18 +236,10 @@ def _record_camera(
 
     assert sensor.intrinsic is not None
     street = camera.make_street_map(world)
+    look = scene_look.make_scene_look(world, seed=seed[:2]) if params.camera == "sensor" else None
     for i, moment_us in enumerate(time_us.tolist()):
-        pose, solids = drive.world_from_ego.at(moment_us), world.at(moment_us)
-        view = camera.take_picture(
-            solids,
-            street,
-            pose @ sensor.ego_from_sensor,
-            sensor.intrinsic,
-            image_size=params.image_size,
-            is_night=world.is_night,
-            rng=np.random.default_rng((*seed, i)),
-            ground_m=float(pose.translation_m[2]),
-        )
+        solids, rng = world.at(moment_us), np.random.default_rng((*seed, i))
+        view = _picture(params, drive, world, sensor, street, look, solids=solids, time_us=moment_us, rng=rng)
         image_path = root / file_name(drive.log, sensor.channel, sensor.modality, moment_us, is_key=is_key)
         truth = root / "truth" / sensor.channel / image_path.stem
         for folder in (image_path.parent, truth.parent):
@@ -254,10 +249,44 @@ def _record_camera(
         Image.fromarray(depth).save(truth.with_name(f"{truth.name}.depth.png"), compress_level=1)
         Image.fromarray(view.surface).save(truth.with_name(f"{truth.name}.surface.png"), compress_level=1)
         if params.labels:
-            labelled = label_view(
-                view, world, solids, street, pose @ sensor.ego_from_sensor, sensor.intrinsic, scene=name, time_us=moment_us
-            )
+            pose = drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor
+            labelled = label_view(view, world, solids, street, pose, sensor.intrinsic, scene=name, time_us=moment_us)
             write_labels(labelled, truth)
+
+
+def _picture(
+    params: SyntheticParams,
+    drive: Drive,
+    world: World,
+    sensor: Sensor,
+    street: camera.StreetMap,
+    look: scene_look.SceneLook | None,
+    *,
+    solids: Solids,
+    time_us: int,
+    rng: np.random.Generator,
+) -> camera.View:
+    """Return what one camera sees at a time, as a sensor would where the scene has a look."""
+    assert sensor.intrinsic is not None
+    ego = drive.world_from_ego.at(time_us)
+    pose, ground_m = ego @ sensor.ego_from_sensor, float(ego.translation_m[2])
+    size = params.image_size
+    if look is None:
+        night = world.is_night
+        return camera.take_picture(
+            solids, street, pose, sensor.intrinsic, image_size=size, is_night=night, rng=rng, ground_m=ground_m
+        )
+    return camera_sensor.take_picture(
+        solids,
+        look,
+        pose,
+        sensor.intrinsic,
+        image_size=size,
+        later=drive.world_from_ego.at(time_us + camera_sensor.LATER_US) @ sensor.ego_from_sensor,
+        actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        rng=rng,
+        ground_m=ground_m,
+    )
 
 
 def _encode_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -267,14 +296,16 @@ def _encode_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 def _count_points(world: World, time_us: int, points_m: Floats, echoes_m: Floats) -> BoxCounts:
     """Return the points in each actor's box at a key frame; the unannotated truck has none."""
+    if any(isinstance(actor, RoadUser) for actor in world.actors):
+        boxes = world.boxes_at(time_us)
+        return BoxCounts(count_in_boxes(points_m, boxes), count_in_boxes(echoes_m, boxes))
     count = np.zeros((2, len(world.actors)), dtype=np.int64)
     for number, actor in enumerate(world.actors):
         if actor.surface == Surface.UNANNOTATED:
             continue
         pose = actor.world_from_box(world.route, time_us)
         for kind, cloud in enumerate((points_m, echoes_m)):
-            reach_m = max(4.0, float(np.hypot(*actor.size_wlh_m[:2])) / 2)
-            near = cloud[np.abs(cloud[:, :2] - pose.translation_m[:2]).max(axis=1) < reach_m]
+            near = cloud[np.abs(cloud[:, :2] - pose.translation_m[:2]).max(axis=1) < 4.0]
             at_height = np.where(np.isnan(near[:, 2:]), pose.translation_m[2], near[:, 2:])
             count[kind, number] = count_in_box(np.hstack([near[:, :2], at_height]), pose, actor.size_wlh_m)
     return BoxCounts(count[0], count[1])
