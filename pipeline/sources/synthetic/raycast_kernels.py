@@ -95,7 +95,7 @@ def _slab_entry(s: Floats, ox: float, oy: float, oz: float, dx: float, dy: float
     if pz > s[5] and sz < 0.0:  # most rays meet the top from above: one division instead of six
         t = (s[5] - pz) / sz
         if abs(qx + t * sx) <= s[3] and abs(qy + t * sy) <= s[4]:
-            return t
+            return float(t)
     sx = 1e-12 if abs(sx) < 1e-12 else sx
     sy = 1e-12 if abs(sy) < 1e-12 else sy
     sz = 1e-12 if abs(sz) < 1e-12 else sz
@@ -109,7 +109,7 @@ def _slab_entry(s: Floats, ox: float, oy: float, oz: float, dx: float, dy: float
 
 
 @njit(cache=True)
-def _footprints(boxes: Floats, cylinders: Floats, ellipsoids: Floats, slabs: Floats) -> Floats:
+def footprints_of(boxes: Floats, cylinders: Floats, ellipsoids: Floats, slabs: Floats) -> Floats:
     """Return (n, 5) in hit order: centre x y and radius of a circle around each primitive, its lowest and highest z."""
     first_round, first_slab = len(boxes), len(boxes) + len(cylinders) + len(ellipsoids)
     out = np.empty((first_slab + len(slabs), 5))
@@ -176,8 +176,17 @@ def _rise_bin(rise: float) -> int:
     return int(min(max((rise + 1.0) * (NUM_RISES / 2), 0.0), NUM_RISES - 1.0))
 
 
+@njit(cache=True, inline="always")
+def bin_of(dx: float, dy: float, dz: float, num_slices: int) -> int:
+    """Return the bin of a direction."""
+    k = min(int(_compass(dx, dy) * (num_slices / 4.0)), num_slices - 1)
+    level = math.sqrt(dx * dx + dy * dy)
+    e = _rise_bin(dz / level) if level > 1e-12 else (0 if dz < 0 else NUM_RISES - 1)
+    return k * NUM_RISES + e
+
+
 @njit(cache=True)
-def _bins_of_rays(directions: Floats, num_slices: int) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats, float]:
+def _used_bins(directions: Floats, num_slices: int) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats, float]:
     """Return the bin (n,) of each ray, the least and largest rise bin of each slice (slices, 2), and the rays' cone.
 
     The cone is seen from above: x y of its middle and the sine and cosine of half its angle, which is 90 degrees and more
@@ -193,10 +202,8 @@ def _bins_of_rays(directions: Floats, num_slices: int) -> tuple[NDArray[np.int32
         square = dx * dx + dy * dy
         longest = max(longest, square)
         sum_x, sum_y = sum_x + dx, sum_y + dy
-        k = min(int(_compass(dx, dy) * scale), num_slices - 1)
-        level = math.sqrt(square)
-        e = _rise_bin(dz / level) if level > 1e-12 else (0 if dz < 0 else NUM_RISES - 1)
-        bins[r] = k * NUM_RISES + e
+        bins[r] = bin_of(dx, dy, dz, num_slices)
+        k, e = bins[r] // NUM_RISES, bins[r] % NUM_RISES
         used[k, 0], used[k, 1] = min(used[k, 0], e), max(used[k, 1], e)
     size = math.sqrt(sum_x * sum_x + sum_y * sum_y)
     cone = np.array([1.0, 0.0, 0.0, -1.0])
@@ -222,65 +229,68 @@ def _towards(compass: float) -> tuple[float, float]:
 
 
 @njit(cache=True)
-def _candidates(
+def candidates(
     boxes: Floats,
     slabs: Floats,
     footprints: Floats,
-    num_round: int,
     origin: Floats,
+    reach_m: Floats,
     used: NDArray[np.int32],
     cone: Floats,
     limit_m: float,
-) -> tuple[Ints, Ints, Floats, Ints]:
-    """Return (starts (bins + 1,), items, near (m,), chosen (m,)): places in `chosen` of the primitives of each bin, nearest first.
+) -> tuple[Floats, Ints, Ints]:
+    """Return (near (n,), starts (bins + 1,), items): at which level distance each primitive begins, and those of each bin.
 
-    chosen: the primitives that rays may meet; near: the horizontal distance at which each begins.
+    footprints (n, 5) as `footprints_of` gives them. reach_m (n,): how far from the origin a ray may start, plus how far the
+    primitive may be from its place. used (slices, 2): first and last rise bin that is needed. cone (4,): what lies outside is
+    left out, see `_used_bins`. The nearest comes first in a bin; near is inf for what is left out.
     """
-    num_slices, num_boxes = len(used), len(boxes)
+    num_slices, first_round, first_slab = len(used), len(boxes), len(footprints) - len(slabs)
     scale = num_slices / 4.0
     ox, oy, oz = origin[0], origin[1], origin[2]
-    count = 0
-    chosen = np.empty(len(footprints), np.int64)
-    near = np.empty(len(footprints))
+    near = np.full(len(footprints), math.inf)
     spans = np.empty((len(footprints), 4), np.int32)
     for i in range(len(footprints)):
-        px, py, radius = footprints[i, 0] - ox, footprints[i, 1] - oy, footprints[i, 2]
-        reach = limit_m + radius
-        if px * px + py * py > reach * reach:
+        px, py, reach = footprints[i, 0] - ox, footprints[i, 1] - oy, reach_m[i]
+        radius = footprints[i, 2] + reach
+        square = px * px + py * py
+        if square > (limit_m + radius) ** 2:
             continue
         if cone[3] > 0.0 and abs(px * cone[1] - py * cone[0]) * cone[3] - (px * cone[0] + py * cone[1]) * cone[2] > radius + 1e-6:
             continue
-        if i < num_boxes:
-            nearest, first, last = _box_extent(boxes[i], ox, oy)
-        elif i < num_boxes + num_round:
-            nearest, first, last = _round_extent(px, py, radius)
+        if i < first_round:
+            begin, first, last = _box_extent(boxes[i], ox, oy)
+        elif i < first_slab:
+            begin, first, last = _round_extent(px, py, footprints[i, 2])
         else:
-            nearest, first, last = _box_extent(slabs[i - num_boxes - num_round], ox, oy)
-        if nearest > limit_m:
+            begin, first, last = _box_extent(slabs[i - first_slab], ox, oy)
+        if begin - reach > limit_m:
             continue
-        low, high = footprints[i, 3] - oz, footprints[i, 4] - oz
-        farthest = math.sqrt(px * px + py * py) + radius
-        begin = max(nearest, 1e-9)
-        least = low / begin if low < 0.0 else low / farthest
-        most = high / begin if high > 0.0 else high / farthest
+        if begin <= reach * 1.01:
+            begin, first, last = 0.0, 0.0, 4.0
+        elif reach > 0.0:
+            wider = math.asin(reach / begin)  # a compass number grows by at most one a radian
+            begin, first, last = begin - reach, first - wider, last + wider
+        low, high = footprints[i, 3] - oz - reach, footprints[i, 4] - oz + reach
+        farthest, nearest = math.sqrt(square) + radius, max(begin, 1e-9)
         spans[i, 0] = int(math.floor(first * scale - 1e-6))
         spans[i, 1] = min(int(math.floor(last * scale + 1e-6)), spans[i, 0] + num_slices - 1)
-        spans[i, 2], spans[i, 3] = _rise_bin(least - 1e-9), _rise_bin(most + 1e-9)
-        near[count], chosen[count] = nearest, i
-        count += 1
-    order = np.argsort(near[:count])
+        spans[i, 2] = _rise_bin((low / nearest if low < 0.0 else low / farthest) - 1e-9)
+        spans[i, 3] = _rise_bin((high / nearest if high > 0.0 else high / farthest) + 1e-9)
+        near[i] = begin
+    chosen = np.flatnonzero(near < math.inf)
+    order = chosen[np.argsort(near[chosen])]
     fill = np.zeros(num_slices * NUM_RISES, np.int64)
     starts = np.zeros(num_slices * NUM_RISES + 1, np.int64)
     items = np.zeros(0, np.int64)
     for is_second in range(2):
-        for o in order:
-            i = chosen[o]
-            for slice_ in range(spans[i, 0], spans[i, 1] + 1):
-                k = slice_ % num_slices
+        for i in order:
+            for turned in range(spans[i, 0], spans[i, 1] + 1):
+                k = turned % num_slices
                 for e in range(max(spans[i, 2], used[k, 0]), min(spans[i, 3], used[k, 1]) + 1):
                     b = k * NUM_RISES + e
                     if is_second:
-                        items[fill[b]] = o
+                        items[fill[b]] = i
                         fill[b] += 1
                     else:
                         starts[b + 1] += 1
@@ -289,7 +299,7 @@ def _candidates(
                 starts[b + 1] += starts[b]
                 fill[b] = starts[b]
             items = np.empty(starts[len(fill)], np.int64)
-    return starts, items, near, chosen
+    return near, starts, items
 
 
 @njit(cache=True)
@@ -308,11 +318,9 @@ def first_hits(
     num_boxes, num_cylinders = len(boxes), len(cylinders)
     first_slab = num_boxes + num_cylinders + len(ellipsoids)
     num_slices = NUM_SLICES_OF_FEW if len(directions) < FEW_RAYS else NUM_SLICES
-    bins, used, cone, longest = _bins_of_rays(directions, num_slices)
-    footprints = _footprints(boxes, cylinders, ellipsoids, slabs)
-    starts, items, near, chosen = _candidates(
-        boxes, slabs, footprints, first_slab - num_boxes, origin, used, cone, limit * longest
-    )
+    bins, used, cone, longest = _used_bins(directions, num_slices)
+    footprints = footprints_of(boxes, cylinders, ellipsoids, slabs)
+    near, starts, items = candidates(boxes, slabs, footprints, origin, np.zeros(len(footprints)), used, cone, limit * longest)
     distance = np.empty(len(directions))
     hit = np.empty(len(directions), np.int32)
     for r in range(len(directions)):
@@ -322,9 +330,9 @@ def first_hits(
             best, what = (ground_m - oz) / dz, 0
         level = math.sqrt(dx * dx + dy * dy)
         for at in range(starts[bins[r]], starts[bins[r] + 1]):
-            if near[items[at]] > best * level:
+            i = items[at]
+            if near[i] > best * level:
                 break
-            i = chosen[items[at]]
             if i < num_boxes:
                 t = _box_entry(boxes[i], ox, oy, oz, dx, dy, dz)
             elif i >= first_slab:
