@@ -169,7 +169,7 @@ def _paint(
     looks = (solids.materials, solids.colours)
     paint_facades(world.boxes, *looks, table, *rays, look.is_night, look.buried_m, surface)
     has_wheels = bool((solids.materials == Material.TYRE).any())
-    vehicle = (world.boxes, *looks, solids.surfaces, solids.owners, table, has_wheels)
+    vehicle = (world.boxes, *looks, solids.surfaces, solids.owners, table, has_wheels, _paints(solids))
     paint_vehicles(*vehicle, *rays, look.is_night, surface)
     objects = (world.boxes, world.cylinders, world.ellipsoids, *looks, solids.owners, table)
     paint_objects(*objects, *rays, look.is_night, has_wheels, look.lamp_tint, surface)
@@ -247,6 +247,14 @@ def _contact_of(solids: Solids) -> tuple[Floats, Floats]:
     by_material = np.array([_CONTACT.get(material, (1.0, 0.0)) for material in Material])
     found: Floats = by_material[solids.materials[1 : 1 + count]]
     return np.ascontiguousarray(found[:, 0]), np.ascontiguousarray(found[:, 1])
+
+
+def _paints(solids: Solids) -> Floats:
+    """Return the colour (owners, 3), linear, of the body of each owner of pieces; dark where it has none."""
+    paints = np.full((max(int(solids.owners.max()), 0) + 1, 3), 0.02)
+    is_body = (solids.owners >= 0) & np.isin(solids.materials, (Material.TRUCK, Material.CAR_BODY))
+    paints[solids.owners[is_body]] = solids.colours[is_body] ** 2
+    return paints
 
 
 def _lamps(solids: Solids, look: SceneLook) -> Floats:

@@ -198,6 +198,8 @@ def light_pixels(
                 spread = (ahead - 0.8) * 5.0
                 facing = 0.35 + 0.65 * abs(dx * nx + dy * ny + dz * nz) if nz < 0.7 else 0.3
                 own = beam[3] * facing * (0.06 + 0.94 * below) * spread * spread / (140.0 + distance * distance)
+                if material in (12, 17, 18, 20):  # signs, barriers, cones and plates send light back to where it comes from
+                    own *= 5.0
                 light_r, light_g, light_b = light_r + own, light_g + 0.96 * own, light_b + 0.88 * own
         r, g, b = row[0] * light_r, row[1] * light_g, row[2] * light_b
         gloss, glow = float(row[7]), max(float(row[6]), 0.0)
