@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.sources.synthetic import simulate
 from pipeline.sources.synthetic.config import SyntheticParams
 from pipeline.sources.synthetic.drive import make_drive
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rig import LIDAR, build_rig
 from pipeline.sources.synthetic.rigid import Pose
-from pipeline.sources.synthetic.rows import BoxCounts, annotated_keys
+from pipeline.sources.synthetic.rows import annotated_keys
 from pipeline.sources.synthetic.world import make_world
 
 Array = NDArray[np.float64]
@@ -95,14 +95,12 @@ def real_frames(shared: Path) -> list[list[Boxes]]:
 
 
 def simulated_frames(params: SyntheticParams, scenes: Sequence[int], *, every: int = 4) -> list[list[Boxes]]:
-    """Return every so-many-th key frame of simulated scenes, annotated by exact, noiseless LiDAR rays."""
+    """Return every so-many-th key frame of simulated scenes, annotated by their own LiDAR sweeps."""
     return [_frames_of(params, index, every) for index in scenes]
 
 
 def _frames_of(params: SyntheticParams, index: int, every: int) -> list[Boxes]:
-    """Return the key frames of one scene; neighbours of a chosen key frame decide what is annotated, too."""
-    from pipeline.sources.synthetic.lidar import beam_directions
-
+    """Return key frames of one scene; the neighbours of a chosen one decide what is annotated in it, too."""
     drive = make_drive(params, index)
     world = make_world(params, drive, index)
     drive = on_ground(drive, world)
@@ -110,19 +108,14 @@ def _frames_of(params: SyntheticParams, index: int, every: int) -> list[Boxes]:
     camera = rig["CAM_FRONT"]
     assert camera.intrinsic is not None
     key_us = drive.sweep_us[drive.key_sweeps]
-    directions = beam_directions(1084)
     frames = []
     for k in range(1, len(key_us) - 1, every):
         counts = []
-        for time_us in key_us[k - 1 : k + 2].tolist():
-            pose = drive.world_from_ego.at(time_us) @ rig[LIDAR].ego_from_sensor
-            solids = world.at(time_us)
-            distance, hit = cast_rays(solids.primitives, pose.translation_m, directions @ pose.rotation.T, limit=90.0)
-            # as many drop-outs as the plain scanner has, without its random numbers
-            weight = np.where(np.isfinite(distance), 0.97 - 0.25 * (np.minimum(distance, 90.0) / 90.0) ** 2, 0.0)
-            owners = solids.owners[np.maximum(hit, 0)]
-            found = np.bincount(owners[owners >= 0], weights=weight[owners >= 0], minlength=len(world.actors))
-            counts.append(BoxCounts(np.rint(found).astype(np.int64), np.zeros(len(world.actors), np.int64)))
+        for sweep in drive.key_sweeps[k - 1 : k + 2].tolist():
+            rows = simulate._turn(params, drive, world, rig[LIDAR], index, sweep)[:, :3].astype(np.float64)
+            pose = drive.world_from_ego.at(int(drive.sweep_us[sweep])) @ rig[LIDAR].ego_from_sensor
+            points = pose.apply(rows[np.linalg.norm(rows, axis=1) > 2.5])
+            counts.append(simulate._count_points(world, int(drive.sweep_us[sweep]), points, np.empty((0, 3))))
         time_us = int(key_us[k])
         numbers = [n for n, actor in enumerate(world.actors) if 1 in annotated_keys(actor, [c.lidar[n] for c in counts])]
         users = [world.actors[n] for n in numbers]
@@ -168,15 +161,17 @@ def image_rectangles(boxes: Boxes) -> tuple[Array, Array]:
 
 
 def hidden_and_cut(boxes: Boxes) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return for the boxes of one frame: in CAM_FRONT (centre in the image), more than half behind nearer boxes, cut by the edge.
+    """Return for the boxes of one frame: in CAM_FRONT, more than half behind nearer boxes, cut by the edge of the image.
 
-    Hidden is the share of a grid of 12 x 12 points over the rectangle in the image that lies in rectangles of nearer boxes.
+    In the image: all corners ahead of the camera and the rectangle touches the image. Hidden is the share of a grid of 12 x 12
+    points over the rectangle in the image that lies in rectangles of nearer boxes.
     """
     rectangles, depth = image_rectangles(boxes)
     size = np.array([*IMAGE_PX, *IMAGE_PX], dtype=np.float64)
-    middle = (boxes.centre_m - boxes.ego_from_camera.translation_m) @ boxes.ego_from_camera.rotation @ boxes.intrinsic.T
-    uv = middle[:, :2] / np.maximum(middle[:, 2:], 1e-6)
-    is_seen = (depth > 0.5) & (uv >= 0).all(axis=1) & (uv < IMAGE_PX).all(axis=1) & np.isfinite(rectangles).all(axis=1)
+    known = np.nan_to_num(rectangles, nan=-1.0)
+    is_seen = (
+        np.isfinite(rectangles[:, 0]) & (known[:, 2] > 0) & (known[:, 3] > 0) & (known[:, 0] < size[0]) & (known[:, 1] < size[1])
+    )
     clipped = np.clip(np.nan_to_num(rectangles), 0.0, size)
     is_cut = is_seen & (np.abs(np.nan_to_num(rectangles) - clipped) > 0.5).any(axis=1)
     is_hidden = np.zeros(len(depth), dtype=bool)

@@ -12,7 +12,7 @@ Source docs/method/world.md#lidar
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.lidar import AIRBORNE_BEAMS, AIRBORNE_RANGE_M, AIRBORNE_WAKE_M, ELEVATION_DEG, NUM_BEAMS
-from pipeline.sources.synthetic.lidar_slots_kernels import refine_hits
-from pipeline.sources.synthetic.raycast import Primitives, cast_rays
+from pipeline.sources.synthetic.lidar_slots_kernels import measure, moved_to_stamp, turning_bins, turning_hits
+from pipeline.sources.synthetic.raycast import Primitives, cast_rays, cast_rays_plain
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
 from pipeline.sources.synthetic.solids import Solids
 
@@ -36,7 +36,10 @@ AHEAD_SHARE: Final = 0.001
 RAIN_SPRAY: Final = 0.25
 RAIN_DROP_SHARE: Final = 0.012
 MIXED_M: Final = 1.2  # echoes nearer to each other than this are measured as one
-_SPREAD: Final = 0.75  # of the logarithm of the echo of a surface
+SPREAD: Final = 0.6  # of the logarithm of the echo within a surface
+PIECE_SPREAD: Final = 0.45  # the same between surfaces of a material
+CLEAR_FADE_M: Final = 1000.0
+RAIN_FADE_M: Final = 40.0
 # echo of a surface that is met squarely, on the scale of the files' intensity
 _REFLECTED: Final = np.full(len(Material), 20.0)
 for _material, _echo in (
@@ -44,7 +47,7 @@ for _material, _echo in (
     (Material.BUILDING, 22.0),
     (Material.POLE, 45.0),
     (Material.CROWN, 10.0),
-    (Material.CAR_BODY, 30.0),
+    (Material.CAR_BODY, 15.0),
     (Material.CAR_CABIN, 5.0),
     (Material.TRUCK, 40.0),
     (Material.PERSON, 14.0),
@@ -64,7 +67,7 @@ for _material, _echo in (
     _REFLECTED[_material] = _echo
 # share of beams that pass or are thrown aside
 _LOST: Final = np.zeros(len(Material))
-_LOST[[Material.CAR_CABIN, Material.GLASS]] = 0.45, 0.7
+_LOST[[Material.CAR_CABIN, Material.GLASS]] = 0.6, 0.7
 _LOST[[Material.CROWN, Material.HEDGE, Material.FENCE]] = 0.08, 0.04, 0.1
 _COLOURED: Final = np.isin(np.arange(len(Material)), (Material.CAR_BODY, Material.TRUCK, Material.PERSON, Material.BARRIER))
 _GROUND: Final = np.isin(np.arange(len(Material)), (Material.GROUND, Material.ASPHALT, Material.PAVEMENT, Material.CROSSING))
@@ -72,14 +75,18 @@ _NO_ECHO_INTENSITY: Final = np.array([
     17, 9, 8, 45, 3, 3, 2, 85, 100, 54, 100, 5, 100, 4, 100, 6, 40, 100, 100, 2, 4, 3, 1, 9, 3, 3, 3, 10, 3, 11, 9, 17,
 ], dtype=np.float64)  # fmt: skip
 """What stands in the intensity of a slot without an echo, by ring: read from a real file, has no meaning."""
-# the own car around the scanner, in the LiDAR frame: centre x y z, half sizes
-_ROOF: Final = (0.0, -0.12, -0.64, 0.5, 0.84, 0.3)
-_HOOD: Final = (0.0, 1.95, -1.2, 0.62, 0.6, 0.33)
-_CAMERAS: Final = (
-    (0.016, 0.76, -0.33), (-0.495, 0.58, -0.33), (0.493, 0.6, -0.34),
-    (-0.485, 0.1, -0.25), (0.481, 0.07, -0.28), (0.0, -0.91, -0.26),
-)  # fmt: skip
-_CAMERA_HALF_M: Final = 0.06
+# the own car around the scanner, in the LiDAR frame: centre x y z, half sizes; roof, its lower rear, hood, and the six cameras
+_OWN_CAR: Final = (
+    (0.0, 0.06, -0.64, 0.5, 0.66, 0.3),
+    (0.0, -0.8, -0.67, 0.5, 0.2, 0.3),
+    (0.0, 1.8, -1.2, 0.62, 0.35, 0.33),
+    (0.016, 0.76, -0.39, 0.06, 0.06, 0.06),
+    (-0.495, 0.58, -0.36, 0.06, 0.06, 0.06),
+    (0.493, 0.6, -0.36, 0.06, 0.06, 0.06),
+    (-0.485, 0.1, -0.33, 0.05, 0.06, 0.06),
+    (0.481, 0.07, -0.33, 0.05, 0.06, 0.06),
+    (0.0, -0.85, -0.315, 0.075, 0.06, 0.06),
+)
 
 
 @dataclass(frozen=True)
@@ -124,8 +131,7 @@ def slot_directions(azimuth_steps: int) -> Floats:
 @lru_cache(maxsize=4)
 def own_car_m(azimuth_steps: int) -> Floats:
     """Return the distance (azimuth_steps * 32,) of the own car in each slot, inf where the beam passes it."""
-    solid = [_ROOF, _HOOD, *((*centre, *(_CAMERA_HALF_M,) * 3) for centre in _CAMERAS)]
-    boxes = np.array([(*numbers, 1.0, 0.0) for numbers in solid])
+    boxes = np.array([(*numbers, 1.0, 0.0) for numbers in _OWN_CAR])
     boxes[:, 2] += 10.0  # above the plane that `cast_rays` takes for the ground
     origin = np.array([0.0, 0.0, 10.0])
     bare = Primitives(boxes, np.empty((0, 5)), np.empty((0, 5)))
@@ -149,39 +155,33 @@ def scan(
     """
     count = azimuth_steps * NUM_BEAMS
     directions = slot_directions(azimuth_steps)
-    origins, rotations = turn.at_firings(azimuth_steps)
-    first = _cast(solids, origins, rotations, directions, actor_velocities_mps)
-    second = _second_sub_ray(solids, origins, rotations, first, directions, actor_velocities_mps)
-    seen = _with_mixed_edges(first, second, rng)
+    world = spinning(solids, turn, actor_velocities_mps=actor_velocities_mps, azimuth_steps=azimuth_steps)
+    first = world.hits(np.repeat(np.arange(azimuth_steps), NUM_BEAMS), directions)
+    seen = _with_mixed_edges(first, _second_sub_ray(world, first, directions), rng)
 
-    material = solids.materials[np.maximum(seen.hit, 0)]
-    brightness = _REFLECTED[material] * np.exp(rng.normal(-0.5 * _SPREAD**2, _SPREAD, count))
-    tone = solids.colours[np.maximum(seen.hit, 0)].mean(axis=1)
-    brightness *= np.where(_COLOURED[material], np.clip((tone / 0.45) ** 1.5, 0.08, 2.0), 1.0)
-    brightness *= np.where(is_rain & _GROUND[material], 0.35, 1.0) * (0.7 if is_rain else 1.0)
-    range_m = seen.distance_m
-    is_seen = (seen.hit >= 0) & (rng.uniform(size=count) > _LOST[material])
-    is_seen &= rng.uniform(size=count) < _chance_of_echo(brightness * seen.cosine, range_m, is_rain=is_rain)
-    is_seen &= (range_m > RANGE_M[0]) & (range_m < RANGE_M[1])
-
-    airborne_m = _airborne_ranges(azimuth_steps, rng, spray=spray, is_rain=is_rain)
-    is_airborne = airborne_m < np.where(seen.hit >= 0, range_m, np.inf)
-    range_m = np.where(is_airborne, airborne_m, range_m)
-    intensity = np.where(is_airborne, rng.uniform(1.0, 5.0, count), brightness)
-    is_seen |= is_airborne
-
-    own_m = own_car_m(azimuth_steps)
-    is_own = own_m < np.where(is_seen, range_m, np.inf)
-    range_m = np.where(is_own, own_m, range_m)
-    intensity = np.where(is_own, _REFLECTED[Material.OWN_CAR] * np.exp(rng.normal(-0.3, 0.8, count)), intensity)
-    is_seen |= is_own
-
-    ring = np.tile(np.arange(NUM_BEAMS), azimuth_steps)
-    measured_m = range_m + laser_bias_m[ring] + rng.normal(0.0, NOISE_M, count)
-    measured_m = np.where(is_seen, measured_m, 0.0)
-    intensity = np.where(is_seen, np.clip(np.rint(intensity), 1.0, 255.0), _NO_ECHO_INTENSITY[ring])
-    points = _at_stamp(measured_m[:, None] * directions, origins, rotations, turn.poses[-1])
-    rows: NDArray[np.float32] = np.concatenate([points, intensity[:, None], ring[:, None]], axis=1).astype(np.float32)
+    echo, lost = surface_echoes(solids, is_rain=is_rain)
+    measured_m, intensity = measure(
+        seen.distance_m,
+        seen.hit,
+        seen.cosine,
+        echo,
+        lost,
+        SPREAD,
+        RAIN_FADE_M if is_rain else CLEAR_FADE_M,
+        _airborne_ranges(azimuth_steps, rng, spray=spray, is_rain=is_rain),
+        own_car_m(azimuth_steps),
+        float(_REFLECTED[Material.OWN_CAR]),
+        laser_bias_m,
+        NOISE_M,
+        _NO_ECHO_INTENSITY,
+        np.array(RANGE_M),
+        rng.standard_normal((2, count), dtype=np.float32),
+        rng.random((2, count), dtype=np.float32),
+    )
+    stamp = turn.poses[-1]
+    points = moved_to_stamp(measured_m, directions, world.origins, world.rotations, stamp.translation_m, stamp.rotation)
+    rows = np.empty((count, 5), np.float32)
+    rows[:, :3], rows[:, 3], rows[:, 4] = points, intensity, np.tile(np.arange(NUM_BEAMS), azimuth_steps)
     return rows
 
 
@@ -190,82 +190,109 @@ def laser_biases(rng: np.random.Generator) -> Floats:
     return rng.normal(0.0, LASER_BIAS_M, NUM_BEAMS)
 
 
-def _chance_of_echo(echo: Floats, range_m: Floats, *, is_rain: bool) -> Floats:
-    """Return the chance (n,) that a beam is measured: less for dark surfaces, those met at a slant, and far ones."""
-    with np.errstate(invalid="ignore"):
-        strength = echo / (range_m / 30.0) ** 2
-        if is_rain:
-            strength = strength * np.exp(-range_m / 40.0)
-        return np.nan_to_num(0.985 * strength / (strength + 0.25), nan=0.0)
+def surface_echoes(solids: Solids, *, is_rain: bool) -> tuple[Floats, Floats]:
+    """Return (echo, lost): brightness where met squarely and share of swallowed beams of ground and primitives (n + 1,).
+
+    Dark paint and dark clothes give less; every piece is a little brighter or darker than others of its material, by a
+    number made from its colour. In rain everything is darker, and a wet road throws most light forward.
+    """
+    material = solids.materials
+    tone = solids.colours.mean(axis=1)
+    own = np.mod(solids.colours @ np.array([997.13, 719.37, 431.71]), 1.0)
+    echo = _REFLECTED[material] * np.exp(PIECE_SPREAD * (own - 0.5) * np.sqrt(12.0))
+    echo *= np.where(_COLOURED[material], np.clip((tone / 0.45) ** 1.5, 0.08, 2.0), 1.0)
+    if is_rain:
+        echo *= np.where(_GROUND[material], 0.25, 0.7)
+    return echo, _LOST[material]
 
 
-def _cast(
-    solids: Solids, origins: Floats, rotations: Floats, directions: Floats, actor_mps: Floats, slots: Ints | None = None
-) -> Hit:
-    """Return what the rays in all slots, or in the given ones (m,) with directions (m, 3), meet, each at its own time."""
-    azimuth_steps = len(origins)
-    firing = np.repeat(np.arange(azimuth_steps), NUM_BEAMS) if slots is None else slots // NUM_BEAMS
-    world_directions = np.einsum("nij,nj->ni", rotations[firing], directions)
-    primitives, owners = solids.primitives, solids.owners[1:]
-    is_actor = owners >= 0
-    speed = np.zeros((len(owners), 3))
-    speed[is_actor] = actor_mps[owners[is_actor]]
-    ago_s = (azimuth_steps - 1 - np.arange(azimuth_steps)) / azimuth_steps * TURN_US * 1e-6
-    distance, cosine = np.empty(len(firing)), np.empty(len(firing))
-    hit = np.empty(len(firing), np.int32)
-    edges = np.searchsorted(firing, np.linspace(0, azimuth_steps, NUM_SECTORS + 1))
-    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        if low == high:
-            continue
-        rays = slice(low, high)
-        middle = int(firing[(low + high) // 2])
-        then = _moved(primitives, -ago_s[middle] * speed)
-        found_m, found = cast_rays(then, origins[middle], world_directions[rays], limit=RANGE_M[1])
-        # a thing that moves has another place at each firing; seen from it, the scanner has
-        since_s = ago_s[middle] - ago_s[firing[rays]]
-        relative = origins[firing[rays]] - origins[middle]
-        relative -= np.where(found[:, None] > 0, speed[np.maximum(found - 1, 0)], 0.0) * since_s[:, None]
-        distance[rays], cosine[rays] = refine_hits(
-            then.boxes,
-            then.cylinders,
-            then.ellipsoids,
-            then.slabs,
-            found,
-            found_m,
-            relative,
-            origins[middle],
-            world_directions[rays],
+@dataclass(frozen=True)
+class Spinning:
+    """A world and a scanner that both move in a turn: primitives at the stamp, their velocities (n, 3), poses of firings."""
+
+    primitives: Primitives
+    velocities: Floats
+    origins: Floats
+    rotations: Floats
+
+    @property
+    def before_s(self) -> Floats:
+        """How long before the stamp each firing (steps,) was."""
+        steps = len(self.origins)
+        return (steps - 1 - np.arange(steps)) / steps * (TURN_US * 1e-6)
+
+    @cached_property
+    def _bins(self) -> tuple[Floats, Ints, Ints]:
+        """Candidates of each compass direction, seen from the middle of the turn."""
+        centre = self.origins[len(self.origins) // 2]
+        reach = np.linalg.norm(self.origins - centre, axis=1).max() + 1e-3
+        moves = np.linalg.norm(self.velocities, axis=1) * (TURN_US * 1e-6)
+        return turning_bins(*self._shapes, centre, reach + moves, RANGE_M[1])
+
+    @property
+    def _shapes(self) -> tuple[Floats, Floats, Floats, Floats]:
+        world = self.primitives
+        boxes, cylinders, ellipsoids, slabs = (
+            np.ascontiguousarray(array, dtype=np.float64)
+            for array in (world.boxes, world.cylinders, world.ellipsoids, world.slabs)
         )
-        hit[rays] = found
-    return Hit(distance, hit, cosine)
+        return boxes, cylinders, ellipsoids, slabs
+
+    def hits(self, firing: Ints, directions: Floats) -> Hit:
+        """Return what rays (n,) of firings (n,) meet; directions (n, 3) in the LiDAR frame at the firing."""
+        distance, hit, cosine = turning_hits(
+            *self._shapes,
+            self.primitives.ground_m,
+            self.velocities,
+            *self._bins,
+            self.origins,
+            self.rotations,
+            self.before_s,
+            firing,
+            np.ascontiguousarray(directions),
+            RANGE_M[1],
+        )
+        return Hit(distance, hit, cosine)
+
+    def hits_plain(self, firing: Ints, directions: Floats) -> tuple[Floats, Hits]:
+        """Return distance and hit as `hits` does, ray by ray with `cast_rays_plain`."""
+        distance, hit = np.empty(len(firing)), np.empty(len(firing), np.int32)
+        for n, step in enumerate(firing.tolist()):
+            world = _moved(self.primitives, -self.before_s[step] * self.velocities)
+            direction = self.rotations[step] @ directions[n]
+            found = cast_rays_plain(world, self.origins[step], direction[None], limit=RANGE_M[1])
+            distance[n], hit[n] = found[0][0], found[1][0]
+        return distance, hit
+
+
+def spinning(solids: Solids, turn: Turn, *, actor_velocities_mps: Floats, azimuth_steps: int) -> Spinning:
+    """Return world and scanner of a turn that ends at the time of `solids`."""
+    owners = solids.owners[1:]
+    velocities = np.zeros((len(owners), 3))
+    velocities[owners >= 0] = actor_velocities_mps[owners[owners >= 0]]
+    return Spinning(solids.primitives, velocities, *turn.at_firings(azimuth_steps))
 
 
 def _moved(primitives: Primitives, shift_m: Floats) -> Primitives:
-    """Return primitives moved by shift (n, 3), in hit order; nothing moves up or down, and slabs stay."""
+    """Return primitives moved level by shift (n, 3), in hit order; slabs stay."""
     first, second = len(primitives.boxes), len(primitives.boxes) + len(primitives.cylinders)
-    groups = []
-    for array, part in (
-        (primitives.boxes, shift_m[:first]),
-        (primitives.cylinders, shift_m[first:second]),
-        (primitives.ellipsoids, shift_m[second : second + len(primitives.ellipsoids)]),
-    ):
-        moved = np.ascontiguousarray(array, dtype=np.float64).copy()
-        moved[:, :2] += part[:, :2]
-        groups.append(moved)
-    boxes, cylinders, ellipsoids = groups
+    boxes, cylinders, ellipsoids = (
+        np.hstack([array[:, :2] + part[:, :2], array[:, 2:]])
+        for array, part in (
+            (primitives.boxes, shift_m[:first]),
+            (primitives.cylinders, shift_m[first:second]),
+            (primitives.ellipsoids, shift_m[second : second + len(primitives.ellipsoids)]),
+        )
+    )
     return replace(primitives, boxes=boxes, cylinders=cylinders, ellipsoids=ellipsoids)
 
 
-def _second_sub_ray(
-    solids: Solids, origins: Floats, rotations: Floats, first: Hit, directions: Floats, actor_mps: Floats
-) -> tuple[Ints, Hit]:
+def _second_sub_ray(world: Spinning, first: Hit, directions: Floats) -> tuple[Ints, Hit]:
     """Return the slots (m,) whose neighbour in the ring meets something else, and what the beam's other half meets there."""
     by_firing = first.hit.reshape(-1, NUM_BEAMS)
     slots = np.flatnonzero((by_firing != np.roll(by_firing, -1, axis=0)).reshape(-1))
-    turned = directions[slots] + SUB_RAY_RAD * np.stack(
-        [directions[slots, 1], -directions[slots, 0], np.zeros(len(slots))], axis=1
-    )
-    return slots, _cast(solids, origins, rotations, turned, actor_mps, slots)
+    aside = np.stack([directions[slots, 1], -directions[slots, 0], np.zeros(len(slots))], axis=1)
+    return slots, world.hits(slots // NUM_BEAMS, directions[slots] + SUB_RAY_RAD * aside)
 
 
 def _with_mixed_edges(first: Hit, second: tuple[Ints, Hit], rng: np.random.Generator) -> Hit:
@@ -301,12 +328,3 @@ def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator, *, spray: flo
         drop_m = 2.6 + rng.exponential(4.0, size=out.shape)
         out = np.where(rng.uniform(size=out.shape) < RAIN_DROP_SHARE, np.minimum(out, drop_m), out)
     return out.reshape(-1)
-
-
-def _at_stamp(points_m: Floats, origins: Floats, rotations: Floats, world_from_lidar: Pose) -> Floats:
-    """Return points (slots, 3), each in the LiDAR frame at its firing, in the LiDAR frame at the stamp."""
-    stamp = world_from_lidar.rotation
-    turn = np.einsum("ji,njk->nik", stamp, rotations)
-    shift = (origins - world_from_lidar.translation_m) @ stamp
-    moved: Floats = np.einsum("nij,nkj->nki", turn, points_m.reshape(len(origins), NUM_BEAMS, 3)) + shift[:, None, :]
-    return moved.reshape(-1, 3)

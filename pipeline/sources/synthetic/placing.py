@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.actors import Actor, Part
+from pipeline.sources.synthetic.actors import Actor, Part, Surface
 from pipeline.sources.synthetic.raycast import Primitives
 from pipeline.sources.synthetic.rigid import Floats, Ints
 from pipeline.sources.synthetic.route import Route
 from pipeline.sources.synthetic.solids import Piece, Solids, gather
-from pipeline.sources.synthetic.town.road_users import RoadUser
+from pipeline.sources.synthetic.town.road_users import HALF_STEP_US, RoadUser
 
 _SHAPES = ("box", "cylinder", "ellipsoid")
 
@@ -44,6 +44,8 @@ class Arrangement:
         ]
         self._all = gather([*standing, *parts], ground_m=ground_m)
         self._actors, self._route = actors, route
+        self._users = [number for number, actor in enumerate(actors) if isinstance(actor, RoadUser)]
+        self._paths = _Paths([actor for actor in actors if isinstance(actor, RoadUser)])
         self._rows = []
         primitives = self._all.primitives
         for shape, numbers in zip(_SHAPES, (primitives.boxes, primitives.cylinders, primitives.ellipsoids), strict=True):
@@ -86,6 +88,28 @@ class Arrangement:
         kept: Floats = numbers[np.concatenate([np.ones(rows.first, bool), is_there[rows.owner]])]
         return kept
 
+    def velocities_at(self, time_us: int) -> Floats:
+        """Return the velocity (actors, 3) of every actor in the world frame, m/s."""
+        velocities = np.zeros((len(self._actors), 3))
+        along = [number for number in self._movers if isinstance(self._actors[number], Actor)]
+        for number in along:
+            velocities[number] = self._actors[number].velocity(self._route, time_us)
+        numbers = [number for number in self._movers if isinstance(self._actors[number], RoadUser)]
+        if numbers:
+            first, second = (self._places(numbers, time_us + shift)[numbers, :3] for shift in (-HALF_STEP_US, HALF_STEP_US))
+            velocities[numbers] = (second - first) / (2e-6 * HALF_STEP_US)
+        return velocities
+
+    def boxes_at(self, time_us: int) -> Floats:
+        """Return the box of every actor (actors, 8) as `Primitives` has boxes; an actor who is not there has one of no size."""
+        sizes = np.array([actor.size_wlh_m for actor in self._actors]).reshape(-1, 3)
+        places = self._places(range(len(self._actors)), time_us)
+        is_there = np.array([actor.is_present(self._route, time_us) for actor in self._actors], dtype=bool)
+        annotated = np.array([actor.surface != Surface.UNANNOTATED for actor in self._actors], dtype=bool)
+        half = np.where((is_there & annotated)[:, None], sizes[:, [1, 0, 2]] / 2, -1.0)
+        middle = places[:, :3] + np.array([0.0, 0.0, 0.5]) * sizes[:, 2:]
+        return np.concatenate([middle, half, np.cos(places[:, 3:]), np.sin(places[:, 3:])], axis=1)
+
     def _places(self, numbers: Sequence[int], time_us: int) -> Floats:
         """Return x y z yaw of actors, each in the row of its number."""
         places = np.zeros((len(self._actors), 4))
@@ -96,10 +120,31 @@ class Arrangement:
             places[along, :2] = self._route.place(s, left)
             places[along, 3] = self._route.yaw_at(s) + np.array([np.pi if actor.is_facing_back else 0.0 for actor in actors])
             places[along, 2] = [actor.height_at((x, y)) for actor, (x, y) in zip(actors, places[along, :2].tolist(), strict=True)]
-        for number in numbers:
-            user = self._actors[number]
-            if isinstance(user, RoadUser):
-                places[number] = user.place_at(time_us)
+        if self._users:
+            # all at once: those that are not asked for cost little
+            places[self._users] = self._paths.at(time_us)
+        return places
+
+
+class _Paths:
+    """Places of many road users, each at one place or at the times of one shared grid."""
+
+    def __init__(self, users: Sequence[RoadUser]) -> None:
+        self._still = np.array([user.places[0] for user in users]).reshape(-1, 4)
+        self._moving = [k for k, user in enumerate(users) if len(user.places) > 1]
+        grids = {user.time_us.tobytes() for user in users if len(user.places) > 1}
+        assert len(grids) <= 1, "all paths of a scene have the same times"
+        self._time_us = users[self._moving[0]].time_us if self._moving else np.zeros(0, np.int64)
+        self._places = np.array([users[k].places for k in self._moving])
+
+    def at(self, time_us: int) -> Floats:
+        """Return x y z yaw (users, 4) at a time, as `RoadUser.place_at` does."""
+        places = self._still.copy()
+        if self._moving:
+            times = self._time_us
+            i = int(np.clip(np.searchsorted(times, time_us) - 1, 0, len(times) - 2))
+            share = min(max(float(time_us - times[i]) / float(times[i + 1] - times[i]), 0.0), 1.0)
+            places[self._moving] = (1.0 - share) * self._places[:, i] + share * self._places[:, i + 1]
         return places
 
 

@@ -37,40 +37,43 @@ BEAM_AZIMUTH_DEG: Final = 38.0  # where the two-way gain has fallen to 1/e
 BEAM_ELEVATION_DEG: Final = 5.0
 MOST_RETURNS: Final = 125
 MOVING_MPS: Final = 0.7
-SPIKINESS: Final = 2.2
+SPIKINESS: Final = 2.6
+CORNER_SHARE: Final = 0.01
+CORNER_RCS: Final = 130.0
+FULLY_LIT_M: Final = 14.0  # a nearer thing is lit in part only
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
-FOUND_AT_25M_DB: Final = -22.0
-LEAST_FOUND_DB: Final = -6.0
+FOUND_AT_25M_DB: Final = -19.0
+LEAST_FOUND_DB: Final = -11.0
 FADE_SHAPE: Final = 2.0
 LASTING_SHARE: Final = 0.95
 THROUGH_SHARE: Final = 0.2
 RANGE_NOISE_M: Final = 0.12
-SCORE_PER_DECADE_DB: Final = 0.0
+SCORE_PER_DECADE_DB: Final = 40.0
 
 # m2 of rcs for a square metre of surface: scattered in all directions, and thrown back where the beam meets it squarely
 _DIFFUSE: Final = np.zeros(len(Material))
 _MIRROR: Final = np.zeros(len(Material))
 for _material, _diffuse, _mirror in (
-    (Material.BUILDING, 1.5, 20.0),
-    (Material.POLE, 4.0, 20.0),
-    (Material.CROWN, 0.5, 0.0),
-    (Material.CAR_BODY, 5.0, 60.0),
-    (Material.CAR_CABIN, 2.0, 15.0),
-    (Material.TRUCK, 8.0, 100.0),
-    (Material.PERSON, 1.2, 0.0),
-    (Material.LAMP, 3.0, 5.0),
-    (Material.TRUNK, 1.0, 1.0),
-    (Material.GLASS, 0.5, 10.0),
-    (Material.TYRE, 2.0, 1.0),
-    (Material.SIGN, 3.0, 60.0),
-    (Material.HEDGE, 0.4, 0.0),
-    (Material.FENCE, 2.5, 5.0),
-    (Material.WALL, 1.0, 10.0),
-    (Material.KERB, 0.3, 0.0),
-    (Material.BARRIER, 4.0, 30.0),
-    (Material.CONE, 0.2, 0.0),
-    (Material.CYCLE, 4.0, 3.0),
-    (Material.PLATE, 3.0, 30.0),
+    (Material.BUILDING, 1.2, 20.0),
+    (Material.POLE, 3.2, 20.0),
+    (Material.CROWN, 0.4, 0.0),
+    (Material.CAR_BODY, 7.2, 108.0),
+    (Material.CAR_CABIN, 2.88, 27.0),
+    (Material.TRUCK, 6.4, 100.0),
+    (Material.PERSON, 2.4, 0.0),
+    (Material.LAMP, 2.4, 5.0),
+    (Material.TRUNK, 0.8, 1.0),
+    (Material.GLASS, 0.4, 10.0),
+    (Material.TYRE, 2.88, 1.8),
+    (Material.SIGN, 2.4, 60.0),
+    (Material.HEDGE, 0.32, 0.0),
+    (Material.FENCE, 2.0, 5.0),
+    (Material.WALL, 0.8, 10.0),
+    (Material.KERB, 0.24, 0.0),
+    (Material.BARRIER, 3.2, 30.0),
+    (Material.CONE, 0.16, 0.0),
+    (Material.CYCLE, 3.2, 3.0),
+    (Material.PLATE, 4.32, 54.0),
 ):
     _DIFFUSE[_material], _MIRROR[_material] = _diffuse, _mirror
 
@@ -176,6 +179,8 @@ def _cast(solids: Solids, world_from_radar: Pose, actor_mps: Floats, rays: tuple
         _DIFFUSE,
         _MIRROR,
         SPIKINESS,
+        CORNER_SHARE,
+        CORNER_RCS,
         world_from_radar.translation_m,
         directions,
         distance,
@@ -187,6 +192,7 @@ def _cast(solids: Solids, world_from_radar: Pose, actor_mps: Floats, rays: tuple
     is_of_actor = (hit > 0) & (owner >= 0)
     along[is_of_actor] = (actor_mps[owner[is_of_actor]] * sight[is_of_actor]).sum(axis=1)
     gain = np.exp(-((np.rad2deg(azimuth) / BEAM_AZIMUTH_DEG) ** 2) - (np.rad2deg(elevation) / BEAM_ELEVATION_DEG) ** 2)
+    rcs *= np.minimum(distance / FULLY_LIT_M, 1.0)
     return Echoes(distance, azimuth, along, rcs, rcs * gain, normals @ rotation[:2, :2], marks), hit
 
 

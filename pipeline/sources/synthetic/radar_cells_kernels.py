@@ -38,6 +38,8 @@ def echoes(
     diffuse: Floats,
     mirror: Floats,
     spikiness: float,
+    corner_share: float,
+    corner_rcs: float,
     origin: Floats,
     directions: Floats,
     distance: Floats,
@@ -49,7 +51,7 @@ def echoes(
     directions (n, 3) are unit vectors in the world frame. A surface of area a that is met at an angle t from its normal
     has rcs a * (diffuse * cos t + mirror * exp(-(tan t / 0.12)^2)), by its material, times a texture: a fixed random
     number of mean 1 for each `TEXTURE_M` of the piece, by Weibull's law with 1 / `spikiness` as shape, so that few spots
-    shine. A normal is (0, 0) where the surface is not upright. A mark is a fixed number 0..1 of each spot
+    shine; a `corner_share` of the spots are corners that shine `corner_rcs` times as bright as the mean. A normal is (0, 0) where the surface is not upright. A mark is a fixed number 0..1 of each spot
     of two textures' length. A material with neither echo has none.
     """
     num_boxes, num_cylinders, num_ellipsoids = len(boxes), len(cylinders), len(ellipsoids)
@@ -109,6 +111,8 @@ def echoes(
         second, third = int(math.floor(a / TEXTURE_M)), int(math.floor(b / TEXTURE_M))
         spot = _unit_number(first, second, third, int(math.floor(c / TEXTURE_M)) * 64 + material)
         texture = (-math.log(spot)) ** spikiness / mean
+        if _unit_number(first + 13, second, third, 5 + int(math.floor(c / TEXTURE_M))) < corner_share:
+            texture += corner_rcs
         marks[r] = _unit_number(first + 7, second // 2, third // 2, int(material))
         rcs[r] = shine * texture * far * far * solid_angle[r] / cosine
     return rcs, normals, marks

@@ -12,8 +12,9 @@ import numpy as np
 from pipeline.sources.synthetic.radar_returns import ReturnKind, Returns
 from pipeline.sources.synthetic.rigid import Floats, Ints
 
-BOUNCE_COUNT: Final = 18.0
-CLUTTER_COUNT: Final = 12.0
+BOUNCE_COUNT: Final = 34.0
+SECOND_TRIP_SHARE: Final = 0.5
+CLUTTER_COUNT: Final = 8.0
 STRAY_COUNT: Final = 7.8
 FAR_ONLY_COUNT: Final = 0.85
 RAIN_FACTOR: Final = 1.4
@@ -34,7 +35,8 @@ def bounced(echo: Returns, rng: np.random.Generator) -> Returns:
     range_m, azimuth = np.hypot(ghost[:, 0], ghost[:, 1]), np.arctan2(ghost[:, 1], ghost[:, 0])
     # a mirror that cannot show the echo beyond itself shows it straight behind, by a second trip between car and mirror
     is_lost = (range_m < echo.range_m[mirror]) | (np.abs(np.rad2deg(azimuth)) > 60.0) | (range_m > 130.0)
-    behind_m = echo.range_m[source] + rng.exponential(9.0, len(source)) + 2.0
+    is_lost |= rng.uniform(size=len(source)) < SECOND_TRIP_SHARE
+    behind_m = echo.range_m[source] + rng.exponential(12.0, len(source)) + 4.0
     return Returns(
         np.where(is_lost, behind_m, range_m),
         np.where(is_lost, echo.azimuth[source] + np.deg2rad(rng.normal(0.0, 2.0, len(source))), azimuth),

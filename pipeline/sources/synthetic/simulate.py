@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells, scene_look
 from pipeline.sources.synthetic.actors import Surface
+from pipeline.sources.synthetic.box_count_kernels import count_in_boxes
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
 from pipeline.sources.synthetic.ground import on_ground
@@ -37,6 +38,7 @@ from pipeline.sources.synthetic.rows import (
     scene_rows,
 )
 from pipeline.sources.synthetic.solids import Solids
+from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.visibility import visible_shares
 from pipeline.sources.synthetic.world import World, make_world
 from storage_schemas.catalog import RADAR_CHANNELS
@@ -169,7 +171,7 @@ def _turn(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, i
 
 def world_velocities(world: World, time_us: int) -> Floats:
     """Return the velocity (actors, 3) of every actor in the world frame, m/s."""
-    return np.array([actor.velocity(world.route, time_us) for actor in world.actors]).reshape(-1, 3)
+    return world.velocities_at(time_us)
 
 
 def _record_radar(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, root: Path, index: int) -> list[Floats]:
@@ -294,14 +296,16 @@ def _encode_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 def _count_points(world: World, time_us: int, points_m: Floats, echoes_m: Floats) -> BoxCounts:
     """Return the points in each actor's box at a key frame; the unannotated truck has none."""
+    if any(isinstance(actor, RoadUser) for actor in world.actors):
+        boxes = world.boxes_at(time_us)
+        return BoxCounts(count_in_boxes(points_m, boxes), count_in_boxes(echoes_m, boxes))
     count = np.zeros((2, len(world.actors)), dtype=np.int64)
     for number, actor in enumerate(world.actors):
         if actor.surface == Surface.UNANNOTATED:
             continue
         pose = actor.world_from_box(world.route, time_us)
         for kind, cloud in enumerate((points_m, echoes_m)):
-            reach_m = max(4.0, float(np.hypot(*actor.size_wlh_m[:2])) / 2)
-            near = cloud[np.abs(cloud[:, :2] - pose.translation_m[:2]).max(axis=1) < reach_m]
+            near = cloud[np.abs(cloud[:, :2] - pose.translation_m[:2]).max(axis=1) < 4.0]
             at_height = np.where(np.isnan(near[:, 2:]), pose.translation_m[2], near[:, 2:])
             count[kind, number] = count_in_box(np.hstack([near[:, :2], at_height]), pose, actor.size_wlh_m)
     return BoxCounts(count[0], count[1])

@@ -13,6 +13,7 @@ from pipeline.sources.synthetic.config import SyntheticParams
 from pipeline.sources.synthetic.drive import Drive, positions_along
 from pipeline.sources.synthetic.ground import FLAT, Ground, stand
 from pipeline.sources.synthetic.placing import Arrangement
+from pipeline.sources.synthetic.rigid import Floats
 from pipeline.sources.synthetic.route import Route, route_along, route_through
 from pipeline.sources.synthetic.solids import Piece, Solids
 from pipeline.sources.synthetic.street import street_pieces
@@ -42,6 +43,14 @@ class World:
     def at(self, time_us: int) -> Solids:
         """Return everything solid at a time."""
         return self._arrangement.at(time_us)
+
+    def velocities_at(self, time_us: int) -> Floats:
+        """Return the velocity (actors, 3) of every actor in the world frame, m/s."""
+        return self._arrangement.velocities_at(time_us)
+
+    def boxes_at(self, time_us: int) -> Floats:
+        """Return the box of every actor (actors, 8): middle x y z, half sizes along its x y z, cosine and sine of its yaw."""
+        return self._arrangement.boxes_at(time_us)
 
     @cached_property
     def _arrangement(self) -> Arrangement:

@@ -17,10 +17,13 @@ from pipeline.sources.synthetic.solids import Piece
 from pipeline.sources.synthetic.town.streets import Street, beside
 
 STRETCH_M: Final = (20.0, 80.0)
-# nearest and farthest front, metres from the middle of the driven carriageway; mean share of each kind of stretch
-KINDS: Final = {"row": (9.2, 12.0), "set_back": (12.0, 25.0), "far": (25.0, 60.0), "open": (0.0, 0.0)}
-SHARES: Final = (0.3, 0.25, 0.15, 0.3)
-SHARE_STRENGTH: Final = 6.0
+# how far the nearest fronts of a side are from the middle of the driven carriageway, drawn once a scene and side
+SIDE_M: Final = (8.0, 26.0)
+NEAREST_M: Final = 9.2
+# front of each kind of stretch in multiples of that, and the mean share of each
+KINDS: Final = {"row": (1.0, 1.3), "set_back": (1.3, 2.0), "far": (2.0, 4.0), "open": (1.0, 1.0)}
+SHARES: Final = (0.4, 0.2, 0.1, 0.3)
+SHARE_STRENGTH: Final = 4.0
 GAP_M: Final = (1.0, 15.0)
 PAVEMENT_M: Final = 3.0
 SIDE_PAVEMENT_M: Final = 1.3
@@ -40,7 +43,10 @@ WALLS: Final = (
 
 @dataclass(frozen=True)
 class Stretch:
-    """One side of a street between two places: its kind, and the distance of its fronts from the middle of the road."""
+    """One side of a street between two places: its kind, and the distance of its fronts from the middle of the road.
+
+    open_m: how far from the middle of the road this side of the street is open in most places.
+    """
 
     street: int
     side: int
@@ -48,6 +54,7 @@ class Stretch:
     end_m: float
     kind: str
     front_m: float
+    open_m: float
 
 
 def plan_stretches(streets: Sequence[Street], rng: np.random.Generator) -> list[Stretch]:
@@ -58,12 +65,14 @@ def plan_stretches(streets: Sequence[Street], rng: np.random.Generator) -> list[
         if street.is_open:
             continue
         for side in (-1, 1):
-            s = float(street.middle.s_m[0])
+            s, narrower_m = float(street.middle.s_m[0]), 0.0 if street.is_driven else 6.0 - street.half_m
+            open_m = float(np.exp(rng.uniform(*np.log(SIDE_M))))
             while s < street.middle.s_m[-1]:
                 end = s + rng.uniform(*STRETCH_M)
                 kind = str(rng.choice(list(KINDS), p=shares))
-                front = rng.uniform(*KINDS[kind]) - (0.0 if street.is_driven else 6.0 - street.half_m)
-                stretches.append(Stretch(number, side, s, min(end, float(street.middle.s_m[-1])), kind, front))
+                front = max(open_m * rng.uniform(*KINDS[kind]), NEAREST_M) - narrower_m
+                last = min(end, float(street.middle.s_m[-1]))
+                stretches.append(Stretch(number, side, s, last, kind, front, max(open_m, NEAREST_M) - narrower_m))
                 s = end
     return stretches
 

@@ -21,6 +21,13 @@ ACCELERATION_MPS2: Final = (-2.6, 1.6)
 JERK_S: Final = 0.7
 TURN_MPS2: Final = 2.6
 TURN_DEG: Final = (66.0, 110.0)
+# corners and bends beyond the driven part: metres to the first and between two, share of corners, degrees, radius
+AHEAD_M: Final = (10.0, 70.0)
+CORNER_SHARE: Final = 0.5
+CORNER_RADIUS_M: Final = (10.0, 16.0)
+BEND_DEG: Final = (12.0, 75.0)
+BEND_RADIUS_M: Final = (20.0, 70.0)
+AHEAD_EVERY_M: Final = (50.0, 160.0)
 # degrees of pitch and roll per m/s2 along and across, as a sprung car dives and leans
 DIVE_DEG: Final = 0.28
 LEAN_DEG: Final = 0.2
@@ -71,7 +78,8 @@ def town_motion(seed: int, index: int, time_us: Ints, *, start_us: int, end_us: 
     step_s = float(t[1] - t[0])
     s = np.cumsum(speed) * step_s
     s -= s[0]
-    line_s, line_xy, line_yaw = _lane(float(s[-1]), float(speed.max()), corner, rng)
+    ahead = np.random.default_rng((seed, index, 101, 2))
+    line_s, line_xy, line_yaw = _lane(float(s[-1]), float(speed.max()), corner, rng, ahead)
     left, slope = _lane_offset(s, float(speed.max()), rng)
     x, y = (np.interp(s, line_s, line_xy[:, k]) for k in range(2))
     yaw = np.interp(s, line_s, line_yaw)
@@ -130,7 +138,9 @@ def _followed(wanted_mps: Floats, step_s: float) -> Floats:
     return np.where(smooth < 0.02, 0.0, smooth)
 
 
-def _lane(driven_m: float, top_mps: float, corner: Corner | None, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+def _lane(
+    driven_m: float, top_mps: float, corner: Corner | None, rng: np.random.Generator, ahead: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
     """Return s (n,), points (n, 2) and heading (n,) of the lane, every decimetre, from before the start to beyond the end."""
     s = np.arange(round((BEFORE_M + driven_m + BEYOND_M) / FINE_M) + 1) * FINE_M - BEFORE_M
     bend = np.zeros_like(s)
@@ -145,10 +155,25 @@ def _lane(driven_m: float, top_mps: float, corner: Corner | None, rng: np.random
         ramp = 5.0  # curvature grows and falls over some metres, as a driver steers
         profile = np.clip((s - corner.s_m) / ramp + 0.5, 0, 1) * np.clip((corner.s_m + length - s) / ramp + 0.5, 0, 1)
         bend = bend * (1 - profile) + profile * angle / length
+    bend = bend + _bends_ahead(s, driven_m, ahead)
     yaw = rng.uniform(0, 2 * np.pi) + np.cumsum(bend) * FINE_M
     start = rng.uniform(400.0, 1200.0, size=2)
     points = start + np.cumsum(np.stack([np.cos(yaw), np.sin(yaw)], axis=1), axis=0) * FINE_M
     return s, points, yaw
+
+
+def _bends_ahead(s: Floats, driven_m: float, rng: np.random.Generator) -> Floats:
+    """Return the curvature (n,), 1/m, of bends beyond the driven part: streets of a town seldom go straight on out of sight."""
+    bend, at = np.zeros_like(s), driven_m + rng.uniform(*AHEAD_M)
+    while at < s[-1]:
+        is_corner = rng.uniform() < CORNER_SHARE
+        degrees, radius_m = (TURN_DEG, CORNER_RADIUS_M) if is_corner else (BEND_DEG, BEND_RADIUS_M)
+        angle, radius = np.deg2rad(rng.uniform(*degrees)) * rng.choice([-1.0, 1.0]), rng.uniform(*radius_m)
+        length, ramp = abs(angle) * radius, min(0.4 * abs(angle) * radius, 8.0)
+        profile = np.clip((s - at) / ramp, 0, 1) * np.clip((at + length + ramp - s) / ramp, 0, 1)
+        bend += profile * angle / length
+        at += length + rng.uniform(*AHEAD_EVERY_M)
+    return bend
 
 
 def _lane_offset(s: Floats, top_mps: float, rng: np.random.Generator) -> tuple[Floats, Floats]:

@@ -15,9 +15,10 @@ from pipeline.sources.synthetic.town.vehicles import length_of, vehicle
 MIDDLE_M: Final = 1.8
 KERB_ROW_M: Final = 4.85
 BAY_M: Final = 8.9
+YARD_SHARE: Final = 0.55
 STRETCH_M: Final = (20.0, 60.0)
 _HABITS: Final = ("row", "sparse", "bays", "cycles", "none")
-_SHARES: Final = (0.42, 0.12, 0.18, 0.08, 0.2)
+_SHARES: Final = (0.28, 0.12, 0.12, 0.07, 0.41)
 _KERB_KINDS: Final = ("car", "truck", "lorry", "bus", "trailer")
 _KERB_SHARES: Final = (0.92, 0.045, 0.015, 0.01, 0.01)
 
@@ -36,13 +37,15 @@ def parked(plan: TrafficPlan, rng: np.random.Generator) -> None:
                 _bays(plan, side, s, end, rng)
             elif habit == "cycles":
                 _cycles(plan, side, s, end, rng)
-            if rng.uniform() < 0.35:
+            if rng.uniform() < YARD_SHARE:
                 _yard(plan, side, s, end, rng)
             s = end
 
 
 def _stand(plan: TrafficPlan, kind: str, s: float, left: float, turned: float, rng: np.random.Generator) -> bool:
     """Put one parked vehicle at (s, left) if there is room."""
+    if not plan.is_busy(s, rng):
+        return False
     place = plan.along(np.array([s]), np.array([left]), turned)
     return plan.add(vehicle(plan, kind, place, rng, is_parked=True), margin_m=0.12)
 
@@ -71,14 +74,19 @@ def _bays(plan: TrafficPlan, side: int, s: float, end: float, rng: np.random.Gen
 
 
 def _yard(plan: TrafficPlan, side: int, s: float, end: float, rng: np.random.Generator) -> None:
-    """Park a few vehicles farther from the street, where it is open."""
-    left = MIDDLE_M + side * float(rng.uniform(13.0, 34.0))
-    turned = float(rng.choice([0.0, 90.0])) + float(rng.normal(0.0, 4.0))
-    step = 2.8 if abs(turned) > 45.0 else 6.0
-    for k in range(int(rng.integers(2, 9))):
-        kind = str(rng.choice(("car", "truck", "trailer", "bus"), p=(0.88, 0.06, 0.03, 0.03)))
-        if s + k * step < end:
-            _stand(plan, kind, s + k * step, left + rng.normal(0.0, 0.3), np.deg2rad(turned), rng)
+    """Park in two or three rows behind each other, farther from the street, where it is open."""
+    first = float(rng.uniform(11.0, 19.0))
+    is_across = rng.uniform() < 0.6
+    along, behind = (2.75, 5.4) if is_across else (5.9, 2.9)
+    s += float(rng.uniform(0.0, 10.0))
+    columns, share = int(rng.integers(3, 9)), float(rng.uniform(0.6, 0.95))
+    for row in range(int(rng.integers(2, 4))):
+        for k in range(columns):
+            kind = str(rng.choice(("car", "truck", "trailer", "bus"), p=(0.93, 0.05, 0.01, 0.01)))
+            turned = np.deg2rad((90.0 if is_across else 0.0) + rng.normal(0.0, 2.0)) + (np.pi if rng.uniform() < 0.5 else 0.0)
+            left = MIDDLE_M + side * (first + behind * row + rng.normal(0.0, 0.2))
+            if s + along * k < end and rng.uniform() < share:
+                _stand(plan, kind, s + along * k, left, turned, rng)
 
 
 def _cycles(plan: TrafficPlan, side: int, s: float, end: float, rng: np.random.Generator) -> None:

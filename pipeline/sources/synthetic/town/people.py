@@ -13,12 +13,13 @@ from pipeline.sources.synthetic.town.traffic_plan import TrafficPlan, drawn_size
 
 MIDDLE_M: Final = 1.8
 PAVEMENT_M: Final = (6.4, 9.8)
+SQUARE_M: Final = (10.0, 26.0)
 # of boxes of two drives of nuScenes mini-val
 ADULT_M: Final = ((0.63, 0.68, 1.74), (0.09, 0.16, 0.13))
 CHILD_M: Final = ((0.5, 0.5, 1.25), (0.06, 0.08, 0.12))
 CHILD_SHARE: Final = 0.05
 STANDING_SHARE: Final = (0.3, 0.65)
-EVERY_M: Final = (4.0, 11.0)
+EVERY_M: Final = (4.5, 12.0)
 
 
 def people(plan: TrafficPlan, rng: np.random.Generator) -> None:
@@ -28,9 +29,12 @@ def people(plan: TrafficPlan, rng: np.random.Generator) -> None:
     for side in (-1, 1):
         s = low + float(rng.uniform(0.0, every))
         while s < high:
-            left = MIDDLE_M + side * float(rng.uniform(*PAVEMENT_M))
+            beside = PAVEMENT_M if rng.uniform() < 0.75 else SQUARE_M
+            left = MIDDLE_M + side * float(rng.uniform(*beside))
             count = int(rng.choice((1, 2, 3, 4), p=(0.6, 0.25, 0.1, 0.05)))
-            if rng.uniform() < standing:
+            if not plan.is_busy(s, rng):
+                pass
+            elif rng.uniform() < standing:
                 _group(plan, s, left, count, rng)
             else:
                 _walkers(plan, s, left, count, rng)
@@ -49,11 +53,11 @@ def crossing(plan: TrafficPlan, rng: np.random.Generator) -> None:
                 left = MIDDLE_M + np.clip(across, -7.0 - rng.uniform(0, 2), 7.0 + rng.uniform(0, 2))
                 at = s + rng.uniform(-1.5, 1.5) + 0.06 * across
                 places = plan.along(at, left, side * np.pi / 2)
-                if plan.add(_person(plan, places, rng, is_walking=True), margin_m=0.5):
+                if plan.add(person(plan, places, rng, is_walking=True), margin_m=0.5):
                     break
 
 
-def _person(plan: TrafficPlan, places: Floats, rng: np.random.Generator, *, is_walking: bool) -> RoadUser:
+def person(plan: TrafficPlan, places: Floats, rng: np.random.Generator, *, is_walking: bool) -> RoadUser:
     """Return a person at places (1, 4) or (t, 4)."""
     is_child = rng.uniform() < CHILD_SHARE
     size = drawn_size(rng, *(CHILD_M if is_child else ADULT_M))
@@ -70,7 +74,7 @@ def _group(plan: TrafficPlan, s: float, left: float, count: int, rng: np.random.
     for k in range(count):
         angle = first + 2 * np.pi * k / count
         place = plan.along(np.array([s + radius * np.cos(angle)]), np.array([left + radius * np.sin(angle)]), angle + np.pi)
-        plan.add(_person(plan, place, rng, is_walking=False), margin_m=0.02)
+        plan.add(person(plan, place, rng, is_walking=False), margin_m=0.02)
 
 
 def _walkers(plan: TrafficPlan, s: float, left: float, count: int, rng: np.random.Generator) -> None:
@@ -88,5 +92,5 @@ def _walkers(plan: TrafficPlan, s: float, left: float, count: int, rng: np.rando
     for k in range(count):
         for shift in (0.0, 0.9, -0.9, 1.8):  # beside a tree or a pole that stands in the way
             places = plan.along(at, left + sway + 0.75 * k + shift, 0.0 if forward > 0 else np.pi)
-            if plan.add(_person(plan, places, rng, is_walking=True), margin_m=0.08):
+            if plan.add(person(plan, places, rng, is_walking=True), margin_m=0.08):
                 break

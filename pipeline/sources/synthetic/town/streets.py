@@ -23,6 +23,8 @@ SIDE_STREET_LENGTH_M: Final = (70.0, 170.0)
 AHEAD_M: Final = 260.0
 CORNER_DEG: Final = 35.0
 CORNER_M: Final = 24.0
+# share of corners where both, only the one back from the way out, and only the one ahead are streets
+ARM_SHARES: Final = (0.3, 0.55, 0.15)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Street:
 def make_streets(route: Route, rng: np.random.Generator) -> tuple[Street, ...]:
     """Return the driven street first, then arms at corners and ends, then side streets every 60 to 150 m."""
     driven = Street(shifted(route, CENTRE_LEFT_M), KERB_LEFT_M, is_driven=True)
-    streets = [driven, *_arms(driven.middle), *_ends(driven.middle)]
+    streets = [driven, *_arms(driven.middle, rng), *_ends(driven.middle)]
     corners = corner_places(driven.middle)
     s = float(route.s_m[0]) + rng.uniform(15.0, 70.0)
     while s < route.s_m[-1] - 25.0:
@@ -109,11 +111,12 @@ def corner_places(middle: Route) -> Floats:
     return np.array(sorted(places))
 
 
-def _arms(middle: Route) -> list[Street]:
-    """Return, at each corner, the two streets that go straight on: one ahead, one back from the way out."""
+def _arms(middle: Route, rng: np.random.Generator) -> list[Street]:
+    """Return, at each corner, one or both of the streets that go straight on: ahead, and back from the way out."""
     arms = []
     for s in corner_places(middle).tolist():
-        for at, back in ((s - CORNER_M / 2, 0.0), (s + CORNER_M / 2, np.pi)):
+        both = ((s - CORNER_M / 2, 0.0), (s + CORNER_M / 2, np.pi))
+        for at, back in (both, both[1:], both[:1])[int(rng.choice(3, p=ARM_SHARES))]:
             yaw = float(middle.yaw_at(at)) + back
             arms.append(Street(straight(middle.place(at, 0.0), yaw, AHEAD_M / 2), KERB_LEFT_M - 1.0))
     return arms

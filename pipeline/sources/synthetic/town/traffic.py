@@ -22,6 +22,7 @@ from pipeline.sources.synthetic.town.parking import parked
 from pipeline.sources.synthetic.town.people import crossing, people
 from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.town.roadworks import roadworks
+from pipeline.sources.synthetic.town.side_streets import side_streets
 from pipeline.sources.synthetic.town.spacing import Occupied, footprints, rectangles
 from pipeline.sources.synthetic.town.streets import Street
 from pipeline.sources.synthetic.town.traffic_plan import EGO_MIDDLE_M, EGO_SIZE_M, KNOT_US, TrafficPlan
@@ -43,14 +44,14 @@ def make_town_traffic(
 
     Standing pieces, given as on a plane, are left free.
     """
-    plan = _empty_plan(drive, route, standing)
-    for number, fill in enumerate((same_way, oncoming, crossing, cyclists, roadworks, parked, people)):
+    plan = _empty_plan(drive, route, streets, standing)
+    for number, fill in enumerate((same_way, oncoming, crossing, cyclists, roadworks, parked, side_streets, people)):
         fill(plan, np.random.default_rng((*seed, 103, number)))
     users = _with_one_unannotated(plan.users, np.random.default_rng((*seed, 103, 50)))
     return _lifted(sorted(users, key=lambda user: not user.is_standing), ground)
 
 
-def _empty_plan(drive: Drive, route: Route, standing: Sequence[Piece]) -> TrafficPlan:
+def _empty_plan(drive: Drive, route: Route, streets: Sequence[Street], standing: Sequence[Piece]) -> TrafficPlan:
     """Return the street with nothing in it but what stands there and the way of the ego vehicle."""
     motion = drive.world_from_ego
     time_us = np.arange(motion.knot_us[0], motion.knot_us[-1] + KNOT_US, KNOT_US, dtype=np.int64)
@@ -67,7 +68,7 @@ def _empty_plan(drive: Drive, route: Route, standing: Sequence[Piece]) -> Traffi
     occupied = Occupied(len(time_us), footprints(boxes, cylinders, below_m=BELOW_M))
     middle = xy + EGO_MIDDLE_M * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
     occupied.take(rectangles(np.concatenate([middle, 0 * yaw[:, None], yaw[:, None]], axis=1), *EGO_SIZE_M))
-    return TrafficPlan(route, time_us, ego_s, ego_left, occupied)
+    return TrafficPlan(route, streets, time_us, ego_s, ego_left, occupied)
 
 
 def _with_one_unannotated(users: list[RoadUser], rng: np.random.Generator) -> list[RoadUser]:

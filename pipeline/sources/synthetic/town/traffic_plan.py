@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from pipeline.sources.synthetic.route import Route
 from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.town.shapes import Colour, Size
 from pipeline.sources.synthetic.town.spacing import Occupied, rectangles
+from pipeline.sources.synthetic.town.streets import Street
 
 KNOT_US: Final = 100_000
 # the ego vehicle around its rear axle: middle, length, width; with room for who stands beside its way
@@ -22,17 +24,21 @@ MOVING_M: Final = 0.05
 END_M: Final = 8.0
 BEHIND_M: Final = 100.0
 AHEAD_M: Final = 190.0
+# real traffic is densest at the crossings where a car drives slowly: so many metres before and beyond its way, in both drives
+BUSY_M: Final = (10.0, 40.0)
+QUIET_SHARE: Final = 0.1
 
 
 @dataclass
 class TrafficPlan:
     """What all who put road users into the street share.
 
-    time_us (t,) is the grid of all paths, ego_s and ego_left (t,) where the ego vehicle's rear axle is along and beside the
-    route, ego_mps (t,) its speed. `users` grows.
+    streets are all of the town, the driven one first. time_us (t,) is the grid of all paths, ego_s and ego_left (t,) are where
+    the rear axle of the ego vehicle is along and beside the route. `users` grows.
     """
 
     route: Route
+    streets: Sequence[Street]
     time_us: Ints
     ego_s: Floats
     ego_left: Floats
@@ -56,14 +62,20 @@ class TrafficPlan:
         low, high = self.span_m
         return max(low, float(self.ego_s[0]) - BEHIND_M), min(high, float(self.ego_s[-1]) + AHEAD_M)
 
-    def along(self, s_m: Floats, left_m: Floats, turned: Floats | float = 0.0) -> Floats:
-        """Return places (t, 4) x y 0 yaw at s and left (t,), looking along the street and turned by an angle.
+    def is_busy(self, s_m: float, rng: np.random.Generator) -> bool:
+        """Draw whether there is anybody at s: always where the ego vehicle drives, seldom far ahead and far behind."""
+        beyond = max(float(self.ego_s[0]) - s_m, s_m - float(self.ego_s[-1])) - BUSY_M[0]
+        return bool(rng.uniform() < np.clip(1.0 - beyond / (BUSY_M[1] - BUSY_M[0]), QUIET_SHARE, 1.0))
 
-        Beyond the ends of the route the street goes on straight.
+    def along(self, s_m: Floats, left_m: Floats, turned: Floats | float = 0.0, *, of: Route | None = None) -> Floats:
+        """Return places (t, 4) x y 0 yaw at s and left (t,) of a line, the route if none is given, turned by an angle to it.
+
+        Beyond its ends a line goes on straight.
         """
-        yaw = self.route.yaw_at(s_m)
-        over = s_m - np.clip(s_m, self.route.s_m[0], self.route.s_m[-1])
-        xy = self.route.place(s_m, left_m) + over[:, None] * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+        line = self.route if of is None else of
+        yaw = line.yaw_at(s_m)
+        over = s_m - np.clip(s_m, line.s_m[0], line.s_m[-1])
+        xy = line.place(s_m, left_m) + over[:, None] * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
         yaw = yaw + turned
         return np.concatenate([xy, np.zeros((len(xy), 1)), yaw[:, None]], axis=1)
 

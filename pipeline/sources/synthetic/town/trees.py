@@ -18,7 +18,9 @@ BARK: Final = (0.3, 0.22, 0.16)
 STREET_TREE_M: Final = (6.9, 7.3)
 OVER_ROAD_M: Final = 4.8
 SHADED_SHARE: Final = 0.4
-GARDEN_M: Final = (10.0, 26.0)
+# garden trees and bushes: distance from the middle of the road in multiples of that of the nearest fronts
+GARDEN: Final = (1.02, 2.4)
+GARDEN_TREE_M: Final = 14.0
 BELT_M: Final = (35.0, 180.0)
 
 
@@ -52,12 +54,12 @@ def _avenue(street: Street, stretch: Stretch, rng: np.random.Generator, *, is_sh
 def _garden(street: Street, stretch: Stretch, greenness: float, rng: np.random.Generator) -> Iterator[list[Piece]]:
     """Return single trees and bushes behind the pavement."""
     length = stretch.end_m - stretch.start_m
-    for _ in range(int(rng.poisson(greenness * length / 14.0))):
-        s, left = rng.uniform(stretch.start_m, stretch.end_m), stretch.side * (street.half_m - 6.0 + rng.uniform(*GARDEN_M))
+    for _ in range(int(rng.poisson(greenness * length / GARDEN_TREE_M))):
+        s, left = rng.uniform(stretch.start_m, stretch.end_m), stretch.side * stretch.open_m * rng.uniform(*GARDEN)
         high = rng.uniform(3.5, 14.0)
         yield tree(street.middle.place(s, left), high, (rng.uniform(0.15, 0.45) * high, 0.28 * high), rng)
     for _ in range(int(rng.poisson(greenness * length / 12.0))):
-        s, left = rng.uniform(stretch.start_m, stretch.end_m), stretch.side * (street.half_m - 6.0 + rng.uniform(*GARDEN_M))
+        s, left = rng.uniform(stretch.start_m, stretch.end_m), stretch.side * stretch.open_m * rng.uniform(*GARDEN)
         x, y = street.middle.place(s, left)
         wide = rng.uniform(0.4, 1.3)
         yield [
