@@ -166,12 +166,12 @@ def _paint(
     lines = (street.grid, street.grid_low_m, street.points_m, street.tangents, street.s_m)
     road = (look.road_marks, look.paint, look.road_half_m, look.weather.wetness)
     paint_ground(world.slabs, first_slab, solids.materials, table, *lines, *road, *rays, surface)
-    looks = (solids.materials, solids.colours)
-    paint_facades(world.boxes, *looks, table, *rays, look.is_night, look.buried_m, surface)
+    materials, colours, owners = solids.materials, solids.colours, solids.owners
+    paint_facades(world.boxes, materials, colours, table, *rays, look.is_night, look.buried_m, surface)
     has_wheels = bool((solids.materials == Material.TYRE).any())
-    vehicle = (world.boxes, *looks, solids.surfaces, solids.owners, table, has_wheels, _paints(solids))
+    vehicle = (world.boxes, materials, colours, solids.surfaces, owners, table, has_wheels, _paints(solids))
     paint_vehicles(*vehicle, *rays, look.is_night, surface)
-    objects = (world.boxes, world.cylinders, world.ellipsoids, *looks, solids.owners, table)
+    objects = (world.boxes, world.cylinders, world.ellipsoids, materials, colours, owners, table)
     paint_objects(*objects, *rays, look.is_night, has_wheels, look.lamp_tint, surface)
     return surface
 

@@ -1,7 +1,8 @@
 """The fast ray caster: primitives are sorted into bins of compass direction, nearest first.
 
 Twin: `raycast.cast_rays_plain`. A bin is a slice of directions around the origin seen from above. A ray walks the
-list of its bin and stops at the first primitive that begins beyond the hit it already has.
+list of its bin and stops at the first primitive that begins beyond the hit it already has, or when it rises above all
+that is left. What it passes above or below over its whole length is skipped.
 """
 
 # numba's decorator has no types
@@ -17,6 +18,7 @@ from numba import njit
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 
 NUM_BINS = 1024
+MARGIN_M = 1e-6
 
 
 @njit(cache=True, inline="always")
@@ -143,6 +145,48 @@ def _extent(boxes: Floats, round_ones: Floats, slabs: Floats, ox: float, oy: flo
 
 
 @njit(cache=True)
+def _reach(boxes: Floats, cylinders: Floats, ellipsoids: Floats, slabs: Floats, nearest: Floats, ox: float, oy: float) -> Floats:
+    """Return (n, 4): nearest and farthest horizontal distance from the origin, lowest and highest z, with 1 um of margin.
+
+    A ray that is above or below a primitive over the whole of that distance cannot meet it. nearest (n,) as `_extent` has it.
+    """
+    num_boxes, num_cylinders = len(boxes), len(cylinders)
+    first_slab = num_boxes + num_cylinders + len(ellipsoids)
+    out = np.empty((first_slab + len(slabs), 4))
+    for i in range(len(out)):
+        if i < num_boxes or i >= first_slab:
+            b = boxes[i] if i < num_boxes else slabs[i - first_slab]
+            away, size, low, high = math.hypot(b[0] - ox, b[1] - oy), math.hypot(b[3], b[4]), b[2] - b[5], b[2] + b[5]
+            if i >= first_slab:
+                rise = abs(b[8]) * b[3] + abs(b[9]) * b[4]
+                low, high = low - rise, high + rise
+        elif i < num_boxes + num_cylinders:
+            c = cylinders[i - num_boxes]
+            away, size, low, high = math.hypot(c[0] - ox, c[1] - oy), c[2], c[3], c[4]
+        else:
+            e = ellipsoids[i - num_boxes - num_cylinders]
+            away, size, low, high = math.hypot(e[0] - ox, e[1] - oy), e[3], e[2] - e[4], e[2] + e[4]
+        out[i, 0], out[i, 1] = max(nearest[i] - MARGIN_M, 0.0), away + size + MARGIN_M
+        out[i, 2], out[i, 3] = low - MARGIN_M, high + MARGIN_M
+    return out
+
+
+@njit(cache=True)
+def _steepest_from_here(starts: Ints, items: Ints, reach: Floats, oz: float) -> Floats:
+    """Return, for each entry of the bins, the steepest slope that still meets it or one behind it in its bin."""
+    out = np.empty(len(items))
+    for k in range(len(starts) - 1):
+        steepest = -math.inf
+        for at in range(starts[k + 1] - 1, starts[k] - 1, -1):
+            near, far, _, high = reach[items[at]]
+            rise = high - oz
+            slope = rise / far if rise < 0.0 else rise / near if near > 0.0 else math.inf
+            steepest = max(steepest, slope)
+            out[at] = steepest
+    return out
+
+
+@njit(cache=True)
 def _bin_candidates(extent: Floats, limit_m: float) -> tuple[Ints, Ints]:
     """Return (starts (bins + 1,), items): the primitives in each bin, nearest first."""
     order = np.argsort(extent[:, 0])
@@ -196,6 +240,8 @@ def first_hits(
         longest = max(longest, directions[r, 0] ** 2 + directions[r, 1] ** 2)
     extent = _extent(boxes, round_ones, slabs, ox, oy)
     starts, items = _bin_candidates(extent, limit * math.sqrt(longest))
+    reach = _reach(boxes, cylinders, ellipsoids, slabs, extent[:, 0], ox, oy)
+    steepest = _steepest_from_here(starts, items, reach, oz)
     distance = np.empty(len(directions))
     hit = np.empty(len(directions), np.int32)
     for r in range(len(directions)):
@@ -204,11 +250,17 @@ def first_hits(
         if dz < 0.0 and (ground_m - oz) / dz < best:
             best, what = (ground_m - oz) / dz, 0
         level = math.sqrt(dx * dx + dy * dy)
+        is_upright = level < 1e-9 * abs(dz)
+        slope = 0.0 if is_upright else dz / level
         k = min(int(_compass(dx, dy) * (NUM_BINS / 4.0)), NUM_BINS - 1)
         for at in range(starts[k], starts[k + 1]):
             i = items[at]
-            if extent[i, 0] > best * level:
+            if extent[i, 0] > best * level or (slope > steepest[at] and not is_upright):
                 break
+            if not is_upright:
+                near_z, far_z = oz + slope * reach[i, 0], oz + slope * reach[i, 1]
+                if min(near_z, far_z) > reach[i, 3] or max(near_z, far_z) < reach[i, 2]:
+                    continue
             if i < num_boxes:
                 t = _box_entry(boxes[i], ox, oy, oz, dx, dy, dz)
             elif i < num_boxes + num_cylinders:
