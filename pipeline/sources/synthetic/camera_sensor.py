@@ -168,11 +168,25 @@ def _paint(
     paint_ground(world.slabs, first_slab, solids.materials, table, *lines, *road, *rays, surface)
     materials, colours, owners = solids.materials, solids.colours, solids.owners
     paint_facades(world.boxes, materials, colours, table, *rays, look.is_night, look.buried_m, surface)
-    has_wheels = bool((solids.materials == Material.TYRE).any())
-    vehicle = (world.boxes, materials, colours, solids.surfaces, owners, table, has_wheels, _paints(solids))
-    paint_vehicles(*vehicle, *rays, look.is_night, surface)
-    objects = (world.boxes, world.cylinders, world.ellipsoids, materials, colours, owners, table)
-    paint_objects(*objects, *rays, look.is_night, has_wheels, look.lamp_tint, surface)
+    has_wheels = bool((materials == Material.TYRE).any())
+    paints = _paints(solids)
+    paint_vehicles(
+        world.boxes, materials, colours, solids.surfaces, owners, table, has_wheels, paints, *rays, look.is_night, surface
+    )
+    paint_objects(
+        world.boxes,
+        world.cylinders,
+        world.ellipsoids,
+        materials,
+        colours,
+        owners,
+        table,
+        *rays,
+        look.is_night,
+        has_wheels,
+        look.lamp_tint,
+        surface,
+    )
     return surface
 
 

@@ -46,8 +46,13 @@ def sky_light(table: NDArray[np.float32], sky: Floats, dx: float, dy: float, dz:
         light = 0.72 + 0.5 * cloud
         r, g, b = r + share * (sky[6] * light - r), g + share * (sky[7] * light - g), b + share * (sky[8] * light - b)
     near = dx * sky[10] + dy * sky[11] + dz * sky[12]
-    if near > 0.0:
-        glow = sky[13] * (0.35 * near**8 + 2.5 * near**90)
+    if near > 0.6:
+        wide = near * near
+        wide = wide * wide
+        wide = wide * wide  # near to the power of 8
+        small = wide * wide * wide
+        small = small * small
+        glow = sky[13] * (0.35 * wide + 2.5 * small * small)
         r, g, b = r + glow, g + 0.95 * glow, b + 0.85 * glow
     return r, g, b
 
