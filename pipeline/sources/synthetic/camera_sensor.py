@@ -163,9 +163,23 @@ def _paint(
     surface = np.zeros((len(depth), 8), np.float32)
     rays = (origin, directions, depth, hit, pixel_rad)
     first_slab = 1 + len(world.boxes) + len(world.cylinders) + len(world.ellipsoids)
-    lines = (street.grid, street.grid_low_m, street.points_m, street.tangents, street.s_m)
-    road = (look.road_marks, look.paint, look.road_half_m, look.weather.wetness)
-    paint_ground(world.slabs, first_slab, solids.materials, table, *lines, *road, *rays, surface)
+    paint_ground(
+        world.slabs,
+        first_slab,
+        solids.materials,
+        table,
+        street.grid,
+        street.grid_low_m,
+        street.points_m,
+        street.tangents,
+        street.s_m,
+        look.road_marks,
+        look.paint,
+        look.road_half_m,
+        look.weather.wetness,
+        *rays,
+        surface,
+    )
     materials, colours, owners = solids.materials, solids.colours, solids.owners
     paint_facades(world.boxes, materials, colours, table, *rays, look.is_night, look.buried_m, surface)
     has_wheels = bool((materials == Material.TYRE).any())

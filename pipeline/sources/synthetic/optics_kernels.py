@@ -99,7 +99,7 @@ def mirror_on_ground(
         spread = rough * (0.5 * down * camera[1]) + 0.5  # a rough road draws images long
         r, g, b = 0.0, 0.0, 0.0
         for k in range(3):
-            near = min(max(row + int((k - 1) * 1.6 * spread), 0), height - 1)
+            near = min(max(row + int((k - 1.5 + cell_noise(table, p, k + 5)) * 1.8 * spread), 0), height - 1)
             r, g, b = r + light[near, column, 0], g + light[near, column, 1], b + light[near, column, 2]
         i, j = p // width, p % width
         out[i, j, 0] += fresnel * (0.333 * min(r, 60.0) - light[i, j, 0])
