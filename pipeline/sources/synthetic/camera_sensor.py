@@ -258,7 +258,7 @@ def _expose(light: NDArray[np.float32], look: SceneLook, rng: np.random.Generato
     starts: Ints = rng.integers(GRAIN_SIZE - width, size=(height, 3))
     sensor = (exposure.colour_noise, exposure.shot, exposure.read)
     image: NDArray[np.uint8] = optics.develop(
-        light, bloom, gain, exposure.saturation, tone_curve(exposure), _grain(), starts, *sensor
+        light, bloom, gain, exposure.saturation, exposure.balance, tone_curve(exposure), _grain(), starts, *sensor
     )
     return image
 

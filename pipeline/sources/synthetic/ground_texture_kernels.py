@@ -49,10 +49,8 @@ def _street_place(
     foot = min(max(share, 0.0), 1.0)
     off_x, off_y = dx - foot * ex, dy - foot * ey
     side = 1.0 if ex * dy - ey * dx > 0.0 else -1.0
-    if a > 0 and a < len(points) - 2:
-        left = side * math.sqrt(off_x * off_x + off_y * off_y)
-    else:
-        left = (ex * dy - ey * dx) / length
+    is_inner = 0 < a < len(points) - 2
+    left = side * math.sqrt(off_x * off_x + off_y * off_y) if is_inner else (ex * dy - ey * dx) / length
     return s[a] + share * (s[a + 1] - s[a]), left - CENTRE_LEFT, turn_x / norm, turn_y / norm
 
 
@@ -208,7 +206,7 @@ def paint_ground(
     Slabs are the hits from first_slab on. marks (m, 3), one row a metre of street: s, the nearest crossing's s, 1 within a
     junction; looks (5,) numbers 0..1 of the scene; road_half half the width of the driven street; wet is 0 dry to 1 rain.
     """
-    tone = 0.09 + 0.08 * looks[2]
+    tone = 0.1 + 0.09 * looks[2]
     for p in range(len(depth)):
         what = hit[p]
         if what < 0 or (what > 0 and what < first_slab):

@@ -248,6 +248,7 @@ def develop(
     bloom: Light,
     gain: float,
     saturation: float,
+    balance: Floats,
     tone: Light,
     noise: Light,
     starts: Ints,
@@ -284,7 +285,7 @@ def develop(
             m, u = int(x), x - int(x)
             for c in range(3):
                 value = 0.6 * soft[j + 1, c] + 0.2 * (soft[j, c] + soft[j + 2, c])
-                pixel[c] = gain * (value + glow[m, c] * (1 - u) + glow[m + 1, c] * u)
+                pixel[c] = gain * balance[c] * (value + glow[m, c] * (1 - u) + glow[m + 1, c] * u)
             grey = 0.3 * pixel[0] + 0.59 * pixel[1] + 0.11 * pixel[2]
             sd = math.sqrt(shot * min(grey, 1.0) + read * read)
             red = colour_noise * noise[starts[i - i % 2, 1] + j // 2]

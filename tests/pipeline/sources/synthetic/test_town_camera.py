@@ -40,8 +40,8 @@ DAY_WHITE, DAY_SATURATION = (0.01, 0.1), (0.05, 0.2)
 NIGHT_MEAN, NIGHT_ENTROPY, NIGHT_BLACK = (0.12, 0.2), (4.5, 5.3), (0.02, 0.1)
 # grey levels at 5-25, 25-60, 60-120; real means: 2.6, 1.8, 1.3 by day (2.5, 2.1, 1.5 in the sheet) and 5.8, 6.7, 3.9 by night
 DAY_NOISE, NIGHT_NOISE = ((1.5, 2.8), (1.3, 2.3), (1.0, 1.9)), ((4.3, 7.0), (5.0, 8.0), (3.0, 5.0))
-# mean over pairs of day scenes; real: 0.36 (0.39 in the sheet)
-THUMBNAIL_CORRELATION = (0.3, 0.6)
+# mean over pairs of day scenes; real: 0.30 over five scenes (pairs 0.15 to 0.46), 0.39 over the sheet's (0.08 to 0.57)
+THUMBNAIL_CORRELATION = (0.2, 0.6)
 
 
 def _params(**changes: object) -> SyntheticParams:
@@ -121,7 +121,7 @@ def _assert_noise(images: list[np.ndarray], bands: tuple[tuple[float, float], ..
 def test_bands_when_measured_in_real_day_pictures_then_those_lie_inside(real_day: list[np.ndarray]) -> None:
     _assert_day(real_day)
     _assert_noise(real_day, DAY_NOISE)
-    assert THUMBNAIL_CORRELATION[0] < thumbnail_correlations(real_day[:4] + real_day[5:6]).mean() < THUMBNAIL_CORRELATION[1]
+    assert THUMBNAIL_CORRELATION[0] < thumbnail_correlations([*real_day[:4], real_day[5]]).mean() < THUMBNAIL_CORRELATION[1]
 
 
 @pytest.mark.real_data
