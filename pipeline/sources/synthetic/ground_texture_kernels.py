@@ -38,20 +38,20 @@ def _street_place(
         along = (x - points[i, 0]) * tangents[i, 0] + (y - points[i, 1]) * tangents[i, 1]
         i = min(max(i + int(round(along)), 0), len(points) - 1)
     along = (x - points[i, 0]) * tangents[i, 0] + (y - points[i, 1]) * tangents[i, 1]
-    a = min(max(i if along > 0.0 else i - 1, 0), len(points) - 2)  # lines must not jump from vertex to vertex in a bend
+    a = min(max(i if along > 0.0 else i - 1, 0), len(points) - 2)  # in a bend lines must not jump from vertex to vertex
+    dx, dy, tx, ty = x - points[i, 0], y - points[i, 1], tangents[i, 0], tangents[i, 1]
+    if tangents[a, 0] * tangents[a + 1, 0] + tangents[a, 1] * tangents[a + 1, 1] > 0.9999:
+        return s[i] + along, dy * tx - dx * ty - CENTRE_LEFT, tx, ty
     ex, ey = points[a + 1, 0] - points[a, 0], points[a + 1, 1] - points[a, 1]
     length = math.sqrt(ex * ex + ey * ey) + 1e-12
     dx, dy = x - points[a, 0], y - points[a, 1]
     share = (dx * ex + dy * ey) / (length * length)
-    turn_x = tangents[a, 0] + share * (tangents[a + 1, 0] - tangents[a, 0])
-    turn_y = tangents[a, 1] + share * (tangents[a + 1, 1] - tangents[a, 1])
-    norm = math.sqrt(turn_x * turn_x + turn_y * turn_y) + 1e-12
     foot = min(max(share, 0.0), 1.0)
     off_x, off_y = dx - foot * ex, dy - foot * ey
     side = 1.0 if ex * dy - ey * dx > 0.0 else -1.0
     is_inner = 0 < a < len(points) - 2
     left = side * math.sqrt(off_x * off_x + off_y * off_y) if is_inner else (ex * dy - ey * dx) / length
-    return s[a] + share * (s[a + 1] - s[a]), left - CENTRE_LEFT, turn_x / norm, turn_y / norm
+    return s[a] + share * (s[a + 1] - s[a]), left - CENTRE_LEFT, ex / length, ey / length
 
 
 @njit(cache=True, inline="always")
