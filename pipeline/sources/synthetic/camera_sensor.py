@@ -55,19 +55,22 @@ def take_picture(
     image_size: tuple[int, int],
     later: Pose,
     actor_velocities_mps: Floats,
+    ahead: Floats,
     rng: np.random.Generator,
     ground_m: float = 0.0,
 ) -> View:
     """Return the view of a camera at one instant; the world is given at that instant.
 
     `later` is the camera's pose 10 ms on and actor_velocities_mps (actors, 3) those of the owners of solids: they smear the
-    picture over its exposure time. ground_m is the height of the road under the car.
+    picture over its exposure time. ahead (3,) is where the car's headlights point, in the world; ground_m is the height of the road under the car.
     """
     width, height = image_size
     directions = pixel_rays(intrinsic, image_size=image_size) @ world_from_camera.rotation.T
     depth, hit = cast_rays(solids.primitives, world_from_camera.translation_m, directions, limit=MAX_DEPTH_M)
     focal_px = float(intrinsic[0, 0])
-    light, marks = _light(solids, look, world_from_camera, directions, depth, hit, focal_px=focal_px, ground_m=ground_m)
+    light, marks = _light(
+        solids, look, world_from_camera, directions, depth, hit, focal_px=focal_px, ahead=ahead, ground_m=ground_m
+    )
     light = _through_the_lens(
         light.reshape(height, width, 3),
         marks,
@@ -97,6 +100,7 @@ def _light(
     hit: Hits,
     *,
     focal_px: float,
+    ahead: Floats,
     ground_m: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the linear light (n, 3) of each ray, and marks (n,); see `sensor_shading_kernels.light_pixels`.
@@ -116,7 +120,7 @@ def _light(
     lamps = _lamps(solids, look) if look.is_night else np.zeros((0, 10))
     lamps_low = origin[:2] - shading.LAMP_CELLS * shading.LAMP_CELL_M / 2
     lamps_near = shading.lamp_grid(lamps, *lamps_low)
-    beam = np.array([*world_from_camera.rotation[:, 2], weather.headlights])
+    beam = np.array([*ahead, weather.headlights])
     light, marks = np.empty((len(depth), 3), np.float32), np.empty(len(depth), np.float32)
     for first in range(0, len(depth), BAND):
         part = slice(first, first + BAND)

@@ -70,7 +70,7 @@ def tone_curve(exposure: Exposure) -> NDArray[np.float32]:
 def draw_exposure(rng: np.random.Generator, *, is_night: bool, is_rain: bool) -> Exposure:
     """Return one scene's exposure."""
     target, seconds, colour = rng.uniform(-1.0, 1.0), rng.uniform(), rng.uniform()
-    balance = 1.0 + (0.12 if is_night else 0.03) * np.clip(rng.normal(size=3), -2.0, 2.0)
+    balance = 1.0 + (0.07 if is_night else 0.03) * np.clip(rng.normal(size=3), -2.0, 2.0)
     if is_night:
         return Exposure(
             seconds=0.016 + 0.012 * seconds,

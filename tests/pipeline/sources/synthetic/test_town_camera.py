@@ -69,6 +69,7 @@ def _picture(params: SyntheticParams, scene: tuple[Drive, World, SceneLook], *, 
         image_size=params.image_size,
         later=later @ sensor.ego_from_sensor,
         actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        ahead=ego.rotation[:, 0],
         rng=np.random.default_rng(seed),
         ground_m=float(ego.translation_m[2]),
     )
@@ -227,6 +228,7 @@ def test_materials_when_each_stands_in_the_light_then_each_has_a_look_of_its_own
             image_size=params.image_size,
             later=ahead,
             actor_velocities_mps=np.zeros((0, 3)),
+            ahead=np.array([1.0, 0.0, 0.0]),
             rng=np.random.default_rng(0),
         )
         seen.append(view.image_u8[6:24, 10:54].reshape(-1, 3).mean(axis=0))
