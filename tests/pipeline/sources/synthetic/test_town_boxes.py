@@ -25,9 +25,9 @@ BANDS = {
     "share of motorcycle": (0.01, 0.11),  # drives 0.013 and 0.096
     "share of truck": (0.01, 0.06),  # drives 0.015 and 0.035
     "share of bicycle": (0.004, 0.03),  # drives 0.015 and 0.009
-    "within 15 m": (0.15, 0.25),  # drives 0.17 and 0.23
-    "within 30 m": (0.46, 0.70),  # drives 0.55 and 0.68: the town reaches the lower end only
-    "within 50 m": (0.77, 0.94),  # drives 0.86 and 0.92: as above
+    "within 15 m": (0.16, 0.24),  # drives 0.17 and 0.23
+    "within 30 m": (0.5, 0.7),  # drives 0.55 and 0.68
+    "within 50 m": (0.8, 0.94),  # drives 0.86 and 0.92
     "sd of car width": (0.1, 0.17),  # R81 0.14
     "sd of car length": (0.28, 0.46),  # R81 0.36, drives 0.44 and 0.31
     "sd of car height": (0.13, 0.21),  # R81 0.18, drives 0.21 and 0.13
