@@ -19,7 +19,7 @@ CORNER_M: Final = 3.0  # what is kept free of parked cars at the mouths of side 
 YARD_SHARE: Final = 1.0
 STRETCH_M: Final = (20.0, 60.0)
 _HABITS: Final = ("row", "sparse", "bays", "cycles", "none")
-_SHARES: Final = (0.36, 0.12, 0.16, 0.1, 0.26)
+_SHARES: Final = (0.34, 0.14, 0.17, 0.07, 0.28)
 _KERB_KINDS: Final = ("car", "truck", "lorry", "bus", "trailer")
 _KERB_SHARES: Final = (0.91, 0.03, 0.01, 0.02, 0.03)
 

@@ -19,7 +19,7 @@ ADULT_M: Final = ((0.63, 0.68, 1.74), (0.09, 0.16, 0.13))
 CHILD_M: Final = ((0.5, 0.5, 1.25), (0.06, 0.08, 0.12))
 CHILD_SHARE: Final = 0.05
 STANDING_SHARE: Final = (0.3, 0.65)
-EVERY_M: Final = (2.4, 6.0)
+EVERY_M: Final = (2.4, 5.5)
 
 
 def people(plan: TrafficPlan, rng: np.random.Generator) -> None:

@@ -26,7 +26,7 @@ END_M: Final = 8.0
 BEHIND_M: Final = 100.0
 AHEAD_M: Final = 190.0
 # real traffic is densest at the crossings where a car drives slowly: it fades so many metres behind and ahead of its way
-BUSY_M: Final = (22.0, 5.0)
+BUSY_M: Final = (22.0, 10.0)
 FADES_M: Final = 14.0
 QUIET_SHARE: Final = 0.03
 # along roads on which cars are fast fewer people stand and fewer cars park
