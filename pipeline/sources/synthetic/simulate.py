@@ -38,6 +38,7 @@ from pipeline.sources.synthetic.rows import (
     scene_rows,
 )
 from pipeline.sources.synthetic.solids import Solids
+from pipeline.sources.synthetic.town.motion import plan_of
 from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.visibility import visible_shares
 from pipeline.sources.synthetic.world import World, make_world
@@ -118,10 +119,13 @@ def _radar_seed(channel: str, first: int, others: int) -> int:
 
 
 def _description(params: SyntheticParams, world: World, index: int) -> str:
-    """Return the scene's description; as in nuScenes the word Night marks night scenes."""
+    """Return the scene's description; as in nuScenes the words Night and rain mark such scenes."""
     route = "along a recorded drive" if params.trajectories else "curving street"
     truck = "oncoming truck" if index % 2 == 0 else "truck ahead"
     text = f"simulated town, {route}, parked cars, pedestrians, {truck}"
+    if params.traffic == "town":
+        drives = f"car in town: {plan_of(params.seed, index)}" if params.motion == "town" else route
+        text = f"simulated town, {drives}, parked rows, cyclists, pedestrians" + (", rain" if world.is_rain else "")
     return f"Night, {text}" if world.is_night else text
 
 

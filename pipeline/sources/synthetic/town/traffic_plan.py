@@ -28,6 +28,7 @@ AHEAD_M: Final = 190.0
 # real traffic is densest at the crossings where a car drives slowly: it fades so many metres behind and ahead of its way
 BUSY_M: Final = (22.0, 10.0)
 FADES_M: Final = 14.0
+WHOLE_S: Final = 20.0
 QUIET_SHARE: Final = 0.03
 # along roads on which cars are fast fewer people stand and fewer cars park
 SLOW_MPS: Final = 3.0
@@ -88,10 +89,12 @@ class TrafficPlan:
 
     def is_busy(self, s_m: float, rng: np.random.Generator) -> bool:
         """Draw whether there is anybody at s: mostly where the ego vehicle drives, more so where it is slow, seldom far off."""
-        beyond = max(float(self.ego_s[0]) - s_m - BUSY_M[0], s_m - float(self.ego_s[-1]) - BUSY_M[1])
+        driven_m = float(self.ego_s[-1] - self.ego_s[0])
+        speed_mps = driven_m / float(self.seconds[-1])
+        spare_m = max(speed_mps * WHOLE_S - driven_m, 0.0) / 2  # a short scene is a piece of a whole one
+        beyond = max(float(self.ego_s[0]) - s_m - BUSY_M[0], s_m - float(self.ego_s[-1]) - BUSY_M[1]) - spare_m
         near = np.clip(1.0 - beyond / FADES_M, QUIET_SHARE, 1.0)
-        driven = float(self.ego_s[-1] - self.ego_s[0]) / float(self.seconds[-1])
-        return bool(rng.uniform() < near * np.clip(1.0 - (driven - SLOW_MPS) / FADING_MPS, 0.4, 1.0))
+        return bool(rng.uniform() < near * np.clip(1.0 - (speed_mps - SLOW_MPS) / FADING_MPS, 0.4, 1.0))
 
     def along(self, s_m: Floats, left_m: Floats, turned: Floats | float = 0.0, *, of: Route | None = None) -> Floats:
         """Return places (t, 4) x y 0 yaw at s and left (t,) of a line, the route if none is given, turned by an angle to it.
