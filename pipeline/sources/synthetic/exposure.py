@@ -7,15 +7,17 @@ stays dark.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.optics_kernels import TONE_LIMIT, TONE_STEPS
 from pipeline.sources.synthetic.rigid import Floats
 
-GAMMA = 2.2
-METER_STEP = 8
+GAMMA: Final = 2.2
+TONE_STEPS: Final = 4096
+TONE_LIMIT: Final = 4.0
+METER_STEP: Final = 8
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.sources.synthetic.exposure import TONE_LIMIT, TONE_STEPS
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 from pipeline.sources.synthetic.surface_patterns import cell_noise, value_noise
 
 Light = NDArray[np.float32]
 MAX_BLUR_TAPS = 15
 BLOOM_PX = 4
-TONE_STEPS = 4096
-TONE_LIMIT = 4.0
 
 
 @njit(cache=True)

@@ -18,13 +18,13 @@ from pipeline.sources.synthetic import SyntheticParams, camera, camera_sensor
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.drive import Drive, make_drive
 from pipeline.sources.synthetic.ground import on_ground
+from pipeline.sources.synthetic.noise_table import noise_table
 from pipeline.sources.synthetic.raycast import Primitives, cast_rays_plain
 from pipeline.sources.synthetic.rig import build_rig
 from pipeline.sources.synthetic.rigid import Pose
 from pipeline.sources.synthetic.scene_look import SceneLook, make_scene_look
 from pipeline.sources.synthetic.solids import Piece, gather
 from pipeline.sources.synthetic.sun_shadow_kernels import shadow_strips, sun_light
-from pipeline.sources.synthetic.surface_patterns import noise_table
 from pipeline.sources.synthetic.world import World, make_world
 from tests.world_statistics.images import Tones, noise_by_grey, thumbnail_correlations, tones
 
