@@ -114,8 +114,12 @@ def _assert_day(images: list[np.ndarray]) -> None:
 
 
 def _assert_noise(images: list[np.ndarray], bands: tuple[tuple[float, float], ...]) -> None:
-    for (low, high), sd in zip(bands, np.nanmean([noise_by_grey(image) for image in images], axis=0), strict=True):
-        assert low < sd < high
+    """Hold the noise to its bands; few day pictures have enough patches that are as dark as the first band asks for."""
+    table = np.array([noise_by_grey(image) for image in images])
+    assert np.isfinite(table[:, 1:]).any(axis=0).all()
+    for (low, high), column in zip(bands, table.T, strict=True):
+        if np.isfinite(column).any():
+            assert low < np.nanmean(column) < high
 
 
 @pytest.mark.real_data
