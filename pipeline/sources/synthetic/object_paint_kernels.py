@@ -247,7 +247,7 @@ def paint_objects(
             rim = abs(nx * dx + ny * dy + nz * dz) / length
             tone = 0.45 + 1.9 * light * light + 0.3 * light
             grey = (r + g + b) / 3.0  # real leaves are duller than the colours of the pieces
-            r, g, b = (0.6 * r + 0.4 * grey + 0.004) * tone, (0.55 * g + 0.36 * grey) * tone, (0.6 * b + 0.3 * grey) * tone
+            r, g, b = (0.6 * r + 0.4 * grey + 0.004) * tone, (0.42 * g + 0.45 * grey) * tone, (0.6 * b + 0.3 * grey) * tone
             if rim < 0.65 and value_noise(table, 3.7 * u + 50.0, 3.9 * v) > 0.28 + 0.9 * rim:
                 glow = -1.0  # may be a gap: see fray_leaves
             nx, ny, nz = nx + 1.8 * (light - 0.5), ny + 1.4 * (0.5 - light), nz + 1.2 * (light - 0.4)

@@ -193,7 +193,7 @@ def test_sun_when_rays_of_the_plain_caster_meet_something_then_and_only_then_a_p
     sun[2] = np.sqrt(1 - sun @ sun)
     places = np.column_stack([rng.uniform(-45, 45, (800, 2)), np.zeros(800)])
     origin = np.array([0.0, 0.0, 30.0])
-    depth, hit = np.ones(800), np.zeros(800, np.int32)
+    depth, hit = np.ones(800), np.arange(800, dtype=np.int32)
     surface = np.zeros((800, 8), np.float32)
     surface[:, 5] = 1.0
     shapes = (boxes, cylinders, balls)
