@@ -75,7 +75,7 @@ def raised(piece: Piece, height_m: float, *, buried_m: float = 0.0) -> Piece:
         numbers[2], numbers[5] = numbers[2] + height_m - buried_m / 2, numbers[5] + buried_m / 2
     else:
         numbers[2] += height_m
-    return replace(piece, numbers=tuple(numbers))
+    return Piece(piece.shape, tuple(numbers), piece.material, piece.colour, piece.surface, piece.owner)
 
 
 def on_ground(drive: Drive, world: World) -> Drive:

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.rigid import Floats
 from pipeline.sources.synthetic.solids import Piece
-from pipeline.sources.synthetic.town.houses import Stretch
+from pipeline.sources.synthetic.town.houses import Stretch, off_the_road
 from pipeline.sources.synthetic.town.streets import Street, beside
 
 NUM_BLOBS: Final = (5, 13)
@@ -36,8 +36,9 @@ def trees(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.rando
             groups += list(_garden(street, stretch, greenness, rng))
     groups += list(_belts(streets[0], greenness, rng))
     feet = np.array([group[0].numbers[:2] for group in groups]).reshape(-1, 2)
-    is_free = beside(feet, streets) > 0.7
-    return [piece for group, free in zip(groups, is_free, strict=True) if free for piece in group]
+    rooted = [group for group, away in zip(groups, beside(feet, streets).tolist(), strict=True) if away > 0.7]
+    pieces = [piece for group in rooted for piece in group]
+    return [piece for piece, is_off in zip(pieces, off_the_road(pieces, streets).tolist(), strict=True) if is_off]
 
 
 def _avenue(street: Street, stretch: Stretch, rng: np.random.Generator, *, is_shaded: bool) -> Iterator[list[Piece]]:
