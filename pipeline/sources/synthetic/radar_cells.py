@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.radar_cells_kernels import echoes, neighbour_rank, sum_cells
-from pipeline.sources.synthetic.radar_clutter import anywhere, bounced
+from pipeline.sources.synthetic.radar_clutter import anywhere, bounced, returned_twice
 from pipeline.sources.synthetic.radar_returns import ReturnKind, Returns, joined
 from pipeline.sources.synthetic.radar_states import write_points
 from pipeline.sources.synthetic.raycast import cast_rays
@@ -33,16 +33,17 @@ RANGE_M: Final = 250.0
 NEAREST_M: Final = 1.2
 RAY_AZIMUTH_DEG: Final = (-66.0, 66.0, 0.25)
 RAY_ELEVATION_DEG: Final = (-5.0, 7.0, 0.5)
-BEAM_AZIMUTH_DEG: Final = 38.0  # where the two-way gain has fallen to 1/e
+BEAM_AZIMUTH_DEG: Final = 26.0  # where the two-way gain has fallen to 1/e
 BEAM_ELEVATION_DEG: Final = 5.0
 MOST_RETURNS: Final = 125
 MOVING_MPS: Final = 0.7
 SPIKINESS: Final = 2.6
 CORNER_SHARE: Final = 0.01
 CORNER_RCS: Final = 130.0
+HIDDEN_FROM_M: Final = 35.0  # from here on more and more of a thing is hidden or off the beam's height
 FULLY_LIT_M: Final = 14.0  # a nearer thing is lit in part only
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
-FOUND_AT_25M_DB: Final = -19.0
+FOUND_AT_25M_DB: Final = -22.0
 LEAST_FOUND_DB: Final = -11.0
 FADE_SHAPE: Final = 2.0
 LASTING_SHARE: Final = 0.95
@@ -57,14 +58,14 @@ for _material, _diffuse, _mirror in (
     (Material.BUILDING, 1.2, 20.0),
     (Material.POLE, 3.2, 20.0),
     (Material.CROWN, 0.4, 0.0),
-    (Material.CAR_BODY, 7.2, 108.0),
-    (Material.CAR_CABIN, 2.88, 27.0),
+    (Material.CAR_BODY, 5.5, 80.0),
+    (Material.CAR_CABIN, 2.2, 20.0),
     (Material.TRUCK, 6.4, 100.0),
-    (Material.PERSON, 2.4, 0.0),
+    (Material.PERSON, 4.0, 0.0),
     (Material.LAMP, 2.4, 5.0),
     (Material.TRUNK, 0.8, 1.0),
     (Material.GLASS, 0.4, 10.0),
-    (Material.TYRE, 2.88, 1.8),
+    (Material.TYRE, 2.2, 1.4),
     (Material.SIGN, 2.4, 60.0),
     (Material.HEDGE, 0.32, 0.0),
     (Material.FENCE, 2.0, 5.0),
@@ -72,8 +73,8 @@ for _material, _diffuse, _mirror in (
     (Material.KERB, 0.24, 0.0),
     (Material.BARRIER, 3.2, 30.0),
     (Material.CONE, 0.16, 0.0),
-    (Material.CYCLE, 3.2, 3.0),
-    (Material.PLATE, 4.32, 54.0),
+    (Material.CYCLE, 4.0, 3.0),
+    (Material.PLATE, 3.0, 40.0),
 ):
     _DIFFUSE[_material], _MIRROR[_material] = _diffuse, _mirror
 
@@ -135,8 +136,8 @@ def scan(
     """
     own_mps = sensor_velocity_mps @ world_from_radar.rotation
     echo = _detect(solids, world_from_radar, actor_velocities_mps @ world_from_radar.rotation, rng)
-    ghosts, clutter = bounced(echo, rng), anywhere(own_mps, rng, is_rain=is_rain)
-    return write_points(_strongest(joined([echo, ghosts, clutter])), own_mps, yaw_rate_radps, rng)
+    parts = [echo, bounced(echo, rng), returned_twice(echo, rng), anywhere(own_mps, rng, is_rain=is_rain)]
+    return write_points(_strongest(joined(parts)), own_mps, yaw_rate_radps, rng)
 
 
 def ray_fan() -> tuple[Floats, Floats, Floats]:
@@ -192,7 +193,7 @@ def _cast(solids: Solids, world_from_radar: Pose, actor_mps: Floats, rays: tuple
     is_of_actor = (hit > 0) & (owner >= 0)
     along[is_of_actor] = (actor_mps[owner[is_of_actor]] * sight[is_of_actor]).sum(axis=1)
     gain = np.exp(-((np.rad2deg(azimuth) / BEAM_AZIMUTH_DEG) ** 2) - (np.rad2deg(elevation) / BEAM_ELEVATION_DEG) ** 2)
-    rcs *= np.minimum(distance / FULLY_LIT_M, 1.0)
+    rcs *= np.minimum(distance / FULLY_LIT_M, 1.0) * np.minimum(HIDDEN_FROM_M / distance, 1.0) ** 0.7
     return Echoes(distance, azimuth, along, rcs, rcs * gain, normals @ rotation[:2, :2], marks), hit
 
 

@@ -51,8 +51,9 @@ def echoes(
     directions (n, 3) are unit vectors in the world frame. A surface of area a that is met at an angle t from its normal
     has rcs a * (diffuse * cos t + mirror * exp(-(tan t / 0.12)^2)), by its material, times a texture: a fixed random
     number of mean 1 for each `TEXTURE_M` of the piece, by Weibull's law with 1 / `spikiness` as shape, so that few spots
-    shine; a `corner_share` of the spots are corners that shine `corner_rcs` times as bright as the mean. A normal is (0, 0) where the surface is not upright. A mark is a fixed number 0..1 of each spot
-    of two textures' length. A material with neither echo has none.
+    shine; a `corner_share` of the spots are corners that shine `corner_rcs` times as bright as the mean. A normal is (0, 0)
+    where the surface is not upright. A mark is a fixed number 0..1 of each spot of two textures' length. A material with
+    neither echo has none.
     """
     num_boxes, num_cylinders, num_ellipsoids = len(boxes), len(cylinders), len(ellipsoids)
     mean = math.gamma(1.0 + spikiness)

@@ -12,10 +12,12 @@ import numpy as np
 from pipeline.sources.synthetic.radar_returns import ReturnKind, Returns
 from pipeline.sources.synthetic.rigid import Floats, Ints
 
-BOUNCE_COUNT: Final = 34.0
+BOUNCE_COUNT: Final = 10.0
+BOUNCE_LOSS_DB: Final = 8.0
 SECOND_TRIP_SHARE: Final = 0.5
+SECOND_TRIP_M: Final = (6.0, 16.0)
 CLUTTER_COUNT: Final = 8.0
-STRAY_COUNT: Final = 7.8
+STRAY_COUNT: Final = 9.5
 FAR_ONLY_COUNT: Final = 0.85
 RAIN_FACTOR: Final = 1.4
 
@@ -33,17 +35,30 @@ def bounced(echo: Returns, rng: np.random.Generator) -> Returns:
     height = ((place[source] - place[mirror]) * normal).sum(axis=1)
     ghost = place[source] - 2.0 * height[:, None] * normal
     range_m, azimuth = np.hypot(ghost[:, 0], ghost[:, 1]), np.arctan2(ghost[:, 1], ghost[:, 0])
-    # a mirror that cannot show the echo beyond itself shows it straight behind, by a second trip between car and mirror
-    is_lost = (range_m < echo.range_m[mirror]) | (np.abs(np.rad2deg(azimuth)) > 60.0) | (range_m > 130.0)
-    is_lost |= rng.uniform(size=len(source)) < SECOND_TRIP_SHARE
-    behind_m = echo.range_m[source] + rng.exponential(12.0, len(source)) + 4.0
+    shows = (range_m > echo.range_m[mirror]) & (np.abs(np.rad2deg(azimuth)) < 60.0) & (range_m < 130.0)
+    return _ghosts(echo.take(source[shows]), range_m[shows], azimuth[shows], rng)
+
+
+def returned_twice(echo: Returns, rng: np.random.Generator) -> Returns:
+    """Return ghosts straight behind their source, by a second trip between it and another surface.
+
+    Source and detour follow from the lot of an echo, so that a ghost stays as long as its source is found.
+    """
+    chosen = np.flatnonzero((np.mod(echo.lot * 17.3, 1.0) < SECOND_TRIP_SHARE) & (echo.range_m < 80.0))
+    source = echo.take(chosen)
+    detour_m = SECOND_TRIP_M[0] - SECOND_TRIP_M[1] * np.log(np.maximum(np.mod(source.lot * 91.7, 1.0), 1e-3))
+    return _ghosts(source, source.range_m + detour_m, source.azimuth, rng)
+
+
+def _ghosts(source: Returns, range_m: Floats, azimuth: Floats, rng: np.random.Generator) -> Returns:
+    """Return ghosts of echoes at other places (n,), weaker by up to `BOUNCE_LOSS_DB`."""
     return Returns(
-        np.where(is_lost, behind_m, range_m),
-        np.where(is_lost, echo.azimuth[source] + np.deg2rad(rng.normal(0.0, 2.0, len(source))), azimuth),
-        echo.rcs_db[source] - rng.uniform(0.0, 14.0, len(source)),
-        echo.speed_mps[source],
+        range_m,
+        azimuth,
+        source.rcs_db - rng.uniform(0.0, BOUNCE_LOSS_DB, len(source)),
+        source.speed_mps,
         np.zeros((len(source), 2)),
-        rng.uniform(size=len(source)),
+        np.mod(source.lot * 7.1, 1.0),
         np.full(len(source), ReturnKind.BOUNCED),
     )
 

@@ -36,7 +36,7 @@ _STATE_SHARES: Final = np.array(
 _FALSE_ALARM: Final = {VALID: 1, MULTI: 1, BEYOND_NEAR: 1, FAR_UNCONFIRMED: 6, OUTSIDE: 6}
 # share of standing returns that have not been seen for long enough (dyn_prop 3), by range
 _CANDIDATE_M: Final = (5.0, 15.0, 30.0, 55.0, 85.0, 150.0)
-_CANDIDATE_SHARE: Final = (0.02, 0.08, 0.18, 0.38, 0.56, 0.78)
+_CANDIDATE_SHARE: Final = (0.02, 0.09, 0.24, 0.5, 0.62, 0.8)
 MOVING_MPS: Final = 0.8
 GRID_M: Final = 0.2
 SPEED_STEP_MPS: Final = 0.25
@@ -119,8 +119,8 @@ def _accuracy(
     """Return x_rms, y_rms, vx_rms and vy_rms (n,), codes of the sensor; 0 where the return is outside the field of view."""
     count = len(range_m)
     weak = np.clip((6.0 - rcs_db) / 10.0, 0.0, 1.0)
-    along = 19.0 + np.clip(rng.normal(range_m / 75.0 + 0.5 * weak - 0.2, 0.75), 0.0, 4.0)
-    across = 19.0 + np.clip(rng.normal(range_m / 42.0 - 0.55, 0.6), 0.0, 9.0)
-    speed = 16.0 + np.clip(rng.normal(1.2 - range_m / 30.0, 0.9), 0.0, 4.0)
+    along = 19.0 + np.clip(rng.normal(range_m / 75.0 + 0.5 * weak - 0.05, 0.75), 0.0, 4.0)
+    across = 19.0 + np.clip(rng.normal(range_m / 38.0 - 0.25, 0.6), 0.0, 9.0)
+    speed = 16.0 + np.clip(rng.normal(1.3 - range_m / 42.0, 0.8), 0.0, 4.0)
     codes = {"x_rms": along, "y_rms": across, "vx_rms": speed, "vy_rms": np.full(count, 3.0)}
     return {name: np.where(is_unknown, 0, np.floor(value)).astype(np.int8) for name, value in codes.items()}
