@@ -169,8 +169,9 @@ def off_the_road(pieces: Sequence[Piece], streets: Sequence[Street]) -> NDArray[
     is_off = rows[:, 2] - rows[:, 5] >= HEADROOM_M
     is_off |= beside(rows[:, :2], streets) > np.hypot(rows[:, 3], rows[:, 4]) + OFF_M
     near = np.flatnonzero(~is_off)
-    away = beside(outlines(rows[near]).reshape(-1, 2), streets).reshape(len(near), -1)
-    is_off[near] = away.min(axis=1, initial=np.inf) > OFF_M
+    around = outlines(rows[near])
+    away = beside(around.reshape(-1, 2), streets).reshape(around.shape[:2])
+    is_off[near] = away.min(axis=1) > OFF_M
     return is_off
 
 
