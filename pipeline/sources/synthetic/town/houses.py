@@ -28,6 +28,8 @@ SHARE_STRENGTH: Final = 2.5
 GAP_M: Final = (1.0, 15.0)
 PAVEMENT_M: Final = 3.0
 SIDE_PAVEMENT_M: Final = 1.3
+# height of a town's houses beside another's, drawn once a scene
+TALLNESS: Final = (0.45, 1.8)
 # a lorry's height, and the least distance from a carriageway of what stands lower
 HEADROOM_M: Final = 4.5
 OFF_M: Final = 0.15
@@ -83,7 +85,7 @@ def plan_stretches(streets: Sequence[Street], rng: np.random.Generator) -> list[
 
 def houses(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.random.Generator) -> list[Piece]:
     """Return the houses of all stretches that keep off every carriageway and its pavement."""
-    tallness = rng.uniform(0.6, 1.5)
+    tallness = float(np.exp(rng.uniform(*np.log(TALLNESS))))
     pieces = [piece for stretch in stretches for piece in _terrace(streets[stretch.street], stretch, tallness, rng)]
     return keep_off(pieces, streets)
 
