@@ -122,7 +122,7 @@ def _profile(reached_m: Floats, spacing_m: tuple[float, float], grade: float, rn
     knots, heights, slope = [first], [0.0], rng.uniform(-grade, grade)
     while knots[-1] < last:
         step = rng.uniform(*spacing_m)
-        slope = float(np.clip(0.5 * slope + rng.normal(0.0, 0.55 * grade), -grade, grade))
+        slope = float(np.clip(0.5 * slope + rng.normal(0.0, 0.75 * grade), -grade, grade))
         knots.append(knots[-1] + step)
         heights.append(heights[-1] + slope * step)
     return np.array(knots), np.array(heights)
