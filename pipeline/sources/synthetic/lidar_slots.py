@@ -227,7 +227,7 @@ class Spinning:
         centre = self.origins[len(self.origins) // 2]
         reach = np.linalg.norm(self.origins - centre, axis=1).max() + 1e-3
         moves = np.linalg.norm(self.velocities, axis=1) * (TURN_US * 1e-6)
-        return turning_bins(*self._shapes, centre, reach + moves, RANGE_M[1])
+        return turning_bins(*self._shapes, centre, moves, float(reach), RANGE_M[1])
 
     @property
     def _shapes(self) -> tuple[Floats, Floats, Floats, Floats]:
@@ -274,16 +274,15 @@ def spinning(solids: Solids, turn: Turn, *, actor_velocities_mps: Floats, azimut
 
 
 def _moved(primitives: Primitives, shift_m: Floats) -> Primitives:
-    """Return primitives moved level by shift (n, 3), in hit order; slabs stay."""
-    first, second = len(primitives.boxes), len(primitives.boxes) + len(primitives.cylinders)
+    """Return primitives moved by shift (n, 3), in hit order; slabs stay."""
     boxes, cylinders, ellipsoids = (
-        np.hstack([array[:, :2] + part[:, :2], array[:, 2:]])
-        for array, part in (
-            (primitives.boxes, shift_m[:first]),
-            (primitives.cylinders, shift_m[first:second]),
-            (primitives.ellipsoids, shift_m[second : second + len(primitives.ellipsoids)]),
-        )
+        np.array(array, dtype=np.float64) for array in (primitives.boxes, primitives.cylinders, primitives.ellipsoids)
     )
+    first, second = len(boxes), len(boxes) + len(cylinders)
+    boxes[:, :3] += shift_m[:first]
+    cylinders[:, :2] += shift_m[first:second, :2]
+    cylinders[:, 3:] += shift_m[first:second, 2:]
+    ellipsoids[:, :3] += shift_m[second : second + len(ellipsoids)]
     return replace(primitives, boxes=boxes, cylinders=cylinders, ellipsoids=ellipsoids)
 
 

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.raycast_kernels import (
     NUM_BINS,
     _bin_candidates,
+    _bounds,
     _box_entry,
     _compass,
     _cylinder_entry,
     _ellipsoid_entry,
     _extent,
+    _passes,
     _slab_entry,
 )
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
@@ -36,12 +38,13 @@ def turning_bins(
     ellipsoids: Floats,
     slabs: Floats,
     centre: Floats,
-    reach_m: Floats,
+    moves_m: Floats,
+    reach_m: float,
     limit: float,
 ) -> tuple[Floats, Ints, Ints]:
-    """Return (least distance (n,) of each primitive to any ray's start, starts (bins + 1,), items): candidates of each bin.
+    """Return (bounds (n, 4) of each primitive as of any ray's start, starts (bins + 1,), items): candidates of each bin.
 
-    reach_m (n,) is how far a ray may start from the centre, plus how far the primitive moves in the turn.
+    reach_m is how far a ray may start from the centre, moves_m (n,) how far a primitive moves in the turn.
     """
     num_cylinders = len(cylinders)
     round_ones = np.empty((num_cylinders + len(ellipsoids), 3))
@@ -52,7 +55,7 @@ def turning_bins(
         round_ones[j, 0], round_ones[j, 1], round_ones[j, 2] = ellipsoids[i, 0], ellipsoids[i, 1], ellipsoids[i, 3]
     extent = _extent(boxes, round_ones, slabs, centre[0], centre[1])
     for i in range(len(extent)):
-        far, reach = extent[i, 0], reach_m[i]
+        far, reach = extent[i, 0], reach_m + moves_m[i]
         if far <= reach * 1.01:
             extent[i, 0], extent[i, 1], extent[i, 2] = 0.0, 0.0, 4.0
             continue
@@ -65,7 +68,7 @@ def turning_bins(
                 extent[i, 2] += 4.0
         extent[i, 0] = far - reach
     starts, items = _bin_candidates(extent, limit)
-    return extent[:, 0].copy(), starts, items
+    return _bounds(extent[:, 0], boxes, cylinders, ellipsoids, slabs, moves_m, reach_m), starts, items
 
 
 @njit(cache=True)
@@ -76,7 +79,7 @@ def turning_hits(
     slabs: Floats,
     ground_m: float,
     velocities: Floats,
-    nearest: Floats,
+    bounds: Floats,
     starts: Ints,
     items: Ints,
     origins: Floats,
@@ -107,11 +110,14 @@ def turning_hits(
         if dz < 0.0 and (ground_m - origins[f, 2]) / dz < best:
             best, what = (ground_m - origins[f, 2]) / dz, 0
         level = math.sqrt(dx * dx + dy * dy)
+        rise = dz / level if level > 0.0 else math.inf
         k = min(int(_compass(dx, dy) * (NUM_BINS / 4.0)), NUM_BINS - 1)
         for at in range(starts[k], starts[k + 1]):
             i = items[at]
-            if nearest[i] > best * level:
+            if bounds[i, 0] > best * level:
                 break
+            if _passes(bounds[i], origins[f, 2], rise):
+                continue
             # a thing was elsewhere before: seen from it, the scanner was
             ox = origins[f, 0] + velocities[i, 0] * before_s[f]
             oy = origins[f, 1] + velocities[i, 1] * before_s[f]

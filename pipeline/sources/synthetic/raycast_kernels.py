@@ -171,6 +171,52 @@ def _bin_candidates(extent: Floats, limit_m: float) -> tuple[Ints, Ints]:
 
 
 @njit(cache=True)
+def _bounds(
+    nearest: Floats,
+    boxes: Floats,
+    cylinders: Floats,
+    ellipsoids: Floats,
+    slabs: Floats,
+    moves_m: Floats,
+    reach_m: float,
+) -> Floats:
+    """Return (n, 4): horizontal distance of the near and the far side, lowest and highest z, of primitives in hit order.
+
+    nearest (n,) is the distance of the near side, moves_m (n,) how far a primitive may be from its place, and reach_m how far
+    a ray's origin. A ray that stays above or below between the two distances misses, which takes a few additions to see.
+    """
+    num_boxes, num_cylinders, num_ellipsoids = len(boxes), len(cylinders), len(ellipsoids)
+    out = np.empty((len(nearest), 4))
+    for i in range(len(nearest)):
+        j = i - num_boxes
+        if i < num_boxes:
+            size = 2.0 * math.sqrt(boxes[i, 3] ** 2 + boxes[i, 4] ** 2)
+            low, high = boxes[i, 2] - boxes[i, 5], boxes[i, 2] + boxes[i, 5]
+        elif j < num_cylinders:
+            size = 2.0 * cylinders[j, 2]
+            low, high = cylinders[j, 3], cylinders[j, 4]
+        elif j < num_cylinders + num_ellipsoids:
+            e = ellipsoids[j - num_cylinders]
+            size = 2.0 * e[3]
+            low, high = e[2] - e[4], e[2] + e[4]
+        else:
+            s = slabs[j - num_cylinders - num_ellipsoids]
+            size = 2.0 * math.sqrt(s[3] ** 2 + s[4] ** 2)
+            half = s[5] + abs(s[8]) * s[3] + abs(s[9]) * s[4]
+            low, high = s[2] - half, s[2] + half
+        out[i, 0], out[i, 1] = nearest[i], nearest[i] + size + 2.0 * (moves_m[i] + reach_m) + 1e-6
+        out[i, 2], out[i, 3] = low - moves_m[i] - 1e-6, high + moves_m[i] + 1e-6
+    return out
+
+
+@njit(cache=True, inline="always")
+def _passes(bounds: Floats, oz: float, rise: float) -> bool:
+    """Say whether a ray from height oz that rises by `rise` a horizontal metre stays above or below a primitive."""
+    first, second = oz + rise * bounds[0], oz + rise * bounds[1]
+    return bool(min(first, second) > bounds[3] or max(first, second) < bounds[2])
+
+
+@njit(cache=True)
 def first_hits(
     boxes: Floats,
     cylinders: Floats,
@@ -196,6 +242,7 @@ def first_hits(
         longest = max(longest, directions[r, 0] ** 2 + directions[r, 1] ** 2)
     extent = _extent(boxes, round_ones, slabs, ox, oy)
     starts, items = _bin_candidates(extent, limit * math.sqrt(longest))
+    bounds = _bounds(extent[:, 0], boxes, cylinders, ellipsoids, slabs, np.zeros(len(extent)), 0.0)
     distance = np.empty(len(directions))
     hit = np.empty(len(directions), np.int32)
     for r in range(len(directions)):
@@ -204,11 +251,14 @@ def first_hits(
         if dz < 0.0 and (ground_m - oz) / dz < best:
             best, what = (ground_m - oz) / dz, 0
         level = math.sqrt(dx * dx + dy * dy)
+        rise = dz / level if level > 0.0 else math.inf
         k = min(int(_compass(dx, dy) * (NUM_BINS / 4.0)), NUM_BINS - 1)
         for at in range(starts[k], starts[k + 1]):
             i = items[at]
-            if extent[i, 0] > best * level:
+            if bounds[i, 0] > best * level:
                 break
+            if _passes(bounds[i], oz, rise):
+                continue
             if i < num_boxes:
                 t = _box_entry(boxes[i], ox, oy, oz, dx, dy, dz)
             elif i < num_boxes + num_cylinders:
