@@ -55,19 +55,22 @@ def take_picture(
     image_size: tuple[int, int],
     later: Pose,
     actor_velocities_mps: Floats,
+    ahead: Floats,
     rng: np.random.Generator,
     ground_m: float = 0.0,
 ) -> View:
     """Return the view of a camera at one instant; the world is given at that instant.
 
     `later` is the camera's pose 10 ms on and actor_velocities_mps (actors, 3) those of the owners of solids: they smear the
-    picture over its exposure time. ground_m is the height of the road under the car.
+    picture over its exposure time. ahead (3,) is where the car's headlights point, in the world; ground_m is the height of the road under the car.
     """
     width, height = image_size
     directions = pixel_rays(intrinsic, image_size=image_size) @ world_from_camera.rotation.T
     depth, hit = cast_rays(solids.primitives, world_from_camera.translation_m, directions, limit=MAX_DEPTH_M)
     focal_px = float(intrinsic[0, 0])
-    light, marks = _light(solids, look, world_from_camera, directions, depth, hit, focal_px=focal_px, ground_m=ground_m)
+    light, marks = _light(
+        solids, look, world_from_camera, directions, depth, hit, focal_px=focal_px, ahead=ahead, ground_m=ground_m
+    )
     light = _through_the_lens(
         light.reshape(height, width, 3),
         marks,
@@ -97,6 +100,7 @@ def _light(
     hit: Hits,
     *,
     focal_px: float,
+    ahead: Floats,
     ground_m: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the linear light (n, 3) of each ray, and marks (n,); see `sensor_shading_kernels.light_pixels`.
@@ -116,7 +120,7 @@ def _light(
     lamps = _lamps(solids, look) if look.is_night else np.zeros((0, 10))
     lamps_low = origin[:2] - shading.LAMP_CELLS * shading.LAMP_CELL_M / 2
     lamps_near = shading.lamp_grid(lamps, *lamps_low)
-    beam = np.array([*world_from_camera.rotation[:, 2], weather.headlights])
+    beam = np.array([*ahead, weather.headlights])
     light, marks = np.empty((len(depth), 3), np.float32), np.empty(len(depth), np.float32)
     for first in range(0, len(depth), BAND):
         part = slice(first, first + BAND)
@@ -163,16 +167,44 @@ def _paint(
     surface = np.zeros((len(depth), 8), np.float32)
     rays = (origin, directions, depth, hit, pixel_rad)
     first_slab = 1 + len(world.boxes) + len(world.cylinders) + len(world.ellipsoids)
-    lines = (street.grid, street.grid_low_m, street.points_m, street.tangents, street.s_m)
-    road = (look.road_marks, look.paint, look.road_half_m, look.weather.wetness)
-    paint_ground(world.slabs, first_slab, solids.materials, table, *lines, *road, *rays, surface)
-    looks = (solids.materials, solids.colours)
-    paint_facades(world.boxes, *looks, table, *rays, look.is_night, look.buried_m, surface)
-    has_wheels = bool((solids.materials == Material.TYRE).any())
-    vehicle = (world.boxes, *looks, solids.surfaces, solids.owners, table, has_wheels)
-    paint_vehicles(*vehicle, *rays, look.is_night, surface)
-    objects = (world.boxes, world.cylinders, world.ellipsoids, *looks, solids.owners, table)
-    paint_objects(*objects, *rays, look.is_night, has_wheels, look.lamp_tint, surface)
+    paint_ground(
+        world.slabs,
+        first_slab,
+        solids.materials,
+        table,
+        street.grid,
+        street.grid_low_m,
+        street.points_m,
+        street.tangents,
+        street.s_m,
+        look.road_marks,
+        look.paint,
+        look.road_half_m,
+        look.weather.wetness,
+        *rays,
+        surface,
+    )
+    materials, colours, owners = solids.materials, solids.colours, solids.owners
+    paint_facades(world.boxes, materials, colours, table, *rays, look.is_night, look.buried_m, surface)
+    has_wheels = bool((materials == Material.TYRE).any())
+    paints = _paints(solids)
+    paint_vehicles(
+        world.boxes, materials, colours, solids.surfaces, owners, table, has_wheels, paints, *rays, look.is_night, surface
+    )
+    paint_objects(
+        world.boxes,
+        world.cylinders,
+        world.ellipsoids,
+        materials,
+        colours,
+        owners,
+        table,
+        *rays,
+        look.is_night,
+        has_wheels,
+        look.lamp_tint,
+        surface,
+    )
     return surface
 
 
@@ -230,7 +262,7 @@ def _expose(light: NDArray[np.float32], look: SceneLook, rng: np.random.Generato
     starts: Ints = rng.integers(GRAIN_SIZE - width, size=(height, 3))
     sensor = (exposure.colour_noise, exposure.shot, exposure.read)
     image: NDArray[np.uint8] = optics.develop(
-        light, bloom, gain, exposure.saturation, tone_curve(exposure), _grain(), starts, *sensor
+        light, bloom, gain, exposure.saturation, exposure.balance, tone_curve(exposure), _grain(), starts, *sensor
     )
     return image
 
@@ -247,6 +279,14 @@ def _contact_of(solids: Solids) -> tuple[Floats, Floats]:
     by_material = np.array([_CONTACT.get(material, (1.0, 0.0)) for material in Material])
     found: Floats = by_material[solids.materials[1 : 1 + count]]
     return np.ascontiguousarray(found[:, 0]), np.ascontiguousarray(found[:, 1])
+
+
+def _paints(solids: Solids) -> Floats:
+    """Return the colour (owners, 3), linear, of the body of each owner of pieces; dark where it has none."""
+    paints = np.full((max(int(solids.owners.max()), 0) + 1, 3), 0.02)
+    is_body = (solids.owners >= 0) & np.isin(solids.materials, (Material.TRUCK, Material.CAR_BODY))
+    paints[solids.owners[is_body]] = solids.colours[is_body] ** 2
+    return paints
 
 
 def _lamps(solids: Solids, look: SceneLook) -> Floats:

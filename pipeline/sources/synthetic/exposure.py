@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.optics_kernels import TONE_LIMIT, TONE_STEPS
 from pipeline.sources.synthetic.rigid import Floats
 
-GAMMA = 2.0
+GAMMA = 2.2
 METER_STEP = 8
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """seconds the shutter is open, target mean grey 0..1, highest gain, the sensor's noise, and colour.
+    """How a scene's pictures are exposed.
 
-    shot is the noise variance a unit of exposed light, read the noise sd without light, colour_noise the share of it that
-    differs between channels; bloom (3,) see `optics_kernels.scattered`; lift is the darkest grey;
-    above the knee the tone curve bends towards white, toe bends its dark end.
+    seconds the shutter is open; target mean grey 0..1; max_gain the highest gain; shot the noise variance a unit of exposed
+    light, read the noise sd without light, colour_noise the share of it that differs between channels; saturation 1 keeps
+    the colours; balance (3,) is the error of the white balance; bloom (3,) see `optics_kernels.scattered`; lift is the
+    darkest grey; above the knee the tone curve bends towards white, toe bends its dark end.
     """
 
     seconds: float
@@ -34,6 +35,7 @@ class Exposure:
     read: float
     colour_noise: float
     saturation: float
+    balance: Floats
     bloom: Floats
     lift: float
     knee: float
@@ -68,15 +70,17 @@ def tone_curve(exposure: Exposure) -> NDArray[np.float32]:
 def draw_exposure(rng: np.random.Generator, *, is_night: bool, is_rain: bool) -> Exposure:
     """Return one scene's exposure."""
     target, seconds, colour = rng.uniform(-1.0, 1.0), rng.uniform(), rng.uniform()
+    balance = 1.0 + (0.07 if is_night else 0.03) * np.clip(rng.normal(size=3), -2.0, 2.0)
     if is_night:
         return Exposure(
             seconds=0.016 + 0.012 * seconds,
             target=0.17 + 0.03 * target,
             max_gain=20.0,
-            shot=1e-4,
-            read=1.45e-2,
+            shot=5e-5,
+            read=1.25e-2,
             colour_noise=0.6,
             saturation=0.95 + 0.3 * colour,
+            balance=balance,
             bloom=np.array([0.16, 0.10, 0.06]),
             lift=0.045,
             knee=0.8,
@@ -90,8 +94,9 @@ def draw_exposure(rng: np.random.Generator, *, is_night: bool, is_rain: bool) ->
         read=2.5e-3,
         colour_noise=0.4,
         saturation=0.65 + 0.3 * colour,
+        balance=balance,
         bloom=np.array([0.04, 0.02, 0.02]),
-        lift=0.04,
+        lift=0.05,
         knee=0.75,
         toe=0.008,
     )

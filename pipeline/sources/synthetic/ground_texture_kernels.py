@@ -33,12 +33,25 @@ def _street_place(
     cx = min(max(int((x - low[0]) * 0.25), 0), grid.shape[1] - 1)
     cy = min(max(int((y - low[1]) * 0.25), 0), grid.shape[0] - 1)
     i = grid[cy, cx]
+    along = 0.0
     for _ in range(2):
         along = (x - points[i, 0]) * tangents[i, 0] + (y - points[i, 1]) * tangents[i, 1]
         i = min(max(i + int(round(along)), 0), len(points) - 1)
-    dx, dy = x - points[i, 0], y - points[i, 1]
-    along = dx * tangents[i, 0] + dy * tangents[i, 1]
-    return s[i] + along, dy * tangents[i, 0] - dx * tangents[i, 1] - CENTRE_LEFT, tangents[i, 0], tangents[i, 1]
+    along = (x - points[i, 0]) * tangents[i, 0] + (y - points[i, 1]) * tangents[i, 1]
+    a = min(max(i if along > 0.0 else i - 1, 0), len(points) - 2)  # in a bend lines must not jump from vertex to vertex
+    dx, dy, tx, ty = x - points[i, 0], y - points[i, 1], tangents[i, 0], tangents[i, 1]
+    if tangents[a, 0] * tangents[a + 1, 0] + tangents[a, 1] * tangents[a + 1, 1] > 0.9999:
+        return s[i] + along, dy * tx - dx * ty - CENTRE_LEFT, tx, ty
+    ex, ey = points[a + 1, 0] - points[a, 0], points[a + 1, 1] - points[a, 1]
+    length = math.sqrt(ex * ex + ey * ey) + 1e-12
+    dx, dy = x - points[a, 0], y - points[a, 1]
+    share = (dx * ex + dy * ey) / (length * length)
+    foot = min(max(share, 0.0), 1.0)
+    off_x, off_y = dx - foot * ex, dy - foot * ey
+    side = 1.0 if ex * dy - ey * dx > 0.0 else -1.0
+    is_inner = 0 < a < len(points) - 2
+    left = side * math.sqrt(off_x * off_x + off_y * off_y) if is_inner else (ex * dy - ey * dx) / length
+    return s[a] + share * (s[a + 1] - s[a]), left - CENTRE_LEFT, ex / length, ey / length
 
 
 @njit(cache=True, inline="always")
@@ -193,7 +206,7 @@ def paint_ground(
     Slabs are the hits from first_slab on. marks (m, 3), one row a metre of street: s, the nearest crossing's s, 1 within a
     junction; looks (5,) numbers 0..1 of the scene; road_half half the width of the driven street; wet is 0 dry to 1 rain.
     """
-    tone = 0.09 + 0.08 * looks[2]
+    tone = 0.1 + 0.09 * looks[2]
     for p in range(len(depth)):
         what = hit[p]
         if what < 0 or (what > 0 and what < first_slab):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material, Surface
-from pipeline.sources.synthetic.camera import StreetMap, View, pixel_rays
+from pipeline.sources.synthetic.camera import StreetMap, View
 from pipeline.sources.synthetic.rigid import Floats, Pose
 from pipeline.sources.synthetic.solids import Solids
 from pipeline.sources.synthetic.vocabulary import token_of
@@ -101,18 +101,17 @@ def label_view(
     """Return the labels of a picture taken of `solids`, the world at its time."""
     from pipeline.sources.synthetic.labels_kernels import label_pixels
 
-    height, width = view.hit.shape
-    directions = pixel_rays(intrinsic, image_size=(width, height)) @ world_from_camera.rotation.T
     category = np.array([_BY_NAME[actor.category] for actor in world.actors] or [0], dtype=np.uint8)
     table = np.full(len(Material), _BY_NAME["static.manmade"], dtype=np.uint8)
     for material, name in _OF_MATERIAL.items():
         table[material] = _BY_NAME[name]
     owned = solids.owners >= 0
     semantic, instance = label_pixels(
-        view.hit.reshape(-1),
-        view.depth_m.reshape(-1).astype(np.float64),
+        view.hit,
+        view.depth_m,
         world_from_camera.translation_m,
-        directions,
+        world_from_camera.rotation,
+        intrinsic,
         np.where(owned, category[np.maximum(solids.owners, 0)], table[solids.materials]),
         ~owned & (solids.materials == Material.GROUND),
         solids.owners,
@@ -124,10 +123,9 @@ def label_view(
         np.array(_BANDS_M),
         np.array([_BY_NAME[name] for name in _BAND_CLASSES], dtype=np.uint8),
     )
-    shown = np.unique(instance)
-    numbers = [int(number) - 1 for number in shown if number > 0]
+    numbers = [number - 1 for number in np.flatnonzero(np.bincount(instance.reshape(-1))).tolist() if number > 0]
     motion = [_motion_of(world, number, world_from_camera, scene=scene, time_us=time_us) for number in numbers]
-    return PixelLabels(semantic.reshape(height, width), instance.reshape(height, width), motion)
+    return PixelLabels(semantic, instance, motion)
 
 
 def _motion_of(world: World, number: int, world_from_camera: Pose, *, scene: str, time_us: int) -> dict[str, Any]:

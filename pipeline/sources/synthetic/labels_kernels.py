@@ -16,9 +16,10 @@ from pipeline.sources.synthetic.shading_kernels import _street_place
 @njit(cache=True)
 def label_pixels(
     hit: Hits,
-    depth: Floats,
+    depth: NDArray[np.float32],
     origin: Floats,
-    directions: Floats,
+    rotation: Floats,
+    intrinsic: Floats,
     semantic_of: NDArray[np.uint8],
     is_street: NDArray[np.bool_],
     owners: Ints,
@@ -30,25 +31,31 @@ def label_pixels(
     bands: Floats,
     band_classes: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Return semantic class and instance (n,) of rays (n, 3) with known first hits.
+    """Return semantic class and instance (y, x) of pixels (y, x) with known first hits and depths.
 
+    origin (3,) and rotation (3, 3) of the camera in the world, intrinsic (3, 3).
     semantic_of, is_street, owners: by hit. Where `is_street`, the class follows from the distance to the middle of the road: the
     first of `bands` that is not exceeded gives the place in `band_classes`.
     """
-    semantic = np.zeros(len(hit), np.uint8)
-    instance = np.zeros(len(hit), np.uint16)
-    for p in range(len(hit)):
-        what = hit[p]
-        if what < 0:
-            continue
-        instance[p] = owners[what] + 1
-        if not is_street[what]:
-            semantic[p] = semantic_of[what]
-            continue
-        x, y = origin[0] + depth[p] * directions[p, 0], origin[1] + depth[p] * directions[p, 1]
-        _, left = _street_place(x, y, grid, grid_low, points, tangents, street_s)
-        band = 0
-        while band < len(bands) and abs(left) > bands[band]:
-            band += 1
-        semantic[p] = band_classes[band]
+    semantic = np.zeros(hit.shape, np.uint8)
+    instance = np.zeros(hit.shape, np.uint16)
+    for row in range(hit.shape[0]):
+        for column in range(hit.shape[1]):
+            what = hit[row, column]
+            if what < 0:
+                continue
+            instance[row, column] = owners[what] + 1
+            if not is_street[what]:
+                semantic[row, column] = semantic_of[what]
+                continue
+            ahead = depth[row, column]
+            right = ahead * (column + 0.5 - intrinsic[0, 2]) / intrinsic[0, 0]
+            down = ahead * (row + 0.5 - intrinsic[1, 2]) / intrinsic[1, 1]
+            x = origin[0] + rotation[0, 0] * right + rotation[0, 1] * down + rotation[0, 2] * ahead
+            y = origin[1] + rotation[1, 0] * right + rotation[1, 1] * down + rotation[1, 2] * ahead
+            _, left = _street_place(x, y, grid, grid_low, points, tangents, street_s)
+            band = 0
+            while band < len(bands) and abs(left) > bands[band]:
+                band += 1
+            semantic[row, column] = band_classes[band]
     return semantic, instance

@@ -17,16 +17,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.raycast_kernels import (
-    NUM_BINS,
-    _bin_candidates,
-    _bounds,
+    NUM_RISES,
+    NUM_SLICES_OF_FEW,
     _box_entry,
-    _compass,
     _cylinder_entry,
     _ellipsoid_entry,
-    _extent,
-    _passes,
     _slab_entry,
+    bin_of,
+    candidates,
+    footprints_of,
 )
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 
@@ -38,37 +37,18 @@ def turning_bins(
     ellipsoids: Floats,
     slabs: Floats,
     centre: Floats,
-    moves_m: Floats,
-    reach_m: float,
+    reach_m: Floats,
     limit: float,
 ) -> tuple[Floats, Ints, Ints]:
-    """Return (bounds (n, 4) of each primitive as of any ray's start, starts (bins + 1,), items): candidates of each bin.
+    """Return (least distance (n,) of each primitive to any ray's start, starts (bins + 1,), items): candidates of each bin.
 
-    reach_m is how far a ray may start from the centre, moves_m (n,) how far a primitive moves in the turn.
+    reach_m (n,) is how far a ray may start from the centre, plus how far the primitive moves in the turn.
     """
-    num_cylinders = len(cylinders)
-    round_ones = np.empty((num_cylinders + len(ellipsoids), 3))
-    for i in range(num_cylinders):
-        round_ones[i, 0], round_ones[i, 1], round_ones[i, 2] = cylinders[i, 0], cylinders[i, 1], cylinders[i, 2]
-    for i in range(len(ellipsoids)):
-        j = num_cylinders + i
-        round_ones[j, 0], round_ones[j, 1], round_ones[j, 2] = ellipsoids[i, 0], ellipsoids[i, 1], ellipsoids[i, 3]
-    extent = _extent(boxes, round_ones, slabs, centre[0], centre[1])
-    for i in range(len(extent)):
-        far, reach = extent[i, 0], reach_m + moves_m[i]
-        if far <= reach * 1.01:
-            extent[i, 0], extent[i, 1], extent[i, 2] = 0.0, 0.0, 4.0
-            continue
-        if extent[i, 2] - extent[i, 1] < 4.0:
-            wider = math.asin(reach / far)  # a compass number grows by at most one a radian
-            extent[i, 1] -= wider
-            extent[i, 2] += wider
-            if extent[i, 1] < 0.0:
-                extent[i, 1] += 4.0
-                extent[i, 2] += 4.0
-        extent[i, 0] = far - reach
-    starts, items = _bin_candidates(extent, limit)
-    return _bounds(extent[:, 0], boxes, cylinders, ellipsoids, slabs, moves_m, reach_m), starts, items
+    footprints = footprints_of(boxes, cylinders, ellipsoids, slabs)
+    used = np.empty((NUM_SLICES_OF_FEW, 2), np.int32)
+    used[:, 0], used[:, 1] = 0, NUM_RISES - 1
+    all_round = np.array([1.0, 0.0, 0.0, -1.0])
+    return candidates(boxes, slabs, footprints, centre, reach_m, used, all_round, limit)
 
 
 @njit(cache=True)
@@ -79,7 +59,7 @@ def turning_hits(
     slabs: Floats,
     ground_m: float,
     velocities: Floats,
-    bounds: Floats,
+    nearest: Floats,
     starts: Ints,
     items: Ints,
     origins: Floats,
@@ -110,14 +90,11 @@ def turning_hits(
         if dz < 0.0 and (ground_m - origins[f, 2]) / dz < best:
             best, what = (ground_m - origins[f, 2]) / dz, 0
         level = math.sqrt(dx * dx + dy * dy)
-        rise = dz / level if level > 0.0 else math.inf
-        k = min(int(_compass(dx, dy) * (NUM_BINS / 4.0)), NUM_BINS - 1)
+        k = bin_of(dx, dy, dz, NUM_SLICES_OF_FEW)
         for at in range(starts[k], starts[k + 1]):
             i = items[at]
-            if bounds[i, 0] > best * level:
+            if nearest[i] > best * level:
                 break
-            if _passes(bounds[i], origins[f, 2], rise):
-                continue
             # a thing was elsewhere before: seen from it, the scanner was
             ox = origins[f, 0] + velocities[i, 0] * before_s[f]
             oy = origins[f, 1] + velocities[i, 1] * before_s[f]

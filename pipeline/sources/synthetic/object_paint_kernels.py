@@ -246,10 +246,11 @@ def paint_objects(
         if material in (CROWN, HEDGE):
             light = _leaves(table, x, y, z, foot)
             rim = abs(nx * dx + ny * dy + nz * dz) / length
-            tone = 0.2 + 1.5 * light * light + 0.25 * light
+            tone = 0.45 + 1.9 * light * light + 0.3 * light
             grey = (r + g + b) / 3.0  # real leaves are duller than the colours of the pieces
-            r, g, b = (0.6 * r + 0.4 * grey + 0.004) * tone, (0.65 * g + 0.3 * grey) * tone, (0.6 * b + 0.3 * grey) * tone
-            if rim < 0.75 and light < 0.62 - 0.3 * rim:
+            r, g, b = (0.6 * r + 0.4 * grey + 0.004) * tone, (0.55 * g + 0.36 * grey) * tone, (0.6 * b + 0.3 * grey) * tone
+            gap = value_noise(table, 4.1 * x + 2.3 * y, 4.7 * z + 1.9 * (x - y)) if rim < 0.6 else 0.0
+            if gap > 0.3 + 0.9 * rim:
                 glow = -1.0  # may be a gap: see fray_leaves
             nx, ny, nz = nx + 1.8 * (light - 0.5), ny + 1.4 * (0.5 - light), nz + 1.2 * (light - 0.4)
             norm = math.sqrt(nx * nx + ny * ny + nz * nz)

@@ -86,7 +86,7 @@ def mirror_on_ground(
         rough = 0.05 + 0.3 * (1.0 - min(gloss, 1.0))
         tilt = down * (1.0 + 0.7 * rough * wave)
         far, row, column = 60.0, 0, 0
-        for _ in range(3):  # where in the picture the mirrored ray ends depends on how far off that is
+        for _ in range(2):  # where in the picture the mirrored ray ends depends on how far off that is
             vx, vy, vz = dx / level * far, dy / level * far, tilt * far - 2.0 * rise
             cx = rotation[0, 0] * vx + rotation[1, 0] * vy + rotation[2, 0] * vz
             cy = rotation[0, 1] * vx + rotation[1, 1] * vy + rotation[2, 1] * vz
@@ -98,13 +98,13 @@ def mirror_on_ground(
             far = max(far, depth[p] * level * 1.02)
         spread = rough * (0.5 * down * camera[1]) + 0.5  # a rough road draws images long
         r, g, b = 0.0, 0.0, 0.0
-        for k in range(5):
-            near = min(max(row + int((k - 2) * spread), 0), height - 1)
+        for k in range(3):
+            near = min(max(row + int((k - 1.5 + cell_noise(table, p, k + 5)) * 1.8 * spread), 0), height - 1)
             r, g, b = r + light[near, column, 0], g + light[near, column, 1], b + light[near, column, 2]
         i, j = p // width, p % width
-        out[i, j, 0] += fresnel * (0.2 * min(r, 60.0) - light[i, j, 0])
-        out[i, j, 1] += fresnel * (0.2 * min(g, 60.0) - light[i, j, 1])
-        out[i, j, 2] += fresnel * (0.2 * min(b, 60.0) - light[i, j, 2])
+        out[i, j, 0] += fresnel * (0.333 * min(r, 60.0) - light[i, j, 0])
+        out[i, j, 1] += fresnel * (0.333 * min(g, 60.0) - light[i, j, 1])
+        out[i, j, 2] += fresnel * (0.333 * min(b, 60.0) - light[i, j, 2])
     return out
 
 
@@ -151,6 +151,11 @@ def blur_by_motion(light: Light, motion: Light, seconds: float) -> Light:
     height, width = light.shape[:2]
     out = light.copy()
     for i in range(height):
+        fastest = 0.0
+        for j in range(motion.shape[1]):
+            fastest = max(fastest, max(abs(motion[i // 2, j, 0]), abs(motion[i // 2, j, 1])))
+        if fastest * seconds < 0.8:
+            continue
         for j in range(width):
             shift_x = motion[i // 2, j // 2, 0] * seconds
             shift_y = motion[i // 2, j // 2, 1] * seconds
@@ -243,6 +248,7 @@ def develop(
     bloom: Light,
     gain: float,
     saturation: float,
+    balance: Floats,
     tone: Light,
     noise: Light,
     starts: Ints,
@@ -261,7 +267,7 @@ def develop(
     height, width = light.shape[:2]
     out = np.empty((height, width, 3), np.uint8)
     scale = (TONE_STEPS - 1) / math.sqrt(TONE_LIMIT)
-    pixel, glow = np.empty(3), np.empty((bloom.shape[1], 3))
+    pixel, glow, soft = np.empty(3), np.empty((bloom.shape[1], 3)), np.empty((width + 2, 3))
     for i in range(height):
         up, down = max(i - 1, 0), min(i + 1, height - 1)
         y = min(max((i + 0.5) / BLOOM_PX - 0.5, 0.0), bloom.shape[0] - 1.001)
@@ -270,14 +276,16 @@ def develop(
             for c in range(3):
                 glow[m, c] = bloom[k, m, c] * (1 - v) + bloom[k + 1, m, c] * v
         for j in range(width):
+            for c in range(3):
+                soft[j + 1, c] = 0.6 * light[i, j, c] + 0.2 * (light[up, j, c] + light[down, j, c])
+        for c in range(3):
+            soft[0, c], soft[width + 1, c] = soft[1, c], soft[width, c]
+        for j in range(width):
             x = min(max((j + 0.5) / BLOOM_PX - 0.5, 0.0), bloom.shape[1] - 1.001)
             m, u = int(x), x - int(x)
-            left, right = max(j - 1, 0), min(j + 1, width - 1)
             for c in range(3):
-                value = 0.36 * light[i, j, c]
-                value += 0.11 * (light[up, j, c] + light[down, j, c] + light[i, left, c] + light[i, right, c])
-                value += 0.05 * (light[up, left, c] + light[up, right, c] + light[down, left, c] + light[down, right, c])
-                pixel[c] = gain * (value + glow[m, c] * (1 - u) + glow[m + 1, c] * u)
+                value = 0.6 * soft[j + 1, c] + 0.2 * (soft[j, c] + soft[j + 2, c])
+                pixel[c] = gain * balance[c] * (value + glow[m, c] * (1 - u) + glow[m + 1, c] * u)
             grey = 0.3 * pixel[0] + 0.59 * pixel[1] + 0.11 * pixel[2]
             sd = math.sqrt(shot * min(grey, 1.0) + read * read)
             red = colour_noise * noise[starts[i - i % 2, 1] + j // 2]

@@ -46,8 +46,13 @@ def sky_light(table: NDArray[np.float32], sky: Floats, dx: float, dy: float, dz:
         light = 0.72 + 0.5 * cloud
         r, g, b = r + share * (sky[6] * light - r), g + share * (sky[7] * light - g), b + share * (sky[8] * light - b)
     near = dx * sky[10] + dy * sky[11] + dz * sky[12]
-    if near > 0.0:
-        glow = sky[13] * (0.35 * near**8 + 2.5 * near**90)
+    if near > 0.6:
+        wide = near * near
+        wide = wide * wide
+        wide = wide * wide  # near to the power of 8
+        small = wide * wide * wide
+        small = small * small
+        glow = sky[13] * (0.35 * wide + 2.5 * small * small)
         r, g, b = r + glow, g + 0.95 * glow, b + 0.85 * glow
     return r, g, b
 
@@ -198,6 +203,8 @@ def light_pixels(
                 spread = (ahead - 0.8) * 5.0
                 facing = 0.35 + 0.65 * abs(dx * nx + dy * ny + dz * nz) if nz < 0.7 else 0.3
                 own = beam[3] * facing * (0.06 + 0.94 * below) * spread * spread / (140.0 + distance * distance)
+                if material in (12, 17, 18, 20):  # signs, barriers, cones and plates send light back to where it comes from
+                    own *= 5.0
                 light_r, light_g, light_b = light_r + own, light_g + 0.96 * own, light_b + 0.88 * own
         r, g, b = row[0] * light_r, row[1] * light_g, row[2] * light_b
         gloss, glow = float(row[7]), max(float(row[6]), 0.0)

@@ -185,10 +185,7 @@ def shade(
                 nx, ny, nz = (x - c[0]) / c[2], (y - c[1]) / c[2], 0.0
                 if material == 7 and z - c[3] < 0.85:
                     r, g, b = r * 0.5, g * 0.5, b * 0.6
-            elif what > first_slab:
-                if material == 24 and math.floor(left + 100.0) % 2 == 0:
-                    r, g, b = 0.27, 0.27, 0.285
-            else:
+            elif what <= first_slab:
                 e = ellipsoids[what - 1 - num_boxes - num_cylinders]
                 nx, ny, nz = (x - e[0]) / e[3] ** 2, (y - e[1]) / e[3] ** 2, (z - e[2]) / e[4] ** 2
                 norm = math.sqrt(nx * nx + ny * ny + nz * nz)

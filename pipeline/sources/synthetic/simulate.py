@@ -284,6 +284,7 @@ def _picture(
         image_size=size,
         later=drive.world_from_ego.at(time_us + camera_sensor.LATER_US) @ sensor.ego_from_sensor,
         actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        ahead=ego.rotation[:, 0],
         rng=rng,
         ground_m=ground_m,
     )

@@ -51,12 +51,13 @@ def _extents(boxes: Floats, cylinders: Floats, ellipsoids: Floats, ax: float, ay
 
 @njit(cache=True)
 def _strips(extents: Floats, first_u: float, count: int) -> tuple[Ints, Ints]:
-    """Return (starts (count + 1,), items): the primitives that reach into each strip."""
+    """Return (starts (count + 1,), items): the primitives that reach into each strip, those that end nearest the sun first."""
+    order = np.argsort(-extents[:, 3])
     starts = np.zeros(count + 1, np.int64)
     filled = np.zeros(count, np.int64)
     items = np.zeros(0, np.int64)
     for fill in range(2):
-        for i in range(len(extents)):
+        for i in order:
             low = max(int(math.floor((extents[i, 0] - first_u) / STRIP_M)), 0)
             high = min(int(math.floor((extents[i, 1] - first_u) / STRIP_M)), count - 1)
             for k in range(low, high + 1):
@@ -170,7 +171,9 @@ def sun_light(
             continue
         light = 1.0
         for at in range(starts[k], starts[k + 1]):
-            if packed[at, 1] <= w or z + max(packed[at, 0] - w, 0.0) * climb >= packed[at, 2]:
+            if packed[at, 1] <= w:
+                break
+            if z + max(packed[at, 0] - w, 0.0) * climb >= packed[at, 2]:
                 continue
             i = items[at]
             if i < num_boxes:

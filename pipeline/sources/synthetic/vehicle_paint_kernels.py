@@ -23,7 +23,7 @@ HEADLIGHT, TAIL_LIGHT = 40.0, 3.0
 
 
 @njit(cache=True)
-def _wheel(table: NDArray[np.float32], along: float, up: float, radius: float) -> float:
+def _wheel(along: float, up: float, radius: float) -> float:
     """Return the grey of a wheel at a place from its hub, -1 outside."""
     off = math.sqrt(along * along + up * up) / radius
     if off > 1.0:
@@ -59,7 +59,7 @@ def _body(
         if not has_wheels:
             low = qz + 0.25
             along = abs(qx) - 0.62 * half_l
-            wheel = _wheel(table, along, low, 0.31)
+            wheel = _wheel(along, low, 0.31)
             if wheel >= 0.0:
                 return 1, wheel
             if along * along + low * low < 0.14:
@@ -100,6 +100,7 @@ def paint_vehicles(
     owners: Ints,
     table: NDArray[np.float32],
     has_wheels: bool,
+    paints: Floats,
     origin: Floats,
     directions: Floats,
     depth: Floats,
@@ -110,7 +111,8 @@ def paint_vehicles(
 ) -> None:
     """Fill the rows of surface (n, 8) of rays that hit part of a car or truck: colour, normal, glow, gloss.
 
-    has_wheels tells that wheels are pieces of their own; otherwise they are drawn on the body.
+    has_wheels tells that wheels are pieces of their own; otherwise they are drawn on the body. paints (owners, 3): colour of
+    each owner's body, linear.
     """
     for p in range(len(depth)):
         what = hit[p]
@@ -130,9 +132,11 @@ def paint_vehicles(
         number = owners[what] + 1
         is_on = surfaces[what] != PARKED
         if material == TYRE:
-            grey = _wheel(table, qx, qz, max(box[3], box[5])) if 2 <= face < 4 and box[3] < 0.6 else 0.02
+            grey = _wheel(qx, qz, max(box[3], box[5])) if 2 <= face < 4 and box[3] < 0.6 else 0.02
             r = g = b = grey if grey >= 0.0 else 0.012
             gloss = 0.0
+            if grey < 0.0 and qz > 0.0 and owners[what] >= 0:  # corners of the octagon look like the wheel arch
+                r, g, b = 0.5 * paints[owners[what], 0], 0.5 * paints[owners[what], 1], 0.5 * paints[owners[what], 2]
         elif material == TRUCK and box[5] < 0.3:
             gloss = 0.25  # a car's roof
         elif material == TRUCK:
@@ -179,8 +183,8 @@ def paint_vehicles(
                 gloss = 0.03
             elif part == 2:
                 r, g, b = 0.6, 0.6, 0.62
-                if is_on and (is_night or cell_noise(table, number, 5) > 0.6) and face == 0:
-                    power = HEADLIGHT * max(-(dx * nx + dy * ny) / length, 0.0) ** 3 if is_night else 2.5
+                if is_on and (is_night or cell_noise(table, number, 5) > 0.7) and face == 0:
+                    power = HEADLIGHT * max(-(dx * nx + dy * ny) / length, 0.0) ** 3 if is_night else 1.4
                     r, g, b, glow = 1.0, 0.95, 0.85, power
             elif part == 3:
                 r, g, b = 0.28, 0.012, 0.01

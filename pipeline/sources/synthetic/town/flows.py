@@ -18,7 +18,7 @@ from pipeline.sources.synthetic.town.vehicles import length_of, vehicle
 LANE_M: Final = 3.75
 LATERAL_MPS2: Final = 2.4
 _KINDS: Final = ("car", "truck", "lorry", "bus", "motorcycle")
-_SHARES: Final = (0.83, 0.05, 0.03, 0.04, 0.05)
+_SHARES: Final = (0.82, 0.04, 0.03, 0.06, 0.05)
 
 
 def same_way(plan: TrafficPlan, rng: np.random.Generator) -> None:
@@ -48,7 +48,7 @@ def _shifted(plan: TrafficPlan, seconds: float) -> Floats:
 
 def oncoming(plan: TrafficPlan, rng: np.random.Generator) -> None:
     """Add vehicles that come towards the ego vehicle: a flow, a queue that stands, or one that pulls off."""
-    state = str(rng.choice(("flow", "queue", "pull off"), p=(0.6, 0.2, 0.2)))
+    state = str(rng.choice(("flow", "queue", "pull off"), p=(0.66, 0.14, 0.2)))
     if state == "flow":
         track_t, track_s = _track(plan, float(rng.uniform(5.0, 12.0)), rng)
         at = float(rng.uniform(0.0, 6.0))

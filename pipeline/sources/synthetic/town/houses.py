@@ -18,7 +18,7 @@ from pipeline.sources.synthetic.town.streets import Street, beside
 
 STRETCH_M: Final = (20.0, 80.0)
 # how far the nearest fronts of a side are from the middle of the driven carriageway, drawn once a scene and side
-SIDE_M: Final = (8.0, 26.0)
+SIDE_M: Final = (7.5, 22.0)
 NEAREST_M: Final = 9.2
 # front of each kind of stretch in multiples of that, and the mean share of each
 KINDS: Final = {"row": (1.0, 1.3), "set_back": (1.3, 2.0), "far": (2.0, 4.0), "open": (1.0, 1.0)}

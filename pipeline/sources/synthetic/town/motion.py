@@ -18,12 +18,13 @@ BEFORE_M: Final = 140.0
 BEYOND_M: Final = 300.0
 FINE_M: Final = 0.1
 ACCELERATION_MPS2: Final = (-2.6, 1.6)
+TOP_MPS: Final = 15.0
 JERK_S: Final = 0.7
 TURN_MPS2: Final = 2.6
 TURN_DEG: Final = (66.0, 110.0)
 # corners and bends beyond the driven part: metres to the first and between two, share of corners, degrees, radius
-AHEAD_M: Final = (10.0, 70.0)
-CORNER_SHARE: Final = 0.5
+AHEAD_M: Final = (6.0, 30.0)
+CORNER_SHARE: Final = 0.8
 CORNER_RADIUS_M: Final = (10.0, 16.0)
 BEND_DEG: Final = (12.0, 75.0)
 BEND_RADIUS_M: Final = (20.0, 70.0)
@@ -32,7 +33,9 @@ AHEAD_EVERY_M: Final = (50.0, 160.0)
 DIVE_DEG: Final = 0.28
 LEAN_DEG: Final = 0.2
 NOD_DEG: Final = (0.24, 0.19)
-GRADE_DEG: Final = (0.9, 0.35)
+# slow pitch and roll: on a plane in place of slopes, on slopes what load and wind add to them
+PLANE_DEG: Final = (1.1, 0.4)
+SLOPES_DEG: Final = (0.65, 0.33)
 
 Plan = Literal["stand", "pull off", "brake", "creep", "cruise", "fast", "turn"]
 PLANS: Final[tuple[Plan, ...]] = (
@@ -68,7 +71,7 @@ def plan_of(seed: int, index: int) -> Plan:
 def town_motion(seed: int, index: int, time_us: Ints, *, start_us: int, end_us: int, is_graded: bool) -> TownMotion:
     """Return the motion of scene `index` at the knots `time_us` (n,), evenly spaced; the scene itself runs from start to end.
 
-    is_graded: the ground has slopes of its own, so the car's slow pitch and roll are left to it.
+    is_graded: the ground has slopes of its own, to which most of the slow pitch and roll is left.
     """
     plan = plan_of(seed, index)
     rng = np.random.default_rng((seed, index, 101, 1))
@@ -109,7 +112,7 @@ def _planned_speed(plan: Plan, t: Floats, seconds: float, rng: np.random.Generat
     else:
         top = float(rng.uniform(9.5, 14.5)) if plan == "fast" else float(rng.uniform(5.5, 9.5))
         drift = float(rng.uniform(-0.25, 0.25))
-        wanted = top * (1.0 + wave + drift * np.clip(t / seconds, 0, 1))
+        wanted = np.minimum(top * (1.0 + wave + drift * np.clip(t / seconds, 0, 1)), TOP_MPS)
     return _followed(wanted, float(t[1] - t[0])), None
 
 
@@ -198,9 +201,8 @@ def _body_angles(
     for angle, size in ((pitch, NOD_DEG[0]), (roll, NOD_DEG[1])):
         for _ in range(5):
             angle += moving * size * np.sqrt(2 / 5) * np.sin(2 * np.pi * t * rng.uniform(0.6, 2.2) + rng.uniform(0, 6.28))
-    if not is_graded:
-        for angle, size in ((pitch, GRADE_DEG[0]), (roll, GRADE_DEG[1])):
-            angle += rng.normal(0.0, size)
-            for length in (rng.uniform(45.0, 90.0), rng.uniform(120.0, 260.0)):
-                angle += size * rng.uniform(0.5, 1.2) * np.sin(2 * np.pi * s / length + rng.uniform(0, 6.28))
+    for angle, size in zip((pitch, roll), SLOPES_DEG if is_graded else PLANE_DEG, strict=True):
+        angle += rng.normal(0.0, size)
+        for length in (rng.uniform(45.0, 90.0), rng.uniform(120.0, 260.0)):
+            angle += size * rng.uniform(0.5, 1.2) * np.sin(2 * np.pi * s / length + rng.uniform(0, 6.28))
     return np.deg2rad(pitch), np.deg2rad(roll)

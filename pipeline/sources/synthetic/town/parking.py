@@ -15,10 +15,10 @@ from pipeline.sources.synthetic.town.vehicles import length_of, vehicle
 MIDDLE_M: Final = 1.8
 KERB_ROW_M: Final = 4.85
 BAY_M: Final = 8.9
-YARD_SHARE: Final = 0.55
+YARD_SHARE: Final = 0.85
 STRETCH_M: Final = (20.0, 60.0)
 _HABITS: Final = ("row", "sparse", "bays", "cycles", "none")
-_SHARES: Final = (0.28, 0.12, 0.12, 0.07, 0.41)
+_SHARES: Final = (0.3, 0.14, 0.14, 0.08, 0.34)
 _KERB_KINDS: Final = ("car", "truck", "lorry", "bus", "trailer")
 _KERB_SHARES: Final = (0.92, 0.045, 0.015, 0.01, 0.01)
 
@@ -32,7 +32,7 @@ def parked(plan: TrafficPlan, rng: np.random.Generator) -> None:
             end = min(s + float(rng.uniform(*STRETCH_M)), high)
             habit = str(rng.choice(_HABITS, p=_SHARES))
             if habit in ("row", "sparse"):
-                _row(plan, side, s, end, 0.9 if habit == "row" else 0.25, rng)
+                _row(plan, side, s, end, 0.85 if habit == "row" else 0.25, rng)
             elif habit == "bays":
                 _bays(plan, side, s, end, rng)
             elif habit == "cycles":
@@ -75,7 +75,7 @@ def _bays(plan: TrafficPlan, side: int, s: float, end: float, rng: np.random.Gen
 
 def _yard(plan: TrafficPlan, side: int, s: float, end: float, rng: np.random.Generator) -> None:
     """Park in two or three rows behind each other, farther from the street, where it is open."""
-    first = float(rng.uniform(11.0, 19.0))
+    first = float(rng.uniform(10.5, 17.0))
     is_across = rng.uniform() < 0.6
     along, behind = (2.75, 5.4) if is_across else (5.9, 2.9)
     s += float(rng.uniform(0.0, 10.0))

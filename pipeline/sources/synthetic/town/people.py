@@ -13,13 +13,13 @@ from pipeline.sources.synthetic.town.traffic_plan import TrafficPlan, drawn_size
 
 MIDDLE_M: Final = 1.8
 PAVEMENT_M: Final = (6.4, 9.8)
-SQUARE_M: Final = (10.0, 26.0)
+SQUARE_M: Final = (10.0, 23.0)
 # of boxes of two drives of nuScenes mini-val
 ADULT_M: Final = ((0.63, 0.68, 1.74), (0.09, 0.16, 0.13))
 CHILD_M: Final = ((0.5, 0.5, 1.25), (0.06, 0.08, 0.12))
 CHILD_SHARE: Final = 0.05
 STANDING_SHARE: Final = (0.3, 0.65)
-EVERY_M: Final = (4.5, 12.0)
+EVERY_M: Final = (3.5, 9.0)
 
 
 def people(plan: TrafficPlan, rng: np.random.Generator) -> None:
@@ -29,7 +29,7 @@ def people(plan: TrafficPlan, rng: np.random.Generator) -> None:
     for side in (-1, 1):
         s = low + float(rng.uniform(0.0, every))
         while s < high:
-            beside = PAVEMENT_M if rng.uniform() < 0.75 else SQUARE_M
+            beside = PAVEMENT_M if rng.uniform() < 0.65 else SQUARE_M
             left = MIDDLE_M + side * float(rng.uniform(*beside))
             count = int(rng.choice((1, 2, 3, 4), p=(0.6, 0.25, 0.1, 0.05)))
             if not plan.is_busy(s, rng):

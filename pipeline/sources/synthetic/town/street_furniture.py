@@ -22,6 +22,11 @@ WOOD: Final = (0.36, 0.29, 0.22)
 SIGNS: Final = ((0.7, 0.12, 0.12), (0.15, 0.25, 0.6), (0.82, 0.8, 0.78), (0.85, 0.7, 0.1))
 BRIDGE_SHARE: Final = 0.35
 BORDERS: Final = ("hedge", "wall", "fence", "none")
+BORDER_SHARES: Final = (0.33, 0.32, 0.2, 0.15)
+# hedges, walls and hoardings that a car looks over, and such that hide what is behind
+LOW_M: Final = (0.7, 1.9)
+TALL_M: Final = (2.2, 4.2)
+TALL_SHARE: Final = 0.5
 
 
 def furniture(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.random.Generator) -> list[Piece]:
@@ -190,11 +195,11 @@ def _borders(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.ra
     """Return hedges, walls and fences along stretches whose houses stand back."""
     for stretch in stretches:
         street = streets[stretch.street]
-        kind = str(rng.choice(BORDERS, p=[0.3, 0.2, 0.25, 0.25]))
+        kind = str(rng.choice(BORDERS, p=BORDER_SHARES))
         if stretch.kind == "row" or kind == "none":
             continue
         left = stretch.side * (street.half_m + rng.uniform(3.3, 5.0))
-        height = rng.uniform(0.7, 1.9)
+        height = rng.uniform(*(TALL_M if rng.uniform() < TALL_SHARE else LOW_M))
         s = stretch.start_m
         while s + 4.0 < stretch.end_m:
             length = min(rng.uniform(4.0, 9.0), stretch.end_m - s)

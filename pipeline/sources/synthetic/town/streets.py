@@ -24,7 +24,7 @@ AHEAD_M: Final = 260.0
 CORNER_DEG: Final = 35.0
 CORNER_M: Final = 24.0
 # share of corners where both, only the one back from the way out, and only the one ahead are streets
-ARM_SHARES: Final = (0.3, 0.55, 0.15)
+ARM_SHARES: Final = (0.15, 0.75, 0.1)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,13 @@ MOVING_M: Final = 0.05
 END_M: Final = 8.0
 BEHIND_M: Final = 100.0
 AHEAD_M: Final = 190.0
-# real traffic is densest at the crossings where a car drives slowly: so many metres before and beyond its way, in both drives
-BUSY_M: Final = (10.0, 40.0)
-QUIET_SHARE: Final = 0.1
+# real traffic is densest at the crossings where a car drives slowly: it fades so many metres behind and ahead of its way
+BUSY_M: Final = (30.0, 8.0)
+FADES_M: Final = 22.0
+QUIET_SHARE: Final = 0.08
+# along roads on which cars are fast fewer people stand and fewer cars park
+SLOW_MPS: Final = 3.0
+FADING_MPS: Final = 10.0
 
 
 @dataclass
@@ -63,9 +67,11 @@ class TrafficPlan:
         return max(low, float(self.ego_s[0]) - BEHIND_M), min(high, float(self.ego_s[-1]) + AHEAD_M)
 
     def is_busy(self, s_m: float, rng: np.random.Generator) -> bool:
-        """Draw whether there is anybody at s: always where the ego vehicle drives, seldom far ahead and far behind."""
-        beyond = max(float(self.ego_s[0]) - s_m, s_m - float(self.ego_s[-1])) - BUSY_M[0]
-        return bool(rng.uniform() < np.clip(1.0 - beyond / (BUSY_M[1] - BUSY_M[0]), QUIET_SHARE, 1.0))
+        """Draw whether there is anybody at s: mostly where the ego vehicle drives, more so where it is slow, seldom far off."""
+        beyond = max(float(self.ego_s[0]) - s_m - BUSY_M[0], s_m - float(self.ego_s[-1]) - BUSY_M[1])
+        near = np.clip(1.0 - beyond / FADES_M, QUIET_SHARE, 1.0)
+        driven = float(self.ego_s[-1] - self.ego_s[0]) / float(self.seconds[-1])
+        return bool(rng.uniform() < near * np.clip(1.0 - (driven - SLOW_MPS) / FADING_MPS, 0.4, 1.0))
 
     def along(self, s_m: Floats, left_m: Floats, turned: Floats | float = 0.0, *, of: Route | None = None) -> Floats:
         """Return places (t, 4) x y 0 yaw at s and left (t,) of a line, the route if none is given, turned by an angle to it.
