@@ -19,11 +19,11 @@ from pipeline.sources.synthetic.town.streets import Street, beside
 
 STRETCH_M: Final = (20.0, 80.0)
 # how far the nearest fronts of a side are from the middle of the driven carriageway, drawn once a scene and side
-SIDE_M: Final = (7.5, 28.0)
+SIDE_M: Final = (7.5, 18.0)
 NEAREST_M: Final = 9.2
 # front of each kind of stretch in multiples of that, and the mean share of each
 KINDS: Final = {"row": (1.0, 1.3), "set_back": (1.3, 2.0), "far": (2.0, 4.0), "open": (1.0, 1.0)}
-SHARES: Final = (0.4, 0.2, 0.1, 0.3)
+SHARES: Final = (0.42, 0.22, 0.08, 0.28)
 SHARE_STRENGTH: Final = 2.5
 GAP_M: Final = (1.0, 15.0)
 PAVEMENT_M: Final = 3.0
