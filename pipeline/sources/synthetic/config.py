@@ -73,7 +73,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
                 "lidar": "nuscenes",
                 "camera": "sensor",
                 "weather": "mixed",
-                "spray": 0.01,
+                "spray": 0.002,
                 "labels": True,
             }
         ),

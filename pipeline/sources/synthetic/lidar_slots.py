@@ -36,33 +36,33 @@ AHEAD_SHARE: Final = 0.001
 RAIN_SPRAY: Final = 0.25
 RAIN_DROP_SHARE: Final = 0.012
 MIXED_M: Final = 1.2  # echoes nearer to each other than this are measured as one
-SPREAD: Final = 0.6  # of the logarithm of the echo within a surface
-PIECE_SPREAD: Final = 0.45  # the same between surfaces of a material
+SPREAD: Final = 0.75  # of the logarithm of the echo within a surface
+PIECE_SPREAD: Final = 0.55  # the same between surfaces of a material
 CLEAR_FADE_M: Final = 1000.0
 RAIN_FADE_M: Final = 40.0
 # echo of a surface that is met squarely, on the scale of the files' intensity
-_REFLECTED: Final = np.full(len(Material), 20.0)
+_REFLECTED: Final = np.full(len(Material), 24.0)
 for _material, _echo in (
-    (Material.GROUND, 14.0),
-    (Material.BUILDING, 22.0),
-    (Material.POLE, 45.0),
-    (Material.CROWN, 10.0),
-    (Material.CAR_BODY, 7.0),
-    (Material.CAR_CABIN, 5.0),
-    (Material.TRUCK, 40.0),
-    (Material.PERSON, 14.0),
-    (Material.LAMP, 60.0),
-    (Material.TRUNK, 14.0),
-    (Material.GLASS, 3.0),
-    (Material.TYRE, 4.0),
-    (Material.SIGN, 160.0),
-    (Material.HEDGE, 9.0),
-    (Material.PLATE, 220.0),
-    (Material.CONE, 60.0),
-    (Material.BARRIER, 35.0),
-    (Material.ASPHALT, 12.0),
-    (Material.CROSSING, 40.0),
-    (Material.OWN_CAR, 15.0),
+    (Material.GROUND, 16.8),
+    (Material.BUILDING, 26.4),
+    (Material.POLE, 54.0),
+    (Material.CROWN, 12.0),
+    (Material.CAR_BODY, 8.4),
+    (Material.CAR_CABIN, 16.0),
+    (Material.TRUCK, 48.0),
+    (Material.PERSON, 16.8),
+    (Material.LAMP, 72.0),
+    (Material.TRUNK, 16.8),
+    (Material.GLASS, 3.6),
+    (Material.TYRE, 4.8),
+    (Material.SIGN, 192.0),
+    (Material.HEDGE, 10.8),
+    (Material.PLATE, 264.0),
+    (Material.CONE, 72.0),
+    (Material.BARRIER, 42.0),
+    (Material.ASPHALT, 14.4),
+    (Material.CROSSING, 48.0),
+    (Material.OWN_CAR, 18.0),
 ):
     _REFLECTED[_material] = _echo
 # share of beams that pass or are thrown aside
@@ -79,8 +79,8 @@ _NO_ECHO_INTENSITY: Final = np.array([
 """What stands in the intensity of a slot without an echo, by ring: read from a real file, has no meaning."""
 # the own car around the scanner, in the LiDAR frame: centre x y z, half sizes; roof, its lower rear, hood, and the six cameras
 _OWN_CAR: Final = (
-    (0.0, 0.06, -0.64, 0.5, 0.66, 0.3),
-    (0.0, -0.8, -0.67, 0.5, 0.2, 0.3),
+    (0.0, 0.06, -0.64, 0.46, 0.64, 0.3),
+    (0.0, -0.77, -0.67, 0.44, 0.2, 0.3),
     (0.0, 1.8, -1.2, 0.62, 0.35, 0.33),
     (0.016, 0.76, -0.39, 0.06, 0.06, 0.06),
     (-0.495, 0.58, -0.36, 0.06, 0.06, 0.06),
@@ -202,7 +202,7 @@ def surface_echoes(solids: Solids, *, is_rain: bool) -> tuple[Floats, Floats]:
     tone = solids.colours.mean(axis=1)
     own = np.mod(solids.colours @ np.array([997.13, 719.37, 431.71]), 1.0)
     echo = _REFLECTED[material] * np.exp(PIECE_SPREAD * (own - 0.5) * np.sqrt(12.0))
-    echo *= np.where(_COLOURED[material], np.clip((tone / 0.45) ** 1.5, 0.08, 2.0), 1.0)
+    echo *= np.where(_COLOURED[material], np.clip((tone / 0.45) ** 1.5, 0.2, 2.0), 1.0)
     if is_rain:
         echo *= np.where(_GROUND[material], 0.25, 0.7)
     return echo, _LOST[material]
@@ -276,16 +276,15 @@ def spinning(solids: Solids, turn: Turn, *, actor_velocities_mps: Floats, azimut
 
 
 def _moved(primitives: Primitives, shift_m: Floats) -> Primitives:
-    """Return primitives moved level by shift (n, 3), in hit order; slabs stay."""
-    first, second = len(primitives.boxes), len(primitives.boxes) + len(primitives.cylinders)
+    """Return primitives moved by shift (n, 3), in hit order; slabs stay."""
     boxes, cylinders, ellipsoids = (
-        np.hstack([array[:, :2] + part[:, :2], array[:, 2:]])
-        for array, part in (
-            (primitives.boxes, shift_m[:first]),
-            (primitives.cylinders, shift_m[first:second]),
-            (primitives.ellipsoids, shift_m[second : second + len(primitives.ellipsoids)]),
-        )
+        np.array(array, dtype=np.float64) for array in (primitives.boxes, primitives.cylinders, primitives.ellipsoids)
     )
+    first, second = len(boxes), len(boxes) + len(cylinders)
+    boxes[:, :3] += shift_m[:first]
+    cylinders[:, :2] += shift_m[first:second, :2]
+    cylinders[:, 3:] += shift_m[first:second, 2:]
+    ellipsoids[:, :3] += shift_m[second : second + len(ellipsoids)]
     return replace(primitives, boxes=boxes, cylinders=cylinders, ellipsoids=ellipsoids)
 
 

@@ -29,6 +29,8 @@ from pipeline.sources.synthetic.raycast_kernels import (
 )
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 
+HALF_SEEN = 0.1  # strength of an echo that is measured every second time, on the scale of the intensity at 30 m
+
 
 @njit(cache=True)
 def turning_bins(
@@ -213,8 +215,8 @@ def measure(
         far, bright = math.inf, 0.0
         if what >= 0 and range_m[0] < distance[r] < range_m[1]:
             bright = echo[what] * math.exp(spread * normals[0, r] - 0.5 * spread * spread)
-            strength = bright * cosine[r] * (30.0 / distance[r]) ** 2 * math.exp(-distance[r] / fade_m)
-            if lots[0, r] > lost[what] and lots[1, r] < 0.99 * strength / (strength + 0.25):
+            strength = bright * cosine[r] * (30.0 / distance[r]) ** 3 * math.exp(-distance[r] / fade_m)
+            if lots[0, r] > lost[what] and lots[1, r] < 0.995 * strength / (strength + HALF_SEEN):
                 far = distance[r]
         true_m = distance[r] if what >= 0 else math.inf
         if airborne[r] < true_m:

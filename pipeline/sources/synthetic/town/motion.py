@@ -3,6 +3,8 @@
 Every scene has a plan (`PLANS`). Twenty scenes in a row hold each plan as often as the list does, in an order drawn from the
 seed, so that a few scenes already stand, cruise and turn as often as real ones. The planned lane is a line with one vertex a
 metre. The car follows it some decimetres to its side, and so looks at the houses at up to four degrees.
+
+Source docs/method/world.md#motion.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def test_a_world_along_a_recorded_drive_keeps_its_content(shared: Path, tmp_path
 def test_a_world_s_name_fills_its_keys_and_is_not_part_of_the_digest() -> None:
     town = SyntheticParams(world="town")
     spelled_out = SyntheticParams(**PRESETS["town"])
-    assert (town.layout, town.radar, town.spray, town.labels) == ("town", "cells", 0.01, True)
+    assert (town.layout, town.radar, town.spray, town.labels) == ("town", "cells", 0.002, True)
     assert scene_digest(town, 0) == scene_digest(spelled_out, 0) != scene_digest(SyntheticParams(), 0)
     assert scene_digest(SyntheticParams(world="street"), 0) == scene_digest(SyntheticParams(), 0)
     kept = SyntheticConfig(kind="synthetic", world="town", layout="street").params
