@@ -25,8 +25,8 @@ JERK_S: Final = 0.7
 TURN_MPS2: Final = 2.6
 TURN_DEG: Final = (66.0, 110.0)
 # corners and bends beyond the driven part: metres to the first and between two, share of corners, degrees, radius
-AHEAD_M: Final = (6.0, 30.0)
-CORNER_SHARE: Final = 0.8
+AHEAD_M: Final = (4.0, 20.0)
+CORNER_SHARE: Final = 1.0
 CORNER_RADIUS_M: Final = (10.0, 16.0)
 BEND_DEG: Final = (12.0, 75.0)
 BEND_RADIUS_M: Final = (20.0, 70.0)
