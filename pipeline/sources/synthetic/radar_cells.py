@@ -58,14 +58,14 @@ for _material, _diffuse, _mirror in (
     (Material.BUILDING, 1.2, 20.0),
     (Material.POLE, 3.2, 20.0),
     (Material.CROWN, 0.4, 0.0),
-    (Material.CAR_BODY, 5.5, 80.0),
-    (Material.CAR_CABIN, 2.2, 20.0),
+    (Material.CAR_BODY, 3.8, 55.0),
+    (Material.CAR_CABIN, 1.6, 14.0),
     (Material.TRUCK, 6.4, 100.0),
-    (Material.PERSON, 4.0, 0.0),
+    (Material.PERSON, 6.0, 0.0),
     (Material.LAMP, 2.4, 5.0),
     (Material.TRUNK, 0.8, 1.0),
     (Material.GLASS, 0.4, 10.0),
-    (Material.TYRE, 2.2, 1.4),
+    (Material.TYRE, 1.6, 1.0),
     (Material.SIGN, 2.4, 60.0),
     (Material.HEDGE, 0.32, 0.0),
     (Material.FENCE, 2.0, 5.0),
@@ -74,7 +74,7 @@ for _material, _diffuse, _mirror in (
     (Material.BARRIER, 3.2, 30.0),
     (Material.CONE, 0.16, 0.0),
     (Material.CYCLE, 4.0, 3.0),
-    (Material.PLATE, 3.0, 40.0),
+    (Material.PLATE, 2.2, 28.0),
 ):
     _DIFFUSE[_material], _MIRROR[_material] = _diffuse, _mirror
 
