@@ -63,7 +63,10 @@ def read_regular(path: str | Path, *, most_bytes: int = MAX_FILE_BYTES) -> bytes
     """Return the content of a file; errors as ``open_regular``, and SourceError for one that gives more than its size says."""
     with open_regular(path, most_bytes=most_bytes) as stream:
         size = os.fstat(stream.fileno()).st_size
-        content = bytearray()
+        first = stream.read(size + 1) or b""
+        if len(first) == size and not stream.read(1):  # nearly always; to put pieces together would copy the content twice
+            return first
+        content = bytearray(first)
         while piece := stream.read(max(size + 1 - len(content), 1)):
             content += piece
             if len(content) > max(size, most_bytes):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, each process that a test starts compiles all that it imports
+sys.dont_write_bytecode = False
 
 import hypothesis
 import pytest
@@ -37,9 +39,13 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep caches and Prefect's state out of the user's home, and passwords of one test out of the next."""
+    """Keep caches and Prefect's state out of the user's home, and passwords of one test out of the next.
+
+    A command that is not told how many processes it may start works in its own: to start one takes longer than a tiny scene.
+    """
     home = tmp_path_factory.getbasetemp() / "home"
     monkeypatch.setenv("DEPTHMILL_CACHE_DIR", str(home / "cache"))
+    monkeypatch.setenv("DEPTHMILL_WORKERS", "1")
     monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     monkeypatch.setenv("DO_NOT_TRACK", "1")

@@ -35,6 +35,7 @@ def test_what_tests_have_started_ends_with_a_killed_pytest(tmp_path: Path, numbe
     environment = {name: value for name, value in os.environ.items() if name != MARK}
     environment["PYTHONPATH"] = str(REPOSITORY)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", str(tmp_path)]
+    command = ["env", "--default-signal", *command]  # below nohup the signal of a closed terminal is ignored, and inherited so
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: sum("time.sleep" in line for line in descendants(process.pid).values()) == 7, "seven processes start")

@@ -325,12 +325,14 @@ def _layers(table, many, before, reach, nearest, last, front, total):  # type: i
     ``before`` and ``reach`` (number,) are working memory.
     """
     number = len(nearest)
-    nearest[:] = table[:number]
+    for n in range(number):
+        nearest[n] = table[n]
     for i in range(1, many):
         row = table[i * number : (i + 1) * number]
         for n in range(number):
             nearest[n] = min(nearest[n], row[n])
-    last[:] = nearest
+    for n in range(number):
+        last[n] = nearest[n]
     for _ in range(many - 1):  # each time a layer moves on it takes at least one return
         for n in range(number):
             before[n], reach[n] = last[n], _reach(nearest[n], last[n])

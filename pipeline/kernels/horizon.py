@@ -34,14 +34,16 @@ def drop_hanging(steps, mono_m, out, num_rows, near, mono_disagree_m, near_mono_
     Returns:
         Pixels that pass A; A and B; A and C; and those dropped.
     """
-    width = steps.shape[1]
+    height, width = steps.shape
     scratch = np.empty((2 * half + 1) * (2 * half + 1), np.int64)
     highest, column_of = np.empty(width, np.uint16), np.empty(width, np.int64)
     is_a, is_b = np.empty(width, np.bool_), np.zeros(width, np.bool_)
     edge = np.zeros(width + 2 * half, np.uint16)
     near_steps, floor_steps = np.int32(np.ceil(min(near, 65536.0))), np.int32(np.floor(min(floor, 65536.0)))  # of whole numbers
     num_a = num_b = num_c = num_dropped = 0
-    out[:] = steps
+    for y in range(height):  # numba needs 3 s to compile `out[:] = steps`, for the text of an error
+        for x in range(width):
+            out[y, x] = steps[y, x]
     for y in range(num_rows):
         _highest_in_windows(steps, y, half, edge, highest)
         row = steps[y]

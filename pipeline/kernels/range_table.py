@@ -193,8 +193,9 @@ def _fill(column, row, step, first_row, steps, is_hit):  # type: ignore[no-untyp
             flat[at] = min(flat[at], step[i])
             is_hit[np.uint64(column[i])] = True
     for k in range(ASIDE):
-        steps[k, :] = steps[COLUMNS + k, :]
-        steps[COLUMNS + ASIDE + k, :] = steps[ASIDE + k, :]
+        for row in range(height):  # numba needs 2 s to compile `steps[k] = ...`, for the text of an error
+            steps[k, row] = steps[COLUMNS + k, row]
+            steps[COLUMNS + ASIDE + k, row] = steps[ASIDE + k, row]
 
 
 @njit(cache=True, error_model="numpy")

@@ -9,7 +9,7 @@ Source docs/method/pipeline.md#poses
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class RefinedSweeps:
         thickness: of the map on the poses as given, and smoothed.
         smoothed: what smoothing did to each row.
         files: that were read to measure the map.
+        points: content of these files, so that nobody reads them again; whoever takes one removes it.
     """
 
     sweeps: list[dict[str, Any]]
@@ -45,6 +46,7 @@ class RefinedSweeps:
     thickness: Thickness
     smoothed: Smoothed
     files: tuple[str, ...]
+    points: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def counts(self) -> dict[str, float]:
         """Return what the unit notes; a thickness that is not known is left out."""
@@ -96,7 +98,8 @@ def refine_sweeps(raw: RawReader, sweeps: Sequence[dict[str, Any]], choice: Pose
     found = thickness(points, before, after)
     is_applied = bool(found.other_m <= (1.0 - LEAST_GAIN) * found.given_m)  # false for NaN
     files = tuple(sweeps[number]["file"] for number in looked_at)
-    return RefinedSweeps(rows if is_applied else list(sweeps), is_applied, found, smoothed, files)
+    chosen = rows if is_applied else list(sweeps)
+    return RefinedSweeps(chosen, is_applied, found, smoothed, files, dict(zip(files, points, strict=True)))
 
 
 def refine_keyframes(

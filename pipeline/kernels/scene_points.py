@@ -7,7 +7,7 @@ sweeps see through.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -75,6 +75,7 @@ def read_scene_points(
     moving: Moving,
     own_car_m: float = 0.0,
     free_space: FreeSpace | None = None,
+    read_before: MutableMapping[str, NDArray[np.float32]] | None = None,
 ) -> ScenePoints:
     """Read sweeps and sort their points into groups.
 
@@ -85,6 +86,7 @@ def read_scene_points(
         moving: ``keep`` every point, ``drop`` those inside moving boxes, or ``carry`` them in the frame of their box.
         own_car_m: returns nearer to the sensor than this, in metres, are dropped.
         free_space: how other sweeps vote on returns; of ``sweeps``, no others. None: they do not.
+        read_before: points of files that were read already; they are taken out.
 
     Raises:
         SourceError: a file is missing, broken or cut short; names the file.
@@ -99,7 +101,8 @@ def read_scene_points(
     maker, beyond = TableMaker(), np.empty((0, 3), np.float32)
     num_read = num_own = num_boxed = 0
     for number, sweep in enumerate(sweeps):
-        points = raw.read_points(sweep["file"])
+        known = read_before.pop(sweep["file"], None) if read_before else None
+        points = raw.read_points(sweep["file"]) if known is None else known
         num_read += len(points)
         if free_space is not None:
             tables[number] = maker.table_of(points)  # of all returns: behind the own car and other cars a sweep sees nothing

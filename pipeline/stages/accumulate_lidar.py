@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.capability import LIDAR
@@ -154,13 +155,16 @@ class Params(StageParams):
         return self
 
 
-def scene_points(unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]]) -> ScenePoints:
-    """Return the scene's points in memory, read once for all cameras of the scene."""
+def scene_points(
+    unit: StageInput, p: Params, sweeps: Sequence[dict[str, Any]], *, read_before: dict[str, NDArray[np.float32]] | None = None
+) -> ScenePoints:
+    """Return the scene's points in memory, read once for all cameras of the scene; see ``read_scene_points``."""
     from pipeline.kernels.scene_points import read_scene_points
 
     def make() -> ScenePoints:
         boxes = _moving_boxes(unit, p) if p.moving != "keep" else None
-        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving, own_car_m=p.own_car_m, free_space=p.free_space)
+        of_returns: dict[str, Any] = {"own_car_m": p.own_car_m, "free_space": p.free_space}
+        return read_scene_points(unit.raw, sweeps, boxes, moving=p.moving, read_before=read_before, **of_returns)
 
     filters = (p.moving, p.moving_mps, p.movable, p.own_car_m, p.free_space, p.poses)
     points = unit.remember(("scene_points", p.lidar, p.neighbors, *filters), make)
@@ -205,7 +209,10 @@ def accumulate(unit: StageInput, p: Params, lidars: LidarSweeps, windows: list[l
     height, width = unit.image_size()
     refined = _refined(unit, p, lidars.sweeps)
     keyframes = _placed_keyframes(unit, p, lidars, refined)
-    points = scene_points(unit, p, lidars.sweeps if refined is None else refined.sweeps)
+    if refined is None:
+        points = scene_points(unit, p, lidars.sweeps)
+    else:
+        points = scene_points(unit, p, refined.sweeps, read_before=refined.points)
     rule = SurfaceRule(p.surface == "front", p.behind_moving == "drop", p.least_front_share, p.confidence)
     if rule.is_nearest_alone:
         return project_frames(points, keyframes, windows, height=height, width=width)

@@ -90,13 +90,16 @@ SLOW = {
     "loader",
     "mim4d_step",
     "mim4d_study",
+    "plan_850",
     "plug_in_study",
     "scaling",
+    "selective_scan",
     "semodepth_network",
+    "supervision_cost",
     "supervision_study",
     "training_threads",
 }
-"""Those that take more than 10 s of CPU: most start processes that import torch."""
+"""Those that take more than 5 s of CPU: most start processes that import torch."""
 
 
 @pytest.mark.parametrize("script", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SCRIPTS])

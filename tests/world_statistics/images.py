@@ -18,7 +18,7 @@ PATCH_PX = 8
 FLAT_SHARE = 0.1
 NOISE_GREYS = ((5, 25), (25, 60), (60, 120))
 THUMBNAIL_PX = (32, 18)
-MIN_PATCHES = 50
+MIN_PATCHES = 20
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.float64]:

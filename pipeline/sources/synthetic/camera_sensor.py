@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.actors import Material, Surface
 from pipeline.sources.synthetic.camera import MAX_DEPTH_M, View, pixel_rays
 from pipeline.sources.synthetic.exposure import tone_curve
+from pipeline.sources.synthetic.noise_table import noise_table
 from pipeline.sources.synthetic.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
 from pipeline.sources.synthetic.scene_look import SceneLook
 from pipeline.sources.synthetic.solids import Solids
-from pipeline.sources.synthetic.surface_patterns import noise_table
 
 LATER_US: Final = 10_000
 BAND: Final = 65_536
@@ -62,7 +62,8 @@ def take_picture(
     """Return the view of a camera at one instant; the world is given at that instant.
 
     `later` is the camera's pose 10 ms on and actor_velocities_mps (actors, 3) those of the owners of solids: they smear the
-    picture over its exposure time. ahead (3,) is where the car's headlights point, in the world; ground_m is the height of the road under the car.
+    picture over its exposure time. ahead (3,) is where the car's headlights point, in the world; ground_m is the height of
+    the road under the car.
     """
     width, height = image_size
     directions = pixel_rays(intrinsic, image_size=image_size) @ world_from_camera.rotation.T

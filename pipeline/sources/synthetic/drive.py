@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, SyntheticParams
 from pipeline.sources.synthetic.rigid import Floats, Ints, Motion, quaternion_from_yaw_pitch_roll
+from pipeline.sources.synthetic.town.cars import car_of
 from pipeline.sources.synthetic.town.clocks import drawn_camera, drawn_radar, drawn_sweeps
 from pipeline.sources.synthetic.town.motion import town_motion
 from storage_schemas.catalog import RADAR_CHANNELS
@@ -79,15 +80,17 @@ def make_drive(params: SyntheticParams, index: int) -> Drive:
     sweep_us, key_sweeps = _sweeps(params, index, start)
     end = int(sweep_us[-1])
     lane: tuple[Floats | None, int] = (None, 0)
+    calibration = None
     if params.motion == "town":
         knot_us = _knots(start, end)
         is_graded = params.ground == "graded"
         driven = town_motion(params.seed, index, knot_us, start_us=start, end_us=end, is_graded=is_graded)
         motion, lane = driven.motion, (driven.lane_m, driven.lane_start)
+        calibration = car_of(params.seed, index)
     else:
         motion = _made_up_motion(np.random.default_rng((params.seed, index, 0)), start, end)
     cameras = {name: _camera_times(params, index, name, sweep_us[key_sweeps]) for name in params.cameras}
-    return _with_radars(params, index, Drive(log, motion, sweep_us, key_sweeps, cameras, {}, {}, None, *lane))
+    return _with_radars(params, index, Drive(log, motion, sweep_us, key_sweeps, cameras, {}, {}, calibration, *lane))
 
 
 def _sweeps(params: SyntheticParams, index: int, start_us: int) -> tuple[Ints, Ints]:

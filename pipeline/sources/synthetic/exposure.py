@@ -7,15 +7,17 @@ stays dark.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.optics_kernels import TONE_LIMIT, TONE_STEPS
 from pipeline.sources.synthetic.rigid import Floats
 
-GAMMA = 2.2
-METER_STEP = 8
+GAMMA: Final = 2.4
+TONE_STEPS: Final = 4096
+TONE_LIMIT: Final = 4.0
+METER_STEP: Final = 8
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def draw_exposure(rng: np.random.Generator, *, is_night: bool, is_rain: bool) ->
             target=0.17 + 0.03 * target,
             max_gain=20.0,
             shot=5e-5,
-            read=1.25e-2,
+            read=1.1e-2,
             colour_noise=0.6,
             saturation=0.95 + 0.3 * colour,
             balance=balance,
@@ -91,12 +93,12 @@ def draw_exposure(rng: np.random.Generator, *, is_night: bool, is_rain: bool) ->
         target=0.41 + 0.02 * target,
         max_gain=20.0,
         shot=1.2e-4,
-        read=2.5e-3,
+        read=2.0e-3,
         colour_noise=0.4,
         saturation=0.65 + 0.3 * colour,
         balance=balance,
         bloom=np.array([0.04, 0.02, 0.02]),
-        lift=0.05,
+        lift=0.035,
         knee=0.75,
         toe=0.008,
     )

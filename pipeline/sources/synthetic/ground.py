@@ -6,6 +6,7 @@ The ground is made of slabs, and its height at a place is that of the highest sl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.sources.synthetic.world import World
 
 BURIED_M = 0.5
+STEEPEST = 0.045
 WHEELBASE_M = 2.6
 TRACK_M = 1.6
 SMOOTHED_M = 1.5
@@ -58,7 +60,7 @@ FLAT: Final = Ground()
 def stand(pieces: Sequence[Piece], ground: Ground) -> list[Piece]:
     """Return standing pieces, made for a plane at z = 0, raised by the ground below their middles.
 
-    What reaches the plane goes on 0.5 m below it, so that no gap opens at the lower side of a slope.
+    What reaches the plane goes on 0.5 m below it, a long house farther, so that no gap opens at the lower side of a slope.
     """
     if not ground.pieces or not pieces:
         return list(pieces)
@@ -72,10 +74,11 @@ def raised(piece: Piece, height_m: float, *, buried_m: float = 0.0) -> Piece:
     if piece.shape == "cylinder":
         numbers[3], numbers[4] = numbers[3] + height_m - (buried_m if numbers[3] <= 0.0 else 0.0), numbers[4] + height_m
     elif piece.shape == "box" and numbers[2] - numbers[5] <= 1e-9:
+        buried_m = max(buried_m, STEEPEST * math.hypot(numbers[3], numbers[4])) if buried_m else 0.0
         numbers[2], numbers[5] = numbers[2] + height_m - buried_m / 2, numbers[5] + buried_m / 2
     else:
         numbers[2] += height_m
-    return replace(piece, numbers=tuple(numbers))
+    return Piece(piece.shape, tuple(numbers), piece.material, piece.colour, piece.surface, piece.owner)
 
 
 def on_ground(drive: Drive, world: World) -> Drive:

@@ -24,15 +24,12 @@ LAMP_POWER = 60.0
 
 
 @njit(cache=True)
-def _leaves(table: NDArray[np.float32], x: float, y: float, z: float, foot: float) -> float:
-    """Return how light leaves are, 0..1: clumps, and single leaves where a pixel is small enough."""
+def _leaves(table: NDArray[np.float32], x: float, y: float, z: float, u: float, v: float, foot: float) -> float:
+    """Return how light leaves are, 0..1: clumps in space, and single leaves at (u, v), metres across the line of sight."""
     clump = 0.5 * value_noise(table, 1.7 * x + 0.4 * y, 1.9 * z) + 0.5 * value_noise(table, 1.7 * y - 0.4 * x, 1.9 * z + 37.0)
-    leaf = small = 0.5
-    if foot < 0.15:
-        leaf = 0.5 * value_noise(table, 6.0 * x + 2.0 * y, 6.5 * z) + 0.5 * value_noise(table, 6.0 * y - 2.0 * x, 6.5 * z + 91.0)
-    if foot < 0.05:
-        small = value_noise(table, 17.0 * (x + 0.6 * y), 17.0 * z) * value_noise(table, 15.0 * (y - 0.6 * x), 16.0 * z) * 2.0
-    return min(max(0.5 + 0.8 * (clump - 0.5) + 0.7 * (leaf - 0.5) + 0.35 * (small - 0.5), 0.0), 1.0)
+    leaf = value_noise(table, 4.7 * u, 5.3 * v) if foot < 0.2 else 0.5
+    small = value_noise(table, 13.0 * u + 3.0 * v, 14.0 * v - 2.0 * u) if foot < 0.06 else 0.5
+    return min(max(0.5 + 0.8 * (clump - 0.5) + 0.45 * (leaf - 0.5) + 0.4 * (small - 0.5), 0.0), 1.0)
 
 
 @njit(cache=True)
@@ -197,11 +194,12 @@ def paint_objects(
         number = owners[what] + 1 if owners[what] >= 0 else what
         r, g, b = colours[what, 0] ** 2, colours[what, 1] ** 2, colours[what, 2] ** 2
         glow, gloss = 0.0, 0.0
-        nx, ny, nz = 0.0, 0.0, 1.0
+        nx, ny, nz, u, v = 0.0, 0.0, 1.0, 0.0, 0.0
         if is_box:
             box = boxes[what - 1]
             face, qx, qy, qz = box_face(box, x, y, z)
             nx, ny, nz = face_normal(box, face)
+            u, v = (qx, qy) if face >= 4 else (qy, qz) if face < 2 else (qx, qz)
             if owners[what] < 0:
                 number = int(abs(box[0]) * 10.0) + 7 * int(abs(box[1]) * 10.0)
             if material != HEDGE and material != CROWN and material != LAMP:
@@ -237,6 +235,7 @@ def paint_objects(
             nx, ny, nz = (x - e[0]) / e[3] ** 2, (y - e[1]) / e[3] ** 2, (z - e[2]) / e[4] ** 2
             norm = math.sqrt(nx * nx + ny * ny + nz * nz)
             nx, ny, nz = nx / norm, ny / norm, nz / norm
+            u, v = ((x - e[0]) * dy - (y - e[1]) * dx) / max(math.hypot(dx, dy), 1e-9) + 17.0 * what, z
             if material == PERSON:
                 tint, hair = cell_noise(table, number, 23), cell_noise(table, number, 24)
                 if not is_detailed:
@@ -244,13 +243,12 @@ def paint_objects(
                 if nz > 0.25 + 0.3 * hair or nx * math.cos(6.3 * hair) + ny * math.sin(6.3 * hair) > 0.3:
                     r, g, b = 0.03, 0.022, 0.016
         if material in (CROWN, HEDGE):
-            light = _leaves(table, x, y, z, foot)
+            light = _leaves(table, x, y, z, u, v, foot)
             rim = abs(nx * dx + ny * dy + nz * dz) / length
             tone = 0.45 + 1.9 * light * light + 0.3 * light
             grey = (r + g + b) / 3.0  # real leaves are duller than the colours of the pieces
-            r, g, b = (0.6 * r + 0.4 * grey + 0.004) * tone, (0.55 * g + 0.36 * grey) * tone, (0.6 * b + 0.3 * grey) * tone
-            gap = value_noise(table, 4.1 * x + 2.3 * y, 4.7 * z + 1.9 * (x - y)) if rim < 0.6 else 0.0
-            if gap > 0.3 + 0.9 * rim:
+            r, g, b = (0.6 * r + 0.4 * grey + 0.004) * tone, (0.42 * g + 0.45 * grey) * tone, (0.6 * b + 0.3 * grey) * tone
+            if rim < 0.65 and value_noise(table, 3.7 * u + 50.0, 3.9 * v) > 0.28 + 0.9 * rim:
                 glow = -1.0  # may be a gap: see fray_leaves
             nx, ny, nz = nx + 1.8 * (light - 0.5), ny + 1.4 * (0.5 - light), nz + 1.2 * (light - 0.4)
             norm = math.sqrt(nx * nx + ny * ny + nz * nz)

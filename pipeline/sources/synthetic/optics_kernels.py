@@ -14,14 +14,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.sources.synthetic.exposure import TONE_LIMIT, TONE_STEPS
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 from pipeline.sources.synthetic.surface_patterns import cell_noise, value_noise
 
 Light = NDArray[np.float32]
-MAX_BLUR_TAPS = 15
+MAX_BLUR_TAPS = 9
 BLOOM_PX = 4
-TONE_STEPS = 4096
-TONE_LIMIT = 4.0
 
 
 @njit(cache=True)
@@ -70,10 +69,19 @@ def mirror_on_ground(
     height, width = light.shape[:2]
     out = light.copy()
     rise = origin[2] - ground_m
+    before, r, g, b, fresnel = -1, 0.0, 0.0, 0.0, 0.0
     for p in range(height * width):
         gloss = float(marks[p])
         if gloss < 0.1 or depth[p] > 250.0:
+            before = -1
             continue
+        i, j = p // width, p % width
+        if before == p - 1 and j % 2 == 1:  # what a rough road mirrors is smooth: one look-up serves two pixels
+            out[i, j, 0] += fresnel * (0.333 * min(r, 60.0) - light[i, j, 0])
+            out[i, j, 1] += fresnel * (0.333 * min(g, 60.0) - light[i, j, 1])
+            out[i, j, 2] += fresnel * (0.333 * min(b, 60.0) - light[i, j, 2])
+            continue
+        before = -1
         dx, dy, dz = directions[p, 0], directions[p, 1], directions[p, 2]
         level = math.hypot(dx, dy)
         down = -dz / level
@@ -101,7 +109,7 @@ def mirror_on_ground(
         for k in range(3):
             near = min(max(row + int((k - 1.5 + cell_noise(table, p, k + 5)) * 1.8 * spread), 0), height - 1)
             r, g, b = r + light[near, column, 0], g + light[near, column, 1], b + light[near, column, 2]
-        i, j = p // width, p % width
+        before = p
         out[i, j, 0] += fresnel * (0.333 * min(r, 60.0) - light[i, j, 0])
         out[i, j, 1] += fresnel * (0.333 * min(g, 60.0) - light[i, j, 1])
         out[i, j, 2] += fresnel * (0.333 * min(b, 60.0) - light[i, j, 2])

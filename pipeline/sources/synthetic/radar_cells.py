@@ -44,12 +44,12 @@ HIDDEN_FROM_M: Final = 35.0  # from here on more and more of a thing is hidden o
 FULLY_LIT_M: Final = 14.0  # a nearer thing is lit in part only
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
 FOUND_AT_25M_DB: Final = -23.5
-LEAST_FOUND_DB: Final = -12.0
+LEAST_FOUND_DB: Final = -11.0
 FADE_SHAPE: Final = 2.0
 LASTING_SHARE: Final = 0.95
 THROUGH_SHARE: Final = 0.2
 RANGE_NOISE_M: Final = 0.12
-SCORE_PER_DECADE_DB: Final = 40.0
+SCORE_PER_DECADE_DB: Final = 34.0
 
 # m2 of rcs for a square metre of surface: scattered in all directions, and thrown back where the beam meets it squarely
 _DIFFUSE: Final = np.zeros(len(Material))

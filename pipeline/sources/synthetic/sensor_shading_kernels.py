@@ -23,7 +23,7 @@ CONTACT_CELL_M = 0.25
 CONTACT_CELLS = 560
 LAMP_CELL_M = 8.0
 LAMP_CELLS = 40
-LAMPS_A_CELL = 10
+LAMPS_A_CELL = 6
 LAMP_RANGE_M = 30.0
 
 
@@ -93,16 +93,22 @@ def contact_map(
 
 @njit(cache=True)
 def lamp_grid(lamps: Floats, low_x: float, low_y: float) -> Ints:
-    """Return the numbers of the lamps (cells, cells, 10) that reach into each cell of a grid from (low_x, low_y), -1 for none."""
+    """Return the numbers of the nearest lamps (cells, cells, 6) that reach into each cell of a grid, nearest first, -1 for none.
+
+    The grid begins at (low_x, low_y).
+    """
     out = np.full((LAMP_CELLS, LAMP_CELLS, LAMPS_A_CELL), -1, np.int64)
+    nearest = np.empty(LAMPS_A_CELL)
     for cy in range(LAMP_CELLS):
         for cx in range(LAMP_CELLS):
             x, y = low_x + (cx + 0.5) * LAMP_CELL_M, low_y + (cy + 0.5) * LAMP_CELL_M
-            count = 0
+            nearest[:] = LAMP_RANGE_M + 0.7 * LAMP_CELL_M
             for i in range(len(lamps)):
-                if math.hypot(lamps[i, 0] - x, lamps[i, 1] - y) < LAMP_RANGE_M + 0.7 * LAMP_CELL_M and count < LAMPS_A_CELL:
-                    out[cy, cx, count] = i
-                    count += 1
+                distance, number = math.hypot(lamps[i, 0] - x, lamps[i, 1] - y), i
+                for k in range(LAMPS_A_CELL):
+                    if distance < nearest[k]:
+                        distance, nearest[k] = nearest[k], distance
+                        number, out[cy, cx, k] = out[cy, cx, k], number
     return out
 
 

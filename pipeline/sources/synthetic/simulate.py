@@ -38,6 +38,7 @@ from pipeline.sources.synthetic.rows import (
     scene_rows,
 )
 from pipeline.sources.synthetic.solids import Solids
+from pipeline.sources.synthetic.town.motion import plan_of
 from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.visibility import visible_shares
 from pipeline.sources.synthetic.world import World, make_world
@@ -118,10 +119,13 @@ def _radar_seed(channel: str, first: int, others: int) -> int:
 
 
 def _description(params: SyntheticParams, world: World, index: int) -> str:
-    """Return the scene's description; as in nuScenes the word Night marks night scenes."""
+    """Return the scene's description; as in nuScenes the words Night and rain mark such scenes."""
     route = "along a recorded drive" if params.trajectories else "curving street"
     truck = "oncoming truck" if index % 2 == 0 else "truck ahead"
     text = f"simulated town, {route}, parked cars, pedestrians, {truck}"
+    if params.traffic == "town":
+        drives = f"car in town: {plan_of(params.seed, index)}" if params.motion == "town" else route
+        text = f"simulated town, {drives}, parked rows, cyclists, pedestrians" + (", rain" if world.is_rain else "")
     return f"Night, {text}" if world.is_night else text
 
 
@@ -213,7 +217,7 @@ def _radar_scan(params: SyntheticParams, drive: Drive, world: World, sensor: Sen
         world.at(time_us),
         now,
         sensor_velocity_mps=velocity_mps,
-        actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        actor_velocities_mps=world.velocities_at(time_us),
         antenna=radar.ANTENNAS[params.radar],
         rng=np.random.default_rng((params.seed, index, seed, number)),
     )
@@ -250,8 +254,8 @@ def _record_camera(
         Image.fromarray(view.surface).save(truth.with_name(f"{truth.name}.surface.png"), compress_level=1)
         if params.labels:
             pose = drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor
-            labelled = label_view(view, world, solids, street, pose, sensor.intrinsic, scene=name, time_us=moment_us)
-            write_labels(labelled, truth)
+            labels = label_view(view, world, solids, street, pose, sensor.intrinsic, scene=name, time_us=moment_us)
+            write_labels(labels, truth)
 
 
 def _picture(
@@ -283,7 +287,7 @@ def _picture(
         sensor.intrinsic,
         image_size=size,
         later=drive.world_from_ego.at(time_us + camera_sensor.LATER_US) @ sensor.ego_from_sensor,
-        actor_velocities_mps=np.array([actor.velocity(world.route, time_us) for actor in world.actors]),
+        actor_velocities_mps=world.velocities_at(time_us),
         ahead=ego.rotation[:, 0],
         rng=rng,
         ground_m=ground_m,

@@ -154,44 +154,52 @@ def sun_light(
     sx, sy, sz = sun[0], sun[1], sun[2]
     num_boxes, num_cylinders = len(boxes), len(cylinders)
     count = len(starts) - 1
-    out = np.zeros(len(depth), np.float32)
-    for p in range(len(depth)):
-        if hit[p] < 0:
-            continue
-        cosine = surface[p, 3] * sx + surface[p, 4] * sy + surface[p, 5] * sz
-        if cosine <= 0.0:
-            continue
-        x = origin[0] + depth[p] * directions[p, 0] + START_OFF_M * surface[p, 3]
-        y = origin[1] + depth[p] * directions[p, 1] + START_OFF_M * surface[p, 4]
-        z = origin[2] + depth[p] * directions[p, 2] + START_OFF_M * surface[p, 5]
-        u, w = ax * y - ay * x, ax * x + ay * y
-        k = int((u - first_u) / STRIP_M)
-        if k < 0 or k >= count:
-            out[p] = cosine
-            continue
-        light = 1.0
-        for at in range(starts[k], starts[k + 1]):
-            if packed[at, 1] <= w:
-                break
-            if z + max(packed[at, 0] - w, 0.0) * climb >= packed[at, 2]:
+    total = len(depth)
+    out = np.zeros(total, np.float32)
+    for turn in range(2):  # every other pixel first; between two that agree and show the same piece there is no edge
+        for p in range(turn, total, 2):
+            if hit[p] < 0:
                 continue
-            i = items[at]
-            if i < num_boxes:
-                if _is_box_hit(boxes[i], x, y, z, sx, sy, sz):
-                    light = 0.0
-            elif i < num_boxes + num_cylinders:
-                if _is_cylinder_hit(cylinders[i - num_boxes], x, y, z, sx, sy, sz):
-                    light = 0.0
-            else:
-                chord = _ellipsoid_chord(ellipsoids[i - num_boxes - num_cylinders], x, y, z, sx, sy, sz)
-                if chord > 0.0:
-                    if materials[i + 1] == CROWN:
-                        gap = value_noise(table, 3.0 * u + 11.0 * i, 3.0 * (z - w * climb))
-                        light *= 1.0 - min(2.2 * chord, 0.95) * min(max(1.9 - 2.0 * gap, 0.3), 1.0)
-                    else:
+            cosine = surface[p, 3] * sx + surface[p, 4] * sy + surface[p, 5] * sz
+            if cosine <= 0.0:
+                continue
+            if turn and p + 1 < total and hit[p - 1] == hit[p] == hit[p + 1] and out[p - 1] == out[p + 1]:
+                out[p] = out[p - 1]
+                continue
+            x = origin[0] + depth[p] * directions[p, 0] + START_OFF_M * surface[p, 3]
+            y = origin[1] + depth[p] * directions[p, 1] + START_OFF_M * surface[p, 4]
+            z = origin[2] + depth[p] * directions[p, 2] + START_OFF_M * surface[p, 5]
+            u, w = ax * y - ay * x, ax * x + ay * y
+            k = int((u - first_u) / STRIP_M)
+            if k < 0 or k >= count:
+                out[p] = 1.0
+                continue
+            light = 1.0
+            for at in range(starts[k], starts[k + 1]):
+                if packed[at, 1] <= w:
+                    break
+                if z + max(packed[at, 0] - w, 0.0) * climb >= packed[at, 2]:
+                    continue
+                i = items[at]
+                if i < num_boxes:
+                    if _is_box_hit(boxes[i], x, y, z, sx, sy, sz):
                         light = 0.0
-            if light < 0.03:
-                light = 0.0
-                break
-        out[p] = light * cosine
+                elif i < num_boxes + num_cylinders:
+                    if _is_cylinder_hit(cylinders[i - num_boxes], x, y, z, sx, sy, sz):
+                        light = 0.0
+                else:
+                    chord = _ellipsoid_chord(ellipsoids[i - num_boxes - num_cylinders], x, y, z, sx, sy, sz)
+                    if chord > 0.0:
+                        if materials[i + 1] == CROWN:
+                            gap = value_noise(table, 3.0 * u + 11.0 * i, 3.0 * (z - w * climb))
+                            light *= 1.0 - min(2.2 * chord, 0.95) * min(max(1.9 - 2.0 * gap, 0.3), 1.0)
+                        else:
+                            light = 0.0
+                if light < 0.03:
+                    light = 0.0
+                    break
+            out[p] = light
+    for p in range(total):
+        if out[p] > 0.0:
+            out[p] *= surface[p, 3] * sx + surface[p, 4] * sy + surface[p, 5] * sz
     return out

@@ -10,21 +10,12 @@ the files that use it: change it only together with them.
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.rigid import Floats
-
-TABLE_SIZE = 256
-
-
-@cache
-def noise_table() -> NDArray[np.float32]:
-    """Return the grid's values (256, 256), 0..1; the same in every world."""
-    return np.random.default_rng(107).random((TABLE_SIZE, TABLE_SIZE), dtype=np.float32)
 
 
 @njit(cache=True, inline="always")

@@ -2,6 +2,8 @@
 
 From the camera that looks at it most directly, 12 x 12 rays are spread over each box. Of those that would meet the road user if
 it were alone, the share counts that meet it before anything else and lie in the image of any of the six cameras.
+
+Source docs/method/world.md#traffic.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def draw_weather(rng: np.random.Generator, *, is_night: bool, is_rain: bool) -> 
         sky = np.array([*np.concatenate(colours), 0.0, *sun, 0.0, *where])
         return Weather(sun, np.zeros(3), glow, sky, 900.0 if is_rain else 2500.0, 1.0 if is_rain else 0.0, 620.0)
     if is_overcast:
-        bright = rng.uniform(1.2, 2.1)
+        bright = rng.uniform(1.5, 2.7)
         overhead, horizon, cloud = (
             bright * np.array(tone) for tone in ((0.75, 0.8, 0.86), (1.0, 1.02, 1.03), (1.05, 1.06, 1.08))
         )
@@ -55,7 +55,7 @@ def draw_weather(rng: np.random.Generator, *, is_night: bool, is_rain: bool) -> 
         return Weather(
             sun, np.full(3, 0.0 if is_rain else 0.12), np.array([0.97, 1.0, 1.04]), sky, haze_m, 1.0 if is_rain else 0.0, 0.0
         )
-    overhead, horizon, cloud = np.array([0.72, 0.92, 1.22]), np.array([1.7, 1.75, 1.78]), np.array([2.3, 2.3, 2.3])
+    overhead, horizon, cloud = np.array([0.98, 1.16, 1.42]), np.array([2.0, 2.04, 2.07]), np.array([3.4, 3.4, 3.4])
     strength = 1.7 + 1.9 * np.sin(height)
     sky = np.array([*overhead, *horizon, *cloud, share, *sun, 0.6, *where])
     return Weather(sun, strength * np.array([1.0, 0.95, 0.86]), np.array([0.68, 0.78, 0.95]), sky, haze_m, 0.0, 0.0)

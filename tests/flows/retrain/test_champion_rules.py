@@ -26,7 +26,7 @@ SMALL = {
     "network": {"base_channels": 8},
     "max_steps": 1,
     "data": {"batch_size": 1},
-    "evaluation": {"num_strips": 0},
+    "evaluation": {"num_strips": 0, "without_radar": False},
 }
 SCENES = ("drive a", "drive b", "drive c", "drive d")
 SPLITS = {"train": ["drive a"], "val": ["drive b", "drive c", "drive d"]}

@@ -196,7 +196,7 @@ def test_run_when_dask_is_bare_or_under_prefect_then_units_are_those_of_the_bare
     assert text.splitlines()[-1].startswith("done: 13 ok in")
     assert content(tmp_path / "store") == bare_content
     shutil.rmtree(tmp_path / "store")
-    done = depthmill_process("run", recipe, "--dask", "local:2", "--no-report")
+    done = depthmill_process("run", recipe, "--dask", "local:1", "--no-report")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert content(tmp_path / "store") == bare_content
     with sqlite3.connect(Path(os.environ["PREFECT_HOME"]) / "prefect.db") as database:

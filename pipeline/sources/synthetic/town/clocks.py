@@ -3,6 +3,8 @@
 The scanner turns at 20 Hz with a jitter below a millisecond, and now and then a sweep is lost. Most key frames are ten
 sweeps apart, some eight to twelve. Cameras follow the scanner. Each radar starts at a phase of its own and its clock is
 up to 1 % fast or slow, so that a key scan lies anywhere in +-38 ms around its sweep. All times are integer microseconds.
+
+Source docs/method/world.md#motion.
 """
 
 from __future__ import annotations

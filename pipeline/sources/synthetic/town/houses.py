@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.rigid import Floats
@@ -18,15 +19,20 @@ from pipeline.sources.synthetic.town.streets import Street, beside
 
 STRETCH_M: Final = (20.0, 80.0)
 # how far the nearest fronts of a side are from the middle of the driven carriageway, drawn once a scene and side
-SIDE_M: Final = (7.5, 22.0)
+SIDE_M: Final = (7.5, 28.0)
 NEAREST_M: Final = 9.2
 # front of each kind of stretch in multiples of that, and the mean share of each
 KINDS: Final = {"row": (1.0, 1.3), "set_back": (1.3, 2.0), "far": (2.0, 4.0), "open": (1.0, 1.0)}
 SHARES: Final = (0.4, 0.2, 0.1, 0.3)
-SHARE_STRENGTH: Final = 4.0
+SHARE_STRENGTH: Final = 2.5
 GAP_M: Final = (1.0, 15.0)
 PAVEMENT_M: Final = 3.0
 SIDE_PAVEMENT_M: Final = 1.3
+# height of a town's houses beside another's, drawn once a scene
+TALLNESS: Final = (0.45, 1.8)
+# a lorry's height, and the least distance from a carriageway of what stands lower
+HEADROOM_M: Final = 4.5
+OFF_M: Final = 0.15
 SKYLINE_M: Final = (70.0, 250.0)
 
 WALLS: Final = (
@@ -79,7 +85,7 @@ def plan_stretches(streets: Sequence[Street], rng: np.random.Generator) -> list[
 
 def houses(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.random.Generator) -> list[Piece]:
     """Return the houses of all stretches that keep off every carriageway and its pavement."""
-    tallness = rng.uniform(0.6, 1.5)
+    tallness = float(np.exp(rng.uniform(*np.log(TALLNESS))))
     pieces = [piece for stretch in stretches for piece in _terrace(streets[stretch.street], stretch, tallness, rng)]
     return keep_off(pieces, streets)
 
@@ -145,16 +151,37 @@ def keep_off(pieces: Sequence[Piece], streets: Sequence[Street], *, margin_m: fl
         return []
     outline = outlines(np.array([piece.numbers for piece in pieces]))
     flat = outline.reshape(-1, 2)
-    free = (beside(flat, streets[:1]) > PAVEMENT_M + margin_m - 0.01).reshape(len(pieces), -1).all(axis=1)
+    free = (streets[0].beside(flat) > PAVEMENT_M + margin_m - 0.01).reshape(len(pieces), -1).all(axis=1)
     if len(streets) > 1:
         free &= (beside(flat, streets[1:]) > SIDE_PAVEMENT_M + margin_m).reshape(len(pieces), -1).all(axis=1)
     return [piece for piece, is_free in zip(pieces, free, strict=True) if is_free]
 
 
+def off_the_road(pieces: Sequence[Piece], streets: Sequence[Street]) -> NDArray[np.bool_]:
+    """Tell of each piece (n,) whether a lorry could pass it on every carriageway: it stands beside, or hangs above 4.5 m."""
+    rows = np.zeros((len(pieces), 8))
+    for row, piece in zip(rows, pieces, strict=True):
+        x, y, *rest = piece.numbers
+        if piece.shape == "box":
+            row[:] = piece.numbers
+        elif piece.shape == "cylinder":
+            row[:] = (x, y, rest[1], rest[0], rest[0], 0.0, 1.0, 0.0)
+        else:
+            row[:] = (x, y, rest[0], rest[1], rest[1], rest[2], 1.0, 0.0)
+    is_off = rows[:, 2] - rows[:, 5] >= HEADROOM_M
+    is_off |= beside(rows[:, :2], streets) > np.hypot(rows[:, 3], rows[:, 4]) + OFF_M
+    near = np.flatnonzero(~is_off)
+    around = outlines(rows[near])
+    away = beside(around.reshape(-1, 2), streets).reshape(around.shape[:2])
+    is_off[near] = away.min(axis=1) > OFF_M
+    return is_off
+
+
 def outlines(boxes: Floats) -> Floats:
-    """Return points (n, 49, 2) over the ground plan of boxes (n, 8), no two neighbours more than a sixth of a side apart."""
-    edge = np.linspace(-1.0, 1.0, 7)
-    x, y = (grid.reshape(-1) for grid in np.meshgrid(edge, edge))
+    """Return points (n, 24, 2) around the ground plan of boxes (n, 8), no two neighbours more than a sixth of a side apart."""
+    edge, end = np.linspace(-1.0, 1.0, 7), np.ones(7)
+    x = np.concatenate([edge, edge, -end[1:-1], end[1:-1]])
+    y = np.concatenate([-end, end, edge[1:-1], edge[1:-1]])
     qx, qy = boxes[:, 3:4] * x, boxes[:, 4:5] * y
     cosine, sine = boxes[:, 6:7], boxes[:, 7:8]
     points: Floats = np.stack([boxes[:, :1] + cosine * qx - sine * qy, boxes[:, 1:2] + sine * qx + cosine * qy], axis=-1)

@@ -3,6 +3,8 @@
 Every scene has a plan (`PLANS`). Twenty scenes in a row hold each plan as often as the list does, in an order drawn from the
 seed, so that a few scenes already stand, cruise and turn as often as real ones. The planned lane is a line with one vertex a
 metre. The car follows it some decimetres to its side, and so looks at the houses at up to four degrees.
+
+Source docs/method/world.md#motion.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ LEAN_DEG: Final = 0.2
 NOD_DEG: Final = (0.24, 0.19)
 # slow pitch and roll: on a plane in place of slopes, on slopes what load and wind add to them
 PLANE_DEG: Final = (1.1, 0.4)
-SLOPES_DEG: Final = (0.65, 0.33)
+SLOPES_DEG: Final = (0.12, 0.1)
 
 Plan = Literal["stand", "pull off", "brake", "creep", "cruise", "fast", "turn"]
 PLANS: Final[tuple[Plan, ...]] = (

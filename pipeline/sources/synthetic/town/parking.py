@@ -15,12 +15,13 @@ from pipeline.sources.synthetic.town.vehicles import length_of, vehicle
 MIDDLE_M: Final = 1.8
 KERB_ROW_M: Final = 4.85
 BAY_M: Final = 8.9
-YARD_SHARE: Final = 0.85
+CORNER_M: Final = 3.0  # what is kept free of parked cars at the mouths of side streets
+YARD_SHARE: Final = 1.0
 STRETCH_M: Final = (20.0, 60.0)
 _HABITS: Final = ("row", "sparse", "bays", "cycles", "none")
-_SHARES: Final = (0.3, 0.14, 0.14, 0.08, 0.34)
+_SHARES: Final = (0.34, 0.14, 0.17, 0.07, 0.28)
 _KERB_KINDS: Final = ("car", "truck", "lorry", "bus", "trailer")
-_KERB_SHARES: Final = (0.92, 0.045, 0.015, 0.01, 0.01)
+_KERB_SHARES: Final = (0.91, 0.03, 0.01, 0.02, 0.03)
 
 
 def parked(plan: TrafficPlan, rng: np.random.Generator) -> None:
@@ -47,6 +48,9 @@ def _stand(plan: TrafficPlan, kind: str, s: float, left: float, turned: float, r
     if not plan.is_busy(s, rng):
         return False
     place = plan.along(np.array([s]), np.array([left]), turned)
+    at_kerb = abs(left - MIDDLE_M) < KERB_ROW_M + 0.5
+    if not plan.is_off_streets(place, CORNER_M if at_kerb else 0.9, may_be_on_driven=at_kerb):
+        return False
     return plan.add(vehicle(plan, kind, place, rng, is_parked=True), margin_m=0.12)
 
 
@@ -82,7 +86,7 @@ def _yard(plan: TrafficPlan, side: int, s: float, end: float, rng: np.random.Gen
     columns, share = int(rng.integers(3, 9)), float(rng.uniform(0.6, 0.95))
     for row in range(int(rng.integers(2, 4))):
         for k in range(columns):
-            kind = str(rng.choice(("car", "truck", "trailer", "bus"), p=(0.93, 0.05, 0.01, 0.01)))
+            kind = str(rng.choice(("car", "truck", "trailer", "bus"), p=(0.94, 0.03, 0.02, 0.01)))
             turned = np.deg2rad((90.0 if is_across else 0.0) + rng.normal(0.0, 2.0)) + (np.pi if rng.uniform() < 0.5 else 0.0)
             left = MIDDLE_M + side * (first + behind * row + rng.normal(0.0, 0.2))
             if s + along * k < end and rng.uniform() < share:

@@ -19,7 +19,7 @@ ADULT_M: Final = ((0.63, 0.68, 1.74), (0.09, 0.16, 0.13))
 CHILD_M: Final = ((0.5, 0.5, 1.25), (0.06, 0.08, 0.12))
 CHILD_SHARE: Final = 0.05
 STANDING_SHARE: Final = (0.3, 0.65)
-EVERY_M: Final = (3.5, 9.0)
+EVERY_M: Final = (2.4, 5.5)
 
 
 def people(plan: TrafficPlan, rng: np.random.Generator) -> None:
@@ -74,7 +74,8 @@ def _group(plan: TrafficPlan, s: float, left: float, count: int, rng: np.random.
     for k in range(count):
         angle = first + 2 * np.pi * k / count
         place = plan.along(np.array([s + radius * np.cos(angle)]), np.array([left + radius * np.sin(angle)]), angle + np.pi)
-        plan.add(person(plan, place, rng, is_walking=False), margin_m=0.02)
+        if plan.is_off_streets(place, 0.2):
+            plan.add(person(plan, place, rng, is_walking=False), margin_m=0.02)
 
 
 def _walkers(plan: TrafficPlan, s: float, left: float, count: int, rng: np.random.Generator) -> None:

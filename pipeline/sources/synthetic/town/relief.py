@@ -28,6 +28,11 @@ CROWN: Final = 0.02
 KERB_M: Final = 0.12
 KERB_WIDTH_M: Final = 0.15
 PAVEMENT_M: Final = 4.0
+SIDE_PAVEMENT_M: Final = 2.0
+PAVED_M: Final = 0.01
+# a corner is level up to this distance along the street, and the crown has its height so much farther on
+LEVEL_M: Final = 10.0
+LEVELLED_M: Final = 12.0
 SUNK_M: Final = 0.06
 REACH_M: Final = 262.0
 PIECE_M: Final = 10.0
@@ -93,12 +98,12 @@ def pavings(streets: Sequence[Street]) -> list[Piece]:
     """Return the paving of side streets on flat ground, a centimetre thick; a plane has the driven street painted on it."""
     flat = Relief(np.zeros(2), 0.0, np.array([-1.0, 1.0]), np.zeros(2), np.array([-1.0, 1.0]), np.zeros(2))
     seen = streets[0].middle.points_m
-    cuts = ((street, cut) for street in streets[1:] for cut in _cuts(street, 0.0, np.ones(len(street.middle.s_m), bool), seen))
-    return [
-        _strip(street, flat, cut, (-street.half_m, street.half_m), (0.01, 0.01), Material.ASPHALT, ASPHALT_TONE)
-        for street, cut in cuts
-        if not street.is_open
-    ]
+    pieces = []
+    for street in (street for street in streets[1:] if not street.is_open):
+        cuts = _cuts(street, 0.0, np.ones(len(street.middle.s_m), dtype=bool), seen)
+        width = (-street.half_m, street.half_m)
+        pieces += _strips(street, flat, cuts, width, (PAVED_M, PAVED_M), Material.ASPHALT, ASPHALT_TONE)
+    return pieces
 
 
 def _relief(seen_m: Floats, yaw: float, rng: np.random.Generator) -> Relief:
@@ -117,54 +122,58 @@ def _profile(reached_m: Floats, spacing_m: tuple[float, float], grade: float, rn
     knots, heights, slope = [first], [0.0], rng.uniform(-grade, grade)
     while knots[-1] < last:
         step = rng.uniform(*spacing_m)
-        slope = float(np.clip(0.5 * slope + rng.normal(0.0, 0.55 * grade), -grade, grade))
+        slope = float(np.clip(0.5 * slope + rng.normal(0.0, 0.75 * grade), -grade, grade))
         knots.append(knots[-1] + step)
         heights.append(heights[-1] + slope * step)
     return np.array(knots), np.array(heights)
 
 
-def _carriageway(street: Street, relief: Relief, seen_m: Floats) -> Iterator[Piece]:
-    """Return both halves of a carriageway."""
-    corners = corner_places(street.middle) if street.is_driven else np.empty(0)
-    for start, end in _cuts(street, 0.0, np.ones(len(street.middle.s_m), dtype=bool), seen_m):
-        crown = CROWN if street.is_driven else 0.0
-        if len(corners):
-            crown *= float(np.clip((np.abs(corners - (start + end) / 2).min() - 10.0) / 12.0, 0.0, 1.0))
-        material = Material.GROUND if street.is_driven else Material.ASPHALT
-        halves = ((0.0, -street.half_m), (0.0, street.half_m)) if street.is_driven else ((-street.half_m, street.half_m),)
-        for half in halves:
-            yield _strip(street, relief, (start, end), half, (crown * street.half_m, 0.0), material, ASPHALT_TONE)
+def _carriageway(street: Street, relief: Relief, seen_m: Floats) -> list[Piece]:
+    """Return a carriageway: both halves of the crowned one, others in one width."""
+    everywhere = np.ones(len(street.middle.s_m), dtype=bool)
+    cuts = _cuts(street, 0.0, everywhere, seen_m)
+    if not street.is_driven:
+        return _strips(street, relief, cuts, (-street.half_m, street.half_m), (0.0, 0.0), Material.ASPHALT, ASPHALT_TONE)
+    corners = corner_places(street.middle)
+    away = np.abs(cuts.mean(axis=1)[:, None] - corners).min(axis=1) if len(corners) else np.full(len(cuts), np.inf)
+    top = CROWN * street.half_m * np.clip((away - LEVEL_M) / LEVELLED_M, 0.0, 1.0)
+    return [
+        piece
+        for side in (-1, 1)
+        for piece in _strips(street, relief, cuts, (0.0, side * street.half_m), (top, 0.0), Material.GROUND, ASPHALT_TONE)
+    ]
 
 
-def _pavements(street: Street, others: Sequence[Street], relief: Relief, seen_m: Floats) -> Iterator[Piece]:
+def _pavements(street: Street, others: Sequence[Street], relief: Relief, seen_m: Floats) -> list[Piece]:
     """Return kerbs and pavements at both sides, left out where another carriageway comes in."""
     s = street.middle.s_m
     material = Material.GROUND if street.is_driven else Material.PAVEMENT
-    width = PAVEMENT_M if street.is_driven else 2.0
+    width = PAVEMENT_M if street.is_driven else SIDE_PAVEMENT_M
+    pieces = []
     for side in (-1, 1):
         kerb = street.middle.place(s, side * (street.half_m + 0.4))
         outer = street.middle.place(s, side * (street.half_m + width))
-        is_free = (beside(kerb, [street]) > 0.3) & (beside(outer, [street]) > width - 1.0)
+        is_free = (street.beside(kerb) > 0.3) & (street.beside(outer) > width - 1.0)
         if others:
             is_free &= (beside(kerb, others) > 0.0) & (beside(outer, others) > 0.0)
         if not street.is_driven:
-            is_free &= beside(kerb, others[:1]) > PAVEMENT_M
-        for start, end in _cuts(street, side * street.half_m, is_free, seen_m):
-            edge = side * street.half_m
-            inner = edge + side * KERB_WIDTH_M
-            lift = (KERB_M, KERB_M)
-            yield _strip(street, relief, (start, end), (edge, inner), lift, Material.KERB, KERB_TONE)
-            yield _strip(street, relief, (start, end), (inner, edge + side * width), lift, material, PAVEMENT_TONE)
+            is_free &= others[0].beside(kerb) > PAVEMENT_M
+        edge = side * street.half_m
+        inner = edge + side * KERB_WIDTH_M
+        cuts = _cuts(street, edge, is_free, seen_m)
+        pieces += _strips(street, relief, cuts, (edge, inner), (KERB_M, KERB_M), Material.KERB, KERB_TONE)
+        pieces += _strips(street, relief, cuts, (inner, edge + side * width), (KERB_M, KERB_M), material, PAVEMENT_TONE)
+    return pieces
 
 
-def _cuts(street: Street, left_m: float, is_free: NDArray[np.bool_], seen_m: Floats) -> Iterator[tuple[float, float]]:
-    """Return (start, end) of the pieces of a strip: free, near enough to be seen, about straight, and at most 10 m long."""
+def _cuts(street: Street, left_m: float, is_free: NDArray[np.bool_], seen_m: Floats) -> Floats:
+    """Return start and end (n, 2) of the pieces of a strip: free, near enough to be seen, about straight, at most 10 m long."""
     s = street.middle.s_m
     place = street.middle.place(s, left_m)
     away = np.sqrt(((place[:, None] - seen_m[None]) ** 2).sum(axis=2).min(axis=1))
     usable = is_free & (away < REACH_M)
     yaw = np.unwrap(np.arctan2(street.middle.tangents[:, 1], street.middle.tangents[:, 0]))
-    start = 0
+    start, cuts = 0, []
     while start < len(s) - 1:
         if not (usable[start] and usable[start + 1]):
             start += 1
@@ -175,29 +184,34 @@ def _cuts(street: Street, left_m: float, is_free: NDArray[np.bool_], seen_m: Flo
             if abs(yaw[end + 1] - yaw[start]) > np.deg2rad(5.0):
                 break
             end += 1
-        yield float(s[start]), float(s[end])
+        cuts.append((float(s[start]), float(s[end])))
         start = end
+    return np.array(cuts).reshape(-1, 2)
 
 
-def _strip(
+def _strips(
     street: Street,
     relief: Relief,
-    along_m: tuple[float, float],
+    cuts_m: Floats,
     across_m: tuple[float, float],
-    lift_m: tuple[float, float],
+    lift_m: tuple[float | Floats, float | Floats],
     material: Material,
     colour: tuple[float, float, float],
-) -> Piece:
-    """Return a slab between two places along a street and two across it; lift_m: height over the relief at those two."""
-    corners = street.middle.place(np.repeat(along_m, 2), np.tile(across_m, 2))
-    top = relief.height_at(corners) + np.tile(lift_m, 2)
-    start, end = corners[:2].mean(axis=0), corners[2:].mean(axis=0)
-    yaw = float(np.arctan2(*(end - start)[::-1]))
-    width = abs(across_m[1] - across_m[0])
-    length = max(np.linalg.norm(corners[2] - corners[0]), np.linalg.norm(corners[3] - corners[1]))
-    towards = np.sign(across_m[1] - across_m[0])
-    rise_x = (top[2:].mean() - top[:2].mean()) / max(float(np.linalg.norm(end - start)), 1e-6)
-    rise_y = towards * (top[1::2].mean() - top[::2].mean()) / width
-    x, y = (start + end) / 2
-    box = (float(x), float(y), float(top.mean()) - THICK_M, float(length) / 2 + 1e-3, width / 2 + 1e-3, THICK_M)
-    return Piece("slab", (*box, float(np.cos(yaw)), float(np.sin(yaw)), float(rise_x), float(rise_y)), material, colour)
+) -> list[Piece]:
+    """Return slabs between the places cuts_m (n, 2) along a street and two across it; lift_m: their height over the relief."""
+    if len(cuts_m) == 0:
+        return []
+    corners = street.middle.place(cuts_m[:, :, None], np.array(across_m)[None, None, :])
+    top = relief.height_at(corners.reshape(-1, 2)).reshape(-1, 2, 2)
+    top = top + np.stack([np.broadcast_to(lift, len(cuts_m)) for lift in lift_m], axis=1)[:, None, :]
+    ends = corners.mean(axis=2)
+    way, width = ends[:, 1] - ends[:, 0], abs(across_m[1] - across_m[0])
+    length = np.linalg.norm(way, axis=1)
+    longest = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=2).max(axis=1)
+    rise_x = (top[:, 1].mean(axis=1) - top[:, 0].mean(axis=1)) / np.maximum(length, 1e-6)
+    rise_y = np.sign(across_m[1] - across_m[0]) * (top[:, :, 1].mean(axis=1) - top[:, :, 0].mean(axis=1)) / width
+    middle, yaw = ends.mean(axis=1), np.arctan2(way[:, 1], way[:, 0])
+    half_width, thick = np.full(len(yaw), width / 2 + 1e-3), np.full(len(yaw), THICK_M)
+    columns = (middle[:, 0], middle[:, 1], top.mean(axis=(1, 2)) - THICK_M, longest / 2 + 1e-3, half_width, thick)
+    numbers = np.stack([*columns, np.cos(yaw), np.sin(yaw), rise_x, rise_y], axis=1)
+    return [Piece("slab", tuple(row), material, colour) for row in numbers.tolist()]

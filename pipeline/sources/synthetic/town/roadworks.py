@@ -11,7 +11,7 @@ from pipeline.sources.synthetic.town.traffic_plan import TrafficPlan, drawn_size
 from pipeline.sources.synthetic.town.vehicles import vehicle
 
 MIDDLE_M: Final = 1.8
-SHARE: Final = 0.35
+SHARE: Final = 0.45
 # usual sizes w l h of nuScenes barriers, and those of cones in two of its mini-val drives
 BARRIER_M: Final = ((2.3, 0.6, 1.0), (0.3, 0.08, 0.06))
 CONE_M: Final = ((0.35, 0.35, 0.91), (0.05, 0.05, 0.2))

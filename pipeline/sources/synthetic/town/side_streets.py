@@ -11,7 +11,7 @@ from pipeline.sources.synthetic.town.streets import Street
 from pipeline.sources.synthetic.town.traffic_plan import TrafficPlan
 from pipeline.sources.synthetic.town.vehicles import length_of, vehicle
 
-REACH_M: Final = 60.0
+REACH_M: Final = 38.0
 MOUTH_M: Final = 13.0
 
 

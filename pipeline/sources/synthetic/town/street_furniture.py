@@ -9,8 +9,8 @@ import numpy as np
 
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.solids import Piece
-from pipeline.sources.synthetic.town.houses import Stretch, box_piece
-from pipeline.sources.synthetic.town.streets import Street, beside
+from pipeline.sources.synthetic.town.houses import Stretch, box_piece, off_the_road
+from pipeline.sources.synthetic.town.streets import Street
 
 LAMP_EVERY_M: Final = 28.0
 LAMP_LEFT_M: Final = 6.4
@@ -42,9 +42,10 @@ def furniture(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.r
         *_traffic_lights(streets, rng),
         *_borders(streets, stretches, rng),
     ]
-    feet = np.array([group[0].numbers[:2] for group in groups])
-    is_free = beside(feet, streets) > 0.15
-    return [piece for group, free in zip(groups, is_free, strict=True) if free for piece in group]
+    pieces = [piece for group in groups for piece in group]
+    number = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    blocked = np.unique(number[~off_the_road(pieces, streets)])
+    return [piece for piece, group in zip(pieces, number.tolist(), strict=True) if group not in set(blocked.tolist())]
 
 
 def _post(x: float, y: float, radius: float, height: float, colour: tuple[float, float, float] = METAL) -> Piece:
@@ -215,9 +216,6 @@ def _border(
     (x0, y0), (x1, y1) = street.middle.place(np.array(along_m), left_m)
     yaw, length = float(np.arctan2(y1 - y0, x1 - x0)), float(np.hypot(x1 - x0, y1 - y0))
     middle = (float(x0 + x1) / 2, float(y0 + y1) / 2)
-    ends = street.middle.place(np.linspace(*along_m, 5), left_m)
-    if beside(ends, [street]).min() < 2.0:
-        return
     if kind == "hedge":
         green = (0.14 + rng.uniform(0, 0.06), 0.26 + rng.uniform(0, 0.08), 0.1)
         yield [box_piece(middle, yaw, (length, rng.uniform(0.5, 0.9), height), Material.HEDGE, green)]

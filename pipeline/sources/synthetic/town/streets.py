@@ -19,7 +19,7 @@ from pipeline.sources.synthetic.traffic import CENTRE_LEFT_M
 KERB_LEFT_M: Final = 6.0
 SIDE_STREET_EVERY_M: Final = (60.0, 150.0)
 SIDE_STREET_HALF_M: Final = (2.7, 4.5)
-SIDE_STREET_LENGTH_M: Final = (70.0, 170.0)
+SIDE_STREET_LENGTH_M: Final = (50.0, 130.0)
 AHEAD_M: Final = 260.0
 CORNER_DEG: Final = 35.0
 CORNER_M: Final = 24.0

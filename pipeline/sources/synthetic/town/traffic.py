@@ -2,6 +2,8 @@
 
 Who moves is put in first, who parks and stands where there is still room. Nobody overlaps anybody, a house, a tree or a pole,
 and nobody is where the ego vehicle passes.
+
+Source docs/method/world.md#traffic.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -25,12 +26,13 @@ END_M: Final = 8.0
 BEHIND_M: Final = 100.0
 AHEAD_M: Final = 190.0
 # real traffic is densest at the crossings where a car drives slowly: it fades so many metres behind and ahead of its way
-BUSY_M: Final = (30.0, 8.0)
-FADES_M: Final = 22.0
-QUIET_SHARE: Final = 0.08
+BUSY_M: Final = (22.0, 10.0)
+FADES_M: Final = 14.0
+WHOLE_S: Final = 20.0
+QUIET_SHARE: Final = 0.03
 # along roads on which cars are fast fewer people stand and fewer cars park
 SLOW_MPS: Final = 3.0
-FADING_MPS: Final = 10.0
+FADING_MPS: Final = 8.0
 
 
 @dataclass
@@ -66,12 +68,33 @@ class TrafficPlan:
         low, high = self.span_m
         return max(low, float(self.ego_s[0]) - BEHIND_M), min(high, float(self.ego_s[-1]) + AHEAD_M)
 
+    @cached_property
+    def _carriageways(self) -> Floats:
+        """Points (n, 4) of the paved streets: x y, half the width, and 1 on the driven street."""
+        rows = [
+            np.column_stack(
+                [street.middle.points_m, np.full((len(street.middle.s_m), 2), (street.half_m, float(street.is_driven)))]
+            )
+            for street in self.streets
+            if not street.is_open
+        ]
+        return np.concatenate(rows)
+
+    def is_off_streets(self, places: Floats, margin_m: float, *, may_be_on_driven: bool = False) -> bool:
+        """Return whether places (t, 4) keep a margin to all carriageways, or to all but the driven one."""
+        ways = self._carriageways
+        ways = ways[ways[:, 3] == 0.0] if may_be_on_driven else ways
+        gap = np.hypot(places[:, :1] - ways[:, 0], places[:, 1:2] - ways[:, 1]) - ways[:, 2]
+        return not len(ways) or bool(gap.min() > margin_m)
+
     def is_busy(self, s_m: float, rng: np.random.Generator) -> bool:
         """Draw whether there is anybody at s: mostly where the ego vehicle drives, more so where it is slow, seldom far off."""
-        beyond = max(float(self.ego_s[0]) - s_m - BUSY_M[0], s_m - float(self.ego_s[-1]) - BUSY_M[1])
+        driven_m = float(self.ego_s[-1] - self.ego_s[0])
+        speed_mps = driven_m / float(self.seconds[-1])
+        spare_m = max(speed_mps * WHOLE_S - driven_m, 0.0) / 2  # a short scene is a piece of a whole one
+        beyond = max(float(self.ego_s[0]) - s_m - BUSY_M[0], s_m - float(self.ego_s[-1]) - BUSY_M[1]) - spare_m
         near = np.clip(1.0 - beyond / FADES_M, QUIET_SHARE, 1.0)
-        driven = float(self.ego_s[-1] - self.ego_s[0]) / float(self.seconds[-1])
-        return bool(rng.uniform() < near * np.clip(1.0 - (driven - SLOW_MPS) / FADING_MPS, 0.4, 1.0))
+        return bool(rng.uniform() < near * np.clip(1.0 - (speed_mps - SLOW_MPS) / FADING_MPS, 0.4, 1.0))
 
     def along(self, s_m: Floats, left_m: Floats, turned: Floats | float = 0.0, *, of: Route | None = None) -> Floats:
         """Return places (t, 4) x y 0 yaw at s and left (t,) of a line, the route if none is given, turned by an angle to it.

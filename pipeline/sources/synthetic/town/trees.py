@@ -10,13 +10,15 @@ import numpy as np
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.rigid import Floats
 from pipeline.sources.synthetic.solids import Piece
-from pipeline.sources.synthetic.town.houses import Stretch
+from pipeline.sources.synthetic.town.houses import Stretch, off_the_road
 from pipeline.sources.synthetic.town.streets import Street, beside
 
 NUM_BLOBS: Final = (5, 13)
 BARK: Final = (0.3, 0.22, 0.16)
 STREET_TREE_M: Final = (6.9, 7.3)
 OVER_ROAD_M: Final = 4.8
+# trees of a town beside those of another, drawn once a scene
+GREENNESS: Final = (0.3, 3.5)
 SHADED_SHARE: Final = 0.4
 # garden trees and bushes: distance from the middle of the road in multiples of that of the nearest fronts
 GARDEN: Final = (1.02, 2.4)
@@ -26,18 +28,19 @@ BELT_M: Final = (35.0, 180.0)
 
 def trees(streets: Sequence[Street], stretches: Sequence[Stretch], rng: np.random.Generator) -> list[Piece]:
     """Return street trees, garden trees and bushes, and belts of trees far off, none with its trunk on a carriageway."""
-    greenness, is_shaded = rng.uniform(0.4, 1.6), rng.uniform() < SHADED_SHARE
+    greenness, is_shaded = float(np.exp(rng.uniform(*np.log(GREENNESS)))), rng.uniform() < SHADED_SHARE
     groups = []
     for stretch in stretches:
         street = streets[stretch.street]
-        if street.is_driven and rng.uniform() < (0.7 if is_shaded else 0.3 * greenness):
+        if street.is_driven and rng.uniform() < (0.7 if is_shaded else min(0.3 * greenness, 0.7)):
             groups += list(_avenue(street, stretch, rng, is_shaded=is_shaded))
         if stretch.kind != "row":
             groups += list(_garden(street, stretch, greenness, rng))
     groups += list(_belts(streets[0], greenness, rng))
     feet = np.array([group[0].numbers[:2] for group in groups]).reshape(-1, 2)
-    is_free = beside(feet, streets) > 0.7
-    return [piece for group, free in zip(groups, is_free, strict=True) if free for piece in group]
+    rooted = [group for group, away in zip(groups, beside(feet, streets).tolist(), strict=True) if away > 0.7]
+    pieces = [piece for group in rooted for piece in group]
+    return [piece for piece, is_off in zip(pieces, off_the_road(pieces, streets).tolist(), strict=True) if is_off]
 
 
 def _avenue(street: Street, stretch: Stretch, rng: np.random.Generator, *, is_shaded: bool) -> Iterator[list[Piece]]:
@@ -69,7 +72,7 @@ def _garden(street: Street, stretch: Stretch, greenness: float, rng: np.random.G
 
 def _belts(street: Street, greenness: float, rng: np.random.Generator) -> Iterator[list[Piece]]:
     """Return rows of trees far from the road, each of three blobs."""
-    for _ in range(int(rng.poisson(14 * greenness))):
+    for _ in range(int(rng.poisson(14 * min(greenness, 1.5)))):
         s, left = rng.uniform(street.middle.s_m[0], street.middle.s_m[-1]), rng.uniform(*BELT_M) * float(rng.choice([-1, 1]))
         middle, yaw, high = street.middle.place(s, left), rng.uniform(0.0, np.pi), rng.uniform(6.0, 16.0)
         for k in range(int(rng.integers(3, 12))):

@@ -18,13 +18,13 @@ from pipeline.sources.synthetic import SyntheticParams, camera, camera_sensor
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.drive import Drive, make_drive
 from pipeline.sources.synthetic.ground import on_ground
+from pipeline.sources.synthetic.noise_table import noise_table
 from pipeline.sources.synthetic.raycast import Primitives, cast_rays_plain
 from pipeline.sources.synthetic.rig import build_rig
 from pipeline.sources.synthetic.rigid import Pose
 from pipeline.sources.synthetic.scene_look import SceneLook, make_scene_look
 from pipeline.sources.synthetic.solids import Piece, gather
 from pipeline.sources.synthetic.sun_shadow_kernels import shadow_strips, sun_light
-from pipeline.sources.synthetic.surface_patterns import noise_table
 from pipeline.sources.synthetic.world import World, make_world
 from tests.world_statistics.images import Tones, noise_by_grey, thumbnail_correlations, tones
 
@@ -114,8 +114,12 @@ def _assert_day(images: list[np.ndarray]) -> None:
 
 
 def _assert_noise(images: list[np.ndarray], bands: tuple[tuple[float, float], ...]) -> None:
-    for (low, high), sd in zip(bands, np.nanmean([noise_by_grey(image) for image in images], axis=0), strict=True):
-        assert low < sd < high
+    """Hold the noise to its bands; few day pictures have enough patches that are as dark as the first band asks for."""
+    table = np.array([noise_by_grey(image) for image in images])
+    assert np.isfinite(table[:, 1:]).any(axis=0).all()
+    for (low, high), column in zip(bands, table.T, strict=True):
+        if np.isfinite(column).any():
+            assert low < np.nanmean(column) < high
 
 
 @pytest.mark.real_data
@@ -189,7 +193,7 @@ def test_sun_when_rays_of_the_plain_caster_meet_something_then_and_only_then_a_p
     sun[2] = np.sqrt(1 - sun @ sun)
     places = np.column_stack([rng.uniform(-45, 45, (800, 2)), np.zeros(800)])
     origin = np.array([0.0, 0.0, 30.0])
-    depth, hit = np.ones(800), np.zeros(800, np.int32)
+    depth, hit = np.ones(800), np.arange(800, dtype=np.int32)
     surface = np.zeros((800, 8), np.float32)
     surface[:, 5] = 1.0
     shapes = (boxes, cylinders, balls)

@@ -151,7 +151,7 @@ def test_overlap_kernels_when_given_random_rectangles_then_agree_with_the_plain_
 
 
 def test_attributes_when_time_goes_on_then_follow_what_each_one_does() -> None:
-    drive, world = _made(TOWN.model_copy(update={"seconds": 20.0}), 0)
+    drive, world = _made(TOWN.model_copy(update={"seconds": 20.0, "scenes": 6}), 5)
     of: dict[str, set[str | None]] = {}
     changing = 0
     for actor in world.actors:
