@@ -43,38 +43,38 @@ CORNER_RCS: Final = 130.0
 HIDDEN_FROM_M: Final = 35.0  # from here on more and more of a thing is hidden or off the beam's height
 FULLY_LIT_M: Final = 14.0  # a nearer thing is lit in part only
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
-FOUND_AT_25M_DB: Final = -22.0
+FOUND_AT_25M_DB: Final = -23.5
 LEAST_FOUND_DB: Final = -11.0
 FADE_SHAPE: Final = 2.0
 LASTING_SHARE: Final = 0.95
 THROUGH_SHARE: Final = 0.2
 RANGE_NOISE_M: Final = 0.12
-SCORE_PER_DECADE_DB: Final = 40.0
+SCORE_PER_DECADE_DB: Final = 34.0
 
 # m2 of rcs for a square metre of surface: scattered in all directions, and thrown back where the beam meets it squarely
 _DIFFUSE: Final = np.zeros(len(Material))
 _MIRROR: Final = np.zeros(len(Material))
 for _material, _diffuse, _mirror in (
-    (Material.BUILDING, 1.2, 20.0),
-    (Material.POLE, 3.2, 20.0),
-    (Material.CROWN, 0.4, 0.0),
-    (Material.CAR_BODY, 5.5, 80.0),
-    (Material.CAR_CABIN, 2.2, 20.0),
-    (Material.TRUCK, 6.4, 100.0),
-    (Material.PERSON, 4.0, 0.0),
-    (Material.LAMP, 2.4, 5.0),
-    (Material.TRUNK, 0.8, 1.0),
-    (Material.GLASS, 0.4, 10.0),
-    (Material.TYRE, 2.2, 1.4),
-    (Material.SIGN, 2.4, 60.0),
-    (Material.HEDGE, 0.32, 0.0),
-    (Material.FENCE, 2.0, 5.0),
-    (Material.WALL, 0.8, 10.0),
-    (Material.KERB, 0.24, 0.0),
-    (Material.BARRIER, 3.2, 30.0),
-    (Material.CONE, 0.16, 0.0),
-    (Material.CYCLE, 4.0, 3.0),
-    (Material.PLATE, 3.0, 40.0),
+    (Material.BUILDING, 2.04, 34.0),
+    (Material.POLE, 5.44, 34.0),
+    (Material.CROWN, 0.68, 0.0),
+    (Material.CAR_BODY, 3.2, 48.0),
+    (Material.CAR_CABIN, 1.6, 14.0),
+    (Material.TRUCK, 10.88, 170.0),
+    (Material.PERSON, 10.2, 0.0),
+    (Material.LAMP, 4.08, 8.5),
+    (Material.TRUNK, 1.36, 1.7),
+    (Material.GLASS, 0.68, 17.0),
+    (Material.TYRE, 1.6, 1.0),
+    (Material.SIGN, 4.08, 102.0),
+    (Material.HEDGE, 0.54, 0.0),
+    (Material.FENCE, 3.4, 8.5),
+    (Material.WALL, 1.36, 17.0),
+    (Material.KERB, 0.41, 0.0),
+    (Material.BARRIER, 5.44, 51.0),
+    (Material.CONE, 0.27, 0.0),
+    (Material.CYCLE, 6.8, 5.1),
+    (Material.PLATE, 2.2, 28.0),
 ):
     _DIFFUSE[_material], _MIRROR[_material] = _diffuse, _mirror
 
@@ -193,7 +193,7 @@ def _cast(solids: Solids, world_from_radar: Pose, actor_mps: Floats, rays: tuple
     is_of_actor = (hit > 0) & (owner >= 0)
     along[is_of_actor] = (actor_mps[owner[is_of_actor]] * sight[is_of_actor]).sum(axis=1)
     gain = np.exp(-((np.rad2deg(azimuth) / BEAM_AZIMUTH_DEG) ** 2) - (np.rad2deg(elevation) / BEAM_ELEVATION_DEG) ** 2)
-    rcs *= np.minimum(distance / FULLY_LIT_M, 1.0) * np.minimum(HIDDEN_FROM_M / distance, 1.0) ** 0.7
+    rcs *= np.minimum(distance / FULLY_LIT_M, 1.0) * np.minimum(HIDDEN_FROM_M / distance, 1.0)
     return Echoes(distance, azimuth, along, rcs, rcs * gain, normals @ rotation[:2, :2], marks), hit
 
 

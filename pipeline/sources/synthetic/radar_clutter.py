@@ -17,7 +17,7 @@ BOUNCE_LOSS_DB: Final = 8.0
 SECOND_TRIP_SHARE: Final = 0.5
 SECOND_TRIP_M: Final = (6.0, 16.0)
 CLUTTER_COUNT: Final = 8.0
-STRAY_COUNT: Final = 9.5
+STRAY_COUNT: Final = 8.6
 FAR_ONLY_COUNT: Final = 0.85
 RAIN_FACTOR: Final = 1.4
 
