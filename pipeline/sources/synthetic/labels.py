@@ -5,7 +5,7 @@ Writes `<stem>.semantic.png` 8-bit, `<stem>.instance.png` 16-bit, `<stem>.motion
 
 Semantic classes are the indices of nuScenes-lidarseg (`SEMANTIC_CLASSES`), 0 where there is nothing (sky). An instance is a
 number that a road user keeps in all images of a scene, 0 for what stands as part of the town. The motion file lists the visible
-instances with the token of their instance, or none where nobody annotated them.
+instances with the token that their instance has in the tables, if it has a box anywhere, or none where it is left out on purpose.
 
 Source docs/method/world.md#labels.
 """

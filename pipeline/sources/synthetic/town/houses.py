@@ -16,14 +16,16 @@ from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.rigid import Floats
 from pipeline.sources.synthetic.solids import Piece
 from pipeline.sources.synthetic.town.streets import Street, beside
+from pipeline.sources.synthetic.traffic import CENTRE_LEFT_M
 
 STRETCH_M: Final = (20.0, 80.0)
 # how far the nearest fronts of a side are from the middle of the driven carriageway, drawn once a scene and side
-SIDE_M: Final = (7.5, 28.0)
+SIDE_M: Final = (7.5, 14.0)
 NEAREST_M: Final = 9.2
+FAIR_M: Final = 2 * CENTRE_LEFT_M
 # front of each kind of stretch in multiples of that, and the mean share of each
 KINDS: Final = {"row": (1.0, 1.3), "set_back": (1.3, 2.0), "far": (2.0, 4.0), "open": (1.0, 1.0)}
-SHARES: Final = (0.4, 0.2, 0.1, 0.3)
+SHARES: Final = (0.42, 0.22, 0.08, 0.28)
 SHARE_STRENGTH: Final = 2.5
 GAP_M: Final = (1.0, 15.0)
 PAVEMENT_M: Final = 3.0
@@ -76,9 +78,11 @@ def plan_stretches(streets: Sequence[Street], rng: np.random.Generator) -> list[
             while s < street.middle.s_m[-1]:
                 end = s + rng.uniform(*STRETCH_M)
                 kind = str(rng.choice(list(KINDS), p=shares))
-                front = max(open_m * rng.uniform(*KINDS[kind]), NEAREST_M) - narrower_m
+                # the ego lane is right of the middle: its right side begins farther out, so that a camera sees both equally far
+                wider_m = FAIR_M if street.is_driven and side < 0 else -narrower_m
+                front = max(open_m * rng.uniform(*KINDS[kind]), NEAREST_M) + wider_m
                 last = min(end, float(street.middle.s_m[-1]))
-                stretches.append(Stretch(number, side, s, last, kind, front, max(open_m, NEAREST_M) - narrower_m))
+                stretches.append(Stretch(number, side, s, last, kind, front, max(open_m, NEAREST_M) + wider_m))
                 s = end
     return stretches
 

@@ -24,12 +24,9 @@ TOP_MPS: Final = 15.0
 JERK_S: Final = 0.7
 TURN_MPS2: Final = 2.6
 TURN_DEG: Final = (66.0, 110.0)
-# corners and bends beyond the driven part: metres to the first and between two, share of corners, degrees, radius
-AHEAD_M: Final = (6.0, 30.0)
-CORNER_SHARE: Final = 0.8
+# corners beyond the driven part: metres to the first and between two, and their radius
+AHEAD_M: Final = (4.0, 20.0)
 CORNER_RADIUS_M: Final = (10.0, 16.0)
-BEND_DEG: Final = (12.0, 75.0)
-BEND_RADIUS_M: Final = (20.0, 70.0)
 AHEAD_EVERY_M: Final = (50.0, 160.0)
 # degrees of pitch and roll per m/s2 along and across, as a sprung car dives and leans
 DIVE_DEG: Final = 0.28
@@ -160,20 +157,18 @@ def _lane(
         ramp = 5.0  # curvature grows and falls over some metres, as a driver steers
         profile = np.clip((s - corner.s_m) / ramp + 0.5, 0, 1) * np.clip((corner.s_m + length - s) / ramp + 0.5, 0, 1)
         bend = bend * (1 - profile) + profile * angle / length
-    bend = bend + _bends_ahead(s, driven_m, ahead)
+    bend = bend + _corners_ahead(s, driven_m, ahead)
     yaw = rng.uniform(0, 2 * np.pi) + np.cumsum(bend) * FINE_M
     start = rng.uniform(400.0, 1200.0, size=2)
     points = start + np.cumsum(np.stack([np.cos(yaw), np.sin(yaw)], axis=1), axis=0) * FINE_M
     return s, points, yaw
 
 
-def _bends_ahead(s: Floats, driven_m: float, rng: np.random.Generator) -> Floats:
-    """Return the curvature (n,), 1/m, of bends beyond the driven part: streets of a town seldom go straight on out of sight."""
+def _corners_ahead(s: Floats, driven_m: float, rng: np.random.Generator) -> Floats:
+    """Return the curvature (n,), 1/m, of corners beyond the driven part: streets of a town seldom go straight on out of sight."""
     bend, at = np.zeros_like(s), driven_m + rng.uniform(*AHEAD_M)
     while at < s[-1]:
-        is_corner = rng.uniform() < CORNER_SHARE
-        degrees, radius_m = (TURN_DEG, CORNER_RADIUS_M) if is_corner else (BEND_DEG, BEND_RADIUS_M)
-        angle, radius = np.deg2rad(rng.uniform(*degrees)) * rng.choice([-1.0, 1.0]), rng.uniform(*radius_m)
+        angle, radius = np.deg2rad(rng.uniform(*TURN_DEG)) * rng.choice([-1.0, 1.0]), rng.uniform(*CORNER_RADIUS_M)
         length, ramp = abs(angle) * radius, min(0.4 * abs(angle) * radius, 8.0)
         profile = np.clip((s - at) / ramp, 0, 1) * np.clip((at + length + ramp - s) / ramp, 0, 1)
         bend += profile * angle / length

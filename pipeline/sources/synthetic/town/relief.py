@@ -1,7 +1,7 @@
 """The slopes of a town, and the slabs of its carriageways, kerbs and pavements.
 
 The relief is the sum of two profiles of straight stretches, one along the first direction of travel and one across it. Between
-the knots of both it is a plane, so the tiles of the terrain meet without a step. The driven carriageway rises by 2 % from
+the knots of both it is a plane, so the tiles of the terrain meet without a step. The driven carriageway rises by 2.5 % from
 its kerbs to its middle, and the pavements lie 0.12 m above its edge.
 """
 
@@ -24,7 +24,7 @@ GRADE: Final = 0.03
 CROSS_GRADE: Final = 0.015
 KNOT_M: Final = (25.0, 50.0)
 CROSS_KNOT_M: Final = (45.0, 90.0)
-CROWN: Final = 0.02
+CROWN: Final = 0.025
 KERB_M: Final = 0.12
 KERB_WIDTH_M: Final = 0.15
 PAVEMENT_M: Final = 4.0

@@ -18,11 +18,11 @@ BARK: Final = (0.3, 0.22, 0.16)
 STREET_TREE_M: Final = (6.9, 7.3)
 OVER_ROAD_M: Final = 4.8
 # trees of a town beside those of another, drawn once a scene
-GREENNESS: Final = (0.3, 3.5)
+GREENNESS: Final = (0.25, 4.0)
 SHADED_SHARE: Final = 0.4
 # garden trees and bushes: distance from the middle of the road in multiples of that of the nearest fronts
 GARDEN: Final = (1.02, 2.4)
-GARDEN_TREE_M: Final = 14.0
+GARDEN_TREE_M: Final = 8.0
 BELT_M: Final = (35.0, 180.0)
 
 

@@ -16,7 +16,7 @@ from pipeline.sources.synthetic.solids import gather
 from pipeline.sources.synthetic.town.relief import CROWN, KERB_M
 from pipeline.sources.synthetic.world import World, make_world
 
-# spec section C6: "kerb 0.12 m, crown 2 %, grade of +-3 % along the route"
+# target sheet C6: kerb 0.12 m, grade of +-3 % along the route; crown 2 % there, 2.5 % here (docs/method/world.md)
 GRADE, CROSS_GRADE = 0.03, 0.015
 SMALL = {"scenes": 30, "seconds": 6.0}
 TURNING = 3  # scene 3 of seed 0 turns at a corner

@@ -22,6 +22,7 @@ SCENES = range(40)
 BANDS = {
     # R404: quantiles 0, 0.2, 5.0, 8.6, 12.9 m/s; 25 % of frames stand, 3 of 10 scenes mostly
     "speed q5": (0.0, 0.1),
+    "speed q25": (0.0, 0.6),
     "speed q50": (3.5, 6.5),
     "speed q75": (7.0, 10.0),
     "speed q95": (11.0, 14.5),
