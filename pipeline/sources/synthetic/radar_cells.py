@@ -40,7 +40,7 @@ MOVING_MPS: Final = 0.7
 SPIKINESS: Final = 2.6
 CORNER_SHARE: Final = 0.01
 CORNER_RCS: Final = 130.0
-HIDDEN_FROM_M: Final = 35.0  # from here on more and more of a thing is hidden or off the beam's height
+HIDDEN_FROM_M: Final = 41.0  # from here on more and more of a thing is hidden or off the beam's height
 FULLY_LIT_M: Final = 14.0  # a nearer thing is lit in part only
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
 FOUND_AT_25M_DB: Final = -23.5
@@ -193,7 +193,7 @@ def _cast(solids: Solids, world_from_radar: Pose, actor_mps: Floats, rays: tuple
     is_of_actor = (hit > 0) & (owner >= 0)
     along[is_of_actor] = (actor_mps[owner[is_of_actor]] * sight[is_of_actor]).sum(axis=1)
     gain = np.exp(-((np.rad2deg(azimuth) / BEAM_AZIMUTH_DEG) ** 2) - (np.rad2deg(elevation) / BEAM_ELEVATION_DEG) ** 2)
-    rcs *= np.minimum(distance / FULLY_LIT_M, 1.0) * np.minimum(HIDDEN_FROM_M / distance, 1.0)
+    rcs *= np.minimum(distance / FULLY_LIT_M, 1.0) * np.minimum(HIDDEN_FROM_M / distance, 1.0) ** 1.5
     return Echoes(distance, azimuth, along, rcs, rcs * gain, normals @ rotation[:2, :2], marks), hit
 
 
