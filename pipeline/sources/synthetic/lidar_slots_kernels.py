@@ -29,7 +29,7 @@ from pipeline.sources.synthetic.raycast_kernels import (
 )
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 
-HALF_SEEN = 0.1  # strength of an echo that is measured every second time, on the scale of the intensity at 30 m
+HALF_SEEN = 0.25  # strength of an echo that is measured every second time, on the scale of the intensity at 30 m
 
 
 @njit(cache=True)
