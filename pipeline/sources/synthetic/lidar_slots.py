@@ -68,9 +68,10 @@ for _material, _echo in (
 # share of beams that pass or are thrown aside
 _LOST: Final = np.zeros(len(Material))
 _LOST[[Material.CAR_CABIN, Material.GLASS]] = 0.7, 0.7
-# smooth paint: with this share a car holds as many returns as real ones do, 187, 12 and 2 to 15, 30 and 50 m (two drives)
-_LOST[Material.CAR_BODY] = 0.2
 _LOST[[Material.CROWN, Material.HEDGE, Material.FENCE]] = 0.08, 0.04, 0.1
+# smooth paint is a mirror: with this range a car holds as many returns as real ones do, 187, 12 and 2 to 15, 30 and 50 m
+_HALF_M: Final = np.full(len(Material), np.inf)
+_HALF_M[Material.CAR_BODY] = 24.0
 _COLOURED: Final = np.isin(np.arange(len(Material)), (Material.CAR_BODY, Material.TRUCK, Material.PERSON, Material.BARRIER))
 _GROUND: Final = np.isin(np.arange(len(Material)), (Material.GROUND, Material.ASPHALT, Material.PAVEMENT, Material.CROSSING))
 _NO_ECHO_INTENSITY: Final = np.array([
@@ -161,13 +162,14 @@ def scan(
     first = world.hits(np.repeat(np.arange(azimuth_steps), NUM_BEAMS), directions)
     seen = _with_mixed_edges(first, _second_sub_ray(world, first, directions), rng)
 
-    echo, lost = surface_echoes(solids, is_rain=is_rain)
+    echo, lost, half_m = surface_echoes(solids, is_rain=is_rain)
     measured_m, intensity = measure(
         seen.distance_m,
         seen.hit,
         seen.cosine,
         echo,
         lost,
+        half_m,
         SPREAD,
         RAIN_FADE_M if is_rain else CLEAR_FADE_M,
         _airborne_ranges(azimuth_steps, rng, spray=spray, is_rain=is_rain),
@@ -192,8 +194,11 @@ def laser_biases(rng: np.random.Generator) -> Floats:
     return rng.normal(0.0, LASER_BIAS_M, NUM_BEAMS)
 
 
-def surface_echoes(solids: Solids, *, is_rain: bool) -> tuple[Floats, Floats]:
-    """Return (echo, lost): brightness where met squarely and share of swallowed beams of ground and primitives (n + 1,).
+def surface_echoes(solids: Solids, *, is_rain: bool) -> tuple[Floats, Floats, Floats]:
+    """Return (echo, lost, half_m), each (n + 1,) of ground and primitives.
+
+    echo is the brightness where met squarely, lost the share of swallowed beams, and half_m the range in metres at which
+    a smooth surface throws half of the others aside.
 
     Dark paint and dark clothes give less; every piece is a little brighter or darker than others of its material, by a
     number made from its colour. In rain everything is darker, and a wet road throws most light forward.
@@ -205,7 +210,7 @@ def surface_echoes(solids: Solids, *, is_rain: bool) -> tuple[Floats, Floats]:
     echo *= np.where(_COLOURED[material], np.clip((tone / 0.45) ** 1.5, 0.2, 2.0), 1.0)
     if is_rain:
         echo *= np.where(_GROUND[material], 0.25, 0.7)
-    return echo, _LOST[material]
+    return echo, _LOST[material], _HALF_M[material]
 
 
 @dataclass(frozen=True)

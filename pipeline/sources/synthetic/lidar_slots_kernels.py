@@ -187,6 +187,7 @@ def measure(
     cosine: Floats,
     echo: Floats,
     lost: Floats,
+    half_m: Floats,
     spread: float,
     fade_m: float,
     airborne: Floats,
@@ -202,7 +203,8 @@ def measure(
     """Return (range (n,) that each slot measures, 0 without an echo, its intensity (n,)).
 
     echo and lost (primitives + 1,) tell of each surface how bright it is where met squarely, and which share of beams it
-    swallows; a beam is measured with a chance that falls with the echo's strength. airborne and own (n,): distance of a
+    swallows; half_m (primitives + 1,): the range at which it throws half of the others aside, inf for a rough surface. A beam
+    is measured with a chance that falls with the echo's strength. airborne and own (n,): distance of a
     return from the air and of the own car, inf for none. bias and empty (beams,): how much too far a laser measures, and
     what stands in the intensity of a slot without an echo. range_m (2,): least and largest range. fade_m: length in which
     rain takes 63 % of the light. normals (2, n) and lots (2, n): random numbers, normal and even in 0..1.
@@ -216,7 +218,10 @@ def measure(
         if what >= 0 and range_m[0] < distance[r] < range_m[1]:
             bright = echo[what] * math.exp(spread * normals[0, r] - 0.5 * spread * spread)
             strength = bright * cosine[r] * (30.0 / distance[r]) ** 3 * math.exp(-distance[r] / fade_m)
-            if lots[0, r] > lost[what] and lots[1, r] < 0.995 * strength / (strength + HALF_SEEN):
+            aside = distance[r] / half_m[what]
+            if lots[0, r] > 1.0 - (1.0 - lost[what]) / (1.0 + aside * aside) and lots[1, r] < 0.995 * strength / (
+                strength + HALF_SEEN
+            ):
                 far = distance[r]
         true_m = distance[r] if what >= 0 else math.inf
         if airborne[r] < true_m:
