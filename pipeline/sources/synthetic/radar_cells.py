@@ -40,16 +40,16 @@ MOVING_MPS: Final = 0.7
 SPIKINESS: Final = 2.6
 CORNER_SHARE: Final = 0.01
 CORNER_RCS: Final = 130.0
-HIDDEN_FROM_M: Final = 41.0  # from here on more and more of a thing is hidden or off the beam's height
-FULLY_LIT_M: Final = 14.0  # a nearer thing is lit in part only
+HIDDEN_FROM_M: Final = 36.0  # from here on more and more of a thing is hidden or off the beam's height
+FULLY_LIT_M: Final = 7.0  # a nearer thing is lit in part only
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
-FOUND_AT_25M_DB: Final = -23.5
+FOUND_AT_25M_DB: Final = -27.5
 LEAST_FOUND_DB: Final = -11.0
 FADE_SHAPE: Final = 2.0
 LASTING_SHARE: Final = 0.95
 THROUGH_SHARE: Final = 0.2
 RANGE_NOISE_M: Final = 0.12
-SCORE_PER_DECADE_DB: Final = 34.0
+SCORE_PER_DECADE_DB: Final = 22.0
 
 # m2 of rcs for a square metre of surface: scattered in all directions, and thrown back where the beam meets it squarely
 _DIFFUSE: Final = np.zeros(len(Material))
@@ -58,7 +58,7 @@ for _material, _diffuse, _mirror in (
     (Material.BUILDING, 2.04, 34.0),
     (Material.POLE, 5.44, 34.0),
     (Material.CROWN, 0.68, 0.0),
-    (Material.CAR_BODY, 3.2, 48.0),
+    (Material.CAR_BODY, 1.5, 46.0),
     (Material.CAR_CABIN, 1.6, 14.0),
     (Material.TRUCK, 10.88, 170.0),
     (Material.PERSON, 10.2, 0.0),

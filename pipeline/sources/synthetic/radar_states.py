@@ -120,7 +120,7 @@ def _accuracy(
     count = len(range_m)
     weak = np.clip((6.0 - rcs_db) / 10.0, 0.0, 1.0)
     along = 19.0 + np.clip(rng.normal(range_m / 75.0 + 0.5 * weak - 0.05, 0.75), 0.0, 4.0)
-    across = 19.0 + np.clip(rng.normal(range_m / 38.0 - 0.25, 0.6), 0.0, 9.0)
+    across = 19.0 + np.clip(rng.normal(range_m / 36.0 - 0.25, 0.65), 0.0, 9.0)
     speed = 16.0 + np.clip(rng.normal(1.3 - range_m / 42.0, 0.8), 0.0, 4.0)
     codes = {"x_rms": along, "y_rms": across, "vx_rms": speed, "vy_rms": np.full(count, 3.0)}
     return {name: np.where(is_unknown, 0, np.floor(value)).astype(np.int8) for name, value in codes.items()}

@@ -28,7 +28,7 @@ def same_way(plan: TrafficPlan, rng: np.random.Generator) -> None:
         for _ in range(int(rng.choice(most + 1))):
             kind = str(rng.choice(_KINDS, p=_SHARES))
             half = length_of(kind) / 2
-            gap = float(rng.uniform(2.5, 7.0)) if rng.uniform() < 0.6 else float(rng.uniform(8.0, 25.0))
+            gap = float(rng.uniform(3.5, 8.0)) if rng.uniform() < 0.45 else float(rng.uniform(9.0, 28.0))
             delay += float(rng.uniform(1.4, 2.6))
             reach += half + gap + (2.3 if reach == 1.4 else 0.0)
             s = _shifted(plan, direction * delay) + direction * reach

@@ -19,8 +19,9 @@ from pipeline.sources.synthetic.town.streets import Street, beside
 from pipeline.sources.synthetic.traffic import CENTRE_LEFT_M
 
 STRETCH_M: Final = (20.0, 80.0)
-# how far the nearest fronts of a side are from the middle of the driven carriageway, drawn once a scene and side
-SIDE_M: Final = (7.5, 14.0)
+# how far the nearest fronts are from the middle of the driven carriageway, drawn once a scene, and how much a side differs
+WIDE_M: Final = (6.8, 18.0)
+SIDE: Final = (0.85, 1.2)
 NEAREST_M: Final = 9.2
 FAIR_M: Final = 2 * CENTRE_LEFT_M
 # front of each kind of stretch in multiples of that, and the mean share of each
@@ -68,13 +69,14 @@ class Stretch:
 def plan_stretches(streets: Sequence[Street], rng: np.random.Generator) -> list[Stretch]:
     """Return the stretches of both sides of every paved street."""
     shares = rng.dirichlet(SHARE_STRENGTH * np.array(SHARES))
+    wide_m = float(np.exp(rng.uniform(*np.log(WIDE_M))))
     stretches = []
     for number, street in enumerate(streets):
         if street.is_open:
             continue
         for side in (-1, 1):
             s, narrower_m = float(street.middle.s_m[0]), 0.0 if street.is_driven else 6.0 - street.half_m
-            open_m = float(np.exp(rng.uniform(*np.log(SIDE_M))))
+            open_m = wide_m * float(rng.uniform(*SIDE))
             while s < street.middle.s_m[-1]:
                 end = s + rng.uniform(*STRETCH_M)
                 kind = str(rng.choice(list(KINDS), p=shares))

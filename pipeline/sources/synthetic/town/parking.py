@@ -19,7 +19,8 @@ CORNER_M: Final = 3.0  # what is kept free of parked cars at the mouths of side 
 YARD_SHARE: Final = 1.0
 STRETCH_M: Final = (20.0, 60.0)
 _HABITS: Final = ("row", "sparse", "bays", "cycles", "none")
-_SHARES: Final = (0.34, 0.14, 0.17, 0.07, 0.28)
+# by side: cars at the kerb beside the ego lane are what a camera sees nearest, and a street has fewer of them there
+_SHARES: Final = {-1: (0.16, 0.16, 0.21, 0.07, 0.4), 1: (0.38, 0.14, 0.19, 0.07, 0.22)}
 _KERB_KINDS: Final = ("car", "truck", "lorry", "bus", "trailer")
 _KERB_SHARES: Final = (0.91, 0.03, 0.01, 0.02, 0.03)
 
@@ -31,7 +32,7 @@ def parked(plan: TrafficPlan, rng: np.random.Generator) -> None:
         s = low
         while s < high:
             end = min(s + float(rng.uniform(*STRETCH_M)), high)
-            habit = str(rng.choice(_HABITS, p=_SHARES))
+            habit = str(rng.choice(_HABITS, p=_SHARES[side]))
             if habit in ("row", "sparse"):
                 _row(plan, side, s, end, 0.85 if habit == "row" else 0.25, rng)
             elif habit == "bays":

@@ -28,11 +28,11 @@ PLANE_MM = (40.0, 60.0)  # 50
 SLOPE_DEG = (1.0, 3.0)  # 2.1
 # real: -0.01 and 0.00, within 0.07 on the sheet; a closed street: -0.2 to -0.3
 COLUMN_EFFECT = (-0.12, 0.12)
-# 10, 50 and 90 % quantiles of depth in metres, and how much of it a town may be off
+# 10, 50 and 90 % quantiles of depth in metres, and how much of it a town may be off: above the horizon it looks a third too far
 ROWS = {
     (0.35, 0.45): ((14.8, 25.7, 45.8), 0.42),
-    (0.55, 0.6): ((10.4, 23.7, 43.1), 0.35),
-    (0.6, 0.7): ((10.3, 14.8, 21.4), 0.25),
+    (0.55, 0.6): ((10.4, 23.7, 43.1), 0.4),
+    (0.6, 0.7): ((10.3, 14.8, 21.4), 0.2),
     (0.8, 0.9): ((6.0, 6.7, 7.7), 0.06),
 }
 
@@ -65,13 +65,7 @@ MEASURES: dict[str, tuple[Callable[[list[Scene]], float], tuple[float, float]]] 
 }
 
 
-# missed: 0.21; with the traffic of the street 0.14, so it is what drives and stands near the car
-MISSED = ("rows alone below the horizon",)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xfail(strict=False) if name in MISSED else ()) for name in MEASURES]
-)
+@pytest.mark.parametrize("name", MEASURES)
 def test_town_lies_in_the_band_of_real_drives(name: str, town: list[list[depth.Frame]]) -> None:
     measure, (low, high) = MEASURES[name]
     assert low <= _mean(measure, town) <= high
