@@ -79,6 +79,11 @@ WANTED: dict[str, list[str]] = {
         rf"(?m)^\| table without image and radar, {target} of: [^|]+ \| \| \| \d+ \| \d* \| [\d.]+ \|$" for target in ("depth_clean", "depth_single")] + [
         r"(?m)^\| single sweep \| (0|mean of seeds) \| all \|( \d+ \|){2} [+-]\d+ \([+-][\d.]+%\) \| none \| \d+% \|$"],
     "thin_objects": [rf"(?m)^\| {kind} \| [\d,]+ \|( ([\d.]+|-) \|){{5}}$" for kind in ("wire across, 2 cm", "leaf of 8 cm", "trunk", "airborne")],
+    "world_statistics": [
+        *(rf"(?m)^\| {name} \| (-|{NUMBER}) \| {NUMBER} \| (-|{NUMBER})( !)? \| {NUMBER} to {NUMBER} \|$"
+          for name in ("depth: R2 of a table", "radar: range_q50", "lidar: returns", "boxes: in CAM_FRONT", "motion: speed q50", "images: day mean")),
+        r"(?m)^towns outside a band: \d+$", rf"(?m)^\| scene of 1 s, one camera of 160x90, s \| {NUMBER} \| {NUMBER} \|$",
+        *(rf"(?m)^\| {part}, ms \| {NUMBER} \| {NUMBER} \|$" for part in ("a LiDAR sweep", "a radar scan", "a picture"))],
     "training_threads": [rf"(?m)^\| 1 \| sleeping \| 2 \| {NUMBER} / {NUMBER} \| {NUMBER} / {NUMBER} \| {NUMBER} \|$"],
 }  # fmt: skip
 """What a small run must print, as regular expressions."""
@@ -98,6 +103,7 @@ SLOW = {
     "supervision_cost",
     "supervision_study",
     "training_threads",
+    "world_statistics",
 }
 """Those that take more than 5 s of CPU: most start processes that import torch."""
 
