@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.config import SyntheticParams
 from pipeline.sources.synthetic.drive import make_drive
+from pipeline.sources.synthetic.ground import on_ground
+from pipeline.sources.synthetic.world import make_world
 
 Array = NDArray[np.float64]
 
@@ -74,10 +76,12 @@ def real_courses(shared: Path) -> list[Course]:
 
 
 def simulated_courses(params: SyntheticParams, scenes: Sequence[int]) -> list[Course]:
-    """Return the true drives of simulated scenes."""
+    """Return the true drives of simulated scenes, on the slopes of their ground, if it has any."""
     courses = []
     for index in scenes:
         drive = make_drive(params, index)
+        if params.ground != "flat":  # the ground is the same whoever is on it
+            drive = on_ground(drive, make_world(params.model_copy(update={"traffic": "street"}), drive, index))
         poses = [drive.world_from_ego.at(int(time_us)) for time_us in drive.sweep_us]
         courses.append(
             Course(
