@@ -12,8 +12,8 @@ from pipeline.sources.synthetic import SyntheticParams, simulate
 from pipeline.sources.synthetic.actors import Material, Surface
 from pipeline.sources.synthetic.drive import make_drive
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.lidar_slots import NUM_SECTORS, TURN_US, Turn, own_car_m, scan, slot_directions, spinning
-from pipeline.sources.synthetic.raycast import Primitives
+from pipeline.sources.synthetic.lidar.slots import NUM_SECTORS, TURN_US, Turn, own_car_m, scan, slot_directions, spinning
+from pipeline.sources.synthetic.rays.raycast import Primitives
 from pipeline.sources.synthetic.rig import LIDAR, build_rig
 from pipeline.sources.synthetic.rigid import Pose
 from pipeline.sources.synthetic.solids import Solids
