@@ -3,7 +3,7 @@
 Writes below the database's root
   samples/, sweeps/       LIDAR_TOP `.pcd.bin`, radars `.pcd`, cameras `.jpg` (between key frames only where asked for)
   truth/<CAMERA>/         `<stem>.depth.png` 16-bit, metres x 256 truncated, 0 = none; `<stem>.surface.png`; where asked for
-                          (`labels`) also `<stem>.semantic.png`, `<stem>.instance.png` and `<stem>.motion.json` of `truth/labels.py`
+                          (`labels`) also `<stem>.semantic.png`, `<stem>.instance.png` and `<stem>.motion.json` of `truth.labels`
   maps/                   one drivable mask, white
 
 The sensors measure from the true pose; the recorded pose is wrong by a centimetre or two, as in reality.
