@@ -16,9 +16,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.sources.synthetic import SyntheticParams, scene_digest, write_world
-from pipeline.sources.synthetic import camera as plain_camera
+from pipeline.sources.synthetic.camera import plain as plain_camera
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, PRESETS, SyntheticConfig
-from pipeline.sources.synthetic.radar import POINT
+from pipeline.sources.synthetic.radar.plain import POINT
 from storage_schemas.catalog import RADAR_CHANNELS
 
 SMALL: dict[str, Any] = {"seconds": 1.5, "seed": 5, "image_size": (96, 54), "lidar_azimuth_steps": 90}
