@@ -23,7 +23,9 @@ from study_world import SHARED
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root: measures and bands are those of its tests
 
-from pipeline.sources.synthetic import SyntheticParams, camera, scene_look, simulate, write_world
+from pipeline.sources.synthetic import SyntheticParams, simulate, write_world
+from pipeline.sources.synthetic.camera.plain import make_street_map
+from pipeline.sources.synthetic.camera.scene_look import make_scene_look
 from pipeline.sources.synthetic.drive import make_drive
 from pipeline.sources.synthetic.ground import on_ground
 from pipeline.sources.synthetic.rig import LIDAR, build_rig
@@ -250,8 +252,8 @@ def picture_of(params: SyntheticParams, index: int, key: int = 3) -> np.ndarray:
     drive = on_ground(drive, world)
     rig = build_rig(params.cameras, radars=params.radars, image_size=params.image_size, calibration=None)
     time_us = int(drive.camera_us["CAM_FRONT"][key])
-    look = scene_look.make_scene_look(world, seed=(params.seed, index)) if params.camera == "sensor" else None
-    street = camera.make_street_map(world)
+    look = make_scene_look(world, seed=(params.seed, index)) if params.camera == "sensor" else None
+    street = make_street_map(world)
     view = simulate._picture(
         params, drive, world, rig["CAM_FRONT"], street, look,
         solids=world.at(time_us), time_us=time_us, rng=np.random.default_rng(0),
@@ -363,8 +365,8 @@ def part_costs(params: SyntheticParams, *, repeat: int) -> dict[str, float]:
     world = make_world(params, drive, 0)
     drive = on_ground(drive, world)
     rig = build_rig(params.cameras, radars=params.radars, image_size=params.image_size, calibration=drive.calibration)
-    look = scene_look.make_scene_look(world, seed=(params.seed, 0)) if params.camera == "sensor" else None
-    street = camera.make_street_map(world)
+    look = make_scene_look(world, seed=(params.seed, 0)) if params.camera == "sensor" else None
+    street = make_street_map(world)
     times = drive.camera_us["CAM_FRONT"]
     numbers = iter(range(10_000))
 
