@@ -23,7 +23,7 @@ from pipeline.sources.synthetic.box_count_kernels import count_in_boxes
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.labels import label_view, write_labels
+from pipeline.sources.synthetic.labels import label_files, label_view, write_labels
 from pipeline.sources.synthetic.rig import LIDAR, REFERENCE_SIZE_PX, Sensor, build_rig
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll, quaternion_product
 from pipeline.sources.synthetic.rows import (
@@ -125,7 +125,9 @@ def _description(params: SyntheticParams, world: World, index: int) -> str:
     text = f"simulated town, {route}, parked cars, pedestrians, {truck}"
     if params.traffic == "town":
         drives = f"car in town: {plan_of(params.seed, index)}" if params.motion == "town" else route
-        text = f"simulated town, {drives}, parked rows, cyclists, pedestrians" + (", rain" if world.is_rain else "")
+        text = f"simulated town, {drives}, parked rows, cyclists, pedestrians"
+    if world.is_rain:
+        text += ", rain"
     return f"Night, {text}" if world.is_night else text
 
 
@@ -256,6 +258,9 @@ def _record_camera(
             pose = drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor
             labels = label_view(view, world, solids, street, pose, sensor.intrinsic, scene=name, time_us=moment_us)
             write_labels(labels, truth)
+        else:
+            for stale in label_files(truth):  # of another world that was in this folder
+                stale.unlink(missing_ok=True)
 
 
 def _picture(
