@@ -27,7 +27,7 @@ from pipeline.kernels.range_table import TableMaker
 from pipeline.sources.synthetic import SyntheticParams
 from pipeline.sources.synthetic.actors import Surface
 from pipeline.sources.synthetic.drive import make_drive
-from pipeline.sources.synthetic.raycast import cast_rays
+from pipeline.sources.synthetic.rays.raycast import cast_rays
 from pipeline.sources.synthetic.rig import LIDAR, build_rig
 from pipeline.sources.synthetic.world import make_world
 from pipeline.stages.accumulate_lidar import scene_points

@@ -24,8 +24,8 @@ from pipeline.kernels.trajectory import exponential
 from pipeline.sources.synthetic import SyntheticParams
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.drive import Drive, make_drive
-from pipeline.sources.synthetic.lidar import scan
-from pipeline.sources.synthetic.raycast import cast_rays
+from pipeline.sources.synthetic.lidar.plain import scan
+from pipeline.sources.synthetic.rays.raycast import cast_rays
 from pipeline.sources.synthetic.rig import LIDAR, build_rig
 from pipeline.sources.synthetic.rigid import Pose
 from pipeline.sources.synthetic.route import Route

@@ -15,7 +15,7 @@ from pipeline.geometry import rotation_matrix
 from pipeline.sources.synthetic import SyntheticParams, simulate
 from pipeline.sources.synthetic.drive import make_drive
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.radar import POINT
+from pipeline.sources.synthetic.radar.plain import POINT
 from pipeline.sources.synthetic.rig import build_rig
 from pipeline.sources.synthetic.world import make_world
 

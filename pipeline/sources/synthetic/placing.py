@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Actor, Part, Surface
-from pipeline.sources.synthetic.raycast import Primitives
+from pipeline.sources.synthetic.rays.raycast import Primitives
 from pipeline.sources.synthetic.rigid import Floats, Ints
 from pipeline.sources.synthetic.route import Route
 from pipeline.sources.synthetic.solids import Piece, Solids, gather

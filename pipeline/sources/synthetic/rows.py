@@ -17,7 +17,7 @@ from pipeline.sources.synthetic.drive import Drive
 from pipeline.sources.synthetic.rig import Sensor
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose
 from pipeline.sources.synthetic.town.road_users import RoadUser
-from pipeline.sources.synthetic.visibility import visibility_token
+from pipeline.sources.synthetic.truth.visibility import visibility_token
 from pipeline.sources.synthetic.vocabulary import Row, token_of
 from pipeline.sources.synthetic.world import World
 

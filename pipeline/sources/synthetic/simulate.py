@@ -3,7 +3,7 @@
 Writes below the database's root
   samples/, sweeps/       LIDAR_TOP `.pcd.bin`, radars `.pcd`, cameras `.jpg` (between key frames only where asked for)
   truth/<CAMERA>/         `<stem>.depth.png` 16-bit, metres x 256 truncated, 0 = none; `<stem>.surface.png`; where asked for
-                          (`labels`) also `<stem>.semantic.png`, `<stem>.instance.png` and `<stem>.motion.json` of `labels.py`
+                          (`labels`) also `<stem>.semantic.png`, `<stem>.instance.png` and `<stem>.motion.json` of `truth.labels`
   maps/                   one drivable mask, white
 
 The sensors measure from the true pose; the recorded pose is wrong by a centimetre or two, as in reality.
@@ -17,13 +17,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic import camera, camera_sensor, lidar, lidar_slots, radar, radar_cells, scene_look
 from pipeline.sources.synthetic.actors import Surface
-from pipeline.sources.synthetic.box_count_kernels import count_in_boxes
+from pipeline.sources.synthetic.camera import plain as plain_camera
+from pipeline.sources.synthetic.camera import scene_look
+from pipeline.sources.synthetic.camera import sensor as sensor_camera
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, SyntheticParams, scene_names
 from pipeline.sources.synthetic.drive import Drive, make_drive, times_between
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.labels import label_files, label_view, write_labels
+from pipeline.sources.synthetic.lidar import plain as plain_lidar
+from pipeline.sources.synthetic.lidar import slots as lidar_slots
+from pipeline.sources.synthetic.radar import cells as radar_cells
+from pipeline.sources.synthetic.radar import plain as plain_radar
 from pipeline.sources.synthetic.rig import LIDAR, REFERENCE_SIZE_PX, Sensor, build_rig
 from pipeline.sources.synthetic.rigid import Floats, Ints, Pose, quaternion_from_yaw_pitch_roll, quaternion_product
 from pipeline.sources.synthetic.rows import (
@@ -40,7 +44,9 @@ from pipeline.sources.synthetic.rows import (
 from pipeline.sources.synthetic.solids import Solids
 from pipeline.sources.synthetic.town.motion import plan_of
 from pipeline.sources.synthetic.town.road_users import RoadUser
-from pipeline.sources.synthetic.visibility import visible_shares
+from pipeline.sources.synthetic.truth.box_count_kernels import count_in_boxes
+from pipeline.sources.synthetic.truth.labels import label_files, label_view, write_labels
+from pipeline.sources.synthetic.truth.visibility import visible_shares
 from pipeline.sources.synthetic.world import World, make_world
 from storage_schemas.catalog import RADAR_CHANNELS
 from storage_schemas.encoding import STEPS_PER_M
@@ -142,7 +148,7 @@ def _record_lidar(params: SyntheticParams, drive: Drive, world: World, sensor: S
         if i in keys:
             measured_m = points[:, :3].astype(np.float64)
             if params.lidar == "nuscenes":  # rows of the own car and of empty slots measure no box
-                measured_m = measured_m[np.linalg.norm(measured_m, axis=1) > lidar.RANGE_M[0]]
+                measured_m = measured_m[np.linalg.norm(measured_m, axis=1) > plain_lidar.RANGE_M[0]]
             world_from_lidar = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
             key_points.append(world_from_lidar.apply(measured_m))
     return key_points
@@ -153,7 +159,7 @@ def _turn(params: SyntheticParams, drive: Drive, world: World, sensor: Sensor, i
     time_us = int(drive.sweep_us[number])
     solids = world.at(time_us)
     if params.lidar == "plain":
-        return lidar.scan(
+        return plain_lidar.scan(
             solids,
             drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor,
             azimuth_steps=params.lidar_azimuth_steps,
@@ -189,7 +195,7 @@ def _record_radar(params: SyntheticParams, drive: Drive, world: World, sensor: S
         pose = drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor
         points = _radar_scan(params, drive, world, sensor, index, i)
         name = file_name(drive.log, sensor.channel, sensor.modality, time_us, is_key=i in keys)
-        _write(root / name, radar.encode_pcd(points))
+        _write(root / name, plain_radar.encode_pcd(points))
         if i in keys:
             echoes = pose.apply(np.stack([points["x"], points["y"], points["z"]], axis=1).astype(np.float64))
             if params.radar != "imaging":
@@ -215,12 +221,12 @@ def _radar_scan(params: SyntheticParams, drive: Drive, world: World, sensor: Sen
             yaw_rate_radps=float(ahead[0] * then[1] - ahead[1] * then[0]) / 0.018,
             is_rain=world.is_rain,
         )
-    return radar.scan(
+    return plain_radar.scan(
         world.at(time_us),
         now,
         sensor_velocity_mps=velocity_mps,
         actor_velocities_mps=world.velocities_at(time_us),
-        antenna=radar.ANTENNAS[params.radar],
+        antenna=plain_radar.ANTENNAS[params.radar],
         rng=np.random.default_rng((params.seed, index, seed, number)),
     )
 
@@ -241,7 +247,7 @@ def _record_camera(
     from PIL import Image
 
     assert sensor.intrinsic is not None
-    street = camera.make_street_map(world)
+    street = plain_camera.make_street_map(world)
     look = scene_look.make_scene_look(world, seed=seed[:2]) if params.camera == "sensor" else None
     for i, moment_us in enumerate(time_us.tolist()):
         solids, rng = world.at(moment_us), np.random.default_rng((*seed, i))
@@ -268,13 +274,13 @@ def _picture(
     drive: Drive,
     world: World,
     sensor: Sensor,
-    street: camera.StreetMap,
+    street: plain_camera.StreetMap,
     look: scene_look.SceneLook | None,
     *,
     solids: Solids,
     time_us: int,
     rng: np.random.Generator,
-) -> camera.View:
+) -> plain_camera.View:
     """Return what one camera sees at a time, as a sensor would where the scene has a look."""
     assert sensor.intrinsic is not None
     ego = drive.world_from_ego.at(time_us)
@@ -282,16 +288,16 @@ def _picture(
     size = params.image_size
     if look is None:
         night = world.is_night
-        return camera.take_picture(
+        return plain_camera.take_picture(
             solids, street, pose, sensor.intrinsic, image_size=size, is_night=night, rng=rng, ground_m=ground_m
         )
-    return camera_sensor.take_picture(
+    return sensor_camera.take_picture(
         solids,
         look,
         pose,
         sensor.intrinsic,
         image_size=size,
-        later=drive.world_from_ego.at(time_us + camera_sensor.LATER_US) @ sensor.ego_from_sensor,
+        later=drive.world_from_ego.at(time_us + sensor_camera.LATER_US) @ sensor.ego_from_sensor,
         actor_velocities_mps=world.velocities_at(time_us),
         ahead=ego.rotation[:, 0],
         rng=rng,

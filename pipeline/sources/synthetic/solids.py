@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material, Surface
-from pipeline.sources.synthetic.raycast import Primitives
+from pipeline.sources.synthetic.rays.raycast import Primitives
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
 
 _WIDTHS = {"box": 8, "cylinder": 5, "ellipsoid": 5, "slab": 10}

@@ -16,13 +16,13 @@ from pipeline.sources.synthetic.placing import Arrangement
 from pipeline.sources.synthetic.rigid import Floats
 from pipeline.sources.synthetic.route import Route, route_along, route_through
 from pipeline.sources.synthetic.solids import Piece, Solids
-from pipeline.sources.synthetic.street import street_pieces
+from pipeline.sources.synthetic.street.layout import street_pieces
+from pipeline.sources.synthetic.street.traffic import make_traffic
 from pipeline.sources.synthetic.town.layout import standing_pieces
 from pipeline.sources.synthetic.town.relief import make_ground, pavings
 from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.town.streets import Street, make_streets, only_driven
 from pipeline.sources.synthetic.town.traffic import make_town_traffic
-from pipeline.sources.synthetic.traffic import make_traffic
 
 
 @dataclass(frozen=True)

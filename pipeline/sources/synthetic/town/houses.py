@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.rigid import Floats
 from pipeline.sources.synthetic.solids import Piece
+from pipeline.sources.synthetic.street.traffic import CENTRE_LEFT_M
 from pipeline.sources.synthetic.town.streets import Street, beside
-from pipeline.sources.synthetic.traffic import CENTRE_LEFT_M
 
 STRETCH_M: Final = (20.0, 80.0)
 # how far the nearest fronts are from the middle of the driven carriageway, drawn once a scene, and how much a side differs

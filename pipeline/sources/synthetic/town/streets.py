@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.sources.synthetic.rigid import Floats
 from pipeline.sources.synthetic.route import Route
-from pipeline.sources.synthetic.traffic import CENTRE_LEFT_M
+from pipeline.sources.synthetic.street.traffic import CENTRE_LEFT_M
 
 KERB_LEFT_M: Final = 6.0
 SIDE_STREET_EVERY_M: Final = (60.0, 150.0)

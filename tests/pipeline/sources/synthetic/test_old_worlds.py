@@ -16,9 +16,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.sources.synthetic import SyntheticParams, scene_digest, write_world
-from pipeline.sources.synthetic import camera as plain_camera
+from pipeline.sources.synthetic.camera import plain as plain_camera
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, PRESETS, SyntheticConfig
-from pipeline.sources.synthetic.radar import POINT
+from pipeline.sources.synthetic.radar.plain import POINT
 from pipeline.sources.synthetic.simulate import simulate_scene
 from storage_schemas.catalog import RADAR_CHANNELS
 

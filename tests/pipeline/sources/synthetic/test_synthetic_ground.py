@@ -11,7 +11,7 @@ from pipeline.sources.synthetic import SyntheticParams
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.drive import Drive, make_drive
 from pipeline.sources.synthetic.ground import FLAT, TRACK_M, WHEELBASE_M, on_ground
-from pipeline.sources.synthetic.raycast import cast_rays, cast_rays_plain
+from pipeline.sources.synthetic.rays.raycast import cast_rays, cast_rays_plain
 from pipeline.sources.synthetic.solids import gather
 from pipeline.sources.synthetic.town.relief import CROWN, KERB_M
 from pipeline.sources.synthetic.world import World, make_world

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.sources.synthetic.raycast import GROUND, NOTHING, Primitives, cast_rays, cast_rays_plain
+from pipeline.sources.synthetic.rays.raycast import GROUND, NOTHING, Primitives, cast_rays, cast_rays_plain
 
 
 def _random_world(seed: int) -> Primitives:

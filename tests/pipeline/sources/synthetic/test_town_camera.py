@@ -14,17 +14,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.sources.synthetic import SyntheticParams, camera, camera_sensor
+from pipeline.sources.synthetic import SyntheticParams
 from pipeline.sources.synthetic.actors import Material
+from pipeline.sources.synthetic.camera import plain as plain_camera
+from pipeline.sources.synthetic.camera import sensor as sensor_camera
+from pipeline.sources.synthetic.camera.noise_table import noise_table
+from pipeline.sources.synthetic.camera.scene_look import SceneLook, make_scene_look
+from pipeline.sources.synthetic.camera.sun_shadow_kernels import shadow_strips, sun_light
 from pipeline.sources.synthetic.drive import Drive, make_drive
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.noise_table import noise_table
-from pipeline.sources.synthetic.raycast import Primitives, cast_rays_plain
+from pipeline.sources.synthetic.rays.raycast import Primitives, cast_rays_plain
 from pipeline.sources.synthetic.rig import build_rig
 from pipeline.sources.synthetic.rigid import Pose
-from pipeline.sources.synthetic.scene_look import SceneLook, make_scene_look
 from pipeline.sources.synthetic.solids import Piece, gather
-from pipeline.sources.synthetic.sun_shadow_kernels import shadow_strips, sun_light
 from pipeline.sources.synthetic.world import World, make_world
 from tests.world_statistics.images import Tones, noise_by_grey, thumbnail_correlations, tones
 
@@ -55,13 +57,13 @@ def _scene(params: SyntheticParams, index: int) -> tuple[Drive, World, SceneLook
     return on_ground(drive, world), world, make_scene_look(world, seed=(params.seed, index))
 
 
-def _picture(params: SyntheticParams, scene: tuple[Drive, World, SceneLook], *, key: int = 3, seed: int = 0) -> camera.View:
+def _picture(params: SyntheticParams, scene: tuple[Drive, World, SceneLook], *, key: int = 3, seed: int = 0) -> plain_camera.View:
     drive, world, look = scene
     sensor = build_rig(params.cameras, radars=params.radars, image_size=params.image_size, calibration=None)["CAM_FRONT"]
     time_us = int(drive.camera_us["CAM_FRONT"][key])
-    ego, later = drive.world_from_ego.at(time_us), drive.world_from_ego.at(time_us + camera_sensor.LATER_US)
+    ego, later = drive.world_from_ego.at(time_us), drive.world_from_ego.at(time_us + sensor_camera.LATER_US)
     assert sensor.intrinsic is not None
-    return camera_sensor.take_picture(
+    return sensor_camera.take_picture(
         world.at(time_us),
         look,
         ego @ sensor.ego_from_sensor,
@@ -166,9 +168,9 @@ def test_picture_when_blurred_noisy_and_wet_then_depth_and_surface_are_those_of_
     sensor = build_rig(params.cameras, radars=params.radars, image_size=params.image_size, calibration=None)["CAM_FRONT"]
     time_us = int(drive.camera_us["CAM_FRONT"][3])
     assert sensor.intrinsic is not None
-    plain = camera.take_picture(
+    plain = plain_camera.take_picture(
         world.at(time_us),
-        camera.make_street_map(world),
+        plain_camera.make_street_map(world),
         drive.world_from_ego.at(time_us) @ sensor.ego_from_sensor,
         sensor.intrinsic,
         image_size=params.image_size,
@@ -224,7 +226,7 @@ def test_materials_when_each_stands_in_the_light_then_each_has_a_look_of_its_own
     seen = []
     for material in Material:
         board = Piece("box", (6.0, 0.0, 2.0, 0.5, 4.0, 2.0, 1.0, 0.0), material, (0.6, 0.5, 0.4))
-        view = camera_sensor.take_picture(
+        view = sensor_camera.take_picture(
             gather([board]),
             look,
             ahead,

@@ -11,12 +11,12 @@ from nuscenes import NuScenes
 from PIL import Image
 
 from pipeline.sources.synthetic import SyntheticParams, write_world
-from pipeline.sources.synthetic.camera import pixel_rays
+from pipeline.sources.synthetic.camera.plain import pixel_rays
 from pipeline.sources.synthetic.drive import make_drive
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.labels import SEMANTIC_CLASSES, scene_flow
-from pipeline.sources.synthetic.raycast import cast_rays
+from pipeline.sources.synthetic.rays.raycast import cast_rays
 from pipeline.sources.synthetic.rig import build_rig
+from pipeline.sources.synthetic.truth.labels import SEMANTIC_CLASSES, scene_flow
 from pipeline.sources.synthetic.world import make_world
 
 PARAMS = SyntheticParams(
@@ -76,8 +76,8 @@ def test_labels_when_the_devkit_has_the_box_then_instance_category_and_velocity_
 @pytest.mark.parametrize("ground", ["flat", "graded"])
 def test_scene_flow_when_compared_with_the_exact_world_a_moment_later_then_agrees_on_every_moving_thing(ground: str) -> None:
     """The surface point of each pixel, carried with its box of 20 ms before and after, moves as the flow says."""
-    from pipeline.sources.synthetic.camera import make_street_map, take_picture
-    from pipeline.sources.synthetic.labels import label_view
+    from pipeline.sources.synthetic.camera.plain import make_street_map, take_picture
+    from pipeline.sources.synthetic.truth.labels import label_view
 
     params = PARAMS.model_copy(update={"seed": 3, "ground": ground})
     drive = make_drive(params, 0)

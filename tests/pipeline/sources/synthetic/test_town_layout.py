@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.sources.synthetic import SyntheticParams, write_world
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.drive import make_drive, positions_along
-from pipeline.sources.synthetic.raycast import Primitives, cast_rays
+from pipeline.sources.synthetic.rays.raycast import Primitives, cast_rays
 from pipeline.sources.synthetic.route import Route, route_through
 from pipeline.sources.synthetic.solids import Piece, Solids, gather
 from pipeline.sources.synthetic.town.houses import HEADROOM_M, STRETCH_M, plan_stretches

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.sources.synthetic import SyntheticParams
-from pipeline.sources.synthetic.radar_cells_kernels import neighbour_rank, sum_cells
+from pipeline.sources.synthetic.radar.cells_kernels import neighbour_rank, sum_cells
 from tests.world_statistics import radar
 from tests.world_statistics.sensor_frames import SensorFrame, real_frames, real_radar_frames, simulated_frames
 

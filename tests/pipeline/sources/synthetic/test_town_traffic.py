@@ -12,18 +12,18 @@ from nuscenes.utils.data_classes import RadarPointCloud
 from pipeline.processes import ProcessPool
 from pipeline.sources.synthetic import SyntheticParams, write_world
 from pipeline.sources.synthetic.actors import Surface
-from pipeline.sources.synthetic.box_count_kernels import count_in_boxes
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS
 from pipeline.sources.synthetic.drive import Drive, make_drive
 from pipeline.sources.synthetic.ground import on_ground
-from pipeline.sources.synthetic.raycast import Primitives
+from pipeline.sources.synthetic.rays.raycast import Primitives
 from pipeline.sources.synthetic.rig import build_rig
 from pipeline.sources.synthetic.rows import count_in_box
 from pipeline.sources.synthetic.solids import Piece, gather
 from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.town.spacing import overlaps, rectangles
 from pipeline.sources.synthetic.town.spacing_kernels import meets_any, meets_in_time
-from pipeline.sources.synthetic.visibility import visibility_token, visible_shares
+from pipeline.sources.synthetic.truth.box_count_kernels import count_in_boxes
+from pipeline.sources.synthetic.truth.visibility import visibility_token, visible_shares
 from pipeline.sources.synthetic.world import World, make_world
 from storage_schemas.catalog import RADAR_CHANNELS
 

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.sources.synthetic.camera.surface_patterns import box_face, cell_noise, face_normal, value_noise
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
-from pipeline.sources.synthetic.surface_patterns import box_face, cell_noise, face_normal, value_noise
 
 BUILDING = 1
 GLASS_WALL, BRICK, PLASTER, BANDS = 0, 1, 2, 3

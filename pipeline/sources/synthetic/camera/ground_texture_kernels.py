@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.sources.synthetic.camera.surface_patterns import cell_noise, value_noise
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
-from pipeline.sources.synthetic.surface_patterns import cell_noise, value_noise
 
 GROUND, KERB, ASPHALT, PAVEMENT, CROSSING = 0, 16, 22, 23, 24
 ROAD, KERB_STONE, BESIDE = 0, 1, 2

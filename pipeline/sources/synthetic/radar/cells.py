@@ -7,7 +7,7 @@ Cells  0.5 m x 4 degrees near, 1.8 m x 2 degrees within 9 degrees of the axis fr
        their own, since a radar separates speeds. The power of a cell fluctuates from scan to scan (Swerling 1). Returns are
        the cells above the receiver's threshold, which grows with range^4, that are stronger than their neighbours.
 Clutter paths with one bounce off an upright surface, and returns of nothing.
-States which returns the radar itself marks as doubtful, by strength and range as in real files (`radar_states`).
+States which returns the radar itself marks as doubtful, by strength and range as in real files (`states`).
 Source docs/method/world.md#radar
 """
 
@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material
-from pipeline.sources.synthetic.radar_cells_kernels import echoes, neighbour_rank, sum_cells
-from pipeline.sources.synthetic.radar_clutter import anywhere, bounced, returned_twice
-from pipeline.sources.synthetic.radar_returns import ReturnKind, Returns, joined
-from pipeline.sources.synthetic.radar_states import write_points
-from pipeline.sources.synthetic.raycast import cast_rays
+from pipeline.sources.synthetic.radar.cells_kernels import echoes, neighbour_rank, sum_cells
+from pipeline.sources.synthetic.radar.clutter import anywhere, bounced, returned_twice
+from pipeline.sources.synthetic.radar.returns import ReturnKind, Returns, joined
+from pipeline.sources.synthetic.radar.states import write_points
+from pipeline.sources.synthetic.rays.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
 from pipeline.sources.synthetic.solids import Solids
 
@@ -129,7 +129,7 @@ def scan(
     yaw_rate_radps: float = 0.0,
     is_rain: bool = False,
 ) -> NDArray[np.void]:
-    """Return the points (n,) of one scan, dtype `radar.POINT`, ordered by range.
+    """Return the points (n,) of one scan, dtype `plain.POINT`, ordered by range.
 
     sensor_velocity_mps (3,) and actor_velocities_mps (actors, 3) are true velocities in the world frame, indexed by
     `solids.owners`; yaw_rate_radps is that of the ego vehicle, which real files contain in vx and vy.

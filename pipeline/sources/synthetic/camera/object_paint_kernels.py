@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.sources.synthetic.camera.surface_patterns import box_face, cell_noise, face_normal, value_noise
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
-from pipeline.sources.synthetic.surface_patterns import box_face, cell_noise, face_normal, value_noise
 
 POLE, CROWN, PERSON, LAMP, TRUNK, GLASS = 2, 3, 7, 8, 9, 10
 TYRE, SIGN, HEDGE, FENCE, WALL = 11, 12, 13, 14, 15

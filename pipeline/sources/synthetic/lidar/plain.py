@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material
-from pipeline.sources.synthetic.raycast import cast_rays
+from pipeline.sources.synthetic.rays.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Pose
 from pipeline.sources.synthetic.solids import Solids
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.sources.synthetic.radar_returns import ReturnKind, Returns
+from pipeline.sources.synthetic.radar.returns import ReturnKind, Returns
 from pipeline.sources.synthetic.rigid import Floats, Ints
 
 BOUNCE_COUNT: Final = 10.0

@@ -1,4 +1,4 @@
-"""First hits of a scanner that moves while it turns, in a world that moves too: the hot loops of `lidar_slots`.
+"""First hits of a scanner that moves while it turns, in a world that moves too: the hot loops of `slots`.
 
 Twin: `lidar_slots.Spinning.hits_plain`. As in `raycast_kernels` the primitives are sorted into bins of compass direction around
 one place, the scanner's at the middle of the turn. A ray starts up to `reach_m` from there, and a thing moves in the meantime,
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.raycast_kernels import (
+from pipeline.sources.synthetic.rays.raycast_kernels import (
     NUM_RISES,
     NUM_SLICES_OF_FEW,
     _box_entry,

@@ -49,7 +49,7 @@ def cast_rays(world: Primitives, origin_m: Floats, directions: Floats, *, limit:
     direction's length: metres for unit vectors, depth for directions with a forward component of 1; inf where
     nothing is hit before `limit`, which also is in these units.
     """
-    from pipeline.sources.synthetic.raycast_kernels import first_hits
+    from pipeline.sources.synthetic.rays.raycast_kernels import first_hits
 
     return first_hits(
         np.ascontiguousarray(world.boxes),

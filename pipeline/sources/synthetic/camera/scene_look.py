@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.sources.synthetic.camera import StreetMap, make_street_map
-from pipeline.sources.synthetic.exposure import Exposure, draw_exposure
+from pipeline.sources.synthetic.camera.exposure import Exposure, draw_exposure
+from pipeline.sources.synthetic.camera.plain import StreetMap, make_street_map
+from pipeline.sources.synthetic.camera.weather_light import Weather, draw_weather
 from pipeline.sources.synthetic.ground import BURIED_M
 from pipeline.sources.synthetic.rigid import Floats
 from pipeline.sources.synthetic.town.streets import KERB_LEFT_M
-from pipeline.sources.synthetic.weather_light import Weather, draw_weather
 from pipeline.sources.synthetic.world import World
 
 CAMERA_STREAM: Final = 107

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material
-from pipeline.sources.synthetic.lidar import AIRBORNE_BEAMS, AIRBORNE_RANGE_M, AIRBORNE_WAKE_M, ELEVATION_DEG, NUM_BEAMS
-from pipeline.sources.synthetic.lidar_slots_kernels import measure, moved_to_stamp, turning_bins, turning_hits
-from pipeline.sources.synthetic.raycast import Primitives, cast_rays, cast_rays_plain
+from pipeline.sources.synthetic.lidar.plain import AIRBORNE_BEAMS, AIRBORNE_RANGE_M, AIRBORNE_WAKE_M, ELEVATION_DEG, NUM_BEAMS
+from pipeline.sources.synthetic.lidar.slots_kernels import measure, moved_to_stamp, turning_bins, turning_hits
+from pipeline.sources.synthetic.rays.raycast import Primitives, cast_rays, cast_rays_plain
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
 from pipeline.sources.synthetic.solids import Solids
 
@@ -318,7 +318,7 @@ def _with_mixed_edges(first: Hit, second: tuple[Ints, Hit], rng: np.random.Gener
 
 
 def _airborne_ranges(azimuth_steps: int, rng: np.random.Generator, *, spray: float, is_rain: bool) -> Floats:
-    """Return the distance (slots,) of an airborne return in each beam, inf without one: see `lidar._airborne_ranges`.
+    """Return the distance (slots,) of an airborne return in each beam, inf without one: see `plain._airborne_ranges`.
 
     Rain adds drops in all directions and on all beams, most of them within a few metres.
     """

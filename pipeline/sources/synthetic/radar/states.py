@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.radar import POINT
-from pipeline.sources.synthetic.radar_returns import ReturnKind, Returns
+from pipeline.sources.synthetic.radar.plain import POINT
+from pipeline.sources.synthetic.radar.returns import ReturnKind, Returns
 from pipeline.sources.synthetic.rigid import Floats
 
 VALID, FAR_UNCONFIRMED, LOW_RCS, OUTSIDE, CHILD, ARTEFACT_50, NOT_A_PEAK, BEYOND_NEAR, MULTI = 0, 3, 4, 7, 9, 10, 11, 15, 16

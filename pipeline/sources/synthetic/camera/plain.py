@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.raycast import cast_rays
+from pipeline.sources.synthetic.rays.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
 from pipeline.sources.synthetic.route import nearest_vertex_grid
 from pipeline.sources.synthetic.solids import Solids
@@ -70,7 +70,7 @@ def take_picture(
     ground_m: float = 0.0,
 ) -> View:
     """Return the view of a camera at one instant; the world is given at that instant, ground_m is the road's height there."""
-    from pipeline.sources.synthetic.shading_kernels import shade
+    from pipeline.sources.synthetic.camera.shading_kernels import shade
 
     width, height = image_size
     directions = pixel_rays(intrinsic, image_size=image_size) @ world_from_camera.rotation.T

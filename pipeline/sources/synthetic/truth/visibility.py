@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.raycast import Primitives, cast_rays
+from pipeline.sources.synthetic.rays.raycast import Primitives, cast_rays
 from pipeline.sources.synthetic.rig import REFERENCE_SIZE_PX, Sensor
 from pipeline.sources.synthetic.rigid import Floats, Pose
 from pipeline.sources.synthetic.solids import Solids

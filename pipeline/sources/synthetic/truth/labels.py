@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material, Surface
-from pipeline.sources.synthetic.camera import StreetMap, View
+from pipeline.sources.synthetic.camera.plain import StreetMap, View
 from pipeline.sources.synthetic.rigid import Floats, Pose
 from pipeline.sources.synthetic.solids import Solids
 from pipeline.sources.synthetic.vocabulary import token_of
@@ -101,7 +101,7 @@ def label_view(
     time_us: int,
 ) -> PixelLabels:
     """Return the labels of a picture taken of `solids`, the world at its time."""
-    from pipeline.sources.synthetic.labels_kernels import label_pixels
+    from pipeline.sources.synthetic.truth.labels_kernels import label_pixels
 
     category = np.array([_BY_NAME[actor.category] for actor in world.actors] or [0], dtype=np.uint8)
     table = np.full(len(Material), _BY_NAME["static.manmade"], dtype=np.uint8)

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.sources.synthetic.camera.surface_patterns import box_face, cell_noise, face_normal, value_noise
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
-from pipeline.sources.synthetic.surface_patterns import box_face, cell_noise, face_normal, value_noise
 
 CAR_BODY, CAR_CABIN, TRUCK, TYRE = 4, 5, 6, 11
 PARKED = 4

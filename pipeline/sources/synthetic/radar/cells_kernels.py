@@ -1,6 +1,6 @@
-"""Echo of every ray, and the sum of echoes in the resolution cells of a radar: the hot loops of `radar_cells`.
+"""Echo of every ray, and the sum of echoes in the resolution cells of a radar: the hot loops of `cells`.
 
-Twin: `radar_cells.sum_cells_plain` for the sums; the echo of a ray has no twin, its parts are one line each.
+Twin: `cells.sum_cells_plain` for the sums; the echo of a ray has no twin, its parts are one line each.
 """
 
 # numba's decorator has no types

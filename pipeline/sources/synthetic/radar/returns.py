@@ -1,4 +1,4 @@
-"""Returns of a radar scan before they are written: what the parts of `radar_cells` hand to each other."""
+"""Returns of a radar scan before they are written: what the parts of `cells` hand to each other."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.sources.synthetic.actors import Material
 from pipeline.sources.synthetic.route import Route
 from pipeline.sources.synthetic.solids import Piece
-from pipeline.sources.synthetic.traffic import CENTRE_LEFT_M
+from pipeline.sources.synthetic.street.traffic import CENTRE_LEFT_M
 
 LAMP_EVERY_M = 28.0
 LAMP_LEFT_M = 6.4

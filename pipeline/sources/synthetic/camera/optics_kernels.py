@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.sources.synthetic.exposure import TONE_LIMIT, TONE_STEPS
+from pipeline.sources.synthetic.camera.exposure import TONE_LIMIT, TONE_STEPS
+from pipeline.sources.synthetic.camera.surface_patterns import cell_noise, value_noise
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints
-from pipeline.sources.synthetic.surface_patterns import cell_noise, value_noise
 
 Light = NDArray[np.float32]
 MAX_BLUR_TAPS = 9

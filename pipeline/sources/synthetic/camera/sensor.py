@@ -1,6 +1,6 @@
-"""What a real camera would see: the same rays as `camera`, lit by a sun that casts shadows or by lamps, then exposed.
+"""What a real camera would see: the same rays as `plain`, lit by a sun that casts shadows or by lamps, then exposed.
 
-Depth and surface are those of the ray through the pixel's centre at the time stamp, as in `camera`: blur, noise, drops and
+Depth and surface are those of the ray through the pixel's centre at the time stamp, as in `plain`: blur, noise, drops and
 mirror images change the picture only. A scene has one look (`scene_look`): its sun, clouds, haze, paint and exposure.
 """
 
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.synthetic.actors import Material, Surface
-from pipeline.sources.synthetic.camera import MAX_DEPTH_M, View, pixel_rays
-from pipeline.sources.synthetic.exposure import tone_curve
-from pipeline.sources.synthetic.noise_table import noise_table
-from pipeline.sources.synthetic.raycast import cast_rays
+from pipeline.sources.synthetic.camera.exposure import tone_curve
+from pipeline.sources.synthetic.camera.noise_table import noise_table
+from pipeline.sources.synthetic.camera.plain import MAX_DEPTH_M, View, pixel_rays
+from pipeline.sources.synthetic.camera.scene_look import SceneLook
+from pipeline.sources.synthetic.rays.raycast import cast_rays
 from pipeline.sources.synthetic.rigid import Floats, Hits, Ints, Pose
-from pipeline.sources.synthetic.scene_look import SceneLook
 from pipeline.sources.synthetic.solids import Solids
 
 LATER_US: Final = 10_000
@@ -108,8 +108,8 @@ def _light(
 
     Rays are taken in bands, so that what is known of a pixel stays in the processor's cache from kernel to kernel.
     """
-    from pipeline.sources.synthetic import sensor_shading_kernels as shading
-    from pipeline.sources.synthetic.sun_shadow_kernels import shadow_strips, sun_light
+    from pipeline.sources.synthetic.camera import sensor_shading_kernels as shading
+    from pipeline.sources.synthetic.camera.sun_shadow_kernels import shadow_strips, sun_light
 
     world, table, weather = solids.primitives, noise_table(), look.weather
     origin = world_from_camera.translation_m
@@ -159,10 +159,10 @@ def _paint(
     solids: Solids, look: SceneLook, origin: Floats, directions: Floats, depth: Floats, hit: Hits, *, pixel_rad: float
 ) -> NDArray[np.float32]:
     """Return what each ray shows, (n, 8): colour, normal, glow, gloss; see `sensor_shading_kernels`."""
-    from pipeline.sources.synthetic.facade_kernels import paint_facades
-    from pipeline.sources.synthetic.ground_texture_kernels import paint_ground
-    from pipeline.sources.synthetic.object_paint_kernels import paint_objects
-    from pipeline.sources.synthetic.vehicle_paint_kernels import paint_vehicles
+    from pipeline.sources.synthetic.camera.facade_kernels import paint_facades
+    from pipeline.sources.synthetic.camera.ground_texture_kernels import paint_ground
+    from pipeline.sources.synthetic.camera.object_paint_kernels import paint_objects
+    from pipeline.sources.synthetic.camera.vehicle_paint_kernels import paint_vehicles
 
     world, street, table = solids.primitives, look.street, noise_table()
     surface = np.zeros((len(depth), 8), np.float32)
@@ -225,7 +225,7 @@ def _through_the_lens(
     ground_m: float,
 ) -> NDArray[np.float32]:
     """Return the light (y, x, 3) with ragged leaves, mirror images on a wet road, motion blur and drops."""
-    from pipeline.sources.synthetic import optics_kernels as optics
+    from pipeline.sources.synthetic.camera import optics_kernels as optics
 
     height, width = light.shape[:2]
     origin, rotation = world_from_camera.translation_m, world_from_camera.rotation
@@ -255,7 +255,7 @@ def _through_the_lens(
 
 def _expose(light: NDArray[np.float32], look: SceneLook, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return the picture (y, x, 3) that auto exposure makes of light."""
-    from pipeline.sources.synthetic import optics_kernels as optics
+    from pipeline.sources.synthetic.camera import optics_kernels as optics
 
     exposure, (height, width) = look.exposure, light.shape[:2]
     gain = exposure.gain_for(light)

@@ -1,0 +1,1 @@
+"""What the scanner measures: plain returns, and files as nuScenes writes them."""

@@ -1,0 +1,1 @@
+"""What a radar measures: plain returns, and echoes summed in resolution cells."""

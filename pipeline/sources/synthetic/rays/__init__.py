@@ -1,0 +1,1 @@
+"""First hits of rays with the solid world: what every sensor measures with."""

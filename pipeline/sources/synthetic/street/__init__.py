@@ -1,0 +1,1 @@
+"""The plain street: closed rows of houses, and who is on it."""

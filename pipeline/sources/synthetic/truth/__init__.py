@@ -1,0 +1,1 @@
+"""What is known of every pixel and box beside the exact depth: classes, instances, motion, visibility."""
