@@ -167,9 +167,10 @@ class SyntheticParams(FrozenConfig):
     @classmethod
     def _fill_from_the_world(cls, given: Any) -> Any:
         """Fill the keys that `world` stands for, where they are not given; an unknown world is left to its own check."""
-        if not isinstance(given, Mapping) or given.get("world", "street") not in PRESETS:
+        world = given.get("world", "street") if isinstance(given, Mapping) else None
+        if not isinstance(world, str) or world not in PRESETS:
             return given
-        filled = {**PRESETS[given.get("world", "street")], **given}
+        filled = {**PRESETS[world], **given}
         if filled.get("trajectories") is not None and "motion" not in given:
             filled["motion"] = "steady"  # a recorded drive replaces the motion
         return filled
@@ -184,7 +185,9 @@ class SyntheticParams(FrozenConfig):
     @model_validator(mode="after")
     def _refuse_two_motions(self) -> SyntheticParams:
         if self.trajectories is not None and self.motion != "steady":
-            raise ValueError("motion town and trajectories both give the ego motion; leave one of them out")
+            raise ValueError(
+                f"motion is 'town' and trajectories is '{self.trajectories}': both give the ego motion; leave one of them out"
+            )
         return self
 
     @field_validator("cameras")

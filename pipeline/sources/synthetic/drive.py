@@ -22,6 +22,7 @@ from pipeline.sources.synthetic.town.cars import car_of
 from pipeline.sources.synthetic.town.clocks import drawn_camera, drawn_radar, drawn_sweeps
 from pipeline.sources.synthetic.town.motion import town_motion
 from storage_schemas.catalog import RADAR_CHANNELS
+from storage_schemas.errors import SourceError
 
 SWEEP_US = 50_000
 KEY_EVERY = 10
@@ -117,14 +118,19 @@ def _knots(start_us: int, end_us: int) -> Ints:
 
 
 def load_trajectories(path: str) -> list[dict[str, Any]]:
-    """Return the drives of a trajectories file; raises ValueError with the path where it cannot be used."""
-    file = Path(path)
-    if not file.is_file():
-        raise ValueError(f"trajectories: no file {path}; give the path of a mini_val_scenes.json or leave it out")
-    drives: list[dict[str, Any]] = json.loads(file.read_text())
-    if not drives or "lidar_poses" not in drives[0]:
-        raise ValueError(f"trajectories: {path} holds no drives with lidar_poses; expected a mini_val_scenes.json")
-    return drives
+    """Return the drives of a trajectories file; raises SourceError with the path where it cannot be used."""
+    remedy = "Give the path of a mini_val_scenes.json, or leave the key out for a synthetic route"
+    try:
+        drives = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise SourceError(f"source.trajectories '{path}' cannot be read: {error.strerror}. {remedy}") from error
+    except ValueError as error:
+        raise SourceError(f"source.trajectories '{path}' is not JSON: {error}. {remedy}") from error
+    is_usable = isinstance(drives, list) and len(drives) > 0 and all(isinstance(d, dict) and "lidar_poses" in d for d in drives)
+    if not is_usable:
+        raise SourceError(f"source.trajectories '{path}' holds no drives: expected a list of drives with lidar_poses. {remedy}")
+    usable: list[dict[str, Any]] = drives
+    return usable
 
 
 def _made_up_motion(rng: np.random.Generator, start_us: int, end_us: int) -> Motion:

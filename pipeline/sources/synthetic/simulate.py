@@ -45,7 +45,7 @@ from pipeline.sources.synthetic.solids import Solids
 from pipeline.sources.synthetic.town.motion import plan_of
 from pipeline.sources.synthetic.town.road_users import RoadUser
 from pipeline.sources.synthetic.truth.box_count_kernels import count_in_boxes
-from pipeline.sources.synthetic.truth.labels import label_view, write_labels
+from pipeline.sources.synthetic.truth.labels import label_files, label_view, write_labels
 from pipeline.sources.synthetic.truth.visibility import visible_shares
 from pipeline.sources.synthetic.world import World, make_world
 from storage_schemas.catalog import RADAR_CHANNELS
@@ -131,7 +131,9 @@ def _description(params: SyntheticParams, world: World, index: int) -> str:
     text = f"simulated town, {route}, parked cars, pedestrians, {truck}"
     if params.traffic == "town":
         drives = f"car in town: {plan_of(params.seed, index)}" if params.motion == "town" else route
-        text = f"simulated town, {drives}, parked rows, cyclists, pedestrians" + (", rain" if world.is_rain else "")
+        text = f"simulated town, {drives}, parked rows, cyclists, pedestrians"
+    if world.is_rain:
+        text += ", rain"
     return f"Night, {text}" if world.is_night else text
 
 
@@ -262,6 +264,9 @@ def _record_camera(
             pose = drive.world_from_ego.at(moment_us) @ sensor.ego_from_sensor
             labels = label_view(view, world, solids, street, pose, sensor.intrinsic, scene=name, time_us=moment_us)
             write_labels(labels, truth)
+        else:
+            for stale in label_files(truth):  # of another world that was in this folder
+                stale.unlink(missing_ok=True)
 
 
 def _picture(

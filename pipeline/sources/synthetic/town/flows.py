@@ -17,6 +17,7 @@ from pipeline.sources.synthetic.town.vehicles import length_of, vehicle
 
 LANE_M: Final = 3.75
 LATERAL_MPS2: Final = 2.4
+ALONG_MPS2: Final = 2.5
 _KINDS: Final = ("car", "truck", "lorry", "bus", "motorcycle")
 _SHARES: Final = (0.82, 0.04, 0.03, 0.06, 0.05)
 
@@ -77,6 +78,10 @@ def _track(plan: TrafficPlan, top_mps: float, rng: np.random.Generator) -> tuple
     bend = np.abs(np.gradient(plan.route.yaw_at(s)))
     wide = np.convolve(np.pad(bend, 8, mode="edge"), np.ones(17) / 17, mode="valid")
     speed = np.minimum(top_mps, np.sqrt(LATERAL_MPS2 / np.maximum(wide, 1e-4)))
+    # v2 grows and falls by no more than 2 a a metre: a vehicle brakes before a bend, not in it
+    slope = 2.0 * ALONG_MPS2 * np.arange(len(s))
+    ahead = np.minimum.accumulate((speed**2 + slope)[::-1])[::-1] - slope
+    speed = np.sqrt(np.minimum.accumulate(ahead - slope) + slope)
     t = np.concatenate([[0.0], np.cumsum(1.0 / speed[:-1])])
     return t - float(rng.uniform(0.5, 1.0)) * t[-1], s
 

@@ -58,6 +58,10 @@ def _empty_plan(drive: Drive, route: Route, streets: Sequence[Street], standing:
     motion = drive.world_from_ego
     time_us = np.arange(motion.knot_us[0], motion.knot_us[-1] + KNOT_US, KNOT_US, dtype=np.int64)
     xy = np.stack([np.interp(time_us, motion.knot_us, motion.translations_m[:, k]) for k in range(2)], axis=1)
+    # the grid may end after the last knot, where the car drives on: a stop there would be one of all who follow its track
+    over_s = np.maximum(time_us - motion.knot_us[-1], 0) * 1e-6
+    last_mps = (motion.translations_m[-1] - motion.translations_m[-2]) / (1e-6 * (motion.knot_us[-1] - motion.knot_us[-2]))
+    xy += over_s[:, None] * last_mps[:2]
     w, x, y, z = motion.quaternions.T
     yaw = np.interp(time_us, motion.knot_us, np.unwrap(np.arctan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z))))
     nearest = ((xy[:, None] - route.points_m[None]) ** 2).sum(axis=2).argmin(axis=1)

@@ -150,13 +150,20 @@ def _motion_of(world: World, number: int, world_from_camera: Pose, *, scene: str
     }
 
 
+def label_files(stem: Path) -> tuple[Path, Path, Path]:
+    """Return the paths of semantic classes, instances and motion beside the exact depth; `stem` is theirs without ending."""
+    semantic, instance, motion = (stem.with_name(f"{stem.name}.{end}") for end in ("semantic.png", "instance.png", "motion.json"))
+    return semantic, instance, motion
+
+
 def write_labels(labels: PixelLabels, stem: Path) -> None:
-    """Write the three files of an image beside its depth; `stem` is their path without ending."""
+    """Write the three files of an image, `label_files(stem)`."""
     from PIL import Image
 
-    Image.fromarray(labels.semantic).save(stem.with_name(f"{stem.name}.semantic.png"), compress_level=1)
-    Image.fromarray(labels.instance).save(stem.with_name(f"{stem.name}.instance.png"), compress_level=1)
-    stem.with_name(f"{stem.name}.motion.json").write_text(json.dumps(labels.motion))
+    semantic, instance, motion = label_files(stem)
+    Image.fromarray(labels.semantic).save(semantic, compress_level=1)
+    Image.fromarray(labels.instance).save(instance, compress_level=1)
+    motion.write_text(json.dumps(labels.motion))
 
 
 def scene_flow(

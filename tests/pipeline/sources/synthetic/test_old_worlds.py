@@ -19,6 +19,7 @@ from pipeline.sources.synthetic import SyntheticParams, scene_digest, write_worl
 from pipeline.sources.synthetic.camera import plain as plain_camera
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, PRESETS, SyntheticConfig
 from pipeline.sources.synthetic.radar.plain import POINT
+from pipeline.sources.synthetic.simulate import simulate_scene
 from storage_schemas.catalog import RADAR_CHANNELS
 
 SMALL: dict[str, Any] = {"seconds": 1.5, "seed": 5, "image_size": (96, 54), "lidar_azimuth_steps": 90}
@@ -134,9 +135,30 @@ def test_each_key_of_a_world_has_its_own_digest() -> None:
 
 
 def test_two_motions_are_refused() -> None:
-    with pytest.raises(ValidationError, match="motion town and trajectories both give the ego motion; leave one of them out"):
+    with pytest.raises(ValidationError, match=r"motion is 'town' and trajectories is 'drives\.json': both give .*; leave one"):
         SyntheticParams(motion="town", trajectories="drives.json")
 
 
 def test_a_recorded_drive_replaces_the_motion_of_a_town() -> None:
     assert SyntheticParams(world="town", trajectories="drives.json").motion == "steady"
+
+
+@pytest.mark.parametrize("world", ["city", ["town"], {"town": True}, None, 3])
+def test_a_world_of_another_name_or_type_is_refused(world: Any) -> None:
+    with pytest.raises(ValidationError, match="'street' or 'town'"):
+        SyntheticParams(world=world)
+
+
+def test_rain_when_only_the_weather_is_mixed_is_in_the_description(tmp_path: Path) -> None:
+    params = SyntheticParams(seconds=1.0, image_size=(32, 16), lidar_azimuth_steps=16, weather="mixed")
+    texts = [simulate_scene(params, index, tmp_path)["scene"][0]["description"] for index in (2, 3)]
+    assert [", rain" in text for text in texts] == [False, True]
+
+
+def test_labels_when_the_next_world_in_the_folder_has_none_do_not_stay(tmp_path: Path) -> None:
+    params = SyntheticParams(scenes=1, seconds=1.0, image_size=(32, 16), lidar_azimuth_steps=16, labels=True)
+    write_world(params, tmp_path)
+    kinds = ("depth.png", "semantic.png", "instance.png", "motion.json")
+    assert all(len(list(tmp_path.rglob(f"*.{kind}"))) == 2 for kind in kinds)
+    write_world(params.model_copy(update={"labels": False}), tmp_path)
+    assert [len(list(tmp_path.rglob(f"*.{kind}"))) for kind in kinds] == [2, 0, 0, 0]

@@ -24,7 +24,8 @@ from pipeline.sources.synthetic import (
     version_name,
     write_world,
 )
-from pipeline.sources.synthetic.drive import times_between
+from pipeline.sources.synthetic.drive import make_drive, times_between
+from storage_schemas.errors import SourceError
 
 PARAMS = SyntheticParams(scenes=2, seconds=2.0, image_size=(200, 112), lidar_azimuth_steps=200)
 
@@ -243,8 +244,16 @@ def test_params_when_out_of_bounds_are_refused(wrong: dict) -> None:
 
 def test_trajectories_when_the_file_is_missing_names_it(tmp_path: Path) -> None:
     missing = PARAMS.model_copy(update={"trajectories": str(tmp_path / "none.json")})
-    with pytest.raises(ValueError, match=r"none\.json"):
+    with pytest.raises(SourceError, match=r"none\.json' cannot be read"):
         simulate_scene(missing, 0, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["nonsense", '{"a": 1}', "[]", "[1]", '[{"log": "x"}]'])
+def test_trajectories_when_the_file_is_another_names_it_and_what_was_expected(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(content)
+    with pytest.raises(SourceError, match=r"other\.json' (is not JSON|holds no drives: expected a list).*mini_val_scenes\.json"):
+        make_drive(PARAMS.model_copy(update={"trajectories": str(path)}), 0)
 
 
 def test_recorded_drive_gives_its_own_times_and_poses(tmp_path: Path) -> None:

@@ -261,3 +261,18 @@ def test_town_traffic_when_primitives_are_counted_then_a_ray_has_not_too_many_to
     assert isinstance(solids.primitives, Primitives)
     assert len(solids.primitives) < 9_000
     assert len(world.actors) < 400
+
+
+@pytest.mark.parametrize(("seed", "index"), [(15, 45), (26, 18)])
+def test_vehicles_when_they_drive_then_none_brakes_or_speeds_up_faster_than_a_car_can(seed: int, index: int) -> None:
+    """In the first scene a car drives on the ego vehicle's track, in the second some come round corners towards it."""
+    params = SyntheticParams(world="town", seed=seed, seconds=12.0, scenes=index + 1)
+    for user in make_world(params, make_drive(params, index), index).actors:
+        assert isinstance(user, RoadUser)
+        if user.is_standing or not user.category.startswith("vehicle"):
+            continue
+        seconds = np.diff(user.time_us) * 1e-6
+        speed = np.hypot(*(np.diff(user.places[:, :2], axis=0) / seconds[:, None]).T)
+        first, last = user.present_us or (user.time_us[0], user.time_us[-1])
+        is_there = (user.time_us[:-2] > first) & (user.time_us[2:] < last)
+        assert np.abs(np.diff(speed) / seconds[1:])[is_there].max(initial=0.0) < 7.0, user.name
