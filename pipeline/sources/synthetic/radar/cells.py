@@ -37,13 +37,13 @@ BEAM_AZIMUTH_DEG: Final = 26.0  # where the two-way gain has fallen to 1/e
 BEAM_ELEVATION_DEG: Final = 5.0
 MOST_RETURNS: Final = 125
 MOVING_MPS: Final = 0.7
-SPIKINESS: Final = 2.6
+SPIKINESS: Final = 3.3
 CORNER_SHARE: Final = 0.01
 CORNER_RCS: Final = 130.0
 HIDDEN_FROM_M: Final = 36.0  # from here on more and more of a thing is hidden or off the beam's height
-FULLY_LIT_M: Final = 7.0  # a nearer thing is lit in part only
+FULLY_LIT_M: Final = 6.0  # a nearer thing is lit in part only
 # rcs, dBm2, that is just found at 25 m on the axis; the receiver's threshold grows with the fourth power of range
-FOUND_AT_25M_DB: Final = -27.5
+FOUND_AT_25M_DB: Final = -29.5
 LEAST_FOUND_DB: Final = -11.0
 FADE_SHAPE: Final = 2.0
 LASTING_SHARE: Final = 0.95
@@ -58,7 +58,7 @@ for _material, _diffuse, _mirror in (
     (Material.BUILDING, 2.04, 34.0),
     (Material.POLE, 5.44, 34.0),
     (Material.CROWN, 0.68, 0.0),
-    (Material.CAR_BODY, 1.5, 46.0),
+    (Material.CAR_BODY, 1.2, 42.0),
     (Material.CAR_CABIN, 1.6, 14.0),
     (Material.TRUCK, 10.88, 170.0),
     (Material.PERSON, 10.2, 0.0),

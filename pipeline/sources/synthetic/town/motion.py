@@ -34,7 +34,7 @@ LEAN_DEG: Final = 0.2
 NOD_DEG: Final = (0.24, 0.19)
 # slow pitch and roll: on a plane in place of slopes, on slopes what load and wind add to them
 PLANE_DEG: Final = (1.1, 0.4)
-SLOPES_DEG: Final = (0.12, 0.1)
+SLOPES_DEG: Final = (0.4, 0.1)
 
 Plan = Literal["stand", "pull off", "brake", "creep", "cruise", "fast", "turn"]
 PLANS: Final[tuple[Plan, ...]] = (

@@ -66,6 +66,15 @@ def test_motion_when_measured_over_forty_scenes_then_lies_in_the_band_of_real_dr
     assert low <= summary(courses)[figure] <= high
 
 
+def test_pitch_and_roll_when_the_car_is_on_slopes_then_are_near_those_of_real_drives() -> None:
+    """More pitch would tilt the road out of its rows: their depth would then scatter more than that of real frames does."""
+    params = PARAMS.model_copy(update={"ground": "graded"})
+    found = summary(simulated_courses(params, range(10)))
+    bands = {"roll sd": BANDS_AT_HAND["roll sd"], "pitch sd above 0.5 Hz": (0.15, 0.35)}
+    for figure, (low, high) in {**bands, "pitch sd": (0.65, 2.0)}.items():
+        assert low <= found[figure] <= high, f"{figure} {found[figure]}"
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("figure", BANDS_AT_HAND)
 def test_motion_when_real_drives_are_measured_then_they_lie_in_the_band_too(shared: Path, figure: str) -> None:
