@@ -55,7 +55,8 @@ def print_pairs(first: str, others: Sequence[str], frames: Mapping[tuple[str, in
     too_few: list[str] = []
     for way in others:
         pairs = [(str(seed), with_radar(frames[first, seed]), with_radar(frames[way, seed])) for seed in range(num_seeds)]
-        pairs.append(("mean of seeds", *(mean_of_seeds([pair[side] for pair in pairs]) for side in (1, 2))))  # type: ignore[arg-type]
+        of_first, of_way = (mean_of_seeds([pair[side] for pair in pairs]) for side in (1, 2))
+        pairs.append(("mean of seeds", of_first, of_way))
         for name, a, b in pairs:
             for row in compare_runs(a, b, cap_m=CAP_M):
                 if row.group == "all" or name == "mean of seeds":

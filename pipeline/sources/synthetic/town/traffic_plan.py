@@ -125,11 +125,21 @@ class TrafficPlan:
         return True
 
     def thing(
-        self, name: str, category: str, size: Size, parts: tuple[Part, ...], colour: Colour, places: Floats, **more: object
+        self,
+        name: str,
+        category: str,
+        size: Size,
+        parts: tuple[Part, ...],
+        colour: Colour,
+        places: Floats,
+        *,
+        is_parked: bool = False,
+        has_rider: bool = False,
     ) -> RoadUser:
-        """Return a road user at places (1, 4), or (t, 4) for the whole grid; `more` are further fields of `RoadUser`."""
+        """Return a road user at places (1, 4), or (t, 4) for the whole grid."""
         time_us = self.time_us if len(places) > 1 else self.time_us[:1]
-        return RoadUser(name, category, size, parts, colour, Surface.MOVING, time_us, places, **more)  # type: ignore[arg-type]
+        user = RoadUser(name, category, size, parts, colour, Surface.MOVING, time_us, places)
+        return replace(user, is_parked=is_parked, has_rider=has_rider)
 
 
 def drawn_size(rng: np.random.Generator, mean_wlh: Size, sd_wlh: Size) -> Size:
