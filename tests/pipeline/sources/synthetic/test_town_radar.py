@@ -108,7 +108,7 @@ def test_radar_of_a_town_when_cars_are_counted_then_hold_as_many_returns_as_real
 
 def test_radar_of_a_town_when_the_next_key_frame_comes_then_finds_as_much_again_as_real_radar() -> None:
     params = SyntheticParams(scenes=10, seconds=5.5, world="town", image_size=(800, 450))
-    frames = [frame for index in range(5) for frame in simulated_frames(params, index)]
+    frames = [frame for index in range(3) for frame in simulated_frames(params, index)]
     for limit, share in radar.persistence(frames).items():
         assert PERSISTENCE[limit][0] <= share <= PERSISTENCE[limit][1]
 
