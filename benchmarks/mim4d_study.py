@@ -100,13 +100,13 @@ def main() -> None:
         parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, fine_steps=6, shares=[1.0], backbone_rates=[1.0]
     )
     if args.child:
-        print(json.dumps(_train(args, json.loads(args.child))))
+        print(json.dumps(_train(args, **json.loads(args.child))))
         return
     print(f"{measure.machine()}; {name_of(args)}; {args.seeds} seeds")
     _materialize(args)
     seeds = range(args.seeds)
     with ThreadPoolExecutor(args.at_once) as pool:
-        pre_trained = list(pool.map(lambda seed: _in_child(args, _pre_training(args, seed)), seeds))
+        pre_trained = list(pool.map(lambda seed: _in_child(args, _pre_training(args, seed), is_probed=True), seeds))
         if "rendering" in args.parts:
             _print_rendering([Path(folder) for folder in pre_trained])
             _print_probes([Path(folder) for folder in pre_trained])
@@ -180,20 +180,27 @@ def _materialize(args: argparse.Namespace):
     return made_manifest(opened_recipe(recipe, workers=args.at_once))
 
 
-def _in_child(args: argparse.Namespace, training: dict) -> str:
+def _in_child(args: argparse.Namespace, training: dict, *, is_probed: bool = False) -> str:
     """Train in a process of its own; return the training's folder."""
-    command = [sys.executable, __file__, "--data", str(args.data), *world_words(args), "--child", json.dumps(training)]
+    command = [
+        sys.executable,
+        __file__,
+        "--data",
+        str(args.data),
+        *world_words(args),
+        "--child",
+        json.dumps({"training": training, "is_probed": is_probed}),
+    ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     folder = json.loads(done.stdout.splitlines()[-1])
     print(f"{training.get('family', 'semodepth')}, seed {training['seed']}: {folder}", file=sys.stderr, flush=True)
     return folder
 
 
-def _train(args: argparse.Namespace, training: dict) -> str:
+def _train(args: argparse.Namespace, training: dict, is_probed: bool) -> str:
     import torch
 
     from model.families import evaluate_training, parse_train_config, train
-    from model.mim4d.config import Mim4dTrainConfig
     from model.mim4d.probes.run_probes import probe_training
     from model.train.config import Machine
     from model.train.loop import is_complete
@@ -205,7 +212,7 @@ def _train(args: argparse.Namespace, training: dict) -> str:
     if not is_complete(folder):
         train(config, manifest, folder, machine=Machine(accelerator="cpu"))
         evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
-    if isinstance(config, Mim4dTrainConfig):
+    if is_probed:
         probe_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
     return str(folder)
 

@@ -51,6 +51,7 @@ def roadworks(plan: TrafficPlan, rng: np.random.Generator) -> None:
 
 def _cone(plan: TrafficPlan, s: float, left: float, rng: np.random.Generator) -> None:
     """Add one traffic cone."""
-    w, l, h = drawn_size(rng, *CONE_M)  # noqa: E741
+    width, length, height = drawn_size(rng, *CONE_M)
+    parts = shapes.cone((min(width, length), length, height))
     place = plan.along(np.array([s]), np.array([left]), float(rng.uniform(0, 6.28)))
-    plan.add(plan.thing("cone", "movable_object.trafficcone", (w, l, h), shapes.cone((min(w, l), l, h)), (0.9, 0.3, 0.1), place))
+    plan.add(plan.thing("cone", "movable_object.trafficcone", (width, length, height), parts, (0.9, 0.3, 0.1), place))

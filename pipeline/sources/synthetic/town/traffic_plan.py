@@ -144,5 +144,7 @@ class TrafficPlan:
 
 def drawn_size(rng: np.random.Generator, mean_wlh: Size, sd_wlh: Size) -> Size:
     """Return a size w l h around a mean, at most 2.5 standard deviations away."""
-    w, l, h = (m + sd * float(np.clip(rng.normal(), -2.5, 2.5)) for m, sd in zip(mean_wlh, sd_wlh, strict=True))  # noqa: E741
-    return w, l, h
+    width, length, height = (
+        mean + sd * float(np.clip(rng.normal(), -2.5, 2.5)) for mean, sd in zip(mean_wlh, sd_wlh, strict=True)
+    )
+    return width, length, height

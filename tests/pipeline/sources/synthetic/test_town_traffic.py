@@ -11,7 +11,7 @@ from nuscenes.utils.data_classes import RadarPointCloud
 
 from pipeline.processes import ProcessPool
 from pipeline.sources.synthetic import SyntheticParams, write_world
-from pipeline.sources.synthetic.actors import Surface
+from pipeline.sources.synthetic.actors import Material, Surface
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS
 from pipeline.sources.synthetic.drive import Drive, make_drive
 from pipeline.sources.synthetic.ground import on_ground
@@ -178,13 +178,15 @@ def test_visibility_when_a_wall_hides_half_of_a_car_then_half_of_it_is_visible()
     def place(x: float, y: float) -> tuple[float, float]:
         return ego.translation_m[0] + cosine * x - sine * y, ego.translation_m[1] + sine * x + cosine * y
 
-    car = Piece("box", (*place(20.0, 0.0), 0.8, 2.2, 0.9, 0.8, cosine, sine), 4, (1.0, 1.0, 1.0), Surface.MOVING, 0)  # type: ignore[arg-type]
+    car = Piece(
+        "box", (*place(20.0, 0.0), 0.8, 2.2, 0.9, 0.8, cosine, sine), Material.CAR_BODY, (1.0, 1.0, 1.0), Surface.MOVING, 0
+    )
     shares = []
     for middle in (None, 0.6 * 0.5, -3.0):
         pieces = [car]
         if middle is not None:
             hidden = place(10.0, middle + 0.0)
-            pieces.append(Piece("box", (*hidden, 1.0, 0.05, 0.3, 1.5, cosine, sine), 1, (1.0, 1.0, 1.0)))  # type: ignore[arg-type]
+            pieces.append(Piece("box", (*hidden, 1.0, 0.05, 0.3, 1.5, cosine, sine), Material.BUILDING, (1.0, 1.0, 1.0)))
         from pipeline.sources.synthetic.rigid import Pose, quaternion_from_yaw_pitch_roll
 
         box = Pose(quaternion_from_yaw_pitch_roll(np.arctan2(sine, cosine), 0.0, 0.0), np.array([*place(20.0, 0.0), 0.8]))
@@ -227,7 +229,7 @@ def test_whole_town_when_the_devkit_loads_it_then_every_file_is_there_and_each_a
         kind = annotation["category_name"].split(".")[0]
         for token in annotation["attribute_tokens"]:
             name = database.get("attribute", token)["name"]
-            assert name.startswith({"human": "pedestrian", "vehicle": ("vehicle", "cycle")}[kind])  # type: ignore[arg-type]
+            assert name.startswith({"human": ("pedestrian",), "vehicle": ("vehicle", "cycle")}[kind])
     for instance in database.instance:
         chain = [database.get("sample_annotation", instance["first_annotation_token"])]
         while chain[-1]["next"]:
