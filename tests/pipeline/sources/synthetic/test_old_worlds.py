@@ -1,4 +1,4 @@
-"""Worlds of before there was a choice of layout, traffic and sensors keep their content: points, echoes, pictures, truth, tables.
+"""Worlds keep their content: points, echoes, pictures, truth, tables. Those of before there was a choice of world, and a town.
 
 Numbers are rounded before they are hashed, so that the last bit of a sine on another processor makes no difference.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from pipeline.sources.synthetic import SyntheticParams, scene_digest, write_world
 from pipeline.sources.synthetic.camera import plain as plain_camera
+from pipeline.sources.synthetic.camera import sensor as sensor_camera
 from pipeline.sources.synthetic.config import CAMERA_CHANNELS, PRESETS, SyntheticConfig
 from pipeline.sources.synthetic.radar.plain import POINT
 from pipeline.sources.synthetic.simulate import simulate_scene
@@ -33,6 +35,7 @@ WORLDS: dict[str, dict[str, Any]] = {
         "radar": "imaging",
         "camera_sweeps": True,
     },
+    "town": {**SMALL, "scenes": 2, "world": "town"},
 }
 DIGESTS = {
     "day and night": {
@@ -56,8 +59,15 @@ DIGESTS = {
         "tables": "50371c28bb98ed01",
         "truth": "1c24a5cc98ccd70b",
     },
+    "town": {
+        "lidar": "f11500969998056f",
+        "pictures": "1e68d52ad24f0584",
+        "radar": "a9899b960021c6f8",
+        "tables": "77b5a9c598b1d086",
+        "truth": "60d31b39baaa1ff7",
+    },
 }
-"""First digits of SHA-256, taken before the choices were added."""
+"""First digits of SHA-256. Those of old worlds were taken before the choices were added, those of a town when it was whole."""
 
 
 def _rounded(value: Any) -> Any:
@@ -89,14 +99,17 @@ def _content(path: Path) -> bytes:
 def _digests(params: SyntheticParams, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Write a world; return the first digits of a hash for each kind of content."""
     pictures = hashlib.sha256()
-    take_picture = plain_camera.take_picture
 
-    def keep(*args: Any, **keys: Any) -> plain_camera.View:
-        view = take_picture(*args, **keys)
-        pictures.update(view.image_u8.tobytes())  # before JPEG, whose encoder may change
-        return view
+    def keep(take_picture: Callable[..., plain_camera.View]) -> Callable[..., plain_camera.View]:
+        def taken(*args: Any, **keys: Any) -> plain_camera.View:
+            view = take_picture(*args, **keys)
+            pictures.update(view.image_u8.tobytes())  # before JPEG, whose encoder may change
+            return view
 
-    monkeypatch.setattr(plain_camera, "take_picture", keep)
+        return taken
+
+    for camera in (plain_camera, sensor_camera):
+        monkeypatch.setattr(camera, "take_picture", keep(camera.take_picture))
     write_world(params, root)
     found = {"pictures": pictures}
     kinds = {"lidar": "*/LIDAR_TOP/*.pcd.bin", "radar": "*/RADAR_*/*.pcd", "truth": "truth/*/*.png", "tables": "v1.0-mini/*.json"}
