@@ -30,7 +30,7 @@ import measure  # isort: skip  (before numpy and torch: it limits the thread poo
 
 import numpy as np
 from study_store import made_manifest, opened_recipe
-from study_world import add_world_arguments, folder_ending, name_of, source_of, world_words
+from study_world import add_world_arguments, folder_ending, name_of, scenes_of, source_of, world_words
 from supervision_study import SMALL_WORLD, WORLD
 from table_without_image import NAME, filled_from_nearest, median_of_measured
 
@@ -147,6 +147,7 @@ def _materialize(args: argparse.Namespace, teacher: str):
         "source": source_of(args, SMALL_WORLD if args.small else WORLD),
         "store": str(store),
         "cameras": ["CAM_FRONT"],
+        **scenes_of(args),
         "stages": {
             "project_boxes": {"enabled": True},
             "predict_mono_depth": choices,

@@ -30,7 +30,7 @@ import measure  # isort: skip  (before numpy and torch: it limits the thread poo
 
 from study_pairs import frames_of, print_pairs
 from study_store import made_manifest, opened_recipe
-from study_world import add_world_arguments, folder_ending, name_of, source_of, world_words
+from study_world import add_world_arguments, folder_ending, name_of, scenes_of, source_of, world_words
 from table_without_image import NAME, frame_errors, row_of
 
 SIX = ["CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
@@ -176,7 +176,13 @@ def _materialize(args: argparse.Namespace):
         "index_windows": {"enabled": True},
     }
     source = source_of(args, {**(SMALL_WORLD if args.small else WORLD), "cameras": SIX, "radars": RADARS})
-    recipe = {"source": source, "store": str(args.data / f"store{folder_ending(args)}"), "cameras": SIX, "stages": stages}
+    recipe = {
+        "source": source,
+        "store": str(args.data / f"store{folder_ending(args)}"),
+        "cameras": SIX,
+        **scenes_of(args),
+        "stages": stages,
+    }
     return made_manifest(opened_recipe(recipe, workers=args.at_once))
 
 

@@ -28,7 +28,7 @@ import measure  # isort: skip  (before numpy and torch: it limits the thread poo
 import numpy as np
 from study_pairs import frames_of, means_of, print_pairs
 from study_store import made_manifest, opened_recipe
-from study_world import add_world_arguments, folder_ending, name_of, source_of, world_words
+from study_world import add_world_arguments, folder_ending, name_of, scenes_of, source_of, world_words
 from supervision_study import BASE, SMALL_WORLD, WORLD
 from table_without_image import NAME, frame_errors, row_of
 
@@ -102,6 +102,7 @@ def _open(args: argparse.Namespace, cleaning: str):
         "source": source_of(args, SMALL_WORLD if args.small else WORLD),
         "store": str(args.data / f"store{folder_ending(args)}"),
         "cameras": ["CAM_FRONT"],
+        **scenes_of(args),
         "stages": {"accumulate_lidar": {"moving": "carry"}, **CLEANINGS[cleaning]},
     }
     return opened_recipe(recipe, workers=args.at_once)

@@ -5,6 +5,8 @@ trajectories  the same houses along two recorded drives in turn, so that every d
               trained on, between other houses and cars
 town          `world: town`: statistics of real drives (docs/method/world.md)
 --source      one key at a time, e.g. ``--world street --source layout=town``; each choice has its own folders
+--scenes      of those from the 29th on only the ones of val are used, so that the training stays the same and more is measured on:
+              86 scenes have ten of val at night, which an interval over scenes at night needs
 """
 
 from __future__ import annotations
@@ -34,6 +36,18 @@ def world_words(args: argparse.Namespace) -> list[str]:
     """Return the words of the command line that choose the same world."""
     words = ["--world", args.world, "--trajectories", str(args.trajectories), "--scenes", str(args.scenes)]
     return [*words, *(word for change in args.source for word in ("--source", change)), *(["--small"] if args.small else [])]
+
+
+def scenes_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return ``scenes:`` of the recipe; nothing where all are used."""
+    if args.scenes <= SCENES:
+        return {}
+    from pipeline.sources.nuscenes.splits import official_splits
+    from pipeline.sources.synthetic import SyntheticParams
+    from pipeline.sources.synthetic.config import scene_names
+
+    split_of, names = official_splits("v1.0-trainval"), scene_names(SyntheticParams(scenes=args.scenes))
+    return {"scenes": [*names[:SCENES], *(name for name in names[SCENES:] if split_of[name] == "val")]}
 
 
 def name_of(args: argparse.Namespace) -> str:

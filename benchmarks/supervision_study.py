@@ -30,7 +30,7 @@ import measure  # isort: skip  (before numpy and torch: it limits the thread poo
 
 from study_pairs import frames_of, means_of, print_pairs
 from study_store import made_manifest, opened_recipe
-from study_world import add_world_arguments, folder_ending, name_of, source_of, world_words
+from study_world import add_world_arguments, folder_ending, name_of, scenes_of, source_of, world_words
 from table_without_image import NAME, frame_errors, row_of
 
 WORLD = {"kind": "synthetic", "scenes": 24, "seconds": 8, "seed": 0, "image_size": [800, 450]}
@@ -127,7 +127,13 @@ def _cell(values: list[float]) -> str:
 def _materialized(args: argparse.Namespace, changes: dict[str, Any]):
     """Make what is missing of a recipe's units; return its manifest."""
     source = source_of(args, SMALL_WORLD if args.small else WORLD)
-    recipe = {"source": source, "store": str(args.data / f"store{folder_ending(args)}"), "cameras": ["CAM_FRONT"], **changes}
+    recipe = {
+        "source": source,
+        "store": str(args.data / f"store{folder_ending(args)}"),
+        "cameras": ["CAM_FRONT"],
+        **scenes_of(args),
+        **changes,
+    }
     return made_manifest(opened_recipe(recipe, workers=args.at_once))
 
 
