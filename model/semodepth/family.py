@@ -57,7 +57,7 @@ from model.train.family_types import (
     placement,
     processes_of,
 )
-from model.train.judging import MeanDifference, Rules
+from model.train.judging import Judging, MeanDifference, Rules
 from model.train.known_families import parse_config
 from model.train.measures import Measure
 from storage_schemas.errors import RecipeError
@@ -339,21 +339,17 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         """Return the means of a complete training, by name."""
         return read_depth_measures(folder)
 
-    def check_rules(self, config: SemoDepthTrainConfig, rules: Rules) -> None:
-        """Check metric, cap, radar state and margin against what this training will measure."""
-        states = RADAR if config.evaluation.without_radar else RADAR[:1]
-        for name, value, allowed in (
-            ("metric", rules.metric, tuple(METRIC_FORMATS)),
-            ("cap_m", rules.cap_m, CAPS_M),
-            ("radar", rules.radar, states),
-        ):
-            if value not in allowed:
-                why = " (train.evaluation.without_radar is false)" if name == "radar" and value in RADAR else ""
-                raise RecipeError(f"{name} is {value!r}{why}, expected one of: {', '.join(map(str, allowed))}")
-        if not 0 <= rules.margin < math.inf:
-            raise RecipeError(f"margin is {rules.margin}, expected 0 or more, in the unit of {rules.metric}")
-        if not 0 < rules.least_share <= 1:
-            raise RecipeError(f"least_share is {rules.least_share}, expected more than 0 and at most 1")
+    def judging(self, config: SemoDepthTrainConfig) -> Judging:
+        """Return metrics, caps and radar states that this training will measure."""
+        metrics = {
+            name: Measure(name, form.head, form.decimals, name.startswith("delta")) for name, form in METRIC_FORMATS.items()
+        }
+        caps_m = tuple(sorted(CAPS_M, reverse=True))
+        if not config.data.radar:
+            return Judging(metrics, caps_m, RADAR[1:], {"radar": "train.data.radar is false"})
+        if not config.evaluation.without_radar:
+            return Judging(metrics, caps_m, RADAR[:1], {"radar": "train.evaluation.without_radar is false"})
+        return Judging(metrics, caps_m, RADAR)
 
     def deciding_value(self, evaluation: Path, rules: Rules) -> float | None:
         """Return the mean over all frames of the metric that decides."""
@@ -362,8 +358,19 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
                 return float(getattr(row, rules.metric))
         return None
 
+    def nothing_measured_text(self, rules: Rules) -> str:
+        """Say which pixels the split lacks."""
+        return f"no frame of the split has a measured pixel up to {rules.cap_m:g} m with radar {rules.radar}"
+
+    def never_comparable(self, champion: SemoDepthTrainConfig, challenger: SemoDepthTrainConfig, rules: Rules) -> str:
+        """Say that a network of the camera alone has no errors with radar."""
+        if rules.radar == "on" and not champion.data.radar:
+            return "it is of the camera alone (train.data.radar is false), and retrain.radar is on"
+        return ""
+
     def compare_with_champion(self, champion: Path, challenger: Path, rules: Rules) -> Sequence[MeanDifference]:
         """Compare two evaluations frame by frame; all frames come first."""
+        assert rules.cap_m is not None and rules.radar is not None  # judging() names choices of both
         return self._compared(
             champion, challenger, metric=rules.metric, cap_m=rules.cap_m, radar=rules.radar, left_out=rules.left_out
         )
@@ -377,7 +384,8 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         differs = []
         if (champion.evaluation.split, champion.evaluation.target) != (challenger.evaluation.split, challenger.evaluation.target):
             differs.append("split or target changed")
-        if champion.evaluation.without_radar < challenger.evaluation.without_radar:
+        needs_off = challenger.evaluation.without_radar or not challenger.data.radar
+        if needs_off and champion.data.radar and not champion.evaluation.without_radar:
             differs.append("it was not measured without radar")
         if champion.data.cameras != challenger.data.cameras:
             differs.append("cameras changed")
@@ -398,7 +406,8 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
     ) -> None:
         """Measure a champion's network on the challenger's frames and targets."""
         device = network_device(machine.accelerator)
-        wanted = challenger.evaluation.model_copy(update={"num_strips": 0})
+        without_radar = challenger.evaluation.without_radar or not challenger.data.radar
+        wanted = challenger.evaluation.model_copy(update={"num_strips": 0, "without_radar": without_radar})
         seen = champion.data.model_copy(update={"cameras": challenger.data.cameras, "rows": challenger.data.rows})
         config = champion.model_copy(update={"evaluation": wanted, "data": seen})
         evaluation = _evaluation(network.to(device), manifest, config, machine, device)
