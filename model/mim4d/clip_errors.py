@@ -6,7 +6,7 @@ Writes  clips.csv, beside the tables of ``render_evaluation``: a row for each cl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 

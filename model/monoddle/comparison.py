@@ -163,9 +163,7 @@ def comparison_text(differences: Sequence[Mapping[str, Any]]) -> str:
     few = {f"{row['category']} {row['difficulty']}": row["num_scenes"] for row in differences if row["low"] is None}
     if few and all(row["num_scenes"] == 0 and row["num_truth"] for row in differences):
         few = {}
-        lines.append(
-            "\nno interval: an evaluation of a former version keeps no objects. Run depthmill evaluate for both again"
-        )
+        lines.append("\nno interval: an evaluation of a former version keeps no objects. Run depthmill evaluate for both again")
     lines += [f"\n{line}" for line in too_few_text(few)]
     lines.append(
         "\nThe interval is one over new scenes, of these two networks. Trainings that differ in their seed only lie some points "

@@ -17,13 +17,14 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from model.blocks.full_precision import full_precision
 from model.data.objects import Objects
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision
+from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision, split_measured
 from model.monoddle.average_precision_table import ap_table
 from model.monoddle.batch import DetectionBatch, normalized_images
-from model.monoddle.config import DetectionDataConfig
+from model.monoddle.config import DetectionDataConfig, MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.decode import decode_objects
 from model.monoddle.detection_frames import Detected, picture_of, stacked_pictures
@@ -167,6 +168,44 @@ def evaluate_detections(
         dict(zip(names, keys, strict=True)),
         height_scale,
     )
+
+
+def measured_network(
+    network: nn.Module,
+    manifest: Manifest,
+    config: MonoDdleTrainConfig,
+    machine: Machine,
+    device: torch.device,
+    *,
+    num_pictures: int,
+) -> DetectionEvaluation:
+    """Measure a detector on its evaluation's split, and leave it in the mode it was in; errors as those of ``detect``."""
+    assert isinstance(network, MonoDdle)
+    was_training = network.training
+    network.eval()
+    try:
+        inference = Inference(
+            device,
+            config.evaluation.score_threshold,
+            with_uncertainty=num_pictures > 0 and config.network.uncertainty,
+        )
+        frames = detect(
+            network,
+            manifest,
+            inference,
+            split=config.evaluation.split,
+            cameras=config.data.cameras,
+            with_teacher=num_pictures > 0 and config.data.mono,
+            machine=machine,
+        )
+        return evaluate_detections(
+            frames,
+            classes=split_measured(config.network.train_classes)[0],
+            height_scale=config.evaluation.height_scale,
+            num_pictures=num_pictures,
+        )
+    finally:
+        network.train(was_training)
 
 
 def scaled_difficulties(height_scale: float) -> tuple[Difficulty, ...]:

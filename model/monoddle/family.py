@@ -19,50 +19,27 @@ from torch import Tensor, nn
 from model.blocks.dense_teacher_loss import dense_teacher_loss
 from model.blocks.full_precision import PRECISION
 from model.data.objects import Objects
-from model.devices import network_device
 from model.errors import InputError
 from model.monoddle.average_precision import STRICT_OVERLAP, not_measured_text, split_measured
 from model.monoddle.batch import DetectionBatch, normalized_images
-from model.monoddle.comparison import (
-    PrecisionDifference,
-    compare_detections,
-    compare_precisions,
-    comparison_text,
-    differences_as_rows,
-)
+from model.monoddle.comparison import compare_precisions, comparison_text
 from model.monoddle.config import DetectionEvaluationConfig, MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.evaluate_checkpoint import evaluate_checkpoint
-from model.monoddle.evaluation import (
-    AP_FILE,
-    DetectionEvaluation,
-    Inference,
-    detect,
-    evaluate_detections,
-    evaluation_title,
-    read_average_precision,
-    write_detection_folder,
-)
+from model.monoddle.evaluation import AP_FILE, evaluation_title, measured_network, write_detection_folder
 from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
 from model.monoddle.image_folder import image_folder
+from model.monoddle.judging import DetectorJudging
 from model.monoddle.learned import detection_notices
 from model.monoddle.loss import LOSS_TERMS, detection_losses, foreground_weight
-from model.monoddle.measured_objects import has_measured_objects
-from model.monoddle.measures import (
-    DIFFICULTIES,
-    PrecisionNames,
-    detection_measures,
-    measured_precisions,
-    published_precisions,
-    read_detection_measures,
-)
+from model.monoddle.measures import detection_measures, overlap_table, published_precisions, read_detection_measures
 from model.monoddle.net import MonoDdle
 from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.predict_files import predict_folder, predict_image, predict_split
 from model.monoddle.reference import load_reference
 from model.monoddle.result_folder import evaluate_result_files, find_result_folder
 from model.train.config import Machine
-from model.train.family import Family, check_split
+from model.train.family import check_split
 from model.train.family_types import (
     Answer,
     CompareOptions,
@@ -76,7 +53,6 @@ from model.train.family_types import (
     placement,
     processes_of,
 )
-from model.train.judging import Judging, MeanDifference, Rules
 from model.train.known_families import parse_config
 from model.train.measures import Measure
 from storage_schemas.catalog import OBJECT_TYPES
@@ -87,7 +63,7 @@ _HEADS = {"heatmap", "offset_3d", "size_3d", "heading"}
 """Heads that every checkpoint of the public detectors has, and no other network."""
 
 
-class MonoDdleFamily(Family[MonoDdleTrainConfig]):
+class MonoDdleFamily(DetectorJudging):
     """Monocular 3D detection with dense depth distillation."""
 
     name = "monoddle"
@@ -102,7 +78,6 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
     evaluation_file = AP_FILE
     evaluation_of = "a detector"
     predicts = True
-    retrain_refusal = ""
     keys_that_decide = ("evaluation.split", "evaluation.score_threshold", "evaluation.height_scale")
 
     def check_recipe(self, config: MonoDdleTrainConfig, *, where: str) -> None:
@@ -203,13 +178,13 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         self, network: nn.Module, manifest: Manifest, config: MonoDdleTrainConfig, machine: Machine, device: torch.device
     ) -> Measured:
         """Measure every average precision; the score is the one that the configuration names, at moderate difficulty."""
-        evaluation = _evaluation(network, manifest, config, replace(machine, num_workers=0), device, num_pictures=0)
+        evaluation = measured_network(network, manifest, config, replace(machine, num_workers=0), device, num_pictures=0)
         chosen = config.evaluation
         row = next(
             row
             for row in evaluation.rows
             if (row.category, row.metric, row.overlap)
-            == (chosen.category, chosen.metric, _overlap(chosen.metric, chosen.overlap))
+            == (chosen.category, chosen.metric, overlap_table(chosen.metric, chosen.overlap))
             and row.difficulty == "moderate"
         )
         text = f"validation {chosen.category} AP_R40 {chosen.metric} {chosen.overlap} moderate {row.r40:.2f}"
@@ -238,7 +213,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         folder: Path,
     ) -> int:
         """Measure, and write result files, tables and what pictures are made of."""
-        evaluation = _evaluation(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
+        evaluation = measured_network(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
         unmeasured = split_measured(config.network.train_classes)[1]
         title = evaluation_title(
             folder.name,
@@ -353,125 +328,6 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
     def read_measures(self, folder: Path) -> dict[str, float]:
         """Return the average precisions of a complete training, by name."""
         return read_detection_measures(folder)
-
-    def judging(self, config: MonoDdleTrainConfig) -> Judging:
-        """Return every average precision of the classes that are trained, that which is told during training first."""
-        told = config.evaluation
-        overlap = _overlap(told.metric, told.overlap)
-        default = PrecisionNames(told.category, told.metric, overlap, "moderate").measure
-        measures = detection_measures(config)
-        return Judging({default: measures[default], **measures})
-
-    def deciding_value(self, evaluation: Path, rules: Rules) -> float | None:
-        """Return the average precision that decides; None if no object of the split counts."""
-        names = _precision_named(rules.metric)
-        rows = read_average_precision(evaluation)
-        row = next((row for row in rows if (row.category, row.metric, row.overlap, row.difficulty) == names), None)
-        return None if row is None or not row.num_truth else row.r40
-
-    def nothing_measured_text(self, rules: Rules) -> str:
-        """Say which objects the split lacks."""
-        names = _precision_named(rules.metric)
-        return (
-            f"no {names.category} of the split counts at difficulty {names.difficulty}, or one of them does not say its direction "
-            f"(metric {rules.metric})"
-        )
-
-    def is_comparable(self, evaluation: Path) -> bool:
-        """Say whether an evaluation has its objects, which those of former versions have not."""
-        return has_measured_objects(evaluation)
-
-    def never_comparable(self, champion: MonoDdleTrainConfig, challenger: MonoDdleTrainConfig, rules: Rules) -> str:
-        """Say that a detector which was not trained on the class has no average precision of it."""
-        category = _precision_named(rules.metric).category
-        if category in champion.network.train_classes:
-            return ""
-        return f"it was not trained on {category} (train.network.classes), and retrain.metric is {rules.metric}"
-
-    def compare_with_champion(self, champion: Path, challenger: Path, rules: Rules) -> Sequence[MeanDifference]:
-        """Compare two evaluations at every difficulty, the one that decides first."""
-        names = _precision_named(rules.metric)
-        others = [names._replace(difficulty=one) for one in DIFFICULTIES if one != names.difficulty]
-        return compare_detections(champion, challenger, [names, *others], left_out=rules.left_out)
-
-    def comparison_text(self, differences: Sequence[MeanDifference]) -> str:
-        """Return comparisons as a table for the console."""
-        return comparison_text(differences_as_rows([one for one in differences if isinstance(one, PrecisionDifference)]))
-
-    def measured_otherwise(self, champion: MonoDdleTrainConfig, challenger: MonoDdleTrainConfig) -> list[str]:
-        """Say what of a champion's evaluation does not fit a challenger's: split, least heights, threshold or cameras."""
-        differs = [
-            f"train.evaluation.{name} {before} -> {now}"
-            for name in ("split", "height_scale", "score_threshold")
-            if (before := getattr(champion.evaluation, name)) != (now := getattr(challenger.evaluation, name))
-        ]
-        return [*differs, *(["cameras changed"] if champion.data.cameras != challenger.data.cameras else [])]
-
-    def measure_as(
-        self,
-        network: nn.Module,
-        champion: MonoDdleTrainConfig,
-        challenger: MonoDdleTrainConfig,
-        manifest: Manifest,
-        machine: Machine,
-        *,
-        folder: Path,
-        name: str,
-    ) -> None:
-        """Measure a champion's network on the challenger's frames, with its threshold and least heights."""
-        device, wanted = network_device(machine.accelerator), challenger.evaluation
-        seen = champion.data.model_copy(update={"cameras": challenger.data.cameras})
-        config = champion.model_copy(update={"evaluation": wanted, "data": seen})
-        evaluation = _evaluation(network.to(device), manifest, config, machine, device, num_pictures=0)
-        title = evaluation_title(name, manifest, split=wanted.split, height_scale=wanted.height_scale)
-        write_detection_folder(folder, evaluation, title=f"{title}\n\nComputed in {PRECISION}.")
-
-
-def _precision_named(measure: str) -> PrecisionNames:
-    """Return the average precision that ``judging`` calls so."""
-    return next(names for names in measured_precisions(STRICT_OVERLAP) if names.measure == measure)
-
-
-def _evaluation(
-    network: nn.Module,
-    manifest: Manifest,
-    config: MonoDdleTrainConfig,
-    machine: Machine,
-    device: torch.device,
-    *,
-    num_pictures: int,
-) -> DetectionEvaluation:
-    assert isinstance(network, MonoDdle)
-    was_training = network.training
-    network.eval()
-    try:
-        inference = Inference(
-            device,
-            config.evaluation.score_threshold,
-            with_uncertainty=num_pictures > 0 and config.network.uncertainty,
-        )
-        frames = detect(
-            network,
-            manifest,
-            inference,
-            split=config.evaluation.split,
-            cameras=config.data.cameras,
-            with_teacher=num_pictures > 0 and config.data.mono,
-            machine=machine,
-        )
-        return evaluate_detections(
-            frames,
-            classes=split_measured(config.network.train_classes)[0],
-            height_scale=config.evaluation.height_scale,
-            num_pictures=num_pictures,
-        )
-    finally:
-        network.train(was_training)
-
-
-def _overlap(metric: str, overlap: str) -> str:
-    """Return the overlap table of a metric: boxes in the image have one only."""
-    return "strict" if metric == "2d" else overlap
 
 
 def _distill_weight(config: MonoDdleTrainConfig, epoch: float) -> float:

@@ -1,7 +1,7 @@
 """The objects of an evaluation, as they were measured: what two detectors are compared by, scene by scene.
 
-Why    Result files round places to a micrometre, and say nothing of the annotations; a draw of scenes must be measured on the very
-       numbers that the table was made of
+Why    Result files round places to a micrometre, and say nothing of the annotations; a draw of scenes must be measured on
+       the very numbers that the table was made of
 Writes, reads  ``storage_schemas.detection_evaluation`` in an evaluation's folder
 """
 
@@ -76,7 +76,9 @@ def write_measured_objects(
         for name in DETECTION_FILES:
             StoreFiles(folder).remove(name)
         return
-    parts = [(key, is_found, kind[name]) for name, key in frame_keys.items() for is_found, kind in ((False, truth), (True, found))]
+    parts = [
+        (key, is_found, kind[name]) for name, key in frame_keys.items() for is_found, kind in ((False, truth), (True, found))
+    ]
     every = join_objects([objects for _, _, objects in parts])
     columns: dict[str, list[Any]] = {
         "frame_key": [key for key, _, objects in parts for _ in range(len(objects))],
@@ -108,11 +110,10 @@ def read_measured_objects(folder: Path) -> MeasuredObjects:
     listed, columns = read_detection_evaluation(str(folder))
     if not (keys := listed["frame_key"]):
         raise StoreError(f"evaluation '{folder}' has no frame. Run depthmill evaluate again")
-    objects = Objects(
-        category=np.array(columns["category"], np.str_),
-        **{name: np.array(columns[name], np.int64 if name == "occlusion" else np.float64) for name in _PLAIN},
-        **{name: np.array([columns[one] for one in singles], np.float64).T for name, singles in _PARTS.items()},
-    )
+    values: dict[str, Any] = {name: np.array(columns[name], np.float64) for name in _PLAIN}
+    values |= {name: np.array([columns[one] for one in singles], np.float64).T for name, singles in _PARTS.items()}
+    values |= {"category": np.array(columns["category"], np.str_), "occlusion": np.array(columns["occlusion"], np.int64)}
+    objects = Objects(**values)
     rows = {(key, is_found): list[int]() for key in keys for is_found in (False, True)}
     for row, place in enumerate(zip(columns["frame_key"], columns["is_found"], strict=True)):
         rows[place].append(row)

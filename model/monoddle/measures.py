@@ -71,6 +71,11 @@ def read_detection_measures(folder: Path) -> dict[str, float]:
     return {precision_name(row.category, row.metric, row.min_overlap, row.difficulty): row.r40 for row in rows}
 
 
+def overlap_table(metric: str, overlap: str) -> str:
+    """Return the overlap table of a metric: boxes in the image have one only."""
+    return "strict" if metric == "2d" else overlap
+
+
 def precision_name(category: str, metric: str, min_overlap: float, difficulty: str) -> str:
     """Return the name of an average precision in a recipe."""
     return f"{category}/{metric}@{min_overlap:g}/{difficulty}"

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import NUM_STEPS, Difficulty, Floats, Integers, frame_entries, precision_means
+from model.monoddle.average_precision import NUM_STEPS, Difficulty, Integers, frame_entries, precision_means
+from model.monoddle.box_overlap import Floats
 from model.monoddle.matching import count_matches, recall_thresholds, scores_of_hits
 from model.train.paired_bootstrap import MIN_SCENES, SceneInterval, expanded_quantiles, scene_of
 
@@ -142,9 +143,11 @@ def scene_numbers(keys: Sequence[str]) -> list[int]:
 
 
 def _joined(parts: Sequence[NDArray[np.generic]]) -> Floats:
-    return np.concatenate([*parts, np.zeros(0)]).astype(np.float64)
+    joined: Floats = np.concatenate([*parts, np.zeros(0)]).astype(np.float64)
+    return joined
 
 
 def _repeated(parts: Sequence[tuple[int, int]]) -> Integers:
     counts, scenes = np.array(parts, np.int64).reshape(-1, 2).T
-    return np.repeat(scenes, counts)
+    repeated: Integers = np.repeat(scenes, counts)
+    return repeated

@@ -85,10 +85,8 @@ def evaluate_result_files(
     missing, others = [name for name in truth if name not in set(found_files)], len(there) - len(found_files)
     notes = _notes(files, missing, others, num_frames=len(truth), left_out=split_measured(sorted(names - {"DontCare"}))[1])
     title = evaluation_title(path.absolute().name, manifest, split=split, height_scale=evaluation.height_scale, notes=notes)
-    measured = DetectionEvaluation(
-        rows, results, truth, frame_keys=frame_keys, height_scale=evaluation.height_scale
-    )
-    write_detection_folder(folder, measured, title=title)
+    results_of_split = DetectionEvaluation(rows, results, truth, frame_keys=frame_keys, height_scale=evaluation.height_scale)
+    write_detection_folder(folder, results_of_split, title=title)
     data = {
         "folder": str(folder),
         "manifest": manifest.path.fingerprint,

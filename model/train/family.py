@@ -79,8 +79,8 @@ class Family(ABC, Generic[C]):
     keys_that_decide: tuple[str, ...] = ("evaluation.split",)
     hands_over_backbone: bool = False
     retrain_refusal: str = (
-        "retrain compares two trainings on the same frames, and that family keeps nothing of single frames. Put depthmill train or "
-        "ablate on a schedule"
+        "retrain compares two trainings on the same frames, and that family keeps nothing of single frames. Put depthmill "
+        "train or ablate on a schedule"
     )
 
     # building and training

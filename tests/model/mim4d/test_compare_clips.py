@@ -121,7 +121,7 @@ def test_rows_when_written_then_read_back_and_a_damaged_or_missing_file_is_named
     with pytest.raises(StoreError, match=r"clips.csv' is missing, so clips cannot be paired. Run depthmill evaluate"):
         read_clip_rows(tmp_path / "nowhere")
     content = (tmp_path / CLIPS_FILE).read_text()
-    (tmp_path / CLIPS_FILE).write_text(content.replace("0.5", "0.4", 1))
+    (tmp_path / CLIPS_FILE).write_text(content.replace(",30,", ",31,", 1))
     with pytest.raises(StoreError, match=r"clips.csv' cannot be read: its content is not what was written. Delete it, then run"):
         read_clip_rows(tmp_path)
     (tmp_path / DIGESTS_FILE).unlink()  # a former version wrote none
