@@ -42,8 +42,8 @@ NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="run as a bare loo
 Dask = Annotated[
     str | None,
     typer.Option(
-        help="run scenes on a Dask cluster: local:4, local:4:2GiB (memory each), tcp://scheduler:8786 or slurm:<profile>; "
-        "results are identical"
+        help="make units on a Dask cluster: local:4, local:4:2GiB (memory each), tcp://scheduler:8786 or slurm:<profile>; "
+        "default DEPTHMILL_DASK, or worker processes of this machine; results are identical"
     ),
 ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, ManifestChoice, NoPrefect, Overrides, RecipeFile, Workers
+from flows.command_line.options import AsJson, Dask, ManifestChoice, NoPrefect, Overrides, RecipeFile, Workers
 
 if TYPE_CHECKING:
     from flows.ablation.ablation import Ablation, Run
@@ -25,6 +25,7 @@ def ablate(
     ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="print what would be trained, and stop")] = False,
     workers: Workers = None,
+    dask: Dask = None,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +38,7 @@ def ablate(
     from flows.command_line.answers import console, echo, print_json
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(recipe, overrides, workers)
+    opened = open_with_settings(recipe, overrides, workers, dask)
     ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
     refuse_other_folder(ablation.folder)
     listener = console(is_quiet=as_json)

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import NoPrefect, Workers
+from flows.command_line.options import Dask, NoPrefect, Workers
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="folder for the demo")] = Path("demo"),
     workers: Workers = None,
+    dask: Dask = None,
     no_prefect: NoPrefect = False,
 ) -> None:
     """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
@@ -26,7 +27,7 @@ def demo(
 
     recipe = prepare_demo(out)
     echo(f"recipe {recipe}")
-    opened = open_with_settings(recipe, None, workers)
+    opened = open_with_settings(recipe, None, workers, dask)
     chosen, listener = orchestrator(prefect=not no_prefect), console()
     if make_units(opened, chosen, listener).num_failed:
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from flows.command_line.options import (
     AsJson,
     Cap,
+    Dask,
     FineTune,
     LeastShare,
     Margin,
@@ -31,6 +32,7 @@ def retrain(
     least_share: LeastShare = 0.5,
     fine_tune: FineTune = False,
     workers: Workers = None,
+    dask: Dask = None,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +44,7 @@ def retrain(
     from model.train.judging import Rules
 
     ended = retrain_recipe(
-        open_with_settings(recipe, overrides, workers),
+        open_with_settings(recipe, overrides, workers, dask),
         orchestrator(prefect=not no_prefect),
         console(is_quiet=as_json),
         where=str(recipe.absolute()),

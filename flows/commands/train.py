@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, ManifestChoice, NoPrefect, Overrides, RecipeFile, Workers
+from flows.command_line.options import AsJson, Dask, ManifestChoice, NoPrefect, Overrides, RecipeFile, Workers
 
 
 def train(
@@ -24,6 +24,7 @@ def train(
         ),
     ] = False,
     workers: Workers = None,
+    dask: Dask = None,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
@@ -35,6 +36,7 @@ def train(
         recipe,
         overrides=overrides or (),
         workers=workers,
+        dask=dask,
         manifest=manifest,
         out=out,
         restart=restart,

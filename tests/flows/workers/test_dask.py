@@ -66,7 +66,10 @@ def bare_content(tiny_root: Path, tiny_store: Path) -> dict[str, str]:
 def test_dask_when_value_is_unknown_then_exit_code_2_and_what_is_expected(value, tiny_root, write_recipe, depthmill):
     code, text = depthmill("run", write_recipe(tiny_root), "--dask", value)
     assert code == 2
-    assert f"--dask is '{value}', expected local:<workers>, local:<workers>:<memory each>, tcp://<host>:<port>" in text
+    assert (
+        f"--dask (or DEPTHMILL_DASK) is '{value}', expected local:<workers>, local:<workers>:<memory each>, tcp://<host>:<port>"
+        in text
+    )
 
 
 def test_dask_when_memory_is_wrong_then_exit_code_2(tiny_root, write_recipe, depthmill):
@@ -86,7 +89,7 @@ def test_dask_when_extra_is_missing_then_says_what_to_install(tiny_root, write_r
     monkeypatch.setitem(sys.modules, "distributed", None)
     code, text = depthmill("run", write_recipe(tiny_root), "--dask", "local:2")
     assert code == 2
-    assert "--dask needs distributed, which is not installed here. Run: pip install 'depthmill[dask]'" in text
+    assert "--dask (or DEPTHMILL_DASK) needs distributed, which is not installed here. Run: pip install 'depthmill[dask]'" in text
 
 
 def test_dask_when_scheduler_is_not_there_then_names_address_and_next_step(tiny_root, write_recipe, depthmill, tmp_path):
