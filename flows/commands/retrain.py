@@ -16,6 +16,7 @@ from flows.command_line.options import (
     Overrides,
     Radar,
     RecipeFile,
+    WithPrefect,
     Workers,
 )
 
@@ -31,6 +32,7 @@ def retrain(
     least_share: LeastShare = 0.5,
     fine_tune: FineTune = False,
     workers: Workers = None,
+    prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
@@ -39,11 +41,12 @@ def retrain(
     from flows.command_line.answers import console, echo, print_json
     from flows.retrain.round import retrain as retrain_recipe
     from flows.run.opening import open_with_settings
+    from flows.run.prefect_api import uses_prefect
     from model.train.judging import Rules
 
     ended = retrain_recipe(
         open_with_settings(recipe, overrides, workers),
-        orchestrator(prefect=not no_prefect),
+        orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect)),
         console(is_quiet=as_json),
         where=str(recipe.absolute()),
         rules=Rules(margin, metric, cap, radar, needs_interval, least_share),
