@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from flows.run.prefect_api import configured_api
+from flows.prefect_api import configured_api
 from flows.settings import Settings
 from model.data.free_memory import free_memory_bytes
 from storage_schemas.errors import DepthmillError, RecipeError

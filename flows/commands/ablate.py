@@ -36,8 +36,8 @@ def ablate(
     from flows.ablation.table import as_json as table_json
     from flows.ablation.training import train_variants
     from flows.command_line.answers import console, echo, print_json
+    from flows.prefect_api import uses_prefect
     from flows.run.opening import open_with_settings
-    from flows.run.prefect_api import uses_prefect
 
     opened = open_with_settings(recipe, overrides, workers)
     ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)

@@ -20,9 +20,9 @@ def demo(
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo
     from flows.new_recipe.demo import prepare_demo
+    from flows.prefect_api import uses_prefect
     from flows.run.making import make_units
     from flows.run.opening import open_with_settings
-    from flows.run.prefect_api import uses_prefect
     from flows.run.train import train_recipe
     from flows.run.training import missing_for_training
 

@@ -39,9 +39,9 @@ def retrain(
     """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo, print_json
+    from flows.prefect_api import uses_prefect
     from flows.retrain.round import retrain as retrain_recipe
     from flows.run.opening import open_with_settings
-    from flows.run.prefect_api import uses_prefect
     from model.train.judging import Rules
 
     ended = retrain_recipe(

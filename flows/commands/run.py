@@ -22,7 +22,7 @@ def run(
     """Do everything that the plan lists; running again does only what is left."""
     import depthmill
     from flows.command_line.answers import console, print_json
-    from flows.run.prefect_api import uses_prefect
+    from flows.prefect_api import uses_prefect
 
     made = depthmill.run(
         recipe,

@@ -31,7 +31,7 @@ def train(
     """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
     import depthmill
     from flows.command_line.answers import console, echo, print_json
-    from flows.run.prefect_api import uses_prefect
+    from flows.prefect_api import uses_prefect
 
     trained = depthmill.train(
         recipe,

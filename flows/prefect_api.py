@@ -22,7 +22,7 @@ from storage_schemas.errors import RecipeError
 API_URL = "PREFECT_API_URL"
 _TEST_MODES = ("PREFECT_TEST_MODE", "PREFECT_UNIT_TEST_MODE", "PREFECT_TESTING_UNIT_TEST_MODE", "PREFECT_TESTING_TEST_MODE")
 _OWN_PROFILES = {"local": {API_URL: "http://127.0.0.1:4200/api"}}
-"""What Prefect's own profiles say of the address; they count where there is neither PREFECT_HOME nor ``~/.prefect/profiles.toml``."""
+"""What Prefect brings itself; it counts where there is neither PREFECT_HOME nor ``~/.prefect/profiles.toml``."""
 
 
 def uses_prefect(*, prefect: bool, no_prefect: bool) -> bool:

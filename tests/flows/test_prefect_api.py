@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.run.prefect_api import configured_api, uses_prefect
+from flows.prefect_api import configured_api, uses_prefect
 from storage_schemas.errors import RecipeError
 
 HERE = "http://here:4200/api"
