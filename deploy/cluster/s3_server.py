@@ -38,10 +38,10 @@ class KeptObjects:
 
     def load(self, buckets: Iterable[str]) -> int:
         """Bring what the file has into moto's memory, create buckets, and return the number of objects."""
-        for (name,) in [*self._file.execute("select name from bucket"), *((name,) for name in buckets)]:
-            if name not in self._memory.buckets:
-                self._memory.create_bucket(name, "us-east-1")
-                self.keep(name, None)
+        with self._file:
+            self._file.executemany("insert or ignore into bucket values (?)", [(name,) for name in buckets])
+        for (name,) in self._file.execute("select name from bucket"):
+            self._memory.create_bucket(name, "us-east-1")
         count = 0
         for bucket, key, content in self._file.execute("select bucket, key, content from object"):
             self._memory.put_object(bucket, key, content)
@@ -85,10 +85,11 @@ class KeepingServer:
         length = int(environ.get("CONTENT_LENGTH") or 0)  # read before the lock: a slow client must not hold the others back
         if "chunked" not in environ.get("HTTP_TRANSFER_ENCODING", ""):
             environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(length))
-        bucket, _, key = environ["PATH_INFO"].encode("latin-1").decode().lstrip("/").partition("/")
+        bucket, _, key = environ["PATH_INFO"].lstrip("/").partition("/")
         with self._lock:
             answer = list(self._app(environ, start_response))
-            self._objects.keep(bucket, [key] if key else None)
+            # moto names an object by the bytes of the path, or by their text, as the client has quoted them
+            self._objects.keep(bucket, {key, key.encode("latin-1").decode()} if key else None)
         return answer
 
 
