@@ -92,7 +92,8 @@ def find_postgres(environ: Mapping[str, str], *, is_root: bool, debian: Path = P
             if pwd.getpwnam(user).pw_uid:
                 return _Postgres(folder, user)
     raise ClusterError(
-        f"PostgreSQL refuses to run as root, and there is no user {' or '.join(wanted)}. Set CLUSTER_POSTGRES_USER to one that exists"
+        f"PostgreSQL refuses to run as root, and there is no user {' or '.join(wanted)}. "
+        "Set CLUSTER_POSTGRES_USER to one that exists"
     )
 
 
@@ -239,8 +240,8 @@ def _refuse_closed_parent(folder: Path, postgres: _Postgres) -> None:
     command = ["setpriv", *postgres.prefix(), "test", "-x", str(folder)]
     if subprocess.run(command, cwd="/").returncode:
         raise ClusterError(
-            f"PostgreSQL runs as user {postgres.user} here, who cannot reach '{folder}': a folder above it lets only its owner in. "
-            "Set CLUSTER_DIR to a folder below one that all may enter, or run as another user than root"
+            f"PostgreSQL runs as user {postgres.user} here, who cannot reach '{folder}': a folder above it lets only its owner "
+            "in. Set CLUSTER_DIR to a folder below one that all may enter, or run as another user than root"
         )
 
 

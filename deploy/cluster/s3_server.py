@@ -30,8 +30,8 @@ class KeptObjects:
 
     def __init__(self, path: str) -> None:
         self._file = sqlite3.connect(path, check_same_thread=False)
-        self._file.execute("pragma journal_mode = wal")  # a killed process leaves a whole file; only a power cut may lose the last
-        self._file.execute("pragma synchronous = off")
+        self._file.execute("pragma journal_mode = wal")
+        self._file.execute("pragma synchronous = off")  # only a power cut may lose the last objects, no killed process
         self._file.execute("create table if not exists object (bucket text, key text, content blob, primary key (bucket, key))")
         self._file.execute("create table if not exists bucket (name text primary key)")
         self._memory = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]

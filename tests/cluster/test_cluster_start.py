@@ -56,7 +56,9 @@ def test_postgresql_when_it_is_on_the_path_only_then_found_there(cluster, debian
 def test_postgresql_when_it_is_missing_then_names_the_package_and_the_command(cluster, tmp_path):
     with pytest.raises(cluster.ClusterError) as refused:
         cluster.find_postgres({"PATH": str(tmp_path)}, is_root=False, debian=tmp_path / "none")
-    assert f"PostgreSQL's programs postgres and initdb are neither in {tmp_path}/none/*/bin nor on the path." in str(refused.value)
+    assert f"PostgreSQL's programs postgres and initdb are neither in {tmp_path}/none/*/bin nor on the path." in str(
+        refused.value
+    )
     assert "Install Debian's package: apt-get install postgresql" in str(refused.value)
 
 
@@ -71,7 +73,7 @@ def test_postgresql_when_started_by_root_then_runs_as_another_user(cluster, debi
 
 def test_ports_when_the_usual_one_is_taken_then_a_free_one_and_never_one_twice(cluster, monkeypatch):
     with taken_port() as taken:
-        monkeypatch.setattr(cluster, "USUAL_PORTS", {name: taken for name in ANY_PORTS})
+        monkeypatch.setattr(cluster, "USUAL_PORTS", dict.fromkeys(ANY_PORTS, taken))
         chosen = cluster.choose_ports({}, {})
     assert taken not in chosen.values()
     assert len(set(chosen.values())) == len(ANY_PORTS)
@@ -97,7 +99,9 @@ def test_folder_when_its_path_is_too_long_for_a_socket_then_said(cluster, tmp_pa
 
 def test_folder_when_a_package_is_missing_then_says_what_to_run(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "find_spec", lambda module: None if module == "supervisor" else object())
-    with pytest.raises(cluster.ClusterError, match=r"not installed: supervisor. Run: pip install -c constraints.txt -e '.\[cluster\]'"):
+    with pytest.raises(
+        cluster.ClusterError, match=r"not installed: supervisor. Run: pip install -c constraints.txt -e '.\[cluster\]'"
+    ):
         cluster.prepare(tmp_path / "cluster", os.environ)
     assert not (tmp_path / "cluster").exists()
 
@@ -136,7 +140,10 @@ def test_objects_when_the_server_is_killed_then_the_next_one_has_them(s3_server,
         return Client(s3_server.KeepingServer(s3_server.DomainDispatcherApplication(s3_server.create_backend_app), objects))
 
     def ask(client: Client, method: str, path: str, **options: object):
-        headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request", **options.pop("headers", {})}
+        headers = {
+            "Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request",
+            **options.pop("headers", {}),
+        }
         return client.open(path, method=method, headers=headers, base_url="http://127.0.0.1:9000", **options)
 
     client = server()
