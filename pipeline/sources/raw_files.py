@@ -5,7 +5,6 @@ Every read is noted with its size and digest, so that the lineage of a unit says
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from storage_schemas.errors import SourceError
 from storage_schemas.files import leaves_root
 from storage_schemas.image_files import opened_image, refuse_too_many_pixels
 from storage_schemas.regular_files import MAX_FILE_BYTES, open_regular, read_regular
+from storage_schemas.remote_path import DataPath, RemotePath, folder_names
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """What Git leaves in place of a large file until Git LFS fetches it."""
@@ -29,11 +29,12 @@ class RawFiles:
     """Base of the readers of raw files; small and picklable, opened anew in every worker.
 
     Args:
-        root: folder that all files lie in.
+        root: folder that all files lie in, on a disk or at a URL.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root, self._root = Path(root), str(Path(root))
+    def __init__(self, root: str | DataPath) -> None:
+        self.root: DataPath = Path(root) if isinstance(root, str) else root
+        self._root = str(self.root)
         self._seen: dict[str, tuple[int, str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -49,16 +50,20 @@ class RawFiles:
         """
         refuse_to_leave(file, where=f"data root '{self.root}'")
         path = f"{self._root}/{file}"  # a Path for each of thousands of files would cost as much as hashing them
+        is_remote = isinstance(self.root, RemotePath)
         try:
-            content = read_regular(path)
+            content = (self.root / file).read_bytes() if is_remote else read_regular(path)
         except FileNotFoundError as error:
-            raise SourceError(f"file missing: {path}. Unpack the archive that holds it, then run the same command") from error
+            step = "Upload it" if is_remote else "Unpack the archive that holds it"
+            raise SourceError(f"file missing: {path}. {step}, then run the same command") from error
         except PermissionError as error:
             raise SourceError(f"cannot read '{path}': permission denied. Ask for read permission on the data set") from error
         except OSError as error:
             raise SourceError(f"cannot read '{path}': {error.strerror}. Check the disk, then run the same command") from error
         if not content:
-            raise SourceError(f"file '{path}' is empty (0 bytes). Copy it again, then run the same command")
+            raise SourceError(
+                f"file '{path}' is empty (0 bytes). {'Upload' if is_remote else 'Copy'} it again, then run the same command"
+            )
         if content.startswith(LFS_POINTER):
             raise lfs_pointer(path)
         self._seen[file] = (len(content), xxhash.xxh3_128_hexdigest(content))
@@ -99,16 +104,12 @@ def refuse_to_leave(file: str, *, where: str) -> None:
         )
 
 
-def num_files(folder: Path) -> int:
+def num_files(folder: DataPath) -> int:
     """Return the number of entries of a folder that are not hidden; 0 if the folder does not exist."""
-    try:
-        with os.scandir(folder) as entries:
-            return sum(not entry.name.startswith(".") for entry in entries)
-    except OSError:
-        return 0
+    return sum(not name.startswith(".") for name in folder_names(folder))
 
 
-def image_size(path: str) -> tuple[int, int]:
+def image_size(path: str | DataPath) -> tuple[int, int]:
     """Return (width, height) of a PNG or JPEG from its head.
 
     Raises:
@@ -119,7 +120,7 @@ def image_size(path: str) -> tuple[int, int]:
         with open_regular(path, most_bytes=MAX_FILE_BYTES) as stream:
             head = stream.read(len(LFS_POINTER))
             if head == LFS_POINTER:
-                raise lfs_pointer(path)
+                raise lfs_pointer(str(path))
             if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) >= 24:
                 width, height = struct.unpack(">II", head[16:24])
                 refuse_too_many_pixels(width, height, what=what, remedy=remedy)
@@ -131,9 +132,9 @@ def image_size(path: str) -> tuple[int, int]:
         raise SourceError(f"{what} cannot be read: {error}. {remedy}") from error
 
 
-def image_size_in(folder: Path) -> tuple[int, int] | None:
+def image_size_in(folder: DataPath) -> tuple[int, int] | None:
     """Return (width, height) of the first image of a folder, None without images."""
-    for path in sorted(folder.iterdir())[:1]:
+    for name in folder_names(folder)[:1]:
         with suppress(SourceError):
-            return image_size(str(path))
+            return image_size(folder / name)
     return None

@@ -16,6 +16,7 @@ from pipeline.sources.point_checks import refuse_far, refuse_without_xyz
 from pipeline.sources.raw_files import RawFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.layout import Columns, StoreLayout
+from storage_schemas.remote_path import DataPath
 from storage_schemas.table import read_rows
 
 
@@ -30,7 +31,12 @@ class NuScenesFiles(RawFiles):
     """
 
     def __init__(
-        self, root: str, index_folder: str, *, lidar_columns: int | None = None, lacks: Mapping[str, Lacks] | None = None
+        self,
+        root: str | DataPath,
+        index_folder: str,
+        *,
+        lidar_columns: int | None = None,
+        lacks: Mapping[str, Lacks] | None = None,
     ) -> None:
         super().__init__(root)
         self.index_folder = Path(index_folder)
