@@ -39,14 +39,14 @@ ROUNDS = TableSpec(
         ColumnSpec("manifest", "string", "", "fingerprint of the pinned manifest", is_nullable=True),
         ColumnSpec("training", "string", "", "folder of the challenger", is_nullable=True),
         ColumnSpec("champion_before", "string", "", "folder of the champion that it met", is_nullable=True),
-        ColumnSpec("metric", "string", "", "metric that decides; its unit is that of the values"),
-        ColumnSpec("cap_m", "double", "m", "pixels with 0 < target <= cap count"),
-        ColumnSpec("radar", "string", "", "on or off"),
+        ColumnSpec("metric", "string", "", "metric that decides, with the unit of the values; empty: the recipe was not understood"),
+        ColumnSpec("cap_m", "double", "m", "pixels with 0 < target <= cap count; null: no depth maps", is_nullable=True),
+        ColumnSpec("radar", "string", "", "on or off; null: no depth maps", is_nullable=True),
         ColumnSpec("margin", "double", "", "improvement that a challenger must reach, in the metric's unit"),
-        ColumnSpec("num_frames", "int64", "1", "frames that both were measured on", is_nullable=True),
+        ColumnSpec("num_frames", "int64", "1", "frames that both were measured on, of a pre-training clips", is_nullable=True),
         ColumnSpec("champion_value", "double", "", "mean of the metric over them", is_nullable=True),
         ColumnSpec("challenger_value", "double", "", "mean of the metric over them", is_nullable=True),
-        ColumnSpec("difference", "double", "", "mean of challenger - champion, frame by frame", is_nullable=True),
+        ColumnSpec("difference", "double", "", "mean of challenger - champion, frame by frame; of average precisions their difference", is_nullable=True),
         ColumnSpec("low", "double", "", "lower end of its 95 % interval", is_nullable=True),
         ColumnSpec("high", "double", "", "upper end of its 95 % interval", is_nullable=True),
         ColumnSpec("is_promoted", "bool", "1", "the challenger became the champion"),
@@ -80,8 +80,8 @@ class Round:
     training: str | None
     champion_before: str | None
     metric: str
-    cap_m: float
-    radar: str
+    cap_m: float | None
+    radar: str | None
     margin: float
     num_frames: int | None
     champion_value: float | None

@@ -6,16 +6,16 @@ from dataclasses import asdict
 
 from flows.command_line.options import (
     AsJson,
-    Cap,
     Dask,
     FineTune,
     LeastShare,
     Margin,
-    Metric,
     NeedsInterval,
     NoPrefect,
     Overrides,
-    Radar,
+    OwnCap,
+    OwnMetric,
+    OwnRadar,
     RecipeFile,
     WithPrefect,
     Workers,
@@ -25,13 +25,13 @@ from flows.command_line.options import (
 def retrain(
     recipe: RecipeFile,
     overrides: Overrides = None,
-    margin: Margin = 0.0,
-    metric: Metric = "mae_mm",
-    cap: Cap = 80.0,
-    radar: Radar = "on",
-    needs_interval: NeedsInterval = False,
-    least_share: LeastShare = 0.5,
-    fine_tune: FineTune = False,
+    margin: Margin = None,
+    metric: OwnMetric = None,
+    cap: OwnCap = None,
+    radar: OwnRadar = None,
+    needs_interval: NeedsInterval = None,
+    least_share: LeastShare = None,
+    fine_tune: FineTune = None,
     workers: Workers = None,
     dask: Dask = None,
     prefect: WithPrefect = False,
@@ -43,16 +43,23 @@ def retrain(
     from flows.command_line.answers import console, echo, print_json
     from flows.prefect_api import uses_prefect
     from flows.retrain.round import retrain as retrain_recipe
+    from flows.retrain.rules import overrides_of
     from flows.run.opening import open_with_settings
-    from model.train.judging import Rules
 
+    rules = overrides_of(
+        metric=metric,
+        cap_m=cap,
+        radar=radar,
+        margin=margin,
+        needs_interval=needs_interval,
+        least_share=least_share,
+        fine_tune=fine_tune,
+    )
     ended = retrain_recipe(
-        open_with_settings(recipe, overrides, workers, dask),
+        open_with_settings(recipe, (*(overrides or ()), *rules), workers, dask),
         orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect)),
         console(is_quiet=as_json),
         where=str(recipe.absolute()),
-        rules=Rules(margin, metric, cap, radar, needs_interval, least_share),
-        fine_tune=fine_tune,
     )
     if as_json:
         print_json(asdict(ended.row))

@@ -40,8 +40,8 @@ class Champion:
         training: folder of the training; relative to the runs folder if it lies in it, so that a moved store keeps it.
         manifest: fingerprint of the manifest it was trained on.
         metric: metric by which it was promoted.
-        cap_m: its cap in metres.
-        radar: its radar state.
+        cap_m: its cap in metres; None of a family without depth maps.
+        radar: its radar state; None likewise.
         value: its mean over all frames then.
         promoted_utc: when.
         round: name of the round that promoted it.
@@ -50,8 +50,8 @@ class Champion:
     training: str
     manifest: str
     metric: str
-    cap_m: float
-    radar: str
+    cap_m: float | None
+    radar: str | None
     value: float
     promoted_utc: str
     round: str
@@ -87,8 +87,10 @@ def read_champion(runs: Path) -> Champion | None:
 
 
 def _check_values(champion: Champion) -> None:
-    numbers = ("cap_m", "value")
+    numbers, absent = ("cap_m", "value"), ("cap_m", "radar")
     for name, value in asdict(champion).items():
+        if value is None and name in absent:
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float if name in numbers else str):
             raise TypeError(f"{name} is {value!r}, expected a {'number' if name in numbers else 'text'}")
 
@@ -138,17 +140,17 @@ def compare_with_champion(champion: Path, challenger: Training, rules: Rules) ->
 
 def is_better(means: MeanDifference, rules: Rules) -> tuple[bool, str]:
     """Return whether b is better than a by the rules, and the reason as text."""
-    sign = 1.0 if rules.metric.startswith("delta") else -1.0
+    sign = 1.0 if rules.is_higher_better else -1.0
     gain = sign * means.mean_difference
     change = f"{rules.metric} {means.mean_a:.6g} -> {means.mean_b:.6g}"
     if not math.isfinite(gain):
         return False, f"{change}: one of the two is not a number, so nothing is compared"
-    # a family of another package may not say what is common to the two
-    frames, pixels = (float(getattr(means, f"share_of_{name}", 1.0)) for name in ("frames", "pixels"))
-    if min(frames, pixels) < rules.least_share:
+    shares = dict(getattr(means, "shares", {}))  # a family of another package may not say what is common to the two
+    if min(shares.values(), default=1.0) < rules.least_share:
+        counted = next(iter(shares))
+        common = " and ".join(f"{share:.1%} of the {what}" for what, share in shares.items())
         return False, (
-            f"{change} on {means.num_frames} frames: only {frames:.1%} of the frames and {pixels:.1%} of the pixels are common "
-            f"to both, least_share is {rules.least_share:g}"
+            f"{change} on {means.num_frames} {counted}: only {common} are common to both, least_share is {rules.least_share:g}"
         )
     if gain <= 0:
         return False, f"{change}: not better"

@@ -63,7 +63,6 @@ class RoundProgress:
 
     Attributes:
         where: name of the recipe file.
-        rules: what a challenger must show.
         started: when, UTC.
         start_s: the same on a clock that never goes back.
         name: of the round, from when it started.
@@ -75,6 +74,7 @@ class RoundProgress:
         training: folder of the challenger.
         champion: folder of the champion before.
         family: of both.
+        rules: what a challenger must show; None until the recipe was understood.
         comparisons: of champion and challenger, all frames first.
         challenger_value: mean that decides.
         choice: on which splits the challenger's checkpoint was chosen and judged.
@@ -82,7 +82,6 @@ class RoundProgress:
     """
 
     where: str
-    rules: Rules
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     start_s: float = field(default_factory=time.perf_counter)
     name: str = field(init=False)
@@ -94,6 +93,7 @@ class RoundProgress:
     training: Path | None = None
     champion: Path | None = None
     family: Family[Any] | None = None
+    rules: Rules | None = None
     comparisons: Sequence[MeanDifference] = field(default_factory=list)
     challenger_value: float | None = None
     choice: str = ""
@@ -102,6 +102,12 @@ class RoundProgress:
     def __post_init__(self) -> None:
         """Name the round."""
         self.name = new_round_name(self.started)
+
+    @property
+    def settled_rules(self) -> Rules:
+        """Return the rules of a round whose recipe was understood."""
+        assert self.rules is not None
+        return self.rules
 
 
 def history_folder(runs: Path) -> Path:
@@ -128,7 +134,7 @@ def changed_rules(row: Round, rules: Rules) -> str:
     changes = []
     for name in ("metric", "cap_m", "radar", "margin", "needs_interval", "least_share"):
         before, now = getattr(row, name), getattr(rules, name)
-        if before is None:  # rounds of former versions asked for no share, and had the interval in no column
+        if before is None and name in ("needs_interval", "least_share"):  # columns that former versions did not have
             before = False if name == "needs_interval" else now
         if before != now:
             changes.append(f"{name} {before} -> {now}")
@@ -158,10 +164,10 @@ def record(progress: RoundProgress, outcome: str) -> Round:
         manifest=progress.manifest,
         training=None if progress.training is None else str(progress.training),
         champion_before=None if progress.champion is None else str(progress.champion),
-        metric=rules.metric,
-        cap_m=rules.cap_m,
-        radar=rules.radar,
-        margin=rules.margin,
+        metric="" if rules is None else rules.metric,
+        cap_m=None if rules is None else rules.cap_m,
+        radar=None if rules is None else rules.radar,
+        margin=0.0 if rules is None else rules.margin,
         num_frames=None if every is None else every.num_frames,
         champion_value=None if every is None else every.mean_a,
         challenger_value=progress.challenger_value if every is None else every.mean_b,
@@ -172,8 +178,8 @@ def record(progress: RoundProgress, outcome: str) -> Round:
         seconds=time.perf_counter() - progress.start_s,
         commit=code["commit"],
         is_dirty=code["is_dirty"],
-        needs_interval=rules.needs_interval,
-        least_share=rules.least_share,
+        needs_interval=None if rules is None else rules.needs_interval,
+        least_share=None if rules is None else rules.least_share,
     )
 
 
@@ -188,10 +194,12 @@ def killed(holder: Holder, champion: Champion | None) -> Round | None:
     return replace(row, outcome="promoted" if is_promoted else "failed", note=note, is_promoted=is_promoted)
 
 
-def report_text(row: Round, family: Family[Any] | None, comparisons: Sequence[MeanDifference], *, choice: str = "") -> str:
+def report_text(
+    row: Round, family: Family[Any] | None, comparisons: Sequence[MeanDifference], *, choice: str = "", rule: str = ""
+) -> str:
     """Return the report of a round as Markdown; its family is None where the recipe names none that there is.
 
-    ``choice`` says on which splits the challenger's checkpoint was chosen and judged.
+    ``choice`` says on which splits the challenger's checkpoint was chosen and judged, ``rule`` what decides.
     """
     facts = {
         "why": row.reason,
@@ -207,6 +215,7 @@ def report_text(row: Round, family: Family[Any] | None, comparisons: Sequence[Me
     }
     lines = [f"# {row.outcome}", "", f"Round {row.name} of `{row.recipe}`", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items() if value]
+    lines += [f"- rule: {rule}"] if rule else []
     if comparisons and family is not None:
         lines += ["", "a = champion, b = challenger", "", "```", family.comparison_text(comparisons), "```"]
     return "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.retrain.champion import Champion, ChampionError, compare_with_champion, is_better, read_champion, write_champion
 from flows.retrain.record import (
@@ -30,13 +30,14 @@ from flows.retrain.record import (
     record,
     report_text,
 )
+from flows.retrain.rules import rules_of
 from flows.run.listener import Listener
 from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
 from flows.run.orchestrator import Orchestrator
 from flows.run.training import Training, machine_of, refuse_without_torch, training_folder
 from pipeline.plan import Plan
-from storage_schemas.errors import DepthmillError, RecipeError, StoreError
+from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.folder_lock import HeldFolder, locked_folder
 from storage_schemas.manifest import open_manifest
@@ -44,7 +45,6 @@ from storage_schemas.run_history import Round, write_round
 
 if TYPE_CHECKING:
     from model.train.config import CommonConfig
-    from model.train.family import Family
     from model.train.judging import Rules
 
 
@@ -59,18 +59,19 @@ class _Request:
     Attributes:
         opened: the recipe.
         where: name of the recipe file.
-        rules: what a challenger must show.
-        fine_tune: start from the champion's weights instead of from scratch.
         orchestrator: carries the work out.
         listener: is told what goes on.
     """
 
     opened: Opened
     where: str
-    rules: Rules
-    fine_tune: bool
     orchestrator: Orchestrator
     listener: Listener
+
+    @property
+    def fine_tune(self) -> bool:
+        """Say whether the training starts from the champion's weights instead of from scratch."""
+        return self.opened.recipe.retrain.fine_tune
 
 
 def retrain(
@@ -79,18 +80,14 @@ def retrain(
     listener: Listener = SILENT,
     *,
     where: str,
-    rules: Rules,
-    fine_tune: bool = False,
 ) -> Result:
-    """Do one round.
+    """Do one round by the rules of the recipe's ``retrain:`` group.
 
     Args:
         opened: the recipe.
         orchestrator: carries it out.
         listener: is told what goes on.
         where: name of the recipe file.
-        rules: what a challenger must show.
-        fine_tune: start from the champion's weights instead of from scratch.
 
     Returns:
         The record, which is in the history too, and the report.
@@ -101,7 +98,7 @@ def retrain(
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
-    request = _Request(opened, where, rules, fine_tune, orchestrator, listener)
+    request = _Request(opened, where, orchestrator, listener)
     return orchestrator.retrain(Path(where).stem, lambda: _only_round(request))
 
 
@@ -130,14 +127,15 @@ def _recorded_round(request: _Request, held: HeldFolder) -> Result:
     """Do a round and leave its record and report, also if it fails."""
     from model.families import family_of, parse_train_config
 
-    progress, runs = RoundProgress(request.where, request.rules), request.opened.runs_folder
+    progress, runs = RoundProgress(request.where), request.opened.runs_folder
     _close_killed(held, runs)
     progress.changed = lambda: held.say(asdict(record(progress, "failed")))
     progress.changed()
 
     def finish(outcome: str) -> Result:
         row = record(progress, outcome)
-        text = report_text(row, progress.family, progress.comparisons, choice=progress.choice)
+        rule = "" if progress.rules is None else progress.rules.text
+        text = report_text(row, progress.family, progress.comparisons, choice=progress.choice, rule=rule)
         if outcome != "nothing to do":
             StoreFiles(runs).put(f"reports/{row.name}.md", text.encode())
         write_round(str(history_folder(runs)), row)
@@ -148,7 +146,7 @@ def _recorded_round(request: _Request, held: HeldFolder) -> Result:
     try:
         config = parse_train_config(request.opened.recipe.train, where=request.where)
         progress.family = family_of(config)
-        _check_rules(progress.family, config, request.rules, where=request.where)
+        progress.rules = rules_of(request.opened.recipe.retrain, progress.family, config, where=request.where)
         outcome = _round(request, config, progress)
     except (Exception, KeyboardInterrupt) as error:  # the history records every error, then it is raised again
         progress.notes.append("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__)
@@ -159,7 +157,7 @@ def _recorded_round(request: _Request, held: HeldFolder) -> Result:
 
 def _round(request: _Request, config: CommonConfig, progress: RoundProgress) -> str:
     """Do a round and return its outcome; ``progress`` is filled on the way, so that a failed round is recorded too."""
-    opened, rules = request.opened, request.rules
+    opened, rules = request.opened, progress.settled_rules
     runs, plan = opened.runs_folder, opened.plan()
     progress.manifest = plan.manifest.path.fingerprint
     progress.request = _request(config, progress.manifest, fine_tune=request.fine_tune)
@@ -190,7 +188,7 @@ def _round(request: _Request, config: CommonConfig, progress: RoundProgress) -> 
 
 def _train_and_judge(training: Training, request: _Request, progress: RoundProgress, champion: Champion | None) -> str:
     """Train what is left, let it meet the champion, and return the outcome."""
-    runs, rules = request.opened.runs_folder, request.rules
+    runs, rules = request.opened.runs_folder, progress.settled_rules
     assert progress.manifest is not None
     _train(training, request, progress)
     progress.challenger_value = _value(training, rules)
@@ -292,15 +290,8 @@ def _train(training: Training, request: _Request, progress: RoundProgress) -> No
     request.orchestrator.train(training, request.listener.steps())
 
 
-def _check_rules(family: Family[Any], config: CommonConfig, rules: Rules, *, where: str) -> None:
-    """Check that trainings of the family can be judged, by these rules, before an hour of work; else RecipeError."""
-    if family.retrain_refusal:
-        raise RecipeError(f"recipe '{where}': train.family is '{family.name}', and {family.retrain_refusal}")
-    family.check_rules(config, rules)
-
-
 def _value(training: Training, rules: Rules) -> float:
-    """Return the mean that decides; RoundError if no frame of the split has a pixel to measure."""
+    """Return the mean that decides; RoundError if the split has nothing to measure it on."""
     value = training.family.deciding_value(training.folder / "evaluation", rules)
     if value is not None and math.isnan(value):
         raise RoundError(
@@ -310,6 +301,6 @@ def _value(training: Training, rules: Rules) -> float:
     if value is not None:
         return value
     raise RoundError(
-        f"no frame of the split has a measured pixel up to {rules.cap_m:g} m with radar {rules.radar}, so nothing can be "
-        "compared. Look at the split (depthmill inspect), or choose another train.evaluation in the recipe"
+        f"{training.family.nothing_measured_text(rules)}, so nothing can be compared. Look at the split (depthmill inspect), or "
+        "choose another train.evaluation in the recipe"
     )

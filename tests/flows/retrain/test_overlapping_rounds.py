@@ -16,7 +16,6 @@ from flows.retrain.round import retrain
 from flows.run.bare_loop import BareLoop
 from flows.run.opening import open_recipe
 from flows.settings import Settings
-from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.folder_lock import LOCK_FILE, FolderBusyError, holder_of, locked_folder
 from storage_schemas.run_history import read_history
@@ -38,9 +37,9 @@ def recipe(tiny_root, copied_store, write_recipe):
     return write_recipe(tiny_root, train=SMALL)
 
 
-def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, orchestrator: BareLoop | None = None):
+def one_round(recipe: Path, *overrides: str, orchestrator: BareLoop | None = None):
     opened = open_recipe(load_recipe(recipe, overrides=overrides), Settings(workers=1))
-    return retrain(opened, orchestrator or BareLoop(), where=str(recipe), rules=rules or Rules()).row
+    return retrain(opened, orchestrator or BareLoop(), where=str(recipe)).row
 
 
 def outcomes(runs: Path) -> list[str]:
@@ -118,7 +117,7 @@ def test_promotion_when_killed_at_any_file_operation_then_the_former_or_the_new_
     runs = tmp_path / "store/runs"
     former = one_round(recipe)
     options = ("train.max_steps=8", "train.learning_rate=0.001")
-    row = one_round(recipe, *options, rules=Rules(margin=1e9))  # trained and kept: what is left is the promotion
+    row = one_round(recipe, *options, "retrain.margin=1e9")  # trained and kept: what is left is the promotion
     assert row.difference < 0
     kept = tmp_path / "kept"
     shutil.copytree(runs, kept)

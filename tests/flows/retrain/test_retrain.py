@@ -12,6 +12,7 @@ import yaml
 from flows.retrain.champion import ChampionError, compare_with_champion, is_better, read_champion
 from flows.retrain.record import history_folder
 from flows.retrain.round import retrain
+from flows.retrain.rules import overrides_of
 from flows.run.bare_loop import BareLoop
 from flows.run.listener import Listener
 from flows.run.opening import open_recipe
@@ -43,10 +44,9 @@ def recipe(tiny_root, copied_store, write_recipe):
     return write_recipe(tiny_root, train=SMALL)
 
 
-def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, fine_tune: bool = False):
-    opened = open_recipe(load_recipe(recipe, overrides=overrides), Settings(workers=1))
-    listener = Listener(print)
-    return retrain(opened, BareLoop(), listener, where=str(recipe), rules=rules or Rules(), fine_tune=fine_tune).row
+def one_round(recipe: Path, *overrides: str, **rules: object):
+    opened = open_recipe(load_recipe(recipe, overrides=(*overrides, *overrides_of(**rules))), Settings(workers=1))
+    return retrain(opened, BareLoop(), Listener(print), where=str(recipe)).row
 
 
 def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cleaning_and_training(recipe, tmp_path, capsys):
@@ -65,7 +65,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert capsys.readouterr().out == f"nothing to do: {second.reason}\n"
     assert [path.name for path in (runs / "trainings").iterdir()] == [Path(first.training).name]
 
-    third = one_round(recipe, "stages.clean_horizon.near_m=12.5", rules=Rules(margin=1e9))
+    third = one_round(recipe, "stages.clean_horizon.near_m=12.5", margin=1e9)
     assert third.outcome == "kept"
     assert third.num_units == 3
     assert third.reason == "clean_horizon: params near_m: 20.0 -> 12.5 (scene-0061, scene-0103)"
@@ -78,7 +78,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert third.difference == pytest.approx(third.challenger_value - third.champion_value)
     assert third.low is third.high is None  # the frames are of too few scenes for an interval
     assert read_champion(runs) == champion
-    assert one_round(recipe, "stages.clean_horizon.near_m=12.5", rules=Rules(margin=1e9)).outcome == "nothing to do"
+    assert one_round(recipe, "stages.clean_horizon.near_m=12.5", margin=1e9).outcome == "nothing to do"
     assert one_round(recipe).outcome == "nothing to do"  # back to the former rule: judged already
     assert [row.outcome for row in read_history(str(history_folder(runs)))] == [
         "promoted", "nothing to do", "kept", "nothing to do", "nothing to do",
@@ -90,14 +90,13 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
 
 def test_fine_tuning_when_asked_for_then_starts_from_the_champion_and_is_not_repeated(recipe, tmp_path):
     first = one_round(recipe)
-    tuned = one_round(recipe, "train.learning_rate=1e-5", rules=Rules(metric="rmse_mm", cap_m=50.0), fine_tune=True)
+    tuned = one_round(recipe, "train.learning_rate=1e-5", metric="rmse_mm", cap_m=50.0, fine_tune=True)
     record = json.loads((Path(tuned.training) / "training.json").read_text())
     assert record["config"]["start_from"] == str(Path(first.training) / "best.pt")
     assert tuned.reason == f"the training options changed since round {first.name}"
     assert "measured again" not in tuned.note
     assert tuned.metric == "rmse_mm"
-    rules = Rules(metric="rmse_mm", cap_m=50.0)
-    assert one_round(recipe, "train.learning_rate=1e-5", rules=rules, fine_tune=True).outcome == "nothing to do"
+    assert one_round(recipe, "train.learning_rate=1e-5", metric="rmse_mm", cap_m=50.0, fine_tune=True).outcome == "nothing to do"
     again = one_round(recipe, "train.learning_rate=1e-5", fine_tune=True)
     assert again.reason == f"the rules changed since round {tuned.name}: metric rmse_mm -> mae_mm, cap_m 50.0 -> 80.0"
     assert (again.training, "complete already" in again.note) == (tuned.training, True)  # judged, and not trained, again
@@ -152,8 +151,8 @@ def test_round_when_the_training_is_cut_off_then_the_next_one_goes_on_with_it(re
             training.evaluate()
 
     with pytest.raises(MemoryError):
-        retrain(opened, CutOff(), where=str(recipe), rules=Rules())
-    row = retrain(opened, EvaluateOnly(), where=str(recipe), rules=Rules()).row  # nothing is left to train
+        retrain(opened, CutOff(), where=str(recipe))
+    row = retrain(opened, EvaluateOnly(), where=str(recipe)).row  # nothing is left to train
     failed, promoted = read_history(str(history_folder(opened.runs_folder)))
     assert (failed.outcome, failed.note, promoted.outcome) == ("failed", "of the device", "promoted")
     assert row.training == failed.training
@@ -188,15 +187,16 @@ def test_store_when_moved_then_its_champion_is_found(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("rules", "text"),
     [
-        (Rules(metric="mae"), "metric is 'mae', expected one of: mae_mm, rmse_mm"),
-        (Rules(cap_m=60.0), "cap_m is 60.0, expected one of: 50.0, 70.0, 80.0"),
-        (Rules(radar="off"), r"radar is 'off' \(train.evaluation.without_radar is false\), expected one of: on"),
-        (Rules(margin=-1.0), "margin is -1.0, expected 0 or more, in the unit of mae_mm"),
+        ({"metric": "mae"}, "retrain.metric is 'mae', expected one of: mae_mm, rmse_mm, .*; did you mean 'mae_mm'?"),
+        ({"cap_m": 60}, "retrain.cap_m is 60.0, expected one of: 50.0, 70.0, 80.0"),
+        ({"radar": "off"}, r"retrain.radar is 'off' \(train.evaluation.without_radar is false\), expected one of: on"),
+        ({"margin": -1.0}, "retrain.margin is -1.0: Input should be greater than or equal to 0"),
+        ({"metrik": "mae_mm"}, "unknown key 'retrain.metrik'; did you mean 'metric'?"),
     ],
 )
 def test_rules_when_wrong_then_told_before_any_work(recipe, rules, text, tmp_path):
     with pytest.raises(RecipeError, match=text):
-        one_round(recipe, rules=rules)
+        one_round(recipe, **rules)
     assert not (tmp_path / "store/runs/trainings").exists()
 
 
@@ -216,8 +216,8 @@ def comparison(difference: float, low: float | None, high: float | None, metric:
         (comparison(-5.0, None, None), Rules(), True, "better by 5"),
         (comparison(0.0, 0.0, 0.0), Rules(), False, "not better"),
         (comparison(5.0, 1.0, 9.0), Rules(), False, "not better"),
-        (comparison(0.1, 0.05, 0.2, "delta1"), Rules(metric="delta1", needs_interval=True), True, "better by 0.1"),
-        (comparison(-0.1, -0.2, 0.0, "delta1"), Rules(metric="delta1"), False, "not better"),
+        (comparison(0.1, 0.05, 0.2), Rules(needs_interval=True, is_higher_better=True), True, "better by 0.1"),
+        (comparison(-0.1, -0.2, 0.0), Rules(is_higher_better=True), False, "not better"),
     ],
 )
 def test_promotion_when_judged_by_the_rules_then_says_why(found, rules, expected, text):
