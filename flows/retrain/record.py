@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.retrain.line import Line
+from flows.run.runs import Runs
 from flows.text import duration
 from storage_schemas.folder_lock import Holder
 from storage_schemas.lineage import provenance
@@ -51,10 +53,15 @@ class Result:
         return f"{row.outcome}: {why}"
 
     @property
-    def page(self) -> Path | None:
-        """Return the report of its training; None if there is none."""
-        report = None if self.row.training is None else Path(self.row.training) / "report.html"
-        return report if report is not None and report.is_file() else None
+    def page(self) -> str | None:
+        """Return the address of the report of its training; None if there is none."""
+        training = self.row.training
+        if training is None:
+            return None
+        if "://" in training:  # written with the training
+            return f"{training}/report.html"
+        report = Path(training) / "report.html"
+        return report.absolute().as_uri() if report.is_file() else None
 
 
 @dataclass
@@ -71,9 +78,10 @@ class RoundProgress:
         request: name of what is asked, the same for the same training.
         num_units: units that were made.
         manifest: fingerprint of the pinned manifest.
-        training: folder of the challenger.
-        champion: folder of the champion before.
+        training: folder of the challenger, its URL in a remote store.
+        champion: that of the champion before.
         family: of both.
+        line: of both; None until the recipe was understood.
         rules: what a challenger must show; None until the recipe was understood.
         comparisons: of champion and challenger, all frames first.
         challenger_value: mean that decides.
@@ -90,9 +98,10 @@ class RoundProgress:
     request: str = ""
     num_units: int = 0
     manifest: str | None = None
-    training: Path | None = None
-    champion: Path | None = None
+    training: str | None = None
+    champion: str | None = None
     family: Family[Any] | None = None
+    line: Line | None = None
     rules: Rules | None = None
     comparisons: Sequence[MeanDifference] = field(default_factory=list)
     challenger_value: float | None = None
@@ -110,19 +119,19 @@ class RoundProgress:
         return self.rules
 
 
-def history_folder(runs: Path) -> Path:
-    """Return the folder of the records of all rounds."""
-    return runs / "history"
+def history_folder(runs: Runs) -> str:
+    """Return the folder of the records of all rounds, a path or URL."""
+    return runs.files.path("history")
 
 
-def judged(runs: Path, request: str, rules: Rules) -> tuple[str | None, list[Round]]:
-    """Return the newest round that answered this request by these rules, and newer ones that answered it by others.
+def judged(runs: Runs, line: Line, request: str, rules: Rules) -> tuple[str | None, list[Round]]:
+    """Return the newest round of a line that answered a request by these rules, and newer ones that answered it by others.
 
     The name is None if no round answered it by these rules; the others are those of the whole history then.
     """
     by_other_rules: list[Round] = []
-    for row in rounds_newest_first(str(history_folder(runs))):
-        if row.request == request and row.outcome in JUDGED:
+    for row in rounds_newest_first(history_folder(runs)):
+        if row.request == request and row.outcome in JUDGED and line.has(row):
             if not changed_rules(row, rules):
                 return row.name, by_other_rules
             by_other_rules.append(row)
@@ -141,9 +150,10 @@ def changed_rules(row: Round, rules: Rules) -> str:
     return ", ".join(changes)
 
 
-def last_judged(runs: Path) -> Round | None:
-    """Return the newest round that did not fail; None if there is none."""
-    return next((row for row in rounds_newest_first(str(history_folder(runs))) if row.outcome in JUDGED), None)
+def last_judged(runs: Runs, line: Line) -> Round | None:
+    """Return the newest round of a line that did not fail; None if there is none."""
+    rows = rounds_newest_first(history_folder(runs))
+    return next((row for row in rows if row.outcome in JUDGED and line.has(row)), None)
 
 
 def record(progress: RoundProgress, outcome: str) -> Round:
@@ -162,8 +172,8 @@ def record(progress: RoundProgress, outcome: str) -> Round:
         request=progress.request,
         num_units=progress.num_units,
         manifest=progress.manifest,
-        training=None if progress.training is None else str(progress.training),
-        champion_before=None if progress.champion is None else str(progress.champion),
+        training=progress.training,
+        champion_before=progress.champion,
         metric="" if rules is None else rules.metric,
         cap_m=None if rules is None else rules.cap_m,
         radar=None if rules is None else rules.radar,
@@ -180,6 +190,7 @@ def record(progress: RoundProgress, outcome: str) -> Round:
         is_dirty=code["is_dirty"],
         needs_interval=None if rules is None else rules.needs_interval,
         least_share=None if rules is None else rules.least_share,
+        line=None if progress.line is None else progress.line.name,
     )
 
 
@@ -208,12 +219,12 @@ def report_text(
         "manifest": row.manifest,
         "training": row.training,
         "checkpoint": choice,
-        "report": row.training and str(Path(row.training) / "report.html"),
+        "report": row.training and f"{row.training}/report.html",
         "champion before": row.champion_before,
         "took": duration(row.seconds),
         "commit": f"{row.commit}{' (with changes)' if row.is_dirty == 'true' else ''}",
     }
-    lines = [f"# {row.outcome}", "", f"Round {row.name} of `{row.recipe}`", ""]
+    lines = [f"# {row.outcome}", "", f"Round {row.name} of `{row.recipe}`{(row.line and f', line {row.line}') or ''}", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items() if value]
     lines += [f"- rule: {rule}"] if rule else []
     if comparisons and family is not None:

@@ -4,24 +4,24 @@ import json
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from flows.retrain.champion import ChampionError, compare_with_champion, is_better, read_champion
+from flows.retrain.champion import ChampionError, read_champion
+from flows.retrain.comparison import is_better, opponent_of
+from flows.retrain.line import Line
 from flows.retrain.record import history_folder
 from flows.retrain.round import retrain
 from flows.retrain.rules import overrides_of
 from flows.run.bare_loop import BareLoop
 from flows.run.listener import Listener
 from flows.run.opening import open_recipe
-from flows.run.training import Training
+from flows.run.runs import Runs
 from flows.settings import Settings
 from model.families import parse_train_config
 from model.semodepth.comparison import Comparison
 from model.semodepth.config import SemoDepthTrainConfig
-from model.train.config import Machine
 from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import DepthmillError, RecipeError
@@ -36,6 +36,8 @@ SMALL = {
 }
 
 
+LINE = Line("recipe", "semodepth")
+
 pytestmark = pytest.mark.usefixtures("one_process")
 
 
@@ -44,17 +46,21 @@ def recipe(tiny_root, copied_store, write_recipe):
     return write_recipe(tiny_root, train=SMALL)
 
 
+def runs_of(folder: Path) -> Runs:
+    return Runs(str(folder / "store/runs"), folder)
+
+
 def one_round(recipe: Path, *overrides: str, **rules: object):
     opened = open_recipe(load_recipe(recipe, overrides=(*overrides, *overrides_of(**rules))), Settings(workers=1))
     return retrain(opened, BareLoop(), Listener(print), where=str(recipe)).row
 
 
 def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cleaning_and_training(recipe, tmp_path, capsys):
-    runs = tmp_path / "store" / "runs"
+    folder, runs = tmp_path / "store" / "runs", runs_of(tmp_path)
     first = one_round(recipe)
     assert (first.outcome, first.num_units, first.is_promoted) == ("promoted", 0, True)
     assert first.reason == "there is no champion yet"
-    champion = read_champion(runs)
+    champion = read_champion(runs, LINE)
     assert champion.training == f"trainings/{Path(first.training).name}"
     assert champion.value == first.challenger_value
 
@@ -63,7 +69,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert second.outcome == "nothing to do"
     assert second.reason == f"all 13 units are up to date, and their training met the champion in round {first.name}"
     assert capsys.readouterr().out == f"nothing to do: {second.reason}\n"
-    assert [path.name for path in (runs / "trainings").iterdir()] == [Path(first.training).name]
+    assert [path.name for path in (folder / "trainings").iterdir()] == [Path(first.training).name]
 
     third = one_round(recipe, "stages.clean_horizon.near_m=12.5", margin=1e9)
     assert third.outcome == "kept"
@@ -77,13 +83,13 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert third.champion_value == pytest.approx(first.challenger_value, rel=1e-6)  # its targets are the single sweep: unchanged
     assert third.difference == pytest.approx(third.challenger_value - third.champion_value)
     assert third.low is third.high is None  # the frames are of too few scenes for an interval
-    assert read_champion(runs) == champion
+    assert read_champion(runs, LINE) == champion
     assert one_round(recipe, "stages.clean_horizon.near_m=12.5", margin=1e9).outcome == "nothing to do"
     assert one_round(recipe).outcome == "nothing to do"  # back to the former rule: judged already
-    assert [row.outcome for row in read_history(str(history_folder(runs)))] == [
+    assert [row.outcome for row in read_history(history_folder(runs))] == [
         "promoted", "nothing to do", "kept", "nothing to do", "nothing to do",
     ]  # fmt: skip
-    text = (runs / "reports" / f"{third.name}.md").read_text()
+    text = (folder / "reports" / f"{third.name}.md").read_text()
     assert "# kept" in text
     assert "MAE [mm] up to 80 m, radar on: smaller is better" in text
 
@@ -101,7 +107,7 @@ def test_fine_tuning_when_asked_for_then_starts_from_the_champion_and_is_not_rep
     assert again.reason == f"the rules changed since round {tuned.name}: metric rmse_mm -> mae_mm, cap_m 50.0 -> 80.0"
     assert (again.training, "complete already" in again.note) == (tuned.training, True)  # judged, and not trained, again
     if tuned.is_promoted:
-        assert read_champion(tmp_path / "store/runs").folder(tmp_path / "store/runs") == Path(tuned.training)
+        assert read_champion(runs_of(tmp_path), LINE).folder(runs_of(tmp_path)) == Path(tuned.training)
     with pytest.raises(DepthmillError, match=r"it has train.network.base_channels = 8, the recipe says 16. Make them equal, or"):
         one_round(recipe, "train.network.base_channels=16", fine_tune=True)
 
@@ -133,7 +139,7 @@ def test_round_when_it_fails_then_history_says_so_and_the_next_one_goes_on(write
     aside.rename(victim)
     second = one_round(recipe)
     assert (second.outcome, second.num_units) == ("promoted", 3)
-    failed, _ = read_history(str(history_folder(tmp_path / "store/runs")))
+    failed, _ = read_history(history_folder(runs_of(tmp_path)))
     assert (failed.outcome, failed.num_units, failed.training) == ("failed", 10, None)
     assert "Mend what its events.jsonl names, then run the same command" in failed.note
 
@@ -153,27 +159,30 @@ def test_round_when_the_training_is_cut_off_then_the_next_one_goes_on_with_it(re
     with pytest.raises(MemoryError):
         retrain(opened, CutOff(), where=str(recipe))
     row = retrain(opened, EvaluateOnly(), where=str(recipe)).row  # nothing is left to train
-    failed, promoted = read_history(str(history_folder(opened.runs_folder)))
+    failed, promoted = read_history(history_folder(opened.runs))
     assert (failed.outcome, failed.note, promoted.outcome) == ("failed", "of the device", "promoted")
     assert row.training == failed.training
 
 
 def test_champion_when_its_file_or_training_is_damaged_then_says_what_to_do(recipe, tmp_path):
     first = one_round(recipe)
-    pointer = tmp_path / "store/runs/champion.json"
+    pointer = tmp_path / "store/runs/champions/recipe.semodepth.json"
     content = pointer.read_text()
     pointer.write_text(content[:-20])
     with pytest.raises(DepthmillError, match="is damaged: .* Delete it: the next round's training becomes the champion"):
         one_round(recipe)
     pointer.write_text(content)
     Path(first.training).rename(tmp_path / "moved")
-    with pytest.raises(DepthmillError, match="best.pt' does not exist. Bring that folder back, or delete champion.json"):
+    with pytest.raises(
+        DepthmillError,
+        match="recipe.semodepth.json' names a champion whose .*best.pt' does not exist. Bring that folder back, or delete the file",
+    ):
         one_round(recipe)
     Path(tmp_path / "moved").rename(first.training)
     pointer.unlink()
     again = one_round(recipe)
     assert (again.outcome, again.note) == ("promoted", "its training was complete already; there was no champion")
-    assert read_champion(pointer.parent).training == json.loads(content)["training"]
+    assert read_champion(runs_of(tmp_path), LINE).training == json.loads(content)["training"]
 
 
 def test_store_when_moved_then_its_champion_is_found(recipe, tmp_path):
@@ -241,6 +250,7 @@ def test_retrain_command_when_run_then_prints_the_report_and_runs_prints_the_his
     assert lines[0].split() == [
         "started",
         "(UTC)",
+        "line",
         "outcome",
         "units",
         "manifest",
@@ -250,8 +260,11 @@ def test_retrain_command_when_run_then_prints_the_report_and_runs_prints_the_his
         "took",
         "why",
     ]
-    assert [line.split("  ")[1] for line in lines[1:3]] == ["promoted", "nothing to do"]
-    assert lines[-1].startswith(f"champion {tmp_path / 'store/runs/trainings'}")
+    assert [line.split("  ")[1:3] for line in lines[1:3]] == [
+        ["recipe.semodepth", "promoted"],
+        ["recipe.semodepth", "nothing to do"],
+    ]
+    assert lines[-1].startswith(f"champion of recipe.semodepth {tmp_path / 'store/runs/trainings'}")
     code, text = depthmill("runs", tmp_path / "store", "--last", 1, "--json")
     assert [row["outcome"] for row in json.loads(text)["rounds"]] == ["nothing to do"]
     code, text = depthmill("retrain", recipe, "--no-prefect", "--metric", "mea_mm")
@@ -281,9 +294,7 @@ def test_start_of_a_training_when_given_then_counts_by_its_bytes(tmp_path):
         ({"family": "semodepth", "epoch": 3}, "does not know: unknown key 'train.epoch'; did you mean 'epochs'?"),
     ],
 )
-def test_champion_when_it_is_not_of_this_family_then_named_with_what_to_do(tmp_path, config, reason):
-    (tmp_path / "training.json").write_text(json.dumps({"config": config, "manifest": "m"}))
-    manifest = SimpleNamespace(path=SimpleNamespace(fingerprint="m"))
-    challenger = Training(SemoDepthTrainConfig(), manifest, tmp_path / "challenger", Machine())
-    with pytest.raises(ChampionError, match=f"{re.escape(reason)}.*delete champion.json"):
-        compare_with_champion(tmp_path, challenger, Rules())
+def test_champion_when_it_is_not_of_this_family_then_named_with_what_to_do(config, reason):
+    record = {"config": config, "manifest": "m"}
+    with pytest.raises(ChampionError, match=f"{re.escape(reason)}.* delete 'c.json': the next round's training becomes the"):
+        opponent_of(record, SemoDepthTrainConfig(), Rules(), address="trainings/a", file="c.json")
