@@ -35,9 +35,10 @@ def deploy(
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # else Prefect's pages lack the log lines of the flows
     from flows.prefect.deploy import deployments, register, schedule_of, serve_here
     from flows.run.interrupt import as_python_does
+    from flows.run.lasting import refuse_lost_results
     from flows.run.opening import open_with_settings
 
-    open_with_settings(recipe, overrides)
+    refuse_lost_results(open_with_settings(recipe, overrides), where=str(recipe), has_pool=not serve)
     parameters = {
         "overrides": overrides or [],
         "margin": margin,
