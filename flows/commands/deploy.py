@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from flows.command_line.answers import echo
-from flows.command_line.options import Cap, FineTune, LeastShare, Margin, Metric, NeedsInterval, Overrides, Radar, RecipeFile
+from flows.command_line.options import (
+    Cap,
+    Dask,
+    FineTune,
+    LeastShare,
+    Margin,
+    Metric,
+    NeedsInterval,
+    Overrides,
+    Radar,
+    RecipeFile,
+)
 
 
 def deploy(
@@ -30,6 +41,7 @@ def deploy(
     needs_interval: NeedsInterval = False,
     least_share: LeastShare = 0.5,
     fine_tune: FineTune = False,
+    dask: Dask = None,
 ) -> None:
     """Make materialize, reclean, train_and_evaluate and retrain_and_evaluate Prefect deployments, the last on a schedule."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # else Prefect's pages lack the log lines of the flows
@@ -38,7 +50,9 @@ def deploy(
     from flows.run.lasting import refuse_lost_results
     from flows.run.opening import open_with_settings
 
-    refuse_lost_results(open_with_settings(recipe, overrides), where=str(recipe), has_pool=not serve)
+    opened = open_with_settings(recipe, overrides, dask=dask)
+    refuse_lost_results(opened, where=str(recipe), has_pool=not serve)
+    _ = opened.pool  # looked for now: a scheduler that is not there must not be found out at night
     parameters = {
         "overrides": overrides or [],
         "margin": margin,
@@ -50,7 +64,7 @@ def deploy(
         "fine_tune": fine_tune,
     }
     schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
-    to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
+    to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters, dask=opened.settings.dask)
     if serve:
         as_python_does()  # Prefect ends its rounds before it ends
         serve_here(to_deploy, port=port, say=echo)

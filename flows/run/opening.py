@@ -10,6 +10,8 @@ from pathlib import Path
 from flows.run.runs import Runs
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
+from flows.workers.choice import pool_of
+from flows.workers.pool import WorkerPool
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe, load_recipe, wanted_files
 from pipeline.sources import open_source
@@ -33,6 +35,11 @@ class Opened:
         """Champion, history, trainings, reports and logs of this store."""
         return Runs(self.settings.runs_root(self.store.root), self.settings.cache_dir)
 
+    @property
+    def pool(self) -> WorkerPool:
+        """Who makes the units; checked, not yet opened. Errors as ``pool_of``."""
+        return pool_of(self.settings)
+
     def plan(self) -> Plan:
         """Plan against the store as it is now."""
         return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
@@ -44,14 +51,16 @@ def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
     return Opened(recipe, source, Store(recipe.store), settings)
 
 
-def open_with_settings(recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None) -> Opened:
-    """Open a recipe under the settings of this machine.
+def open_with_settings(
+    recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None, dask: str | None = None
+) -> Opened:
+    """Open a recipe under the settings of this machine; ``workers`` and ``dask`` are options, which come before settings.
 
     Raises:
         RecipeError: the recipe, an override or a setting is wrong.
         SourceError: its source is not there.
     """
-    settings = settings_of_machine(workers)
+    settings = settings_of_machine(workers, dask)
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 

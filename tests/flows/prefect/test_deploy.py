@@ -233,7 +233,7 @@ def test_flows_when_run_then_end_with_their_own_words(recipe, depthmill, tmp_pat
     assert (state.name, state.message) == ("Completed", "3 units made")
     state = retrain_and_evaluate(str(recipe), overrides=("train.netwrok.base_channels=8",), return_state=True)
     assert (state.name, "did you mean 'network'?" in state.message) == ("Failed", True)
-    code, text = depthmill("retrain", recipe)
+    code, text = depthmill("retrain", recipe, "--prefect")
     assert code == 0, text
     assert "# promoted" in text
     state = retrain_and_evaluate(str(recipe), return_state=True)
@@ -246,7 +246,7 @@ def test_prefect_server_when_unreachable_then_says_so_at_once(recipe, depthmill)
 
     url = f"http://127.0.0.1:{free_port()}/api"
     with temporary_settings({PREFECT_API_URL: url}):
-        for command in (("retrain", recipe), ("deploy", recipe), ("deploy", recipe, "--serve")):
+        for command in (("retrain", recipe, "--prefect"), ("deploy", recipe), ("deploy", recipe, "--serve")):
             code, text = depthmill(*command)
             assert code == 1
             assert f"error: the Prefect server of PREFECT_API_URL={url} does not answer: " in text
