@@ -7,13 +7,13 @@ would put them into splits that nobody made for them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import orjson
 
 from pipeline.splits import SPLITS, unknown_scene
 from storage_schemas.errors import SourceError
 from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular
+from storage_schemas.remote_path import DataPath
 
 OFFICIAL_VERSIONS = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
 
@@ -32,7 +32,7 @@ def official_splits(version: str) -> dict[str, str]:
     return {scene: split for split in SPLITS for scene in splits.get(f"{prefix}{split}", [])}
 
 
-def splits_of_release(folder: Path, scenes: Collection[str]) -> dict[str, str]:
+def splits_of_release(folder: DataPath, scenes: Collection[str]) -> dict[str, str]:
     """Return scene name -> train, val or test of a release: those of its own file, or else the official ones.
 
     Args:
@@ -68,7 +68,7 @@ def splits_of_release(folder: Path, scenes: Collection[str]) -> dict[str, str]:
     return split_of
 
 
-def _lists(path: Path) -> Mapping[str, list[str]]:
+def _lists(path: DataPath) -> Mapping[str, list[str]]:
     """Return the lists of a file of splits by their names; SourceError if it is no mapping of lists of names."""
     expected = 'expected {"train": ["scene-a", ...], "val": ["scene-b", ...]}. Correct it, or delete it'
     try:

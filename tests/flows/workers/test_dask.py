@@ -199,7 +199,7 @@ def test_run_when_dask_is_bare_or_under_prefect_then_units_are_those_of_the_bare
     assert text.splitlines()[-1].startswith("done: 13 ok in")
     assert content(tmp_path / "store") == bare_content
     shutil.rmtree(tmp_path / "store")
-    done = depthmill_process("run", recipe, "--dask", "local:1", "--no-report")
+    done = depthmill_process("run", recipe, "--prefect", "--dask", "local:1", "--no-report")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert content(tmp_path / "store") == bare_content
     with sqlite3.connect(Path(os.environ["PREFECT_HOME"]) / "prefect.db") as database:
@@ -409,7 +409,7 @@ def test_units_when_workers_or_runs_are_killed_at_random_moments_then_none_lost_
         assert tally["too late"] < KILL_POINTS, tally
         shutil.rmtree(store)
         what = "run" if tally["points"] % 4 == 3 else "worker"
-        way = () if tally["points"] % (KILL_POINTS // WITH_PREFECT) == 0 else ("--no-prefect",)
+        way = ("--prefect",) if tally["points"] % (KILL_POINTS // WITH_PREFECT) == 0 else ("--no-prefect",)
         process = start(recipe, *way)
         wait_for(lambda: committed(store))
         time.sleep(rng.uniform(0.0, seconds))
