@@ -154,15 +154,34 @@ def machine_of(opened: Opened) -> Machine:
 
 
 def machine_of_settings(settings: Settings, *, image_root: str | None) -> Machine:
-    """Return where and how fast networks run."""
+    """Return where and how fast networks run: on one process for each that srun or torchrun started, else as it is set.
+
+    Raises:
+        RecipeError: torch is not installed, or the settings do not fit what srun or torchrun started.
+    """
     refuse_without_torch()
     from model.train.config import Machine
+    from model.train.launch import launch_here
 
+    launch = launch_here()
+    if launch is not None:
+        for name in {"num_devices", "num_nodes"} & settings.model_fields_set:
+            if getattr(settings, name) != getattr(launch, name):
+                raise RecipeError(
+                    f"setting DEPTHMILL_{name.upper()} is {getattr(settings, name)}, and {launch.by} started "
+                    f"{launch.num_devices} processes on each of {launch.num_nodes} nodes. Unset it, or start as many as it says"
+                )
+    elif settings.num_nodes > 1:
+        raise RecipeError(
+            f"setting DEPTHMILL_NUM_NODES is {settings.num_nodes}, and nothing has started a process for each device there. "
+            "Start the command by srun or torchrun (docs/operations/slurm.md), or unset it"
+        )
     return Machine(
         accelerator=settings.device,
-        num_devices=settings.num_devices,
+        num_devices=settings.num_devices if launch is None else launch.num_devices,
         num_workers=settings.loader_workers,
         image_root=image_root,
+        num_nodes=1 if launch is None else launch.num_nodes,
     )
 
 
