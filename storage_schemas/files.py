@@ -15,13 +15,14 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from storage_schemas.errors import SourceError, StoreAccessError, StoreError
+from storage_schemas.many_requests import all_at_once
 from storage_schemas.regular_files import open_regular
 from storage_schemas.shown_text import remember_secrets
 
@@ -33,6 +34,9 @@ UNFINISHED = ".unfinished"
 
 KEPT_S = 24 * 3600.0
 """What is left of a killed process is deleted when it is older: whoever still works on it has touched it since."""
+
+MOST_UPLOADS = 8
+"""Files of a unit that are sent at once: each is in memory twice meanwhile, and several workers share one line."""
 
 
 class StoreFiles:
@@ -140,6 +144,14 @@ class StoreFiles:
                     stream.write(piece)
         except OSError as error:
             raise _explain_store_error(error, self.path(key)) from error
+
+    def put_all(self, contents: Mapping[str, Sequence[bytes | memoryview]]) -> None:
+        """Write files, each as ``put`` does; to a remote store many at a time. When it returns, all are there."""
+        if self.is_local:
+            for key, pieces in contents.items():
+                self.put(key, *pieces)
+            return
+        all_at_once(lambda item: self.put(item[0], *item[1]), contents.items(), most=MOST_UPLOADS)
 
     def ends_with(self, key: str, ending: bytes) -> bool:
         """Say whether a file exists and its last bytes are these."""

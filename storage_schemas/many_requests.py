@@ -20,7 +20,7 @@ def all_at_once(call: Callable[[ItemT], ResultT], items: Iterable[ItemT], *, mos
     is waited for, and the first error is raised.
     """
     wanted = list(items)
-    if len(wanted) < 2:
+    if len(wanted) < 2 or most < 2:
         return [call(item) for item in wanted]
     with ThreadPoolExecutor(min(most, len(wanted)), thread_name_prefix="requests") as pool:
         futures = [pool.submit(call, item) for item in wanted]

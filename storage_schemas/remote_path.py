@@ -12,7 +12,8 @@ import fnmatch
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
@@ -21,9 +22,16 @@ from storage_schemas.errors import SourceError
 from storage_schemas.files import StoreFiles
 from storage_schemas.many_requests import all_at_once
 from storage_schemas.raw_cache import RawCache, RemoteFile
+from storage_schemas.read_ahead import ReadAhead
 
 PIECE_BYTES = 16 << 20
 """A larger file is fetched in pieces of this size, many at a time."""
+
+HEAD_BYTES = 4096
+"""The sizes of nearly all images stand within so many bytes."""
+
+AHEAD_SHARE = 0.25
+"""Share of the cache that one process fills with files that it has not read yet."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "checksum", "LastModified", "mtime", "created", "last_modified")
@@ -55,6 +63,7 @@ class RemoteData:
         self.files, self.cache = files, cache
         self._listings: dict[str, dict[str, Entry]] = {}
         self._entries: dict[str, Entry | None] = {}
+        self._ahead: ReadAhead | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without what was listed: a worker looks for itself, and opens its own connections."""
@@ -98,8 +107,21 @@ class RemoteData:
             raise FileNotFoundError(self.files.path(key))
         return RemoteFile(self.files.path(key), entry.tag, entry.num_bytes)
 
+    @contextmanager
+    def reading_ahead(self, keys: Sequence[str]) -> Iterator[None]:
+        """Fetch files in the background, in this order, while the block reads them; only those that ``note_files`` found."""
+        sizes = {key: entry.num_bytes or 0 for key in keys if (entry := self._entries.get(key)) is not None}
+        self._ahead = ReadAhead(self.keep, sizes, most_bytes=int(AHEAD_SHARE * self.cache.most_bytes))
+        try:
+            yield
+        finally:
+            self._ahead.close()
+            self._ahead = None
+
     def content(self, key: str) -> bytes:
         """Return the content of a file, from its copy if there is one; FileNotFoundError if there is no such file."""
+        if self._ahead is not None:
+            self._ahead.take(key)
         file = self.remote_file(key)
         kept = self.cache.content(file)
         if kept is not None:
@@ -115,6 +137,21 @@ class RemoteData:
         """Open the copy of a file, which is made first if there is none; FileNotFoundError if there is no such file."""
         file = self.remote_file(key)
         return self.cache.opened(file) or self._fetched(key, file)
+
+    def head(self, key: str) -> bytes:
+        """Return the first bytes of a file, all of a small one; FileNotFoundError if there is no such file."""
+        file = self.remote_file(key)
+        if (kept := self.cache.opened(file)) is not None:
+            with kept:
+                return kept.read(HEAD_BYTES)
+        if file.num_bytes is None or file.num_bytes <= HEAD_BYTES:
+            return self.content(key)
+        beginning = RemoteFile(f"{file.url}#head", file.tag, HEAD_BYTES)
+        content = self.cache.content(beginning)
+        if content is None:
+            content = fetched = self.files.get_range(key, 0, HEAD_BYTES)
+            self.cache.add(beginning, lambda stream: _write(stream, fetched)).close()
+        return content
 
     def keep(self, key: str) -> None:
         """Make a copy of a file if there is none."""
@@ -252,6 +289,10 @@ class RemotePath:
         """Open a copy of the file on this machine, unbuffered; FileNotFoundError if there is no such file."""
         return self.data.opened(self.key)
 
+    def read_head(self) -> bytes:
+        """Return the first ``HEAD_BYTES`` bytes of the file, all of a smaller one; FileNotFoundError if there is none."""
+        return self.data.head(self.key)
+
     def read_bytes(self) -> bytes:
         """Return the content of the file; FileNotFoundError if there is none."""
         return self.data.content(self.key)
@@ -283,6 +324,23 @@ def data_path(root: str, cache_folder: Path) -> DataPath:
         )
     files = StoreFiles(f"{scheme}://{bucket}", setting="source.root")
     return RemotePath(RemoteData(files, RawCache.below(cache_folder)), key)
+
+
+def fetch_all(paths: Iterable[DataPath], fetch: Callable[[RemotePath], object]) -> None:
+    """Fetch many remote files before they are read one by one: as a whole or their heads; nothing is done for files on a disk.
+
+    Raises:
+        StoreAccessError: the server refuses, or is not reached. Of a missing file whoever reads it says so.
+    """
+    remote = [path for path in paths if isinstance(path, RemotePath)]
+
+    def fetch_one(path: RemotePath) -> None:
+        with suppress(FileNotFoundError):
+            fetch(path)
+
+    if remote:
+        remote[0].data.note_files([path.key for path in remote])
+        all_at_once(fetch_one, remote)
 
 
 def file_size(file: DataPath) -> int:

@@ -232,7 +232,7 @@ def _train(opened: Opened, name: str, *, recipe: str, manifest: str | None) -> s
     trained = train_recipe(opened, PrefectOrchestrator(inside=name), PAGES, where=recipe, manifest=manifest)
     _refuse_failed(trained.num_failed)
     PAGES.say(trained.text)
-    return f"trainings are in {opened.runs_folder / 'trainings'}"
+    return f"trainings are in {opened.runs.address(opened.runs.work / 'trainings')}"
 
 
 def _make(opened: Opened, name: str) -> str:

@@ -81,7 +81,8 @@ def _with_report(made: Made, opened: Opened, listener: Listener) -> Made:
     assert made.summary is not None
     folder = made.summary.folder
     try:
-        page = write_report(opened.plan(), opened.store, folder / "report.html", title=folder.name, runs=opened.runs_folder)
+        page = write_report(opened.plan(), opened.store, folder / "report.html", title=folder.name, runs=opened.runs.files)
+        opened.runs.keep(folder)
     except DepthmillError as error:  # the units are there; a page that cannot be written must not fail the run
         listener.warn(f"no report: {error}")
         return made

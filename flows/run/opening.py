@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from flows.run.runs import Runs
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
 from flows.waiting import awaited
@@ -29,10 +31,10 @@ class Opened:
     store: Store
     settings: Settings
 
-    @property
-    def runs_folder(self) -> Path:
-        """Folder of this store's run logs."""
-        return self.settings.runs_folder(self.store.root)
+    @cached_property
+    def runs(self) -> Runs:
+        """Champion, history, trainings, reports and logs of this store."""
+        return Runs(self.settings.runs_root(self.store.root), self.settings.cache_dir)
 
     @property
     def pool(self) -> WorkerPool:

@@ -5,15 +5,17 @@ Every read is noted with its size and digest, so that the lineage of a unit says
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from storage_schemas.errors import SourceError
+from pipeline.wanted_files import WantedFiles
+from storage_schemas.errors import DepthmillError, SourceError
 from storage_schemas.files import leaves_root
 from storage_schemas.image_files import opened_image, refuse_too_many_pixels
 from storage_schemas.regular_files import MAX_FILE_BYTES, open_regular, read_regular
@@ -69,6 +71,33 @@ class RawFiles:
         self._seen[file] = (len(content), xxhash.xxh3_128_hexdigest(content))
         return content
 
+    def files_of(self, scene: str, wanted: Sequence[WantedFiles]) -> Iterable[str]:
+        """Return the files of a scene that stages will read, in about that order; a file may be named twice.
+
+        Args:
+            scene: scene name.
+            wanted: what each stage reads, in running order.
+        """
+        return ()
+
+    @contextmanager
+    def reading_ahead(self, scene: str, wanted: Sequence[WantedFiles]) -> Iterator[None]:
+        """Fetch the files of a scene in the background while the block reads them; of a data set on a disk nothing is done.
+
+        Args:
+            scene: scene name.
+            wanted: what each stage reads, in running order.
+        """
+        if not isinstance(self.root, RemotePath):
+            yield
+            return
+        keys: list[str] = []
+        with suppress(DepthmillError):  # the stage that needs what cannot be found out meets the error itself
+            keys = [(self.root / file).key for file in dict.fromkeys(self.files_of(scene, wanted))]
+            self.root.data.note_files(keys)
+        with self.root.data.reading_ahead(keys):
+            yield
+
     def digest_of(self, files: Iterable[str]) -> dict[str, str]:
         """Return number, total size and a combined xxh3 digest of files that were read before."""
         names = sorted(set(files))
@@ -117,19 +146,36 @@ def image_size(path: str | DataPath) -> tuple[int, int]:
     """
     what, remedy = f"image '{path}'", "Copy it again, then run the same command"
     try:
+        if isinstance(path, RemotePath) and (size := _size_in_head(path.read_head(), what=what, remedy=remedy)) is not None:
+            return size
         with open_regular(path, most_bytes=MAX_FILE_BYTES) as stream:
             head = stream.read(len(LFS_POINTER))
             if head == LFS_POINTER:
                 raise lfs_pointer(str(path))
-            if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) >= 24:
-                width, height = struct.unpack(">II", head[16:24])
-                refuse_too_many_pixels(width, height, what=what, remedy=remedy)
-                return int(width), int(height)
+            if (png := _png_size(head, what=what, remedy=remedy)) is not None:
+                return png
             stream.seek(0)
             with opened_image(stream, what=what, remedy=remedy) as image:
                 return image.size
     except OSError as error:
         raise SourceError(f"{what} cannot be read: {error}. {remedy}") from error
+
+
+def _png_size(head: bytes, *, what: str, remedy: str) -> tuple[int, int] | None:
+    if head[:8] != _PNG_HEAD or head[12:16] != b"IHDR" or len(head) < 24:
+        return None
+    width, height = struct.unpack(">II", head[16:24])
+    refuse_too_many_pixels(width, height, what=what, remedy=remedy)
+    return int(width), int(height)
+
+
+def _size_in_head(head: bytes, *, what: str, remedy: str) -> tuple[int, int] | None:
+    """Return the size of an image if its first bytes say it; whatever else they are, the whole file tells."""
+    if (png := _png_size(head, what=what, remedy=remedy)) is not None:
+        return png
+    with suppress(SourceError), opened_image(io.BytesIO(head), what=what, remedy=remedy) as image:
+        return image.size
+    return None
 
 
 def image_size_in(folder: DataPath) -> tuple[int, int] | None:
