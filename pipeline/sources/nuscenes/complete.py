@@ -9,7 +9,6 @@ Source docs/method/pipeline.md#complete
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,8 @@ from pipeline.types import SceneInfo
 from pipeline.wanted_files import WantedFiles
 from storage_schemas.files import written_whole
 from storage_schemas.layout import Columns
+from storage_schemas.regular_files import read_regular
+from storage_schemas.seals import read_sealed_json, sealed_json
 from storage_schemas.table import read_matching
 
 MAX_MISSING = 0.05
@@ -64,6 +65,10 @@ class Lacks:
             for file, sample in zip(columns["file"], columns["sample_index"], strict=True)
         ]
         return {name: [value for value, is_kept in zip(values, keep, strict=True) if is_kept] for name, values in columns.items()}
+
+
+WHAT_IS_KEPT = "what scenes lack, by the ctime of folders"
+"""Says of a kept answer what it is; those of former versions went by another time and had no seal."""
 
 
 class _Files:
@@ -158,7 +163,9 @@ def _listings(root: Path, folders: Iterable[str]) -> tuple[dict[str, set[str]], 
 
 def _changed_ns(root: Path, folder: str) -> int:
     try:
-        return (root / folder).stat().st_mtime_ns
+        return (
+            (root / folder).stat().st_ctime_ns
+        )  # the time of the last change can be set, as copying programs do; this one cannot
     except OSError:
         return 0
 
@@ -224,7 +231,9 @@ def _findings_of_channel(scene: str, channel: str, of: _Files, missing: set[str]
 def _read_kept(kept: Path, root: Path) -> dict[str, Lacks] | None:
     """Return the answer that was kept; None if there is none, it cannot be read, or a folder has changed since."""
     try:
-        answer = json.loads(kept.read_bytes())
+        answer = read_sealed_json(read_regular(kept), needs_seal=True)
+        if answer["of"] != WHAT_IS_KEPT:
+            return None
         if any(_changed_ns(root, folder) != changed for folder, changed in answer["changed_ns"].items()):
             return None
         return {scene: _from_json(form) for scene, form in answer["lacks"].items()}
@@ -240,7 +249,7 @@ def _keep(kept: Path, lacks: Mapping[str, Lacks], changed_ns: Mapping[str, int])
         for scene, lack in lacks.items()
     }
     with suppress(OSError), written_whole(kept, is_flushed=False) as stream:  # what cannot be kept is found out again
-        stream.write(json.dumps({"changed_ns": dict(changed_ns), "lacks": forms}).encode())
+        stream.write(sealed_json({"of": WHAT_IS_KEPT, "changed_ns": dict(changed_ns), "lacks": forms}))
 
 
 def _from_json(form: dict[str, Any]) -> Lacks:
