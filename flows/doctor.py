@@ -16,9 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from flows.prefect_api import configured_api
 from flows.settings import Settings
 from model.data.free_memory import free_memory_bytes
-from storage_schemas.errors import DepthmillError
+from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import StoreFiles
 from storage_schemas.plug_ins import GROUPS, Group, PlugInError, broken_plug_ins, plug_ins
 
@@ -185,9 +186,13 @@ def _store(root: str) -> Finding:
 
 
 def _prefect() -> Finding:
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        return Finding("prefect server", True, "PREFECT_API_URL is not set: every run starts an embedded server (10 s or more)")
+    try:
+        url = configured_api()
+    except RecipeError as error:
+        return Finding("prefect server", False, f"{error}")
+    if url is None:
+        what = "PREFECT_API_URL is not set: commands work without Prefect; with --prefect they start a server (10 s or more)"
+        return Finding("prefect server", True, what)
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_WAIT_S) as answer:  # the user's URL
             is_well = answer.status == 200

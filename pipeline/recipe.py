@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pipeline.ablation_choices import AblationChoices
 from pipeline.capability import CAMERA_SWEEPS
 from pipeline.presets import PRESETS, PresetName, filled
+from pipeline.retrain_choices import RetrainChoices
 from pipeline.sources import config_union, source_specs, unknown_kind
 from pipeline.stage import ParamsT, StageSpec
 from pipeline.stage_list import BROKEN_STAGES, STAGES
@@ -92,6 +93,9 @@ class Recipe(_Frozen):
     )
     ablation: AblationChoices = Field(
         default_factory=AblationChoices, description="variants of train: that depthmill ablate compares"
+    )
+    retrain: RetrainChoices = Field(
+        default_factory=RetrainChoices, description="what a training must show to become the champion of depthmill retrain"
     )
 
     @field_validator("store")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,10 @@ from pipeline.mono_depth.model import MonoDepthFactory
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
 from pipeline.sources import provenance_of
-from pipeline.stage import RawReader, StageInput
+from pipeline.stage import AheadReader, RawReader, StageInput
 from pipeline.stage_list import stage_named
 from pipeline.types import ALL, ItemResult, WorkItem
+from pipeline.wanted_files import WantedFiles
 from storage_schemas.errors import DepthmillError
 from storage_schemas.layout import UnitData
 from storage_schemas.lineage import Identity
@@ -107,21 +109,32 @@ def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[
     store, memory = Store(request.store_root), SceneMemory()
     failed: dict[UnitPath, str] = {}
     results: list[ItemResult] = []
-    for number, item in enumerate(request.items):
-        later = {path for other in request.items[number + 1 :] for path in other.inputs.values()}
-        blocked = next((failed[path] for path in item.inputs.values() if path in failed), None)
-        if blocked is not None:
-            result = _result(item, "SKIP", 0.0, f"{blocked} failed")
-        else:
-            keep = item.path in later
-            result = run_item(item, request.recipe, store, request.raw, memory, keep=keep, depth_model=request.depth_model)
-        if result.status != "OK":
-            failed[item.path] = blocked or item.stage
-        results.append(result)
-        memory.forget(later, lidar=any(stage_named(other.stage).needs == LIDAR for other in request.items[number + 1 :]))
-        if on_result is not None:
-            on_result(result)
+    with _reading_ahead(request):
+        for number, item in enumerate(request.items):
+            later = {path for other in request.items[number + 1 :] for path in other.inputs.values()}
+            blocked = next((failed[path] for path in item.inputs.values() if path in failed), None)
+            if blocked is not None:
+                result = _result(item, "SKIP", 0.0, f"{blocked} failed")
+            else:
+                keep = item.path in later
+                result = run_item(item, request.recipe, store, request.raw, memory, keep=keep, depth_model=request.depth_model)
+            if result.status != "OK":
+                failed[item.path] = blocked or item.stage
+            results.append(result)
+            memory.forget(later, lidar=any(stage_named(other.stage).needs == LIDAR for other in request.items[number + 1 :]))
+            if on_result is not None:
+                on_result(result)
     return results
+
+
+def _reading_ahead(request: SceneRequest) -> AbstractContextManager[None]:
+    """Have the files of a scene fetched in the background, where its source is elsewhere."""
+    raw, recipe = request.raw, request.recipe
+    if not isinstance(raw, AheadReader):
+        return nullcontext()
+    stages = [stage_named(item.stage) for item in request.items]
+    wanted = [WantedFiles.of([stage.files_of(recipe.stages.params_of(stage), recipe.cameras)]) for stage in stages]
+    return raw.reading_ahead(request.scene, wanted)
 
 
 def run_manifest(plan: Plan, recipe: Recipe, store: Store, raw: RawReader, results: Iterable[ItemResult]) -> list[ItemResult]:

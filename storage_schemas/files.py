@@ -15,13 +15,14 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from storage_schemas.errors import SourceError, StoreAccessError, StoreError
+from storage_schemas.many_requests import all_at_once
 from storage_schemas.regular_files import open_regular
 from storage_schemas.shown_text import remember_secrets
 
@@ -34,6 +35,9 @@ UNFINISHED = ".unfinished"
 KEPT_S = 24 * 3600.0
 """What is left of a killed process is deleted when it is older: whoever still works on it has touched it since."""
 
+MOST_UPLOADS = 8
+"""Files of a unit that are sent at once: each is in memory twice meanwhile, and several workers share one line."""
+
 
 class StoreFiles:
     """Files below one root.
@@ -41,10 +45,11 @@ class StoreFiles:
     Args:
         root: a local path, ``file://...`` or any fsspec URL such as ``s3://bucket/prefix`` or ``memory://name``.
         is_store: files on their way are kept in ``.unfinished``; elsewhere they stand beside their target.
+        setting: key of the recipe that names the root, for errors.
     """
 
-    def __init__(self, root: str | Path, *, is_store: bool = False) -> None:
-        text, self._is_store = str(root), is_store
+    def __init__(self, root: str | Path, *, is_store: bool = False, setting: str = "store:") -> None:
+        text, self._is_store, self._setting = str(root), is_store, setting
         if text.startswith("file://"):
             text = text.removeprefix("file://")
         self.is_local = "://" not in text
@@ -52,9 +57,9 @@ class StoreFiles:
         if not self.is_local:
             remember_secrets(self.root)
 
-    def __reduce__(self) -> tuple[Callable[[str, bool], StoreFiles], tuple[str, bool]]:
+    def __reduce__(self) -> tuple[Callable[[str, bool, str], StoreFiles], tuple[str, bool, str]]:
         """Pickle the root only, because a worker opens its own connection."""
-        return (_files_of, (self.root, self._is_store))
+        return (_files_of, (self.root, self._is_store, self._setting))
 
     @cached_property
     def policy(self) -> RetryPolicy:
@@ -68,7 +73,7 @@ class StoreFiles:
         """The fsspec file system of a remote root."""
         from storage_schemas.remote import open_filesystem
 
-        return open_filesystem(self.root, self.policy)
+        return open_filesystem(self.root, self.policy, setting=self._setting)
 
     def path(self, key: str) -> str:
         """Return the full path or URL of a key; StoreError if it would lead out of the root."""
@@ -140,6 +145,14 @@ class StoreFiles:
         except OSError as error:
             raise _explain_store_error(error, self.path(key)) from error
 
+    def put_all(self, contents: Mapping[str, Sequence[bytes | memoryview]]) -> None:
+        """Write files, each as ``put`` does; to a remote store many at a time. When it returns, all are there."""
+        if self.is_local:
+            for key, pieces in contents.items():
+                self.put(key, *pieces)
+            return
+        all_at_once(lambda item: self.put(item[0], *item[1]), contents.items(), most=MOST_UPLOADS)
+
     def ends_with(self, key: str, ending: bytes) -> bool:
         """Say whether a file exists and its last bytes are these."""
         if not self.is_local:
@@ -193,6 +206,39 @@ class StoreFiles:
         base = self.filesystem._strip_protocol(self.root)
         listed = self._persist("list", key, self._filesystem_call("find", key))
         return sorted(name[len(base) :].lstrip("/") for name in listed)
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Return bytes of a file of a remote root; errors as ``get``."""
+        return bytes(self._persist("read", key, self._filesystem_call("cat_file", key, start=start, end=stop)))
+
+    def detail(self, key: str) -> dict[str, Any] | None:
+        """Return what a remote root says of a file: size, tag, times; None if there is no such file."""
+        try:
+            facts: dict[str, Any] = self._persist("look up", key, partial(self._info, key))
+        except FileNotFoundError:
+            return None
+        return facts if facts["type"] == "file" else None
+
+    def details(self, key: str) -> dict[str, dict[str, Any]]:
+        """Return name -> what a remote root says of it, of all that lies directly below a key."""
+        try:
+            listed = self._persist("list", key, self._filesystem_call("ls", key, detail=True, refresh=True))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        names = ((facts["name"].rstrip("/").rsplit("/", 1)[-1], facts) for facts in listed)
+        return {name: facts for name, facts in names if not _is_file_itself(facts, self._stripped(key))}
+
+    def details_of_prefix(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """Return key -> what a remote root says of it, of all files whose key begins so; only an object store lists no more."""
+        folder, _, start = prefix.rpartition("/")
+        options = {"prefix": start} if start and _lists_prefixes(self.filesystem) else {}
+        found = self._persist("list", prefix, self._filesystem_call("find", folder, detail=True, **options))
+        base = self._stripped("")
+        keys = ((name[len(base) :].lstrip("/"), facts) for name, facts in found.items())
+        return {key: facts for key, facts in keys if key.startswith(prefix)}
+
+    def _stripped(self, key: str) -> str:
+        return str(self.filesystem._strip_protocol(self.path(key))).rstrip("/")
 
     def remove(self, key: str) -> None:
         """Delete one file; nothing happens if it is gone already. StoreError if it could not be deleted."""
@@ -261,14 +307,25 @@ class StoreFiles:
     def _persist(self, doing: str, key: str, action: Callable[[], Any]) -> Any:
         from storage_schemas.retries import persist
 
-        return persist(action, doing=doing, where=self.path(key), policy=self.policy)
+        return persist(action, doing=doing, where=self.path(key), policy=self.policy, setting=self._setting)
 
     def _filesystem_call(self, method: str, key: str, *args: Any, **options: Any) -> Callable[[], Any]:
         return lambda: getattr(self.filesystem, method)(self.path(key), *args, **options)
 
 
-def _files_of(root: str, is_store: bool) -> StoreFiles:
-    return StoreFiles(root, is_store=is_store)
+def _files_of(root: str, is_store: bool, setting: str) -> StoreFiles:
+    return StoreFiles(root, is_store=is_store, setting=setting)
+
+
+def _lists_prefixes(filesystem: Any) -> bool:
+    import inspect
+
+    return "prefix" in inspect.signature(getattr(filesystem, "_find", filesystem.find)).parameters
+
+
+def _is_file_itself(facts: Mapping[str, Any], stripped: str) -> bool:
+    """Say whether a listing of a file's key gave that file, as object stores do, or the folder's own placeholder."""
+    return str(facts["name"]).rstrip("/") == stripped
 
 
 def _utf8(url: str) -> str:

@@ -74,7 +74,15 @@ class Store:
     def has(self, path: UnitPath) -> bool:
         """Say whether the unit is committed; a commit mark that is empty or was cut is none."""
         key = f"{path.key}/{LINEAGE_FILE}"
-        return self.files.ends_with(key, LINEAGE_END) or (self.files.exists(key) and _is_json(self.files, key))
+        if self.files.is_local:
+            if self.files.ends_with(key, LINEAGE_END):
+                return True  # nearly always, and no more than the end was read
+            if not self.files.exists(key):
+                return False
+        try:
+            return is_whole_mark(self.files.get(key))
+        except FileNotFoundError:
+            return False
 
     def candidates(self, layout: str) -> set[UnitPath]:
         """Return the folders of a layout, committed or not, by listing only (no file is opened)."""
@@ -116,6 +124,10 @@ class Store:
                 f"unit '{path.key}' is not in store '{self.root}' (no {LINEAGE_FILE}). "
                 "Run the recipe that makes it, or choose another manifest"
             ) from error
+        return self.parsed_lineage(path, text)
+
+    def parsed_lineage(self, path: UnitPath, text: bytes) -> LineageRecord:
+        """Return the lineage that a commit mark holds; errors as ``lineage``, but for a mark that is not there."""
         try:
             raw = json.loads(text)
             version = int(raw["identity"]["layout_version"])
@@ -165,8 +177,7 @@ class Store:
         layout, path = layout_named(identity.layout), UnitPath.of(identity)
         check(layout, data, where=path.key)
         encoded = encode_unit(layout, data, where=path.key)
-        for name, content in encoded.items():
-            self.files.put(f"{path.key}/{name}", *content)
+        self.files.put_all({f"{path.key}/{name}": content for name, content in encoded.items()})
         record = LineageRecord(
             identity=identity,
             fingerprint=path.fingerprint,
@@ -279,11 +290,13 @@ class StoredUnit:
         return decode_table(self.layout.table(name), content, where=self.path.key)
 
 
-def _is_json(files: StoreFiles, key: str) -> bool:
-    """Say whether a commit mark is whole though it ends in another way: perhaps another program wrote it."""
+def is_whole_mark(content: bytes) -> bool:
+    """Say whether a commit mark was not cut: by its end, or because it is JSON, if another program wrote it."""
+    if content.endswith(LINEAGE_END):
+        return True
     try:
-        return isinstance(json.loads(files.get(key)), dict)
-    except (ValueError, FileNotFoundError):
+        return isinstance(json.loads(content), dict)
+    except ValueError:
         return False
 
 

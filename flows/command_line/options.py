@@ -38,12 +38,25 @@ ManifestChoice = Annotated[
 SplitChoice = Annotated[str, typer.Option(help="train, val or test", autocompletion=completion.splits)]
 Workers = Annotated[int | None, typer.Option(help="worker processes, about 1 GB each; default DEPTHMILL_WORKERS or one per core")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="run as a bare loop, without Prefect; results are identical")]
+WithPrefect = Annotated[
+    bool,
+    typer.Option(
+        "--prefect",
+        help="run as flows of Prefect; the default where a Prefect API is configured (PREFECT_API_URL or a Prefect profile)",
+    ),
+]
+NoPrefect = Annotated[
+    bool,
+    typer.Option(
+        "--no-prefect",
+        help="run as a bare loop; the default where no Prefect API is configured. Results are identical",
+    ),
+]
 Dask = Annotated[
     str | None,
     typer.Option(
-        help="run scenes on a Dask cluster: local:4, local:4:2GiB (memory each), tcp://scheduler:8786 or slurm:<profile>; "
-        "results are identical"
+        help="make units on a Dask cluster: local:4, local:4:2GiB (memory each), tcp://scheduler:8786 or slurm:<profile>; "
+        "default DEPTHMILL_DASK, or worker processes of this machine; results are identical"
     ),
 ]
 

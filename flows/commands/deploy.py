@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from flows.command_line.answers import echo
-from flows.command_line.options import Cap, FineTune, LeastShare, Margin, Metric, NeedsInterval, Overrides, Radar, RecipeFile
+from flows.command_line.options import (
+    Cap,
+    Dask,
+    FineTune,
+    LeastShare,
+    Margin,
+    Metric,
+    NeedsInterval,
+    Overrides,
+    Radar,
+    RecipeFile,
+)
 
 
 def deploy(
@@ -30,6 +41,7 @@ def deploy(
     needs_interval: NeedsInterval = False,
     least_share: LeastShare = 0.5,
     fine_tune: FineTune = False,
+    dask: Dask = None,
 ) -> None:
     """Make materialize, reclean, train_and_evaluate and retrain_and_evaluate Prefect deployments, the last on a schedule."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # else Prefect's pages lack the log lines of the flows
@@ -37,7 +49,8 @@ def deploy(
     from flows.run.interrupt import as_python_does
     from flows.run.opening import open_with_settings
 
-    open_with_settings(recipe, overrides)
+    opened = open_with_settings(recipe, overrides, dask=dask)
+    _ = opened.pool  # looked for now: a scheduler that is not there must not be found out at night
     parameters = {
         "overrides": overrides or [],
         "margin": margin,
@@ -49,7 +62,7 @@ def deploy(
         "fine_tune": fine_tune,
     }
     schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
-    to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters)
+    to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters, dask=opened.settings.dask)
     if serve:
         as_python_does()  # Prefect ends its rounds before it ends
         serve_here(to_deploy, port=port, say=echo)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from flows.command_line.options import (
     AsJson,
     Cap,
+    Dask,
     FineTune,
     LeastShare,
     Margin,
@@ -16,6 +17,7 @@ from flows.command_line.options import (
     Overrides,
     Radar,
     RecipeFile,
+    WithPrefect,
     Workers,
 )
 
@@ -31,19 +33,22 @@ def retrain(
     least_share: LeastShare = 0.5,
     fine_tune: FineTune = False,
     workers: Workers = None,
+    dask: Dask = None,
+    prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
     """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo, print_json
+    from flows.prefect_api import uses_prefect
     from flows.retrain.round import retrain as retrain_recipe
     from flows.run.opening import open_with_settings
     from model.train.judging import Rules
 
     ended = retrain_recipe(
-        open_with_settings(recipe, overrides, workers),
-        orchestrator(prefect=not no_prefect),
+        open_with_settings(recipe, overrides, workers, dask),
+        orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect)),
         console(is_quiet=as_json),
         where=str(recipe.absolute()),
         rules=Rules(margin, metric, cap, radar, needs_interval, least_share),

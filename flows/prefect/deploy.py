@@ -54,7 +54,9 @@ def schedule_of(*, cron: str | None, interval_s: float | None, timezone: str = "
         ) from error
 
 
-def deployments(recipe: Path, *, name: str, schedule: Schedule | None, parameters: dict[str, Any]) -> list[RunnerDeployment]:
+def deployments(
+    recipe: Path, *, name: str, schedule: Schedule | None, parameters: dict[str, Any], dask: str | None = None
+) -> list[RunnerDeployment]:
     """Return the four deployments of a recipe, of which only ``retrain_and_evaluate`` is scheduled.
 
     Its training is ``train_and_evaluate``, or ``pretrain`` if it is a pre-training.
@@ -64,13 +66,14 @@ def deployments(recipe: Path, *, name: str, schedule: Schedule | None, parameter
         name: name of the deployments: materialize/<name> and so on.
         schedule: when to look for work; None = only when asked.
         parameters: of ``retrain_and_evaluate``, besides the recipe.
+        dask: cluster that makes the units of every flow; None = what DEPTHMILL_DASK says where the flow runs.
 
     Raises:
         RecipeError: the recipe, a parameter or the name has a mistake.
     """
     loaded = load_recipe(recipe)  # read now: a typo must not fail at the first firing of the schedule
     training = pretrain if pretrains(loaded) else train_and_evaluate
-    where = {"recipe": str(recipe.absolute())}
+    where = {"recipe": str(recipe.absolute()), **({} if dask is None else {"dask": dask})}
     try:
         retrain_and_evaluate.validate_parameters({**where, **parameters})
     except ParameterTypeError as error:

@@ -2,6 +2,7 @@
 
 Each parameter's type and description appear in the form of Prefect's pages; both come from the signatures and docstrings here.
 Where and how fast stay settings of the process that runs the flow: DEPTHMILL_WORKERS, DEPTHMILL_DEVICE and so on.
+A Dask cluster is a parameter as well, because the flows of one recipe may run on a larger one.
 """
 
 from __future__ import annotations
@@ -33,19 +34,21 @@ Metric = Literal[
     "mae_mm", "rmse_mm", "imae_per_km", "irmse_per_km", "abs_rel", "sq_rel_m", "delta1", "delta2", "delta3"
 ]  # fmt: skip
 Workers = Annotated[int, Field(ge=1)] | None
+Dask = str | None
 Seed = Annotated[int, Field(ge=0)] | None
 
 
 @flow(name="materialize", log_prints=True)
-def materialize(recipe: str, overrides: tuple[str, ...] = (), workers: Workers = None) -> State[Any]:
+def materialize(recipe: str, overrides: tuple[str, ...] = (), workers: Workers = None, dask: Dask = None) -> State[Any]:
     """Make every unit that a recipe asks for and its store lacks.
 
     Args:
         recipe: Recipe file, an absolute path on the machine that runs the flow.
         overrides: Changed recipe keys, each key.key=value, e.g. stages.accumulate_lidar.num_sweeps=30.
         workers: Worker processes, about 1 GB each; empty = DEPTHMILL_WORKERS, or one per core.
+        dask: Dask cluster that makes units instead, e.g. tcp://scheduler:8786; empty = DEPTHMILL_DASK, or no cluster.
     """
-    return _ended(lambda: _make(_open(recipe, overrides, workers), materialize.name))
+    return _ended(lambda: _make(_open(recipe, overrides, workers, dask), materialize.name))
 
 
 @flow(name="reclean", log_prints=True)
@@ -61,6 +64,7 @@ def reclean(
     floor_m: float | None = None,
     overrides: tuple[str, ...] = (),
     workers: Workers = None,
+    dask: Dask = None,
 ) -> State[Any]:
     """Clean again with another rule: a new manifest beside the former; nothing but cleaning and manifest is made again.
 
@@ -78,6 +82,7 @@ def reclean(
         floor_m: Pass C: and exceeds this, metres.
         overrides: Other changed recipe keys, each key.key=value.
         workers: Worker processes, about 1 GB each; empty = DEPTHMILL_WORKERS, or one per core.
+        dask: Dask cluster that makes units instead, e.g. tcp://scheduler:8786; empty = DEPTHMILL_DASK, or no cluster.
     """
     rule = {
         "upper_fraction": upper_fraction,
@@ -90,7 +95,7 @@ def reclean(
         "floor_m": floor_m,
     }
     changes = [f"stages.clean_horizon.{key}={value}" for key, value in rule.items() if value is not None]
-    return _ended(lambda: _make(_open(recipe, (*overrides, *changes), workers), reclean.name))
+    return _ended(lambda: _make(_open(recipe, (*overrides, *changes), workers, dask), reclean.name))
 
 
 @flow(name="pretrain", log_prints=True)
@@ -100,6 +105,7 @@ def pretrain(
     manifest: str | None = None,
     seed: Seed = None,
     workers: Workers = None,
+    dask: Dask = None,
 ) -> State[Any]:
     """Make what is missing, pre-train a backbone (family mim4d), evaluate, probe the frozen backbone, write the report.
 
@@ -109,10 +115,11 @@ def pretrain(
         manifest: Fingerprint of the manifest to train on; empty = the recipe's own.
         seed: Seed of the initial weights; empty = what the recipe says.
         workers: Worker processes that make units; empty = DEPTHMILL_WORKERS, or one per core.
+        dask: Dask cluster that makes units instead, e.g. tcp://scheduler:8786; empty = DEPTHMILL_DASK, or no cluster.
     """
 
     def work() -> str:
-        opened = _open(recipe, (*overrides, *_seed(seed)), workers)
+        opened = _open(recipe, (*overrides, *_seed(seed)), workers, dask)
         if not pretrains(opened.recipe):
             from model.families import FAMILIES
 
@@ -134,6 +141,7 @@ def train_and_evaluate(
     manifest: str | None = None,
     seed: Seed = None,
     workers: Workers = None,
+    dask: Dask = None,
 ) -> State[Any]:
     """Make what is missing, train on the manifest, evaluate, write the report. The champion is not touched.
 
@@ -143,10 +151,11 @@ def train_and_evaluate(
         manifest: Fingerprint of the manifest to train on; empty = the recipe's own.
         seed: Seed of the initial weights; empty = what the recipe says.
         workers: Worker processes that make units; empty = DEPTHMILL_WORKERS, or one per core.
+        dask: Dask cluster that makes units instead, e.g. tcp://scheduler:8786; empty = DEPTHMILL_DASK, or no cluster.
     """
 
     def work() -> str:
-        opened = _open(recipe, (*overrides, *_seed(seed)), workers)
+        opened = _open(recipe, (*overrides, *_seed(seed)), workers, dask)
         return _train(opened, train_and_evaluate.name, recipe=recipe, manifest=manifest)
 
     return _ended(work)
@@ -165,6 +174,7 @@ def retrain_and_evaluate(
     fine_tune: bool = False,
     seed: Seed = None,
     workers: Workers = None,
+    dask: Dask = None,
 ) -> State[Any]:
     """Look for new drives or changed rules; if there are any: make, pin, train, meet the champion, promote if better.
 
@@ -180,11 +190,12 @@ def retrain_and_evaluate(
         fine_tune: Start from the champion's weights instead of from scratch.
         seed: Seed of the initial weights; empty = what the recipe says.
         workers: Worker processes that make units; empty = DEPTHMILL_WORKERS, or one per core.
+        dask: Dask cluster that makes units instead, e.g. tcp://scheduler:8786; empty = DEPTHMILL_DASK, or no cluster.
     """
 
     def work() -> str:
         rules = Rules(margin, metric, float(cap_m), radar, needs_interval, least_share)
-        opened = _open(recipe, (*overrides, *_seed(seed)), workers)
+        opened = _open(recipe, (*overrides, *_seed(seed)), workers, dask)
         orchestrator = PrefectOrchestrator(inside=retrain_and_evaluate.name)
         return retrain(opened, orchestrator, PAGES, where=recipe, rules=rules, fine_tune=fine_tune).message
 
@@ -221,7 +232,7 @@ def _train(opened: Opened, name: str, *, recipe: str, manifest: str | None) -> s
     trained = train_recipe(opened, PrefectOrchestrator(inside=name), PAGES, where=recipe, manifest=manifest)
     _refuse_failed(trained.num_failed)
     PAGES.say(trained.text)
-    return f"trainings are in {opened.runs_folder / 'trainings'}"
+    return f"trainings are in {opened.runs.address(opened.runs.work / 'trainings')}"
 
 
 def _make(opened: Opened, name: str) -> str:
@@ -230,8 +241,8 @@ def _make(opened: Opened, name: str) -> str:
     return made.text if made.summary is None else f"{len(made.plan.to_do)} units made"
 
 
-def _open(recipe: str, overrides: tuple[str, ...], workers: int | None) -> Opened:
-    return open_with_settings(Path(recipe), overrides, workers)
+def _open(recipe: str, overrides: tuple[str, ...], workers: int | None, dask: str | None) -> Opened:
+    return open_with_settings(Path(recipe), overrides, workers, dask or None)
 
 
 def _seed(seed: int | None) -> tuple[str, ...]:

@@ -48,14 +48,15 @@ def refuse_silent_server() -> None:
         OrchestratorError: it does not.
     """
     url = PREFECT_API_URL.value()
-    if url is None:
+    if not url:
         return
     with get_client(sync_client=True) as client:
         error = client.api_healthcheck()
     if error is not None:
         raise OrchestratorError(
             f"the Prefect server of PREFECT_API_URL={url} does not answer: {str(error) or type(error).__name__}. Start it "
-            "(prefect server start), correct the address, or unset PREFECT_API_URL"
+            "(prefect server start), correct the address, or unset PREFECT_API_URL (prefect config unset PREFECT_API_URL, if a "
+            "profile sets it). What is made or trained by a command needs no server: --no-prefect"
         )
 
 
@@ -72,7 +73,7 @@ def scheduling_server(port: int = LOCAL_PORT) -> Iterator[str]:
         OrchestratorError: no server answers, and none can be started.
     """
     refuse_silent_server()
-    if (configured_url := PREFECT_API_URL.value()) is not None:
+    if configured_url := PREFECT_API_URL.value():
         yield configured_url
         return
     url = f"http://127.0.0.1:{port}/api"
@@ -95,9 +96,10 @@ def server_of_flows() -> Iterator[None]:
     """Let flows of this process have a server: the one of PREFECT_API_URL, or else one of our own that is kept for later flows.
 
     Raises:
-        OrchestratorError: there is none, and it cannot be started.
+        OrchestratorError: there is none, and it cannot be started; or the one of PREFECT_API_URL does not answer.
     """
-    if PREFECT_API_URL.value() is not None:
+    refuse_silent_server()
+    if PREFECT_API_URL.value():
         yield
         return
     with temporary_settings({PREFECT_API_URL: _own_server()}):
@@ -176,7 +178,8 @@ def _start(module: str, arguments: Sequence[str], url: str, *, env: dict[str, st
             port = url.removesuffix("/api").rpartition(":")[2]
             raise OrchestratorError(
                 f"a Prefect server on port {port} {why}: {server.last_words()}. Run 'prefect server start --port {port}' to see "
-                "why, choose another --port, set PREFECT_API_URL to a server that runs, or add --no-prefect to run without"
+                "why, choose another --port, set PREFECT_API_URL to a server that runs, or take --no-prefect in place of "
+                "--prefect"
             )
         time.sleep(0.2)
     return server
@@ -200,7 +203,7 @@ def _refuse_closed_home() -> None:
     except OSError as error:
         raise OrchestratorError(
             f"Prefect cannot write in its folder '{home}': {error.strerror or error}. Set PREFECT_HOME to a folder that you may "
-            "write, or add --no-prefect"
+            "write, or take --no-prefect in place of --prefect"
         ) from error
 
 

@@ -10,12 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from flows.run.runs import Runs
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 
 
-def seen_scenes(training: Path, store: Store) -> frozenset[str]:
+def seen_scenes(training: Path, store: Store, runs: Runs | None = None) -> frozenset[str]:
     """Return the scenes that a complete training, and every training that it began with, was trained on.
 
     A manifest is looked up in the store, and in the one that its training names. One that is in neither cannot be looked up;
@@ -24,6 +25,7 @@ def seen_scenes(training: Path, store: Store) -> frozenset[str]:
     Args:
         training: its folder.
         store: where its manifest is; a training that it began with may be of another store.
+        runs: where a training is looked for that another machine began with; None = only where the record says.
 
     Raises:
         StoreError: the training's own record is missing or damaged.
@@ -36,7 +38,7 @@ def seen_scenes(training: Path, store: Store) -> frozenset[str]:
     while record is not None:
         scenes |= _scenes_of(store, record.get("manifest"), record)
         start = record.get("start_file")
-        if start is None or (folder := Path(start).parent) in visited:
+        if start is None or (folder := _folder_of(Path(start), runs)) in visited:
             break
         visited.add(folder)
         try:
@@ -48,6 +50,17 @@ def seen_scenes(training: Path, store: Store) -> frozenset[str]:
             scenes |= _scenes_of(store, begun.get("start_manifest"), {})
             break
     return frozenset(scenes)
+
+
+def _folder_of(start: Path, runs: Runs | None) -> Path:
+    """Return the folder of the training whose checkpoint another one began with; StoreError if the store cannot be read.
+
+    The path in a record is that of the machine which trained, so the training is looked for by its name on any other.
+    """
+    folder = start.parent
+    if runs is None or folder.exists() or folder.parent.name != "trainings":
+        return folder
+    return runs.training(folder.name)
 
 
 def _scenes_of(store: Store, manifest: Any, record: dict[str, Any]) -> set[str]:

@@ -16,6 +16,7 @@ from pipeline.finding import finding_lines
 from pipeline.plan import Plan
 from pipeline.run import SceneRequest, nothing_found, run_manifest, scene_requests
 from pipeline.types import ItemResult
+from storage_schemas.files import StoreFiles
 from storage_schemas.jobs import noted_run
 
 OnResult = Callable[[ItemResult], None]
@@ -25,7 +26,10 @@ RunScenes = Callable[[Sequence[SceneRequest]], Iterable[list[ItemResult]]]
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run did."""
+    """What a run did.
+
+    ``folder`` is the local folder of its log; ``address`` is how people find it, in a remote store a URL.
+    """
 
     num_ok: int
     num_errors: int
@@ -35,6 +39,7 @@ class RunSummary:
     results: tuple[ItemResult, ...]
     workers: int
     warnings: tuple[str, ...] = ()
+    address: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON form, with mean seconds a unit and stage for the next plan's estimate."""
@@ -93,7 +98,7 @@ class Made:
             }
         manifest = None if self.num_failed else fingerprint
         warnings = [*self.plan.warnings(), *self.summary.warnings]
-        return {**self.summary.as_json(), "warnings": warnings, "folder": str(self.summary.folder), "manifest": manifest}
+        return {**self.summary.as_json(), "warnings": warnings, "folder": self.summary.address, "manifest": manifest}
 
     @property
     def text(self) -> str:
@@ -107,7 +112,7 @@ class Made:
         if summary.num_skipped:
             parts.append(f"{summary.num_skipped} skipped")
         files = (summary.folder / "events.jsonl", self.report)
-        details = ", ".join(str(path) for path in files if path is not None and path.is_file())
+        details = ", ".join(f"{summary.address}/{path.name}" for path in files if path is not None and path.is_file())
         text = f"done: {', '.join(parts)} in {duration(summary.seconds)}." + (f" Details: {details}" if details else "")
         if summary.num_errors:
             scenes = list(dict.fromkeys(result.scene for result in summary.results if result.status == "ERROR"))
@@ -126,7 +131,7 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
         on_result: told of every finished unit, in this thread.
     """
     start = time.perf_counter()
-    log = RunLog(opened.runs_folder)
+    log = RunLog(opened.runs)
     results: list[ItemResult] = []
 
     def note(scene_results: Iterable[ItemResult]) -> None:
@@ -155,6 +160,7 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
         tuple(results),
         opened.settings.workers,
         _warnings(plan, results),
+        opened.runs.address(log.folder),
     )
     log.finish(summary.as_json())
     return summary
@@ -167,9 +173,9 @@ def _warnings(plan: Plan, results: Iterable[ItemResult]) -> tuple[str, ...]:
     return tuple(finding_lines(nothing_found(made), len(plan.chosen.scenes)))
 
 
-def estimate_seconds(plan: Plan, runs_folder: Path, workers: int) -> float | None:
+def estimate_seconds(plan: Plan, runs: StoreFiles, workers: int) -> float | None:
     """Estimate how long a plan takes from the last runs' seconds a unit; None if a stage to do was never timed."""
-    seconds_by_stage = seconds_per_unit(runs_folder)
+    seconds_by_stage = seconds_per_unit(runs, {item.stage for item in plan.to_do})
     if any(item.stage not in seconds_by_stage for item in plan.to_do):
         return None
     return sum(seconds_by_stage[item.stage] for item in plan.to_do) / workers

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from flows.run.runs import Runs
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
+from flows.workers.choice import pool_of
+from flows.workers.pool import WorkerPool
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe, load_recipe, wanted_files
 from pipeline.sources import open_source
@@ -26,10 +30,15 @@ class Opened:
     store: Store
     settings: Settings
 
+    @cached_property
+    def runs(self) -> Runs:
+        """Champion, history, trainings, reports and logs of this store."""
+        return Runs(self.settings.runs_root(self.store.root), self.settings.cache_dir)
+
     @property
-    def runs_folder(self) -> Path:
-        """Folder of this store's run logs."""
-        return self.settings.runs_folder(self.store.root)
+    def pool(self) -> WorkerPool:
+        """Who makes the units; checked, not yet opened. Errors as ``pool_of``."""
+        return pool_of(self.settings)
 
     def plan(self) -> Plan:
         """Plan against the store as it is now."""
@@ -42,14 +51,16 @@ def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
     return Opened(recipe, source, Store(recipe.store), settings)
 
 
-def open_with_settings(recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None) -> Opened:
-    """Open a recipe under the settings of this machine.
+def open_with_settings(
+    recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None, dask: str | None = None
+) -> Opened:
+    """Open a recipe under the settings of this machine; ``workers`` and ``dask`` are options, which come before settings.
 
     Raises:
         RecipeError: the recipe, an override or a setting is wrong.
         SourceError: its source is not there.
     """
-    settings = settings_of_machine(workers)
+    settings = settings_of_machine(workers, dask)
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 

@@ -10,7 +10,7 @@ from flows.run.listener import Listener
 from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
 from flows.run.orchestrator import Orchestrator
-from flows.run.training import Training, open_training, refuse_without_torch
+from flows.run.training import Training, machine_of, open_training
 from flows.run.training_folder import clear_training, holds_training
 from flows.text import duration
 from storage_schemas.errors import DepthmillError
@@ -80,7 +80,7 @@ def train_recipe(
         ManifestError: there is no such manifest.
         DepthmillError: the folder holds something else, or the training or the evaluation failed.
     """
-    refuse_without_torch()
+    machine_of(opened)  # a setting that does not fit must be reported before an hour of work, too
     from model.families import parse_train_config
 
     parse_train_config(opened.recipe.train, where=where)  # parsed first: a typo must be reported before an hour of work

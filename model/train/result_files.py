@@ -19,10 +19,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage_schemas.errors import SourceError, StoreError
-from storage_schemas.files import explain_write_error, written_whole
+from storage_schemas.files import StoreFiles, explain_write_error, written_whole
 from storage_schemas.regular_files import read_regular
+from storage_schemas.seals import check_digest, sealed_digests
 
 R = TypeVar("R", bound=NamedTuple)
+
+DIGESTS_FILE = "digests.json"
+"""Digests of the tables of an evaluation's folder that cannot carry their own; a flipped bit would decide which is better."""
+
+
+def put_tables(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write tables of an evaluation, each atomically in this order, and their digests; StoreError if it cannot be written.
+
+    The digests of a former evaluation go first: in between, the tables have none.
+    """
+    files = StoreFiles(folder)
+    files.remove(DIGESTS_FILE)
+    for name, content in contents.items():
+        files.put(name, content)
+    files.put(DIGESTS_FILE, sealed_digests(contents))
+
+
+def read_table(path: Path) -> str:
+    """Return the text of a table of an evaluation.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read.
+        ValueError: it is not what was written, or no UTF-8.
+    """
+    content, beside = path.read_bytes(), path.with_name(DIGESTS_FILE)
+    check_digest(beside.read_bytes() if beside.is_file() else None, path.name, content)
+    return content.decode()
 
 
 def rows_as_csv(kind: type[NamedTuple], rows: Iterable[Sequence[object]]) -> bytes:
@@ -47,12 +76,11 @@ def read_rows(kind: type[R], path: Path, *, missing: str) -> list[R]:
     """
     types = typing.get_type_hints(kind)
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream)
-            header = tuple(next(reader, ()))
-            if header != kind._fields:
-                raise ValueError(f"its columns are {', '.join(header)}, expected {', '.join(kind._fields)}")
-            return [kind(*(types[name](value) for name, value in zip(kind._fields, line, strict=True))) for line in reader]
+        reader = csv.reader(io.StringIO(read_table(path), newline=""))
+        header = tuple(next(reader, ()))
+        if header != kind._fields:
+            raise ValueError(f"its columns are {', '.join(header)}, expected {', '.join(kind._fields)}")
+        return [kind(*(types[name](value) for name, value in zip(kind._fields, line, strict=True))) for line in reader]
     except FileNotFoundError as error:
         raise StoreError(missing) from error
     except (OSError, ValueError) as error:

@@ -137,13 +137,13 @@ def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_give
     victim = sorted((root / "samples/RADAR_FRONT").glob("tiny-scene-0103*"))[0]
     content = victim.read_bytes()
     victim.write_bytes(content[:-60])
-    done = depthmill_process("run", recipe, "--workers", 2)
+    done = depthmill_process("run", recipe, "--prefect", "--workers", 2)
     assert done.returncode == 1, done.stderr
     assert "It is cut short" in done.stdout
     assert "done: 11 ok, 1 error, 1 skipped" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     victim.write_bytes(content)
-    done = depthmill_process("run", recipe, "--workers", 1)
+    done = depthmill_process("run", recipe, "--prefect", "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert "done: 2 ok in" in done.stdout
     with sqlite3.connect(Path(os.environ["PREFECT_HOME"]) / "prefect.db") as database:

@@ -22,6 +22,7 @@ import xxhash
 from storage_schemas.errors import SourceError
 from storage_schemas.files import written_whole
 from storage_schemas.regular_files import MAX_TABLE_BYTES, open_regular, read_regular
+from storage_schemas.remote_path import DataPath, RemotePath
 from storage_schemas.seals import read_sealed_json, sealed_json
 
 WHOLE_FILE = "whole.json"
@@ -33,8 +34,10 @@ UNSETTLED_NS = 2_000_000_000
 _PIECE_BYTES = 8 << 20
 
 
-def digests_of_tables(tables: Iterable[Path], *, note: Path) -> dict[str, str]:
+def digests_of_tables(tables: Iterable[DataPath], *, note: Path) -> dict[str, str]:
     """Return table -> xxh3 digest of its content; those that do not exist are left out.
+
+    Of tables at a URL it is what the server says of their content, so that nothing is fetched for it.
 
     Args:
         tables: files.
@@ -46,6 +49,9 @@ def digests_of_tables(tables: Iterable[Path], *, note: Path) -> dict[str, str]:
     kept, digests, facts_now = _read_note(note), {}, {}
     for path in tables:
         if not path.is_file():
+            continue
+        if isinstance(path, RemotePath):
+            digests[path.name] = path.content_tag()
             continue
         status, now_ns = path.stat(), time.time_ns()
         facts = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]

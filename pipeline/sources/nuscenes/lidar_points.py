@@ -8,7 +8,6 @@ Cost   benchmarks/RESULTS.md; a sweep of nuScenes passes with one comparison of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from pipeline.sources.pcd import is_pcd, read_pcd
 from pipeline.sources.point_checks import FARTHEST_M, refuse_absurd, refuse_without_xyz
 from storage_schemas.errors import SourceError
 from storage_schemas.regular_files import read_regular
+from storage_schemas.remote_path import DataPath
 
 LIDAR_COLUMNS = 5
 """float32 columns of a nuScenes .pcd.bin: x, y, z, intensity, ring."""
@@ -70,7 +70,7 @@ def lidar_points(content: bytes, *, columns: int | None, where: str) -> NDArray[
     return points
 
 
-def refuse_short_file(sizes: Mapping[str, int], *, root: Path) -> None:
+def refuse_short_file(sizes: Mapping[str, int], *, root: DataPath) -> None:
     """Raise SourceError if one sweep is much shorter than all others of its sensor, whose sizes are nearly equal.
 
     A file cut at the border of a disk block may be a whole number of points and of rounds of lasers. The first and the last
@@ -121,7 +121,7 @@ def likely_columns(content: bytes) -> int | None:
     return None
 
 
-def columns_to_tell(file: Path) -> int | None:
+def columns_to_tell(file: DataPath) -> int | None:
     """Return the number of columns that a recipe must give for files like this .bin; None if 5 will do, or none is found."""
     content = read_regular(file)
     try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from storage_schemas.errors import SourceError
+from storage_schemas.remote_path import DataPath
 
 MAX_LENGTH = 150
 """Bytes; file systems allow 255 for a folder's name."""
@@ -43,7 +43,7 @@ def scene_names(names: Sequence[str]) -> dict[str, str]:
     return of_name
 
 
-def foreign_root(name: str, root: Path) -> str:
+def foreign_root(name: str, root: DataPath) -> str:
     """Return what stands before the part of a file's name that is a file below the data root, "" if no part of it is.
 
     Args:
@@ -61,7 +61,7 @@ class FileNames:
         root: data root.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: DataPath) -> None:
         self._root, self._foreign = root, f"{root}/"
 
     @staticmethod

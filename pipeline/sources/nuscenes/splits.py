@@ -17,6 +17,7 @@ import orjson
 from pipeline.splits import SPLITS, unknown_scene
 from storage_schemas.errors import SourceError
 from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular
+from storage_schemas.remote_path import DataPath
 
 OFFICIAL_VERSIONS = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
 
@@ -35,7 +36,7 @@ def official_splits(version: str) -> dict[str, str]:
     return {scene: split for split in SPLITS for scene in splits.get(f"{prefix}{split}", [])}
 
 
-def splits_of_release(folder: Path, scenes: Collection[str]) -> dict[str, str]:
+def splits_of_release(folder: DataPath, scenes: Collection[str]) -> dict[str, str]:
     """Return scene name -> train, val or test of a release: those of its own file, or else the official ones.
 
     Args:
@@ -47,7 +48,7 @@ def splits_of_release(folder: Path, scenes: Collection[str]) -> dict[str, str]:
             splits, or a release that is not nuScenes' own names none of train, val and test.
     """
     path = folder / SPLITS_FILE
-    if not os.path.lexists(path):
+    if not (path.is_file() or (isinstance(path, Path) and os.path.lexists(path))):  # a pipe there is an error, not no file
         return official_splits(folder.name)
     lists = _lists(path)
     known: dict[str, list[str]] = {split: lists[split] for split in SPLITS if split in lists}
@@ -71,7 +72,7 @@ def splits_of_release(folder: Path, scenes: Collection[str]) -> dict[str, str]:
     return split_of
 
 
-def _lists(path: Path) -> Mapping[str, list[str]]:
+def _lists(path: DataPath) -> Mapping[str, list[str]]:
     """Return the lists of a file of splits by their names; SourceError if it is no mapping of lists of names."""
     expected = 'expected {"train": ["scene-a", ...], "val": ["scene-b", ...]}. Correct it, or delete it'
     try:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from flows.retrain.record import history_folder
+from flows.run.runs import Runs
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
 from storage_schemas.run_history import Round, read_history
 from tests.conftest import REPOSITORY
@@ -70,10 +71,10 @@ def served(recipe: Path, folder: Path, *, port: int) -> Iterator[None]:
                 child.wait()
 
 
-def wait_for(found: Callable[[list[Round]], object], history: Path, log: Path, *, seconds: float) -> list[Round]:
+def wait_for(found: Callable[[list[Round]], object], history: str, log: Path, *, seconds: float) -> list[Round]:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        rows = read_history(str(history))
+        rows = read_history(history)
         if found(rows):
             return rows
         assert "error: " not in log.read_text(), log.read_text()
@@ -85,7 +86,7 @@ def wait_for(found: Callable[[list[Round]], object], history: Path, log: Path, *
 def test_schedule_when_it_fires_three_times_then_works_does_nothing_and_recleans(write_recipe, tmp_path):
     recipe = write_recipe(write_tiny_nuscenes(tmp_path / "data"), train=SMALL)
     store, port, log = tmp_path / "store", free_port(), tmp_path / "serve.txt"
-    history = history_folder(store / "runs")
+    history = history_folder(Runs(str(store / "runs"), tmp_path))
     with served(recipe, tmp_path, port=port):
         wait_for(lambda rows: [row.outcome for row in rows[:2]] == ["promoted", "nothing to do"], history, log, seconds=900)
         units = {path: path.stat().st_mtime_ns for path in store.glob("*/*/*/*/lineage.json")}
@@ -231,7 +232,7 @@ def test_flows_when_run_then_end_with_their_own_words(recipe, depthmill, tmp_pat
     assert (state.name, state.message) == ("Completed", "3 units made")
     state = retrain_and_evaluate(str(recipe), overrides=("train.netwrok.base_channels=8",), return_state=True)
     assert (state.name, "did you mean 'network'?" in state.message) == ("Failed", True)
-    code, text = depthmill("retrain", recipe)
+    code, text = depthmill("retrain", recipe, "--prefect")
     assert code == 0, text
     assert "# promoted" in text
     state = retrain_and_evaluate(str(recipe), return_state=True)
@@ -244,7 +245,7 @@ def test_prefect_server_when_unreachable_then_says_so_at_once(recipe, depthmill)
 
     url = f"http://127.0.0.1:{free_port()}/api"
     with temporary_settings({PREFECT_API_URL: url}):
-        for command in (("retrain", recipe), ("deploy", recipe), ("deploy", recipe, "--serve")):
+        for command in (("retrain", recipe, "--prefect"), ("deploy", recipe), ("deploy", recipe, "--serve")):
             code, text = depthmill(*command)
             assert code == 1
             assert f"error: the Prefect server of PREFECT_API_URL={url} does not answer: " in text

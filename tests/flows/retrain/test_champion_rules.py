@@ -12,6 +12,7 @@ from flows.retrain.round import RoundError, retrain
 from flows.retrain.seen_scenes import seen_scenes
 from flows.run.bare_loop import BareLoop
 from flows.run.opening import open_recipe
+from flows.run.runs import Runs
 from flows.settings import Settings
 from model.semodepth import family as semodepth_family
 from model.semodepth.comparison import Comparison, compare_runs
@@ -143,7 +144,7 @@ def test_champion_when_it_was_trained_on_frames_that_are_measured_now_then_left_
     of_split = set(read_evaluation(str(Path(second.training) / "evaluation"))[0]["frame_key"])
     assert second.num_frames == len([key for key in of_split if not key.startswith("drive a/")])
     assert second.num_frames < len(of_split)
-    runs = tmp_path / "store/runs"
+    runs = Runs(str(tmp_path / "store/runs"), tmp_path)
     assert read_champion(runs).folder(runs) == Path(first.training)
     with pytest.raises(ChampionError, match=r"was trained on 1 scene that split 'val' now measures on.* less than the share 0.9"):
         one_round(moved, rules=Rules(margin=1e9, least_share=0.9))
@@ -205,7 +206,10 @@ def test_network_when_its_answers_are_not_numbers_then_never_the_best_and_never_
     count |= {"calls": 0, "nan": {3}}
     with pytest.raises(RoundError, match="gives mae_mm = NaN on its split, so it can be no champion"):
         one_round(recipe, *options, "train.seed=3")
-    assert [row.outcome for row in read_history(str(history_folder(tmp_path / "store/runs")))][-2:] == ["failed", "failed"]
+    assert [row.outcome for row in read_history(history_folder(Runs(str(tmp_path / "store/runs"), tmp_path)))][-2:] == [
+        "failed",
+        "failed",
+    ]
 
 
 def test_recipe_when_it_names_a_split_for_choosing_then_it_is_used_and_said(write, tmp_path):
