@@ -99,6 +99,8 @@ def retrain(opened: Opened, orchestrator: Orchestrator, listener: Listener = SIL
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
+    if former := opened.runs.former_text():
+        listener.warn(former)
     request = _Request(opened, where, orchestrator, listener)
     return orchestrator.retrain(Path(where).stem, lambda: _only_round(request))
 
