@@ -148,7 +148,7 @@ def _recorded_round(request: _Request, held: HeldFolder | HeldKey) -> Result:
         return Result(row, text)
 
     try:
-        config = parse_train_config(request.opened.recipe.train, where=request.where)
+        config = parse_train_config(request.opened.train, where=request.where)
         progress.family = family_of(config)
         _check_rules(progress.family, config, request.rules, where=request.where)
         outcome = _round(request, config, progress)
