@@ -117,13 +117,16 @@ class Model:
         Raises:
             RecipeError: there is no such split or target.
             ManifestError: there is no such manifest, or its frames lack a store.
-            StoreError: the folder cannot be written.
+            StoreError: the folder holds files of these names that no evaluation wrote, or cannot be written.
         """
         from flows.reports import frame_drawer
         from model.devices import network_device
         from model.train.repeatable import repeatable
+        from model.train.result_files import check_evaluation_out
 
         pinned, machine = _pinned(str(data), manifest)
+        folder = Path(out or f"evaluation-{self.name}-{pinned.path.fingerprint}-{split}")
+        check_evaluation_out(folder)  # first, or a wrong folder would waste the whole measurement
         with repeatable(self.opened.config, network_device(machine.accelerator).type):
             return self.family.evaluate_checkpoint(
                 self.opened,
@@ -131,7 +134,7 @@ class Model:
                 machine,
                 split=split,
                 target=target,
-                folder=Path(out or f"evaluation-{self.name}-{pinned.path.fingerprint}-{split}"),
+                folder=folder,
                 draw=frame_drawer(self.family.name),
             )
 
@@ -172,7 +175,7 @@ def load_model(
     name = folder.name if folder.is_dir() else path.stem
     if not reference:
         stored = load_checkpoint(path)
-        return Model(family_of(stored.config), OpenedNetwork(network_of(stored), name, stored.config))
+        return Model(family_of(stored.config), OpenedNetwork(network_of(stored, path=path), name, stored.config))
     weights = load_state_file(path)
     if "format" in weights and "config" in weights:
         raise RecipeError(
@@ -212,12 +215,14 @@ def evaluate(
         return load_model(checkpoint).evaluate(data, manifest=manifest, split=split, target=target, out=out)
     from flows.run.opening import is_recipe
     from model.train.family_types import ResultsOptions
+    from model.train.result_files import check_evaluation_out
     from pipeline.recipe import load_recipe
 
     results, where = _local(checkpoint), str(data)
     pinned, _ = _pinned(where, manifest)
     options = ResultsOptions(load_recipe(where).train if is_recipe(where) else None, where)
     folder = Path(out or f"evaluation-{results.absolute().name}-{pinned.path.fingerprint}-{split}")
+    check_evaluation_out(folder)
     return family.evaluate_results(results, pinned, options, split=split, folder=folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from flows.run.opening import Opened
 from flows.run.runs import Runs
 from flows.run.training_folder import noted_files
 from flows.settings import Settings
+from flows.waiting import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.folder_lock import HeldFolder, locked_folder
 from storage_schemas.manifest import Manifest, open_manifest
@@ -255,14 +257,14 @@ def training_folder(opened: Opened, config: CommonConfig, manifest: str) -> Path
 
 def missing_for_training() -> list[str]:
     """Return the packages of the extra ``train`` that are not installed."""
-    import importlib.util
-
     return [name for name in ("torch", "lightning_fabric", "tensorboard", "simplejpeg") if importlib.util.find_spec(name) is None]
 
 
 def refuse_without_torch() -> None:
-    """Check that the extra ``train`` is installed; RecipeError says how to install it."""
+    """Check that the extra ``train`` is installed and load it; RecipeError says how to install it."""
     if missing := missing_for_training():
         raise RecipeError(
             f"training needs {', '.join(missing)}, which is not installed here. Run: pip install 'depthmill[train]'"
         )
+    with awaited("torch and the families of models are loaded"):
+        importlib.import_module("model.families")
