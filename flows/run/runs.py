@@ -93,7 +93,7 @@ class Runs:
         key = None if self.is_local else self.key(folder)
         if key is None:
             return 0
-        self.refuse_lost(key)
+        self.refuse_lost()
         return self._copy(key).keep()
 
     def has_news(self, folder: Path) -> bool:
@@ -109,7 +109,7 @@ class Runs:
         aside = self.work / _ASIDE / key / uuid.uuid4().hex
         try:
             snapshot = self._copy(key).snapshot(aside)
-            self.refuse_lost(key)
+            self.refuse_lost()
             return self._copy(key).keep(snapshot)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -125,7 +125,7 @@ class Runs:
         """Let no other process work in a folder for as long as the block lasts; of a training, its newest files are here then.
 
         Args:
-            name: key of the folder; "" = the root, where rounds are held.
+            name: key of the folder; "" = the root, where former versions held rounds.
             doing: command and what it is given, for whoever is refused.
 
         Raises:
@@ -154,11 +154,10 @@ class Runs:
             finally:
                 del self._held[name]
 
-    def refuse_lost(self, key: str = "") -> None:
-        """Check that no other process has taken over what this one holds: the rounds, and the folder of a key."""
-        for name in ("", key):
-            if name in self._held:
-                self._held[name].refuse_lost()
+    def refuse_lost(self) -> None:
+        """Check that no other process has taken over what this one holds: the line of the round, and a training's folder."""
+        for held in list(self._held.values()):
+            held.refuse_lost()
 
     def holder(self, name: str = "") -> Holder | None:
         """Return who works in a folder, or was killed there; None if nobody does."""

@@ -135,7 +135,7 @@ class Training:
             return on_progress
 
         def told(progress: Progress) -> None:
-            runs.refuse_lost(key)
+            runs.refuse_lost()
             if on_progress is not None:
                 on_progress(progress)
 
