@@ -31,7 +31,9 @@ from flows.prefect.deployments import (
 from flows.prefect.guard import OrchestratorError, explained
 from flows.prefect.server import refuse_silent_server, scheduling_server
 from flows.retrain.rules import overrides_of, rules_of
+from flows.run.runs import with_local_starts
 from flows.run.training import missing_for_training
+from flows.settings import settings_of_machine
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.retrain_choices import RetrainChoices
 from storage_schemas.errors import RecipeError
@@ -119,7 +121,7 @@ def _refusal(recipe: Recipe, *, where: str) -> str:
         return ""
     from model.families import family_of, parse_train_config
 
-    config = parse_train_config(recipe.train, where=where)
+    config = parse_train_config(with_local_starts(recipe.train, settings_of_machine().cache_dir), where=where)
     family = family_of(config)
     if family.retrain_refusal:
         return f"recipe '{where}': train.family is '{family.name}', and {family.retrain_refusal}"

@@ -56,9 +56,11 @@ def made_state(made: Made) -> State[Any]:
     assert summary is not None
     _leave_table(summary)
     details = made.report or summary.folder / "events.jsonl"
-    create_link_artifact(key="materialize-report", link=details.absolute().as_uri(), link_text=details.name)
+    address = f"{summary.address}/{details.name}"
+    link = address if "://" in address else details.absolute().as_uri()
+    create_link_artifact(key="materialize-report", link=link, link_text=details.name)
     if summary.num_errors:  # a flow that merely returns would end Completed although units failed
-        return Failed(message=f"{summary.num_errors} units failed, {summary.num_skipped} skipped; see {summary.folder}")
+        return Failed(message=f"{summary.num_errors} units failed, {summary.num_skipped} skipped; see {summary.address}")
     return Completed(message=f"{summary.num_ok} units made")
 
 

@@ -232,7 +232,7 @@ def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path
     refuse_without_torch()
     from model.families import parse_train_config
 
-    config = parse_train_config(opened.recipe.train, where=where)
+    config = parse_train_config(opened.train, where=where)
     chosen = open_manifest(opened.store, manifest or opened.plan().manifest.path.fingerprint)
     folder = out or training_folder(opened, config, chosen.path.fingerprint)
     return Training(config, chosen, folder, machine_of(opened), opened.runs)
