@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import yaml
 
 from storage_schemas.store import Store
-from tests.cluster.running_cluster import SERVICES, RunningCluster, running_cluster
+from tests.cluster.running_cluster import RunningCluster, running_cluster
 from tests.flows.retrain.test_retrain import SMALL
 from tests.tiny_nuscenes import write_tiny_nuscenes
 
