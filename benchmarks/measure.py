@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 DATA = Path(tempfile.gettempdir()) / "depthmill-benchmark"
 """Where benchmarks keep simulated data unless told otherwise."""
@@ -74,7 +73,6 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
 
 
-@njit(cache=True)
 def _fold(values):
     total = np.int64(0)
     for value in values:
@@ -84,9 +82,11 @@ def _fold(values):
 
 def read_gb_per_s(num_bytes: int = 200_000_000) -> float:
     """Return how many GB a second one core reads from memory: the best of ten passes over an array no cache holds."""
-    values = np.ones(num_bytes // 8, np.int64)
-    _fold(values)
-    return num_bytes / 1e6 / min(cpu_ms(lambda: _fold(values)) for _ in range(10))
+    from numba import njit  # here, because a bare GPU machine, which imports this file too, may lack it
+
+    fold, values = njit(_fold), np.ones(num_bytes // 8, np.int64)
+    fold(values)
+    return num_bytes / 1e6 / min(cpu_ms(lambda: fold(values)) for _ in range(10))
 
 
 def peak_rss_mb() -> float:

@@ -554,42 +554,51 @@ def _sampled(field: Any, points: Tensor) -> Tensor:
     return looked[0, :, 0, 0].T.view(*points.shape[:-1], -1)
 
 
-def real_step(config: Mim4dConfig, *, cameras: int, rays: int, repeat: int) -> dict[str, float]:
-    """Make real steps of one clip; for a process of its own, whose peak memory is taken."""
+def step_of(
+    config: Mim4dConfig, *, cameras: int, rays: int, device: torch.device | str = "cpu", is_half: bool = False
+) -> Callable[[], None]:
+    """Return a call that makes a real step of one clip, on a device, in float32 or under bfloat16 autocast."""
     torch.manual_seed(0)
-    network = Mim4d(config).train()
+    network = Mim4d(config).train().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     frames = config.num_frames
     seen_by = ring(config, frames, cameras)
     poses = torch.eye(4).expand(1, frames, 4, 4).clone()
     poses[0, :, 0, 3] = -torch.arange(frames) * 0.8
     views = ClipViews(
-        torch.randn(1, frames, cameras, 3, *config.input_px),
-        seen_by.intrinsics,
-        seen_by.cam_from_rig,
-        poses,
-        -0.1 * torch.arange(frames)[None],
+        torch.randn(1, frames, cameras, 3, *config.input_px).to(device),
+        seen_by.intrinsics.to(device),
+        seen_by.cam_from_rig.to(device),
+        poses.to(device),
+        (-0.1 * torch.arange(frames)[None]).to(device),
     )
     cells = tuple(side // config.mask.patch_px for side in config.input_px)
-    is_seen = torch.rand(1, frames, cameras, *cells) > config.mask.hidden_ratio
-    origin_m, direction = _rays(rays)
-    generators = [torch.Generator().manual_seed(0)]
+    is_seen = (torch.rand(1, frames, cameras, *cells) > config.mask.hidden_ratio).to(device)
+    origin_m, direction = (tensor.to(device) for tensor in _rays(rays))
+    generators = [torch.Generator().manual_seed(0)]  # on the CPU wherever the network is, as in a training
 
     def step() -> None:
-        rendered = network(
-            views,
-            is_seen=is_seen,
-            targets=[(0,), (1,)],
-            origin_m=[origin_m] * TARGETS,
-            direction=[direction] * TARGETS,
-            generators=generators,
-        )
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=is_half):
+            rendered = network(
+                views,
+                is_seen=is_seen,
+                targets=[(0,), (1,)],
+                origin_m=[origin_m] * TARGETS,
+                direction=[direction] * TARGETS,
+                generators=generators,
+            )
         _total(
             [values for many in rendered.values() for rendering in many for values in (rendering.rgb, rendering.depth_m)]
         ).backward()
         optimizer.step()
         optimizer.zero_grad()
 
+    return step
+
+
+def real_step(config: Mim4dConfig, *, cameras: int, rays: int, repeat: int) -> dict[str, float]:
+    """Make real steps of one clip; for a process of its own, whose peak memory is taken."""
+    step = step_of(config, cameras=cameras, rays=rays)
     before_mb = measure.peak_rss_mb()
     ms = measure.cpu_ms(step, repeat=repeat)
     return {"ms": ms, "before_mb": before_mb, "peak_mb": measure.peak_rss_mb()}

@@ -40,47 +40,50 @@ def main() -> None:
         "| length | | twin ms | numba ms | ratio | floor ms | twin MB | numba MB | ratio |\n|---|---|---|---|---|---|---|---|---|"
     )
     for length in args.lengths:
-        tensors = _tensors(length)
+        drawn = tensors(length)
         memory = {engine: _memory_in_child(engine, length) for engine in ("twin", "numba")}
         for word, is_training, passes in (("forward", False, 4), ("forward + backward", True, 11)):
-            ms = {engine: _cpu_ms(tensors, engine, is_training, args.repeat) for engine in ("twin", "numba")}
+            ms = {engine: _cpu_ms(drawn, engine, is_training, args.repeat) for engine in ("twin", "numba")}
             mb = {engine: memory[engine][word] for engine in memory}
             floor = passes * BATCH * length * CHANNELS * 4 / 1e6 / speed
             print(
                 f"| {length} | {word} | {ms['twin']:.0f} | {ms['numba']:.1f} | **{ms['twin'] / ms['numba']:.1f}x** | {floor:.2f} "
                 f"| {mb['twin']:.0f} | {mb['numba']:.0f} | {mb['twin'] / max(mb['numba'], 0.1):.1f}x |"
             )
-        exact = _run([x.double() for x in tensors], "twin")
-        errors = {engine: float((_run(tensors, engine) - exact).abs().max() / exact.abs().max()) for engine in ("twin", "numba")}
+        exact = run([x.double() for x in drawn], "twin")
+        errors = {engine: float((run(drawn, engine) - exact).abs().max() / exact.abs().max()) for engine in ("twin", "numba")}
         print(f"length {length}: largest error against float64, relative to the largest output: {errors}")
 
 
-def _tensors(length: int) -> list[Tensor]:
+def tensors(length: int, *, batch: int = BATCH, channels: int = CHANNELS, states: int = STATES) -> list[Tensor]:
+    """Return u, delta, a, b, c, d, z and the bias of delta, random, on the CPU."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    u, delta, z = draw(BATCH, length, CHANNELS), draw(BATCH, length, CHANNELS) - 3, draw(BATCH, length, CHANNELS)
-    b, c = draw(BATCH, length, STATES), draw(BATCH, length, STATES)
-    a = -torch.arange(1.0, STATES + 1).repeat(CHANNELS, 1)
-    return [u, delta, a, b, c, draw(CHANNELS), z, draw(CHANNELS)]
+    u, delta, z = draw(batch, length, channels), draw(batch, length, channels) - 3, draw(batch, length, channels)
+    b, c = draw(batch, length, states), draw(batch, length, states)
+    a = -torch.arange(1.0, states + 1).repeat(channels, 1)
+    return [u, delta, a, b, c, draw(channels), z, draw(channels)]
 
 
-def _run(tensors: list[Tensor], engine: str) -> Tensor:
-    u, delta, a, b, c, d, z, bias = tensors
+def run(drawn: list[Tensor], engine: str) -> Tensor:
+    """Scan forward."""
+    u, delta, a, b, c, d, z, bias = drawn
     return selective_scan(u, delta, a, b, c, d=d, z=z, delta_bias=bias, engine=engine)
 
 
-def _train(tensors: list[Tensor], engine: str) -> None:
-    leaves = [x.detach().requires_grad_() for x in tensors]
-    _run(leaves, engine).sum().backward()
+def train(drawn: list[Tensor], engine: str) -> None:
+    """Scan forward and backward."""
+    leaves = [x.detach().requires_grad_() for x in drawn]
+    run(leaves, engine).sum().backward()
 
 
-def _cpu_ms(tensors: list[Tensor], engine: str, is_training: bool, repeat: int) -> float:
-    work = _train if is_training else _run
-    work(tensors, engine)
-    return measure.cpu_ms(lambda: work(tensors, engine), repeat=repeat)
+def _cpu_ms(drawn: list[Tensor], engine: str, is_training: bool, repeat: int) -> float:
+    work = train if is_training else run
+    work(drawn, engine)
+    return measure.cpu_ms(lambda: work(drawn, engine), repeat=repeat)
 
 
 def _memory_in_child(engine: str, length: int) -> dict[str, float]:
@@ -89,11 +92,11 @@ def _memory_in_child(engine: str, length: int) -> dict[str, float]:
 
 
 def _memory_mb(engine: str, length: int) -> dict[str, float]:
-    _train(_tensors(3), engine)  # compile first
-    tensors, growth_mb = _tensors(length), {}
-    for way, work in (("forward", _run), ("forward + backward", _train)):
+    train(tensors(3), engine)  # compile first
+    drawn, growth_mb = tensors(length), {}
+    for way, work in (("forward", run), ("forward + backward", train)):
         before = measure.peak_rss_mb()
-        work(tensors, engine)
+        work(drawn, engine)
         growth_mb[way] = max(measure.peak_rss_mb() - before, 0.0)
     growth_mb["forward + backward"] += growth_mb["forward"]  # the peak of a process only grows, so the two growths add up
     return growth_mb

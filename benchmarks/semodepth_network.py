@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 THREADS = os.cpu_count() or 1
@@ -24,9 +25,11 @@ if "--child" in sys.argv:  # all cores: the threads must be asked for before tor
 
 import torch
 
+from model.blocks.full_precision import full_precision
 from model.blocks.selective_scan import engine_choices, forced_engine
 from model.semodepth.loss import composite_loss
 from model.semodepth.net import SemoDepth
+from model.semodepth.network_config import SemoDepthConfig
 
 SIZES = {"64x96": (64, 96), "288x512": (288, 512), "900x1600": (900, 1600)}
 WAYS = ("twin", "numba", "numba channels_last", "numba channels_last bf16")
@@ -69,16 +72,41 @@ def _in_child(**what: Any) -> dict[str, float]:
 
 
 def _measure(size: str, work: str, way: str, device: str, repeat: int) -> dict[str, float]:
+    seconds = _seconds(work_of(size, work, way, device), device, repeat)
+    if device == "cuda":
+        return {"seconds": seconds, "peak_mb": torch.cuda.max_memory_allocated() / 1e6}
+    import measure
+
+    return {"seconds": seconds, "peak_mb": measure.peak_rss_mb()}
+
+
+def work_of(
+    size: str, work: str, way: str, device: str, *, batch: int = 1, base_channels: int = 64, compiler: str = "inductor"
+) -> Callable[[], object]:
+    """Return a call that predicts random frames, or makes a training step of them.
+
+    Args:
+        size: of SIZES.
+        work: forward or training step.
+        way: a scan engine or auto, then any of channels_last, bf16 (autocast), exact (nothing is rounded to TF32) and compile.
+        device: cpu or cuda.
+        batch: frames.
+        base_channels: of the network; 64 is the published one.
+        compiler: backend of torch.compile.
+    """
     torch.manual_seed(0)
     height, width = SIZES[size]
     engine, *options = way.split()
-    network = SemoDepth().to(device)
+    network = SemoDepth(SemoDepthConfig(base_channels=base_channels)).to(device)
     if "channels_last" in options:
         network = network.to(memory_format=torch.channels_last)
-    image = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8, device=device)
-    radar = torch.zeros(1, height, width, device=device)
-    radar[0, torch.randint(0, height, (80,)), torch.randint(0, width, (80,))] = torch.rand(80, device=device) * 100 + 1
-    target = torch.rand(1, height, width, device=device) * 100 + 1
+    if "compile" in options:
+        network.compile(backend=compiler)
+    image = torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8, device=device)
+    radar = torch.zeros(batch, height, width, device=device)
+    for one in radar:
+        one[torch.randint(0, height, (80,)), torch.randint(0, width, (80,))] = torch.rand(80, device=device) * 100 + 1
+    target = torch.rand(batch, height, width, device=device) * 100 + 1
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
     def step() -> None:
@@ -91,13 +119,12 @@ def _measure(size: str, work: str, way: str, device: str, repeat: int) -> dict[s
     def forward() -> None:
         network.predict(image, radar)
 
-    with forced_engine(engine), torch.autocast(device, torch.bfloat16, enabled="bf16" in options):
-        seconds = _seconds(step if work == "training step" else forward, device, repeat)
-    if device == "cuda":
-        return {"seconds": seconds, "peak_mb": torch.cuda.max_memory_allocated() / 1e6}
-    import measure
+    def run() -> None:
+        exact = full_precision(device) if "exact" in options else nullcontext()
+        with exact, forced_engine(engine), torch.autocast(device, torch.bfloat16, enabled="bf16" in options):
+            (step if work == "training step" else forward)()
 
-    return {"seconds": seconds, "peak_mb": measure.peak_rss_mb()}
+    return run
 
 
 def _seconds(work: Callable[[], None], device: str, repeat: int) -> float:

@@ -36,16 +36,13 @@ class Settings(BaseSettings):
         default=None, description="Dask cluster that makes units, e.g. local:4 or tcp://scheduler:8786; default: worker processes"
     )
     cache_dir: Path = Field(default_factory=_default_cache, description="index caches and simulated worlds")
-    runs_dir: Path | None = Field(
-        default=None, description="run logs and reports; default: <store>/runs, or ./runs for a remote store"
+    runs_dir: str | None = Field(
+        default=None, description="path or URL of run logs, reports, trainings and the champion; default: <store>/runs"
     )
 
-    def runs_folder(self, store_root: str) -> Path:
-        """Return the folder for run logs of a store."""
-        if self.runs_dir is not None:
-            return self.runs_dir
-        files = StoreFiles(store_root)
-        return Path(files.root) / "runs" if files.is_local else Path.cwd() / "runs"
+    def runs_root(self, store_root: str) -> str:
+        """Return path or URL of the runs of a store."""
+        return self.runs_dir or f"{StoreFiles(store_root).root}/runs"
 
 
 def settings_of_machine(workers: int | None = None, dask: str | None = None) -> Settings:

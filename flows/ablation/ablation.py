@@ -151,7 +151,7 @@ def read_ablation(opened: Opened, *, where: str, manifest: str | None, out: Path
         where=where,
         manifest=fingerprint,
         store=opened.store.shown_root,
-        folder=out or opened.runs_folder / "ablations" / ablation_name,
+        folder=out or opened.runs.work / "ablations" / ablation_name,
         variants=variants,
         runs=runs,
         columns=columns_of([by_seed[choices.seeds[0]] for by_seed in configs.values()], choices.metrics, where=where),

@@ -24,13 +24,14 @@ def runs(
     from flows.retrain.champion import read_champion
     from flows.retrain.record import history_folder
     from flows.run.opening import open_store
-    from flows.settings import Settings
-    from storage_schemas.folder_lock import holder_of
+    from flows.run.runs import Runs
+    from flows.settings import settings_of_machine
     from storage_schemas.run_history import read_history
 
-    folder = Settings().runs_folder(open_store(store).root)
-    rounds, champion = read_history(str(history_folder(folder)), last=last), read_champion(folder)
-    going_on = holder_of(folder)
+    settings = settings_of_machine()
+    folder = Runs(settings.runs_root(open_store(store).root), settings.cache_dir)
+    rounds, champion = read_history(history_folder(folder), last=last), read_champion(folder)
+    going_on = folder.holder()
     if as_json:
         not_ended = None if going_on is None else asdict(going_on)
         print_json({"champion": champion and asdict(champion), "rounds": [asdict(row) for row in rounds], "not_ended": not_ended})
@@ -40,7 +41,7 @@ def runs(
         echo(f"round {going_on.about.get('name', '')} has not ended: {going_on}. If it was killed, the next round closes it")
     if champion is not None:
         echo(
-            f"champion {champion.folder(folder)}: {champion.metric} {champion.value:.6g} up to {champion.cap_m:g} m, radar "
+            f"champion {champion.address(folder)}: {champion.metric} {champion.value:.6g} up to {champion.cap_m:g} m, radar "
             f"{champion.radar}, since {champion.promoted_utc[:16].replace('T', ' ')} UTC"
         )
 

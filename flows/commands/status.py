@@ -18,7 +18,7 @@ def status(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = Fa
     planned = opened.plan()
     manifests = [path.fingerprint for path in manifest_paths(opened.store)]
     num_leftovers = find_leftovers(opened.store).num_all
-    last = last_summary(opened.runs_folder)
+    last = last_summary(opened.runs.files)
     warnings = list(dict.fromkeys([*planned.warnings(), *(last or {}).get("warnings", [])]))
     if as_json:
         print_json(

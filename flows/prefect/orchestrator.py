@@ -146,5 +146,5 @@ def _round_state(ended: RoundEnd) -> State[Any]:
     """Leave the report of a round and a link to its training's, and return how its flow ends."""
     create_markdown_artifact(key="retrain-round", markdown=ended.text, description=f"round {ended.name}")
     if ended.page is not None:
-        create_link_artifact(key="retrain-report", link=ended.page.absolute().as_uri(), link_text=ended.page.name)
+        create_link_artifact(key="retrain-report", link=ended.page, link_text="report.html")
     return Completed(message=ended.message)

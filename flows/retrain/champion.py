@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.retrain.seen_scenes import seen_scenes
+from flows.run.runs import Runs
 from flows.run.training import Training
 from flows.run.training_folder import noted_files
 from storage_schemas.errors import DepthmillError, StoreError
-from storage_schemas.files import StoreFiles
 from storage_schemas.seals import read_sealed_json, sealed_json
 
 if TYPE_CHECKING:
@@ -56,18 +56,28 @@ class Champion:
     promoted_utc: str
     round: str
 
-    def folder(self, runs: Path) -> Path:
-        """Return the folder of its training."""
-        return runs / self.training
+    def folder(self, runs: Runs) -> Path:
+        """Return the local folder of its training, with what a remote store has of it; StoreError if that cannot be read."""
+        name = self._name()
+        return runs.work / self.training if name is None else runs.training(name)
+
+    def address(self, runs: Runs) -> str:
+        """Return path or URL of its training; nothing is fetched."""
+        return runs.address(runs.work / self.training)
+
+    def _name(self) -> str | None:
+        """Return the name of its training; None if it lies outside of the runs folder."""
+        parts = Path(self.training).parts
+        return parts[1] if len(parts) == 2 and parts[0] == "trainings" else None
 
 
-def read_champion(runs: Path) -> Champion | None:
+def read_champion(runs: Runs) -> Champion | None:
     """Return the champion of a runs folder; None if there is none yet.
 
     Raises:
         ChampionError: the file is damaged, or the training that it names is not there.
     """
-    files = StoreFiles(runs)
+    files = runs.files
     try:
         champion = Champion(**read_sealed_json(files.get(CHAMPION_FILE)))
         _check_values(champion)
@@ -78,12 +88,18 @@ def read_champion(runs: Path) -> Champion | None:
             f"'{files.path(CHAMPION_FILE)}' is damaged: {error}. Delete it: the next round's training becomes the champion"
         ) from error
     for name in ("best.pt", "training.json"):
-        if not (path := champion.folder(runs) / name).is_file():
+        if not _has(runs, champion, name):
             raise ChampionError(
-                f"'{files.path(CHAMPION_FILE)}' names a champion whose '{path}' does not exist. Bring that folder back, or "
-                f"delete {CHAMPION_FILE}: the next round's training becomes the champion"
+                f"'{files.path(CHAMPION_FILE)}' names a champion whose '{champion.address(runs)}/{name}' does not "
+                f"exist. Bring that folder back, or delete {CHAMPION_FILE}: the next round's training becomes the champion"
             )
     return champion
+
+
+def _has(runs: Runs, champion: Champion, name: str) -> bool:
+    if Path(champion.training).is_absolute():
+        return (Path(champion.training) / name).is_file()
+    return runs.files.exists(f"{champion.training}/{name}")
 
 
 def _check_values(champion: Champion) -> None:
@@ -93,28 +109,29 @@ def _check_values(champion: Champion) -> None:
             raise TypeError(f"{name} is {value!r}, expected a {'number' if name in numbers else 'text'}")
 
 
-def write_champion(runs: Path, champion: Champion, *, instead_of: Champion | None) -> None:
+def write_champion(runs: Runs, champion: Champion, *, instead_of: Champion | None) -> None:
     """Point to a new champion.
 
     Args:
-        runs: the runs folder.
+        runs: of the store.
         champion: the new one; its folder may be given absolute.
         instead_of: the one it was compared with.
 
     Raises:
         ChampionError: another round has changed the champion since.
+        FolderBusyError: another round has taken the runs folder over.
     """
+    runs.refuse_lost()
     now = read_champion(runs)
     if now != instead_of:
         current, expected = (holder.training if holder else "none" for holder in (now, instead_of))
         raise ChampionError(
-            f"the champion in '{runs / CHAMPION_FILE}' has become '{current}' while '{champion.training}' was compared with "
-            f"'{expected}'. Run the same command again: it only compares"
+            f"the champion in '{runs.files.path(CHAMPION_FILE)}' has become '{current}' while '{champion.training}' was compared "
+            f"with '{expected}'. Run the same command again: it only compares"
         )
-    folder, root = Path(champion.training).absolute(), runs.absolute()
-    training = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
-    content = {**asdict(champion), "training": training}
-    StoreFiles(runs).put(CHAMPION_FILE, sealed_json(content))
+    folder = Path(champion.training).absolute()
+    content = {**asdict(champion), "training": runs.key(folder) or str(folder)}
+    runs.files.put(CHAMPION_FILE, sealed_json(content))
 
 
 def compare_with_champion(champion: Path, challenger: Training, rules: Rules) -> tuple[Sequence[MeanDifference], str]:
@@ -127,11 +144,17 @@ def compare_with_champion(champion: Path, challenger: Training, rules: Rules) ->
         DepthmillError: they cannot be compared, e.g. there is no frame in common.
     """
     record, config = _champion_record(champion, challenger)
-    left_out = _scenes_left_out(champion, challenger, rules)
+    left_out, unknown = _scenes_left_out(champion, challenger, rules)
     before, note = _champion_evaluation(champion, record, config, challenger)
     if left_out:
         rules = replace(rules, left_out=left_out)
         text = f"{len(left_out)} scenes that one of the two was trained on are left out, e.g. '{min(left_out)}'"
+        note = f"{note}; {text}" if note else text
+    if unknown:
+        text = (
+            f"what manifest {' and '.join(unknown)} taught cannot be looked up, because no known store has it: scenes of it may "
+            "be among those that are measured"
+        )
         note = f"{note}; {text}" if note else text
     return challenger.family.compare_with_champion(before, challenger.folder / "evaluation", rules), note
 
@@ -205,8 +228,10 @@ def _champion_evaluation(
     return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
 
 
-def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> frozenset[str]:
+def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> tuple[frozenset[str], tuple[str, ...]]:
     """Return the scenes that are measured on and that one of the two was trained on; it would win by memory there.
+
+    The manifests that cannot be looked up come second.
 
     A change of splits brings this, and a start from a checkpoint that was trained on other splits.
 
@@ -216,7 +241,8 @@ def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> froz
     measured, store = challenger.family.split(challenger.config), challenger.manifest.store
     samples = challenger.manifest.samples
     scenes = [scene for scene, split in zip(samples["scene"], samples["split"], strict=True) if split == measured]
-    by_champion, by_challenger = (seen_scenes(folder, store) & set(scenes) for folder in (champion, challenger.folder))
+    of_both = [seen_scenes(folder, store, challenger.runs) for folder in (champion, challenger.folder)]
+    by_champion, by_challenger = (one.scenes & set(scenes) for one in of_both)
     seen = by_champion | by_challenger
     if seen and sum(scene not in seen for scene in scenes) < rules.least_share * len(scenes):
         who, culprit = (
@@ -228,7 +254,7 @@ def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> froz
             f"{rules.least_share:g} of the frames is new to both. Put these scenes back into train, or delete "
             f"{CHAMPION_FILE}: the next round's training becomes the champion"
         )
-    return frozenset(seen)
+    return frozenset(seen), tuple(dict.fromkeys(manifest for one in of_both for manifest in one.unknown))
 
 
 def _measure(champion: Path, champion_config: CommonConfig, challenger: Training, folder: Path) -> None:

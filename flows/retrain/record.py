@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.run.runs import Runs
 from flows.text import duration
 from storage_schemas.folder_lock import Holder
 from storage_schemas.lineage import provenance
@@ -51,10 +52,15 @@ class Result:
         return f"{row.outcome}: {why}"
 
     @property
-    def page(self) -> Path | None:
-        """Return the report of its training; None if there is none."""
-        report = None if self.row.training is None else Path(self.row.training) / "report.html"
-        return report if report is not None and report.is_file() else None
+    def page(self) -> str | None:
+        """Return the address of the report of its training; None if there is none."""
+        training = self.row.training
+        if training is None:
+            return None
+        if "://" in training:  # written with the training
+            return f"{training}/report.html"
+        report = Path(training) / "report.html"
+        return report.absolute().as_uri() if report.is_file() else None
 
 
 @dataclass
@@ -72,8 +78,8 @@ class RoundProgress:
         request: name of what is asked, the same for the same training.
         num_units: units that were made.
         manifest: fingerprint of the pinned manifest.
-        training: folder of the challenger.
-        champion: folder of the champion before.
+        training: folder of the challenger, its URL in a remote store.
+        champion: that of the champion before.
         family: of both.
         comparisons: of champion and challenger, all frames first.
         challenger_value: mean that decides.
@@ -91,8 +97,8 @@ class RoundProgress:
     request: str = ""
     num_units: int = 0
     manifest: str | None = None
-    training: Path | None = None
-    champion: Path | None = None
+    training: str | None = None
+    champion: str | None = None
     family: Family[Any] | None = None
     comparisons: Sequence[MeanDifference] = field(default_factory=list)
     challenger_value: float | None = None
@@ -104,18 +110,18 @@ class RoundProgress:
         self.name = new_round_name(self.started)
 
 
-def history_folder(runs: Path) -> Path:
-    """Return the folder of the records of all rounds."""
-    return runs / "history"
+def history_folder(runs: Runs) -> str:
+    """Return the folder of the records of all rounds, a path or URL."""
+    return runs.files.path("history")
 
 
-def judged(runs: Path, request: str, rules: Rules) -> tuple[str | None, list[Round]]:
+def judged(runs: Runs, request: str, rules: Rules) -> tuple[str | None, list[Round]]:
     """Return the newest round that answered this request by these rules, and newer ones that answered it by others.
 
     The name is None if no round answered it by these rules; the others are those of the whole history then.
     """
     by_other_rules: list[Round] = []
-    for row in rounds_newest_first(str(history_folder(runs))):
+    for row in rounds_newest_first(history_folder(runs)):
         if row.request == request and row.outcome in JUDGED:
             if not changed_rules(row, rules):
                 return row.name, by_other_rules
@@ -135,9 +141,9 @@ def changed_rules(row: Round, rules: Rules) -> str:
     return ", ".join(changes)
 
 
-def last_judged(runs: Path) -> Round | None:
+def last_judged(runs: Runs) -> Round | None:
     """Return the newest round that did not fail; None if there is none."""
-    return next((row for row in rounds_newest_first(str(history_folder(runs))) if row.outcome in JUDGED), None)
+    return next((row for row in rounds_newest_first(history_folder(runs)) if row.outcome in JUDGED), None)
 
 
 def record(progress: RoundProgress, outcome: str) -> Round:
@@ -156,8 +162,8 @@ def record(progress: RoundProgress, outcome: str) -> Round:
         request=progress.request,
         num_units=progress.num_units,
         manifest=progress.manifest,
-        training=None if progress.training is None else str(progress.training),
-        champion_before=None if progress.champion is None else str(progress.champion),
+        training=progress.training,
+        champion_before=progress.champion,
         metric=rules.metric,
         cap_m=rules.cap_m,
         radar=rules.radar,
@@ -200,7 +206,7 @@ def report_text(row: Round, family: Family[Any] | None, comparisons: Sequence[Me
         "manifest": row.manifest,
         "training": row.training,
         "checkpoint": choice,
-        "report": row.training and str(Path(row.training) / "report.html"),
+        "report": row.training and f"{row.training}/report.html",
         "champion before": row.champion_before,
         "took": duration(row.seconds),
         "commit": f"{row.commit}{' (with changes)' if row.is_dirty == 'true' else ''}",

@@ -34,12 +34,13 @@ from flows.run.listener import Listener
 from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
 from flows.run.orchestrator import Orchestrator
+from flows.run.runs import Runs
 from flows.run.training import Training, machine_of, refuse_without_torch, training_folder
 from pipeline.plan import Plan
 from storage_schemas.errors import DepthmillError, RecipeError, StoreError
-from storage_schemas.files import StoreFiles
-from storage_schemas.folder_lock import HeldFolder, locked_folder
+from storage_schemas.folder_lock import HeldFolder
 from storage_schemas.manifest import open_manifest
+from storage_schemas.remote_lock import HeldKey
 from storage_schemas.run_history import Round, write_round
 
 if TYPE_CHECKING:
@@ -101,18 +102,19 @@ def retrain(
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
+    if former := opened.runs.former_text():
+        listener.warn(former)
     request = _Request(opened, where, rules, fine_tune, orchestrator, listener)
     return orchestrator.retrain(Path(where).stem, lambda: _only_round(request))
 
 
 def _only_round(request: _Request) -> Result:
     """Do a round while no other one goes on in the same runs folder; FolderBusyError says which one does."""
-    refused = "Give this user write permission on the runs folder"
-    with locked_folder(request.opened.runs_folder, doing=f"depthmill retrain {request.where}", if_denied=refused) as held:
+    with request.opened.runs.held("", doing=f"depthmill retrain {request.where}") as held:
         return _recorded_round(request, held)
 
 
-def _close_killed(held: HeldFolder, runs: Path) -> None:
+def _close_killed(held: HeldFolder | HeldKey, runs: Runs) -> None:
     """Leave the record of a former round that was killed."""
     if held.former is None:
         return
@@ -123,14 +125,14 @@ def _close_killed(held: HeldFolder, runs: Path) -> None:
     row = killed(held.former, champion)
     if row is not None:
         with suppress(StoreError):  # it was killed after it had left its record
-            write_round(str(history_folder(runs)), row)
+            write_round(history_folder(runs), row)
 
 
-def _recorded_round(request: _Request, held: HeldFolder) -> Result:
+def _recorded_round(request: _Request, held: HeldFolder | HeldKey) -> Result:
     """Do a round and leave its record and report, also if it fails."""
     from model.families import family_of, parse_train_config
 
-    progress, runs = RoundProgress(request.where, request.rules), request.opened.runs_folder
+    progress, runs = RoundProgress(request.where, request.rules), request.opened.runs
     _close_killed(held, runs)
     progress.changed = lambda: held.say(asdict(record(progress, "failed")))
     progress.changed()
@@ -139,8 +141,8 @@ def _recorded_round(request: _Request, held: HeldFolder) -> Result:
         row = record(progress, outcome)
         text = report_text(row, progress.family, progress.comparisons, choice=progress.choice)
         if outcome != "nothing to do":
-            StoreFiles(runs).put(f"reports/{row.name}.md", text.encode())
-        write_round(str(history_folder(runs)), row)
+            runs.files.put(f"reports/{row.name}.md", text.encode())
+        write_round(history_folder(runs), row)
         if outcome != "failed":  # a failed round raises, and the caller prints the error
             request.listener.say(f"{outcome}: {row.note or row.reason}")
         return Result(row, text)
@@ -160,11 +162,11 @@ def _recorded_round(request: _Request, held: HeldFolder) -> Result:
 def _round(request: _Request, config: CommonConfig, progress: RoundProgress) -> str:
     """Do a round and return its outcome; ``progress`` is filled on the way, so that a failed round is recorded too."""
     opened, rules = request.opened, request.rules
-    runs, plan = opened.runs_folder, opened.plan()
+    runs, plan = opened.runs, opened.plan()
     progress.manifest = plan.manifest.path.fingerprint
     progress.request = _request(config, progress.manifest, fine_tune=request.fine_tune)
     champion = read_champion(runs)
-    progress.champion = None if champion is None else champion.folder(runs)
+    progress.champion = None if champion is None else champion.address(runs)
     judged_in, judged_rounds = (None, []) if champion is None else judged(runs, progress.request, rules)
     if judged_in is not None and not plan.to_do:
         progress.reason = f"all {len(plan.items)} units are up to date, and their training met the champion in round {judged_in}"
@@ -180,8 +182,9 @@ def _round(request: _Request, config: CommonConfig, progress: RoundProgress) -> 
         _make(request, progress, plan)
     training = _judged_challenger(opened, config, progress.manifest, judged_rounds) if request.fine_tune else None
     if training is None:
-        training = _challenger(opened, config, progress.manifest, progress.champion if request.fine_tune else None)
-    progress.training = training.folder
+        start = champion.folder(runs) if champion is not None and request.fine_tune else None
+        training = _challenger(opened, config, progress.manifest, start)
+    progress.training = training.address
     progress.choice = training.family.choice_text(training.config)
     progress.changed()
     with training.held(f"depthmill retrain {request.where}"):
@@ -190,19 +193,19 @@ def _round(request: _Request, config: CommonConfig, progress: RoundProgress) -> 
 
 def _train_and_judge(training: Training, request: _Request, progress: RoundProgress, champion: Champion | None) -> str:
     """Train what is left, let it meet the champion, and return the outcome."""
-    runs, rules = request.opened.runs_folder, request.rules
+    runs, rules = request.opened.runs, request.rules
     assert progress.manifest is not None
     _train(training, request, progress)
     progress.challenger_value = _value(training, rules)
     if champion is None:
         progress.notes.append("there was no champion")
         is_promoted = True
-    elif progress.champion is not None and progress.champion.resolve() == training.folder.resolve():
+    elif (before := champion.folder(runs)).resolve() == training.folder.resolve():
         progress.notes.append("this training is the champion")
         is_promoted = False
     else:
-        assert progress.champion is not None
-        progress.comparisons, note = compare_with_champion(progress.champion, training, rules)
+        progress.comparisons, note = compare_with_champion(before, training, rules)
+        runs.keep(training.folder)  # the champion may have been measured again there
         is_promoted, verdict = is_better(progress.comparisons[0], rules)
         progress.notes += [verdict, *([note] if note else [])]
     if is_promoted:
@@ -222,7 +225,7 @@ def _make(request: _Request, progress: RoundProgress, plan: Plan) -> None:
     if num_failed or left:
         raise RoundError(
             f"{num_failed} units failed, {len(left)} are left to do; nothing was trained. Details: the newest folder in "
-            f"'{request.opened.runs_folder}'. Mend what its events.jsonl names, then run the same command; only these are left"
+            f"'{request.opened.runs.root}'. Mend what its events.jsonl names, then run the same command; only these are left"
         )
 
 
@@ -237,7 +240,7 @@ def _request(config: CommonConfig, manifest: str, *, fine_tune: bool) -> str:
     return hashlib.sha256(f"{name} fine_tune={fine_tune}".encode()).hexdigest()[:16]
 
 
-def _reason(plan: Plan, runs: Path, manifest: str, champion: Champion | None) -> str:
+def _reason(plan: Plan, runs: Runs, manifest: str, champion: Champion | None) -> str:
     """Say why there is work: what the plan lists, or else what about the training is new."""
     if plan.to_do:
         stages: dict[str, list[str]] = {}
@@ -260,7 +263,7 @@ def _challenger(opened: Opened, config: CommonConfig, manifest: str, start: Path
         begun = {"start_from": str((start / "best.pt").absolute()), "imagenet_weights": None, "backbone_from": None}
         config = config.model_copy(update=begun)
     folder = training_folder(opened, config, manifest)
-    return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened))
+    return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened), opened.runs)
 
 
 def _judged_challenger(opened: Opened, config: CommonConfig, manifest: str, rounds: list[Round]) -> Training | None:
@@ -271,11 +274,13 @@ def _judged_challenger(opened: Opened, config: CommonConfig, manifest: str, roun
     from model.train.loop import is_complete, read_training
 
     for row in rounds:
-        folder = opened.runs_folder / "trainings" / Path(row.training or "").name  # by its name: the store may have moved
-        if row.training is not None and is_complete(folder):
+        if row.training is None:
+            continue
+        folder = opened.runs.training(Path(row.training).name)  # by its name: the store may have moved
+        if is_complete(folder):
             start = {"start_from": read_training(folder)["config"].get("start_from"), "imagenet_weights": None}
             begun = config.model_copy(update={**start, "backbone_from": None})
-            return Training(begun, open_manifest(opened.store, manifest), folder, machine_of(opened))
+            return Training(begun, open_manifest(opened.store, manifest), folder, machine_of(opened), opened.runs)
     return None
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from flows.run.runs import Runs
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
+from flows.waiting import awaited
 from flows.workers.choice import pool_of
 from flows.workers.pool import WorkerPool
 from pipeline.plan import Plan, make_plan
@@ -28,10 +31,10 @@ class Opened:
     store: Store
     settings: Settings
 
-    @property
-    def runs_folder(self) -> Path:
-        """Folder of this store's run logs."""
-        return self.settings.runs_folder(self.store.root)
+    @cached_property
+    def runs(self) -> Runs:
+        """Champion, history, trainings, reports and logs of this store."""
+        return Runs(self.settings.runs_root(self.store.root), self.settings.cache_dir)
 
     @property
     def pool(self) -> WorkerPool:
@@ -40,12 +43,14 @@ class Opened:
 
     def plan(self) -> Plan:
         """Plan against the store as it is now."""
-        return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
+        with awaited("the source is looked through, and the store for what is there already"):
+            return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
 
 
 def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
     """Open source and store of a recipe; nothing is written to the store."""
-    source = open_source(recipe.source, settings.cache_dir, wanted_files(recipe))
+    with awaited("the index of the source is read, or made where there is none yet"):
+        source = open_source(recipe.source, settings.cache_dir, wanted_files(recipe))
     return Opened(recipe, source, Store(recipe.store), settings)
 
 

@@ -19,15 +19,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from model.blocks.scan_tiles import Tile, tile_of
+
 # None of these is measured on a GPU yet; the reasons are counts of the compiled code and of the bytes moved.
-CHUNK = 32  # sequential steps of phases 1 and 3; phase 2 takes length / CHUNK, so about sqrt(length) / 2 is best for 1e3 to 6e3
-BLOCK_D = 32  # channels of a program: one 128-byte line of a row; with 16 states and one warp, a thread holds 4 x 4 of them
 CARRY_STAGES = tl.constexpr(6)  # chunks that phase 2 has in flight, because it does nothing but wait for memory
 SCRATCH_BYTES = 256 * 2**20  # of the backward, 64 KiB a program at 16 states: 4096 programs, three rounds of a 132-core GPU
-NUM_WARPS = 1  # so that sums over channels and over states are shuffles inside one warp
 FP_FUSION = True  # multiply-add as one: Triton 3.10 turns the default off, which costs a quarter more instructions
 
-_OPTIONS = {"num_warps": NUM_WARPS, "enable_fp_fusion": FP_FUSION}
 LOG2_E = 1.4426950408889634
 LN_2 = tl.constexpr(0.6931471805599453)  # a kernel sees only globals that are constexpr
 
@@ -209,10 +207,13 @@ def _emit_gradients(
     tl.store(grad_a + entry + tile, sum_a, mask=is_channel[None, :])
 
 
-def scan_forward(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, *, keep_states: bool) -> tuple[Tensor, Tensor | None]:
+def scan_forward(
+    u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, *, keep_states: bool, tile: Tile | None = None
+) -> tuple[Tensor, Tensor | None]:
     """Scan the sequence.
 
     u, delta (batch, length, channels), a (channels, states), b, c (batch, length, states); float32, contiguous, on one device.
+    tile: how the work is cut, for the search of the best; without it the one of this device.
 
     Returns:
         y (batch, length, channels) float32, and, if keep_states, what scan_backward needs: the state at every chunk's start,
@@ -223,59 +224,74 @@ def scan_forward(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, *, k
     """
     _check({"u": u, "delta": delta, "a": a, "b": b, "c": c})
     a2, b, c = _pad_states(a, b, c)
-    y = torch.empty_like(u)
+    y, tile = torch.empty_like(u), tile or tile_of(u.device)
     with torch.cuda.device(u.get_device()):  # Triton launches on the current device; -1 (a CPU, interpreted) changes nothing
-        starts = _enter_chunks(u, delta, a2, b, reverse=False)
-        batch, chunks, _, channels = starts.shape
-        grid = (chunks, triton.cdiv(channels, BLOCK_D), batch)
-        _emit_outputs[grid](u, delta, a2, b, c, starts, y, u.shape[1], channels, a2.shape[0], BLOCK_D, CHUNK, **_OPTIONS)
+        starts = _enter_chunks(u, delta, a2, b, tile, reverse=False)
+        batch, chunks, num_states, channels = starts.shape
+        grid = (chunks, triton.cdiv(channels, tile.block_d), batch)
+        sizes = (u.shape[1], channels, num_states, tile.block_d, tile.chunk)
+        _emit_outputs[grid](u, delta, a2, b, c, starts, y, *sizes, **_options(tile))
     return y, starts if keep_states else None
 
 
 def scan_backward(
-    grad_y: Tensor, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, states: Tensor
+    grad_y: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    states: Tensor,
+    *,
+    tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of u, delta, a, b and c, each shaped like its tensor, float32.
 
-    grad_y is shaped like u; states comes from scan_forward with keep_states=True on the same tensors.
+    grad_y is shaped like u; states comes from scan_forward with keep_states=True on the same tensors and with the same tile.
 
     Raises:
         ValueError: as scan_forward, for grad_y too, and when states is not shaped as this sequence asks.
     """
     _check({"u": u, "delta": delta, "a": a, "b": b, "c": c, "grad_y": grad_y})
-    num_states = a.shape[1]
+    num_states, tile = a.shape[1], tile or tile_of(u.device)
     a2, b, c = _pad_states(a, b, c)
     (batch, length, channels), padded = u.shape, a2.shape[0]
-    chunks, blocks = triton.cdiv(length, CHUNK), triton.cdiv(channels, BLOCK_D)
+    chunks, blocks = triton.cdiv(length, tile.chunk), triton.cdiv(channels, tile.block_d)
     if _shape(states) != (batch, chunks, padded, channels):
         raise ValueError(f"states must be scan_forward's, {(batch, chunks, padded, channels)}, got {_shape(states)}")
     grad_u, grad_delta, grad_a = torch.empty_like(u), torch.empty_like(u), torch.empty_like(states)
     grad_b, grad_c = u.new_empty((2, blocks, batch, length, padded))
-    per_chunk = batch * blocks * CHUNK * padded * BLOCK_D
+    per_chunk = batch * blocks * tile.chunk * padded * tile.block_d
     slab = max(1, min(chunks, SCRATCH_BYTES // (4 * per_chunk)))
     scratch = u.new_empty(slab * per_chunk)
     with torch.cuda.device(u.get_device()):
-        adjoints = _enter_chunks(grad_y, delta, a2, c, reverse=True)
+        adjoints = _enter_chunks(grad_y, delta, a2, c, tile, reverse=True)
         for first in range(0, chunks, slab):
             _emit_gradients[(min(slab, chunks - first), blocks, batch)](
                 *(grad_y, u, delta, a2, b, c, states, adjoints, scratch, grad_u, grad_delta, grad_a, grad_b, grad_c),
-                *(length, chunks, first, channels, padded, BLOCK_D, CHUNK),
-                **_OPTIONS,
+                *(length, chunks, first, channels, padded, tile.block_d, tile.chunk),
+                **_options(tile),
             )
     sums = grad_a.sum(dim=(0, 1)).t(), grad_b.sum(dim=0), grad_c.sum(dim=0)
     sum_a, sum_b, sum_c = (total[..., :num_states].contiguous() for total in sums)
     return grad_u, grad_delta, sum_a, sum_b, sum_c
 
 
-def _enter_chunks(x: Tensor, delta: Tensor, a2: Tensor, vector: Tensor, *, reverse: bool) -> Tensor:
+def _options(tile: Tile) -> dict[str, bool | int]:
+    return {"num_warps": tile.num_warps, "enable_fp_fusion": FP_FUSION}
+
+
+def _enter_chunks(x: Tensor, delta: Tensor, a2: Tensor, vector: Tensor, tile: Tile, *, reverse: bool) -> Tensor:
     """Phases 1 and 2: the state, or the adjoint if reverse, that enters every chunk: (batch, chunks, states, channels)."""
     batch, length, channels = x.shape
-    num_states, chunks, blocks = a2.shape[0], triton.cdiv(length, CHUNK), triton.cdiv(channels, BLOCK_D)
+    num_states, chunks, blocks = a2.shape[0], triton.cdiv(length, tile.chunk), triton.cdiv(channels, tile.block_d)
     states, totals = x.new_empty((batch, chunks, num_states, channels)), x.new_empty((batch, chunks, channels))
     _summarize_chunks[(chunks, blocks, batch)](
-        x, delta, a2, vector, states, totals, length, channels, reverse, num_states, BLOCK_D, CHUNK, **_OPTIONS
+        *(x, delta, a2, vector, states, totals, length, channels, reverse, num_states, tile.block_d, tile.chunk),
+        **_options(tile),
     )
-    _carry_states[(1, blocks, batch)](states, totals, a2, chunks, channels, reverse, num_states, BLOCK_D, **_OPTIONS)
+    sizes = (chunks, channels, reverse, num_states, tile.block_d)
+    _carry_states[(1, blocks, batch)](states, totals, a2, *sizes, **_options(tile))
     return states
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.retrain.champion import Champion, ChampionError, read_champion, write_champion
+from flows.run.runs import Runs
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.evaluation import read_evaluation, write_evaluation
 from storage_schemas.run_history import Round, read_history, write_round
@@ -28,8 +29,9 @@ def champion_folder(folder):
     (folder / "trainings/a").mkdir(parents=True)
     for name in ("best.pt", "training.json"):
         (folder / "trainings/a" / name).touch()
-    write_champion(folder, replace(CHAMPION, training=str(folder / CHAMPION.training)), instead_of=None)
-    return folder / "champion.json", lambda: read_champion(folder)
+    runs = Runs(str(folder), folder)
+    write_champion(runs, replace(CHAMPION, training=str(folder / CHAMPION.training)), instead_of=None)
+    return folder / "champion.json", lambda: read_champion(runs)
 
 
 def history_folder(folder):

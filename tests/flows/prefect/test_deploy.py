@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from flows.retrain.record import history_folder
+from flows.run.runs import Runs
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
 from storage_schemas.run_history import Round, read_history
 from tests.conftest import REPOSITORY
@@ -28,11 +29,12 @@ FIRING_S = 10  # a round takes longer; the firings that come too early are cance
 
 
 @pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
+def _one_process(monkeypatch, tmp_path):
     monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
     monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
     monkeypatch.setenv("DEPTHMILL_WORKERS", "1")
     monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    monkeypatch.setattr("flows.run.lasting.temporary_folder", lambda: tmp_path / "temporary")  # the stores of tests may last
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
 
 
@@ -70,10 +72,10 @@ def served(recipe: Path, folder: Path, *, port: int) -> Iterator[None]:
                 child.wait()
 
 
-def wait_for(found: Callable[[list[Round]], object], history: Path, log: Path, *, seconds: float) -> list[Round]:
+def wait_for(found: Callable[[list[Round]], object], history: str, log: Path, *, seconds: float) -> list[Round]:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        rows = read_history(str(history))
+        rows = read_history(history)
         if found(rows):
             return rows
         assert "error: " not in log.read_text(), log.read_text()
@@ -85,7 +87,7 @@ def wait_for(found: Callable[[list[Round]], object], history: Path, log: Path, *
 def test_schedule_when_it_fires_three_times_then_works_does_nothing_and_recleans(write_recipe, tmp_path):
     recipe = write_recipe(write_tiny_nuscenes(tmp_path / "data"), train=SMALL)
     store, port, log = tmp_path / "store", free_port(), tmp_path / "serve.txt"
-    history = history_folder(store / "runs")
+    history = history_folder(Runs(str(store / "runs"), tmp_path))
     with served(recipe, tmp_path, port=port):
         wait_for(lambda rows: [row.outcome for row in rows[:2]] == ["promoted", "nothing to do"], history, log, seconds=900)
         units = {path: path.stat().st_mtime_ns for path in store.glob("*/*/*/*/lineage.json")}

@@ -12,9 +12,11 @@ from flows.retrain.round import RoundError, retrain
 from flows.retrain.seen_scenes import seen_scenes
 from flows.run.bare_loop import BareLoop
 from flows.run.opening import open_recipe
+from flows.run.runs import Runs
 from flows.settings import Settings
 from model.semodepth import family as semodepth_family
 from model.semodepth.comparison import Comparison, compare_runs
+from model.train import loop
 from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import RecipeError
@@ -143,7 +145,7 @@ def test_champion_when_it_was_trained_on_frames_that_are_measured_now_then_left_
     of_split = set(read_evaluation(str(Path(second.training) / "evaluation"))[0]["frame_key"])
     assert second.num_frames == len([key for key in of_split if not key.startswith("drive a/")])
     assert second.num_frames < len(of_split)
-    runs = tmp_path / "store/runs"
+    runs = Runs(str(tmp_path / "store/runs"), tmp_path)
     assert read_champion(runs).folder(runs) == Path(first.training)
     with pytest.raises(ChampionError, match=r"was trained on 1 scene that split 'val' now measures on.* less than the share 0.9"):
         one_round(moved, rules=Rules(margin=1e9, least_share=0.9))
@@ -163,8 +165,18 @@ def test_scenes_when_a_training_began_with_another_then_those_of_both_are_seen(w
     moved = write(train=["drive b"], val=["drive c", "drive d"])
     tuned = one_round(moved, fine_tune=True).row
     store = open_recipe(load_recipe(recipe), Settings(workers=1)).store
-    assert seen_scenes(Path(first.training), store) == {"drive a"}
-    assert seen_scenes(Path(tuned.training), store) == {"drive a", "drive b"}
+    assert seen_scenes(Path(first.training), store) == ({"drive a"}, ())
+    assert seen_scenes(Path(tuned.training), store) == ({"drive a", "drive b"}, ())
+
+
+def test_scenes_when_the_manifest_of_a_start_is_in_no_known_store_then_said_in_the_note(write, monkeypatch):
+    recipe = write(**SPLITS)
+    one_round(recipe)
+    read = loop.read_training
+    begun = {"start_file": "/nowhere/at/all/best.pt", "start_manifest": "f" * 16}
+    monkeypatch.setattr(loop, "read_training", lambda folder: {**read(folder), **begun})
+    note = one_round(recipe, "train.seed=1").row.note
+    assert f"what manifest {'f' * 16} taught cannot be looked up, because no known store has it" in note
 
 
 @pytest.mark.slow
@@ -177,7 +189,7 @@ def test_scenes_when_a_chain_of_starts_comes_from_another_store_then_all_are_see
     recipe = write(train=["drive d"], val=["drive a", "drive b", "drive c"])
     c = one_round(recipe, f"train.start_from={Path(b.training) / 'best.pt'}").row
     store = open_recipe(load_recipe(recipe), Settings(workers=1)).store
-    assert seen_scenes(Path(c.training), store) == {"drive a", "drive b", "drive d"}
+    assert seen_scenes(Path(c.training), store) == ({"drive a", "drive b", "drive d"}, ())
     with pytest.raises(ChampionError, match=r"was trained on 2 scenes that split 'val' now measures on, e.g. 'drive a'"):
         one_round(recipe, "train.seed=1")
 
@@ -205,7 +217,10 @@ def test_network_when_its_answers_are_not_numbers_then_never_the_best_and_never_
     count |= {"calls": 0, "nan": {3}}
     with pytest.raises(RoundError, match="gives mae_mm = NaN on its split, so it can be no champion"):
         one_round(recipe, *options, "train.seed=3")
-    assert [row.outcome for row in read_history(str(history_folder(tmp_path / "store/runs")))][-2:] == ["failed", "failed"]
+    assert [row.outcome for row in read_history(history_folder(Runs(str(tmp_path / "store/runs"), tmp_path)))][-2:] == [
+        "failed",
+        "failed",
+    ]
 
 
 def test_recipe_when_it_names_a_split_for_choosing_then_it_is_used_and_said(write, tmp_path):

@@ -15,6 +15,7 @@ from flows.retrain.record import history_folder
 from flows.retrain.round import retrain
 from flows.run.bare_loop import BareLoop
 from flows.run.opening import open_recipe
+from flows.run.runs import Runs
 from flows.settings import Settings
 from model.train.judging import Rules
 from pipeline.recipe import load_recipe
@@ -43,8 +44,12 @@ def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, orchest
     return retrain(opened, orchestrator or BareLoop(), where=str(recipe), rules=rules or Rules()).row
 
 
+def runs_of(folder: Path) -> Runs:
+    return Runs(str(folder), folder)
+
+
 def outcomes(runs: Path) -> list[str]:
-    return [row.outcome for row in read_history(str(history_folder(runs)))]
+    return [row.outcome for row in read_history(history_folder(runs_of(runs)))]
 
 
 def test_round_when_another_is_going_on_then_refused_with_who_and_nothing_is_written(recipe, tmp_path):
@@ -132,12 +137,12 @@ def test_promotion_when_killed_at_any_file_operation_then_the_former_or_the_new_
             break
         assert code == -signal.SIGKILL, (number, code)
         num_kills += 1
-        champion = read_champion(runs)
-        found.add(champion.folder(runs))
+        champion = read_champion(runs_of(runs))
+        found.add(champion.folder(runs_of(runs)))
         after = one_round(recipe, *options)
         assert after.outcome in ("promoted", "kept", "nothing to do"), (number, after.note)
-        assert read_champion(runs).folder(runs) == Path(row.training)
-        rows = read_history(str(history_folder(runs)))
+        assert read_champion(runs_of(runs)).folder(runs_of(runs)) == Path(row.training)
+        rows = read_history(history_folder(runs_of(runs)))
         assert [row for row in rows[2:] if row.note.startswith("killed: ") or row.outcome in ("promoted", "nothing to do")]
         assert not (runs / LOCK_FILE).exists()
     print(f"{num_kills} kills")
@@ -165,7 +170,7 @@ def test_round_when_killed_then_the_next_one_leaves_its_row(recipe, depthmill, t
     assert code == 0
     assert f"round {name} has not ended: depthmill retrain {recipe}, process {child} on " in text
     assert one_round(recipe).outcome == "promoted"
-    killed, promoted = read_history(str(history_folder(runs)))
+    killed, promoted = read_history(history_folder(runs_of(runs)))
     assert (killed.name, killed.outcome, promoted.outcome) == (name, "failed", "promoted")
     assert killed.note.startswith(f"killed: depthmill retrain {recipe}, process {child} on ")
     assert killed.training == promoted.training
@@ -198,7 +203,7 @@ def test_rounds_when_two_equal_ones_start_at_once_then_one_works_the_other_says_
         assert 0 in codes, texts
         for code, text in zip(codes, texts, strict=True):
             assert code == 0 or "is in use: depthmill retrain" in text, text
-        champion = read_champion(tmp_path / "store/runs")
-        rows = (champion.folder(tmp_path / "store/runs") / "steps.csv").read_text().splitlines()
+        runs = runs_of(tmp_path / "store/runs")
+        rows = (read_champion(runs).folder(runs) / "steps.csv").read_text().splitlines()
         assert len(rows) == 2
         assert "failed" not in outcomes(tmp_path / "store/runs")

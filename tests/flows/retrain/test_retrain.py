@@ -15,6 +15,7 @@ from flows.retrain.round import retrain
 from flows.run.bare_loop import BareLoop
 from flows.run.listener import Listener
 from flows.run.opening import open_recipe
+from flows.run.runs import Runs
 from flows.run.training import Training
 from flows.settings import Settings
 from model.families import parse_train_config
@@ -43,6 +44,10 @@ def recipe(tiny_root, copied_store, write_recipe):
     return write_recipe(tiny_root, train=SMALL)
 
 
+def runs_of(folder: Path) -> Runs:
+    return Runs(str(folder / "store/runs"), folder)
+
+
 def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, fine_tune: bool = False):
     opened = open_recipe(load_recipe(recipe, overrides=overrides), Settings(workers=1))
     listener = Listener(print)
@@ -50,7 +55,7 @@ def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, fine_tu
 
 
 def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cleaning_and_training(recipe, tmp_path, capsys):
-    runs = tmp_path / "store" / "runs"
+    folder, runs = tmp_path / "store" / "runs", runs_of(tmp_path)
     first = one_round(recipe)
     assert (first.outcome, first.num_units, first.is_promoted) == ("promoted", 0, True)
     assert first.reason == "there is no champion yet"
@@ -63,7 +68,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert second.outcome == "nothing to do"
     assert second.reason == f"all 13 units are up to date, and their training met the champion in round {first.name}"
     assert capsys.readouterr().out == f"nothing to do: {second.reason}\n"
-    assert [path.name for path in (runs / "trainings").iterdir()] == [Path(first.training).name]
+    assert [path.name for path in (folder / "trainings").iterdir()] == [Path(first.training).name]
 
     third = one_round(recipe, "stages.clean_horizon.near_m=12.5", rules=Rules(margin=1e9))
     assert third.outcome == "kept"
@@ -80,10 +85,10 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert read_champion(runs) == champion
     assert one_round(recipe, "stages.clean_horizon.near_m=12.5", rules=Rules(margin=1e9)).outcome == "nothing to do"
     assert one_round(recipe).outcome == "nothing to do"  # back to the former rule: judged already
-    assert [row.outcome for row in read_history(str(history_folder(runs)))] == [
+    assert [row.outcome for row in read_history(history_folder(runs))] == [
         "promoted", "nothing to do", "kept", "nothing to do", "nothing to do",
     ]  # fmt: skip
-    text = (runs / "reports" / f"{third.name}.md").read_text()
+    text = (folder / "reports" / f"{third.name}.md").read_text()
     assert "# kept" in text
     assert "MAE [mm] up to 80 m, radar on: smaller is better" in text
 
@@ -102,7 +107,7 @@ def test_fine_tuning_when_asked_for_then_starts_from_the_champion_and_is_not_rep
     assert again.reason == f"the rules changed since round {tuned.name}: metric rmse_mm -> mae_mm, cap_m 50.0 -> 80.0"
     assert (again.training, "complete already" in again.note) == (tuned.training, True)  # judged, and not trained, again
     if tuned.is_promoted:
-        assert read_champion(tmp_path / "store/runs").folder(tmp_path / "store/runs") == Path(tuned.training)
+        assert read_champion(runs_of(tmp_path)).folder(runs_of(tmp_path)) == Path(tuned.training)
     with pytest.raises(DepthmillError, match=r"it has train.network.base_channels = 8, the recipe says 16. Make them equal, or"):
         one_round(recipe, "train.network.base_channels=16", fine_tune=True)
 
@@ -134,7 +139,7 @@ def test_round_when_it_fails_then_history_says_so_and_the_next_one_goes_on(write
     aside.rename(victim)
     second = one_round(recipe)
     assert (second.outcome, second.num_units) == ("promoted", 3)
-    failed, _ = read_history(str(history_folder(tmp_path / "store/runs")))
+    failed, _ = read_history(history_folder(runs_of(tmp_path)))
     assert (failed.outcome, failed.num_units, failed.training) == ("failed", 10, None)
     assert "Mend what its events.jsonl names, then run the same command" in failed.note
 
@@ -154,7 +159,7 @@ def test_round_when_the_training_is_cut_off_then_the_next_one_goes_on_with_it(re
     with pytest.raises(MemoryError):
         retrain(opened, CutOff(), where=str(recipe), rules=Rules())
     row = retrain(opened, EvaluateOnly(), where=str(recipe), rules=Rules()).row  # nothing is left to train
-    failed, promoted = read_history(str(history_folder(opened.runs_folder)))
+    failed, promoted = read_history(history_folder(opened.runs))
     assert (failed.outcome, failed.note, promoted.outcome) == ("failed", "of the device", "promoted")
     assert row.training == failed.training
 
@@ -174,7 +179,7 @@ def test_champion_when_its_file_or_training_is_damaged_then_says_what_to_do(reci
     pointer.unlink()
     again = one_round(recipe)
     assert (again.outcome, again.note) == ("promoted", "its training was complete already; there was no champion")
-    assert read_champion(pointer.parent).training == json.loads(content)["training"]
+    assert read_champion(runs_of(tmp_path)).training == json.loads(content)["training"]
 
 
 def test_store_when_moved_then_its_champion_is_found(recipe, tmp_path):

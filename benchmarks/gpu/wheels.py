@@ -1,0 +1,91 @@
+"""What the parts need beside torch and triton, what of it is missing here, and how to bring it to a machine without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+CARRIED = (
+    "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions",
+    "pydantic-settings", "python-dotenv", "zarr", "numcodecs", "donfig", "google-crc32c", "orjson", "simplejpeg", "xxhash",
+    "lightning-fabric", "lightning-utilities", "packaging", "fsspec", "PyYAML", "numpy", "pillow",
+)  # fmt: skip
+"""Beyond torch and triton, 44 MB: with it all parts of networks run. A test holds the sizes against 60 MB."""
+
+LARGE = ("numba", "llvmlite", "scipy", "pyarrow", "numba-cuda")
+"""150 MB that a CUDA image for science has; the parts with a drive need them. numba and llvmlite belong together."""
+
+DISTRIBUTION = {"yaml": "PyYAML", "PIL": "pillow", "google_crc32c": "google-crc32c", "lightning_fabric": "lightning-fabric",
+                "numba.cuda": "numba-cuda"}  # fmt: skip
+"""Of what is imported under another name."""
+
+BROUGHT_WITH = {
+    "pydantic": ("pydantic-core", "annotated-types", "typing-inspection", "typing-extensions"),
+    "zarr": ("donfig", "packaging", "typing-extensions"),
+    "lightning-fabric": ("lightning-utilities", "packaging", "fsspec", "typing-extensions"),
+    "numba": ("llvmlite",),
+}
+"""What a package cannot be imported without."""
+
+PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux1")
+
+
+def is_importable(module: str) -> bool:
+    """Say whether a module is there; what throws while it is looked for is not."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except Exception:
+        return False
+
+
+def pins() -> dict[str, str]:
+    """Return the versions of constraints.txt by normalised name."""
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return {_normal(name): version for line in lines if "==" in line for name, version in [line.split("#")[0].strip().split("==")]}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def wheels_of(modules: set[str]) -> list[str]:
+    """Return the distributions that bring modules, and what these cannot do without, unless it is here."""
+    names: list[str] = []
+    for module in sorted(modules):
+        name = DISTRIBUTION.get(module, module)
+        for each in (name, *(other for other in BROUGHT_WITH.get(name, ()) if not is_importable(other.replace("-", "_")))):
+            if each not in names:
+                names.append(each)
+    return names
+
+
+def download_line(names: list[str], *, python: str | None = None, machine: str | None = None) -> str:
+    """Return the line that downloads wheels on a machine with a network, for this Python or another one."""
+    version_of = pins()
+    wanted = [f"{name}=={version_of[_normal(name)]}" if _normal(name) in version_of else name for name in names]
+    python, machine = python or ".".join(map(str, sys.version_info[:2])), machine or platform.machine()
+    platforms = " ".join(f"--platform {name}_{machine}" for name in PLATFORMS)
+    options = f"--no-deps --only-binary=:all: --implementation cp --python-version {python} {platforms}"
+    return f"python3 -m pip download {options} -d wheels {' '.join(wanted)}"
+
+
+INSTALL_LINE = "python3 -m pip install --no-index --no-deps --target site wheels/*.whl && export PYTHONPATH=site"
+"""The line for the GPU machine, in the folder where ``wheels`` is."""
+
+
+def missing_tools() -> list[str]:
+    """Return what is missing beside Python packages, and what that means."""
+    found = []
+    if not any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")):
+        found.append("a C compiler (cc, gcc or clang, or CC): Triton and torch.compile build their launchers with it")
+    if not Path(sysconfig.get_paths()["include"], "Python.h").is_file():
+        found.append("Python.h (the package python3-dev): Triton builds its launchers with it")
+    return found
