@@ -199,8 +199,10 @@ def open_dataset(data: str | Path, *, manifest: str | None = None, camera: str |
 def orchestrator(*, prefect: bool) -> Orchestrator:
     """Return what carries out the work: Prefect, or a bare loop."""
     if prefect:
-        from flows.prefect.orchestrator import PrefectOrchestrator
+        from flows.waiting import awaited
 
+        with awaited("Prefect is loaded"):
+            from flows.prefect.orchestrator import PrefectOrchestrator
         return PrefectOrchestrator()
     from flows.run.bare_loop import BareLoop
 

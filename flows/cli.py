@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from flows.command_line.answers import echo
+from flows.command_line.answers import echo, print_awaited
 from flows.commands.ablate import ablate
 from flows.commands.assess import assess
 from flows.commands.compare import compare
@@ -38,6 +38,7 @@ from flows.commands.train import train
 from flows.commands.verify import verify
 from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupted
 from flows.run.ranks import first_of_the_launched
+from flows.waiting import begin_command, say_what_is_awaited
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
@@ -73,6 +74,8 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line of text and an exit code."""
+    begin_command()
+    say_what_is_awaited(print_awaited if sys.stderr.isatty() else None)  # a command that prints its progress changes it
     stop_soon_when_interrupted("run the same command again")  # a run or a training says more, from its beginning on
     try:
         with first_of_the_launched():

@@ -34,6 +34,7 @@ from prefect.settings import (
 
 from flows.prefect.guard import START_DATABASE, OrchestratorError
 from flows.prefect.tied_process import start_tied
+from flows.waiting import awaited
 
 LOCAL_PORT = 4200
 """Prefect's own choice; its pages are at http://127.0.0.1:4200."""
@@ -175,7 +176,13 @@ def _start(module: str, arguments: Sequence[str], url: str, *, env: dict[str, st
     output = tempfile.TemporaryFile()  # noqa: SIM115  # is read when the server fails, and goes with this process
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     server = _Server(start_tied(module, arguments, env={**os.environ, **settings, **env}, output=output), url, output)
-    waited_from = time.monotonic()
+    with awaited("a Prefect server starts, which takes 10 s or more"):
+        _await_answer(server)
+    return server
+
+
+def _await_answer(server: _Server) -> None:
+    url, waited_from = server.url, time.monotonic()
     while not _answers(url):
         if (code := server.process.poll()) is not None or time.monotonic() - waited_from > STARTUP_S:
             server.stop()
@@ -187,7 +194,6 @@ def _start(module: str, arguments: Sequence[str], url: str, *, env: dict[str, st
                 "--prefect"
             )
         time.sleep(0.2)
-    return server
 
 
 def _refuse_closed_home() -> None:

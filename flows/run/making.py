@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from flows.run.listener import Listener
@@ -34,6 +35,7 @@ def make_units(
     Raises:
         DepthmillError: the workers or the orchestrator failed, e.g. a Dask scheduler is gone.
     """
+    began_s = time.monotonic() if listener.began_s is None else listener.began_s
     pool = pool or opened.pool  # before the plan: a scheduler that is not there must be reported before any work
     plan = opened.plan()
     for line in plan.warnings():
@@ -50,7 +52,7 @@ def make_units(
     with listener.units_of(plan) as on_result:
 
         def work(run_scenes: RunScenes) -> Made:
-            summary = materialize_plan(opened, plan, run_scenes, on_result)
+            summary = materialize_plan(opened, plan, run_scenes, on_result, began_s=began_s)
             made = Made(plan, summary)
             return _with_report(made, opened, listener) if report and summary.num_ok else made
 
@@ -58,7 +60,7 @@ def make_units(
     if made.summary is not None:
         for line in made.summary.warnings:
             listener.warn(f"warning: {line}")
-    listener.say(made.text)
+    listener.say(made.text_after(time.monotonic() - began_s))
     return made
 
 

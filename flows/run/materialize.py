@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from flows.run.opening import Opened
 from flows.run.run_log import RunLog, seconds_per_unit
 from flows.run.teachers import teacher_factory
 from flows.text import duration
+from flows.waiting import awaited
 from pipeline.finding import finding_lines
+from pipeline.kernels.compiled import are_compiled
 from pipeline.plan import Plan
 from pipeline.run import SceneRequest, nothing_found, run_manifest, scene_requests
 from pipeline.types import ItemResult
@@ -103,6 +105,10 @@ class Made:
     @property
     def text(self) -> str:
         """Return what was done, where the details are, and what to do next."""
+        return self.text_after(0.0 if self.summary is None else self.summary.seconds)
+
+    def text_after(self, seconds: float) -> str:
+        """Return the same where the user has waited longer than for the units, e.g. for the report."""
         summary = self.summary
         if summary is None:
             return f"nothing to do: all {len(self.plan.items)} units are up to date"
@@ -113,7 +119,7 @@ class Made:
             parts.append(f"{summary.num_skipped} skipped")
         files = (summary.folder / "events.jsonl", self.report)
         details = ", ".join(f"{summary.address}/{path.name}" for path in files if path is not None and path.is_file())
-        text = f"done: {', '.join(parts)} in {duration(summary.seconds)}." + (f" Details: {details}" if details else "")
+        text = f"done: {', '.join(parts)} in {duration(seconds)}." + (f" Details: {details}" if details else "")
         if summary.num_errors:
             scenes = list(dict.fromkeys(result.scene for result in summary.results if result.status == "ERROR"))
             left = ", ".join(scenes[:3]) + (f" and {len(scenes) - 3} more" if len(scenes) > 3 else "")
@@ -121,7 +127,9 @@ class Made:
         return text
 
 
-def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_result: OnResult) -> RunSummary:
+def materialize_plan(
+    opened: Opened, plan: Plan, run_scenes: RunScenes, on_result: OnResult, *, began_s: float | None = None
+) -> RunSummary:
     """Do everything a plan lists; a failed scene never stops another.
 
     Args:
@@ -129,8 +137,9 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
         plan: made with them.
         run_scenes: how scenes are run.
         on_result: told of every finished unit, in this thread.
+        began_s: since when the user waits, in seconds of ``time.monotonic``; None = now.
     """
-    start = time.perf_counter()
+    began_s = time.monotonic() if began_s is None else began_s
     log = RunLog(opened.runs)
     results: list[ItemResult] = []
 
@@ -147,7 +156,8 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
             opened.source.prepare(num_workers=opened.settings.workers)
             raw = opened.source.reader()
             depth_model = teacher_factory(opened.recipe, opened.settings)
-            for scene_results in run_scenes(scene_requests(plan, opened.recipe, opened.store, raw, depth_model=depth_model)):
+            requests = scene_requests(plan, opened.recipe, opened.store, raw, depth_model=depth_model)
+            for scene_results in _first_awaited(run_scenes(requests)):
                 note(scene_results)
             note(run_manifest(plan, opened.recipe, opened.store, raw, results))
     count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}
@@ -155,7 +165,7 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
         count["OK"],
         count["ERROR"],
         count["SKIP"],
-        time.perf_counter() - start,
+        time.monotonic() - began_s,
         log.folder,
         tuple(results),
         opened.settings.workers,
@@ -164,6 +174,17 @@ def materialize_plan(opened: Opened, plan: Plan, run_scenes: RunScenes, on_resul
     )
     log.finish(summary.as_json())
     return summary
+
+
+def _first_awaited(scenes: Iterable[list[ItemResult]]) -> Iterator[list[ItemResult]]:
+    """Yield the results of scenes, and say what is going on if the first ones let wait."""
+    results = iter(scenes)
+    kernels = "" if are_compiled() else ", and compile the kernels of the stages, which takes up to a minute once on a machine"
+    with awaited(f"workers start and make the first scenes{kernels}"):
+        first = next(results, None)
+    if first is not None:
+        yield first
+        yield from results
 
 
 def _warnings(plan: Plan, results: Iterable[ItemResult]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from flows.run.runs import Runs
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
+from flows.waiting import awaited
 from flows.workers.choice import pool_of
 from flows.workers.pool import WorkerPool
 from pipeline.plan import Plan, make_plan
@@ -42,12 +43,14 @@ class Opened:
 
     def plan(self) -> Plan:
         """Plan against the store as it is now."""
-        return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
+        with awaited("the source is looked through, and the store for what is there already"):
+            return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
 
 
 def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
     """Open source and store of a recipe; nothing is written to the store."""
-    source = open_source(recipe.source, settings.cache_dir, wanted_files(recipe))
+    with awaited("the index of the source is read, or made where there is none yet"):
+        source = open_source(recipe.source, settings.cache_dir, wanted_files(recipe))
     return Opened(recipe, source, Store(recipe.store), settings)
 
 
