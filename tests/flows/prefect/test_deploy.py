@@ -159,7 +159,7 @@ def test_parameters_when_shown_in_prefects_pages_then_each_has_type_and_descript
         for name, one in shown.properties.items():
             assert one["description"], f"{flow.name}: {name}"
             assert "type" in one or "anyOf" in one
-    rule = set(inspect.signature(reclean.fn).parameters) - {"recipe", "overrides", "workers"}
+    rule = set(inspect.signature(reclean.fn).parameters) - {"recipe", "overrides", "workers", "dask"}
     assert rule == set(CleanHorizonParams.model_fields) - {"occluded"}  # a group of keys, which the recipe sets
 
 
@@ -241,14 +241,18 @@ def test_flows_when_run_then_end_with_their_own_words(recipe, depthmill, tmp_pat
     assert state.message.startswith("nothing to do: all 13 units are up to date")
 
 
-def test_round_when_another_one_goes_on_then_is_cancelled_and_says_who_works(recipe, tmp_path):
-    from flows.prefect.deployments import retrain_and_evaluate
+def test_flow_when_another_process_does_its_work_then_is_cancelled_and_says_who(tmp_path):
+    from flows.prefect.deployments import _ended
 
-    with locked_folder(tmp_path / "store" / "runs", doing="depthmill retrain other.yaml", if_denied=""):
-        state = retrain_and_evaluate(str(recipe), return_state=True)
+    def work() -> str:
+        with locked_folder(tmp_path, doing="a round", if_denied=""):
+            return "done"
+
+    with locked_folder(tmp_path, doing="depthmill retrain other.yaml", if_denied=""):
+        state = _ended(work)
     assert state.is_cancelled(), state.message
     assert "is in use: depthmill retrain other.yaml" in state.message
-    assert not (tmp_path / "store" / "runs" / "history").exists()
+    assert _ended(work).is_completed()
 
 
 def test_prefect_server_when_unreachable_then_says_so_at_once(recipe, depthmill):
