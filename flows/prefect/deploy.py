@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 from prefect import Flow, serve
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound, ParameterTypeError
 from prefect.schedules import Cron, Interval, Schedule
@@ -39,9 +38,6 @@ from pipeline.retrain_choices import RetrainChoices
 from storage_schemas.errors import RecipeError
 
 ADVICE = "Look at the server of PREFECT_API_URL (prefect version says which it is), then run the same command"
-
-ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-"""Two rounds of one recipe would write the same training; one that comes too early is cancelled, and the next finds its work."""
 
 
 def schedule_of(*, cron: str | None, interval_s: float | None, timezone: str = "UTC") -> Schedule | None:
@@ -109,7 +105,6 @@ def deployments(
         name,
         parameters={**where, **parameters},
         schedule=schedule,
-        concurrency_limit=ONE_AT_A_TIME,
         entrypoint_type=kind,
     )
     return [*made, every_night]
