@@ -40,6 +40,10 @@ SUSPICIOUS = {
         "The sensor or a conversion failed there; make these maps again, or leave the scene out",
     ),
     "maps_empty": ("maps have no measured pixel, and others have some", "Check the files, or leave the scene out"),
+    "maps_too_near": (
+        "maps have no depth beyond 1 m",
+        "Expected metres times 256; they are probably in another unit. Write them again",
+    ),
     "returns_at_origin": ("radar returns lie at the radar itself", "Fetch these files again"),
 }
 """Counts of any stage's units that are there only where something is wrong -> what it is, what to do."""

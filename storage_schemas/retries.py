@@ -239,9 +239,20 @@ def _words(error: Exception) -> str:
 def _gave_up(error: Exception, doing: str, where: str, count: int, seconds: float) -> StoreAccessError:
     times = "once" if count == 1 else f"{count} times in {seconds:.1f} s"
     return StoreAccessError(
-        f"cannot {doing} '{where}': tried {times}, the last time: {_words(error)}. "
+        f"cannot {doing} '{where}': tried {times}, the last time: {_words(error)}. {_silent_server(error)}"
         "Check the connection and the endpoint (AWS_ENDPOINT_URL), then run the same command again; "
         "DEPTHMILL_STORE_ATTEMPTS sets how often a request is tried"
+    )
+
+
+def _silent_server(error: Exception) -> str:
+    """Say how to start the S3 server of the environment, where nothing listens at its address; else nothing."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint or not _names(error) & {"EndpointConnectionError", "ConnectionRefusedError"}:
+        return ""
+    return (
+        f"The S3 server AWS_ENDPOINT_URL={endpoint} does not answer: start it (where `make cluster` runs: supervisorctl -c "
+        "cluster/supervisord.conf start s3). "
     )
 
 

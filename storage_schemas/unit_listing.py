@@ -20,10 +20,14 @@ from storage_schemas.catalog import MANIFEST
 from storage_schemas.errors import StoreAccessError, StoreError
 from storage_schemas.lineage import LINEAGE_FILE, LineageRecord
 from storage_schemas.many_requests import MOST_AT_ONCE, all_at_once
+from storage_schemas.remote_listing import facts_of_prefix
 from storage_schemas.store import Store, UnitPath, is_whole_mark
 
 MOST_MANIFESTS = 4
 """The newest manifests name what the next plan asks for; older ones would be read for nothing."""
+
+LISTED_FROM = 256
+"""Fewer units are asked for: a listing names all files of all units of a store, perhaps of a hundred recipes."""
 
 _TIMES = ("LastModified", "updated", "last_modified", "mtime", "created")
 
@@ -59,7 +63,7 @@ def list_units(store: Store, layouts: Iterable[str]) -> UnitListing:
     names = sorted(set(layouts))
     marks: dict[UnitPath, Mark] = {}
     newest: dict[UnitPath, datetime.datetime | None] = {}
-    for found in all_at_once(lambda name: store.files.details_of_prefix(f"{name}/"), names):
+    for found in all_at_once(lambda name: facts_of_prefix(store.files, f"{name}/"), names):
         for key, facts in found.items():
             parts = key.split("/")
             if len(parts) < 5:
@@ -73,7 +77,9 @@ def list_units(store: Store, layouts: Iterable[str]) -> UnitListing:
 
 
 def committed_units(store: Store, paths: Iterable[UnitPath]) -> tuple[set[UnitPath], UnitListing | None]:
-    """Return those of some units that are committed, and the listing that it was found by; None for a store on a disk.
+    """Return those of some units that are committed, and the listing that it was found by.
+
+    The listing is None for a store on a disk, and for a few units, which are asked for one by one, many at once.
 
     Raises:
         StoreAccessError: the store cannot be reached, or refuses.
@@ -81,12 +87,21 @@ def committed_units(store: Store, paths: Iterable[UnitPath]) -> tuple[set[UnitPa
     wanted = list(paths)
     if store.files.is_local:
         return {path for path in wanted if store.has(path)}, None
+    if len(wanted) < LISTED_FROM:
+        return {path for path, is_there in zip(wanted, all_at_once(store.has, wanted), strict=True) if is_there}, None
     listing = list_units(store, {path.layout for path in wanted} | {MANIFEST.name})
     marked = [path for path in wanted if path in listing.marks and listing.marks[path].num_bytes]
     trusted = _named_since(store, listing, marked)
     doubtful = [path for path in marked if path not in trusted]
     is_whole = all_at_once(store.has, doubtful)
     return trusted.union(path for path, whole in zip(doubtful, is_whole, strict=True) if whole), listing
+
+
+def marked_units(store: Store, layouts: Iterable[str]) -> set[UnitPath]:
+    """Return the units of some layouts that have a commit mark, also one that cannot be read."""
+    if store.files.is_local:
+        return {path for name in layouts for path in store.marked(name)}
+    return set(list_units(store, layouts).marks)
 
 
 def read_committed(store: Store, paths: Iterable[UnitPath]) -> dict[UnitPath, LineageRecord | StoreError]:

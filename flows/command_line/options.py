@@ -60,7 +60,7 @@ Dask = Annotated[
     ),
 ]
 
-Checkpoint = Annotated[Path, typer.Argument(help="folder of a training, or a checkpoint file")]
+Checkpoint = Annotated[str, typer.Argument(help="folder or URL of a training, or a checkpoint file")]
 Reference = Annotated[
     bool,
     typer.Option(

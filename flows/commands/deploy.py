@@ -47,9 +47,11 @@ def deploy(
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # else Prefect's pages lack the log lines of the flows
     from flows.prefect.deploy import deployments, register, schedule_of, serve_here
     from flows.run.interrupt import as_python_does
+    from flows.run.lasting import refuse_lost_results
     from flows.run.opening import open_with_settings
 
     opened = open_with_settings(recipe, overrides, dask=dask)
+    refuse_lost_results(opened, where=str(recipe), has_pool=not serve)
     _ = opened.pool  # looked for now: a scheduler that is not there must not be found out at night
     parameters = {
         "overrides": overrides or [],

@@ -20,6 +20,7 @@ from flows.prefect.guard import state_of
 from flows.prefect.orchestrator import PrefectOrchestrator
 from flows.retrain.round import retrain
 from flows.run.interrupt import stop_soon_when_interrupted
+from flows.run.lasting import refuse_deleted_folder
 from flows.run.listener import Listener
 from flows.run.making import make_units
 from flows.run.opening import Opened, open_with_settings
@@ -242,7 +243,9 @@ def _make(opened: Opened, name: str) -> str:
 
 
 def _open(recipe: str, overrides: tuple[str, ...], workers: int | None, dask: str | None) -> Opened:
-    return open_with_settings(Path(recipe), overrides, workers, dask or None)
+    opened = open_with_settings(Path(recipe), overrides, workers, dask or None)
+    refuse_deleted_folder(opened, where=recipe)
+    return opened
 
 
 def _seed(seed: int | None) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.prefect.guard import OrchestratorError
+from flows.prefect.guard import START_DATABASE, OrchestratorError
 from flows.prefect.tied_process import start_tied
 from flows.waiting import awaited
 
@@ -58,6 +58,11 @@ def refuse_silent_server() -> None:
             f"the Prefect server of PREFECT_API_URL={url} does not answer: {str(error) or type(error).__name__}. Start it "
             "(prefect server start), correct the address, or unset PREFECT_API_URL (prefect config unset PREFECT_API_URL, if a "
             "profile sets it). What is made or trained by a command needs no server: --no-prefect"
+        )
+    if _status(f"{url.rstrip('/')}/ready") == 503:
+        raise OrchestratorError(
+            f"the Prefect server of PREFECT_API_URL={url} answers, but its database does not. {START_DATABASE}, then run the "
+            "same command. What is made or trained by a command needs no server: --no-prefect"
         )
 
 
@@ -214,7 +219,12 @@ def _refuse_closed_home() -> None:
 
 
 def _answers(url: str) -> bool:
+    return _status(f"{url}/health", timeout_s=2.0) == 200
+
+
+def _status(url: str, *, timeout_s: float = 30.0) -> int | None:
+    """Return the HTTP status that a URL answers with; None if it does not answer."""
     try:
-        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
+        return httpx.get(url, timeout=timeout_s).status_code
     except httpx.HTTPError:
-        return False
+        return None

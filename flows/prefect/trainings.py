@@ -49,8 +49,8 @@ def trained_state(training: Training) -> State[Any]:
             create_markdown_artifact(key=key, markdown=text, description=f"training {training.folder.name}")
     report = training.folder / "report.html"
     if report.is_file():
-        create_link_artifact(key="train-report", link=report.absolute().as_uri(), link_text=report.name)
-    return Completed(message=f"{training.folder}")
+        create_link_artifact(key="train-report", link=training.link(report.name), link_text=report.name)
+    return Completed(message=training.address)
 
 
 def run_series(series: Series) -> dict[str, str | None]:

@@ -144,11 +144,17 @@ def compare_with_champion(champion: Path, challenger: Training, rules: Rules) ->
         DepthmillError: they cannot be compared, e.g. there is no frame in common.
     """
     record, config = _champion_record(champion, challenger)
-    left_out = _scenes_left_out(champion, challenger, rules)
+    left_out, unknown = _scenes_left_out(champion, challenger, rules)
     before, note = _champion_evaluation(champion, record, config, challenger)
     if left_out:
         rules = replace(rules, left_out=left_out)
         text = f"{len(left_out)} scenes that one of the two was trained on are left out, e.g. '{min(left_out)}'"
+        note = f"{note}; {text}" if note else text
+    if unknown:
+        text = (
+            f"what manifest {' and '.join(unknown)} taught cannot be looked up, because no known store has it: scenes of it may "
+            "be among those that are measured"
+        )
         note = f"{note}; {text}" if note else text
     return challenger.family.compare_with_champion(before, challenger.folder / "evaluation", rules), note
 
@@ -222,8 +228,10 @@ def _champion_evaluation(
     return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
 
 
-def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> frozenset[str]:
+def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> tuple[frozenset[str], tuple[str, ...]]:
     """Return the scenes that are measured on and that one of the two was trained on; it would win by memory there.
+
+    The manifests that cannot be looked up come second.
 
     A change of splits brings this, and a start from a checkpoint that was trained on other splits.
 
@@ -233,9 +241,8 @@ def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> froz
     measured, store = challenger.family.split(challenger.config), challenger.manifest.store
     samples = challenger.manifest.samples
     scenes = [scene for scene, split in zip(samples["scene"], samples["split"], strict=True) if split == measured]
-    by_champion, by_challenger = (
-        seen_scenes(folder, store, challenger.runs) & set(scenes) for folder in (champion, challenger.folder)
-    )
+    of_both = [seen_scenes(folder, store, challenger.runs) for folder in (champion, challenger.folder)]
+    by_champion, by_challenger = (one.scenes & set(scenes) for one in of_both)
     seen = by_champion | by_challenger
     if seen and sum(scene not in seen for scene in scenes) < rules.least_share * len(scenes):
         who, culprit = (
@@ -247,7 +254,7 @@ def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> froz
             f"{rules.least_share:g} of the frames is new to both. Put these scenes back into train, or delete "
             f"{CHAMPION_FILE}: the next round's training becomes the champion"
         )
-    return frozenset(seen)
+    return frozenset(seen), tuple(dict.fromkeys(manifest for one in of_both for manifest in one.unknown))
 
 
 def _measure(champion: Path, champion_config: CommonConfig, challenger: Training, folder: Path) -> None:

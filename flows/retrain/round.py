@@ -102,6 +102,8 @@ def retrain(
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
+    if former := opened.runs.former_text():
+        listener.warn(former)
     request = _Request(opened, where, rules, fine_tune, orchestrator, listener)
     return orchestrator.retrain(Path(where).stem, lambda: _only_round(request))
 

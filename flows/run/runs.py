@@ -145,7 +145,10 @@ class Runs:
                 folder = self.work / name
                 with locked_folder(folder, doing=doing, if_denied="Choose another DEPTHMILL_CACHE_DIR"):
                     shutil.rmtree(self.work / _ASIDE / name, ignore_errors=True)  # of a process that was killed
-                    self._copy(name).fetch()
+                    copy = self._copy(name)
+                    copy.fetch()
+                    if copy.has_news():  # of a process that was killed, or could not reach the store at its end
+                        copy.keep()
                     yield held
             finally:
                 del self._held[name]
@@ -160,6 +163,17 @@ class Runs:
         """Return who works in a folder, or was killed there; None if nobody does."""
         return holder_of(self.work / name) if self.is_local else holder_of_key(self.files, name)
 
+    def former_text(self) -> str:
+        """Say that a former version left runs of a remote store in ./runs, which nobody looks at; "" if it left none."""
+        former = Path.cwd() / "runs"
+        if self.is_local or not any((former / name).exists() for name in ("trainings", "champion.json")):
+            return ""
+        shown = without_secrets(self.root)
+        return (
+            f"warning: '{former}' has trainings of a former version, which kept them there. They are not looked at: runs are in "
+            f"'{shown}' now. Copy them (aws s3 cp --recursive runs {shown}), or set DEPTHMILL_RUNS_DIR=./runs to go on with them"
+        )
+
     def _copy(self, key: str) -> FolderCopy:
         record = self.work / _RECORDS / f"{key}.json"
         return FolderCopy(
@@ -172,17 +186,30 @@ class Runs:
         )
 
 
-def runs_of_url(url: str, cache_dir: Path) -> tuple[Runs, str]:
-    """Return the runs that hold what a URL names, and its key there.
+def local_path(place: str | Path, cache_dir: Path) -> Path:
+    """Return a path to read a training, or something in it, on this machine; what has a URL is fetched first.
 
     Args:
-        url: of a training, or of a folder below one.
+        place: a path, which is returned as it is, or ``<store>/runs/trainings/<name>``, or a file or folder below it.
         cache_dir: of the machine.
 
     Raises:
-        RecipeError: it names nothing below ``trainings``.
+        RecipeError: the URL is not that of a training, or there is no such training.
+        StoreError: the store cannot be read.
     """
-    root, has_trainings, name = url.rstrip("/").rpartition("/trainings/")
+    text = str(place)
+    if "://" not in text or text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    root, has_trainings, rest = text.rstrip("/").rpartition("/trainings/")
+    name, _, below = rest.partition("/")
     if not has_trainings or not name:
-        raise RecipeError(f"'{without_secrets(url)}' is no training in a store. Write <store>/runs/trainings/<name>")
-    return Runs(root, cache_dir), f"trainings/{name}"
+        raise RecipeError(
+            f"'{without_secrets(text)}' is no training of a store. Write <store>/runs/trainings/<name>, or a path of this machine"
+        )
+    folder = Runs(root, cache_dir).training(name)
+    if not folder.is_dir():
+        raise RecipeError(
+            f"there is no training '{without_secrets(text)}'. The rounds name theirs: depthmill runs "
+            f"{without_secrets(root.removesuffix('/runs'))}"
+        )
+    return folder / below

@@ -97,7 +97,7 @@ class Training:
         if is_complete(self.folder):
             return
         with self._kept():
-            train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=on_progress)
+            train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=self._watched(on_progress))
 
     def evaluate(self) -> None:
         """Measure the best checkpoint, mark the training complete, write its report."""
@@ -127,6 +127,35 @@ class Training:
     def _kept(self) -> AbstractContextManager[None]:
         """Put the checkpoints of a training into a remote store while they are written, and everything at the end."""
         return nullcontext() if self.runs is None else kept_in_store(self.runs, self.folder)
+
+    def _watched(self, on_progress: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+        """Return what is told after each step; it ends a training that another machine has taken over."""
+        runs, key = self.runs, None if self.runs is None else self.runs.key(self.folder)
+        if runs is None or key is None or runs.is_local:
+            return on_progress
+
+        def told(progress: Progress) -> None:
+            runs.refuse_lost(key)
+            if on_progress is not None:
+                on_progress(progress)
+
+        return told
+
+    def keep(self, command: str) -> None:
+        """Put into a remote store what a former process could not put there; nothing is asked of a store that has it all."""
+        if self.runs is not None and self.runs.has_news(self.folder):
+            with self.held(command):  # does it
+                pass
+
+    def discard_kept(self) -> None:
+        """Delete in a remote store what the folder holds no longer."""
+        if self.runs is not None:
+            self.runs.discard(self.folder)
+
+    def link(self, name: str) -> str:
+        """Return the URL of a file of it, for a page."""
+        address = f"{self.address}/{name}"
+        return address if "://" in address else (self.folder / name).absolute().as_uri()
 
     def extra_results(self) -> dict[str, Any]:
         """Return what was found after the evaluation, as JSON values; empty if there is nothing."""

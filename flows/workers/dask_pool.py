@@ -153,8 +153,9 @@ class DaskScenes:
                 self._has_said_no_workers = False
             elif not self._has_said_no_workers:
                 self._has_said_no_workers = True
+                start = f" Start one: dask worker {self._target.where} --nthreads 1." if self._target.kind == "tcp" else ""
                 line = (
-                    f"the Dask scheduler '{self._target.where}' has no worker left; the run goes on when one comes. "
+                    f"the Dask scheduler '{self._target.where}' has no worker left; the run goes on when one comes.{start} "
                     "Ctrl-C is safe: finished units are kept"
                 )
                 print(shown(line), file=sys.stderr, flush=True)

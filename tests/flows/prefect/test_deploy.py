@@ -29,11 +29,12 @@ FIRING_S = 10  # a round takes longer; the firings that come too early are cance
 
 
 @pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
+def _one_process(monkeypatch, tmp_path):
     monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
     monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
     monkeypatch.setenv("DEPTHMILL_WORKERS", "1")
     monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    monkeypatch.setattr("flows.run.lasting.temporary_folder", lambda: tmp_path / "temporary")  # the stores of tests may last
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
 
 

@@ -16,6 +16,7 @@ from flows.run.runs import Runs
 from flows.settings import Settings
 from model.semodepth import family as semodepth_family
 from model.semodepth.comparison import Comparison, compare_runs
+from model.train import loop
 from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import RecipeError
@@ -164,8 +165,18 @@ def test_scenes_when_a_training_began_with_another_then_those_of_both_are_seen(w
     moved = write(train=["drive b"], val=["drive c", "drive d"])
     tuned = one_round(moved, fine_tune=True).row
     store = open_recipe(load_recipe(recipe), Settings(workers=1)).store
-    assert seen_scenes(Path(first.training), store) == {"drive a"}
-    assert seen_scenes(Path(tuned.training), store) == {"drive a", "drive b"}
+    assert seen_scenes(Path(first.training), store) == ({"drive a"}, ())
+    assert seen_scenes(Path(tuned.training), store) == ({"drive a", "drive b"}, ())
+
+
+def test_scenes_when_the_manifest_of_a_start_is_in_no_known_store_then_said_in_the_note(write, monkeypatch):
+    recipe = write(**SPLITS)
+    one_round(recipe)
+    read = loop.read_training
+    begun = {"start_file": "/nowhere/at/all/best.pt", "start_manifest": "f" * 16}
+    monkeypatch.setattr(loop, "read_training", lambda folder: {**read(folder), **begun})
+    note = one_round(recipe, "train.seed=1").row.note
+    assert f"what manifest {'f' * 16} taught cannot be looked up, because no known store has it" in note
 
 
 @pytest.mark.slow
@@ -178,7 +189,7 @@ def test_scenes_when_a_chain_of_starts_comes_from_another_store_then_all_are_see
     recipe = write(train=["drive d"], val=["drive a", "drive b", "drive c"])
     c = one_round(recipe, f"train.start_from={Path(b.training) / 'best.pt'}").row
     store = open_recipe(load_recipe(recipe), Settings(workers=1)).store
-    assert seen_scenes(Path(c.training), store) == {"drive a", "drive b", "drive d"}
+    assert seen_scenes(Path(c.training), store) == ({"drive a", "drive b", "drive d"}, ())
     with pytest.raises(ChampionError, match=r"was trained on 2 scenes that split 'val' now measures on, e.g. 'drive a'"):
         one_round(recipe, "train.seed=1")
 
