@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,51 @@ def seconds_per_unit(files: StoreFiles, stages: Iterable[str]) -> dict[str, floa
     return seconds_by_stage
 
 
+@dataclass(frozen=True)
+class PastRun:
+    """What is left to say of a run.
+
+    Attributes:
+        name: of its folder, which begins with its start (UTC).
+        folder: path or URL.
+        summary: content of summary.json; None if it was killed, or goes on.
+    """
+
+    name: str
+    folder: str
+    summary: dict[str, Any] | None
+
+    @property
+    def started(self) -> str:
+        """Return its start, UTC, as text."""
+        day, _, time_of_day = self.name.partition("T")
+        return f"{day} {time_of_day[:8].replace('-', ':')}"
+
+
+def past_runs(files: StoreFiles, last: int) -> list[PastRun]:
+    """Return the newest runs that made units or tried to, oldest first.
+
+    Args:
+        files: of the runs folder.
+        last: so many.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    names = sorted(filter(_RUN_NAME.match, files.names("")))[-last:]
+    return [PastRun(name, without_secrets(files.path(name)), _summary(files, name)) for name in names]
+
+
+def _summary(files: StoreFiles, name: str) -> dict[str, Any] | None:
+    try:
+        summary: dict[str, Any] = json.loads(files.get(f"{name}/summary.json"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return summary
+
+
 def _summaries(files: StoreFiles) -> Iterator[dict[str, Any]]:
     for name in sorted(filter(_RUN_NAME.match, files.names("")), reverse=True):
-        try:
-            summary: dict[str, Any] = json.loads(files.get(f"{name}/summary.json"))
-        except (FileNotFoundError, ValueError):
-            continue
-        if summary.get("num_ok"):
+        summary = _summary(files, name)
+        if summary is not None and summary.get("num_ok"):
             yield {**summary, "folder": without_secrets(files.path(name))}
