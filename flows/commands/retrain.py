@@ -10,6 +10,7 @@ from flows.command_line.options import (
     Dask,
     FineTune,
     LeastShare,
+    Log,
     Margin,
     Metric,
     NeedsInterval,
@@ -34,6 +35,7 @@ def retrain(
     fine_tune: FineTune = False,
     workers: Workers = None,
     dask: Dask = None,
+    log: Log = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
@@ -47,7 +49,7 @@ def retrain(
     from model.train.judging import Rules
 
     ended = retrain_recipe(
-        open_with_settings(recipe, overrides, workers, dask),
+        open_with_settings(recipe, overrides, workers, dask, log),
         orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect)),
         console(is_quiet=as_json),
         where=str(recipe.absolute()),

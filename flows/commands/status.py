@@ -93,7 +93,7 @@ def past_text(past: list[PastRun], going_on: set[str]) -> str:
     """
     from flows.text import duration, size
 
-    table = [("started (UTC)", "ok", "errors", "skipped", "took", "written", "workers", "details")]
+    table: list[tuple[str, ...]] = [("started (UTC)", "ok", "errors", "skipped", "took", "written", "workers", "details")]
     for run in past:
         if run.summary is None:
             state = "goes on" if run.name in going_on else "killed"

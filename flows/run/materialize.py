@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.run.opening import Opened
 from flows.run.progress import RunProgress
-from flows.run.run_log import RunLog, seconds_per_unit
+from flows.run.run_log import RunLog, print_event, seconds_per_unit
 from flows.run.teachers import teacher_factory
 from flows.text import duration
 from flows.waiting import awaited
@@ -149,7 +149,8 @@ def materialize_plan(
         progress: is told of every unit too, and shown to whoever watches the store; None = a new one.
     """
     began_s = time.monotonic() if began_s is None else began_s
-    log, progress = RunLog(opened.runs), progress or RunProgress(opened.runs, plan)
+    log = RunLog(opened.runs, print_event if opened.settings.log == "json" else None)
+    progress = progress or RunProgress(opened.runs, plan)
     results: list[ItemResult] = []
 
     def note(scene_results: Iterable[ItemResult]) -> None:

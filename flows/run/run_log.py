@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,16 @@ class RunLog:
 
     With a remote store it is written in the local work folder and put into the store now and then, and at the end.
 
+    Args:
+        runs: of the store.
+        tell: gets each of these lines too.
+
     Raises:
         StoreError: the folder cannot be made.
     """
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, tell: Callable[[str], None] | None = None) -> None:
+        self._tell = tell
         self._runs, self._has_warned, self._kept_s = runs, False, time.monotonic()
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3]
         if not runs.is_local:  # runs of other machines cannot be seen in the local folder
@@ -66,7 +71,10 @@ class RunLog:
     def add(self, result: ItemResult) -> None:
         """Append one finished unit."""
         line = {"time_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"), **result.as_event()}
-        self._write(self.events, json.dumps(line) + "\n", mode="a")
+        text = without_secrets(json.dumps(line))
+        self._write(self.events, f"{text}\n", mode="a")
+        if self._tell is not None:
+            self._tell(text)
         if time.monotonic() - self._kept_s > SECONDS_PER_UPLOAD:
             self.keep()
 
@@ -95,6 +103,11 @@ class RunLog:
         if not self._has_warned:
             print(shown(line), file=sys.stderr)
         self._has_warned = True
+
+
+def print_event(line: str) -> None:
+    """Print a line of events.jsonl for programs that read standard error."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def last_summary(files: StoreFiles) -> dict[str, Any] | None:
