@@ -61,15 +61,19 @@ def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
 
 
 def open_with_settings(
-    recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None, dask: str | None = None
+    recipe_file: Path,
+    overrides: Sequence[str] | None,
+    workers: int | None = None,
+    dask: str | None = None,
+    log: str | None = None,
 ) -> Opened:
-    """Open a recipe under the settings of this machine; ``workers`` and ``dask`` are options, which come before settings.
+    """Open a recipe under the settings of this machine; ``workers``, ``dask`` and ``log`` are options, which come before them.
 
     Raises:
         RecipeError: the recipe, an override or a setting is wrong.
         SourceError: its source is not there.
     """
-    settings = settings_of_machine(workers, dask)
+    settings = settings_of_machine(workers, dask, log)
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 
