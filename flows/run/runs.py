@@ -125,22 +125,23 @@ class Runs:
         """Let no other process work in a folder for as long as the block lasts; of a training, its newest files are here then.
 
         Args:
-            name: key of the folder; "" = the root, where former versions held rounds.
+            name: key of the folder: of a training or of rounds; "" = the root, where former versions held rounds.
             doing: command and what it is given, for whoever is refused.
 
         Raises:
             FolderBusyError: another process works in it; says who.
             StoreError: it cannot be written.
         """
+        is_training = name.startswith("trainings/")
         if self.is_local:
-            refused = "Choose another folder with --out" if name else "Give this user write permission on the runs folder"
+            refused = "Choose another folder with --out" if is_training else "Give this user write permission on the runs folder"
             with locked_folder(self.work / name, doing=doing, if_denied=refused) as held_folder:
                 yield held_folder
             return
         with locked_key(self.files, name, doing=doing) as held:
             self._held[name] = held
             try:
-                if not name:
+                if not is_training:
                     yield held
                     return
                 folder = self.work / name
