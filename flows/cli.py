@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from flows.command_line.answers import echo
+from flows.command_line.answers import echo, print_awaited
 from flows.commands.ablate import ablate
 from flows.commands.assess import assess
 from flows.commands.compare import compare
@@ -38,6 +38,7 @@ from flows.commands.train import train
 from flows.commands.verify import verify
 from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupted
 from flows.run.ranks import first_of_the_launched
+from flows.waiting import begin_command, say_what_is_awaited
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
@@ -73,6 +74,8 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line of text and an exit code."""
+    begin_command()
+    say_what_is_awaited(print_awaited if sys.stderr.isatty() else None)  # a command that prints its progress changes it
     stop_soon_when_interrupted("run the same command again")  # a run or a training says more, from its beginning on
     try:
         with first_of_the_launched():
@@ -80,6 +83,16 @@ def main() -> None:
     except DepthmillError as error:
         echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, RecipeError | SourceError) else 1)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):
+            raise
+        first_line = (str(error).strip() or "the system gave no more").splitlines()[0]
+        echo(
+            f"error: memory is full: {first_line[:300]}. Let fewer processes work (--workers, DEPTHMILL_LOADER_WORKERS), or "
+            "lower batch_size, then run the same command again: what is finished is kept",
+            err=True,
+        )
+        sys.exit(1)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pipeline.capability import is_provided
@@ -18,6 +18,7 @@ from pipeline.stage_list import STAGES
 from pipeline.types import ALL, SceneInfo, WorkItem
 from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.lineage import Identity, LineageRecord, SourceRef
+from storage_schemas.many_requests import MOST_AT_ONCE, all_at_once
 from storage_schemas.store import Store, UnitPath
 from storage_schemas.unit_listing import UnitListing, committed_units, read_committed
 
@@ -207,14 +208,19 @@ def _item(
 
 def _reasons(missing: Sequence[_Wanted], store: Store, listing: UnitListing | None) -> dict[UnitPath, str]:
     """Return why each unit is missing: what differs from the units that its scene and camera have had so far."""
-    former = {unit.path: _beside(unit.path, store) for unit in missing} if listing is None else _listed_beside(missing, listing)
+    former = _beside(missing, store) if listing is None else _listed_beside(missing, listing)
     records = read_committed(store, dict.fromkeys(path for paths in former.values() for path in paths))
     return {unit.path: _reason(unit.identity, former[unit.path], records) for unit in missing}
 
 
-def _beside(path: UnitPath, store: Store) -> list[UnitPath]:
-    names = store.files.names(path.key.rpartition("/")[0])
-    return [UnitPath(path.layout, path.scene, path.camera, name) for name in names]
+def _beside(missing: Sequence[_Wanted], store: Store) -> dict[UnitPath, list[UnitPath]]:
+    """Return the units, committed or not, of the scene and camera of each of some units."""
+
+    def names(unit: _Wanted) -> list[str]:
+        return store.files.names(unit.path.key.rpartition("/")[0])
+
+    found = all_at_once(names, missing, most=1 if store.files.is_local else MOST_AT_ONCE)
+    return {unit.path: [replace(unit.path, fingerprint=name) for name in of] for unit, of in zip(missing, found, strict=True)}
 
 
 def _listed_beside(missing: Sequence[_Wanted], listing: UnitListing) -> dict[UnitPath, list[UnitPath]]:

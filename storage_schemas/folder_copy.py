@@ -123,25 +123,30 @@ class FolderCopy:
         new = [name for name, stamp in snapshot.stamps.items() if known.get(name) != stamp]
         if not new and "pending" not in record:
             return 0
-        writer = {"copy": self._own_name(record), "count": int(record.get("count", 0)) + 1}
-        record = {**record, "copy": writer["copy"], "count": writer["count"], "pending": writer}
-        self._remember(record)  # first: a copy that was killed in the middle must know that the half is its own
-        self._files.put(f"{self._key}/{WRITER_FILE}", json.dumps(writer).encode())
+        record = self._begin_to_write(record)
         for group in self._in_order(new):
             _all_at_once(lambda name: self._upload(name, snapshot.paths[name]), group)
-        del record["pending"]
         stamps = {**record.get("local", {}), **{name: snapshot.stamps[name] for name in new}}
-        self._remember({**record, "writer": writer, "store": self._listed(), "local": stamps})
+        self._remember({**record, "writer": record.pop("pending"), "store": self._listed(), "local": stamps})
         return len(new)
 
     def discard(self) -> None:
         """Delete in the store what the folder holds no longer; what says something of others first."""
-        local = set(self._local())
-        for name in sorted(set(self._listed()) - local, key=self._order, reverse=True):
+        if not (gone := set(self._listed()) - set(self._local())):
+            return
+        record = self._begin_to_write(self._record())
+        for name in sorted(gone, key=self._order, reverse=True):
             self._files.remove(f"{self._key}/{name}")
-        record = self._record()
-        store = {name: version for name, version in record.get("store", {}).items() if name in local}
-        self._remember({**record, "store": store})
+        stamps = {name: stamp for name, stamp in record.get("local", {}).items() if name not in gone}
+        self._remember({**record, "writer": record.pop("pending"), "store": self._listed(), "local": stamps})
+
+    def _begin_to_write(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Say in the store that what is written from now on is this copy's; return the record, where that is ``pending``."""
+        writer = {"copy": self._own_name(record), "count": int(record.get("count", 0)) + 1}
+        begun = {**record, **writer, "pending": writer}
+        self._remember(begun)  # first: a copy that was killed in the middle must know that the half is its own
+        self._files.put(f"{self._key}/{WRITER_FILE}", json.dumps(writer).encode())
+        return begun
 
     def snapshot(self, aside: Path) -> Snapshot:
         """Hold on to the files as they are now, in a folder of the same disk, while their owner goes on writing.

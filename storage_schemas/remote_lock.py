@@ -168,6 +168,8 @@ class _LockFile:
 
     def _create(self, holder: Holder) -> bool:
         content = _content(holder)
+        if self._facts() is not None:  # a server that heeds no condition would replace it
+            return False
         if not self._put(content, mode="create") and not self._is_ours_after_all(holder):
             return False
         if self._put(content, mode="create"):  # there is one, so a server that heeds the condition refuses

@@ -11,10 +11,10 @@ from __future__ import annotations
 import fnmatch
 import io
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -23,6 +23,7 @@ from storage_schemas.files import StoreFiles
 from storage_schemas.many_requests import all_at_once
 from storage_schemas.raw_cache import RawCache, RemoteFile
 from storage_schemas.read_ahead import ReadAhead
+from storage_schemas.remote_listing import facts_in_folder, facts_of, facts_of_prefix, tag_of
 
 PIECE_BYTES = 16 << 20
 """A larger file is fetched in pieces of this size, many at a time."""
@@ -33,14 +34,10 @@ HEAD_BYTES = 4096
 AHEAD_SHARE = 0.25
 """Share of the cache that one process fills with files that it has not read yet."""
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_TAGS = ("ETag", "etag", "md5Hash", "content_md5", "checksum", "LastModified", "mtime", "created", "last_modified")
-"""What file systems call that which changes with a file's content, the surest first."""
-
 
 def is_url(root: str) -> bool:
     """Say whether a root is a URL, and not a path."""
-    return bool(_URL.match(root)) and not root.startswith("file://")
+    return "://" in root and not root.startswith("file://")
 
 
 class Entry(NamedTuple):
@@ -72,7 +69,7 @@ class RemoteData:
     def listing(self, key: str) -> Mapping[str, Entry]:
         """Return name -> what it is, of a folder; empty if there is none."""
         if key not in self._listings:
-            self._listings[key] = {name: _entry(facts) for name, facts in self.files.details(key).items()}
+            self._listings[key] = {name: _entry(facts) for name, facts in facts_in_folder(self.files, key).items()}
         return self._listings[key]
 
     def entry(self, key: str) -> Entry | None:
@@ -82,9 +79,13 @@ class RemoteData:
             found = self._listings[parent].get(name)
             return None if found is None or found.is_folder else found
         if key not in self._entries:
-            facts = self.files.detail(key)
+            facts = facts_of(self.files, key)
             self._entries[key] = None if facts is None else _entry(facts)
         return self._entries[key]
+
+    def _known(self, key: str) -> Entry | None:
+        parent, _, name = key.rpartition("/")
+        return self._listings[parent].get(name) if parent in self._listings else self._entries.get(key)
 
     def note_files(self, keys: Iterable[str]) -> None:
         """Ask for sizes and tags of files: of those of one folder with one listing of what begins as they do."""
@@ -94,7 +95,7 @@ class RemoteData:
             if parent not in self._listings and key not in self._entries:
                 of_folder.setdefault(parent, []).append(key)
         prefixes = [common_beginning(wanted) for wanted in of_folder.values() if len(wanted) > 1]
-        for found in all_at_once(self.files.details_of_prefix, prefixes):
+        for found in all_at_once(partial(facts_of_prefix, self.files), prefixes):
             self._entries.update({key: _entry(facts) for key, facts in found.items()})
         for wanted in of_folder.values():
             if len(wanted) > 1:  # what the listing did not have does not exist
@@ -110,7 +111,7 @@ class RemoteData:
     @contextmanager
     def reading_ahead(self, keys: Sequence[str]) -> Iterator[None]:
         """Fetch files in the background, in this order, while the block reads them; only those that ``note_files`` found."""
-        sizes = {key: entry.num_bytes or 0 for key in keys if (entry := self._entries.get(key)) is not None}
+        sizes = {key: entry.num_bytes or 0 for key in keys if (entry := self._known(key)) is not None}
         self._ahead = ReadAhead(self.keep, sizes, most_bytes=int(AHEAD_SHARE * self.cache.most_bytes))
         try:
             yield
@@ -199,7 +200,7 @@ class RemoteData:
             )
 
     def _ask_again(self, key: str) -> None:
-        facts = self.files.detail(key)
+        facts = facts_of(self.files, key)
         entry = None if facts is None else _entry(facts)
         parent, _, name = key.rpartition("/")
         self._entries[key] = entry
@@ -370,9 +371,8 @@ def common_beginning(names: Iterable[str]) -> str:
 
 
 def _entry(facts: Mapping[str, Any]) -> Entry:
-    tag = next((facts[name] for name in _TAGS if facts.get(name)), "")
     size = facts.get("size")
-    return Entry(facts.get("type") == "directory", str(tag).strip('"'), None if size is None else int(size))
+    return Entry(facts.get("type") == "directory", tag_of(facts), None if size is None else int(size))
 
 
 def _write(stream: BinaryIO, content: bytes) -> None:

@@ -30,11 +30,15 @@ def sealed_json(record: Mapping[str, Any]) -> bytes:
     return json.dumps({**as_read, SEAL_KEY: _digest_of(as_read)}, indent=1).encode()
 
 
-def read_sealed_json(content: bytes) -> dict[str, Any]:
+def read_sealed_json(content: bytes, *, needs_seal: bool = False) -> dict[str, Any]:
     """Return a JSON object without its digest.
 
+    Args:
+        content: of the file.
+        needs_seal: refuse one without a digest, as former versions wrote it: what is cached can be made again.
+
     Raises:
-        BrokenSealError: it has a digest that is not that of its content.
+        BrokenSealError: it has a digest that is not that of its content, or none where it needs one.
         ValueError: it is no JSON object.
     """
     try:
@@ -44,6 +48,8 @@ def read_sealed_json(content: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"it is a {type(record).__name__}, expected a JSON object")
     seal = record.pop(SEAL_KEY, None)
+    if seal is None and needs_seal:
+        raise BrokenSealError("it has no digest of its content")
     if seal is not None and seal != _digest_of(record):
         raise BrokenSealError(f"its content is not what was written. If you changed it by hand, take its key {SEAL_KEY} out")
     return record

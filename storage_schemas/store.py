@@ -23,11 +23,12 @@ from pydantic import ValidationError
 from storage_schemas.catalog import find_layout, layout_named
 from storage_schemas.checksum import CHECKSUMS, REPAIR, sha256_of
 from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundError, UnknownLayoutError
-from storage_schemas.files import StoreFiles
+from storage_schemas.files import MOST_TRANSFERS, StoreFiles
 from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
 from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check, check_shapes
 from storage_schemas.lineage import LINEAGE_END, LINEAGE_FILE, FileRecord, Identity, LineageRecord, is_unchanged
 from storage_schemas.lineage import provenance as process_provenance
+from storage_schemas.many_requests import all_at_once
 from storage_schemas.shown_text import without_secrets
 from storage_schemas.table import decode_table, encode_table
 
@@ -223,18 +224,21 @@ class Store:
 
     def damage(self, path: UnitPath) -> list[str]:
         """Compare every file of a unit with its recorded size and digest; return one line per difference."""
-        differences = []
-        for name, record in self.lineage(path).files.items():
+
+        def difference(item: tuple[str, FileRecord]) -> str | None:
+            name, record = item
             try:
                 content = self.files.get(f"{path.key}/{name}")
             except FileNotFoundError:
-                differences.append(f"{path.key}/{name}: file missing")
-                continue
+                return f"{path.key}/{name}: file missing"
             if len(content) != record.num_bytes:
-                differences.append(f"{path.key}/{name}: {len(content)} bytes, {record.num_bytes} were written")
-            elif sha256_of([content]) != record.sha256:
-                differences.append(f"{path.key}/{name}: content differs from what was written (sha256)")
-        return differences
+                return f"{path.key}/{name}: {len(content)} bytes, {record.num_bytes} were written"
+            if sha256_of([content]) != record.sha256:
+                return f"{path.key}/{name}: content differs from what was written (sha256)"
+            return None
+
+        found = all_at_once(difference, self.lineage(path).files.items(), most=1 if self.files.is_local else MOST_TRANSFERS)
+        return [line for line in found if line is not None]
 
 
 class StoredUnit:

@@ -11,21 +11,21 @@ What counts
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from storage_schemas.catalog import MANIFEST
 from storage_schemas.errors import StoreAccessError, StoreError
 from storage_schemas.lineage import LINEAGE_FILE, LineageRecord
 from storage_schemas.many_requests import MOST_AT_ONCE, all_at_once
+from storage_schemas.remote_listing import facts_of_prefix, time_of
 from storage_schemas.store import Store, UnitPath, is_whole_mark
 
 MOST_MANIFESTS = 4
 """The newest manifests name what the next plan asks for; older ones would be read for nothing."""
 
-_TIMES = ("LastModified", "updated", "last_modified", "mtime", "created")
+LISTED_FROM = 256
+"""Fewer units are asked for: a listing names all files of all units of a store, perhaps of a hundred recipes."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Mark:
 
     Attributes:
         num_bytes: its size.
-        written: when it was written by the server's clock, None if that is not known.
+        written: when it was written by the server's clock, seconds since 1970; None if that is not known.
     """
 
     num_bytes: int
-    written: datetime.datetime | None
+    written: float | None
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,20 @@ class UnitListing:
     """
 
     marks: Mapping[UnitPath, Mark] = field(default_factory=dict)
-    newest: Mapping[UnitPath, datetime.datetime | None] = field(default_factory=dict)
+    newest: Mapping[UnitPath, float | None] = field(default_factory=dict)
 
 
 def list_units(store: Store, layouts: Iterable[str]) -> UnitListing:
     """List layouts of a remote store, all at once, in one request per 1000 files."""
     names = sorted(set(layouts))
     marks: dict[UnitPath, Mark] = {}
-    newest: dict[UnitPath, datetime.datetime | None] = {}
-    for found in all_at_once(lambda name: store.files.details_of_prefix(f"{name}/"), names):
+    newest: dict[UnitPath, float | None] = {}
+    for found in all_at_once(lambda name: facts_of_prefix(store.files, f"{name}/"), names):
         for key, facts in found.items():
             parts = key.split("/")
             if len(parts) < 5:
                 continue
-            path, written = UnitPath(*parts[:4]), _time(facts)
+            path, written = UnitPath(*parts[:4]), time_of(facts)
             before = newest.setdefault(path, written)
             newest[path] = None if before is None or written is None else max(before, written)
             if parts[4:] == [LINEAGE_FILE]:
@@ -73,7 +73,9 @@ def list_units(store: Store, layouts: Iterable[str]) -> UnitListing:
 
 
 def committed_units(store: Store, paths: Iterable[UnitPath]) -> tuple[set[UnitPath], UnitListing | None]:
-    """Return those of some units that are committed, and the listing that it was found by; None for a store on a disk.
+    """Return those of some units that are committed, and the listing that it was found by.
+
+    The listing is None for a store on a disk, and for a few units, which are asked for one by one, many at once.
 
     Raises:
         StoreAccessError: the store cannot be reached, or refuses.
@@ -81,12 +83,21 @@ def committed_units(store: Store, paths: Iterable[UnitPath]) -> tuple[set[UnitPa
     wanted = list(paths)
     if store.files.is_local:
         return {path for path in wanted if store.has(path)}, None
+    if len(wanted) < LISTED_FROM:
+        return {path for path, is_there in zip(wanted, all_at_once(store.has, wanted), strict=True) if is_there}, None
     listing = list_units(store, {path.layout for path in wanted} | {MANIFEST.name})
     marked = [path for path in wanted if path in listing.marks and listing.marks[path].num_bytes]
     trusted = _named_since(store, listing, marked)
     doubtful = [path for path in marked if path not in trusted]
     is_whole = all_at_once(store.has, doubtful)
     return trusted.union(path for path, whole in zip(doubtful, is_whole, strict=True) if whole), listing
+
+
+def marked_units(store: Store, layouts: Iterable[str]) -> set[UnitPath]:
+    """Return the units of some layouts that have a commit mark, also one that cannot be read."""
+    if store.files.is_local:
+        return {path for name in layouts for path in store.marked(name)}
+    return set(list_units(store, layouts).marks)
 
 
 def read_committed(store: Store, paths: Iterable[UnitPath]) -> dict[UnitPath, LineageRecord | StoreError]:
@@ -138,8 +149,3 @@ def _named_since(store: Store, listing: UnitListing, wanted: Iterable[UnitPath])
                 trusted.add(path)
                 open_ones.discard(path)
     return trusted
-
-
-def _time(facts: Mapping[str, Any]) -> datetime.datetime | None:
-    found = next((facts[name] for name in _TIMES if name in facts), None)
-    return found if isinstance(found, datetime.datetime) and found.tzinfo is not None else None

@@ -47,13 +47,16 @@ def train_variants(
                 f"{num_failed} units failed, so nothing was trained. Mend what the newest folder in '{opened.runs.root}' "
                 "names in events.jsonl, then run the same command; only what is left is done"
             )
+    for run in ablation.trainings:
+        if run.state == "complete" and opened.runs.has_news(run.folder):
+            _training(run, opened, ablation.manifest).keep(f"depthmill ablate, {run.title}")
     errors: dict[Path, str] = {}
     numbers = {run.folder: number for number, run in enumerate(ablation.trainings, start=1)}
     runs = {run.title: run for run in to_do}
 
     def train(run: Run) -> str | None:
         state = "going on with" if run.state == "begun" else "training"
-        listener.say(f"{state} {numbers[run.folder]} of {len(numbers)}: {run.title} ({run.folder})")
+        listener.say(f"{state} {numbers[run.folder]} of {len(numbers)}: {run.title} ({run.address})")
         return _attempt(run, opened, ablation.manifest, listener.steps())
 
     def on_done(title: str, error: str | None) -> None:
@@ -73,10 +76,14 @@ def train_variants(
     return results
 
 
+def _training(run: Run, opened: Opened, manifest: str) -> Training:
+    return Training(run.config, open_manifest(opened.store, manifest), run.folder, machine_of(opened), opened.runs)
+
+
 def _attempt(run: Run, opened: Opened, manifest: str, on_progress: OnProgress | None) -> str | None:
     """Train and measure one, from wherever a former run stopped; return None, or why it failed."""
     try:
-        training = Training(run.config, open_manifest(opened.store, manifest), run.folder, machine_of(opened), opened.runs)
+        training = _training(run, opened, manifest)
         with training.held(f"depthmill ablate, {run.title}"):
             for part in training.parts(on_progress).values():
                 part()

@@ -32,8 +32,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.prefect.guard import OrchestratorError
+from flows.prefect.guard import START_DATABASE, OrchestratorError
 from flows.prefect.tied_process import start_tied
+from flows.waiting import awaited
 
 LOCAL_PORT = 4200
 """Prefect's own choice; its pages are at http://127.0.0.1:4200."""
@@ -57,6 +58,11 @@ def refuse_silent_server() -> None:
             f"the Prefect server of PREFECT_API_URL={url} does not answer: {str(error) or type(error).__name__}. Start it "
             "(prefect server start), correct the address, or unset PREFECT_API_URL (prefect config unset PREFECT_API_URL, if a "
             "profile sets it). What is made or trained by a command needs no server: --no-prefect"
+        )
+    if _status(f"{url.rstrip('/')}/ready") == 503:
+        raise OrchestratorError(
+            f"the Prefect server of PREFECT_API_URL={url} answers, but its database does not. {START_DATABASE}, then run the "
+            "same command. What is made or trained by a command needs no server: --no-prefect"
         )
 
 
@@ -170,7 +176,13 @@ def _start(module: str, arguments: Sequence[str], url: str, *, env: dict[str, st
     output = tempfile.TemporaryFile()  # noqa: SIM115  # is read when the server fails, and goes with this process
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     server = _Server(start_tied(module, arguments, env={**os.environ, **settings, **env}, output=output), url, output)
-    waited_from = time.monotonic()
+    with awaited("a Prefect server starts, which takes 10 s or more"):
+        _await_answer(server)
+    return server
+
+
+def _await_answer(server: _Server) -> None:
+    url, waited_from = server.url, time.monotonic()
     while not _answers(url):
         if (code := server.process.poll()) is not None or time.monotonic() - waited_from > STARTUP_S:
             server.stop()
@@ -182,7 +194,6 @@ def _start(module: str, arguments: Sequence[str], url: str, *, env: dict[str, st
                 "--prefect"
             )
         time.sleep(0.2)
-    return server
 
 
 def _refuse_closed_home() -> None:
@@ -208,7 +219,12 @@ def _refuse_closed_home() -> None:
 
 
 def _answers(url: str) -> bool:
+    return _status(f"{url}/health", timeout_s=2.0) == 200
+
+
+def _status(url: str, *, timeout_s: float = 30.0) -> int | None:
+    """Return the HTTP status that a URL answers with; None if it does not answer."""
     try:
-        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
+        return httpx.get(url, timeout=timeout_s).status_code
     except httpx.HTTPError:
-        return False
+        return None

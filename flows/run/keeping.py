@@ -32,7 +32,8 @@ def kept_in_store(runs: Runs, folder: Path) -> Iterator[None]:
         yield
         return
     ended = threading.Event()
-    thread = threading.Thread(target=_keep_checkpoints, args=(runs, folder, ended), name="checkpoints to the store", daemon=True)
+    what = (runs, folder, _stamp(folder), ended)
+    thread = threading.Thread(target=_keep_checkpoints, args=what, name="checkpoints to the store", daemon=True)
     thread.start()
     is_failing = True
     try:
@@ -44,8 +45,8 @@ def kept_in_store(runs: Runs, folder: Path) -> Iterator[None]:
         _keep_all(runs, folder, is_failing=is_failing)
 
 
-def _keep_checkpoints(runs: Runs, folder: Path, ended: threading.Event) -> None:
-    kept, has_warned = _stamp(folder), False
+def _keep_checkpoints(runs: Runs, folder: Path, kept: tuple[int, int] | None, ended: threading.Event) -> None:
+    has_warned = False
     while not ended.wait(LOOK_S):
         now = _stamp(folder)
         if now == kept:

@@ -11,9 +11,10 @@ import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from storage_schemas.errors import RecipeError
 from storage_schemas.files import StoreFiles
@@ -92,7 +93,7 @@ class Runs:
         key = None if self.is_local else self.key(folder)
         if key is None:
             return 0
-        self.refuse_lost(key)
+        self.refuse_lost()
         return self._copy(key).keep()
 
     def has_news(self, folder: Path) -> bool:
@@ -108,7 +109,7 @@ class Runs:
         aside = self.work / _ASIDE / key / uuid.uuid4().hex
         try:
             snapshot = self._copy(key).snapshot(aside)
-            self.refuse_lost(key)
+            self.refuse_lost()
             return self._copy(key).keep(snapshot)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -124,41 +125,55 @@ class Runs:
         """Let no other process work in a folder for as long as the block lasts; of a training, its newest files are here then.
 
         Args:
-            name: key of the folder; "" = the root, where rounds are held.
+            name: key of the folder: of a training, or of the rounds of a line; "" = the root, which former versions held.
             doing: command and what it is given, for whoever is refused.
 
         Raises:
             FolderBusyError: another process works in it; says who.
             StoreError: it cannot be written.
         """
+        is_training = name.startswith("trainings/")
         if self.is_local:
-            refused = "Choose another folder with --out" if name else "Give this user write permission on the runs folder"
+            refused = "Choose another folder with --out" if is_training else "Give this user write permission on the runs folder"
             with locked_folder(self.work / name, doing=doing, if_denied=refused) as held_folder:
                 yield held_folder
             return
         with locked_key(self.files, name, doing=doing) as held:
             self._held[name] = held
             try:
-                if not name:
+                if not is_training:
                     yield held
                     return
                 folder = self.work / name
                 with locked_folder(folder, doing=doing, if_denied="Choose another DEPTHMILL_CACHE_DIR"):
                     shutil.rmtree(self.work / _ASIDE / name, ignore_errors=True)  # of a process that was killed
-                    self._copy(name).fetch()
+                    copy = self._copy(name)
+                    copy.fetch()
+                    if copy.has_news():  # of a process that was killed, or could not reach the store at its end
+                        copy.keep()
                     yield held
             finally:
                 del self._held[name]
 
-    def refuse_lost(self, key: str = "") -> None:
-        """Check that no other process has taken over what this one holds: the rounds, and the folder of a key."""
-        for name in ("", key):
-            if name in self._held:
-                self._held[name].refuse_lost()
+    def refuse_lost(self) -> None:
+        """Check that no other process has taken over what this one holds: the line of the round, and a training's folder."""
+        for held in list(self._held.values()):
+            held.refuse_lost()
 
     def holder(self, name: str = "") -> Holder | None:
         """Return who works in a folder, or was killed there; None if nobody does."""
         return holder_of(self.work / name) if self.is_local else holder_of_key(self.files, name)
+
+    def former_text(self) -> str:
+        """Say that a former version left runs of a remote store in ./runs, which nobody looks at; "" if it left none."""
+        former = Path.cwd() / "runs"
+        if self.is_local or not any((former / name).exists() for name in ("trainings", "champion.json")):
+            return ""
+        shown = without_secrets(self.root)
+        return (
+            f"warning: '{former}' has trainings of a former version, which kept them there. They are not looked at: runs are in "
+            f"'{shown}' now. Copy them (aws s3 cp --recursive runs {shown}), or set DEPTHMILL_RUNS_DIR=./runs to go on with them"
+        )
 
     def _copy(self, key: str) -> FolderCopy:
         record = self.work / _RECORDS / f"{key}.json"
@@ -172,17 +187,41 @@ class Runs:
         )
 
 
-def runs_of_url(url: str, cache_dir: Path) -> tuple[Runs, str]:
-    """Return the runs that hold what a URL names, and its key there.
+def with_local_starts(train: Mapping[str, Any], cache_dir: Path) -> dict[str, Any]:
+    """Return a ``train:`` group whose checkpoints to begin with are files of this machine; those of a remote store are fetched.
+
+    Raises:
+        RecipeError: a URL is not that of a training.
+        StoreError: the store cannot be read.
+    """
+    starts = {key: train[key] for key in ("start_from", "backbone_from") if "://" in str(train.get(key))}
+    return {**train, **{key: str(local_path(place, cache_dir)) for key, place in starts.items()}}
+
+
+def local_path(place: str | Path, cache_dir: Path) -> Path:
+    """Return a path to read a training, or something in it, on this machine; what has a URL is fetched first.
 
     Args:
-        url: of a training, or of a folder below one.
+        place: a path, which is returned as it is, or ``<store>/runs/trainings/<name>``, or a file or folder below it.
         cache_dir: of the machine.
 
     Raises:
-        RecipeError: it names nothing below ``trainings``.
+        RecipeError: the URL is not that of a training, or there is no such training.
+        StoreError: the store cannot be read.
     """
-    root, has_trainings, name = url.rstrip("/").rpartition("/trainings/")
+    text = str(place)
+    if "://" not in text or text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    root, has_trainings, rest = text.rstrip("/").rpartition("/trainings/")
+    name, _, below = rest.partition("/")
     if not has_trainings or not name:
-        raise RecipeError(f"'{without_secrets(url)}' is no training in a store. Write <store>/runs/trainings/<name>")
-    return Runs(root, cache_dir), f"trainings/{name}"
+        raise RecipeError(
+            f"'{without_secrets(text)}' is no training of a store. Write <store>/runs/trainings/<name>, or a path of this machine"
+        )
+    folder = Runs(root, cache_dir).training(name)
+    if not folder.is_dir():
+        raise RecipeError(
+            f"there is no training '{without_secrets(text)}'. The rounds name theirs: depthmill runs "
+            f"{without_secrets(root.removesuffix('/runs'))}"
+        )
+    return folder / below

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from flows.run.keeping import kept_in_store
 from flows.run.opening import Opened
+from flows.run.progress import noted_steps
 from flows.run.runs import Runs
 from flows.run.training_folder import noted_files
 from flows.settings import Settings
+from flows.waiting import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.folder_lock import HeldFolder, locked_folder
 from storage_schemas.manifest import Manifest, open_manifest
@@ -94,8 +97,10 @@ class Training:
 
         if is_complete(self.folder):
             return
-        with self._kept():
-            train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=on_progress)
+        told = self._watched(on_progress)
+        noted = nullcontext(told) if self.runs is None else noted_steps(self.runs, self.folder.name, told)
+        with self._kept(), noted as to_tell:
+            train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=to_tell)
 
     def evaluate(self) -> None:
         """Measure the best checkpoint, mark the training complete, write its report."""
@@ -125,6 +130,35 @@ class Training:
     def _kept(self) -> AbstractContextManager[None]:
         """Put the checkpoints of a training into a remote store while they are written, and everything at the end."""
         return nullcontext() if self.runs is None else kept_in_store(self.runs, self.folder)
+
+    def _watched(self, on_progress: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+        """Return what is told after each step; it ends a training that another machine has taken over."""
+        runs, key = self.runs, None if self.runs is None else self.runs.key(self.folder)
+        if runs is None or key is None or runs.is_local:
+            return on_progress
+
+        def told(progress: Progress) -> None:
+            runs.refuse_lost()
+            if on_progress is not None:
+                on_progress(progress)
+
+        return told
+
+    def keep(self, command: str) -> None:
+        """Put into a remote store what a former process could not put there; nothing is asked of a store that has it all."""
+        if self.runs is not None and self.runs.has_news(self.folder):
+            with self.held(command):  # does it
+                pass
+
+    def discard_kept(self) -> None:
+        """Delete in a remote store what the folder holds no longer."""
+        if self.runs is not None:
+            self.runs.discard(self.folder)
+
+    def link(self, name: str) -> str:
+        """Return the URL of a file of it, for a page."""
+        address = f"{self.address}/{name}"
+        return address if "://" in address else (self.folder / name).absolute().as_uri()
 
     def extra_results(self) -> dict[str, Any]:
         """Return what was found after the evaluation, as JSON values; empty if there is nothing."""
@@ -201,7 +235,7 @@ def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path
     refuse_without_torch()
     from model.families import parse_train_config
 
-    config = parse_train_config(opened.recipe.train, where=where)
+    config = parse_train_config(opened.train, where=where)
     chosen = open_manifest(opened.store, manifest or opened.plan().manifest.path.fingerprint)
     folder = out or training_folder(opened, config, chosen.path.fingerprint)
     return Training(config, chosen, folder, machine_of(opened), opened.runs)
@@ -226,14 +260,14 @@ def training_folder(opened: Opened, config: CommonConfig, manifest: str) -> Path
 
 def missing_for_training() -> list[str]:
     """Return the packages of the extra ``train`` that are not installed."""
-    import importlib.util
-
     return [name for name in ("torch", "lightning_fabric", "tensorboard", "simplejpeg") if importlib.util.find_spec(name) is None]
 
 
 def refuse_without_torch() -> None:
-    """Check that the extra ``train`` is installed; RecipeError says how to install it."""
+    """Check that the extra ``train`` is installed and load it; RecipeError says how to install it."""
     if missing := missing_for_training():
         raise RecipeError(
             f"training needs {', '.join(missing)}, which is not installed here. Run: pip install 'depthmill[train]'"
         )
+    with awaited("torch and the families of models are loaded"):
+        importlib.import_module("model.families")

@@ -115,6 +115,22 @@ class RunningCluster:
         runs = self.ask("flow_runs/filter", sort="EXPECTED_START_TIME_ASC", limit=200)
         return [run for run in runs if run["state_type"] != "SCHEDULED"]
 
+    def pause(self, flow: str, name: str) -> None:
+        """Stop the schedule of a deployment, and wait until none of its runs is at work."""
+        api = self.env["PREFECT_API_URL"]
+        found = httpx.get(f"{api}/deployments/name/{flow}/{name}", timeout=60.0).raise_for_status().json()
+        httpx.patch(f"{api}/deployments/{found['id']}", json={"paused": True}, timeout=60.0).raise_for_status()
+
+        def at_work() -> list[dict[str, object]]:
+            runs = [run for run in self.flow_runs() if run["deployment_id"] == found["id"]]
+            return [run for run in runs if run["state_type"] in ("PENDING", "RUNNING")]
+
+        wait_until(lambda: not at_work(), f"{flow}/{name} has ended")
+
+    def workspaces(self) -> set[str]:
+        """Return the temporary folders of flow runs that the worker has now."""
+        return {path.name for path in self.temporary.iterdir() if path.name.endswith("prefect") or "workspace" in path.name}
+
     def logs(self) -> str:
         """Return the last lines of every service, for the text of a failed test."""
         parts = []

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
 
-from storage_schemas.store import Store
-from tests.cluster.running_cluster import RunningCluster, running_cluster
+from tests.cluster.running_cluster import SERVICES, RunningCluster, running_cluster
 from tests.flows.retrain.test_retrain import SMALL
 from tests.tiny_nuscenes import write_tiny_nuscenes
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("supervisor", reason="pip install 'depthmill[cluster]'")
 
 LONGEST_ROUND_S = 900.0
-"""Of a busy machine, and after a kill Prefect holds a deployment's place for five minutes; nothing is measured by it."""
+"""Of a busy machine; nothing is measured by it."""
 SEED = int(os.environ.get("DEPTHMILL_KILL_SEED", "21"))
 
 
@@ -83,14 +85,118 @@ class Night:
             assert time.monotonic() < deadline, self.cluster.logs()
             time.sleep(0.2)
 
+    def last_end(self) -> str:
+        """Return the state and message of the last run of a round that has ended."""
+        ended = [run for run in self.rounds_of_prefect() if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED")]
+        return f"{ended[-1]['state_name']}: {ended[-1]['state']['message']}" if ended else ""
 
-def check_store(night: Night) -> None:
-    """Check that the champion is whole and every unit of the store is what its checksums say, from another folder."""
+    def rounds_of_prefect(self) -> list[dict[str, object]]:
+        """Return the runs of this recipe's rounds that have begun, the oldest first."""
+        runs = self.cluster.flow_runs()
+        return [run for run in runs if run["deployment_id"] and run["parameters"].get("recipe") == str(self.recipe)]
+
+
+def is_at(near_m: float) -> Callable[[list[dict[str, object]]], bool]:
+    """Return a condition: the newest round was done because of this rule, and judged its training."""
+    return lambda rounds: (
+        bool(rounds) and f"-> {near_m}" in rounds[-1]["reason"] and rounds[-1]["outcome"] in ("kept", "promoted")
+    )
+
+
+def check_whole(night: Night) -> None:
+    """Check, from other folders, that every unit is what its checksums say and the champion can be measured again."""
     done = night.cluster.depthmill("verify", night.recipe, "--all")
     assert done.returncode == 0, done.stdout + done.stderr
     champion = night.told()["champion"]
-    assert Store(night.store)
+    assert champion is not None
+    assert "/tmp" not in champion["training"], "a champion in a worker's temporary folder goes with it"
     done = night.cluster.depthmill("retrain", night.recipe, "--no-prefect", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["outcome"] == "nothing to do", done.stdout
     assert night.told()["champion"] == champion
+
+
+def test_rounds_when_a_worker_a_dask_worker_and_s3_go_away_then_promoted_nothing_to_do_and_recleaned(cluster):
+    night = Night(cluster, "three-rounds")
+    night.deploy("--interval", 15)
+    night.running()
+    cluster.kill("worker")  # and the round with it
+    rounds = night.wait(lambda rounds: "nothing to do" in [row["outcome"] for row in rounds], "promoted, then nothing to do")
+    judged = [row["outcome"] for row in rounds if row["outcome"] != "failed"]
+    assert judged[:2] == ["promoted", "nothing to do"]
+    champion = night.told()["champion"]
+
+    night.change_rule(12.5)
+    night.running()
+    cluster.kill("dask-worker:dask-worker-1")
+    rounds = night.wait(is_at(12.5), "cleaned again although a Dask worker died")
+    assert rounds[-1]["num_units"] <= 3
+    assert night.told()["champion"]["record_sha256"] or champion
+
+    cluster.control("stop", "s3")
+    night.change_rule(14.5)
+    deadline = time.monotonic() + LONGEST_ROUND_S
+    while "Failed" not in (end := night.last_end()):
+        assert time.monotonic() < deadline, f"{end}\n{cluster.logs()}"
+        time.sleep(1.0)
+    assert f"S3 server AWS_ENDPOINT_URL={cluster.env['AWS_ENDPOINT_URL']} does not answer: start it" in end
+    assert "supervisorctl -c cluster/supervisord.conf start s3" in end
+    cluster.control("start", "s3")
+    rounds = night.wait(is_at(14.5), "cleaned again when S3 is back")
+    cluster.pause("retrain_and_evaluate", "three-rounds")
+    check_whole(night)
+
+
+def test_nights_when_each_service_is_killed_once_at_a_random_moment_then_nothing_is_lost(cluster, capfd):
+    rng = random.Random(SEED)
+    night = Night(cluster, "random-kills")
+    night.deploy("--interval", 15)
+    night.running()
+    begin = time.monotonic()
+    night.wait(lambda rounds: [row["outcome"] for row in rounds[-1:]] == ["promoted"], "the first round")
+    length_s = time.monotonic() - begin
+    kept: dict[str, str] = {}
+    services = list(SERVICES)
+    rng.shuffle(services)
+    for number, service in enumerate(services):
+        near_m = 10.5 + number
+        night.change_rule(near_m)
+        night.running()
+        moment_s = rng.uniform(0.0, length_s)  # of a round's length on this machine, so that any part of it may be hit
+        with capfd.disabled():
+            print(f"\nseed {SEED}: {service} is killed {moment_s:.1f} s after a round of {length_s:.1f} s began", flush=True)
+        time.sleep(moment_s)
+        cluster.kill(service)
+        night.wait(is_at(near_m), f"the round after {service} was killed")
+        found = digests_of(night)
+        assert {path: found.get(path) for path in kept} == kept, f"lost or changed when {service} was killed"
+        kept = found
+    cluster.pause("retrain_and_evaluate", "random-kills")
+    check_whole(night)
+    for run in night.rounds_of_prefect():
+        if run["state_type"] == "FAILED":
+            assert any(text in run["state"]["message"] for text in NAMED), run["state"]["message"]
+
+
+NAMED = (
+    "start it (where `make cluster` runs: supervisorctl -c cluster/supervisord.conf start s3)",
+    "Start it (dask scheduler --port",
+    "Start some (dask worker tcp://",
+    "Start it (prefect server start)",
+    "Start it on the server's machine (PostgreSQL: systemctl start postgresql)",
+    "Start the server of PREFECT_API_URL",
+    "units failed. Mend what the ERROR lines of the log name",
+)
+"""How a round that failed says which service to start; the last one where the lines before it have said so."""
+
+
+def digests_of(night: Night) -> dict[str, str]:
+    """Return the digest of every file of every unit, asked as a user who has sourced cluster.env does."""
+    code = (
+        "import json, sys; from pipeline.verify import all_units; from storage_schemas.store import Store; s = Store(sys.argv[1]); "
+        "print(json.dumps({f'{p.key}/{n}': f.sha256 for p in all_units(s) for n, f in s.lineage(p).files.items()}))"
+    )
+    command = [sys.executable, "-c", code, night.store]
+    done = subprocess.run(command, env=night.cluster.env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -10,7 +10,6 @@ Source docs/method/pipeline.md#complete
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +24,9 @@ from pipeline.wanted_files import WantedFiles
 from storage_schemas.files import written_whole
 from storage_schemas.layout import Columns
 from storage_schemas.many_requests import all_at_once
+from storage_schemas.regular_files import read_regular
 from storage_schemas.remote_path import DataPath, RemotePath, folder_names
+from storage_schemas.seals import read_sealed_json, sealed_json
 from storage_schemas.table import read_matching
 
 DAY_NS = 24 * 3600 * 1_000_000_000
@@ -68,6 +69,10 @@ class Lacks:
             for file, sample in zip(columns["file"], columns["sample_index"], strict=True)
         ]
         return {name: [value for value, is_kept in zip(values, keep, strict=True) if is_kept] for name, values in columns.items()}
+
+
+WHAT_IS_KEPT = "what scenes lack, by the ctime of folders"
+"""Says of a kept answer what it is; those of former versions went by another time and had no seal."""
 
 
 class _Files:
@@ -163,7 +168,7 @@ def _changed_ns(root: DataPath, folder: str) -> int:
     if isinstance(root, RemotePath):
         return time.time_ns() // DAY_NS * DAY_NS
     try:
-        return (root / folder).stat().st_mtime_ns
+        return (root / folder).stat().st_ctime_ns  # programs that copy folders set the other time, and none can set this one
     except OSError:
         return 0
 
@@ -229,7 +234,9 @@ def _findings_of_channel(scene: str, channel: str, of: _Files, missing: set[str]
 def _read_kept(kept: Path, root: DataPath) -> dict[str, Lacks] | None:
     """Return the answer that was kept; None if there is none, it cannot be read, or a folder has changed since."""
     try:
-        answer = json.loads(kept.read_bytes())
+        answer = read_sealed_json(read_regular(kept), needs_seal=True)
+        if answer["of"] != WHAT_IS_KEPT:
+            return None
         if any(_changed_ns(root, folder) != changed for folder, changed in answer["changed_ns"].items()):
             return None
         return {scene: _from_json(form) for scene, form in answer["lacks"].items()}
@@ -245,7 +252,7 @@ def _keep(kept: Path, lacks: Mapping[str, Lacks], changed_ns: Mapping[str, int])
         for scene, lack in lacks.items()
     }
     with suppress(OSError), written_whole(kept, is_flushed=False) as stream:  # what cannot be kept is found out again
-        stream.write(json.dumps({"changed_ns": dict(changed_ns), "lacks": forms}).encode())
+        stream.write(sealed_json({"of": WHAT_IS_KEPT, "changed_ns": dict(changed_ns), "lacks": forms}))
 
 
 def _from_json(form: dict[str, Any]) -> Lacks:

@@ -23,6 +23,7 @@ from storage_schemas.errors import SourceError
 from storage_schemas.files import written_whole
 from storage_schemas.regular_files import MAX_TABLE_BYTES, open_regular, read_regular
 from storage_schemas.remote_path import DataPath, RemotePath
+from storage_schemas.seals import read_sealed_json, sealed_json
 
 WHOLE_FILE = "whole.json"
 """Written last into an index: size and digest of each of its files."""
@@ -45,7 +46,7 @@ def digests_of_tables(tables: Iterable[DataPath], *, note: Path) -> dict[str, st
     Raises:
         SourceError: a table cannot be read.
     """
-    kept, digests, facts_now = _read_json(note), {}, {}
+    kept, digests, facts_now = _read_note(note), {}, {}
     for path in tables:
         if not path.is_file():
             continue
@@ -62,8 +63,16 @@ def digests_of_tables(tables: Iterable[DataPath], *, note: Path) -> dict[str, st
             facts_now[str(path)] = [facts, digest]
     if facts_now != kept:
         with suppress(OSError), written_whole(note, is_flushed=False) as stream:
-            stream.write(json.dumps(facts_now).encode())
+            stream.write(sealed_json(facts_now))
     return digests
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    """Return the digests that were kept; none of a note that is not what was written, or that has no seal."""
+    try:
+        return read_sealed_json(read_regular(note), needs_seal=True)
+    except (OSError, ValueError):  # a SourceError and a broken seal are ValueErrors
+        return {}
 
 
 def digest_of_file(path: Path) -> str:

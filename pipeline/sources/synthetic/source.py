@@ -29,8 +29,8 @@ class SyntheticSource:
     def __init__(self, config: SyntheticConfig, cache_folder: Path) -> None:
         if config.root and is_url(config.root):
             raise SourceError(
-                f"source root '{config.root}' is a URL, and a simulated world is written to a disk. Set source.root to a folder; a "
-                "world that was uploaded is read with source.kind: nuscenes"
+                f"source root '{config.root}' is a URL, and a simulated world is written to a disk. Set source.root to a folder; "
+                "a world that was uploaded is read with source.kind: nuscenes"
             )
         self.params = config.params
         self._cache = cache_folder
