@@ -2,8 +2,8 @@
 
 Tables those of ``plan_850.py``, on a disk
 Store  the commit marks alone, as there, on moto in a process of its own on the same cores; a real store has ten times the files
-Timed  whole processes, wall time (median) and CPU time (mean); all up to date with its manifest; after a changed number; and with no manifest, so that
-       every mark is read
+Timed  whole processes, wall time (median) and CPU time (mean); all up to date with its manifest; after a changed number; and
+       with no manifest, so that every mark is read
 Beside the straightforward way, one request after the other for each unit, timed for a part and scaled
 """
 

@@ -93,7 +93,7 @@ def test_root_when_it_cannot_be_read_then_names_what_is_wrong(bucket, proxy, dep
     assert f"cannot list 's3://{bucket}/raw': tried 2 times in " in plan(f"s3://{bucket}/raw")
     code, text = depthmill("init", f"s3://{bucket}/raw", "--out", tmp_path / "new.yaml")
     assert code != 0
-    assert f"cannot list 's3://{bucket}/raw': tried 2 times in " in text
+    assert f"cannot look up 's3://{bucket}/raw': tried 2 times in " in text
     assert not (tmp_path / "new.yaml").exists()
 
 
