@@ -60,7 +60,7 @@ def find_leftovers(
     now, old = time.time(), []
     for key in found:
         changed = None if key in held else store.files.newest_change(key)
-        if changed is not None and now - changed > KEPT_S:
+        if changed is not None and abs(now - changed) > KEPT_S:  # a time far ahead is that of a wrong clock, not of work
             old.append(key)
     return Leftovers(tuple(sorted(old)), len(found) - len(old))
 
