@@ -113,9 +113,9 @@ def test_scene_when_the_server_dies_then_its_units_fail_with_the_url_and_the_nex
 
 
 def test_images_when_only_referred_to_and_in_a_bucket_then_the_loader_reads_them(raw_bucket, depthmill, write_recipe, tmp_path):
+    from model.data.ordered_loader import Placement
     from model.semodepth.config import DataConfig
     from model.semodepth.data import FrameLoader
-    from model.data.ordered_loader import Placement
     from storage_schemas.manifest import open_manifest
 
     recipe = write_recipe(raw_bucket)
