@@ -60,6 +60,14 @@ Dask = Annotated[
     ),
 ]
 
+Log = Annotated[
+    str | None,
+    typer.Option(
+        help="json: print each finished unit as a line of JSON on standard error too, as in events.jsonl; default DEPTHMILL_LOG "
+        "or text"
+    ),
+]
+
 Checkpoint = Annotated[str, typer.Argument(help="folder or URL of a training, or a checkpoint file")]
 Reference = Annotated[
     bool,

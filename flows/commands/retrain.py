@@ -12,6 +12,7 @@ from flows.command_line.options import (
     Dask,
     FineTune,
     LeastShare,
+    Log,
     Margin,
     NeedsInterval,
     NoPrefect,
@@ -37,6 +38,7 @@ def retrain(
     fine_tune: FineTune = None,
     workers: Workers = None,
     dask: Dask = None,
+    log: Log = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what a round would do, and write nothing")] = False,
@@ -60,7 +62,7 @@ def retrain(
         least_share=least_share,
         fine_tune=fine_tune,
     )
-    opened = open_with_settings(recipe, (*(overrides or ()), *rules), workers, dask)
+    opened = open_with_settings(recipe, (*(overrides or ()), *rules), workers, dask, log)
     where = str(recipe.absolute())
     if dry_run:
         preview = preview_round(opened, where=where)

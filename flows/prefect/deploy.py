@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 from prefect import Flow, serve
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound, ParameterTypeError
 from prefect.schedules import Cron, Interval, Schedule
@@ -31,15 +30,14 @@ from flows.prefect.deployments import (
 from flows.prefect.guard import OrchestratorError, explained
 from flows.prefect.server import refuse_silent_server, scheduling_server
 from flows.retrain.rules import overrides_of, rules_of
+from flows.run.runs import with_local_starts
 from flows.run.training import missing_for_training
+from flows.settings import settings_of_machine
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.retrain_choices import RetrainChoices
 from storage_schemas.errors import RecipeError
 
 ADVICE = "Look at the server of PREFECT_API_URL (prefect version says which it is), then run the same command"
-
-ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-"""Two rounds of one recipe would write the same training; one that comes too early is cancelled, and the next finds its work."""
 
 
 def schedule_of(*, cron: str | None, interval_s: float | None, timezone: str = "UTC") -> Schedule | None:
@@ -107,7 +105,6 @@ def deployments(
         name,
         parameters={**where, **parameters},
         schedule=schedule,
-        concurrency_limit=ONE_AT_A_TIME,
         entrypoint_type=kind,
     )
     return [*made, every_night]
@@ -119,7 +116,7 @@ def _refusal(recipe: Recipe, *, where: str) -> str:
         return ""
     from model.families import family_of, parse_train_config
 
-    config = parse_train_config(recipe.train, where=where)
+    config = parse_train_config(with_local_starts(recipe.train, settings_of_machine().cache_dir), where=where)
     family = family_of(config)
     if family.retrain_refusal:
         return f"recipe '{where}': train.family is '{family.name}', and {family.retrain_refusal}"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from prefect import State, flow, get_run_logger
 from prefect.exceptions import MissingContextError
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from pydantic import Field
 
 from flows.ablation.ablation import read_ablation
@@ -32,6 +32,7 @@ from flows.run.train import train_recipe
 from flows.run.training import missing_for_training
 from pipeline.recipe import Recipe
 from storage_schemas.errors import DepthmillError, RecipeError
+from storage_schemas.folder_lock import FolderBusyError
 from storage_schemas.shown_text import shown
 
 Workers = Annotated[int, Field(ge=1)] | None
@@ -301,5 +302,17 @@ def _refuse_failed(num_failed: int) -> None:
 
 
 def _ended(work: Callable[[], str]) -> State[Any]:
-    """Do the work of a flow; it ends with what the work says, or Failed with the text of a user's mistake."""
-    return state_of(lambda: Completed(message=work()))
+    """Do the work of a flow; it ends with what the work says, or Failed with the text of a user's mistake.
+
+    It ends Cancelled while another process does the same work: a firing that came too early, whose work the next one finds. This
+    is not left to Prefect's own limit of a deployment: a killed worker keeps a place of that for minutes, and a server that is
+    away for seconds while a place is renewed ends the training.
+    """
+
+    def state() -> State[Any]:
+        try:
+            return Completed(message=work())
+        except FolderBusyError as busy:
+            return Cancelled(message=str(busy))
+
+    return state_of(state)

@@ -120,7 +120,7 @@ def preview_round(opened: Opened, *, where: str) -> Preview:
     refuse_without_torch()
     from model.families import family_of, parse_train_config
 
-    config: CommonConfig = parse_train_config(opened.recipe.train, where=where)
+    config: CommonConfig = parse_train_config(opened.train, where=where)
     family, choices, runs = family_of(config), opened.recipe.retrain, opened.runs
     line = Line.of(where, family.name)
     rules = rules_of(choices, family, config, where=where)

@@ -111,7 +111,7 @@ def _only_round(request: _Request) -> Result:
 
     progress, runs = RoundProgress(request.where), request.runs
     try:
-        config = parse_train_config(request.opened.recipe.train, where=request.where)
+        config = parse_train_config(request.opened.train, where=request.where)
         progress.family = family_of(config)
         progress.line = line = Line.of(request.where, progress.family.name)
         progress.rules = rules_of(request.opened.recipe.retrain, progress.family, config, where=request.where)

@@ -11,9 +11,10 @@ import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from storage_schemas.errors import RecipeError
 from storage_schemas.files import StoreFiles
@@ -184,6 +185,17 @@ class Runs:
             last=(LAST_CHECKPOINT, COMPLETE_FILE),  # the best checkpoint and the records must not be older than the last one
             not_fetched_with={LAST_CHECKPOINT: COMPLETE_FILE},  # a complete training is never gone on with
         )
+
+
+def with_local_starts(train: Mapping[str, Any], cache_dir: Path) -> dict[str, Any]:
+    """Return a ``train:`` group whose checkpoints to begin with are files of this machine; those of a remote store are fetched.
+
+    Raises:
+        RecipeError: a URL is not that of a training.
+        StoreError: the store cannot be read.
+    """
+    starts = {key: train[key] for key in ("start_from", "backbone_from") if "://" in str(train.get(key))}
+    return {**train, **{key: str(local_path(place, cache_dir)) for key, place in starts.items()}}
 
 
 def local_path(place: str | Path, cache_dir: Path) -> Path:
