@@ -185,7 +185,7 @@ def tasks_of(flow_run_id: UUID, num_expected: int) -> list[str]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-    until = time.monotonic() + 20
+    until = time.monotonic() + 600
     with get_client(sync_client=True) as client:
         chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
         while len(names := [task.name for task in client.read_task_runs(flow_run_filter=chosen)]) < num_expected:
