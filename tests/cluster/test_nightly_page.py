@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.running_cluster import TINY, RunningCluster, running_cluster
+from tests.cluster.running_cluster import TINY, RunningCluster, running_cluster, wait_until
 from tests.conftest import REPOSITORY
+from tests.process_tree import is_alive
 from tests.srun import write_slurm
 from tests.tiny_kitti import write_tiny_kitti
 from tests.tiny_nuscenes import write_tiny_nuscenes
@@ -120,6 +122,13 @@ class Follower:
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}\n{jobs}\n{self.cluster.logs()}"
         return done.stdout + done.stderr
 
+    def cancel_jobs(self) -> None:
+        """End the jobs that still run, as scancel does, and wait for them."""
+        jobs = [int(path.read_text()) for path in (self.cluster.work / "bin").glob("job-*.pid")]
+        for job in filter(is_alive, jobs):
+            os.killpg(job, signal.SIGTERM)
+        wait_until(lambda: not any(map(is_alive, jobs)), "the jobs end")
+
     def unused(self) -> set[str]:
         """Return the changes that no block of the page has asked for."""
         return set(self.changes) - self._used
@@ -150,7 +159,11 @@ def follower() -> Iterator[Follower]:
     if shutil.which("bash") is None:
         pytest.skip("bash")
     with running_cluster(make=blocks()[1][0]) as cluster:
-        yield Follower(cluster)
+        follower = Follower(cluster)
+        try:
+            yield follower
+        finally:
+            follower.cancel_jobs()
 
 
 def outcomes(rounds: list[dict[str, object]]) -> list[object]:
