@@ -149,7 +149,7 @@ class Follower:
             outputs = "\n".join(path.read_text()[-3000:] for path in (self.cluster.work / "bin").glob("job-*.out"))
             assert time.monotonic() < deadline, f"{what}: {rounds}\n{outputs}\n{self.cluster.logs()}"
             assert not any(row["outcome"] == "failed" for row in rounds), rounds
-            time.sleep(1.0)
+            time.sleep(2.0)
         return rounds
 
 

@@ -71,7 +71,7 @@ class Night:
         deadline = time.monotonic() + LONGEST_ROUND_S
         while not condition(rounds := self.told()["rounds"]):
             assert time.monotonic() < deadline, f"{what}: {[row['outcome'] for row in rounds]}\n{self.cluster.logs()}"
-            time.sleep(1.0)
+            time.sleep(2.0)
         return rounds
 
     def running(self) -> dict[str, object]:
@@ -137,7 +137,7 @@ def test_rounds_when_a_worker_a_dask_worker_and_s3_go_away_then_promoted_nothing
     deadline = time.monotonic() + LONGEST_ROUND_S
     while "Failed" not in (end := night.last_end()):
         assert time.monotonic() < deadline, f"{end}\n{cluster.logs()}"
-        time.sleep(1.0)
+        time.sleep(2.0)
     assert f"S3 server AWS_ENDPOINT_URL={cluster.env['AWS_ENDPOINT_URL']} does not answer: start it" in end
     assert "supervisorctl -c cluster/supervisord.conf start s3" in end
     cluster.control("start", "s3")
