@@ -140,7 +140,7 @@ class Follower:
             f"here=$PWD; cd {folder}; depthmill runs {self.shared / recipe} --json --last 100 2>/dev/null || echo null; cd $here"
         )
         told = json.loads(said)
-        return told or {"rounds": [], "champion": None}
+        return told or {"rounds": [], "champions": {}}
 
     def wait(self, recipe: str, condition: Callable[[list[dict[str, object]]], object], what: str) -> list[dict[str, object]]:
         """Wait until the rounds in the store fulfil a condition, and return them."""
@@ -172,8 +172,7 @@ def outcomes(rounds: list[dict[str, object]]) -> list[object]:
 
 def check_champion(follower: Follower, recipe: str) -> dict[str, object]:
     """Check, from a new folder, that the champion of a recipe is in the store and can be read, and return it."""
-    champion = follower.told(recipe)["champion"]
-    assert champion is not None
+    (champion,) = follower.told(recipe)["champions"].values()
     folder = Path(tempfile.mkdtemp(dir=follower.cluster.work))
     store = yaml.safe_load((follower.shared / recipe).read_text())["store"]
     evaluated = follower.type(
