@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test lint check-all minimum-versions benchmarks clean
+.PHONY: demo cluster test lint check-all minimum-versions benchmarks clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -16,6 +16,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/.installed  ## the main job on a small simulated world: from drives to a trained network's table
 	env -u OMP_NUM_THREADS -u OPENBLAS_NUM_THREADS $(BIN)/depthmill demo --out demo
+
+cluster: $(VENV)/.installed  ## Prefect on PostgreSQL, work pool and worker, Dask, S3, on this machine; Ctrl-C ends all
+	@$(BIN)/python deploy/cluster/cluster.py
 
 # What tests write goes to memory where there is room: a disk takes 4 ms to keep a file, and 4 ms to forget it.
 ROOM_KB := 4000000

@@ -117,13 +117,16 @@ class Model:
         Raises:
             RecipeError: there is no such split or target.
             ManifestError: there is no such manifest, or its frames lack a store.
-            StoreError: the folder cannot be written.
+            StoreError: the folder holds files of these names that no evaluation wrote, or cannot be written.
         """
         from flows.reports import frame_drawer
         from model.devices import network_device
         from model.train.repeatable import repeatable
+        from model.train.result_files import check_evaluation_out
 
         pinned, machine = _pinned(str(data), manifest)
+        folder = Path(out or f"evaluation-{self.name}-{pinned.path.fingerprint}-{split}")
+        check_evaluation_out(folder)  # first, or a wrong folder would waste the whole measurement
         with repeatable(self.opened.config, network_device(machine.accelerator).type):
             return self.family.evaluate_checkpoint(
                 self.opened,
@@ -131,7 +134,7 @@ class Model:
                 machine,
                 split=split,
                 target=target,
-                folder=Path(out or f"evaluation-{self.name}-{pinned.path.fingerprint}-{split}"),
+                folder=folder,
                 draw=frame_drawer(self.family.name),
             )
 
@@ -147,7 +150,7 @@ def load_model(
     """Load a network of any family, on the CPU; ``evaluate`` and ``predict_files`` move it to where the settings say.
 
     Args:
-        checkpoint: a training's folder (its best.pt is taken) or a checkpoint file.
+        checkpoint: a training's folder (its best.pt is taken) or a checkpoint file; a URL if its store is remote.
         reference: the file is a checkpoint of public code; its keys say of which.
         max_depth_m: with ``reference`` of a depth network: far end of its depth space.
         plug_in: with ``reference`` of a depth network: it has the branch for monocular depth.
@@ -167,12 +170,12 @@ def load_model(
     from model.families import FAMILIES, family_of, load_checkpoint, network_of
     from model.train.family_types import OpenedNetwork, ReferenceOptions
 
-    folder, data = Path(checkpoint), str(used_on)
+    folder, data = _local(checkpoint), str(used_on)
     path = folder / "best.pt" if folder.is_dir() else folder
     name = folder.name if folder.is_dir() else path.stem
     if not reference:
         stored = load_checkpoint(path)
-        return Model(family_of(stored.config), OpenedNetwork(network_of(stored), name, stored.config))
+        return Model(family_of(stored.config), OpenedNetwork(network_of(stored, path=path), name, stored.config))
     weights = load_state_file(path)
     if "format" in weights and "config" in weights:
         raise RecipeError(
@@ -196,8 +199,8 @@ def evaluate(
     """Load a network and measure it on a split, or measure the predictions of another program; see ``Model.evaluate``.
 
     Args:
-        checkpoint: a training's folder, a checkpoint file, or a folder of predictions in a form that a family of models knows,
-            such as KITTI result files.
+        checkpoint: a training's folder or its URL, a checkpoint file, or a folder of predictions in a form that a family of
+            models knows, such as KITTI result files.
         data: recipe file or store.
         manifest: fingerprint of another manifest than the recipe's own or the store's newest.
         split: train, val or test.
@@ -212,12 +215,14 @@ def evaluate(
         return load_model(checkpoint).evaluate(data, manifest=manifest, split=split, target=target, out=out)
     from flows.run.opening import is_recipe
     from model.train.family_types import ResultsOptions
+    from model.train.result_files import check_evaluation_out
     from pipeline.recipe import load_recipe
 
-    results, where = Path(checkpoint), str(data)
+    results, where = _local(checkpoint), str(data)
     pinned, _ = _pinned(where, manifest)
     options = ResultsOptions(load_recipe(where).train if is_recipe(where) else None, where)
     folder = Path(out or f"evaluation-{results.absolute().name}-{pinned.path.fingerprint}-{split}")
+    check_evaluation_out(folder)
     return family.evaluate_results(results, pinned, options, split=split, folder=folder)
 
 
@@ -228,14 +233,15 @@ def family_of_results(path: str | Path) -> Family[Any] | None:
     refuse_without_torch()
     from model.families import FAMILIES
 
-    return next((family for family in FAMILIES if family.takes_results(Path(path))), None)
+    place = _local(path)
+    return next((family for family in FAMILIES if family.takes_results(place)), None)
 
 
 def compare(a: str | Path, b: str | Path, *, metric: str = "mae_mm", cap_m: float = 80.0, radar: str = "on") -> Answer:
     """Compare two trainings, or two evaluations, on what both were measured on.
 
     Args:
-        a: folder of a training or of an evaluation.
+        a: folder of a training or of an evaluation; a URL if the training's store is remote.
         b: another one.
         metric: of depth: name of the metric.
         cap_m: of depth: 50, 70 or 80 metres.
@@ -251,7 +257,7 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "mae_mm", cap_m: floa
     from model.train.family_types import CompareOptions
 
     options = CompareOptions(metric, cap_m, radar, (str(a), str(b)))
-    return family.compare(_evaluation_of(Path(a)), _evaluation_of(Path(b)), options)
+    return family.compare(_evaluation_of(_local(a)), _evaluation_of(_local(b)), options)
 
 
 def family_of_evaluations(a: str | Path, b: str | Path) -> Family[Any]:
@@ -266,8 +272,8 @@ def family_of_evaluations(a: str | Path, b: str | Path) -> Family[Any]:
     from model.families import FAMILIES
 
     of_a, of_b = (
-        next((family for family in FAMILIES if (_evaluation_of(Path(folder)) / family.evaluation_file).is_file()), None)
-        for folder in (a, b)
+        next((family for family in FAMILIES if (_evaluation_of(folder) / family.evaluation_file).is_file()), None)
+        for folder in (_local(a), _local(b))
     )
     if of_a is not None and of_b is not None and of_a is not of_b:
         raise DepthmillError(
@@ -275,6 +281,16 @@ def family_of_evaluations(a: str | Path, b: str | Path) -> Family[Any]:
             "common. Compare two of one kind"
         )
     return of_a or of_b or FAMILIES.default
+
+
+def _local(place: str | Path) -> Path:
+    """Return a path of this machine for a path, or for the URL of a training in a remote store, which is fetched."""
+    if "://" not in str(place):
+        return Path(place)
+    from flows.run.runs import local_path
+    from flows.settings import settings_of_machine
+
+    return local_path(place, settings_of_machine().cache_dir)
 
 
 def _evaluation_of(folder: Path) -> Path:

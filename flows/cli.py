@@ -1,6 +1,6 @@
 """The command line. Exit codes: 0 done, 1 some units failed or are damaged, 2 bad recipe or usage, 3 ``plan --check`` found work.
 
-130 says that Ctrl-C ended it, 143 SIGTERM.
+130 says that Ctrl-C ended it, 143 SIGTERM, 138 SIGUSR1.
 
 Heavy modules are imported inside the commands, so that ``--help`` answers at once.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from flows.command_line.answers import echo
+from flows.command_line.answers import echo, print_awaited
 from flows.commands.ablate import ablate
 from flows.commands.assess import assess
 from flows.commands.compare import compare
@@ -37,6 +37,8 @@ from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
 from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupted
+from flows.run.ranks import first_of_the_launched
+from flows.waiting import begin_command, say_what_is_awaited
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
@@ -53,8 +55,8 @@ class _Commands(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            exit_when_interrupted()
+        except KeyboardInterrupt as interrupt:
+            exit_when_interrupted(interrupt)
 
 
 app = typer.Typer(
@@ -72,12 +74,25 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line of text and an exit code."""
+    begin_command()
+    say_what_is_awaited(print_awaited if sys.stderr.isatty() else None)  # a command that prints its progress changes it
     stop_soon_when_interrupted("run the same command again")  # a run or a training says more, from its beginning on
     try:
-        app(standalone_mode=True)
+        with first_of_the_launched():
+            app(standalone_mode=True)
     except DepthmillError as error:
         echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, RecipeError | SourceError) else 1)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):
+            raise
+        first_line = (str(error).strip() or "the system gave no more").splitlines()[0]
+        echo(
+            f"error: memory is full: {first_line[:300]}. Let fewer processes work (--workers, DEPTHMILL_LOADER_WORKERS), or "
+            "lower batch_size, then run the same command again: what is finished is kept",
+            err=True,
+        )
+        sys.exit(1)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

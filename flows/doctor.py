@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -16,16 +17,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from flows.prefect_api import configured_api
 from flows.settings import Settings
 from model.data.free_memory import free_memory_bytes
-from storage_schemas.errors import DepthmillError
+from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import StoreFiles
 from storage_schemas.plug_ins import GROUPS, Group, PlugInError, broken_plug_ins, plug_ins
 
+WORK_POOL = "depthmill"
+"""Of ``depthmill deploy``, unless told otherwise."""
 PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect", "nuscenes-devkit")
 EXTRAS = {
     "train": ("torch", "lightning_fabric", "tensorboard", "simplejpeg"),
-    "dask": ("distributed", "prefect_dask"),
+    "dask": ("distributed", "dask_jobqueue"),
     "s3": ("s3fs",),
 }
 """Modules of the optional extras."""
@@ -58,7 +62,7 @@ def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Findi
     findings += [*_packages(), *_extras(), _disk(Settings().cache_dir), *_memory()]
     if store is not None:
         findings.append(_store(store))
-    findings.append(_prefect())
+    findings += _prefect()
     if dask is not None:
         findings.append(_dask(dask))
     return [*findings, *_plug_ins(), *_accumulation(), *_devices()]
@@ -184,19 +188,32 @@ def _store(root: str) -> Finding:
     return Finding("store", True, f"'{root}' written, read and deleted in {milliseconds:.0f} ms")
 
 
-def _prefect() -> Finding:
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        return Finding("prefect server", True, "PREFECT_API_URL is not set: every run starts an embedded server (10 s or more)")
+def _prefect() -> list[Finding]:
+    """Ask the configured server, the database behind it, and whether the work pool of ``depthmill deploy`` has a worker."""
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_WAIT_S) as answer:  # the user's URL
-            is_well = answer.status == 200
+        url = configured_api()
+    except RecipeError as error:
+        return [Finding("prefect server", False, f"{error}")]
+    if url is None:
+        what = "PREFECT_API_URL is not set: commands work without Prefect; with --prefect they start a server (10 s or more)"
+        return [Finding("prefect server", True, what)]
+    root = url.rstrip("/")
+    try:
+        with urllib.request.urlopen(f"{root}/health", timeout=_WAIT_S) as answer:  # the user's URL
+            findings = [Finding("prefect server", answer.status == 200, f"{url} answers")]
+        with urllib.request.urlopen(f"{root}/work_pools/{WORK_POOL}", timeout=_WAIT_S) as answer:
+            is_ready = json.load(answer)["status"] == "READY"
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return findings  # nothing is deployed to a pool of this name
+        says = f"{url} answers, its database does not. On its machine, for PostgreSQL: systemctl start postgresql"
+        return [*findings, Finding("prefect database", False, says)]
     except (OSError, ValueError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
-        return Finding(
-            "prefect server", False, f"{url} does not answer: {reason}. Run: prefect server start, or unset PREFECT_API_URL"
-        )
-    return Finding("prefect server", is_well, f"{url} answers")
+        says = f"{url} does not answer: {reason}. Run: prefect server start, or unset PREFECT_API_URL"
+        return [Finding("prefect server", False, says)]
+    says = "has a worker" if is_ready else f"no worker polls it, so nothing is run. Run: prefect worker start --pool {WORK_POOL}"
+    return [*findings, Finding(f"work pool {WORK_POOL}", is_ready, says)]
 
 
 def _dask(address: str) -> Finding:

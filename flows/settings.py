@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,32 +20,46 @@ def _default_cache() -> Path:
 class Settings(BaseSettings):
     """Settings of one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="DEPTHMILL_", env_file=".env", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="DEPTHMILL_", env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
     workers: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, description="worker processes")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where networks run; auto: a GPU if there")
-    num_devices: int = Field(default=1, ge=1, description="devices that train together")
+    num_devices: int = Field(default=1, ge=1, description="devices of each node that train together")
+    num_nodes: int = Field(default=1, ge=1, description="nodes that train together; srun or torchrun starts a process a device")
     loader_workers: int = Field(
         default_factory=lambda: min((os.cpu_count() or 1) - 1, 8),
         ge=0,
         description="processes that read for each training device",
     )
+    dask: str | None = Field(
+        default=None, description="Dask cluster that makes units, e.g. local:4 or tcp://scheduler:8786; default: worker processes"
+    )
     cache_dir: Path = Field(default_factory=_default_cache, description="index caches and simulated worlds")
-    runs_dir: Path | None = Field(
-        default=None, description="run logs and reports; default: <store>/runs, or ./runs for a remote store"
+    runs_dir: str | None = Field(
+        default=None, description="path or URL of run logs, reports, trainings and the champion; default: <store>/runs"
     )
 
-    def runs_folder(self, store_root: str) -> Path:
-        """Return the folder for run logs of a store."""
-        if self.runs_dir is not None:
-            return self.runs_dir
-        files = StoreFiles(store_root)
-        return Path(files.root) / "runs" if files.is_local else Path.cwd() / "runs"
+    log: Literal["text", "json"] = Field(
+        default="text", description="json: each finished unit also as a line of JSON on standard error, as in events.jsonl"
+    )
+
+    def runs_root(self, store_root: str) -> str:
+        """Return path or URL of the runs of a store."""
+        return self.runs_dir or f"{StoreFiles(store_root).root}/runs"
 
 
-def settings_of_machine(workers: int | None = None) -> Settings:
-    """Return the settings of this machine; RecipeError names one that is wrong."""
+def settings_of_machine(workers: int | None = None, dask: str | None = None, log: str | None = None) -> Settings:
+    """Return the settings of this machine; RecipeError names one that is wrong.
+
+    Args:
+        workers: the option ``--workers``; None = DEPTHMILL_WORKERS.
+        dask: the option ``--dask``; None = DEPTHMILL_DASK.
+        log: the option ``--log``; None = DEPTHMILL_LOG.
+    """
+    options: dict[str, Any] = {"workers": workers, "dask": dask, "log": log}
     try:
-        return Settings() if workers is None else Settings(workers=workers)
+        return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValueError as error:
         first = (
             error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("settings",), "msg": str(error), "input": ""}

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from model.blocks.weights_file import fill_network
 from model.mim4d.family import Mim4dFamily
 from model.monoddle.family import MonoDdleFamily
 from model.semodepth.family import SemoDepthFamily
@@ -67,13 +68,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def load_network(path: str | Path) -> nn.Module:
     """Return the network of a checkpoint of depthmill, in evaluation mode, on the CPU; errors as ``load_checkpoint``."""
-    return network_of(load_checkpoint(path))
+    return network_of(load_checkpoint(path), path=path)
 
 
-def network_of(opened: Checkpoint) -> nn.Module:
-    """Return the network of a checkpoint in memory, in evaluation mode, on the CPU."""
+def network_of(opened: Checkpoint, *, path: str | Path) -> nn.Module:
+    """Return the network of a checkpoint in memory, in evaluation mode, on the CPU; CheckpointError for weights that are NaN."""
     network = family_of(opened.config).network(opened.config)
-    network.load_state_dict(opened.model)
+    fill_network(network, opened.model, path=path)
     return network.eval()
 
 

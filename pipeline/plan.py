@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from pipeline.capability import is_provided
 from pipeline.chosen_scenes import ChosenScenes, choose_scenes
@@ -17,8 +17,10 @@ from pipeline.stage import StageSpec
 from pipeline.stage_list import STAGES
 from pipeline.types import ALL, SceneInfo, WorkItem
 from storage_schemas.errors import RecipeError, StoreError
-from storage_schemas.lineage import Identity, SourceRef
+from storage_schemas.lineage import Identity, LineageRecord, SourceRef
+from storage_schemas.many_requests import MOST_AT_ONCE, all_at_once
 from storage_schemas.store import Store, UnitPath
+from storage_schemas.unit_listing import UnitListing, committed_units, read_committed
 
 
 @dataclass(frozen=True)
@@ -101,23 +103,37 @@ def make_plan(recipe: Recipe, source: Source, store: Store, *, facts: Mapping[st
         SourceError: the source's tables cannot be read.
     """
     chosen = choose_scenes(recipe, source.scenes())
-    items: list[WorkItem] = []
+    items: list[_Wanted] = []
     plug_in, _ = source_plug_ins().get(recipe.source.kind, (None, None))
     package = "" if plug_in is None else plug_in.package
     for scene in chosen.scenes:
         made_from = SourceRef(release=source.release, digest=scene.digest, package=package)
-        items.extend(_scene_items(recipe, scene, made_from, store, facts or {}))
+        items.extend(_scene_items(recipe, scene, made_from, facts or {}))
     for stage in STAGES:
         if stage.per == "dataset":
             inputs = {item.path.key.rsplit("/", 1)[0]: item.path for item in items}
-            items.append(_item(stage, recipe, ALL, ALL, inputs, None, store, facts or {}))
-    return Plan(tuple(items), chosen)
+            items.append(_item(stage, recipe, ALL, ALL, inputs, None, facts or {}))
+    return Plan(tuple(_compared(items, store)), chosen)
 
 
-def _scene_items(
-    recipe: Recipe, scene: SceneInfo, source: SourceRef, store: Store, facts: Mapping[str, str]
-) -> Iterator[WorkItem]:
-    of_scene: dict[str, WorkItem] = {}
+class _Wanted(NamedTuple):
+    """A unit that a recipe asks for, before it is known whether the store has it."""
+
+    path: UnitPath
+    identity: Identity
+    inputs: Mapping[str, UnitPath]
+
+
+def _compared(wanted: Sequence[_Wanted], store: Store) -> Iterator[WorkItem]:
+    """Yield the units with the reason why each must be made; the store is asked for all at once."""
+    committed, listing = committed_units(store, [unit.path for unit in wanted])
+    reasons = _reasons([unit for unit in wanted if unit.path not in committed], store, listing)
+    for unit in wanted:
+        yield WorkItem(unit.identity.stage, unit.identity, dict(unit.inputs), reasons.get(unit.path))
+
+
+def _scene_items(recipe: Recipe, scene: SceneInfo, source: SourceRef, facts: Mapping[str, str]) -> Iterator[_Wanted]:
+    of_scene: dict[str, _Wanted] = {}
     for camera in (ALL, *recipe.cameras):
         level, made = ("scene", of_scene) if camera == ALL else ("camera", dict(of_scene))
         for stage in STAGES:
@@ -126,16 +142,16 @@ def _scene_items(
             reads = stage.chosen_reads(recipe.stages.params_of(stage))
             inputs = {layout.name: made[layout.name].path for layout in reads if layout.name in made}
             made_from = _source_of(stage, scene, source)
-            yield _add(_item(stage, recipe, scene.name, camera, inputs, made_from, store, facts), made)
+            yield _add(_item(stage, recipe, scene.name, camera, inputs, made_from, facts), made)
 
 
-def _add(item: WorkItem, made: dict[str, WorkItem]) -> WorkItem:
+def _add(item: _Wanted, made: dict[str, _Wanted]) -> _Wanted:
     """Note which item makes a layout, so that later stages read its unit; RecipeError if two items make the same layout."""
     other = made.setdefault(item.identity.layout, item)
     if other is not item:
         raise RecipeError(
-            f"stages {other.stage} and {item.stage} both make {item.identity.layout} of {item.identity.scene}; leave one of them "
-            "out of the recipe, or switch it off"
+            f"stages {other.identity.stage} and {item.identity.stage} both make {item.identity.layout} of {item.identity.scene}; "
+            "leave one of them out of the recipe, or switch it off"
         )
     return item
 
@@ -162,7 +178,7 @@ def _applies(stage: StageSpec[Any], recipe: Recipe, scene: SceneInfo) -> bool:
     return not (is_provided(stage.needs) and any(_applies(other, recipe, scene) for other in makers))
 
 
-def _is_fed(stage: StageSpec[Any], made: Mapping[str, WorkItem]) -> bool:
+def _is_fed(stage: StageSpec[Any], made: Mapping[str, _Wanted]) -> bool:
     """Say whether everything that a stage cannot do without is made for this scene and camera."""
     return all(layout.name in made for layout in stage.reads if layout not in stage.optional)
 
@@ -174,9 +190,8 @@ def _item(
     camera: str,
     inputs: Mapping[str, UnitPath],
     source: SourceRef | None,
-    store: Store,
     facts: Mapping[str, str],
-) -> WorkItem:
+) -> _Wanted:
     identity = Identity(
         stage=stage.name,
         stage_version=stage.version,
@@ -188,22 +203,42 @@ def _item(
         inputs={name: path.fingerprint for name, path in inputs.items()},
         source=source,
     )
-    reason = None if store.has(UnitPath.of(identity)) else _reason(identity, store)
-    return WorkItem(stage.name, identity, dict(inputs), reason)
+    return _Wanted(UnitPath.of(identity), identity, inputs)
 
 
-def _reason(wanted: Identity, store: Store) -> str:
+def _reasons(missing: Sequence[_Wanted], store: Store, listing: UnitListing | None) -> dict[UnitPath, str]:
+    """Return why each unit is missing: what differs from the units that its scene and camera have had so far."""
+    former = _beside(missing, store) if listing is None else _listed_beside(missing, listing)
+    records = read_committed(store, dict.fromkeys(path for paths in former.values() for path in paths))
+    return {unit.path: _reason(unit.identity, former[unit.path], records) for unit in missing}
+
+
+def _beside(missing: Sequence[_Wanted], store: Store) -> dict[UnitPath, list[UnitPath]]:
+    """Return the units, committed or not, of the scene and camera of each of some units."""
+
+    def names(unit: _Wanted) -> list[str]:
+        return store.files.names(unit.path.key.rpartition("/")[0])
+
+    found = all_at_once(names, missing, most=1 if store.files.is_local else MOST_AT_ONCE)
+    return {unit.path: [replace(unit.path, fingerprint=name) for name in of] for unit, of in zip(missing, found, strict=True)}
+
+
+def _listed_beside(missing: Sequence[_Wanted], listing: UnitListing) -> dict[UnitPath, list[UnitPath]]:
+    there: dict[tuple[str, str, str], list[UnitPath]] = {}
+    for path in sorted(listing.newest):
+        there.setdefault((path.layout, path.scene, path.camera), []).append(path)
+    return {unit.path: there.get((unit.path.layout, unit.path.scene, unit.path.camera), []) for unit in missing}
+
+
+def _reason(wanted: Identity, former: Sequence[UnitPath], records: Mapping[UnitPath, LineageRecord | StoreError]) -> str:
     """Return why a unit is missing: its differences from the most similar unit of its scene and camera, the newest of equals."""
-    folder = f"{wanted.layout}/{wanted.scene}/{wanted.camera}"
-    names = store.files.names(folder)
-    committed = [path for name in names if store.has(path := UnitPath(wanted.layout, wanted.scene, wanted.camera, name))]
-    if not committed:
-        return "unfinished: a former run was interrupted" if names else "new"
-    try:
-        records = sorted((store.lineage(path) for path in committed), key=lambda record: record.written_utc, reverse=True)
-        likest = min((record.identity for record in records), key=lambda identity: _num_differences(identity, wanted))
-    except StoreError as error:
-        return f"the former unit cannot be read: {error}"
+    found = [records[path] for path in former if path in records]
+    if not found:
+        return "unfinished: a former run was interrupted" if former else "new"
+    if (fault := next((record for record in found if isinstance(record, StoreError)), None)) is not None:
+        return f"the former unit cannot be read: {fault}"
+    whole = sorted((record for record in found if isinstance(record, LineageRecord)), key=lambda r: r.written_utc, reverse=True)
+    likest = min((record.identity for record in whole), key=lambda identity: _num_differences(identity, wanted))
     return "; ".join(differences(likest, wanted)) or "fingerprint changed"
 
 

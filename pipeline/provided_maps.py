@@ -11,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.stage import MapReader, StageInput, StageResult, depth_result
+from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import SourceError
 from storage_schemas.image_files import opened_image
 from storage_schemas.layout import StoreLayout
 
 _LEAST_PIXELS = 20
 """Measured pixels of a map that may all have one value by chance if there are fewer."""
+
+NEAREST_M = 1.0
+"""The farthest pixel of a camera on a road lies beyond this."""
 
 _IS_16_BIT = ("I;16", "I;16B", "I;16L")
 
@@ -49,11 +53,19 @@ def pack_maps(unit: StageInput, layout: StoreLayout) -> StageResult:
 
 
 def counts_of_maps(steps: NDArray[np.uint16]) -> dict[str, float]:
-    """Count maps (frame, y, x) that say one depth everywhere, and empty ones beside others; sound ones give no count."""
+    """Count maps (frame, y, x) that say one depth everywhere, empty ones beside others, and those that end before 1 m.
+
+    Sound maps give no count.
+    """
     top, num_measured = steps.max(axis=(1, 2)), np.count_nonzero(steps, axis=(1, 2))
     is_flat = (num_measured >= _LEAST_PIXELS) & (np.count_nonzero(steps == top[:, None, None], axis=(1, 2)) == num_measured)
     num_empty = int((num_measured == 0).sum())
-    counts = {"maps_of_one_value": int(is_flat.sum()), "maps_empty": num_empty if num_empty < len(steps) else 0}
+    is_near = (num_measured >= _LEAST_PIXELS) & (top < NEAREST_M * STEPS_PER_M) & ~is_flat
+    counts = {
+        "maps_of_one_value": int(is_flat.sum()),
+        "maps_empty": num_empty if num_empty < len(steps) else 0,
+        "maps_too_near": int(is_near.sum()),
+    }
     return {name: float(count) for name, count in counts.items() if count}
 
 

@@ -6,9 +6,12 @@ Where and how fast (cache, workers, orchestrator) are settings (flows/settings.p
 from __future__ import annotations
 
 import difflib
+import os
+import re
 import reprlib
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pipeline.ablation_choices import AblationChoices
 from pipeline.capability import CAMERA_SWEEPS
 from pipeline.presets import PRESETS, PresetName, filled
+from pipeline.retrain_choices import RetrainChoices
 from pipeline.sources import config_union, source_specs, unknown_kind
 from pipeline.stage import ParamsT, StageSpec
 from pipeline.stage_list import BROKEN_STAGES, STAGES
@@ -61,6 +65,16 @@ else:
     )
 
 
+MOST_LINES = 30
+"""Mistakes that an error lists; a file that is no recipe may have thousands."""
+
+_NO_STORES = (
+    *("http", "https", "github", "git", "data", "zip", "tar", "libarchive", "jar", "reference", "dir", "generic"),
+    *("cached", "blockcache", "filecache", "simplecache", "local"),
+)
+"""URL schemes of fsspec that cannot be written, or lead to no folder of their own."""
+
+
 class Recipe(_Frozen):
     """A whole recipe file."""
 
@@ -80,21 +94,41 @@ class Recipe(_Frozen):
     ablation: AblationChoices = Field(
         default_factory=AblationChoices, description="variants of train: that depthmill ablate compares"
     )
+    retrain: RetrainChoices = Field(
+        default_factory=RetrainChoices, description="what a training must show to become the champion of depthmill retrain"
+    )
 
     @field_validator("store")
     @classmethod
     def _refuse_what_is_no_store(cls, store: str) -> str:
         if not store.strip():
             raise ValueError("expected the path or URL of a folder")
+        try:
+            Path(store).expanduser()
+        except RuntimeError:
+            raise ValueError("there is no such user, so that ~ stands for nothing. Write the path out") from None
         if "::" in store:
             raise ValueError("'::' chains file systems, and a store lies in one. Write the path or URL without it")
-        if store.startswith("memory:"):
+        scheme, rest = store.partition(":")[0].lower(), store.partition(":")[2].lstrip("/")
+        if scheme == "memory":
             raise ValueError("what lies in memory is gone when the command ends. Write a path, or the URL of an object store")
+        if scheme in _NO_STORES and "://" in store:
+            raise ValueError(f"no store can be written to {scheme}://. Write a path, or the URL of an object store")
+        if "://" in store and scheme != "file" and (not rest or store.partition("://")[2].startswith("/")):
+            raise ValueError(f"it names no bucket. Write {scheme}://bucket/{rest or 'folder'}")
+        if (variable := re.match(r"\$\{?(\w+)\}?(?=/|$)", store)) and variable[1] in os.environ:
+            raise ValueError(f"a recipe does not read {variable[0]} from the environment. Write the path out, or ~ for home")
+        if re.match(r"[a-z0-9]{2,}:/(?!/)", store, re.IGNORECASE):
+            raise ValueError(f"a URL has two slashes after the colon. Write {scheme}://{rest}")
+        if "://" in store and not store.startswith(scheme):
+            raise ValueError(f"the scheme of a URL is written in small letters. Write {scheme}://{rest}")
         return store
 
     @field_validator("cameras", "scenes")
     @classmethod
     def _refuse_twice(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names == ():
+            raise ValueError("name at least one, or leave the key out to take all")
         if twice := next((name for name, count in Counter(names or ()).items() if count > 1), None):
             raise ValueError(f"{twice!r} stands there twice. Name each once")
         return names
@@ -178,12 +212,14 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse_recipe(data: dict[str, Any], *, where: str) -> Recipe:
-    """Check recipe data against the schema; RecipeError lists every mistake, one a line."""
+    """Check recipe data against the schema; RecipeError lists the mistakes, one a line."""
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(dict(fault)) for fault in error.errors()]
-        raise RecipeError("\n".join(f"recipe '{where}': {line}" for line in lines)) from error
+        faults = error.errors()
+        lines = [f"recipe '{where}': {_explain(dict(fault))}" for fault in faults[:MOST_LINES]]
+        more = [f"and {len(faults) - MOST_LINES:,} more mistakes in it"] if len(faults) > MOST_LINES else []
+        raise RecipeError("\n".join([*lines, *more])) from error
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
@@ -216,12 +252,27 @@ def _explain(error: dict[str, Any]) -> str:
         return f"key '{key}' is missing"
     if error["type"].startswith("union_tag"):
         return unknown_kind(value.get("kind")) if isinstance(value, dict) else "source must be a group of keys"
+    if error["type"] == "invalid_key":  # YAML reads on, yes, 1 and 2026-01-01 as other things than texts
+        group = ".".join(location[:-1])
+        return f"the key {value} {f'of {group} ' if group else ''}is no text: YAML reads it as {_kind(value)}. Put it in quotes"
+    if error["type"] == "too_short" and not value:
+        return f"{key} is empty: name at least one, or leave the key out"
+    if error["type"] in ("tuple_type", "list_type"):
+        return f"{key} is {_shown(value)}: expected a list, e.g. [a, b]"
+    if error["type"] == "string_type" and isinstance(value, bool | int | float | date):
+        return f"{key} is {value}: expected a text. Put it in quotes"
     if error["type"] == "model_type":
         return f"{key} is {_shown(value)}: expected a group of keys, {{}} for its defaults{_or_null(location, full)}"
     message = str(error["msg"]).removeprefix("Value error, ")
     if not location:
         return message  # that of keys that contradict each other names them
     return f"{key}: {message}" if isinstance(value, dict | BaseModel) else f"{key} is {_shown(value)}: {message}"
+
+
+def _kind(value: object) -> str:
+    """Return in words what YAML made of a key."""
+    kinds = ((bool, "true or false"), (int, "a number"), (float, "a number"), (type(None), "nothing"))
+    return next((words for kind, words in kinds if isinstance(value, kind)), "a date")
 
 
 def _shown(value: object) -> str:

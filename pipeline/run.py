@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,10 @@ from pipeline.mono_depth.model import MonoDepthFactory
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
 from pipeline.sources import provenance_of
-from pipeline.stage import RawReader, StageInput
+from pipeline.stage import AheadReader, RawReader, StageInput
 from pipeline.stage_list import stage_named
 from pipeline.types import ALL, ItemResult, WorkItem
+from pipeline.wanted_files import WantedFiles
 from storage_schemas.errors import DepthmillError
 from storage_schemas.layout import UnitData
 from storage_schemas.lineage import Identity
@@ -38,6 +40,10 @@ SUSPICIOUS = {
         "The sensor or a conversion failed there; make these maps again, or leave the scene out",
     ),
     "maps_empty": ("maps have no measured pixel, and others have some", "Check the files, or leave the scene out"),
+    "maps_too_near": (
+        "maps have no depth beyond 1 m",
+        "Expected metres times 256; they are probably in another unit. Write them again",
+    ),
     "returns_at_origin": ("radar returns lie at the radar itself", "Fetch these files again"),
 }
 """Counts of any stage's units that are there only where something is wrong -> what it is, what to do."""
@@ -103,21 +109,32 @@ def run_scene(request: SceneRequest, on_result: OnResult | None = None) -> list[
     store, memory = Store(request.store_root), SceneMemory()
     failed: dict[UnitPath, str] = {}
     results: list[ItemResult] = []
-    for number, item in enumerate(request.items):
-        later = {path for other in request.items[number + 1 :] for path in other.inputs.values()}
-        blocked = next((failed[path] for path in item.inputs.values() if path in failed), None)
-        if blocked is not None:
-            result = _result(item, "SKIP", 0.0, f"{blocked} failed")
-        else:
-            keep = item.path in later
-            result = run_item(item, request.recipe, store, request.raw, memory, keep=keep, depth_model=request.depth_model)
-        if result.status != "OK":
-            failed[item.path] = blocked or item.stage
-        results.append(result)
-        memory.forget(later, lidar=any(stage_named(other.stage).needs == LIDAR for other in request.items[number + 1 :]))
-        if on_result is not None:
-            on_result(result)
+    with _reading_ahead(request):
+        for number, item in enumerate(request.items):
+            later = {path for other in request.items[number + 1 :] for path in other.inputs.values()}
+            blocked = next((failed[path] for path in item.inputs.values() if path in failed), None)
+            if blocked is not None:
+                result = _result(item, "SKIP", 0.0, f"{blocked} failed")
+            else:
+                keep = item.path in later
+                result = run_item(item, request.recipe, store, request.raw, memory, keep=keep, depth_model=request.depth_model)
+            if result.status != "OK":
+                failed[item.path] = blocked or item.stage
+            results.append(result)
+            memory.forget(later, lidar=any(stage_named(other.stage).needs == LIDAR for other in request.items[number + 1 :]))
+            if on_result is not None:
+                on_result(result)
     return results
+
+
+def _reading_ahead(request: SceneRequest) -> AbstractContextManager[None]:
+    """Have the files of a scene fetched in the background, where its source is elsewhere."""
+    raw, recipe = request.raw, request.recipe
+    if not isinstance(raw, AheadReader):
+        return nullcontext()
+    stages = [stage_named(item.stage) for item in request.items]
+    wanted = [WantedFiles.of([stage.files_of(recipe.stages.params_of(stage), recipe.cameras)]) for stage in stages]
+    return raw.reading_ahead(request.scene, wanted)
 
 
 def run_manifest(plan: Plan, recipe: Recipe, store: Store, raw: RawReader, results: Iterable[ItemResult]) -> list[ItemResult]:
@@ -206,10 +223,12 @@ def run_item(
             **made.provenance,
             **stage.provenance,
         }
-        store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=counts, provenance=provenance)
+        seconds = time.perf_counter() - start
+        record = store.write_unit(item.identity, made.data, seconds=seconds, counts=counts, provenance=provenance)
         if keep:
             memory.units[item.path] = made.data
-        return _result(item, "OK", time.perf_counter() - start, made.message, counts)
+        num_bytes = sum(file.num_bytes for file in record.files.values())
+        return _result(item, "OK", time.perf_counter() - start, made.message, counts, num_bytes)
     except DepthmillError as error:
         return _result(item, "ERROR", time.perf_counter() - start, str(error))
     except Exception as error:  # the one broad except: a defect in one scene must not stop the others, and is reported
@@ -224,7 +243,8 @@ def _inputs(paths: Mapping[str, UnitPath], store: Store, memory: SceneMemory) ->
     return {name: memory.units[path] for name, path in paths.items()}
 
 
-def _result(item: WorkItem, status: Any, seconds: float, message: str, counts: Mapping[str, float] | None = None) -> ItemResult:
-    return ItemResult(
-        item.stage, item.identity.scene, item.identity.camera, item.path.fingerprint, status, seconds, message, counts or {}
-    )
+def _result(
+    item: WorkItem, status: Any, seconds: float, message: str, counts: Mapping[str, float] | None = None, num_bytes: int = 0
+) -> ItemResult:
+    scene, camera = item.identity.scene, item.identity.camera
+    return ItemResult(item.stage, scene, camera, item.path.fingerprint, status, seconds, message, counts or {}, num_bytes)

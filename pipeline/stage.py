@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.mono_depth.model import MonoDepthFactory
-from pipeline.wanted_files import Wanted
+from pipeline.wanted_files import Wanted, WantedFiles
 from storage_schemas.errors import SourceError
 from storage_schemas.frozen_config import FrozenConfig
 from storage_schemas.layout import Columns, StoreLayout, UnitData, rows
@@ -66,6 +67,20 @@ class SweepComparer(Protocol):
 
     def refuse_cut_sweeps(self, files: Sequence[str]) -> None:
         """Raise SourceError if one file of a sensor is much shorter than its others; in time order, all read before."""
+        ...
+
+
+@runtime_checkable
+class AheadReader(Protocol):
+    """Further method of a reader whose files may be elsewhere, so that they are fetched before they are read."""
+
+    def reading_ahead(self, scene: str, wanted: Sequence[WantedFiles]) -> AbstractContextManager[None]:
+        """Fetch the files of a scene in the background while the block reads them.
+
+        Args:
+            scene: scene name.
+            wanted: what each stage reads, in running order.
+        """
         ...
 
 

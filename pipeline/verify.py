@@ -19,6 +19,7 @@ from storage_schemas.jobs import Note, noted_prune, notes
 from storage_schemas.layout import UnitData
 from storage_schemas.lineage import LINEAGE_FILE, LineageRecord
 from storage_schemas.store import Store, UnitPath
+from storage_schemas.unit_listing import marked_units
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,10 @@ def _made_of(store: Store, damaged: set[UnitPath]) -> list[UnitPath]:
 def marked(store: Store, paths: Iterable[UnitPath]) -> list[UnitPath]:
     """Return those of some units that have a commit mark, also where it cannot be read, in the order given."""
     wanted = list(paths)
-    found = {path for name in {path.layout for path in wanted} for path in store.marked(name)}
+    found = marked_units(store, {path.layout for path in wanted})
     return [path for path in wanted if path in found]
 
 
 def all_units(store: Store) -> list[UnitPath]:
     """Return every unit with a commit mark of the stores that are known here, also where the mark cannot be read."""
-    return sorted(path for name in known_layouts() for path in store.marked(name))
+    return sorted(marked_units(store, known_layouts()))

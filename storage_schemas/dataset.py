@@ -17,6 +17,7 @@ from storage_schemas.catalog import find_layout
 from storage_schemas.encoding import NO_MEASUREMENT, decode_depth
 from storage_schemas.errors import ManifestError
 from storage_schemas.frames import holds_images, packed_image, radar_of_frame
+from storage_schemas.image_files import IMAGE_FORMATS
 from storage_schemas.layout import StoreLayout
 from storage_schemas.manifest import Manifest
 from storage_schemas.store import Store, StoredUnit, UnitPath
@@ -141,5 +142,5 @@ class _FrameReader:
         unit = self._open(path)
         if not holds_images(unit):
             raise ManifestError(f"unit '{path.key}' refers to image files and holds no pixels; run with pack_images.mode: bytes")
-        with Image.open(io.BytesIO(packed_image(unit, frame))) as image:
+        with Image.open(io.BytesIO(packed_image(unit, frame)), formats=IMAGE_FORMATS) as image:
             return np.asarray(image.convert("RGB"))

@@ -9,7 +9,7 @@ Writes frames.parquet, ranges.parquet
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from storage_schemas.errors import LayoutError, StoreError
 from storage_schemas.files import StoreFiles
@@ -87,10 +87,19 @@ def write_evaluation(folder: str, frames: Columns, ranges: Columns) -> None:
     check(EVALUATION, UnitData(tables={spec.name: columns for spec, columns in tables.items()}), where=f"evaluation '{folder}'")
     _check_rows(frames, "cap_m", where=f"evaluation '{folder}', table '{FRAME_METRICS.name}'")
     _check_rows(ranges, "low_m", where=f"evaluation '{folder}', table '{RANGE_ERRORS.name}'")
-    files = StoreFiles(folder)
-    encoded = {
-        _file(spec): sealed_table(encode_table(spec, columns, where=f"evaluation '{folder}'")) for spec, columns in tables.items()
-    }  # both tables are encoded before one is written: an error then leaves no half evaluation
+    write_evaluation_tables(folder, tables)
+
+
+def write_evaluation_tables(folder: str, tables: Mapping[TableSpec, Columns]) -> None:
+    """Write tables that fit their layout to sealed files, each atomically, in this order.
+
+    Raises:
+        LayoutError: a value does not fit its column; nothing is written.
+        StoreError: the folder cannot be written.
+    """
+    where, files = f"evaluation '{folder}'", StoreFiles(folder)
+    # all tables are encoded before one is written: an error then leaves no half evaluation
+    encoded = {_file(spec): sealed_table(encode_table(spec, columns, where=where)) for spec, columns in tables.items()}
     for name, data in encoded.items():
         files.put(name, data)
 
@@ -102,14 +111,15 @@ def read_evaluation(folder: str) -> tuple[Columns, Columns]:
         StoreError: a file is missing or damaged; the text names it.
     """
     files = StoreFiles(folder)
-    return _read(files, FRAME_METRICS), _read(files, RANGE_ERRORS)
+    return read_evaluation_table(files, FRAME_METRICS), read_evaluation_table(files, RANGE_ERRORS)
 
 
 def _file(spec: TableSpec) -> str:
     return f"{spec.name}.parquet"
 
 
-def _read(files: StoreFiles, spec: TableSpec) -> Columns:
+def read_evaluation_table(files: StoreFiles, spec: TableSpec) -> Columns:
+    """Return the columns of one table of an evaluation's folder; StoreError if its file is missing or damaged."""
     path = files.path(_file(spec))
     try:
         content = files.get(_file(spec))

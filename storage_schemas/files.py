@@ -15,13 +15,14 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from storage_schemas.errors import SourceError, StoreAccessError, StoreError
+from storage_schemas.many_requests import all_at_once
 from storage_schemas.regular_files import open_regular
 from storage_schemas.shown_text import remember_secrets
 
@@ -34,6 +35,9 @@ UNFINISHED = ".unfinished"
 KEPT_S = 24 * 3600.0
 """What is left of a killed process is deleted when it is older: whoever still works on it has touched it since."""
 
+MOST_TRANSFERS = 8
+"""Files of a unit that are sent or fetched whole at once: each is in memory, and several workers share one line."""
+
 
 class StoreFiles:
     """Files below one root.
@@ -41,10 +45,11 @@ class StoreFiles:
     Args:
         root: a local path, ``file://...`` or any fsspec URL such as ``s3://bucket/prefix`` or ``memory://name``.
         is_store: files on their way are kept in ``.unfinished``; elsewhere they stand beside their target.
+        setting: key of the recipe that names the root, for errors.
     """
 
-    def __init__(self, root: str | Path, *, is_store: bool = False) -> None:
-        text, self._is_store = str(root), is_store
+    def __init__(self, root: str | Path, *, is_store: bool = False, setting: str = "store:") -> None:
+        text, self._is_store, self._setting = str(root), is_store, setting
         if text.startswith("file://"):
             text = text.removeprefix("file://")
         self.is_local = "://" not in text
@@ -52,9 +57,9 @@ class StoreFiles:
         if not self.is_local:
             remember_secrets(self.root)
 
-    def __reduce__(self) -> tuple[Callable[[str, bool], StoreFiles], tuple[str, bool]]:
+    def __reduce__(self) -> tuple[Callable[[str, bool, str], StoreFiles], tuple[str, bool, str]]:
         """Pickle the root only, because a worker opens its own connection."""
-        return (_files_of, (self.root, self._is_store))
+        return (_files_of, (self.root, self._is_store, self._setting))
 
     @cached_property
     def policy(self) -> RetryPolicy:
@@ -68,7 +73,7 @@ class StoreFiles:
         """The fsspec file system of a remote root."""
         from storage_schemas.remote import open_filesystem
 
-        return open_filesystem(self.root, self.policy)
+        return open_filesystem(self.root, self.policy, setting=self._setting)
 
     def path(self, key: str) -> str:
         """Return the full path or URL of a key; StoreError if it would lead out of the root."""
@@ -81,7 +86,7 @@ class StoreFiles:
     def get(self, key: str) -> bytes:
         """Return the bytes of a key; FileNotFoundError if absent, StoreAccessError if not allowed or not to be reached."""
         if not self.is_local:
-            return bytes(self._persist("read", key, self._filesystem_call("cat_file", key)))
+            return bytes(self.persist("read", key, self.call("cat_file", key)))
         try:
             with self.open_local(key) as stream:
                 return stream.readall()
@@ -104,19 +109,19 @@ class StoreFiles:
         if self.is_local:
             return Path(self.path(key)).is_file()
         try:  # fsspec's ``isfile`` would say False of a store that does not answer
-            return bool(self._persist("look up", key, partial(self._info, key))["type"] == "file")
+            return bool(self.persist("look up", key, partial(self.info, key))["type"] == "file")
         except FileNotFoundError:
             return False
 
-    def _info(self, key: str) -> Any:
+    def info(self, key: str) -> Any:
         """Ask for a file's entry; if the answer is a refusal without a reason, read a byte, whose refusal has one."""
         from storage_schemas.retries import gives_no_reason
 
         try:
-            return self._filesystem_call("info", key)()
+            return self.call("info", key)()
         except Exception as error:  # clients may raise any class
             if gives_no_reason(error):
-                self._filesystem_call("cat_file", key, start=0, end=1)()
+                self.call("cat_file", key, start=0, end=1)()
             raise
 
     def put(self, key: str, *pieces: bytes | memoryview) -> None:
@@ -127,7 +132,7 @@ class StoreFiles:
         """
         if not self.is_local:
             try:
-                self._persist("write", key, self._filesystem_call("pipe_file", key, b"".join(pieces)))
+                self.persist("write", key, self.call("pipe_file", key, b"".join(pieces)))
             except FileNotFoundError as error:
                 raise _explain_store_error(error, self.path(key)) from error
             return
@@ -139,6 +144,14 @@ class StoreFiles:
                     stream.write(piece)
         except OSError as error:
             raise _explain_store_error(error, self.path(key)) from error
+
+    def put_all(self, contents: Mapping[str, Sequence[bytes | memoryview]]) -> None:
+        """Write files, each as ``put`` does; to a remote store many at a time. When it returns, all are there."""
+        if self.is_local:
+            for key, pieces in contents.items():
+                self.put(key, *pieces)
+            return
+        all_at_once(lambda item: self.put(item[0], *item[1]), contents.items(), most=MOST_TRANSFERS)
 
     def ends_with(self, key: str, ending: bytes) -> bool:
         """Say whether a file exists and its last bytes are these."""
@@ -159,17 +172,13 @@ class StoreFiles:
             raise _explain_read_error(error, "read", self.path(key)) from error
 
     def newest_change(self, key: str) -> float | None:
-        """Return when a file, or the youngest file below a folder, was changed (seconds since 1970); None if it is not known."""
-        if self.is_local:
-            top = Path(self.path(key))
-            times = []
-            for path in (top, *top.rglob("*")):
-                with suppress(FileNotFoundError):  # it was finished or deleted in the meantime
-                    times.append(path.lstat().st_mtime)
-            return max(times, default=None)
-        found = self._persist("list", key, self._filesystem_call("find", key, detail=True)).values()
-        changes = [facts.get("LastModified") or facts.get("created") for facts in found]
-        return None if not changes or None in changes else max(change.timestamp() for change in changes)
+        """Return when a file of a local root, or the youngest below a folder, was changed (seconds since 1970); None if gone."""
+        top = Path(self.path(key))
+        times = []
+        for path in (top, *top.rglob("*")):
+            with suppress(FileNotFoundError):  # it was finished or deleted in the meantime
+                times.append(path.lstat().st_mtime)
+        return max(times, default=None)
 
     def names(self, key: str) -> list[str]:
         """Return the sorted names of files and folders directly below a key; empty if the key does not exist."""
@@ -177,7 +186,7 @@ class StoreFiles:
             if self.is_local:
                 with os.scandir(self.path(key)) as entries:
                     return sorted(entry.name for entry in entries if not entry.name.startswith("."))
-            listed = self._persist("list", key, self._filesystem_call("ls", key, detail=False, refresh=True))
+            listed = self.persist("list", key, self.call("ls", key, detail=False, refresh=True))
             return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in listed)
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -191,8 +200,12 @@ class StoreFiles:
             files = (path for path in Path(self.path(key)).rglob("*") if path.is_file() and not path.name.startswith("."))
             return sorted(path.relative_to(root).as_posix() for path in files)
         base = self.filesystem._strip_protocol(self.root)
-        listed = self._persist("list", key, self._filesystem_call("find", key))
+        listed = self.persist("list", key, self.call("find", key))
         return sorted(name[len(base) :].lstrip("/") for name in listed)
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Return bytes of a file of a remote root; errors as ``get``."""
+        return bytes(self.persist("read", key, self.call("cat_file", key, start=start, end=stop)))
 
     def remove(self, key: str) -> None:
         """Delete one file; nothing happens if it is gone already. StoreError if it could not be deleted."""
@@ -201,7 +214,7 @@ class StoreFiles:
                 Path(self.path(key)).unlink(missing_ok=True)
         else:
             with suppress(FileNotFoundError):
-                self._persist("delete", key, self._filesystem_call("rm_file", key))
+                self.persist("delete", key, self.call("rm_file", key))
 
     def remove_tree(self, key: str) -> None:
         """Delete everything below a key, so that no reader or writer meets half a unit.
@@ -223,7 +236,7 @@ class StoreFiles:
                 self.remove(file)
         else:
             with suppress(FileNotFoundError):
-                self._persist("delete", key, self._filesystem_call("rm", key, recursive=True))
+                self.persist("delete", key, self.call("rm", key, recursive=True))
         if left := self.names(key):  # a bulk delete answers 200 also when it was refused
             raise StoreAccessError(
                 f"cannot delete '{self.path(key)}': {left[0]} is still there. Give this user permission to delete, then try again"
@@ -258,17 +271,19 @@ class StoreFiles:
             return _beside(target)
         return folder / f"{target.name}.{uuid.uuid4().hex}"
 
-    def _persist(self, doing: str, key: str, action: Callable[[], Any]) -> Any:
+    def persist(self, doing: str, key: str, action: Callable[[], Any]) -> Any:
+        """Ask a remote root, again while it fails for a reason that may pass; see ``retries.persist``."""
         from storage_schemas.retries import persist
 
-        return persist(action, doing=doing, where=self.path(key), policy=self.policy)
+        return persist(action, doing=doing, where=self.path(key), policy=self.policy, setting=self._setting)
 
-    def _filesystem_call(self, method: str, key: str, *args: Any, **options: Any) -> Callable[[], Any]:
+    def call(self, method: str, key: str, *args: Any, **options: Any) -> Callable[[], Any]:
+        """Return what asks the file system of a remote root about a key."""
         return lambda: getattr(self.filesystem, method)(self.path(key), *args, **options)
 
 
-def _files_of(root: str, is_store: bool) -> StoreFiles:
-    return StoreFiles(root, is_store=is_store)
+def _files_of(root: str, is_store: bool, setting: str) -> StoreFiles:
+    return StoreFiles(root, is_store=is_store, setting=setting)
 
 
 def _utf8(url: str) -> str:

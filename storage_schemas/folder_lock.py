@@ -83,6 +83,9 @@ class HeldFolder:
         os.pwrite(self._file, content, 0)
         os.ftruncate(self._file, len(content))
 
+    def refuse_lost(self) -> None:
+        """Do nothing: a file system keeps its lock for as long as the process lives. That of a remote store may be lost."""
+
 
 @contextmanager
 def locked_folder(folder: Path, *, doing: str, if_denied: str) -> Iterator[HeldFolder]:
@@ -145,7 +148,7 @@ def _open_locked(folder: Path) -> int:
             has_locks = _lock(file, folder)
             former = _read(file)
             if former is not None and _lives(former, path, has_locks=has_locks):
-                raise _busy(folder, former)
+                raise busy_error(str(folder), former)
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file), path.stat()):
                     return file
@@ -166,7 +169,7 @@ def _lock(file: int, folder: Path) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise _busy(folder, _read(file)) from error
+        raise busy_error(str(folder), _read(file)) from error
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
             return False
@@ -174,7 +177,8 @@ def _lock(file: int, folder: Path) -> bool:
     return True
 
 
-def _busy(folder: Path, holder: Holder | None) -> FolderBusyError:
+def busy_error(folder: str, holder: Holder | None) -> FolderBusyError:
+    """Return the error that says who works in a folder."""
     who = "another process, which has just begun" if holder is None else str(holder)
     return FolderBusyError(
         f"'{folder}' is in use: {who}. Wait until that has ended, or end it; then run the same command. A process that was "
@@ -202,8 +206,16 @@ def _clock_of(folder: Path) -> float:
 def _read(file: int) -> Holder | None:
     """Return who stands in an opened lock file; None if nobody, or half of somebody."""
     try:
-        holder = Holder(**json.loads(os.pread(file, 1 << 20, 0)))
-    except (ValueError, TypeError, OSError, RecursionError):
+        return holder_in(os.pread(file, 1 << 20, 0))
+    except OSError:
+        return None
+
+
+def holder_in(content: bytes) -> Holder | None:
+    """Return who stands in the content of a lock file; None if nobody, or half of somebody."""
+    try:
+        holder = Holder(**json.loads(content))
+    except (ValueError, TypeError, RecursionError):
         return None
     texts = (holder.doing, holder.host, holder.kernel, holder.started_utc, holder.name)
     is_sound = all(isinstance(text, str) for text in texts) and type(holder.pid) is int and isinstance(holder.about, dict)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MAX_IMAGE_PX = 80_000_000
 """Cameras of cars have a tenth; a file of some kilobytes can claim 4 billion and would fill the memory."""
 
+IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "PPM", "GIF", "JPEG2000")
+"""Formats that are read, whatever a file's name says. For some others, e.g. EPS, Pillow starts another program on the file."""
+
 _PNG_END = b"IEND\xaeB`\x82"
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, OverflowError, struct.error, KeyError, IndexError)
@@ -38,7 +41,7 @@ def opened_image(file: bytes | BinaryIO, *, what: str, remedy: str, format_words
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=IMAGE_FORMATS) as image:
             refuse_too_many_pixels(image.width, image.height, what=what, remedy=remedy)
             yield image
     except DepthmillError:
@@ -48,7 +51,11 @@ def opened_image(file: bytes | BinaryIO, *, what: str, remedy: str, format_words
             f"{what} has more pixels than any camera, expected at most {MAX_IMAGE_PX:,} ({error}). {remedy}"
         ) from error
     except _UNREADABLE as error:
-        reason = "it is no image of a known format" if isinstance(error, UnidentifiedImageError) else error
+        reason = (
+            f"it is no image of a known format ({', '.join(IMAGE_FORMATS)})"
+            if isinstance(error, UnidentifiedImageError)
+            else error
+        )
         raise SourceError(f"{what} cannot be read{format_words and f' as {format_words}'}: {reason}. {remedy}") from error
 
 

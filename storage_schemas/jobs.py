@@ -26,6 +26,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from storage_schemas.errors import StoreAccessError, StoreError, UnitNotFoundError
 from storage_schemas.going_on import CLOCKS_DIFFER, is_dead, this_machine
 from storage_schemas.store import Store, UnitPath
+from storage_schemas.unit_listing import marked_units
 
 FOLDER = "runs/going-on"
 
@@ -154,8 +155,8 @@ def _refuse_pruned(store: Store, relied_on: list[UnitPath]) -> None:
     if store.files.is_local:
         missing = [path for path in relied_on if not store.has(path)]
     else:  # one listing per layout costs less than one request per unit
-        units_of_layout = {layout: store.units(layout) for layout in {path.layout for path in relied_on}}
-        missing = [path for path in relied_on if path not in units_of_layout[path.layout]]
+        marked = marked_units(store, {path.layout for path in relied_on})
+        missing = [path for path in relied_on if path not in marked]
     if missing:
         raise UnitNotFoundError(
             f"unit '{min(missing).key}' was deleted after the plan was made ({len(missing)} of {len(relied_on)} units gone from "

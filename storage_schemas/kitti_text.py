@@ -138,6 +138,19 @@ def parse_matrix(content: bytes, key: str, *, where: str) -> NDArray[np.float64]
     return matrix
 
 
+def check_centre(projection: NDArray[np.float64], *, width: int, height: int, where: str) -> None:
+    """Raise SourceError if a projection (3, 4) cannot be of an image of this size: its principal point is far outside.
+
+    An image that is cut out of another may have it outside, though no farther than the image is large.
+    """
+    for name, centre, side in (("cx", projection[0, 2], width), ("cy", projection[1, 2], height)):
+        if not -side <= centre <= 2 * side:
+            raise SourceError(
+                f"'{where}': {name} of the projection is {centre:g}, and its image is {width}x{height} pixels. Expected the "
+                "principal point of an image of this size. Copy the files of the data set again, or scale the projection"
+            )
+
+
 def _entries(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield number, key and the rest of each line of a calibration file."""
     for number, line in enumerate(text.splitlines(), 1):
@@ -229,6 +242,12 @@ def _check_values(row: dict[str, Any], where: str) -> None:
     for name in _SIZES if row["category"] != "DontCare" and not has_no_size else ():
         if row[name] < 0:
             raise SourceError(f"{where}: {name} of a {row['category']} is {row[name]:g}, expected 0 or more. Correct the line")
+    for name in ("alpha_rad", "rotation_y_rad"):
+        if abs(row[name]) > abs(NOT_SAID_RAD):
+            raise SourceError(
+                f"{where}: {name} is {row[name]:g}, expected radians from -pi to pi, or {NOT_SAID_RAD:g} = not said. Is it in "
+                "degrees? Correct the line"
+            )
     for low, high in (("left_px", "right_px"), ("top_px", "bottom_px")):
         if row[high] < row[low]:
             raise SourceError(

@@ -16,6 +16,7 @@ from storage_schemas.catalog import known_layouts
 from storage_schemas.files import KEPT_S, UNFINISHED
 from storage_schemas.lineage import LINEAGE_FILE
 from storage_schemas.store import Store
+from storage_schemas.unit_listing import UnitListing, list_units
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 """Name of a file on its way, as depthmill alone gives it."""
@@ -39,7 +40,9 @@ class Leftovers:
         return len(self.old) + self.num_young
 
 
-def find_leftovers(store: Store, *, held: Container[str] = (), is_thorough: bool = False) -> Leftovers:
+def find_leftovers(
+    store: Store, *, held: Container[str] = (), is_thorough: bool = False, listing: UnitListing | None = None
+) -> Leftovers:
     """Find what killed processes left.
 
     Args:
@@ -47,16 +50,27 @@ def find_leftovers(store: Store, *, held: Container[str] = (), is_thorough: bool
         held: keys of units that a run which is going on names.
         is_thorough: look into committed units too, where older versions kept their temporary files; this opens every folder.
             Of an object store nothing is found without it, because it takes a listing of all files.
+        listing: of all layouts of a remote store, if there is one already.
     """
     if not (store.files.is_local or is_thorough):
         return Leftovers((), 0)
+    if not store.files.is_local:
+        return _leftovers_at_a_url(listing or list_units(store, known_layouts()), held)
     found = [*_unfinished(store), *_half_units(store), *(_in_units(store) if is_thorough else ())]
     now, old = time.time(), []
     for key in found:
         changed = None if key in held else store.files.newest_change(key)
-        if changed is not None and now - changed > KEPT_S:
+        if changed is not None and abs(now - changed) > KEPT_S:  # a time far ahead is that of a wrong clock, not of work
             old.append(key)
     return Leftovers(tuple(sorted(old)), len(found) - len(old))
+
+
+def _leftovers_at_a_url(listing: UnitListing, held: Container[str]) -> Leftovers:
+    """Find units without a commit mark; a server shows a file only when it is whole, so there is nothing else."""
+    youngest = {path.key: written for path, written in listing.newest.items() if path not in listing.marks}
+    now = time.time()
+    old = [key for key, written in youngest.items() if written and key not in held and now - written > KEPT_S]
+    return Leftovers(tuple(sorted(old)), len(youngest) - len(old))
 
 
 def delete_leftover(store: Store, key: str) -> None:
@@ -67,7 +81,7 @@ def delete_leftover(store: Store, key: str) -> None:
 
 
 def _unfinished(store: Store) -> list[str]:
-    return [f"{UNFINISHED}/{name}" for name in store.files.names(UNFINISHED)] if store.files.is_local else []
+    return [f"{UNFINISHED}/{name}" for name in store.files.names(UNFINISHED)]
 
 
 def _half_units(store: Store) -> Iterator[str]:
@@ -77,8 +91,6 @@ def _half_units(store: Store) -> Iterator[str]:
 
 
 def _in_units(store: Store) -> Iterator[str]:
-    if not store.files.is_local:
-        return
     for layout in known_layouts():
         for folder, _, files in os.walk(store.files.path(layout)):
             for name in files:

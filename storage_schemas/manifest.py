@@ -13,6 +13,7 @@ from typing import Any
 from storage_schemas.catalog import MANIFEST, find_layout
 from storage_schemas.errors import ManifestError
 from storage_schemas.layout import PIN_PREFIX, Columns, rows
+from storage_schemas.many_requests import MOST_AT_ONCE, all_at_once
 from storage_schemas.store import Store, UnitPath
 
 _ALL_CAMERAS = "all"
@@ -84,7 +85,9 @@ class Manifest:
 
 def manifest_paths(store: Store) -> list[UnitPath]:
     """Return the manifests of a store, newest first."""
-    written = [(store.lineage(path).written_utc, path) for path in store.units(MANIFEST.name)]
+    paths = sorted(store.units(MANIFEST.name))
+    records = all_at_once(store.lineage, paths, most=1 if store.files.is_local else MOST_AT_ONCE)
+    written = zip((record.written_utc for record in records), paths, strict=True)
     return [path for _, path in sorted(written, reverse=True)]
 
 

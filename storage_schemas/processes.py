@@ -165,6 +165,8 @@ def end_with_parent() -> None:
 def _serve(pipe: Any, answer: Callable[[Any, Sequence[int]], Any]) -> None:
     """Answer until the pipe ends; runs in the worker."""
     end_with_parent()
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # a queue may send them to every process: the parent ends its workers
+        signal.signal(number, signal.SIG_IGN)
     while True:
         try:
             request, num_handles = pipe.recv()

@@ -26,14 +26,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from storage_schemas.catalog import MANIFEST, known_layouts
-from storage_schemas.errors import RecipeError, StoreAccessError, StoreError
+from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.jobs import PRUNE_LASTS, Note, noted_prune, notes
 from storage_schemas.leftovers import Leftovers, delete_leftover, find_leftovers
+from storage_schemas.lineage import LineageRecord
 from storage_schemas.manifest import units_named_by_manifests
+from storage_schemas.many_requests import all_at_once
 from storage_schemas.store import Store, UnitPath
+from storage_schemas.unit_listing import list_units, marked_units, read_committed
 
 GRACE = datetime.timedelta(hours=24)
 """Younger units are kept."""
+
+DELETED_AT_ONCE = 16
+"""Units of a remote store whose deletion is under way at once."""
 
 _UNITS_OF_TIME = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -65,15 +71,17 @@ def find_prunable(store: Store, *, older_than: datetime.timedelta = GRACE) -> Pr
     """
     now = datetime.datetime.now(datetime.UTC)
     held_by = {key: note for note in notes(store, "run") for key in note.units}  # read before the manifests: see rule 2 above
+    listing = None if store.files.is_local else list_units(store, known_layouts())
     named = units_named_by_manifests(store)
-    layouts = [name for name in known_layouts() if name != MANIFEST.name]
-    unnamed = sorted(path for name in layouts for path in store.marked(name) if path not in named)
-    sorted_out: dict[str, list[UnitPath]] = {"units": [], "young": [], "unreadable": []}
+    marked = marked_units(store, known_layouts()) if listing is None else set(listing.marks)
+    unnamed = sorted(path for path in marked if path.layout != MANIFEST.name and path not in named)
     held = {path: held_by[path.key] for path in unnamed if path.key in held_by}
-    for path in unnamed:
-        if path not in held:
-            sorted_out[_judge(store, path, now - older_than)].append(path)
-    leftovers = find_leftovers(store, held=held_by, is_thorough=True)
+    free = [path for path in unnamed if path not in held]
+    records = read_committed(store, free)
+    sorted_out: dict[str, list[UnitPath]] = {"units": [], "young": [], "unreadable": []}
+    for path in free:
+        sorted_out[_judge(records.get(path), now - older_than)].append(path)
+    leftovers = find_leftovers(store, held=held_by, is_thorough=True, listing=listing)
     return Prunable(tuple(sorted_out["units"]), tuple(sorted_out["young"]), held, tuple(sorted_out["unreadable"]), leftovers)
 
 
@@ -93,15 +101,18 @@ def delete_prunable(
     with noted_prune(store):
         deadline = clock() + 0.8 * PRUNE_LASTS.total_seconds()
         chosen = find_prunable(store, older_than=older_than)
-        for number, path in enumerate(chosen.units):
+        at_once = 1 if store.files.is_local else DELETED_AT_ONCE
+        for number in range(0, len(chosen.units), at_once):
             if clock() > deadline:
                 raise StoreError(
                     f"{number} of {len(chosen.units)} units are deleted from '{store.root}', then the time of one prune was "
                     "over. Run the same command again for the rest"
                 )
-            store.files.remove_tree(path.key)
+            group = chosen.units[number : number + at_once]
+            all_at_once(lambda path: store.files.remove_tree(path.key), group)
             if on_unit is not None:
-                on_unit(path)
+                for path in group:
+                    on_unit(path)
         for key in chosen.leftovers.old:
             delete_leftover(store, key)
     return chosen
@@ -121,11 +132,11 @@ def parse_age(text: str) -> datetime.timedelta:
     return datetime.timedelta(**{_UNITS_OF_TIME[match[2]]: int(match[1])})
 
 
-def _judge(store: Store, path: UnitPath, oldest_kept: datetime.datetime) -> str:
-    try:
-        written = datetime.datetime.fromisoformat(store.lineage(path).written_utc)
-    except StoreAccessError:
-        raise
-    except (StoreError, ValueError):  # the lineage is damaged, gone, or of a newer depthmill
+def _judge(record: LineageRecord | StoreError | None, oldest_kept: datetime.datetime) -> str:
+    if not isinstance(record, LineageRecord):  # the lineage is damaged, gone, or of a newer depthmill
         return "unreadable"
-    return "units" if written <= oldest_kept else "young"
+    try:
+        written = datetime.datetime.fromisoformat(record.written_utc)
+        return "units" if written <= oldest_kept else "young"
+    except (ValueError, TypeError):  # no time, or one without a zone
+        return "unreadable"

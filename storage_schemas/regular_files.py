@@ -11,6 +11,7 @@ import io
 import os
 import stat
 from pathlib import Path
+from typing import Protocol
 
 from storage_schemas.errors import SourceError
 
@@ -30,11 +31,19 @@ MAX_TABLE_BYTES = 32 << 30
 """The largest table of nuScenes trainval has 1.3 GB; tables are read in pieces."""
 
 
-def open_regular(path: str | Path, *, most_bytes: int) -> io.FileIO:
+class Copied(Protocol):
+    """A file elsewhere, of which a copy on this machine can be opened; see ``remote_path.py``."""
+
+    def open_copy(self) -> io.FileIO:
+        """Open the copy, unbuffered; FileNotFoundError if there is no such file."""
+        ...
+
+
+def open_regular(path: str | Path | Copied, *, most_bytes: int) -> io.FileIO:
     """Open a file for reading, unbuffered. What is no regular file is refused, and so is one that is too large.
 
     Args:
-        path: of the file; a link is followed.
+        path: of the file; a link is followed. Of a file elsewhere a copy is opened.
         most_bytes: a larger file is refused.
 
     Raises:
@@ -42,7 +51,7 @@ def open_regular(path: str | Path, *, most_bytes: int) -> io.FileIO:
         OSError: as ``open``.
     """
     try:
-        stream = io.FileIO(str(path), opener=_without_waiting)
+        stream = io.FileIO(str(path), opener=_without_waiting) if isinstance(path, str | Path) else path.open_copy()
     except OSError as error:
         if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device without a driver
             raise _no_file(path) from error
@@ -59,7 +68,7 @@ def open_regular(path: str | Path, *, most_bytes: int) -> io.FileIO:
     raise _no_file(path)
 
 
-def read_regular(path: str | Path, *, most_bytes: int = MAX_FILE_BYTES) -> bytes:
+def read_regular(path: str | Path | Copied, *, most_bytes: int = MAX_FILE_BYTES) -> bytes:
     """Return the content of a file; errors as ``open_regular``, and SourceError for one that gives more than its size says."""
     with open_regular(path, most_bytes=most_bytes) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -74,12 +83,12 @@ def read_regular(path: str | Path, *, most_bytes: int = MAX_FILE_BYTES) -> bytes
         return bytes(content)
 
 
-def read_text(path: str | Path, *, most_bytes: int = MAX_TEXT_BYTES) -> str:
+def read_text(path: str | Path | Copied, *, most_bytes: int = MAX_TEXT_BYTES) -> str:
     """Return a UTF-8 text, its line ends as newlines; errors as ``read_regular``, and UnicodeDecodeError."""
     return read_regular(path, most_bytes=most_bytes).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _no_file(path: str | Path) -> SourceError:
+def _no_file(path: str | Path | Copied) -> SourceError:
     return SourceError(f"'{path}' is a pipe or a device, expected a file. Put the file in its place, then run the same command")
 
 

@@ -5,30 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 from storage_schemas.errors import StoreError
+from storage_schemas.many_requests import MOST_AT_ONCE
 from storage_schemas.retries import RetryPolicy
 
 CONNECT_TIMEOUT_S = 10.0
 """A server that takes longer to accept a connection counts as unreachable."""
 
 
-def open_filesystem(url: str, policy: RetryPolicy) -> Any:
+def open_filesystem(url: str, policy: RetryPolicy, *, setting: str = "store:") -> Any:
     """Return the file system of a URL; nothing is asked of the server yet.
+
+    Args:
+        url: of a store or data set.
+        policy: how long a request may take.
+        setting: key of the recipe that names the URL, for errors.
 
     Raises:
         StoreError: the scheme is unknown, or its backend is not installed.
     """
     import fsspec
 
+    what = "store" if setting == "store:" else "source root"
     try:
         filesystem = fsspec.core.url_to_fs(url, **storage_options(url, policy))[0]
     except (ImportError, ValueError) as error:
         if "port" in str(error).lower():
             raise StoreError(
-                f"store '{url}': {error}. Correct 'store:' in the recipe; within a user's name and password, / is written as %2F "
-                "and @ as %40"
+                f"{what} '{url}': {error}. Correct '{setting}' in the recipe; within a user's name and password, / is written as "
+                "%2F and @ as %40"
             ) from error
         raise StoreError(
-            f"store '{url}': {error}. Install the fsspec backend of this URL scheme, e.g. pip install 'depthmill[s3]' for s3://"
+            f"{what} '{url}': {error}. Install the fsspec backend of this URL scheme, e.g. pip install 'depthmill[s3]' for s3://"
         ) from error
     return without_own_retries(filesystem)
 
@@ -48,6 +55,7 @@ def storage_options(url: str, policy: RetryPolicy) -> dict[str, Any]:
         "retries": {"total_max_attempts": 1, "mode": "standard"},
         "connect_timeout": min(CONNECT_TIMEOUT_S, policy.timeout_s),
         "read_timeout": policy.timeout_s,
+        "max_pool_connections": MOST_AT_ONCE,
     }
     return {
         "config_kwargs": client,

@@ -44,12 +44,19 @@ _NO_CREDENTIALS = {
     "ProfileNotFound",
     "CredentialRetrievalError",
     "DefaultCredentialsError",
+    "ClientAuthenticationError",
+    "RefreshError",
+    "SSOError",
+    "TokenRetrievalError",
 }
+"""Of botocore's, Google's and Azure's clients: there are none, or a login has expired; the error says how to renew it."""
 _LASTING_NAMES = {*_NO_CREDENTIALS, "SSLError", "ProxyConnectionError"}
 _REFUSED_CREDENTIALS = {
-    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
-    "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "UnrecognizedClientException",
+    "AuthFailure", "ExpiredSecurityToken", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId",
+    "InvalidIdentityToken", "InvalidToken", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+    "TokenRefreshRequired", "UnrecognizedClientException",
 }  # fmt: skip
+_OTHER_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
 _CLIENT_PACKAGES = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "s3fs", "urllib3"}
 
@@ -92,10 +99,12 @@ class Attempts:
         policy: how often and how long.
         doing: what is tried, a verb: ``read``, ``write``.
         where: path or URL.
+        setting: key of the recipe that names the root, for errors.
     """
 
-    def __init__(self, policy: RetryPolicy, doing: str, where: str) -> None:
+    def __init__(self, policy: RetryPolicy, doing: str, where: str, *, setting: str = "store:") -> None:
         self._doing, self._where, self._count, self._start = doing, where, 0, time.monotonic()
+        self._setting = setting
         # Seeded by process and URL: workers that a busy store refused must not all try again at the same moment.
         self._waits = waits(policy, random.Random(f"{os.getpid()} {where}"))
 
@@ -118,12 +127,13 @@ class Attempts:
         if _code(error) == "NoSuchBucket":
             raise StoreAccessError(
                 f"cannot {self._doing} '{where}': bucket '{_bucket(where)}' does not exist. "
-                f"Create it (aws s3 mb s3://{_bucket(where)}), or correct 'store:' in the recipe"
+                + (f"Create it (aws s3 mb s3://{_bucket(where)}), or correct" if self._setting == "store:" else "Correct")
+                + f" '{self._setting}' in the recipe"
             ) from error
         if isinstance(error, FileNotFoundError):
             raise error
         if not is_transient(error):
-            raise _refused(error, self._doing, where) from error
+            raise _refused(error, self._doing, where, self._setting) from error
         wait_s = next(self._waits, None)
         if wait_s is None:
             raise _gave_up(error, self._doing, where, self._count, time.monotonic() - self._start) from error
@@ -136,6 +146,7 @@ def persist(
     doing: str,
     where: str,
     policy: RetryPolicy,
+    setting: str = "store:",
     sleep: Callable[[float], None] = time.sleep,
 ) -> Result:
     """Do something on a remote store, again while it fails for a reason that may pass.
@@ -145,13 +156,14 @@ def persist(
         doing: a verb for the error text.
         where: path or URL.
         policy: how often and how long.
+        setting: key of the recipe that names the root, for errors.
         sleep: waits.
 
     Raises:
         FileNotFoundError: there is no such file.
         StoreError: refused, or tried often enough; names the URL, what was wrong, the attempts, and what to do.
     """
-    attempts = Attempts(policy, doing, where)
+    attempts = Attempts(policy, doing, where, setting=setting)
     while True:
         try:
             return action()
@@ -234,13 +246,24 @@ def _words(error: Exception) -> str:
 def _gave_up(error: Exception, doing: str, where: str, count: int, seconds: float) -> StoreAccessError:
     times = "once" if count == 1 else f"{count} times in {seconds:.1f} s"
     return StoreAccessError(
-        f"cannot {doing} '{where}': tried {times}, the last time: {_words(error)}. "
+        f"cannot {doing} '{where}': tried {times}, the last time: {_words(error)}. {_silent_server(error)}"
         "Check the connection and the endpoint (AWS_ENDPOINT_URL), then run the same command again; "
         "DEPTHMILL_STORE_ATTEMPTS sets how often a request is tried"
     )
 
 
-def _refused(error: Exception, doing: str, where: str) -> StoreAccessError:
+def _silent_server(error: Exception) -> str:
+    """Say how to start the S3 server of the environment, where nothing listens at its address; else nothing."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint or not _names(error) & {"EndpointConnectionError", "ConnectionRefusedError"}:
+        return ""
+    return (
+        f"The S3 server AWS_ENDPOINT_URL={endpoint} does not answer: start it (where `make cluster` runs: supervisorctl -c "
+        "cluster/supervisord.conf start s3). "
+    )
+
+
+def _refused(error: Exception, doing: str, where: str, setting: str) -> StoreAccessError:
     start = f"cannot {doing} '{where}'"
     if _names(error) & _NO_CREDENTIALS:
         return StoreAccessError(
@@ -251,6 +274,11 @@ def _refused(error: Exception, doing: str, where: str) -> StoreAccessError:
             f"{start}: the credentials are refused ({_words(error)}). Correct or renew AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or choose another AWS_PROFILE"
         )
+    if _code(error) in _OTHER_REGION or status_of(error) == 301:
+        return StoreAccessError(
+            f"{start}: the bucket is in another region ({_words(error)}). Set AWS_DEFAULT_REGION to the region of the bucket, "
+            "then run the same command again"
+        )
     if status_of(error) == 507 or _code(error) in _FULL_CODES:
         return StoreAccessError(
             f"{start}: no space left in the store ({_words(error)}). Nothing half-written is visible; free some space (depthmill "
@@ -258,7 +286,7 @@ def _refused(error: Exception, doing: str, where: str) -> StoreAccessError:
         )
     if isinstance(error, PermissionError):
         whom = "Ask for read permission" if doing in ("read", "list", "look up") else (
-            "Give this user write permission on the store, or choose another 'store:' in the recipe"
+            f"Give this user write permission on the store, or choose another '{setting}' in the recipe"
         )  # fmt: skip
         return StoreAccessError(f"{start}: permission denied ({_words(error)}). {whom}")
     if str(error).startswith("Invalid endpoint"):
@@ -266,7 +294,11 @@ def _refused(error: Exception, doing: str, where: str) -> StoreAccessError:
     if gives_no_reason(error):
         return StoreAccessError(
             f"{start}: the server refuses and does not say why ({_words(error)}). Credentials that have expired look like this: "
-            "renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; or check the store's URL and region. Then run "
-            "the same command again"
+            f"renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; or check {_whose(setting)} URL and region. "
+            "Then run the same command again"
         )
-    return StoreAccessError(f"{start}: {_words(error)}. Check the store's URL, then run the same command again")
+    return StoreAccessError(f"{start}: {_words(error)}. Check {_whose(setting)} URL, then run the same command again")
+
+
+def _whose(setting: str) -> str:
+    return "the store's" if setting == "store:" else "the data set's"

@@ -23,11 +23,12 @@ from pydantic import ValidationError
 from storage_schemas.catalog import find_layout, layout_named
 from storage_schemas.checksum import CHECKSUMS, REPAIR, sha256_of
 from storage_schemas.errors import NewerLayoutError, StoreError, UnitNotFoundError, UnknownLayoutError
-from storage_schemas.files import StoreFiles
+from storage_schemas.files import MOST_TRANSFERS, StoreFiles
 from storage_schemas.frame_shard import ZSTD_LEVEL, frame_shard
 from storage_schemas.layout import ArraySpec, Columns, StoreLayout, UnitData, check, check_shapes
 from storage_schemas.lineage import LINEAGE_END, LINEAGE_FILE, FileRecord, Identity, LineageRecord, is_unchanged
 from storage_schemas.lineage import provenance as process_provenance
+from storage_schemas.many_requests import all_at_once
 from storage_schemas.shown_text import without_secrets
 from storage_schemas.table import decode_table, encode_table
 
@@ -74,7 +75,15 @@ class Store:
     def has(self, path: UnitPath) -> bool:
         """Say whether the unit is committed; a commit mark that is empty or was cut is none."""
         key = f"{path.key}/{LINEAGE_FILE}"
-        return self.files.ends_with(key, LINEAGE_END) or (self.files.exists(key) and _is_json(self.files, key))
+        if self.files.is_local:
+            if self.files.ends_with(key, LINEAGE_END):
+                return True  # nearly always, and no more than the end was read
+            if not self.files.exists(key):
+                return False
+        try:
+            return is_whole_mark(self.files.get(key))
+        except FileNotFoundError:
+            return False
 
     def candidates(self, layout: str) -> set[UnitPath]:
         """Return the folders of a layout, committed or not, by listing only (no file is opened)."""
@@ -116,6 +125,10 @@ class Store:
                 f"unit '{path.key}' is not in store '{self.root}' (no {LINEAGE_FILE}). "
                 "Run the recipe that makes it, or choose another manifest"
             ) from error
+        return self.parsed_lineage(path, text)
+
+    def parsed_lineage(self, path: UnitPath, text: bytes) -> LineageRecord:
+        """Return the lineage that a commit mark holds; errors as ``lineage``, but for a mark that is not there."""
         try:
             raw = json.loads(text)
             version = int(raw["identity"]["layout_version"])
@@ -165,8 +178,7 @@ class Store:
         layout, path = layout_named(identity.layout), UnitPath.of(identity)
         check(layout, data, where=path.key)
         encoded = encode_unit(layout, data, where=path.key)
-        for name, content in encoded.items():
-            self.files.put(f"{path.key}/{name}", *content)
+        self.files.put_all({f"{path.key}/{name}": content for name, content in encoded.items()})
         record = LineageRecord(
             identity=identity,
             fingerprint=path.fingerprint,
@@ -212,18 +224,21 @@ class Store:
 
     def damage(self, path: UnitPath) -> list[str]:
         """Compare every file of a unit with its recorded size and digest; return one line per difference."""
-        differences = []
-        for name, record in self.lineage(path).files.items():
+
+        def difference(item: tuple[str, FileRecord]) -> str | None:
+            name, record = item
             try:
                 content = self.files.get(f"{path.key}/{name}")
             except FileNotFoundError:
-                differences.append(f"{path.key}/{name}: file missing")
-                continue
+                return f"{path.key}/{name}: file missing"
             if len(content) != record.num_bytes:
-                differences.append(f"{path.key}/{name}: {len(content)} bytes, {record.num_bytes} were written")
-            elif sha256_of([content]) != record.sha256:
-                differences.append(f"{path.key}/{name}: content differs from what was written (sha256)")
-        return differences
+                return f"{path.key}/{name}: {len(content)} bytes, {record.num_bytes} were written"
+            if sha256_of([content]) != record.sha256:
+                return f"{path.key}/{name}: content differs from what was written (sha256)"
+            return None
+
+        found = all_at_once(difference, self.lineage(path).files.items(), most=1 if self.files.is_local else MOST_TRANSFERS)
+        return [line for line in found if line is not None]
 
 
 class StoredUnit:
@@ -279,11 +294,13 @@ class StoredUnit:
         return decode_table(self.layout.table(name), content, where=self.path.key)
 
 
-def _is_json(files: StoreFiles, key: str) -> bool:
-    """Say whether a commit mark is whole though it ends in another way: perhaps another program wrote it."""
+def is_whole_mark(content: bytes) -> bool:
+    """Say whether a commit mark was not cut: by its end, or because it is JSON, if another program wrote it."""
+    if content.endswith(LINEAGE_END):
+        return True
     try:
-        return isinstance(json.loads(files.get(key)), dict)
-    except (ValueError, FileNotFoundError):
+        return isinstance(json.loads(content), dict)
+    except ValueError:
         return False
 
 

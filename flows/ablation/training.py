@@ -44,16 +44,19 @@ def train_variants(
         num_failed = make_units(opened, orchestrator, listener).num_failed
         if num_failed:
             raise DepthmillError(
-                f"{num_failed} units failed, so nothing was trained. Mend what the newest folder in '{opened.runs_folder}' "
+                f"{num_failed} units failed, so nothing was trained. Mend what the newest folder in '{opened.runs.root}' "
                 "names in events.jsonl, then run the same command; only what is left is done"
             )
+    for run in ablation.trainings:
+        if run.state == "complete" and opened.runs.has_news(run.folder):
+            _training(run, opened, ablation.manifest).keep(f"depthmill ablate, {run.title}")
     errors: dict[Path, str] = {}
     numbers = {run.folder: number for number, run in enumerate(ablation.trainings, start=1)}
     runs = {run.title: run for run in to_do}
 
     def train(run: Run) -> str | None:
         state = "going on with" if run.state == "begun" else "training"
-        listener.say(f"{state} {numbers[run.folder]} of {len(numbers)}: {run.title} ({run.folder})")
+        listener.say(f"{state} {numbers[run.folder]} of {len(numbers)}: {run.title} ({run.address})")
         return _attempt(run, opened, ablation.manifest, listener.steps())
 
     def on_done(title: str, error: str | None) -> None:
@@ -61,6 +64,7 @@ def train_variants(
             errors[runs[title].folder] = error
             listener.warn(f"FAILED {title}: {error}")
         write_ablation(ablation, results_of(ablation, errors))
+        opened.runs.keep(ablation.folder)
 
     if to_do:
         listener.work_begins()
@@ -68,13 +72,18 @@ def train_variants(
         orchestrator.train_series(Series(ablation.name, ablation.manifest, trainings, on_done, ablation.folder / TABLE_FILE))
     results = results_of(ablation, errors)
     write_ablation(ablation, results)
+    opened.runs.keep(ablation.folder)
     return results
+
+
+def _training(run: Run, opened: Opened, manifest: str) -> Training:
+    return Training(run.config, open_manifest(opened.store, manifest), run.folder, machine_of(opened), opened.runs)
 
 
 def _attempt(run: Run, opened: Opened, manifest: str, on_progress: OnProgress | None) -> str | None:
     """Train and measure one, from wherever a former run stopped; return None, or why it failed."""
     try:
-        training = Training(run.config, open_manifest(opened.store, manifest), run.folder, machine_of(opened))
+        training = _training(run, opened, manifest)
         with training.held(f"depthmill ablate, {run.title}"):
             for part in training.parts(on_progress).values():
                 part()

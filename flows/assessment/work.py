@@ -12,7 +12,7 @@ from typing import Any
 from flows.assessment.files import write_files
 from flows.assessment.summary import Summary
 from flows.assessment.tables import WITHOUT, as_data, overview_text, target_of
-from flows.reports.store.assessment import kept_file
+from flows.reports.store.assessment import kept_key
 from flows.run.listener import Listener
 from flows.run.opening import Opened
 from flows.run.teachers import teacher_facts
@@ -21,8 +21,8 @@ from pipeline.assessment.variants import additions_of, published, without
 from pipeline.exporters.out_folder import check_out
 from pipeline.plan import make_plan
 from pipeline.recipe import Recipe
-from storage_schemas.errors import RecipeError
-from storage_schemas.files import written_whole
+from storage_schemas.errors import RecipeError, StoreError
+from storage_schemas.files import StoreFiles
 
 SECONDS_PER_LINE = 5.0
 """A line of progress comes this often."""
@@ -114,7 +114,7 @@ def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title
             files.write(summary, raw, title=title, target=target)
     text, data = overview_text(summary, target=target), as_data(summary, target=target)
     if own.plan.manifest.reason is None:
-        _keep(kept_file(opened.runs_folder, own.plan.manifest.path.fingerprint), data, listener)
+        _keep(opened.runs.files, kept_key(own.plan.manifest.path.fingerprint), data, listener)
     if choices.out is not None:
         text, data = f"{text}\n\nwrote {choices.out}", {**data, "out": str(choices.out)}
     return Assessed(text, data, summary)
@@ -133,14 +133,12 @@ def _refuse_nothing(summary: Summary) -> None:
     )
 
 
-def _keep(file: Path, data: dict[str, Any], listener: Listener) -> None:
+def _keep(runs: StoreFiles, key: str, data: dict[str, Any], listener: Listener) -> None:
     """Keep the figures beside the run logs, for the report's page about the same manifest; the latest ones stand."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(file, is_flushed=False) as stream:
-            stream.write(json.dumps(data).encode())
-    except OSError as error:  # the figures are on the terminal; a page that lacks them must not fail the command
-        listener.warn(f"the figures are not kept for the report: '{file}': {error.strerror}")
+        runs.put(key, json.dumps(data).encode())
+    except StoreError as error:  # the figures are on the terminal; a page that lacks them must not fail the command
+        listener.warn(f"the figures are not kept for the report: {error}")
 
 
 def _contenders(opened: Opened, choices: Choices) -> list[Contender]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from flows.waiting import command_began_s, say_what_is_awaited
 from storage_schemas.shown_text import shown
 
 if TYPE_CHECKING:
@@ -33,9 +35,16 @@ def print_line(line: str) -> None:
     print(shown(line), flush=True)
 
 
+def print_awaited(line: str) -> None:
+    """Print a line on what is awaited, beside the answer of a command that prints no progress."""
+    print(shown(line), file=sys.stderr, flush=True)
+
+
 def console(*, is_quiet: bool = False) -> Listener:
     """Return the listener that prints; quiet beside ``--json``. Ctrl-C ends long work within seconds either way."""
     from flows.run.interrupt import stop_soon_when_interrupted
     from flows.run.listener import Listener
 
-    return Listener(None if is_quiet else print_line, begin=stop_soon_when_interrupted, has_bar=True)
+    line = None if is_quiet else print_line
+    say_what_is_awaited(line)
+    return Listener(line, begin=stop_soon_when_interrupted, has_bar=True, began_s=command_began_s())

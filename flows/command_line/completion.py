@@ -39,7 +39,7 @@ def recipe_keys(incomplete: str) -> list[str]:
     if incomplete.startswith("train"):  # importing torch takes two seconds
         keys = [*keys_with_defaults("train")]
     else:
-        keys = [*keys_with_defaults("stages"), *keys_with_defaults("ablation")]
+        keys = [*keys_with_defaults("stages"), *keys_with_defaults("ablation"), *keys_with_defaults("retrain")]
     offered = [f"{key}={default}" for key, default in keys]
     return [setting for setting in offered if setting.startswith(incomplete)]
 

@@ -1,4 +1,4 @@
-"""Every key of a recipe's ``stages:``, ``ablation:`` and ``train:`` groups with its default, as ``--set`` takes it."""
+"""Every key of a recipe's stages, ablation, retrain and train groups with its default, as ``--set`` takes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 
-def keys_with_defaults(group: Literal["stages", "ablation", "train"]) -> Iterator[tuple[str, str]]:
+def keys_with_defaults(group: Literal["stages", "ablation", "retrain", "train"]) -> Iterator[tuple[str, str]]:
     """Yield dotted key and default as YAML on one line, groups opened: ``stages.clean_horizon.near_m``, ``20.0``.
 
     Yields nothing for ``train`` where torch is not installed.
@@ -25,6 +25,11 @@ def keys_with_defaults(group: Literal["stages", "ablation", "train"]) -> Iterato
         from pipeline.ablation_choices import AblationChoices
 
         yield from _keys(AblationChoices, group)
+        return
+    if group == "retrain":
+        from pipeline.retrain_choices import RetrainChoices
+
+        yield from _keys(RetrainChoices, group)
         return
     try:
         from model.families import FAMILIES

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.ablation_choices import AblationChoices
 from pipeline.recipe import Recipe
+from pipeline.retrain_choices import RetrainChoices
 from pipeline.sources import OWN_SOURCES
 from pipeline.stage_list import STAGES
 from storage_schemas.frozen_config import group_of
@@ -27,7 +28,7 @@ def recipe_page() -> str:
         "",
         "## Top level",
         "",
-        *_table(Recipe, leave_out=("source", "stages", "train", "ablation")),
+        *_table(Recipe, leave_out=("source", "stages", "train", "ablation", "retrain")),
         "",
         "`source:` chooses by `kind`:",
     ]
@@ -44,7 +45,7 @@ def recipe_page() -> str:
         lines += ["", f"### {stage.name}", "", f"Reads {reads}. Writes {stage.writes.name}. One unit per {_per(stage.per)}.", ""]
         lines += _table(stage.params) if stage.params.model_fields else ["No keys."]
         lines += _optional_groups(stage.name, stage.params)
-    return "\n".join([*lines, *_train_lines(), *_ablation_lines()]) + "\n"
+    return "\n".join([*lines, *_train_lines(), *_ablation_lines(), *_retrain_lines()]) + "\n"
 
 
 def _train_lines() -> list[str]:
@@ -60,6 +61,11 @@ def _train_lines() -> list[str]:
 def _ablation_lines() -> list[str]:
     what = "Variants of the training that `depthmill ablate` compares; every other command pays no attention to it."
     return ["", "## ablation", "", what, "", *_table(AblationChoices)]
+
+
+def _retrain_lines() -> list[str]:
+    what = "Rules of `depthmill retrain`. Options of the command and parameters of the deployment go before them."
+    return ["", "## retrain", "", what, "", *_table(RetrainChoices)]
 
 
 def _group_lines(where: str, model: Any) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, ManifestChoice, NoPrefect, Overrides, RecipeFile, Workers
+from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
 
 if TYPE_CHECKING:
     from flows.ablation.ablation import Ablation, Run
@@ -25,6 +25,9 @@ def ablate(
     ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="print what would be trained, and stop")] = False,
     workers: Workers = None,
+    dask: Dask = None,
+    log: Log = None,
+    prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
@@ -35,9 +38,10 @@ def ablate(
     from flows.ablation.table import as_json as table_json
     from flows.ablation.training import train_variants
     from flows.command_line.answers import console, echo, print_json
+    from flows.prefect_api import uses_prefect
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(recipe, overrides, workers)
+    opened = open_with_settings(recipe, overrides, workers, dask, log)
     ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
     refuse_other_folder(ablation.folder)
     listener = console(is_quiet=as_json)
@@ -45,14 +49,14 @@ def ablate(
         echo(plan_text(ablation))
     results = results_of(ablation, {})  # read first: a damaged training must be reported before hours of work
     if not plan_only:
-        chosen = orchestrator(prefect=not no_prefect)
+        chosen = orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect))
         results = train_variants(ablation, opened, chosen, listener, is_making=manifest is None)
     failures = len({result.run.folder for result in results if result.error is not None})
     if as_json:
         print_json(table_json(ablation, results))
     elif not plan_only:
         echo(f"\n{table_text(ablation, results, is_whole=False)}")
-        echo(f"Table: {ablation.folder / TABLE_FILE}; every seed: {ablation.folder / RESULTS_FILE}")
+        echo(f"Table: {ablation.address}/{TABLE_FILE}; every seed: {ablation.address}/{RESULTS_FILE}")
         if failures:
             echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
     if failures:

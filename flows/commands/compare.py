@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,8 +12,8 @@ from flows.command_line.options import AsJson, Cap, Metric, Radar, refuse_option
 
 def compare(
     context: typer.Context,
-    a: Annotated[Path, typer.Argument(help="a training, or a folder that evaluate wrote")],
-    b: Annotated[Path, typer.Argument(help="another one")],
+    a: Annotated[str, typer.Argument(help="a training (path or URL), or a folder that evaluate wrote")],
+    b: Annotated[str, typer.Argument(help="another one")],
     metric: Metric = "mae_mm",
     cap: Cap = 80.0,
     radar: Radar = "on",

@@ -7,18 +7,21 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import NoPrefect, Workers
+from flows.command_line.options import Dask, NoPrefect, WithPrefect, Workers
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="folder for the demo")] = Path("demo"),
     workers: Workers = None,
+    dask: Dask = None,
+    prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
 ) -> None:
     """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo
     from flows.new_recipe.demo import prepare_demo
+    from flows.prefect_api import uses_prefect
     from flows.run.making import make_units
     from flows.run.opening import open_with_settings
     from flows.run.train import train_recipe
@@ -26,8 +29,8 @@ def demo(
 
     recipe = prepare_demo(out)
     echo(f"recipe {recipe}")
-    opened = open_with_settings(recipe, None, workers)
-    chosen, listener = orchestrator(prefect=not no_prefect), console()
+    opened = open_with_settings(recipe, None, workers, dask)
+    chosen, listener = orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect)), console()
     if make_units(opened, chosen, listener).num_failed:
         raise typer.Exit(1)
     if missing := missing_for_training():

@@ -23,7 +23,8 @@ from flows.command_line.options import (
 def evaluate(
     context: typer.Context,
     checkpoint: Annotated[
-        Path, typer.Argument(help="folder of a training, a checkpoint file, or a folder of KITTI result files of any detector")
+        str,
+        typer.Argument(help="folder or URL of a training, a checkpoint file, or a folder of KITTI result files of any detector"),
     ],
     recipe: StoreOrRecipe,
     manifest: ManifestChoice = None,

@@ -18,11 +18,13 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Read a folder in the public layout into a store; the inverse of export."""
-    from flows.run.interchange import import_folder
+    from flows.run.interchange import import_folder, import_warnings
     from pipeline.exporters.semodepth_lists import absent_lists
 
     for key in absent_lists(folder):
         echo(f"warning: there is no list '{folder / key}', so nothing of it is imported", err=True)
     manifest = import_folder(folder, store, layout=layout)
+    for warning in import_warnings(manifest):
+        echo(f"warning: {warning}", err=True)
     text = f"imported {len(manifest)} samples as manifest {manifest.path.fingerprint} into {store}"
     say({"store": store, "manifest": manifest.path.fingerprint, "samples": len(manifest)}, text, as_json=as_json)

@@ -12,7 +12,10 @@ from flows.command_line.options import AsJson
 
 
 def init(
-    data_root: Annotated[Path, typer.Argument(help="folder of a nuScenes-format data set, of ZJU-4DRadarCam or of KITTI object")],
+    data_root: Annotated[
+        str,
+        typer.Argument(help="folder or URL (s3://...) of a nuScenes-format data set, of ZJU-4DRadarCam or of KITTI object"),
+    ],
     out: Annotated[Path, typer.Option("--out", help="recipe file to write; must not exist")] = Path("recipe.yaml"),
     store: Annotated[str | None, typer.Option(help="path or URL of the store; default: store/ beside the recipe")] = None,
     version: Annotated[

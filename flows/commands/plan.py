@@ -27,7 +27,7 @@ def plan(
 
     opened = open_with_settings(recipe, overrides, workers)
     planned = opened.plan()
-    seconds = estimate_seconds(planned, opened.runs_folder, opened.settings.workers)
+    seconds = estimate_seconds(planned, opened.runs.files, opened.settings.workers)
     if as_json:
         print_json(
             {

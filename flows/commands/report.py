@@ -22,5 +22,5 @@ def report(
     from flows.run.opening import open_with_settings
 
     opened = open_with_settings(recipe, overrides)
-    page = write_report(opened.plan(), opened.store, out, title=recipe.stem, runs=opened.runs_folder)
+    page = write_report(opened.plan(), opened.store, out, title=recipe.stem, runs=opened.runs.files)
     say({"report": str(page)}, f"wrote {page}", as_json=as_json)

@@ -6,28 +6,32 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, NoPrefect, Overrides, RecipeFile, Workers
+from flows.command_line.options import AsJson, Dask, Log, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
 
 
 def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
     workers: Workers = None,
+    prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     dask: Dask = None,
+    log: Log = None,
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True,
 ) -> None:
     """Do everything that the plan lists; running again does only what is left."""
     import depthmill
     from flows.command_line.answers import console, print_json
+    from flows.prefect_api import uses_prefect
 
     made = depthmill.run(
         recipe,
         overrides=overrides or (),
         workers=workers,
         dask=dask,
-        prefect=not no_prefect,
+        log=log,
+        prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
         report=report,
         listener=console(is_quiet=as_json),
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, ManifestChoice, NoPrefect, Overrides, RecipeFile, Workers
+from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
 
 
 def train(
@@ -24,21 +24,27 @@ def train(
         ),
     ] = False,
     workers: Workers = None,
+    dask: Dask = None,
+    log: Log = None,
+    prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
     """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
     import depthmill
     from flows.command_line.answers import console, echo, print_json
+    from flows.prefect_api import uses_prefect
 
     trained = depthmill.train(
         recipe,
         overrides=overrides or (),
         workers=workers,
+        dask=dask,
+        log=log,
         manifest=manifest,
         out=out,
         restart=restart,
-        prefect=not no_prefect,
+        prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
         listener=console(is_quiet=as_json),
     )
     if trained.num_failed:

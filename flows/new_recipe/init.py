@@ -16,6 +16,7 @@ from pipeline.sources import open_source, source_specs
 from pipeline.sources.recipe_text import Line, plural, recipe_text, scalar
 from pipeline.sources.spec import SourceSpec, Survey
 from storage_schemas.errors import RecipeError
+from storage_schemas.remote_path import DataPath, data_path
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class Written:
     warnings: tuple[str, ...] = ()
 
 
-def write_recipe(root: Path, *, out: Path, store: str | None, version: str | None) -> Written:
+def write_recipe(root: str | Path, *, out: Path, store: str | None, version: str | None) -> Written:
     """Look at a data root and write a recipe for it.
 
     Args:
-        root: folder of the data set.
+        root: folder of the data set, or its URL.
         out: file to write; must not exist.
         store: path or URL of the store; None = ``store`` beside the recipe.
         version: of a nuScenes-format root with several; None = the preferred one.
@@ -47,12 +48,12 @@ def write_recipe(root: Path, *, out: Path, store: str | None, version: str | Non
         SourceError: the folder is no known data set, its tables are broken, or a run would refuse its scenes.
     """
     _check_target(out)
-    root = root.expanduser()
-    spec, where = recognise(root), store or str(out.absolute().parent / "store")
+    folder = data_path(str(root), settings_of_machine().cache_dir)
+    spec, where = recognise(folder), store or str(out.absolute().parent / "store")
     head = (
         f"Written by depthmill init from what the data root holds ({spec.kind}). All keys, with unit and default: docs/recipe.md"
     )
-    survey = _look(spec, root.absolute(), version)
+    survey = _look(spec, folder, version)
     lines, warnings = _usable(survey.lines(where, _about_store(where)), where=str(out))
     _write(out, recipe_text([head, *(f"Note: {line}" for line in warnings), ""], lines))
     return Written(out, survey.summary, warnings)
@@ -80,7 +81,7 @@ def _usable(lines: list[Line], *, where: str) -> tuple[list[Line], tuple[str, ..
     return lines, tuple(choose_scenes(recipe, source.scenes()).lines())
 
 
-def _look(spec: SourceSpec[Any], root: Path, version: str | None) -> Survey:
+def _look(spec: SourceSpec[Any], root: DataPath, version: str | None) -> Survey:
     if version is not None and not spec.versions_of:
         having = " or ".join(other.versions_of for other in source_specs().values() if other.versions_of)
         raise RecipeError(f"--version is of {having}, '{root}' is {spec.kind}. Leave it out")

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.sources import source_specs
 from pipeline.sources.spec import SourceSpec
 from storage_schemas.errors import SourceError
+from storage_schemas.remote_path import DataPath, RemotePath, folder_names
 
 MAX_LOOKED_AT = 200
 """Entries of a folder that are looked into; a home folder on a network drive shall not hold the answer up."""
@@ -16,12 +17,13 @@ MAX_LOOKED_AT = 200
 NAMED_ENTRIES = 8
 
 
-def kind_of(folder: Path) -> SourceSpec[Any] | None:
+def kind_of(folder: DataPath) -> SourceSpec[Any] | None:
     """Return which kind of data set a folder is the root of, None if of no known data set."""
-    return next((spec for spec in source_specs().values() if spec.recognise(folder)), None) if folder.is_dir() else None
+    specs = [spec for spec in source_specs().values() if spec.takes_urls or isinstance(folder, Path)]
+    return next((spec for spec in specs if spec.recognise(folder)), None) if folder.is_dir() else None
 
 
-def recognise(folder: Path) -> SourceSpec[Any]:
+def recognise(folder: DataPath) -> SourceSpec[Any]:
     """Return which kind of data set a folder is the root of.
 
     Raises:
@@ -42,13 +44,18 @@ def recognise(folder: Path) -> SourceSpec[Any]:
     raise SourceError(f"'{folder}' is no data set that depthmill knows. Looked for {looked_for}. {_instead(folder)}")
 
 
-def _above(folder: Path) -> list[Path]:
-    return [parent for parent in list(folder.absolute().parents)[:3] if kind_of(parent)][:1]
+def _above(folder: DataPath) -> list[DataPath]:
+    parents: list[DataPath] = []
+    for _ in range(3):
+        folder = folder.parent
+        if folder not in parents:
+            parents.append(folder)
+    return [parent for parent in parents if kind_of(parent)][:1]
 
 
-def _below(folder: Path) -> list[Path]:
+def _below(folder: DataPath) -> list[DataPath]:
     """Return data sets one or two folders down."""
-    data_sets = []
+    data_sets: list[DataPath] = []
     for inner in _folders(folder):
         if kind_of(inner):
             data_sets.append(inner)
@@ -57,7 +64,9 @@ def _below(folder: Path) -> list[Path]:
     return data_sets
 
 
-def _folders(folder: Path) -> list[Path]:
+def _folders(folder: DataPath) -> list[DataPath]:
+    if isinstance(folder, RemotePath):
+        return [folder / name for name, entry in list(folder.data.listing(folder.key).items())[:MAX_LOOKED_AT] if entry.is_folder]
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry, _ in zip(entries, range(MAX_LOOKED_AT), strict=False) if entry.is_dir())
@@ -66,8 +75,9 @@ def _folders(folder: Path) -> list[Path]:
     return [folder / name for name in names if not name.startswith(".")]
 
 
-def _instead(folder: Path) -> str:
-    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+def _instead(folder: DataPath) -> str:
+    inner = {path.name for path in _folders(folder)}
+    names = sorted(f"{name}/" if name in inner else name for name in folder_names(folder))
     if not names:
         return "The folder is empty"
     archives = [name for name in names if name.endswith((".tgz", ".tar", ".tar.gz", ".zip", ".tar.bz2"))]

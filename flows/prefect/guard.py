@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from httpx import HTTPStatusError
 from prefect import State
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Failed
@@ -18,6 +19,8 @@ from storage_schemas.errors import DepthmillError
 from storage_schemas.shown_text import remember_secrets
 
 T = TypeVar("T")
+
+START_DATABASE = "Start it on the server's machine (PostgreSQL: systemctl start postgresql)"
 
 
 class OrchestratorError(DepthmillError):
@@ -82,4 +85,7 @@ def explained(what: str, then: str) -> Iterator[None]:
         raise
     except Exception as error:  # Prefect has many error types for a server that is gone or refuses
         remember_secrets(PREFECT_API_URL.value() or "")  # the error may cite a part of it
-        raise OrchestratorError(f"Prefect could not {what}: {type(error).__name__}: {error}. {then}") from error
+        says = f"{type(error).__name__}: {error}"
+        if isinstance(error, HTTPStatusError) and error.response.is_server_error:
+            says = f"its server failed ({error.response.status_code}), as it does while its database is away. {START_DATABASE}"
+        raise OrchestratorError(f"Prefect could not {what}: {says}. {then}") from error

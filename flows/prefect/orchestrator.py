@@ -8,12 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from prefect import State, flow
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed
 
 from flows.prefect.guard import Guarded, OrchestratorError, T, explained
+from flows.prefect.links import leave_link
 from flows.prefect.scenes import made_state, run_scenes
-from flows.prefect.server import refuse_silent_server, server_of_flows
+from flows.prefect.server import server_of_flows
 from flows.prefect.trainings import run_parts, run_series, series_state, trained_state
 from flows.run.materialize import Made, RunScenes
 from flows.run.orchestrator import R, RoundEnd, Series
@@ -95,7 +96,6 @@ class PrefectOrchestrator:
             OrchestratorError: Prefect itself failed.
             DepthmillError: what ``on_done`` raised.
         """
-        refuse_silent_server()
         do, ended = partial(run_series, series), partial(series_state, series)
         self._do(Job("ablate", series.name, do, ended, "the ablation", "it goes on where it stopped", series.manifest))
 
@@ -106,7 +106,6 @@ class PrefectOrchestrator:
             OrchestratorError: Prefect itself failed.
             DepthmillError: what the round raised.
         """
-        refuse_silent_server()
         return self._do(Job("retrain_and_evaluate", name, work, _round_state, "the round", "it goes on where it stopped"))
 
     def _do(self, job: Job[T]) -> T:
@@ -128,10 +127,7 @@ def _run_flow(job: Job[T]) -> T:
         return guard.state(job.work, job.ended)
 
     start = flow(name=job.flow, flow_run_name=job.run, validate_parameters=False, log_prints=False)
-    advice = (
-        "Start the server of PREFECT_API_URL, unset it to use the embedded one, or add --no-prefect. Then run the same command; "
-        f"{job.kept}"
-    )
+    advice = f"Start the server of PREFECT_API_URL, or add --no-prefect. Then run the same command; {job.kept}"
     with server_of_flows():
         try:
             with explained(f"finish {job.noun}", advice):
@@ -151,5 +147,5 @@ def _round_state(ended: RoundEnd) -> State[Any]:
     """Leave the report of a round and a link to its training's, and return how its flow ends."""
     create_markdown_artifact(key="retrain-round", markdown=ended.text, description=f"round {ended.name}")
     if ended.page is not None:
-        create_link_artifact(key="retrain-report", link=ended.page.absolute().as_uri(), link_text=ended.page.name)
+        leave_link("retrain-report", ended.page, "report.html")
     return Completed(message=ended.message)

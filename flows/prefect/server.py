@@ -32,8 +32,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.prefect.guard import OrchestratorError
+from flows.prefect.guard import START_DATABASE, OrchestratorError
 from flows.prefect.tied_process import start_tied
+from flows.waiting import awaited
 
 LOCAL_PORT = 4200
 """Prefect's own choice; its pages are at http://127.0.0.1:4200."""
@@ -48,14 +49,20 @@ def refuse_silent_server() -> None:
         OrchestratorError: it does not.
     """
     url = PREFECT_API_URL.value()
-    if url is None:
+    if not url:
         return
     with get_client(sync_client=True) as client:
         error = client.api_healthcheck()
     if error is not None:
         raise OrchestratorError(
             f"the Prefect server of PREFECT_API_URL={url} does not answer: {str(error) or type(error).__name__}. Start it "
-            "(prefect server start), correct the address, or unset PREFECT_API_URL"
+            "(prefect server start), correct the address, or unset PREFECT_API_URL (prefect config unset PREFECT_API_URL, if a "
+            "profile sets it). What is made or trained by a command needs no server: --no-prefect"
+        )
+    if _status(f"{url.rstrip('/')}/ready") == 503:
+        raise OrchestratorError(
+            f"the Prefect server of PREFECT_API_URL={url} answers, but its database does not. {START_DATABASE}, then run the "
+            "same command. What is made or trained by a command needs no server: --no-prefect"
         )
 
 
@@ -72,7 +79,7 @@ def scheduling_server(port: int = LOCAL_PORT) -> Iterator[str]:
         OrchestratorError: no server answers, and none can be started.
     """
     refuse_silent_server()
-    if (configured_url := PREFECT_API_URL.value()) is not None:
+    if configured_url := PREFECT_API_URL.value():
         yield configured_url
         return
     url = f"http://127.0.0.1:{port}/api"
@@ -95,9 +102,10 @@ def server_of_flows() -> Iterator[None]:
     """Let flows of this process have a server: the one of PREFECT_API_URL, or else one of our own that is kept for later flows.
 
     Raises:
-        OrchestratorError: there is none, and it cannot be started.
+        OrchestratorError: there is none, and it cannot be started; or the one of PREFECT_API_URL does not answer.
     """
-    if PREFECT_API_URL.value() is not None:
+    refuse_silent_server()
+    if PREFECT_API_URL.value():
         yield
         return
     with temporary_settings({PREFECT_API_URL: _own_server()}):
@@ -168,7 +176,13 @@ def _start(module: str, arguments: Sequence[str], url: str, *, env: dict[str, st
     output = tempfile.TemporaryFile()  # noqa: SIM115  # is read when the server fails, and goes with this process
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     server = _Server(start_tied(module, arguments, env={**os.environ, **settings, **env}, output=output), url, output)
-    waited_from = time.monotonic()
+    with awaited("a Prefect server starts, which takes 10 s or more"):
+        _await_answer(server)
+    return server
+
+
+def _await_answer(server: _Server) -> None:
+    url, waited_from = server.url, time.monotonic()
     while not _answers(url):
         if (code := server.process.poll()) is not None or time.monotonic() - waited_from > STARTUP_S:
             server.stop()
@@ -176,10 +190,10 @@ def _start(module: str, arguments: Sequence[str], url: str, *, env: dict[str, st
             port = url.removesuffix("/api").rpartition(":")[2]
             raise OrchestratorError(
                 f"a Prefect server on port {port} {why}: {server.last_words()}. Run 'prefect server start --port {port}' to see "
-                "why, choose another --port, set PREFECT_API_URL to a server that runs, or add --no-prefect to run without"
+                "why, choose another --port, set PREFECT_API_URL to a server that runs, or take --no-prefect in place of "
+                "--prefect"
             )
         time.sleep(0.2)
-    return server
 
 
 def _refuse_closed_home() -> None:
@@ -200,12 +214,17 @@ def _refuse_closed_home() -> None:
     except OSError as error:
         raise OrchestratorError(
             f"Prefect cannot write in its folder '{home}': {error.strerror or error}. Set PREFECT_HOME to a folder that you may "
-            "write, or add --no-prefect"
+            "write, or take --no-prefect in place of --prefect"
         ) from error
 
 
 def _answers(url: str) -> bool:
+    return _status(f"{url}/health", timeout_s=2.0) == 200
+
+
+def _status(url: str, *, timeout_s: float = 30.0) -> int | None:
+    """Return the HTTP status that a URL answers with; None if it does not answer."""
     try:
-        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
+        return httpx.get(url, timeout=timeout_s).status_code
     except httpx.HTTPError:
-        return False
+        return None

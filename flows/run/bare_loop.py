@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BareLoop:
-    """The ``Orchestrator`` of ``--no-prefect``, of tests and of Python."""
+    """The ``Orchestrator`` where no Prefect API is configured, of ``--no-prefect``, of tests and of Python."""
 
     def make(self, plan: Plan, pool: WorkerPool, work: Callable[[RunScenes], Made]) -> Made:
         """Make the units of a plan."""

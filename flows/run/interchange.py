@@ -8,9 +8,11 @@ from pathlib import Path
 from flows.run.opening import is_recipe, open_store, open_with_settings, own_manifest
 from pipeline.exporters.da3_depth_results import export_da3_depth_results
 from pipeline.exporters.semodepth import export_semodepth, import_semodepth
+from pipeline.finding import Finding, finding_lines
+from pipeline.run import SUSPICIOUS
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
-from storage_schemas.store import Store
+from storage_schemas.store import Store, UnitPath
 
 EXPORTERS = {"semodepth": export_semodepth, "da3_depth_results": export_da3_depth_results}
 
@@ -52,6 +54,23 @@ def import_folder(folder: Path, store: str, *, layout: str) -> Manifest:
             f"maps to '{folder}', then run it"
         )
     return import_semodepth(folder, Store(store))
+
+
+def import_warnings(manifest: Manifest) -> list[str]:
+    """Return a line for each kind of map that cannot be right in what was imported, also by a former import of the same bytes."""
+    findings = []
+    for key, fingerprint in manifest.store.lineage(manifest.path).identity.inputs.items():
+        layout, scene, camera = key.rsplit("/", 2)
+        counts = manifest.store.lineage(UnitPath(layout, scene, camera, fingerprint)).counts
+        where = f"({layout} {camera})"
+        if counts.get("share_measured") == 0:
+            findings.append(Finding(f"no pixel is measured {where}", scene, advice="Check how these maps were written"))
+        findings += [
+            Finding(f"{what} {where}", scene, int(counts[name]), advice=advice)
+            for name, (what, advice) in SUSPICIOUS.items()
+            if counts.get(name)
+        ]
+    return finding_lines(findings, len({row["scene"] for row in manifest.rows()}))
 
 
 def _check_layout(layout: str) -> None:

@@ -31,12 +31,14 @@ class Listener:
         warn: takes a line about what went wrong and does not stop the work.
         begin: is called before work that takes long.
         has_bar: a live bar may stand below the lines of units, if this is a terminal.
+        began_s: since when the user waits, in seconds of ``time.monotonic``; None = since the work was called.
     """
 
     line: Callable[[str], None] | None = None
     warn: Callable[[str], None] = warn_on_stderr
     begin: Callable[[], None] | None = None
     has_bar: bool = False
+    began_s: float | None = None
 
     def say(self, line: str) -> None:
         """Report a line about the work."""

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from flows.run.runs import Runs, with_local_starts
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
+from flows.waiting import awaited
+from flows.workers.choice import pool_of
+from flows.workers.pool import WorkerPool
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe, load_recipe, wanted_files
 from pipeline.sources import open_source
@@ -26,30 +32,48 @@ class Opened:
     store: Store
     settings: Settings
 
+    @cached_property
+    def runs(self) -> Runs:
+        """Champion, history, trainings, reports and logs of this store."""
+        return Runs(self.settings.runs_root(self.store.root), self.settings.cache_dir)
+
     @property
-    def runs_folder(self) -> Path:
-        """Folder of this store's run logs."""
-        return self.settings.runs_folder(self.store.root)
+    def pool(self) -> WorkerPool:
+        """Who makes the units; checked, not yet opened. Errors as ``pool_of``."""
+        return pool_of(self.settings)
+
+    @cached_property
+    def train(self) -> dict[str, Any]:
+        """The recipe's ``train:`` group; what it begins with in a remote store is a file of this machine."""
+        return with_local_starts(self.recipe.train, self.settings.cache_dir)
 
     def plan(self) -> Plan:
         """Plan against the store as it is now."""
-        return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
+        with awaited("the source is looked through, and the store for what is there already"):
+            return make_plan(self.recipe, self.source, self.store, facts=teacher_facts(self.recipe, self.settings))
 
 
 def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
     """Open source and store of a recipe; nothing is written to the store."""
-    source = open_source(recipe.source, settings.cache_dir, wanted_files(recipe))
+    with awaited("the index of the source is read, or made where there is none yet"):
+        source = open_source(recipe.source, settings.cache_dir, wanted_files(recipe))
     return Opened(recipe, source, Store(recipe.store), settings)
 
 
-def open_with_settings(recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None) -> Opened:
-    """Open a recipe under the settings of this machine.
+def open_with_settings(
+    recipe_file: Path,
+    overrides: Sequence[str] | None,
+    workers: int | None = None,
+    dask: str | None = None,
+    log: str | None = None,
+) -> Opened:
+    """Open a recipe under the settings of this machine; ``workers``, ``dask`` and ``log`` are options, which come before them.
 
     Raises:
         RecipeError: the recipe, an override or a setting is wrong.
         SourceError: its source is not there.
     """
-    settings = settings_of_machine(workers)
+    settings = settings_of_machine(workers, dask, log)
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 

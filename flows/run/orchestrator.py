@@ -51,8 +51,8 @@ class RoundEnd(Protocol):
         """What came of it and why, in one line."""
 
     @property
-    def page(self) -> Path | None:
-        """The report of its training; None if nothing was trained."""
+    def page(self) -> str | None:
+        """URL of the report of its training; None if nothing was trained."""
 
 
 R = TypeVar("R", bound=RoundEnd)

@@ -10,7 +10,7 @@ from flows.run.listener import Listener
 from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
 from flows.run.orchestrator import Orchestrator
-from flows.run.training import Training, open_training, refuse_without_torch
+from flows.run.training import Training, machine_of, open_training
 from flows.run.training_folder import clear_training, holds_training
 from flows.text import duration
 from storage_schemas.errors import DepthmillError
@@ -35,7 +35,7 @@ class Trained:
 
         assert self.training is not None
         folder = self.training.folder
-        return {"folder": str(folder), **read_training(folder), **self.training.extra_results()}
+        return {"folder": self.training.address, **read_training(folder), **self.training.extra_results()}
 
     @property
     def text(self) -> str:
@@ -47,8 +47,8 @@ class Trained:
         record = read_training(folder)
         tables = sorted((folder / "evaluation").glob("**/table.md"))  # a second table if monocular depth was withheld
         texts = [table.read_text(encoding="utf-8") for table in (*tables, *(folder / "probe").glob("table.md"))]
-        report = folder / "report.html"
-        where = report if report.is_file() else folder
+        address = self.training.address
+        where = f"{address}/report.html" if (folder / "report.html").is_file() else address
         steps = f"{record['num_steps']} step{'' if record['num_steps'] == 1 else 's'}"
         choice = [f"best.pt: {record['choice']}"] if "choice" in record else []  # former versions did not say
         return "\n".join([*texts, *choice, f"trained {steps} in {duration(record['seconds'])}: {where}"])
@@ -80,10 +80,12 @@ def train_recipe(
         ManifestError: there is no such manifest.
         DepthmillError: the folder holds something else, or the training or the evaluation failed.
     """
-    refuse_without_torch()
+    machine_of(opened)  # a setting that does not fit must be reported before an hour of work, too
     from model.families import parse_train_config
 
-    parse_train_config(opened.recipe.train, where=where)  # parsed first: a typo must be reported before an hour of work
+    if former := opened.runs.former_text():
+        listener.warn(former)
+    parse_train_config(opened.train, where=where)  # parsed first: a typo must be reported before an hour of work
     if manifest is None and opened.plan().to_do:
         made = make_units(opened, orchestrator, listener)
         if made.num_failed:
@@ -91,14 +93,16 @@ def train_recipe(
     training = open_training(opened, where=where, manifest=manifest, out=out)
     _refuse_foreign_folder(training.folder)
     if not restart and training.is_complete:
+        training.keep(f"depthmill train {where}")
         listener.say(f"nothing to do: training {training.folder.name} is complete (--restart trains it again)")
         return Trained(0, training)
     with training.held(f"depthmill train {where}"):
         if restart:
             for kept in clear_training(training.folder):
                 listener.say(f"kept, for depthmill did not write it: {training.folder / kept}")
+            training.discard_kept()
         is_begun = (training.folder / "last.pt").is_file()
-        listener.say(f"{'going on with' if is_begun else 'training'} {training.folder}")
+        listener.say(f"{'going on with' if is_begun else 'training'} {training.address}")
         for notice in training.family.notices(training.config, training.manifest):
             listener.warn(f"WARNING: {notice}")
         listener.work_begins()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.run.keeping import kept_in_store
 from flows.run.opening import Opened
+from flows.run.progress import noted_steps
+from flows.run.runs import Runs
 from flows.run.training_folder import noted_files
 from flows.settings import Settings
+from flows.waiting import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.folder_lock import HeldFolder, locked_folder
 from storage_schemas.manifest import Manifest, open_manifest
+from storage_schemas.remote_lock import HeldKey
 
 if TYPE_CHECKING:
     from model.train.config import CommonConfig, Machine
@@ -31,12 +37,19 @@ class Training:
         manifest: the pinned data.
         folder: where it writes; named by configuration and manifest unless the user chose another.
         machine: where and how fast.
+        runs: where it is kept, if its folder is one of theirs; None = it stays in its folder.
     """
 
     config: CommonConfig
     manifest: Manifest
     folder: Path
     machine: Machine
+    runs: Runs | None = None
+
+    @property
+    def address(self) -> str:
+        """Return how its folder is named for people and records: its path, or its URL in a remote store."""
+        return str(self.folder) if self.runs is None else self.runs.address(self.folder)
 
     @property
     def family(self) -> Family[Any]:
@@ -61,11 +74,13 @@ class Training:
         refuse_complete_of_another(self.config, self.manifest, self.folder, families=FAMILIES)
         return not due_parts(self.config, self.folder)
 
-    def held(self, command: str) -> AbstractContextManager[HeldFolder]:
+    def held(self, command: str) -> AbstractContextManager[HeldFolder | HeldKey]:
         """Hold the folder, so that no other process trains into it; FolderBusyError if one does.
 
         ``command`` is what another process is told of this one.
         """
+        if self.runs is not None and (key := self.runs.key(self.folder)) is not None:
+            return self.runs.held(key, doing=command)
         return locked_folder(self.folder, doing=command, if_denied="Choose another folder with --out")
 
     def parts(self, on_progress: Callable[[Progress], None] | None) -> dict[str, Callable[[], None]]:
@@ -82,18 +97,22 @@ class Training:
 
         if is_complete(self.folder):
             return
-        train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=on_progress)
+        told = self._watched(on_progress)
+        noted = nullcontext(told) if self.runs is None else noted_steps(self.runs, self.folder.name, told)
+        with self._kept(), noted as to_tell:
+            train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=to_tell)
 
     def evaluate(self) -> None:
         """Measure the best checkpoint, mark the training complete, write its report."""
         from model.families import evaluate_training
         from model.train.loop import is_complete
 
-        if is_complete(self.folder):
-            return
-        with noted_files(self.folder):
-            evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
-        self.write_report()
+        with self._kept():
+            if is_complete(self.folder):
+                return
+            with noted_files(self.folder):
+                evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
+            self.write_report()
 
     def do_extra_part(self, name: str) -> None:
         """Do what the family does after the evaluation, and write the report again, which then shows it."""
@@ -103,9 +122,43 @@ class Training:
         part = self.family.extra_parts(self.config)[name]
         if not part.is_due(self.config, self.folder):
             return
-        with repeatable(self.config, network_device(self.machine.accelerator).type), noted_files(self.folder):
-            part.run(self.config, self.manifest, self.folder, self.machine)
-        self.write_report()
+        with self._kept():
+            with repeatable(self.config, network_device(self.machine.accelerator).type), noted_files(self.folder):
+                part.run(self.config, self.manifest, self.folder, self.machine)
+            self.write_report()
+
+    def _kept(self) -> AbstractContextManager[None]:
+        """Put the checkpoints of a training into a remote store while they are written, and everything at the end."""
+        return nullcontext() if self.runs is None else kept_in_store(self.runs, self.folder)
+
+    def _watched(self, on_progress: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+        """Return what is told after each step; it ends a training that another machine has taken over."""
+        runs, key = self.runs, None if self.runs is None else self.runs.key(self.folder)
+        if runs is None or key is None or runs.is_local:
+            return on_progress
+
+        def told(progress: Progress) -> None:
+            runs.refuse_lost()
+            if on_progress is not None:
+                on_progress(progress)
+
+        return told
+
+    def keep(self, command: str) -> None:
+        """Put into a remote store what a former process could not put there; nothing is asked of a store that has it all."""
+        if self.runs is not None and self.runs.has_news(self.folder):
+            with self.held(command):  # does it
+                pass
+
+    def discard_kept(self) -> None:
+        """Delete in a remote store what the folder holds no longer."""
+        if self.runs is not None:
+            self.runs.discard(self.folder)
+
+    def link(self, name: str) -> str:
+        """Return the URL of a file of it, for a page."""
+        address = f"{self.address}/{name}"
+        return address if "://" in address else (self.folder / name).absolute().as_uri()
 
     def extra_results(self) -> dict[str, Any]:
         """Return what was found after the evaluation, as JSON values; empty if there is nothing."""
@@ -135,15 +188,34 @@ def machine_of(opened: Opened) -> Machine:
 
 
 def machine_of_settings(settings: Settings, *, image_root: str | None) -> Machine:
-    """Return where and how fast networks run."""
+    """Return where and how fast networks run: on one process for each that srun or torchrun started, else as it is set.
+
+    Raises:
+        RecipeError: torch is not installed, or the settings do not fit what srun or torchrun started.
+    """
     refuse_without_torch()
     from model.train.config import Machine
+    from model.train.launch import launch_here
 
+    launch = launch_here()
+    if launch is not None:
+        for name in {"num_devices", "num_nodes"} & settings.model_fields_set:
+            if getattr(settings, name) != getattr(launch, name):
+                raise RecipeError(
+                    f"setting DEPTHMILL_{name.upper()} is {getattr(settings, name)}, and {launch.by} started "
+                    f"{launch.num_devices} processes on each of {launch.num_nodes} nodes. Unset it, or start as many as it says"
+                )
+    elif settings.num_nodes > 1:
+        raise RecipeError(
+            f"setting DEPTHMILL_NUM_NODES is {settings.num_nodes}, and nothing has started a process for each device there. "
+            "Start the command by srun or torchrun (docs/operations/slurm.md), or unset it"
+        )
     return Machine(
         accelerator=settings.device,
-        num_devices=settings.num_devices,
+        num_devices=settings.num_devices if launch is None else launch.num_devices,
         num_workers=settings.loader_workers,
         image_root=image_root,
+        num_nodes=1 if launch is None else launch.num_nodes,
     )
 
 
@@ -163,10 +235,10 @@ def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path
     refuse_without_torch()
     from model.families import parse_train_config
 
-    config = parse_train_config(opened.recipe.train, where=where)
+    config = parse_train_config(opened.train, where=where)
     chosen = open_manifest(opened.store, manifest or opened.plan().manifest.path.fingerprint)
     folder = out or training_folder(opened, config, chosen.path.fingerprint)
-    return Training(config, chosen, folder, machine_of(opened))
+    return Training(config, chosen, folder, machine_of(opened), opened.runs)
 
 
 def training_folder(opened: Opened, config: CommonConfig, manifest: str) -> Path:
@@ -177,9 +249,9 @@ def training_folder(opened: Opened, config: CommonConfig, manifest: str) -> Path
     """
     from model.families import FAMILIES
 
-    folder = opened.runs_folder / "trainings" / FAMILIES.training_name(config, manifest)
+    folder = opened.runs.training(FAMILIES.training_name(config, manifest))
     weights = getattr(config, "imagenet_weights", None)
-    if weights is None or folder.exists():
+    if weights is None or folder.exists() or not opened.runs.is_local:  # former versions kept no training in a remote store
         return folder
     former = folder.with_name(FAMILIES.former_training_name(config, manifest))
     written = [path.stat().st_mtime for name in ("training.json", "last.pt") if (path := former / name).is_file()]
@@ -188,14 +260,14 @@ def training_folder(opened: Opened, config: CommonConfig, manifest: str) -> Path
 
 def missing_for_training() -> list[str]:
     """Return the packages of the extra ``train`` that are not installed."""
-    import importlib.util
-
     return [name for name in ("torch", "lightning_fabric", "tensorboard", "simplejpeg") if importlib.util.find_spec(name) is None]
 
 
 def refuse_without_torch() -> None:
-    """Check that the extra ``train`` is installed; RecipeError says how to install it."""
+    """Check that the extra ``train`` is installed and load it; RecipeError says how to install it."""
     if missing := missing_for_training():
         raise RecipeError(
             f"training needs {', '.join(missing)}, which is not installed here. Run: pip install 'depthmill[train]'"
         )
+    with awaited("torch and the families of models are loaded"):
+        importlib.import_module("model.families")

@@ -27,6 +27,7 @@ from flows.workers.slurm_profile import SlurmProfile, cluster_arguments, load_pr
 from pipeline.workers import SINGLE_THREAD
 from storage_schemas.errors import DepthmillError, RecipeError
 
+SETTING = "--dask (or DEPTHMILL_DASK)"
 EXPECTED = "expected local:<workers>, local:<workers>:<memory each>, tcp://<host>:<port> or slurm:<profile>"
 CONNECT_S = 10.0
 """A scheduler that takes longer to accept a connection is taken to be gone."""
@@ -91,7 +92,7 @@ def parse_target(text: str) -> DaskTarget:
     elif kind == "slurm" and rest:
         profile = load_profile(rest)
         return DaskTarget("slurm", text, profile.jobs * profile.workers_per_job, profile=profile)
-    raise RecipeError(f"--dask is '{text}', {EXPECTED}, e.g. --dask local:4")
+    raise RecipeError(f"{SETTING} is '{text}', {EXPECTED}, e.g. --dask local:4")
 
 
 def check_target(target: DaskTarget) -> None:
@@ -114,7 +115,7 @@ def check_target(target: DaskTarget) -> None:
         _need("dask_jobqueue")
         if shutil.which("sbatch") is None:
             raise RecipeError(
-                f"--dask {target.where}: there is no command sbatch here. Run this on a login node of the SLURM cluster"
+                f"{SETTING} {target.where}: there is no command sbatch here. Run this on a login node of the SLURM cluster"
             )
 
 
@@ -126,7 +127,7 @@ def gone(target: DaskTarget, what: str) -> DaskError:
     else:
         start = "Look whether this machine ran out of memory"
     return DaskError(
-        f"the Dask scheduler '{target.where}' {what}. {start}, or leave --dask away; then run the same command: "
+        f"the Dask scheduler '{target.where}' {what}. {start}, or leave {SETTING} away; then run the same command: "
         "finished units are kept, and it does what is left"
     )
 
@@ -222,7 +223,8 @@ def _local_cluster(target: DaskTarget) -> Any:
         )
     except RuntimeError as error:
         raise DaskError(
-            f"--dask {target.where}: the workers did not start: {error.__cause__ or error}. Ask for fewer, or leave --dask away"
+            f"{SETTING} {target.where}: the workers did not start: {error.__cause__ or error}. Ask for fewer, or do without a "
+            "cluster"
         ) from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -245,8 +247,8 @@ def _test_job(script: str, target: DaskTarget) -> None:
         done = subprocess.run(["sbatch", "--test-only", file.name], capture_output=True, text=True, timeout=120)
     if done.returncode:
         raise DaskError(
-            f"--dask {target.where}: SLURM would not take a job: {(done.stderr or done.stdout).strip()}. Mend the profile, then "
-            "run the same command"
+            f"{SETTING} {target.where}: SLURM would not take a job: {(done.stderr or done.stdout).strip()}. "
+            "Mend the profile, then run the same command"
         )
 
 
@@ -258,15 +260,15 @@ def _local_memory(target: DaskTarget) -> int:
     try:
         memory_bytes = available // target.workers if target.memory is None else int(parse_bytes(target.memory))
     except ValueError as error:
-        raise RecipeError(f"--dask {target.where}: '{target.memory}' is no size of memory; write e.g. 2GiB") from error
+        raise RecipeError(f"{SETTING} {target.where}: '{target.memory}' is no size of memory; write e.g. 2GiB") from error
     if memory_bytes < LEAST_MEMORY:
         raise RecipeError(
-            f"--dask {target.where}: {format_bytes(memory_bytes)} for a worker is too little; a 20 s scene needs about 1 GB, "
+            f"{SETTING} {target.where}: {format_bytes(memory_bytes)} for a worker is too little; a 20 s scene needs about 1 GB, "
             f"at least {format_bytes(LEAST_MEMORY)} is expected. Ask for fewer or larger workers"
         )
     if memory_bytes * target.workers > available:
         raise RecipeError(
-            f"--dask {target.where}: {target.workers} workers of {format_bytes(memory_bytes)} do not fit into the "
+            f"{SETTING} {target.where}: {target.workers} workers of {format_bytes(memory_bytes)} do not fit into the "
             f"{format_bytes(available)} of this machine. Ask for fewer or smaller workers"
         )
     return memory_bytes
@@ -278,5 +280,5 @@ def _need(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise RecipeError(
-            f"--dask needs {module.split('.')[0]}, which is not installed here. Run: pip install 'depthmill[dask]'"
+            f"{SETTING} needs {module.split('.')[0]}, which is not installed here. Run: pip install 'depthmill[dask]'"
         ) from error

@@ -118,13 +118,37 @@ def misfit_text(weights: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str
     return first_names(problems, limit=8, joiner="; ")
 
 
+def refuse_no_numbers(weights: Mapping[str, Any], *, where: str) -> None:
+    """Check that weights are finite: with NaN or infinity a network answers nothing, and measures may still look like numbers.
+
+    Args:
+        weights: by their names; what is no tensor of real numbers is not looked at.
+        where: what they are of, e.g. ``checkpoint 'best.pt'``.
+
+    Raises:
+        CheckpointError: names the first weights and how many of their values are wrong.
+    """
+    wrong = [
+        f"{name} ({wrong_values:,} of {value.numel():,} values)"
+        for name, value in weights.items()
+        if isinstance(value, Tensor) and value.is_floating_point() and value.layout == torch.strided and not value.is_meta
+        if (wrong_values := value.numel() - int(torch.isfinite(value).sum()))
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{where} has weights that are not numbers (NaN or infinity): {first_names(wrong, limit=3)}. Its training diverged. "
+            "Choose another checkpoint, or train again with a lower train.learning_rate or with train.max_gradient_norm"
+        )
+
+
 def fill_network(network: nn.Module, weights: Mapping[str, Any], *, path: str | Path) -> None:
-    """Load all weights of a checkpoint into a network; CheckpointError names the file and what differs."""
+    """Load all weights of a checkpoint into a network; CheckpointError names the file and what differs or is no number."""
     if problems := misfit_text(weights, network.state_dict()):
         raise CheckpointError(
             f"checkpoint '{path}' has the weights of another network: {problems}. Bring back the file that belongs there, "
             "or train again (depthmill train --restart)"
         )
+    refuse_no_numbers(weights, where=f"checkpoint '{path}'")
     network.load_state_dict(weights)
 
 
@@ -148,6 +172,7 @@ def load_backbone_file(
 
     Raises:
         WeightsFileError: the file is missing or is not of this network; it names what differs.
+        CheckpointError: a weight is not a number.
     """
     weights = {key: value for key, value in load_state_file(path).items() if not str(key).startswith(left_out)}
     missing, foreign, shapes = misfit(weights, network.state_dict())
@@ -159,4 +184,5 @@ def load_backbone_file(
             f"weights file '{path}' is not {kind}: {len(missing)} keys missing {missing[:3]}, "
             f"{len(foreign)} unknown {foreign[:3]}, {len(shapes)} of another shape {shapes[:3]}"
         )
+    refuse_no_numbers(weights, where=f"weights file '{path}'")
     network.load_state_dict(weights, strict=False)

@@ -1,12 +1,12 @@
-"""How much memory is left: of the machine, or of the container that this process runs in."""
+"""How much memory is left: of the machine, or of the container or the job of a scheduler that this process runs in."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _LIMIT_AND_USE = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-"""Of control groups version 2 and 1, as a container sees its own."""
+"""Of control groups version 2 and 1."""
 
 
 def free_memory_bytes() -> int | None:
@@ -24,15 +24,35 @@ def _free_of_machine() -> int | None:
 
 
 def _free_of_container() -> int | None:
+    """Return the least that is free of the groups that hold this process; None if none of them has a limit.
+
+    A container sees its own group as the topmost one. A job of Slurm or of systemd sees the machine's, and its own deep below.
+    """
+    known = []
     for limit, use in _LIMIT_AND_USE:
-        try:
-            limit_bytes, used_bytes = ((_CGROUP / name).read_text().strip() for name in (limit, use))
-            cache_bytes = _reclaimable_bytes((_CGROUP / limit).with_name("memory.stat"))
-        except OSError:
-            continue
-        if limit_bytes.isdecimal():  # "max" = no limit
-            return max(int(limit_bytes) - int(used_bytes) + cache_bytes, 0)
-    return None
+        for group in _groups(has_own_tree="/" in limit):
+            limit_file = _CGROUP / Path(limit).parent / group / Path(limit).name
+            try:
+                limit_bytes, used_bytes = (
+                    path.read_text().strip() for path in (limit_file, limit_file.with_name(Path(use).name))
+                )
+                cache_bytes = _reclaimable_bytes(limit_file.with_name("memory.stat"))
+            except OSError:
+                continue
+            if limit_bytes.isdecimal():  # "max" = no limit
+                known.append(max(int(limit_bytes) - int(used_bytes) + cache_bytes, 0))
+    return min(known, default=None)
+
+
+def _groups(*, has_own_tree: bool) -> list[Path]:
+    """Return the groups that hold this process, from the topmost down, below the tree of all resources or that of memory."""
+    try:
+        lines = [line.split(":", 2) for line in _OWN_GROUPS.read_text().splitlines() if line.count(":") >= 2]
+    except OSError:
+        return [Path()]
+    names = [path for _, kinds, path in lines if ("memory" in kinds.split(",") if has_own_tree else not kinds)]
+    own = Path(names[0].lstrip("/")) if names and ".." not in names[0] else Path()
+    return [*reversed(own.parents), own] if own.parts else [Path()]
 
 
 def _reclaimable_bytes(statistics: Path) -> int:

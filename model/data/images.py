@@ -12,7 +12,7 @@ from PIL import Image
 
 from model.data.row_band import RowBand
 from storage_schemas.errors import SourceError, StoreError
-from storage_schemas.image_files import check_pixels, opened_image, refuse_deep_pixels
+from storage_schemas.image_files import IMAGE_FORMATS, check_pixels, opened_image, refuse_deep_pixels
 from storage_schemas.regular_files import read_regular
 
 _JPEG = b"\xff\xd8"
@@ -65,7 +65,7 @@ def _decode_other(
     content: bytes | memoryview, out: NDArray[np.uint8], band: RowBand, expected: tuple[int, int]
 ) -> tuple[int, int]:
 
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as image:
         size = (image.height, image.width)
         if size != expected:
             return size

@@ -102,8 +102,15 @@ class SlotPool:
         if not self._is_shared:
             return np.empty(self._num_bytes, np.uint8)  # NumPy asks for huge pages, torch does not
         self.require_room(len(self._slots) + 1)
-        self._handles.append(_unnamed_memory(self._num_bytes))
-        return mapped(self._handles[-1], self._num_bytes)
+        try:
+            self._handles.append(_unnamed_memory(self._num_bytes))
+            return mapped(self._handles[-1], self._num_bytes)
+        except OSError as error:
+            raise SharedMemoryError(
+                f"the system refuses {self._num_bytes / 1e6:.0f} MB of memory for a batch, after {len(self._slots)} others: "
+                f"{error.strerror}. Raise the limits of this shell or job (ulimit -v, -f and -n show them), or let fewer "
+                "processes read (DEPTHMILL_LOADER_WORKERS)"
+            ) from error
 
 
 def mapped(handle: int, num_bytes: int) -> NDArray[np.uint8]:

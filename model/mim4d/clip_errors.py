@@ -6,13 +6,12 @@ Writes  clips.csv, beside the tables of ``render_evaluation``: a row for each cl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from model.mim4d.ray_errors import ANY_RANGE, VOLUMES, RayErrors
-from model.train.result_files import read_rows, rows_as_csv
-from storage_schemas.files import StoreFiles
+from model.train.result_files import read_rows
 
 CLIPS_FILE = "clips.csv"
 
@@ -54,13 +53,8 @@ def clip_rows(window_key: str, by_volume: Mapping[str, RayErrors]) -> Iterator[C
                 yield ClipRow(window_key, volume, frames, whole.num_rays, whole.abs_rel, whole.delta1, num_hidden, rgb_l1)
 
 
-def write_clip_rows(folder: Path, rows: Sequence[ClipRow]) -> None:
-    """Write clips.csv, atomically; StoreError if the folder cannot be written."""
-    StoreFiles(folder).put(CLIPS_FILE, rows_as_csv(ClipRow, rows))
-
-
 def read_clip_rows(folder: Path) -> list[ClipRow]:
-    """Return the rows that ``write_clip_rows`` wrote.
+    """Return the rows of clips.csv.
 
     Raises:
         StoreError: the file is missing or damaged; names it.

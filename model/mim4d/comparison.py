@@ -7,7 +7,7 @@ Reads   rows of ``clip_errors``, of two evaluations
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,9 @@ from model.mim4d.loss import DIRECT, RECONSTRUCT
 from model.mim4d.ray_errors import CONSTANT, COPIED_WARPED
 from model.train.paired_bootstrap import INTERVAL, ComparisonError, bootstrap_interval, interval_text, too_few_text
 
-HEADS = {"abs_rel": "AbsRel", "delta1": "delta<1.25", "hidden_rgb_l1": "hidden colour L1"}
+HIDDEN_COLOUR = "hidden_rgb_l1"
+
+HEADS = {"abs_rel": "AbsRel", "delta1": "delta<1.25", HIDDEN_COLOUR: "hidden colour L1"}
 """What is compared, with its name in tables; delta is better when it is larger."""
 
 _VOLUMES = (RECONSTRUCT, DIRECT, COPIED_WARPED)
@@ -41,6 +43,8 @@ class ClipComparison(NamedTuple):
         share_better: share of clips where b is better; equal is not.
         num_other_rays: clips whose numbers of rays differ: the evaluations were measured against different points.
         num_scenes: scenes of the clips, which the interval rests on.
+        share_of_clips: clips in both over clips in either.
+        share_of_rays: rays in both over rays in either; of a clip in both, the smaller number is in both.
     """
 
     volume: str
@@ -55,6 +59,18 @@ class ClipComparison(NamedTuple):
     share_better: float
     num_other_rays: int
     num_scenes: int
+    share_of_clips: float = 1.0
+    share_of_rays: float = 1.0
+
+    @property
+    def num_frames(self) -> int:
+        """Return the number of clips, which take the place of frames."""
+        return self.num_clips
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return what is in both over what is in either, by what it is of."""
+        return {"clips": self.share_of_clips, "rays": self.share_of_rays}
 
 
 _ByPlace = Mapping[tuple[str, str], Mapping[str, ClipRow]]
@@ -109,6 +125,72 @@ def compare_clips(
     if not comparisons:
         raise ComparisonError("the evaluations have no volume with rays in common. Run depthmill evaluate for both again")
     return comparisons
+
+
+def judge_clips(
+    a: Sequence[ClipRow], b: Sequence[ClipRow], *, volume: str, measure: str, left_out: Collection[str] = (), seed: int = 0
+) -> ClipComparison:
+    """Compare one measure of two networks on the clips where both have rays, of all frames.
+
+    Unlike in ``compare_clips``, a network whose answer is not a number keeps its clip: the means are no numbers then.
+
+    Args:
+        a: rows of one evaluation.
+        b: rows of the other.
+        volume: what is shown.
+        measure: a key of ``HEADS``.
+        left_out: scenes whose clips are not compared.
+        seed: of the bootstrap.
+
+    Raises:
+        ComparisonError: there is no clip in common where both have rays.
+    """
+    of_a, of_b = (measured_of(rows, volume, measure, left_out=left_out) for rows in (a, b))
+    keys = sorted(of_a.keys() & of_b.keys())
+    if not keys:
+        raise ComparisonError(
+            f"the evaluations have no clip in common where both have {volume}/{measure}: a has {len(of_a)}, b has {len(of_b)}. "
+            "Evaluate both on the same manifest and split"
+        )
+    values_a, values_b = (np.array([of_run[key].value for key in keys], np.float64) for of_run in (of_a, of_b))
+    difference, num_rays = values_b - values_a, [(of_a[key].num_rays, of_b[key].num_rays) for key in keys]
+    interval = bootstrap_interval(difference, keys, seed=seed)
+    rays_of_one = sum(rows[key].num_rays for rows in (of_a, of_b) for key in of_a.keys() ^ of_b.keys() if key in rows)
+    return ClipComparison(
+        volume=volume,
+        frames="all",
+        measure=measure,
+        num_clips=len(keys),
+        mean_a=float(values_a.mean()),
+        mean_b=float(values_b.mean()),
+        mean_difference=float(difference.mean()),
+        low=interval.low,
+        high=interval.high,
+        share_better=float((difference > 0 if measure.startswith("delta") else difference < 0).mean()),
+        num_other_rays=sum(in_a != in_b for in_a, in_b in num_rays),
+        num_scenes=interval.num_scenes,
+        share_of_clips=len(keys) / len(of_a.keys() | of_b.keys()),
+        share_of_rays=sum(map(min, num_rays)) / (sum(map(max, num_rays)) + rays_of_one),
+    )
+
+
+class ClipValue(NamedTuple):
+    """A measure of one clip, and the number of rays that it is a mean over."""
+
+    value: float
+    num_rays: int
+
+
+def measured_of(rows: Sequence[ClipRow], volume: str, measure: str, *, left_out: Collection[str] = ()) -> dict[str, ClipValue]:
+    """Return a measure of every clip that has rays for it, over all its frames, by the clip's key."""
+    counts = "num_hidden" if measure == HIDDEN_COLOUR else "num_rays"
+    return {
+        row.window_key: ClipValue(getattr(row, measure), getattr(row, counts))
+        for row in rows
+        if (row.volume, row.frames) == (volume, "all")
+        and getattr(row, counts)
+        and row.window_key.split("/", 1)[0] not in left_out
+    }
 
 
 def clip_comparison_text(rows: Sequence[ClipComparison]) -> str:

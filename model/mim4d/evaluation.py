@@ -21,7 +21,7 @@ from model.blocks.full_precision import full_precision
 from model.data.ordered_loader import Placement
 from model.mim4d.batch import ClipBatch, ClipViews, views_of
 from model.mim4d.clip_draws import clip_generator, draw_rays
-from model.mim4d.clip_errors import ClipRow, clip_rows, write_clip_rows
+from model.mim4d.clip_errors import CLIPS_FILE, ClipRow, clip_rows
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.data import measured_clips
 from model.mim4d.ego_warp import source_from_target, warp_volume
@@ -43,7 +43,7 @@ from model.mim4d.ray_errors import (
 )
 from model.mim4d.rays import Rays
 from model.train.config import Machine
-from model.train.result_files import read_rows, rows_as_csv
+from model.train.result_files import put_tables, read_rows, rows_as_csv
 from storage_schemas.errors import ManifestError
 from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import Manifest
@@ -233,10 +233,9 @@ def write_render_folder(folder: Path, evaluation: RenderEvaluation, *, title: st
     Raises:
         StoreError: the folder cannot be written.
     """
-    files = StoreFiles(folder)
-    files.put("table.md", f"{title}\n\n{render_table(evaluation.rows)}\n".encode())
-    write_clip_rows(folder, evaluation.clips)
-    files.put(RENDERING_FILE, rows_as_csv(RenderRow, evaluation.rows))
+    StoreFiles(folder).put("table.md", f"{title}\n\n{render_table(evaluation.rows)}\n".encode())
+    clips, rows = rows_as_csv(ClipRow, evaluation.clips), rows_as_csv(RenderRow, evaluation.rows)
+    put_tables(folder, {CLIPS_FILE: clips, RENDERING_FILE: rows})
 
 
 def read_rendering(folder: Path) -> list[RenderRow]:

@@ -23,6 +23,7 @@ from model.mim4d.comparison import clip_comparison_text, compare_clips
 from model.mim4d.config import Mim4dTrainConfig
 from model.mim4d.data import ClipLoader, clips_of
 from model.mim4d.evaluation import RENDERING_FILE, evaluate_split, write_render_folder
+from model.mim4d.judging import ClipJudging
 from model.mim4d.loss import DIRECT, LOSS_VALUES, RECONSTRUCT, mim4d_losses
 from model.mim4d.masked_convnext import OUTPUT_NORMS
 from model.mim4d.measures import published_renderings, read_rendering_measures, rendering_measures
@@ -32,7 +33,7 @@ from model.mim4d.probes.probe_files import probe_results, probes_are_due
 from model.mim4d.probes.run_probes import probe_training
 from model.mim4d.ray_errors import CONSTANT, REBUILT_SWAPPED, SWAPPED, RenderRow
 from model.train.config import Machine
-from model.train.family import Family, check_split
+from model.train.family import check_split
 from model.train.family_types import (
     Answer,
     CompareOptions,
@@ -56,7 +57,7 @@ _ADVICE = (
 )
 
 
-class Mim4dFamily(Family[Mim4dTrainConfig]):
+class Mim4dFamily(ClipJudging):
     """Masked multi-view video pre-training with volume rendering."""
 
     name = "mim4d"

@@ -13,7 +13,7 @@ Order  The devkit takes the detections of a frame in the order of the file where
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from model.data.objects import Objects, join_objects
 from model.monoddle.box_overlap import Floats, overlap_2d, overlap_3d, overlap_bev, own_share_2d, solid_boxes
-from model.monoddle.matching import count_matches, scores_of_hits
+from model.monoddle.matching import count_matches, recall_thresholds, scores_of_hits
 from storage_schemas.errors import DepthmillError
 
 Integers = NDArray[np.int64]
@@ -131,6 +131,19 @@ class _World(NamedTuple):
     own_share: Floats  # (d,) largest part of a detection in one area that is not to be judged
 
 
+class MatchEntry(NamedTuple):
+    """What one row of the table looks at, as the kernels of ``matching`` take it; see there for shapes and codes."""
+
+    first_pair: Integers
+    pair_found: Integers
+    overlap: Floats
+    similarity: Floats
+    truth_code: Integers
+    found_code: Integers
+    score: Floats
+    is_excused: NDArray[np.bool_]
+
+
 def average_precision(
     truth: Sequence[Objects],
     detections: Sequence[Objects],
@@ -177,46 +190,66 @@ def average_precision(
 
 def _measure(world: _World, category: str, metric: str, overlap: str, difficulty: Difficulty) -> ApRow:
     """Return one row."""
-    min_overlap = (STRICT_OVERLAP if overlap == "strict" else LOOSE_OVERLAP)[category]
-    truth_code, found_code = _truth_codes(world.truth, category, difficulty), _found_codes(world.detections, category, difficulty)
-    pair_overlap = world.overlap["2d" if metric == "aos" else metric]
-    chosen = np.flatnonzero(pair_overlap > min_overlap)
-    first_pair = np.searchsorted(world.pair_truth[chosen], np.arange(len(world.truth) + 1))
-    pairs = first_pair, world.pair_found[chosen]
-    # KITTI's areas have no place in space: they excuse in the image only
-    is_excused = (world.own_share > min_overlap) & (metric in ("2d", "aos"))
-    num_truth = int(np.count_nonzero(truth_code == 0))
-    thresholds = _thresholds(scores_of_hits(*pairs, truth_code, found_code, world.detections.score), num_truth)
-    hits, alarms, similarity = count_matches(
-        *pairs,
-        pair_overlap[chosen],
-        world.similarity[chosen],
-        truth_code,
-        found_code,
-        world.detections.score,
-        is_excused,
-        thresholds,
-    )
-    r40, r11 = _means(similarity if metric == "aos" else hits, hits + alarms)
-    num_found = int(np.count_nonzero(found_code == 0))
+    entry = _entry(world, category, metric, overlap, difficulty)
+    num_truth = int(np.count_nonzero(entry.truth_code == 0))
+    falling = np.sort(scores_of_hits(entry.first_pair, entry.pair_found, entry.truth_code, entry.found_code, entry.score))[::-1]
+    hits, alarms, similarity = count_matches(*entry, recall_thresholds(falling, num_truth, NUM_STEPS))
+    r40, r11 = precision_means(similarity if metric == "aos" else hits, hits + alarms)
+    min_overlap, num_found = least_overlap(category, overlap), int(np.count_nonzero(entry.found_code == 0))
     return ApRow(category, metric, overlap, min_overlap, difficulty.name, r40, r11, num_truth, num_found)
 
 
-def _thresholds(scores: Floats, num_truth: int) -> Floats:
-    """Return the scores, falling, at which the recall is nearest to 0, 1/40, ... 1, as far as the recall reaches."""
-    falling = np.sort(scores)[::-1]
-    kept: list[float] = []
-    wanted = 0.0
-    for i, score in enumerate(falling):
-        recall, next_recall = (i + 1) / num_truth, (i + 2) / num_truth
-        if i + 1 < len(falling) and next_recall - wanted < wanted - recall:
-            continue
-        kept.append(score)
-        wanted += 1.0 / NUM_STEPS
-    return np.array(kept, np.float64)
+def least_overlap(category: str, overlap: str) -> float:
+    """Return what an overlap must be larger than: of the strict or the loose table."""
+    return (STRICT_OVERLAP if overlap == "strict" else LOOSE_OVERLAP)[category]
 
 
-def _means(right: NDArray[np.int64] | Floats, counted: Integers) -> tuple[float, float]:
+def _entry(world: _World, category: str, metric: str, overlap: str, difficulty: Difficulty) -> MatchEntry:
+    min_overlap, pair_overlap = least_overlap(category, overlap), world.overlap["2d" if metric == "aos" else metric]
+    chosen = np.flatnonzero(pair_overlap > min_overlap)
+    return MatchEntry(
+        first_pair=np.searchsorted(world.pair_truth[chosen], np.arange(len(world.truth) + 1)),
+        pair_found=world.pair_found[chosen],
+        overlap=pair_overlap[chosen],
+        similarity=world.similarity[chosen],
+        truth_code=_truth_codes(world.truth, category, difficulty),
+        found_code=_found_codes(world.detections, category, difficulty),
+        score=world.detections.score,
+        # KITTI's areas have no place in space: they excuse in the image only
+        is_excused=(world.own_share > min_overlap) & (metric in ("2d", "aos")),
+    )
+
+
+def frame_entries(
+    truth: Sequence[Objects],
+    detections: Sequence[Objects],
+    *,
+    category: str,
+    metric: str,
+    overlap: str,
+    difficulty: Difficulty,
+) -> Iterator[MatchEntry]:
+    """Yield what one row of the table looks at, frame by frame; arguments and errors as those of ``average_precision``."""
+    _check_category(category)
+    frames, found = _all_frames("truth", truth), _all_frames("found", detections)
+    every = _entry(_world(frames, found), category, metric, overlap, difficulty)
+    first_truth, first_found = (np.concatenate([[0], np.cumsum(part.num_objects)]) for part in (frames, found))
+    for number in range(len(truth)):
+        own, others = (slice(first[number], first[number + 1]) for first in (first_truth, first_found))
+        pairs = slice(every.first_pair[own.start], every.first_pair[own.stop])
+        yield MatchEntry(
+            first_pair=every.first_pair[own.start : own.stop + 1] - pairs.start,
+            pair_found=every.pair_found[pairs] - others.start,
+            overlap=every.overlap[pairs],
+            similarity=every.similarity[pairs],
+            truth_code=every.truth_code[own],
+            found_code=every.found_code[others],
+            score=every.score[others],
+            is_excused=every.is_excused[others],
+        )
+
+
+def precision_means(right: NDArray[np.int64] | Floats, counted: Integers) -> tuple[float, float]:
     """Return R40 and R11 in percent from what is right and what counts at each threshold; recalls not reached give 0."""
     precision = np.zeros(NUM_STEPS + 1)
     reached = np.divide(right, counted, out=np.zeros(len(counted)), where=counted > 0)

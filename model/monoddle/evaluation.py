@@ -2,12 +2,14 @@
 
 Source  docs/method/monoddle.md#decoding, #average-precision
 Reads   a pinned manifest through ``DetectionLoader``
-Writes  into a folder: results/<frame>.txt (one a frame), average_precision.csv, table.md, pictures.npz
+Writes  into a folder: results/<frame>.txt (one a frame), average_precision.csv, table.md, pictures.npz, and the objects as
+        ``measured_objects`` keeps them
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,22 +17,24 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from model.blocks.full_precision import full_precision
 from model.data.objects import Objects
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision
+from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision, split_measured
 from model.monoddle.average_precision_table import ap_table
 from model.monoddle.batch import DetectionBatch, normalized_images
-from model.monoddle.config import DetectionDataConfig
+from model.monoddle.config import DetectionDataConfig, MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.decode import decode_objects
 from model.monoddle.detection_frames import Detected, picture_of, stacked_pictures
 from model.monoddle.kitti_files import KittiFileError, read_result, write_results
 from model.monoddle.lidar_points import LidarPoints
+from model.monoddle.measured_objects import write_measured_objects
 from model.monoddle.net import MonoDdle
 from model.train.config import Machine
 from model.train.family_types import placement
-from model.train.result_files import arrays_as_npz, rows_as_csv
+from model.train.result_files import arrays_as_npz, put_tables, read_table, rows_as_csv
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import Manifest
@@ -49,12 +53,16 @@ class DetectionEvaluation:
         detections: detections of each frame, by the name of its result file.
         truth: annotated objects of the same frames.
         pictures: arrays by name, (n, ...): see ``picture_of``.
+        frame_keys: keys of the same frames, by the name of the result file.
+        height_scale: the benchmark's least heights were multiplied by it.
     """
 
     rows: list[ApRow]
     detections: dict[str, Objects]
     truth: dict[str, Objects]
     pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
+    frame_keys: dict[str, str] = field(default_factory=dict)
+    height_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,52 @@ def evaluate_detections(
     rows = average_precision(truth, detections, classes=classes, difficulties=scaled_difficulties(height_scale))
     chosen = list(pictures)[:: max(len(pictures) // max(num_pictures, 1), 1)][:num_pictures]
     stacked = stacked_pictures(chosen, [pictures[key] for key in chosen]) if chosen else {}
-    return DetectionEvaluation(rows, dict(zip(names, detections, strict=True)), dict(zip(names, truth, strict=True)), stacked)
+    return DetectionEvaluation(
+        rows,
+        dict(zip(names, detections, strict=True)),
+        dict(zip(names, truth, strict=True)),
+        stacked,
+        dict(zip(names, keys, strict=True)),
+        height_scale,
+    )
+
+
+def measured_network(
+    network: nn.Module,
+    manifest: Manifest,
+    config: MonoDdleTrainConfig,
+    machine: Machine,
+    device: torch.device,
+    *,
+    num_pictures: int,
+) -> DetectionEvaluation:
+    """Measure a detector on its evaluation's split, and leave it in the mode it was in; errors as those of ``detect``."""
+    assert isinstance(network, MonoDdle)
+    was_training = network.training
+    network.eval()
+    try:
+        inference = Inference(
+            device,
+            config.evaluation.score_threshold,
+            with_uncertainty=num_pictures > 0 and config.network.uncertainty,
+        )
+        frames = detect(
+            network,
+            manifest,
+            inference,
+            split=config.evaluation.split,
+            cameras=config.data.cameras,
+            with_teacher=num_pictures > 0 and config.data.mono,
+            machine=machine,
+        )
+        return evaluate_detections(
+            frames,
+            classes=split_measured(config.network.train_classes)[0],
+            height_scale=config.evaluation.height_scale,
+            num_pictures=num_pictures,
+        )
+    finally:
+        network.train(was_training)
 
 
 def scaled_difficulties(height_scale: float) -> tuple[Difficulty, ...]:
@@ -186,12 +239,14 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
     for former in _former_results(folder):
         former.unlink(missing_ok=True)
     files = StoreFiles(folder)
-    files.put(AP_FILE, rows_as_csv(ApRow, evaluation.rows))
+    put_tables(folder, {AP_FILE: rows_as_csv(ApRow, evaluation.rows)})
     files.put("table.md", f"{title}\n\n{ap_table(evaluation.rows)}\n".encode())
     if evaluation.pictures:
         files.put(PICTURES_FILE, arrays_as_npz(evaluation.pictures))
     else:
         files.remove(PICTURES_FILE)  # of a former evaluation
+    measured = evaluation.truth, evaluation.detections, evaluation.frame_keys
+    write_measured_objects(folder, *measured, height_scale=evaluation.height_scale)
     write_results(folder / RESULTS_FOLDER, evaluation.detections)  # last: where there are results, the tables are theirs
 
 
@@ -238,11 +293,10 @@ def read_average_precision(folder: Path) -> list[ApRow]:
     """
     path = folder / AP_FILE
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            if tuple(reader.fieldnames or ()) != ApRow._fields:
-                raise ValueError(f"its columns are {reader.fieldnames}, expected {', '.join(ApRow._fields)}")
-            return [_ap_row(line) for line in reader]
+        reader = csv.DictReader(io.StringIO(read_table(path), newline=""))
+        if tuple(reader.fieldnames or ()) != ApRow._fields:
+            raise ValueError(f"its columns are {reader.fieldnames}, expected {', '.join(ApRow._fields)}")
+        return [_ap_row(line) for line in reader]
     except FileNotFoundError as error:
         raise StoreError(
             f"'{folder}' holds no evaluation of a detector ({AP_FILE} is missing). Run depthmill evaluate"

@@ -26,27 +26,20 @@ from model.monoddle.comparison import compare_precisions, comparison_text
 from model.monoddle.config import DetectionEvaluationConfig, MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.evaluate_checkpoint import evaluate_checkpoint
-from model.monoddle.evaluation import (
-    AP_FILE,
-    DetectionEvaluation,
-    Inference,
-    detect,
-    evaluate_detections,
-    evaluation_title,
-    write_detection_folder,
-)
+from model.monoddle.evaluation import AP_FILE, evaluation_title, measured_network, write_detection_folder
 from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
 from model.monoddle.image_folder import image_folder
+from model.monoddle.judging import DetectorJudging
 from model.monoddle.learned import detection_notices
 from model.monoddle.loss import LOSS_TERMS, detection_losses, foreground_weight
-from model.monoddle.measures import detection_measures, published_precisions, read_detection_measures
+from model.monoddle.measures import detection_measures, overlap_table, published_precisions, read_detection_measures
 from model.monoddle.net import MonoDdle
 from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.predict_files import predict_folder, predict_image, predict_split
 from model.monoddle.reference import load_reference
 from model.monoddle.result_folder import evaluate_result_files, find_result_folder
 from model.train.config import Machine
-from model.train.family import Family, check_split
+from model.train.family import check_split
 from model.train.family_types import (
     Answer,
     CompareOptions,
@@ -70,7 +63,7 @@ _HEADS = {"heatmap", "offset_3d", "size_3d", "heading"}
 """Heads that every checkpoint of the public detectors has, and no other network."""
 
 
-class MonoDdleFamily(Family[MonoDdleTrainConfig]):
+class MonoDdleFamily(DetectorJudging):
     """Monocular 3D detection with dense depth distillation."""
 
     name = "monoddle"
@@ -185,13 +178,13 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         self, network: nn.Module, manifest: Manifest, config: MonoDdleTrainConfig, machine: Machine, device: torch.device
     ) -> Measured:
         """Measure every average precision; the score is the one that the configuration names, at moderate difficulty."""
-        evaluation = _evaluation(network, manifest, config, replace(machine, num_workers=0), device, num_pictures=0)
+        evaluation = measured_network(network, manifest, config, replace(machine, num_workers=0), device, num_pictures=0)
         chosen = config.evaluation
         row = next(
             row
             for row in evaluation.rows
             if (row.category, row.metric, row.overlap)
-            == (chosen.category, chosen.metric, _overlap(chosen.metric, chosen.overlap))
+            == (chosen.category, chosen.metric, overlap_table(chosen.metric, chosen.overlap))
             and row.difficulty == "moderate"
         )
         text = f"validation {chosen.category} AP_R40 {chosen.metric} {chosen.overlap} moderate {row.r40:.2f}"
@@ -220,7 +213,7 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
         folder: Path,
     ) -> int:
         """Measure, and write result files, tables and what pictures are made of."""
-        evaluation = _evaluation(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
+        evaluation = measured_network(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
         unmeasured = split_measured(config.network.train_classes)[1]
         title = evaluation_title(
             folder.name,
@@ -335,48 +328,6 @@ class MonoDdleFamily(Family[MonoDdleTrainConfig]):
     def read_measures(self, folder: Path) -> dict[str, float]:
         """Return the average precisions of a complete training, by name."""
         return read_detection_measures(folder)
-
-
-def _evaluation(
-    network: nn.Module,
-    manifest: Manifest,
-    config: MonoDdleTrainConfig,
-    machine: Machine,
-    device: torch.device,
-    *,
-    num_pictures: int,
-) -> DetectionEvaluation:
-    assert isinstance(network, MonoDdle)
-    was_training = network.training
-    network.eval()
-    try:
-        inference = Inference(
-            device,
-            config.evaluation.score_threshold,
-            with_uncertainty=num_pictures > 0 and config.network.uncertainty,
-        )
-        frames = detect(
-            network,
-            manifest,
-            inference,
-            split=config.evaluation.split,
-            cameras=config.data.cameras,
-            with_teacher=num_pictures > 0 and config.data.mono,
-            machine=machine,
-        )
-        return evaluate_detections(
-            frames,
-            classes=split_measured(config.network.train_classes)[0],
-            height_scale=config.evaluation.height_scale,
-            num_pictures=num_pictures,
-        )
-    finally:
-        network.train(was_training)
-
-
-def _overlap(metric: str, overlap: str) -> str:
-    """Return the overlap table of a metric: boxes in the image have one only."""
-    return "strict" if metric == "2d" else overlap
 
 
 def _distill_weight(config: MonoDdleTrainConfig, epoch: float) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model.data.images import IMAGE_SUFFIXES, images_by_name, read_image
 from model.monoddle.predict import ImageFrame
 from storage_schemas.errors import SourceError
-from storage_schemas.kitti_text import parse_matrix
+from storage_schemas.kitti_text import check_centre, parse_matrix
 from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular
 
 IMAGE_FOLDERS = ("image_2", "image")
@@ -55,9 +55,12 @@ def find_calibrated_images(folder: Path) -> list[CalibratedImage]:
 
 
 def read_calibrated_images(files: list[CalibratedImage]) -> Iterator[ImageFrame]:
-    """Read images one by one; SourceError if one cannot be read."""
+    """Read images one by one; SourceError if one cannot be read or its calibration is of another size."""
     for image in files:
-        yield ImageFrame(image.name, read_image(image.file), image.projection)
+        image_u8 = read_image(image.file)
+        height, width = image_u8.shape[:2]
+        check_centre(image.projection, width=width, height=height, where=f"{CALIBRATION_FOLDER}/{image.file.stem}.txt")
+        yield ImageFrame(image.name, image_u8, image.projection)
 
 
 def _projection(folder: Path, image: Path) -> NDArray[np.float64]:

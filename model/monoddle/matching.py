@@ -49,6 +49,27 @@ def scores_of_hits(first_pair, pair_found, truth_code, found_code, score):  # ty
 
 
 @njit(cache=True, error_model="numpy")
+def recall_thresholds(falling, num_truth, num_steps):  # type: ignore[no-untyped-def]  # numba reads none
+    """Return the scores, falling, at which the recall is nearest to 0, 1/num_steps, ... 1, as far as the recall reaches.
+
+    ``falling`` (h,) float64: scores of hits in falling order; ``num_truth`` objects count.
+    """
+    num_kept = 0
+    kept = np.empty(num_steps + 2, np.float64)
+    wanted = 0.0
+    for i in range(len(falling)):
+        recall, next_recall = (i + 1) / num_truth, (i + 2) / num_truth
+        if i + 1 < len(falling) and next_recall - wanted < wanted - recall:
+            continue
+        if num_kept == len(kept):
+            break
+        kept[num_kept] = falling[i]
+        num_kept += 1
+        wanted += 1.0 / num_steps
+    return kept[:num_kept]
+
+
+@njit(cache=True, error_model="numpy")
 def count_matches(  # type: ignore[no-untyped-def]  # numba reads none
     first_pair, pair_found, overlap, similarity, truth_code, found_code, score, is_excused, thresholds
 ):

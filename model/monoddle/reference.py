@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.blocks.weights_file import misfit_text, state_of
+from model.blocks.weights_file import misfit_text, refuse_no_numbers, state_of
 from model.errors import CheckpointError
 from model.monoddle.dla import CLASSIFIER, UNREAD_PROJECTIONS
 from model.monoddle.heads import UNCERTAINTY_HEAD
@@ -60,6 +60,7 @@ def load_reference(path_or_state_dict: str | Path | Mapping[str, Any], *, config
     problems = misfit_text(state, wanted)
     if problems:
         raise CheckpointError(f"{origin} does not fit the MonoDDLE network ({config.backbone}): {problems}")
+    refuse_no_numbers(state, where=origin)
     network.load_state_dict({key: state[reference_key(key)] for key in own_state})
     return network.eval()
 

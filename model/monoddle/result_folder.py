@@ -68,7 +68,7 @@ def evaluate_result_files(
     check_detection_folder(folder)
     files = find_result_folder(path)
     assert files is not None  # asked only about paths that ``takes_results`` says yes to
-    truth = _truth(manifest, split)
+    truth, frame_keys = _truth(manifest, split)
     there = [file.stem for file in sorted(files.glob("*.txt"))]
     found_files = [name for name in there if name in truth]
     if not found_files:
@@ -85,7 +85,8 @@ def evaluate_result_files(
     missing, others = [name for name in truth if name not in set(found_files)], len(there) - len(found_files)
     notes = _notes(files, missing, others, num_frames=len(truth), left_out=split_measured(sorted(names - {"DontCare"}))[1])
     title = evaluation_title(path.absolute().name, manifest, split=split, height_scale=evaluation.height_scale, notes=notes)
-    write_detection_folder(folder, DetectionEvaluation(rows, results, truth), title=title)
+    results_of_split = DetectionEvaluation(rows, results, truth, frame_keys=frame_keys, height_scale=evaluation.height_scale)
+    write_detection_folder(folder, results_of_split, title=title)
     data = {
         "folder": str(folder),
         "manifest": manifest.path.fingerprint,
@@ -97,8 +98,8 @@ def evaluate_result_files(
     return Answer(data, f"{(folder / 'table.md').read_text(encoding='utf-8')}\nwrote {folder}")
 
 
-def _truth(manifest: Manifest, split: str) -> dict[str, Objects]:
-    """Return the annotated objects of a split's frames by the name of a frame's result file, in manifest order."""
+def _truth(manifest: Manifest, split: str) -> tuple[dict[str, Objects], dict[str, str]]:
+    """Return the annotated objects and the keys of a split's frames by the name of a frame's result file, in manifest order."""
     choice = DetectionDataConfig.model_validate({"split": split, "order": "manifest"})
     samples = choose_samples(manifest, choice, ("boxes",))
     refuse_missing_units(manifest.store, manifest.path.fingerprint, samples)
@@ -113,7 +114,7 @@ def _truth(manifest: Manifest, split: str) -> dict[str, Objects]:
                 "annotated split with --split"
             )
         truth[name] = boxes.objects(sample.frame)
-    return truth
+    return truth, {name: sample.frame_key for name, sample in zip(names, samples, strict=True)}
 
 
 def _no_frame_text(files: Path, there: Sequence[str], manifest: Manifest, split: str) -> str:

@@ -60,6 +60,11 @@ class Comparison(NamedTuple):
     share_of_pixels: float = 1.0
     num_scenes: int = 0
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return what is in both over what is in either, by what it is of."""
+        return {"frames": self.share_of_frames, "pixels": self.share_of_pixels}
+
 
 class _Frames(NamedTuple):
     """One run's frames that have pixels."""

@@ -28,6 +28,7 @@ from model.semodepth.dense import dense_batch
 from model.semodepth.depth_space import DepthSpace
 from model.semodepth.metrics import CAPS_M, METRICS, frame_metrics, measured_pixels, range_errors
 from model.semodepth.net import SemoDepth
+from model.semodepth.predict import PredictionError
 from model.semodepth.summary import SummaryRow, latex_table, markdown_table, summarise
 from model.train.config import Machine
 from model.train.family_types import Answer, OpenedNetwork, placement
@@ -54,11 +55,13 @@ class Evaluation:
         frames: columns of storage_schemas.evaluation.FRAME_METRICS.
         ranges: columns of storage_schemas.evaluation.RANGE_ERRORS.
         strips: arrays by name, (n, ...): frame_keys, image_u8, radar_m, target_m, with_radar_m, without_radar_m.
+        no_numbers: keys of the frames in which a predicted depth is NaN or infinite. The metrics count it as some depth.
     """
 
     frames: Columns
     ranges: Columns
     strips: dict[str, NDArray[Any]] = field(default_factory=dict)
+    no_numbers: tuple[str, ...] = ()
 
 
 def measured_frames(
@@ -105,12 +108,14 @@ def evaluate(
         predict: the network's ``predict``, or any function like it.
         loader: of ``measured_frames``. If it reads no radar, every row says radar off.
         config: target, whether to measure without radar, how many pictures to keep.
-        space: predictions below its minimum, or not a number, count as it; radar is clipped to its maximum.
+        space: predictions below its minimum, or not a number, count as it; the frames of the latter are named in
+            ``no_numbers``. Radar is clipped to its maximum.
         device: where the network is.
         withhold_mono: give zeros for monocular depth, as drop-out does in training; the loader then need not read it.
     """
     rows = _Rows()
     strips = _Strips(config.num_strips)
+    no_numbers: dict[str, None] = {}
     with loader, full_precision(device.type):
         for batch in loader:
             dense = dense_batch(batch.to(device), max_depth_m=space.max_depth_m)
@@ -122,9 +127,11 @@ def evaluate(
             if config.without_radar or not predicted:
                 predicted["off"] = predict(dense.image_u8, nothing_m, mono_m)
             for number, (radar, depth_m) in enumerate(predicted.items()):
+                is_sound = torch.isfinite(depth_m).flatten(1).all(1).tolist()
+                no_numbers |= dict.fromkeys(key for key, sound in zip(dense.frame_keys, is_sound, strict=True) if not sound)
                 rows.add(dense, depth_m, target_m, radar=radar, min_depth_m=space.min_depth_m, is_ranked=number == 0)
             strips.offer(dense, target_m, predicted, rows.last_mae_mm(len(batch)))
-    return Evaluation(rows.frames, rows.ranges, strips.chosen(rows))
+    return Evaluation(rows.frames, rows.ranges, strips.chosen(rows), tuple(no_numbers))
 
 
 class _Rows:
@@ -254,7 +261,18 @@ WITHOUT_MONO = "without-mono"
 
 
 def write_evaluation_folder(folder: Path, evaluation: Evaluation, *, title: str) -> list[SummaryRow]:
-    """Write an evaluation's tables (Parquet, Markdown, LaTeX) and pictures; return the summary."""
+    """Write an evaluation's tables (Parquet, Markdown, LaTeX) and pictures; return the summary.
+
+    Raises:
+        PredictionError: a predicted depth is not a number; nothing is written.
+        StoreError: the folder cannot be written.
+    """
+    if evaluation.no_numbers:
+        raise PredictionError(
+            f"frame '{evaluation.no_numbers[0]}': the network predicts depth that is not a number, as in "
+            f"{len(evaluation.no_numbers):,} frames of the split. No table is written, since it would count that as some depth. "
+            "Its training diverged: choose another checkpoint"
+        )
     write_evaluation(str(folder), evaluation.frames, evaluation.ranges)
     rows = summarise(evaluation.frames)
     files = StoreFiles(folder)

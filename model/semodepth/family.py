@@ -19,32 +19,27 @@ from torch import nn
 
 from model.blocks.full_precision import PRECISION
 from model.blocks.selective_scan import choose_engine
-from model.devices import network_device
 from model.errors import InputError
 from model.semodepth.batch import Batch
-from model.semodepth.comparison import Comparison, compare_runs, comparison_text
+from model.semodepth.comparison import comparison_text
 from model.semodepth.config import SemoDepthTrainConfig
 from model.semodepth.data import FrameLoader
 from model.semodepth.dense import dense_batch
 from model.semodepth.distill import distill_loss
 from model.semodepth.evaluation import (
     WITHOUT_MONO,
-    Evaluation,
-    evaluate,
     evaluate_checkpoint,
-    measured_frames,
     write_evaluation_folder,
 )
+from model.semodepth.judging import DepthJudging, compared_evaluations, measured_network
 from model.semodepth.loss import Losses, composite_loss
 from model.semodepth.measures import depth_measures, read_depth_measures
-from model.semodepth.metrics import CAPS_M
 from model.semodepth.net import SemoDepth
 from model.semodepth.predict import Frame, predict_frames
 from model.semodepth.predict_files import predict_files, predict_manifest
 from model.semodepth.reference import load_reference
-from model.semodepth.summary import METRIC_FORMATS, summarise
+from model.semodepth.summary import summarise
 from model.train.config import Machine
-from model.train.family import Family
 from model.train.family_types import (
     Answer,
     CompareOptions,
@@ -57,19 +52,17 @@ from model.train.family_types import (
     placement,
     processes_of,
 )
-from model.train.judging import MeanDifference, Rules
 from model.train.known_families import parse_config
 from model.train.measures import Measure
 from storage_schemas.errors import RecipeError
-from storage_schemas.evaluation import FRAME_METRICS, RADAR, read_evaluation
-from storage_schemas.layout import Columns
+from storage_schemas.evaluation import FRAME_METRICS
 from storage_schemas.manifest import Manifest
 
 DISTILL_COLUMNS = ("distill", "calibration", "teacher_mae_m", "teacher_log_scale")
 """What is written down of the distillation, in the order of ``distill.Distilled``; NaN without."""
 
 
-class SemoDepthFamily(Family[SemoDepthTrainConfig]):
+class SemoDepthFamily(DepthJudging):
     """Radar-camera depth."""
 
     name = "semodepth"
@@ -87,7 +80,6 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
     options = frozenset({"target", "max_depth", "plug_in", "metric", "cap", "radar"})
     keys_that_decide = ("evaluation.split", "evaluation.target")
     predicts = True
-    retrain_refusal = ""
 
     def check_recipe(self, config: SemoDepthTrainConfig, *, where: str) -> None:
         """Refuse monocular depth that nothing takes, and classification weights of another width."""
@@ -201,10 +193,12 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         """Measure with radar only; the score is MAE@80 m over all frames (of a network of the camera alone: without)."""
         quick = config.evaluation.model_copy(update={"without_radar": False, "num_strips": 0})
         config = config.model_copy(update={"evaluation": quick})
-        evaluation = _evaluation(network, manifest, config, replace(machine, num_workers=0), device)
+        evaluation = measured_network(network, manifest, config, replace(machine, num_workers=0), device)
         rows = [row._asdict() for row in summarise(evaluation.frames)]
         # rows with radar come first
         score = next((row["mae_mm"] for row in rows if row["group"] == "all" and row["cap_m"] == 80.0), math.inf)
+        if evaluation.no_numbers:  # the metrics count a depth that is not a number as the nearest one
+            score = math.nan
         target, split = config.evaluation.target, config.evaluation.split
         nothing = f"nothing is measured: no frame of {split} has a pixel of {target} up to 80 m"
         if math.isnan(score):
@@ -236,11 +230,11 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         title += f", rows {band[0]} to {band[1]}" if band else ""
         title += f", computed in {PRECISION}"
         if config.gives_mono:  # one checkpoint serves with and without; the table tells both
-            withheld = _evaluation(network, manifest, config, machine, device, withhold_mono=True)
+            withheld = measured_network(network, manifest, config, machine, device, withhold_mono=True)
             own_title = f"{title}, monocular depth withheld"
             write_evaluation_folder(folder / "evaluation" / WITHOUT_MONO, withheld, title=own_title)
             title += ", monocular depth given"
-        evaluation = _evaluation(network, manifest, config, machine, device)
+        evaluation = measured_network(network, manifest, config, machine, device)
         write_evaluation_folder(folder / "evaluation", evaluation, title=title)
         return len(set(evaluation.frames["frame_key"]))
 
@@ -272,7 +266,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
 
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:
         """Compare two evaluations of depth frame by frame."""
-        comparisons = self._compared(a, b, metric=options.metric, cap_m=options.cap_m, radar=options.radar)
+        comparisons = compared_evaluations(a, b, metric=options.metric, cap_m=options.cap_m, radar=options.radar)
         given_a, given_b = options.given
         return Answer(
             [comparison._asdict() for comparison in comparisons], f"a = {given_a}\nb = {given_b}\n{comparison_text(comparisons)}"
@@ -339,108 +333,7 @@ class SemoDepthFamily(Family[SemoDepthTrainConfig]):
         """Return the means of a complete training, by name."""
         return read_depth_measures(folder)
 
-    def check_rules(self, config: SemoDepthTrainConfig, rules: Rules) -> None:
-        """Check metric, cap, radar state and margin against what this training will measure."""
-        states = RADAR if config.evaluation.without_radar else RADAR[:1]
-        for name, value, allowed in (
-            ("metric", rules.metric, tuple(METRIC_FORMATS)),
-            ("cap_m", rules.cap_m, CAPS_M),
-            ("radar", rules.radar, states),
-        ):
-            if value not in allowed:
-                why = " (train.evaluation.without_radar is false)" if name == "radar" and value in RADAR else ""
-                raise RecipeError(f"{name} is {value!r}{why}, expected one of: {', '.join(map(str, allowed))}")
-        if not 0 <= rules.margin < math.inf:
-            raise RecipeError(f"margin is {rules.margin}, expected 0 or more, in the unit of {rules.metric}")
-        if not 0 < rules.least_share <= 1:
-            raise RecipeError(f"least_share is {rules.least_share}, expected more than 0 and at most 1")
-
-    def deciding_value(self, evaluation: Path, rules: Rules) -> float | None:
-        """Return the mean over all frames of the metric that decides."""
-        for row in summarise(read_evaluation(str(evaluation))[0]):
-            if (row.radar, row.group, row.cap_m) == (rules.radar, "all", rules.cap_m):
-                return float(getattr(row, rules.metric))
-        return None
-
-    def compare_with_champion(self, champion: Path, challenger: Path, rules: Rules) -> Sequence[MeanDifference]:
-        """Compare two evaluations frame by frame; all frames come first."""
-        return self._compared(
-            champion, challenger, metric=rules.metric, cap_m=rules.cap_m, radar=rules.radar, left_out=rules.left_out
-        )
-
-    def comparison_text(self, differences: Sequence[MeanDifference]) -> str:
-        """Return comparisons as a table for the console."""
-        return comparison_text([difference for difference in differences if isinstance(difference, Comparison)])
-
-    def measured_otherwise(self, champion: SemoDepthTrainConfig, challenger: SemoDepthTrainConfig) -> list[str]:
-        """Say what of a champion's evaluation does not fit a challenger's: split, target, radar, cameras or rows."""
-        differs = []
-        if (champion.evaluation.split, champion.evaluation.target) != (challenger.evaluation.split, challenger.evaluation.target):
-            differs.append("split or target changed")
-        if champion.evaluation.without_radar < challenger.evaluation.without_radar:
-            differs.append("it was not measured without radar")
-        if champion.data.cameras != challenger.data.cameras:
-            differs.append("cameras changed")
-        if champion.data.rows != challenger.data.rows:
-            differs.append("rows changed")
-        return differs
-
-    def measure_as(
-        self,
-        network: nn.Module,
-        champion: SemoDepthTrainConfig,
-        challenger: SemoDepthTrainConfig,
-        manifest: Manifest,
-        machine: Machine,
-        *,
-        folder: Path,
-        name: str,
-    ) -> None:
-        """Measure a champion's network on the challenger's frames and targets."""
-        device = network_device(machine.accelerator)
-        wanted = challenger.evaluation.model_copy(update={"num_strips": 0})
-        seen = champion.data.model_copy(update={"cameras": challenger.data.cameras, "rows": challenger.data.rows})
-        config = champion.model_copy(update={"evaluation": wanted, "data": seen})
-        evaluation = _evaluation(network.to(device), manifest, config, machine, device)
-        title = f"{name} on {wanted.split} of manifest {manifest.path.fingerprint}"
-        write_evaluation_folder(folder, evaluation, title=f"{title}, truth {wanted.target}, computed in {PRECISION}")
-
-    def _compared(
-        self, a: Path, b: Path, *, metric: str, cap_m: float, radar: str, left_out: frozenset[str] = frozenset()
-    ) -> list[Comparison]:
-        frames = [_without(read_evaluation(str(folder))[0], left_out) for folder in (a, b)]
-        return compare_runs(*frames, metric=metric, cap_m=cap_m, radar=radar)
-
-
-def _without(frames: Columns, scenes: frozenset[str]) -> Columns:
-    """Return the rows of an evaluation whose scenes are not among these."""
-    if not scenes:
-        return frames
-    kept = [number for number, key in enumerate(frames["frame_key"]) if key.split("/", 1)[0] not in scenes]
-    return {name: [values[number] for number in kept] for name, values in frames.items()}
-
 
 def _depth_network(network: nn.Module) -> SemoDepth:
     assert isinstance(network, SemoDepth)
     return network
-
-
-def _evaluation(
-    network: nn.Module,
-    manifest: Manifest,
-    config: SemoDepthTrainConfig,
-    machine: Machine,
-    device: torch.device,
-    *,
-    withhold_mono: bool = False,
-) -> Evaluation:
-    assert isinstance(network, SemoDepth)
-    inputs = config.data.model_copy(update={"mono": config.gives_mono and not withhold_mono})
-    return evaluate(
-        network.predict,
-        measured_frames(manifest, config.evaluation, inputs, placement=placement(machine)),
-        config.evaluation,
-        space=network.depth_space,
-        device=device,
-        withhold_mono=withhold_mono,
-    )

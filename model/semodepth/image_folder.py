@@ -8,6 +8,7 @@ Writes nothing; a frame without a radar file has no radar
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from storage_schemas.errors import SourceError
 from storage_schemas.image_files import opened_image
 from storage_schemas.public_files import decode_png, decode_radar
 from storage_schemas.regular_files import read_regular
+
+FARTHEST_M = 1e5
+"""No radar measures as far."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,12 @@ def find_frames(folder: Path) -> list[FrameFiles]:
             f"no image found in '{folder / 'image'}'; expected files there that end in {', '.join(IMAGE_SUFFIXES)}. "
             "Give the folder above image/"
         )
+    for name in ("radar_png", "radar"):
+        if os.path.lexists(folder / name) and not (folder / name).is_dir():
+            raise SourceError(
+                f"'{folder / name}' is no folder; expected one with a radar file an image. Put it there, or take "
+                f"'{name}' away to predict without radar"
+            )
     radar = {path.stem: path for path in files_of(folder / "radar_png", (".png",))}
     radar |= {path.stem: path for path in files_of(folder / "radar", (".npy",))}
     if radar and not radar.keys() & images.keys():
@@ -105,6 +115,12 @@ def radar_map(points: NDArray[np.float64], *, height: int, width: int, where: st
     if np.any(depth_m <= 0):
         row = int(np.flatnonzero(depth_m <= 0)[0])
         raise SourceError(f"{where} has depth {depth_m[row]:g} m in row {row}, expected above 0. {columns}")
+    if np.any(depth_m >= FARTHEST_M):
+        row = int(np.flatnonzero(depth_m >= FARTHEST_M)[0])
+        raise SourceError(
+            f"{where} has depth {depth_m[row]:g} m in row {row}, expected metres below {FARTHEST_M:g}: no radar sees farther. "
+            f"{columns}"
+        )
     outside = (u_px < -0.5) | (u_px > width) | (v_px < -0.5) | (v_px > height)
     if np.any(outside):
         row = int(np.flatnonzero(outside)[0])

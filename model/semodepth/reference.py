@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from model.blocks.sealed_file import save_sealed
-from model.blocks.weights_file import misfit, misfit_text, state_of
+from model.blocks.weights_file import misfit, misfit_text, refuse_no_numbers, state_of
 from model.errors import CheckpointError
 from model.semodepth.net import SemoDepth
 from model.semodepth.network_config import SemoDepthConfig
@@ -67,6 +67,7 @@ def load_reference(
     own_state = network.state_dict()
     name_of = {reference_key(key): key for key in own_state}
     _compare(loaded, {reference_key(key): tensor for key, tensor in own_state.items()}, origin=origin)
+    refuse_no_numbers(loaded, where=origin)
     network.load_state_dict({name_of[key]: tensor for key, tensor in loaded.items()})
     return network.eval()
 

@@ -132,12 +132,19 @@ class Machine:
 
     Attributes:
         accelerator: auto, cpu or cuda.
-        num_devices: processes that train together, each on a device of its own.
+        num_devices: processes of each node that train together, each on a device of its own.
         num_workers: processes that read for each of them.
         image_root: root of the data source, for stores that refer to image files.
+        num_nodes: machines with so many devices each.
     """
 
     accelerator: str = "auto"
     num_devices: int = 1
     num_workers: int = 0
     image_root: str | None = None
+    num_nodes: int = 1
+
+    @property
+    def num_processes(self) -> int:
+        """Return the number of processes that train together."""
+        return self.num_devices * self.num_nodes

@@ -32,7 +32,7 @@ from model.train.family_types import (
     ResultsOptions,
     StepLosses,
 )
-from model.train.judging import MeanDifference, Rules
+from model.train.judging import Judging, MeanDifference, Rules
 from model.train.measures import Measure
 from model.train.plain_evaluation import compare_rows, plain_table, read_first_row, write_rows
 from storage_schemas.errors import RecipeError
@@ -79,7 +79,7 @@ class Family(ABC, Generic[C]):
     keys_that_decide: tuple[str, ...] = ("evaluation.split",)
     hands_over_backbone: bool = False
     retrain_refusal: str = (
-        "retrain compares errors of depth frame by frame, which that family has not. Use family: semodepth, or put depthmill "
+        "retrain compares two trainings on the same frames, and that family keeps nothing of single frames. Put depthmill "
         "train or ablate on a schedule"
     )
 
@@ -340,18 +340,35 @@ class Family(ABC, Generic[C]):
 
     # champions
 
-    def check_rules(self, config: C, rules: Rules) -> None:
-        """Check that the training will be measured by what decides; RecipeError names the rule."""
+    def judging(self, config: C) -> Judging:
+        """Return by what a training can be judged, the default first; asked only where ``retrain_refusal`` is empty."""
+        raise self._lacks_champions()
 
     def _lacks_champions(self) -> RecipeError:
         return RecipeError(
             f"family {self.name} says that retrain can judge its trainings, and does not say how. Its retrain_refusal must not "
-            "be empty, or it must have deciding_value, compare_with_champion, comparison_text, measured_otherwise and measure_as"
+            "be empty, or it must have judging, deciding_value, compare_with_champion, comparison_text, measured_otherwise and "
+            "measure_as"
         )
 
     def deciding_value(self, evaluation: Path, rules: Rules) -> float | None:
-        """Return the mean that decides; None if no frame of the split has anything to measure."""
+        """Return the mean that decides; None if the split has nothing to measure, NaN if the network's answers are no numbers."""
         raise self._lacks_champions()
+
+    def nothing_measured_text(self, rules: Rules) -> str:
+        """Say what the split lacks where ``deciding_value`` is None."""
+        return f"the split has nothing to measure {rules.metric} on"
+
+    def is_comparable(self, evaluation: Path) -> bool:
+        """Say whether an evaluation holds what trainings are compared by; one of a former version may not, and is made again."""
+        return True
+
+    def never_comparable(self, champion: C, challenger: C, rules: Rules) -> str:
+        """Say why a champion cannot be compared with a challenger, however it is measured; "" if it can be.
+
+        Asked before the challenger is trained.
+        """
+        return ""
 
     def compare_with_champion(self, champion: Path, challenger: Path, rules: Rules) -> Sequence[MeanDifference]:
         """Compare two evaluations, a = champion and b = challenger; all frames come first."""

@@ -7,10 +7,10 @@ Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,23 +18,24 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import nn
 
 from model.blocks.weights_file import fill_network
 from model.devices import network_device
 from model.errors import CheckpointError, WeightsFileError
 from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint, refuse_other_training, save_checkpoint
 from model.train.config import CommonConfig, Machine
-from model.train.family import Family
 from model.train.family_types import BatchLoader, Measured, StepLosses
 from model.train.known_families import Families, UnknownOptionsError
 from model.train.pace import Pace
+from model.train.processes import Told, fabric_of, signals_passed_on
+from model.train.ranks import leader_here
 from model.train.records import Records, training_seconds
 from model.train.repeatable import repeatable
 from model.train.shared_scenes import refuse_shared_scenes
 from model.train.start import EVERY_ORIGIN, begin
-from storage_schemas.errors import DepthmillError, StoreError
+from model.train.step import TrainingError, do_step, endless
+from model.train.stopping import StopSignals, TrainingStopped
+from storage_schemas.errors import StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.lineage import provenance
 from storage_schemas.manifest import Manifest, open_manifest
@@ -45,10 +46,6 @@ from storage_schemas.store import Store
 COMPLETE_FILE = "training.json"
 SECONDS_PER_CHECKPOINT = 300.0
 """A killed training repeats at most this much, besides what lies between two evaluations."""
-
-
-class TrainingError(DepthmillError):
-    """A training cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -135,27 +132,61 @@ def train(
 
     Raises:
         CheckpointError: the folder holds another training, or ``start_from`` or ``backbone_from`` does not fit.
-        TrainingError: the loss is not a number, no frame has a target, or the device is not there.
+        TrainingError: the loss is not a number, or no frame has a target.
+        DeviceError: a device is not there.
+        RanksError: one of several processes failed or is gone.
+        TrainingStopped: SIGTERM or SIGUSR1 came; the step was finished, and last.pt has it.
         ManifestError: the split is empty or too small, or the split that is measured on shares scenes with it.
     """
     family = families.of(config)
     for measured in (config, family.choosing(config)):
         refuse_shared_scenes(manifest, trained=config.data.split, measured=family.split(measured))
     machine = machine or Machine()
-    fabric = _fabric(config, machine)
-    if machine.num_devices == 1:
+    fabric, leader = fabric_of(config, machine), leader_here()
+    if machine.num_processes == 1:
         with repeatable(config, fabric.device.type):
             _train_on_rank(fabric, families, config, manifest, folder, machine, on_progress)
-    else:
-        where = (manifest.store.root, manifest.path.fingerprint)
-        arguments = (
-            families,
-            config.model_dump_json(),
-            where,
-            str(folder),
-            asdict(machine),
-        )  # a frozen dataclass cannot pass through Fabric's launcher
-        fabric.launch(_train_spawned, *arguments)  # type: ignore[arg-type]  # it passes on whatever follows
+        return
+    work = {
+        "config": config.model_dump_json(),
+        "store": manifest.store.root,
+        "manifest": manifest.path.fingerprint,
+        "folder": str(folder),
+        "machine": asdict(machine),  # a frozen dataclass cannot pass through Fabric's launcher
+    }
+    if leader is None:
+        told = Told()
+        with signals_passed_on(), told.heard():
+            stopped = fabric.launch(_train_spawned, families, work, told)  # type: ignore[arg-type]  # it passes on what follows
+        if stopped is not None:
+            raise TrainingStopped(*stopped)
+        return
+    leader.hand_out(work)
+    with leader.together(), repeatable(config, fabric.device.type):
+        fabric.launch(_train_on_rank, families, config, manifest, folder, machine, on_progress)  # type: ignore[arg-type]
+
+
+def train_as_told(work: Mapping[str, Any], families: Families, fabric: Fabric | None = None) -> None:
+    """Do the part of one process in a training that rank 0 has begun, or that the process which started this one has.
+
+    Args:
+        work: what ``train`` hands out.
+        families: those whose checkpoints can be read.
+        fabric: of a process that Fabric started; None = srun or torchrun started it.
+    """
+    machine, config = Machine(**work["machine"]), families.read(json.loads(work["config"]))
+    manifest = open_manifest(Store(work["store"]), work["manifest"])
+    arguments = (families, config, manifest, Path(work["folder"]), machine, None)
+    own = fabric or fabric_of(config, machine)
+    with repeatable(config, own.device.type):
+        if fabric is None:
+            own.launch(_train_on_rank, *arguments)  # type: ignore[arg-type]
+        else:
+            _train_on_rank(fabric, *arguments)
+
+
+def _train_spawned(fabric: Fabric, families: Families, work: dict[str, Any], told: Told) -> tuple[int, int, str] | None:
+    return told.attempt(fabric.global_rank, lambda: train_as_told(work, families, fabric))
 
 
 def evaluate_training(
@@ -217,24 +248,6 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _fabric(config: CommonConfig, machine: Machine) -> Fabric:
-    accelerator = network_device(machine.accelerator).type
-    # without it DDP fails on parameters without gradients: those of the radar graph in a batch without radar, those of a
-    # detector's heads in a batch without objects
-    strategy: Any = "auto" if machine.num_devices == 1 else DDPStrategy(start_method="spawn", find_unused_parameters=True)
-    precision: Any = "bf16-mixed" if config.uses_bfloat16(accelerator) else "32-true"
-    return Fabric(accelerator=accelerator, devices=machine.num_devices, strategy=strategy, precision=precision)
-
-
-def _train_spawned(
-    fabric: Fabric, families: Families, config: str, where: tuple[str, str], folder: str, machine: dict[str, Any]
-) -> None:
-    store, fingerprint = where
-    manifest, own_config = open_manifest(Store(store), fingerprint), families.read(config)
-    with repeatable(own_config, fabric.device.type):
-        _train_on_rank(fabric, families, own_config, manifest, Path(folder), Machine(**machine), None)
-
-
 def _train_on_rank(
     fabric: Fabric,
     families: Families,
@@ -244,21 +257,23 @@ def _train_on_rank(
     machine: Machine,
     on_progress: OnProgress | None,
 ) -> None:
-    family = families.of(config)
-    checkpoint = _checkpoint_of(folder, families, config, manifest)
+    family, is_first = families.of(config), fabric.is_global_zero
+    # only the first process looks into the folder and reads other files: it may be on a disk that the others do not see
+    checkpoint = fabric.broadcast(_checkpoint_of(folder, families, config, manifest) if is_first else None)
     torch.manual_seed(config.seed)
     raw_network = family.network(config)
-    if checkpoint is None:
-        origin = begin(raw_network, config, families)
-    else:
+    origin: dict[str, str] = {}
+    if checkpoint is not None:
         origin = {key: value for key, value in checkpoint.provenance.items() if key in EVERY_ORIGIN}
+    elif is_first:  # the others take its weights when DistributedDataParallel is set up
+        origin = begin(raw_network, config, families)
     raw_optimizer = family.optimizer(raw_network, config)
     network, optimizer = fabric.setup(raw_network, raw_optimizer)
     loader = family.loader(manifest, config, fabric, machine)
     pace = Pace.of(config, len(loader))
-    step, best, has_learned = 0, None, checkpoint is not None
+    step, best, has_learned, last = 0, None, checkpoint is not None, folder / "last.pt"
     if checkpoint is not None:
-        with explained_resume(folder / "last.pt"):
+        with explained_resume(last):
             raw_network.load_state_dict(checkpoint.model)
             raw_optimizer.load_state_dict(checkpoint.optimizer)
             loader.load_state_dict(checkpoint.loader)
@@ -278,17 +293,36 @@ def _train_on_rank(
             provenance=provenance() | origin,
         )
 
-    folder.mkdir(parents=True, exist_ok=True)
-    records = Records(folder, family, step=step) if fabric.is_global_zero else None
+    def measure() -> Measured:
+        """Measure the split after the step just done; last.pt has that step already, so a signal may cut it off."""
+        nonlocal best
+        assert records is not None
+        with signals.obeyed(step, str(last)):
+            measured = family.measure(raw_network, manifest, family.choosing(config), machine, fabric.device)
+        for row in measured.rows:
+            records.add_evaluation({"step": step, **row})
+        # a network whose answers are not numbers is never the best one, the first time neither
+        if not math.isnan(measured.score) and (best is None or family.is_better(measured, best, config)):
+            best = {"step": step, **measured.best}
+            save_checkpoint(snapshot(), folder / "best.pt")
+        save_checkpoint(snapshot(), last)
+        return measured
+
+    records: Records | None = None
+    if is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        records = Records(folder, family, step=step)
     saved_at = time.monotonic()
-    with loader:
-        batches = _endless(loader)
+    with StopSignals() as signals, loader:
+        if records is not None and step and pace.is_measured(step) and records.last_measured != step:
+            measure()  # it was cut off
+        batches = endless(loader)
         while step < pace.num_steps:
             factor = config.learning_rate_factor(pace.epoch(step))
             for group in raw_optimizer.param_groups:
                 group["lr"] = config.learning_rate * factor * group.get("rate", 1.0)
             step_start = time.perf_counter()
-            losses, num_samples = _step(fabric, family, network, optimizer, batches, config, epoch=pace.epoch(step))
+            losses, num_samples = do_step(fabric, family, network, optimizer, batches, config, epoch=pace.epoch(step))
             step += 1
             has_learned |= losses is not None
             if not has_learned and step == pace.num_steps:
@@ -298,21 +332,17 @@ def _train_on_rank(
                 )
             if losses is not None and records is not None:
                 records.add_step(_step_row(losses, step, loader, num_samples * fabric.world_size, config, factor, step_start))
-            measured: Measured | None = None
-            if pace.is_measured(step):
-                if records is not None:
-                    measured = family.measure(raw_network, manifest, family.choosing(config), machine, fabric.device)
-                    for row in measured.rows:
-                        records.add_evaluation({"step": step, **row})
-                    # a network whose answers are not numbers is never the best one, the first time neither
-                    if not math.isnan(measured.score) and (best is None or family.is_better(measured, best, config)):
-                        best = {"step": step, **measured.best}
-                        save_checkpoint(snapshot(), folder / "best.pt")
-                fabric.barrier()
-            is_due = measured is not None or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT
-            if records is not None and is_due:
-                save_checkpoint(snapshot(), folder / "last.pt")
+            stop = signals.agreed(fabric)
+            is_measured = pace.is_measured(step)
+            if records is not None and (stop or is_measured or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT):
+                save_checkpoint(snapshot(), last)
                 saved_at = time.monotonic()
+            if stop:
+                fabric.barrier()  # none ends before the first has saved
+                raise TrainingStopped(stop, step, str(last))
+            measured = measure() if records is not None and is_measured else None
+            if is_measured:
+                fabric.barrier()
             if on_progress is not None and losses is not None and records is not None:
                 losses_text = family.step_words({name: float(value.detach()) for name, value in losses.values.items()})
                 measured_text = None if measured is None else measured.text
@@ -328,73 +358,6 @@ def _train_on_rank(
             "no checkpoint is the best one. Lower train.learning_rate or set train.max_gradient_norm, and begin anew with "
             "--restart"
         )
-
-
-def _endless(loader: BatchLoader) -> Iterator[Any]:
-    while True:
-        yield from loader
-
-
-def _step(
-    fabric: Fabric,
-    family: Family[Any],
-    network: nn.Module,
-    optimizer: Any,
-    batches: Iterator[Any],
-    config: CommonConfig,
-    *,
-    epoch: float,
-) -> tuple[StepLosses | None, int]:
-    """Do one optimiser step; None for the losses if no batch of it had a target on every process."""
-    raw: Any = network
-    num_samples, total = 0, None
-    # of several batches nobody knows beforehand which is the last with a target, so their gradients are reduced afterwards
-    is_reduced_after = fabric.world_size > 1 and config.accumulate > 1
-    for _ in range(config.accumulate):
-        batch = next(batches)
-        num_samples += len(batch)
-        with fabric.no_backward_sync(raw) if is_reduced_after else nullcontext():
-            losses = family.losses(network, batch, config, fabric, epoch=epoch)
-            if not _all_have(fabric, losses is not None):
-                continue
-            assert losses is not None
-            if not torch.isfinite(losses.loss):
-                raise TrainingError(
-                    f"the loss is {losses.loss.item()} on frames {', '.join(batch.frame_keys)}. Nothing was saved "
-                    f"from this step: "
-                    "look at these frames (depthmill inspect), or lower train.learning_rate or set "
-                    "train.max_gradient_norm, and run again"
-                )
-            fabric.backward(losses.loss / config.accumulate)
-        total = losses
-    if total is not None:
-        if is_reduced_after:
-            reduce_gradients(fabric, network)
-        if config.max_gradient_norm is not None:
-            fabric.clip_gradients(network, optimizer, max_norm=config.max_gradient_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-    return total, num_samples
-
-
-def reduce_gradients(fabric: Fabric, network: nn.Module) -> None:
-    """Put the mean over the processes in place of each gradient; a parameter without one on any process stays without."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    has_gradient = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=fabric.device)
-    counts: Any = fabric.all_reduce(has_gradient, reduce_op="sum")
-    used = [parameter for parameter, count in zip(parameters, counts.tolist(), strict=True) if count]
-    gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in used]
-    means: Any = fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
-    for parameter, gradient, mean in zip(used, gradients, means.split([values.numel() for values in gradients]), strict=True):
-        parameter.grad = gradient.copy_(mean.view_as(gradient))
-
-
-def _all_have(fabric: Fabric, has: bool) -> bool:
-    """Say whether something holds on every process."""
-    if fabric.world_size == 1:
-        return has
-    count = fabric.all_reduce(torch.tensor(float(has), device=fabric.device), reduce_op="sum")
-    return float(count) == fabric.world_size  # type: ignore[arg-type]
 
 
 def _step_row(

@@ -69,9 +69,14 @@ def bootstrap_interval(
     sums, counts = np.bincount(number, weights=values), np.bincount(number)
     drawn = np.random.default_rng(seed).integers(0, size, (num_resamples, size))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    share = ndtr(np.sqrt(size / (size - 1)) * stdtrit(size - 1, (1.0 - INTERVAL) / 2))
-    low, high = np.quantile(means, (share, 1.0 - share))
-    return SceneInterval(float(low), float(high), size)
+    return SceneInterval(*expanded_quantiles(means, size), size)
+
+
+def expanded_quantiles(values: NDArray[np.float64], num_scenes: int) -> tuple[float, float]:
+    """Return the ends of the expanded percentile interval of resampled values, which rest on so many scenes, 2 or more."""
+    share = ndtr(np.sqrt(num_scenes / (num_scenes - 1)) * stdtrit(num_scenes - 1, (1.0 - INTERVAL) / 2))
+    low, high = np.quantile(values, (share, 1.0 - share))
+    return float(low), float(high)
 
 
 def interval_text(low: float | None, high: float | None, *, decimals: int) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.train.result_files import put_tables, read_table
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.files import StoreFiles
 
@@ -21,7 +22,7 @@ def write_rows(folder: Path, rows: Sequence[Mapping[str, Any]], *, title: str, f
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    StoreFiles(folder).put(file, text.getvalue().encode())
+    put_tables(folder, {file: text.getvalue().encode()})
     StoreFiles(folder).put("table.md", plain_table(rows, title=title).encode())
 
 
@@ -37,9 +38,8 @@ def plain_table(rows: Sequence[Mapping[str, Any]], *, title: str) -> str:
 def read_rows_of(path: Path) -> list[dict[str, str]]:
     """Return the rows of an evaluation; StoreError if the file is missing."""
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        return list(csv.DictReader(io.StringIO(read_table(path), newline="")))
+    except (OSError, csv.Error, ValueError) as error:
         raise StoreError(f"evaluation '{path}' cannot be read: {error}. Run depthmill evaluate again") from error
 
 

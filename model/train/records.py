@@ -14,6 +14,9 @@ from model.train.family import Family
 class CsvRecord:
     """A CSV file that grows by a row at a time; on resuming, rows after the checkpoint's step are dropped.
 
+    Attributes:
+        last_step: that of the last row kept; 0 if there is none.
+
     Args:
         path: the file.
         columns: its columns; the first is the step.
@@ -29,7 +32,9 @@ class CsvRecord:
         self._stream = open(path, "w", newline="", encoding="utf-8", buffering=1)  # noqa: SIM115  # open as long as the training
         self._writer = csv.DictWriter(self._stream, columns, extrasaction="ignore")
         self._writer.writeheader()
-        self._writer.writerows(row for row in kept if None not in row.values())
+        whole = [row for row in kept if None not in row.values()]
+        self._writer.writerows(whole)
+        self.last_step = int(whole[-1]["step"]) if whole else 0
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; floats are written with seven digits."""
@@ -42,6 +47,9 @@ class CsvRecord:
 
 class Records:
     """All records of one training folder.
+
+    Attributes:
+        last_measured: step of the last evaluation before this session; 0 if there was none.
 
     Args:
         folder: the training's folder.
@@ -56,6 +64,7 @@ class Records:
         columns = ("step", "epoch", "samples", *family.loss_columns, "lr", "seconds")
         self._steps = CsvRecord(folder / "steps.csv", columns, step=step)
         self._evaluations = CsvRecord(folder / "evaluations.csv", ("step", *family.evaluation_columns), step=step)
+        self.last_measured = self._evaluations.last_step
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add_step(self, row: Mapping[str, Any]) -> None:

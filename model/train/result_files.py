@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +18,40 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from storage_schemas.errors import StoreError
-from storage_schemas.files import explain_write_error, written_whole
+from storage_schemas.errors import SourceError, StoreError
+from storage_schemas.files import StoreFiles, explain_write_error, written_whole
+from storage_schemas.regular_files import read_regular
+from storage_schemas.seals import check_digest, sealed_digests
 
 R = TypeVar("R", bound=NamedTuple)
+
+DIGESTS_FILE = "digests.json"
+"""Digests of the tables of an evaluation's folder that cannot carry their own; a flipped bit would decide which is better."""
+
+
+def put_tables(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write tables of an evaluation, each atomically in this order, and their digests; StoreError if it cannot be written.
+
+    The digests of a former evaluation go first: in between, the tables have none.
+    """
+    files = StoreFiles(folder)
+    files.remove(DIGESTS_FILE)
+    for name, content in contents.items():
+        files.put(name, content)
+    files.put(DIGESTS_FILE, sealed_digests(contents))
+
+
+def read_table(path: Path) -> str:
+    """Return the text of a table of an evaluation.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read.
+        ValueError: it is not what was written, or no UTF-8.
+    """
+    content, beside = path.read_bytes(), path.with_name(DIGESTS_FILE)
+    check_digest(beside.read_bytes() if beside.is_file() else None, path.name, content)
+    return content.decode()
 
 
 def rows_as_csv(kind: type[NamedTuple], rows: Iterable[Sequence[object]]) -> bytes:
@@ -44,12 +76,11 @@ def read_rows(kind: type[R], path: Path, *, missing: str) -> list[R]:
     """
     types = typing.get_type_hints(kind)
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream)
-            header = tuple(next(reader, ()))
-            if header != kind._fields:
-                raise ValueError(f"its columns are {', '.join(header)}, expected {', '.join(kind._fields)}")
-            return [kind(*(types[name](value) for name, value in zip(kind._fields, line, strict=True))) for line in reader]
+        reader = csv.reader(io.StringIO(read_table(path), newline=""))
+        header = tuple(next(reader, ()))
+        if header != kind._fields:
+            raise ValueError(f"its columns are {', '.join(header)}, expected {', '.join(kind._fields)}")
+        return [kind(*(types[name](value) for name, value in zip(kind._fields, line, strict=True))) for line in reader]
     except FileNotFoundError as error:
         raise StoreError(missing) from error
     except (OSError, ValueError) as error:
@@ -61,6 +92,36 @@ def arrays_as_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     content = io.BytesIO()
     np.savez_compressed(content, **dict[str, Any](arrays))
     return content.getvalue()
+
+
+EVALUATION_FILES = (
+    "table.md", "table.tex", "frames.parquet", "ranges.parquet", "strips.npz", "average_precision.csv", "pictures.npz",
+    "rendering.csv", "clips.csv", "rows.csv",
+)  # fmt: skip
+"""Files that evaluations of any family write beside each other; ``table.md`` names the manifest in its title."""
+
+
+def check_evaluation_out(folder: Path) -> None:
+    """Check that an evaluation may be written here: into a folder without its files, or in place of a former evaluation.
+
+    Raises:
+        StoreError: a file that would be replaced is of no evaluation; nothing was written.
+    """
+    there = [name for name in EVALUATION_FILES if os.path.lexists(folder / name)]
+    if not there or _is_of_an_evaluation(folder / "table.md"):
+        return
+    raise StoreError(
+        f"folder '{folder}' holds {', '.join(map(repr, there))} that no evaluation wrote, and this one would replace "
+        f"{'it' if len(there) == 1 else 'them'}. Nothing was written. Move {'it' if len(there) == 1 else 'them'} away, or choose "
+        "another folder with --out"
+    )
+
+
+def _is_of_an_evaluation(table: Path) -> bool:
+    try:
+        return re.search(rb" of manifest [0-9a-f]{16}\b", read_regular(table)[:2000]) is not None
+    except (OSError, SourceError):
+        return False
 
 
 def check_out(out: Path) -> None:

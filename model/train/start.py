@@ -15,7 +15,7 @@ from torch import nn
 
 from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet34, ResNet50
-from model.blocks.weights_file import fill_network, misfit, misfit_text
+from model.blocks.weights_file import fill_network, misfit, misfit_text, refuse_no_numbers
 from model.errors import CheckpointError
 from model.train.checkpoint import Checkpoint, flat_keys, load_checkpoint
 from model.train.config import CommonConfig, sha256_of
@@ -141,6 +141,7 @@ def load_backbone(backbone: nn.Module, path: str | Path, families: Families) -> 
             f"checkpoint '{path}' has a backbone {handed.network_text}, this network's is {_name_of(backbone)}: "
             f"{misfit_text(weights, wanted)}. {handed.advice}"
         )
+    refuse_no_numbers(weights, where=f"checkpoint '{path}'")
     backbone.load_state_dict(weights)
     return checkpoint
 

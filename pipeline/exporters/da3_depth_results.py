@@ -27,6 +27,7 @@ from pipeline.stage import RawReader
 from pipeline.types import ALL
 from storage_schemas.catalog import DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
 from storage_schemas.errors import ManifestError
+from storage_schemas.image_files import IMAGE_FORMATS
 from storage_schemas.layout import rows
 from storage_schemas.manifest import Manifest
 from storage_schemas.store import Store, StoredUnit, UnitPath
@@ -147,7 +148,8 @@ def _contents(store: Store, frames: list[_Frame], raw: RawReader | None) -> Iter
             images = store.open_unit(frame.images)
             opened = (frame.depth, store.open_unit(frame.depth), images, images.table("files"))
         parts = _parts(opened[1], frame)
-        with Image.open(io.BytesIO(image_file(opened[2], opened[3], frame.number, raw))) as image:
+        content = image_file(opened[2], opened[3], frame.number, raw)
+        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as image:
             picture = depth_picture(np.asarray(image.convert("RGB")), parts["depth"])
         stream = io.BytesIO()
         Image.fromarray(picture).save(stream, format="JPEG", quality=JPEG_QUALITY)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.exporters.semodepth_files import D_ACC, D_ACC_CLEAN, D_GT, IMAGE, RADAR, ListedStore
 from pipeline.exporters.semodepth_lists import ListedFrame, into_units, read_frames
+from pipeline.provided_maps import counts_of_maps
 from pipeline.types import ALL
 from storage_schemas.catalog import MANIFEST, layout_named
 from storage_schemas.errors import SourceError
@@ -100,8 +101,16 @@ def _write_units(folder: Path, unit: Sequence[ListedFrame], store: Store) -> dic
         paths[listed] = UnitPath.of(identity)
         if not store.has(paths[listed]):
             data = _decode(folder, unit, listed, contents, store, compared)
-            store.write_unit(identity, data, seconds=time.perf_counter() - start, counts={"frames": float(len(unit))})
+            counts = {"frames": float(len(unit)), **_counts_of_maps(listed, data)}
+            store.write_unit(identity, data, seconds=time.perf_counter() - start, counts=counts)
     return paths
+
+
+def _counts_of_maps(listed: ListedStore, data: UnitData) -> dict[str, float]:
+    """Return what tells maps that cannot be right, as the stages count it that pack a data set's own maps."""
+    if listed not in _COVERAGE:
+        return {}
+    return {"share_measured": float((data.arrays["depth_m"] > 0).mean()), **counts_of_maps(data.arrays["depth_m"])}
 
 
 def _identity(layout: str, scene: str, camera: str, digest: str, inputs: dict[str, str]) -> Identity:

@@ -125,6 +125,7 @@ def _frames_of_split(folder: Path, split: str) -> list[ListedFrame]:
                 f"{len(lines)}; lists are joined by line number and must be equally long. "
                 "Export them again together"
             )
+    _check_order(split, lists)
     frames: list[ListedFrame] = []
     num_scenes = 0
     previous: dict[str, ListedFrame] = {}
@@ -142,6 +143,22 @@ def _frames_of_split(folder: Path, split: str) -> list[ListedFrame]:
             previous[frame.camera] = frame
         frames.append(frame)
     return frames
+
+
+def _check_order(split: str, lists: dict[ListedStore, list[str]]) -> None:
+    """Refuse a line whose file has the name of another line's image: lists in another order pair images with foreign depth."""
+    images = [Path(line).stem for line in lists[IMAGE]]
+    line_of = {name: number for number, name in enumerate(images, 1)}
+    if len(line_of) < len(images):  # names that occur twice, in folders of their own, tell nothing
+        return
+    for listed, lines in lists.items():
+        for number, (line, image) in enumerate(zip(lines, images, strict=True), 1):
+            if (name := Path(line).stem) != image and name in line_of:
+                raise SourceError(
+                    f"{list_key(split, listed)} line {number} is '{name}', which is the image of line {line_of[name]} of "
+                    f"{list_key(split, IMAGE)}. Lists are joined by line number and must have one order. "
+                    "Export them again together"
+                )
 
 
 def _read_list(folder: Path, key: str) -> list[str] | None:

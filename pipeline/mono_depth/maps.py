@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthMap, Sight
 from storage_schemas.errors import RecipeError
 from storage_schemas.regular_files import MAX_FILE_BYTES, read_regular
+from storage_schemas.remote_path import is_url
 
 MapsScale = Literal["as_is", "focal_300"]
 
@@ -64,6 +65,11 @@ def map_files(folder: str) -> dict[str, Path]:
     Raises:
         RecipeError: there is no such folder, or it holds no map.
     """
+    if is_url(folder):
+        raise RecipeError(
+            f"depth maps '{folder}' are at a URL, and are read from a disk. Copy them, and set stages.predict_mono_depth.maps to "
+            "their folder"
+        )
     path = Path(folder).expanduser().absolute()
     if not path.is_dir():
         raise RecipeError(

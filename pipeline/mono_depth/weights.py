@@ -8,7 +8,6 @@ Writes <cache>/weights/<name>.json: size, time stamp and digest of each file, go
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 from pipeline.mono_depth.maps import map_files
 from storage_schemas.errors import RecipeError
 from storage_schemas.files import written_whole
-from storage_schemas.regular_files import MAX_WEIGHTS_BYTES, open_regular
+from storage_schemas.regular_files import MAX_WEIGHTS_BYTES, open_regular, read_regular
+from storage_schemas.seals import read_sealed_json, sealed_json
 
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".yaml", ".yml")
 """Suffixes of the files that decide what a model computes: weights and configuration, not pictures and papers."""
@@ -113,10 +113,8 @@ def _digest_of(file: Path, noted: dict[str, Any] | None) -> dict[str, Any]:
 
 def _read_note(note: Path) -> dict[str, Any]:
     try:
-        records = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(records, dict):
+        records = read_sealed_json(read_regular(note), needs_seal=True)
+    except (OSError, ValueError):  # a SourceError and a broken seal are ValueErrors
         return {}
     return {name: record for name, record in records.items() if isinstance(record, dict) and "sha256" in record}
 
@@ -124,6 +122,6 @@ def _read_note(note: Path) -> dict[str, Any]:
 def _write_note(note: Path, records: dict[str, Any]) -> None:
     try:
         with written_whole(note, is_flushed=False) as stream:  # atomic: another plan must not read half a note
-            stream.write(json.dumps(records, indent=1).encode())
+            stream.write(sealed_json(records))
     except OSError:  # without the cache the digest is computed again, which only costs time
         return

@@ -5,19 +5,21 @@ Every read is noted with its size and digest, so that the lineage of a unit says
 
 from __future__ import annotations
 
-import os
+import io
 import struct
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from storage_schemas.errors import SourceError
+from pipeline.wanted_files import WantedFiles
+from storage_schemas.errors import DepthmillError, SourceError
 from storage_schemas.files import leaves_root
 from storage_schemas.image_files import opened_image, refuse_too_many_pixels
 from storage_schemas.regular_files import MAX_FILE_BYTES, open_regular, read_regular
+from storage_schemas.remote_path import DataPath, RemotePath, folder_names
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """What Git leaves in place of a large file until Git LFS fetches it."""
@@ -29,11 +31,12 @@ class RawFiles:
     """Base of the readers of raw files; small and picklable, opened anew in every worker.
 
     Args:
-        root: folder that all files lie in.
+        root: folder that all files lie in, on a disk or at a URL.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root, self._root = Path(root), str(Path(root))
+    def __init__(self, root: str | DataPath) -> None:
+        self.root: DataPath = Path(root) if isinstance(root, str) else root
+        self._root = str(self.root)
         self._seen: dict[str, tuple[int, str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -49,20 +52,51 @@ class RawFiles:
         """
         refuse_to_leave(file, where=f"data root '{self.root}'")
         path = f"{self._root}/{file}"  # a Path for each of thousands of files would cost as much as hashing them
+        is_remote = isinstance(self.root, RemotePath)
         try:
-            content = read_regular(path)
+            content = (self.root / file).read_bytes() if is_remote else read_regular(path)
         except FileNotFoundError as error:
-            raise SourceError(f"file missing: {path}. Unpack the archive that holds it, then run the same command") from error
+            step = "Upload it" if is_remote else "Unpack the archive that holds it"
+            raise SourceError(f"file missing: {path}. {step}, then run the same command") from error
         except PermissionError as error:
             raise SourceError(f"cannot read '{path}': permission denied. Ask for read permission on the data set") from error
         except OSError as error:
             raise SourceError(f"cannot read '{path}': {error.strerror}. Check the disk, then run the same command") from error
         if not content:
-            raise SourceError(f"file '{path}' is empty (0 bytes). Copy it again, then run the same command")
+            raise SourceError(
+                f"file '{path}' is empty (0 bytes). {'Upload' if is_remote else 'Copy'} it again, then run the same command"
+            )
         if content.startswith(LFS_POINTER):
             raise lfs_pointer(path)
         self._seen[file] = (len(content), xxhash.xxh3_128_hexdigest(content))
         return content
+
+    def files_of(self, scene: str, wanted: Sequence[WantedFiles]) -> Iterable[str]:
+        """Return the files of a scene that stages will read, in about that order; a file may be named twice.
+
+        Args:
+            scene: scene name.
+            wanted: what each stage reads, in running order.
+        """
+        return ()
+
+    @contextmanager
+    def reading_ahead(self, scene: str, wanted: Sequence[WantedFiles]) -> Iterator[None]:
+        """Fetch the files of a scene in the background while the block reads them; of a data set on a disk nothing is done.
+
+        Args:
+            scene: scene name.
+            wanted: what each stage reads, in running order.
+        """
+        if not isinstance(self.root, RemotePath):
+            yield
+            return
+        keys: list[str] = []
+        with suppress(DepthmillError):  # the stage that needs what cannot be found out meets the error itself
+            keys = [(self.root / file).key for file in dict.fromkeys(self.files_of(scene, wanted))]
+            self.root.data.note_files(keys)
+        with self.root.data.reading_ahead(keys):
+            yield
 
     def digest_of(self, files: Iterable[str]) -> dict[str, str]:
         """Return number, total size and a combined xxh3 digest of files that were read before."""
@@ -99,16 +133,12 @@ def refuse_to_leave(file: str, *, where: str) -> None:
         )
 
 
-def num_files(folder: Path) -> int:
+def num_files(folder: DataPath) -> int:
     """Return the number of entries of a folder that are not hidden; 0 if the folder does not exist."""
-    try:
-        with os.scandir(folder) as entries:
-            return sum(not entry.name.startswith(".") for entry in entries)
-    except OSError:
-        return 0
+    return sum(not name.startswith(".") for name in folder_names(folder))
 
 
-def image_size(path: str) -> tuple[int, int]:
+def image_size(path: str | DataPath) -> tuple[int, int]:
     """Return (width, height) of a PNG or JPEG from its head.
 
     Raises:
@@ -116,14 +146,14 @@ def image_size(path: str) -> tuple[int, int]:
     """
     what, remedy = f"image '{path}'", "Copy it again, then run the same command"
     try:
+        if isinstance(path, RemotePath) and (size := _size_in_head(path.read_head(), what=what, remedy=remedy)) is not None:
+            return size
         with open_regular(path, most_bytes=MAX_FILE_BYTES) as stream:
             head = stream.read(len(LFS_POINTER))
             if head == LFS_POINTER:
-                raise lfs_pointer(path)
-            if head[:8] == _PNG_HEAD and head[12:16] == b"IHDR" and len(head) >= 24:
-                width, height = struct.unpack(">II", head[16:24])
-                refuse_too_many_pixels(width, height, what=what, remedy=remedy)
-                return int(width), int(height)
+                raise lfs_pointer(str(path))
+            if (png := _png_size(head, what=what, remedy=remedy)) is not None:
+                return png
             stream.seek(0)
             with opened_image(stream, what=what, remedy=remedy) as image:
                 return image.size
@@ -131,9 +161,26 @@ def image_size(path: str) -> tuple[int, int]:
         raise SourceError(f"{what} cannot be read: {error}. {remedy}") from error
 
 
-def image_size_in(folder: Path) -> tuple[int, int] | None:
+def _png_size(head: bytes, *, what: str, remedy: str) -> tuple[int, int] | None:
+    if head[:8] != _PNG_HEAD or head[12:16] != b"IHDR" or len(head) < 24:
+        return None
+    width, height = struct.unpack(">II", head[16:24])
+    refuse_too_many_pixels(width, height, what=what, remedy=remedy)
+    return int(width), int(height)
+
+
+def _size_in_head(head: bytes, *, what: str, remedy: str) -> tuple[int, int] | None:
+    """Return the size of an image if its first bytes say it; whatever else they are, the whole file tells."""
+    if (png := _png_size(head, what=what, remedy=remedy)) is not None:
+        return png
+    with suppress(SourceError), opened_image(io.BytesIO(head), what=what, remedy=remedy) as image:
+        return image.size
+    return None
+
+
+def image_size_in(folder: DataPath) -> tuple[int, int] | None:
     """Return (width, height) of the first image of a folder, None without images."""
-    for path in sorted(folder.iterdir())[:1]:
+    for name in folder_names(folder)[:1]:
         with suppress(SourceError):
-            return image_size(str(path))
+            return image_size(folder / name)
     return None

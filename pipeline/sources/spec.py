@@ -18,6 +18,7 @@ from pipeline.sources.recipe_text import Line
 from pipeline.stage import RawReader
 from pipeline.types import SceneInfo
 from pipeline.wanted_files import WantedFiles
+from storage_schemas.remote_path import DataPath
 
 
 class SourceConfig(Protocol):
@@ -99,7 +100,7 @@ def asks_for_camera_sweeps(recipe: Mapping[str, Any]) -> bool:
     return isinstance(windows, Mapping) and bool(windows.get("enabled")) and windows.get("frames") == "sweep"
 
 
-def _never(_: Path) -> bool:
+def _never(_: DataPath) -> bool:
     return False
 
 
@@ -126,6 +127,7 @@ class SourceSpec(Generic[ConfigT]):
         recognise: (folder) -> whether it is the root of such a data set; fast, decodes nothing.
         survey: (root, version) -> the content of the root and the recipe's lines; version is None unless ``versions_of`` is set.
             RecipeError if the version does not exist, SourceError if the data set is broken.
+        takes_urls: ``recognise`` and ``survey`` take a ``RemotePath``, too, and ``open`` a root that is a URL.
         versions_of: words for data that may have several versions in one root, which ``init --version`` chooses from; "" for
             a kind without versions.
     """
@@ -136,8 +138,9 @@ class SourceSpec(Generic[ConfigT]):
     offers: frozenset[str]
     recipe_defaults: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _no_defaults
     looked_for: str = ""
-    recognise: Callable[[Path], bool] = _never
-    survey: Callable[[Path, str | None], Survey] | None = None
+    recognise: Callable[[Any], bool] = _never
+    survey: Callable[[Any, str | None], Survey] | None = None
+    takes_urls: bool = False
     versions_of: str = ""
 
     def __post_init__(self) -> None:

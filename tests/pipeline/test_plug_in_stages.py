@@ -120,7 +120,7 @@ def toy(tmp_path_factory, tiny_root):
             "unit": describe(opened.store, unit.key).text,
             "store": describe(opened.store, None).text,
             "unknown": list(manifest.unknown_stores),
-            "report": write_report(plan, opened.store, opened.runs_folder / "report.html", title="toy").read_text(),
+            "report": write_report(plan, opened.store, opened.runs.work / "report.html", title="toy").read_text(),
         }
         print(json.dumps(facts))
         """,

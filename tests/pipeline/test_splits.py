@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import pytest
@@ -7,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.sources.nuscenes.splits import splits_of_release
 from pipeline.splits import SplitChoice, best_seed, remark_on_rule
+from storage_schemas.errors import SourceError
 
 SHARE = {"train": 0.8, "val": 0.2}
 
@@ -101,3 +104,16 @@ def test_remark_when_a_split_is_empty_then_names_a_seed_that_fills_it():
     assert remark == f"splits: with seed {empty}, none of 3 scenes is in val; seed: {better} leaves a scene in each"
     assert remark_on_rule(SplitChoice(share=SHARE, seed=better), names) == ""
     assert "name the scenes in lists, or take more scenes" in remark_on_rule(SplitChoice(share=SHARE), ["a"])
+
+
+def test_splits_of_a_release_when_a_list_is_there_twice_then_none_is_lost_in_silence(tmp_path):
+    (tmp_path / "splits.json").write_text('{"train": ["a"], "val": ["b"], "train": ["c"]}')
+    with pytest.raises(SourceError, match="splits.json' has the key 'train' twice, so one of its lists would be lost"):
+        splits_of_release(tmp_path, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.mkdir(), lambda path: path.symlink_to("/nowhere")])
+def test_splits_of_a_release_when_their_file_is_none_then_said(tmp_path, make):
+    make(tmp_path / "splits.json")
+    with pytest.raises(SourceError, match="splits.json'.* (is a pipe or a device|is a folder|cannot be read)"):
+        splits_of_release(tmp_path, ["a"])

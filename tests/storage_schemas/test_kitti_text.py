@@ -47,6 +47,10 @@ def changed(column: int, value: str) -> str:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        (
+            f"{CAR.rsplit(' ', 1)[0]} 90",
+            "rotation_y_rad is 90, expected radians from -pi to pi, or -10 = not said. Is it in degrees",
+        ),
         (CAR.rsplit(" ", 1)[0], "has 14 columns, expected 15: type, truncation, occlusion, alpha_rad"),
         (f"{CAR} 0.98", r"has 16 columns, expected 15: .* (16 with a score: a result file is no label file). Correct the line"),
         (changed(0, "Cra"), "type 'Cra' is unknown; did you mean 'Car'? Correct the line"),

@@ -27,6 +27,7 @@ from flows.reports.store.sections import (
 from flows.reports.store.supervision import supervision_section
 from pipeline.plan import Plan
 from storage_schemas.errors import StoreError
+from storage_schemas.files import StoreFiles
 from storage_schemas.store import Store
 
 CONTENTS = (
@@ -42,7 +43,7 @@ CONTENTS = (
 """Table of contents: anchor and words."""
 
 
-def write_report(plan: Plan, store: Store, out: Path, *, title: str, runs: Path | None = None) -> Path:
+def write_report(plan: Plan, store: Store, out: Path, *, title: str, runs: StoreFiles | None = None) -> Path:
     """Write a self-contained HTML report about the committed units of a plan.
 
     Args:
@@ -50,7 +51,7 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str, runs: Path 
         store: where the units are.
         out: file to write; replaced if it exists.
         title: words for the page's heading, e.g. the recipe's name.
-        runs: folder of the store's run logs, where assessments are kept.
+        runs: files of the store's runs folder, where assessments are kept.
 
     Returns:
         ``out``.
@@ -62,7 +63,7 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str, runs: Path 
     return write_page(out, report_html(plan, store, title=title, runs=runs))
 
 
-def report_html(plan: Plan, store: Store, *, title: str, runs: Path | None = None) -> str:
+def report_html(plan: Plan, store: Store, *, title: str, runs: StoreFiles | None = None) -> str:
     """Return the page as text; StoreError if no unit is there yet or a unit cannot be read."""
     store_facts = gather_facts(plan, store)
     pixels = measure_pixels(store, store_facts.views)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from flows.reports.html.markup import MISSING, number, percent, section, table, text
 from pipeline.plan import Plan
+from storage_schemas.files import StoreFiles
 
 _HEADS = ("pixels<br>measured", "grossly<br>too near", "grossly<br>too far", "mean error", "MAE", "bad", "bad and<br>too near")
 
@@ -27,33 +27,28 @@ _GROUPINGS = {
 """Groupings that the page shows, with the head of their column."""
 
 
-def kept_file(runs: Path, manifest: str) -> Path:
-    """Return where the assessment of a manifest's units is kept.
-
-    Args:
-        runs: folder of the store's run logs.
-        manifest: fingerprint.
-    """
-    return runs / "assessments" / f"{manifest}.json"
+def kept_key(manifest: str) -> str:
+    """Return where the assessment of a manifest's units is kept, below the runs folder."""
+    return f"assessments/{manifest}.json"
 
 
-def assessment_section(plan: Plan, runs: Path | None) -> str:
+def assessment_section(plan: Plan, runs: StoreFiles | None) -> str:
     """Return the section: errors of every store and by groups, or how to get them.
 
     Args:
         plan: says which manifest the page is about.
-        runs: folder of the store's run logs; None where nobody knows it.
+        runs: files of the store's runs folder; None where nobody knows it.
     """
-    kept = None if runs is None else _read(kept_file(runs, plan.manifest.path.fingerprint))
+    kept = None if runs is None else _read(runs, kept_key(plan.manifest.path.fingerprint))
     body = _hint() if kept is None else _body(kept)
     return section("assessment", "Assessment", body)
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def _read(runs: StoreFiles, key: str) -> dict[str, Any] | None:
     """Return a kept assessment; None where there is none, or a file that is no longer whole: it can be made again."""
     try:
-        kept = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+        kept = json.loads(runs.get(key))
+    except (FileNotFoundError, ValueError):
         return None
     return kept if isinstance(kept, dict) and "figures" in kept else None
 

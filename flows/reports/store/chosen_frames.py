@@ -20,6 +20,7 @@ from flows.reports.html.depth_pictures import RadarReturns
 from flows.reports.store.facts import View
 from flows.reports.store.pixel_statistics import DEPTH_LAYOUTS, FrameNumbers
 from storage_schemas.frames import holds_images, packed_image, radar_of_frame
+from storage_schemas.image_files import IMAGE_FORMATS
 from storage_schemas.store import Store
 
 NUM_WORST = 3
@@ -147,7 +148,7 @@ def _image(store: Store, view: View, frame: int) -> tuple[Image.Image | None, st
     if not holds_images(unit):
         return None, "the store refers to the camera image and does not hold it (pack_images mode: reference)"
     try:
-        with Image.open(io.BytesIO(packed_image(unit, frame))) as image:
+        with Image.open(io.BytesIO(packed_image(unit, frame)), formats=IMAGE_FORMATS) as image:
             return image.convert("RGB"), ""
     except (OSError, SyntaxError) as error:
         return None, f"the camera image cannot be decoded: {error}"

@@ -12,11 +12,11 @@ from storage_schemas.catalog import OBJECT_TYPES
 
 
 class KittiObjectConfig(BaseModel):
-    """``source:`` of a recipe for the KITTI object benchmark on a disk."""
+    """``source:`` of a recipe for the KITTI object benchmark, on a disk or at a URL."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["kitti_object"]
-    root: str = Field(description="folder that holds training/, testing/ and ImageSets/, or object/ with the first two")
+    root: str = Field(description="folder or URL that holds training/, testing/ and ImageSets/, or object/ with the first two")
     splits: tuple[KittiList, ...] = Field(
         default=("train", "val"),
         min_length=1,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
@@ -16,10 +16,12 @@ from pipeline.sources.kitti_object.lists import CALIBRATIONS, LABELS, SWEEPS, Ki
 from pipeline.sources.point_checks import refuse_absurd
 from pipeline.sources.raw_files import RawFiles, image_size
 from pipeline.stage import ImageObjects
+from pipeline.wanted_files import WantedFiles
 from storage_schemas.catalog import FRAMES
 from storage_schemas.errors import SourceError
-from storage_schemas.kitti_text import parse_labels, parse_matrix
+from storage_schemas.kitti_text import check_centre, parse_labels, parse_matrix
 from storage_schemas.layout import Columns, columns_from_rows
+from storage_schemas.remote_path import DataPath, file_size
 
 CAMERA = "CAM_2"
 """The left colour camera, which images, P2 and 2D boxes of the benchmark are of; by its number, since the rig has four."""
@@ -36,6 +38,12 @@ SWEEP_CHANNEL = "LIDAR_TOP"
 _UNKNOWN_VECTOR, _UNKNOWN_ROTATION = [math.nan] * 3, [math.nan] * 4
 _POINT_COLUMNS = 4
 _NO_TYPES: Mapping[str, str] = MappingProxyType({})
+LEAST_REFLECTANCE = -1.5
+"""The benchmark's is 0 to 1, and some converters write -1 for unknown. A coordinate in its place is soon below."""
+
+SHORT_SHARE = 0.25
+"""Turns of the benchmark's LiDAR have 76,000 to 129,000 points; below this share of the median, a file was not copied whole."""
+
 _LARGEST_SKEW = 1e-3  # of a rotation; the benchmark's own are exact to 1e-6
 
 
@@ -69,7 +77,7 @@ class KittiObjectFiles(RawFiles):
         types: what the recipe makes of types in label files.
     """
 
-    def __init__(self, root: str, scenes: Mapping[str, KittiScene], types: Mapping[str, str] = _NO_TYPES) -> None:
+    def __init__(self, root: str | DataPath, scenes: Mapping[str, KittiScene], types: Mapping[str, str] = _NO_TYPES) -> None:
         super().__init__(root)
         self._scenes, self._types = dict(scenes), dict(types)
 
@@ -79,9 +87,15 @@ class KittiObjectFiles(RawFiles):
         Raises:
             SourceError: the file is missing, empty (not a label file), not readable or not below the root.
         """
-        if f"/{LABELS}/" in file and (path := self.root / file).is_file() and path.stat().st_size == 0:
+        if f"/{LABELS}/" in file and (path := self.root / file).is_file() and file_size(path) == 0:
             return b""
         return super().read_bytes(file)
+
+    def files_of(self, scene: str, wanted: Sequence[WantedFiles]) -> Iterable[str]:
+        """Return the files of each frame: calibration, labels, image and sweep."""
+        listed = self._scenes[scene]
+        for file, has_sweep in zip(listed.files, listed.has_sweep, strict=True):
+            yield from filter(None, (calibration_file(file), label_file(file), file, sweep_file(file) if has_sweep else None))
 
     def read_objects(self, image_file: str) -> ImageObjects:
         """Return the labels of an image and P2, which projects their frame; errors as ``parse_labels``, ``parse_matrix``."""
@@ -106,6 +120,12 @@ class KittiObjectFiles(RawFiles):
             )
         points = np.frombuffer(content, dtype="<f4").reshape(-1, _POINT_COLUMNS)
         refuse_absurd([points[:, axis] for axis in range(3)], str(self.root / file), values=points.reshape(-1))
+        if len(points) and points[:, 3].min() < LEAST_REFLECTANCE:
+            raise SourceError(
+                f"point file '{self.root / file}': column 3, the reflectance, goes down to {points[:, 3].min():.4g}, expected 0 "
+                f"to 1. The file probably has another number of columns than {_POINT_COLUMNS} (x, y, z, reflectance), so "
+                "that every point would be wrong; convert it, or move velodyne/ away to go without LiDAR"
+            )
         return points
 
     def read_radar(self, file: str) -> dict[str, NDArray[Any]]:
@@ -124,6 +144,8 @@ class KittiObjectFiles(RawFiles):
         listed = self._scenes[scene]
         self._check_sizes(listed)
         projections = [self._matrix(file, "P2") for file in listed.files]
+        for file, projection in zip(listed.files, projections, strict=True):
+            check_centre(projection, width=listed.width, height=listed.height, where=calibration_file(file))
         times_us = listed.timestamps_us
         keyframes = [
             {
@@ -148,6 +170,7 @@ class KittiObjectFiles(RawFiles):
             for number, (file, projection) in enumerate(zip(listed.files, projections, strict=True))
             if listed.has_sweep[number]
         ]
+        self._refuse_cut_sweeps([sweep["file"] for sweep in sweeps])
         about = {
             "scene": scene,
             "split": listed.split,
@@ -158,9 +181,22 @@ class KittiObjectFiles(RawFiles):
         rows: dict[str, list[dict[str, Any]]] = {"keyframes": keyframes, "sweeps": sweeps, "boxes": [], "scene": [about]}
         return {spec.name: columns_from_rows(spec, rows[spec.name]) for spec in FRAMES.tables}
 
+    def _refuse_cut_sweeps(self, files: Sequence[str]) -> None:
+        """Raise SourceError for a sweep much shorter than those of most other frames: cut at a whole point, no reader notices."""
+        if not isinstance(self.root, Path):  # what an object store holds was uploaded whole
+            return
+        sizes = {file: (self.root / file).stat().st_size for file in files if (self.root / file).is_file()}
+        usual = float(np.median([*sizes.values()])) if len(sizes) > 2 else 0.0
+        for file, size in sizes.items():
+            if size < SHORT_SHARE * usual:
+                raise SourceError(
+                    f"point file '{self.root / file}' has {size:,} bytes, half of the other sweeps have {usual:,.0f} or more. It "
+                    "is cut short; copy it again, or take its frame out of the list"
+                )
+
     def _check_sizes(self, listed: KittiScene) -> None:
         for file in listed.files:
-            size = image_size(str(self.root / file))
+            size = image_size(self.root / file)
             if size != (listed.width, listed.height):
                 raise SourceError(
                     f"image '{self.root / file}' is {size[0]}x{size[1]}, it was {listed.width}x{listed.height} when the plan was "

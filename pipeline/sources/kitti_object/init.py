@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.mono_depth.maps import check_a_map, map_files
 from pipeline.sources.kitti_object.files import KittiObjectFiles, label_file
@@ -26,6 +25,7 @@ from pipeline.sources.recipe_text import Line, plural, scalar
 from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.errors import RecipeError, SourceError
 from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular
+from storage_schemas.remote_path import DataPath, RemotePath
 
 FRAMES_A_SCENE = 50
 PUBLISHED_BATCH = 16
@@ -49,13 +49,13 @@ class KittiSurvey:
         num_maps: maps in it.
     """
 
-    root: Path
+    root: DataPath
     frames: dict[str, int]
     num_scenes: int
     sizes: dict[str, int]
     num_sweeps: int
     types: dict[str, str]
-    maps: Path | None
+    maps: DataPath | None
     num_maps: int
 
     @property
@@ -96,13 +96,13 @@ class KittiSurvey:
         return [(f"  types: {scalar(self.types)}", "types that KITTI does not know; correct which of KITTI's each is")]
 
 
-def recognise(root: Path) -> bool:
+def recognise(root: DataPath) -> bool:
     """Say whether a folder has the layout: training/ with images and calibration, or object/ with it; ``survey`` wants lists."""
     data = data_folder(root)
     return data is not None and any(data.glob("*/calib"))
 
 
-def survey(root: Path, version: str | None) -> KittiSurvey:
+def survey(root: DataPath, version: str | None) -> KittiSurvey:
     """Look at a folder of the layout; there are no versions of it.
 
     Raises:
@@ -140,7 +140,7 @@ def survey(root: Path, version: str | None) -> KittiSurvey:
     return KittiSurvey(root, dict(frames), len(scenes), dict(sizes.most_common()), num_sweeps, types, maps, num_maps)
 
 
-def _check_texts(data: Path, scenes: list[KittiScene]) -> dict[str, str]:
+def _check_texts(data: DataPath, scenes: list[KittiScene]) -> dict[str, str]:
     """Read labels and calibration of every frame, so that what a run would stop at is known before there is a recipe.
 
     Returns:
@@ -155,7 +155,7 @@ def _check_texts(data: Path, scenes: list[KittiScene]) -> dict[str, str]:
         if line.strip()
     }
     types = {name: _likely_type(name) for name in sorted(names) if name.lower() not in map(str.lower, OBJECT_TYPES)}
-    reader = KittiObjectFiles(str(data), {scene.name: scene for scene in scenes}, types)
+    reader = KittiObjectFiles(data, {scene.name: scene for scene in scenes}, types)
     for scene in scenes:
         reader.scene_tables(scene.name)
         for file in scene.files:
@@ -218,8 +218,11 @@ def _train_lines(dataset: KittiSurvey) -> list[Line]:
     ]
 
 
-def _maps_of(root: Path) -> tuple[Path | None, int]:
+def _maps_of(root: DataPath) -> tuple[DataPath | None, int]:
+    """Return the folder of a teacher's maps and their number, None without them; at a URL they are not looked for."""
     folder = root / PUBLISHED_MAPS
+    if isinstance(folder, RemotePath):  # the stage that takes maps reads them from a disk
+        return None, 0
     try:
         return folder, len(map_files(str(folder)))
     except RecipeError:

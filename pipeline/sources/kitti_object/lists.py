@@ -11,10 +11,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -22,6 +20,7 @@ from pipeline.sources.raw_files import image_size
 from storage_schemas.errors import SourceError
 from storage_schemas.kitti_text import count_objects
 from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular, read_text
+from storage_schemas.remote_path import DataPath, RemotePath, fetch_all, folder_names
 
 KittiList = Literal["train", "val", "trainval", "test"]
 
@@ -79,7 +78,7 @@ class KittiScene:
         return list(range(len(self.frames)))
 
 
-def data_folder(root: Path) -> Path | None:
+def data_folder(root: DataPath) -> DataPath | None:
     """Return the folder that holds training/ or testing/: the root, or object/ below it; None if neither does."""
     for folder in (root, root / "object"):
         if any((folder / name / IMAGES).is_dir() for name in ("training", "testing")):
@@ -87,13 +86,13 @@ def data_folder(root: Path) -> Path | None:
     return None
 
 
-def lists_folder(root: Path) -> Path | None:
+def lists_folder(root: DataPath) -> DataPath | None:
     """Return the folder ImageSets that belongs to a root, None if the root has no lists."""
     places = (root / "ImageSets", root / "object" / "ImageSets", root.parent / "ImageSets")
     return next((path for path in places if path.is_dir()), None)
 
 
-def missing_lists_text(root: Path) -> str:
+def missing_lists_text(root: DataPath) -> str:
     """Say that a root has no lists, and how to get some."""
     data = data_folder(root) or root
     half = next((name for name in ("training", "testing") if (data / name / IMAGES).is_dir()), "training")
@@ -106,7 +105,7 @@ def missing_lists_text(root: Path) -> str:
 
 
 def read_kitti_scenes(
-    data: Path, lists: Path, names: Sequence[KittiList], *, frames_per_scene: int, types: Mapping[str, str] = _NO_TYPES
+    data: DataPath, lists: DataPath, names: Sequence[KittiList], *, frames_per_scene: int, types: Mapping[str, str] = _NO_TYPES
 ) -> list[KittiScene]:
     """Read lists and cut each into scenes, one image size after the other in the order in which they first occur.
 
@@ -131,7 +130,9 @@ def read_kitti_scenes(
     return scenes
 
 
-def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int, types: Mapping[str, str]) -> Iterator[KittiScene]:
+def _cut(
+    data: DataPath, name: str, frames: Sequence[str], frames_per_scene: int, types: Mapping[str, str]
+) -> Iterator[KittiScene]:
     folder = FOLDER_OF_LIST[name]
     images, sweeps = _files_in(data / folder / IMAGES, _SUFFIXES), _files_in(data / folder / SWEEPS, (".bin",))
     if missing := [frame for frame in frames if frame not in images]:
@@ -146,9 +147,12 @@ def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int, ty
                 else "Unpack data_object_image_2.zip there, or shorten the list"
             )
         )
+    folder_of = {name: data / folder / name for name in (IMAGES, CALIBRATIONS, LABELS)}
+    fetch_all((folder_of[IMAGES] / images[frame] for frame in frames), RemotePath.read_head)
+    fetch_all((folder_of[name] / f"{frame}.txt" for name in (CALIBRATIONS, LABELS) for frame in frames), RemotePath.read_bytes)
     by_size: dict[tuple[int, int], list[str]] = {}
     for frame in frames:
-        by_size.setdefault(image_size(f"{data}/{folder}/{IMAGES}/{images[frame]}"), []).append(frame)
+        by_size.setdefault(image_size(folder_of[IMAGES] / images[frame]), []).append(frame)
     for (width, height), of_size in by_size.items():
         for number, first in enumerate(range(0, len(of_size), frames_per_scene)):
             chosen = tuple(of_size[first : first + frames_per_scene])
@@ -158,7 +162,7 @@ def _cut(data: Path, name: str, frames: Sequence[str], frames_per_scene: int, ty
             num_objects = num_alphas = 0
             for frame in chosen:
                 for texts in (CALIBRATIONS, LABELS):
-                    content = _content_of(f"{data}/{folder}/{texts}/{frame}.txt")
+                    content = _content_of(folder_of[texts] / f"{frame}.txt")
                     # without bytes: the stage that needs the file reports that it is missing
                     total.update(b"not there" if content is None else hashlib.sha256(content).digest())
                     if texts == LABELS and content is not None:
@@ -197,25 +201,20 @@ def _near(frame: str, images: Collection[str]) -> str | None:
     return next(iter(difflib.get_close_matches(words, images, n=1, cutoff=0.8)), None) if not words.isdigit() else None
 
 
-def _files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+def _files_in(folder: DataPath, suffixes: tuple[str, ...]) -> dict[str, str]:
     """Return stem -> file name of a folder's files with one of the suffixes; empty if there is no folder."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries)
-    except OSError:
-        return {}
-    split = ((name, *name.rpartition(".")) for name in names)
+    split = ((name, *name.rpartition(".")) for name in folder_names(folder))
     return {stem: name for name, stem, dot, suffix in split if f"{dot}{suffix}".lower() in suffixes}
 
 
-def _content_of(path: str) -> bytes | None:
+def _content_of(path: DataPath) -> bytes | None:
     try:
         return read_regular(path, most_bytes=MAX_TEXT_BYTES)
     except OSError:
         return None
 
 
-def _read_list(path: Path, name: str) -> list[str]:
+def _read_list(path: DataPath, name: str) -> list[str]:
     try:
         lines = read_text(path).splitlines()
     except FileNotFoundError as error:

@@ -27,6 +27,7 @@ from pipeline.sources.spec import OnDisk
 from pipeline.types import SceneInfo
 from storage_schemas.catalog import BOXES, DEPTH_SINGLE
 from storage_schemas.errors import SourceError
+from storage_schemas.remote_path import DataPath, data_path, folder_names
 
 SOURCE_VERSION = 1
 """Raised by hand when the same files get another meaning: otherwise old units would count as up to date."""
@@ -37,6 +38,7 @@ class KittiObjectSource(OnDisk):
 
     Args:
         config: root, lists and how they are cut into scenes.
+        cache_folder: where copies of files at a URL may be kept.
 
     Raises:
         SourceError: the root or a folder of a chosen list does not exist.
@@ -44,9 +46,9 @@ class KittiObjectSource(OnDisk):
 
     release = "kitti_object"
 
-    def __init__(self, config: KittiObjectConfig) -> None:
+    def __init__(self, config: KittiObjectConfig, cache_folder: Path) -> None:
         self.config = config
-        root = Path(config.root).expanduser().absolute()
+        root = data_path(config.root, cache_folder)
         self.root, self._lists = _checked_folders(root, config)
         self._read: list[KittiScene] | None = None
 
@@ -66,7 +68,7 @@ class KittiObjectSource(OnDisk):
 
     def reader(self) -> KittiObjectFiles:
         """Return the picklable reader of raw files."""
-        return KittiObjectFiles(str(self.root), {scene.name: scene for scene in self._scenes()}, self.config.types)
+        return KittiObjectFiles(self.root, {scene.name: scene for scene in self._scenes()}, self.config.types)
 
     def _scenes(self) -> list[KittiScene]:
         if self._read is None:
@@ -92,7 +94,7 @@ def _findings(scene: KittiScene, *, has_no_object: bool) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def _checked_folders(root: Path, config: KittiObjectConfig) -> tuple[Path, Path]:
+def _checked_folders(root: DataPath, config: KittiObjectConfig) -> tuple[DataPath, DataPath]:
     """Return the folder of training/ and testing/, and that of the lists."""
     if not root.is_dir():
         raise SourceError(
@@ -101,7 +103,7 @@ def _checked_folders(root: Path, config: KittiObjectConfig) -> tuple[Path, Path]
         )
     data, lists = data_folder(root), lists_folder(root)
     if data is None:
-        names = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
+        names = ", ".join([name for name in folder_names(root) if (root / name).is_dir()][:8])
         raise SourceError(
             f"'{root}' holds no training/image_2; folders there: {names or 'none'}. Set source.root in the recipe to the folder "
             "that holds training/ and ImageSets/, or object/ with training/ in it"

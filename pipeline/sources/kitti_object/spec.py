@@ -22,10 +22,11 @@ def _recipe_defaults(_: Mapping[str, Any]) -> dict[str, Any]:
 SPEC = SourceSpec(
     "kitti_object",
     config=KittiObjectConfig,
-    open=lambda config, _: KittiObjectSource(config),
+    open=KittiObjectSource,
     offers=frozenset({provided(BOXES), provided(DEPTH_SINGLE)}),
     recipe_defaults=_recipe_defaults,
     looked_for="KITTI object (training/image_2, training/calib, training/label_2 with ImageSets/)",
     recognise=recognise,
     survey=survey,
+    takes_urls=True,
 )

@@ -2,16 +2,16 @@
 
 Why    Archives are unpacked one by one, and downloads break off. What is complete is used; the rest is named
 How    The names in the index are compared with a listing of their folders, which takes a second on trainval. The
-       answer is kept beside the index until one of the folders changes
+       answer is kept beside the index until one of the folders changes. Folders at a URL do not tell when they changed: that
+       all is there is kept for a day, and if something is lacking they are listed each time
 Source docs/method/pipeline.md#complete
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,12 +19,17 @@ from typing import Any
 
 from pipeline.finding import Finding
 from pipeline.sources.nuscenes.index_cache import UNSETTLED_NS
-from pipeline.sources.nuscenes.named_files import names_in_folder
 from pipeline.types import SceneInfo
 from pipeline.wanted_files import WantedFiles
 from storage_schemas.files import written_whole
 from storage_schemas.layout import Columns
+from storage_schemas.many_requests import all_at_once
+from storage_schemas.regular_files import read_regular
+from storage_schemas.remote_path import DataPath, RemotePath, folder_names
+from storage_schemas.seals import read_sealed_json, sealed_json
 from storage_schemas.table import read_matching
+
+DAY_NS = 24 * 3600 * 1_000_000_000
 
 MAX_MISSING = 0.05
 """A scene that lacks a larger share of a channel's files is left out; one file may always be missing."""
@@ -66,6 +71,10 @@ class Lacks:
         return {name: [value for value, is_kept in zip(values, keep, strict=True) if is_kept] for name, values in columns.items()}
 
 
+WHAT_IS_KEPT = "what scenes lack, by the ctime of folders"
+"""Says of a kept answer what it is; those of former versions went by another time and had no seal."""
+
+
 class _Files:
     """The files of one channel in one scene, those that the recipe reads.
 
@@ -92,7 +101,7 @@ DigestsOf = Callable[[str, Lacks], tuple[str, str]]
 
 
 def what_scenes_lack(
-    index: Path, root: Path, wanted: WantedFiles, scenes: Sequence[SceneInfo], digests_of: DigestsOf
+    index: Path, root: DataPath, wanted: WantedFiles, scenes: Sequence[SceneInfo], digests_of: DigestsOf
 ) -> dict[str, Lacks]:
     """Return what scenes lack for a recipe, by name; complete ones are not in it.
 
@@ -108,7 +117,7 @@ def what_scenes_lack(
         return former
     files = _files_of_index(index, wanted, scenes)
     names = [name for of_scene in files.values() for of_channel in of_scene.values() for name in of_channel.names]
-    listings, changed_ns = _listings(root, {name.rpartition("/")[0] for name in names})
+    listings, changed_ns = _listings(root, sorted({name.rpartition("/")[0] for name in names}))
     missing = {name for name in names if name.rpartition("/")[2] not in listings[name.rpartition("/")[0]]}
     there = {channel for of_scene in files.values() for channel, of in of_scene.items() if not missing.issuperset(of.names)}
     lacks = {}
@@ -117,7 +126,8 @@ def what_scenes_lack(
         if lack != Lacks():
             digest, camera_sweeps = ("", "") if lack.left_out else digests_of(scene.name, lack)
             lacks[scene.name] = replace(lack, digest=digest, camera_sweeps=camera_sweeps)
-    _keep(kept, lacks, changed_ns)
+    if not (lacks and isinstance(root, RemotePath)):  # what was lacking at a URL may be there the next time
+        _keep(kept, lacks, changed_ns)
     return lacks
 
 
@@ -146,19 +156,19 @@ def _files_of_index(index: Path, wanted: WantedFiles, scenes: Sequence[SceneInfo
     return files
 
 
-def _listings(root: Path, folders: Iterable[str]) -> tuple[dict[str, set[str]], dict[str, int]]:
+def _listings(root: DataPath, folders: Sequence[str]) -> tuple[dict[str, set[str]], dict[str, int]]:
     """Return the names in folders below the root, and when each was last changed; a missing folder has none and 0."""
-    listings: dict[str, set[str]] = {}
-    changed_ns: dict[str, int] = {}
-    for folder in folders:
-        changed_ns[folder] = _changed_ns(root, folder)
-        listings[folder] = names_in_folder(root / folder)
-    return listings, changed_ns
+    changed_ns = {folder: _changed_ns(root, folder) for folder in folders}
+    names = all_at_once(lambda folder: set(folder_names(root / folder)), folders, most=8 if isinstance(root, RemotePath) else 1)
+    return dict(zip(folders, names, strict=True)), changed_ns
 
 
-def _changed_ns(root: Path, folder: str) -> int:
+def _changed_ns(root: DataPath, folder: str) -> int:
+    """Return when a folder was last changed; of one at a URL the day, so that what is kept of it lasts for that long."""
+    if isinstance(root, RemotePath):
+        return time.time_ns() // DAY_NS * DAY_NS
     try:
-        return (root / folder).stat().st_mtime_ns
+        return (root / folder).stat().st_ctime_ns  # programs that copy folders set the other time, and none can set this one
     except OSError:
         return 0
 
@@ -221,10 +231,12 @@ def _findings_of_channel(scene: str, channel: str, of: _Files, missing: set[str]
     return findings
 
 
-def _read_kept(kept: Path, root: Path) -> dict[str, Lacks] | None:
+def _read_kept(kept: Path, root: DataPath) -> dict[str, Lacks] | None:
     """Return the answer that was kept; None if there is none, it cannot be read, or a folder has changed since."""
     try:
-        answer = json.loads(kept.read_bytes())
+        answer = read_sealed_json(read_regular(kept), needs_seal=True)
+        if answer["of"] != WHAT_IS_KEPT:
+            return None
         if any(_changed_ns(root, folder) != changed for folder, changed in answer["changed_ns"].items()):
             return None
         return {scene: _from_json(form) for scene, form in answer["lacks"].items()}
@@ -240,7 +252,7 @@ def _keep(kept: Path, lacks: Mapping[str, Lacks], changed_ns: Mapping[str, int])
         for scene, lack in lacks.items()
     }
     with suppress(OSError), written_whole(kept, is_flushed=False) as stream:  # what cannot be kept is found out again
-        stream.write(json.dumps({"changed_ns": dict(changed_ns), "lacks": forms}).encode())
+        stream.write(sealed_json({"of": WHAT_IS_KEPT, "changed_ns": dict(changed_ns), "lacks": forms}))
 
 
 def _from_json(form: dict[str, Any]) -> Lacks:

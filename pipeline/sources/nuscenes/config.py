@@ -10,11 +10,11 @@ from pipeline.splits import SplitChoice
 
 
 class NuScenesConfig(BaseModel):
-    """``source:`` of a recipe for a nuScenes-format data set on a disk."""
+    """``source:`` of a recipe for a nuScenes-format data set, on a disk or at a URL."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["nuscenes"]
-    root: str = Field(description="folder that holds samples/, sweeps/, maps/ and the version folder")
+    root: str = Field(description="folder or URL that holds samples/, sweeps/, maps/ and the version folder")
     version: str = Field(default="v1.0-trainval", description="name of the folder with the tables, e.g. v1.0-mini")
     lidar_columns: int | None = Field(
         default=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from pipeline.sources.nuscenes.lidar_points import lidar_points, refuse_short_fi
 from pipeline.sources.pcd import read_pcd
 from pipeline.sources.point_checks import refuse_far, refuse_without_xyz
 from pipeline.sources.raw_files import RawFiles
+from pipeline.wanted_files import WantedFiles
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.layout import Columns, StoreLayout
+from storage_schemas.remote_path import DataPath
 from storage_schemas.table import read_rows
 
 
@@ -30,7 +32,12 @@ class NuScenesFiles(RawFiles):
     """
 
     def __init__(
-        self, root: str, index_folder: str, *, lidar_columns: int | None = None, lacks: Mapping[str, Lacks] | None = None
+        self,
+        root: str | DataPath,
+        index_folder: str,
+        *,
+        lidar_columns: int | None = None,
+        lacks: Mapping[str, Lacks] | None = None,
     ) -> None:
         super().__init__(root)
         self.index_folder = Path(index_folder)
@@ -51,6 +58,30 @@ class NuScenesFiles(RawFiles):
             spec.name: read_rows(str(self.index_folder / f"{spec.name}.parquet"), spec, scene=scene) for spec in layout.tables
         }
         return self._lacks[scene].keep(tables) if scene in self._lacks else tables
+
+    def files_of(self, scene: str, wanted: Sequence[WantedFiles]) -> Iterable[str]:
+        """Return the files of a scene that stages will read: for each stage in the order of time."""
+        rows = [
+            (time_us, channel, is_keyframe, file)
+            for table, channels in self._tables_of_files(scene, wanted)
+            for time_us, channel, is_keyframe, file in zip(
+                table["timestamp_us"], channels, table.get("is_keyframe", [True] * len(channels)), table["file"], strict=True
+            )
+        ]
+        rows.sort()
+        for of_stage in wanted:
+            for _, channel, is_keyframe, file in rows:
+                if of_stage.of_channel.get(channel) == "all" or (is_keyframe and channel in of_stage.of_channel):
+                    yield file
+
+    def _tables_of_files(self, scene: str, wanted: Sequence[WantedFiles]) -> Iterator[tuple[Columns, list[str]]]:
+        tables = self.scene_tables(scene)
+        yield tables["keyframes"], tables["keyframes"]["camera"]
+        yield tables["sweeps"], tables["sweeps"]["channel"]
+        cameras = set(tables["keyframes"]["camera"])
+        if any(of_stage.of_channel.get(camera) == "all" for of_stage in wanted for camera in cameras):
+            sweeps = self.camera_sweeps(scene)["camera_sweeps"]
+            yield sweeps, sweeps["camera"]
 
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Return a LiDAR sweep as (n, 3 or more) float32: x, y, z in metres in the sensor frame, then what the file has besides.

@@ -22,6 +22,8 @@ import xxhash
 from storage_schemas.errors import SourceError
 from storage_schemas.files import written_whole
 from storage_schemas.regular_files import MAX_TABLE_BYTES, open_regular, read_regular
+from storage_schemas.remote_path import DataPath, RemotePath
+from storage_schemas.seals import read_sealed_json, sealed_json
 
 WHOLE_FILE = "whole.json"
 """Written last into an index: size and digest of each of its files."""
@@ -32,8 +34,10 @@ UNSETTLED_NS = 2_000_000_000
 _PIECE_BYTES = 8 << 20
 
 
-def digests_of_tables(tables: Iterable[Path], *, note: Path) -> dict[str, str]:
+def digests_of_tables(tables: Iterable[DataPath], *, note: Path) -> dict[str, str]:
     """Return table -> xxh3 digest of its content; those that do not exist are left out.
+
+    Of tables at a URL it is what the server says of their content, so that nothing is fetched for it.
 
     Args:
         tables: files.
@@ -42,9 +46,12 @@ def digests_of_tables(tables: Iterable[Path], *, note: Path) -> dict[str, str]:
     Raises:
         SourceError: a table cannot be read.
     """
-    kept, digests, facts_now = _read_json(note), {}, {}
+    kept, digests, facts_now = _read_note(note), {}, {}
     for path in tables:
         if not path.is_file():
+            continue
+        if isinstance(path, RemotePath):
+            digests[path.name] = path.content_tag()
             continue
         status, now_ns = path.stat(), time.time_ns()
         facts = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
@@ -56,8 +63,16 @@ def digests_of_tables(tables: Iterable[Path], *, note: Path) -> dict[str, str]:
             facts_now[str(path)] = [facts, digest]
     if facts_now != kept:
         with suppress(OSError), written_whole(note, is_flushed=False) as stream:
-            stream.write(json.dumps(facts_now).encode())
+            stream.write(sealed_json(facts_now))
     return digests
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    """Return the digests that were kept; none of a note that is not what was written, or that has no seal."""
+    try:
+        return read_sealed_json(read_regular(note), needs_seal=True)
+    except (OSError, ValueError):  # a SourceError and a broken seal are ValueErrors
+        return {}
 
 
 def digest_of_file(path: Path) -> str:

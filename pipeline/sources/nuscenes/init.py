@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.presets import keys_set_by
 from pipeline.sources.nuscenes.json_tables import Record, read_table
@@ -22,6 +21,7 @@ from pipeline.sources.recipe_text import Line, plural, scalar
 from pipeline.splits import Split, SplitChoice, best_seed
 from pipeline.stages import accumulate_lidar, clean_horizon
 from storage_schemas.errors import RecipeError, SourceError
+from storage_schemas.remote_path import DataPath, file_size, folder_names
 
 PREFERRED = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
 """Versions by preference, if a root has several; any other comes after these."""
@@ -68,7 +68,7 @@ class NuScenesSurvey:
         has_truth: a simulated world with exact depth.
     """
 
-    root: Path
+    root: DataPath
     version: str
     others: tuple[str, ...]
     num_scenes: int
@@ -126,18 +126,18 @@ class NuScenesSurvey:
         return [(f"scenes: {scalar(list(self.only_scenes))}", why)]
 
 
-def recognise(root: Path) -> bool:
+def recognise(root: DataPath) -> bool:
     """Say whether a folder has a version folder with tables."""
     return bool(_versions(root))
 
 
-def _versions(root: Path) -> tuple[str, ...]:
+def _versions(root: DataPath) -> tuple[str, ...]:
     """Return the version folders of a data root, preferred first; empty if it is no data root."""
     versions = {path.parent.name for path in root.glob("*/sample_data.json")}
     return (*(name for name in PREFERRED if name in versions), *sorted(versions.difference(PREFERRED)))
 
 
-def survey(root: Path, version: str | None) -> NuScenesSurvey:
+def survey(root: DataPath, version: str | None) -> NuScenesSurvey:
     """Look at a data root that has a version folder.
 
     Raises:
@@ -159,7 +159,7 @@ def survey(root: Path, version: str | None) -> NuScenesSurvey:
         ) from error
 
 
-def _survey(root: Path, chosen: str, versions: Sequence[str]) -> NuScenesSurvey:
+def _survey(root: DataPath, chosen: str, versions: Sequence[str]) -> NuScenesSurvey:
     tables = root / chosen
     scenes, samples = read_table(tables, "scene"), read_table(tables, "sample")
     names = [scene["name"] for scene in scenes]
@@ -204,7 +204,7 @@ def _survey(root: Path, chosen: str, versions: Sequence[str]) -> NuScenesSurvey:
     )
 
 
-def _fullest(root: Path, versions: Sequence[str]) -> str:
+def _fullest(root: DataPath, versions: Sequence[str]) -> str:
     """Return the first version if it is complete, else the one with the most images of key frames; of equals the completest."""
 
     def fullness(version: str) -> tuple[int, float]:
@@ -220,9 +220,11 @@ def _fullest(root: Path, versions: Sequence[str]) -> str:
     return max(versions, key=fullness)  # the first of equals
 
 
-def _files(root: Path, tables: Path, samples: list[Record], channels: dict[str, str], channel_of: dict[str, str]) -> NamedFiles:
+def _files(
+    root: DataPath, tables: DataPath, samples: list[Record], channels: dict[str, str], channel_of: dict[str, str]
+) -> NamedFiles:
     """Return the files that are there; of a release as large as trainval the folders of its channels are counted instead."""
-    if tables.name in OFFICIAL_VERSIONS and (tables / "sample_data.json").stat().st_size > LARGE_TABLE_BYTES:
+    if tables.name in OFFICIAL_VERSIONS and file_size(tables / "sample_data.json") > LARGE_TABLE_BYTES:
         key_frames, sweeps = (
             Counter({name: num_files(root / folder / name) for name in channels}) for folder in ("samples", "sweeps")
         )
@@ -233,14 +235,15 @@ def _files(root: Path, tables: Path, samples: list[Record], channels: dict[str, 
     return files_on_disk(root, tables, channel_of=channel_of, cameras=cameras, scene_of=scene_of)
 
 
-def _lidar_columns(root: Path, lidars: Iterable[str]) -> int | None:
+def _lidar_columns(root: DataPath, lidars: Iterable[str]) -> int | None:
     """Return the columns of the first LiDAR file; None if they are the usual ones, or its folder is not its channel's."""
-    files = (file for name in lidars for file in sorted((root / "samples" / name).glob("*.bin"))[:1])
+    folders = (root / "samples" / name for name in lidars)
+    files = (folder / name for folder in folders for name in folder_names(folder) if name.endswith(".bin"))
     file = next(files, None)
     return None if file is None else columns_to_tell(file)
 
 
-def _channels(tables: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _channels(tables: DataPath) -> tuple[dict[str, str], dict[str, str]]:
     """Return token of a calibration -> channel, and channel -> camera, lidar or radar."""
     sensor_of = {record["token"]: record["sensor_token"] for record in read_table(tables, "calibrated_sensor")}
     sensors = {sensor["token"]: sensor for sensor in read_table(tables, "sensor")}

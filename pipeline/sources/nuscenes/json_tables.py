@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from pipeline.sources.raw_files import LFS_POINTER, lfs_pointer
 from storage_schemas.errors import SourceError
 from storage_schemas.regular_files import MAX_TABLE_BYTES, open_regular, read_regular
+from storage_schemas.remote_path import DataPath
 
 TABLE_NAMES = (
     "category",
@@ -49,7 +49,7 @@ MOST_RECORD_BYTES = 256 << 20
 Record = dict[str, Any]
 
 
-def read_table(folder: Path, name: str) -> list[Record]:
+def read_table(folder: DataPath, name: str) -> list[Record]:
     """Read one JSON table at once.
 
     Raises:
@@ -101,7 +101,7 @@ def _parsed(content: bytes | memoryview) -> Any:
         raise
 
 
-def iterate_table(folder: Path, name: str) -> Iterator[Record]:
+def iterate_table(folder: DataPath, name: str) -> Iterator[Record]:
     """Yield the records of a table of flat records without holding all of them.
 
     Raises:
@@ -119,7 +119,7 @@ def iterate_table(folder: Path, name: str) -> Iterator[Record]:
         yield from read_table(folder, name)[num_yielded:]
 
 
-def _pieces(path: Path) -> Iterator[memoryview]:
+def _pieces(path: DataPath) -> Iterator[memoryview]:
     """Yield JSON lists that together hold the records of a file with one list of flat records; each piece is copied once only."""
     with open_regular(path, most_bytes=MAX_TABLE_BYTES) as stream:
         rest, opening = bytearray(), b"["
@@ -151,7 +151,7 @@ class Lookup:
         SourceError: as ``read_table``, or two different records have one token.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: DataPath, name: str) -> None:
         self.name = name
         records = read_table(folder, name)
         self.by_token = {record["token"]: record for record in records}

@@ -8,7 +8,6 @@ Cost   benchmarks/RESULTS.md; a sweep of nuScenes passes with one comparison of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from pipeline.sources.pcd import is_pcd, read_pcd
 from pipeline.sources.point_checks import FARTHEST_M, refuse_absurd, refuse_without_xyz
 from storage_schemas.errors import SourceError
 from storage_schemas.regular_files import read_regular
+from storage_schemas.remote_path import DataPath
 
 LIDAR_COLUMNS = 5
 """float32 columns of a nuScenes .pcd.bin: x, y, z, intensity, ring."""
@@ -33,6 +33,9 @@ RING_SAMPLE = 1024
 SHORT_SHARE, LONG_SHARE, ALIKE_SHARE = 0.9, 1.9, 0.02
 """Where all other sweeps of a sensor differ from the median by at most the last, one below the first is cut short, and one above
 the second is written twice."""
+
+SHORTEST_SHARE = 0.05
+"""The first and the last sweep of a recording may be a part of a turn; below this share, the file is cut."""
 
 BLOCK_BYTES = 4096
 """Copies and downloads that stop leave a whole number of these."""
@@ -67,11 +70,11 @@ def lidar_points(content: bytes, *, columns: int | None, where: str) -> NDArray[
     return points
 
 
-def refuse_short_file(sizes: Mapping[str, int], *, root: Path) -> None:
+def refuse_short_file(sizes: Mapping[str, int], *, root: DataPath) -> None:
     """Raise SourceError if one sweep is much shorter than all others of its sensor, whose sizes are nearly equal.
 
     A file cut at the border of a disk block may be a whole number of points and of rounds of lasers. The first and the last
-    sweep of a recording may really be shorter, so they are refused only at such a border.
+    sweep of a recording may really be shorter, so they are refused only at such a border, or if next to nothing is left.
 
     Args:
         sizes: file -> bytes, of one sensor and scene, in time order.
@@ -90,8 +93,9 @@ def refuse_short_file(sizes: Mapping[str, int], *, root: Path) -> None:
             f"scene have about {usual:.0f}. It is written twice, or another file; fetch it again"
         )
     is_suspect = values < SHORT_SHARE * usual
-    is_suspect[:1] &= values[:1] % BLOCK_BYTES == 0
-    is_suspect[-1:] &= values[-1:] % BLOCK_BYTES == 0
+    is_certain = (values % BLOCK_BYTES == 0) | (values < SHORTEST_SHARE * usual)
+    is_suspect[:1] &= is_certain[:1]
+    is_suspect[-1:] &= is_certain[-1:]
     if is_suspect.any():
         file = list(sizes)[int(is_suspect.argmax())]
         raise SourceError(
@@ -117,7 +121,7 @@ def likely_columns(content: bytes) -> int | None:
     return None
 
 
-def columns_to_tell(file: Path) -> int | None:
+def columns_to_tell(file: DataPath) -> int | None:
     """Return the number of columns that a recipe must give for files like this .bin; None if 5 will do, or none is found."""
     content = read_regular(file)
     try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pipeline.sources.nuscenes.json_tables import iterate_table
 from pipeline.sources.nuscenes.names import FileNames
+from storage_schemas.remote_path import DataPath, folder_names
 
 Size = tuple[int, int]
 
@@ -32,7 +31,7 @@ class NamedFiles:
 
 
 def files_on_disk(
-    root: Path, folder: Path, *, channel_of: Mapping[str, str], cameras: set[str], scene_of: Mapping[str, str]
+    root: DataPath, folder: DataPath, *, channel_of: Mapping[str, str], cameras: set[str], scene_of: Mapping[str, str]
 ) -> NamedFiles:
     """Look up every file that a release names; each folder is listed once.
 
@@ -49,7 +48,7 @@ def files_on_disk(
         file = str(record.get("filename", ""))
         parent, _, name = (file_names.below_root(file) if FileNames.is_foreign(file) else file).rpartition("/")
         if parent not in names_in:
-            names_in[parent] = names_in_folder(root / parent)
+            names_in[parent] = set(folder_names(root / parent))
         if channel is None or name not in names_in[parent]:
             continue
         (found.keyframes if record.get("is_key_frame") else found.sweeps)[channel] += 1
@@ -60,12 +59,3 @@ def files_on_disk(
             of_camera = found.scenes_of_size.setdefault(channel, {})
             of_camera.setdefault(size, set()).add(scene)
     return found
-
-
-def names_in_folder(folder: Path) -> set[str]:
-    """Return the names in a folder, none for one that does not exist."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except OSError:
-        return set()

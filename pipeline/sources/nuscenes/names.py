@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from storage_schemas.errors import SourceError
+from storage_schemas.remote_path import DataPath
 
 MAX_LENGTH = 150
 """Bytes; file systems allow 255 for a folder's name."""
@@ -16,10 +17,11 @@ def scene_names(names: Sequence[str]) -> dict[str, str]:
     """Return scene name -> its name in the store, in which a slash becomes an underscore.
 
     Raises:
-        SourceError: two scenes have one name, or a name cannot be that of a folder.
+        SourceError: two scenes have one name, or one on some disks, or a name cannot be that of a folder.
     """
     of_name: dict[str, str] = {}
     first: dict[str, str] = {}
+    folded: dict[str, str] = {}
     for name in names:
         _refuse(name, "scene")
         stored = name.replace("/", "_")
@@ -30,11 +32,18 @@ def scene_names(names: Sequence[str]) -> dict[str, str]:
                 "Name them apart in scene.json, e.g. by their log"
             )
         first[stored] = name
+        alike = unicodedata.normalize("NFC", stored).casefold()  # what the disks of Macs and Windows take for one name
+        if alike in folded:
+            raise SourceError(
+                f"scenes {folded[alike]!r} and {name!r} of scene.json differ in capitals or in how letters are encoded alone, so "
+                "that they would be one folder on some disks. Name them apart in scene.json"
+            )
+        folded[alike] = name
         of_name[name] = stored
     return of_name
 
 
-def foreign_root(name: str, root: Path) -> str:
+def foreign_root(name: str, root: DataPath) -> str:
     """Return what stands before the part of a file's name that is a file below the data root, "" if no part of it is.
 
     Args:
@@ -52,7 +61,7 @@ class FileNames:
         root: data root.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: DataPath) -> None:
         self._root, self._foreign = root, f"{root}/"
 
     @staticmethod

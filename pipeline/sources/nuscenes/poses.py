@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.sources.nuscenes.json_tables import Record, iterate_table, missing_token
 from storage_schemas.errors import SourceError
+from storage_schemas.remote_path import DataPath
 
 
 class PosedFile(Protocol):
@@ -40,7 +40,7 @@ class Poses:
         times_us: (n,) float64 time of each pose, NaN where the table says none.
     """
 
-    def __init__(self, folder: Path, wanted: set[str]) -> None:
+    def __init__(self, folder: DataPath, wanted: set[str]) -> None:
         self._number: dict[str, int] = {}
         values, times_us = array("d"), array("d")  # rows of a NumPy array would be filled at a third of the speed
         for record in iterate_table(folder, "ego_pose"):

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pipeline.sources.nuscenes.json_tables import Record, iterate_table
 from storage_schemas.errors import SourceError
+from storage_schemas.remote_path import DataPath
 
 Check = tuple[str, Callable[[Any], bool]]
 
@@ -98,7 +98,7 @@ OPTIONAL = frozenset({"prev", "next"})
 """Fields that a record may lack: links are then made from time."""
 
 
-def fault_in_tables(folder: Path) -> SourceError | None:
+def fault_in_tables(folder: DataPath) -> SourceError | None:
     """Return the error for the first record of a version folder whose fields cannot be used; None if there is none."""
     for table, fields in FIELDS.items():
         path = folder / f"{table}.json"

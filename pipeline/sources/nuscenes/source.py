@@ -37,6 +37,7 @@ from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import LayoutError, SourceError
 from storage_schemas.files import folder_written_whole
 from storage_schemas.layout import Columns
+from storage_schemas.remote_path import data_path
 from storage_schemas.table import SceneTableWriter
 
 INDEX_VERSION = 4
@@ -55,7 +56,7 @@ class NuScenesSource(OnDisk):
     """
 
     def __init__(self, config: NuScenesConfig, cache_folder: Path) -> None:
-        self.root = Path(config.root).expanduser().absolute()
+        self.root = data_path(config.root, cache_folder)
         self.version = config.version
         self._camera_sweeps = config.camera_sweeps
         self._lidar_columns = config.lidar_columns
@@ -87,7 +88,7 @@ class NuScenesSource(OnDisk):
 
     def reader(self) -> NuScenesFiles:
         """Return the picklable reader of raw files, building the index on first use."""
-        return NuScenesFiles(str(self.root), str(self._index), lidar_columns=self._lidar_columns, lacks=self._lacks())
+        return NuScenesFiles(self.root, str(self._index), lidar_columns=self._lidar_columns, lacks=self._lacks())
 
     def _indexed_scenes(self) -> list[SceneInfo]:
         if self._listed is None:
@@ -101,7 +102,7 @@ class NuScenesSource(OnDisk):
         scenes = self._indexed_scenes()
         if not self._wanted.of_channel:
             return {}
-        whole = NuScenesFiles(str(self.root), str(self._index))
+        whole = NuScenesFiles(self.root, str(self._index))
 
         def digests_of(scene: str, lacks: Lacks) -> tuple[str, str]:
             digest = _digest_of_scene(lacks.keep(whole.scene_tables(scene)))
@@ -132,7 +133,7 @@ class NuScenesSource(OnDisk):
         if self._camera_sweeps:  # without camera sweeps the key stays as it was, so that older indices are still used
             facts.append("camera_sweeps")
         tables = [self._tables / name for name in (*(f"{name}.json" for name in TABLE_NAMES), SPLITS_FILE)]
-        note = notes / f"tables-{hashlib.sha256(os.fsencode(self._tables)).hexdigest()[:16]}.json"
+        note = notes / f"tables-{hashlib.sha256(os.fsencode(str(self._tables))).hexdigest()[:16]}.json"
         facts.append(digests_of_tables(tables, note=note))
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 

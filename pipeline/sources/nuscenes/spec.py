@@ -46,5 +46,6 @@ SPEC = SourceSpec(
     looked_for="nuScenes format (samples/, sweeps/ and a version folder such as v1.0-mini/ with scene.json and sample_data.json)",
     recognise=recognise,
     survey=survey,
+    takes_urls=True,
     versions_of="nuScenes-format data",
 )

@@ -6,6 +6,9 @@ would put them into splits that nobody made for them.
 
 from __future__ import annotations
 
+import json
+import os
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import orjson
 from pipeline.splits import SPLITS, unknown_scene
 from storage_schemas.errors import SourceError
 from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular
+from storage_schemas.remote_path import DataPath
 
 OFFICIAL_VERSIONS = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
 
@@ -32,7 +36,7 @@ def official_splits(version: str) -> dict[str, str]:
     return {scene: split for split in SPLITS for scene in splits.get(f"{prefix}{split}", [])}
 
 
-def splits_of_release(folder: Path, scenes: Collection[str]) -> dict[str, str]:
+def splits_of_release(folder: DataPath, scenes: Collection[str]) -> dict[str, str]:
     """Return scene name -> train, val or test of a release: those of its own file, or else the official ones.
 
     Args:
@@ -44,7 +48,7 @@ def splits_of_release(folder: Path, scenes: Collection[str]) -> dict[str, str]:
             splits, or a release that is not nuScenes' own names none of train, val and test.
     """
     path = folder / SPLITS_FILE
-    if not path.is_file():
+    if not (path.is_file() or (isinstance(path, Path) and os.path.lexists(path))):  # a pipe there is an error, not no file
         return official_splits(folder.name)
     lists = _lists(path)
     known: dict[str, list[str]] = {split: lists[split] for split in SPLITS if split in lists}
@@ -68,17 +72,20 @@ def splits_of_release(folder: Path, scenes: Collection[str]) -> dict[str, str]:
     return split_of
 
 
-def _lists(path: Path) -> Mapping[str, list[str]]:
+def _lists(path: DataPath) -> Mapping[str, list[str]]:
     """Return the lists of a file of splits by their names; SourceError if it is no mapping of lists of names."""
     expected = 'expected {"train": ["scene-a", ...], "val": ["scene-b", ...]}. Correct it, or delete it'
     try:
-        lists = orjson.loads(read_regular(path, most_bytes=MAX_TEXT_BYTES))
+        content = read_regular(path, most_bytes=MAX_TEXT_BYTES)
+        lists = orjson.loads(content)
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read: {error.strerror}") from error
     except orjson.JSONDecodeError as error:
         raise SourceError(
             f"'{path}' is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; {expected}"
         ) from error
+    if twice := _key_twice(content):  # a reader would take the last list and drop the scenes of the others
+        raise SourceError(f"'{path}' has the key {twice!r} twice, so one of its lists would be lost. Join the two, or delete one")
     if not isinstance(lists, dict):
         raise SourceError(f"'{path}' is a {type(lists).__name__}; {expected}")
     for split, names in lists.items():
@@ -87,3 +94,16 @@ def _lists(path: Path) -> Mapping[str, list[str]]:
         if wrong := [name for name in names if not isinstance(name, str)]:
             raise SourceError(f"'{path}': '{split}' has the entry {wrong[0]!r}, which is no scene name; {expected}")
     return lists
+
+
+def _key_twice(content: bytes) -> str:
+    """Return a key that a JSON text has twice in one object, "" if there is none."""
+    twice: list[str] = []
+
+    def note(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        counts = Counter(key for key, _ in pairs)
+        twice.extend(key for key, count in counts.items() if count > 1)
+        return dict(pairs)
+
+    json.loads(content, object_pairs_hook=note)
+    return twice[0] if twice else ""

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +41,7 @@ from pipeline.sources.nuscenes.tracks import Box, track_speeds
 from storage_schemas.catalog import CAMERA_SWEEPS, FRAMES
 from storage_schemas.errors import DepthmillError, LayoutError, SourceError
 from storage_schemas.layout import Columns, columns_from_rows
+from storage_schemas.remote_path import DataPath
 
 MODALITIES = ("camera", "lidar", "radar")
 """Kinds of sensors that are read; files of others are counted and left alone."""
@@ -89,7 +89,7 @@ class IndexedScene(NamedTuple):
     has_boxes: bool
 
 
-def scenes_of_release(folder: Path, *, camera_sweeps: bool = False) -> Iterator[IndexedScene]:
+def scenes_of_release(folder: DataPath, *, camera_sweeps: bool = False) -> Iterator[IndexedScene]:
     """Read a version folder and yield every scene, in the order of scene.json.
 
     Args:
@@ -131,7 +131,7 @@ def _without_garbage_collection() -> Iterator[None]:
 class _TableCutter:
     """The tables of one release while they are being cut; lives only during ``scenes_of_release``."""
 
-    def __init__(self, folder: Path, *, camera_sweeps: bool) -> None:
+    def __init__(self, folder: DataPath, *, camera_sweeps: bool) -> None:
         self._folder, self._camera_sweeps = folder, camera_sweeps
         self._file_names = FileNames(folder.parent)
         self._has_boxes = (folder / "sample_annotation.json").is_file()

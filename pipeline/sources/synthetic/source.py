@@ -13,6 +13,7 @@ from pipeline.sources.nuscenes.source import NuScenesSource, offers_of_drive
 from pipeline.sources.synthetic.config import SyntheticConfig
 from pipeline.types import SceneInfo
 from storage_schemas.errors import SourceError
+from storage_schemas.remote_path import is_url
 
 
 class SyntheticSource:
@@ -26,6 +27,11 @@ class SyntheticSource:
     release = f"simulated/v{synthetic.WORLD_VERSION}"
 
     def __init__(self, config: SyntheticConfig, cache_folder: Path) -> None:
+        if config.root and is_url(config.root):
+            raise SourceError(
+                f"source root '{config.root}' is a URL, and a simulated world is written to a disk. Set source.root to a folder; "
+                "a world that was uploaded is read with source.kind: nuscenes"
+            )
         self.params = config.params
         self._cache = cache_folder
         names = synthetic.scene_names(self.params)

@@ -13,11 +13,11 @@ Row = tuple[float, float, float]
 
 
 class ZjuConfig(BaseModel):
-    """``source:`` of a recipe for a ZJU-4DRadarCam set on a disk."""
+    """``source:`` of a recipe for a ZJU-4DRadarCam set, on a disk or at a URL."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["zju_4dradarcam"]
-    root: str = Field(description="folder that holds image/, radar_png/, gt/, gt_interp/, train.txt, val.txt and test.txt")
+    root: str = Field(description="folder or URL that holds image/, radar_png/, gt/, gt_interp/, train.txt, val.txt and test.txt")
     splits: tuple[Split, ...] = Field(
         default=("train", "val", "test"), min_length=1, description="lists to read; each frame may be in one of them only"
     )

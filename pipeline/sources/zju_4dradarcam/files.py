@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.sources.raw_files import RawFiles, image_size
 from pipeline.sources.zju_4dradarcam.lists import ListedScene, Split, lists_digest, read_scenes
+from pipeline.wanted_files import WantedFiles
 from storage_schemas.catalog import DEPTH_INTERPOLATED, DEPTH_SINGLE, FRAMES, RADAR_POINTS
 from storage_schemas.errors import SourceError
 from storage_schemas.layout import Columns, StoreLayout, columns_from_rows
+from storage_schemas.remote_path import DataPath
 
 CAMERA = "CAM_FRONT"
 """Channel of the set's one camera; the default of ``cameras:`` in a recipe."""
@@ -37,7 +39,7 @@ class ZjuFiles(RawFiles):
     """
 
     def __init__(
-        self, root: str, splits: Sequence[Split], *, frames_per_scene: int, intrinsic_px: Sequence[float], lists: str
+        self, root: str | DataPath, splits: Sequence[Split], *, frames_per_scene: int, intrinsic_px: Sequence[float], lists: str
     ) -> None:
         super().__init__(root)
         self._splits, self._frames_per_scene = tuple(splits), frames_per_scene
@@ -51,6 +53,12 @@ class ZjuFiles(RawFiles):
     def map_file(self, layout: StoreLayout, image_file: str) -> str:
         """Return the file of a frame's map: the image's name, in the folder of the layout."""
         return f"{MAPS_FOLDERS[layout]}/{PurePosixPath(image_file).stem}.png"
+
+    def files_of(self, scene: str, wanted: Sequence[WantedFiles]) -> Iterable[str]:
+        """Return the image of each frame, then the maps of each."""
+        for folder in ("image", *MAPS_FOLDERS.values()):
+            for frame in self._listed()[scene].frames:
+                yield f"{folder}/{frame}.png"
 
     def read_points(self, file: str) -> NDArray[np.float32]:
         """Raise SourceError: the set has depth maps and no LiDAR points."""
@@ -119,7 +127,7 @@ class ZjuFiles(RawFiles):
         """Return (width, height) from the header of an image."""
         path = self.root / file
         try:
-            return image_size(str(path))
+            return image_size(path)
         except SourceError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise

@@ -7,12 +7,12 @@ Source docs/method/formats.md#zju-4dradarcam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.sources.raw_files import image_size_in, num_files
 from pipeline.sources.recipe_text import Line, plural, scalar
 from pipeline.sources.zju_4dradarcam.lists import Split, read_scenes
 from storage_schemas.errors import SourceError
+from storage_schemas.remote_path import DataPath
 
 FOLDERS = ("image", "radar_png", "gt", "gt_interp")
 LISTS: tuple[Split, ...] = ("train", "val", "test")
@@ -36,7 +36,7 @@ class ZjuSurvey:
         image_size: width and height of one image, None without images.
     """
 
-    root: Path
+    root: DataPath
     frames: dict[Split, int]
     num_scenes: int
     files: dict[str, int]
@@ -70,12 +70,12 @@ class ZjuSurvey:
         ]
 
 
-def recognise(root: Path) -> bool:
+def recognise(root: DataPath) -> bool:
     """Say whether a folder has the layout: images, radar and at least one list of names."""
     return all((root / name).is_dir() for name in FOLDERS[:2]) and any((root / f"{name}.txt").is_file() for name in LISTS)
 
 
-def survey(root: Path, version: str | None) -> ZjuSurvey:
+def survey(root: DataPath, version: str | None) -> ZjuSurvey:
     """Look at a folder of the layout; there are no versions of it.
 
     Raises:

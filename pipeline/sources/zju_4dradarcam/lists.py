@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 from storage_schemas.errors import SourceError
 from storage_schemas.regular_files import MAX_TEXT_BYTES, read_regular, read_text
+from storage_schemas.remote_path import DataPath
 
 Split = Literal["train", "val", "test"]
 
@@ -53,7 +54,7 @@ class ListedScene:
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
-def read_scenes(root: Path, splits: Sequence[Split], *, frames_per_scene: int) -> list[ListedScene]:
+def read_scenes(root: DataPath, splits: Sequence[Split], *, frames_per_scene: int) -> list[ListedScene]:
     """Read the lists and cut each into scenes.
 
     Args:
@@ -97,7 +98,7 @@ class _Listed:
     where: str
 
 
-def _read_list(path: Path, split: str) -> list[_Listed]:
+def _read_list(path: DataPath, split: str) -> list[_Listed]:
     try:
         text = read_text(path)
     except FileNotFoundError as error:
@@ -163,7 +164,7 @@ def _number_of(name: str) -> int | None:
     return int(digits[1]) if digits else None
 
 
-def lists_digest(root: Path, splits: Iterable[Split]) -> str:
+def lists_digest(root: DataPath, splits: Iterable[Split]) -> str:
     """Return a digest of the bytes of the lists; SourceError if one cannot be read."""
     total = hashlib.sha256()
     for split in splits:

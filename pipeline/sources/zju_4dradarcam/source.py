@@ -18,6 +18,7 @@ from pipeline.sources.zju_4dradarcam.files import CAMERA, MAPS_FOLDERS, ZjuFiles
 from pipeline.sources.zju_4dradarcam.lists import ListedScene, lists_digest, read_scenes
 from pipeline.types import SceneInfo
 from storage_schemas.errors import SourceError
+from storage_schemas.remote_path import data_path, folder_names
 
 SOURCE_VERSION = 1
 """Raised by hand when the same files get another meaning: otherwise old units would count as up to date."""
@@ -30,6 +31,7 @@ class ZjuSource(OnDisk):
 
     Args:
         config: root, lists and how they are cut into scenes.
+        cache_folder: where copies of files at a URL may be kept.
 
     Raises:
         SourceError: root or a folder does not exist.
@@ -37,9 +39,9 @@ class ZjuSource(OnDisk):
 
     release = "zju_4dradarcam"
 
-    def __init__(self, config: ZjuConfig) -> None:
+    def __init__(self, config: ZjuConfig, cache_folder: Path) -> None:
         self.config = config
-        self.root = Path(config.root).expanduser().absolute()
+        self.root = data_path(config.root, cache_folder)
         self._check_folders()
         self._lists = lists_digest(self.root, [split for split in config.splits if (self.root / f"{split}.txt").is_file()])
         self._listed: list[ListedScene] | None = None
@@ -60,7 +62,7 @@ class ZjuSource(OnDisk):
         """Return the picklable reader of raw files."""
         matrix = self.config.intrinsic_px
         return ZjuFiles(
-            str(self.root),
+            self.root,
             self.config.splits,
             frames_per_scene=self.config.frames_per_scene,
             intrinsic_px=[math.nan] * 9 if matrix is None else [number for row in matrix for number in row],
@@ -79,7 +81,7 @@ class ZjuSource(OnDisk):
                 "and train.txt"
             )
         if missing := [name for name in _NEEDED_FOLDERS if not (self.root / name).is_dir()]:
-            names = sorted(path.name for path in self.root.iterdir() if path.is_dir())
+            names = [name for name in folder_names(self.root) if (self.root / name).is_dir()]
             raise SourceError(
                 f"folder '{self.root / missing[0]}' is missing; a ZJU-4DRadarCam set has {', '.join(_NEEDED_FOLDERS)} and, for "
                 f"training, gt_interp. Folders there: {', '.join(names[:8]) or 'none'}. Set source.root to the folder above them"

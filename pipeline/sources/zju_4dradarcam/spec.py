@@ -21,10 +21,11 @@ def _recipe_defaults(_: Mapping[str, Any]) -> dict[str, Any]:
 SPEC = SourceSpec(
     "zju_4dradarcam",
     config=ZjuConfig,
-    open=lambda config, _: ZjuSource(config),
+    open=ZjuSource,
     offers=frozenset(map(provided, MAPS_FOLDERS)),
     recipe_defaults=_recipe_defaults,
     looked_for="ZJU-4DRadarCam (image/, radar_png/, gt/, gt_interp/ with train.txt, val.txt, test.txt)",
     recognise=recognise,
     survey=survey,
+    takes_urls=True,
 )

@@ -431,7 +431,7 @@ def task_states(client, flow_run_id) -> dict[str, str]:
 @pytest.mark.slow
 def test_ablate_when_run_by_prefect_then_the_same_table(recipe, depthmill, tmp_path):
     path = recipe({"baseline": {}}, seeds=[0])
-    code, text = depthmill("ablate", path)
+    code, text = depthmill("ablate", path, "--prefect")
     assert code == 0, text
     folder = ablation_folder(tmp_path)
     table = (folder / "table.md").read_text()

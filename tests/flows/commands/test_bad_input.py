@@ -276,8 +276,9 @@ def test_prefect_when_its_server_does_not_answer(root, write_recipe, depthmill_p
     environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
     done = depthmill_process("run", write_recipe(root), "--workers", 1, env=environment)
     assert done.returncode == 1
-    assert "error: Prefect could not finish the flow" in done.stderr
-    assert "unset it to use the embedded one, or add --no-prefect" in done.stderr
+    assert "error: the Prefect server of PREFECT_API_URL=http://127.0.0.1:9/api does not answer: " in done.stderr
+    assert "Start it (prefect server start), correct the address, or unset PREFECT_API_URL" in done.stderr
+    assert "needs no server: --no-prefect" in done.stderr
 
 
 @pytest.mark.parametrize("options", [BARE, ("--workers", 1)], ids=["bare", "prefect"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,19 @@ def test_predict_manifest_when_the_split_is_wrong_then_says_which_there_are(tmp_
         predict_manifest(RadarNetwork(), made.manifest, tmp_path / "out", split="valid")
     with pytest.raises(ManifestError, match="split 'val' is empty"):
         predict_manifest(RadarNetwork(), made.manifest, tmp_path / "out", split="val")
+
+
+@pytest.mark.parametrize("name", ["radar", "radar_png"])
+def test_predict_files_when_the_radar_is_no_folder_then_says_so_and_predicts_nothing(folder, tmp_path, name):
+    shutil.rmtree(folder / name)
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(
+        SourceError, match=f"{name}' is no folder; expected one with a radar file an image. Put it there, or take"
+    ):
+        predict_files(RadarNetwork(), folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_radar_map_when_a_return_is_farther_than_any_radar_sees_then_refused():
+    with pytest.raises(SourceError, match="has depth 1e.06 m in row 1, expected metres below 100000: no radar sees farther"):
+        radar_map(np.array([[1, 2, 30.0], [3, 4, 1e6]]), height=8, width=8, where="radar 'a.npy'")

@@ -53,7 +53,7 @@ def test_pretraining_when_run_again_then_only_what_is_left_or_changed_is_done(re
     assert (training / "evaluation/table.md").stat().st_mtime_ns == table
 
     shutil.rmtree(training / "probe")  # as if it had been stopped there, and by Prefect from there
-    code, text = depthmill("train", recipe, "--out", training)
+    code, text = depthmill("train", recipe, "--prefect", "--out", training)
     assert code == 0, text
     assert read_probes(training) == found and (training / "best.pt").stat().st_mtime_ns == weights
 

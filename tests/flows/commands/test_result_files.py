@@ -118,3 +118,22 @@ def test_evaluate_when_the_recipe_is_of_another_family_then_the_benchmarks_heigh
     code, text = depthmill("evaluate", results, recipe, "--out", tmp_path / "out")
     assert code == 0 and "least box heights" not in text
     assert all(row.num_truth == 0 for row in read_average_precision(tmp_path / "out"))  # the tiny images are 38 pixels high
+
+
+def test_evaluate_when_the_folder_holds_files_of_a_user_then_refused_and_they_stay(results, recipe, depthmill, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    words = ("evaluate", results, recipe, "--split", "train", "--out", out)
+    for name in ("table.md", "frames.parquet"):
+        (out / name).write_text("# my own\n")
+        code, text = depthmill(*words)
+        assert code == 1
+        assert (
+            f"folder '{out}' holds '{name}' that no evaluation wrote, and this one would replace it. Nothing was written" in text
+        )
+        assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == "# my own\n"
+        (out / name).unlink()
+    (out / "notes.txt").write_text("mine")
+    for _ in range(2):  # the second time in place of the first
+        assert depthmill(*words)[0] == 0
+    assert (out / "notes.txt").read_text() == "mine"

@@ -61,7 +61,7 @@ def test_train_when_the_drives_have_no_radar_then_the_camera_alone_is_measured_a
 def test_train_when_run_by_prefect_then_the_same_table(recipe, depthmill, tmp_path):
     bare, orchestrated = tmp_path / "bare", tmp_path / "orchestrated"
     assert depthmill("train", recipe, "--no-prefect", "--out", bare, *SMALL)[0] == 0
-    code, text = depthmill("train", recipe, "--out", orchestrated, *SMALL)
+    code, text = depthmill("train", recipe, "--prefect", "--out", orchestrated, *SMALL)
     assert code == 0, text
     tables = [(folder / "evaluation" / "table.md").read_text().replace(folder.name, "") for folder in (bare, orchestrated)]
     assert tables[0] == tables[1]

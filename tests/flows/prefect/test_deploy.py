@@ -18,7 +18,9 @@ import pytest
 import yaml
 
 from flows.retrain.record import history_folder
+from flows.run.runs import Runs
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
+from storage_schemas.folder_lock import locked_folder
 from storage_schemas.run_history import Round, read_history
 from tests.conftest import REPOSITORY
 from tests.flows.retrain.test_retrain import SMALL
@@ -28,11 +30,12 @@ FIRING_S = 10  # a round takes longer; the firings that come too early are cance
 
 
 @pytest.fixture(autouse=True)
-def _one_process(monkeypatch):
+def _one_process(monkeypatch, tmp_path):
     monkeypatch.setenv("DEPTHMILL_LOADER_WORKERS", "0")
     monkeypatch.setenv("DEPTHMILL_DEVICE", "cpu")
     monkeypatch.setenv("DEPTHMILL_WORKERS", "1")
     monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    monkeypatch.setattr("flows.run.lasting.temporary_folder", lambda: tmp_path / "temporary")  # the stores of tests may last
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
 
 
@@ -70,10 +73,10 @@ def served(recipe: Path, folder: Path, *, port: int) -> Iterator[None]:
                 child.wait()
 
 
-def wait_for(found: Callable[[list[Round]], object], history: Path, log: Path, *, seconds: float) -> list[Round]:
+def wait_for(found: Callable[[list[Round]], object], history: str, log: Path, *, seconds: float) -> list[Round]:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        rows = read_history(str(history))
+        rows = read_history(history)
         if found(rows):
             return rows
         assert "error: " not in log.read_text(), log.read_text()
@@ -85,7 +88,7 @@ def wait_for(found: Callable[[list[Round]], object], history: Path, log: Path, *
 def test_schedule_when_it_fires_three_times_then_works_does_nothing_and_recleans(write_recipe, tmp_path):
     recipe = write_recipe(write_tiny_nuscenes(tmp_path / "data"), train=SMALL)
     store, port, log = tmp_path / "store", free_port(), tmp_path / "serve.txt"
-    history = history_folder(store / "runs")
+    history = history_folder(Runs(str(store / "runs"), tmp_path))
     with served(recipe, tmp_path, port=port):
         wait_for(lambda rows: [row.outcome for row in rows[:2]] == ["promoted", "nothing to do"], history, log, seconds=900)
         units = {path: path.stat().st_mtime_ns for path in store.glob("*/*/*/*/lineage.json")}
@@ -140,7 +143,7 @@ def test_work_pool_when_deployed_to_then_holds_the_four_flows(recipe, depthmill,
                 assert found["parameters"]["recipe"] == str(recipe)
                 schedules = [one["schedule"]["cron"] for one in found["schedules"]]
                 assert schedules == (["0 3 * * *"] if flow == "retrain_and_evaluate" else [])
-            assert found["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+            assert found["concurrency_options"] is None  # whoever comes too early is refused by the lock of the store's runs
             margin = found["parameter_openapi_schema"]["properties"]["margin"]
             assert (margin["type"], margin["minimum"]) == ("number", 0)
             assert margin["description"].startswith("Improvement of the mean that a training must reach")
@@ -156,7 +159,7 @@ def test_parameters_when_shown_in_prefects_pages_then_each_has_type_and_descript
         for name, one in shown.properties.items():
             assert one["description"], f"{flow.name}: {name}"
             assert "type" in one or "anyOf" in one
-    rule = set(inspect.signature(reclean.fn).parameters) - {"recipe", "overrides", "workers"}
+    rule = set(inspect.signature(reclean.fn).parameters) - {"recipe", "overrides", "workers", "dask"}
     assert rule == set(CleanHorizonParams.model_fields) - {"occluded"}  # a group of keys, which the recipe sets
 
 
@@ -182,7 +185,7 @@ def tasks_of(flow_run_id: UUID, num_expected: int) -> list[str]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-    until = time.monotonic() + 20
+    until = time.monotonic() + 600
     with get_client(sync_client=True) as client:
         chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
         while len(names := [task.name for task in client.read_task_runs(flow_run_filter=chosen)]) < num_expected:
@@ -231,11 +234,25 @@ def test_flows_when_run_then_end_with_their_own_words(recipe, depthmill, tmp_pat
     assert (state.name, state.message) == ("Completed", "3 units made")
     state = retrain_and_evaluate(str(recipe), overrides=("train.netwrok.base_channels=8",), return_state=True)
     assert (state.name, "did you mean 'network'?" in state.message) == ("Failed", True)
-    code, text = depthmill("retrain", recipe)
+    code, text = depthmill("retrain", recipe, "--prefect")
     assert code == 0, text
     assert "# promoted" in text
     state = retrain_and_evaluate(str(recipe), return_state=True)
     assert state.message.startswith("nothing to do: all 13 units are up to date")
+
+
+def test_flow_when_another_process_does_its_work_then_is_cancelled_and_says_who(tmp_path):
+    from flows.prefect.deployments import _ended
+
+    def work() -> str:
+        with locked_folder(tmp_path, doing="a round", if_denied=""):
+            return "done"
+
+    with locked_folder(tmp_path, doing="depthmill retrain other.yaml", if_denied=""):
+        state = _ended(work)
+    assert state.is_cancelled(), state.message
+    assert "is in use: depthmill retrain other.yaml" in state.message
+    assert _ended(work).is_completed()
 
 
 def test_prefect_server_when_unreachable_then_says_so_at_once(recipe, depthmill):
@@ -244,7 +261,7 @@ def test_prefect_server_when_unreachable_then_says_so_at_once(recipe, depthmill)
 
     url = f"http://127.0.0.1:{free_port()}/api"
     with temporary_settings({PREFECT_API_URL: url}):
-        for command in (("retrain", recipe), ("deploy", recipe), ("deploy", recipe, "--serve")):
+        for command in (("retrain", recipe, "--prefect"), ("deploy", recipe), ("deploy", recipe, "--serve")):
             code, text = depthmill(*command)
             assert code == 1
             assert f"error: the Prefect server of PREFECT_API_URL={url} does not answer: " in text

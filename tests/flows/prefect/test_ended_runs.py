@@ -22,7 +22,7 @@ from tests.tiny_nuscenes import write_tiny_nuscenes
 pytestmark = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks for processes in /proc")
 
 LONG = {**SMALL, "max_steps": 1_000_000, "epochs": 1_000_000, "evaluate_every_epochs": 1_000_000}
-PREFECT, BARE = (), ("--no-prefect",)
+PREFECT, BARE = ("--prefect",), ("--no-prefect",)
 
 
 class Started:
@@ -159,7 +159,7 @@ def test_command_without_units_when_ended_then_one_line_too(tiny_root, tiny_stor
 def test_home_of_prefect_when_it_cannot_be_written_then_one_line(training, depthmill_process, tiny_root, tmp_path, write_recipe):
     (tmp_path / "closed").write_text("a file")
     env = {**os.environ, "PREFECT_HOME": str(tmp_path / "closed")}
-    done = depthmill_process("train", tmp_path / "recipe.yaml", "--out", tmp_path / "none", env=env)
+    done = depthmill_process("train", tmp_path / "recipe.yaml", "--prefect", "--out", tmp_path / "none", env=env)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert re.match(r"error: Prefect cannot write in its folder '.*closed': .*Set PREFECT_HOME to a folder .* --no-prefect", line)

@@ -66,7 +66,10 @@ def bare_content(tiny_root: Path, tiny_store: Path) -> dict[str, str]:
 def test_dask_when_value_is_unknown_then_exit_code_2_and_what_is_expected(value, tiny_root, write_recipe, depthmill):
     code, text = depthmill("run", write_recipe(tiny_root), "--dask", value)
     assert code == 2
-    assert f"--dask is '{value}', expected local:<workers>, local:<workers>:<memory each>, tcp://<host>:<port>" in text
+    assert (
+        f"--dask (or DEPTHMILL_DASK) is '{value}', expected local:<workers>, local:<workers>:<memory each>, tcp://<host>:<port>"
+        in text
+    )
 
 
 def test_dask_when_memory_is_wrong_then_exit_code_2(tiny_root, write_recipe, depthmill):
@@ -86,7 +89,7 @@ def test_dask_when_extra_is_missing_then_says_what_to_install(tiny_root, write_r
     monkeypatch.setitem(sys.modules, "distributed", None)
     code, text = depthmill("run", write_recipe(tiny_root), "--dask", "local:2")
     assert code == 2
-    assert "--dask needs distributed, which is not installed here. Run: pip install 'depthmill[dask]'" in text
+    assert "--dask (or DEPTHMILL_DASK) needs distributed, which is not installed here. Run: pip install 'depthmill[dask]'" in text
 
 
 def test_dask_when_scheduler_is_not_there_then_names_address_and_next_step(tiny_root, write_recipe, depthmill, tmp_path):
@@ -196,7 +199,7 @@ def test_run_when_dask_is_bare_or_under_prefect_then_units_are_those_of_the_bare
     assert text.splitlines()[-1].startswith("done: 13 ok in")
     assert content(tmp_path / "store") == bare_content
     shutil.rmtree(tmp_path / "store")
-    done = depthmill_process("run", recipe, "--dask", "local:1", "--no-report")
+    done = depthmill_process("run", recipe, "--prefect", "--dask", "local:1", "--no-report")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert content(tmp_path / "store") == bare_content
     with sqlite3.connect(Path(os.environ["PREFECT_HOME"]) / "prefect.db") as database:
@@ -224,7 +227,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             process.wait(timeout=300)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 600.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -406,7 +409,7 @@ def test_units_when_workers_or_runs_are_killed_at_random_moments_then_none_lost_
         assert tally["too late"] < KILL_POINTS, tally
         shutil.rmtree(store)
         what = "run" if tally["points"] % 4 == 3 else "worker"
-        way = () if tally["points"] % (KILL_POINTS // WITH_PREFECT) == 0 else ("--no-prefect",)
+        way = ("--prefect",) if tally["points"] % (KILL_POINTS // WITH_PREFECT) == 0 else ("--no-prefect",)
         process = start(recipe, *way)
         wait_for(lambda: committed(store))
         time.sleep(rng.uniform(0.0, seconds))

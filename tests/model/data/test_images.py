@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from model.data.images import decode_image
-from storage_schemas.errors import StoreError
+from model.data.images import decode_image, read_image
+from storage_schemas.errors import SourceError, StoreError
 
 
 def encoded(kind: str, mode: str = "RGB", **options) -> bytes:
@@ -47,3 +48,21 @@ def test_pixels_are_those_of_pillow(name):
 def test_image_when_damaged_or_of_another_size_then_says_so(content, size, text):
     with pytest.raises(StoreError, match=re.compile(text)):
         decode_image(content, np.zeros((*size, 3), np.uint8), where="a.jpg")
+
+
+def test_image_when_its_format_starts_another_program_then_refused_and_nothing_is_started(tmp_path, monkeypatch):
+    started = tmp_path / "started"
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {started}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # where it was looked for before
+    file = io.BytesIO()
+    Image.new("RGB", (20, 12)).save(file, "EPS")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(file.getvalue())
+    with pytest.raises(SourceError, match=r"a.jpg' cannot be read: it is no image of a known format \(JPEG, PNG, TIFF, .*\)"):
+        read_image(path)
+    with pytest.raises(StoreError, match="cannot be decoded"):
+        decode_image(file.getvalue(), np.zeros((12, 20, 3), np.uint8), where="a.jpg")
+    assert not started.exists()

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from model.mim4d.clip_errors import CLIPS_FILE, ClipRow, clip_rows, read_clip_rows, write_clip_rows
+from model.mim4d.clip_errors import CLIPS_FILE, ClipRow, clip_rows, read_clip_rows
 from model.mim4d.comparison import clip_comparison_text, compare_clips
 from model.mim4d.ray_errors import RayCells, RayErrors
 from model.train.paired_bootstrap import ComparisonError, bootstrap_interval
+from model.train.result_files import DIGESTS_FILE, put_tables, rows_as_csv
 from storage_schemas.errors import StoreError
 
 NAN = float("nan")
@@ -115,10 +116,16 @@ def test_rows_of_a_clip_when_made_then_all_and_key_frames_and_hidden_colour_only
 
 def test_rows_when_written_then_read_back_and_a_damaged_or_missing_file_is_named(tmp_path):
     rows = [*evaluation(A), ClipRow("s/4", "direct", "key", 0, NAN, NAN, 0, NAN)]
-    write_clip_rows(tmp_path, rows)
+    put_tables(tmp_path, {CLIPS_FILE: rows_as_csv(ClipRow, rows)})
     assert repr(read_clip_rows(tmp_path)) == repr(rows)  # a NaN is not equal to itself
     with pytest.raises(StoreError, match=r"clips.csv' is missing, so clips cannot be paired. Run depthmill evaluate"):
         read_clip_rows(tmp_path / "nowhere")
+    content = (tmp_path / CLIPS_FILE).read_text()
+    (tmp_path / CLIPS_FILE).write_text(content.replace(",30,", ",31,", 1))
+    with pytest.raises(StoreError, match=r"clips.csv' cannot be read: its content is not what was written. Delete it, then run"):
+        read_clip_rows(tmp_path)
+    (tmp_path / DIGESTS_FILE).unlink()  # a former version wrote none
+    read_clip_rows(tmp_path)
     (tmp_path / CLIPS_FILE).write_text("window_key\n")
     with pytest.raises(
         StoreError, match=r"cannot be read: its columns are window_key, expected window_key, volume, .* Delete it"

@@ -14,7 +14,7 @@ from model.mim4d.batch import ClipBatch
 from model.monoddle.batch import DetectionBatch
 from model.semodepth.batch import Batch
 from model.train.config import Machine
-from model.train.loop import _step
+from model.train.step import do_step
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 
@@ -53,7 +53,7 @@ def run(fabric: Fabric, store: str, group: dict[str, Any], num_steps: int) -> fl
         batches = [batch for _ in range(config.accumulate * num_steps) for batch in list(loader)[:1]]
         own = iter([without_targets(batch) for batch in batches] if fabric.global_rank else batches)
         for _ in range(num_steps):
-            losses, _ = _step(fabric, family, network, optimizer, own, config, epoch=1.0)
+            losses, _ = do_step(fabric, family, network, optimizer, own, config, epoch=1.0)
             assert losses is not None
     both: Any = fabric.all_gather(torch.cat([parameter.detach().flatten() for parameter in raw.parameters()]))
     return float((both[0] - both[1]).abs().max())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from model.families import FAMILIES, evaluate_training, family_of, load_checkpoi
 from model.mim4d.config import Mim4dTrainConfig
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.family import MonoDdleFamily
+from model.semodepth.reference import load_reference, reference_key
 from model.train.checkpoint import save_checkpoint
 from model.train.start import load_start
 from storage_schemas.errors import DepthmillError
@@ -230,3 +232,46 @@ def test_checkpoint_when_its_step_is_beyond_all_trainings_then_named(copied):
     torch.save({**torch.load(file, weights_only=True), "step": 10**30}, file)
     with pytest.raises(CheckpointError, match="'step' is 10+, expected a number of steps"):
         load_checkpoint(file)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_checkpoint_when_a_weight_is_no_number_then_no_network_is_made_of_it(copied, wrong):
+    manifest, folder = copied
+    best = load_checkpoint(folder / "best.pt")
+    best.model["encoder.conv1.weight"][0, 0, 0, :2] = wrong
+    save_checkpoint(best, folder / "best.pt")
+    text = r"best.pt' has weights that are not numbers \(NaN or infinity\): (encoder.conv1|enc_conv1.0).weight \(2 of 1,176 values\). Its training"
+    with pytest.raises(CheckpointError, match=text):
+        load_network(folder / "best.pt")  # what evaluate and predict open
+    with pytest.raises(CheckpointError, match=text):
+        load_start(family_of(CONFIG).network(CONFIG), folder / "best.pt", FAMILIES)
+    with pytest.raises(CheckpointError, match=text):
+        evaluate_training(CONFIG, manifest, folder, machine=CPU)
+    assert not (folder / "training.json").exists()
+    with pytest.raises(CheckpointError, match=text):
+        load_reference(best_of_public_code(best, folder), max_depth_m=80.0, plug_in=False, config=best.config.network)
+
+
+def best_of_public_code(checkpoint, folder):
+    """Return a file of the same weights as the public code keeps them, named alike."""
+    path = folder / "public" / "best.pt"
+    path.parent.mkdir()
+    torch.save({"model_state_dict": {reference_key(key): value for key, value in checkpoint.model.items()}}, path)
+    return path
+
+
+def test_evaluation_when_a_network_answers_nan_then_it_is_not_the_best_and_gets_no_table(trained, tmp_path, monkeypatch):
+    manifest, folder = trained
+    config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"split": "train"})})
+    network = load_network(folder / "best.pt")
+    sound = network.predict
+    monkeypatch.setattr(network, "predict", lambda *inputs: sound(*inputs).fill_(float("nan")))
+    family = family_of(config)
+    measured = family.measure(network, manifest, config, CPU, torch.device("cpu"))
+    assert math.isnan(measured.score)
+    assert measured.text == "the network's depths on train are not numbers; it is not kept"
+    with pytest.raises(
+        DepthmillError, match=r"the network predicts depth that is not a number, as in \d+ frames of the split. No"
+    ):
+        family.evaluate(network, manifest, config, CPU, torch.device("cpu"), folder=tmp_path)
+    assert not (tmp_path / "evaluation").exists()

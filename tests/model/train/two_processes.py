@@ -12,7 +12,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from model.train.family_types import StepLosses
-from model.train.loop import _step
+from model.train.step import do_step
 
 
 class Fork(nn.Module):
@@ -78,7 +78,7 @@ def run(fabric: Fabric, accumulate: int, num_steps: int) -> dict[str, float]:
         network, optimizer = fabric.setup(raw, torch.optim.Adam(raw.parameters(), lr=0.1))
         batches = iter(own[fabric.global_rank])
         for _ in range(num_steps):
-            _step(fabric, Family(), network, optimizer, batches, config, epoch=0.0)
+            do_step(fabric, Family(), network, optimizer, batches, config, epoch=0.0)
         weights = torch.cat([parameter.detach().flatten() for parameter in raw.parameters()])
         both: Any = fabric.all_gather(weights)
         alone = torch.cat([values.flatten() for values in expected(own, accumulate)])

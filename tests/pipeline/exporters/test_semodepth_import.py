@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.run.interchange import import_warnings
 from pipeline.exporters import semodepth_lists
 from pipeline.exporters.semodepth import export_semodepth, import_semodepth
 from storage_schemas.catalog import MANIFEST
@@ -147,3 +148,43 @@ def test_import_when_nothing_is_there_then_the_error_says_what_is_expected(tmp_p
         import_semodepth(tmp_path / "nowhere", Store(tmp_path / "s"))
     with pytest.raises(SourceError, match="lists no frames"):
         import_semodepth(tmp_path, Store(tmp_path / "s"))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (65535, "scene-0001: maps say the same depth at every measured pixel (depth_accumulated CAM_FRONT) (1). The sensor"),
+        (0, "scene-0001: maps have no measured pixel, and others have some (depth_accumulated CAM_FRONT) (1). Check the files"),
+    ],
+)
+def test_import_when_a_map_cannot_be_right_then_a_line_says_so_each_time(exported, tmp_path, value, said):
+    _, out = exported
+    Image.fromarray(np.full((8, 12), value, np.uint16)).save(_first(out, "D_acc"))
+    for _ in range(2):  # the units of the second import are there already
+        assert [line for line in import_warnings(import_semodepth(out, Store(tmp_path / "store2"))) if said in line]
+
+
+def test_import_when_no_map_measures_anything_then_a_line_says_so(exported, tmp_path):
+    _, out = exported
+    for path in out.rglob("D_gt/**/*.png"):
+        with Image.open(path) as image:
+            size = image.size
+        Image.fromarray(np.zeros(size[::-1], np.uint16)).save(path)
+    text = "\n".join(import_warnings(import_semodepth(out, Store(tmp_path / "store2"))))
+    assert "no pixel is measured (depth_single CAM_FRONT). Check how these maps were written" in text
+    assert "depth_accumulated" not in text
+
+
+@pytest.mark.parametrize("name", ["radar", "D_gt"])
+def test_import_when_a_list_has_another_order_then_no_image_is_paired_with_foreign_depth(tmp_path, name):
+    write_public(
+        tmp_path / "in", [f"n008-log__CAM_FRONT__160000000000000{k}" for k in range(3)], lists=("image", "D_gt", "radar")
+    )
+    path = tmp_path / "in" / TRAIN.format(name)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[::-1]))
+    text = (
+        f"nuscenes_train_{name}.txt line 1 is 'n008-log__CAM_FRONT__1600000000000002', which is the image of line 3 of training"
+    )
+    with pytest.raises(SourceError, match=text):
+        import_semodepth(tmp_path / "in", Store(tmp_path / "store2"))
+    assert not (tmp_path / "store2").exists()

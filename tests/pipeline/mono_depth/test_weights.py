@@ -75,3 +75,14 @@ def test_digest_when_there_are_no_weights_then_says_what_to_set(tmp_path):
         RecipeError, match=r"the folder has no file that ends in .safetensors, .bin, .pt or .pth. Give the folder"
     ):
         weights_digest(str(tmp_path / "empty"), tmp_path / "cache")
+
+
+def test_digest_when_a_letter_of_the_note_is_another_then_is_made_again(folder, tmp_path):
+    cache = tmp_path / "cache"
+    first = weights_digest(str(folder), cache)
+    note = next((cache / "weights").iterdir())
+    text = note.read_text()
+    digest = hashlib.sha256(b"weights").hexdigest()
+    note.write_text(text.replace(digest, digest[::-1]))
+    assert weights_digest(str(folder), cache) == first
+    assert note.read_text() == text

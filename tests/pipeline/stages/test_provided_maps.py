@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.provided_maps import counts_of_maps
 from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 from pipeline.stage import StageInput
@@ -108,3 +109,9 @@ def test_map_when_it_is_not_what_it_should_be_then_names_the_file(stage, folder,
     spoil(root / file)
     with pytest.raises(SourceError, match=re.escape(expected.format(path=root / file, file=file))):
         stage.STAGE.kernel(unit, stage.Params())
+
+
+def test_counts_of_maps_when_they_end_before_the_camera_then_they_are_of_another_unit():
+    metres = np.random.default_rng(0).uniform(2, 80, (2, 24, 32))
+    assert counts_of_maps((metres * 256).astype(np.uint16)) == {}
+    assert counts_of_maps(np.stack([(metres[0] * 256), metres[1]]).astype(np.uint16)) == {"maps_too_near": 1.0}

@@ -322,3 +322,35 @@ def test_real_labels_when_alpha_is_computed_then_it_is_the_annotated_one(shared,
         computed = parse_labels("\n".join(lines).encode(), where="test")
         worst += [abs(np.angle(np.exp(1j * (a["alpha_rad"] - b["alpha_rad"])))) for a, b in zip(said, computed, strict=True)]
     assert (len(worst), max(worst) < 0.02) == (40, True)  # both numbers of a line have two decimals
+
+
+def test_points_when_the_file_has_three_columns_then_no_point_is_made_of_them(tmp_path):
+    root = write_tiny_kitti(tmp_path / "raw", velodyne=True)
+    path = sorted((root / "training/velodyne").iterdir())[0]
+    points = np.fromfile(path, "<f4").reshape(-1, 4)
+    points = points[: len(points) // 4 * 4]  # of twelve bytes each, they fill whole points of sixteen
+    path.write_bytes(points[:, :3].tobytes())
+    reader = source_of(root, tmp_path).reader()
+    with pytest.raises(SourceError, match="column 3, the reflectance, goes down to -.*another number of columns than 4"):
+        reader.read_points(f"training/velodyne/{path.name}")
+
+
+def test_sweep_when_cut_at_a_whole_point_then_the_scene_names_it(tmp_path):
+    root = write_tiny_kitti(tmp_path / "raw", frames={"train": 4}, sizes=((124, 38),), velodyne=True)
+    path = sorted((root / "training/velodyne").iterdir())[1]
+    path.write_bytes(path.read_bytes()[:16])
+    source = source_of(root, tmp_path, splits=["train"])
+    with pytest.raises(
+        SourceError, match=f"{path.name}' has 16 bytes, half of the other sweeps have .* or more. It is cut short"
+    ):
+        source.reader().scene_tables(source.scenes()[0].name)
+
+
+def test_projection_when_its_centre_is_far_outside_the_image_then_the_scene_names_it(root, tmp_path):
+    path = root / "training/calib/000000.txt"
+    projection = projection_of(124, 38)
+    projection[0, 2] = 60000.0
+    rest = [line for line in path.read_text().splitlines() if not line.startswith("P2:")]
+    path.write_text("\n".join([f"P2: {' '.join(map(str, projection.ravel()))}", *rest]))
+    with pytest.raises(SourceError, match="calib/000000.txt': cx of the projection is 60000, and its image is 124x38 pixels"):
+        source_of(root, tmp_path).reader().scene_tables("train-124x38-0000")

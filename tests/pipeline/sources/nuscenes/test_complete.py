@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 
+from pipeline.sources.nuscenes import complete
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.wanted_files import WantedFiles
@@ -99,18 +99,27 @@ def test_scenes_when_no_scene_has_a_sensors_files_then_is_as_if_it_were_not_ther
 
 def test_answer_when_folders_are_quiet_is_kept_and_when_one_changes_is_made_anew(root, monkeypatch):
     files(root, "LIDAR_TOP")[5].unlink()
-    past = time.time() - 60
-    for folder in root.glob("s*/*"):
-        os.utime(folder, (past, past))
+    monkeypatch.setattr(complete, "UNSETTLED_NS", 0)
     first, _ = scenes_of(root)
     (kept,) = (root.parent / "cache").rglob("complete-*.json")
     assert json.loads(kept.read_text())["lacks"].keys() == {"scene-0103"}
     monkeypatch.setattr(os, "scandir", lambda path: pytest.fail(f"{path} is listed again"))
     assert scenes_of(root)[0] == first
     monkeypatch.undo()
-    kept.write_text(kept.read_text()[:50])  # cut short: found out again
-    assert scenes_of(root)[0] == first
+    monkeypatch.setattr(complete, "UNSETTLED_NS", 0)
+    answer = kept.read_text()
+    for damaged in (
+        answer[:50],
+        answer.replace("scene-0103", "scene-0104"),
+        '{"changed_ns": {}, "lacks": {}}',
+    ):  # found out again
+        kept.write_text(damaged)
+        assert scenes_of(root)[0] == first
+        assert kept.read_text() == answer
+    folder = root / "samples/CAM_FRONT"
+    before = folder.stat()
     files(root, "CAM_FRONT")[0].unlink()
+    os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))  # as programs do that copy folders with their times
     assert len(lines(scenes_of(root)[0]["scene-0103"])) == 2
 
 

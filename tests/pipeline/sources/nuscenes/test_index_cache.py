@@ -115,3 +115,14 @@ def test_run_when_the_index_is_cut_while_it_is_read_then_an_error_that_says_what
     (index_of(tmp_path) / "sweeps.parquet").write_bytes(b"PAR1")
     with pytest.raises(StoreError, match=r"the index cache '.*sweeps.parquet' is damaged or gone: .* Run the same command again"):
         reader.scene_tables(source.scenes()[0].name)
+
+
+def test_digests_of_tables_when_a_letter_of_their_note_is_another_then_they_are_computed_again(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(index_cache, "UNSETTLED_NS", 0)
+    before = content_of(opened(root, tmp_path))
+    (note,) = (tmp_path / "cache/index").glob("tables-*.json")
+    text = note.read_text()
+    digest = next(kept[1] for kept in json.loads(text).values() if isinstance(kept, list))
+    note.write_text(text.replace(digest, digest[::-1]))
+    assert content_of(opened(root, tmp_path)) == before
+    assert note.read_text() == text

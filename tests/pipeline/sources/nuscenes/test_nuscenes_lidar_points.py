@@ -155,6 +155,9 @@ def test_sweeps_when_one_is_much_shorter_than_all_others_then_is_refused():
     sizes = {f"sweeps/LIDAR_TOP/{k}.bin": 694_400 - 640 * (k % 3) for k in range(40)}
     refuse_short_file(sizes, root=root)
     refuse_short_file(dict.fromkeys(("a.bin", "b.bin"), 694_400) | {"short.bin": 690_000}, root=root)
+    refuse_short_file({**sizes, "sweeps/LIDAR_TOP/0.bin": 69_440}, root=root)  # a recording begins within a turn
+    with pytest.raises(SourceError, match=r"/0\.bin' has 20 bytes, but the other 39 sweeps .* It is cut short"):
+        refuse_short_file({**sizes, "sweeps/LIDAR_TOP/0.bin": 20}, root=root)
     varied = {name: 200_000 + 20_000 * k for k, name in enumerate(sizes)}  # a sensor that keeps only what comes back
     refuse_short_file(varied, root=root)
     with pytest.raises(SourceError, match=r"17\.bin' has 614400 bytes, but the other 39 sweeps .* about 693760. It is cut short"):

@@ -158,6 +158,8 @@ def test_init_when_every_scene_cannot_be_right_then_says_why_and_writes_nothing(
     [
         (["scene-0061", "scene-0061"], "two scenes are named 'scene-0061' in scene.json"),
         (["a/b", "a_b"], r"two scenes are named 'a_b' in scene.json \(the other as 'a/b'\)"),
+        (["Drive 1", "drive 1"], "'Drive 1' and 'drive 1' of scene.json differ in capitals or in how letters are encoded alone"),
+        (["caf\u00e9", "cafe\u0301"], "would be one folder on some disks"),
         (["."], "does not lie below the store"),
         (["../x"], "does not lie below the store"),
         ([".hidden"], "does not lie below the store"),
