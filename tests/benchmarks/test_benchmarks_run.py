@@ -33,6 +33,10 @@ WANTED: dict[str, list[str]] = {
         r"peak of a worker: \d+ MB with both off, \d+ MB with both on", rf"range tables +{NUMBER} ms; \d+ kB a sweep", rf"votes +{NUMBER} ms; floor of both {NUMBER} ms",
         rf"the readable way +{NUMBER} ms a key frame; ratio {NUMBER}x", r"in free votes \d+, in being dropped \d+ of \d+",
         rf"returns good: \d+, dropped {NUMBER} %", rf"returns airborne: \d+, dropped {NUMBER} %", rf"of what was dropped, good: {NUMBER} %"],
+    "gpu_check": [*(rf"(?m)^{part}: measured \(\d+ s\)$"
+                    for part in ("scan_values", "semodepth", "scan_times", "semodepth_profile", "mim4d", "drive", "accumulate", "loader", "marked_tests",
+                                 "scan_tiles", "detector", "training", "compiled")),
+                  rf"(?m)^  tests collected: {NUMBER}$", rf"forward, torch.compile on, batch 1: {NUMBER} ms", r"13 parts measured, 0 parts partly measured, 0 parts not"],
     "index_trainval": [rf"{words} the .*index: 3 scenes in {NUMBER} s, .* in {NUMBER} s; peak {NUMBER} GB"
                        for words in ("first time, builds", "again, opens")],
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
@@ -94,6 +98,7 @@ SLOW = {
     "accumulate",
     "distillation_study",
     "free_space",
+    "gpu_check",
     "loader",
     "mim4d_step",
     "mim4d_study",
