@@ -49,8 +49,8 @@ def read_table(path: Path) -> str:
         OSError: it cannot be read.
         ValueError: it is not what was written, or no UTF-8.
     """
-    content, beside = path.read_bytes(), path.with_name(DIGESTS_FILE)
-    check_digest(beside.read_bytes() if beside.is_file() else None, path.name, content)
+    content, beside = read_regular(path), path.with_name(DIGESTS_FILE)
+    check_digest(read_regular(beside) if os.path.lexists(beside) else None, path.name, content)
     return content.decode()
 
 
