@@ -150,7 +150,7 @@ def test_evaluation_when_a_file_of_it_is_a_pipe_then_said_and_nothing_waits_for_
     os.mkfifo(tmp_path / name)
     with within(60), pytest.raises(StoreError, match=f"{AP_FILE}' cannot be read"):
         read_average_precision(tmp_path)
-    os.remove(tmp_path / name)
+    (tmp_path / name).unlink()
     (tmp_path / name).symlink_to("/dev/zero")
     with within(60), pytest.raises(StoreError, match=f"{AP_FILE}' cannot be read"):
         read_average_precision(tmp_path)
