@@ -43,6 +43,7 @@ def run(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     dask: str | None = None,
+    log: str | None = None,
     prefect: bool = False,
     report: bool = True,
     listener: Listener | None = None,
@@ -54,6 +55,7 @@ def run(
         overrides: changed keys, each ``key.key=value``.
         workers: worker processes; None = DEPTHMILL_WORKERS, or one for each core.
         dask: run the scenes on this Dask cluster instead, e.g. ``local:4`` or ``tcp://scheduler:8786``; None = DEPTHMILL_DASK.
+        log: ``json`` prints each finished unit as a line of JSON on standard error; None = DEPTHMILL_LOG, or no such lines.
         prefect: run as a flow of Prefect; units are byte-identical either way.
         report: write report.html beside the run's events.
         listener: is told of every unit; None = nobody is.
@@ -69,7 +71,7 @@ def run(
     from flows.run.making import SILENT, make_units
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(Path(recipe), overrides, workers, dask)
+    opened = open_with_settings(Path(recipe), overrides, workers, dask, log)
     return make_units(opened, orchestrator(prefect=prefect), listener or SILENT, report=report)
 
 
@@ -133,6 +135,7 @@ def train(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     dask: str | None = None,
+    log: str | None = None,
     manifest: str | None = None,
     out: str | Path | None = None,
     restart: bool = False,
@@ -146,6 +149,7 @@ def train(
         overrides: changed keys, each ``key.key=value``.
         workers: worker processes that make units.
         dask: make them on this Dask cluster instead; None = DEPTHMILL_DASK.
+        log: ``json`` prints each finished unit as a line of JSON on standard error; None = DEPTHMILL_LOG, or no such lines.
         manifest: fingerprint of another manifest than the recipe's own.
         out: another folder than ``<runs>/trainings/<name>``.
         restart: throw away what a former run left in the folder; files that depthmill did not write stay.
@@ -165,7 +169,7 @@ def train(
     from flows.run.train import train_recipe
 
     return train_recipe(
-        open_with_settings(Path(recipe), overrides, workers, dask),
+        open_with_settings(Path(recipe), overrides, workers, dask, log),
         orchestrator(prefect=prefect),
         listener or SILENT,
         where=str(recipe),

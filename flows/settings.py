@@ -40,19 +40,24 @@ class Settings(BaseSettings):
         default=None, description="path or URL of run logs, reports, trainings and the champion; default: <store>/runs"
     )
 
+    log: Literal["text", "json"] = Field(
+        default="text", description="json: each finished unit also as a line of JSON on standard error, as in events.jsonl"
+    )
+
     def runs_root(self, store_root: str) -> str:
         """Return path or URL of the runs of a store."""
         return self.runs_dir or f"{StoreFiles(store_root).root}/runs"
 
 
-def settings_of_machine(workers: int | None = None, dask: str | None = None) -> Settings:
+def settings_of_machine(workers: int | None = None, dask: str | None = None, log: str | None = None) -> Settings:
     """Return the settings of this machine; RecipeError names one that is wrong.
 
     Args:
         workers: the option ``--workers``; None = DEPTHMILL_WORKERS.
         dask: the option ``--dask``; None = DEPTHMILL_DASK.
+        log: the option ``--log``; None = DEPTHMILL_LOG.
     """
-    options: dict[str, Any] = {"workers": workers, "dask": dask}
+    options: dict[str, Any] = {"workers": workers, "dask": dask, "log": log}
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValueError as error:

@@ -27,6 +27,16 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def size(num_bytes: int) -> str:
+    """Say a size with three digits: 512 B, 1.23 kB, 45.6 MB, 789 GB."""
+    value, unit = float(num_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB", "PB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+
+
 def num_units_text(count: int) -> str:
     """Return a count of units with its noun: 1 unit, 2 units."""
     return f"{count} unit{'s' if count != 1 else ''}"

@@ -223,10 +223,12 @@ def run_item(
             **made.provenance,
             **stage.provenance,
         }
-        store.write_unit(item.identity, made.data, seconds=time.perf_counter() - start, counts=counts, provenance=provenance)
+        seconds = time.perf_counter() - start
+        record = store.write_unit(item.identity, made.data, seconds=seconds, counts=counts, provenance=provenance)
         if keep:
             memory.units[item.path] = made.data
-        return _result(item, "OK", time.perf_counter() - start, made.message, counts)
+        num_bytes = sum(file.num_bytes for file in record.files.values())
+        return _result(item, "OK", time.perf_counter() - start, made.message, counts, num_bytes)
     except DepthmillError as error:
         return _result(item, "ERROR", time.perf_counter() - start, str(error))
     except Exception as error:  # the one broad except: a defect in one scene must not stop the others, and is reported
@@ -241,7 +243,8 @@ def _inputs(paths: Mapping[str, UnitPath], store: Store, memory: SceneMemory) ->
     return {name: memory.units[path] for name, path in paths.items()}
 
 
-def _result(item: WorkItem, status: Any, seconds: float, message: str, counts: Mapping[str, float] | None = None) -> ItemResult:
-    return ItemResult(
-        item.stage, item.identity.scene, item.identity.camera, item.path.fingerprint, status, seconds, message, counts or {}
-    )
+def _result(
+    item: WorkItem, status: Any, seconds: float, message: str, counts: Mapping[str, float] | None = None, num_bytes: int = 0
+) -> ItemResult:
+    scene, camera = item.identity.scene, item.identity.camera
+    return ItemResult(item.stage, scene, camera, item.path.fingerprint, status, seconds, message, counts or {}, num_bytes)

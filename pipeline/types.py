@@ -72,6 +72,8 @@ class ItemResult:
     seconds: float
     message: str
     counts: Mapping[str, float] = field(default_factory=dict)
+    num_bytes: int = 0
+    """Of the unit's files, as they were written."""
 
     @property
     def title(self) -> str:
@@ -89,4 +91,5 @@ class ItemResult:
             "seconds": round(self.seconds, 4),
             "message": self.message,
             "counts": dict(self.counts),
+            "num_bytes": self.num_bytes,
         }

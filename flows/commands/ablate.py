@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
 
 if TYPE_CHECKING:
     from flows.ablation.ablation import Ablation, Run
@@ -26,6 +26,7 @@ def ablate(
     plan_only: Annotated[bool, typer.Option("--plan", help="print what would be trained, and stop")] = False,
     workers: Workers = None,
     dask: Dask = None,
+    log: Log = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
@@ -40,7 +41,7 @@ def ablate(
     from flows.prefect_api import uses_prefect
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(recipe, overrides, workers, dask)
+    opened = open_with_settings(recipe, overrides, workers, dask, log)
     ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
     refuse_other_folder(ablation.folder)
     listener = console(is_quiet=as_json)
@@ -55,7 +56,7 @@ def ablate(
         print_json(table_json(ablation, results))
     elif not plan_only:
         echo(f"\n{table_text(ablation, results, is_whole=False)}")
-        echo(f"Table: {ablation.folder / TABLE_FILE}; every seed: {ablation.folder / RESULTS_FILE}")
+        echo(f"Table: {ablation.address}/{TABLE_FILE}; every seed: {ablation.address}/{RESULTS_FILE}")
         if failures:
             echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
     if failures:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import AsJson, Dask, Log, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
 
 
 def run(
@@ -16,6 +16,7 @@ def run(
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     dask: Dask = None,
+    log: Log = None,
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True,
 ) -> None:
@@ -29,6 +30,7 @@ def run(
         overrides=overrides or (),
         workers=workers,
         dask=dask,
+        log=log,
         prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
         report=report,
         listener=console(is_quiet=as_json),

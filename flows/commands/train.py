@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
 
 
 def train(
@@ -25,6 +25,7 @@ def train(
     ] = False,
     workers: Workers = None,
     dask: Dask = None,
+    log: Log = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
@@ -39,6 +40,7 @@ def train(
         overrides=overrides or (),
         workers=workers,
         dask=dask,
+        log=log,
         manifest=manifest,
         out=out,
         restart=restart,

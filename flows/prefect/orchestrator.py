@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from prefect import State, flow
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed
 
 from flows.prefect.guard import Guarded, OrchestratorError, T, explained
+from flows.prefect.links import leave_link
 from flows.prefect.scenes import made_state, run_scenes
 from flows.prefect.server import server_of_flows
 from flows.prefect.trainings import run_parts, run_series, series_state, trained_state
@@ -146,5 +147,5 @@ def _round_state(ended: RoundEnd) -> State[Any]:
     """Leave the report of a round and a link to its training's, and return how its flow ends."""
     create_markdown_artifact(key="retrain-round", markdown=ended.text, description=f"round {ended.name}")
     if ended.page is not None:
-        create_link_artifact(key="retrain-report", link=ended.page, link_text="report.html")
+        leave_link("retrain-report", ended.page, "report.html")
     return Completed(message=ended.message)

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from prefect import State, task
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.prefect.guard import Guarded
+from flows.prefect.links import leave_link
 from flows.run.materialize import Made, RunSummary
 from flows.workers.pool import WorkerPool
 from pipeline.run import SceneRequest
@@ -56,9 +57,10 @@ def made_state(made: Made) -> State[Any]:
     assert summary is not None
     _leave_table(summary)
     details = made.report or summary.folder / "events.jsonl"
-    create_link_artifact(key="materialize-report", link=details.absolute().as_uri(), link_text=details.name)
+    url = f"{summary.address}/{details.name}"
+    leave_link("materialize-report", url if "://" in url else details.absolute().as_uri(), details.name)
     if summary.num_errors:  # a flow that merely returns would end Completed although units failed
-        return Failed(message=f"{summary.num_errors} units failed, {summary.num_skipped} skipped; see {summary.folder}")
+        return Failed(message=f"{summary.num_errors} units failed, {summary.num_skipped} skipped; see {summary.address}")
     return Completed(message=f"{summary.num_ok} units made")
 
 

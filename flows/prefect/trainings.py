@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prefect import State, task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import FailedRun
 from prefect.states import Completed, Failed
 
 from flows.prefect.guard import Guarded
+from flows.prefect.links import leave_link
 from flows.run.orchestrator import Series
 from flows.run.training import Training
 
@@ -49,7 +50,7 @@ def trained_state(training: Training) -> State[Any]:
             create_markdown_artifact(key=key, markdown=text, description=f"training {training.folder.name}")
     report = training.folder / "report.html"
     if report.is_file():
-        create_link_artifact(key="train-report", link=training.link(report.name), link_text=report.name)
+        leave_link("train-report", training.link(report.name), report.name)
     return Completed(message=training.address)
 
 

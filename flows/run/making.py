@@ -9,7 +9,8 @@ from flows.run.listener import Listener
 from flows.run.materialize import Made, RunScenes, materialize_plan
 from flows.run.opening import Opened
 from flows.run.orchestrator import Orchestrator
-from flows.workers.pool import WorkerPool
+from flows.run.progress import RunProgress
+from flows.workers.pool import WorkerPool, telling
 from storage_schemas.errors import DepthmillError
 
 SILENT = Listener()
@@ -49,14 +50,15 @@ def make_units(
     if new := _new_store(opened):
         listener.say(new)
     listener.work_begins()
+    progress = RunProgress(opened.runs, plan)
     with listener.units_of(plan) as on_result:
 
         def work(run_scenes: RunScenes) -> Made:
-            summary = materialize_plan(opened, plan, run_scenes, on_result, began_s=began_s)
+            summary = materialize_plan(opened, plan, run_scenes, on_result, began_s=began_s, progress=progress)
             made = Made(plan, summary)
             return _with_report(made, opened, listener) if report and summary.num_ok else made
 
-        made = orchestrator.make(plan, pool, work)
+        made = orchestrator.make(plan, telling(pool, progress.scene_begins), work)
     if made.summary is not None:
         for line in made.summary.warnings:
             listener.warn(f"warning: {line}")

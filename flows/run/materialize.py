@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.run.opening import Opened
-from flows.run.run_log import RunLog, seconds_per_unit
+from flows.run.progress import RunProgress
+from flows.run.run_log import RunLog, print_event, seconds_per_unit
 from flows.run.teachers import teacher_factory
 from flows.text import duration
 from flows.waiting import awaited
@@ -55,6 +56,7 @@ class RunSummary:
             "num_skipped": self.num_skipped,
             "seconds": round(self.seconds, 3),
             "workers": self.workers,
+            "num_bytes": sum(result.num_bytes for result in self.results),
             "seconds_per_unit": {stage: round(sum(values) / len(values), 4) for stage, values in seconds.items()},
             "warnings": list(self.warnings),
             "failed": [result.as_event() for result in self.results if result.status == "ERROR"],
@@ -128,7 +130,13 @@ class Made:
 
 
 def materialize_plan(
-    opened: Opened, plan: Plan, run_scenes: RunScenes, on_result: OnResult, *, began_s: float | None = None
+    opened: Opened,
+    plan: Plan,
+    run_scenes: RunScenes,
+    on_result: OnResult,
+    *,
+    began_s: float | None = None,
+    progress: RunProgress | None = None,
 ) -> RunSummary:
     """Do everything a plan lists; a failed scene never stops another.
 
@@ -138,21 +146,25 @@ def materialize_plan(
         run_scenes: how scenes are run.
         on_result: told of every finished unit, in this thread.
         began_s: since when the user waits, in seconds of ``time.monotonic``; None = now.
+        progress: is told of every unit too, and shown to whoever watches the store; None = a new one.
     """
     began_s = time.monotonic() if began_s is None else began_s
-    log = RunLog(opened.runs)
+    log = RunLog(opened.runs, print_event if opened.settings.log == "json" else None)
+    progress = progress or RunProgress(opened.runs, plan)
     results: list[ItemResult] = []
 
     def note(scene_results: Iterable[ItemResult]) -> None:
         for result in scene_results:
             log.add(result)
             results.append(result)
+            progress.add(result)
             on_result(result)
 
     if plan.to_do:
         # without the note of the run, prune could delete these units meanwhile
         relied_on = [item.path for item in plan.items if item.reason is None]
-        with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):
+        noted = noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on)
+        with noted, progress.shown(log.folder.name):
             opened.source.prepare(num_workers=opened.settings.workers)
             raw = opened.source.reader()
             depth_model = teacher_factory(opened.recipe, opened.settings)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from flows.run.runs import Runs
+from flows.run.runs import Runs, with_local_starts
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
 from flows.waiting import awaited
@@ -41,6 +42,11 @@ class Opened:
         """Who makes the units; checked, not yet opened. Errors as ``pool_of``."""
         return pool_of(self.settings)
 
+    @cached_property
+    def train(self) -> dict[str, Any]:
+        """The recipe's ``train:`` group; what it begins with in a remote store is a file of this machine."""
+        return with_local_starts(self.recipe.train, self.settings.cache_dir)
+
     def plan(self) -> Plan:
         """Plan against the store as it is now."""
         with awaited("the source is looked through, and the store for what is there already"):
@@ -55,15 +61,19 @@ def open_recipe(recipe: Recipe, settings: Settings) -> Opened:
 
 
 def open_with_settings(
-    recipe_file: Path, overrides: Sequence[str] | None, workers: int | None = None, dask: str | None = None
+    recipe_file: Path,
+    overrides: Sequence[str] | None,
+    workers: int | None = None,
+    dask: str | None = None,
+    log: str | None = None,
 ) -> Opened:
-    """Open a recipe under the settings of this machine; ``workers`` and ``dask`` are options, which come before settings.
+    """Open a recipe under the settings of this machine; ``workers``, ``dask`` and ``log`` are options, which come before them.
 
     Raises:
         RecipeError: the recipe, an override or a setting is wrong.
         SourceError: its source is not there.
     """
-    settings = settings_of_machine(workers, dask)
+    settings = settings_of_machine(workers, dask, log)
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 

@@ -9,7 +9,8 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,16 @@ class RunLog:
 
     With a remote store it is written in the local work folder and put into the store now and then, and at the end.
 
+    Args:
+        runs: of the store.
+        tell: gets each of these lines too.
+
     Raises:
         StoreError: the folder cannot be made.
     """
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, tell: Callable[[str], None] | None = None) -> None:
+        self._tell = tell
         self._runs, self._has_warned, self._kept_s = runs, False, time.monotonic()
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3]
         if not runs.is_local:  # runs of other machines cannot be seen in the local folder
@@ -65,7 +71,10 @@ class RunLog:
     def add(self, result: ItemResult) -> None:
         """Append one finished unit."""
         line = {"time_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"), **result.as_event()}
-        self._write(self.events, json.dumps(line) + "\n", mode="a")
+        text = without_secrets(json.dumps(line))
+        self._write(self.events, f"{text}\n", mode="a")
+        if self._tell is not None:
+            self._tell(text)
         if time.monotonic() - self._kept_s > SECONDS_PER_UPLOAD:
             self.keep()
 
@@ -96,6 +105,11 @@ class RunLog:
         self._has_warned = True
 
 
+def print_event(line: str) -> None:
+    """Print a line of events.jsonl for programs that read standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def last_summary(files: StoreFiles) -> dict[str, Any] | None:
     """Return the newest summary that did any work, with its folder under 'folder'; None if there is none.
 
@@ -124,11 +138,51 @@ def seconds_per_unit(files: StoreFiles, stages: Iterable[str]) -> dict[str, floa
     return seconds_by_stage
 
 
+@dataclass(frozen=True)
+class PastRun:
+    """What is left to say of a run.
+
+    Attributes:
+        name: of its folder, which begins with its start (UTC).
+        folder: path or URL.
+        summary: content of summary.json; None if it was killed, or goes on.
+    """
+
+    name: str
+    folder: str
+    summary: dict[str, Any] | None
+
+    @property
+    def started(self) -> str:
+        """Return its start, UTC, as text."""
+        day, _, time_of_day = self.name.partition("T")
+        return f"{day} {time_of_day[:8].replace('-', ':')}"
+
+
+def past_runs(files: StoreFiles, last: int) -> list[PastRun]:
+    """Return the newest runs that made units or tried to, oldest first.
+
+    Args:
+        files: of the runs folder.
+        last: so many.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    names = sorted(filter(_RUN_NAME.match, files.names("")))[-last:]
+    return [PastRun(name, without_secrets(files.path(name)), _summary(files, name)) for name in names]
+
+
+def _summary(files: StoreFiles, name: str) -> dict[str, Any] | None:
+    try:
+        summary: dict[str, Any] = json.loads(files.get(f"{name}/summary.json"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return summary
+
+
 def _summaries(files: StoreFiles) -> Iterator[dict[str, Any]]:
     for name in sorted(filter(_RUN_NAME.match, files.names("")), reverse=True):
-        try:
-            summary: dict[str, Any] = json.loads(files.get(f"{name}/summary.json"))
-        except (FileNotFoundError, ValueError):
-            continue
-        if summary.get("num_ok"):
+        summary = _summary(files, name)
+        if summary is not None and summary.get("num_ok"):
             yield {**summary, "folder": without_secrets(files.path(name))}

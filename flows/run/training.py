@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.run.keeping import kept_in_store
 from flows.run.opening import Opened
+from flows.run.progress import noted_steps
 from flows.run.runs import Runs
 from flows.run.training_folder import noted_files
 from flows.settings import Settings
@@ -96,8 +97,10 @@ class Training:
 
         if is_complete(self.folder):
             return
-        with self._kept():
-            train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=self._watched(on_progress))
+        told = self._watched(on_progress)
+        noted = nullcontext(told) if self.runs is None else noted_steps(self.runs, self.folder.name, told)
+        with self._kept(), noted as to_tell:
+            train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=to_tell)
 
     def evaluate(self) -> None:
         """Measure the best checkpoint, mark the training complete, write its report."""
@@ -135,7 +138,7 @@ class Training:
             return on_progress
 
         def told(progress: Progress) -> None:
-            runs.refuse_lost(key)
+            runs.refuse_lost()
             if on_progress is not None:
                 on_progress(progress)
 
@@ -232,7 +235,7 @@ def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path
     refuse_without_torch()
     from model.families import parse_train_config
 
-    config = parse_train_config(opened.recipe.train, where=where)
+    config = parse_train_config(opened.train, where=where)
     chosen = open_manifest(opened.store, manifest or opened.plan().manifest.path.fingerprint)
     folder = out or training_folder(opened, config, chosen.path.fingerprint)
     return Training(config, chosen, folder, machine_of(opened), opened.runs)

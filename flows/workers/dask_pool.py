@@ -22,6 +22,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 from flows.workers.dask_cluster import (
@@ -105,7 +106,7 @@ class DaskScenes:
         last = ""
         for _ in range(SUBMISSIONS):
             if self._fault is not None:
-                raise self._fault
+                raise copy(self._fault)  # each thread its own: a traceback grows wherever it is raised
             try:
                 results = self._wait(self._submit(request))
             except KilledWorker as error:
@@ -138,14 +139,15 @@ class DaskScenes:
             raise gone(self._target, "does not answer any more") from error
 
     def _wait(self, future: Any) -> list[ItemResult]:
-        while True:
-            try:
-                results: list[ItemResult] = future.result(timeout=LOOK_S)
-                return results
-            except TimeoutError:
-                if self._client.status not in ("running", "connecting"):
-                    raise gone(self._target, "does not answer any more") from None
-                self._say_if_no_workers()
+        """Wait for a scene without asking the client's event loop, which 200 threads that ask would keep from its work."""
+        is_over = threading.Event()
+        future.add_done_callback(lambda _: is_over.set())
+        while not is_over.wait(LOOK_S):
+            if self._client.status not in ("running", "connecting"):
+                raise gone(self._target, "does not answer any more")
+            self._say_if_no_workers()
+        results: list[ItemResult] = future.result()
+        return results
 
     def _say_if_no_workers(self) -> None:
         with self._lock:

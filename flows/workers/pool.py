@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.run import SceneRequest
@@ -31,6 +31,27 @@ class WorkerPool:
 
     open: Callable[[], AbstractContextManager[SceneRunner]]
     num_threads: int
+
+
+def telling(pool: WorkerPool, tell: Callable[[str], None]) -> WorkerPool:
+    """Return a pool that tells the name of each scene when it is given to a worker, or waits for one at its turn."""
+
+    @contextmanager
+    def opened() -> Iterator[SceneRunner]:
+        with pool.open() as runner:
+            yield _TellingRunner(runner, tell)
+
+    return replace(pool, open=opened)
+
+
+@dataclass(frozen=True)
+class _TellingRunner:
+    runner: SceneRunner
+    tell: Callable[[str], None]
+
+    def run(self, request: SceneRequest) -> list[ItemResult]:
+        self.tell(request.scene)
+        return self.runner.run(request)
 
 
 def local_workers(num_workers: int) -> WorkerPool:

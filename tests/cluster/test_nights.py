@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("supervisor", reason="pip install 'depthmill[cluster]'")
 
 LONGEST_ROUND_S = 900.0
-"""Of a busy machine, and after a kill Prefect holds a deployment's place for five minutes; nothing is measured by it."""
+"""Of a busy machine; nothing is measured by it."""
 SEED = int(os.environ.get("DEPTHMILL_KILL_SEED", "21"))
 
 

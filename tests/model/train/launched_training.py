@@ -25,14 +25,14 @@ class SmoothAdam(torch.optim.Adam):
     """Adam whose step follows the gradient where that is small; by its own eps a gradient of rounding alone decides a whole step."""
 
     def __init__(self, parameters: Any, **options: Any) -> None:
-        super().__init__(parameters, **{**options, "eps": 1e-3})
+        super().__init__(parameters, **{**options, "eps": 1e-4})
 
 
 class SmoothAdamW(torch.optim.AdamW):
     """The same with weight decay."""
 
     def __init__(self, parameters: Any, **options: Any) -> None:
-        super().__init__(parameters, **{**options, "eps": 1e-3})
+        super().__init__(parameters, **{**options, "eps": 1e-4})
 
 
 def frozen(self: nn.BatchNorm2d, values: Tensor) -> Tensor:
