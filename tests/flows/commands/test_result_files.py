@@ -140,6 +140,8 @@ def test_evaluate_when_the_folder_holds_files_of_a_user_then_refused_and_they_st
     (out / "notes.txt").write_text("mine")
     for _ in range(2):  # the second time in place of the first
         assert depthmill(*words)[0] == 0
+    (out / "table.md").unlink()  # as a kill leaves it
+    assert depthmill(*words)[0] == 0
     assert (out / "notes.txt").read_text() == "mine"
 
 
