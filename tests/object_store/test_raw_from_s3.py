@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
 from pipeline.sources.raw_files import RawFiles
-from storage_schemas.errors import SourceError, StoreAccessError
+from storage_schemas.errors import StoreAccessError
 from storage_schemas.files import StoreFiles
 from storage_schemas.remote_path import data_path
 from storage_schemas.store import Store
@@ -17,7 +16,6 @@ from tests.faulty_proxy import FAULTS
 from tests.flows.test_cli import BARE
 from tests.object_store.test_whole_pipeline import unit_files
 from tests.pipeline.sources.test_sources_at_a_url import upload
-from tests.tiny_nuscenes import write_tiny_nuscenes
 
 
 @pytest.fixture
