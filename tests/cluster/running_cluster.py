@@ -6,11 +6,12 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -26,6 +27,7 @@ TINY = {
     "network": {"base_channels": 8}, "max_steps": 2, "data": {"batch_size": 1}, "evaluation": {"num_strips": 0, "without_radar": False},
 }  # fmt: skip
 """A training of SemoDepth that takes seconds."""
+SERVICE_PORTS = ("PREFECT", "POSTGRESQL", "S3", "DASK", "DASHBOARD")
 LONGEST_WAIT_S = 1200.0
 """Of a busy machine; nothing is measured by it."""
 
@@ -33,6 +35,15 @@ LONGEST_WAIT_S = 1200.0
 def wait_until(condition: Callable[[], object], what: str) -> None:
     """Wait by condition, longer than tests that start no services do."""
     process_tree.wait_until(condition, what, seconds=LONGEST_WAIT_S)
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports of this machine that nothing listens on."""
+    with ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(number)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
 
 
 class RunningCluster:
@@ -53,6 +64,11 @@ class RunningCluster:
         self._env = {
             **{name: value for name, value in env.items() if not name.startswith(("AWS_", "PREFECT_", "DEPTHMILL_STORE_"))},
             "CLUSTER_DIR": str(self.folder),
+            # not the usual ports: another cluster of this machine may have chosen them, and not be listening yet
+            **{
+                f"CLUSTER_PORT_{name}": str(port)
+                for name, port in zip(SERVICE_PORTS, free_ports(len(SERVICE_PORTS)), strict=True)
+            },
             "TMPDIR": str(self.temporary),
             "PYTHONPATH": str(REPOSITORY),
             "DEPTHMILL_CACHE_DIR": str(root / "cache"),
