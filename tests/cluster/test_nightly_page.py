@@ -38,7 +38,7 @@ TINY_DETECTOR = {
     "evaluation": {"height_scale": 0.1, "score_threshold": 0.05, "num_pictures": 1},
 }  # fmt: skip
 PLANE = "{predict_mono_depth: {teacher: plane_and_boxes}, align_mono_depth: {method: as_is, sky: none}}"
-FIRING_S = 15
+FIRING_S = 60
 LONGEST_WAIT_S = 1800.0
 """Of a busy machine; nothing is measured by it."""
 

@@ -122,7 +122,7 @@ def check_whole(night: Night) -> None:
 
 def test_rounds_when_a_worker_a_dask_worker_and_s3_go_away_then_promoted_nothing_to_do_and_recleaned(cluster):
     night = Night(cluster, "three-rounds")
-    night.deploy("--interval", 15)
+    night.deploy("--interval", 60)
     night.running()
     cluster.kill("worker")  # and the round with it
     rounds = night.wait(lambda rounds: "nothing to do" in [row["outcome"] for row in rounds], "promoted, then nothing to do")
@@ -154,7 +154,7 @@ def test_rounds_when_a_worker_a_dask_worker_and_s3_go_away_then_promoted_nothing
 def test_nights_when_each_service_is_killed_once_at_a_random_moment_then_nothing_is_lost(cluster, capfd):
     rng = random.Random(SEED)
     night = Night(cluster, "random-kills")
-    night.deploy("--interval", 15)
+    night.deploy("--interval", 60)
     night.running()
     begin = time.monotonic()
     night.wait(lambda rounds: [row["outcome"] for row in rounds[-1:]] == ["promoted"], "the first round")
