@@ -11,10 +11,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests import process_tree
 from tests.conftest import REPOSITORY
@@ -156,11 +157,17 @@ class RunningCluster:
         found = httpx.get(f"{api}/deployments/name/{flow}/{name}", timeout=60.0).raise_for_status().json()
         httpx.patch(f"{api}/deployments/{found['id']}", json={"paused": True}, timeout=60.0).raise_for_status()
 
-        def at_work() -> list[dict[str, object]]:
-            runs = [run for run in self.flow_runs() if run["deployment_id"] == found["id"]]
-            return [run for run in runs if run["state_type"] in ("PENDING", "RUNNING")]
+        wait_until(lambda: not self._flows_at_work(), f"{flow}/{name} has ended")
 
-        wait_until(lambda: not at_work(), f"{flow}/{name} has ended")
+    def _flows_at_work(self) -> list[int]:
+        """Return the processes that run flows of this cluster; Prefect counts those of killed workers for ever."""
+        at_work = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                is_ours = process.environ().get("TMPDIR") == str(self.temporary)
+                if is_ours and process.cmdline()[1:3] == ["-m", "prefect.engine"]:
+                    at_work.append(process.pid)
+        return at_work
 
     def workspaces(self) -> set[str]:
         """Return the temporary folders of flow runs that the worker has now."""
