@@ -26,7 +26,10 @@ def figures(bench: Bench) -> Iterator[Figure]:
     """Make steps each way, the smallest in memory first."""
     for name, is_half, recompute, memory, time in WAYS:
         yield from bench.attempt(
-            f"a step, {name}", lambda name=name, is_half=is_half, recompute=recompute, beside=(memory, time): _step(bench, name, is_half, recompute, beside)
+            f"a step, {name}",
+            lambda name=name, is_half=is_half, recompute=recompute, beside=(memory, time): _step(
+                bench, name, is_half, recompute, beside
+            ),
         )
 
 

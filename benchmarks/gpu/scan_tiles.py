@@ -24,7 +24,10 @@ BEST = "best tile: chunk {}, block_d {}, num_warps {}"
 def figures(bench: Bench) -> Iterator[Figure]:
     """Search; what was found before the time is over counts."""
     lengths = (40,) if bench.is_small else (1450, 5700)
-    drawn = [[x.to(bench.device) for x in selective_scan.tensors(length, channels=8 if bench.is_small else 512)[:5]] for length in lengths]
+    drawn = [
+        [x.to(bench.device) for x in selective_scan.tensors(length, channels=8 if bench.is_small else 512)[:5]]
+        for length in lengths
+    ]
     for tensors in drawn:
         tensors[1] = torch.nn.functional.softplus(tensors[1])
     truth = [_scanned(tensors, DEFAULT) for tensors in drawn]
@@ -41,7 +44,12 @@ def figures(bench: Bench) -> Iterator[Figure]:
                 if figure.value is not None and figure.unit == "ms":
                     ms[tile] = figure.value
         best = min(ms, key=ms.__getitem__)
-    yield Figure(BEST.format(*best), ms[DEFAULT] / ms[best], "times as fast as the default", f"in use on this card: {tuple(tile_of(bench.device))}")
+    yield Figure(
+        BEST.format(*best),
+        ms[DEFAULT] / ms[best],
+        "times as fast as the default",
+        f"in use on this card: {tuple(tile_of(bench.device))}",
+    )
 
 
 def _tried(bench: Bench, drawn: list[list[Tensor]], truth: list[list[Tensor]], tile: Tile) -> Iterator[Figure]:

@@ -26,13 +26,18 @@ def figures(bench: Bench) -> Iterator[Figure]:
     yield Figure("copy on the device, read and written", speed, "GB/s")
     usable = [choice.engine for choice in engine_choices(bench.device) if choice.is_usable and choice.engine != "numba"]
     for length in (40,) if bench.is_small else (1450, 5700):
-        drawn = [x.to(bench.device) for x in selective_scan.tensors(length, channels=8 if bench.is_small else selective_scan.CHANNELS)]
+        drawn = [
+            x.to(bench.device) for x in selective_scan.tensors(length, channels=8 if bench.is_small else selective_scan.CHANNELS)
+        ]
         for engine in usable:
             for name, work in (("forward", selective_scan.run), ("forward + backward", selective_scan.train)):
                 what = f"{engine}, length {length}, {name}"
                 floor = PASSES[name] * drawn[0].numel() * 4 / 1e6 / speed
                 yield from bench.attempt(
-                    what, lambda work=work, engine=engine, what=what, floor=floor, drawn=drawn: _timed(bench, work, engine, drawn, what, floor)
+                    what,
+                    lambda work=work, engine=engine, what=what, floor=floor, drawn=drawn: _timed(
+                        bench, work, engine, drawn, what, floor
+                    ),
                 )
 
 

@@ -53,7 +53,12 @@ def _forward(bench: Bench, name: str, way: str) -> Iterator[Figure]:
 def _step(bench: Bench, name: str, way: str) -> Iterator[Figure]:
     batch = 2 if bench.is_small else BATCH
     work = semodepth_network.work_of(
-        size_of(bench), "training step", f"{engine(bench)} {way}", bench.device.type, batch=batch, base_channels=8 if bench.is_small else 64
+        size_of(bench),
+        "training step",
+        f"{engine(bench)} {way}",
+        bench.device.type,
+        batch=batch,
+        base_channels=8 if bench.is_small else 64,
     )
     yield Figure(f"training step, batch {batch}, {name}", bench.latency_ms(work, most=5, seconds=6.0), "ms")
     if bench.is_gpu:

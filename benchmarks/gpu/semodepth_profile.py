@@ -16,7 +16,11 @@ FRAMES, SHOWN = 5, 12
 def figures(bench: Bench) -> Iterator[Figure]:
     """Profile a few frames."""
     work = semodepth_network.work_of(
-        size_of(bench), "forward", f"{engine(bench)} channels_last bf16", bench.device.type, base_channels=8 if bench.is_small else 64
+        size_of(bench),
+        "forward",
+        f"{engine(bench)} channels_last bf16",
+        bench.device.type,
+        base_channels=8 if bench.is_small else 64,
     )
     wall_ms = bench.latency_ms(work)
     frames = 1 if bench.is_small else FRAMES

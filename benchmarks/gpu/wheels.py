@@ -49,7 +49,9 @@ def is_importable(module: str) -> bool:
 def pins() -> dict[str, str]:
     """Return the versions of constraints.txt by normalised name."""
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return {_normal(name): version for line in lines if "==" in line for name, version in [line.split("#")[0].strip().split("==")]}
+    return {
+        _normal(name): version for line in lines if "==" in line for name, version in [line.split("#")[0].strip().split("==")]
+    }
 
 
 def _normal(name: str) -> str:

@@ -53,7 +53,10 @@ def test_metrics_when_of_single_frames_or_nothing_hidden_then_those_that_are_mea
     several = _Judging().judging(_config(num_frames=2)).metrics
     assert next(iter(several)) == "reconstruct/abs_rel" and len(several) == 6
     assert [name for name, measure in several.items() if measure.is_higher_better] == ["reconstruct/delta1", "direct/delta1"]
-    assert list(_Judging().judging(_config(num_frames=1, mask={"hidden_ratio": 0})).metrics) == ["direct/abs_rel", "direct/delta1"]
+    assert list(_Judging().judging(_config(num_frames=1, mask={"hidden_ratio": 0})).metrics) == [
+        "direct/abs_rel",
+        "direct/delta1",
+    ]
 
 
 def test_value_when_read_then_the_mean_over_clips_and_none_without_rays(tmp_path):
