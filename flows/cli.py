@@ -83,6 +83,16 @@ def main() -> None:
     except DepthmillError as error:
         echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, RecipeError | SourceError) else 1)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):
+            raise
+        first_line = (str(error).strip() or "the system gave no more").splitlines()[0]
+        echo(
+            f"error: memory is full: {first_line[:300]}. Let fewer processes work (--workers, DEPTHMILL_LOADER_WORKERS), or "
+            "lower batch_size, then run the same command again: what is finished is kept",
+            err=True,
+        )
+        sys.exit(1)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

@@ -74,7 +74,8 @@ def write_detection_evaluation(folder: str, frames: Columns, objects: Columns) -
     """
     where, tables = f"evaluation '{folder}'", {OBJECTS: objects, MEASURED_FRAMES: frames}
     check(DETECTION_EVALUATION, UnitData(tables={spec.name: columns for spec, columns in tables.items()}), where=where)
-    if twice := [key for key, count in Counter(frames["frame_key"]).items() if count > 1]:
+    counts = Counter(str(key) for key in frames["frame_key"])
+    if twice := [key for key, count in counts.items() if count > 1]:
         raise LayoutError(f"{where}: frame '{twice[0]}' is there more than once. Evaluate every frame once")
     if foreign := set(objects["frame_key"]) - set(frames["frame_key"]):
         raise LayoutError(f"{where}: an object is of frame '{min(foreign)}', which was not measured. Name its frame too")

@@ -60,7 +60,7 @@ def find_leftovers(
     now, old = time.time(), []
     for key in found:
         changed = None if key in held else store.files.newest_change(key)
-        if changed is not None and now - changed > KEPT_S:
+        if changed is not None and abs(now - changed) > KEPT_S:  # a time far ahead is that of a wrong clock, not of work
             old.append(key)
     return Leftovers(tuple(sorted(old)), len(found) - len(old))
 
@@ -69,7 +69,7 @@ def _leftovers_at_a_url(listing: UnitListing, held: Container[str]) -> Leftovers
     """Find units without a commit mark; a server shows a file only when it is whole, so there is nothing else."""
     youngest = {path.key: written for path, written in listing.newest.items() if path not in listing.marks}
     now = time.time()
-    old = [key for key, written in youngest.items() if written and key not in held and now - written.timestamp() > KEPT_S]
+    old = [key for key, written in youngest.items() if written and key not in held and now - written > KEPT_S]
     return Leftovers(tuple(sorted(old)), len(youngest) - len(old))
 
 

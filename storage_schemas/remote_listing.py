@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,24 @@ from storage_schemas.files import StoreFiles
 
 Facts = Mapping[str, Any]
 """What fsspec calls the details of a file: name, size, type, and what the server gives besides."""
+
+
+_TAGS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
+_TIMES = ("LastModified", "updated", "last_modified", "mtime", "created")
+
+
+def time_of(facts: Facts) -> float | None:
+    """Return when a file was written by the server's clock, seconds since 1970; None if it does not say."""
+    time = next((facts[name] for name in _TIMES if facts.get(name) is not None), None)
+    if isinstance(time, datetime.datetime) and time.tzinfo is not None:
+        return time.timestamp()
+    return float(time) if isinstance(time, int | float) else None
+
+
+def tag_of(facts: Facts) -> str:
+    """Return what changes with a file's content: the server's digest, or else the time; "" if it says neither."""
+    tag = next((facts[name] for name in _TAGS if facts.get(name)), None) or time_of(facts) or facts.get("LastModified") or ""
+    return str(tag).strip('"')
 
 
 def facts_of(files: StoreFiles, key: str) -> Facts | None:

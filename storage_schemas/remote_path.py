@@ -11,7 +11,6 @@ from __future__ import annotations
 import fnmatch
 import io
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from storage_schemas.files import StoreFiles
 from storage_schemas.many_requests import all_at_once
 from storage_schemas.raw_cache import RawCache, RemoteFile
 from storage_schemas.read_ahead import ReadAhead
-from storage_schemas.remote_listing import facts_in_folder, facts_of, facts_of_prefix
+from storage_schemas.remote_listing import facts_in_folder, facts_of, facts_of_prefix, tag_of
 
 PIECE_BYTES = 16 << 20
 """A larger file is fetched in pieces of this size, many at a time."""
@@ -35,14 +34,10 @@ HEAD_BYTES = 4096
 AHEAD_SHARE = 0.25
 """Share of the cache that one process fills with files that it has not read yet."""
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_TAGS = ("ETag", "etag", "md5Hash", "content_md5", "checksum", "LastModified", "mtime", "created", "last_modified")
-"""What file systems call that which changes with a file's content, the surest first."""
-
 
 def is_url(root: str) -> bool:
     """Say whether a root is a URL, and not a path."""
-    return bool(_URL.match(root)) and not root.startswith("file://")
+    return "://" in root and not root.startswith("file://")
 
 
 class Entry(NamedTuple):
@@ -376,9 +371,8 @@ def common_beginning(names: Iterable[str]) -> str:
 
 
 def _entry(facts: Mapping[str, Any]) -> Entry:
-    tag = next((facts[name] for name in _TAGS if facts.get(name)), "")
     size = facts.get("size")
-    return Entry(facts.get("type") == "directory", str(tag).strip('"'), None if size is None else int(size))
+    return Entry(facts.get("type") == "directory", tag_of(facts), None if size is None else int(size))
 
 
 def _write(stream: BinaryIO, content: bytes) -> None:

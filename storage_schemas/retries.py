@@ -44,12 +44,19 @@ _NO_CREDENTIALS = {
     "ProfileNotFound",
     "CredentialRetrievalError",
     "DefaultCredentialsError",
+    "ClientAuthenticationError",
+    "RefreshError",
+    "SSOError",
+    "TokenRetrievalError",
 }
+"""Of botocore's, Google's and Azure's clients: there are none, or a login has expired; the error says how to renew it."""
 _LASTING_NAMES = {*_NO_CREDENTIALS, "SSLError", "ProxyConnectionError"}
 _REFUSED_CREDENTIALS = {
-    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
-    "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "UnrecognizedClientException",
+    "AuthFailure", "ExpiredSecurityToken", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId",
+    "InvalidIdentityToken", "InvalidToken", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+    "TokenRefreshRequired", "UnrecognizedClientException",
 }  # fmt: skip
+_OTHER_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
 _CLIENT_PACKAGES = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "s3fs", "urllib3"}
 
@@ -266,6 +273,11 @@ def _refused(error: Exception, doing: str, where: str, setting: str) -> StoreAcc
         return StoreAccessError(
             f"{start}: the credentials are refused ({_words(error)}). Correct or renew AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or choose another AWS_PROFILE"
+        )
+    if _code(error) in _OTHER_REGION or status_of(error) == 301:
+        return StoreAccessError(
+            f"{start}: the bucket is in another region ({_words(error)}). Set AWS_DEFAULT_REGION to the region of the bucket, "
+            "then run the same command again"
         )
     if status_of(error) == 507 or _code(error) in _FULL_CODES:
         return StoreAccessError(

@@ -20,6 +20,8 @@ from storage_schemas.layout import ColumnSpec, TableSpec
 from storage_schemas.seals import BrokenSealError, check_table, sealed_table
 from storage_schemas.table import decode_table, encode_table
 
+_NAME = r"\w[\w.-]*"
+
 OUTCOMES = ("promoted", "kept", "nothing to do", "failed")
 """What became of a round; kept: the former champion stays."""
 
@@ -39,14 +41,22 @@ ROUNDS = TableSpec(
         ColumnSpec("manifest", "string", "", "fingerprint of the pinned manifest", is_nullable=True),
         ColumnSpec("training", "string", "", "folder of the challenger", is_nullable=True),
         ColumnSpec("champion_before", "string", "", "folder of the champion that it met", is_nullable=True),
-        ColumnSpec("metric", "string", "", "metric that decides; its unit is that of the values"),
-        ColumnSpec("cap_m", "double", "m", "pixels with 0 < target <= cap count"),
-        ColumnSpec("radar", "string", "", "on or off"),
+        ColumnSpec(
+            "metric", "string", "", "metric that decides, with the unit of the values; empty: the recipe was not understood"
+        ),
+        ColumnSpec("cap_m", "double", "m", "pixels with 0 < target <= cap count; null: no depth maps", is_nullable=True),
+        ColumnSpec("radar", "string", "", "on or off; null: no depth maps", is_nullable=True),
         ColumnSpec("margin", "double", "", "improvement that a challenger must reach, in the metric's unit"),
-        ColumnSpec("num_frames", "int64", "1", "frames that both were measured on", is_nullable=True),
+        ColumnSpec("num_frames", "int64", "1", "frames that both were measured on, of a pre-training clips", is_nullable=True),
         ColumnSpec("champion_value", "double", "", "mean of the metric over them", is_nullable=True),
         ColumnSpec("challenger_value", "double", "", "mean of the metric over them", is_nullable=True),
-        ColumnSpec("difference", "double", "", "mean of challenger - champion, frame by frame", is_nullable=True),
+        ColumnSpec(
+            "difference",
+            "double",
+            "",
+            "mean of challenger - champion, frame by frame; of average precisions their difference",
+            is_nullable=True,
+        ),
         ColumnSpec("low", "double", "", "lower end of its 95 % interval", is_nullable=True),
         ColumnSpec("high", "double", "", "upper end of its 95 % interval", is_nullable=True),
         ColumnSpec("is_promoted", "bool", "1", "the challenger became the champion"),
@@ -58,6 +68,9 @@ ROUNDS = TableSpec(
         ),
         ColumnSpec(
             "least_share", "double", "1", "frames and pixels that had to be common; null: a former version", is_nullable=True
+        ),
+        ColumnSpec(
+            "line", "string", "", "<recipe>.<family> whose champion it is about; null: a former version", is_nullable=True
         ),
     ),
 )
@@ -80,8 +93,8 @@ class Round:
     training: str | None
     champion_before: str | None
     metric: str
-    cap_m: float
-    radar: str
+    cap_m: float | None
+    radar: str | None
     margin: float
     num_frames: int | None
     champion_value: float | None
@@ -95,6 +108,7 @@ class Round:
     is_dirty: str
     needs_interval: bool | None = None
     least_share: float | None = None
+    line: str | None = None
 
 
 def new_round_name(now: datetime | None = None) -> str:
@@ -111,7 +125,7 @@ def write_round(folder: str, row: Round) -> str:
         StoreError: a round of this name exists already, or the folder cannot be written.
     """
     where = f"history '{folder}', round '{row.name}'"
-    if not re.fullmatch(r"\w[\w.-]*", row.name):
+    if not re.fullmatch(_NAME, row.name):
         raise LayoutError(f"{where}: the name must be letters, digits, '.', '_' and '-'. Take new_round_name()")
     if row.outcome not in OUTCOMES:
         raise LayoutError(f"{where}: outcome is '{row.outcome}', expected one of: {', '.join(OUTCOMES)}")
@@ -133,6 +147,12 @@ def rounds_newest_first(folder: str) -> Iterator[Round]:
     for key in reversed(files.names("")):
         if key.endswith(".parquet"):
             yield _read(files, key)
+
+
+def read_round(folder: str, name: str) -> Round | None:
+    """Return a round by its name; None if it is not there, StoreError if its file is damaged."""
+    files, key = StoreFiles(folder), f"{name}.parquet"
+    return _read(files, key) if re.fullmatch(_NAME, name) and files.exists(key) else None
 
 
 def read_history(folder: str, *, last: int | None = None) -> list[Round]:

@@ -11,16 +11,14 @@ What counts
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from storage_schemas.catalog import MANIFEST
 from storage_schemas.errors import StoreAccessError, StoreError
 from storage_schemas.lineage import LINEAGE_FILE, LineageRecord
 from storage_schemas.many_requests import MOST_AT_ONCE, all_at_once
-from storage_schemas.remote_listing import facts_of_prefix
+from storage_schemas.remote_listing import facts_of_prefix, time_of
 from storage_schemas.store import Store, UnitPath, is_whole_mark
 
 MOST_MANIFESTS = 4
@@ -29,8 +27,6 @@ MOST_MANIFESTS = 4
 LISTED_FROM = 256
 """Fewer units are asked for: a listing names all files of all units of a store, perhaps of a hundred recipes."""
 
-_TIMES = ("LastModified", "updated", "last_modified", "mtime", "created")
-
 
 @dataclass(frozen=True)
 class Mark:
@@ -38,11 +34,11 @@ class Mark:
 
     Attributes:
         num_bytes: its size.
-        written: when it was written by the server's clock, None if that is not known.
+        written: when it was written by the server's clock, seconds since 1970; None if that is not known.
     """
 
     num_bytes: int
-    written: datetime.datetime | None
+    written: float | None
 
 
 @dataclass(frozen=True)
@@ -55,20 +51,20 @@ class UnitListing:
     """
 
     marks: Mapping[UnitPath, Mark] = field(default_factory=dict)
-    newest: Mapping[UnitPath, datetime.datetime | None] = field(default_factory=dict)
+    newest: Mapping[UnitPath, float | None] = field(default_factory=dict)
 
 
 def list_units(store: Store, layouts: Iterable[str]) -> UnitListing:
     """List layouts of a remote store, all at once, in one request per 1000 files."""
     names = sorted(set(layouts))
     marks: dict[UnitPath, Mark] = {}
-    newest: dict[UnitPath, datetime.datetime | None] = {}
+    newest: dict[UnitPath, float | None] = {}
     for found in all_at_once(lambda name: facts_of_prefix(store.files, f"{name}/"), names):
         for key, facts in found.items():
             parts = key.split("/")
             if len(parts) < 5:
                 continue
-            path, written = UnitPath(*parts[:4]), _time(facts)
+            path, written = UnitPath(*parts[:4]), time_of(facts)
             before = newest.setdefault(path, written)
             newest[path] = None if before is None or written is None else max(before, written)
             if parts[4:] == [LINEAGE_FILE]:
@@ -153,8 +149,3 @@ def _named_since(store: Store, listing: UnitListing, wanted: Iterable[UnitPath])
                 trusted.add(path)
                 open_ones.discard(path)
     return trusted
-
-
-def _time(facts: Mapping[str, Any]) -> datetime.datetime | None:
-    found = next((facts[name] for name in _TIMES if name in facts), None)
-    return found if isinstance(found, datetime.datetime) and found.tzinfo is not None else None

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import stage_runs
+
 from gpu import drive
 from gpu.bench import Bench
 from gpu.figure import Figure
-
 from pipeline.kernels.engine import check_gpu, gpu_of_process
 from pipeline.kernels.project_frames import ProjectedFrames, project_frames
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+
 from gpu import drive
 from gpu.bench import Bench
 from gpu.figure import Figure
-
 from model.data.ordered_loader import Placement
 from model.semodepth.batch import Batch
 from model.semodepth.config import DataConfig

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 
 import selective_scan
 import torch
-from gpu.bench import Bench
-from gpu.figure import Figure
 from torch import Tensor
 
+from gpu.bench import Bench
+from gpu.figure import Figure
 from model.blocks.selective_scan import engine_choices
 
 NAMES = ("u", "delta", "a", "b", "c", "d", "z", "delta_bias")
 SHAPES = ((2, 1450, 512, 16), (3, 101, 40, 3), (1, 33, 33, 16), (1, 1, 1, 1))
-SMALL_SHAPES = ((1, 33, 5, 3), (1, 1, 1, 1))
+SMALL_SHAPES = ((1, 33, 5, 3),)
 FLOAT32, BFLOAT16 = 1e-4, 1e-2
 """Tolerances: a GPU's exp2 has a few units in the last place more than a CPU's; bfloat16 rounds to 4e-3."""
 
@@ -29,7 +29,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
         if choice.engine == "numba":
             continue
         if not choice.is_usable:
-            yield Figure(f"{choice.engine}", why=choice.reason)
+            yield Figure(f"{choice.engine} is not compared: {choice.reason}")
             continue
         for shape in SMALL_SHAPES if bench.is_small else SHAPES:
             what = f"{choice.engine}, batch, length, channels, states {shape}"
@@ -71,7 +71,7 @@ def _errors(what: str, found: list[Tensor], truth: list[Tensor], limit: float) -
 
 def _repeated(bench: Bench) -> Iterator[Figure]:
     drawn = [
-        x.to(bench.device) for x in selective_scan.tensors(40 if bench.is_small else 1450, channels=8 if bench.is_small else 512)
+        x.to(bench.device) for x in selective_scan.tensors(5 if bench.is_small else 1450, channels=8 if bench.is_small else 512)
     ]
     first, second = _with_gradients(drawn, "triton"), _with_gradients(drawn, "triton")
     different = sum(int((x != y).sum()) for x, y in zip(first, second, strict=True))

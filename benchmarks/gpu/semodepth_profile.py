@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import semodepth_network
+from torch.profiler import ProfilerActivity, profile
+
 from gpu.bench import Bench
 from gpu.figure import Figure
 from gpu.semodepth import engine, size_of
-from torch.profiler import ProfilerActivity, profile
 
 FRAMES, SHOWN = 5, 12
 

@@ -5,6 +5,7 @@ How      supervisord starts the programs of ``supervisord.conf``, and starts aga
          and then becomes supervisord
 Folder   CLUSTER_DIR, by default ``cluster``: databases, logs, and ``cluster.env``, which users source. Delete it to begin anew
 Ports    CLUSTER_PORT_PREFECT and so on. By default the usual ones, or free ones where those are taken; the folder keeps them
+Reach    CLUSTER_HOST, by default 127.0.0.1: other machines reach the services only where it is an address of the inner network
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-HOST = "127.0.0.1"
-"""The services trust whoever reaches them, so that only this machine may."""
+HOST = os.environ.get("CLUSTER_HOST") or "127.0.0.1"
+"""Address that the services listen on. They trust whoever reaches them, so that only this machine may unless it is set."""
 USUAL_PORTS = {"PREFECT": 4200, "POSTGRESQL": 5432, "S3": 9000, "DASK": 8786, "DASHBOARD": 8787}
 LONGEST_SOCKET_PATH = 107
 """Linux takes no longer name for a socket."""
-WAIT_S = 300.0
-"""A busy machine takes a minute or two."""
+WAIT_S = 900.0
+"""Half a minute is usual, three were seen on a busy machine."""
 
 
 class ClusterError(Exception):
@@ -158,6 +159,16 @@ def users_environment(ports: Mapping[str, int]) -> dict[str, str]:
     }
 
 
+def _refuse_foreign_address() -> None:
+    try:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+    except OSError as error:
+        raise ClusterError(
+            f"CLUSTER_HOST is '{HOST}', expected an IPv4 address of this machine ({error.strerror or error})"
+        ) from error
+
+
 def kept_ports(folder: Path) -> dict[str, int]:
     """Return the ports that a cluster's folder keeps; none if it is new."""
     with suppress(FileNotFoundError):
@@ -182,6 +193,7 @@ def prepare(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     postgres = find_postgres(environ, is_root=os.geteuid() == 0)
     if (folder / "supervisor.sock").exists() and _answers(folder):
         raise ClusterError(f"the cluster of '{folder}' runs already. End it with Ctrl-C, or set CLUSTER_DIR to another folder")
+    _refuse_foreign_address()
     ports = choose_ports(environ, kept_ports(folder))
     for part in ("logs", "dask", "home"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -207,8 +219,6 @@ def prepare(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "CLUSTER_WORKER_MEMORY": environ.get("CLUSTER_WORKER_MEMORY", "2GiB"),
         "PREFECT_HOME": str(folder / "home"),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": url,
-        # kept in a file: a server that is killed would else forget which rounds hold their deployment's only place
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }

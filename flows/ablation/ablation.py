@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flows.ablation.columns import Columns, columns_of
 from flows.run.opening import Opened
+from flows.run.runs import with_local_starts
 from flows.run.training import due_parts, refuse_without_torch, training_folder
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
@@ -41,12 +42,14 @@ class Run:
         seed: of weights, order and augmentation.
         config: what is trained.
         folder: where it writes.
+        address: the same for people, in a remote store a URL.
     """
 
     variant: str
     seed: int
     config: CommonConfig
     folder: Path
+    address: str
 
     @property
     def title(self) -> str:
@@ -73,6 +76,7 @@ class Ablation:
         manifest: fingerprint of the data.
         store: root of its store.
         folder: where the table is written.
+        address: the same for people, in a remote store a URL.
         variants: what each changes, as dotted keys below ``train:``, by name and in order.
         runs: by variant, then by seed; variants that are the same share theirs.
         columns: what the table shows.
@@ -83,6 +87,7 @@ class Ablation:
     manifest: str
     store: str
     folder: Path
+    address: str
     variants: Mapping[str, Mapping[str, Any]]
     runs: Mapping[str, Mapping[int, Run]]
     columns: Columns
@@ -136,22 +141,24 @@ def read_ablation(opened: Opened, *, where: str, manifest: str | None, out: Path
         )
     fingerprint = _fingerprint(opened, manifest)
     variants = {name: _dotted(changes) for name, changes in choices.variants.items()}
-    configs = _configs(opened.recipe.train, variants, choices.seeds, where=where)
+    configs = _configs(opened, variants, choices.seeds, where=where)
     runs: dict[str, dict[int, Run]] = {}
     by_folder: dict[Path, Run] = {}
     for name, by_seed in configs.items():
         runs[name] = {}
         for seed, config in by_seed.items():
             folder = training_folder(opened, config, fingerprint)
-            runs[name][seed] = by_folder.setdefault(folder, Run(name, seed, config, folder))
+            runs[name][seed] = by_folder.setdefault(folder, Run(name, seed, config, folder, opened.runs.address(folder)))
     named = json.dumps({name: [run.folder.name for run in by_seed.values()] for name, by_seed in runs.items()})
     ablation_name = f"{Path(where).stem}-{hashlib.sha256(named.encode()).hexdigest()[:8]}"
+    folder = out or opened.runs.work / "ablations" / ablation_name
     return Ablation(
         name=ablation_name,
         where=where,
         manifest=fingerprint,
         store=opened.store.shown_root,
-        folder=out or opened.runs.work / "ablations" / ablation_name,
+        folder=folder,
+        address=opened.runs.address(folder),
         variants=variants,
         runs=runs,
         columns=columns_of([by_seed[choices.seeds[0]] for by_seed in configs.values()], choices.metrics, where=where),
@@ -167,21 +174,21 @@ def _fingerprint(opened: Opened, manifest: str | None) -> str:
 
 
 def _configs(
-    base: dict[str, Any], variants: Mapping[str, Mapping[str, Any]], seeds: tuple[int, ...], *, where: str
+    opened: Opened, variants: Mapping[str, Mapping[str, Any]], seeds: tuple[int, ...], *, where: str
 ) -> dict[str, dict[int, CommonConfig]]:
     """Return every configuration by variant and seed; RecipeError lists the mistakes of all variants."""
     from model.families import parse_train_config
 
+    base, cache_dir = opened.recipe.train, opened.settings.cache_dir
     configs: dict[str, dict[int, CommonConfig]] = {}
     mistakes: dict[str, str] = {}
     for name, changes in variants.items():
         try:
             _refuse_keys(changes, where=where)
             configs[name] = {
-                seed: parse_train_config(
-                    laid_over(base, {**changes, **dict.fromkeys(_SEED_KEYS, seed)}, where=where), where=where
-                )
+                seed: parse_train_config(with_local_starts(options, cache_dir), where=where)
                 for seed in seeds
+                for options in [laid_over(base, {**changes, **dict.fromkeys(_SEED_KEYS, seed)}, where=where)]
             }
         except RecipeError as error:
             mistakes[name] = str(error)

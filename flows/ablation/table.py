@@ -173,7 +173,7 @@ def results_csv(ablation: Ablation, results: Sequence[Result]) -> str:
     for result in results:
         record = result.record or {}
         writer.writerow(
-            [result.variant, result.run.seed, result.status, ablation.manifest, result.run.folder]
+            [result.variant, result.run.seed, result.status, ablation.manifest, result.run.address]
             + [record.get(fact, "") for fact in facts]
             + [result.values.get(measure.name, "") for measure in ablation.columns.all]
         )
@@ -203,7 +203,7 @@ def as_json(ablation: Ablation, results: Sequence[Result]) -> dict[str, Any]:
     """Return the same as data: what was planned, every training, and per variant the numbers of the table."""
     return {
         "name": ablation.name,
-        "folder": str(ablation.folder),
+        "folder": ablation.address,
         "store": ablation.store,
         "manifest": ablation.manifest,
         "seeds": list(ablation.seeds),
@@ -222,7 +222,7 @@ def as_json(ablation: Ablation, results: Sequence[Result]) -> dict[str, Any]:
                 "seed": result.run.seed,
                 "status": result.status,
                 "error": result.error,
-                "folder": str(result.run.folder),
+                "folder": result.run.address,
                 "measures": {measure.name: result.values.get(measure.name) for measure in ablation.columns.all},
             }
             for result in results
@@ -284,7 +284,7 @@ def _trainings_table(results: Sequence[Result]) -> str:
     for result in results:
         name, run, record = result.variant, result.run, result.record or {}
         frames = f"{record['train_frames']} / {record['val_frames']}" if result.record else NOTHING
-        rows.append([name, str(run.seed), result.status, f"`{run.folder}`", str(record.get("num_steps", NOTHING)), frames])
+        rows.append([name, str(run.seed), result.status, f"`{run.address}`", str(record.get("num_steps", NOTHING)), frames])
     return _markdown(["variant", "seed", "state", "training", "steps", "frames trained / measured"], rows, num_texts=4)
 
 

@@ -56,7 +56,7 @@ def train_variants(
 
     def train(run: Run) -> str | None:
         state = "going on with" if run.state == "begun" else "training"
-        listener.say(f"{state} {numbers[run.folder]} of {len(numbers)}: {run.title} ({run.folder})")
+        listener.say(f"{state} {numbers[run.folder]} of {len(numbers)}: {run.title} ({run.address})")
         return _attempt(run, opened, ablation.manifest, listener.steps())
 
     def on_done(title: str, error: str | None) -> None:

@@ -90,19 +90,47 @@ Metric = Annotated[
 Cap = Annotated[float, typer.Option(help="50, 70 or 80 metres")]
 Radar = Annotated[str, typer.Option(help="on or off")]
 
-Margin = Annotated[
-    float, typer.Option(min=0, help="improvement a training must reach to become the champion, in the metric's unit")
-]
-NeedsInterval = Annotated[
-    bool, typer.Option("--needs-interval", help="promote only if the 95 % interval of the difference excludes 0 as well")
-]
-LeastShare = Annotated[
-    float,
+OwnMetric = Annotated[
+    str | None,
     typer.Option(
-        "--least-share", min=0, max=1, help="share of frames and pixels, at least, that both networks must have been measured on"
+        "--metric",
+        help="measure that decides, e.g. rmse_mm, Car/3d@0.5/moderate or direct/abs_rel; default: retrain.metric of the recipe",
+        autocompletion=completion.metrics,
     ),
 ]
-FineTune = Annotated[bool, typer.Option("--fine-tune", help="start from the champion's weights instead of from scratch")]
+OwnCap = Annotated[float | None, typer.Option("--cap", help="of depth networks: 50, 70 or 80 metres; default: retrain.cap_m")]
+OwnRadar = Annotated[str | None, typer.Option("--radar", help="of depth networks: on or off; default: retrain.radar")]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="improvement a training must reach to become the champion, in the metric's unit; default: retrain.margin"
+    ),
+]
+NeedsInterval = Annotated[
+    bool | None,
+    typer.Option(
+        "--needs-interval/--no-needs-interval",
+        help="promote only if the 95 % interval of the difference excludes 0 as well; default: retrain.needs_interval",
+        show_default=False,
+    ),
+]
+LeastShare = Annotated[
+    float | None,
+    typer.Option(
+        "--least-share",
+        min=0,
+        max=1,
+        help="share, at least, of what either network was measured on that both must have; default: retrain.least_share",
+    ),
+]
+FineTune = Annotated[
+    bool | None,
+    typer.Option(
+        "--fine-tune/--no-fine-tune",
+        help="start from the champion's weights instead of from scratch; default: retrain.fine_tune",
+        show_default=False,
+    ),
+]
 
 OF_DEPTH = ("target", "max_depth", "plug_in", "metric", "cap", "radar")
 """Options that say something of depth networks only."""

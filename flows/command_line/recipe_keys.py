@@ -1,4 +1,4 @@
-"""Every key of a recipe's ``stages:``, ``ablation:``, ``retrain:`` and ``train:`` groups with its default, as ``--set`` takes it."""
+"""Every key of a recipe's stages, ablation, retrain and train groups with its default, as ``--set`` takes it."""
 
 from __future__ import annotations
 

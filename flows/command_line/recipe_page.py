@@ -64,7 +64,7 @@ def _ablation_lines() -> list[str]:
 
 
 def _retrain_lines() -> list[str]:
-    what = "Rules of `depthmill retrain` and of its schedule; options of the command and parameters of the deployment go before them."
+    what = "Rules of `depthmill retrain`. Options of the command and parameters of the deployment go before them."
     return ["", "## retrain", "", what, "", *_table(RetrainChoices)]
 
 

@@ -56,7 +56,7 @@ def ablate(
         print_json(table_json(ablation, results))
     elif not plan_only:
         echo(f"\n{table_text(ablation, results, is_whole=False)}")
-        echo(f"Table: {ablation.folder / TABLE_FILE}; every seed: {ablation.folder / RESULTS_FILE}")
+        echo(f"Table: {ablation.address}/{TABLE_FILE}; every seed: {ablation.address}/{RESULTS_FILE}")
         if failures:
             echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
     if failures:

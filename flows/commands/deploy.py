@@ -9,15 +9,15 @@ import typer
 
 from flows.command_line.answers import echo
 from flows.command_line.options import (
-    Cap,
     Dask,
     FineTune,
     LeastShare,
     Margin,
-    Metric,
     NeedsInterval,
     Overrides,
-    Radar,
+    OwnCap,
+    OwnMetric,
+    OwnRadar,
     RecipeFile,
 )
 
@@ -34,16 +34,19 @@ def deploy(
     timezone: Annotated[str, typer.Option(help="of --cron, e.g. Europe/Berlin")] = "UTC",
     name: Annotated[str | None, typer.Option(help="of the deployments; default: the recipe file's")] = None,
     port: Annotated[int, typer.Option(help="with --serve and no PREFECT_API_URL: of the server started beside it")] = 4200,
-    margin: Margin = 0.0,
-    metric: Metric = "mae_mm",
-    cap: Cap = 80.0,
-    radar: Radar = "on",
-    needs_interval: NeedsInterval = False,
-    least_share: LeastShare = 0.5,
-    fine_tune: FineTune = False,
+    margin: Margin = None,
+    metric: OwnMetric = None,
+    cap: OwnCap = None,
+    radar: OwnRadar = None,
+    needs_interval: NeedsInterval = None,
+    least_share: LeastShare = None,
+    fine_tune: FineTune = None,
     dask: Dask = None,
 ) -> None:
-    """Make materialize, reclean, train_and_evaluate and retrain_and_evaluate Prefect deployments, the last on a schedule."""
+    """Make Prefect deployments of a recipe: its flows to start by hand, and retrain_and_evaluate on a schedule.
+
+    By hand: materialize, reclean, train_and_evaluate or pretrain, and ablate where the recipe has variants.
+    """
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # else Prefect's pages lack the log lines of the flows
     from flows.prefect.deploy import deployments, register, schedule_of, serve_here
     from flows.run.interrupt import as_python_does
@@ -53,16 +56,17 @@ def deploy(
     opened = open_with_settings(recipe, overrides, dask=dask)
     refuse_lost_results(opened, where=str(recipe), has_pool=not serve)
     _ = opened.pool  # looked for now: a scheduler that is not there must not be found out at night
-    parameters = {
-        "overrides": overrides or [],
-        "margin": margin,
+    rules = {
         "metric": metric,
-        "cap_m": int(cap) if cap.is_integer() else cap,
+        "cap_m": cap,
         "radar": radar,
+        "margin": margin,
         "needs_interval": needs_interval,
         "least_share": least_share,
         "fine_tune": fine_tune,
     }
+    # what is not given stays the recipe's, which is read anew at every firing
+    parameters = {"overrides": overrides or [], **{key: value for key, value in rules.items() if value is not None}}
     schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
     to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters, dask=opened.settings.dask)
     if serve:

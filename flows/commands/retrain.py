@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
+
+import typer
 
 from flows.command_line.options import (
     AsJson,
-    Cap,
     Dask,
     FineTune,
     LeastShare,
     Log,
     Margin,
-    Metric,
     NeedsInterval,
     NoPrefect,
     Overrides,
-    Radar,
+    OwnCap,
+    OwnMetric,
+    OwnRadar,
     RecipeFile,
     WithPrefect,
     Workers,
@@ -26,35 +29,50 @@ from flows.command_line.options import (
 def retrain(
     recipe: RecipeFile,
     overrides: Overrides = None,
-    margin: Margin = 0.0,
-    metric: Metric = "mae_mm",
-    cap: Cap = 80.0,
-    radar: Radar = "on",
-    needs_interval: NeedsInterval = False,
-    least_share: LeastShare = 0.5,
-    fine_tune: FineTune = False,
+    margin: Margin = None,
+    metric: OwnMetric = None,
+    cap: OwnCap = None,
+    radar: OwnRadar = None,
+    needs_interval: NeedsInterval = None,
+    least_share: LeastShare = None,
+    fine_tune: FineTune = None,
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what a round would do, and write nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
     """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
     from depthmill.recipes import orchestrator
-    from flows.command_line.answers import console, echo, print_json
+    from flows.command_line.answers import console, echo, print_json, say
     from flows.prefect_api import uses_prefect
+    from flows.retrain.preview import preview_round
     from flows.retrain.round import retrain as retrain_recipe
+    from flows.retrain.rules import overrides_of
     from flows.run.opening import open_with_settings
-    from model.train.judging import Rules
 
+    rules = overrides_of(
+        metric=metric,
+        cap_m=cap,
+        radar=radar,
+        margin=margin,
+        needs_interval=needs_interval,
+        least_share=least_share,
+        fine_tune=fine_tune,
+    )
+    opened = open_with_settings(recipe, (*(overrides or ()), *rules), workers, dask, log)
+    where = str(recipe.absolute())
+    if dry_run:
+        preview = preview_round(opened, where=where)
+        say(preview.as_json(), preview.text, as_json=as_json)
+        return
     ended = retrain_recipe(
-        open_with_settings(recipe, overrides, workers, dask, log),
+        opened,
         orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect)),
         console(is_quiet=as_json),
-        where=str(recipe.absolute()),
-        rules=Rules(margin, metric, cap, radar, needs_interval, least_share),
-        fine_tune=fine_tune,
+        where=where,
     )
     if as_json:
         print_json(asdict(ended.row))

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from prefect import serve
+from prefect import Flow, serve
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound, ParameterTypeError
 from prefect.schedules import Cron, Interval, Schedule
@@ -19,16 +18,26 @@ from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
-from flows.prefect.deployments import materialize, pretrain, pretrains, reclean, retrain_and_evaluate, train_and_evaluate
+from flows.prefect.deployments import (
+    ablate,
+    materialize,
+    pretrain,
+    pretrains,
+    reclean,
+    retrain_and_evaluate,
+    train_and_evaluate,
+)
 from flows.prefect.guard import OrchestratorError, explained
 from flows.prefect.server import refuse_silent_server, scheduling_server
-from pipeline.recipe import load_recipe
+from flows.retrain.rules import overrides_of, rules_of
+from flows.run.runs import with_local_starts
+from flows.run.training import missing_for_training
+from flows.settings import settings_of_machine
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.retrain_choices import RetrainChoices
 from storage_schemas.errors import RecipeError
 
 ADVICE = "Look at the server of PREFECT_API_URL (prefect version says which it is), then run the same command"
-
-ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-"""Two rounds of one recipe would write the same training; one that comes too early is cancelled, and the next finds its work."""
 
 
 def schedule_of(*, cron: str | None, interval_s: float | None, timezone: str = "UTC") -> Schedule | None:
@@ -57,9 +66,10 @@ def schedule_of(*, cron: str | None, interval_s: float | None, timezone: str = "
 def deployments(
     recipe: Path, *, name: str, schedule: Schedule | None, parameters: dict[str, Any], dask: str | None = None
 ) -> list[RunnerDeployment]:
-    """Return the four deployments of a recipe, of which only ``retrain_and_evaluate`` is scheduled.
+    """Return the deployments of a recipe, of which only ``retrain_and_evaluate`` is scheduled.
 
-    Its training is ``train_and_evaluate``, or ``pretrain`` if it is a pre-training.
+    Its training is ``train_and_evaluate``, or ``pretrain`` if it is a pre-training. ``ablate`` is there where the recipe has
+    variants, ``retrain_and_evaluate`` where the family has champions.
 
     Args:
         recipe: the recipe file; must be there and be a recipe.
@@ -69,32 +79,49 @@ def deployments(
         dask: cluster that makes the units of every flow; None = what DEPTHMILL_DASK says where the flow runs.
 
     Raises:
-        RecipeError: the recipe, a parameter or the name has a mistake.
+        RecipeError: the recipe, a parameter or the name has a mistake, or there is a schedule and nothing to do by it.
     """
-    loaded = load_recipe(recipe)  # read now: a typo must not fail at the first firing of the schedule
-    training = pretrain if pretrains(loaded) else train_and_evaluate
     where = {"recipe": str(recipe.absolute()), **({} if dask is None else {"dask": dask})}
     try:
         retrain_and_evaluate.validate_parameters({**where, **parameters})
     except ParameterTypeError as error:
         raise RecipeError(f"parameters of retrain_and_evaluate: {' '.join(str(error).split())}") from error
-    kind = EntrypointType.MODULE_PATH  # depthmill is installed wherever it runs; a path would depend on the folder
     if not re.fullmatch(r"[\w. -]+", name):  # Prefect's addresses are flow/name
         raise RecipeError(f"--name is '{name}', expected letters, digits, '.', '_', '-' and spaces")
-    return [
-        *(
-            RunnerDeployment.from_flow(flow, name, parameters=where, entrypoint_type=kind)
-            for flow in (materialize, reclean, training)
-        ),
-        RunnerDeployment.from_flow(
-            retrain_and_evaluate,
-            name,
-            parameters={**where, **parameters},
-            schedule=schedule,
-            concurrency_limit=ONE_AT_A_TIME,
-            entrypoint_type=kind,
-        ),
-    ]
+    rules = overrides_of(**{key: value for key, value in parameters.items() if key in RetrainChoices.model_fields})
+    # read now: a typo must not fail at the first firing of the schedule
+    loaded = load_recipe(recipe, overrides=(*parameters.get("overrides", ()), *rules))
+    refusal = _refusal(loaded, where=str(recipe))
+    if refusal and schedule is not None:
+        raise RecipeError(f"{refusal}. Leave --cron and --interval out, and the other flows are deployed")
+    unscheduled: list[Flow[..., Any]] = [materialize, reclean, pretrain if pretrains(loaded) else train_and_evaluate]
+    unscheduled += [ablate] if loaded.ablation.variants else []
+    kind = EntrypointType.MODULE_PATH  # depthmill is installed wherever it runs; a path would depend on the folder
+    made = [RunnerDeployment.from_flow(flow, name, parameters=where, entrypoint_type=kind) for flow in unscheduled]
+    if refusal:
+        return made
+    every_night = RunnerDeployment.from_flow(
+        retrain_and_evaluate,
+        name,
+        parameters={**where, **parameters},
+        schedule=schedule,
+        entrypoint_type=kind,
+    )
+    return [*made, every_night]
+
+
+def _refusal(recipe: Recipe, *, where: str) -> str:
+    """Return why trainings of a recipe's family are never judged; "" if they are, RecipeError if a rule has a mistake."""
+    if missing_for_training():
+        return ""
+    from model.families import family_of, parse_train_config
+
+    config = parse_train_config(with_local_starts(recipe.train, settings_of_machine().cache_dir), where=where)
+    family = family_of(config)
+    if family.retrain_refusal:
+        return f"recipe '{where}': train.family is '{family.name}', and {family.retrain_refusal}"
+    rules_of(recipe.retrain, family, config, where=where)
+    return ""
 
 
 def serve_here(to_serve: list[RunnerDeployment], *, port: int, say: Callable[[str], None]) -> None:

@@ -13,12 +13,16 @@ from typing import Annotated, Any, Literal
 
 from prefect import State, flow, get_run_logger
 from prefect.exceptions import MissingContextError
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from pydantic import Field
 
+from flows.ablation.ablation import read_ablation
+from flows.ablation.table import TABLE_FILE, refuse_other_folder, results_of
+from flows.ablation.training import train_variants
 from flows.prefect.guard import state_of
 from flows.prefect.orchestrator import PrefectOrchestrator
 from flows.retrain.round import retrain
+from flows.retrain.rules import overrides_of
 from flows.run.interrupt import stop_soon_when_interrupted
 from flows.run.lasting import refuse_deleted_folder
 from flows.run.listener import Listener
@@ -26,14 +30,11 @@ from flows.run.making import make_units
 from flows.run.opening import Opened, open_with_settings
 from flows.run.train import train_recipe
 from flows.run.training import missing_for_training
-from model.train.judging import Rules
 from pipeline.recipe import Recipe
 from storage_schemas.errors import DepthmillError, RecipeError
+from storage_schemas.folder_lock import FolderBusyError
 from storage_schemas.shown_text import shown
 
-Metric = Literal[
-    "mae_mm", "rmse_mm", "imae_per_km", "irmse_per_km", "abs_rel", "sq_rel_m", "delta1", "delta2", "delta3"
-]  # fmt: skip
 Workers = Annotated[int, Field(ge=1)] | None
 Dask = str | None
 Seed = Annotated[int, Field(ge=0)] | None
@@ -162,32 +163,66 @@ def train_and_evaluate(
     return _ended(work)
 
 
+@flow(name="ablate", log_prints=True)
+def ablate(
+    recipe: str,
+    overrides: tuple[str, ...] = (),
+    manifest: str | None = None,
+    workers: Workers = None,
+    dask: Dask = None,
+) -> State[Any]:
+    """Train every variant of the recipe's ablation group with every seed; what is complete is not trained again.
+
+    Args:
+        recipe: Recipe file with a group ablation, an absolute path on the machine that runs the flow.
+        overrides: Changed recipe keys, each key.key=value, e.g. ablation.seeds=[0,1].
+        manifest: Fingerprint of the manifest to train on; empty = the recipe's own.
+        workers: Worker processes that make units; empty = DEPTHMILL_WORKERS, or one per core.
+        dask: Dask cluster that makes units instead, e.g. tcp://scheduler:8786; empty = DEPTHMILL_DASK, or no cluster.
+    """
+
+    def work() -> str:
+        opened = _open(recipe, overrides, workers, dask)
+        planned = read_ablation(opened, where=recipe, manifest=manifest, out=None)
+        refuse_other_folder(planned.folder)
+        results_of(planned, {})  # read first: a damaged training must be reported before hours of work
+        orchestrator = PrefectOrchestrator(inside=ablate.name)
+        results = train_variants(planned, opened, orchestrator, PAGES, is_making=manifest is None)
+        if failed := [f"{one.run.title}: {one.error}" for one in results if one.error is not None]:
+            raise DepthmillError(f"{len(failed)} of {len(results)} trainings failed: {'; '.join(failed)}")
+        return f"{len(results)} trainings are in the table {planned.folder / TABLE_FILE}"
+
+    return _ended(work)
+
+
 @flow(name="retrain_and_evaluate", log_prints=True)
 def retrain_and_evaluate(
     recipe: str,
     overrides: tuple[str, ...] = (),
-    margin: Annotated[float, Field(ge=0)] = 0.0,
-    metric: Metric = "mae_mm",
-    cap_m: Literal[50, 70, 80] = 80,
-    radar: Literal["on", "off"] = "on",
-    needs_interval: bool = False,
-    least_share: Annotated[float, Field(gt=0, le=1)] = 0.5,
-    fine_tune: bool = False,
+    metric: str | None = None,
+    cap_m: float | None = None,
+    radar: Literal["on", "off"] | None = None,
+    margin: Annotated[float, Field(ge=0)] | None = None,
+    needs_interval: bool | None = None,
+    least_share: Annotated[float, Field(gt=0, le=1)] | None = None,
+    fine_tune: bool | None = None,
     seed: Seed = None,
     workers: Workers = None,
     dask: Dask = None,
 ) -> State[Any]:
     """Look for new drives or changed rules; if there are any: make, pin, train, meet the champion, promote if better.
 
+    Empty rules are those of the recipe's group retrain.
+
     Args:
         recipe: Recipe file, an absolute path on the machine that runs the flow.
         overrides: Changed recipe keys, each key.key=value, e.g. stages.clean_horizon.near_m=25.
+        metric: Measure that decides, e.g. mae_mm, Car/3d@0.7/moderate or reconstruct/abs_rel.
+        cap_m: Of depth networks: largest target depth that counts, metres.
+        radar: Of depth networks: compare with the radar seen (on) or taken away (off).
         margin: Improvement of the mean that a training must reach to become the champion, in the metric's unit (mae_mm: mm).
-        metric: Metric that decides; smaller is better, except delta1 to delta3.
-        cap_m: Largest target depth that counts, metres.
-        radar: Compare with the radar seen (on) or taken away (off).
-        needs_interval: Promote only if the 95 % bootstrap interval of the mean difference excludes 0 as well.
-        least_share: Share of frames and pixels, at least, that champion and challenger must both have been measured on.
+        needs_interval: Promote only if the 95 % bootstrap interval of the difference excludes 0 as well.
+        least_share: Share, at least, of what either network was measured on that both must have.
         fine_tune: Start from the champion's weights instead of from scratch.
         seed: Seed of the initial weights; empty = what the recipe says.
         workers: Worker processes that make units; empty = DEPTHMILL_WORKERS, or one per core.
@@ -195,10 +230,17 @@ def retrain_and_evaluate(
     """
 
     def work() -> str:
-        rules = Rules(margin, metric, float(cap_m), radar, needs_interval, least_share)
-        opened = _open(recipe, (*overrides, *_seed(seed)), workers, dask)
-        orchestrator = PrefectOrchestrator(inside=retrain_and_evaluate.name)
-        return retrain(opened, orchestrator, PAGES, where=recipe, rules=rules, fine_tune=fine_tune).message
+        rules = overrides_of(
+            metric=metric,
+            cap_m=cap_m,
+            radar=radar,
+            margin=margin,
+            needs_interval=needs_interval,
+            least_share=least_share,
+            fine_tune=fine_tune,
+        )
+        opened = _open(recipe, (*overrides, *_seed(seed), *rules), workers, dask)
+        return retrain(opened, PrefectOrchestrator(inside=retrain_and_evaluate.name), PAGES, where=recipe).message
 
     return _ended(work)
 
@@ -260,5 +302,17 @@ def _refuse_failed(num_failed: int) -> None:
 
 
 def _ended(work: Callable[[], str]) -> State[Any]:
-    """Do the work of a flow; it ends with what the work says, or Failed with the text of a user's mistake."""
-    return state_of(lambda: Completed(message=work()))
+    """Do the work of a flow; it ends with what the work says, or Failed with the text of a user's mistake.
+
+    It ends Cancelled while another process does the same work: a firing that came too early, whose work the next one finds. This
+    is not left to Prefect's own limit of a deployment: a killed worker keeps a place of that for minutes, and a server that is
+    away for seconds while a place is renewed ends the training.
+    """
+
+    def state() -> State[Any]:
+        try:
+            return Completed(message=work())
+        except FolderBusyError as busy:
+            return Cancelled(message=str(busy))
+
+    return state_of(state)

@@ -1,31 +1,31 @@
-"""The champion: the best training so far of a store, a small file that points to it, and what it takes to replace it.
+"""The champion: the best training so far of a line, and a small file that points to it.
 
-Reads   <runs>/champion.json, the evaluation of a training
-Writes  <runs>/champion.json, atomically; the pointer moves, and no training is ever deleted
+Former versions had one champion a store, in ``<runs>/champion.json``. It belongs to the line whose recipe promoted it, as the
+history says, and whose family its training has. Whichever line does the next round moves it to where that line looks for it, byte
+for byte.
+
+Reads   <runs>/champions/<recipe>.<family>.json, <runs>/champion.json
+Writes  <runs>/champions/<recipe>.<family>.json, atomically; the pointer moves, and no training is ever deleted
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flows.retrain.seen_scenes import seen_scenes
+from flows.retrain.line import CHAMPIONS, Line
 from flows.run.runs import Runs
-from flows.run.training import Training
-from flows.run.training_folder import noted_files
 from storage_schemas.errors import DepthmillError, StoreError
+from storage_schemas.run_history import read_round
 from storage_schemas.seals import read_sealed_json, sealed_json
 
-if TYPE_CHECKING:
-    from model.train.config import CommonConfig
-    from model.train.judging import MeanDifference, Rules
+FORMER_FILE = "champion.json"
+"""Where former versions kept the champion of a whole store."""
 
-CHAMPION_FILE = "champion.json"
-MEASURED_AGAIN = "champion"
-"""Folder inside a challenger's, where its champion's evaluation on the challenger's manifest is kept."""
+_UNKNOWN = "champion"
+"""Stands for the recipe of a former version's champion whose round is not in the history."""
 
 
 class ChampionError(DepthmillError):
@@ -34,14 +34,14 @@ class ChampionError(DepthmillError):
 
 @dataclass(frozen=True)
 class Champion:
-    """What champion.json says.
+    """What the file says.
 
     Attributes:
         training: folder of the training; relative to the runs folder if it lies in it, so that a moved store keeps it.
         manifest: fingerprint of the manifest it was trained on.
         metric: metric by which it was promoted.
-        cap_m: its cap in metres.
-        radar: its radar state.
+        cap_m: its cap in metres; None of a family without depth maps.
+        radar: its radar state; None likewise.
         value: its mean over all frames then.
         promoted_utc: when.
         round: name of the round that promoted it.
@@ -50,8 +50,8 @@ class Champion:
     training: str
     manifest: str
     metric: str
-    cap_m: float
-    radar: str
+    cap_m: float | None
+    radar: str | None
     value: float
     promoted_utc: str
     round: str
@@ -65,35 +65,151 @@ class Champion:
         """Return path or URL of its training; nothing is fetched."""
         return runs.address(runs.work / self.training)
 
+    def record(self, runs: Runs) -> dict[str, Any]:
+        """Return what its training says of itself; nothing is fetched but that. StoreError if it is missing or damaged."""
+        from model.train.loop import COMPLETE_FILE, read_training
+
+        if runs.is_local or Path(self.training).is_absolute():
+            return read_training(runs.work / self.training)
+        key = f"{self.training}/{COMPLETE_FILE}"
+        try:
+            return read_sealed_json(runs.files.get(key))
+        except (FileNotFoundError, ValueError) as error:
+            raise StoreError(f"'{runs.files.path(key)}' cannot be read: {error}. Bring it back") from error
+
     def _name(self) -> str | None:
         """Return the name of its training; None if it lies outside of the runs folder."""
         parts = Path(self.training).parts
         return parts[1] if len(parts) == 2 and parts[0] == "trainings" else None
 
 
-def read_champion(runs: Runs) -> Champion | None:
-    """Return the champion of a runs folder; None if there is none yet.
+def read_champion(runs: Runs, line: Line) -> Champion | None:
+    """Return the champion of a line; None if there is none yet. One of a former version counts for the line it belongs to.
 
     Raises:
         ChampionError: the file is damaged, or the training that it names is not there.
     """
+    champion = _read(runs, line.champion_key)
+    if champion is None and (former := _read(runs, FORMER_FILE)) is not None and _owner(runs, former, line) == line:
+        return former
+    return champion
+
+
+def read_champions(runs: Runs) -> dict[Line, Champion]:
+    """Return the champions of all lines, by name of the line; ChampionError as ``read_champion``."""
+    names = [name.removesuffix(".json") for name in runs.files.names(CHAMPIONS) if name.endswith(".json")]
+    champions = {line: champion for line in map(Line.named, names) if (champion := _read(runs, line.champion_key)) is not None}
+    former = _read(runs, FORMER_FILE)
+    if former is not None:
+        champions.setdefault(_owner(runs, former, None) or Line(_UNKNOWN, _family(runs, former)), former)
+    return dict(sorted(champions.items(), key=lambda item: item[0].name))
+
+
+def file_of(runs: Runs, line: Line) -> str:
+    """Return path or URL of the file that points to a line's champion, for error texts."""
+    is_former = not runs.files.exists(line.champion_key) and runs.files.exists(FORMER_FILE)
+    return runs.files.path(FORMER_FILE if is_former else line.champion_key)
+
+
+def has_former(runs: Runs) -> bool:
+    """Say whether there is a champion of a former version."""
+    return runs.files.exists(FORMER_FILE)
+
+
+def take_over_former(runs: Runs, asking: Line) -> str:
+    """Move the champion of a former version to the line that it belongs to; the caller holds the runs folder.
+
+    The file is written to its new place first: whoever is killed in between leaves both, with the same bytes.
+
+    Returns:
+        What must be known; "" if nothing.
+
+    Raises:
+        ChampionError: the file is damaged, and the line that asks has no other champion.
+    """
+    try:
+        former = _read(runs, FORMER_FILE)
+    except ChampionError:
+        if runs.files.exists(asking.champion_key):
+            return ""
+        raise
+    if former is None:
+        return ""
+    owner, content = _owner(runs, former, asking), runs.files.get(FORMER_FILE)
+    if owner is None:
+        return ""
+    with suppress(FileNotFoundError):
+        if runs.files.get(owner.champion_key) != content:
+            return (
+                f"'{runs.files.path(FORMER_FILE)}', which a former depthmill wrote, is not used: line {owner.name} has its "
+                f"champion in '{runs.files.path(owner.champion_key)}'. Delete one of the two"
+            )
+    runs.files.put(owner.champion_key, content)
+    runs.files.remove(FORMER_FILE)
+    return ""
+
+
+def write_champion(runs: Runs, line: Line, champion: Champion, *, instead_of: Champion | None) -> None:
+    """Point to a new champion.
+
+    Args:
+        runs: of the store.
+        line: whose champion it is.
+        champion: the new one; its folder may be given absolute.
+        instead_of: the one it was compared with.
+
+    Raises:
+        ChampionError: another round has changed the champion since.
+        FolderBusyError: another round has taken the line over.
+    """
+    runs.refuse_lost()
+    now = read_champion(runs, line)
+    if now != instead_of:
+        current, expected = (holder.training if holder else "none" for holder in (now, instead_of))
+        raise ChampionError(
+            f"the champion in '{file_of(runs, line)}' has become '{current}' while '{champion.training}' was compared with "
+            f"'{expected}'. Run the same command again: it only compares"
+        )
+    folder = Path(champion.training).absolute()
+    content = {**asdict(champion), "training": runs.key(folder) or str(folder)}
+    runs.files.put(line.champion_key, sealed_json(content))
+
+
+def _read(runs: Runs, key: str) -> Champion | None:
+    """Return the champion that a file points to; None if there is no such file."""
     files = runs.files
     try:
-        champion = Champion(**read_sealed_json(files.get(CHAMPION_FILE)))
+        champion = Champion(**read_sealed_json(files.get(key)))
         _check_values(champion)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
         raise ChampionError(
-            f"'{files.path(CHAMPION_FILE)}' is damaged: {error}. Delete it: the next round's training becomes the champion"
+            f"'{files.path(key)}' is damaged: {error}. Delete it: the next round's training becomes the champion"
         ) from error
     for name in ("best.pt", "training.json"):
         if not _has(runs, champion, name):
             raise ChampionError(
-                f"'{files.path(CHAMPION_FILE)}' names a champion whose '{champion.address(runs)}/{name}' does not "
-                f"exist. Bring that folder back, or delete {CHAMPION_FILE}: the next round's training becomes the champion"
+                f"'{files.path(key)}' names a champion whose '{champion.address(runs)}/{name}' does not exist. Bring that folder "
+                "back, or delete the file: the next round's training becomes the champion"
             )
     return champion
+
+
+def _owner(runs: Runs, former: Champion, asking: Line | None) -> Line | None:
+    """Return the line of a former version's champion; None if it cannot be said.
+
+    Where its round is not in the history, only its family is known: then it belongs to the line of that family that asks first.
+    """
+    family, row = _family(runs, former), read_round(runs.files.path("history"), former.round)
+    if row is not None:
+        return Line.of(row.recipe, family)
+    return asking if asking is not None and asking.family == family else None
+
+
+def _family(runs: Runs, champion: Champion) -> str:
+    config = champion.record(runs).get("config")
+    return str(config.get("family", "")) if isinstance(config, dict) else ""
 
 
 def _has(runs: Runs, champion: Champion, name: str) -> bool:
@@ -103,182 +219,9 @@ def _has(runs: Runs, champion: Champion, name: str) -> bool:
 
 
 def _check_values(champion: Champion) -> None:
-    numbers = ("cap_m", "value")
+    numbers, absent = ("cap_m", "value"), ("cap_m", "radar")
     for name, value in asdict(champion).items():
+        if value is None and name in absent:
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float if name in numbers else str):
             raise TypeError(f"{name} is {value!r}, expected a {'number' if name in numbers else 'text'}")
-
-
-def write_champion(runs: Runs, champion: Champion, *, instead_of: Champion | None) -> None:
-    """Point to a new champion.
-
-    Args:
-        runs: of the store.
-        champion: the new one; its folder may be given absolute.
-        instead_of: the one it was compared with.
-
-    Raises:
-        ChampionError: another round has changed the champion since.
-        FolderBusyError: another round has taken the runs folder over.
-    """
-    runs.refuse_lost()
-    now = read_champion(runs)
-    if now != instead_of:
-        current, expected = (holder.training if holder else "none" for holder in (now, instead_of))
-        raise ChampionError(
-            f"the champion in '{runs.files.path(CHAMPION_FILE)}' has become '{current}' while '{champion.training}' was compared "
-            f"with '{expected}'. Run the same command again: it only compares"
-        )
-    folder = Path(champion.training).absolute()
-    content = {**asdict(champion), "training": runs.key(folder) or str(folder)}
-    runs.files.put(CHAMPION_FILE, sealed_json(content))
-
-
-def compare_with_champion(champion: Path, challenger: Training, rules: Rules) -> tuple[Sequence[MeanDifference], str]:
-    """Compare a complete challenger with the champion on the challenger's manifest, as its family does.
-
-    Returns:
-        The comparisons, a = champion and b = challenger, all frames first; and a note if the champion was measured again.
-
-    Raises:
-        DepthmillError: they cannot be compared, e.g. there is no frame in common.
-    """
-    record, config = _champion_record(champion, challenger)
-    left_out, unknown = _scenes_left_out(champion, challenger, rules)
-    before, note = _champion_evaluation(champion, record, config, challenger)
-    if left_out:
-        rules = replace(rules, left_out=left_out)
-        text = f"{len(left_out)} scenes that one of the two was trained on are left out, e.g. '{min(left_out)}'"
-        note = f"{note}; {text}" if note else text
-    if unknown:
-        text = (
-            f"what manifest {' and '.join(unknown)} taught cannot be looked up, because no known store has it: scenes of it may "
-            "be among those that are measured"
-        )
-        note = f"{note}; {text}" if note else text
-    return challenger.family.compare_with_champion(before, challenger.folder / "evaluation", rules), note
-
-
-def is_better(means: MeanDifference, rules: Rules) -> tuple[bool, str]:
-    """Return whether b is better than a by the rules, and the reason as text."""
-    sign = 1.0 if rules.metric.startswith("delta") else -1.0
-    gain = sign * means.mean_difference
-    change = f"{rules.metric} {means.mean_a:.6g} -> {means.mean_b:.6g}"
-    if not math.isfinite(gain):
-        return False, f"{change}: one of the two is not a number, so nothing is compared"
-    # a family of another package may not say what is common to the two
-    frames, pixels = (float(getattr(means, f"share_of_{name}", 1.0)) for name in ("frames", "pixels"))
-    if min(frames, pixels) < rules.least_share:
-        return False, (
-            f"{change} on {means.num_frames} frames: only {frames:.1%} of the frames and {pixels:.1%} of the pixels are common "
-            f"to both, least_share is {rules.least_share:g}"
-        )
-    if gain <= 0:
-        return False, f"{change}: not better"
-    if gain < rules.margin:
-        return False, f"{change}: better by {gain:.4g}, less than the margin {rules.margin:g}"
-    if rules.needs_interval:
-        low, high = means.low, means.high
-        if low is None or high is None:
-            return False, f"{change}: better by {gain:.4g}, but there are too few scenes for the interval that is asked for"
-        if not min(sign * low, sign * high) > 0:
-            return False, f"{change}: better by {gain:.4g}, but its interval [{low:+.4g}, {high:+.4g}] does not exclude 0"
-    return True, f"{change}: better by {gain:.4g}, the margin is {rules.margin:g}"
-
-
-def _champion_record(champion: Path, challenger: Training) -> tuple[dict[str, Any], CommonConfig]:
-    """Return what a champion's training says of itself, and its configuration.
-
-    Raises:
-        ChampionError: the champion is of another family, or of one that this depthmill does not have.
-    """
-    from model.families import FAMILIES
-    from model.train.known_families import UnknownOptionsError
-    from model.train.loop import read_training
-
-    record = read_training(champion)
-    try:
-        champion_config = FAMILIES.read(record["config"])
-    except UnknownOptionsError as error:
-        raise ChampionError(
-            f"the champion '{champion}' was trained with options that this depthmill does not know: {error}. Use the depthmill "
-            f"that made it, or delete {CHAMPION_FILE}: the next round's training becomes the champion"
-        ) from error
-    if champion_config.family != challenger.config.family:
-        raise ChampionError(
-            f"the champion '{champion}' is of family {champion_config.family}, this training of {challenger.config.family}: no "
-            f"measure is common to them. Give this recipe a store of its own, or delete {CHAMPION_FILE}: the next round's "
-            "training becomes the champion"
-        )
-    return record, champion_config
-
-
-def _champion_evaluation(
-    champion: Path, record: dict[str, Any], champion_config: CommonConfig, challenger: Training
-) -> tuple[Path, str]:
-    """Return the folder of the champion's evaluation on the challenger's frames, measuring it again if needed, and a note."""
-    manifest = challenger.manifest.path.fingerprint
-    differs = [] if record["manifest"] == manifest else [f"manifest {record['manifest']} -> {manifest}"]
-    differs += challenger.family.measured_otherwise(champion_config, challenger.config)
-    if not differs:
-        return champion / "evaluation", ""
-    folder = challenger.folder / MEASURED_AGAIN
-    with noted_files(challenger.folder):
-        _measure(champion, champion_config, challenger, folder)
-    return folder, f"champion {champion.name} was measured again on the new frames and targets ({', '.join(differs)})"
-
-
-def _scenes_left_out(champion: Path, challenger: Training, rules: Rules) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the scenes that are measured on and that one of the two was trained on; it would win by memory there.
-
-    The manifests that cannot be looked up come second.
-
-    A change of splits brings this, and a start from a checkpoint that was trained on other splits.
-
-    Raises:
-        ChampionError: too few frames are left to compare.
-    """
-    measured, store = challenger.family.split(challenger.config), challenger.manifest.store
-    samples = challenger.manifest.samples
-    scenes = [scene for scene, split in zip(samples["scene"], samples["split"], strict=True) if split == measured]
-    of_both = [seen_scenes(folder, store, challenger.runs) for folder in (champion, challenger.folder)]
-    by_champion, by_challenger = (one.scenes & set(scenes) for one in of_both)
-    seen = by_champion | by_challenger
-    if seen and sum(scene not in seen for scene in scenes) < rules.least_share * len(scenes):
-        who, culprit = (
-            (f"champion '{champion}'", by_champion) if by_champion else (f"training '{challenger.folder}'", by_challenger)
-        )
-        raise ChampionError(
-            f"the {who} was trained on {len(culprit)} scene{'' if len(culprit) == 1 else 's'} that split '{measured}' "
-            f"now measures on, e.g. '{min(culprit)}', so the two cannot be compared: less than the share "
-            f"{rules.least_share:g} of the frames is new to both. Put these scenes back into train, or delete "
-            f"{CHAMPION_FILE}: the next round's training becomes the champion"
-        )
-    return frozenset(seen), tuple(dict.fromkeys(manifest for one in of_both for manifest in one.unknown))
-
-
-def _measure(champion: Path, champion_config: CommonConfig, challenger: Training, folder: Path) -> None:
-    """Measure the champion's network exactly as the challenger's was, and keep it beside the challenger."""
-    from model.devices import network_device
-    from model.families import load_network
-    from model.train.repeatable import repeatable
-
-    manifest = challenger.manifest
-    try:
-        with repeatable(challenger.config, network_device(challenger.machine.accelerator).type):
-            challenger.family.measure_as(
-                load_network(champion / "best.pt"),
-                champion_config,
-                challenger.config,
-                manifest,
-                challenger.machine,
-                folder=folder,
-                name=f"champion {champion.name}",
-            )
-    except StoreError:
-        raise
-    except DepthmillError as error:
-        raise ChampionError(
-            f"the champion '{champion}' cannot be measured on manifest {manifest.path.fingerprint}: {error}. Give it what it "
-            f"needs, or delete {CHAMPION_FILE}: the next round's training becomes the champion"
-        ) from error

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.retrain.line import Line
 from flows.run.runs import Runs
 from flows.text import duration
 from storage_schemas.folder_lock import Holder
@@ -69,7 +70,6 @@ class RoundProgress:
 
     Attributes:
         where: name of the recipe file.
-        rules: what a challenger must show.
         started: when, UTC.
         start_s: the same on a clock that never goes back.
         name: of the round, from when it started.
@@ -81,6 +81,8 @@ class RoundProgress:
         training: folder of the challenger, its URL in a remote store.
         champion: that of the champion before.
         family: of both.
+        line: of both; None until the recipe was understood.
+        rules: what a challenger must show; None until the recipe was understood.
         comparisons: of champion and challenger, all frames first.
         challenger_value: mean that decides.
         choice: on which splits the challenger's checkpoint was chosen and judged.
@@ -88,7 +90,6 @@ class RoundProgress:
     """
 
     where: str
-    rules: Rules
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     start_s: float = field(default_factory=time.perf_counter)
     name: str = field(init=False)
@@ -100,6 +101,8 @@ class RoundProgress:
     training: str | None = None
     champion: str | None = None
     family: Family[Any] | None = None
+    line: Line | None = None
+    rules: Rules | None = None
     comparisons: Sequence[MeanDifference] = field(default_factory=list)
     challenger_value: float | None = None
     choice: str = ""
@@ -109,20 +112,26 @@ class RoundProgress:
         """Name the round."""
         self.name = new_round_name(self.started)
 
+    @property
+    def settled_rules(self) -> Rules:
+        """Return the rules of a round whose recipe was understood."""
+        assert self.rules is not None
+        return self.rules
+
 
 def history_folder(runs: Runs) -> str:
     """Return the folder of the records of all rounds, a path or URL."""
     return runs.files.path("history")
 
 
-def judged(runs: Runs, request: str, rules: Rules) -> tuple[str | None, list[Round]]:
-    """Return the newest round that answered this request by these rules, and newer ones that answered it by others.
+def judged(runs: Runs, line: Line, request: str, rules: Rules) -> tuple[str | None, list[Round]]:
+    """Return the newest round of a line that answered a request by these rules, and newer ones that answered it by others.
 
     The name is None if no round answered it by these rules; the others are those of the whole history then.
     """
     by_other_rules: list[Round] = []
     for row in rounds_newest_first(history_folder(runs)):
-        if row.request == request and row.outcome in JUDGED:
+        if row.request == request and row.outcome in JUDGED and line.has(row):
             if not changed_rules(row, rules):
                 return row.name, by_other_rules
             by_other_rules.append(row)
@@ -134,16 +143,17 @@ def changed_rules(row: Round, rules: Rules) -> str:
     changes = []
     for name in ("metric", "cap_m", "radar", "margin", "needs_interval", "least_share"):
         before, now = getattr(row, name), getattr(rules, name)
-        if before is None:  # rounds of former versions asked for no share, and had the interval in no column
+        if before is None and name in ("needs_interval", "least_share"):  # columns that former versions did not have
             before = False if name == "needs_interval" else now
         if before != now:
             changes.append(f"{name} {before} -> {now}")
     return ", ".join(changes)
 
 
-def last_judged(runs: Runs) -> Round | None:
-    """Return the newest round that did not fail; None if there is none."""
-    return next((row for row in rounds_newest_first(history_folder(runs)) if row.outcome in JUDGED), None)
+def last_judged(runs: Runs, line: Line) -> Round | None:
+    """Return the newest round of a line that did not fail; None if there is none."""
+    rows = rounds_newest_first(history_folder(runs))
+    return next((row for row in rows if row.outcome in JUDGED and line.has(row)), None)
 
 
 def record(progress: RoundProgress, outcome: str) -> Round:
@@ -164,10 +174,10 @@ def record(progress: RoundProgress, outcome: str) -> Round:
         manifest=progress.manifest,
         training=progress.training,
         champion_before=progress.champion,
-        metric=rules.metric,
-        cap_m=rules.cap_m,
-        radar=rules.radar,
-        margin=rules.margin,
+        metric="" if rules is None else rules.metric,
+        cap_m=None if rules is None else rules.cap_m,
+        radar=None if rules is None else rules.radar,
+        margin=0.0 if rules is None else rules.margin,
         num_frames=None if every is None else every.num_frames,
         champion_value=None if every is None else every.mean_a,
         challenger_value=progress.challenger_value if every is None else every.mean_b,
@@ -178,8 +188,9 @@ def record(progress: RoundProgress, outcome: str) -> Round:
         seconds=time.perf_counter() - progress.start_s,
         commit=code["commit"],
         is_dirty=code["is_dirty"],
-        needs_interval=rules.needs_interval,
-        least_share=rules.least_share,
+        needs_interval=None if rules is None else rules.needs_interval,
+        least_share=None if rules is None else rules.least_share,
+        line=None if progress.line is None else progress.line.name,
     )
 
 
@@ -194,10 +205,12 @@ def killed(holder: Holder, champion: Champion | None) -> Round | None:
     return replace(row, outcome="promoted" if is_promoted else "failed", note=note, is_promoted=is_promoted)
 
 
-def report_text(row: Round, family: Family[Any] | None, comparisons: Sequence[MeanDifference], *, choice: str = "") -> str:
+def report_text(
+    row: Round, family: Family[Any] | None, comparisons: Sequence[MeanDifference], *, choice: str = "", rule: str = ""
+) -> str:
     """Return the report of a round as Markdown; its family is None where the recipe names none that there is.
 
-    ``choice`` says on which splits the challenger's checkpoint was chosen and judged.
+    ``choice`` says on which splits the challenger's checkpoint was chosen and judged, ``rule`` what decides.
     """
     facts = {
         "why": row.reason,
@@ -211,8 +224,9 @@ def report_text(row: Round, family: Family[Any] | None, comparisons: Sequence[Me
         "took": duration(row.seconds),
         "commit": f"{row.commit}{' (with changes)' if row.is_dirty == 'true' else ''}",
     }
-    lines = [f"# {row.outcome}", "", f"Round {row.name} of `{row.recipe}`", ""]
+    lines = [f"# {row.outcome}", "", f"Round {row.name} of `{row.recipe}`{(row.line and f', line {row.line}') or ''}", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items() if value]
+    lines += [f"- rule: {rule}"] if rule else []
     if comparisons and family is not None:
         lines += ["", "a = champion, b = challenger", "", "```", family.comparison_text(comparisons), "```"]
     return "\n".join(lines) + "\n"

@@ -4,32 +4,33 @@ Nothing here knows Prefect: the orchestrator that makes units and trains is hand
 nothing and says so; an interrupted one goes on where it stopped when it is asked again, because units and trainings are named by
 what decides their content.
 
-Reads   the recipe, the store, <runs>/champion.json, <runs>/history
-Writes  units, <runs>/trainings/<name>, <runs>/champion.json, <runs>/reports/<round>.md, <runs>/history/<round>.parquet
+Reads   the recipe, the store, the champion of the line, <runs>/history
+Writes  units, <runs>/trainings/<name>, <runs>/champions/<line>.json, <runs>/reports/<round>.md, <runs>/history/<round>.parquet
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flows.retrain.champion import Champion, ChampionError, compare_with_champion, is_better, read_champion, write_champion
-from flows.retrain.record import (
-    Result,
-    RoundProgress,
-    changed_rules,
-    history_folder,
-    judged,
-    killed,
-    last_judged,
-    record,
-    report_text,
+from flows.retrain.champion import (
+    Champion,
+    ChampionError,
+    has_former,
+    read_champion,
+    read_champions,
+    take_over_former,
+    write_champion,
 )
+from flows.retrain.comparison import Opponent, compare_with_champion, complete_evaluation, is_better
+from flows.retrain.line import Line
+from flows.retrain.planned import Asked, PlannedRound, from_champion, plan_round
+from flows.retrain.record import Result, RoundProgress, history_folder, killed, record, report_text
+from flows.retrain.rules import rules_of
 from flows.run.listener import Listener
 from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
@@ -37,15 +38,14 @@ from flows.run.orchestrator import Orchestrator
 from flows.run.runs import Runs
 from flows.run.training import Training, machine_of, refuse_without_torch, training_folder
 from pipeline.plan import Plan
-from storage_schemas.errors import DepthmillError, RecipeError, StoreError
+from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.folder_lock import HeldFolder
 from storage_schemas.manifest import open_manifest
 from storage_schemas.remote_lock import HeldKey
-from storage_schemas.run_history import Round, write_round
+from storage_schemas.run_history import write_round
 
 if TYPE_CHECKING:
     from model.train.config import CommonConfig
-    from model.train.family import Family
     from model.train.judging import Rules
 
 
@@ -55,43 +55,39 @@ class RoundError(DepthmillError):
 
 @dataclass(frozen=True)
 class _Request:
-    """What a round is asked.
+    """A round that is asked for.
 
     Attributes:
         opened: the recipe.
         where: name of the recipe file.
-        rules: what a challenger must show.
-        fine_tune: start from the champion's weights instead of from scratch.
         orchestrator: carries the work out.
         listener: is told what goes on.
     """
 
     opened: Opened
     where: str
-    rules: Rules
-    fine_tune: bool
     orchestrator: Orchestrator
     listener: Listener
 
+    @property
+    def runs(self) -> Runs:
+        """Return the runs of the store."""
+        return self.opened.runs
 
-def retrain(
-    opened: Opened,
-    orchestrator: Orchestrator,
-    listener: Listener = SILENT,
-    *,
-    where: str,
-    rules: Rules,
-    fine_tune: bool = False,
-) -> Result:
-    """Do one round.
+    @property
+    def doing(self) -> str:
+        """Say what is done, for whoever is refused meanwhile."""
+        return f"depthmill retrain {self.where}"
+
+
+def retrain(opened: Opened, orchestrator: Orchestrator, listener: Listener = SILENT, *, where: str) -> Result:
+    """Do one round by the rules of the recipe's ``retrain:`` group.
 
     Args:
         opened: the recipe.
         orchestrator: carries it out.
         listener: is told what goes on.
-        where: name of the recipe file.
-        rules: what a challenger must show.
-        fine_tune: start from the champion's weights instead of from scratch.
+        where: name of the recipe file; with the family it names the line of trainings that are compared with each other.
 
     Returns:
         The record, which is in the history too, and the report.
@@ -99,28 +95,58 @@ def retrain(
     Raises:
         RecipeError: the ``train:`` group or a rule has a mistake.
         RoundError: units failed.
+        FolderBusyError: another round of this line goes on.
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
     refuse_without_torch()
     if former := opened.runs.former_text():
         listener.warn(former)
-    request = _Request(opened, where, rules, fine_tune, orchestrator, listener)
+    request = _Request(opened, where, orchestrator, listener)
     return orchestrator.retrain(Path(where).stem, lambda: _only_round(request))
 
 
 def _only_round(request: _Request) -> Result:
-    """Do a round while no other one goes on in the same runs folder; FolderBusyError says which one does."""
-    with request.opened.runs.held("", doing=f"depthmill retrain {request.where}") as held:
-        return _recorded_round(request, held)
+    """Do a round while no other one of its line goes on; FolderBusyError says which one does."""
+    from model.families import family_of, parse_train_config
+
+    progress, runs = RoundProgress(request.where), request.runs
+    try:
+        config = parse_train_config(request.opened.train, where=request.where)
+        progress.family = family_of(config)
+        progress.line = line = Line.of(request.where, progress.family.name)
+        progress.rules = rules_of(request.opened.recipe.retrain, progress.family, config, where=request.where)
+    except DepthmillError as error:
+        progress.notes.append(str(error))
+        _finish(request, progress, "failed")
+        raise
+    _end_former_version(request, progress, line)
+    with runs.held(line.lock_key, doing=request.doing) as held:
+        _close_killed(held, runs, line)
+        return _recorded_round(request, progress, config, held)
 
 
-def _close_killed(held: HeldFolder | HeldKey, runs: Runs) -> None:
+def _end_former_version(request: _Request, progress: RoundProgress, line: Line) -> None:
+    """Take over the champion of a former version, and leave the record of its round if that was killed.
+
+    Former versions hold the whole runs folder for a round; FolderBusyError if one goes on.
+    """
+    runs = request.runs
+    if runs.holder() is None and not has_former(runs):
+        return
+    with runs.held("", doing=request.doing) as held:
+        _close_killed(held, runs, line)
+        if note := take_over_former(runs, line):
+            request.listener.warn(f"WARNING: {note}")
+            progress.notes.append(note)
+
+
+def _close_killed(held: HeldFolder | HeldKey, runs: Runs, line: Line) -> None:
     """Leave the record of a former round that was killed."""
     if held.former is None:
         return
     try:
-        champion = read_champion(runs)
-    except ChampionError:  # this round will say so
+        champion = read_champion(runs, line)
+    except DepthmillError:  # this round will say so
         champion = None
     row = killed(held.former, champion)
     if row is not None:
@@ -128,93 +154,96 @@ def _close_killed(held: HeldFolder | HeldKey, runs: Runs) -> None:
             write_round(history_folder(runs), row)
 
 
-def _recorded_round(request: _Request, held: HeldFolder | HeldKey) -> Result:
+def _recorded_round(request: _Request, progress: RoundProgress, config: CommonConfig, held: HeldFolder | HeldKey) -> Result:
     """Do a round and leave its record and report, also if it fails."""
-    from model.families import family_of, parse_train_config
-
-    progress, runs = RoundProgress(request.where, request.rules), request.opened.runs
-    _close_killed(held, runs)
     progress.changed = lambda: held.say(asdict(record(progress, "failed")))
     progress.changed()
-
-    def finish(outcome: str) -> Result:
-        row = record(progress, outcome)
-        text = report_text(row, progress.family, progress.comparisons, choice=progress.choice)
-        if outcome != "nothing to do":
-            runs.files.put(f"reports/{row.name}.md", text.encode())
-        write_round(history_folder(runs), row)
-        if outcome != "failed":  # a failed round raises, and the caller prints the error
-            request.listener.say(f"{outcome}: {row.note or row.reason}")
-        return Result(row, text)
-
     try:
-        config = parse_train_config(request.opened.recipe.train, where=request.where)
-        progress.family = family_of(config)
-        _check_rules(progress.family, config, request.rules, where=request.where)
         outcome = _round(request, config, progress)
     except (Exception, KeyboardInterrupt) as error:  # the history records every error, then it is raised again
         progress.notes.append("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__)
-        finish("failed")
+        _finish(request, progress, "failed")
         raise
-    return finish(outcome)
+    return _finish(request, progress, outcome)
+
+
+def _finish(request: _Request, progress: RoundProgress, outcome: str) -> Result:
+    """Leave the record of a round, and its report if it did anything."""
+    row, rule = record(progress, outcome), "" if progress.rules is None else progress.rules.text
+    text = report_text(row, progress.family, progress.comparisons, choice=progress.choice, rule=rule)
+    if outcome != "nothing to do":
+        request.runs.files.put(f"reports/{row.name}.md", text.encode())
+    write_round(history_folder(request.runs), row)
+    if outcome != "failed":  # a failed round raises, and the caller prints the error
+        request.listener.say(f"{outcome}: {row.note or row.reason}")
+    return Result(row, text)
 
 
 def _round(request: _Request, config: CommonConfig, progress: RoundProgress) -> str:
     """Do a round and return its outcome; ``progress`` is filled on the way, so that a failed round is recorded too."""
-    opened, rules = request.opened, request.rules
-    runs, plan = opened.runs, opened.plan()
-    progress.manifest = plan.manifest.path.fingerprint
-    progress.request = _request(config, progress.manifest, fine_tune=request.fine_tune)
-    champion = read_champion(runs)
-    progress.champion = None if champion is None else champion.address(runs)
-    judged_in, judged_rounds = (None, []) if champion is None else judged(runs, progress.request, rules)
-    if judged_in is not None and not plan.to_do:
-        progress.reason = f"all {len(plan.items)} units are up to date, and their training met the champion in round {judged_in}"
+    opened, runs = request.opened, request.runs
+    assert progress.line is not None
+    asked = Asked(progress.line, config, progress.settled_rules, opened.plan(), opened.recipe.retrain.fine_tune)
+    progress.manifest, progress.request = asked.manifest, asked.request
+    planned = plan_round(asked, runs)
+    progress.champion = None if planned.champion is None else planned.champion.address(runs)
+    progress.reason = planned.reason
+    if planned.is_judged:
         return "nothing to do"
-    if judged_rounds and not plan.to_do:
-        before = next((row for row in judged_rounds if row.outcome != "nothing to do"), judged_rounds[0])
-        progress.reason = f"the rules changed since round {before.name}: {changed_rules(before, rules)}"
-    else:
-        progress.reason = _reason(plan, runs, progress.manifest, champion)
     progress.changed()
     request.listener.say(f"to do: {progress.reason}")
-    if plan.to_do:
-        _make(request, progress, plan)
-    training = _judged_challenger(opened, config, progress.manifest, judged_rounds) if request.fine_tune else None
-    if training is None:
-        start = champion.folder(runs) if champion is not None and request.fine_tune else None
-        training = _challenger(opened, config, progress.manifest, start)
+    if asked.plan.to_do:
+        _make(request, progress, asked.plan)
+    training = _challenger(opened, asked, planned)
     progress.training = training.address
     progress.choice = training.family.choice_text(training.config)
     progress.changed()
-    with training.held(f"depthmill retrain {request.where}"):
-        return _train_and_judge(training, request, progress, champion)
+    with training.held(request.doing):
+        return _train_and_judge(training, request, progress, planned)
 
 
-def _train_and_judge(training: Training, request: _Request, progress: RoundProgress, champion: Champion | None) -> str:
+def _train_and_judge(training: Training, request: _Request, progress: RoundProgress, planned: PlannedRound) -> str:
     """Train what is left, let it meet the champion, and return the outcome."""
-    runs, rules = request.opened.runs, request.rules
-    assert progress.manifest is not None
+    runs, rules, champion = request.runs, progress.settled_rules, planned.champion
+    assert progress.manifest is not None and progress.line is not None
     _train(training, request, progress)
+    if note := complete_evaluation(training):
+        progress.notes.append(note)
     progress.challenger_value = _value(training, rules)
-    if champion is None:
-        progress.notes.append("there was no champion")
+    if champion is None or planned.opponent is None:
+        progress.notes.append(_no_champion_text(runs))
         is_promoted = True
     elif (before := champion.folder(runs)).resolve() == training.folder.resolve():
         progress.notes.append("this training is the champion")
         is_promoted = False
     else:
-        progress.comparisons, note = compare_with_champion(before, training, rules)
-        runs.keep(training.folder)  # the champion may have been measured again there
-        is_promoted, verdict = is_better(progress.comparisons[0], rules)
-        progress.notes += [verdict, *([note] if note else [])]
+        is_promoted = _meets(planned.opponent, before, training, progress)
+    runs.keep(training.folder)  # the champion, or the challenger itself, may have been measured again there
     if is_promoted:
         new = Champion(
             str(training.folder), progress.manifest, rules.metric, rules.cap_m, rules.radar, progress.challenger_value,
             datetime.now(UTC).isoformat(timespec="seconds"), progress.name,
         )  # fmt: skip
-        write_champion(runs, new, instead_of=champion)
+        write_champion(runs, progress.line, new, instead_of=champion)
     return "promoted" if is_promoted else "kept"
+
+
+def _meets(opponent: Opponent, champion: Path, training: Training, progress: RoundProgress) -> bool:
+    """Say whether the challenger is better than the champion, and note why."""
+    rules = progress.settled_rules
+    progress.comparisons, note = compare_with_champion(opponent, champion, training, rules)
+    is_promoted, verdict = is_better(progress.comparisons[0], rules)
+    progress.notes += [verdict, *([note] if note else [])]
+    return is_promoted
+
+
+def _no_champion_text(runs: Runs) -> str:
+    """Say that there was no champion, and which other lines have one: a recipe under a new name begins a new line."""
+    try:
+        others = ", ".join(line.name for line in read_champions(runs))
+    except ChampionError:  # of another line
+        others = ""
+    return f"there was no champion{f' of this line; there are champions of {others}' if others else ''}"
 
 
 def _make(request: _Request, progress: RoundProgress, plan: Plan) -> None:
@@ -225,87 +254,54 @@ def _make(request: _Request, progress: RoundProgress, plan: Plan) -> None:
     if num_failed or left:
         raise RoundError(
             f"{num_failed} units failed, {len(left)} are left to do; nothing was trained. Details: the newest folder in "
-            f"'{request.opened.runs.root}'. Mend what its events.jsonl names, then run the same command; only these are left"
+            f"'{request.runs.root}'. Mend what its events.jsonl names, then run the same command; only these are left"
         )
 
 
-def _request(config: CommonConfig, manifest: str, *, fine_tune: bool) -> str:
-    """Name what a round is asked: the training that the recipe describes, and whether it starts from the champion.
-
-    The champion itself does not count: a fine-tuned one would ask for its own successor for ever.
-    """
-    from model.families import FAMILIES
-
-    name = FAMILIES.training_name(config, manifest)
-    return hashlib.sha256(f"{name} fine_tune={fine_tune}".encode()).hexdigest()[:16]
-
-
-def _reason(plan: Plan, runs: Runs, manifest: str, champion: Champion | None) -> str:
-    """Say why there is work: what the plan lists, or else what about the training is new."""
-    if plan.to_do:
-        stages: dict[str, list[str]] = {}
-        for line in plan.lines():
-            if line.num_to_do and line.stage != plan.manifest.stage:
-                stages.setdefault(line.text, []).append(line.stage)
-        lines = [f"{', '.join(names)}: {text}" for text, names in stages.items()]
-        return "; ".join(lines) or f"{plan.manifest.stage}: {plan.manifest.reason}"
-    last = last_judged(runs)
-    if champion is None:
-        return "there is no champion yet"
-    if last is None or last.manifest != manifest:
-        return f"manifest {manifest} was not trained on yet"
-    return f"the training options changed since round {last.name}"
-
-
-def _challenger(opened: Opened, config: CommonConfig, manifest: str, start: Path | None) -> Training:
+def _challenger(opened: Opened, asked: Asked, planned: PlannedRound) -> Training:
     """Return the training of this round, on its pinned manifest, from the champion if asked to."""
-    if start is not None:
-        begun = {"start_from": str((start / "best.pt").absolute()), "imagenet_weights": None, "backbone_from": None}
-        config = config.model_copy(update=begun)
-    folder = training_folder(opened, config, manifest)
-    return Training(config, open_manifest(opened.store, manifest), folder, machine_of(opened), opened.runs)
+    config, runs = asked.config, opened.runs
+    if asked.fine_tune and (judged := _judged_challenger(opened, asked, planned)) is not None:
+        return judged
+    if asked.fine_tune and planned.champion is not None:
+        config = from_champion(config, planned.champion.folder(runs))
+    folder = training_folder(opened, config, asked.manifest)
+    return Training(config, open_manifest(opened.store, asked.manifest), folder, machine_of(opened), runs)
 
 
-def _judged_challenger(opened: Opened, config: CommonConfig, manifest: str, rounds: list[Round]) -> Training | None:
+def _judged_challenger(opened: Opened, asked: Asked, planned: PlannedRound) -> Training | None:
     """Return the fine-tuned training that answered the same request by other rules; None if there is none.
 
     Named by its start, it would be another one since the champion changed, and would be trained again for a changed rule.
     """
     from model.train.loop import is_complete, read_training
 
-    for row in rounds:
+    for row in planned.judged_rounds:
         if row.training is None:
             continue
         folder = opened.runs.training(Path(row.training).name)  # by its name: the store may have moved
         if is_complete(folder):
             start = {"start_from": read_training(folder)["config"].get("start_from"), "imagenet_weights": None}
-            begun = config.model_copy(update={**start, "backbone_from": None})
-            return Training(begun, open_manifest(opened.store, manifest), folder, machine_of(opened), opened.runs)
+            begun = asked.config.model_copy(update={**start, "backbone_from": None})
+            return Training(begun, open_manifest(opened.store, asked.manifest), folder, machine_of(opened), opened.runs)
     return None
 
 
 def _train(training: Training, request: _Request, progress: RoundProgress) -> None:
     """Train unless it is done."""
-    from model.train.loop import is_complete
-
-    if is_complete(training.folder):
+    if training.is_complete:
         progress.notes.append("its training was complete already")
         return
     start = "" if training.config.start_from is None else f", starting from {training.config.start_from}"
     request.listener.say(f"training {training.folder.name} on manifest {training.manifest.path.fingerprint}{start}")
+    for notice in training.family.notices(training.config, training.manifest):
+        request.listener.warn(f"WARNING: {notice}")
     request.listener.work_begins()
     request.orchestrator.train(training, request.listener.steps())
 
 
-def _check_rules(family: Family[Any], config: CommonConfig, rules: Rules, *, where: str) -> None:
-    """Check that trainings of the family can be judged, by these rules, before an hour of work; else RecipeError."""
-    if family.retrain_refusal:
-        raise RecipeError(f"recipe '{where}': train.family is '{family.name}', and {family.retrain_refusal}")
-    family.check_rules(config, rules)
-
-
 def _value(training: Training, rules: Rules) -> float:
-    """Return the mean that decides; RoundError if no frame of the split has a pixel to measure."""
+    """Return the mean that decides; RoundError if the split has nothing to measure it on."""
     value = training.family.deciding_value(training.folder / "evaluation", rules)
     if value is not None and math.isnan(value):
         raise RoundError(
@@ -315,6 +311,6 @@ def _value(training: Training, rules: Rules) -> float:
     if value is not None:
         return value
     raise RoundError(
-        f"no frame of the split has a measured pixel up to {rules.cap_m:g} m with radar {rules.radar}, so nothing can be "
-        "compared. Look at the split (depthmill inspect), or choose another train.evaluation in the recipe"
+        f"{training.family.nothing_measured_text(rules)}, so nothing can be compared. Look at the split (depthmill inspect), or "
+        "choose another train.evaluation in the recipe"
     )

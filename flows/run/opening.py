@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from flows.run.runs import Runs
+from flows.run.runs import Runs, with_local_starts
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
 from flows.waiting import awaited
@@ -40,6 +41,11 @@ class Opened:
     def pool(self) -> WorkerPool:
         """Who makes the units; checked, not yet opened. Errors as ``pool_of``."""
         return pool_of(self.settings)
+
+    @cached_property
+    def train(self) -> dict[str, Any]:
+        """The recipe's ``train:`` group; what it begins with in a remote store is a file of this machine."""
+        return with_local_starts(self.recipe.train, self.settings.cache_dir)
 
     def plan(self) -> Plan:
         """Plan against the store as it is now."""

@@ -11,9 +11,10 @@ import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from storage_schemas.errors import RecipeError
 from storage_schemas.files import StoreFiles
@@ -92,7 +93,7 @@ class Runs:
         key = None if self.is_local else self.key(folder)
         if key is None:
             return 0
-        self.refuse_lost(key)
+        self.refuse_lost()
         return self._copy(key).keep()
 
     def has_news(self, folder: Path) -> bool:
@@ -108,7 +109,7 @@ class Runs:
         aside = self.work / _ASIDE / key / uuid.uuid4().hex
         try:
             snapshot = self._copy(key).snapshot(aside)
-            self.refuse_lost(key)
+            self.refuse_lost()
             return self._copy(key).keep(snapshot)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -124,22 +125,23 @@ class Runs:
         """Let no other process work in a folder for as long as the block lasts; of a training, its newest files are here then.
 
         Args:
-            name: key of the folder; "" = the root, where rounds are held.
+            name: key of the folder: of a training, or of the rounds of a line; "" = the root, which former versions held.
             doing: command and what it is given, for whoever is refused.
 
         Raises:
             FolderBusyError: another process works in it; says who.
             StoreError: it cannot be written.
         """
+        is_training = name.startswith("trainings/")
         if self.is_local:
-            refused = "Choose another folder with --out" if name else "Give this user write permission on the runs folder"
+            refused = "Choose another folder with --out" if is_training else "Give this user write permission on the runs folder"
             with locked_folder(self.work / name, doing=doing, if_denied=refused) as held_folder:
                 yield held_folder
             return
         with locked_key(self.files, name, doing=doing) as held:
             self._held[name] = held
             try:
-                if not name:
+                if not is_training:
                     yield held
                     return
                 folder = self.work / name
@@ -153,11 +155,10 @@ class Runs:
             finally:
                 del self._held[name]
 
-    def refuse_lost(self, key: str = "") -> None:
-        """Check that no other process has taken over what this one holds: the rounds, and the folder of a key."""
-        for name in ("", key):
-            if name in self._held:
-                self._held[name].refuse_lost()
+    def refuse_lost(self) -> None:
+        """Check that no other process has taken over what this one holds: the line of the round, and a training's folder."""
+        for held in list(self._held.values()):
+            held.refuse_lost()
 
     def holder(self, name: str = "") -> Holder | None:
         """Return who works in a folder, or was killed there; None if nobody does."""
@@ -184,6 +185,17 @@ class Runs:
             last=(LAST_CHECKPOINT, COMPLETE_FILE),  # the best checkpoint and the records must not be older than the last one
             not_fetched_with={LAST_CHECKPOINT: COMPLETE_FILE},  # a complete training is never gone on with
         )
+
+
+def with_local_starts(train: Mapping[str, Any], cache_dir: Path) -> dict[str, Any]:
+    """Return a ``train:`` group whose checkpoints to begin with are files of this machine; those of a remote store are fetched.
+
+    Raises:
+        RecipeError: a URL is not that of a training.
+        StoreError: the store cannot be read.
+    """
+    starts = {key: train[key] for key in ("start_from", "backbone_from") if "://" in str(train.get(key))}
+    return {**train, **{key: str(local_path(place, cache_dir)) for key, place in starts.items()}}
 
 
 def local_path(place: str | Path, cache_dir: Path) -> Path:

@@ -85,7 +85,7 @@ def train_recipe(
 
     if former := opened.runs.former_text():
         listener.warn(former)
-    parse_train_config(opened.recipe.train, where=where)  # parsed first: a typo must be reported before an hour of work
+    parse_train_config(opened.train, where=where)  # parsed first: a typo must be reported before an hour of work
     if manifest is None and opened.plan().to_do:
         made = make_units(opened, orchestrator, listener)
         if made.num_failed:

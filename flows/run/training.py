@@ -138,7 +138,7 @@ class Training:
             return on_progress
 
         def told(progress: Progress) -> None:
-            runs.refuse_lost(key)
+            runs.refuse_lost()
             if on_progress is not None:
                 on_progress(progress)
 
@@ -235,7 +235,7 @@ def open_training(opened: Opened, *, where: str, manifest: str | None, out: Path
     refuse_without_torch()
     from model.families import parse_train_config
 
-    config = parse_train_config(opened.recipe.train, where=where)
+    config = parse_train_config(opened.train, where=where)
     chosen = open_manifest(opened.store, manifest or opened.plan().manifest.path.fingerprint)
     folder = out or training_folder(opened, config, chosen.path.fingerprint)
     return Training(config, chosen, folder, machine_of(opened), opened.runs)

@@ -73,13 +73,14 @@ _OTHERS: Mapping[str, Callable[[bytes], bool]] = {
     r"\.(last|best)\.pt\.[0-9a-f]{32}": lambda head: not head or b"data.pkl" in head[:512],  # half of a checkpoint
     r"tensorboard/events\.out\.tfevents\.[^/]+": _has(b"brain.Event:2"),
     r"report\.html": _has(b"<!doctype html>", b"depthmill report"),
-    r"(evaluation|champion)/(.+/)?(frames|ranges)\.parquet": _has(b"PAR1"),
+    r"(evaluation|champion)/(.+/)?(frames|ranges|measured_frames|objects)\.parquet": _has(b"PAR1"),
+    r"(evaluation|champion)/digests\.json": _has(b'"record_sha256"'),
     r"(evaluation|champion|probe)/(.+/)?table\.md": _has(b"|"),
     r"(evaluation|champion)/(.+/)?table\.tex": _has(rb"\begin{table}"),
     r"evaluation/(.+/)?(strips|pictures|rendered_views)\.npz": _has(b"PK\x03\x04", b".npy"),
-    r"evaluation/average_precision\.csv": _has(b"category,metric,overlap"),
-    r"evaluation/(rendering|clips|rows)\.csv": _has(b","),
-    r"evaluation/results/\d+\.txt": lambda head: len(head.split(b"\n", 1)[0].split()) in (0, 16),
+    r"(evaluation|champion)/average_precision\.csv": _has(b"category,metric,overlap"),
+    r"(evaluation|champion)/(rendering|clips|rows)\.csv": _has(b","),
+    r"(evaluation|champion)/results/[^/]+\.txt": lambda head: len(head.split(b"\n", 1)[0].split()) in (0, 16),
     r"probe/probes\.json": _has(b'"rows"'),
 }
 """Other files by a pattern of their path; used where ``written.json`` does not know them."""

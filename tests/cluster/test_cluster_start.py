@@ -92,6 +92,12 @@ def test_ports_when_set_or_kept_then_these_and_a_taken_one_is_named(cluster):
             cluster.choose_ports({"CLUSTER_PORT_DASK": wrong}, {})
 
 
+def test_host_when_it_is_no_address_of_this_machine_then_said(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "HOST", "192.0.2.1")  # an address that no machine has
+    with pytest.raises(cluster.ClusterError, match=r"CLUSTER_HOST is '192.0.2.1', expected an IPv4 address of this machine"):
+        cluster.prepare(tmp_path / "cluster", os.environ)
+
+
 def test_folder_when_its_path_is_too_long_for_a_socket_then_said(cluster, tmp_path):
     with pytest.raises(cluster.ClusterError, match="is too long for the name of a socket in it. Set it to a shorter one"):
         cluster.prepare(tmp_path / ("long" * 30), os.environ)

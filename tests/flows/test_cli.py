@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from flows import cli
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
+from tests.hostile.attacks import command
 from tests.tiny_nuscenes import write_tiny_nuscenes
 
 BARE = ("--no-prefect", "--workers", 1, "--no-report")
@@ -303,3 +305,34 @@ def test_plan_when_other_recipes_wrote_since_then_compares_with_the_likest_unit(
     assert "build_manifest             0      1  input depth_clean changed (2 units)\n" in text
     code, text = depthmill("plan", recipe, "--set", "stages.project_lidar.lidar=[LIDAR_TOP, LIDAR_X]")
     assert "units to do, about" in text  # although the last run did not time this stage
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names what it raises when a GPU is full."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("Unable to allocate 74.5 GiB"), "error: memory is full: Unable to allocate 74.5 GiB. Let fewer processes work"),
+        (MemoryError(), "error: memory is full: the system gave no more. Let fewer processes work (--workers, DEPTHMILL_LOADER_WORKERS)"),
+        (OutOfMemoryError("CUDA out of memory. Tried\nmore"), "error: memory is full: CUDA out of memory. Tried. Let fewer"),
+    ],
+)  # fmt: skip
+def test_command_when_memory_is_full_then_one_line_that_says_what_to_lower(error, said, monkeypatch):
+    def full(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", full)
+    code, text = command("plan", "recipe.yaml")
+    assert code == 1
+    assert text.startswith(said) and len(text.splitlines()) == 1 and "batch_size" in text
+
+
+def test_command_when_it_has_a_defect_then_it_is_not_taken_for_a_full_memory(monkeypatch):
+    def broken(**_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        command("plan", "recipe.yaml")

@@ -34,7 +34,7 @@ from tests.tiny_kitti import write_tiny_kitti
 from tests.tiny_nuscenes import write_tiny_nuscenes
 from tests.tiny_zju import write_tiny_zju
 
-LIMIT_S = 120
+LIMIT_S = 600
 """An attack that takes longer hangs; most take a second."""
 
 Do = Callable[[Path], object]
@@ -402,6 +402,7 @@ BAD_IMAGES: dict[str, Callable[[bytes], bytes]] = {
     "the middle third zero": lambda content: (
         content[: len(content) // 3] + bytes(len(content) // 3) + content[2 * len(content) // 3 :]
     ),
+    "a program of PostScript": lambda _: _saved("RGB", (20, 12), "EPS"),
     "checksums that are right over data that is none": lambda _: png_of(20, 12, data=b"\x07" * 50),
 }
 
@@ -717,6 +718,31 @@ def _of_maps() -> Iterator[Attack]:
                 yield Attack(f"zju one map of {folder} is {what} everywhere", "zju", fill_one, ("maps", "no pixel", "return"))
 
 
+def _of_imports() -> Iterator[Attack]:
+    """Depth that cannot be right in a folder in the public layout, and lists whose lines belong to other images."""
+    for folder in ("D_gt", "D_acc"):
+        for what, value in {"0": 0, "65535": 65535}.items():
+
+            def fill(content: bytes, value: int = value) -> bytes:
+                stream, size = io.BytesIO(), Image.open(io.BytesIO(content)).size
+                Image.fromarray(np.full(size[::-1], value, np.uint16)).save(stream, "PNG")
+                return stream.getvalue()
+
+            says = ("maps", "no pixel is measured")
+            yield Attack(
+                f"import one map of {folder} is {what} everywhere", "import", rewritten(f"**/{folder}/**/*.png", fill), says
+            )
+    for name in ("D_gt", "D_acc", "radar"):
+        file = f"training/nuscenes/nuscenes_train_{name}.txt"
+        for what, change in {
+            "turned round": lambda text: "".join(text.splitlines(keepends=True)[::-1]),
+            "a line on": lambda text: "".join([*text.splitlines(keepends=True)[1:], text.splitlines(keepends=True)[0]]),
+        }.items():
+            yield Attack(
+                f"import {file} is {what}", "import", lines_of(file, change), ("is the image of line", "joined by line number")
+            )
+
+
 def npy_of(header: str, data: bytes = b"") -> bytes:
     """Return a .npy file with any header."""
     text = header.encode().ljust(118) + b"\n"
@@ -818,6 +844,11 @@ def _of_recipes() -> Iterator[Attack]:
         "store chained": lambda r: r.update(store=f"{r['store']}/a::b"),
         "store chained with a scheme": lambda r: r.update(store="simplecache::s3://b/x"),
         "store of an unknown scheme": lambda r: r.update(store="foo://user:secret@host/x"),
+        "store at a URL that is read only": lambda r: r.update(store="https://user:secret@127.0.0.1:9/x"),
+        "store in a scheme without a folder": lambda r: r.update(store="reference://x"),
+        "store of nobody's home": lambda r: r.update(store="~no-such-user/x"),
+        "store with one slash too few": lambda r: r.update(store="s3:/bucket/x"),
+        "store without a bucket": lambda r: r.update(store="s3://"),
         "store empty": lambda r: r.update(store=""),
         "store blank": lambda r: r.update(store="  "),
         "store of 5,000 characters": lambda r: r.update(store="/" + "x" * 5000),
@@ -861,6 +892,7 @@ def attacks() -> list[Attack]:
         *_of_lists(),
         *_of_kitti_texts(),
         *_of_maps(),
+        *_of_imports(),
         *_of_radar_arrays(),
         *_of_recipes(),
     ]

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from flows.retrain.champion import read_champion
+from flows.retrain.line import Line
 from flows.retrain.round import retrain
 from flows.run.bare_loop import BareLoop
 from flows.run.opening import open_recipe
 from flows.run.train import train_recipe
 from flows.settings import Settings
 from model.families import load_checkpoint
-from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import StoreAccessError
 from storage_schemas.files import StoreFiles
@@ -54,8 +54,8 @@ def opened_on(machine: Path, recipe: Path, *overrides: str):
     return open_recipe(load_recipe(recipe, overrides=overrides), Settings(workers=1, cache_dir=machine / "cache"))
 
 
-def one_round(machine: Path, recipe: Path, *overrides: str, rules: Rules | None = None):
-    return retrain(opened_on(machine, recipe, *overrides), BareLoop(), where=str(recipe), rules=rules or Rules()).row
+def one_round(machine: Path, recipe: Path, *overrides: str):
+    return retrain(opened_on(machine, recipe, *overrides), BareLoop(), where=str(recipe)).row
 
 
 def test_rounds_when_of_two_machines_and_the_first_is_gone_then_the_champion_is_found_and_nothing_is_done_again(
@@ -71,11 +71,11 @@ def test_rounds_when_of_two_machines_and_the_first_is_gone_then_the_champion_is_
     second = one_round(tmp_path / "second", recipe)
     assert second.outcome == "nothing to do"
     assert not (tmp_path / "second/cache/runs").exists()  # nothing was needed of the training itself
-    third = one_round(tmp_path / "second", recipe, "train.learning_rate=1e-5", rules=Rules(margin=1e9))
+    third = one_round(tmp_path / "second", recipe, "train.learning_rate=1e-5", "retrain.margin=1e9")
     assert third.outcome == "kept"
     assert third.champion_before == first.training == f"{url}/runs/trainings/{Path(first.training).name}"
     runs = opened_on(tmp_path / "second", recipe).runs
-    champion = read_champion(runs)
+    champion = read_champion(runs, Line("recipe", "semodepth"))
     assert champion.training == f"trainings/{Path(first.training).name}"
     assert json.loads((champion.folder(runs) / "training.json").read_text())["name"] == Path(first.training).name
     files = StoreFiles(f"{url}/runs")
@@ -134,11 +134,11 @@ def test_training_when_cut_off_and_its_machine_is_gone_then_another_ends_with_th
 def test_commands_when_on_another_machine_then_they_read_trainings_and_evaluations_from_the_store(
     recipe, url, depthmill, tmp_path, monkeypatch
 ):
-    rows = [one_round(tmp_path / "first", recipe, f"train.seed={seed}", rules=Rules(margin=1e9)) for seed in (0, 1)]
+    rows = [one_round(tmp_path / "first", recipe, f"train.seed={seed}", "retrain.margin=1e9") for seed in (0, 1)]
     shutil.rmtree(tmp_path / "first")
     monkeypatch.setenv("DEPTHMILL_CACHE_DIR", str(tmp_path / "second"))
     code, text = depthmill("runs", recipe)
-    assert (code, "promoted" in text, f"champion {rows[0].training}: mae_mm" in text) == (0, True, True), text
+    assert (code, "promoted" in text, f"champion of recipe.semodepth {rows[0].training}: mae_mm" in text) == (0, True, True), text
     a, b = (row.training for row in rows)
     code, text = depthmill("compare", a, b, "--json")
     assert code == 0, text

@@ -62,3 +62,20 @@ def test_recipe_when_it_has_thousands_of_mistakes_then_some_are_listed_and_the_o
         load_recipe(path)
     assert str(caught.value).splitlines()[-1] == "and 4,970 more mistakes in it"
     assert len(str(caught.value).splitlines()) == 31
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("=1", "override '=1' is not of the form key.key=value"),
+        ("stages..near_m=1", "override 'stages..near_m=1' is not of the form key.key=value"),
+        ("source=null", "source is None: expected a group of keys"),
+        ("train=5", "train is 5: expected a group of keys"),
+    ],
+)
+def test_override_when_it_names_no_key_or_gives_no_group_then_said(tmp_path, override, said):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{SOURCE}store: /s\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, overrides=(override,))
+    assert said in str(caught.value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import threading
+import time
 
 import pytest
 
@@ -12,7 +14,9 @@ from pipeline.recipe import load_recipe
 from pipeline.sources import open_source
 from storage_schemas import jobs
 from storage_schemas.errors import RecipeError, StoreError, UnitNotFoundError
+from storage_schemas.files import UNFINISHED
 from storage_schemas.jobs import Note, noted_prune, noted_run, notes
+from storage_schemas.leftovers import find_leftovers
 from storage_schemas.lineage import LINEAGE_FILE
 from storage_schemas.manifest import open_manifest
 from storage_schemas.prune import delete_prunable, find_prunable, parse_age
@@ -162,3 +166,13 @@ def test_age_when_read_then_is_a_duration(text, hours):
 def test_age_when_mistyped_then_says_what_is_expected(text):
     with pytest.raises(RecipeError, match=f"age '{text}' cannot be read; expected a number and m, h or d, e.g. 24h"):
         parse_age(text)
+
+
+def test_leftover_when_its_time_is_far_ahead_then_it_is_of_a_wrong_clock_and_may_be_deleted(tmp_path):
+    folder = tmp_path / "s" / UNFINISHED
+    folder.mkdir(parents=True)
+    for name, days in (("behind", -2), ("ahead", 2), ("now", 0)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() + days * 86400,) * 2)
+    found = find_leftovers(Store(tmp_path / "s"))
+    assert (found.old, found.num_young) == ((f"{UNFINISHED}/ahead", f"{UNFINISHED}/behind"), 1)

@@ -99,6 +99,30 @@ def test_answer_of_a_server_when_judged_then_by_status_and_code(status, code, pa
     assert is_transient(_answer(status, code)) is passes
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (400, "AuthorizationHeaderMalformed", "the bucket is in another region .* Set AWS_DEFAULT_REGION to the region"),
+        (301, "PermanentRedirect", "the bucket is in another region"),
+        (400, "InvalidIdentityToken", "the credentials are refused .* Correct or renew AWS_ACCESS_KEY_ID"),
+        (401, "401", "Credentials that have expired look like this"),
+    ],
+)
+def test_refusal_of_a_server_when_its_code_tells_the_cause_then_the_remedy_is_that_of_the_cause(status, code, said):
+    action = Failing(_answer(status, code))
+    with pytest.raises(StoreAccessError, match=said):
+        tried(action)
+    assert action.count == 1
+
+
+def test_login_when_expired_then_the_words_that_renew_it_are_shown_and_no_url_is_blamed():
+    exceptions = pytest.importorskip("botocore.exceptions")
+    action = Failing(exceptions.UnauthorizedSSOTokenError())
+    with pytest.raises(StoreAccessError, match="no credentials .*run aws sso login") as caught:
+        tried(action)
+    assert "URL" not in str(caught.value)
+
+
 def test_errors_of_the_clients_when_judged_then_by_name():
     aiohttp = pytest.importorskip("aiohttp")
     exceptions = pytest.importorskip("botocore.exceptions")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.retrain.champion import Champion, ChampionError, read_champion, write_champion
+from flows.retrain.line import Line
 from flows.run.runs import Runs
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.evaluation import read_evaluation, write_evaluation
@@ -18,6 +19,7 @@ from storage_schemas.run_history import Round, read_history, write_round
 from storage_schemas.seals import SEAL_KEY, BrokenSealError, read_sealed_json, sealed_json
 from tests.storage_schemas.test_evaluation import tables
 
+LINE = Line("recipe", "semodepth")
 CHAMPION = Champion("trainings/a", "f" * 16, "mae_mm", 80.0, "on", 1234.5, "2026-11-30T00:00:00+00:00", "round")
 ROUND = Round(
     "2026-11-30", "r.yaml", "2026", "2026", "kept", "new", "not better", "d" * 16, 3, "f" * 16, "t", "c", "mae_mm", 80.0, "on", 0.0,
@@ -30,8 +32,8 @@ def champion_folder(folder):
     for name in ("best.pt", "training.json"):
         (folder / "trainings/a" / name).touch()
     runs = Runs(str(folder), folder)
-    write_champion(runs, replace(CHAMPION, training=str(folder / CHAMPION.training)), instead_of=None)
-    return folder / "champion.json", lambda: read_champion(runs)
+    write_champion(runs, LINE, replace(CHAMPION, training=str(folder / CHAMPION.training)), instead_of=None)
+    return folder / LINE.champion_key, lambda: read_champion(runs, LINE)
 
 
 def history_folder(folder):

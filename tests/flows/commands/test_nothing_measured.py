@@ -51,7 +51,7 @@ def test_training_when_no_pixel_of_val_is_measured_then_report_evaluate_compare_
     code, text = depthmill("retrain", recipe, "--no-prefect", *SMALL)
     assert code == 1
     assert "no frame of the split has a measured pixel up to 80 m with radar on, so nothing can be compared" in text
-    assert not (tmp_path / "store/runs/champion.json").exists()
+    assert not (tmp_path / "store/runs/champions/recipe.semodepth.json").exists()
 
 
 def test_training_when_no_pixel_of_train_has_a_target_then_is_an_error_and_not_complete(depthmill, write_recipe, tmp_path):

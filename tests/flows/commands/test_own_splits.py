@@ -197,6 +197,6 @@ def test_retrain_when_splits_move_a_trained_scene_to_val_then_the_champion_is_no
     code, text = depthmill("retrain", path, "--no-prefect", *SMALL)
     assert code == 1
     assert "was trained on 1 scene that split 'val' now measures on, e.g. 'drive a', so the two cannot be compared" in text
-    (tmp_path / "store/runs/champion.json").unlink()
+    (tmp_path / "store/runs/champions/recipe.semodepth.json").unlink()
     code, text = depthmill("retrain", path, "--no-prefect", *SMALL)
     assert (code, "there was no champion" in text) == (0, True)

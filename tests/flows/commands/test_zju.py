@@ -15,7 +15,6 @@ from model.semodepth.data import FrameLoader
 from model.semodepth.dense import dense_batch
 from model.semodepth.net import SemoDepth
 from model.semodepth.network_config import SemoDepthConfig
-from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.dataset import open_dataset
 from storage_schemas.manifest import open_manifest
@@ -162,7 +161,7 @@ def test_champion_when_the_band_has_changed_then_is_measured_again_on_the_new_ro
 
     def one_round(*overrides):
         opened = open_recipe(load_recipe(own / "recipe.yaml", overrides=("train.max_steps=1", *overrides)), Settings(workers=1))
-        return retrain(opened, BareLoop(), where="recipe.yaml", rules=Rules(), fine_tune=False).row
+        return retrain(opened, BareLoop(), where="recipe.yaml").row
 
     assert one_round().outcome == "promoted"
     second = one_round("train.data.rows=[30,62]")

@@ -20,6 +20,7 @@ import yaml
 from flows.retrain.record import history_folder
 from flows.run.runs import Runs
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
+from storage_schemas.folder_lock import locked_folder
 from storage_schemas.run_history import Round, read_history
 from tests.conftest import REPOSITORY
 from tests.flows.retrain.test_retrain import SMALL
@@ -142,7 +143,7 @@ def test_work_pool_when_deployed_to_then_holds_the_four_flows(recipe, depthmill,
                 assert found["parameters"]["recipe"] == str(recipe)
                 schedules = [one["schedule"]["cron"] for one in found["schedules"]]
                 assert schedules == (["0 3 * * *"] if flow == "retrain_and_evaluate" else [])
-            assert found["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+            assert found["concurrency_options"] is None  # whoever comes too early is refused by the lock of the store's runs
             margin = found["parameter_openapi_schema"]["properties"]["margin"]
             assert (margin["type"], margin["minimum"]) == ("number", 0)
             assert margin["description"].startswith("Improvement of the mean that a training must reach")
@@ -158,7 +159,7 @@ def test_parameters_when_shown_in_prefects_pages_then_each_has_type_and_descript
         for name, one in shown.properties.items():
             assert one["description"], f"{flow.name}: {name}"
             assert "type" in one or "anyOf" in one
-    rule = set(inspect.signature(reclean.fn).parameters) - {"recipe", "overrides", "workers"}
+    rule = set(inspect.signature(reclean.fn).parameters) - {"recipe", "overrides", "workers", "dask"}
     assert rule == set(CleanHorizonParams.model_fields) - {"occluded"}  # a group of keys, which the recipe sets
 
 
@@ -184,7 +185,7 @@ def tasks_of(flow_run_id: UUID, num_expected: int) -> list[str]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-    until = time.monotonic() + 20
+    until = time.monotonic() + 600
     with get_client(sync_client=True) as client:
         chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
         while len(names := [task.name for task in client.read_task_runs(flow_run_filter=chosen)]) < num_expected:
@@ -238,6 +239,20 @@ def test_flows_when_run_then_end_with_their_own_words(recipe, depthmill, tmp_pat
     assert "# promoted" in text
     state = retrain_and_evaluate(str(recipe), return_state=True)
     assert state.message.startswith("nothing to do: all 13 units are up to date")
+
+
+def test_flow_when_another_process_does_its_work_then_is_cancelled_and_says_who(tmp_path):
+    from flows.prefect.deployments import _ended
+
+    def work() -> str:
+        with locked_folder(tmp_path, doing="a round", if_denied=""):
+            return "done"
+
+    with locked_folder(tmp_path, doing="depthmill retrain other.yaml", if_denied=""):
+        state = _ended(work)
+    assert state.is_cancelled(), state.message
+    assert "is in use: depthmill retrain other.yaml" in state.message
+    assert _ended(work).is_completed()
 
 
 def test_prefect_server_when_unreachable_then_says_so_at_once(recipe, depthmill):

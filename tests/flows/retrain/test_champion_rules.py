@@ -2,19 +2,25 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from flows.retrain.champion import ChampionError, is_better, read_champion
+from flows.retrain.champion import ChampionError, read_champion
+from flows.retrain.comparison import is_better
+from flows.retrain.line import Line
 from flows.retrain.record import changed_rules, history_folder
 from flows.retrain.round import RoundError, retrain
+from flows.retrain.rules import overrides_of
 from flows.retrain.seen_scenes import seen_scenes
 from flows.run.bare_loop import BareLoop
 from flows.run.opening import open_recipe
 from flows.run.runs import Runs
 from flows.settings import Settings
 from model.semodepth import family as semodepth_family
+from model.semodepth import judging as semodepth_judging
 from model.semodepth.comparison import Comparison, compare_runs
 from model.train import loop
 from model.train.judging import Rules
@@ -30,6 +36,7 @@ SMALL = {
     "data": {"batch_size": 1},
     "evaluation": {"num_strips": 0, "without_radar": False},
 }
+LINE = Line("recipe", "semodepth")
 SCENES = ("drive a", "drive b", "drive c", "drive d")
 SPLITS = {"train": ["drive a"], "val": ["drive b", "drive c", "drive d"]}
 
@@ -49,44 +56,44 @@ def write(write_recipe, tmp_path):
     return recipe
 
 
-def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, fine_tune: bool = False):
-    opened = open_recipe(load_recipe(recipe, overrides=overrides), Settings(workers=1))
-    return retrain(opened, BareLoop(), where=str(recipe), rules=rules or Rules(), fine_tune=fine_tune)
+def one_round(recipe: Path, *overrides: str, **rules: object):
+    opened = open_recipe(load_recipe(recipe, overrides=(*overrides, *overrides_of(**rules))), Settings(workers=1))
+    return retrain(opened, BareLoop(), where=str(recipe))
 
 
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        (Rules(margin=7.0), "margin 0.0 -> 7.0"),
-        (Rules(metric="rmse_mm"), "metric mae_mm -> rmse_mm"),
-        (Rules(cap_m=50.0), "cap_m 80.0 -> 50.0"),
-        (Rules(radar="off"), "radar on -> off"),
-        (Rules(needs_interval=True), "needs_interval False -> True"),
-        (Rules(least_share=0.9), "least_share 0.5 -> 0.9"),
+        ({"margin": 7.0}, "margin 0.0 -> 7.0"),
+        ({"metric": "rmse_mm"}, "metric mae_mm -> rmse_mm"),
+        ({"cap_m": 50.0}, "cap_m 80.0 -> 50.0"),
+        ({"cap_m": None, "radar": None}, "cap_m 80.0 -> None, radar on -> None"),
+        ({"radar": "off"}, "radar on -> off"),
+        ({"needs_interval": True}, "needs_interval False -> True"),
+        ({"least_share": 0.9}, "least_share 0.5 -> 0.9"),
     ],
 )
-def test_rules_when_one_changes_then_the_former_round_does_not_answer(write, changed, text):
-    row = one_round(write(**SPLITS)).row if changed.margin else None
-    if row is None:  # the whole round once is enough; the comparison of rules is the same
-        from dataclasses import asdict
-        from types import SimpleNamespace
+def test_rules_when_one_changes_then_said(changed, text):
+    assert changed_rules(SimpleNamespace(**asdict(Rules())), replace(Rules(), **changed)) == text
+    former = SimpleNamespace(**{**asdict(Rules()), "needs_interval": None, "least_share": None})  # of a former version
+    assert changed_rules(former, Rules()) == ""
 
-        row = SimpleNamespace(**asdict(Rules()))
-        assert text in changed_rules(row, changed)
-        return
+
+def test_round_when_a_rule_of_the_recipe_changed_then_the_former_round_does_not_answer(write):
+    row = one_round(write(**SPLITS)).row
     assert one_round(write(**SPLITS)).row.outcome == "nothing to do"
-    again = one_round(write(**SPLITS), rules=changed).row
-    assert (again.outcome, again.reason) == ("kept", f"the rules changed since round {row.name}: {text}")
+    again = one_round(write(**SPLITS), "retrain.margin=7").row
+    assert (again.outcome, again.reason) == ("kept", f"the rules changed since round {row.name}: margin 0.0 -> 7.0")
     assert again.training == row.training
     assert "its training was complete already" in again.note
-    assert one_round(write(**SPLITS), rules=changed).row.outcome == "nothing to do"
+    assert one_round(write(**SPLITS), margin=7.0).row.outcome == "nothing to do"
 
 
 def test_challenger_when_judged_by_another_margin_then_promoted_without_training_again(write, tmp_path):
     recipe = write(**SPLITS)
     one_round(recipe)
     other = ("train.seed=1", "train.learning_rate=0.01")
-    first = one_round(recipe, *other, rules=Rules(margin=1e9)).row
+    first = one_round(recipe, *other, margin=1e9).row
     assert first.outcome == "kept"
     better = first.difference < 0
     second = one_round(recipe, *other).row
@@ -131,24 +138,26 @@ def test_share_when_frames_or_pixels_are_missing_then_counted():
     assert every.share_of_pixels == pytest.approx(10 / (20 + 10 + 60))
 
 
-@pytest.mark.parametrize("share", [0.0, 1.5, math.nan])
-def test_least_share_when_it_is_no_share_then_refused_before_any_work(write, share):
-    with pytest.raises(RecipeError, match=f"least_share is {share}, expected more than 0 and at most 1"):
-        one_round(write(**SPLITS), rules=Rules(least_share=share))
+@pytest.mark.parametrize(
+    ("share", "text"), [("0.0", "greater than 0"), ("1.5", "less than or equal to 1"), (".nan", "a finite number")]
+)
+def test_least_share_when_it_is_no_share_then_refused_before_any_work(write, share, text):
+    with pytest.raises(RecipeError, match=rf"retrain.least_share is \S+: Input should be {text}"):
+        one_round(write(**SPLITS), f"retrain.least_share={share}")
 
 
 def test_champion_when_it_was_trained_on_frames_that_are_measured_now_then_left_out_or_refused(write, tmp_path):
     first = one_round(write(**SPLITS)).row
     moved = write(train=["drive d"], val=["drive a", "drive b", "drive c"])
-    second = one_round(moved, rules=Rules(margin=1e9)).row
+    second = one_round(moved, margin=1e9).row
     assert "1 scenes that one of the two was trained on are left out, e.g. 'drive a'" in second.note
     of_split = set(read_evaluation(str(Path(second.training) / "evaluation"))[0]["frame_key"])
     assert second.num_frames == len([key for key in of_split if not key.startswith("drive a/")])
     assert second.num_frames < len(of_split)
     runs = Runs(str(tmp_path / "store/runs"), tmp_path)
-    assert read_champion(runs).folder(runs) == Path(first.training)
+    assert read_champion(runs, LINE).folder(runs) == Path(first.training)
     with pytest.raises(ChampionError, match=r"was trained on 1 scene that split 'val' now measures on.* less than the share 0.9"):
-        one_round(moved, rules=Rules(margin=1e9, least_share=0.9))
+        one_round(moved, margin=1e9, least_share=0.9)
 
 
 def test_champion_when_it_measured_its_own_training_frames_then_they_are_left_out_too(write):
@@ -203,7 +212,8 @@ def test_network_when_its_answers_are_not_numbers_then_never_the_best_and_never_
         rows = summarise(frames)
         return [row._replace(mae_mm=math.nan) for row in rows] if count["calls"] in count["nan"] else rows
 
-    monkeypatch.setattr(semodepth_family, "summarise", with_nan)
+    for module in (semodepth_family, semodepth_judging):
+        monkeypatch.setattr(module, "summarise", with_nan)
     options = ("train.max_steps=2", "train.evaluate_every_epochs=0.4")
     first = one_round(recipe, *options).row
     record = json.loads((Path(first.training) / "training.json").read_text())

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from flows.retrain.champion import read_champion
+from flows.retrain.line import Line
 from flows.retrain.record import history_folder
 from flows.retrain.round import retrain
 from flows.run.bare_loop import BareLoop
 from flows.run.opening import open_recipe
 from flows.run.runs import Runs
 from flows.settings import Settings
-from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.folder_lock import LOCK_FILE, FolderBusyError, holder_of, locked_folder
 from storage_schemas.run_history import read_history
@@ -31,6 +31,8 @@ SMALL = {
 }
 
 
+LINE = Line("recipe", "semodepth")
+
 pytestmark = pytest.mark.usefixtures("one_process")
 
 
@@ -39,9 +41,9 @@ def recipe(tiny_root, copied_store, write_recipe):
     return write_recipe(tiny_root, train=SMALL)
 
 
-def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, orchestrator: BareLoop | None = None):
+def one_round(recipe: Path, *overrides: str, orchestrator: BareLoop | None = None):
     opened = open_recipe(load_recipe(recipe, overrides=overrides), Settings(workers=1))
-    return retrain(opened, orchestrator or BareLoop(), where=str(recipe), rules=rules or Rules()).row
+    return retrain(opened, orchestrator or BareLoop(), where=str(recipe)).row
 
 
 def runs_of(folder: Path) -> Runs:
@@ -57,7 +59,7 @@ def test_round_when_another_is_going_on_then_refused_with_who_and_nothing_is_wri
 
     class AskAgain(BareLoop):
         def train(self, training, on_progress):
-            text = rf"'{runs}' is in use: depthmill retrain {recipe}, process {os.getpid()} on .*; then run the same command"
+            text = rf"'{runs / LINE.lock_key}' is in use: depthmill retrain {recipe}, process {os.getpid()} on .*; then run the same command"
             with pytest.raises(FolderBusyError, match=text):
                 one_round(recipe)
             super().train(training, on_progress)
@@ -69,7 +71,7 @@ def test_round_when_another_is_going_on_then_refused_with_who_and_nothing_is_wri
 
 def test_round_when_a_training_works_in_its_folder_then_says_who_and_the_next_round_goes_on(recipe, tmp_path):
     first = one_round(recipe)
-    (tmp_path / "store/runs/champion.json").unlink()
+    (tmp_path / "store/runs" / LINE.champion_key).unlink()
     held = locked_folder(Path(first.training), doing="depthmill train x.yaml", if_denied="-")
     with held, pytest.raises(FolderBusyError, match="in use: depthmill train x.yaml"):
         one_round(recipe)
@@ -123,7 +125,7 @@ def test_promotion_when_killed_at_any_file_operation_then_the_former_or_the_new_
     runs = tmp_path / "store/runs"
     former = one_round(recipe)
     options = ("train.max_steps=8", "train.learning_rate=0.001")
-    row = one_round(recipe, *options, rules=Rules(margin=1e9))  # trained and kept: what is left is the promotion
+    row = one_round(recipe, *options, "retrain.margin=1e9")  # trained and kept: what is left is the promotion
     assert row.difference < 0
     kept = tmp_path / "kept"
     shutil.copytree(runs, kept)
@@ -137,14 +139,14 @@ def test_promotion_when_killed_at_any_file_operation_then_the_former_or_the_new_
             break
         assert code == -signal.SIGKILL, (number, code)
         num_kills += 1
-        champion = read_champion(runs_of(runs))
+        champion = read_champion(runs_of(runs), LINE)
         found.add(champion.folder(runs_of(runs)))
         after = one_round(recipe, *options)
         assert after.outcome in ("promoted", "kept", "nothing to do"), (number, after.note)
-        assert read_champion(runs_of(runs)).folder(runs_of(runs)) == Path(row.training)
+        assert read_champion(runs_of(runs), LINE).folder(runs_of(runs)) == Path(row.training)
         rows = read_history(history_folder(runs_of(runs)))
         assert [row for row in rows[2:] if row.note.startswith("killed: ") or row.outcome in ("promoted", "nothing to do")]
-        assert not (runs / LOCK_FILE).exists()
+        assert not (runs / LINE.lock_key / LOCK_FILE).exists()
     print(f"{num_kills} kills")
     assert num_kills >= 8
     assert found == {Path(former.training), Path(row.training)}
@@ -165,7 +167,7 @@ def test_round_when_killed_then_the_next_one_leaves_its_row(recipe, depthmill, t
         os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert reached.exists()
-    name = holder_of(runs).about["name"]
+    name = holder_of(runs / LINE.lock_key).about["name"]
     code, text = depthmill("runs", recipe)
     assert code == 0
     assert f"round {name} has not ended: depthmill retrain {recipe}, process {child} on " in text
@@ -204,6 +206,6 @@ def test_rounds_when_two_equal_ones_start_at_once_then_one_works_the_other_says_
         for code, text in zip(codes, texts, strict=True):
             assert code == 0 or "is in use: depthmill retrain" in text, text
         runs = runs_of(tmp_path / "store/runs")
-        rows = (read_champion(runs).folder(runs) / "steps.csv").read_text().splitlines()
+        rows = (read_champion(runs, LINE).folder(runs) / "steps.csv").read_text().splitlines()
         assert len(rows) == 2
         assert "failed" not in outcomes(tmp_path / "store/runs")

@@ -4,24 +4,24 @@ import json
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from flows.retrain.champion import ChampionError, compare_with_champion, is_better, read_champion
+from flows.retrain.champion import ChampionError, read_champion
+from flows.retrain.comparison import is_better, opponent_of
+from flows.retrain.line import Line
 from flows.retrain.record import history_folder
 from flows.retrain.round import retrain
+from flows.retrain.rules import overrides_of
 from flows.run.bare_loop import BareLoop
 from flows.run.listener import Listener
 from flows.run.opening import open_recipe
 from flows.run.runs import Runs
-from flows.run.training import Training
 from flows.settings import Settings
 from model.families import parse_train_config
 from model.semodepth.comparison import Comparison
 from model.semodepth.config import SemoDepthTrainConfig
-from model.train.config import Machine
 from model.train.judging import Rules
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import DepthmillError, RecipeError
@@ -36,6 +36,8 @@ SMALL = {
 }
 
 
+LINE = Line("recipe", "semodepth")
+
 pytestmark = pytest.mark.usefixtures("one_process")
 
 
@@ -48,10 +50,9 @@ def runs_of(folder: Path) -> Runs:
     return Runs(str(folder / "store/runs"), folder)
 
 
-def one_round(recipe: Path, *overrides: str, rules: Rules | None = None, fine_tune: bool = False):
-    opened = open_recipe(load_recipe(recipe, overrides=overrides), Settings(workers=1))
-    listener = Listener(print)
-    return retrain(opened, BareLoop(), listener, where=str(recipe), rules=rules or Rules(), fine_tune=fine_tune).row
+def one_round(recipe: Path, *overrides: str, **rules: object):
+    opened = open_recipe(load_recipe(recipe, overrides=(*overrides, *overrides_of(**rules))), Settings(workers=1))
+    return retrain(opened, BareLoop(), Listener(print), where=str(recipe)).row
 
 
 def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cleaning_and_training(recipe, tmp_path, capsys):
@@ -59,7 +60,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     first = one_round(recipe)
     assert (first.outcome, first.num_units, first.is_promoted) == ("promoted", 0, True)
     assert first.reason == "there is no champion yet"
-    champion = read_champion(runs)
+    champion = read_champion(runs, LINE)
     assert champion.training == f"trainings/{Path(first.training).name}"
     assert champion.value == first.challenger_value
 
@@ -70,7 +71,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert capsys.readouterr().out == f"nothing to do: {second.reason}\n"
     assert [path.name for path in (folder / "trainings").iterdir()] == [Path(first.training).name]
 
-    third = one_round(recipe, "stages.clean_horizon.near_m=12.5", rules=Rules(margin=1e9))
+    third = one_round(recipe, "stages.clean_horizon.near_m=12.5", margin=1e9)
     assert third.outcome == "kept"
     assert third.num_units == 3
     assert third.reason == "clean_horizon: params near_m: 20.0 -> 12.5 (scene-0061, scene-0103)"
@@ -82,8 +83,8 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert third.champion_value == pytest.approx(first.challenger_value, rel=1e-6)  # its targets are the single sweep: unchanged
     assert third.difference == pytest.approx(third.challenger_value - third.champion_value)
     assert third.low is third.high is None  # the frames are of too few scenes for an interval
-    assert read_champion(runs) == champion
-    assert one_round(recipe, "stages.clean_horizon.near_m=12.5", rules=Rules(margin=1e9)).outcome == "nothing to do"
+    assert read_champion(runs, LINE) == champion
+    assert one_round(recipe, "stages.clean_horizon.near_m=12.5", margin=1e9).outcome == "nothing to do"
     assert one_round(recipe).outcome == "nothing to do"  # back to the former rule: judged already
     assert [row.outcome for row in read_history(history_folder(runs))] == [
         "promoted", "nothing to do", "kept", "nothing to do", "nothing to do",
@@ -95,19 +96,18 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
 
 def test_fine_tuning_when_asked_for_then_starts_from_the_champion_and_is_not_repeated(recipe, tmp_path):
     first = one_round(recipe)
-    tuned = one_round(recipe, "train.learning_rate=1e-5", rules=Rules(metric="rmse_mm", cap_m=50.0), fine_tune=True)
+    tuned = one_round(recipe, "train.learning_rate=1e-5", metric="rmse_mm", cap_m=50.0, fine_tune=True)
     record = json.loads((Path(tuned.training) / "training.json").read_text())
     assert record["config"]["start_from"] == str(Path(first.training) / "best.pt")
     assert tuned.reason == f"the training options changed since round {first.name}"
     assert "measured again" not in tuned.note
     assert tuned.metric == "rmse_mm"
-    rules = Rules(metric="rmse_mm", cap_m=50.0)
-    assert one_round(recipe, "train.learning_rate=1e-5", rules=rules, fine_tune=True).outcome == "nothing to do"
+    assert one_round(recipe, "train.learning_rate=1e-5", metric="rmse_mm", cap_m=50.0, fine_tune=True).outcome == "nothing to do"
     again = one_round(recipe, "train.learning_rate=1e-5", fine_tune=True)
     assert again.reason == f"the rules changed since round {tuned.name}: metric rmse_mm -> mae_mm, cap_m 50.0 -> 80.0"
     assert (again.training, "complete already" in again.note) == (tuned.training, True)  # judged, and not trained, again
     if tuned.is_promoted:
-        assert read_champion(runs_of(tmp_path)).folder(runs_of(tmp_path)) == Path(tuned.training)
+        assert read_champion(runs_of(tmp_path), LINE).folder(runs_of(tmp_path)) == Path(tuned.training)
     with pytest.raises(DepthmillError, match=r"it has train.network.base_channels = 8, the recipe says 16. Make them equal, or"):
         one_round(recipe, "train.network.base_channels=16", fine_tune=True)
 
@@ -157,8 +157,8 @@ def test_round_when_the_training_is_cut_off_then_the_next_one_goes_on_with_it(re
             training.evaluate()
 
     with pytest.raises(MemoryError):
-        retrain(opened, CutOff(), where=str(recipe), rules=Rules())
-    row = retrain(opened, EvaluateOnly(), where=str(recipe), rules=Rules()).row  # nothing is left to train
+        retrain(opened, CutOff(), where=str(recipe))
+    row = retrain(opened, EvaluateOnly(), where=str(recipe)).row  # nothing is left to train
     failed, promoted = read_history(history_folder(opened.runs))
     assert (failed.outcome, failed.note, promoted.outcome) == ("failed", "of the device", "promoted")
     assert row.training == failed.training
@@ -166,20 +166,23 @@ def test_round_when_the_training_is_cut_off_then_the_next_one_goes_on_with_it(re
 
 def test_champion_when_its_file_or_training_is_damaged_then_says_what_to_do(recipe, tmp_path):
     first = one_round(recipe)
-    pointer = tmp_path / "store/runs/champion.json"
+    pointer = tmp_path / "store/runs/champions/recipe.semodepth.json"
     content = pointer.read_text()
     pointer.write_text(content[:-20])
     with pytest.raises(DepthmillError, match="is damaged: .* Delete it: the next round's training becomes the champion"):
         one_round(recipe)
     pointer.write_text(content)
     Path(first.training).rename(tmp_path / "moved")
-    with pytest.raises(DepthmillError, match="best.pt' does not exist. Bring that folder back, or delete champion.json"):
+    with pytest.raises(
+        DepthmillError,
+        match="recipe.semodepth.json' names a champion whose .*best.pt' does not exist. Bring that folder back, or delete the file",
+    ):
         one_round(recipe)
     Path(tmp_path / "moved").rename(first.training)
     pointer.unlink()
     again = one_round(recipe)
     assert (again.outcome, again.note) == ("promoted", "its training was complete already; there was no champion")
-    assert read_champion(runs_of(tmp_path)).training == json.loads(content)["training"]
+    assert read_champion(runs_of(tmp_path), LINE).training == json.loads(content)["training"]
 
 
 def test_store_when_moved_then_its_champion_is_found(recipe, tmp_path):
@@ -193,15 +196,16 @@ def test_store_when_moved_then_its_champion_is_found(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("rules", "text"),
     [
-        (Rules(metric="mae"), "metric is 'mae', expected one of: mae_mm, rmse_mm"),
-        (Rules(cap_m=60.0), "cap_m is 60.0, expected one of: 50.0, 70.0, 80.0"),
-        (Rules(radar="off"), r"radar is 'off' \(train.evaluation.without_radar is false\), expected one of: on"),
-        (Rules(margin=-1.0), "margin is -1.0, expected 0 or more, in the unit of mae_mm"),
+        ({"metric": "mae"}, "retrain.metric is 'mae', expected one of: mae_mm, rmse_mm, .*; did you mean 'mae_mm'?"),
+        ({"cap_m": 60}, "retrain.cap_m is 60.0, expected one of: 50.0, 70.0, 80.0"),
+        ({"radar": "off"}, r"retrain.radar is 'off' \(train.evaluation.without_radar is false\), expected one of: on"),
+        ({"margin": -1.0}, "retrain.margin is -1.0: Input should be greater than or equal to 0"),
+        ({"metrik": "mae_mm"}, "unknown key 'retrain.metrik'; did you mean 'metric'?"),
     ],
 )
 def test_rules_when_wrong_then_told_before_any_work(recipe, rules, text, tmp_path):
     with pytest.raises(RecipeError, match=text):
-        one_round(recipe, rules=rules)
+        one_round(recipe, **rules)
     assert not (tmp_path / "store/runs/trainings").exists()
 
 
@@ -221,8 +225,8 @@ def comparison(difference: float, low: float | None, high: float | None, metric:
         (comparison(-5.0, None, None), Rules(), True, "better by 5"),
         (comparison(0.0, 0.0, 0.0), Rules(), False, "not better"),
         (comparison(5.0, 1.0, 9.0), Rules(), False, "not better"),
-        (comparison(0.1, 0.05, 0.2, "delta1"), Rules(metric="delta1", needs_interval=True), True, "better by 0.1"),
-        (comparison(-0.1, -0.2, 0.0, "delta1"), Rules(metric="delta1"), False, "not better"),
+        (comparison(0.1, 0.05, 0.2), Rules(needs_interval=True, is_higher_better=True), True, "better by 0.1"),
+        (comparison(-0.1, -0.2, 0.0), Rules(is_higher_better=True), False, "not better"),
     ],
 )
 def test_promotion_when_judged_by_the_rules_then_says_why(found, rules, expected, text):
@@ -246,6 +250,7 @@ def test_retrain_command_when_run_then_prints_the_report_and_runs_prints_the_his
     assert lines[0].split() == [
         "started",
         "(UTC)",
+        "line",
         "outcome",
         "units",
         "manifest",
@@ -255,8 +260,11 @@ def test_retrain_command_when_run_then_prints_the_report_and_runs_prints_the_his
         "took",
         "why",
     ]
-    assert [line.split("  ")[1] for line in lines[1:3]] == ["promoted", "nothing to do"]
-    assert lines[-1].startswith(f"champion {tmp_path / 'store/runs/trainings'}")
+    assert [line.split("  ")[1:3] for line in lines[1:3]] == [
+        ["recipe.semodepth", "promoted"],
+        ["recipe.semodepth", "nothing to do"],
+    ]
+    assert lines[-1].startswith(f"champion of recipe.semodepth {tmp_path / 'store/runs/trainings'}")
     code, text = depthmill("runs", tmp_path / "store", "--last", 1, "--json")
     assert [row["outcome"] for row in json.loads(text)["rounds"]] == ["nothing to do"]
     code, text = depthmill("retrain", recipe, "--no-prefect", "--metric", "mea_mm")
@@ -286,9 +294,7 @@ def test_start_of_a_training_when_given_then_counts_by_its_bytes(tmp_path):
         ({"family": "semodepth", "epoch": 3}, "does not know: unknown key 'train.epoch'; did you mean 'epochs'?"),
     ],
 )
-def test_champion_when_it_is_not_of_this_family_then_named_with_what_to_do(tmp_path, config, reason):
-    (tmp_path / "training.json").write_text(json.dumps({"config": config, "manifest": "m"}))
-    manifest = SimpleNamespace(path=SimpleNamespace(fingerprint="m"))
-    challenger = Training(SemoDepthTrainConfig(), manifest, tmp_path / "challenger", Machine())
-    with pytest.raises(ChampionError, match=f"{re.escape(reason)}.*delete champion.json"):
-        compare_with_champion(tmp_path, challenger, Rules())
+def test_champion_when_it_is_not_of_this_family_then_named_with_what_to_do(config, reason):
+    record = {"config": config, "manifest": "m"}
+    with pytest.raises(ChampionError, match=f"{re.escape(reason)}.* delete 'c.json': the next round's training becomes the"):
+        opponent_of(record, SemoDepthTrainConfig(), Rules(), address="trainings/a", file="c.json")

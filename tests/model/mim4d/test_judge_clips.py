@@ -13,7 +13,7 @@ from model.mim4d.judging import ClipJudging
 from model.train.judging import Rules
 from model.train.paired_bootstrap import ComparisonError
 from model.train.result_files import put_tables, rows_as_csv
-from tests.model.mim4d.test_compare_clips import A, B, NAN, evaluation
+from tests.model.mim4d.test_compare_clips import NAN, A, B, evaluation
 
 ERROR = {"volume": "reconstruct", "measure": "abs_rel"}
 
