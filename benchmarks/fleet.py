@@ -90,7 +90,9 @@ def _measure(folder: Path, args: Any) -> None:
             listener = Listener(line=io.StringIO().write)
             pool = WorkerPool(lambda: contextlib.nullcontext(DaskScenes(client, TARGET)), 2 * args.workers)
             with profiled(print_it=args.profile and num_scenes == args.scenes):
-                ours = cost_of(lambda o=opened: checked(make_units(o, BareLoop(), listener, report=False, pool=pool), o), num_scenes)
+                ours = cost_of(
+                    lambda o=opened: checked(make_units(o, BareLoop(), listener, report=False, pool=pool), o), num_scenes
+                )
             costs[num_scenes] = ours
             print(f"{num_scenes} scenes, {len(plan.items)} units: plan {1e3 * planning / num_scenes:.2f} ms CPU a scene")
             print(f"{num_scenes} scenes, bare dask: {bare}")
@@ -125,7 +127,9 @@ def opened_world(folder: Path, num_scenes: int) -> Opened:
     """Write tables of so many scenes with two key frames each, and open a recipe over them with an empty store."""
     plan_850.write_tables(folder / "raw" / "v1.0-trainval", num_scenes, 2)
     recipe = folder / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"source": {"kind": "nuscenes", "root": str(folder / "raw")}, "store": str(folder / "store")}))
+    recipe.write_text(
+        yaml.safe_dump({"source": {"kind": "nuscenes", "root": str(folder / "raw")}, "store": str(folder / "store")})
+    )
     return open_recipe(load_recipe(recipe), Settings(workers=1, cache_dir=folder / "cache"))
 
 
@@ -140,7 +144,14 @@ def commit_marks(request: SceneRequest, _packages: dict[str, str]) -> list[ItemR
         store.files.put(f"{item.path.key}/{LINEAGE_FILE}", record.to_json())
         results.append(
             ItemResult(
-                item.stage, item.identity.scene, item.identity.camera, item.path.fingerprint, "OK", 0.0, TASK_MESSAGE, {"frames": 40.0}
+                item.stage,
+                item.identity.scene,
+                item.identity.camera,
+                item.path.fingerprint,
+                "OK",
+                0.0,
+                TASK_MESSAGE,
+                {"frames": 40.0},
             )
         )
     return results

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from gpu.figure import Figure, in_one_line
 
 _FLUSH_BYTES = 256 * 2**20
@@ -92,16 +93,22 @@ class Bench:
             took = time.perf_counter() - first
         return [one_ms() for _ in range(max(3, min(most, int(seconds / max(took, 1e-6)))))]
 
-    def peak_gb(self, work: Callable[[], Any]) -> float:
-        """Return the most memory that tensors held during a call, on the GPU; NaN on a CPU, where nobody counts it."""
+    def peak_gb(self, work: Callable[[], Any], *, above: bool = False) -> float:
+        """Return the most memory that tensors held during a call, on the GPU; NaN on a CPU, where nobody counts it.
+
+        Args:
+            work: the call.
+            above: less what they held before.
+        """
         if not self.is_gpu:
             work()
             return float("nan")
         self.give_back()
         torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device) if above else 0
         work()
         self.wait()
-        return torch.cuda.max_memory_allocated(self.device) / 1e9
+        return (torch.cuda.max_memory_allocated(self.device) - before) / 1e9
 
     def give_back(self) -> None:
         """Free what nothing refers to any more."""

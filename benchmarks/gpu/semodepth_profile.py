@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import semodepth_network
+from torch.profiler import ProfilerActivity, profile
+
 from gpu.bench import Bench
 from gpu.figure import Figure
 from gpu.semodepth import engine, size_of
-from torch.profiler import ProfilerActivity, profile
 
 FRAMES, SHOWN = 5, 12
 
@@ -16,7 +17,11 @@ FRAMES, SHOWN = 5, 12
 def figures(bench: Bench) -> Iterator[Figure]:
     """Profile a few frames."""
     work = semodepth_network.work_of(
-        size_of(bench), "forward", f"{engine(bench)} channels_last bf16", bench.device.type, base_channels=8 if bench.is_small else 64
+        size_of(bench),
+        "forward",
+        f"{engine(bench)} channels_last bf16",
+        bench.device.type,
+        base_channels=8 if bench.is_small else 64,
     )
     wall_ms = bench.latency_ms(work)
     frames = 1 if bench.is_small else FRAMES

@@ -33,6 +33,10 @@ WANTED: dict[str, list[str]] = {
         r"peak of a worker: \d+ MB with both off, \d+ MB with both on", rf"range tables +{NUMBER} ms; \d+ kB a sweep", rf"votes +{NUMBER} ms; floor of both {NUMBER} ms",
         rf"the readable way +{NUMBER} ms a key frame; ratio {NUMBER}x", r"in free votes \d+, in being dropped \d+ of \d+",
         rf"returns good: \d+, dropped {NUMBER} %", rf"returns airborne: \d+, dropped {NUMBER} %", rf"of what was dropped, good: {NUMBER} %"],
+    "gpu_check": [*(rf"(?m)^{part}: measured \(\d+ s\)$"
+                    for part in ("scan_values", "semodepth", "scan_times", "semodepth_profile", "mim4d", "drive", "accumulate", "loader", "marked_tests",
+                                 "scan_tiles", "detector", "training", "compiled")),
+                  rf"(?m)^  tests collected: {NUMBER}$", rf"forward, torch.compile on, batch 1: {NUMBER} ms", r"13 parts measured, 0 parts partly measured, 0 parts not"],
     "index_trainval": [rf"{words} the .*index: 3 scenes in {NUMBER} s, .* in {NUMBER} s; peak {NUMBER} GB"
                        for words in ("first time, builds", "again, opens")],
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
@@ -50,6 +54,7 @@ WANTED: dict[str, list[str]] = {
                    *(rf"(?m)^{name}, 3 frames of \d cameras, \d+ rays each, .*: \d+ ms CPU .* peak \d+ MB" for name in ("tiny", "full size"))],
     "plan_850": [rf"plan with all 19 units in the store: {NUMBER} s \(nothing to do", rf"clean_horizon changed: {NUMBER} s \(4 units to do",
                  rf"depthmill --help: {NUMBER} s", rf"floor: {NUMBER} s"],
+    "plan_remote": [rf"361 units; plan with the store on a disk: {NUMBER} s", *(rf"(?m)^\| {ms} ms \| \d+ s( \| {NUMBER} s \({NUMBER} s CPU\)){{3}} \| \d+ \|$" for ms in ("0", "20"))],
     "plug_in_study": [r"(?m)^\| table without image and radar \| \| \| \d+ \| \d+ \| [\d.]+ \|$", r"(?m)^\| nothing \| [\d.]+% \|", r"(?m)^\| C alone \| [\d.]+% \|",
                       *(rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$"
                         for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld", "plug-in alone, monocular depth given", "distilled, laplace"))],
@@ -61,6 +66,7 @@ WANTED: dict[str, list[str]] = {
                 r"(?m)^\| 2 \| [\d.]+ \| [\d.]+ \| [\d.]+x \| [\d.]+, [\d.]+, [\d.]+ \| [\d.]+ \|$",
                 r"(?m)^\| depth_clean \| [\d.]+ \| \d+ \| [\d.]+ \|$", r"(?m)^\| together \| [\d.]+ \| \d+ \| [\d.]+ \|$",
                 *(rf"(?m)^\| {way} \| \*\*together\*\* \| [\d.]+ \| [\d.]+ \|$" for way in ("straightforward", "ours")), r"(?m)^ratio [\d.]+x;"],
+    "raw_reading": [r"12 files, 0 MB", *(rf"(?m)^\| {ms} ms( \| {NUMBER} s){{2}} \| \d+ %( \| {NUMBER} s){{2}} \|$" for ms in ("0", "20"))],
     "selective_scan": [rf"(?m)^\| 50 \| {work} \| .* \| \*\*{NUMBER}x\*\* \|" for work in ("forward", r"forward \+ backward")],
     "semodepth_network": [rf"(?m)^\| 64x96 \| {work} \| {way} \| {NUMBER} \| \d+ \|$"
                           for work in ("forward", "training step") for way in ("twin", "numba channels_last bf16")],
@@ -92,10 +98,12 @@ SLOW = {
     "accumulate",
     "distillation_study",
     "free_space",
+    "gpu_check",
     "loader",
     "mim4d_step",
     "mim4d_study",
     "plan_850",
+    "plan_remote",
     "plug_in_study",
     "scaling",
     "selective_scan",

@@ -9,16 +9,30 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
+from tests import process_tree
 from tests.conftest import REPOSITORY
-from tests.process_tree import descendants, is_alive, wait_until
+from tests.process_tree import descendants, is_alive
 
 SERVICES = ("postgresql", "s3", "prefect", "worker", "dask-scheduler", "dask-worker:dask-worker-1", "dask-worker:dask-worker-2")
+
+
+TINY = {
+    "network": {"base_channels": 8}, "max_steps": 2, "data": {"batch_size": 1}, "evaluation": {"num_strips": 0, "without_radar": False},
+}  # fmt: skip
+"""A training of SemoDepth that takes seconds."""
+LONGEST_WAIT_S = 1200.0
+"""Of a busy machine; nothing is measured by it."""
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait by condition, longer than tests that start no services do."""
+    process_tree.wait_until(condition, what, seconds=LONGEST_WAIT_S)
 
 
 class RunningCluster:
@@ -31,7 +45,7 @@ class RunningCluster:
         log: what the cluster printed.
     """
 
-    def __init__(self, root: Path, env: dict[str, str]) -> None:
+    def __init__(self, root: Path, env: dict[str, str], *, make: str | None = None) -> None:
         self.folder, self.work, self.log = root / "cluster", root / "work", root / "cluster.txt"
         self.temporary = root / "tmp"
         for folder in (self.work, self.temporary):
@@ -44,12 +58,17 @@ class RunningCluster:
             "DEPTHMILL_CACHE_DIR": str(root / "cache"),
         }
         self.env = dict(self._env)
+        # what the Makefile runs (tests/cluster/test_cluster_start.py); make itself would install into an environment of its own
+        run = shlex.join([sys.executable, str(REPOSITORY / "deploy/cluster/cluster.py")])
+        line = (make or "make cluster").replace("/shared/depthmill", str(root)).replace("10.0.0.1", "127.0.0.1").strip()
+        assert line.endswith("make cluster")
+        self._start = f"exec env {line.removesuffix('make cluster')} {run}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it says that all services answer."""
         with open(self.log, "ab") as log:
-            command = [sys.executable, str(REPOSITORY / "deploy/cluster/cluster.py")]
+            command = ["bash", "-c", self._start]
             self._process = subprocess.Popen(
                 command, env=self._env, cwd=self.work, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
@@ -63,7 +82,7 @@ class RunningCluster:
         had = descendants(self._process.pid)
         self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(60)
+            self._process.wait(300)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -147,11 +166,16 @@ def sourced(path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_cluster(env: dict[str, str] | None = None, **settings: str) -> Iterator[RunningCluster]:
-    """Run a cluster in a new folder that every user of the machine may enter, because PostgreSQL does not run as root."""
+def running_cluster(*, make: str | None = None, **settings: str) -> Iterator[RunningCluster]:
+    """Run a cluster in a new folder that every user of the machine may enter, because PostgreSQL does not run as root.
+
+    Args:
+        make: a line of shell that ends with ``make cluster`` and runs in place of it, with /shared/depthmill as the folder.
+        settings: environment variables of the services.
+    """
     root = Path(tempfile.mkdtemp(prefix="depthmill-cluster-"))
     root.chmod(0o755)
-    cluster = RunningCluster(root, {**(os.environ if env is None else env), **settings})
+    cluster = RunningCluster(root, {**os.environ, **settings}, make=make)
     try:
         cluster.start()
         yield cluster
