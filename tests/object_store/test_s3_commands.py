@@ -174,7 +174,10 @@ def test_requests_when_counted_then_are_as_documented(built, proxy, bucket, dept
     monkeypatch.setattr("storage_schemas.unit_listing.LISTED_FROM", 13)
     proxy.forget()
     assert depthmill("plan", recipe, "--check")[0] == 0
-    assert dict(proxy.requests) == {"LIST": 7, "GET": 2}  # one listing a store; marks of the manifest and of what none names: itself
+    assert dict(proxy.requests) == {
+        "LIST": 7,
+        "GET": 2,
+    }  # one listing a store; marks of the manifest and of what none names: itself
     loader = FrameLoader(open_manifest(store), DataConfig(batch_size=2))
     list(loader)  # opens units
     proxy.forget()
