@@ -57,5 +57,9 @@ CLAIMS := $(basename $(notdir $(sort $(shell grep -l __main__ benchmarks/*.py)))
 benchmarks: $(VENV)/.installed  ## every claim with a number; hours, because of the studies
 	for claim in $(filter-out %_study,$(CLAIMS)) $(filter %_study,$(CLAIMS)); do $(BIN)/python benchmarks/$$claim.py || exit 1; done
 
+.PHONY: gpu-check
+gpu-check:  ## eight minutes on a GPU, with the Python of this machine: nothing is installed (docs/operations/gpu-check.md)
+	$(or $(wildcard $(BIN)/python),python3) benchmarks/gpu_check.py
+
 clean:
 	rm -rf demo $(VENV) $(MINIMUM) build *.egg-info

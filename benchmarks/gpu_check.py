@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,12 +64,19 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [part.name for part in PARTS]
-    parser.add_argument("--minutes", type=float, default=8.0, help="time for all of it; 8 unless given")
+    parser.add_argument("--minutes", type=float, help="time for all of it; 8 unless given, 60 with --small")
     parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help=f"only these parts: {', '.join(names)}")
     parser.add_argument("--small", action="store_true", help="rehearse every part with tiny sizes, on a CPU too; no figures")
-    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "depthmill-benchmark", help="folder for data, kept between runs")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "depthmill-benchmark",
+        help="folder for data, kept between runs",
+    )
     parser.add_argument("--out", type=Path, help="folder for the three files; gpu-check below --data unless given")
-    parser.add_argument("--from", dest="from_files", type=Path, nargs="+", metavar="JSON", help="measure nothing; take these results")
+    parser.add_argument(
+        "--from", dest="from_files", type=Path, nargs="+", metavar="JSON", help="measure nothing; take these results"
+    )
     parser.add_argument("--results", action="store_true", help="with --from: put the section into benchmarks/RESULTS.md")
     parser.add_argument("--keep", action="store_true", help="with --from: put the best tile into model/blocks/scan_tiles.py")
     parser.add_argument("--part", choices=names, help=argparse.SUPPRESS)
@@ -79,7 +85,8 @@ def _arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if (args.results or args.keep) and not args.from_files:
         parser.error("--results and --keep go with --from FILE: measure first, look at gpu-check.md, then put it there")
-    if args.minutes <= 0:
+    args.minutes = args.minutes or (60.0 if args.small else 8.0)
+    if args.minutes < 0:
         parser.error(f"--minutes is {args.minutes:g}, expected more than 0")
     args.data = args.data.absolute()
     args.out = (args.out or args.data / "gpu-check").absolute()
@@ -117,7 +124,9 @@ class Check:
         (self.args.out / "gpu-check.log").write_bytes(b"")
         self.result["machine"] = self._card()
         about = self.result["machine"]
-        print(f"{about.get('card', 'no GPU')}, driver {about['driver']}, Python {about['python']}, {about['packages']}", flush=True)
+        print(
+            f"{about.get('card', 'no GPU')}, driver {about['driver']}, Python {about['python']}, {about['packages']}", flush=True
+        )
         absent = self._say_what_is_missing()
         is_gpu = not about["why_no_gpu"]
         try:
@@ -141,7 +150,13 @@ class Check:
             return dict(json.loads(done.stdout))
         except (subprocess.TimeoutExpired, ValueError, OSError) as error:
             why = f"looking for it did not end well: {in_one_line(error)}"
-            return {"python": sys.version.split()[0], "machine": os.uname().machine, "packages": {}, "driver": "unknown", "why_no_gpu": why}
+            return {
+                "python": sys.version.split()[0],
+                "machine": os.uname().machine,
+                "packages": {},
+                "driver": "unknown",
+                "why_no_gpu": why,
+            }
 
     def _say_what_is_missing(self) -> set[str]:
         """Print what parts of this run lack, and the lines that bring it; return the modules."""
@@ -150,12 +165,16 @@ class Check:
             lacking = [part.name for part in self.parts if module in part.needs]
             print(f"missing: {module}; not measured without it: {', '.join(lacking)}")
         if absent - {"torch", "triton"}:
-            print(f"to bring it from a machine with a network:\n  {download_line(wheels_of(absent - {'torch', 'triton'}))}\n  {INSTALL_LINE}")
+            print(
+                f"to bring it from a machine with a network:\n  {download_line(wheels_of(absent - {'torch', 'triton'}))}\n  {INSTALL_LINE}"
+            )
         for tool in missing_tools():
             print(f"missing: {tool}")
         free_gb = shutil.disk_usage(self.args.data).free / 1e9
         if free_gb < LEAST_FREE_GB:
-            print(f"little room: {free_gb:.1f} GB are free in {self.args.data}; {LEAST_FREE_GB:g} are needed. Choose another folder with --data")
+            print(
+                f"little room: {free_gb:.1f} GB are free in {self.args.data}; {LEAST_FREE_GB:g} are needed. Choose another folder with --data"
+            )
         sys.stdout.flush()
         return absent
 
@@ -177,18 +196,26 @@ class Check:
         running = self.beside.pop(part.name, None)
         if running is None:
             if self.seconds_left < (1.0 if self.args.small else part.least_s):
-                return {"why": f"{max(self.seconds_left, 0):.0f} s of the budget were left, it needs {part.least_s:.0f}; run it with --only {part.name}"}
-            running = self._begin(part, min(part.most_s, self.seconds_left), is_gpu=is_gpu)
+                return {
+                    "why": f"{max(self.seconds_left, 0):.0f} s of the budget were left, it needs {part.least_s:.0f}; run it with --only {part.name}"
+                }
+            running = self._begin(part, min(self._most_s(part), self.seconds_left), is_gpu=is_gpu)
         spent = time.monotonic() - running.began_at
         try:
-            return processes.finish(running, min(part.most_s - spent, self.seconds_left))
+            return processes.finish(running, min(self._most_s(part) - spent, self.seconds_left))
         finally:
             with open(self.args.out / "gpu-check.log", "ab") as stream:
                 stream.write(f"\n===== {part.name}\n".encode() + running.log.read_bytes()[-200_000:])
 
+    def _most_s(self, part: Part) -> float:
+        return 3600.0 if self.args.small else part.most_s  # a rehearsal may be slow
+
     def _begin(self, part: Part, seconds: float, *, is_gpu: bool) -> processes.Running:
         command = [sys.executable, str(HERE), "--part", part.name, "--seconds", str(seconds), "--data", str(self.args.data)]
-        environment = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]))}
+        environment = {
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])),
+        }
         for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):  # the home folder may not be writable
             environment.setdefault(name, os.environ.get(name, str(self.args.data / name.lower())))
         environment |= {} if is_gpu else part.rehearsed_by
@@ -209,24 +236,32 @@ class Check:
             unfinished.replace(self.args.out / name)
 
     def _verdict(self) -> int:
-        records = self.result["parts"]
-        counts = {status: sum(record["status"] == status for record in records) for status in ("measured", "partly measured", "not measured")}
-        beyond = [f"{record['name']}: {figure.what}" for record in records for figure in map(lambda one: Figure(**one), record["figures"]) if figure.disagrees]
+        records, about = self.result["parts"], self.result["machine"]
+        states = ("measured", "partly measured", "not measured")
+        counts = {state: sum(record["status"] == state for record in records) for state in states}
+        figures = [(record["name"], Figure(**figure)) for record in records for figure in record["figures"]]
+        beyond = [f"{name}: {figure.what}" for name, figure in figures if figure.disagrees]
         broken = [record["name"] for record in records if record.get("is_broken")]
-        print(f"\n{', '.join(f'{number} parts {status}' for status, number in counts.items())}, in {self.result['seconds']:.0f} of {self.result['budget_s']:.0f} s")
+        spent = f"in {self.result['seconds']:.0f} of {self.result['budget_s']:.0f} s"
+        print(f"\n{', '.join(f'{number} parts {state}' for state, number in counts.items())}, {spent}")
         for what in beyond:
             print(f"beyond its tolerance: {what}")
         for name in broken:
             print(f"broke: {name}; its output is in {self.args.out / 'gpu-check.log'}")
-        print(f"wrote {self.args.out / 'gpu-check.json'}, gpu-check.md and gpu-check.log")
-        if not self.result["machine"]["why_no_gpu"] and not self.args.small:
-            print(f"then, in the repository: python benchmarks/gpu_check.py --from {self.args.out / 'gpu-check.json'} --results --keep")
+        written = self.args.out / "gpu-check.json"
+        print(f"wrote {written}, gpu-check.md and gpu-check.log")
+        if not about["why_no_gpu"] and not self.args.small:
+            print(f"then, in the repository: python benchmarks/gpu_check.py --from {written} --results --keep")
         return 1 if beyond or broken else 0
 
 
 def _run_part(args: argparse.Namespace) -> int:
     """Run one part in this process; its figures go to the report."""
+    import site
     from importlib import import_module
+
+    for folder in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        site.addsitedir(folder)  # numba-cuda takes numba's place by a .pth file, which Python does not read there by itself
 
     import torch
     from gpu.bench import Bench

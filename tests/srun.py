@@ -81,7 +81,9 @@ with open(kept.with_suffix(".out"), "ab") as output:
         ["bash", "-c", start, str(kept), *arguments[1:]],
         env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
     )
-print("Submitted batch job", job.pid)
+print("Submitted batch job", job.pid, flush=True)
+if "--wait" in given:
+    sys.exit(job.wait())
 """
 
 SCANCEL = r"""#!/usr/bin/env bash

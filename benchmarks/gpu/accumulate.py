@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import stage_runs
+
 from gpu import drive
 from gpu.bench import Bench
 from gpu.figure import Figure
-
 from pipeline.kernels.engine import check_gpu, gpu_of_process
 from pipeline.kernels.project_frames import ProjectedFrames, project_frames
 
@@ -28,7 +28,11 @@ def figures(bench: Bench) -> Iterator[Figure]:
     if not gpu.is_usable:
         yield Figure("accumulation by CUDA", why=gpu.says)
         return
-    yield Figure("made-up scene: does the GPU give other bits than the CPU", float(check_gpu(60 if gpu.is_simulated else 2000) is not None), limit=0)
+    yield Figure(
+        "made-up scene: does the GPU give other bits than the CPU",
+        float(check_gpu(60 if gpu.is_simulated else 2000) is not None),
+        limit=0,
+    )
     drive.made(bench)
     yield from bench.attempt("a drive, by CUDA and by the CPU", lambda: _drive(bench))
 
@@ -54,7 +58,11 @@ def _drive(bench: Bench) -> Iterator[Figure]:
         return
     for engine in ENGINES:
         ms = float(np.median([_wall_ms(lambda engine=engine: project(engine)) for _ in range(5)]))
-        sent = f"the first time {(first_ms[engine] - ms):.0f} ms more: points are sent, kernels compiled" if engine == "cuda" else "one core"
+        sent = (
+            f"the first time {(first_ms[engine] - ms):.0f} ms more: points are sent, kernels compiled"
+            if engine == "cuda"
+            else "one core"
+        )
         yield Figure(f"projection of a key frame, {engine}, wall time", ms / len(frames), "ms", sent)
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from gpu.figure import Figure, in_one_line
 
-_FLUSH_BYTES = 256 * 2**20
+FLUSH_BYTES = 256 * 2**20
 """More than any GPU's second-level cache."""
 
 
@@ -62,7 +63,7 @@ class Bench:
         """Return the median time of a call by the GPU's clock, caches cold; on a CPU the wall time."""
         if not self.is_gpu:
             return self.latency_ms(work, most=most, seconds=seconds)
-        flush = torch.empty(_FLUSH_BYTES, dtype=torch.uint8, device=self.device)
+        flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=self.device)
 
         def one_ms() -> float:
             first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -84,7 +85,6 @@ class Bench:
 
     def _repeated(self, one_ms: Callable[[], float], *, most: int, seconds: float) -> list[float]:
         if self.is_small:
-            one_ms()
             return [one_ms()]
         for _ in range(3):  # compiles, chooses algorithms, takes memory
             first = time.perf_counter()
@@ -92,16 +92,22 @@ class Bench:
             took = time.perf_counter() - first
         return [one_ms() for _ in range(max(3, min(most, int(seconds / max(took, 1e-6)))))]
 
-    def peak_gb(self, work: Callable[[], Any]) -> float:
-        """Return the most memory that tensors held during a call, on the GPU; NaN on a CPU, where nobody counts it."""
+    def peak_gb(self, work: Callable[[], Any], *, above: bool = False) -> float:
+        """Return the most memory that tensors held during a call, on the GPU; NaN on a CPU, where nobody counts it.
+
+        Args:
+            work: the call.
+            above: less what they held before.
+        """
         if not self.is_gpu:
             work()
             return float("nan")
         self.give_back()
         torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device) if above else 0
         work()
         self.wait()
-        return torch.cuda.max_memory_allocated(self.device) / 1e9
+        return (torch.cuda.max_memory_allocated(self.device) - before) / 1e9
 
     def give_back(self) -> None:
         """Free what nothing refers to any more."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+
 from gpu.bench import Bench
 from gpu.figure import Figure
-
 from model.monoddle.batch import TargetTensors
 from model.monoddle.loss import detection_losses
 from model.monoddle.net import MonoDdle

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import stage_runs
 import world
-from gpu.figure import Figure
 
+from gpu.figure import Figure
 from pipeline.run import run_manifest
 from pipeline.sources.synthetic import version_name
 from pipeline.sources.synthetic.config import scene_names

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+
 from gpu import drive
 from gpu.bench import Bench
 from gpu.figure import Figure
-
 from model.data.ordered_loader import Placement
 from model.semodepth.batch import Batch
 from model.semodepth.config import DataConfig
@@ -40,8 +40,10 @@ def _measured(bench: Bench, manifest: Manifest, workers: int) -> Iterator[Figure
     what = f"{workers} reading processes of {os.cpu_count()} cores"
     config = DataConfig(batch_size=2 if bench.is_small else BATCH)
     kept: list[Batch] = []
-    step = _step_of(bench)
-    with FrameLoader(manifest, config, placement=Placement(num_workers=workers, pin_memory=bench.is_gpu)) as loader:
+    step = step_of(bench)
+    with FrameLoader(
+        manifest, config, placement=Placement(num_workers=workers, pin_memory=bench.device.type == "cuda")
+    ) as loader:
 
         def epoch(use: Callable[[Batch], object]) -> float:
             """Return the seconds a batch of an epoch; the device is waited for at the end."""
@@ -63,14 +65,18 @@ def _measured(bench: Bench, manifest: Manifest, workers: int) -> Iterator[Figure
         kept_batch = kept[0]
         there_ms = bench.latency_ms(lambda: step(kept_batch), most=10)
         read_ms = 1e3 * middle(step)
-        yield Figure(f"{what}: a step, batch {config.batch_size}, bfloat16", read_ms, "ms", f"{there_ms:.1f} ms on a batch that is there")
+        yield Figure(
+            f"{what}: a step, batch {config.batch_size}, bfloat16", read_ms, "ms", f"{there_ms:.1f} ms on a batch that is there"
+        )
         yield Figure(f"{what}: share of the step that waits", 100 * max(0.0, 1 - there_ms / read_ms), "%")
 
 
-def _step_of(bench: Bench) -> Callable[[Batch], None]:
+def step_of(bench: Bench) -> Callable[[Batch], None]:
     """Return what makes a training step of a batch on the device."""
     torch.manual_seed(0)
-    network = SemoDepth(SemoDepthConfig(base_channels=8 if bench.is_small else 64)).to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = SemoDepth(SemoDepthConfig(base_channels=8 if bench.is_small else 64)).to(
+        bench.device, memory_format=torch.channels_last
+    )  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
     def step(batch: Batch) -> None:

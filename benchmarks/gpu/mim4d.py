@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import mim4d_step
+
 from gpu.bench import Bench
 from gpu.figure import Figure
-
 from model.mim4d.network_config import Mim4dConfig
 
 WAYS = (
@@ -24,9 +24,12 @@ WAYS = (
 
 def figures(bench: Bench) -> Iterator[Figure]:
     """Make steps each way, the smallest in memory first."""
-    for name, is_half, recompute, memory, time in WAYS:
+    for name, is_half, recompute, memory, time in WAYS[: 2 if bench.is_small else None]:
         yield from bench.attempt(
-            f"a step, {name}", lambda name=name, is_half=is_half, recompute=recompute, beside=(memory, time): _step(bench, name, is_half, recompute, beside)
+            f"a step, {name}",
+            lambda name=name, is_half=is_half, recompute=recompute, beside=(memory, time): _step(
+                bench, name, is_half, recompute, beside
+            ),
         )
 
 

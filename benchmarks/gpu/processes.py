@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +42,6 @@ class Running:
                 os.killpg(self.process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=GRACE_S)
-        # a part that has ended by itself may have left processes of its group; they are gone by now
 
 
 def begin(name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Running:
@@ -110,8 +108,3 @@ def append_to_report(path: Path, figure: Figure) -> None:
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1][:300] if lines else "it printed nothing"
-
-
-def python_command(*words: str) -> list[str]:
-    """Return a command of this Python."""
-    return [sys.executable, *words]

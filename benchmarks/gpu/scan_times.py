@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 
 import selective_scan
 import torch
-from gpu.bench import Bench
-from gpu.figure import Figure
 from torch import Tensor
 
+from gpu.bench import Bench
+from gpu.figure import Figure
 from model.blocks.selective_scan import engine_choices
 
 PASSES = {"forward": 4, "forward + backward": 11}
@@ -25,14 +25,19 @@ def figures(bench: Bench) -> Iterator[Figure]:
     speed = copy_gb_per_s(bench)
     yield Figure("copy on the device, read and written", speed, "GB/s")
     usable = [choice.engine for choice in engine_choices(bench.device) if choice.is_usable and choice.engine != "numba"]
-    for length in (40,) if bench.is_small else (1450, 5700):
-        drawn = [x.to(bench.device) for x in selective_scan.tensors(length, channels=8 if bench.is_small else selective_scan.CHANNELS)]
+    for length in (9,) if bench.is_small else (1450, 5700):
+        drawn = [
+            x.to(bench.device) for x in selective_scan.tensors(length, channels=8 if bench.is_small else selective_scan.CHANNELS)
+        ]
         for engine in usable:
             for name, work in (("forward", selective_scan.run), ("forward + backward", selective_scan.train)):
                 what = f"{engine}, length {length}, {name}"
                 floor = PASSES[name] * drawn[0].numel() * 4 / 1e6 / speed
                 yield from bench.attempt(
-                    what, lambda work=work, engine=engine, what=what, floor=floor, drawn=drawn: _timed(bench, work, engine, drawn, what, floor)
+                    what,
+                    lambda work=work, engine=engine, what=what, floor=floor, drawn=drawn: _timed(
+                        bench, work, engine, drawn, what, floor
+                    ),
                 )
 
 
@@ -42,7 +47,7 @@ def _timed(
     with torch.set_grad_enabled("backward" in what):
         yield Figure(what, bench.kernels_ms(lambda: work(drawn, engine)), "ms", f"floor {floor:.3g} ms")
         if bench.is_gpu:
-            yield Figure(f"{what}, memory", 1e3 * bench.peak_gb(lambda: work(drawn, engine)), "MB")
+            yield Figure(f"{what}, memory beside its inputs", 1e3 * bench.peak_gb(lambda: work(drawn, engine), above=True), "MB")
 
 
 def copy_gb_per_s(bench: Bench) -> float:

@@ -26,7 +26,11 @@ def section(result: Mapping[str, Any]) -> str:
         f"## {result['utc'][:10]}: {about.get('card', 'no GPU')}, driver {about['driver']}, CUDA {about.get('cuda')}",
         f"`python benchmarks/gpu_check.py`, commit {result['commit'] or 'unknown'}: {len(measured)} of {len(parts)} parts in "
         f"{result['seconds']:.0f} of {result['budget_s']:.0f} s. Python {about['python']}, {packages}."
-        + (f" Memory of the card {about['memory_gb']:g} GB, compute capability {'.'.join(map(str, about['capability']))}." if "card" in about else ""),
+        + (
+            f" Memory of the card {about['memory_gb']:g} GB, compute capability {'.'.join(map(str, about['capability']))}."
+            if "card" in about
+            else ""
+        ),
     ]
     if result["small"]:
         lines.append("**A rehearsal with tiny sizes: the figures mean nothing.**")
@@ -87,13 +91,16 @@ def put_tile(path: Path, result: Mapping[str, Any]) -> str:
     """Put the best tile of the card's architecture into the table; return what was done."""
     about = result["machine"]
     best = next(
-        (match for part in result["parts"] for figure in part["figures"] if (match := re.fullmatch(BEST_TILE, figure["what"]))), None
+        (match for part in result["parts"] for figure in part["figures"] if (match := re.fullmatch(BEST_TILE, figure["what"]))),
+        None,
     )
     if best is None or "capability" not in about or result["small"]:
         return "no tile was searched on a GPU: the table is as it was"
     chunk, block_d, num_warps = map(int, best.groups())
     key = f"({about['capability'][0]}, {about['capability'][1]})"
-    line = f"        {key}: Tile(chunk={chunk}, block_d={block_d}, num_warps={num_warps}),  # {about['card']}, {result['utc'][:10]}"
+    line = (
+        f"        {key}: Tile(chunk={chunk}, block_d={block_d}, num_warps={num_warps}),  # {about['card']}, {result['utc'][:10]}"
+    )
     text = path.read_text(encoding="utf-8")
     found = re.search(r"(?s)( +# <tiles>\n)(.*?)( +# </tiles>)", text)
     if found is None:

@@ -14,11 +14,13 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 CARRIED = (
-    "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions",
-    "pydantic-settings", "python-dotenv", "zarr", "numcodecs", "donfig", "google-crc32c", "orjson", "simplejpeg", "xxhash",
-    "lightning-fabric", "lightning-utilities", "packaging", "fsspec", "PyYAML", "numpy", "pillow",
+    "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions", "pydantic-settings", "python-dotenv",
+    "zarr", "numcodecs", "donfig", "google-crc32c", "orjson", "simplejpeg", "xxhash", "lightning-fabric", "lightning-utilities",
 )  # fmt: skip
-"""Beyond torch and triton, 44 MB: with it all parts of networks run. A test holds the sizes against 60 MB."""
+"""14 MB that a CUDA image with torch, NumPy, SciPy, numba and PyArrow lacks."""
+
+BASICS = ("numpy", "pillow", "PyYAML", "fsspec", "packaging")
+"""26 MB, only where they are missing: another NumPy than the one that a machine's packages were built for breaks them."""
 
 LARGE = ("numba", "llvmlite", "scipy", "pyarrow", "numba-cuda")
 """150 MB that a CUDA image for science has; the parts with a drive need them. numba and llvmlite belong together."""
@@ -49,7 +51,9 @@ def is_importable(module: str) -> bool:
 def pins() -> dict[str, str]:
     """Return the versions of constraints.txt by normalised name."""
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return {_normal(name): version for line in lines if "==" in line for name, version in [line.split("#")[0].strip().split("==")]}
+    return {
+        _normal(name): version for line in lines if "==" in line for name, version in [line.split("#")[0].strip().split("==")]
+    }
 
 
 def _normal(name: str) -> str:

@@ -13,10 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.blocks import scan_tiles
+from model.blocks.scan_tiles import BY_CAPABILITY, DEFAULT, Tile, tile_of
+
 # model.blocks.scan_triton is imported inside functions: triton must not be loaded before _interpret has run
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 
-CHUNK = 32  # of scan_triton, which cannot be asked here
+CHUNK = DEFAULT.chunk
 
 
 def _reference(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -47,18 +50,16 @@ def _check(
     *,
     scratch_bytes: int | None = None,
     device: str = "cpu",
+    tile: Tile | None = None,
     **steps: float,
 ) -> None:
-    from model.blocks import scan_triton
-
-    assert scan_triton.CHUNK == CHUNK
     tolerance = 1e-5 if device == "cpu" else 1e-4  # a GPU's exp2 has a few units in the last place more
     inputs, grad_y = _draw(batch, length, channels, states, **steps)
     truth = [x.double().requires_grad_() for x in inputs]
     y = _reference(*truth)
     y.backward(grad_y.double())
     expected = [y.detach(), *(x.grad for x in truth)]
-    found = _scan([x.to(device) for x in inputs], grad_y.to(device), scratch_bytes)
+    found = _scan([x.to(device) for x in inputs], grad_y.to(device), scratch_bytes, tile)
     for name, x, wanted in zip(("y", "u", "delta", "a", "b", "c"), found, expected, strict=True):
         assert x.dtype == torch.float32 and x.is_contiguous(), name
         error = (x.cpu().double() - wanted).abs()
@@ -66,14 +67,14 @@ def _check(
         assert is_near.all(), f"{name}: off by up to {error.max()}, largest value {wanted.abs().max()}"
 
 
-def _scan(inputs: list[Tensor], grad_y: Tensor, scratch_bytes: int | None = None) -> list[Tensor]:
+def _scan(inputs: list[Tensor], grad_y: Tensor, scratch_bytes: int | None = None, tile: Tile | None = None) -> list[Tensor]:
     """Output and gradients, of a backward that may have to use less scratch."""
     from model.blocks import scan_triton
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan_triton, "SCRATCH_BYTES", scratch_bytes or scan_triton.SCRATCH_BYTES)
-        y, kept = scan_triton.scan_forward(*inputs, keep_states=True)
-        return [y, *scan_triton.scan_backward(grad_y, *inputs, kept)]
+        y, kept = scan_triton.scan_forward(*inputs, keep_states=True, tile=tile)
+        return [y, *scan_triton.scan_backward(grad_y, *inputs, kept, tile=tile)]
 
 
 def _check_that_nothing_is_kept() -> None:
@@ -109,6 +110,31 @@ def test_scan_when_channels_and_states_do_not_fill_a_block_then_agrees_with_the_
 @pytest.mark.parametrize(("largest_step", "decades"), [(1e3, 4.0), (1e4, 0.0)])  # with the latter a's gradient is exactly 0
 def test_scan_when_steps_are_large_then_forgets_and_has_no_nan(interpreted, largest_step, decades):
     interpreted(_check, 1, CHUNK + 8, 8, 16, largest_step=largest_step, decades=decades)
+
+
+@pytest.mark.parametrize("tile", [Tile(16, 16, 1), Tile(64, 64, 4), *BY_CAPABILITY.values()])
+def test_scan_when_cut_otherwise_then_agrees_with_the_recurrence(interpreted, tile):
+    interpreted(_check, 1, tile.chunk + 3, 33, 3, tile=tile)
+
+
+def test_tile_when_the_gpu_is_in_the_table_then_is_its_own_else_the_default(monkeypatch):
+    assert tile_of(torch.device("cpu")) == DEFAULT == Tile(chunk=32, block_d=32, num_warps=1)
+    capability_of = {0: (9, 0), 1: (8, 6)}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability_of[device.index])
+    monkeypatch.setattr(scan_tiles, "BY_CAPABILITY", {(9, 0): Tile(64, 32, 2)})
+    scan_tiles._tile_of_gpu.cache_clear()
+    try:
+        assert [tile_of(torch.device("cuda", number)) for number in (0, 1)] == [Tile(64, 32, 2), DEFAULT]
+    finally:
+        scan_tiles._tile_of_gpu.cache_clear()
+
+
+def test_backward_when_its_tile_is_another_than_the_forwards_then_says_so():
+    from model.blocks.scan_triton import scan_backward
+
+    inputs, grad_y = _draw(1, 40, 8, 4)
+    with pytest.raises(ValueError, match=r"states must be scan_forward's, \(1, 3, 4, 8\), got \(1, 2, 4, 8\)"):
+        scan_backward(grad_y, *inputs, torch.zeros(1, 2, 4, 8), tile=Tile(16, 32, 1))
 
 
 def test_forward_when_no_gradient_is_asked_then_keeps_no_states(interpreted):
