@@ -165,7 +165,9 @@ def test_answers_when_both_codes_are_asked_then_exit_codes_texts_and_json_are_th
             assert steady_answer(after) == steady_answer(before)
 
 
-def test_rounds_when_there_is_a_champion_of_the_former_code_then_its_line_has_it_and_other_families_have_their_own(former, answered):
+def test_rounds_when_there_is_a_champion_of_the_former_code_then_its_line_has_it_and_other_families_have_their_own(
+    former, answered
+):
     """Every family has champions now, and there is one for each recipe and family: answers differ by intent."""
     said = [answer for answer in answered["today"]["answers"] if answer["command"][0] in ROUNDS]
     assert [answer["code"] for answer in said] == [0] * 4, said
