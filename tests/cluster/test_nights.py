@@ -101,10 +101,12 @@ class Night:
 
 
 def is_at(near_m: float) -> Callable[[list[dict[str, object]]], bool]:
-    """Return a condition: the newest round was done because of this rule, and judged its training."""
-    return lambda rounds: (
-        bool(rounds) and f"-> {near_m}" in rounds[-1]["reason"] and rounds[-1]["outcome"] in ("kept", "promoted")
-    )
+    """Return a condition: a round was done because of this rule, and judged its training."""
+
+    def judged(row: dict[str, object]) -> bool:
+        return f"-> {near_m}" in str(row["reason"]) and row["outcome"] in ("kept", "promoted")
+
+    return lambda rounds: any(map(judged, rounds))
 
 
 def check_whole(night: Night) -> None:
