@@ -219,9 +219,12 @@ def test_page_when_followed_for_a_detector_then_the_same_rounds(follower):
     check_champion(follower, "detector.yaml")
     recipe = follower.shared / "detector.yaml"
     content = yaml.safe_load(recipe.read_text())
-    content["stages"]["clean_horizon"] = {"near_m": 12.5}
+    content["stages"]["align_mono_depth"]["far_m"] = 70.0  # what a detector's dense depth is clipped to
     recipe.write_text(yaml.safe_dump(content))
-    rounds = follower.wait("detector.yaml", lambda rounds: "-> 12.5" in str(reasons(rounds)), "cleaned and trained again")
+    rounds = follower.wait("detector.yaml", lambda rounds: "-> 70.0" in str(reasons(rounds)), "aligned again and trained again")
+    (again,) = (row for row in rounds if "-> 70.0" in row["reason"])
+    assert "align_mono_depth: params far_m: 80.0 -> 70.0" in again["reason"]
+    assert again["training"] != rounds[0]["training"]
     check_champion(follower, "detector.yaml")
     cluster.pause("retrain_and_evaluate", "detector")
     assert cluster.workspaces() == set()
