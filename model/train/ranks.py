@@ -76,10 +76,14 @@ def set_slurm_variables(launch: Launch) -> None:
 
 
 class Leader:
-    """Rank 0's side; it waits until all others have come."""
+    """Rank 0's side; it waits until all others have come.
+
+    Attributes:
+        failure: which other process failed or is gone, and why; None while none did.
+    """
 
     def __init__(self, launch: Launch) -> None:
-        self._failure: str | None = None
+        self.failure: str | None = None
         self._has_failed = threading.Event()
         self._is_training = False
         self._lock = threading.Lock()
@@ -117,7 +121,7 @@ class Leader:
             raise
         except Exception as error:
             self._has_failed.wait(END_S)  # the reason takes another way than the connection that broke
-            if self._failure is not None:
+            if self.failure is not None:
                 _ignore_launcher()
             self._refuse_failed(error)
             raise
@@ -132,8 +136,8 @@ class Leader:
                 connection.send_bytes(json.dumps({"end": code}).encode())
 
     def _refuse_failed(self, cause: Exception | None = None) -> None:
-        if self._failure is not None:
-            raise RanksError(self._failure) from cause
+        if self.failure is not None:
+            raise RanksError(self.failure) from cause
 
     def _watch(self) -> None:
         connections = set(self._others)
@@ -152,8 +156,8 @@ class Leader:
 
     def _fail(self, text: str) -> None:
         """Note the first failure; the main thread may wait in a collective that never ends, so it has a time limit."""
-        if self._failure is None:
-            self._failure = text
+        if self.failure is None:
+            self.failure = text
             self._has_failed.set()
             timer = threading.Timer(2 * END_S, self._give_up)
             timer.daemon = True
@@ -162,7 +166,7 @@ class Leader:
     def _give_up(self) -> None:
         with self._lock:
             if self._is_training:
-                _say(f"error: {self._failure}")
+                _say(f"error: {self.failure}")
                 self.end(1)
                 os._exit(1)
 
@@ -225,7 +229,7 @@ def _keep_alive(connection: Connection) -> None:
 
 
 def _ignore_launcher() -> None:
-    """Let this process close what it has open and say why it ends: torchrun sends SIGTERM to it as soon as another one has failed."""
+    """Let this process close what it has open and say why it ends: torchrun ends it as soon as another one has failed."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -263,3 +264,16 @@ def test_setting_when_wrong_then_is_named(value, said, bucket, monkeypatch):
     monkeypatch.setenv("DEPTHMILL_STORE_ATTEMPTS", value)
     with pytest.raises(StoreError, match=f"setting DEPTHMILL_STORE_ATTEMPTS is '{value}': .*{said}.*. Correct or unset it"):
         StoreFiles(f"s3://{bucket}").get("a")
+
+
+def test_write_when_the_server_takes_connections_and_reads_nothing_then_given_up_and_said(monkeypatch, fresh_clients, proxy):
+    """A stopped server: the kernel still takes connections for it. The client's own time limit starts after a body was sent."""
+    with socket.create_server(("127.0.0.1", 0)) as stopped:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{stopped.getsockname()[1]}")
+        monkeypatch.setenv("DEPTHMILL_STORE_TIMEOUT_S", "0.2")
+        monkeypatch.setenv("DEPTHMILL_STORE_ATTEMPTS", "2")
+        fresh_clients()
+        with pytest.raises(
+            StoreAccessError, match=r"cannot write 's3://b/s/k': tried 2 times .*: the server did not take 3 bytes"
+        ):
+            StoreFiles("s3://b/s").put("k", b"abc")
