@@ -1,7 +1,7 @@
 """Claim: 100 Dask workers on 10,000 scenes wait for nobody: what depthmill itself costs a scene is a few ms, and does not grow with their number.
 
 Fleet     a Dask cluster of threads in this process, a thread a worker; a scene is its six commit marks, with no arrays and no kernel
-Scenes    tables of a made-up release, planned as any other; requests, pool, run log and lines are those of ``depthmill run``
+Scenes    copies of one of a made-up release, planned as any other; requests, pool, run log and lines are those of ``depthmill run``
 Bare      the same cluster is given the same number of tasks that return as much, by ``client.submit``, and that is all
 Prefect   a part of the scenes as Prefect tasks, on a server of its own
 Measured  CPU time of the process (scheduler, workers and command together) and wall time a scene; peak memory; where the CPU time went
@@ -14,6 +14,7 @@ import cProfile
 import io
 import logging
 import os
+import pickle
 import pstats
 import shutil
 import sys
@@ -21,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,19 @@ import yaml
 from flows.run.bare_loop import BareLoop
 from flows.run.listener import Listener
 from flows.run.making import make_units
+from flows.run.materialize import Made
 from flows.run.opening import Opened, open_recipe
 from flows.settings import Settings
 from flows.workers import dask_pool
 from flows.workers.dask_cluster import DaskTarget
 from flows.workers.dask_pool import DaskScenes
 from flows.workers.pool import WorkerPool
+from pipeline.plan import Plan
 from pipeline.recipe import load_recipe
-from pipeline.run import SceneRequest
-from pipeline.types import ItemResult
+from pipeline.run import SceneRequest, scene_requests
+from pipeline.sources.spec import OnDisk, Source
+from pipeline.stage import RawReader
+from pipeline.types import ItemResult, SceneInfo
 from storage_schemas.lineage import LINEAGE_FILE, LineageRecord
 from storage_schemas.store import Store
 
@@ -80,39 +85,70 @@ def _measure(folder: Path, args: Any) -> None:
     print(f"{args.workers} workers")
     dask_pool.run_scene_on_worker = commit_marks  # type: ignore[assignment]  # a scene without kernels
     with fleet(args.workers) as client:
-        costs = {}
-        for num_scenes in (args.scenes // 10, args.scenes):
-            bare = cost_of(lambda num=num_scenes: bare_dask(client, num), num_scenes)
-            opened = opened_world(folder / f"{num_scenes}", num_scenes)
-            start = time.process_time()
-            plan = opened.plan()
-            planning = time.process_time() - start
-            listener = Listener(line=io.StringIO().write)
-            pool = WorkerPool(lambda: contextlib.nullcontext(DaskScenes(client, TARGET)), 2 * args.workers)
-            with profiled(print_it=args.profile and num_scenes == args.scenes):
-                ours = cost_of(lambda o=opened: checked(make_units(o, BareLoop(), listener, report=False, pool=pool), o), num_scenes)
-            costs[num_scenes] = ours
-            print(f"{num_scenes} scenes, {len(plan.items)} units: plan {1e3 * planning / num_scenes:.2f} ms CPU a scene")
-            print(f"{num_scenes} scenes, bare dask: {bare}")
-            print(f"{num_scenes} scenes, depthmill: {ours}; peak memory {measure.peak_rss_mb():.0f} MB")
-        few, many = (costs[number] for number in (args.scenes // 10, args.scenes))
+        idle = cost_of(lambda: time.sleep(2.0 if args.small else 10.0), 1)
+        print(f"the cluster costs {1e3 * idle.cpu_s / idle.wall_s:.0f} ms CPU a second when it has nothing to do")
+        pool = WorkerPool(lambda: contextlib.nullcontext(DaskScenes(client, TARGET)), 2 * args.workers)
+        few, many = (scenes_cost(folder, number, client, pool, args) for number in (args.scenes // 10, args.scenes))
         ratio = (many.cpu_s / many.num_scenes) / (few.cpu_s / few.num_scenes)
         print(f"a scene among {many.num_scenes} costs {ratio:.2f}x the CPU time of one among {few.num_scenes}")
         if args.prefect_scenes:
-            by_prefect = prefect_cost(folder / "prefect-world", args.prefect_scenes, client, args.workers)
-            print(f"{args.prefect_scenes} scenes, as tasks of Prefect: {by_prefect}")
+            by_prefect = prefect_cost(folder / "prefect-world", args.prefect_scenes, pool)
+            print(f"{args.prefect_scenes} scenes, depthmill, as tasks of Prefect: {by_prefect}")
+
+
+def scenes_cost(folder: Path, num_scenes: int, client: Any, pool: WorkerPool, args: Any) -> Cost:
+    """Print what so many scenes cost, part by part, and return what depthmill's way of running them costs."""
+    title = f"{num_scenes} scenes"
+    print(f"{title}, bare dask: {cost_of(lambda: bare_dask(client, num_scenes), num_scenes)}")
+    opened = opened_world(folder / title, num_scenes)
+    print(f"{title}, plan: {cost_of(opened.plan, num_scenes)}")
+    plan = opened.plan()
+    raw = opened.source.reader()
+    requests = scene_requests(plan, opened.recipe, opened.store, raw)
+    print(f"{title}, a request is {len(pickle.dumps(requests[0]))} bytes; units: {len(plan.items)}")
+    marks = cost_of(lambda: [commit_marks(request, {}) for request in requests], num_scenes)
+    print(f"{title}, their commit marks alone, no cluster: {marks}")
+    shutil.rmtree(opened.store.root)
+    loop = Timed(num_scenes)
+    listener = Listener(line=io.StringIO().write, warn=lambda _: None)
+    with profiled(print_it=args.profile and num_scenes == args.scenes):
+        checked(make_units(opened, loop, listener, report=False, pool=pool))
+    print(f"{title}, depthmill: {loop.cost}; peak memory {measure.peak_rss_mb():.0f} MB")
+    assert len(opened.plan().to_do) == 1
+    return loop.cost
+
+
+class Timed(BareLoop):
+    """A bare loop that takes the time of the work, from the plan to the summary."""
+
+    def __init__(self, num_scenes: int) -> None:
+        self._num_scenes = num_scenes
+
+    def make(self, plan: Plan, pool: WorkerPool, work: Callable[..., Made]) -> Made:
+        made: list[Made] = []
+        self.cost = cost_of(lambda: made.append(super(Timed, self).make(plan, pool, work)), self._num_scenes)
+        return made[0]
 
 
 TARGET = DaskTarget("local", "a fleet of threads")
 
 
+QUIET = {
+    "distributed.worker.profile.enabled": False,  # looks at a worker's stack 100 times a second; 100 workers share this process
+    "distributed.admin.system-monitor.interval": "60s",
+    "distributed.scheduler.worker-ttl": None,
+}
+
+
 @contextlib.contextmanager
 def fleet(num_workers: int) -> Iterator[Any]:
+    import dask
     from distributed import Client, LocalCluster
 
     with (
+        dask.config.set(QUIET),
         LocalCluster(
-            n_workers=num_workers, threads_per_worker=1, processes=False, dashboard_address=":0", memory_limit=0,
+            n_workers=num_workers, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0", memory_limit=0,
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -121,12 +157,30 @@ def fleet(num_workers: int) -> Iterator[Any]:
         yield client
 
 
+class Fleet(OnDisk):
+    """A source of so many scenes, each like the only one of another source."""
+
+    def __init__(self, like: Source, num_scenes: int) -> None:
+        self.release, self._like = "fleet", like
+        (scene,) = like.scenes()
+        self._scenes = [replace(scene, name=f"scene-{n:05d}", digest=f"{n:016x}", findings=()) for n in range(num_scenes)]
+
+    def scenes(self) -> list[SceneInfo]:
+        return self._scenes
+
+    def reader(self) -> RawReader:
+        return self._like.reader()
+
+
 def opened_world(folder: Path, num_scenes: int) -> Opened:
-    """Write tables of so many scenes with two key frames each, and open a recipe over them with an empty store."""
-    plan_850.write_tables(folder / "raw" / "v1.0-trainval", num_scenes, 2)
+    """Open a recipe over so many scenes, with an empty store; there are tables of one of them only."""
+    plan_850.write_tables(folder / "raw" / "v1.0-trainval", 1, 2)
     recipe = folder / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"source": {"kind": "nuscenes", "root": str(folder / "raw")}, "store": str(folder / "store")}))
-    return open_recipe(load_recipe(recipe), Settings(workers=1, cache_dir=folder / "cache"))
+    recipe.write_text(
+        yaml.safe_dump({"source": {"kind": "nuscenes", "root": str(folder / "raw")}, "store": str(folder / "store")})
+    )
+    opened = open_recipe(load_recipe(recipe), Settings(workers=1, cache_dir=folder / "cache"))
+    return replace(opened, source=Fleet(opened.source, num_scenes))
 
 
 def commit_marks(request: SceneRequest, _packages: dict[str, str]) -> list[ItemResult]:
@@ -140,7 +194,14 @@ def commit_marks(request: SceneRequest, _packages: dict[str, str]) -> list[ItemR
         store.files.put(f"{item.path.key}/{LINEAGE_FILE}", record.to_json())
         results.append(
             ItemResult(
-                item.stage, item.identity.scene, item.identity.camera, item.path.fingerprint, "OK", 0.0, TASK_MESSAGE, {"frames": 40.0}
+                item.stage,
+                item.identity.scene,
+                item.identity.camera,
+                item.path.fingerprint,
+                "OK",
+                0.0,
+                TASK_MESSAGE,
+                {"frames": 40.0},
             )
         )
     return results
@@ -160,10 +221,9 @@ def small_result(number: int) -> list[ItemResult]:
     return [ItemResult("stage", f"scene-{number}", "CAM_FRONT", "0" * 16, "OK", 0.0, TASK_MESSAGE, {"frames": 40.0})] * 6
 
 
-def checked(made: Any, opened: Opened) -> None:
+def checked(made: Made) -> None:
     """Look that every scene was made; the manifest fails, because the marks have no tables behind them."""
-    assert made.summary.num_ok == len(made.plan.items) - 1, made.text
-    assert len(opened.plan().to_do) == 1
+    assert made.summary is not None and made.summary.num_ok == len(made.plan.items) - 1, made.text
 
 
 def cost_of(work: Callable[[], object], num_scenes: int) -> Cost:
@@ -200,14 +260,21 @@ def profiled(*, print_it: bool) -> Iterator[None]:
         stats.sort_stats("tottime").print_stats(40)
 
 
-def prefect_cost(folder: Path, num_scenes: int, client: Any, num_workers: int) -> Cost:
+def prefect_cost(folder: Path, num_scenes: int, pool: WorkerPool) -> Cost:
     from flows.prefect.orchestrator import PrefectOrchestrator
     from flows.prefect.server import server_of_flows
 
+    class TimedByPrefect(PrefectOrchestrator):
+        def make(self, plan: Plan, pool: WorkerPool, work: Callable[..., Made]) -> Made:
+            made: list[Made] = []
+            costs.append(cost_of(lambda: made.append(super(TimedByPrefect, self).make(plan, pool, work)), num_scenes))
+            return made[0]
+
+    costs: list[Cost] = []
     opened = opened_world(folder, num_scenes)
-    pool = WorkerPool(lambda: contextlib.nullcontext(DaskScenes(client, TARGET)), 2 * num_workers)
     with server_of_flows():  # its start is not counted
-        return cost_of(lambda: checked(make_units(opened, PrefectOrchestrator(), report=False, pool=pool), opened), num_scenes)
+        checked(make_units(opened, TimedByPrefect(), report=False, pool=pool))
+    return costs[0]
 
 
 if __name__ == "__main__":

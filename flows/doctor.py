@@ -23,6 +23,7 @@ from model.data.free_memory import free_memory_bytes
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import StoreFiles
 from storage_schemas.plug_ins import GROUPS, Group, PlugInError, broken_plug_ins, plug_ins
+from storage_schemas.remote_path import RemotePath, data_path, folder_names
 
 WORK_POOL = "depthmill"
 """Of ``depthmill deploy``, unless told otherwise."""
@@ -51,17 +52,20 @@ class Finding(NamedTuple):
     says: str
 
 
-def diagnose(store: str | None = None, *, dask: str | None = None) -> list[Finding]:
-    """Look at Python, packages, disk, store, Prefect, Dask, plug-ins, devices and engines.
+def diagnose(store: str | None = None, *, source: str | None = None, dask: str | None = None) -> list[Finding]:
+    """Look at Python, packages, disk, store, raw data, Prefect, Dask, plug-ins, devices and engines.
 
     Args:
         store: path or URL of a store to try; None leaves it out.
+        source: path or URL of a data set to look at; None leaves it out.
         dask: address of a Dask scheduler to try; None leaves it out.
     """
     findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()}, {os.cpu_count()} cores")]
     findings += [*_packages(), *_extras(), _disk(Settings().cache_dir), *_memory()]
     if store is not None:
         findings.append(_store(store))
+    if source is not None:
+        findings.append(_raw_data(source))
     findings += _prefect()
     if dask is not None:
         findings.append(_dask(dask))
@@ -186,6 +190,24 @@ def _store(root: str) -> Finding:
     if not same:
         return Finding("store", False, f"'{root}' does not give back what was written. Check the file system")
     return Finding("store", True, f"'{root}' written, read and deleted in {milliseconds:.0f} ms")
+
+
+def _raw_data(root: str) -> Finding:
+    """List the root of a data set, and say where copies of its files go if it is at a URL."""
+    try:
+        folder = data_path(root, Settings().cache_dir)
+        start = time.perf_counter()
+        names = folder_names(folder)
+        milliseconds = 1e3 * (time.perf_counter() - start)
+    except DepthmillError as error:
+        return Finding("raw data", False, f"{error}")
+    if not names:
+        return Finding("raw data", False, f"'{folder}' does not exist or is empty. Set source.root in the recipe to the data set")
+    says = f"'{folder}' listed in {milliseconds:.0f} ms"
+    if isinstance(folder, RemotePath):
+        cache = folder.data.cache
+        says += f"; up to {cache.most_bytes / 1e9:g} GB of its files are kept in '{cache.folder}' (DEPTHMILL_RAW_CACHE_GB)"
+    return Finding("raw data", True, says)
 
 
 def _prefect() -> list[Finding]:

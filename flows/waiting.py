@@ -40,6 +40,12 @@ def say_what_is_awaited(say: Callable[[str], None] | None) -> None:
     _say = say
 
 
+def tell(line: str) -> None:
+    """Print a line about how the work is done, where progress is printed and nowhere else."""
+    if _say is not None:
+        _say(line)
+
+
 @contextmanager
 def awaited(what: str) -> Iterator[None]:
     """Say in a line what goes on in the block, if that takes longer than ``PATIENCE_S``.

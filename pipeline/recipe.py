@@ -224,7 +224,7 @@ def parse_recipe(data: dict[str, Any], *, where: str) -> Recipe:
 
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    if not equals:
+    if not equals or not all(key.split(".")):
         raise RecipeError(f"override '{override}' is not of the form key.key=value, e.g. stages.clean_horizon.near_m=25")
     *parents, last = key.split(".")
     for parent in parents:
@@ -256,11 +256,13 @@ def _explain(error: dict[str, Any]) -> str:
         group = ".".join(location[:-1])
         return f"the key {value} {f'of {group} ' if group else ''}is no text: YAML reads it as {_kind(value)}. Put it in quotes"
     if error["type"] == "too_short" and not value:
-        return f"{key} is empty: name at least one, or leave the key out"
+        return f"{key} is {_shown(value)}: name at least one, or leave the key out"
     if error["type"] in ("tuple_type", "list_type"):
         return f"{key} is {_shown(value)}: expected a list, e.g. [a, b]"
     if error["type"] == "string_type" and isinstance(value, bool | int | float | date):
         return f"{key} is {value}: expected a text. Put it in quotes"
+    if error["type"] in ("dict_type", "model_attributes_type"):
+        return f"{key} is {_shown(value)}: expected a group of keys"
     if error["type"] == "model_type":
         return f"{key} is {_shown(value)}: expected a group of keys, {{}} for its defaults{_or_null(location, full)}"
     message = str(error["msg"]).removeprefix("Value error, ")

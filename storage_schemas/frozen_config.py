@@ -9,12 +9,21 @@ Rule  A new key stands in ``added_later`` of the class that declares it, with th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 _EVERY_KEY = "every_key"
+_NUMBERS = {int, float, type(None)}
 
 
 class FrozenConfig(BaseModel):
@@ -27,17 +36,29 @@ class FrozenConfig(BaseModel):
 
     added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_true_as_a_number(cls, data: Any) -> Any:
+        """Refuse true and false, which Python takes for 1 and 0, where a number is asked for."""
+        for name, field in cls.model_fields.items() if isinstance(data, Mapping) else ():
+            wanted = set(get_args(field.annotation) or (field.annotation,))
+            if isinstance(data.get(name), bool) and wanted <= _NUMBERS:
+                raise ValueError(f"{name} is {str(data[name]).lower()}: expected a number")
+        return data
+
     @model_serializer(mode="wrap")
     def _leave_out_what_is_as_before(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         dumped: dict[str, Any] = handler(self)
         if (info.context or {}).get(_EVERY_KEY):
             return dumped
-        return {key: value for key, value in dumped.items() if not self._is_as_before(key)}
+        as_before = {key for key, value in _added_later(type(self)) if getattr(self, key) == value}
+        return {key: value for key, value in dumped.items() if key not in as_before} if as_before else dumped
 
-    def _is_as_before(self, key: str) -> bool:
-        value = getattr(self, key)
-        later: list[Mapping[str, Any]] = [vars(cls).get("added_later", {}) for cls in type(self).__mro__]  # also of its bases
-        return any(key in keys and value == keys[key] for keys in later)
+
+@cache
+def _added_later(config_class: type[FrozenConfig]) -> tuple[tuple[str, Any], ...]:
+    """Return the keys that were added later, with their values, of a class and of its bases; a plan asks for each of its units."""
+    return tuple(pair for cls in config_class.__mro__ for pair in vars(cls).get("added_later", {}).items())
 
 
 def every_key(config: BaseModel) -> dict[str, Any]:

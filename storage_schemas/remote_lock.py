@@ -220,7 +220,8 @@ class _LockFile:
         try:
             return _written(_facts(self._files, probe) or {})
         finally:
-            self._files.remove(probe)
+            with suppress(StoreError):  # without permission to delete, an empty file stays
+                self._files.remove(probe)
 
 
 def _is_gone(holder: Holder) -> bool:

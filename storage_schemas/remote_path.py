@@ -53,18 +53,19 @@ class RemoteData:
 
     Args:
         files: rooted at the bucket.
-        cache: keeps copies.
+        cache_folder: where copies may be kept, unless the settings of this process name another folder.
     """
 
-    def __init__(self, files: StoreFiles, cache: RawCache) -> None:
-        self.files, self.cache = files, cache
+    def __init__(self, files: StoreFiles, cache_folder: Path) -> None:
+        self.files, self._cache_folder = files, cache_folder
+        self.cache = RawCache.below(cache_folder)
         self._listings: dict[str, dict[str, Entry]] = {}
         self._entries: dict[str, Entry | None] = {}
         self._ahead: ReadAhead | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without what was listed: a worker looks for itself, and opens its own connections."""
-        return (RemoteData, (self.files, self.cache))
+        """Pickle without what was listed: a worker looks for itself, with its own connections and its own settings of the cache."""
+        return (RemoteData, (self.files, self._cache_folder))
 
     def listing(self, key: str) -> Mapping[str, Entry]:
         """Return name -> what it is, of a folder; empty if there is none."""
@@ -324,7 +325,7 @@ def data_path(root: str, cache_folder: Path) -> DataPath:
             f"source root '{root}' names no bucket. Set source.root in the recipe to a URL such as {scheme}://bucket/folder"
         )
     files = StoreFiles(f"{scheme}://{bucket}", setting="source.root")
-    return RemotePath(RemoteData(files, RawCache.below(cache_folder)), key)
+    return RemotePath(RemoteData(files, cache_folder), key)
 
 
 def fetch_all(paths: Iterable[DataPath], fetch: Callable[[RemotePath], object]) -> None:

@@ -41,14 +41,22 @@ ROUNDS = TableSpec(
         ColumnSpec("manifest", "string", "", "fingerprint of the pinned manifest", is_nullable=True),
         ColumnSpec("training", "string", "", "folder of the challenger", is_nullable=True),
         ColumnSpec("champion_before", "string", "", "folder of the champion that it met", is_nullable=True),
-        ColumnSpec("metric", "string", "", "metric that decides, with the unit of the values; empty: the recipe was not understood"),
+        ColumnSpec(
+            "metric", "string", "", "metric that decides, with the unit of the values; empty: the recipe was not understood"
+        ),
         ColumnSpec("cap_m", "double", "m", "pixels with 0 < target <= cap count; null: no depth maps", is_nullable=True),
         ColumnSpec("radar", "string", "", "on or off; null: no depth maps", is_nullable=True),
         ColumnSpec("margin", "double", "", "improvement that a challenger must reach, in the metric's unit"),
         ColumnSpec("num_frames", "int64", "1", "frames that both were measured on, of a pre-training clips", is_nullable=True),
         ColumnSpec("champion_value", "double", "", "mean of the metric over them", is_nullable=True),
         ColumnSpec("challenger_value", "double", "", "mean of the metric over them", is_nullable=True),
-        ColumnSpec("difference", "double", "", "mean of challenger - champion, frame by frame; of average precisions their difference", is_nullable=True),
+        ColumnSpec(
+            "difference",
+            "double",
+            "",
+            "mean of challenger - champion, frame by frame; of average precisions their difference",
+            is_nullable=True,
+        ),
         ColumnSpec("low", "double", "", "lower end of its 95 % interval", is_nullable=True),
         ColumnSpec("high", "double", "", "upper end of its 95 % interval", is_nullable=True),
         ColumnSpec("is_promoted", "bool", "1", "the challenger became the champion"),
@@ -61,7 +69,9 @@ ROUNDS = TableSpec(
         ColumnSpec(
             "least_share", "double", "1", "frames and pixels that had to be common; null: a former version", is_nullable=True
         ),
-        ColumnSpec("line", "string", "", "<recipe>.<family> whose champion it is about; null: a former version", is_nullable=True),
+        ColumnSpec(
+            "line", "string", "", "<recipe>.<family> whose champion it is about; null: a former version", is_nullable=True
+        ),
     ),
 )
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 FAULTS = ("500", "503", "reset", "lost", "cut", "late")
@@ -35,6 +36,7 @@ class FaultyProxy(ThreadingHTTPServer):
         rule: decides each request's fate; replace it to inject what a test needs.
         requests: counts by method of what arrived (also those that failed).
         faults: counts by fault.
+        num_connections: connections that clients opened.
     """
 
     daemon_threads = True
@@ -47,6 +49,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.requests: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.log: list[str] = []
+        self.num_connections = 0
         self._lock = threading.Lock()
 
     @property
@@ -73,6 +76,13 @@ class FaultyProxy(ThreadingHTTPServer):
             self.requests.clear()
             self.faults.clear()
             self.log.clear()
+            self.num_connections = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Count a new connection."""
+        with self._lock:
+            self.num_connections += 1
+        super().process_request(request, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that went away: that is what this server is for."""

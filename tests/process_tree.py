@@ -52,11 +52,11 @@ def forkserver(pid: int) -> int:
     return next(child for child, command in descendants(pid).items() if "forkserver" in command and parent_of(child) == pid)
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
+def wait_until(condition: Callable[[], object], what: str, *, seconds: float = LONGEST_WAIT_S) -> None:
     """Wait by condition; AssertionError after a limit that says nothing of speed."""
-    deadline = time.monotonic() + LONGEST_WAIT_S
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {LONGEST_WAIT_S:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.02)
 
 

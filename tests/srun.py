@@ -1,4 +1,7 @@
-"""Stand-ins for the commands of Slurm: files to put into PATH. They start processes of this machine with Slurm's variables."""
+"""Stand-ins for the commands of Slurm, to put into PATH: jobs and their processes are processes of this machine.
+
+They set the variables that Slurm sets, read the options that depthmill's files use, and pass signals on as srun does.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from pathlib import Path
 SRUN = r"""#!{python}
 import os, signal, subprocess, sys
 
-arguments, number = sys.argv[1:], None
-options = {{}}
+arguments, options = sys.argv[1:], {{}}
 while arguments and arguments[0].startswith("-"):
     name, _, value = arguments.pop(0).partition("=")
     options[name] = value
@@ -26,8 +28,6 @@ shared = {{
     "SLURM_NNODES": str(nodes),
     "SLURM_NODELIST": "127.0.0.1",
 }}
-for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-    shared.pop(name, None)
 tasks = []
 for rank in range(number):
     node, local = divmod(rank, number // nodes)
@@ -35,7 +35,7 @@ for rank in range(number):
     tasks.append(subprocess.Popen(arguments, env={{**shared, **own}}))
 
 
-def pass_on(signum, frame):  # as srun does
+def pass_on(signum, frame):
     for task in tasks:
         if task.poll() is None:
             task.send_signal(signum)
@@ -47,17 +47,47 @@ codes = [task.wait() for task in tasks]
 sys.exit(max(code if code >= 0 else 128 - code for code in codes))
 """
 
-SBATCH = r"""#!/usr/bin/env bash
-# a job is a process of this machine; its #SBATCH lines give what Slurm puts into its environment
-options=$(grep '^#SBATCH' "$1")
-value() {{ sed -n "s/^#SBATCH --$1=\([^ #]*\).*/\1/p" <<< "$options" | tail -1; }}
-export SLURM_JOB_ID=${{SLURM_JOB_ID:-$$}} SLURM_JOB_NAME=$(value job-name)
-export SLURM_NNODES=$(value nodes); export SLURM_NNODES=${{SLURM_NNODES:-1}}
-per_node=$(value ntasks-per-node); export SLURM_NTASKS_PER_NODE=${{per_node:-1}}
-export SLURM_NTASKS=$(( SLURM_NNODES * SLURM_NTASKS_PER_NODE )) SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0
-export SLURM_CPUS_PER_TASK=$(value cpus-per-task)
-echo "Submitted batch job $SLURM_JOB_ID"
-exec bash "$@"
+SBATCH = r"""#!{python}
+import os, re, signal, subprocess, sys
+from pathlib import Path
+
+arguments, given = sys.argv[1:], {{}}
+while arguments and arguments[0].startswith("-"):
+    name, _, value = arguments.pop(0).partition("=")
+    given[name] = value
+if "--test-only" in given:
+    sys.exit(0)
+script = Path(arguments[0]).read_text()
+options = dict(re.findall(r"^#SBATCH (--[a-z-]+)=(\S+)", script, re.MULTILINE)) | given
+nodes, per_node = int(options.get("--nodes", 1)), int(options.get("--ntasks-per-node", 1))
+folder = Path("{folder}")
+kept = folder / f"job-{{os.getpid()}}.sh"  # Slurm keeps a copy, too: the file may change before the job starts
+kept.write_text(script)
+environment = {{
+    **os.environ,
+    "SLURM_NNODES": str(nodes),
+    "SLURM_NTASKS": str(nodes * per_node),
+    "SLURM_NTASKS_PER_NODE": str(per_node),
+    "SLURM_CPUS_PER_TASK": options.get("--cpus-per-task", "1"),
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}}
+for name in ("SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES"):
+    environment.pop(name, None)
+with open(kept.with_suffix(".out"), "ab") as output:
+    start = f'export SLURM_JOB_ID=$$; echo $$ > {{kept.with_suffix(".pid")}}; exec bash "$0" "$@"'
+    job = subprocess.Popen(
+        ["bash", "-c", start, str(kept), *arguments[1:]],
+        env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+    )
+print("Submitted batch job", job.pid, flush=True)
+if "--wait" in given:
+    sys.exit(job.wait())
+"""
+
+SCANCEL = r"""#!/usr/bin/env bash
+kill -- -"$1"
 """
 
 SCONTROL = r"""#!/usr/bin/env bash
@@ -66,9 +96,12 @@ echo "$@" >> {folder}/scontrol.txt
 
 
 def write_slurm(folder: Path) -> Path:
-    """Write ``srun``, ``sbatch`` (which waits for its job) and ``scontrol`` (which notes its arguments); return the folder."""
+    """Write the commands, and return their folder.
+
+    ``sbatch`` keeps what a job prints in ``job-*.out``, ``scontrol`` what it is told in ``scontrol.txt``.
+    """
     folder.mkdir(parents=True)
-    for name, text in (("srun", SRUN), ("sbatch", SBATCH), ("scontrol", SCONTROL)):
+    for name, text in (("srun", SRUN), ("sbatch", SBATCH), ("scancel", SCANCEL), ("scontrol", SCONTROL)):
         path = folder / name
         path.write_text(text.format(python=sys.executable, folder=folder))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)

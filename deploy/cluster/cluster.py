@@ -30,8 +30,8 @@ HOST = os.environ.get("CLUSTER_HOST") or "127.0.0.1"
 USUAL_PORTS = {"PREFECT": 4200, "POSTGRESQL": 5432, "S3": 9000, "DASK": 8786, "DASHBOARD": 8787}
 LONGEST_SOCKET_PATH = 107
 """Linux takes no longer name for a socket."""
-WAIT_S = 300.0
-"""A busy machine takes a minute or two."""
+WAIT_S = 900.0
+"""Half a minute is usual, three were seen on a busy machine."""
 
 
 class ClusterError(Exception):

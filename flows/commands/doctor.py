@@ -11,18 +11,22 @@ from flows.command_line.options import AsJson
 
 
 def doctor(
-    store: Annotated[str | None, typer.Argument(help="store path or URL, or a recipe file, to try writing to")] = None,
+    store: Annotated[
+        str | None, typer.Argument(help="store path or URL to try writing to, or a recipe file, whose data set is looked at too")
+    ] = None,
     dask: Annotated[str | None, typer.Option(help="address of a Dask scheduler to try, e.g. tcp://head:8786")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine: versions, disk, store, Prefect, Dask, devices, and which engine of the scan is used and why."""
     from flows.doctor import diagnose
 
+    source: str | None = None
     if store is not None and store.endswith((".yaml", ".yml")):
         from pipeline.recipe import load_recipe  # imported late: a refused plug-in would end the doctor without a report
 
-        store = load_recipe(store).store
-    findings = diagnose(store, dask=dask)
+        recipe = load_recipe(store)
+        store, source = recipe.store, getattr(recipe.source, "root", None)
+    findings = diagnose(store, source=source, dask=dask)
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:

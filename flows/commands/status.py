@@ -132,7 +132,7 @@ def _show(files: StoreFiles, *, as_json: bool) -> None:
     if not sys.stdout.isatty():
         lines = WatchLines(print_line)
         for found in looks(files):
-            lines.look(found)
+            lines.look(found, datetime.now(UTC))
         return
     from rich.live import Live
     from rich.text import Text

@@ -160,32 +160,43 @@ def materialize_plan(
             progress.add(result)
             on_result(result)
 
-    if plan.to_do:
-        # without the note of the run, prune could delete these units meanwhile
-        relied_on = [item.path for item in plan.items if item.reason is None]
-        noted = noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on)
-        with noted, progress.shown(log.folder.name):
-            opened.source.prepare(num_workers=opened.settings.workers)
-            raw = opened.source.reader()
-            depth_model = teacher_factory(opened.recipe, opened.settings)
-            requests = scene_requests(plan, opened.recipe, opened.store, raw, depth_model=depth_model)
-            for scene_results in _first_awaited(run_scenes(requests)):
-                note(scene_results)
-            note(run_manifest(plan, opened.recipe, opened.store, raw, results))
-    count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}
-    summary = RunSummary(
-        count["OK"],
-        count["ERROR"],
-        count["SKIP"],
-        time.monotonic() - began_s,
-        log.folder,
-        tuple(results),
-        opened.settings.workers,
-        _warnings(plan, results),
-        opened.runs.address(log.folder),
-    )
-    log.finish(summary.as_json())
+    with progress.shown(log.folder.name):  # to the end of the log: a run that is neither shown nor logged looks killed
+        if plan.to_do:
+            _make(opened, plan, run_scenes, note, results)
+        count = {status: sum(result.status == status for result in results) for status in ("OK", "ERROR", "SKIP")}
+        summary = RunSummary(
+            count["OK"],
+            count["ERROR"],
+            count["SKIP"],
+            time.monotonic() - began_s,
+            log.folder,
+            tuple(results),
+            opened.settings.workers,
+            _warnings(plan, results),
+            opened.runs.address(log.folder),
+        )
+        log.finish(summary.as_json())
     return summary
+
+
+def _make(
+    opened: Opened,
+    plan: Plan,
+    run_scenes: RunScenes,
+    note: Callable[[Iterable[ItemResult]], None],
+    results: Sequence[ItemResult],
+) -> None:
+    """Make the units of a plan; ``results`` is what ``note`` has been told."""
+    # without the note of the run, prune could delete these units meanwhile
+    relied_on = [item.path for item in plan.items if item.reason is None]
+    with noted_run(opened.store, [item.path for item in plan.items], relied_on=relied_on):
+        opened.source.prepare(num_workers=opened.settings.workers)
+        raw = opened.source.reader()
+        depth_model = teacher_factory(opened.recipe, opened.settings)
+        requests = scene_requests(plan, opened.recipe, opened.store, raw, depth_model=depth_model)
+        for scene_results in _first_awaited(run_scenes(requests)):
+            note(scene_results)
+        note(run_manifest(plan, opened.recipe, opened.store, raw, results))
 
 
 def _first_awaited(scenes: Iterable[list[ItemResult]]) -> Iterator[list[ItemResult]]:

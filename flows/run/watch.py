@@ -95,9 +95,8 @@ class WatchLines:
         self._say = say
         self._before: dict[str, GoingOn] = {}
 
-    def look(self, found: Sequence[GoingOn]) -> None:
+    def look(self, found: Sequence[GoingOn], now: datetime) -> None:
         """Print a line for each run or training that has gone on, and for each new error."""
-        now = datetime.now(UTC)
         if not found and not self._before:
             self._say("nothing is going on")
         for one in found:

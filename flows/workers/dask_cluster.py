@@ -8,6 +8,7 @@ paused worker whose allocator keeps its memory would never take a scene again.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import shutil
@@ -23,6 +24,7 @@ from multiprocessing import resource_tracker
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from flows.waiting import tell
 from flows.workers.slurm_profile import SlurmProfile, cluster_arguments, load_profile
 from pipeline.workers import SINGLE_THREAD
 from storage_schemas.errors import DepthmillError, RecipeError
@@ -153,9 +155,26 @@ def open_client(target: DaskTarget) -> Iterator[Any]:
             raise gone(target, f"does not speak to us ({error})") from error
         try:
             _await_workers(client, target)
+            _tell_dashboard(client, target)
             yield client
         finally:
             client.close(timeout=5)
+
+
+def num_workers(client: Any) -> int:
+    """Return how many workers the scheduler has.
+
+    The list of workers is no answer: the client's own beat asks for none of them, and may overwrite the answer to another thread.
+    """
+    return int(client.scheduler_info(n_workers=0).get("n_workers", 0))
+
+
+def _tell_dashboard(client: Any, target: DaskTarget) -> None:
+    """Print where the pages of the cluster are, if it has any."""
+    if not client.scheduler_info(n_workers=0).get("services", {}).get("dashboard"):
+        return
+    lacks_charts = target.kind != "tcp" and importlib.util.find_spec("bokeh") is None
+    tell(f"Dask dashboard: {client.dashboard_link}" + (" (its charts need: pip install bokeh)" if lacks_charts else ""))
 
 
 def _await_workers(client: Any, target: DaskTarget) -> None:
@@ -167,7 +186,7 @@ def _await_workers(client: Any, target: DaskTarget) -> None:
             file=sys.stderr,
             flush=True,
         )
-        while client.status == "running" and not client.scheduler_info(n_workers=1)["workers"]:
+        while client.status == "running" and not num_workers(client):
             try:
                 client.wait_for_workers(1, timeout=WORKERS_S)
             except TimeoutError:
@@ -217,7 +236,7 @@ def _local_cluster(target: DaskTarget) -> Any:
             n_workers=target.workers,
             threads_per_worker=1,
             memory_limit=_local_memory(target),
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: two runs at once must not quarrel about one
             silence_logs=logging.CRITICAL,
             env=SINGLE_THREAD,
         )

@@ -32,6 +32,7 @@ from flows.workers.dask_cluster import (
     DaskTarget,
     check_target,
     gone,
+    num_workers,
     open_client,
     parse_target,
 )
@@ -151,7 +152,7 @@ class DaskScenes:
 
     def _say_if_no_workers(self) -> None:
         with self._lock:
-            if self._client.status != "running" or self._client.scheduler_info(n_workers=1)["workers"]:
+            if self._client.status != "running" or num_workers(self._client):
                 self._has_said_no_workers = False
             elif not self._has_said_no_workers:
                 self._has_said_no_workers = True

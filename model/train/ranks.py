@@ -15,6 +15,7 @@ import os
 import platform
 import queue
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -26,7 +27,7 @@ from multiprocessing.connection import Client, Connection, Listener, wait
 from typing import Any, NoReturn
 
 from model.train.launch import Launch
-from model.train.stopping import TrainingStopped
+from model.train.stopping import SIGNALS, TrainingStopped
 from storage_schemas.errors import DepthmillError
 from storage_schemas.shown_text import shown
 
@@ -116,6 +117,8 @@ class Leader:
             raise
         except Exception as error:
             self._has_failed.wait(END_S)  # the reason takes another way than the connection that broke
+            if self._failure is not None:
+                _ignore_launcher()
             self._refuse_failed(error)
             raise
         finally:
@@ -160,6 +163,7 @@ class Leader:
         with self._lock:
             if self._is_training:
                 _say(f"error: {self._failure}")
+                self.end(1)
                 os._exit(1)
 
 
@@ -192,9 +196,7 @@ class Follower:
                 if not is_known:  # a defect: rank 0 can tell its text, but not where it was raised
                     traceback.print_exc()
                 self._send({"failed": str(error) if is_known else f"{type(error).__name__}: {error}"})
-                _leave_collectives()
-                threading.Event().wait(4 * END_S)  # rank 0 tells its end first, so that the launcher reports that of rank 0
-                os._exit(1)
+                os._exit(1)  # which also ends the connections that others may wait for in a collective
 
     def _send(self, message: Mapping[str, Any]) -> None:
         with suppress(OSError):  # rank 0 is gone: the other thread ends this process
@@ -222,12 +224,11 @@ def _keep_alive(connection: Connection) -> None:
                 tcp.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _leave_collectives() -> None:
-    """Close the connections of gloo, so that whoever waits for this process hears of its end; NCCL would wait itself."""
-    import torch.distributed
-
-    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
-        torch.distributed.destroy_process_group()
+def _ignore_launcher() -> None:
+    """Let this process close what it has open and say why it ends: torchrun sends SIGTERM to it as soon as another one has failed."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _say(line: str) -> None:

@@ -54,9 +54,12 @@ WANTED: dict[str, list[str]] = {
                    *(rf"(?m)^{name}, 3 frames of \d cameras, \d+ rays each, .*: \d+ ms CPU .* peak \d+ MB" for name in ("tiny", "full size"))],
     "plan_850": [rf"plan with all 19 units in the store: {NUMBER} s \(nothing to do", rf"clean_horizon changed: {NUMBER} s \(4 units to do",
                  rf"depthmill --help: {NUMBER} s", rf"floor: {NUMBER} s"],
+    "plan_remote": [rf"361 units; plan with the store on a disk: {NUMBER} s", *(rf"(?m)^\| {ms} ms \| \d+ s( \| {NUMBER} s \({NUMBER} s CPU\)){{3}} \| \d+ \|$" for ms in ("0", "20"))],
     "plug_in_study": [r"(?m)^\| table without image and radar \| \| \| \d+ \| \d+ \| [\d.]+ \|$", r"(?m)^\| nothing \| [\d.]+% \|", r"(?m)^\| C alone \| [\d.]+% \|",
                       *(rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$"
                         for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld", "plug-in alone, monocular depth given", "distilled, laplace"))],
+    "precision_interval": [rf"(?m)^10 \| {NUMBER}% \| {NUMBER}% \| {NUMBER} \| {NUMBER} points$", rf"plain {NUMBER} ms, ours {NUMBER} ms CPU; ratio {NUMBER}x",
+                           r"the two differ by at most \d\.\de-\d\d points of AP"],
     "poses": [rf"(?m)^\d+ sweeps, \d+ key frames: {NUMBER} ms CPU a key frame, of which smoothing {NUMBER} ms; twin of the smoothing {NUMBER} ms$",
               r"(?m)^\d+ flat places; poses", rf"(?m)^\| simulated \| jittered \| none \| {NUMBER} \| {NUMBER} \|$",
               rf"(?m)^\| simulated \| jittered \| 0.15 s \| {NUMBER} \| {NUMBER} \|$"],
@@ -65,6 +68,7 @@ WANTED: dict[str, list[str]] = {
                 r"(?m)^\| 2 \| [\d.]+ \| [\d.]+ \| [\d.]+x \| [\d.]+, [\d.]+, [\d.]+ \| [\d.]+ \|$",
                 r"(?m)^\| depth_clean \| [\d.]+ \| \d+ \| [\d.]+ \|$", r"(?m)^\| together \| [\d.]+ \| \d+ \| [\d.]+ \|$",
                 *(rf"(?m)^\| {way} \| \*\*together\*\* \| [\d.]+ \| [\d.]+ \|$" for way in ("straightforward", "ours")), r"(?m)^ratio [\d.]+x;"],
+    "raw_reading": [r"12 files, 0 MB", *(rf"(?m)^\| {ms} ms( \| {NUMBER} s){{2}} \| \d+ %( \| {NUMBER} s){{2}} \|$" for ms in ("0", "20"))],
     "selective_scan": [rf"(?m)^\| 50 \| {work} \| .* \| \*\*{NUMBER}x\*\* \|" for work in ("forward", r"forward \+ backward")],
     "semodepth_network": [rf"(?m)^\| 64x96 \| {work} \| {way} \| {NUMBER} \| \d+ \|$"
                           for work in ("forward", "training step") for way in ("twin", "numba channels_last bf16")],
@@ -101,6 +105,7 @@ SLOW = {
     "mim4d_step",
     "mim4d_study",
     "plan_850",
+    "plan_remote",
     "plug_in_study",
     "scaling",
     "selective_scan",

@@ -6,19 +6,45 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
+from tests import process_tree
 from tests.conftest import REPOSITORY
-from tests.process_tree import descendants, is_alive, wait_until
+from tests.process_tree import descendants, is_alive
 
 SERVICES = ("postgresql", "s3", "prefect", "worker", "dask-scheduler", "dask-worker:dask-worker-1", "dask-worker:dask-worker-2")
+
+
+TINY = {
+    "network": {"base_channels": 8}, "max_steps": 2, "data": {"batch_size": 1}, "evaluation": {"num_strips": 0, "without_radar": False},
+}  # fmt: skip
+"""A training of SemoDepth that takes seconds."""
+SERVICE_PORTS = ("PREFECT", "POSTGRESQL", "S3", "DASK", "DASHBOARD")
+LONGEST_WAIT_S = 1200.0
+"""Of a busy machine; nothing is measured by it."""
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait by condition, longer than tests that start no services do."""
+    process_tree.wait_until(condition, what, seconds=LONGEST_WAIT_S)
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports of this machine that nothing listens on."""
+    with ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(number)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
 
 
 class RunningCluster:
@@ -31,7 +57,7 @@ class RunningCluster:
         log: what the cluster printed.
     """
 
-    def __init__(self, root: Path, env: dict[str, str]) -> None:
+    def __init__(self, root: Path, env: dict[str, str], *, make: str | None = None) -> None:
         self.folder, self.work, self.log = root / "cluster", root / "work", root / "cluster.txt"
         self.temporary = root / "tmp"
         for folder in (self.work, self.temporary):
@@ -39,17 +65,27 @@ class RunningCluster:
         self._env = {
             **{name: value for name, value in env.items() if not name.startswith(("AWS_", "PREFECT_", "DEPTHMILL_STORE_"))},
             "CLUSTER_DIR": str(self.folder),
+            # not the usual ports: another cluster of this machine may have chosen them, and not be listening yet
+            **{
+                f"CLUSTER_PORT_{name}": str(port)
+                for name, port in zip(SERVICE_PORTS, free_ports(len(SERVICE_PORTS)), strict=True)
+            },
             "TMPDIR": str(self.temporary),
             "PYTHONPATH": str(REPOSITORY),
             "DEPTHMILL_CACHE_DIR": str(root / "cache"),
         }
         self.env = dict(self._env)
+        # what the Makefile runs (tests/cluster/test_cluster_start.py); make itself would install into an environment of its own
+        run = shlex.join([sys.executable, str(REPOSITORY / "deploy/cluster/cluster.py")])
+        line = (make or "make cluster").replace("/shared/depthmill", str(root)).replace("10.0.0.1", "127.0.0.1").strip()
+        assert line.endswith("make cluster")
+        self._start = f"exec env {line.removesuffix('make cluster')} {run}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it says that all services answer."""
         with open(self.log, "ab") as log:
-            command = [sys.executable, str(REPOSITORY / "deploy/cluster/cluster.py")]
+            command = ["bash", "-c", self._start]
             self._process = subprocess.Popen(
                 command, env=self._env, cwd=self.work, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
@@ -63,7 +99,7 @@ class RunningCluster:
         had = descendants(self._process.pid)
         self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(60)
+            self._process.wait(300)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -121,11 +157,17 @@ class RunningCluster:
         found = httpx.get(f"{api}/deployments/name/{flow}/{name}", timeout=60.0).raise_for_status().json()
         httpx.patch(f"{api}/deployments/{found['id']}", json={"paused": True}, timeout=60.0).raise_for_status()
 
-        def at_work() -> list[dict[str, object]]:
-            runs = [run for run in self.flow_runs() if run["deployment_id"] == found["id"]]
-            return [run for run in runs if run["state_type"] in ("PENDING", "RUNNING")]
+        wait_until(lambda: not self._flows_at_work(), f"{flow}/{name} has ended")
 
-        wait_until(lambda: not at_work(), f"{flow}/{name} has ended")
+    def _flows_at_work(self) -> list[int]:
+        """Return the processes that run flows of this cluster; Prefect counts those of killed workers for ever."""
+        at_work = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                is_ours = process.environ().get("TMPDIR") == str(self.temporary)
+                if is_ours and process.cmdline()[1:3] == ["-m", "prefect.engine"]:
+                    at_work.append(process.pid)
+        return at_work
 
     def workspaces(self) -> set[str]:
         """Return the temporary folders of flow runs that the worker has now."""
@@ -147,11 +189,16 @@ def sourced(path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_cluster(env: dict[str, str] | None = None, **settings: str) -> Iterator[RunningCluster]:
-    """Run a cluster in a new folder that every user of the machine may enter, because PostgreSQL does not run as root."""
+def running_cluster(*, make: str | None = None, **settings: str) -> Iterator[RunningCluster]:
+    """Run a cluster in a new folder that every user of the machine may enter, because PostgreSQL does not run as root.
+
+    Args:
+        make: a line of shell that ends with ``make cluster`` and runs in place of it, with /shared/depthmill as the folder.
+        settings: environment variables of the services.
+    """
     root = Path(tempfile.mkdtemp(prefix="depthmill-cluster-"))
     root.chmod(0o755)
-    cluster = RunningCluster(root, {**(os.environ if env is None else env), **settings})
+    cluster = RunningCluster(root, {**os.environ, **settings}, make=make)
     try:
         cluster.start()
         yield cluster

@@ -26,7 +26,7 @@ SOURCE = "source: {kind: nuscenes, root: /data, version: v1.0-mini}\n"
         ("store: dir://x\n", "no store can be written to dir://"),
         ("store: ~no-such-user/x\n", "there is no such user, so that ~ stands for nothing"),
         ("store: /s\nscenes: []\n", "scenes is []: name at least one, or leave the key out to take all"),
-        ("store: /s\ncameras: []\n", "cameras is empty: name at least one, or leave the key out"),
+        ("store: /s\ncameras: []\n", "cameras is []: name at least one, or leave the key out"),
         ("store: ZIP://a.zip\n", "no store can be written to zip://"),
         ("store: MEMORY://x\n", "what lies in memory is gone when the command ends"),
         ("store: s3://\n", "it names no bucket. Write s3://bucket/folder"),
@@ -62,3 +62,20 @@ def test_recipe_when_it_has_thousands_of_mistakes_then_some_are_listed_and_the_o
         load_recipe(path)
     assert str(caught.value).splitlines()[-1] == "and 4,970 more mistakes in it"
     assert len(str(caught.value).splitlines()) == 31
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("=1", "override '=1' is not of the form key.key=value"),
+        ("stages..near_m=1", "override 'stages..near_m=1' is not of the form key.key=value"),
+        ("source=null", "source is None: expected a group of keys"),
+        ("train=5", "train is 5: expected a group of keys"),
+    ],
+)
+def test_override_when_it_names_no_key_or_gives_no_group_then_said(tmp_path, override, said):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{SOURCE}store: /s\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, overrides=(override,))
+    assert said in str(caught.value)

@@ -114,14 +114,17 @@ def test_head_when_a_copy_is_there_or_not_then_is_the_beginning(tmp_path: Path) 
     assert path.read_head() == content[:4096]
 
 
-def test_path_when_pickled_then_reads_and_looks_for_itself(tmp_path: Path) -> None:
+def test_path_when_pickled_then_reads_and_looks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"memory://bucket-{uuid.uuid4().hex[:8]}"
     fsspec.filesystem("memory").pipe_file(f"{url}/data/a", b"content")
     path = data_path(f"{url}/data", tmp_path)
+    assert isinstance(path, RemotePath)
     assert folder_names(path) == ["a"]
     fsspec.filesystem("memory").pipe_file(f"{url}/data/b", b"new")
+    monkeypatch.setenv("DEPTHMILL_RAW_CACHE_DIR", str(tmp_path / "of this worker"))
     sent = pickle.loads(pickle.dumps(path))
     assert folder_names(sent) == ["a", "b"]
+    assert (path.data.cache.folder, sent.data.cache.folder) == (tmp_path / "raw", tmp_path / "of this worker")
     assert (sent / "b").read_bytes() == b"new"
 
 

@@ -131,7 +131,7 @@ def read_table(path: Path, columns: Sequence[str], *, numbers: Collection[str] |
 def read_text(path: Path) -> str:
     """Return the content of a text file; StoreError if it is damaged."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path).decode("utf-8")  # a hole of terabytes, or a pipe, is an error
     except (OSError, ValueError) as error:
         raise damaged_file(path, error) from error
 

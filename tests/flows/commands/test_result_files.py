@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
 import depthmill as package
-from model.monoddle.average_precision import STRICT_OVERLAP
-from model.monoddle.evaluation import read_average_precision, scaled_difficulties
+from model.monoddle.average_precision import STRICT_OVERLAP, ApRow
+from model.monoddle.evaluation import AP_FILE, read_average_precision, scaled_difficulties
 from model.monoddle.kitti_files import evaluate_result_folder
+from model.train.result_files import DIGESTS_FILE, rows_as_csv
+from storage_schemas.errors import StoreError
+from tests.time_limit import within
 
 TRAIN = ["000000", "000001", "000002", "000003"]
 
@@ -136,4 +140,19 @@ def test_evaluate_when_the_folder_holds_files_of_a_user_then_refused_and_they_st
     (out / "notes.txt").write_text("mine")
     for _ in range(2):  # the second time in place of the first
         assert depthmill(*words)[0] == 0
+    (out / "table.md").unlink()  # as a kill leaves it
+    assert depthmill(*words)[0] == 0
     assert (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [AP_FILE, DIGESTS_FILE])
+def test_evaluation_when_a_file_of_it_is_a_pipe_then_said_and_nothing_waits_for_it(tmp_path, name):
+    if name == DIGESTS_FILE:
+        (tmp_path / AP_FILE).write_bytes(rows_as_csv(ApRow, []))
+    os.mkfifo(tmp_path / name)
+    with within(60), pytest.raises(StoreError, match=f"{AP_FILE}' cannot be read"):
+        read_average_precision(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with within(60), pytest.raises(StoreError, match=f"{AP_FILE}' cannot be read"):
+        read_average_precision(tmp_path)

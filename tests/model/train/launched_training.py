@@ -16,6 +16,7 @@ from flows.run.ranks import first_of_the_launched
 from model.families import parse_train_config, train
 from model.train.config import Machine
 from model.train.step import TrainingError
+from model.train.stopping import TrainingStopped
 from storage_schemas.errors import DepthmillError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
@@ -85,3 +86,6 @@ if __name__ == "__main__":
     except DepthmillError as error:
         print("error:", error, flush=True)
         sys.exit(1)
+    except TrainingStopped as stopped:
+        print(stopped, flush=True)
+        sys.exit(143)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,31 @@ def test_adding_a_scene_leaves_the_others_byte_for_byte(root: Path, tmp_path: Pa
     assert is_complete(one, tmp_path) and not is_complete(PARAMS, tmp_path)
     tables = json.loads((tmp_path / "v1.0-mini" / "sample_data.json").read_text())
     assert tables == json.loads((root / "v1.0-mini" / "sample_data.json").read_text())[: len(tables)]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "null", "another number"])
+def test_world_when_a_record_or_a_table_is_damaged_then_it_is_whole_again_after_the_same_command(
+    root: Path, tmp_path: Path, damage: str
+) -> None:
+    change = {
+        "cut": lambda text: text[: len(text) // 2],
+        "empty": lambda _: "",
+        "null": lambda _: "null",
+        "another number": lambda text: text.replace("1.5", "2.5", 1),
+    }[damage]
+    shutil.copytree(root, tmp_path / "world")
+    for name in (f"simulated/{scene_names(PARAMS)[0]}.json", "v1.0-mini/calibrated_sensor.json", "v1.0-mini/scene.json"):
+        path = tmp_path / "world" / name
+        before = path.read_bytes()
+        path.write_text(change(path.read_text()))
+        if path.read_bytes() == before:  # no such number in it
+            continue
+        if name.startswith("simulated"):
+            (tmp_path / "world/v1.0-mini/log.json").unlink()  # records are read where tables are missing
+        assert not is_complete(PARAMS, tmp_path / "world")
+        write_world(PARAMS, tmp_path / "world")
+        assert path.read_bytes() == before
+        assert is_complete(PARAMS, tmp_path / "world")
 
 
 def test_write_world_again_simulates_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
