@@ -29,9 +29,9 @@ FRAMES, CARS = 6, 4
 
 def main() -> None:
     parser = measure.arguments(__doc__)
-    parser.add_argument("--scenes", type=int, nargs="+", default=[10, 20, 40], help="scenes of a validation split")
-    parser.add_argument("--repeat", type=int, default=400, help="pairs of equally good detectors for each number of scenes")
-    parser.add_argument("--resamples", type=int, default=500, help="draws behind each interval")
+    parser.add_argument("--scenes", type=int, nargs="+", default=[10, 20], help="scenes of a validation split")
+    parser.add_argument("--repeat", type=int, default=200, help="pairs of equally good detectors for each number of scenes")
+    parser.add_argument("--resamples", type=int, default=300, help="draws behind each interval")
     parser.add_argument("--draws", type=int, default=20, help="draws that the plain way measures too")
     args = measure.parsed(parser, scenes=[10], repeat=3, resamples=20, draws=2)
     print(measure.machine())

@@ -47,7 +47,8 @@ def recognise(folder: DataPath) -> SourceSpec[Any]:
 def _above(folder: DataPath) -> list[DataPath]:
     if isinstance(folder, RemotePath):  # a bucket may hold millions of files beside the folder, and listing them takes hours
         return []
-    return [parent for parent in list(folder.absolute().parents)[:3] if kind_of(parent)][:1]
+    parents: list[DataPath] = [parent for parent in list(folder.absolute().parents)[:3] if kind_of(parent)]
+    return parents[:1]
 
 
 def _below(folder: DataPath) -> list[DataPath]:

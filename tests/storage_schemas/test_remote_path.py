@@ -11,7 +11,8 @@ import pytest
 
 from storage_schemas.errors import SourceError
 from storage_schemas.regular_files import open_regular, read_regular, read_text
-from storage_schemas.remote_path import DataPath, RemotePath, common_beginning, data_path, fetch_all, file_size, folder_names
+from storage_schemas.remote_data import common_beginning
+from storage_schemas.remote_path import DataPath, RemotePath, data_path, fetch_all, file_size, folder_names
 
 CONTENTS = {
     "v1/scene.json": b"[]",
@@ -80,7 +81,7 @@ def test_file_when_it_changes_then_the_next_opening_reads_what_is_there_now(tmp_
 
 def test_large_file_when_it_changes_while_it_is_fetched_then_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url, memory = f"memory://bucket-{uuid.uuid4().hex[:8]}", fsspec.filesystem("memory")
-    monkeypatch.setattr("storage_schemas.remote_path.PIECE_BYTES", 100)
+    monkeypatch.setattr("storage_schemas.remote_data.PIECE_BYTES", 100)
     memory.pipe_file(f"{url}/data/a", b"x" * 950)
     path = data_path(f"{url}/data", tmp_path) / "a"
     assert isinstance(path, RemotePath)

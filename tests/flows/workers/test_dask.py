@@ -130,7 +130,10 @@ def test_store_when_worker_writes_where_we_cannot_see_then_says_to_share_it(tiny
         def submit(self, *args: object, **kwargs: object) -> Elsewhere:
             return self
 
-        def result(self, timeout: float) -> list[ItemResult]:
+        def add_done_callback(self, call: Callable[[object], None]) -> None:
+            call(self)
+
+        def result(self) -> list[ItemResult]:
             return claims
 
     scenes = dask_pool.DaskScenes(Elsewhere(), dask_cluster.parse_target("tcp://far:8786"))
