@@ -256,7 +256,7 @@ def _explain(error: dict[str, Any]) -> str:
         group = ".".join(location[:-1])
         return f"the key {value} {f'of {group} ' if group else ''}is no text: YAML reads it as {_kind(value)}. Put it in quotes"
     if error["type"] == "too_short" and not value:
-        return f"{key} is empty: name at least one, or leave the key out"
+        return f"{key} is {_shown(value)}: name at least one, or leave the key out"
     if error["type"] in ("tuple_type", "list_type"):
         return f"{key} is {_shown(value)}: expected a list, e.g. [a, b]"
     if error["type"] == "string_type" and isinstance(value, bool | int | float | date):

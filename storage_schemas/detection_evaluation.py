@@ -83,6 +83,6 @@ def write_detection_evaluation(folder: str, frames: Columns, objects: Columns) -
 
 
 def read_detection_evaluation(folder: str) -> tuple[Columns, Columns]:
-    """Return the columns of MEASURED_FRAMES and of OBJECTS as lists; StoreError if a file is missing or damaged, which it names."""
+    """Return the columns of MEASURED_FRAMES and of OBJECTS as lists; StoreError names a file that is missing or damaged."""
     files = StoreFiles(folder)
     return read_evaluation_table(files, MEASURED_FRAMES), read_evaluation_table(files, OBJECTS)

@@ -21,11 +21,13 @@ from typing import Any
 
 from storage_schemas.errors import StoreError
 from storage_schemas.files import StoreFiles, explain_write_error, leaves_root, written_whole
+from storage_schemas.remote import is_s3
 from storage_schemas.retries import persist
 
 WRITER_FILE = ".writer.json"
 AT_ONCE = 4
-"""Files that are on their way at the same time."""
+"""Files, or pieces of one, that are on their way at the same time."""
+PIECE_BYTES = 16 << 20
 
 Stamp = tuple[int, int, int]
 """Time of change in nanoseconds, size in bytes, and inode: of two files with one stamp, both have the same bytes."""
@@ -218,7 +220,9 @@ class FolderCopy:
     def _upload(self, name: str, source: Path) -> None:
         url = self._files.path(f"{self._key}/{name}")
         filesystem = self._files.filesystem
-        persist(lambda: filesystem.put_file(str(source), url), doing="write", where=url, policy=self._files.policy)
+        # a large file goes in pieces, so that one that does not arrive is noticed early
+        pieces = {"chunksize": PIECE_BYTES, "max_concurrency": AT_ONCE} if is_s3(filesystem) else {}
+        persist(lambda: filesystem.put_file(str(source), url, **pieces), doing="write", where=url, policy=self._files.policy)
 
     def _order(self, name: str) -> int:
         return self._last.index(name) + 1 if name in self._last else 0

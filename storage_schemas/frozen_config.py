@@ -13,9 +13,17 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 _EVERY_KEY = "every_key"
+_NUMBERS = {int, float, type(None)}
 
 
 class FrozenConfig(BaseModel):
@@ -27,6 +35,16 @@ class FrozenConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_true_as_a_number(cls, data: Any) -> Any:
+        """Refuse true and false, which Python takes for 1 and 0, where a number is asked for."""
+        for name, field in cls.model_fields.items() if isinstance(data, Mapping) else ():
+            wanted = set(get_args(field.annotation) or (field.annotation,))
+            if isinstance(data.get(name), bool) and wanted <= _NUMBERS:
+                raise ValueError(f"{name} is {str(data[name]).lower()}: expected a number")
+        return data
 
     @model_serializer(mode="wrap")
     def _leave_out_what_is_as_before(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:

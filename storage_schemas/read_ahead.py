@@ -30,10 +30,8 @@ class ReadAhead:
         self._held = 0
         self._is_closed = False
         self._changed = threading.Condition()
-        count = min(NUM_THREADS, len(num_bytes))
-        self._threads = [threading.Thread(target=self._work, name="read ahead", daemon=True) for _ in range(count)]
-        for thread in self._threads:
-            thread.start()
+        for _ in range(min(NUM_THREADS, len(num_bytes))):
+            threading.Thread(target=self._work, name="read ahead", daemon=True).start()
 
     def take(self, file: str) -> None:
         """Wait for a file that is on its way; return at once for any other, which the caller then gets itself."""
@@ -47,13 +45,11 @@ class ReadAhead:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Begin no further file, and wait for those on their way."""
+        """Begin no further file; those on their way are not waited for, since a server that is gone keeps them for a minute."""
         with self._changed:
             self._is_closed = True
             self._waiting.clear()
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
 
     def _work(self) -> None:
         while (file := self._next()) is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from storage_schemas.errors import StoreError
@@ -10,6 +12,9 @@ from storage_schemas.retries import RetryPolicy
 
 CONNECT_TIMEOUT_S = 10.0
 """A server that takes longer to accept a connection counts as unreachable."""
+
+SLOWEST_BYTES_PER_S = 1_000_000
+"""A body may take its bytes divided by this, besides the time that a request without one may take."""
 
 
 def open_filesystem(url: str, policy: RetryPolicy, *, setting: str = "store:") -> Any:
@@ -37,7 +42,7 @@ def open_filesystem(url: str, policy: RetryPolicy, *, setting: str = "store:") -
         raise StoreError(
             f"{what} '{url}': {error}. Install the fsspec backend of this URL scheme, e.g. pip install 'depthmill[s3]' for s3://"
         ) from error
-    return without_own_retries(filesystem)
+    return without_own_retries(filesystem, policy)
 
 
 def storage_options(url: str, policy: RetryPolicy) -> dict[str, Any]:
@@ -64,8 +69,37 @@ def storage_options(url: str, policy: RetryPolicy) -> dict[str, Any]:
     }
 
 
-def without_own_retries(filesystem: Any) -> Any:
-    """Make s3fs try a request once."""
+def without_own_retries(filesystem: Any, policy: RetryPolicy) -> Any:
+    """Make s3fs try a request once, and give up one that sends a body which nobody takes."""
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1
+    if is_s3(filesystem) and not isinstance(filesystem._call_s3, _Limited):  # a file system is opened once
+        filesystem._call_s3 = _Limited(filesystem._call_s3, policy.timeout_s)
     return filesystem
+
+
+def is_s3(filesystem: Any) -> bool:
+    """Say whether a file system is that of s3fs."""
+    return hasattr(filesystem, "_call_s3")
+
+
+class _Limited:
+    """Requests of an S3 file system, with a limit for a body to be sent.
+
+    The client's own limit counts from when a body has been sent. A server that takes connections and reads nothing, as one that
+    was stopped does, would be waited for without end.
+    """
+
+    def __init__(self, call: Callable[..., Awaitable[Any]], timeout_s: float) -> None:
+        self._call, self._timeout_s = call, timeout_s
+
+    async def __call__(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Send a request; ConnectionError if its body is not taken in time."""
+        if (body := kwargs.get("Body")) is None:
+            return await self._call(method, *args, **kwargs)
+        num_bytes = memoryview(body).nbytes
+        limit_s = self._timeout_s + num_bytes / SLOWEST_BYTES_PER_S
+        try:
+            return await asyncio.wait_for(self._call(method, *args, **kwargs), limit_s)
+        except TimeoutError as error:
+            raise ConnectionError(f"the server did not take {num_bytes} bytes within {limit_s:.0f} s") from error

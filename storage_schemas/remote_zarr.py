@@ -56,5 +56,5 @@ class RemoteZarr(WrapperStore[FsspecStore]):
 def open_remote_zarr(url: str, policy: RetryPolicy) -> Any:
     """Return what ``zarr.open_group`` and xarray open for a unit at a URL."""
     inner = FsspecStore.from_url(url, storage_options=storage_options(url, policy), read_only=True)
-    without_own_retries(inner.fs)
+    without_own_retries(inner.fs, policy)
     return RemoteZarr(inner, url, policy)

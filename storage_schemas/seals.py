@@ -1,4 +1,4 @@
-"""Records beside a store that carry their own digest: JSON of trainings and champions, Parquet and CSV of evaluations, Parquet of rounds.
+"""Records beside a store that carry their own digest: JSON of trainings and champions, tables of evaluations and rounds.
 
 Why    A flipped bit in a number is still a number. It would decide which training is better, and nobody would notice
 How    A record ends with the SHA-256 of the rest of it: JSON as its last key, Parquet as bytes between the data and the footer,

@@ -20,7 +20,7 @@ import torch
 
 from gpu.figure import Figure, in_one_line
 
-_FLUSH_BYTES = 256 * 2**20
+FLUSH_BYTES = 256 * 2**20
 """More than any GPU's second-level cache."""
 
 
@@ -63,7 +63,7 @@ class Bench:
         """Return the median time of a call by the GPU's clock, caches cold; on a CPU the wall time."""
         if not self.is_gpu:
             return self.latency_ms(work, most=most, seconds=seconds)
-        flush = torch.empty(_FLUSH_BYTES, dtype=torch.uint8, device=self.device)
+        flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=self.device)
 
         def one_ms() -> float:
             first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -85,7 +85,6 @@ class Bench:
 
     def _repeated(self, one_ms: Callable[[], float], *, most: int, seconds: float) -> list[float]:
         if self.is_small:
-            one_ms()
             return [one_ms()]
         for _ in range(3):  # compiles, chooses algorithms, takes memory
             first = time.perf_counter()

@@ -40,8 +40,10 @@ def _measured(bench: Bench, manifest: Manifest, workers: int) -> Iterator[Figure
     what = f"{workers} reading processes of {os.cpu_count()} cores"
     config = DataConfig(batch_size=2 if bench.is_small else BATCH)
     kept: list[Batch] = []
-    step = _step_of(bench)
-    with FrameLoader(manifest, config, placement=Placement(num_workers=workers, pin_memory=bench.is_gpu)) as loader:
+    step = step_of(bench)
+    with FrameLoader(
+        manifest, config, placement=Placement(num_workers=workers, pin_memory=bench.device.type == "cuda")
+    ) as loader:
 
         def epoch(use: Callable[[Batch], object]) -> float:
             """Return the seconds a batch of an epoch; the device is waited for at the end."""
@@ -69,7 +71,7 @@ def _measured(bench: Bench, manifest: Manifest, workers: int) -> Iterator[Figure
         yield Figure(f"{what}: share of the step that waits", 100 * max(0.0, 1 - there_ms / read_ms), "%")
 
 
-def _step_of(bench: Bench) -> Callable[[Batch], None]:
+def step_of(bench: Bench) -> Callable[[Batch], None]:
     """Return what makes a training step of a batch on the device."""
     torch.manual_seed(0)
     network = SemoDepth(SemoDepthConfig(base_channels=8 if bench.is_small else 64)).to(

@@ -23,14 +23,14 @@ def figures(bench: Bench) -> Iterator[Figure]:
         bench.device.type,
         base_channels=8 if bench.is_small else 64,
     )
-    wall_ms = bench.latency_ms(work)
+    wall_ms, is_gpu = bench.latency_ms(work), bench.device.type == "cuda"
     frames = 1 if bench.is_small else FRAMES
-    with profile(activities=[ProfilerActivity.CUDA if bench.is_gpu else ProfilerActivity.CPU]) as profiled:
+    with profile(activities=[ProfilerActivity.CUDA if is_gpu else ProfilerActivity.CPU]) as profiled:
         for _ in range(frames):
             work()
         bench.wait()
-    of_kernel = {event.key: _own_us(event, bench) / 1e3 / frames for event in profiled.key_averages()}
-    calls = sum(event.count for event in profiled.key_averages() if _own_us(event, bench) > 0) / frames
+    of_kernel = {event.key: _own_us(event, is_gpu=is_gpu) / 1e3 / frames for event in profiled.key_averages()}
+    calls = sum(event.count for event in profiled.key_averages() if _own_us(event, is_gpu=is_gpu) > 0) / frames
     busy_ms = sum(of_kernel.values())
     yield Figure("one frame", wall_ms, "ms")
     yield Figure("of it the device computes", busy_ms, "ms", f"{calls:.0f} kernels; the rest waits for the host")
@@ -39,8 +39,8 @@ def figures(bench: Bench) -> Iterator[Figure]:
             yield Figure(_short(name), of_kernel[name], "ms", f"{100 * of_kernel[name] / busy_ms:.0f} % of it")
 
 
-def _own_us(event: object, bench: Bench) -> float:
-    if not bench.is_gpu:
+def _own_us(event: object, *, is_gpu: bool) -> float:
+    if not is_gpu:
         return float(getattr(event, "self_cpu_time_total"))  # noqa: B009
     for name in ("self_device_time_total", "self_cuda_time_total"):  # torch renamed it
         if hasattr(event, name):

@@ -5,8 +5,10 @@ Evaluation in bfloat16, which depthmill never does, is measured beside it: what 
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from torch import Tensor
 from gpu import drive
 from gpu.bench import Bench
 from gpu.figure import Figure
+from gpu.loader import step_of
 from model.blocks.weights_file import fill_network
 from model.families import train
 from model.semodepth.config import DataConfig, EvaluationConfig, SemoDepthTrainConfig
+from model.semodepth.data import FrameLoader
 from model.semodepth.evaluation import evaluate, measured_frames
 from model.semodepth.net import SemoDepth
 from model.semodepth.network_config import SemoDepthConfig
@@ -32,6 +36,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
     """Train, measure twice, and train again twice in a way that must repeat itself."""
     manifest = drive.made(bench)
     yield from bench.attempt("training and evaluation", lambda: _trained(bench, manifest))
+    yield from bench.attempt("a step whose operations must repeat themselves", lambda: _unrepeatable(bench, manifest))
     for deterministic in (True,) if bench.is_small else (True, False):
         what = f"two trainings, train.deterministic: {str(deterministic).lower()}"
         yield from bench.attempt(
@@ -97,6 +102,23 @@ def _trained(bench: Bench, manifest: Manifest) -> Iterator[Figure]:
             f"{1e3 * seconds / len(errors):.0f} ms a frame, reading included",
         )
     yield Figure("evaluation: bfloat16 less float32", mae_mm["bfloat16"] - mae_mm["float32"], "mm")
+
+
+def _unrepeatable(bench: Bench, manifest: Manifest) -> Iterator[Figure]:
+    """Name every operation of a step that has no repeatable form; ``train.deterministic`` ends at the first."""
+    step = step_of(bench)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings(record=True) as said, FrameLoader(manifest, _config(bench, steps=1).data) as loader:
+            warnings.simplefilter("always")
+            step(next(iter(loader)).to(bench.device))
+            bench.wait()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    found = {
+        match[1] for one in said if (match := re.match(r"(\S+) does not have a deterministic implementation", str(one.message)))
+    }
+    yield Figure("operations of a training step without a repeatable form", len(found), "", ", ".join(sorted(found)))
 
 
 def _twice(bench: Bench, manifest: Manifest, what: str, deterministic: bool) -> Iterator[Figure]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flows.ablation.columns import Columns, columns_of
 from flows.run.opening import Opened
 from flows.run.runs import with_local_starts
-from flows.run.training import due_parts, refuse_without_torch, training_folder
+from flows.run.training import due_parts, machine_of, training_folder
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
 
@@ -132,7 +132,7 @@ def read_ablation(opened: Opened, *, where: str, manifest: str | None, out: Path
         RecipeError: there are no variants, or one has a mistake; lists every mistake with the variant and the key.
         ManifestError: the chosen manifest is not there.
     """
-    refuse_without_torch()
+    machine_of(opened)  # a setting that does not fit must be reported before an hour of work
     choices = opened.recipe.ablation
     if not choices.variants:
         raise RecipeError(

@@ -90,47 +90,78 @@ Metric = Annotated[
 Cap = Annotated[float, typer.Option(help="50, 70 or 80 metres")]
 Radar = Annotated[str, typer.Option(help="on or off")]
 
-OwnMetric = Annotated[
-    str | None,
+RuleMetric = Annotated[
+    str,
     typer.Option(
         "--metric",
-        help="measure that decides, e.g. rmse_mm, Car/3d@0.5/moderate or direct/abs_rel; default: retrain.metric of the recipe",
+        help="measure that decides, e.g. rmse_mm, Car/3d@0.5/moderate or direct/abs_rel",
+        show_default="retrain.metric of the recipe",
         autocompletion=completion.metrics,
     ),
 ]
-OwnCap = Annotated[float | None, typer.Option("--cap", help="of depth networks: 50, 70 or 80 metres; default: retrain.cap_m")]
-OwnRadar = Annotated[str | None, typer.Option("--radar", help="of depth networks: on or off; default: retrain.radar")]
+RuleCap = Annotated[
+    float,
+    typer.Option("--cap", help="of depth networks: 50, 70 or 80 metres", show_default="retrain.cap_m of the recipe"),
+]
+RuleRadar = Annotated[
+    str, typer.Option("--radar", help="of depth networks: on or off", show_default="retrain.radar of the recipe")
+]
 Margin = Annotated[
-    float | None,
+    float,
     typer.Option(
-        min=0, help="improvement a training must reach to become the champion, in the metric's unit; default: retrain.margin"
+        min=0,
+        help="improvement a training must reach to become the champion, in the metric's unit",
+        show_default="retrain.margin of the recipe",
     ),
 ]
 NeedsInterval = Annotated[
-    bool | None,
+    bool,
     typer.Option(
-        "--needs-interval/--no-needs-interval",
-        help="promote only if the 95 % interval of the difference excludes 0 as well; default: retrain.needs_interval",
-        show_default=False,
+        "--needs-interval",
+        help="promote only if the 95 % interval of the difference excludes 0 as well",
+        show_default="retrain.needs_interval of the recipe",
     ),
 ]
 LeastShare = Annotated[
-    float | None,
+    float,
     typer.Option(
         "--least-share",
         min=0,
         max=1,
-        help="share, at least, of what either network was measured on that both must have; default: retrain.least_share",
+        help="share, at least, of what either network was measured on that both must have",
+        show_default="retrain.least_share of the recipe",
     ),
 ]
 FineTune = Annotated[
-    bool | None,
+    bool,
     typer.Option(
-        "--fine-tune/--no-fine-tune",
-        help="start from the champion's weights instead of from scratch; default: retrain.fine_tune",
-        show_default=False,
+        "--fine-tune",
+        help="start from the champion's weights instead of from scratch",
+        show_default="retrain.fine_tune of the recipe",
     ),
 ]
+
+_RULES = {
+    "metric": "metric",
+    "cap": "cap_m",
+    "radar": "radar",
+    "margin": "margin",
+    "needs_interval": "needs_interval",
+    "least_share": "least_share",
+    "fine_tune": "fine_tune",
+}
+"""Options that change a key of ``retrain:``, by their parameter."""
+
+
+def given_rules(context: typer.Context) -> dict[str, Any]:
+    """Return the keys of ``retrain:`` that options of the command change; what is not given stays the recipe's."""
+    return {key: context.params[name] for name, key in _RULES.items() if _is_given(context, name)}
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name) if name in context.params else None
+    return source is not None and source.name == "COMMANDLINE"
+
 
 OF_DEPTH = ("target", "max_depth", "plug_in", "metric", "cap", "radar")
 """Options that say something of depth networks only."""
@@ -145,9 +176,7 @@ def refuse_options(family: Family[Any], context: typer.Context, what: str) -> No
         what: what the family's thing is, e.g. "checkpoint 'runs/a' is one".
     """
     for name in OF_DEPTH:
-        source = context.get_parameter_source(name) if name in context.params else None
-        is_given = source is not None and source.name == "COMMANDLINE"
-        if is_given and name not in family.options:
+        if _is_given(context, name) and name not in family.options:
             raise RecipeError(
                 f"--{name.replace('_', '-')} is of depth networks, and {family.noun} has none: {what}. Leave it out"
             )

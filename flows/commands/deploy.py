@@ -15,14 +15,16 @@ from flows.command_line.options import (
     Margin,
     NeedsInterval,
     Overrides,
-    OwnCap,
-    OwnMetric,
-    OwnRadar,
     RecipeFile,
+    RuleCap,
+    RuleMetric,
+    RuleRadar,
+    given_rules,
 )
 
 
 def deploy(
+    context: typer.Context,
     recipe: RecipeFile,
     overrides: Overrides = None,
     serve: Annotated[
@@ -34,13 +36,13 @@ def deploy(
     timezone: Annotated[str, typer.Option(help="of --cron, e.g. Europe/Berlin")] = "UTC",
     name: Annotated[str | None, typer.Option(help="of the deployments; default: the recipe file's")] = None,
     port: Annotated[int, typer.Option(help="with --serve and no PREFECT_API_URL: of the server started beside it")] = 4200,
-    margin: Margin = None,
-    metric: OwnMetric = None,
-    cap: OwnCap = None,
-    radar: OwnRadar = None,
-    needs_interval: NeedsInterval = None,
-    least_share: LeastShare = None,
-    fine_tune: FineTune = None,
+    margin: Margin = 0.0,
+    metric: RuleMetric = "mae_mm",
+    cap: RuleCap = 80.0,
+    radar: RuleRadar = "on",
+    needs_interval: NeedsInterval = False,
+    least_share: LeastShare = 0.5,
+    fine_tune: FineTune = False,
     dask: Dask = None,
 ) -> None:
     """Make Prefect deployments of a recipe: its flows to start by hand, and retrain_and_evaluate on a schedule.
@@ -56,17 +58,8 @@ def deploy(
     opened = open_with_settings(recipe, overrides, dask=dask)
     refuse_lost_results(opened, where=str(recipe), has_pool=not serve)
     _ = opened.pool  # looked for now: a scheduler that is not there must not be found out at night
-    rules = {
-        "metric": metric,
-        "cap_m": cap,
-        "radar": radar,
-        "margin": margin,
-        "needs_interval": needs_interval,
-        "least_share": least_share,
-        "fine_tune": fine_tune,
-    }
     # what is not given stays the recipe's, which is read anew at every firing
-    parameters = {"overrides": overrides or [], **{key: value for key, value in rules.items() if value is not None}}
+    parameters = {"overrides": overrides or [], **given_rules(context)}
     schedule = schedule_of(cron=cron, interval_s=interval, timezone=timezone)
     to_deploy = deployments(recipe, name=name or recipe.stem, schedule=schedule, parameters=parameters, dask=opened.settings.dask)
     if serve:

@@ -17,25 +17,27 @@ from flows.command_line.options import (
     NeedsInterval,
     NoPrefect,
     Overrides,
-    OwnCap,
-    OwnMetric,
-    OwnRadar,
     RecipeFile,
+    RuleCap,
+    RuleMetric,
+    RuleRadar,
     WithPrefect,
     Workers,
+    given_rules,
 )
 
 
 def retrain(
+    context: typer.Context,
     recipe: RecipeFile,
     overrides: Overrides = None,
-    margin: Margin = None,
-    metric: OwnMetric = None,
-    cap: OwnCap = None,
-    radar: OwnRadar = None,
-    needs_interval: NeedsInterval = None,
-    least_share: LeastShare = None,
-    fine_tune: FineTune = None,
+    margin: Margin = 0.0,
+    metric: RuleMetric = "mae_mm",
+    cap: RuleCap = 80.0,
+    radar: RuleRadar = "on",
+    needs_interval: NeedsInterval = False,
+    least_share: LeastShare = 0.5,
+    fine_tune: FineTune = False,
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
@@ -53,16 +55,7 @@ def retrain(
     from flows.retrain.rules import overrides_of
     from flows.run.opening import open_with_settings
 
-    rules = overrides_of(
-        metric=metric,
-        cap_m=cap,
-        radar=radar,
-        margin=margin,
-        needs_interval=needs_interval,
-        least_share=least_share,
-        fine_tune=fine_tune,
-    )
-    opened = open_with_settings(recipe, (*(overrides or ()), *rules), workers, dask, log)
+    opened = open_with_settings(recipe, (*(overrides or ()), *overrides_of(**given_rules(context))), workers, dask, log)
     where = str(recipe.absolute())
     if dry_run:
         preview = preview_round(opened, where=where)

@@ -45,12 +45,10 @@ def recognise(folder: DataPath) -> SourceSpec[Any]:
 
 
 def _above(folder: DataPath) -> list[DataPath]:
-    parents: list[DataPath] = []
-    for _ in range(3):
-        folder = folder.parent
-        if folder not in parents:
-            parents.append(folder)
-    return [parent for parent in parents if kind_of(parent)][:1]
+    if isinstance(folder, RemotePath):  # a bucket may hold millions of files beside the folder, and listing them takes hours
+        return []
+    parents: list[DataPath] = [parent for parent in list(folder.absolute().parents)[:3] if kind_of(parent)]
+    return parents[:1]
 
 
 def _below(folder: DataPath) -> list[DataPath]:

@@ -36,7 +36,7 @@ from flows.run.making import SILENT, make_units
 from flows.run.opening import Opened
 from flows.run.orchestrator import Orchestrator
 from flows.run.runs import Runs
-from flows.run.training import Training, machine_of, refuse_without_torch, training_folder
+from flows.run.training import Training, machine_of, training_folder
 from pipeline.plan import Plan
 from storage_schemas.errors import DepthmillError, StoreError
 from storage_schemas.folder_lock import HeldFolder
@@ -98,7 +98,7 @@ def retrain(opened: Opened, orchestrator: Orchestrator, listener: Listener = SIL
         FolderBusyError: another round of this line goes on.
         DepthmillError: what the training or the comparison raised. A failed round leaves a record as well.
     """
-    refuse_without_torch()
+    machine_of(opened)  # a setting that does not fit must be reported before an hour of work
     if former := opened.runs.former_text():
         listener.warn(former)
     request = _Request(opened, where, orchestrator, listener)

@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import NoReturn
 
+from model.train.ranks import leader_here
 from model.train.stopping import SIGNALS, TrainingStopped
 from storage_schemas.shown_text import shown
 
@@ -44,6 +45,10 @@ def stop_soon_when_interrupted(advice: str = "finished units are kept; the same 
         raise KeyboardInterrupt
 
     def terminate(signum: int, frame: object) -> NoReturn:
+        leader = leader_here()
+        if leader is not None and leader.failure is not None:  # torchrun ends this process because another one has failed
+            _say(f"error: {leader.failure}")
+            os._exit(1)
         _say(f"ended by {signal.Signals(signum).name}: {advice}")
         if signum == signal.SIGUSR1:
             requeue()

@@ -26,9 +26,10 @@ from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family_types import BatchLoader, Measured, StepLosses
 from model.train.known_families import Families, UnknownOptionsError
+from model.train.launch import launch_here
 from model.train.pace import Pace
 from model.train.processes import Told, fabric_of, signals_passed_on
-from model.train.ranks import leader_here
+from model.train.ranks import RanksError, leader_here
 from model.train.records import Records, training_seconds
 from model.train.repeatable import repeatable
 from model.train.shared_scenes import refuse_shared_scenes
@@ -142,7 +143,13 @@ def train(
     for measured in (config, family.choosing(config)):
         refuse_shared_scenes(manifest, trained=config.data.split, measured=family.split(measured))
     machine = machine or Machine()
-    fabric, leader = fabric_of(config, machine), leader_here()
+    leader = leader_here()
+    if leader is None and machine.num_processes > 1 and launch_here() is not None:
+        raise RanksError(
+            "srun or torchrun started this process, and it is no command of depthmill, so nobody tells the others what to "
+            "train. Let it start depthmill train"
+        )
+    fabric = fabric_of(config, machine)
     if machine.num_processes == 1:
         with repeatable(config, fabric.device.type):
             _train_on_rank(fabric, families, config, manifest, folder, machine, on_progress)

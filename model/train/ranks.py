@@ -15,6 +15,7 @@ import os
 import platform
 import queue
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -26,7 +27,7 @@ from multiprocessing.connection import Client, Connection, Listener, wait
 from typing import Any, NoReturn
 
 from model.train.launch import Launch
-from model.train.stopping import TrainingStopped
+from model.train.stopping import SIGNALS, TrainingStopped
 from storage_schemas.errors import DepthmillError
 from storage_schemas.shown_text import shown
 
@@ -75,10 +76,14 @@ def set_slurm_variables(launch: Launch) -> None:
 
 
 class Leader:
-    """Rank 0's side; it waits until all others have come."""
+    """Rank 0's side; it waits until all others have come.
+
+    Attributes:
+        failure: which other process failed or is gone, and why; None while none did.
+    """
 
     def __init__(self, launch: Launch) -> None:
-        self._failure: str | None = None
+        self.failure: str | None = None
         self._has_failed = threading.Event()
         self._is_training = False
         self._lock = threading.Lock()
@@ -116,6 +121,8 @@ class Leader:
             raise
         except Exception as error:
             self._has_failed.wait(END_S)  # the reason takes another way than the connection that broke
+            if self.failure is not None:
+                _ignore_launcher()
             self._refuse_failed(error)
             raise
         finally:
@@ -129,8 +136,8 @@ class Leader:
                 connection.send_bytes(json.dumps({"end": code}).encode())
 
     def _refuse_failed(self, cause: Exception | None = None) -> None:
-        if self._failure is not None:
-            raise RanksError(self._failure) from cause
+        if self.failure is not None:
+            raise RanksError(self.failure) from cause
 
     def _watch(self) -> None:
         connections = set(self._others)
@@ -149,8 +156,8 @@ class Leader:
 
     def _fail(self, text: str) -> None:
         """Note the first failure; the main thread may wait in a collective that never ends, so it has a time limit."""
-        if self._failure is None:
-            self._failure = text
+        if self.failure is None:
+            self.failure = text
             self._has_failed.set()
             timer = threading.Timer(2 * END_S, self._give_up)
             timer.daemon = True
@@ -159,7 +166,8 @@ class Leader:
     def _give_up(self) -> None:
         with self._lock:
             if self._is_training:
-                _say(f"error: {self._failure}")
+                _say(f"error: {self.failure}")
+                self.end(1)
                 os._exit(1)
 
 
@@ -192,9 +200,7 @@ class Follower:
                 if not is_known:  # a defect: rank 0 can tell its text, but not where it was raised
                     traceback.print_exc()
                 self._send({"failed": str(error) if is_known else f"{type(error).__name__}: {error}"})
-                _leave_collectives()
-                threading.Event().wait(4 * END_S)  # rank 0 tells its end first, so that the launcher reports that of rank 0
-                os._exit(1)
+                os._exit(1)  # which also ends the connections that others may wait for in a collective
 
     def _send(self, message: Mapping[str, Any]) -> None:
         with suppress(OSError):  # rank 0 is gone: the other thread ends this process
@@ -222,12 +228,11 @@ def _keep_alive(connection: Connection) -> None:
                 tcp.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _leave_collectives() -> None:
-    """Close the connections of gloo, so that whoever waits for this process hears of its end; NCCL would wait itself."""
-    import torch.distributed
-
-    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
-        torch.distributed.destroy_process_group()
+def _ignore_launcher() -> None:
+    """Let this process close what it has open and say why it ends: torchrun ends it as soon as another one has failed."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _say(line: str) -> None:

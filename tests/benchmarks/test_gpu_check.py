@@ -36,16 +36,27 @@ def run_command(*words: str, **variables: str) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory) -> dict[str, list[dict]]:
-    """Figures of each part on tiny sizes, made in one process: to load torch for each would take longer than the rest."""
+    """Figures of each part on tiny sizes, made in one process: to load torch for each would take longer than the rest.
+
+    What a part asks of torch.cuda is answered, so that the lines for a GPU run, too.
+    """
     code = """
         import json, sys, time
         from importlib import import_module
         from pathlib import Path
+        class Event:
+            def __init__(self, enable_timing): pass
+            def record(self): self.at = time.perf_counter()
+            def elapsed_time(self, later): return 1e3 * (later.at - self.at)
         def main():
-            import torch
-            from gpu.bench import Bench
+            import gpu.bench, torch
             from gpu.parts import PARTS
-            bench = Bench(torch.device("cpu"), True, Path(sys.argv[1]), time.monotonic() + 3600)
+            gpu.bench.FLUSH_BYTES = 1024
+            gpu.bench.Bench.is_gpu = property(lambda bench: True)  # so that what a GPU is asked for is asked here, too
+            for name in ("synchronize", "reset_peak_memory_stats", "empty_cache"):
+                setattr(torch.cuda, name, lambda *_: None)
+            torch.cuda.Event, torch.cuda.memory_allocated, torch.cuda.max_memory_allocated = Event, lambda _: 10**6, lambda _: 10**9
+            bench = gpu.bench.Bench(torch.device("cpu"), True, Path(sys.argv[1]), time.monotonic() + 3600)
             for part in PARTS:
                 if part.name not in sys.argv[2:]:
                     for figure in import_module(f"gpu.{part.name}").figures(bench):
@@ -78,7 +89,7 @@ def test_rehearsal_when_run_on_a_cpu_then_every_part_measures_and_agrees(rehears
     expected = {
         "scan_values": "triton, batch, length, channels, states (1, 33, 5, 3), bfloat16 in and out: output",
         "semodepth": "training step, batch 2, bfloat16",
-        "scan_times": "triton, length 9, forward + backward",
+        "scan_times": "triton, length 9, forward + backward, memory beside its inputs",
         "semodepth_profile": "of it the device computes",
         "mim4d": "a step, bfloat16, recompute",
         "drive": "frames to train and to measure on",

@@ -6,14 +6,16 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests import process_tree
 from tests.conftest import REPOSITORY
@@ -26,6 +28,7 @@ TINY = {
     "network": {"base_channels": 8}, "max_steps": 2, "data": {"batch_size": 1}, "evaluation": {"num_strips": 0, "without_radar": False},
 }  # fmt: skip
 """A training of SemoDepth that takes seconds."""
+SERVICE_PORTS = ("PREFECT", "POSTGRESQL", "S3", "DASK", "DASHBOARD")
 LONGEST_WAIT_S = 1200.0
 """Of a busy machine; nothing is measured by it."""
 
@@ -33,6 +36,15 @@ LONGEST_WAIT_S = 1200.0
 def wait_until(condition: Callable[[], object], what: str) -> None:
     """Wait by condition, longer than tests that start no services do."""
     process_tree.wait_until(condition, what, seconds=LONGEST_WAIT_S)
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports of this machine that nothing listens on."""
+    with ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(number)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
 
 
 class RunningCluster:
@@ -53,6 +65,11 @@ class RunningCluster:
         self._env = {
             **{name: value for name, value in env.items() if not name.startswith(("AWS_", "PREFECT_", "DEPTHMILL_STORE_"))},
             "CLUSTER_DIR": str(self.folder),
+            # not the usual ports: another cluster of this machine may have chosen them, and not be listening yet
+            **{
+                f"CLUSTER_PORT_{name}": str(port)
+                for name, port in zip(SERVICE_PORTS, free_ports(len(SERVICE_PORTS)), strict=True)
+            },
             "TMPDIR": str(self.temporary),
             "PYTHONPATH": str(REPOSITORY),
             "DEPTHMILL_CACHE_DIR": str(root / "cache"),
@@ -140,11 +157,17 @@ class RunningCluster:
         found = httpx.get(f"{api}/deployments/name/{flow}/{name}", timeout=60.0).raise_for_status().json()
         httpx.patch(f"{api}/deployments/{found['id']}", json={"paused": True}, timeout=60.0).raise_for_status()
 
-        def at_work() -> list[dict[str, object]]:
-            runs = [run for run in self.flow_runs() if run["deployment_id"] == found["id"]]
-            return [run for run in runs if run["state_type"] in ("PENDING", "RUNNING")]
+        wait_until(lambda: not self._flows_at_work(), f"{flow}/{name} has ended")
 
-        wait_until(lambda: not at_work(), f"{flow}/{name} has ended")
+    def _flows_at_work(self) -> list[int]:
+        """Return the processes that run flows of this cluster; Prefect counts those of killed workers for ever."""
+        at_work = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                is_ours = process.environ().get("TMPDIR") == str(self.temporary)
+                if is_ours and process.cmdline()[1:3] == ["-m", "prefect.engine"]:
+                    at_work.append(process.pid)
+        return at_work
 
     def workspaces(self) -> set[str]:
         """Return the temporary folders of flow runs that the worker has now."""

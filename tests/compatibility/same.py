@@ -31,6 +31,9 @@ DIFFERS = {
 }  # fmt: skip
 """Keys that differ by intent: units had no checksums, and intervals were drawn by frames (CHANGELOG says so)."""
 
+NEW_FILES = ("digests.json", "measured_frames.parquet", "objects.parquet")
+"""Files of evaluations that former versions did not write."""
+
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d[:-]\d\d([:-]\d\d)?([.-]\d+)?(\+00:00)?(-[0-9a-f]{6}\b)?"  # time stamps and names of runs
     r"|\b\d+(\.\d+)?[ \u00a0\u202f](s|min|h)\b"  # how long something took
@@ -97,7 +100,7 @@ def steady_folder(folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, A
     found = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if path.is_file() and not set(relative.parts) & set(without):
+        if path.is_file() and not set(relative.parts) & {*without, *NEW_FILES}:
             found[str(relative)] = steady_file(path)
     return found
 

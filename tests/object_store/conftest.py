@@ -75,7 +75,7 @@ def proxy(_proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)  # run logs of a remote store go to ./runs
+    monkeypatch.chdir(tmp_path)
     _proxy.rule = lambda method, path: None
     _proxy.forget()
     yield _proxy

@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
+from flows.run.runs import local_path
 from pipeline.verify import all_units
+from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
 from tests.conftest import REPOSITORY
@@ -47,7 +49,10 @@ def test_run_and_training_when_requests_fail_then_complete_and_identical(
     proxy.rule = lambda method, path: None
     assert unit_files(Store(url)) == unit_files(Store(tiny_store))
     assert depthmill("plan", recipe, "--check")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.name != "trainings")
+    files = StoreFiles(f"{url}/runs")
+    (log,) = [name for name in files.names("") if name.startswith("20")]
+    assert {"events.jsonl", "summary.json", "report.html"} <= set(files.names(log))
+    assert remote["folder"] == f"{url}/runs/trainings/{remote['name']}"
 
     code, text = depthmill(
         "train", write_recipe(tiny_root, store=str(tiny_store)), "--no-prefect", "--json", "--out", tmp_path / "local", *SMALL
@@ -55,7 +60,7 @@ def test_run_and_training_when_requests_fail_then_complete_and_identical(
     assert code == 0, text
     local = json.loads(text)
     assert remote["manifest"] == local["manifest"] == open_manifest(Store(url)).path.fingerprint
-    folders = (next((tmp_path / "runs/trainings").iterdir()), tmp_path / "local")
+    folders = (local_path(remote["folder"], tmp_path / "another machine"), tmp_path / "local")
     tables = [(folder / "evaluation/table.md").read_text().splitlines()[2:] for folder in folders]
     assert tables[0] == tables[1]
 

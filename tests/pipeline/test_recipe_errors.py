@@ -26,7 +26,7 @@ SOURCE = "source: {kind: nuscenes, root: /data, version: v1.0-mini}\n"
         ("store: dir://x\n", "no store can be written to dir://"),
         ("store: ~no-such-user/x\n", "there is no such user, so that ~ stands for nothing"),
         ("store: /s\nscenes: []\n", "scenes is []: name at least one, or leave the key out to take all"),
-        ("store: /s\ncameras: []\n", "cameras is empty: name at least one, or leave the key out"),
+        ("store: /s\ncameras: []\n", "cameras is []: name at least one, or leave the key out"),
         ("store: ZIP://a.zip\n", "no store can be written to zip://"),
         ("store: MEMORY://x\n", "what lies in memory is gone when the command ends"),
         ("store: s3://\n", "it names no bucket. Write s3://bucket/folder"),

@@ -54,3 +54,19 @@ def test_config_when_changed_or_given_an_unknown_key_then_refused():
         Inner().a = 2
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         Inner.model_validate({"d": 1})
+
+
+class Kinds(FrozenConfig):
+    number: int = 1
+    maybe: float | None = None
+    switch: bool = False
+    either: bool | int = 0
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_number_when_true_or_false_is_given_then_refused_and_switches_are_as_before(value):
+    for name in ("number", "maybe"):
+        with pytest.raises(ValidationError, match=f"{name} is {str(value).lower()}: expected a number"):
+            Kinds.model_validate({name: value})
+    assert Kinds(switch=value, either=value).model_dump() == {"number": 1, "maybe": None, "switch": value, "either": value}
+    assert Kinds(number=3, maybe=2).maybe == 2.0

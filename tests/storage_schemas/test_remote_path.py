@@ -11,7 +11,8 @@ import pytest
 
 from storage_schemas.errors import SourceError
 from storage_schemas.regular_files import open_regular, read_regular, read_text
-from storage_schemas.remote_path import DataPath, RemotePath, common_beginning, data_path, fetch_all, file_size, folder_names
+from storage_schemas.remote_data import common_beginning
+from storage_schemas.remote_path import DataPath, RemotePath, data_path, fetch_all, file_size, folder_names
 
 CONTENTS = {
     "v1/scene.json": b"[]",
@@ -80,7 +81,7 @@ def test_file_when_it_changes_then_the_next_opening_reads_what_is_there_now(tmp_
 
 def test_large_file_when_it_changes_while_it_is_fetched_then_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url, memory = f"memory://bucket-{uuid.uuid4().hex[:8]}", fsspec.filesystem("memory")
-    monkeypatch.setattr("storage_schemas.remote_path.PIECE_BYTES", 100)
+    monkeypatch.setattr("storage_schemas.remote_data.PIECE_BYTES", 100)
     memory.pipe_file(f"{url}/data/a", b"x" * 950)
     path = data_path(f"{url}/data", tmp_path) / "a"
     assert isinstance(path, RemotePath)
@@ -114,14 +115,17 @@ def test_head_when_a_copy_is_there_or_not_then_is_the_beginning(tmp_path: Path) 
     assert path.read_head() == content[:4096]
 
 
-def test_path_when_pickled_then_reads_and_looks_for_itself(tmp_path: Path) -> None:
+def test_path_when_pickled_then_reads_and_looks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"memory://bucket-{uuid.uuid4().hex[:8]}"
     fsspec.filesystem("memory").pipe_file(f"{url}/data/a", b"content")
     path = data_path(f"{url}/data", tmp_path)
+    assert isinstance(path, RemotePath)
     assert folder_names(path) == ["a"]
     fsspec.filesystem("memory").pipe_file(f"{url}/data/b", b"new")
+    monkeypatch.setenv("DEPTHMILL_RAW_CACHE_DIR", str(tmp_path / "of this worker"))
     sent = pickle.loads(pickle.dumps(path))
     assert folder_names(sent) == ["a", "b"]
+    assert (path.data.cache.folder, sent.data.cache.folder) == (tmp_path / "raw", tmp_path / "of this worker")
     assert (sent / "b").read_bytes() == b"new"
 
 

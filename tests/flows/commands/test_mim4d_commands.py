@@ -1,4 +1,4 @@
-"""evaluate, compare and ablate with the family that pre-trains; predict and retrain say why not."""
+"""evaluate, compare and ablate with the family that pre-trains; predict says why not."""
 
 from __future__ import annotations
 
@@ -154,10 +154,10 @@ def test_predict_when_the_checkpoint_is_a_pretraining_then_said_what_to_do(recip
     assert "hand its backbone to another family (train.backbone_from)" in text
 
 
-def test_retrain_when_the_family_pretrains_then_said(recipe, depthmill):
-    code, text = depthmill("retrain", recipe, "--no-prefect")
+def test_retrain_when_a_rule_is_of_depth_only_then_named_with_those_that_fit(recipe, depthmill):
+    code, text = depthmill("retrain", recipe, "--no-prefect", "--cap", 50)
     assert code == 2
-    assert "train.family is 'mim4d', and retrain compares errors of depth frame by frame, which that family has not" in text
+    assert "retrain.cap_m is 50.0, which means nothing for a pre-training (train.family 'mim4d'). Leave it out; rules" in text
 
 
 # --- ablate ---

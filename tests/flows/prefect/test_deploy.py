@@ -20,13 +20,14 @@ import yaml
 from flows.retrain.record import history_folder
 from flows.run.runs import Runs
 from pipeline.stages.clean_horizon import Params as CleanHorizonParams
+from storage_schemas.errors import RecipeError
 from storage_schemas.folder_lock import locked_folder
 from storage_schemas.run_history import Round, read_history
 from tests.conftest import REPOSITORY
 from tests.flows.retrain.test_retrain import SMALL
 from tests.tiny_nuscenes import write_tiny_nuscenes
 
-FIRING_S = 10  # a round takes longer; the firings that come too early are cancelled
+FIRING_S = 30  # on a busy machine a round takes longer; the firings that come too early end Cancelled
 
 
 @pytest.fixture(autouse=True)
@@ -145,15 +146,18 @@ def test_work_pool_when_deployed_to_then_holds_the_four_flows(recipe, depthmill,
                 assert schedules == (["0 3 * * *"] if flow == "retrain_and_evaluate" else [])
             assert found["concurrency_options"] is None  # whoever comes too early is refused by the lock of the store's runs
             margin = found["parameter_openapi_schema"]["properties"]["margin"]
-            assert (margin["type"], margin["minimum"]) == ("number", 0)
+            number, nothing = margin["anyOf"]
+            assert (number["type"], number["minimum"], nothing["type"]) == ("number", 0, "null")
             assert margin["description"].startswith("Improvement of the mean that a training must reach")
 
 
 def test_parameters_when_shown_in_prefects_pages_then_each_has_type_and_description():
-    from flows.prefect.deployments import materialize, pretrain, reclean, retrain_and_evaluate, train_and_evaluate  # isort: skip
-    from prefect.utilities.callables import parameter_schema
+    from flows.prefect import deployments
+    from prefect.utilities.callables import parameter_schema  # isort: skip
 
-    for flow in (materialize, reclean, pretrain, train_and_evaluate, retrain_and_evaluate):
+    reclean = deployments.reclean
+    by_hand = (deployments.materialize, reclean, deployments.pretrain, deployments.train_and_evaluate, deployments.ablate)
+    for flow in (*by_hand, deployments.retrain_and_evaluate):
         shown = parameter_schema(flow.fn)
         assert shown.required == ["recipe"]
         for name, one in shown.properties.items():
@@ -170,6 +174,51 @@ def test_deployments_when_the_family_pretrains_then_its_flow_is_pretrain(write_r
     recipe = write_recipe(tiny_root, train={"family": family})
     found = deployments(recipe, name="n", schedule=None, parameters={})
     assert [one.flow_name for one in found] == ["materialize", "reclean", training, "retrain_and_evaluate"]
+    assert {one.name for one in found} == {"n"}
+
+
+def test_deployments_when_the_recipe_has_variants_then_ablate_is_one_and_rules_are_checked_now(write_recipe, tiny_root):
+    from flows.prefect.deploy import deployments, schedule_of  # isort: skip
+
+    variants = {"variants": {"baseline": {}, "slower": {"learning_rate": 1e-5}}}
+    recipe = write_recipe(tiny_root, train=SMALL, ablation=variants, retrain={"margin": 3})
+    found = deployments(recipe, name="n", schedule=None, parameters={"metric": "rmse_mm"})
+    assert [one.flow_name for one in found] == [
+        "materialize", "reclean", "train_and_evaluate", "ablate", "retrain_and_evaluate",
+    ]  # fmt: skip
+    assert found[-1].parameters == {"recipe": str(recipe), "metric": "rmse_mm"}  # the margin is read at every firing
+    with pytest.raises(RecipeError, match="retrain.metric is 'rmse', expected one of: .*; did you mean 'rmse_mm'"):
+        deployments(recipe, name="n", schedule=None, parameters={"metric": "rmse"})
+    recipe = write_recipe(tiny_root, train={"family": "monoddle"}, retrain={"cap_m": 80})
+    with pytest.raises(RecipeError, match="retrain.cap_m is 80.0, which means nothing for a detector"):
+        deployments(recipe, name="n", schedule=schedule_of(cron="0 3 * * *", interval_s=None), parameters={})
+
+
+def test_deployments_when_the_family_has_no_champions_then_no_schedule_and_said_why(write_recipe, tiny_root, monkeypatch):
+    from flows.prefect.deploy import deployments, schedule_of  # isort: skip
+    from model.mim4d.family import Mim4dFamily
+
+    monkeypatch.setattr(Mim4dFamily, "retrain_refusal", "clips are not worth a champion")
+    recipe = write_recipe(tiny_root, train={"family": "mim4d"})
+    found = deployments(recipe, name="n", schedule=None, parameters={})
+    assert [one.flow_name for one in found] == ["materialize", "reclean", "pretrain"]
+    text = "train.family is 'mim4d', and clips are not worth a champion. Leave --cron and --interval out"
+    with pytest.raises(RecipeError, match=text):
+        deployments(recipe, name="n", schedule=schedule_of(cron="0 3 * * *", interval_s=None), parameters={})
+
+
+def test_ablate_when_run_as_a_flow_then_every_variant_is_trained_and_the_table_is_named(recipe, tmp_path):
+    from flows.prefect.deployments import ablate  # isort: skip
+
+    state = ablate(str(recipe), return_state=True)
+    assert state.is_failed() and "has no ablation.variants, so there is nothing to compare" in state.message
+    options = ("ablation.seeds=[0]", "ablation.variants={baseline: {}, slower: {learning_rate: 0.00001}}", "train.max_steps=1")
+    state = ablate(str(recipe), overrides=options, return_state=True)
+    assert state.is_completed(), state.message
+    assert state.message.startswith(f"2 trainings are in the table {tmp_path / 'store/runs/ablations'}")
+    assert tasks_of(state.state_details.flow_run_id, 2) == ["baseline, seed 0", "slower, seed 0"]
+    table = next((tmp_path / "store/runs/ablations").iterdir()) / "table.md"
+    assert "slower" in table.read_text()
 
 
 def test_pretrain_when_the_family_is_another_then_said_and_what_to_run(recipe):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flows.run.interrupt import stop_soon_when_interrupted
 from flows.run.ranks import first_of_the_launched
 from model.families import parse_train_config, train
 from model.train.config import Machine
@@ -80,6 +81,7 @@ if __name__ == "__main__":
     compute_smoothly(pytest.MonkeyPatch())  # in every process
     if "fail" in sys.argv[2:]:
         fail_in_rank_1()
+    stop_soon_when_interrupted()  # as the command does
     try:
         with first_of_the_launched():
             train_all(json.loads(Path(sys.argv[1]).read_text()))

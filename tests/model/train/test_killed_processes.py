@@ -28,6 +28,7 @@ from pathlib import Path
 from model.families import train
 from model.semodepth.config import SemoDepthTrainConfig
 from model.train.config import Machine
+from model.train.stopping import TrainingStopped
 from storage_schemas.errors import DepthmillError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
@@ -38,6 +39,8 @@ try:
 except DepthmillError as error:
     print("error:", error)
     sys.exit(1)
+except TrainingStopped:
+    sys.exit(143)
 """
 
 
