@@ -218,6 +218,8 @@ class Check:
         }
         for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):  # the home folder may not be writable
             environment.setdefault(name, os.environ.get(name, str(self.args.data / name.lower())))
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # as in every benchmark; set before torch starts its threads
+            environment[name] = os.environ.get(name, "1")
         environment |= {} if is_gpu else part.rehearsed_by
         return processes.begin(part.name, [*command, *(["--small"] if self.args.small else [])], self.folder, environment)
 
