@@ -57,7 +57,7 @@ class FrozenConfig(BaseModel):
 
 @cache
 def _added_later(config_class: type[FrozenConfig]) -> tuple[tuple[str, Any], ...]:
-    """Return the keys that were added later, with their values, of a class and of its bases; a plan asks for each of its units."""
+    """Return the keys that were added later to a class and its bases, with their values; a plan asks for each of its units."""
     return tuple(pair for cls in config_class.__mro__ for pair in vars(cls).get("added_later", {}).items())
 
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from flows.retrain.champion import (
     Champion,
-    ChampionError,
     has_former,
     read_champion,
     read_champions,
@@ -241,7 +240,7 @@ def _no_champion_text(runs: Runs) -> str:
     """Say that there was no champion, and which other lines have one: a recipe under a new name begins a new line."""
     try:
         others = ", ".join(line.name for line in read_champions(runs))
-    except ChampionError:  # of another line
+    except DepthmillError:  # of another line, whose own round says so
         others = ""
     return f"there was no champion{f' of this line; there are champions of {others}' if others else ''}"
 

@@ -28,6 +28,9 @@ WANTED: dict[str, list[str]] = {
     "distillation_study": [rf"(?m)^\| {way} \|( [^|]+ \|){{7}}$" for way in ("baseline", "teacher wrong far away, laplace")] + [
         rf"(?m)^\| table without image and radar \|( \|){{4}} {NUMBER} \|",
         rf"(?m)^\| teacher wrong far away, laplace \| (0|mean of seeds) \| dense error m \| {NUMBER} \| {NUMBER} \| [+-][\d.]+ \(.*%\) \| none \|$"],
+    "fleet": [*(rf"(?m)^{count} scenes, {part}: {NUMBER} ms CPU a scene, {NUMBER} ms wall"
+                for count in (3, 30) for part in ("bare dask", "plan", "their commit marks alone, no cluster", "depthmill")),
+              rf"(?m)^a scene among 30 costs {NUMBER}x the CPU time of one among 3$"],
     "free_space": [
         *(rf"reading the points, {what} +{NUMBER} ms CPU a key frame; [+-]{NUMBER}" for what in ("both_off", "own_car_m", "free_space", "both_on")),
         r"peak of a worker: \d+ MB with both off, \d+ MB with both on", rf"range tables +{NUMBER} ms; \d+ kB a sweep", rf"votes +{NUMBER} ms; floor of both {NUMBER} ms",
@@ -72,6 +75,8 @@ WANTED: dict[str, list[str]] = {
     "selective_scan": [rf"(?m)^\| 50 \| {work} \| .* \| \*\*{NUMBER}x\*\* \|" for work in ("forward", r"forward \+ backward")],
     "semodepth_network": [rf"(?m)^\| 64x96 \| {work} \| {way} \| {NUMBER} \| \d+ \|$"
                           for work in ("forward", "training step") for way in ("twin", "numba channels_last bf16")],
+    "start_up": [rf"(?m)^{way}: {NUMBER} s from the start of the process to its end, {NUMBER} s printed, {NUMBER} s CPU, 15 units$"
+                 for way in ("bare loop", "no option, no API configured", "Prefect with a server of its own")],
     "store_codec": [rf"(?m)^{name} +\d+ +{NUMBER} +{NUMBER}$" for name in (r"zstd 1 \(ours\)", "no compression", "PNG by PIL, level 6")],
     "supervision_ablation": [*(rf"(?m)^\| {recipe} \| {NUMBER} % \|" for recipe in ("all of it", "published")),
                              r"(?m)^\| half, removed by \|", r"(?m)^### half: \d frames of 1 scenes against exact depth"],
@@ -99,6 +104,7 @@ WANTED: dict[str, list[str]] = {
 SLOW = {
     "accumulate",
     "distillation_study",
+    "fleet",
     "free_space",
     "gpu_check",
     "loader",
@@ -110,6 +116,7 @@ SLOW = {
     "scaling",
     "selective_scan",
     "semodepth_network",
+    "start_up",
     "supervision_cost",
     "supervision_study",
     "training_threads",

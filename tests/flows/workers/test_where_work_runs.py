@@ -32,7 +32,7 @@ def test_command_when_the_scheduler_is_not_there_then_said_before_any_work(
     options = ["--dask", NOBODY] if by == "option" else []
     if by == "environment":
         monkeypatch.setenv("DEPTHMILL_DASK", NOBODY)
-    bare = [] if command == "deploy" else ["--no-prefect"]
+    bare = ["--serve"] if command == "deploy" else ["--no-prefect"]
     code, text = depthmill(command, recipe, *options, *bare)
     assert code == 1
     assert f"the Dask scheduler '{NOBODY}' does not answer (Connection refused). Start it (dask scheduler --port 9)" in text
