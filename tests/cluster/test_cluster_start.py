@@ -38,6 +38,13 @@ def debian(tmp_path):
     return tmp_path / "postgresql"
 
 
+def test_services_when_they_end_in_order_then_are_started_again_too():
+    programs = (REPOSITORY / "deploy/cluster/supervisord.conf").read_text().split("\n[program:")[1:]
+    endless = [program for program in programs if not program.startswith("ready]")]
+    assert len(endless) == 6
+    assert all("\nautorestart = true\n" in program for program in endless)  # by default only what fails is
+
+
 def test_makefile_when_asked_for_the_cluster_then_runs_its_file():
     done = subprocess.run(["make", "-n", "-o", ".venv/.installed", "cluster"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == ".venv/bin/python deploy/cluster/cluster.py", done.stderr
