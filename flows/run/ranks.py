@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from flows.run.training import refuse_without_torch
 from model.train.launch import Launch, launch_here, say_less
 
 
@@ -24,6 +23,8 @@ def first_of_the_launched() -> Iterator[None]:
     if launch is None:
         yield
         return
+    from flows.run.training import refuse_without_torch
+
     refuse_without_torch()
     say_less()
     if launch.rank:

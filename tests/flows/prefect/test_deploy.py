@@ -331,8 +331,8 @@ def test_prefect_server_when_unreachable_then_says_so_at_once(recipe, depthmill)
         (("--cron", "0 3 * * *", "--interval", 60), "--cron and --interval are two schedules, expected one of them"),
         (("--interval", 0), "an interval is 1 s or more"),
         (("--name", "a/b"), "--name is 'a/b', expected letters, digits"),
-        (("--metric", "mae"), "metric: Input should be 'mae_mm'"),
-        (("--cap", 75.5), "cap_m: Input should be 50, 70 or 80"),
+        (("--metric", "mae"), "retrain.metric is 'mae', expected one of: mae_mm, rmse_mm"),
+        (("--cap", 75.5), "retrain.cap_m is 75.5, expected one of: 50.0, 70.0, 80.0"),
     ],
 )
 def test_deploy_when_arguments_are_wrong_then_says_what_is_expected(recipe, depthmill, arguments, text):
