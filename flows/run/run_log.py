@@ -107,7 +107,7 @@ class RunLog:
 
 def print_event(line: str) -> None:
     """Print a line of events.jsonl for programs that read standard error."""
-    print(line, file=sys.stderr, flush=True)
+    print(shown(line), file=sys.stderr, flush=True)
 
 
 def last_summary(files: StoreFiles) -> dict[str, Any] | None:

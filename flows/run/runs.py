@@ -8,6 +8,7 @@ any machine can go on with it.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import time
 import uuid
@@ -44,7 +45,7 @@ class Runs:
         self.files = StoreFiles(root)
         self.root = self.files.root
         self.is_local = self.files.is_local
-        digest = hashlib.sha256(self.root.encode()).hexdigest()[:12]
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
         self.work = Path(self.root) if self.is_local else cache_dir.expanduser().absolute() / "runs" / digest
         self._held: dict[str, HeldFolder | HeldKey] = {}
 

@@ -161,7 +161,8 @@ def comparison_text(differences: Sequence[Mapping[str, Any]]) -> str:
             f"| {row['num_truth']} |"
         )
     few = {f"{row['category']} {row['difficulty']}": row["num_scenes"] for row in differences if row["low"] is None}
-    if few and all(row["num_scenes"] == 0 and row["num_truth"] for row in differences):
+    measured = [row for row in differences if row["num_truth"]]
+    if measured and not any(row["num_scenes"] for row in measured):
         few = {}
         lines.append("\nno interval: an evaluation of a former version keeps no objects. Run depthmill evaluate for both again")
     lines += [f"\n{line}" for line in too_few_text(few)]

@@ -65,7 +65,7 @@ def test_preset_when_its_surface_is_set_back_then_the_remedies_of_the_error_work
 
 
 def test_own_car_when_yes_then_refused_instead_of_taken_for_a_metre():
-    with pytest.raises(RecipeError, match="own_car_m is True: expected metres"):
+    with pytest.raises(RecipeError, match="own_car_m is true: expected a number"):
         recipe_with(stages={"accumulate_lidar": {"own_car_m": True}})
 
 

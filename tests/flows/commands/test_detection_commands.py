@@ -208,7 +208,11 @@ def test_compare_when_both_are_of_detectors_then_differences_of_precision(depthm
     out, again = (write_detection_training(tmp_path / name) for name in ("training", "again"))
     code, text = depthmill("compare", out, again / "evaluation")
     assert code == 0, text
-    assert "| Car 3d strict | easy |" in text and "+0.00" in text and "AP is one number of all frames together" in text
+    assert (
+        "| Car 3d strict | easy |" in text
+        and "+0.00" in text
+        and "The interval is one over new scenes, of these two networks" in text
+    )
     code, text = depthmill("compare", out, again, "--metric", "rmse_mm")
     assert code == 2
     assert "--metric is of depth networks, and a detector has none: these are evaluations of detectors" in text

@@ -130,7 +130,7 @@ def test_recipe_when_one_key_is_random_then_a_recipe_or_a_recipe_error(tmp_path,
             load_recipe(path, overrides=overrides)
 
 
-@pytest.mark.parametrize("override", ["=\x1f", "store=[", "store={a: b: c}", "store=2026-13-45", "store=" + "[" * 5000])
+@pytest.mark.parametrize("override", ["store=\x1f", "store=[", "store={a: b: c}", "store=2026-13-45", "store=" + "[" * 5000])
 def test_override_when_its_value_is_not_yaml_then_said(tmp_path, override):
     path = tmp_path / "recipe.yaml"
     path.write_text("source: {kind: nuscenes, root: /data, version: v1.0-mini}\nstore: /store\n")

@@ -114,7 +114,7 @@ def test_few_words_when_there_are_41_objects_then_none():
         (
             "evaluation/average_precision.csv",
             "a,b\n",
-            r"its columns are \['a', 'b'\], expected category, metric, .*evaluate again",
+            r"its content is not what was written\. Delete it, then evaluate again",
         ),
         ("evaluation/pictures.npz", "PK", r"pictures.npz' cannot be read: .*Delete it, then train or evaluate again"),
     ],

@@ -112,7 +112,12 @@ def _digests(params: SyntheticParams, root: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(camera, "take_picture", keep(camera.take_picture))
     write_world(params, root)
     found = {"pictures": pictures}
-    kinds = {"lidar": "*/LIDAR_TOP/*.pcd.bin", "radar": "*/RADAR_*/*.pcd", "truth": "truth/*/*.png", "tables": "v1.0-mini/*.json"}
+    kinds = {
+        "lidar": "*/LIDAR_TOP/*.pcd.bin",
+        "radar": "*/RADAR_*/*.pcd",
+        "truth": "truth/*/*.png",
+        "tables": "v1.0-mini/[!.]*.json",
+    }
     for kind, pattern in kinds.items():
         found[kind] = hashlib.sha256()
         for path in sorted(root.glob(pattern)):
