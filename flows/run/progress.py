@@ -8,6 +8,7 @@ Writes <runs>/going-on/progress-<name>.json
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -20,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from flows.run.runs import Runs
 from pipeline.plan import Plan
@@ -114,8 +115,8 @@ def going_on(files: StoreFiles) -> list[GoingOn]:
 
 def _read(files: StoreFiles, name: str) -> GoingOn | None:
     try:
-        return GoingOn.model_validate_json(files.get(f"{FOLDER}/{name}"))
-    except (FileNotFoundError, ValidationError):  # it ended after the listing; or another version of depthmill wrote it
+        return GoingOn.model_validate(json.loads(files.get(f"{FOLDER}/{name}")))
+    except (FileNotFoundError, ValueError):  # it ended after the listing; or another version of depthmill wrote it
         return None
 
 
@@ -264,7 +265,8 @@ def _key(name: str) -> str:
 
 def _put(files: StoreFiles, key: str, about: GoingOn) -> None:
     with suppress(StoreError):  # nobody can watch, but the work goes on; what it writes itself says what is wrong with the store
-        files.put(key, about.model_dump_json().encode())
+        # not model_dump_json: a path on the command line may not be UTF-8, and only json writes such a letter as its code
+        files.put(key, json.dumps(about.model_dump(mode="json")).encode())
 
 
 def _remove(files: StoreFiles, key: str) -> None:

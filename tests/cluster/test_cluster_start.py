@@ -46,7 +46,12 @@ def test_services_when_they_end_in_order_then_are_started_again_too():
 
 
 def test_makefile_when_asked_for_the_cluster_then_runs_its_file():
-    done = subprocess.run(["make", "-n", "-o", ".venv/.installed", "cluster"], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "-o", ".venv/.installed", "cluster"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.splitlines()[-1] == ".venv/bin/python deploy/cluster/cluster.py", done.stderr
 
 
