@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from storage_schemas.beside import beside
 from storage_schemas.errors import StoreError
 from storage_schemas.files import explain_write_error
 from storage_schemas.going_on import has_process, this_kernel
@@ -225,17 +226,11 @@ def holder_in(content: bytes) -> Holder | None:
 @contextmanager
 def _beating(file: int) -> Iterator[None]:
     """Touch an opened file now and then for as long as the block lasts."""
-    ended = threading.Event()
 
-    def beat() -> None:
+    def beat(ended: threading.Event) -> None:
         while not ended.wait(BEAT_S):
             with suppress(OSError):  # a disk that is away for a moment
                 os.utime(file)
 
-    thread = threading.Thread(target=beat, name="folder lock", daemon=True)
-    thread.start()
-    try:
+    with beside(beat, name="folder lock"):
         yield
-    finally:
-        ended.set()
-        thread.join()

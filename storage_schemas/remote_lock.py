@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from storage_schemas import folder_lock
+from storage_schemas.beside import beside
 from storage_schemas.errors import StoreAccessError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.folder_lock import LOCK_FILE, FolderBusyError, Holder, busy_error, holder_in
@@ -252,17 +253,11 @@ def _written(facts: Mapping[str, Any]) -> float | None:
 @contextmanager
 def _beating(held: HeldKey) -> Iterator[None]:
     """Show now and then that this process lives, for as long as the block lasts."""
-    ended = threading.Event()
 
-    def beat() -> None:
+    def beat(ended: threading.Event) -> None:
         while not ended.wait(folder_lock.BEAT_S):
             with suppress(StoreError):  # a store that is away for a moment
                 held.beat()
 
-    thread = threading.Thread(target=beat, name="folder lock", daemon=True)
-    thread.start()
-    try:
+    with beside(beat, name="folder lock"):
         yield
-    finally:
-        ended.set()
-        thread.join()

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -289,7 +290,7 @@ def ready(environ: Mapping[str, str]) -> None:
     control = f"{Path(sys.executable).with_name('supervisorctl')} -c {folder / 'supervisord.conf'}"
     waiting = {service: int(environ[f"CLUSTER_PORT_{service}"]) for service in USUAL_PORTS}
     for service, port in waiting.items():
-        if not wait_for(lambda port=port: is_listening(port)):  # type: ignore[misc]
+        if not wait_for(partial(is_listening, port)):
             print(f"error: {service.lower()} does not answer on {HOST}:{port}. Its log is in {folder / 'logs'}", flush=True)
             return
     if not wait_for(lambda: "Worker" in _log(folder / "logs/worker.log")):

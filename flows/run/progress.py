@@ -26,6 +26,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from flows.run.runs import Runs
 from pipeline.plan import Plan
 from pipeline.types import ItemResult
+from storage_schemas.beside import beside
 from storage_schemas.errors import StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.going_on import is_dead, this_machine
@@ -167,10 +168,10 @@ class RunProgress:
     @contextmanager
     def shown(self, name: str) -> Iterator[None]:
         """Write it for as long as the block lasts, under the name of the run."""
-        started, ended = datetime.now(UTC), threading.Event()
+        started = datetime.now(UTC)
         key, period_s = _key(name), LOCAL_S if self._runs.is_local else REMOTE_S
 
-        def write_now_and_then() -> None:
+        def write_now_and_then(ended: threading.Event) -> None:
             _forget_ended(self._runs.files)
             written_s = -BEAT_S
             while True:
@@ -180,13 +181,10 @@ class RunProgress:
                 if ended.wait(period_s):
                     return
 
-        thread = threading.Thread(target=write_now_and_then, name="progress of the run", daemon=True)
-        thread.start()
         try:
-            yield
+            with beside(write_now_and_then, name="progress of the run"):
+                yield
         finally:
-            ended.set()
-            thread.join()
             _remove(self._runs.files, key)
 
     def _now(self, name: str, started: datetime) -> GoingOn:
