@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from storage_schemas.errors import StoreError
@@ -48,8 +49,9 @@ def open_filesystem(url: str, policy: RetryPolicy, *, setting: str = "store:") -
 def storage_options(url: str, policy: RetryPolicy) -> dict[str, Any]:
     """Return what an S3 file system is opened with; nothing for other schemes.
 
-    Endpoint, region and credentials are left to the environment and the files that botocore reads. What fsspec's own
-    configuration says for S3 is kept.
+    Region and credentials are left to the environment and the files that botocore reads. What fsspec's own configuration says
+    for S3 is kept. The endpoint of the environment is named here, because fsspec keeps an opened file system for each set of
+    options: one that was opened for another endpoint must not answer.
     """
     if not url.startswith(("s3://", "s3a://")):
         return {}
@@ -63,10 +65,20 @@ def storage_options(url: str, policy: RetryPolicy) -> dict[str, Any]:
         "max_pool_connections": MOST_AT_ONCE,
     }
     return {
+        **_endpoint(conf.get("s3", {})),
         "config_kwargs": client,
         "use_listings_cache": False,  # a cached listing would hide the units that other processes commit
         "max_concurrency": 1,  # with more, every whole file costs a second request, for its size
     }
+
+
+def _endpoint(configured: Mapping[str, Any]) -> dict[str, str]:
+    """Return the endpoint as the environment names it now; nothing where it names none, or fsspec's configuration comes first."""
+    is_ignored = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint or is_ignored or "endpoint_url" in configured:
+        return {}
+    return {"endpoint_url": endpoint}
 
 
 def without_own_retries(filesystem: Any, policy: RetryPolicy) -> Any:

@@ -108,6 +108,9 @@ def test_store_when_no_s3_server_listens_then_says_how_to_start_it(monkeypatch):
         "The S3 server AWS_ENDPOINT_URL=http://127.0.0.1:9 does not answer: start it (where `make cluster` runs: supervisorctl -c "
         "cluster/supervisord.conf start s3)"
     ) in str(failed.value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:10")  # as in a notebook, after that error
+    with pytest.raises(StoreAccessError, match='endpoint URL: "http://127.0.0.1:10/'):
+        StoreFiles("s3://away/store").get("key")
 
 
 def test_scenes_when_the_scheduler_has_no_worker_then_says_how_to_start_one(capsys):

@@ -20,7 +20,9 @@ from pipeline.sources.zju_4dradarcam.init import survey as survey_zju
 from pipeline.wanted_files import WantedFiles
 from storage_schemas.errors import RecipeError, SourceError
 from storage_schemas.files import StoreFiles
+from storage_schemas.remote import open_filesystem
 from storage_schemas.remote_path import data_path
+from storage_schemas.retries import RetryPolicy
 from tests.tiny_kitti import write_tiny_kitti
 from tests.tiny_nuscenes import write_tiny_nuscenes
 from tests.tiny_zju import write_tiny_zju
@@ -29,7 +31,7 @@ from tests.tiny_zju import write_tiny_zju
 def upload(root: Path, url: str) -> str:
     """Put every file of a folder below a URL."""
     files = {f"{url}/{path.relative_to(root).as_posix()}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    fsspec.filesystem(url.partition(":")[0]).pipe(files)
+    open_filesystem(url, RetryPolicy()).pipe(files)
     return url
 
 
