@@ -33,6 +33,7 @@ from flows.commands.report import report
 from flows.commands.retrain import retrain
 from flows.commands.run import run
 from flows.commands.runs import runs
+from flows.commands.share import share
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
@@ -42,7 +43,7 @@ from flows.waiting import begin_command, say_what_is_awaited
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, assess, train, ablate, evaluate, compare, predict, export, import_,
+    demo, init, plan, run, status, inspect, verify, report, assess, train, ablate, evaluate, compare, predict, export, import_, share,
     prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
