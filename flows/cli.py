@@ -29,6 +29,8 @@ from flows.commands.inspect import inspect
 from flows.commands.plan import plan
 from flows.commands.predict import predict
 from flows.commands.prune import prune
+from flows.commands.pull import pull
+from flows.commands.push import push
 from flows.commands.report import report
 from flows.commands.retrain import retrain
 from flows.commands.run import run
@@ -43,7 +45,7 @@ from flows.waiting import begin_command, say_what_is_awaited
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, assess, train, ablate, evaluate, compare, predict, export, import_, share,
+    demo, init, plan, run, status, inspect, verify, report, assess, train, ablate, evaluate, compare, predict, export, import_, share, push, pull,
     prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
