@@ -26,6 +26,7 @@ from flows.commands.export import export
 from flows.commands.import_ import import_
 from flows.commands.init import init
 from flows.commands.inspect import inspect
+from flows.commands.onnx import onnx
 from flows.commands.plan import plan
 from flows.commands.predict import predict
 from flows.commands.prune import prune
@@ -45,8 +46,8 @@ from flows.waiting import begin_command, say_what_is_awaited
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, assess, train, ablate, evaluate, compare, predict, export, import_, share, push, pull,
-    prune, retrain, runs, deploy, doctor,
+    demo, init, plan, run, status, inspect, verify, report, assess, train, ablate, evaluate, compare, predict, export, import_,
+    share, push, pull, onnx, prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 

@@ -17,7 +17,7 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="everybody may see it; a new model is private otherwise")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put a shared network onto the Hugging Face hub, or the hub that HF_ENDPOINT names; the token is HF_TOKEN or hf auth login's."""
+    """Put a shared network onto the Hugging Face hub, or that of HF_ENDPOINT, with the token of HF_TOKEN or hf auth login."""
     from flows.sharing.hub import push as push_folder
 
     pushed = push_folder(folder, model, is_public=public)
