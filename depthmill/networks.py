@@ -153,7 +153,8 @@ def load_model(
         checkpoint: a training's folder (its best.pt is taken) or a checkpoint file; a URL if its store is remote.
         reference: the file is a checkpoint of public code; its keys say of which.
         max_depth_m: with ``reference`` of a depth network: far end of its depth space.
-        plug_in: with ``reference`` of a depth network: it has the branch for monocular depth.
+        plug_in: with ``reference`` of a depth network: refuse a checkpoint without the branch for monocular depth. If false, its
+            keys say whether it has it.
         used_on: with ``reference``: a recipe file, which says what the checkpoint does not, e.g. which rows it sees.
 
     Raises:
