@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from flows.waiting import is_painted
 from pipeline.plan import Plan
 from pipeline.types import ItemResult
-from storage_schemas.shown_text import shown
+from storage_schemas.awaited import Work
 
 if TYPE_CHECKING:
-    from model.train.loop import Progress
+    from model.train.loop import OnProgress, Progress
 
 SECONDS_PER_LINE = 10.0
 """A training tells of a step this often, and of every evaluation."""
@@ -43,15 +43,14 @@ def num_units_text(count: int) -> str:
 
 
 class UnitLines:
-    """One line for each finished unit, and on a terminal a live bar below them.
+    """One line for each finished unit.
 
     Args:
         plan: what is to be done.
-        say: takes a line; not called while there is a live bar, which prints the lines itself.
-        has_bar: there may be a live bar, if this is a terminal.
+        say: takes a line.
     """
 
-    def __init__(self, plan: Plan, say: Callable[[str], None], *, has_bar: bool) -> None:
+    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self._say = say
         self._total = len(plan.to_do)
         self._done = 0
@@ -59,28 +58,11 @@ class UnitLines:
             max((len(item.stage) for item in plan.to_do), default=0),
             max((len(item.title) for item in plan.to_do), default=0),
         )
-        self._bar = None
-        if has_bar and sys.stdout.isatty() and self._total:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(TextColumn("units"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True)
-            self._task = self._bar.add_task("units", total=self._total)
-            self._bar.start()
 
     def __call__(self, result: ItemResult) -> None:
         """Report one finished unit."""
         self._done += 1
-        line = _result_line(result, number=self._done, total=self._total, widths=self._widths)
-        if self._bar is not None:
-            self._bar.console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
-            self._bar.update(self._task, completed=self._done)
-        else:
-            self._say(line)
-
-    def close(self) -> None:
-        """Take the live bar away."""
-        if self._bar is not None:
-            self._bar.stop()
+        self._say(_result_line(result, number=self._done, total=self._total, widths=self._widths))
 
 
 def _result_line(result: ItemResult, *, number: int, total: int, widths: tuple[int, int]) -> str:
@@ -94,6 +76,8 @@ def _result_line(result: ItemResult, *, number: int, total: int, widths: tuple[i
 
 class StepLines:
     """A line of a training now and then, and one at every evaluation; goes to the processes of other devices, so it pickles.
+
+    Where a line of the terminal shows every step, only evaluations are told.
 
     Args:
         say: takes a line.
@@ -110,7 +94,7 @@ class StepLines:
         now = time.monotonic()
         if self._start is None:
             self._start, self._first_step = now, progress.step
-        if progress.measured_text is None and now - self._last_line_s < SECONDS_PER_LINE:
+        if progress.measured_text is None and (is_painted() or now - self._last_line_s < SECONDS_PER_LINE):
             return
         self._last_line_s = now
         line = f" {progress.step}/{progress.num_steps} loss {progress.loss:.4f}, {progress.losses_text}"
@@ -118,3 +102,24 @@ class StepLines:
         if done := progress.step - self._first_step:
             line += f"; {duration((now - self._start) / done * (progress.num_steps - progress.step))} left"
         self._say(line)
+
+
+class CountedSteps:
+    """Counts the optimiser steps of a training as work that is awaited; pickles, and counts a copy in another process.
+
+    Args:
+        work: the training.
+        then: what else is told of a step.
+    """
+
+    def __init__(self, work: Work, then: OnProgress | None) -> None:
+        self._work, self._then = work, then
+
+    def __call__(self, progress: Progress) -> None:
+        """Take note of a step."""
+        work = self._work
+        if work.total is None:  # the time until the first step says nothing of the others
+            work.total, work.first, work.began_s = progress.num_steps, progress.step, time.monotonic()
+        work.done, work.text = progress.step, f"loss {progress.loss:.4f}"
+        if self._then is not None:
+            self._then(progress)

@@ -16,7 +16,8 @@ from flows.run.progress import noted_steps
 from flows.run.runs import Runs
 from flows.run.training_folder import noted_files
 from flows.settings import Settings
-from flows.waiting import awaited
+from flows.text import CountedSteps
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.folder_lock import HeldFolder, locked_folder
 from storage_schemas.manifest import Manifest, open_manifest
@@ -97,10 +98,11 @@ class Training:
 
         if is_complete(self.folder):
             return
-        told = self._watched(on_progress)
-        noted = nullcontext(told) if self.runs is None else noted_steps(self.runs, self.folder.name, told)
-        with self._kept(), noted as to_tell:
-            train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=to_tell)
+        with awaited(f"training {self.folder.name}") as work, self._kept():
+            told = self._watched(CountedSteps(work, on_progress))
+            noted = nullcontext(told) if self.runs is None else noted_steps(self.runs, self.folder.name, told)
+            with noted as to_tell:
+                train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=to_tell)
 
     def evaluate(self) -> None:
         """Measure the best checkpoint, mark the training complete, write its report."""
