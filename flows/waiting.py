@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from flows.text import duration
 from storage_schemas.awaited import Work, going_on
 from storage_schemas.beside import beside
 
@@ -121,8 +122,6 @@ def shown(line: Line | None) -> Iterator[None]:
 
 def work_text(works: tuple[Work, ...], now_s: float) -> str:
     """Say what goes on: the innermost work with count, rate and time left, then the counts of the work around it."""
-    from flows.text import duration
-
     inner = works[-1]
     parts = [inner.what]
     if inner.total is not None:

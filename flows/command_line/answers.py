@@ -43,7 +43,7 @@ def print_awaited(line: str) -> None:
 
 
 def console(*, as_json: bool = False) -> Listener:
-    """Return the listener that prints; beside ``--json`` and ``--quiet`` only warnings. Ctrl-C ends long work within seconds either way."""
+    """Return the listener that prints; beside ``--json`` and ``--quiet`` only warnings."""
     from flows.run.interrupt import stop_soon_when_interrupted
     from flows.run.listener import Listener
 

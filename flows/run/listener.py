@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flows.text import StepLines, UnitLines
+from flows.run.lines import StepLines, UnitLines
 from flows.waiting import said
 from pipeline.plan import Plan
 from pipeline.types import ItemResult

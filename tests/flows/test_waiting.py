@@ -14,7 +14,7 @@ import pytest
 
 from flows import waiting
 from flows.cli import main
-from flows.text import CountedSteps
+from flows.run.lines import CountedSteps
 from flows.waiting import begin_command, command_began_s
 from model.train.loop import Progress
 from storage_schemas.awaited import Work, awaited, counted, going_on
