@@ -91,7 +91,7 @@ Log = Annotated[
     ),
 ]
 
-Checkpoint = Annotated[str, typer.Argument(help="folder or URL of a training, or a checkpoint file")]
+Checkpoint = Annotated[str, typer.Argument(help="folder or URL of a training, a shared network, or a checkpoint file")]
 Reference = Annotated[
     bool,
     typer.Option(
