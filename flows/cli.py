@@ -48,8 +48,8 @@ from storage_schemas.awaited import awaited
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, view, assess, train, ablate, evaluate, compare, predict, export, share,
-    import_, prune, retrain, runs, deploy, doctor,
+    demo, init, plan, run, status, inspect, verify, report, view, assess, train, ablate, evaluate, compare, predict, export,
+    share, import_, prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 
