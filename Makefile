@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo cluster test lint check-all minimum-versions benchmarks clean
+.PHONY: demo cluster test lint docs check-all minimum-versions benchmarks clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -35,6 +35,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed  ## the site of these pages, in build/site; a warning is an error
+	$(BIN)/python docs/build_site.py
 
 check-all: lint  ## everything, the slow tests too
 	$(BIN)/python -m pytest -m "not gpu"

@@ -44,7 +44,7 @@ def ablate(
     opened = open_with_settings(recipe, overrides, workers, dask, log)
     ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
     refuse_other_folder(ablation.folder)
-    listener = console(is_quiet=as_json)
+    listener = console(as_json=as_json)
     if not as_json:
         echo(plan_text(ablation))
     results = results_of(ablation, {})  # read first: a damaged training must be reported before hours of work

@@ -64,7 +64,7 @@ def retrain(
     ended = retrain_recipe(
         opened,
         orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect)),
-        console(is_quiet=as_json),
+        console(as_json=as_json),
         where=where,
     )
     if as_json:

@@ -33,7 +33,7 @@ def run(
         log=log,
         prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
         report=report,
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     if as_json:
         print_json(made.as_json())

@@ -45,7 +45,7 @@ def train(
         out=out,
         restart=restart,
         prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     if trained.num_failed:
         raise typer.Exit(1)
