@@ -36,6 +36,7 @@ from flows.commands.runs import runs
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
+from flows.commands.video import video
 from flows.commands.view import view
 from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupted
 from flows.run.ranks import first_of_the_launched
@@ -43,8 +44,8 @@ from flows.waiting import begin_command, say_what_is_awaited
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, view, assess, train, ablate, evaluate, compare, predict, export,
-    import_, prune, retrain, runs, deploy, doctor,
+    demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, compare, predict,
+    export, import_, prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 
