@@ -40,6 +40,7 @@ from flows.commands.share import share
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
+from flows.commands.video import video
 from flows.commands.view import view
 from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupted
 from flows.run.ranks import first_of_the_launched
@@ -48,8 +49,8 @@ from storage_schemas.awaited import awaited
 from storage_schemas.errors import DepthmillError, ManifestNotFoundError, OutTakenError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, view, assess, train, ablate, evaluate, compare, predict, export,
-    share, import_, prune, retrain, runs, deploy, doctor,
+    demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, compare, predict,
+    export, share, import_, prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 
