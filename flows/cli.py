@@ -32,6 +32,8 @@ from flows.commands.inspect import inspect
 from flows.commands.plan import plan
 from flows.commands.predict import predict
 from flows.commands.prune import prune
+from flows.commands.pull import pull
+from flows.commands.push import push
 from flows.commands.report import report
 from flows.commands.retrain import retrain
 from flows.commands.run import run
@@ -50,7 +52,7 @@ from storage_schemas.errors import DepthmillError, ManifestNotFoundError, OutTak
 
 COMMANDS = (
     demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, compare, predict,
-    export, share, import_, prune, retrain, runs, deploy, doctor,
+    export, share, push, pull, import_, prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 
