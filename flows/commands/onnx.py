@@ -26,7 +26,7 @@ def onnx(
     from depthmill.networks import load_model
     from flows.sharing.onnx import parse_size, write_onnx
     from flows.text import size as size_text
-    from flows.waiting import awaited
+    from storage_schemas.awaited import awaited
 
     rows_columns = None if size is None else parse_size(size)
     model = load_model(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in)

@@ -25,7 +25,7 @@ from flows.sharing.folder import (
     refuse_without_sharing,
     shared_files,
 )
-from flows.waiting import awaited
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import explain_write_error, folder_written_whole
 
@@ -107,7 +107,8 @@ def pull(model: str, out: Path, *, revision: str | None = None) -> Pulled:
     Raises:
         RecipeError: a package is missing, or the name cannot be one.
         SharingError: the hub does not answer or has no such model, or it holds no whole network that depthmill shared.
-        StoreError: ``out`` is not empty or cannot be written.
+        OutTakenError: ``out`` is not empty.
+        StoreError: it cannot be written.
     """
     refuse_without_sharing()
     check_new_folder(out)

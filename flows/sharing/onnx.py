@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage_schemas.errors import RecipeError, StoreError
+from storage_schemas.errors import OutTakenError, RecipeError
 from storage_schemas.files import StoreFiles
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def write_onnx(model: Model, out: Path, *, size: tuple[int, int] | None) -> Writ
 
     Raises:
         RecipeError: a package is missing, the size does not fit, or networks of this family have no such file.
-        StoreError: there is something at ``out``, or it cannot be written.
+        OutTakenError: there is something at ``out``.
+        StoreError: it cannot be written.
         CheckpointError: ONNX Runtime answers otherwise than torch.
     """
     from model.train.onnx_file import onnx_file, refuse_without_onnx
@@ -61,7 +62,7 @@ def write_onnx(model: Model, out: Path, *, size: tuple[int, int] | None) -> Writ
 
     refuse_without_onnx()
     if out.exists():
-        raise StoreError(f"'{out}' is there already, and nothing is replaced. Choose another --out")
+        raise OutTakenError(f"'{out}' is there already, and nothing is replaced. Choose another --out")
     opened = model.opened
     notes = {"producer": "depthmill", "family": model.family.name, "name": opened.name}
     notes["config"] = json.dumps(without_paths(opened.config).model_dump(mode="json"))
