@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from flows.reports.html.colormap import DROPPED, FAR_M, NEAR_M, depth_colors, error_colors
 from flows.viewing.frame_content import KeyFrame
-from flows.viewing.pictures import TITLES, frame_pictures
+from flows.viewing.pictures import ANNOTATED, MOVING, PREDICTED, TITLES, frame_pictures
 from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
 from storage_schemas.files import written_whole
@@ -30,7 +30,7 @@ WITHOUT_PREDICTIONS = ("camera", "accumulated", "clean", "removed")
 WITH_PREDICTIONS = ("camera", "clean", "predicted", "errors_predicted")
 """Pictures that a video shows if none are chosen."""
 
-TITLE_PX, FOOT_PX, TEXT_PX = 24, 40, 15
+TITLE_PX, FOOT_PX, TEXT_PX = 24, 52, 15
 """Heights of the line above a picture, of the line at the bottom, and of letters."""
 
 BACKGROUND, INK = (16, 18, 22), (230, 230, 230)
@@ -179,7 +179,7 @@ class Sheet:
                     sheet.paste(picture, (left, top + TITLE_PX))
         top = self.size[1] - FOOT_PX
         draw.text((6, top + 4), foot, fill=INK, font=font)
-        _draw_scales(draw, font, top=top + 22, names=self.pictures)
+        _draw_scales(draw, font, top=top + 32, names=self.pictures)
         return sheet
 
 
@@ -191,16 +191,22 @@ def _draw_scales(
     depth_m = NEAR_M * (FAR_M / NEAR_M) ** np.linspace(0, 1, width)
     for x, color in enumerate(depth_colors(depth_m)):
         draw.line((left + x, top, left + x, top + 6), fill=tuple(int(part) for part in color))
-    draw.text((left + width + 6, top - 4), f"{NEAR_M:g} to {FAR_M:g} m", fill=INK, font=font)
+    draw.text((left + width + 6, top - 6), f"{NEAR_M:g} to {FAR_M:g} m", fill=INK, font=font)
     left += width + 100
     if any(name.startswith("errors") for name in names):
         for x, color in enumerate(error_colors(np.linspace(-10, 10, 100))):
             draw.line((left + x, top, left + x, top + 6), fill=tuple(int(part) for part in color))
-        draw.text((left + 106, top - 4), "-10 to 10 m", fill=INK, font=font)
+        draw.text((left + 106, top - 6), "-10 to 10 m", fill=INK, font=font)
         left += 210
     if "removed" in names:
         draw.rectangle((left, top, left + 10, top + 6), fill=DROPPED)
-        draw.text((left + 16, top - 4), "removed", fill=INK, font=font)
+        draw.text((left + 16, top - 6), "removed", fill=INK, font=font)
+        left += 95
+    if "camera" in names:
+        for color, words in ((ANNOTATED, "box"), (MOVING, "moving box"), (PREDICTED, "predicted box")):
+            draw.rectangle((left, top, left + 10, top + 6), outline=color)
+            draw.text((left + 16, top - 6), words, fill=INK, font=font)
+            left += 26 + round(font.getlength(words))
 
 
 def _moment(key_frame: KeyFrame) -> str:
