@@ -25,6 +25,9 @@ TRUTH = "truth"
 CAMERA_SWEEPS = "camera_sweeps"
 """An index of the images between key frames."""
 
+OBJECTS = "objects"
+"""What is annotated of an object besides its box: attribute, visibility, counts of returns."""
+
 _PROVIDED = "provided:"
 
 

@@ -62,6 +62,15 @@ class CameraSweepReader(Protocol):
 
 
 @runtime_checkable
+class ObjectFactsReader(Protocol):
+    """Further method of a reader whose source says more of annotated objects than their boxes."""
+
+    def object_facts(self, scene: str) -> Columns:
+        """Return columns of OBJECTS: annotation_token, attribute, visibility, num_lidar_points and num_radar_points."""
+        ...
+
+
+@runtime_checkable
 class SweepComparer(Protocol):
     """Further method of a reader that can tell a LiDAR file that is cut short from the others of its scene."""
 

@@ -454,6 +454,48 @@ WINDOWS = StoreLayout(
     ),
 )
 
+OBJECTS = StoreLayout(
+    name="objects",
+    version=1,
+    description="Annotated objects of one scene in the frame of the rig at every key frame, for detectors of all cameras",
+    per="scene",
+    tables=(
+        TableSpec(
+            "objects",
+            description="one row per object and key frame, in the order of key frames",
+            columns=(
+                ColumnSpec("sample_index", "int32", "1", "number of the key frame within the scene, from 0: row of `rigs`"),
+                ColumnSpec("annotation_token", "string", "", "the annotation"),
+                ColumnSpec("instance_token", "string", "", "the object over time"),
+                ColumnSpec("category", "string", "", "category in the source's own words, e.g. vehicle.car"),
+                ColumnSpec("attribute", "string", "", "e.g. vehicle.parked; several joined by a comma; empty = none"),
+                ColumnSpec("x_m", "double", "m", "gravity centre in the rig frame, forward"),
+                ColumnSpec("y_m", "double", "m", "gravity centre in the rig frame, to the left"),
+                ColumnSpec("z_m", "double", "m", "gravity centre in the rig frame, up; the road is near 0"),
+                ColumnSpec("width_m", "double", "m", "width, across the heading"),
+                ColumnSpec("length_m", "double", "m", "length, along the heading"),
+                ColumnSpec("height_m", "double", "m", "height"),
+                ColumnSpec("yaw_rad", "double", "rad", "heading about the z axis from x, counter-clockwise, -pi to pi"),
+                ColumnSpec("vx_mps", "double", "m s-1", "velocity over ground in the rig frame, forward; NaN = not known"),
+                ColumnSpec("vy_mps", "double", "m s-1", "velocity over ground in the rig frame, to the left; NaN = not known"),
+                ColumnSpec("num_lidar_points", "int32", "1", "LiDAR returns inside, as annotated; -1 = not said"),
+                ColumnSpec("num_radar_points", "int32", "1", "radar returns inside, as annotated; -1 = not said"),
+                ColumnSpec("visibility", "string", "", "visible share in the source's words, e.g. v40-60; empty = not said"),
+            ),
+        ),
+        TableSpec(
+            "rigs",
+            description="one row per key frame, in time order",
+            columns=(
+                ColumnSpec("sample_index", "int32", "1", "number of the key frame within the scene, from 0"),
+                ColumnSpec("sample_token", "string", "", "key frame"),
+                ColumnSpec("timestamp_us", "int64", "us", "time of the rig: its key LiDAR sweep's; without one an image's"),
+                ColumnSpec("world_from_rig", "list<double>", "1", "4x4 pose of the ego frame at that time, metres, row-major"),
+            ),
+        ),
+    ),
+)
+
 _STORES = (
     FRAMES,
     CAMERA_SWEEPS,
@@ -469,7 +511,10 @@ _STORES = (
     BOXES,
     WINDOWS,
 )
-"""Every store except the manifest, whose pin columns follow from these."""
+"""Stores that a manifest always has a column for."""
+
+_LATER_STORES = (OBJECTS,)
+"""Stores that came later: a manifest has a column for one only if it pins it, so that other manifests keep their bytes."""
 
 
 def _pin(layout: StoreLayout) -> ColumnSpec:
@@ -514,7 +559,7 @@ MANIFEST = StoreLayout(
     ),
 )
 
-LAYOUTS = (*_STORES, MANIFEST)
+LAYOUTS = (*_STORES, *_LATER_STORES, MANIFEST)
 """Every store of the project; packages outside may bring others, see ``known_layouts``."""
 
 _BY_NAME = {layout.name: layout for layout in LAYOUTS}

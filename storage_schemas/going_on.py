@@ -15,8 +15,8 @@ from pathlib import Path
 CLOCKS_DIFFER = datetime.timedelta(minutes=5)
 """A note from later than this was written by a clock that is wrong, so its age says nothing."""
 
-_START = 19
-"""Place of the start, in ticks since boot, among the fields of /proc/<pid>/stat that follow the command's name."""
+_STATE, _START = 0, 19
+"""Places of the state and of the start, in ticks since boot, among the fields of /proc/<pid>/stat after the command's name."""
 
 
 @cache
@@ -69,9 +69,21 @@ def is_dead(*, host: str, pid: int, machine: str, started: datetime.datetime) ->
     return began is not None and began > started + datetime.timedelta(seconds=5)  # the number has been given to another process
 
 
+def is_stopped(pid: int) -> bool:
+    """Say whether a process of this machine is stopped, as by SIGSTOP; False where the system does not say."""
+    try:
+        return _fields(pid)[_STATE] == "T"
+    except (OSError, IndexError):
+        return False
+
+
+def _fields(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+
+
 def _began(pid: int) -> datetime.datetime | None:
     try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[_START])
+        ticks = int(_fields(pid)[_START])
         boot = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
     except (OSError, ValueError, IndexError, StopIteration):
         return None

@@ -9,6 +9,7 @@ How    A worker's end of its pipe is open in that worker alone, so the pipe ends
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -21,7 +22,10 @@ from multiprocessing import reduction, resource_tracker
 from typing import Any, NamedTuple
 
 from storage_schemas.errors import DepthmillError
+from storage_schemas.going_on import is_stopped
 
+LOOK_S = 10.0
+"""So often a worker that has not answered is looked at: one that is stopped (SIGSTOP) would be waited for in silence."""
 ANSWER_GRACE_S = 5.0
 """A worker that is let go may take this long to end by itself: it finishes what it does."""
 _EXIT_CODE_S = 5.0
@@ -104,10 +108,13 @@ class WorkerProcess:
     def receive(self) -> Any:
         """Wait for the next answer and return it; what the worker raised is raised here, with its traceback as a note.
 
+        A warning is logged if the worker is stopped meanwhile: somebody may let it go on, so it is waited for.
+
         Raises:
             WorkerDiedError: the worker is gone.
         """
         try:
+            self._wait()
             answer = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise self._died() from error
@@ -128,6 +135,17 @@ class WorkerProcess:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+    def _wait(self) -> None:
+        pid, is_said = int(self._process.pid or 0), False
+        while not self._pipe.poll(LOOK_S):
+            if is_stopped(pid) and not is_said:
+                is_said = True
+                logging.getLogger(__name__).warning(
+                    "worker process %d is stopped, and its answer is waited for. Let it go on: kill -CONT %d. Or end it, as if "
+                    "it had died: kill -KILL %d",
+                    *(pid, pid, pid),
+                )
 
     def _died(self) -> WorkerDiedError:
         pid = int(self._process.pid or 0)

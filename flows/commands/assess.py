@@ -58,6 +58,6 @@ def assess(
         parts=parts,
         out=out,
         pictures=pictures,
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     say(answer.data, answer.text, as_json=as_json)

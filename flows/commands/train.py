@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import (
+    AsJson,
+    Dask,
+    Device,
+    Log,
+    ManifestChoice,
+    NoPrefect,
+    Overrides,
+    RecipeFile,
+    WithPrefect,
+    Workers,
+)
 
 
 def train(
@@ -26,6 +37,7 @@ def train(
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
+    device: Device = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
@@ -41,11 +53,12 @@ def train(
         workers=workers,
         dask=dask,
         log=log,
+        device=device,
         manifest=manifest,
         out=out,
         restart=restart,
         prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     if trained.num_failed:
         raise typer.Exit(1)

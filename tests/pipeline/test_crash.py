@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from pipeline.plan import make_plan
+from pipeline.processes import ProcessPool
 from pipeline.recipe import load_recipe
 from pipeline.run import scene_requests
 from pipeline.sources import open_source
@@ -44,6 +48,35 @@ def test_pool_when_a_scene_kills_its_worker_then_only_that_scene_fails(tiny_root
     assert results["scene-0061"][0].status == "ERROR"
     assert "the worker process died twice in this scene, probably killed for lack of memory" in results["scene-0061"][0].message
     assert {one.status for one in results["scene-0061"][1:]} == {"SKIP"}
+
+
+def _stop_oneself() -> str:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return "went on"
+
+
+def test_pool_when_a_worker_is_stopped_then_says_so_once_and_waits_until_it_goes_on(monkeypatch):
+    monkeypatch.setattr("storage_schemas.processes.LOOK_S", 0.02)
+    said: list[str] = []
+
+    class LetGoOn(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+            threading.Timer(0.2, os.kill, (int(re.findall(r"process (\d+)", said[-1])[0]), signal.SIGCONT)).start()
+
+    logger, handler = logging.getLogger("storage_schemas.processes"), LetGoOn()
+    logger.addHandler(handler)
+    try:
+        with ProcessPool(1) as pool:
+            assert pool.run(_stop_oneself) == "went on"
+    finally:
+        logger.removeHandler(handler)
+    (line,) = said
+    pid = re.findall(r"\d+", line)[0]
+    assert line == (
+        f"worker process {pid} is stopped, and its answer is waited for. Let it go on: kill -CONT {pid}. Or end it, as if it had "
+        f"died: kill -KILL {pid}"
+    )
 
 
 def _start(recipe: Path) -> subprocess.Popen[bytes]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.sources.nuscenes.complete import Lacks
 from pipeline.sources.nuscenes.lidar_points import lidar_points, refuse_short_file
+from pipeline.sources.nuscenes.object_facts import OBJECT_FACTS
 from pipeline.sources.pcd import read_pcd
 from pipeline.sources.point_checks import refuse_far, refuse_without_xyz
 from pipeline.sources.raw_files import RawFiles
@@ -52,6 +53,10 @@ class NuScenesFiles(RawFiles):
     def camera_sweeps(self, scene: str) -> dict[str, Columns]:
         """Return the CAMERA_SWEEPS tables of one scene from the cached index, which holds them if the recipe asks for them."""
         return self._indexed(CAMERA_SWEEPS, scene)
+
+    def object_facts(self, scene: str) -> Columns:
+        """Return what the tables say of each annotated object of one scene besides its box, a row per row of frames.boxes."""
+        return read_rows(str(self.index_folder / f"{OBJECT_FACTS.name}.parquet"), OBJECT_FACTS, scene=scene)
 
     def _indexed(self, layout: StoreLayout, scene: str) -> dict[str, Columns]:
         tables = {

@@ -27,6 +27,7 @@ from pipeline.sources.nuscenes.files import NuScenesFiles
 from pipeline.sources.nuscenes.index_cache import digests_of_tables, is_whole, seal, throw_away
 from pipeline.sources.nuscenes.json_tables import REQUIRED_TABLES, TABLE_NAMES
 from pipeline.sources.nuscenes.lidar_points import LIDAR_COLUMNS
+from pipeline.sources.nuscenes.object_facts import OBJECT_FACTS
 from pipeline.sources.nuscenes.schema import fault_in_tables
 from pipeline.sources.nuscenes.splits import SPLITS_FILE
 from pipeline.sources.nuscenes.tables import IndexedScene, scenes_of_release
@@ -40,7 +41,7 @@ from storage_schemas.layout import Columns
 from storage_schemas.remote_path import data_path
 from storage_schemas.table import SceneTableWriter
 
-INDEX_VERSION = 4
+INDEX_VERSION = 5
 """Raised by hand when the cached index changes its meaning: otherwise an old cache would be used."""
 
 
@@ -138,7 +139,7 @@ class NuScenesSource(OnDisk):
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
     def _build_index(self) -> None:
-        specs = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
+        specs = (*FRAMES.tables, OBJECT_FACTS, *(CAMERA_SWEEPS.tables if self._camera_sweeps else ()))
         try:
             with folder_written_whole(self._index) as folder:
                 writers = {spec.name: SceneTableWriter(str(folder / f"{spec.name}.parquet"), spec) for spec in specs}
@@ -177,6 +178,7 @@ class NuScenesSource(OnDisk):
             "channels": channels,
             "offers": sorted(offers),
             "camera_sweeps": _digest(scene.tables["camera_sweeps"]) if self._camera_sweeps else "",
+            "object_facts": _digest(scene.tables[OBJECT_FACTS.name]) if scene.has_boxes else "",
             "modalities": scene.modalities,
             "findings": [asdict(finding) for finding in (*scene.findings, *_unknown_categories(scene))],
         }
@@ -201,6 +203,8 @@ def _scene_info(indexed: dict[str, Any]) -> SceneInfo:
     offers = dict.fromkeys(indexed["offers"], "")
     if indexed["camera_sweeps"]:
         offers[capability.CAMERA_SWEEPS] = indexed["camera_sweeps"]
+    if indexed["object_facts"]:
+        offers[capability.OBJECTS] = indexed["object_facts"]
     findings = tuple(Finding(**finding) for finding in indexed["findings"])
     return SceneInfo(
         indexed["name"],

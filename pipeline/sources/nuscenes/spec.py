@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.capability import BOXES, CAMERA_SWEEPS, LIDAR, POSES, RADAR, TRUTH
+from pipeline.capability import BOXES, CAMERA_SWEEPS, LIDAR, OBJECTS, POSES, RADAR, TRUTH
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.init import recognise, survey
 from pipeline.sources.nuscenes.source import NuScenesSource
@@ -41,7 +41,7 @@ SPEC = SourceSpec(
     "nuscenes",
     config=NuScenesConfig,
     open=NuScenesSource,
-    offers=frozenset({LIDAR, RADAR, POSES, BOXES, CAMERA_SWEEPS, TRUTH}),
+    offers=frozenset({LIDAR, RADAR, POSES, BOXES, OBJECTS, CAMERA_SWEEPS, TRUTH}),
     recipe_defaults=_recipe_defaults,
     looked_for="nuScenes format (samples/, sweeps/ and a version folder such as v1.0-mini/ with scene.json and sample_data.json)",
     recognise=recognise,

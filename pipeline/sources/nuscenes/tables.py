@@ -33,6 +33,7 @@ from pipeline.sources.nuscenes.checks import (
 from pipeline.sources.nuscenes.json_tables import Lookup, Record, each_once, iterate_table, missing_token
 from pipeline.sources.nuscenes.motion import Ways, check_tracks
 from pipeline.sources.nuscenes.names import FileNames, refuse_channel_name, refuse_two_modalities, scene_names
+from pipeline.sources.nuscenes.object_facts import OBJECT_FACTS, ObjectFacts, facts_of
 from pipeline.sources.nuscenes.odd_calibrations import odd_calibrations
 from pipeline.sources.nuscenes.poses import Poses
 from pipeline.sources.nuscenes.schema import fault_in_tables, microseconds
@@ -76,7 +77,7 @@ class IndexedScene(NamedTuple):
 
     Attributes:
         name: its name in the store.
-        tables: the FRAMES tables, and CAMERA_SWEEPS if it was asked for.
+        tables: the FRAMES tables, OBJECT_FACTS, and CAMERA_SWEEPS if it was asked for.
         findings: what is missing in the tables or cannot be right.
         modalities: channel -> camera, lidar or radar, of the channels that have files.
         has_boxes: the release has annotation tables.
@@ -137,6 +138,7 @@ class _TableCutter:
         self._has_boxes = (folder / "sample_annotation.json").is_file()
         self.scenes = [*Lookup(folder, "scene").by_token.values()]
         self._names = scene_names([scene["name"] for scene in self.scenes])
+        self._object_facts = ObjectFacts(folder)
         self._samples = Lookup(folder, "sample")
         self._instances = Lookup(folder, "instance") if self._has_boxes else None
         self._categories = Lookup(folder, "category") if self._has_boxes else None
@@ -176,9 +178,20 @@ class _TableCutter:
         is_wrong = wrong_poses(ego)
         check_heading(found, ego[~is_wrong])
         ego[is_wrong] = np.nan
-        boxes = self._box_rows(self._boxes.pop(scene["token"]), index_of, ego[:, :3], found)
-        rows_of_table = {"keyframes": keyframes, "sweeps": sweeps, "boxes": boxes, "scene": [summary], "camera_sweeps": images}
-        tables = (*FRAMES.tables, *CAMERA_SWEEPS.tables) if self._camera_sweeps else FRAMES.tables
+        annotated = self._boxes.pop(scene["token"])
+        boxes = self._box_rows(annotated, index_of, ego[:, :3], found)
+        facts = {box.token: box.facts for box in annotated}
+        rows_of_table = {
+            "keyframes": keyframes,
+            "sweeps": sweeps,
+            "boxes": boxes,
+            "scene": [summary],
+            "camera_sweeps": images,
+            OBJECT_FACTS.name: self._object_facts.rows(
+                [(row["annotation_token"], facts[row["annotation_token"]]) for row in boxes], found
+            ),
+        }
+        tables = (*FRAMES.tables, OBJECT_FACTS, *(CAMERA_SWEEPS.tables if self._camera_sweeps else ()))
         return IndexedScene(
             found.scene,
             {spec.name: columns_from_rows(spec, rows_of_table[spec.name]) for spec in tables},
@@ -236,7 +249,8 @@ class _TableCutter:
             sample = self._samples.get(record["sample_token"], "sample_annotation", record["token"])
             pose = (record["translation"], record["size"], record["rotation"])
             links = (record.get("prev") or "", record.get("next") or "")
-            boxes_of[sample["scene_token"]].append(Box(record["token"], sample, record["instance_token"], *pose, *links))
+            box = Box(record["token"], sample, record["instance_token"], *pose, *links, facts_of(record))
+            boxes_of[sample["scene_token"]].append(box)
         return boxes_of
 
     def _file_rows(

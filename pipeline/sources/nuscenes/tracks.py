@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pipeline.sources.nuscenes.checks import SceneFindings
+from pipeline.sources.nuscenes.object_facts import Facts
 
 MAX_TRACK_GAP_S = 1.5
 """The devkit's ``max_time_diff``: no speed over a longer gap to one neighbour (twice that for central differences)."""
@@ -27,6 +28,7 @@ class Box(NamedTuple):
     rotation: list[float]
     previous: str
     next: str
+    facts: Facts
 
 
 def track_speeds(boxes: Sequence[Box], found: SceneFindings) -> list[float | None]:

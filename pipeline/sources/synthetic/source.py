@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pipeline.capability import CAMERA_SWEEPS
+from pipeline.capability import CAMERA_SWEEPS, OBJECTS
 from pipeline.sources import synthetic
 from pipeline.sources.nuscenes.config import NuScenesConfig
 from pipeline.sources.nuscenes.files import NuScenesFiles
@@ -52,7 +52,7 @@ class SyntheticSource:
         sweeps = {CAMERA_SWEEPS} if self.params.camera_sweeps else set()
         kinds = (("camera", self.params.cameras), ("lidar", ("LIDAR_TOP",)), ("radar", self.params.radars))
         modalities = {channel: kind for kind, channels in kinds for channel in channels}
-        offers = dict.fromkeys(offers_of_drive(set(modalities.values()), has_truth=True) | sweeps, "")
+        offers = dict.fromkeys(offers_of_drive(set(modalities.values()), has_truth=True) | {OBJECTS} | sweeps, "")
         channels = tuple(sorted(modalities))
         return [
             SceneInfo(name, digest, channels, offers, modalities) for name, digest in zip(self._names, self._digests, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.capability import BOXES, CAMERA_SWEEPS, LIDAR, POSES, RADAR, TRUTH
+from pipeline.capability import BOXES, CAMERA_SWEEPS, LIDAR, OBJECTS, POSES, RADAR, TRUTH
 from pipeline.sources.spec import SourceSpec, asks_for_camera_sweeps
 from pipeline.sources.synthetic.config import SyntheticConfig
 from pipeline.sources.synthetic.source import SyntheticSource
@@ -27,6 +27,6 @@ SPEC = SourceSpec(
     "synthetic",
     config=SyntheticConfig,
     open=SyntheticSource,
-    offers=frozenset({LIDAR, RADAR, POSES, BOXES, CAMERA_SWEEPS, TRUTH}),
+    offers=frozenset({LIDAR, RADAR, POSES, BOXES, OBJECTS, CAMERA_SWEEPS, TRUTH}),
     recipe_defaults=_recipe_defaults,
 )
