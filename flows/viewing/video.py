@@ -6,7 +6,7 @@ Writes <scene>.webm (VP9) or .mp4 (H.264)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -21,6 +21,7 @@ from flows.viewing.frame_content import KeyFrame
 from flows.viewing.pictures import ANNOTATED, MOVING, PREDICTED, TITLES, frame_pictures
 from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
+from storage_schemas.awaited import counted
 from storage_schemas.files import written_whole
 
 MAX_SIZE_PX = (1920, 1080)
@@ -68,7 +69,6 @@ def write_video(
     predictions: Predictions | None,
     pictures: Sequence[str],
     fps: float | None,
-    progress: Callable[[int], None],
 ) -> Made:
     """Write the video of a scene, whole or not at all.
 
@@ -78,7 +78,6 @@ def write_video(
         predictions: None = there are none.
         pictures: names in ``TITLES``; empty = those that tell the most.
         fps: frames a second; None = as fast as the drive was.
-        progress: gets the number of key frames done.
 
     Raises:
         StoreError: a unit cannot be read.
@@ -90,8 +89,9 @@ def write_video(
     num_frames = 0
     with written_whole(out, is_flushed=False) as file, av.open(file.name, "w", format=container_format) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(stream, av.VideoStream)  # both codecs are of pictures
         sheet = None
-        for key_frame in scene.key_frames():
+        for key_frame in counted(scene.key_frames(), "key frames are drawn", total=len(scene)):
             drawn = _drawn(key_frame, scene, predictions)
             if sheet is None:
                 sheet = Sheet.of(scene, drawn, pictures or (WITHOUT_PREDICTIONS if predictions is None else WITH_PREDICTIONS))
@@ -100,7 +100,6 @@ def write_video(
             image = sheet.draw(drawn, f"{scene.name}   key frame {key_frame.number}   {_moment(key_frame)}")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")))
             num_frames += 1
-            progress(num_frames)
         container.mux(stream.encode(None))
     assert sheet is not None  # a scene has a frame
     return Made(num_frames, float(rate), sheet.size, sheet.pictures)
