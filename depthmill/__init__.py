@@ -6,6 +6,7 @@ Examples:
     >>> depthmill.run("recipe.yaml")                     # make it
     >>> depthmill.assess("recipe.yaml", frames=20).text   # how wrong its depth is, on sampled frames
     >>> depthmill.open_dataset("recipe.yaml")            # all of it as one lazy xarray Dataset
+    >>> depthmill.view("recipe.yaml", "scene-0061").path  # a Rerun recording of a scene
     >>> depthmill.train("recipe.yaml")                   # train on it and measure
     >>> depthmill.load_model("runs/trainings/1f0c").predict(image_u8, radar_m=radar_m)
     >>> depthmill.evaluate("runs/trainings/1f0c", "recipe.yaml").data
@@ -19,6 +20,19 @@ from __future__ import annotations
 
 from depthmill.networks import Model, compare, evaluate, load_model
 from depthmill.recipes import assess, open_dataset, plan, run, train
+from depthmill.scenes import view
 from storage_schemas.errors import DepthmillError
 
-__all__ = ["DepthmillError", "Model", "assess", "compare", "evaluate", "load_model", "open_dataset", "plan", "run", "train"]
+__all__ = [
+    "DepthmillError",
+    "Model",
+    "assess",
+    "compare",
+    "evaluate",
+    "load_model",
+    "open_dataset",
+    "plan",
+    "run",
+    "train",
+    "view",
+]

@@ -203,7 +203,7 @@ def open_dataset(data: str | Path, *, manifest: str | None = None, camera: str |
 def orchestrator(*, prefect: bool) -> Orchestrator:
     """Return what carries out the work: Prefect, or a bare loop."""
     if prefect:
-        from flows.waiting import awaited
+        from storage_schemas.awaited import awaited
 
         with awaited("Prefect is loaded"):
             from flows.prefect.orchestrator import PrefectOrchestrator

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from flows.command_line.answers import echo, print_awaited
+from flows.command_line.options import Quiet
+from flows.command_line.terminal_line import terminal_line
 from flows.commands.ablate import ablate
 from flows.commands.assess import assess
 from flows.commands.compare import compare
@@ -33,19 +36,37 @@ from flows.commands.report import report
 from flows.commands.retrain import retrain
 from flows.commands.run import run
 from flows.commands.runs import runs
+from flows.commands.share import share
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
+from flows.commands.view import view
 from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupted
 from flows.run.ranks import first_of_the_launched
-from flows.waiting import begin_command, say_what_is_awaited
+from flows.waiting import begin_command, say_what_is_awaited, shown
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import DepthmillError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, assess, train, ablate, evaluate, compare, predict, export, import_,
-    prune, retrain, runs, deploy, doctor,
+    demo, init, plan, run, status, inspect, verify, report, view, assess, train, ablate, evaluate, compare, predict, export,
+    share, import_, prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
+
+
+_common = typer.Typer(add_completion=False)
+
+
+@_common.command()
+def _options_of_all(quiet: Quiet = False) -> None:
+    pass
+
+
+class _Command(TyperCommand):
+    """A command with the options that all have."""
+
+    def __init__(self, *args: Any, params: list[Any], **kwargs: Any) -> None:
+        super().__init__(*args, params=[*params, *get_command(_common).params], **kwargs)
 
 
 class _Commands(TyperGroup):
@@ -54,7 +75,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with awaited(f"depthmill {' '.join(ctx._protected_args[:1])}"):
+                return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             exit_when_interrupted(interrupt)
 
@@ -65,20 +87,39 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="From raw drives to radar-camera depth supervision, as one DAG. Start with: depthmill demo, or with data of your own: "
+    help="Depth maps from recorded drives, and networks trained on them. Start with: depthmill demo, or with data of your own: "
     "depthmill init DATA_ROOT",
 )
 for _command in COMMANDS:
-    app.command(name=_command.__name__.rstrip("_"))(_command)
+    app.command(name=_command.__name__.rstrip("_"), cls=_Command)(_command)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+        from platform import python_version
+
+        echo(f"depthmill {version('depthmill')}, Python {python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and stop")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    pass
 
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line of text and an exit code."""
     begin_command()
-    say_what_is_awaited(print_awaited if sys.stderr.isatty() else None)  # a command that prints its progress changes it
+    say_what_is_awaited(print_awaited)  # a command that prints its progress, or JSON, changes it
     stop_soon_when_interrupted("run the same command again")  # a run or a training says more, from its beginning on
     try:
-        with first_of_the_launched():
+        with shown(terminal_line()), first_of_the_launched():
             app(standalone_mode=True)
     except DepthmillError as error:
         echo(f"error: {error}", err=True)

@@ -31,7 +31,10 @@ def ablate(
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train every variant of a recipe's ablation group with every seed, and print the table: mean, spread, difference."""
+    """Train every variant with every seed, and compare them.
+
+    The recipe's ablation group has the variants. The table has mean, spread and paired difference.
+    """
     from depthmill.recipes import orchestrator
     from flows.ablation.ablation import read_ablation
     from flows.ablation.table import RESULTS_FILE, TABLE_FILE, refuse_other_folder, results_of, table_text
@@ -44,7 +47,7 @@ def ablate(
     opened = open_with_settings(recipe, overrides, workers, dask, log)
     ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
     refuse_other_folder(ablation.folder)
-    listener = console(is_quiet=as_json)
+    listener = console(as_json=as_json)
     if not as_json:
         echo(plan_text(ablation))
     results = results_of(ablation, {})  # read first: a damaged training must be reported before hours of work

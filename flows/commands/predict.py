@@ -39,7 +39,10 @@ def predict(
     plug_in: PlugIn = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict depth: 16-bit PNGs of 1/256 m, and pictures; with a detector KITTI's result files, and pictures."""
+    """Write depth maps and pictures that a network predicts.
+
+    Depth is written as 16-bit PNGs of 1/256 m. A detector writes KITTI's result files, and pictures.
+    """
     from depthmill.networks import load_model
 
     model = load_model(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in, used_on=what)

@@ -46,7 +46,11 @@ def retrain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what a round would do, and write nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
+    """Do one round of the schedule by hand.
+
+    If there are new drives or rules, it makes the units, pins a manifest, trains, compares with the champion on the same
+    frames, and promotes the new training if it is better.
+    """
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo, print_json, say
     from flows.prefect_api import uses_prefect
@@ -64,7 +68,7 @@ def retrain(
     ended = retrain_recipe(
         opened,
         orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect)),
-        console(is_quiet=as_json),
+        console(as_json=as_json),
         where=where,
     )
     if as_json:

@@ -20,7 +20,10 @@ def run(
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True,
 ) -> None:
-    """Do everything that the plan lists; running again does only what is left."""
+    """Make everything that the plan lists.
+
+    Running again does only what is left.
+    """
     import depthmill
     from flows.command_line.answers import console, print_json
     from flows.prefect_api import uses_prefect
@@ -33,7 +36,7 @@ def run(
         log=log,
         prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
         report=report,
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     if as_json:
         print_json(made.as_json())

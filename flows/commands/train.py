@@ -30,7 +30,10 @@ def train(
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
+    """Train on the data of a recipe, measure, and write a report.
+
+    What is missing is made first. After a stop, the same command goes on.
+    """
     import depthmill
     from flows.command_line.answers import console, echo, print_json
     from flows.prefect_api import uses_prefect
@@ -45,7 +48,7 @@ def train(
         out=out,
         restart=restart,
         prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     if trained.num_failed:
         raise typer.Exit(1)

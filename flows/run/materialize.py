@@ -13,12 +13,12 @@ from flows.run.progress import RunProgress
 from flows.run.run_log import RunLog, print_event, seconds_per_unit
 from flows.run.teachers import teacher_factory
 from flows.text import duration
-from flows.waiting import awaited
 from pipeline.finding import finding_lines
 from pipeline.kernels.compiled import are_compiled
 from pipeline.plan import Plan
 from pipeline.run import SceneRequest, nothing_found, run_manifest, scene_requests
 from pipeline.types import ItemResult
+from storage_schemas.awaited import awaited
 from storage_schemas.files import StoreFiles
 from storage_schemas.jobs import noted_run
 

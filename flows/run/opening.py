@@ -11,13 +11,13 @@ from typing import Any
 from flows.run.runs import Runs, with_local_starts
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
-from flows.waiting import awaited
 from flows.workers.choice import pool_of
 from flows.workers.pool import WorkerPool
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe, load_recipe, wanted_files
 from pipeline.sources import open_source
 from pipeline.sources.spec import Source
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store

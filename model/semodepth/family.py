@@ -75,6 +75,7 @@ class SemoDepthFamily(DepthJudging):
     board_columns: tuple[str, ...] = ("mae_mm", "rmse_mm", "delta1")
     noun = "a depth network"
     plural = "depth networks"
+    hub_task = "depth-estimation"
     evaluation_file = f"{FRAME_METRICS.name}.parquet"
     evaluation_of = "depth"
     options = frozenset({"target", "max_depth", "plug_in", "metric", "cap", "radar"})

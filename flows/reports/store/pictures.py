@@ -22,6 +22,7 @@ from flows.reports.store.chosen_frames import FrameContent, fixed_frames, read_f
 from flows.reports.store.depth_errors import is_gross
 from flows.reports.store.facts import View
 from flows.reports.store.pixel_statistics import PixelStatistics
+from storage_schemas.awaited import counted
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.store import Store
 
@@ -44,7 +45,7 @@ def pictures_section(store: Store, views: Sequence[View], pixels: PixelStatistic
     if not chosen:
         return section("pictures", "Pictures", '<p class="note">No unit with frames is in the store.</p>')
     keys, panels = [], []
-    for frame in chosen:
+    for frame in counted(chosen, "pictures of the report are drawn"):
         content = read_frame(store, frame)
         keys.append(content.key)
         panels.append(frame_panels(content))

@@ -47,6 +47,7 @@ from model.mim4d.probes.probe_files import (
 )
 from model.train.config import Machine
 from model.train.family_types import placement
+from storage_schemas.awaited import counted
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 
@@ -80,9 +81,9 @@ def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, m
         results = run_probes(
             networks,
             config,
-            learn_from=(batch.to(device) for batch in learned),
+            learn_from=(batch.to(device) for batch in counted(learned, "probes learn from clips")),
             num_clips=learned.num_samples,
-            measure_on=(batch.to(device) for batch in measured),
+            measure_on=(batch.to(device) for batch in counted(measured, "probes are measured on clips")),
         )
     write_probes(folder, results)
 
