@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from depthmill.networks import Model, compare, evaluate, load_model
 from depthmill.recipes import assess, open_dataset, plan, run, train
-from depthmill.scenes import view
+from depthmill.scenes import video, view
 from storage_schemas.errors import DepthmillError
 
 __all__ = [
@@ -34,5 +34,6 @@ __all__ = [
     "plan",
     "run",
     "train",
+    "video",
     "view",
 ]

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import (
+    AsJson,
+    Dask,
+    Device,
+    Log,
+    ManifestChoice,
+    NoPrefect,
+    Overrides,
+    RecipeFile,
+    WithPrefect,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from flows.ablation.ablation import Ablation, Run
@@ -27,6 +38,7 @@ def ablate(
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
+    device: Device = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
@@ -44,7 +56,7 @@ def ablate(
     from flows.prefect_api import uses_prefect
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(recipe, overrides, workers, dask, log)
+    opened = open_with_settings(recipe, overrides, workers, dask, log, device)
     ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
     refuse_other_folder(ablation.folder)
     listener = console(as_json=as_json)

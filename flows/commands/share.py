@@ -38,4 +38,8 @@ def share(
     shared = share_training(folder, out, name=name, data_licence=data_licence)
     files = list(shared.files)
     text = f"wrote {out}: {', '.join(files)} ({size(shared.num_bytes)})\nNext: read {out}/README.md, then depthmill push {out} USER/NAME"
-    say({"folder": str(out), "files": files, "bytes": shared.num_bytes, "data_licence": shared.data_licence}, text, as_json=as_json)
+    say(
+        {"folder": str(out), "files": files, "bytes": shared.num_bytes, "data_licence": shared.data_licence},
+        text,
+        as_json=as_json,
+    )

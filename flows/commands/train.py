@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import (
+    AsJson,
+    Dask,
+    Device,
+    Log,
+    ManifestChoice,
+    NoPrefect,
+    Overrides,
+    RecipeFile,
+    WithPrefect,
+    Workers,
+)
 
 
 def train(
@@ -26,6 +37,7 @@ def train(
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
+    device: Device = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
@@ -44,6 +56,7 @@ def train(
         workers=workers,
         dask=dask,
         log=log,
+        device=device,
         manifest=manifest,
         out=out,
         restart=restart,

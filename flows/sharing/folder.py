@@ -159,6 +159,12 @@ def check_shared(folder: Path) -> dict[str, Any]:
         raise SharingError(f"shared network '{folder}' cannot be read: {error}. Write or pull it again") from error
 
 
+def shared_files(folder: Path) -> list[str]:
+    """Return the names of all files of a shared network that was checked; the card last, because it may have been deleted."""
+    names = [*read_sealed_json(read_regular(folder / DIGESTS_FILE)), DIGESTS_FILE]
+    return [*names, CARD_FILE] if (folder / CARD_FILE).is_file() else names
+
+
 def _check_file(folder: Path, name: str, digests: bytes) -> None:
     try:
         check_digest(digests, name, StoreFiles(folder).get(name))
@@ -187,5 +193,3 @@ def _licence_of(releases: list[str]) -> str:
         f"the licence of the data is not known: {known}. Say it with --data-licence, e.g. cc-by-nc-sa-4.0 for nuScenes or "
         "cc-by-nc-sa-3.0 for KITTI: a network may be shared only as the terms of its data allow"
     )
-
-

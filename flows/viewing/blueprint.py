@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import rerun.blueprint as rrb
 
+from flows.viewing.pictures import TITLES
+
 if TYPE_CHECKING:
     from flows.viewing.recording import Logged
 
@@ -26,6 +28,9 @@ DEPTH_VIEWS = (
 
 NUM_PICTURES = 3
 """Pictures of a camera that stand below each other; further ones share a place, as tabs."""
+
+FIRST = ("camera", "clean", "predicted", "removed")
+"""Pictures that come first."""
 
 AROUND = ("camera", "radar", "velocity", "boxes", "predicted_boxes")
 """What every 3D view shows."""
@@ -70,20 +75,12 @@ def _about() -> Any:
 
 def _cameras(logged: Logged) -> Any:
     tabs = []
-    for camera in logged.cameras:
-        paths = sorted(path for path in logged.entities if path.startswith(f"pictures/{camera}/"))
-        first = [path for path in _order(camera) if path in paths]
-        pictures = [
-            rrb.Spatial2DView(name=path.rsplit("/", 1)[1].replace("_", " "), origin=f"/{path}")
-            for path in [*first, *(path for path in paths if path not in first)]
-        ]
-        below = [rrb.Tabs(*pictures[NUM_PICTURES:])] if len(pictures) > NUM_PICTURES else []
-        tabs.append(rrb.Vertical(*pictures[:NUM_PICTURES], *below, name=camera))
+    for camera, names in logged.pictures.items():
+        ordered = [*(name for name in FIRST if name in names), *(name for name in names if name not in FIRST)]
+        views = [rrb.Spatial2DView(name=TITLES[name], origin=f"/pictures/{camera}/{name}") for name in ordered]
+        below = [rrb.Tabs(*views[NUM_PICTURES:])] if len(views) > NUM_PICTURES else []
+        tabs.append(rrb.Vertical(*views[:NUM_PICTURES], *below, name=camera))
     return rrb.Tabs(*tabs)
-
-
-def _order(camera: str) -> list[str]:
-    return [f"pictures/{camera}/{name}" for name in ("camera", "cleaned", "removed_by_cleaning", "accumulated_LiDAR")]
 
 
 def _has(logged: Logged, path: str) -> bool:

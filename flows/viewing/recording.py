@@ -12,7 +12,7 @@ Entities, all in the scene's frame:
     world/radar/<camera>, world/velocity/<camera>   radar returns, and their velocity over ground as arrows
     world/boxes                            annotated boxes; world/predicted_boxes those of a detector
     world/errors/<what>/<camera>           points coloured by their error
-    pictures/<camera>/<title>              the same pictures as in the report
+    pictures/<camera>/<name>               the same pictures as in the report, by their names in ``pictures.TITLES``
     plots/...                              measured share, radar returns, mean absolute error, by frame
 """
 
@@ -58,14 +58,14 @@ class Logged:
     Attributes:
         cameras: channels.
         entities: paths below which something was logged.
-        titles: pictures that a camera has.
+        pictures: names of the pictures that a camera has.
         num_frames: key frames.
         share: smallest share of a map's pixels that was kept.
     """
 
     cameras: tuple[str, ...]
     entities: set[str] = field(default_factory=set)
-    titles: dict[str, list[str]] = field(default_factory=dict)
+    pictures: dict[str, list[str]] = field(default_factory=dict)
     num_frames: int = 0
     share: float = 1.0
 
@@ -166,12 +166,12 @@ class SceneRecorder:
             self._log(f"world/boxes/{frame.camera}", _boxes(frame.objects))
         if found is not None:
             self._log(f"world/predicted_boxes/{frame.camera}", _boxes(found, PREDICTED))
-        pictures = frame_pictures(frame, key_frame.boxes, predicted, found)
-        self.logged.titles.setdefault(frame.camera, [])
-        for title, picture in pictures.items():
-            if title not in self.logged.titles[frame.camera]:
-                self.logged.titles[frame.camera].append(title)
-            self._log(picture_path(frame.camera, title), rr.EncodedImage(contents=jpeg_bytes(picture), media_type="image/jpeg"))
+        of_camera = self.logged.pictures.setdefault(frame.camera, [])
+        for name, picture in frame_pictures(frame, key_frame.boxes, predicted, found).items():
+            if name not in of_camera:
+                of_camera.append(name)
+            image = rr.EncodedImage(contents=jpeg_bytes(picture), media_type="image/jpeg")
+            self._log(f"pictures/{frame.camera}/{name}", image)
 
     def _pinhole(self, frame: CameraFrame) -> None:
         path = f"world/camera/{frame.camera}"
@@ -239,11 +239,6 @@ class SceneRecorder:
 
     def _number(self, path: str, value: float) -> None:
         self._log(path, rr.Scalars(value))
-
-
-def picture_path(camera: str, title: str) -> str:
-    """Return the entity of a picture."""
-    return f"pictures/{camera}/{title.replace(',', '').replace(' ', '_')}"
 
 
 def _transform(parent_from_child: Float64) -> rr.Transform3D:

@@ -97,6 +97,10 @@ class ViewedScene:
         """Return the number of key frames."""
         return len({self._number(row) for row in self.rows})
 
+    def times_us(self) -> list[int]:
+        """Return the times of the first camera's images."""
+        return [row["timestamp_us"] for row in self.rows if row["camera"] == self.cameras[0]]
+
     @property
     def has_index(self) -> bool:
         """Say whether ego poses, sweeps and boxes are known."""

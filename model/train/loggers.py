@@ -155,7 +155,9 @@ class MlflowLogger(Logger):
     def __init__(self, uri: str, experiment: str, name: str, *, runs: _Runs) -> None:
         remember_secrets(uri)
         mlflow = importlib.import_module("mlflow")
-        self._metric, self._parameter = (importlib.import_module("mlflow.entities").__dict__[kind] for kind in ("Metric", "Param"))
+        self._metric, self._parameter = (
+            importlib.import_module("mlflow.entities").__dict__[kind] for kind in ("Metric", "Param")
+        )
         self._client = mlflow.MlflowClient(tracking_uri=uri)
         self._experiment, known = experiment, runs.known("mlflow", shown(uri))
         if known is None:
@@ -186,7 +188,9 @@ class MlflowLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Draw the values of a step; a character that MLflow allows in no name becomes an underscore."""
         now_ms = int(1000 * time.time())
-        drawn = [self._metric(re.sub(r"[^\w\-. /:]", "_", key), float(value), now_ms, step or 0) for key, value in metrics.items()]
+        drawn = [
+            self._metric(re.sub(r"[^\w\-. /:]", "_", key), float(value), now_ms, step or 0) for key, value in metrics.items()
+        ]
         self._client.log_batch(self._run, metrics=drawn)
 
     def finalize(self, status: str) -> None:
