@@ -73,7 +73,7 @@ def ablate(
         echo(f"\n{table_text(ablation, results, is_whole=False)}")
         echo(f"Table: {ablation.address}/{TABLE_FILE}; every seed: {ablation.address}/{RESULTS_FILE}")
         if failures:
-            echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
+            echo(f"{failures} trainings failed. Fix it, then run the same command; what is complete is not trained again")
     if failures:
         raise typer.Exit(1)
 
