@@ -95,7 +95,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="From raw drives to radar-camera depth supervision, as one DAG. Start with: depthmill demo, or with data of your own: "
+    help="Depth maps from recorded drives, and networks trained on them. Start with: depthmill demo, or with data of your own: "
     "depthmill init DATA_ROOT",
 )
 for _command in COMMANDS:
