@@ -160,6 +160,7 @@ def test_command_without_units_when_ended_then_one_line_too(tiny_root, tiny_stor
     assert (code, said) == (wanted, [f"{word}: run the same command again"])
 
 
+@pytest.mark.slow
 def test_home_of_prefect_when_it_cannot_be_written_then_one_line(training, depthmill_process, tiny_root, tmp_path, write_recipe):
     (tmp_path / "closed").write_text("a file")
     env = {**os.environ, "PREFECT_HOME": str(tmp_path / "closed")}
