@@ -31,7 +31,9 @@ def view(
     serve: Annotated[
         bool, typer.Option("--serve", help="then serve the viewer as a page of this machine, until Ctrl-C; for SSH tunnels")
     ] = False,
-    port: Annotated[int, typer.Option(min=1, max=65534, help="with --serve: port of the page; the data takes 9876")] = 9090,
+    port: Annotated[
+        int, typer.Option(min=1, max=65534, help="with --serve: port of the page; its data comes from the next one")
+    ] = 9090,
     as_json: AsJson = False,
 ) -> None:
     """Write a scene as a Rerun recording, to look at in 3D.
@@ -61,4 +63,4 @@ def view(
             open_window(seen.path)
         if serve:
             echo(f"{page_address(port)}   (Ctrl-C ends it)", err=as_json)
-            serve_page(seen.path, web_port=port)
+            serve_page(seen.path, port=port)

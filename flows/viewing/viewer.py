@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from storage_schemas.errors import DepthmillError
 
-WEB_PORT, DATA_PORT = 9090, 9876
-"""Rerun's own ports: of the page, and of the data that the page fetches."""
+RERUN = (sys.executable, "-m", "rerun")
+"""The viewer that came with the package, whatever else is in the PATH."""
+
+STOPPED = (0, -signal.SIGINT, 128 + signal.SIGINT)
+"""Codes of a server that Ctrl-C ended."""
 
 
 def open_window(recording: Path) -> None:
     """Start the viewer in a window of its own and go on; it stays when the command has ended."""
-    subprocess.Popen(
-        [sys.executable, "-m", "rerun", str(recording)],
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    nowhere = subprocess.DEVNULL
+    subprocess.Popen([*RERUN, str(recording)], start_new_session=True, stdin=nowhere, stdout=nowhere, stderr=nowhere)
 
 
-def serve_page(recording: Path, *, web_port: int = WEB_PORT, data_port: int = DATA_PORT) -> None:
-    """Serve the viewer as a page of this machine until Ctrl-C; nobody else can reach it.
+def page_address(port: int) -> str:
+    """Return the address of the served page, which says that its data comes from the next port."""
+    return f"http://127.0.0.1:{port}/?url=rerun%2Bhttp://127.0.0.1:{port + 1}/proxy"
+
+
+def serve_page(recording: Path, *, port: int) -> None:
+    """Serve the viewer as a page until Ctrl-C, on this machine's own address only, so that nobody else can reach it.
+
+    Args:
+        recording: file to show.
+        port: of the page; the data comes from the next one.
 
     Raises:
         DepthmillError: the server could not start, e.g. because a port is taken.
     """
-    command = [sys.executable, "-m", "rerun", "--serve-web", "--bind", "127.0.0.1", "--port", str(data_port)]
-    code = subprocess.run([*command, "--web-viewer-port", str(web_port), str(recording)], check=False).returncode
-    if code not in (0, -2, 130):
+    ports = ["--port", str(port + 1), "--web-viewer-port", str(port)]
+    code = subprocess.run([*RERUN, "--serve-web", "--bind", "127.0.0.1", *ports, str(recording)], check=False).returncode
+    if code not in STOPPED:
         raise DepthmillError(
-            f"the viewer's server ended with code {code}. If a port is taken, choose others with --port; the recording is at "
-            f"'{recording}'"
+            f"the viewer's server ended with code {code}; its own words stand above. If port {port} or {port + 1} is taken, choose "
+            f"another with --port. The recording is kept: '{recording}'"
         )
-
-
-def page_address(web_port: int = WEB_PORT, data_port: int = DATA_PORT) -> str:
-    """Return the address of the served page, which says where the data is."""
-    return f"http://127.0.0.1:{web_port}/?url=rerun%2Bhttp://127.0.0.1:{data_port}/proxy"
