@@ -90,6 +90,7 @@ def test_training_under_prefect_when_killed_then_its_server_and_workers_end(trai
     assert started.end() == (-signal.SIGKILL, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [pytest.param(PREFECT, marks=pytest.mark.slow), BARE])
 def test_training_when_terminated_then_says_so_in_one_line(training, way):
     started = training(*way)
