@@ -42,7 +42,10 @@ def view(
     pip install 'depthmill[view]'. Open a recording with: rerun <scene>.rrd
     """
     from depthmill import scenes
+    from flows.viewing.viewer import open_window, page_address, refuse_taken_ports, serve_page
 
+    if serve:
+        refuse_taken_ports(port)
     seen = scenes.view(
         data,
         scene,
@@ -56,11 +59,8 @@ def view(
     )
     then = "" if open_viewer or serve else f"\nNext: rerun {seen.path}"
     say(seen.data, seen.text + then, as_json=as_json)
-    if open_viewer or serve:
-        from flows.viewing.viewer import open_window, page_address, serve_page
-
-        if open_viewer:
-            open_window(seen.path)
-        if serve:
-            echo(f"{page_address(port)}   (Ctrl-C ends it)", err=as_json)
-            serve_page(seen.path, port=port)
+    if open_viewer:
+        open_window(seen.path)
+    if serve:
+        echo(f"{page_address(port)}   (Ctrl-C ends it)", err=as_json)
+        serve_page(seen.path, port=port)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from storage_schemas.errors import DepthmillError
+from storage_schemas.awaited import awaited
+from storage_schemas.errors import DepthmillError, RecipeError
+
+ADDRESS = "127.0.0.1"
+"""Nobody but this machine can reach the page."""
 
 RERUN = (sys.executable, "-m", "rerun")
 """The viewer that came with the package, whatever else is in the PATH."""
-
-STOPPED = (0, -signal.SIGINT, 128 + signal.SIGINT)
-"""Codes of a server that Ctrl-C ended."""
 
 
 def open_window(recording: Path) -> None:
@@ -24,23 +28,46 @@ def open_window(recording: Path) -> None:
 
 def page_address(port: int) -> str:
     """Return the address of the served page, which says that its data comes from the next port."""
-    return f"http://127.0.0.1:{port}/?url=rerun%2Bhttp://127.0.0.1:{port + 1}/proxy"
+    return f"http://{ADDRESS}:{port}/?url=rerun%2Bhttp://{ADDRESS}:{port + 1}/proxy"
+
+
+def refuse_taken_ports(port: int) -> None:
+    """Check that the page's port and the next one are free; RecipeError names the one that is not."""
+    for number in (port, port + 1):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((ADDRESS, number))
+            except OSError as error:
+                raise RecipeError(
+                    f"--port {port}: port {number} of this machine cannot be used ({error.strerror}), perhaps because another "
+                    "viewer has it. Choose another with --port"
+                ) from error
 
 
 def serve_page(recording: Path, *, port: int) -> None:
-    """Serve the viewer as a page until Ctrl-C, on this machine's own address only, so that nobody else can reach it.
+    """Serve the viewer as a page until Ctrl-C.
 
     Args:
         recording: file to show.
         port: of the page; the data comes from the next one.
 
     Raises:
-        DepthmillError: the server could not start, e.g. because a port is taken.
+        DepthmillError: the server ended by itself.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is how a server ends, and interrupts no work here
     ports = ["--port", str(port + 1), "--web-viewer-port", str(port)]
-    code = subprocess.run([*RERUN, "--serve-web", "--bind", "127.0.0.1", *ports, str(recording)], check=False).returncode
-    if code not in STOPPED:
-        raise DepthmillError(
-            f"the viewer's server ended with code {code}; its own words stand above. If port {port} or {port + 1} is taken, choose "
-            f"another with --port. The recording is kept: '{recording}'"
-        )
+    command = [*RERUN, "--serve-web", "--bind", ADDRESS, *ports, str(recording)]
+    server = subprocess.Popen(command, start_new_session=True)
+    try:
+        with awaited("the viewer is served as a page"):
+            code = server.wait()
+    except KeyboardInterrupt:
+        return
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)  # the package starts a program of its own, which must not stay behind
+    raise DepthmillError(
+        f"the viewer's server ended by itself with code {code}; its own words stand above. The recording is kept: '{recording}'. "
+        "Open it with --open, or copy it to a machine with a screen"
+    )
