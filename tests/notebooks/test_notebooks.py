@@ -24,7 +24,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notebooks")
     source = {"kind": "synthetic", "scenes": 2, "seconds": 3, "image_size": [160, 96], "root": str(folder / "world")}
     train = {
-        "network": {"base_channels": 4, "input_downscale": 2},
+        "network": {"base_channels": 8, "input_downscale": 2},
         "data": {"batch_size": 2},
         "evaluation": {"target": "depth_truth"},
         "max_steps": 4,
