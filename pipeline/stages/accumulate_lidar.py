@@ -82,7 +82,7 @@ class Params(StageParams):
         description="metres: returns nearer to the scanner than this are the own car's and dropped; 0 keeps all, as published",
     )
     free_space: FreeSpace | None = Field(
-        default=None, description="drop returns that other sweeps of the LiDAR see through; None keeps them, as published"
+        default=None, description="drop returns that other sweeps of the LiDAR see through; null keeps them, as published"
     )
     surface: Literal["nearest", "front"] = Field(
         default="nearest",
@@ -106,7 +106,7 @@ class Params(StageParams):
     )
     poses: Poses | None = Field(
         default=None,
-        description="smooth the recorded trajectory where that makes the map of the scene sharper; None takes it as given",
+        description="smooth the recorded trajectory where that makes the map of the scene sharper; null takes it as given",
     )
     precision: Literal["float32", "reference"] = Field(
         default="float32",
