@@ -110,8 +110,8 @@ class SemoDepthTrainConfig(CommonConfig):
     decay_floor: float = Field(0.5, ge=0, le=1, description="down to this share")
     only_plug_in: bool = Field(
         False,
-        description="train nothing but the branch for monocular depth, which is put on the network without it in start_from; "
-        "where monocular depth is absent, that network gives what it gave before",
+        description="train nothing but the branch for monocular depth, which is put on the network of start_from. Where "
+        "monocular depth is absent, that network gives what it gave before",
     )
     imagenet_weights: str | None = Field(None, description="torchvision's resnet34-*.pth on this machine; null = from scratch")
 

@@ -101,8 +101,8 @@ class Params(StageParams):
     )
     behind_moving: Literal["keep", "drop"] = Field(
         default="keep",
-        description="drop: returns behind the entry of the pixel's ray into a moving box at the image's time are left out, but "
-        "for those that moving: carry puts there",
+        description="drop: returns are left out that lie behind the place where the pixel's ray enters a moving box at the "
+        "image's time. Those that moving: carry puts there stay",
     )
     poses: Poses | None = Field(
         default=None,
