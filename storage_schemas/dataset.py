@@ -56,7 +56,7 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
     height, width = sizes.pop()
     reader = _FrameReader(manifest.store, height, width)
     variables: dict[str, Any] = {}
-    for layout in _depth_stores(manifest):
+    for layout in depth_stores(manifest):
         if all(row[layout.pin] for row in samples):
             variables[f"{layout.name}_m"] = _lazy(
                 reader.depth,
@@ -91,7 +91,7 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
     )
 
 
-def _depth_stores(manifest: Manifest) -> list[StoreLayout]:
+def depth_stores(manifest: Manifest) -> list[StoreLayout]:
     """Return the stores of a manifest that hold a depth map of every frame at the image's size."""
     layouts = [layout for name in manifest.stores if (layout := find_layout(name)) is not None]
     return [layout for layout in layouts if any((a.name, a.dims) == ("depth_m", ("frame", "y", "x")) for a in layout.arrays)]
