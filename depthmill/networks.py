@@ -160,10 +160,12 @@ def load_model(
     """Load a network of any family, on the CPU; ``evaluate`` and ``predict_files`` move it to where the settings say.
 
     Args:
-        checkpoint: a training's folder (its best.pt is taken) or a checkpoint file; a URL if its store is remote.
+        checkpoint: a training's folder (its best.pt is taken), a folder that ``depthmill share`` wrote, or a checkpoint file; a
+            URL if its store is remote.
         reference: the file is a checkpoint of public code; its keys say of which.
         max_depth_m: with ``reference`` of a depth network: far end of its depth space.
-        plug_in: with ``reference`` of a depth network: it has the branch for monocular depth.
+        plug_in: with ``reference`` of a depth network: refuse a checkpoint without the branch for monocular depth. If false, its
+            keys say whether it has it.
         used_on: with ``reference``: a recipe file, which says what the checkpoint does not, e.g. which rows it sees.
 
     Raises:
@@ -183,7 +185,7 @@ def load_model(
     from model.train.family_types import OpenedNetwork, ReferenceOptions
 
     folder, data = _local(checkpoint), str(used_on)
-    path = folder / "best.pt" if folder.is_dir() else folder
+    path = _weights_of(folder) if folder.is_dir() else folder
     name = folder.name if folder.is_dir() else path.stem
     if not reference:
         stored = load_checkpoint(path)
@@ -335,6 +337,12 @@ def _local(place: str | Path) -> Path:
     from flows.settings import settings_of_machine
 
     return local_path(place, settings_of_machine().cache_dir)
+
+
+def _weights_of(folder: Path) -> Path:
+    """Return the file of weights in the folder of a training, or of a shared network."""
+    shared = folder / "model.safetensors"
+    return shared if shared.is_file() and not (folder / "best.pt").is_file() else folder / "best.pt"
 
 
 def _evaluation_of(folder: Path) -> Path:

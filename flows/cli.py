@@ -32,13 +32,18 @@ from flows.commands.inspect import inspect
 from flows.commands.plan import plan
 from flows.commands.predict import predict
 from flows.commands.prune import prune
+from flows.commands.pull import pull
+from flows.commands.push import push
 from flows.commands.report import report
 from flows.commands.retrain import retrain
 from flows.commands.run import run
 from flows.commands.runs import runs
+from flows.commands.share import share
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
+from flows.commands.video import video
+from flows.commands.view import view
 from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupted
 from flows.run.ranks import first_of_the_launched
 from flows.waiting import begin_command, say_what_is_awaited, shown
@@ -46,8 +51,8 @@ from storage_schemas.awaited import awaited
 from storage_schemas.errors import DepthmillError, ManifestNotFoundError, OutTakenError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, assess, train, ablate, evaluate, compare, predict, export, import_,
-    prune, retrain, runs, deploy, doctor,
+    demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, compare, predict,
+    export, share, push, pull, import_, prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 

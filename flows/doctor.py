@@ -27,7 +27,7 @@ from storage_schemas.remote_path import RemotePath, data_path, folder_names
 
 WORK_POOL = "depthmill"
 """Of ``depthmill deploy``, unless told otherwise."""
-PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect", "nuscenes-devkit")
+PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect")
 EXTRAS = {
     "train": ("torch", "lightning_fabric", "tensorboard", "simplejpeg"),
     "dask": ("distributed", "dask_jobqueue"),

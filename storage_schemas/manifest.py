@@ -56,6 +56,11 @@ class Manifest:
         fingerprint = row.get(f"{PIN_PREFIX}{layout}")
         return None if fingerprint is None else self._address(layout, row["scene"], row["camera"], fingerprint)
 
+    def unit_of_scene(self, layout: str, scene: str) -> UnitPath | None:
+        """Return the unit of a whole scene that the manifest was built from, e.g. of ``frames``; None if there is none."""
+        key = f"{layout}/{scene}/{_ALL_CAMERAS}"
+        return UnitPath(layout, scene, _ALL_CAMERAS, self._inputs[key]) if key in self._inputs else None
+
     def named_units(self) -> set[UnitPath]:
         """Return every unit that the manifest needs: those of its rows, and those it was built from."""
         samples = self.samples

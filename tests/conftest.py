@@ -24,6 +24,9 @@ from tests.tiny_nuscenes import write_tiny_nuscenes
 
 watch_this_run()
 
+NEEDS_DEVKIT = "nuscenes-devkit is not installed: on Python 3.11 or 3.12, pip install -e '.[devkit]'"
+"""Why a test is skipped that compares with the devkit; for ``pytest.importorskip``."""
+
 hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no fault of an example
 hypothesis.settings.load_profile("no clock")
 

@@ -91,7 +91,7 @@ Log = Annotated[
     ),
 ]
 
-Checkpoint = Annotated[str, typer.Argument(help="folder or URL of a training, or a checkpoint file")]
+Checkpoint = Annotated[str, typer.Argument(help="folder or URL of a training, a shared network, or a checkpoint file")]
 Reference = Annotated[
     bool,
     typer.Option(
@@ -101,7 +101,13 @@ Reference = Annotated[
 MaxDepth = Annotated[
     float, typer.Option("--max-depth", help="with --reference of SemoDepth: far end of its depth space in metres, 120 or 80")
 ]
-PlugIn = Annotated[bool, typer.Option("--plug-in", help="with --reference of SemoDepth: it has the branch for monocular depth")]
+PlugIn = Annotated[
+    bool,
+    typer.Option(
+        "--plug-in",
+        help="with --reference of SemoDepth: refuse a checkpoint without the branch for monocular depth. Left out, its keys say whether it has it",
+    ),
+]
 
 Metric = Annotated[
     str,

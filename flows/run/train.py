@@ -82,10 +82,12 @@ def train_recipe(
     """
     machine_of(opened)  # a setting that does not fit must be reported before an hour of work, too
     from model.families import parse_train_config
+    from model.train.loggers import refuse_missing_loggers, where_text
 
     if former := opened.runs.former_text():
         listener.warn(former)
-    parse_train_config(opened.train, where=where)  # parsed first: a typo must be reported before an hour of work
+    config = parse_train_config(opened.train, where=where)  # parsed first: a typo must be reported before an hour of work
+    refuse_missing_loggers(config.loggers)
     if manifest is None and opened.plan().to_do:
         made = make_units(opened, orchestrator, listener)
         if made.num_failed:
@@ -103,6 +105,8 @@ def train_recipe(
             training.discard_kept()
         is_begun = (training.folder / "last.pt").is_file()
         listener.say(f"{'going on with' if is_begun else 'training'} {training.address}")
+        for line in where_text(training.config.loggers, training.folder):
+            listener.say(line)
         for notice in training.family.notices(training.config, training.manifest):
             listener.warn(f"WARNING: {notice}")
         listener.work_begins()

@@ -68,6 +68,7 @@ class Mim4dFamily(ClipJudging):
     flow_name = "pretrain"
     noun = "a pre-training"
     plural = "pre-trainings"
+    hub_task = "feature-extraction"
     evaluation_file = RENDERING_FILE
     evaluation_of = "a pre-training"
     keys_that_decide = (

@@ -75,6 +75,7 @@ class MonoDdleFamily(DetectorJudging):
     board_columns: tuple[str, ...] = ("r40",)
     noun = "a detector"
     plural = "detectors"
+    hub_task = "object-detection"
     evaluation_file = AP_FILE
     evaluation_of = "a detector"
     predicts = True

@@ -75,6 +75,7 @@ class SemoDepthFamily(DepthJudging):
     board_columns: tuple[str, ...] = ("mae_mm", "rmse_mm", "delta1")
     noun = "a depth network"
     plural = "depth networks"
+    hub_task = "depth-estimation"
     evaluation_file = f"{FRAME_METRICS.name}.parquet"
     evaluation_of = "depth"
     options = frozenset({"target", "max_depth", "plug_in", "metric", "cap", "radar"})
@@ -243,8 +244,8 @@ class SemoDepthFamily(DepthJudging):
         return {"scan_engine": choose_engine(device).engine, "measured_in": PRECISION}
 
     def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[SemoDepthTrainConfig]:
-        """Build the network of a public checkpoint; a recipe says which rows it sees."""
-        network = load_reference(path, max_depth_m=options.max_depth_m, plug_in=options.plug_in)
+        """Build the network of a public checkpoint, whose keys say whether it has the branch; a recipe says which rows it sees."""
+        network = load_reference(path, max_depth_m=options.max_depth_m, plug_in=options.plug_in or None)
         group = None if options.train is None else options.train.get("data")
         rows = group.get("rows") if isinstance(group, dict) else None
         config: SemoDepthTrainConfig = parse_config(SemoDepthTrainConfig, {"data": {"rows": rows}}, where=options.where)

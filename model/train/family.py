@@ -54,6 +54,7 @@ class Family(ABC, Generic[C]):
         rising_columns: those of them of which more is better.
         flow_name: name of the Prefect flow that runs a training.
         noun: what its networks are called, with the article; ``plural`` without.
+        hub_task: what its networks do, as the Hugging Face hub calls it; "" = it has no name for that.
         evaluation_file: file by which an evaluation of this family is known.
         evaluation_of: what such an evaluation measures, for error texts.
         options: options of the command line that say something of this family's networks only.
@@ -72,6 +73,7 @@ class Family(ABC, Generic[C]):
     flow_name: str = "train_and_evaluate"
     noun: str = "a network"
     plural: str = "networks"
+    hub_task: str = ""
     evaluation_file: str = ROWS_FILE
     evaluation_of: str = "a network"
     options: frozenset[str] = frozenset()

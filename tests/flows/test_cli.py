@@ -131,6 +131,7 @@ def test_run_when_workers_differ_then_units_are_byte_identical(tiny_root, write_
     assert {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")} == alone
 
 
+@pytest.mark.slow
 def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_gives_exit_code_1(
     write_recipe, depthmill_process, depthmill, tmp_path
 ):

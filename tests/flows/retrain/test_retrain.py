@@ -94,6 +94,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert "MAE [mm] up to 80 m, radar on: smaller is better" in text
 
 
+@pytest.mark.slow
 def test_fine_tuning_when_asked_for_then_starts_from_the_champion_and_is_not_repeated(recipe, tmp_path):
     first = one_round(recipe)
     tuned = one_round(recipe, "train.learning_rate=1e-5", metric="rmse_mm", cap_m=50.0, fine_tune=True)
@@ -112,6 +113,7 @@ def test_fine_tuning_when_asked_for_then_starts_from_the_champion_and_is_not_rep
         one_round(recipe, "train.network.base_channels=16", fine_tune=True)
 
 
+@pytest.mark.slow
 def test_new_drive_when_it_arrives_then_the_champion_is_measured_on_it_too(write_recipe, tmp_path):
     scenes = ("scene-0061", "scene-0103")
     root = write_tiny_nuscenes(tmp_path / "data", scenes)

@@ -1,0 +1,63 @@
+"""``depthmill view``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command_line.answers import console, echo, say
+from flows.command_line.options import AsJson, ManifestChoice, Overrides, StoreOrRecipe
+
+SceneChoice = Annotated[str | None, typer.Argument(help="name of a scene; default: the first of the manifest")]
+Cameras = Annotated[list[str] | None, typer.Option("--camera", help="a camera to show (repeatable); default: all")]
+PredictionsFolder = Annotated[
+    Path | None,
+    typer.Option("--predictions", help="folder of depthmill predict: shown, and compared with the depth maps"),
+]
+
+
+def view(
+    data: StoreOrRecipe,
+    scene: SceneChoice = None,
+    overrides: Overrides = None,
+    camera: Cameras = None,
+    predictions: PredictionsFolder = None,
+    manifest: ManifestChoice = None,
+    out: Annotated[Path | None, typer.Option("--out", help="file to write; default: <scene>.rrd here")] = None,
+    points: Annotated[int, typer.Option(min=0, help="points of a depth map or a sweep, at most; 0 = all")] = 30_000,
+    open_viewer: Annotated[bool, typer.Option("--open", help="then open it in the Rerun viewer, a window of its own")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="then serve the viewer as a page of this machine, until Ctrl-C; for SSH tunnels")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65534, help="with --serve: port of the page; the data takes 9876")] = 9090,
+    as_json: AsJson = False,
+) -> None:
+    """Write a scene as a Rerun recording: cameras, LiDAR, depth as points, radar, boxes and errors on one time line.
+
+    Needs the extra view: pip install 'depthmill[view]'. Open a recording with: rerun <scene>.rrd
+    """
+    from depthmill import scenes
+
+    seen = scenes.view(
+        data,
+        scene,
+        out=out,
+        cameras=camera or (),
+        predictions=predictions,
+        points=points,
+        manifest=manifest,
+        overrides=overrides or (),
+        listener=console(is_quiet=as_json),
+    )
+    then = "" if open_viewer or serve else f"\nNext: rerun {seen.path}"
+    say(seen.data, seen.text + then, as_json=as_json)
+    if open_viewer or serve:
+        from flows.viewing.viewer import open_window, page_address, serve_page
+
+        if open_viewer:
+            open_window(seen.path)
+        if serve:
+            echo(f"{page_address(port)}   (Ctrl-C ends it)", err=as_json)
+            serve_page(seen.path, web_port=port)
