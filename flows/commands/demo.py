@@ -27,6 +27,7 @@ def demo(
     from flows.run.opening import open_with_settings
     from flows.run.train import train_recipe
     from flows.run.training import missing_for_training
+    from storage_schemas.install_command import install_command
 
     recipe = prepare_demo(out)
     echo(f"recipe {recipe}")
@@ -35,7 +36,7 @@ def demo(
     if make_units(opened, chosen, listener).num_failed:
         raise typer.Exit(1)
     if missing := missing_for_training():
-        echo(f"no training: {', '.join(missing)} is not installed. Run: pip install 'depthmill[train]'")
+        echo(f"no training: {', '.join(missing)} is not installed. Run: {install_command('train')}")
     else:
         echo(train_recipe(opened, chosen, listener, where=str(recipe)).text)
     echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")

@@ -25,7 +25,7 @@ from flows.sharing.folder import (
     refuse_without_sharing,
     shared_files,
 )
-from flows.waiting import awaited
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import explain_write_error, folder_written_whole
 
