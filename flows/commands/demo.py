@@ -21,6 +21,7 @@ def demo(
     """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo
+    from flows.command_line.tables import as_shown
     from flows.new_recipe.demo import prepare_demo
     from flows.prefect_api import uses_prefect
     from flows.run.making import make_units
@@ -38,5 +39,5 @@ def demo(
     if missing := missing_for_training():
         echo(f"no training: {', '.join(missing)} is not installed. Run: {install_command('train')}")
     else:
-        echo(train_recipe(opened, chosen, listener, where=str(recipe)).text)
+        echo(as_shown(train_recipe(opened, chosen, listener, where=str(recipe)).text))
     echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")

@@ -51,6 +51,7 @@ def retrain(
     """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo, print_json, say
+    from flows.command_line.tables import as_shown
     from flows.prefect_api import uses_prefect
     from flows.retrain.preview import preview_round
     from flows.retrain.round import retrain as retrain_recipe
@@ -72,4 +73,4 @@ def retrain(
     if as_json:
         print_json(asdict(ended.row))
     elif ended.row.outcome != "nothing to do":
-        echo(f"\n{ended.text}", nl=False)
+        echo(as_shown(f"\n{ended.text}"), nl=False)

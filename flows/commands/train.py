@@ -44,7 +44,7 @@ def train(
 ) -> None:
     """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
     import depthmill
-    from flows.command_line.answers import console, echo, print_json
+    from flows.command_line.answers import console, say
     from flows.prefect_api import uses_prefect
 
     trained = depthmill.train(
@@ -62,7 +62,4 @@ def train(
     )
     if trained.num_failed:
         raise typer.Exit(1)
-    if as_json:
-        print_json(trained.as_json())
-    else:
-        echo(trained.text)
+    say(trained.as_json() if as_json else {}, trained.text, as_json=as_json)

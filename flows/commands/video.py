@@ -47,6 +47,6 @@ def video(
         fps=fps,
         manifest=manifest,
         overrides=overrides or (),
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     say(seen.data, seen.text, as_json=as_json)

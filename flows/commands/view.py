@@ -49,7 +49,7 @@ def view(
         points=points,
         manifest=manifest,
         overrides=overrides or (),
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     then = "" if open_viewer or serve else f"\nNext: rerun {seen.path}"
     say(seen.data, seen.text + then, as_json=as_json)
