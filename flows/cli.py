@@ -29,6 +29,7 @@ from flows.commands.export import export
 from flows.commands.import_ import import_
 from flows.commands.init import init
 from flows.commands.inspect import inspect
+from flows.commands.onnx import onnx
 from flows.commands.plan import plan
 from flows.commands.predict import predict
 from flows.commands.prune import prune
@@ -52,7 +53,7 @@ from storage_schemas.errors import DepthmillError, ManifestNotFoundError, OutTak
 
 COMMANDS = (
     demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, compare, predict,
-    export, share, push, pull, import_, prune, retrain, runs, deploy, doctor,
+    export, share, push, pull, onnx, import_, prune, retrain, runs, deploy, doctor,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 
@@ -94,7 +95,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="From raw drives to radar-camera depth supervision, as one DAG. Start with: depthmill demo, or with data of your own: "
+    help="Depth maps from recorded drives, and networks trained on them. Start with: depthmill demo, or with data of your own: "
     "depthmill init DATA_ROOT",
 )
 for _command in COMMANDS:

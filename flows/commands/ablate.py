@@ -43,7 +43,10 @@ def ablate(
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train every variant of a recipe's ablation group with every seed, and print the table: mean, spread, difference."""
+    """Train every variant with every seed, and compare them.
+
+    The recipe's ablation group has the variants. The table has mean, spread and paired difference.
+    """
     from depthmill.recipes import orchestrator
     from flows.ablation.ablation import read_ablation
     from flows.ablation.table import RESULTS_FILE, TABLE_FILE, refuse_other_folder, results_of, table_text
@@ -71,7 +74,7 @@ def ablate(
         echo(as_shown(f"\n{table_text(ablation, results, is_whole=False)}"))
         echo(f"Table: {ablation.address}/{TABLE_FILE}; every seed: {ablation.address}/{RESULTS_FILE}")
         if failures:
-            echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
+            echo(f"{failures} trainings failed. Fix it, then run the same command; what is complete is not trained again")
     if failures:
         raise typer.Exit(1)
 

@@ -18,7 +18,10 @@ def demo(
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
 ) -> None:
-    """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
+    """Try everything on simulated drives, in two or three minutes.
+
+    It simulates a small world, runs every stage, trains a small network and measures it. No data is needed.
+    """
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo
     from flows.command_line.tables import as_shown

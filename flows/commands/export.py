@@ -34,13 +34,12 @@ def export(
     manifest: ManifestChoice = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write depth maps as PNG files, or a manifest in a layout that public training scripts read."""
+    """Write the depth maps as PNG files, or a manifest in a layout that other programs read."""
     from flows.run.interchange import export_manifest
     from pipeline.exporters.depth_png import DepthPngOptions
 
     options = DepthPngOptions(tuple(depth or ()), with_images=images, with_npz=npz) if depth or images or npz else None
     counts = export_manifest(recipe, out, layout=layout, overrides=overrides, manifest=manifest, depth_png=options)
-    text = f"wrote {out}: " + ", ".join(
-        f"{count} {split} {'frames' if layout == 'depth_png' else 'samples'}" for split, count in counts.items()
-    )
+    noun = "frames" if layout == "depth_png" else "samples"
+    text = f"wrote {out}: " + ", ".join(f"{count} {split} {noun}" for split, count in counts.items())
     say({"folder": str(out), "samples": counts}, text, as_json=as_json)

@@ -48,7 +48,11 @@ def retrain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what a round would do, and write nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
+    """Do one round of the schedule by hand.
+
+    If there are new drives or rules, it makes the units, pins a manifest, trains, compares with the champion on the same
+    frames, and promotes the new training if it is better.
+    """
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo, print_json, say
     from flows.command_line.tables import as_shown

@@ -42,7 +42,10 @@ def train(
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
+    """Train on the data of a recipe, measure, and write a report.
+
+    What is missing is made first. After a stop, the same command goes on.
+    """
     import depthmill
     from flows.command_line.answers import console, say
     from flows.prefect_api import uses_prefect

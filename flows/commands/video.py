@@ -31,9 +31,10 @@ def video(
     out: Annotated[Path | None, typer.Option("--out", help="file to write, .webm or .mp4; default: <scene>.webm here")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a video of a scene: its pictures beside each other, key frame by key frame, with colour scales.
+    """Write a video of a scene.
 
-    Needs the extra video: pip install 'depthmill[video]'.
+    Its pictures stand beside each other, key frame by key frame, with colour scales. It needs the extra video:
+    pip install 'depthmill[video]'.
     """
     from depthmill import scenes
 

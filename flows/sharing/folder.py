@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.run.training import refuse_without_torch
 from flows.sharing.card import CardFacts, card_text
-from storage_schemas.errors import DepthmillError, RecipeError, StoreError
+from storage_schemas.errors import DepthmillError, OutTakenError, RecipeError
 from storage_schemas.files import StoreFiles, explain_write_error, folder_written_whole
 from storage_schemas.install_command import install_command
 from storage_schemas.manifest import open_manifest
@@ -58,11 +58,11 @@ def refuse_without_sharing() -> None:
 
 
 def check_new_folder(out: Path) -> None:
-    """Check that ``out`` does not exist or is empty; StoreError if not."""
+    """Check that ``out`` does not exist or is empty; OutTakenError if not."""
     if out.exists() and not out.is_dir():
-        raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
+        raise OutTakenError(f"'{out}' is a file, expected a folder to write. Choose another --out")
     if out.is_dir() and any(out.iterdir()):
-        raise StoreError(f"'{out}' is not empty, and nothing in it is replaced. Choose another --out")
+        raise OutTakenError(f"'{out}' is not empty, and nothing in it is replaced. Choose another --out")
 
 
 def share_training(training: Path, out: Path, *, name: str | None = None, data_licence: str | None = None) -> Shared:
@@ -76,12 +76,15 @@ def share_training(training: Path, out: Path, *, name: str | None = None, data_l
             known of the data, which is so for simulated drives only.
 
     Raises:
-        RecipeError: a package is missing, or the licence is not known.
-        StoreError: the training is not complete or damaged, or ``out`` is not empty or cannot be written.
+        RecipeError: there is no such folder, a package is missing, or the licence is not known.
+        OutTakenError: ``out`` is not empty.
+        StoreError: the training is not complete or damaged, or ``out`` cannot be written.
         CheckpointError: the checkpoint cannot be read.
     """
     refuse_without_sharing()
     check_new_folder(out)
+    if not training.is_dir():
+        raise RecipeError(f"there is no folder '{training}'. Give the folder of a training, e.g. <store>/runs/trainings/<name>")
     refuse_without_torch()
     from model.families import family_of, load_checkpoint, network_of
     from model.train.loop import read_training

@@ -80,7 +80,8 @@ def push(folder: Path, model: str, *, is_public: bool = False) -> Pushed:
     api = _api()
     if get_token() is None:
         raise RecipeError(
-            f"pushing to {api.endpoint} needs a token, and there is none. Run hf auth login, or set HF_TOKEN to one that may write"
+            f"pushing to {api.endpoint} needs a token, and there is none. Run hf auth login, or set HF_TOKEN to one that may "
+            "write"
         )
     files = [CommitOperationAdd(name, folder / name) for name in shared_files(folder)]
     with _explained(api, model, doing="push"), awaited(f"'{model}' is sent to {api.endpoint}"):
@@ -106,7 +107,8 @@ def pull(model: str, out: Path, *, revision: str | None = None) -> Pulled:
     Raises:
         RecipeError: a package is missing, or the name cannot be one.
         SharingError: the hub does not answer or has no such model, or it holds no whole network that depthmill shared.
-        StoreError: ``out`` is not empty or cannot be written.
+        OutTakenError: ``out`` is not empty.
+        StoreError: it cannot be written.
     """
     refuse_without_sharing()
     check_new_folder(out)
@@ -146,7 +148,7 @@ def _checked(folder: Path, model: str) -> dict[str, Any]:
 
 def _api() -> HfApi:
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,6 @@ from storage_schemas.install_command import install_command
 from storage_schemas.manifest import Manifest, open_manifest
 
 VIDEO_ENDINGS = (".webm", ".mp4")
-
-SECONDS_PER_LINE = 5.0
-"""A line of progress comes this often."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +79,7 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
     check_file(out, ".rrd", "recording")
     with awaited("Rerun is loaded"):
         from flows.viewing.recording import write_recording
+    listener.work_begins()
     try:
         logged = write_recording(
             scene,
@@ -90,7 +87,6 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
             predictions=predictions,
             most_points=points,
             about=about_text(scene, points),
-            progress=_counting(listener, len(scene)),
         )
     except OSError as error:
         raise _refused(error, out, "recording") from error
@@ -129,10 +125,9 @@ def film_scene(choices: Choices, listener: Listener, *, pictures: Sequence[str],
     check_file(out, *VIDEO_ENDINGS, "video")
     from flows.viewing.video import write_video
 
+    listener.work_begins()
     try:
-        made = write_video(
-            scene, out, predictions=predictions, pictures=pictures, fps=fps, progress=_counting(listener, len(scene))
-        )
+        made = write_video(scene, out, predictions=predictions, pictures=pictures, fps=fps)
     except OSError as error:
         raise _refused(error, out, "video") from error
     width, height = made.size
@@ -224,20 +219,6 @@ def _refused(error: OSError, out: Path, what: str) -> StoreError:
         if_denied="Choose an --out in a folder that you may write to",
         otherwise="Choose another --out",
     )
-
-
-def _counting(listener: Listener, total: int) -> Callable[[int], None]:
-    listener.work_begins()
-    start = last = time.monotonic()
-
-    def progress(done: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= SECONDS_PER_LINE:
-            last = now
-            listener.say(f"{done}/{total} key frames, {(now - start) / done:.1f} s each")
-
-    return progress
 
 
 def about_text(scene: ViewedScene, points: int) -> str:

@@ -1,9 +1,9 @@
 """Where the curves of a training are drawn: TensorBoard, MLflow, Weights & Biases. Each is a logger of Lightning Fabric.
 
-Why     Curves are for people. The record of a training is steps.csv and evaluations.csv, and no result depends on a logger: a tracker
-        that fails while a training runs is left out from then on, with a warning, and the training goes on.
-Where   MLflow: MLFLOW_TRACKING_URI, else mlflow.db beside the training's folder; MLFLOW_EXPERIMENT_NAME. Weights & Biases: its own
-        WANDB_PROJECT, WANDB_MODE, WANDB_DIR. A training that goes on after a stop goes on in the same run of the tracker.
+Why     Curves are for people. The record of a training is steps.csv and evaluations.csv, and no result depends on a logger. A
+        tracker that fails while a training runs is left out from then on, with a warning, and the training goes on.
+Where   MLflow: MLFLOW_TRACKING_URI, else mlflow.db beside the training's folder; MLFLOW_EXPERIMENT_NAME. Weights & Biases: its
+        own WANDB_PROJECT, WANDB_MODE, WANDB_DIR. A training that goes on after a stop goes on in the same run of the tracker.
 Writes  <training>/tensorboard/, and <training>/loggers.json with the runs of the trackers
 """
 
@@ -22,7 +22,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric.loggers import Logger, TensorBoardLogger
+from lightning_fabric.loggers.logger import Logger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import StoreFiles
@@ -103,7 +104,7 @@ class Curves:
         """Draw the values of a step, by the names of their curves."""
         for name, logger in list(self._loggers.items()):
             try:
-                logger.log_metrics(values, step)
+                logger.log_metrics(dict(values), step)
             except Exception as error:  # as above
                 self._give_up(name, f"from step {step} on", error)
 

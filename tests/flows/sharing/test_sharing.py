@@ -53,6 +53,9 @@ def test_share_when_the_licence_of_the_data_is_unknown_then_asked_for_and_nothin
     assert "the licence of the data is not known: it was trained on nuscenes/v1.0-mini. Say it with --data-licence, e.g. " in text
     assert not (tmp_path / "out").exists()
     code, text = depthmill("share", tmp_path / "none", "--out", tmp_path / "out", "--data-licence", "mit")
+    assert code == 2
+    assert "there is no folder" in text
+    code, text = depthmill("share", tmp_path, "--out", tmp_path / "out", "--data-licence", "mit")
     assert code == 1
     assert "holds no complete training" in text
 
@@ -91,7 +94,7 @@ def test_share_when_the_training_is_complete_then_card_record_and_weights_withou
     assert "host" in load_checkpoint(training / "best.pt").provenance
     assert "host" not in load_checkpoint(out / "model.safetensors").provenance
     code, text = depthmill("share", training, "--out", out, "--data-licence", "mit")
-    assert code == 1
+    assert code == 2
     assert "is not empty, and nothing in it is replaced. Choose another --out" in text
 
 
