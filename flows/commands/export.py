@@ -34,7 +34,7 @@ def export(
     manifest: ManifestChoice = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the depth maps as PNG files, or a manifest in a layout that other programs read."""
+    """Write depth maps as PNG, or a layout that other programs read."""
     from flows.run.interchange import export_manifest
     from pipeline.exporters.depth_png import DepthPngOptions
 
