@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo cluster test lint docs check-all minimum-versions benchmarks clean
+.PHONY: demo cluster test quick-tests lint docs check-all minimum-versions benchmarks clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -27,7 +27,10 @@ ROOM_KB := 4000000
 IN_MEMORY = $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'END { print $$4 }')" -gt $(ROOM_KB) ] && \
 	[ "$$(awk '/MemAvailable/ { print $$2 }' /proc/meminfo)" -gt $$((2 * $(ROOM_KB))) ] && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 
-test: lint  ## lint, types, import rules, and every quick test
+test: $(VENV)/.installed  ## lint, types, import rules, and every quick test; side by side, since neither fills two cores
+	@$(MAKE) --no-print-directory -j2 lint quick-tests
+
+quick-tests: $(VENV)/.installed
 	$(IN_MEMORY) $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
 lint: $(VENV)/.installed

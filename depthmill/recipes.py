@@ -44,6 +44,7 @@ def run(
     workers: int | None = None,
     dask: str | None = None,
     log: str | None = None,
+    device: str | None = None,
     prefect: bool = False,
     report: bool = True,
     listener: Listener | None = None,
@@ -56,6 +57,7 @@ def run(
         workers: worker processes; None = DEPTHMILL_WORKERS, or one for each core.
         dask: run the scenes on this Dask cluster instead, e.g. ``local:4`` or ``tcp://scheduler:8786``; None = DEPTHMILL_DASK.
         log: ``json`` prints each finished unit as a line of JSON on standard error; None = DEPTHMILL_LOG, or no such lines.
+        device: where networks run: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
         prefect: run as a flow of Prefect; units are byte-identical either way.
         report: write report.html beside the run's events.
         listener: is told of every unit; None = nobody is.
@@ -71,7 +73,7 @@ def run(
     from flows.run.making import SILENT, make_units
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(Path(recipe), overrides, workers, dask, log)
+    opened = open_with_settings(Path(recipe), overrides, workers, dask, log, device)
     return make_units(opened, orchestrator(prefect=prefect), listener or SILENT, report=report)
 
 
@@ -136,6 +138,7 @@ def train(
     workers: int | None = None,
     dask: str | None = None,
     log: str | None = None,
+    device: str | None = None,
     manifest: str | None = None,
     out: str | Path | None = None,
     restart: bool = False,
@@ -150,6 +153,7 @@ def train(
         workers: worker processes that make units.
         dask: make them on this Dask cluster instead; None = DEPTHMILL_DASK.
         log: ``json`` prints each finished unit as a line of JSON on standard error; None = DEPTHMILL_LOG, or no such lines.
+        device: where networks run: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
         manifest: fingerprint of another manifest than the recipe's own.
         out: another folder than ``<runs>/trainings/<name>``.
         restart: throw away what a former run left in the folder; files that depthmill did not write stay.
@@ -169,7 +173,7 @@ def train(
     from flows.run.train import train_recipe
 
     return train_recipe(
-        open_with_settings(Path(recipe), overrides, workers, dask, log),
+        open_with_settings(Path(recipe), overrides, workers, dask, log, device),
         orchestrator(prefect=prefect),
         listener or SILENT,
         where=str(recipe),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = REPOSITORY / "zensical.toml"
+STYLE = REPOSITORY / "docs" / "site.css"
 PAGES = REPOSITORY / "build" / "site-pages"
 """Where zensical.toml says that the pages are."""
 
@@ -42,7 +43,7 @@ def main() -> None:
 def files_of_site() -> set[Path]:
     """Return every page of the site and every file that they link to."""
     todo = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
-    found = set(todo)
+    found = {*todo, STYLE}
     while todo:
         page = todo.pop()
         for file in linked_files(page):

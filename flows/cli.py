@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 some units failed or are damaged, 2 bad recipe or usage, 3 ``plan --check`` found work.
+"""The command line. Exit codes: 0 done, 1 it or some units failed, 2 bad recipe or usage, 3 ``plan --check`` found work.
 
 130 says that Ctrl-C ended it, 143 SIGTERM, 138 SIGUSR1.
 
@@ -29,9 +29,12 @@ from flows.commands.export import export
 from flows.commands.import_ import import_
 from flows.commands.init import init
 from flows.commands.inspect import inspect
+from flows.commands.onnx import onnx
 from flows.commands.plan import plan
 from flows.commands.predict import predict
 from flows.commands.prune import prune
+from flows.commands.pull import pull
+from flows.commands.push import push
 from flows.commands.report import report
 from flows.commands.retrain import retrain
 from flows.commands.run import run
@@ -41,16 +44,17 @@ from flows.commands.share import share
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.verify import verify
+from flows.commands.video import video
 from flows.commands.view import view
 from flows.run.interrupt import exit_when_interrupted, stop_soon_when_interrupted
 from flows.run.ranks import first_of_the_launched
 from flows.waiting import begin_command, say_what_is_awaited, shown
 from storage_schemas.awaited import awaited
-from storage_schemas.errors import DepthmillError, RecipeError, SourceError
+from storage_schemas.errors import DepthmillError, ManifestNotFoundError, OutTakenError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, view, assess, train, ablate, evaluate, compare, predict, export,
-    share, import_, prune, retrain, runs, deploy, doctor, schema,
+    demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, compare, predict,
+    export, share, push, pull, onnx, import_, prune, retrain, runs, deploy, doctor, schema,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 
@@ -68,6 +72,10 @@ class _Command(TyperCommand):
 
     def __init__(self, *args: Any, params: list[Any], **kwargs: Any) -> None:
         super().__init__(*args, params=[*params, *get_command(_common).params], **kwargs)
+
+
+UNUSABLE = (RecipeError, SourceError, OutTakenError, ManifestNotFoundError)
+"""Errors of what the user gave, which end a command with exit code 2; after all others it is 1."""
 
 
 class _Commands(TyperGroup):
@@ -88,7 +96,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="From raw drives to radar-camera depth supervision, as one DAG. Start with: depthmill demo, or with data of your own: "
+    help="Depth maps from recorded drives, and networks trained on them. Start with: depthmill demo, or with data of your own: "
     "depthmill init DATA_ROOT",
 )
 for _command in COMMANDS:
@@ -124,7 +132,7 @@ def main() -> None:
             app(standalone_mode=True)
     except DepthmillError as error:
         echo(f"error: {error}", err=True)
-        sys.exit(2 if isinstance(error, RecipeError | SourceError) else 1)
+        sys.exit(2 if isinstance(error, UNUSABLE) else 1)
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):
             raise

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import (
+    AsJson,
+    Dask,
+    Device,
+    Log,
+    ManifestChoice,
+    NoPrefect,
+    Overrides,
+    RecipeFile,
+    WithPrefect,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from flows.ablation.ablation import Ablation, Run
@@ -27,11 +38,15 @@ def ablate(
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
+    device: Device = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train every variant of a recipe's ablation group with every seed, and print the table: mean, spread, difference."""
+    """Train every variant with every seed, and compare them.
+
+    The recipe's ablation group has the variants. The table has mean, spread and paired difference.
+    """
     from depthmill.recipes import orchestrator
     from flows.ablation.ablation import read_ablation
     from flows.ablation.table import RESULTS_FILE, TABLE_FILE, refuse_other_folder, results_of, table_text
@@ -41,7 +56,7 @@ def ablate(
     from flows.prefect_api import uses_prefect
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(recipe, overrides, workers, dask, log)
+    opened = open_with_settings(recipe, overrides, workers, dask, log, device)
     ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
     refuse_other_folder(ablation.folder)
     listener = console(as_json=as_json)
@@ -58,7 +73,7 @@ def ablate(
         echo(f"\n{table_text(ablation, results, is_whole=False)}")
         echo(f"Table: {ablation.address}/{TABLE_FILE}; every seed: {ablation.address}/{RESULTS_FILE}")
         if failures:
-            echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
+            echo(f"{failures} trainings failed. Fix it, then run the same command; what is complete is not trained again")
     if failures:
         raise typer.Exit(1)
 

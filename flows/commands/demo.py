@@ -7,17 +7,21 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import Dask, NoPrefect, WithPrefect, Workers
+from flows.command_line.options import Dask, Device, NoPrefect, WithPrefect, Workers
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="folder for the demo")] = Path("demo"),
     workers: Workers = None,
     dask: Dask = None,
+    device: Device = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
 ) -> None:
-    """Simulate a small world, run every stage on it, train a small network on it and measure it: two or three minutes."""
+    """Try everything on simulated drives, in two or three minutes.
+
+    It simulates a small world, runs every stage, trains a small network and measures it. No data is needed.
+    """
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo
     from flows.new_recipe.demo import prepare_demo
@@ -29,7 +33,7 @@ def demo(
 
     recipe = prepare_demo(out)
     echo(f"recipe {recipe}")
-    opened = open_with_settings(recipe, None, workers, dask)
+    opened = open_with_settings(recipe, None, workers, dask, device=device)
     chosen, listener = orchestrator(prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect)), console()
     if make_units(opened, chosen, listener).num_failed:
         raise typer.Exit(1)

@@ -17,7 +17,10 @@ def doctor(
     dask: Annotated[str | None, typer.Option(help="address of a Dask scheduler to try, e.g. tcp://head:8786")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine: versions, disk, store, Prefect, Dask, devices, and which engine of the scan is used and why."""
+    """Check this machine, and say what to do.
+
+    It lists versions, disk, store, Prefect, Dask and devices, and says which engine of the scan is used and why.
+    """
     from flows.doctor import diagnose
 
     source: str | None = None

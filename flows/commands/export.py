@@ -24,7 +24,7 @@ def export(
     manifest: ManifestChoice = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a manifest in a layout that public training scripts read."""
+    """Write a manifest in a layout that other programs read."""
     from flows.run.interchange import export_manifest
 
     counts = export_manifest(recipe, out, layout=layout, overrides=overrides, manifest=manifest)

@@ -21,7 +21,10 @@ def plan(
     check: Annotated[bool, typer.Option("--check", help="exit with 3 if there is anything to do")] = False,
     units: Annotated[bool, typer.Option("--units", help="name every unit to do")] = False,
 ) -> None:
-    """Say what a run would do and why; nothing is written to the store."""
+    """Say what a run would do, and why.
+
+    Nothing is written to the store.
+    """
     from flows.run.materialize import estimate_seconds
     from flows.run.opening import open_with_settings
 

@@ -10,6 +10,7 @@ import typer
 from flows.command_line.options import (
     AsJson,
     Dask,
+    Device,
     FineTune,
     LeastShare,
     Log,
@@ -41,12 +42,17 @@ def retrain(
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
+    device: Device = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what a round would do, and write nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
+    """Do one round of the schedule by hand.
+
+    If there are new drives or rules, it makes the units, pins a manifest, trains, compares with the champion on the same
+    frames, and promotes the new training if it is better.
+    """
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo, print_json, say
     from flows.prefect_api import uses_prefect
@@ -55,7 +61,7 @@ def retrain(
     from flows.retrain.rules import overrides_of
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(recipe, (*(overrides or ()), *overrides_of(**given_rules(context))), workers, dask, log)
+    opened = open_with_settings(recipe, (*(overrides or ()), *overrides_of(**given_rules(context))), workers, dask, log, device)
     where = str(recipe.absolute())
     if dry_run:
         preview = preview_round(opened, where=where)

@@ -25,7 +25,10 @@ def runs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the rounds of retrain, by hand or by schedule: when, why, what came of it; and the champion of every line."""
+    """List the rounds of retrain, and the champions.
+
+    Each round says when and why it ran, and what came of it.
+    """
     from flows.command_line.answers import echo, print_json
     from flows.retrain.champion import read_champions
     from flows.retrain.overview import chosen_rounds, lines_at_work

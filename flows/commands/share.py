@@ -19,13 +19,16 @@ def share(
         str | None,
         typer.Option(
             "--data-licence",
-            help="licence of the data it was trained on, as a hub calls it: cc-by-nc-sa-4.0 for nuScenes, cc-by-nc-sa-3.0 for KITTI; "
-            "needed unless the drives are simulated",
+            help="licence of the data it was trained on, as a hub calls it: cc-by-nc-sa-4.0 for nuScenes, cc-by-nc-sa-3.0 for "
+            "KITTI; needed unless the drives are simulated",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained network as a folder to pass on: weights as safetensors, and a model card with measures and licence."""
+    """Write a trained network as a folder to pass on.
+
+    It holds the weights as safetensors, and a model card with measures and licence.
+    """
     from flows.run.runs import local_path
     from flows.settings import settings_of_machine
     from flows.sharing.folder import share_training
@@ -34,5 +37,9 @@ def share(
     folder = local_path(training, settings_of_machine().cache_dir)
     shared = share_training(folder, out, name=name, data_licence=data_licence)
     files = list(shared.files)
-    text = f"wrote {out}: {', '.join(files)} ({size(shared.num_bytes)})\nNext: read {out}/README.md, then depthmill push {out} USER/NAME"
-    say({"folder": str(out), "files": files, "bytes": shared.num_bytes, "data_licence": shared.data_licence}, text, as_json=as_json)
+    text = (
+        f"wrote {out}: {', '.join(files)} ({size(shared.num_bytes)})\n"
+        f"Next: read {out}/README.md, then depthmill push {out} USER/NAME"
+    )
+    data = {"folder": str(out), "files": files, "bytes": shared.num_bytes, "data_licence": shared.data_licence}
+    say(data, text, as_json=as_json)

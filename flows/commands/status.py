@@ -31,7 +31,10 @@ def status(
         typer.Option(min=0, help="also list so many of the last runs: when, units, errors, how long, bytes", show_default=False),
     ] = 0,
 ) -> None:
-    """Say what of a recipe is there, what is going on in its store, which manifest is the newest, and how the last run went."""
+    """Say what a store has, and what is going on in it.
+
+    It shows how much of the recipe is there, the newest manifest, and how the last run went.
+    """
     from flows.run.opening import open_with_settings
     from flows.run.progress import going_on
     from flows.run.run_log import last_summary, past_runs

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import (
+    AsJson,
+    Dask,
+    Device,
+    Log,
+    ManifestChoice,
+    NoPrefect,
+    Overrides,
+    RecipeFile,
+    WithPrefect,
+    Workers,
+)
 
 
 def train(
@@ -26,11 +37,15 @@ def train(
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
+    device: Device = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
+    """Train on the data of a recipe, measure, and write a report.
+
+    What is missing is made first. After a stop, the same command goes on.
+    """
     import depthmill
     from flows.command_line.answers import console, echo, print_json
     from flows.prefect_api import uses_prefect
@@ -41,6 +56,7 @@ def train(
         workers=workers,
         dask=dask,
         log=log,
+        device=device,
         manifest=manifest,
         out=out,
         restart=restart,

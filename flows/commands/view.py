@@ -34,9 +34,10 @@ def view(
     port: Annotated[int, typer.Option(min=1, max=65534, help="with --serve: port of the page; the data takes 9876")] = 9090,
     as_json: AsJson = False,
 ) -> None:
-    """Write a scene as a Rerun recording: cameras, LiDAR, depth as points, radar, boxes and errors on one time line.
+    """Write a scene as a Rerun recording, to look at in 3D.
 
-    Needs the extra view: pip install 'depthmill[view]'. Open a recording with: rerun <scene>.rrd
+    Cameras, LiDAR, depth as points, radar, boxes and errors stand on one time line. It needs the extra view:
+    pip install 'depthmill[view]'. Open a recording with: rerun <scene>.rrd
     """
     from depthmill import scenes
 
@@ -49,7 +50,7 @@ def view(
         points=points,
         manifest=manifest,
         overrides=overrides or (),
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     then = "" if open_viewer or serve else f"\nNext: rerun {seen.path}"
     say(seen.data, seen.text + then, as_json=as_json)

@@ -66,14 +66,15 @@ def open_with_settings(
     workers: int | None = None,
     dask: str | None = None,
     log: str | None = None,
+    device: str | None = None,
 ) -> Opened:
-    """Open a recipe under the settings of this machine; ``workers``, ``dask`` and ``log`` are options, which come before them.
+    """Open a recipe under the settings of this machine; ``workers`` and those after it are options, which come before them.
 
     Raises:
         RecipeError: the recipe, an override or a setting is wrong.
         SourceError: its source is not there.
     """
-    settings = settings_of_machine(workers, dask, log)
+    settings = settings_of_machine(workers, dask, log, device)
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 

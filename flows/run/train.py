@@ -13,7 +13,7 @@ from flows.run.orchestrator import Orchestrator
 from flows.run.training import Training, machine_of, open_training
 from flows.run.training_folder import clear_training, holds_training
 from flows.text import duration
-from storage_schemas.errors import DepthmillError
+from storage_schemas.errors import OutTakenError
 from storage_schemas.folder_lock import LOCK_FILE
 
 
@@ -117,6 +117,6 @@ def train_recipe(
 def _refuse_foreign_folder(folder: Path) -> None:
     """Check that a folder is empty or holds a training; DepthmillError if it holds something else."""
     if folder.exists() and not folder.is_dir():
-        raise DepthmillError(f"'{folder}' is a file, expected a folder to write. Choose another with --out")
+        raise OutTakenError(f"'{folder}' is a file, expected a folder to write. Choose another with --out")
     if folder.is_dir() and not holds_training(folder) and any(not path.name.startswith(LOCK_FILE) for path in folder.iterdir()):
-        raise DepthmillError(f"folder '{folder}' holds something that is not a training. Choose another with --out")
+        raise OutTakenError(f"folder '{folder}' holds something that is not a training. Choose another with --out")

@@ -96,8 +96,12 @@ def _body(facts: CardFacts) -> str:
             f"`{record.get('start_sha256')}`), trained on manifest `{record.get('start_manifest')}`"
         )
     if "imagenet_sha256" in record:
-        trained.append(f"- Began with: classification weights {record.get('imagenet_file')}, SHA-256 `{record['imagenet_sha256']}`")
-    notices = [f"- {notice}" for notice in record.get("notices", ())] or ["- It was measured on the data named above and on no other."]
+        trained.append(
+            f"- Began with: classification weights {record.get('imagenet_file')}, SHA-256 `{record['imagenet_sha256']}`"
+        )
+    notices = [f"- {notice}" for notice in record.get("notices", ())] or [
+        "- It was measured on the data named above and on no other."
+    ]
     licence = _KNOWN_LICENCES.get(facts.data_licence, facts.data_licence)
     # the table of an evaluation begins with a title of its own
     parts = [

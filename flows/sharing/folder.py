@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.run.training import refuse_without_torch
 from flows.sharing.card import CardFacts, card_text
-from storage_schemas.errors import DepthmillError, RecipeError, StoreError
+from storage_schemas.errors import DepthmillError, OutTakenError, RecipeError
 from storage_schemas.files import StoreFiles, explain_write_error, folder_written_whole
 from storage_schemas.manifest import open_manifest
 from storage_schemas.regular_files import read_regular
@@ -57,11 +57,11 @@ def refuse_without_sharing() -> None:
 
 
 def check_new_folder(out: Path) -> None:
-    """Check that ``out`` does not exist or is empty; StoreError if not."""
+    """Check that ``out`` does not exist or is empty; OutTakenError if not."""
     if out.exists() and not out.is_dir():
-        raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
+        raise OutTakenError(f"'{out}' is a file, expected a folder to write. Choose another --out")
     if out.is_dir() and any(out.iterdir()):
-        raise StoreError(f"'{out}' is not empty, and nothing in it is replaced. Choose another --out")
+        raise OutTakenError(f"'{out}' is not empty, and nothing in it is replaced. Choose another --out")
 
 
 def share_training(training: Path, out: Path, *, name: str | None = None, data_licence: str | None = None) -> Shared:
@@ -75,12 +75,15 @@ def share_training(training: Path, out: Path, *, name: str | None = None, data_l
             known of the data, which is so for simulated drives only.
 
     Raises:
-        RecipeError: a package is missing, or the licence is not known.
-        StoreError: the training is not complete or damaged, or ``out`` is not empty or cannot be written.
+        RecipeError: there is no such folder, a package is missing, or the licence is not known.
+        OutTakenError: ``out`` is not empty.
+        StoreError: the training is not complete or damaged, or ``out`` cannot be written.
         CheckpointError: the checkpoint cannot be read.
     """
     refuse_without_sharing()
     check_new_folder(out)
+    if not training.is_dir():
+        raise RecipeError(f"there is no folder '{training}'. Give the folder of a training, e.g. <store>/runs/trainings/<name>")
     refuse_without_torch()
     from model.families import family_of, load_checkpoint, network_of
     from model.train.loop import read_training
@@ -159,6 +162,12 @@ def check_shared(folder: Path) -> dict[str, Any]:
         raise SharingError(f"shared network '{folder}' cannot be read: {error}. Write or pull it again") from error
 
 
+def shared_files(folder: Path) -> list[str]:
+    """Return the names of all files of a shared network that was checked; the card last, because it may have been deleted."""
+    names = [*read_sealed_json(read_regular(folder / DIGESTS_FILE)), DIGESTS_FILE]
+    return [*names, CARD_FILE] if (folder / CARD_FILE).is_file() else names
+
+
 def _check_file(folder: Path, name: str, digests: bytes) -> None:
     try:
         check_digest(digests, name, StoreFiles(folder).get(name))
@@ -187,5 +196,3 @@ def _licence_of(releases: list[str]) -> str:
         f"the licence of the data is not known: {known}. Say it with --data-licence, e.g. cc-by-nc-sa-4.0 for nuScenes or "
         "cc-by-nc-sa-3.0 for KITTI: a network may be shared only as the terms of its data allow"
     )
-
-

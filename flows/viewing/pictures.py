@@ -17,12 +17,11 @@ from flows.reports.html.colormap import DROPPED
 from flows.reports.html.depth_pictures import (
     MAX_WIDTH_PX,
     dense_picture,
-    depth_steps,
     dimmed,
     draw_points,
     draw_radar,
     errors_on,
-    point_reach_px,
+    mark_reach_px,
     points_on,
 )
 from flows.reports.html.depth_pictures import RadarReturns as ImageReturns
@@ -32,17 +31,22 @@ from storage_schemas.encoding import decode_depth
 from storage_schemas.image_files import opened_image
 
 TITLES = {
-    "depth_single": "single LiDAR sweep",
-    "depth_accumulated": "accumulated LiDAR",
-    "depth_clean": "cleaned",
-    "depth_interpolated": "interpolated",
-    "depth_mono": "monocular depth",
-    "depth_truth": "exact depth",
+    "camera": "camera, radar, boxes",
+    "single": "single LiDAR sweep",
+    "accumulated": "accumulated LiDAR",
+    "clean": "cleaned",
+    "removed": "removed by cleaning",
+    "interpolated": "interpolated",
+    "mono": "monocular depth",
+    "truth": "exact depth",
+    "predicted": "predicted",
+    "errors_clean": "errors of cleaned depth",
+    "errors_predicted": "errors of the prediction",
 }
-"""Words for the depth stores, in the order that they are shown."""
+"""Every picture of a frame with the words above it, in the order that they are shown."""
 
-DENSE = ("depth_interpolated", "depth_mono", "depth_truth")
-"""Stores whose maps are drawn as areas: nearly every pixel has a depth."""
+DENSE = ("interpolated", "mono", "truth")
+"""Maps that are drawn as areas: nearly every pixel has a depth."""
 
 ANNOTATED, MOVING, PREDICTED = (120, 200, 255), (255, 170, 60), (255, 90, 220)
 """Colours of boxes: annotated and standing, annotated and moving, predicted."""
@@ -96,7 +100,7 @@ def _compare(of: str, steps: NDArray[np.uint16], against: str, reference: NDArra
 def frame_pictures(
     frame: CameraFrame, boxes: Boxes | None, predicted: NDArray[np.uint16] | None, found: Boxes | None
 ) -> dict[str, Image.Image]:
-    """Draw the pictures of a frame by title, all of one size; what the store does not have is left out.
+    """Draw the pictures of a frame by their names in ``TITLES``, all of one size; what the store does not have is left out.
 
     Args:
         frame: the camera's frame.
@@ -108,18 +112,16 @@ def frame_pictures(
     size = picture_size(frame.size)
     base = dimmed(image, size)
     pictures = {"camera": _camera(frame, image, size, boxes, found)}
-    for layout, title in TITLES.items():
-        if layout in frame.maps:
-            depth_m = decode_depth(frame.maps[layout])
-            pictures[title] = dense_picture(depth_m, size) if layout in DENSE else points_on(base, depth_m)
+    for layout, steps in frame.maps.items():
+        name, depth_m = layout.removeprefix("depth_"), decode_depth(steps)
+        pictures[name] = dense_picture(depth_m, size) if name in DENSE else points_on(base, depth_m)
     if "depth_clean" in frame.maps and "depth_accumulated" in frame.maps:
-        pictures["removed by cleaning"] = _removed(base, removed_by_cleaning(frame))
+        pictures["removed"] = _removed(base, removed_by_cleaning(frame))
     if predicted is not None:
         pictures["predicted"] = dense_picture(decode_depth(predicted), size)
     for errors in errors_of(frame, predicted):
-        name = f"errors, {errors.of} against {TITLES[errors.against]}"
-        pictures[name] = errors_on(base, decode_depth(errors.steps), decode_depth(errors.reference))
-    return pictures
+        pictures[f"errors_{errors.of}"] = errors_on(base, decode_depth(errors.steps), decode_depth(errors.reference))
+    return {name: pictures[name] for name in TITLES if name in pictures}
 
 
 def picture_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -163,5 +165,5 @@ def _removed(base: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Image.Image:
     canvas = base.copy()
     num = int(np.count_nonzero(mask))
     colors = np.broadcast_to(np.array(DROPPED, np.uint8), (num, 3))
-    draw_points(canvas, mask, depth_steps(np.ones(num, np.float32)), colors, point_reach_px(mask, canvas))
+    draw_points(canvas, mask, np.zeros(num, np.uint16), colors, mark_reach_px(mask, canvas))
     return Image.fromarray(canvas)

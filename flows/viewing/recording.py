@@ -12,13 +12,12 @@ Entities, all in the scene's frame:
     world/radar/<camera>, world/velocity/<camera>   radar returns, and their velocity over ground as arrows
     world/boxes                            annotated boxes; world/predicted_boxes those of a detector
     world/errors/<what>/<camera>           points coloured by their error
-    pictures/<camera>/<title>              the same pictures as in the report
+    pictures/<camera>/<name>               the same pictures as in the report, by their names in ``pictures.TITLES``
     plots/...                              measured share, radar returns, mean absolute error, by frame
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from flows.viewing.map_points import kept_share, points_of, thinned
 from flows.viewing.pictures import ANNOTATED, MOVING, PREDICTED, errors_of, frame_pictures, removed_by_cleaning
 from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
+from storage_schemas.awaited import counted
 from storage_schemas.files import written_whole
 
 APPLICATION = "depthmill"
@@ -58,14 +58,14 @@ class Logged:
     Attributes:
         cameras: channels.
         entities: paths below which something was logged.
-        titles: pictures that a camera has.
+        pictures: names of the pictures that a camera has.
         num_frames: key frames.
         share: smallest share of a map's pixels that was kept.
     """
 
     cameras: tuple[str, ...]
     entities: set[str] = field(default_factory=set)
-    titles: dict[str, list[str]] = field(default_factory=dict)
+    pictures: dict[str, list[str]] = field(default_factory=dict)
     num_frames: int = 0
     share: float = 1.0
 
@@ -77,7 +77,6 @@ def write_recording(
     predictions: Predictions | None,
     most_points: int,
     about: str,
-    progress: Callable[[int], None],
 ) -> Logged:
     """Write the recording of a scene, whole or not at all.
 
@@ -87,7 +86,6 @@ def write_recording(
         predictions: None = there are none.
         most_points: points of a depth map or a sweep, at most; 0 = all.
         about: Markdown text that stands beside the views.
-        progress: gets the number of key frames done.
 
     Raises:
         StoreError: a unit cannot be read.
@@ -99,7 +97,7 @@ def write_recording(
         recording.save(stream.name)
         try:
             writer = SceneRecorder(recording, scene, predictions, most_points)
-            writer.write(about, progress)
+            writer.write(about)
             recording.send_blueprint(blueprint_of(writer.logged))
         finally:
             recording.disconnect()  # writes what is still in memory
@@ -122,15 +120,14 @@ class SceneRecorder:
         self._rec, self._scene, self._predictions, self._most = recording, scene, predictions, most_points
         self.logged = Logged(scene.cameras)
 
-    def write(self, about: str, progress: Callable[[int], None]) -> None:
+    def write(self, about: str) -> None:
         """Log everything."""
         is_upright = self._scene.has_index  # else there are poses of cameras only, whose y axis points down
         self._rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP if is_upright else rr.ViewCoordinates.RDF, static=True)
         self._rec.log("about", rr.TextDocument(about, media_type="text/markdown"), static=True)
-        for key_frame in self._scene.key_frames():
+        for key_frame in counted(self._scene.key_frames(), "key frames are recorded", total=len(self._scene)):
             self._key_frame(key_frame)
             self.logged.num_frames += 1
-            progress(self.logged.num_frames)
 
     def _log(self, path: str, *content: Any) -> None:
         self._rec.log(path, *content, strict=True)  # Rerun otherwise leaves out what it cannot convert, with a warning
@@ -166,12 +163,12 @@ class SceneRecorder:
             self._log(f"world/boxes/{frame.camera}", _boxes(frame.objects))
         if found is not None:
             self._log(f"world/predicted_boxes/{frame.camera}", _boxes(found, PREDICTED))
-        pictures = frame_pictures(frame, key_frame.boxes, predicted, found)
-        self.logged.titles.setdefault(frame.camera, [])
-        for title, picture in pictures.items():
-            if title not in self.logged.titles[frame.camera]:
-                self.logged.titles[frame.camera].append(title)
-            self._log(picture_path(frame.camera, title), rr.EncodedImage(contents=jpeg_bytes(picture), media_type="image/jpeg"))
+        of_camera = self.logged.pictures.setdefault(frame.camera, [])
+        for name, picture in frame_pictures(frame, key_frame.boxes, predicted, found).items():
+            if name not in of_camera:
+                of_camera.append(name)
+            image = rr.EncodedImage(contents=jpeg_bytes(picture), media_type="image/jpeg")
+            self._log(f"pictures/{frame.camera}/{name}", image)
 
     def _pinhole(self, frame: CameraFrame) -> None:
         path = f"world/camera/{frame.camera}"
@@ -239,11 +236,6 @@ class SceneRecorder:
 
     def _number(self, path: str, value: float) -> None:
         self._log(path, rr.Scalars(value))
-
-
-def picture_path(camera: str, title: str) -> str:
-    """Return the entity of a picture."""
-    return f"pictures/{camera}/{title.replace(',', '').replace(' ', '_')}"
 
 
 def _transform(parent_from_child: Float64) -> rr.Transform3D:

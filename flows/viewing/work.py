@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flows.run.listener import Listener
 from flows.run.opening import is_recipe, open_store, open_with_settings, own_manifest
+from flows.viewing.pictures import TITLES
 from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
-from flows.waiting import awaited
 from pipeline.stage import RawReader
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import ManifestError, RecipeError, StoreError
 from storage_schemas.files import explain_write_error
 from storage_schemas.manifest import Manifest, open_manifest
 
-SECONDS_PER_LINE = 5.0
-"""A line of progress comes this often."""
+VIDEO_ENDINGS = (".webm", ".mp4")
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
     check_file(out, ".rrd", "recording")
     with awaited("Rerun is loaded"):
         from flows.viewing.recording import write_recording
+    listener.work_begins()
     try:
         logged = write_recording(
             scene,
@@ -86,7 +86,6 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
             predictions=predictions,
             most_points=points,
             about=about_text(scene, points),
-            progress=_counting(listener, len(scene)),
         )
     except OSError as error:
         raise _refused(error, out, "recording") from error
@@ -95,6 +94,47 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
     if logged.share < 1:
         text += f". Depth maps are thinned to {points:,} points (--points 0 keeps all)"
     return Seen(out, text, data)
+
+
+def film_scene(choices: Choices, listener: Listener, *, pictures: Sequence[str], fps: float | None) -> Seen:
+    """Write a video of a scene.
+
+    Args:
+        choices: what is shown.
+        listener: is told of the progress, and of what cannot be shown.
+        pictures: names of pictures; empty = those that tell the most.
+        fps: frames a second; None = as fast as the drive was.
+
+    Raises:
+        RecipeError: the recipe has a mistake, its manifest is not made yet, an option is wrong, or the extra is missing.
+        ManifestError: there is no such scene or camera.
+        StoreError: a unit cannot be read, or the file cannot be written.
+        SourceError: a prediction or an image is damaged.
+    """
+    refuse_without("av", "video", "av")
+    for name in pictures:
+        if name not in TITLES:
+            raise RecipeError(f"--picture '{name}' is unknown; expected {', '.join(TITLES)}")
+    if fps is not None and not 0.2 <= fps <= 60:
+        raise RecipeError(f"--fps {fps:g} is out of range; expected 0.2 to 60")
+    if choices.out is not None:
+        check_file(choices.out, *VIDEO_ENDINGS, "video")
+    scene, predictions = open_scene(choices, listener)
+    out = choices.out or Path(f"{scene.name}.webm")
+    check_file(out, *VIDEO_ENDINGS, "video")
+    from flows.viewing.video import write_video
+
+    listener.work_begins()
+    try:
+        made = write_video(scene, out, predictions=predictions, pictures=pictures, fps=fps)
+    except OSError as error:
+        raise _refused(error, out, "video") from error
+    width, height = made.size
+    data = {"video": str(out), **_facts(scene), "frames": made.num_frames, "fps": made.fps, "pictures": list(made.pictures)}
+    text = f"wrote {out}: {_words(scene, made.num_frames)}, {width}x{height}, {made.fps:.2g} frames a second, {_size(out)}"
+    if lacking := [name for name in pictures if name not in made.pictures]:
+        text += f". Not there: {', '.join(lacking)}"
+    return Seen(out, text, {**data, "width": width, "height": height})
 
 
 def open_scene(choices: Choices, listener: Listener) -> tuple[ViewedScene, Predictions | None]:
@@ -178,20 +218,6 @@ def _refused(error: OSError, out: Path, what: str) -> StoreError:
         if_denied="Choose an --out in a folder that you may write to",
         otherwise="Choose another --out",
     )
-
-
-def _counting(listener: Listener, total: int) -> Callable[[int], None]:
-    listener.work_begins()
-    start = last = time.monotonic()
-
-    def progress(done: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= SECONDS_PER_LINE:
-            last = now
-            listener.say(f"{done}/{total} key frames, {(now - start) / done:.1f} s each")
-
-    return progress
 
 
 def about_text(scene: ViewedScene, points: int) -> str:

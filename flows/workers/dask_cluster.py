@@ -267,7 +267,7 @@ def _test_job(script: str, target: DaskTarget) -> None:
     if done.returncode:
         raise DaskError(
             f"{SETTING} {target.where}: SLURM would not take a job: {(done.stderr or done.stdout).strip()}. "
-            "Mend the profile, then run the same command"
+            "Fix the profile, then run the same command"
         )
 
 

@@ -1,9 +1,9 @@
 """Weights as safetensors: named tensors and one JSON record, sealed with the digest of all bytes of the file.
 
-Why    A checkpoint of torch is a zip of pickles that holds optimiser and loader too. What is passed on to others should be small,
+Why    A checkpoint of torch is a zip of pickles that holds optimiser and loader too. What is passed on should be small,
        readable by any program that knows safetensors, and unable to hold code.
-How    The record is the entry ``depthmill`` of the file's metadata, and the seal its last key. The seal is written as zeros first and
-       then replaced by the digest of the bytes, so it covers the header as well. The format itself has no checksum.
+How    The record is the entry ``depthmill`` of the file's metadata, and the seal its last key. The seal is written as zeros first
+       and then replaced by the digest of the bytes, so it covers the header as well. The format itself has no checksum.
        A file of another program has no record. Its tensors are read as they are.
 Source https://github.com/huggingface/safetensors (the format: eight bytes of length, a JSON header, the tensors)
 """

@@ -18,8 +18,8 @@ from model.errors import CheckpointError, WeightsFileError
 def load_state_file(path: str | Path) -> dict[str, Tensor]:
     """Read a file of named tensors without running code from it, after its seal or the checksums of its records were checked.
 
-    It is a file of torch, or one of safetensors. Weights that ``depthmill share`` wrote give the same keys as a checkpoint, with an
-    empty optimiser and loader.
+    It is a file of torch, or one of safetensors. Weights that ``depthmill share`` wrote give the same keys as a checkpoint, with
+    an empty optimiser and loader.
 
     Raises:
         WeightsFileError: there is no such file, a byte of it is not what was written, or it is not a dict of tensors that

@@ -34,6 +34,7 @@ from model.train.family_types import (
 )
 from model.train.judging import Judging, MeanDifference, Rules
 from model.train.measures import Measure
+from model.train.onnx_file import Traceable
 from model.train.plain_evaluation import compare_rows, plain_table, read_first_row, write_rows
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
@@ -310,6 +311,18 @@ class Family(ABC, Generic[C]):
         raise RecipeError(
             f"checkpoint '{checkpoint}' is of family {self.name}, which writes no predictions. Measure it with depthmill evaluate"
         )
+
+    def traceable(self, opened: OpenedNetwork[C], size: tuple[int, int] | None) -> Traceable:
+        """Return a network as torch can trace it, for ``depthmill onnx``.
+
+        Args:
+            opened: the network.
+            size: rows and columns of its images; None = what its configuration says.
+
+        Raises:
+            RecipeError: the size is missing or does not fit, or networks of this family cannot be traced; says why.
+        """
+        raise RecipeError(f"family {self.name} does not say how its networks are written as ONNX. Use them from Python")
 
     def predicted_text(self, count: int, out: Path) -> str:
         """Say what a prediction has written."""

@@ -1,9 +1,9 @@
 """Where the curves of a training are drawn: TensorBoard, MLflow, Weights & Biases. Each is a logger of Lightning Fabric.
 
-Why     Curves are for people. The record of a training is steps.csv and evaluations.csv, and no result depends on a logger: a tracker
-        that fails while a training runs is left out from then on, with a warning, and the training goes on.
-Where   MLflow: MLFLOW_TRACKING_URI, else mlflow.db beside the training's folder; MLFLOW_EXPERIMENT_NAME. Weights & Biases: its own
-        WANDB_PROJECT, WANDB_MODE, WANDB_DIR. A training that goes on after a stop goes on in the same run of the tracker.
+Why     Curves are for people. The record of a training is steps.csv and evaluations.csv, and no result depends on a logger. A
+        tracker that fails while a training runs is left out from then on, with a warning, and the training goes on.
+Where   MLflow: MLFLOW_TRACKING_URI, else mlflow.db beside the training's folder; MLFLOW_EXPERIMENT_NAME. Weights & Biases: its
+        own WANDB_PROJECT, WANDB_MODE, WANDB_DIR. A training that goes on after a stop goes on in the same run of the tracker.
 Writes  <training>/tensorboard/, and <training>/loggers.json with the runs of the trackers
 """
 
@@ -22,7 +22,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric.loggers import Logger, TensorBoardLogger
+from lightning_fabric.loggers.logger import Logger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import StoreFiles
@@ -102,7 +103,7 @@ class Curves:
         """Draw the values of a step, by the names of their curves."""
         for name, logger in list(self._loggers.items()):
             try:
-                logger.log_metrics(values, step)
+                logger.log_metrics(dict(values), step)
             except Exception as error:  # as above
                 self._give_up(name, f"from step {step} on", error)
 
@@ -155,7 +156,9 @@ class MlflowLogger(Logger):
     def __init__(self, uri: str, experiment: str, name: str, *, runs: _Runs) -> None:
         remember_secrets(uri)
         mlflow = importlib.import_module("mlflow")
-        self._metric, self._parameter = (importlib.import_module("mlflow.entities").__dict__[kind] for kind in ("Metric", "Param"))
+        self._metric, self._parameter = (
+            importlib.import_module("mlflow.entities").__dict__[kind] for kind in ("Metric", "Param")
+        )
         self._client = mlflow.MlflowClient(tracking_uri=uri)
         self._experiment, known = experiment, runs.known("mlflow", shown(uri))
         if known is None:
@@ -186,7 +189,9 @@ class MlflowLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Draw the values of a step; a character that MLflow allows in no name becomes an underscore."""
         now_ms = int(1000 * time.time())
-        drawn = [self._metric(re.sub(r"[^\w\-. /:]", "_", key), float(value), now_ms, step or 0) for key, value in metrics.items()]
+        drawn = [
+            self._metric(re.sub(r"[^\w\-. /:]", "_", key), float(value), now_ms, step or 0) for key, value in metrics.items()
+        ]
         self._client.log_batch(self._run, metrics=drawn)
 
     def finalize(self, status: str) -> None:

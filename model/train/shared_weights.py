@@ -40,7 +40,9 @@ def shared_content(checkpoint: Checkpoint) -> bytes:
 
 def without_paths(config: CommonConfig) -> CommonConfig:
     """Return a configuration whose files are named without their folders."""
-    return config.model_copy(update={key: Path(path).name for key in START_KEYS if (path := getattr(config, key, None)) is not None})
+    return config.model_copy(
+        update={key: Path(path).name for key in START_KEYS if (path := getattr(config, key, None)) is not None}
+    )
 
 
 def without_machine(record: Mapping[str, Any]) -> dict[str, Any]:

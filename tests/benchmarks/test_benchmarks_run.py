@@ -103,26 +103,34 @@ WANTED: dict[str, list[str]] = {
 
 SLOW = {
     "accumulate",
+    "clean",
     "distillation_study",
     "fleet",
     "free_space",
     "gpu_check",
+    "index_trainval",
     "loader",
     "mim4d_step",
     "mim4d_study",
     "plan_850",
     "plan_remote",
     "plug_in_study",
+    "poses",
+    "raw_reading",
     "scaling",
     "selective_scan",
     "semodepth_network",
     "start_up",
+    "store_codec",
+    "supervision_ablation",
     "supervision_cost",
     "supervision_study",
+    "surface",
+    "thin_objects",
     "training_threads",
     "world_statistics",
 }
-"""Those that take more than 5 s of CPU: most start processes that import torch."""
+"""Those that take more than 2 s of CPU: most start processes that import torch."""
 
 
 @pytest.mark.parametrize("script", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SCRIPTS])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pickle
 import subprocess
 import sys
@@ -134,14 +135,14 @@ def test_clock_when_the_system_does_not_say_then_begins_with_the_first_import(mo
     assert waiting._process_start_s() == waiting._IMPORTED_S
 
 
-def test_json_when_everything_is_awaited_then_stays_clean(write_recipe, tiny_root, depthmill, monkeypatch, copied_store):
-    import json
-
+def test_json_when_everything_is_awaited_then_stays_clean(write_recipe, tiny_root, capfd, monkeypatch, copied_store):
     monkeypatch.setattr(waiting, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(waiting, "LOOK_S", 0.001)
     recipe = write_recipe(tiny_root, stages={"clean_horizon": {"near_m": 12.5}})
     for command in (("plan", recipe, "--json"), ("run", recipe, *BARE, "--json"), ("status", recipe, "--json")):
-        code, text = depthmill(*command)
-        assert code == 0 and json.loads(text), text
+        printed = _printed(capfd, monkeypatch, *command)
+        assert json.loads(printed.out)
+        assert " ...\n" not in printed.err
 
 
 def test_lines_when_awaited_then_in_run_on_stdout_and_in_plan_beside_its_answer(

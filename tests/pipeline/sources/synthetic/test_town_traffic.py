@@ -208,6 +208,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_whole_town_when_the_devkit_loads_it_then_every_file_is_there_and_each_annotation_is_complete(whole: Path) -> None:
     data_classes = pytest.importorskip("nuscenes.utils.data_classes", reason=NEEDS_DEVKIT)
     database = pytest.importorskip("nuscenes").NuScenes(version="v1.0-mini", dataroot=str(whole), verbose=False)
@@ -238,6 +239,7 @@ def test_whole_town_when_the_devkit_loads_it_then_every_file_is_there_and_each_a
         assert chain[-1]["token"] == instance["last_annotation_token"]
 
 
+@pytest.mark.slow
 def test_whole_town_when_written_by_another_process_then_is_the_same_to_the_byte(whole: Path, tmp_path: Path) -> None:
     params = SyntheticParams(**SMALL, world="town", cameras=CAMERA_CHANNELS, radars=RADAR_CHANNELS, camera_sweeps=True)
     with ProcessPool(1) as pool:
