@@ -42,8 +42,8 @@ def view(
 ) -> None:
     """Write a scene as a Rerun recording, to look at in 3D.
 
-    Cameras, LiDAR, depth as points, radar, boxes and errors stand on one time line. It needs the extra view:
-    pip install 'depthmill[view]'. Open a recording with: rerun <scene>.rrd
+    Cameras, LiDAR, depth as points, radar, boxes and errors stand on one time line. It needs the extra
+    view, and says how to install it. Open a recording with: rerun <scene>.rrd
     """
     from depthmill import scenes
     from flows.viewing.viewer import open_window, page_address, refuse_taken_ports, serve_page
