@@ -18,6 +18,7 @@ from storage_schemas.awaited import awaited
 from storage_schemas.errors import ManifestError, RecipeError, StoreError
 from storage_schemas.files import explain_write_error
 from storage_schemas.install_command import install_command
+from storage_schemas.install_command import install_command
 from storage_schemas.manifest import Manifest, open_manifest
 
 VIDEO_ENDINGS = (".webm", ".mp4")
@@ -112,7 +113,7 @@ def film_scene(choices: Choices, listener: Listener, *, pictures: Sequence[str],
         StoreError: a unit cannot be read, or the file cannot be written.
         SourceError: a prediction or an image is damaged.
     """
-    refuse_without("av", "video", "av")
+    refuse_without("av", "video", "PyAV")
     for name in pictures:
         if name not in TITLES:
             raise RecipeError(f"--picture '{name}' is unknown; expected {', '.join(TITLES)}")

@@ -63,7 +63,7 @@ def printed(outputs: list[dict]) -> str:
 @pytest.mark.slow
 def test_store_notebook_when_run_then_it_plots_frames_and_errors(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = executed("open_a_store.ipynb", recipe, monkeypatch)
-    assert num_pictures(outputs) == 4 and re.search(r"mean absolute error \d\.\d{3} m", printed(outputs))
+    assert num_pictures(outputs) == 5 and re.search(r"mean absolute error \d\.\d{3} m", printed(outputs))
     assert any("xarray.Dataset" in output.get("data", {}).get("text/plain", "") for output in outputs)
 
 

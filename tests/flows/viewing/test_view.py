@@ -269,7 +269,7 @@ def test_view_when_predictions_are_of_another_scene_then_it_names_that_scene(
 
 def test_view_when_rerun_is_not_installed_then_it_names_the_extra(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"needs rerun-sdk, which is not installed here. Run: pip install 'depthmill\[view\]'"):
+    with pytest.raises(RecipeError, match=r"needs rerun-sdk, which is not installed here\. Run: pip install .*\[view\]"):
         dm.view(recipe)
 
 
