@@ -18,7 +18,6 @@ from storage_schemas.awaited import awaited
 from storage_schemas.errors import ManifestError, RecipeError, StoreError
 from storage_schemas.files import explain_write_error
 from storage_schemas.install_command import install_command
-from storage_schemas.install_command import install_command
 from storage_schemas.manifest import Manifest, open_manifest
 
 VIDEO_ENDINGS = (".webm", ".mp4")
