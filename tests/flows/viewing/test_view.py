@@ -237,6 +237,7 @@ def test_view_when_the_port_is_taken_then_it_says_so_before_it_works(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_view_when_served_then_the_page_answers_until_ctrl_c(recipe: Path, tmp_path: Path) -> None:
     with socket.socket() as one, socket.socket() as other:  # two ports in a row that are free
         one.bind(("127.0.0.1", 0))
