@@ -77,8 +77,8 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
     scene, predictions = open_scene(choices, listener)
     if not scene.has_cameras:
         raise RecipeError(
-            f"scene '{scene.name}' of manifest {scene.manifest.path.fingerprint} has no camera matrix, so its pixels have no place "
-            "in space: it was imported from files that do not say it. depthmill video shows its pictures"
+            f"scene '{scene.name}' of manifest {scene.manifest.path.fingerprint} has no camera matrix, so its pixels have no "
+            "place in space: it was imported from files that do not say it. depthmill video shows its pictures"
         )
     if not scene.has_poses:
         listener.warn("warning: poses of the cameras are not known, so each frame stands where the first one does")
