@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo cluster test quick-tests lint docs check-all minimum-versions benchmarks clean
+.PHONY: demo cluster test quick-tests lint docs check-all minimum-versions wheels benchmarks clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -58,6 +58,13 @@ $(MINIMUM)/.installed: pyproject.toml tests/installation/minimum_versions.py
 
 minimum-versions: $(MINIMUM)/.installed  ## quick tests with the lowest versions of the dependencies
 	PATH=$(abspath $(MINIMUM)/bin):$$PATH python -m pytest -m "not slow and not gpu" $(MINIMUM_TESTS)
+
+# Pythons to try the wheel with, those that are here; WITH=--train also trains, which installs torch for each
+PYTHONS := python3.11 python3.12 python3.13
+WITH :=
+
+wheels:  ## the wheel in a fresh environment for each Python: init, run and verify in an empty folder, the same bytes in each
+	$(PYTHON) tests/installation/try_wheel.py --python $(PYTHONS) $(WITH)
 
 # every script of benchmarks/; the studies, which train networks, last
 CLAIMS := $(basename $(notdir $(sort $(shell grep -l __main__ benchmarks/*.py))))

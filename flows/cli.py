@@ -42,6 +42,7 @@ from flows.commands.report import report
 from flows.commands.retrain import retrain
 from flows.commands.run import run
 from flows.commands.runs import runs
+from flows.commands.schema import schema
 from flows.commands.share import share
 from flows.commands.status import status
 from flows.commands.train import train
@@ -56,7 +57,7 @@ from storage_schemas.errors import DepthmillError, ManifestNotFoundError, OutTak
 
 COMMANDS = (
     demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, compare, predict,
-    export, share, push, pull, onnx, import_, prune, retrain, runs, deploy, doctor,
+    export, share, push, pull, onnx, import_, prune, retrain, runs, deploy, doctor, schema,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 

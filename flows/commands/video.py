@@ -33,8 +33,8 @@ def video(
 ) -> None:
     """Write a video of a scene.
 
-    Its pictures stand beside each other, key frame by key frame, with colour scales. It needs the extra video:
-    pip install 'depthmill[video]'.
+    Its pictures stand beside each other, key frame by key frame, with colour scales. It needs the extra video,
+    and says how to install it.
     """
     from depthmill import scenes
 
