@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo cluster test lint docs check-all minimum-versions benchmarks clean
+.PHONY: demo cluster test quick-tests lint docs check-all minimum-versions wheels benchmarks clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -27,7 +27,10 @@ ROOM_KB := 4000000
 IN_MEMORY = $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'END { print $$4 }')" -gt $(ROOM_KB) ] && \
 	[ "$$(awk '/MemAvailable/ { print $$2 }' /proc/meminfo)" -gt $$((2 * $(ROOM_KB))) ] && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 
-test: lint  ## lint, types, import rules, and every quick test
+test: $(VENV)/.installed  ## lint, types, import rules, and every quick test; side by side, since neither fills two cores
+	@$(MAKE) --no-print-directory -j2 lint quick-tests
+
+quick-tests: $(VENV)/.installed
 	$(IN_MEMORY) $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
@@ -55,6 +58,13 @@ $(MINIMUM)/.installed: pyproject.toml tests/installation/minimum_versions.py
 
 minimum-versions: $(MINIMUM)/.installed  ## quick tests with the lowest versions of the dependencies
 	PATH=$(abspath $(MINIMUM)/bin):$$PATH python -m pytest -m "not slow and not gpu" $(MINIMUM_TESTS)
+
+# Pythons to try the wheel with, those that are here; WITH=--train also trains, which installs torch for each
+PYTHONS := python3.11 python3.12 python3.13
+WITH :=
+
+wheels:  ## the wheel in a fresh environment for each Python: init, run and verify in an empty folder, the same bytes in each
+	$(PYTHON) tests/installation/try_wheel.py --python $(PYTHONS) $(WITH)
 
 # every script of benchmarks/; the studies, which train networks, last
 CLAIMS := $(basename $(notdir $(sort $(shell grep -l __main__ benchmarks/*.py))))

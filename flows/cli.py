@@ -7,8 +7,11 @@ Heavy modules are imported inside the commands, so that ``--help`` answers at on
 
 from __future__ import annotations
 
+import atexit
 import errno
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +42,7 @@ from flows.commands.report import report
 from flows.commands.retrain import retrain
 from flows.commands.run import run
 from flows.commands.runs import runs
+from flows.commands.schema import schema
 from flows.commands.share import share
 from flows.commands.status import status
 from flows.commands.train import train
@@ -53,7 +57,7 @@ from storage_schemas.errors import DepthmillError, ManifestNotFoundError, OutTak
 
 COMMANDS = (
     demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, compare, predict,
-    export, share, push, pull, onnx, import_, prune, retrain, runs, deploy, doctor,
+    export, share, push, pull, onnx, import_, prune, retrain, runs, deploy, doctor, schema,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 
@@ -95,7 +99,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="From raw drives to radar-camera depth supervision, as one DAG. Start with: depthmill demo, or with data of your own: "
+    help="Depth maps from recorded drives, and networks trained on them. Start with: depthmill demo, or with data of your own: "
     "depthmill init DATA_ROOT",
 )
 for _command in COMMANDS:
@@ -150,3 +154,25 @@ def main() -> None:
             err=True,
         )
         sys.exit(2)
+
+
+def command() -> None:
+    """Run the command line as a process of its own, which ends when everything that registered for its end has been called.
+
+    After that Python would take apart what torch and numba have built, which takes a second in which the prompt is awaited.
+    """
+    code = 1  # of an error that Python prints with its traceback
+
+    def end() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # a pipe that nobody reads any more
+                stream.flush()
+        os._exit(code)
+
+    atexit.register(end)  # registered first, so it is called last
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        raise

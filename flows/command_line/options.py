@@ -105,7 +105,7 @@ PlugIn = Annotated[
     bool,
     typer.Option(
         "--plug-in",
-        help="with --reference of SemoDepth: refuse a checkpoint without the branch for monocular depth. Left out, its keys say whether it has it",
+        help="with --reference of SemoDepth: refuse a checkpoint without the branch for monocular depth",
     ),
 ]
 

@@ -40,9 +40,11 @@ def evaluate(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a network on a split: depth at 50, 70 and 80 m, with and without radar; of a detector KITTI's average precision.
+    """Measure a network on a split of a manifest.
 
-    Of a pre-training of MIM4D rendered depth and colour, beside the controls. Result files of other detectors are measured alike.
+    Depth is measured up to 50, 70 and 80 m, with radar and without it. A detector gets KITTI's average precision, and so
+    does a folder of result files of any other detector. A pre-training of MIM4D gets rendered depth and colour, beside
+    the controls.
     """
     from depthmill.networks import evaluate as evaluate_any
     from depthmill.networks import family_of_results, load_model, refuse_wrong_data

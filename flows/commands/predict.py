@@ -41,7 +41,10 @@ def predict(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict depth: 16-bit PNGs of 1/256 m, and pictures; with a detector KITTI's result files, and pictures."""
+    """Write depth maps and pictures that a network predicts.
+
+    Depth is written as 16-bit PNGs of 1/256 m. A detector writes KITTI's result files, and pictures.
+    """
     from depthmill.networks import load_model, refuse_wrong_data
     from pipeline.exporters.out_folder import check_out
 

@@ -17,7 +17,10 @@ def pull(
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit; default: the newest")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a shared network from the Hugging Face hub, or the hub that HF_ENDPOINT names, and check that it is whole."""
+    """Fetch a shared network from a hub of models.
+
+    The hub is that of Hugging Face, or the one that HF_ENDPOINT names. Every file is checked to be whole.
+    """
     from flows.sharing.hub import pull as pull_folder
 
     pulled = pull_folder(model, out, revision=revision)

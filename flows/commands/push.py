@@ -17,7 +17,10 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="everybody may see it; a new model is private otherwise")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put a shared network onto the Hugging Face hub, or that of HF_ENDPOINT, with the token of HF_TOKEN or hf auth login."""
+    """Put a shared network onto a hub of models.
+
+    The hub is that of Hugging Face, or the one that HF_ENDPOINT names. The token is HF_TOKEN or that of hf auth login.
+    """
     from flows.sharing.hub import push as push_folder
 
     pushed = push_folder(folder, model, is_public=public)

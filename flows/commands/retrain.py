@@ -48,9 +48,14 @@ def retrain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what a round would do, and write nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """If there are new drives or rules: make, pin, train, meet the champion, promote if better. What a schedule does, once."""
+    """Do one round of the schedule by hand.
+
+    If there are new drives or rules, it makes the units, pins a manifest, trains, compares with the champion on the same
+    frames, and promotes the new training if it is better.
+    """
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo, print_json, say
+    from flows.command_line.tables import as_shown
     from flows.prefect_api import uses_prefect
     from flows.retrain.preview import preview_round
     from flows.retrain.round import retrain as retrain_recipe
@@ -72,4 +77,4 @@ def retrain(
     if as_json:
         print_json(asdict(ended.row))
     elif ended.row.outcome != "nothing to do":
-        echo(f"\n{ended.text}", nl=False)
+        echo(as_shown(f"\n{ended.text}"), nl=False)

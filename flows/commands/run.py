@@ -21,7 +21,10 @@ def run(
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True,
 ) -> None:
-    """Do everything that the plan lists; running again does only what is left."""
+    """Make everything that the plan lists.
+
+    Running again does only what is left.
+    """
     import depthmill
     from flows.command_line.answers import console, print_json
     from flows.prefect_api import uses_prefect

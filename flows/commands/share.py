@@ -25,7 +25,10 @@ def share(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained network as a folder to pass on: weights as safetensors, and a model card with measures and licence."""
+    """Write a trained network as a folder to pass on.
+
+    It holds the weights as safetensors, and a model card with measures and licence.
+    """
     from flows.run.runs import local_path
     from flows.settings import settings_of_machine
     from flows.sharing.folder import share_training

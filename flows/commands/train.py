@@ -42,9 +42,12 @@ def train(
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
+    """Train on the data of a recipe, measure, and write a report.
+
+    What is missing is made first. After a stop, the same command goes on.
+    """
     import depthmill
-    from flows.command_line.answers import console, echo, print_json
+    from flows.command_line.answers import console, say
     from flows.prefect_api import uses_prefect
 
     trained = depthmill.train(
@@ -62,7 +65,4 @@ def train(
     )
     if trained.num_failed:
         raise typer.Exit(1)
-    if as_json:
-        print_json(trained.as_json())
-    else:
-        echo(trained.text)
+    say(trained.as_json() if as_json else {}, trained.text, as_json=as_json)

@@ -31,9 +31,10 @@ def video(
     out: Annotated[Path | None, typer.Option("--out", help="file to write, .webm or .mp4; default: <scene>.webm here")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a video of a scene: its pictures beside each other, key frame by key frame, with colour scales.
+    """Write a video of a scene.
 
-    Needs the extra video: pip install 'depthmill[video]'.
+    Its pictures stand beside each other, key frame by key frame, with colour scales. It needs the extra video,
+    and says how to install it.
     """
     from depthmill import scenes
 
@@ -47,6 +48,6 @@ def video(
         fps=fps,
         manifest=manifest,
         overrides=overrides or (),
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     say(seen.data, seen.text, as_json=as_json)

@@ -125,7 +125,7 @@ class Made:
         if summary.num_errors:
             scenes = list(dict.fromkeys(result.scene for result in summary.results if result.status == "ERROR"))
             left = ", ".join(scenes[:3]) + (f" and {len(scenes) - 3} more" if len(scenes) > 3 else "")
-            text += f"\nNext: mend what the ERROR lines name, then run the same command; only {left} and the manifest are left."
+            text += f"\nNext: fix what the ERROR lines name, then run the same command; only {left} and the manifest are left."
         return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import rerun.blueprint as rrb
@@ -29,6 +30,9 @@ DEPTH_VIEWS = (
 NUM_PICTURES = 3
 """Pictures of a camera that stand below each other; further ones share a place, as tabs."""
 
+EYE_M, LOOKED_AT_M = (-22.0, -6.0, 14.0), (18.0, 0.0, 0.0)
+"""In the car's frame, x forward and z up."""
+
 FIRST = ("camera", "clean", "predicted", "removed")
 """Pictures that come first."""
 
@@ -47,7 +51,7 @@ def blueprint_of(logged: Logged) -> rrb.Blueprint:
     left = rrb.Vertical(rrb.Tabs(*_scene_views(logged)), rrb.Tabs(*_curves(logged), _about()), row_shares=[3, 1])
     return rrb.Blueprint(
         rrb.Horizontal(left, _cameras(logged), column_shares=[3, 2]),
-        rrb.TimePanel(state="collapsed"),
+        rrb.TimePanel(state="collapsed", **_if_known(rrb.TimePanel, timeline="time")),
         rrb.SelectionPanel(state="collapsed"),
         auto_views=False,
     )
@@ -59,10 +63,22 @@ def _scene_views(logged: Logged) -> list[Any]:
     origin = "/world/ego" if "world/ego" in logged.entities else "/world"  # the view goes with the car
     for title, names in DEPTH_VIEWS:
         if _has(logged, f"world/{names[-1]}"):
-            views.append(
-                rrb.Spatial3DView(name=title, origin=origin, contents=[*around, *(f"/world/{name}/**" for name in names)])
-            )
+            contents = [*around, *(f"/world/{name}/**" for name in names)]
+            views.append(rrb.Spatial3DView(name=title, origin=origin, contents=contents, **_eye(origin)))
     return views or [rrb.Spatial3DView(name="Scene", origin=origin, contents=around)]
+
+
+def _eye(origin: str) -> dict[str, Any]:
+    """Return where the 3D view is seen from: above and behind the car, where this version of Rerun can be told."""
+    if origin != "/world/ego" or not hasattr(rrb, "EyeControls3D"):
+        return {}
+    eye = rrb.EyeControls3D(position=EYE_M, look_target=LOOKED_AT_M, eye_up=(0.0, 0.0, 1.0))
+    return _if_known(rrb.Spatial3DView, eye_controls=eye)
+
+
+def _if_known(what: Any, **options: Any) -> dict[str, Any]:
+    """Return the options that this version of Rerun has: from 0.23, which works with numpy 1, to the newest."""
+    return {name: value for name, value in options.items() if name in inspect.signature(what.__init__).parameters}
 
 
 def _curves(logged: Logged) -> list[Any]:

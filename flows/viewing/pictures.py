@@ -17,12 +17,11 @@ from flows.reports.html.colormap import DROPPED
 from flows.reports.html.depth_pictures import (
     MAX_WIDTH_PX,
     dense_picture,
-    depth_steps,
     dimmed,
     draw_points,
     draw_radar,
     errors_on,
-    point_reach_px,
+    mark_reach_px,
     points_on,
 )
 from flows.reports.html.depth_pictures import RadarReturns as ImageReturns
@@ -166,5 +165,5 @@ def _removed(base: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Image.Image:
     canvas = base.copy()
     num = int(np.count_nonzero(mask))
     colors = np.broadcast_to(np.array(DROPPED, np.uint8), (num, 3))
-    draw_points(canvas, mask, depth_steps(np.ones(num, np.float32)), colors, point_reach_px(mask, canvas))
+    draw_points(canvas, mask, np.zeros(num, np.uint16), colors, mark_reach_px(mask, canvas))
     return Image.fromarray(canvas)

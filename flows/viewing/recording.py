@@ -18,7 +18,6 @@ Entities, all in the scene's frame:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from flows.viewing.map_points import kept_share, points_of, thinned
 from flows.viewing.pictures import ANNOTATED, MOVING, PREDICTED, errors_of, frame_pictures, removed_by_cleaning
 from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
+from storage_schemas.awaited import counted
 from storage_schemas.files import written_whole
 
 APPLICATION = "depthmill"
@@ -77,7 +77,6 @@ def write_recording(
     predictions: Predictions | None,
     most_points: int,
     about: str,
-    progress: Callable[[int], None],
 ) -> Logged:
     """Write the recording of a scene, whole or not at all.
 
@@ -87,7 +86,6 @@ def write_recording(
         predictions: None = there are none.
         most_points: points of a depth map or a sweep, at most; 0 = all.
         about: Markdown text that stands beside the views.
-        progress: gets the number of key frames done.
 
     Raises:
         StoreError: a unit cannot be read.
@@ -99,7 +97,7 @@ def write_recording(
         recording.save(stream.name)
         try:
             writer = SceneRecorder(recording, scene, predictions, most_points)
-            writer.write(about, progress)
+            writer.write(about)
             recording.send_blueprint(blueprint_of(writer.logged))
         finally:
             recording.disconnect()  # writes what is still in memory
@@ -122,15 +120,14 @@ class SceneRecorder:
         self._rec, self._scene, self._predictions, self._most = recording, scene, predictions, most_points
         self.logged = Logged(scene.cameras)
 
-    def write(self, about: str, progress: Callable[[int], None]) -> None:
+    def write(self, about: str) -> None:
         """Log everything."""
         is_upright = self._scene.has_index  # else there are poses of cameras only, whose y axis points down
         self._rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP if is_upright else rr.ViewCoordinates.RDF, static=True)
         self._rec.log("about", rr.TextDocument(about, media_type="text/markdown"), static=True)
-        for key_frame in self._scene.key_frames():
+        for key_frame in counted(self._scene.key_frames(), "key frames are recorded", total=len(self._scene)):
             self._key_frame(key_frame)
             self.logged.num_frames += 1
-            progress(self.logged.num_frames)
 
     def _log(self, path: str, *content: Any) -> None:
         self._rec.log(path, *content, strict=True)  # Rerun otherwise leaves out what it cannot convert, with a warning

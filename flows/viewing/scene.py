@@ -224,9 +224,7 @@ class ViewedScene:
     def _sweeps(self, number: int) -> Iterator[Sweep]:
         if self._raw is None:
             if self._index is not None and self._all_sweeps:
-                self._say_once(
-                    "LiDAR sweeps are not shown: they lie in the source, and a store does not say where. Give the recipe"
-                )
+                self._say_once("LiDAR sweeps are not shown: a store does not say where its source lies. Give the recipe")
             return
         for channel in lidars_of(self._all_sweeps):
             for sweep in self._all_sweeps[channel]:

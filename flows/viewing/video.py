@@ -6,7 +6,7 @@ Writes <scene>.webm (VP9) or .mp4 (H.264)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -18,9 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from flows.reports.html.colormap import DROPPED, FAR_M, NEAR_M, depth_colors, error_colors
 from flows.viewing.frame_content import KeyFrame
-from flows.viewing.pictures import TITLES, frame_pictures
+from flows.viewing.pictures import ANNOTATED, MOVING, PREDICTED, TITLES, frame_pictures
 from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
+from storage_schemas.awaited import counted
 from storage_schemas.files import written_whole
 
 MAX_SIZE_PX = (1920, 1080)
@@ -30,7 +31,7 @@ WITHOUT_PREDICTIONS = ("camera", "accumulated", "clean", "removed")
 WITH_PREDICTIONS = ("camera", "clean", "predicted", "errors_predicted")
 """Pictures that a video shows if none are chosen."""
 
-TITLE_PX, FOOT_PX, TEXT_PX = 24, 40, 15
+TITLE_PX, FOOT_PX, TEXT_PX = 24, 52, 15
 """Heights of the line above a picture, of the line at the bottom, and of letters."""
 
 BACKGROUND, INK = (16, 18, 22), (230, 230, 230)
@@ -68,7 +69,6 @@ def write_video(
     predictions: Predictions | None,
     pictures: Sequence[str],
     fps: float | None,
-    progress: Callable[[int], None],
 ) -> Made:
     """Write the video of a scene, whole or not at all.
 
@@ -78,7 +78,6 @@ def write_video(
         predictions: None = there are none.
         pictures: names in ``TITLES``; empty = those that tell the most.
         fps: frames a second; None = as fast as the drive was.
-        progress: gets the number of key frames done.
 
     Raises:
         StoreError: a unit cannot be read.
@@ -90,8 +89,9 @@ def write_video(
     num_frames = 0
     with written_whole(out, is_flushed=False) as file, av.open(file.name, "w", format=container_format) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(stream, av.VideoStream)  # both codecs are of pictures
         sheet = None
-        for key_frame in scene.key_frames():
+        for key_frame in counted(scene.key_frames(), "key frames are drawn", total=len(scene)):
             drawn = _drawn(key_frame, scene, predictions)
             if sheet is None:
                 sheet = Sheet.of(scene, drawn, pictures or (WITHOUT_PREDICTIONS if predictions is None else WITH_PREDICTIONS))
@@ -100,7 +100,6 @@ def write_video(
             image = sheet.draw(drawn, f"{scene.name}   key frame {key_frame.number}   {_moment(key_frame)}")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")))
             num_frames += 1
-            progress(num_frames)
         container.mux(stream.encode(None))
     assert sheet is not None  # a scene has a frame
     return Made(num_frames, float(rate), sheet.size, sheet.pictures)
@@ -179,7 +178,7 @@ class Sheet:
                     sheet.paste(picture, (left, top + TITLE_PX))
         top = self.size[1] - FOOT_PX
         draw.text((6, top + 4), foot, fill=INK, font=font)
-        _draw_scales(draw, font, top=top + 22, names=self.pictures)
+        _draw_scales(draw, font, top=top + 32, names=self.pictures)
         return sheet
 
 
@@ -191,16 +190,22 @@ def _draw_scales(
     depth_m = NEAR_M * (FAR_M / NEAR_M) ** np.linspace(0, 1, width)
     for x, color in enumerate(depth_colors(depth_m)):
         draw.line((left + x, top, left + x, top + 6), fill=tuple(int(part) for part in color))
-    draw.text((left + width + 6, top - 4), f"{NEAR_M:g} to {FAR_M:g} m", fill=INK, font=font)
+    draw.text((left + width + 6, top - 6), f"{NEAR_M:g} to {FAR_M:g} m", fill=INK, font=font)
     left += width + 100
     if any(name.startswith("errors") for name in names):
         for x, color in enumerate(error_colors(np.linspace(-10, 10, 100))):
             draw.line((left + x, top, left + x, top + 6), fill=tuple(int(part) for part in color))
-        draw.text((left + 106, top - 4), "-10 to 10 m", fill=INK, font=font)
+        draw.text((left + 106, top - 6), "-10 to 10 m", fill=INK, font=font)
         left += 210
     if "removed" in names:
         draw.rectangle((left, top, left + 10, top + 6), fill=DROPPED)
-        draw.text((left + 16, top - 4), "removed", fill=INK, font=font)
+        draw.text((left + 16, top - 6), "removed", fill=INK, font=font)
+        left += 95
+    if "camera" in names:
+        for color, words in ((ANNOTATED, "box"), (MOVING, "moving box"), (PREDICTED, "predicted box")):
+            draw.rectangle((left, top, left + 10, top + 6), outline=color)
+            draw.text((left + 16, top - 6), words, fill=INK, font=font)
+            left += 26 + round(font.getlength(words))
 
 
 def _moment(key_frame: KeyFrame) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,14 @@ from flows.run.opening import is_recipe, open_store, open_with_settings, own_man
 from flows.viewing.pictures import TITLES
 from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
-from flows.waiting import awaited
 from pipeline.stage import RawReader
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import ManifestError, RecipeError, StoreError
 from storage_schemas.files import explain_write_error
+from storage_schemas.install_command import install_command
 from storage_schemas.manifest import Manifest, open_manifest
 
 VIDEO_ENDINGS = (".webm", ".mp4")
-
-SECONDS_PER_LINE = 5.0
-"""A line of progress comes this often."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,7 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
     check_file(out, ".rrd", "recording")
     with awaited("Rerun is loaded"):
         from flows.viewing.recording import write_recording
+    listener.work_begins()
     try:
         logged = write_recording(
             scene,
@@ -89,7 +87,6 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
             predictions=predictions,
             most_points=points,
             about=about_text(scene, points),
-            progress=_counting(listener, len(scene)),
         )
     except OSError as error:
         raise _refused(error, out, "recording") from error
@@ -128,10 +125,9 @@ def film_scene(choices: Choices, listener: Listener, *, pictures: Sequence[str],
     check_file(out, *VIDEO_ENDINGS, "video")
     from flows.viewing.video import write_video
 
+    listener.work_begins()
     try:
-        made = write_video(
-            scene, out, predictions=predictions, pictures=pictures, fps=fps, progress=_counting(listener, len(scene))
-        )
+        made = write_video(scene, out, predictions=predictions, pictures=pictures, fps=fps)
     except OSError as error:
         raise _refused(error, out, "video") from error
     width, height = made.size
@@ -181,7 +177,7 @@ def _first_scene(manifest: Manifest, predictions: Predictions | None) -> str:
 def refuse_without(module: str, extra: str, package: str) -> None:
     """Check that the package of an optional extra is installed; RecipeError says how to install it."""
     if importlib.util.find_spec(module) is None:
-        raise RecipeError(f"this command needs {package}, which is not installed here. Run: pip install 'depthmill[{extra}]'")
+        raise RecipeError(f"this command needs {package}, which is not installed here. Run: {install_command(extra)}")
 
 
 def check_file(out: Path, *endings_and_what: str) -> None:
@@ -223,20 +219,6 @@ def _refused(error: OSError, out: Path, what: str) -> StoreError:
         if_denied="Choose an --out in a folder that you may write to",
         otherwise="Choose another --out",
     )
-
-
-def _counting(listener: Listener, total: int) -> Callable[[int], None]:
-    listener.work_begins()
-    start = last = time.monotonic()
-
-    def progress(done: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= SECONDS_PER_LINE:
-            last = now
-            listener.say(f"{done}/{total} key frames, {(now - start) / done:.1f} s each")
-
-    return progress
 
 
 def about_text(scene: ViewedScene, points: int) -> str:

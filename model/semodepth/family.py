@@ -246,7 +246,7 @@ class SemoDepthFamily(DepthJudging):
         return {"scan_engine": choose_engine(device).engine, "measured_in": PRECISION}
 
     def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[SemoDepthTrainConfig]:
-        """Build the network of a public checkpoint, whose keys say whether it has the branch; a recipe says which rows it sees."""
+        """Build the network of a public checkpoint; its keys say whether it has the branch, a recipe which rows it sees."""
         network = load_reference(path, max_depth_m=options.max_depth_m, plug_in=options.plug_in or None)
         group = None if options.train is None else options.train.get("data")
         rows = group.get("rows") if isinstance(group, dict) else None

@@ -108,7 +108,7 @@ def test_run_when_a_point_file_is_empty_then_other_scenes_finish_and_rerun_does_
     victim.touch()
     code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1)
     assert code == 1
-    assert "/report.html\nNext: mend what the ERROR lines name" in text
+    assert "/report.html\nNext: fix what the ERROR lines name" in text
     assert f"ERROR          file '{victim}' is empty (0 bytes). Copy it again, then run the same command" in text
     assert "clean_horizon    scene-0103 CAM_FRONT  SKIP           accumulate_lidar failed" in text
     assert "build_manifest   all                   SKIP" in text

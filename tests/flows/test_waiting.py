@@ -35,11 +35,11 @@ def look(monkeypatch):
     ):
         monkeypatch.setattr(waiting, name, value)
     monkeypatch.setattr(waiting, "said", lambda: setattr(waiting, "_said_s", clock[0]))
-    clock, named = [100.0], [None]
+    clock, named = [100.0], []
 
     def at(now_s: float) -> list[str]:
         clock[0] = now_s
-        named[0] = waiting._look(named[0], now_s)
+        waiting._look(named, now_s)
         return lines
 
     return at
@@ -65,7 +65,9 @@ def test_work_when_it_takes_longer_than_patience_then_is_named_once_and_again_wi
             inner.began_s = 111.0
             assert look(111.9)[2:] == ["pictures are drawn ..."]
             assert look(122.0)[3:] == ["pictures are drawn, 11.0 s; frames are measured: 25 of 100"]
-    assert len(look(200.0)) == 4  # nothing goes on
+        assert look(131.0)[4:] == []  # it was named before
+        assert look(132.0)[4:] == ["frames are measured: 25 of 100, 0.78 a second, 96.0 s left"]
+    assert len(look(200.0)) == 5  # nothing goes on
 
 
 def test_work_when_lines_are_printed_meanwhile_then_is_not_named_between_them(look):

@@ -257,6 +257,7 @@ def test_recipe_when_a_name_of_a_plug_in_is_misspelt_then_the_likely_one(
     assert text in said(command).text
 
 
+@pytest.mark.slow
 def test_store_when_the_package_is_gone_then_it_is_read_and_what_is_missing_is_named(
     work: Path, said: Callable[[str], Said]
 ) -> None:

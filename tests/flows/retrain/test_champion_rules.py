@@ -160,6 +160,7 @@ def test_champion_when_it_was_trained_on_frames_that_are_measured_now_then_left_
         one_round(moved, margin=1e9, least_share=0.9)
 
 
+@pytest.mark.slow
 def test_champion_when_it_measured_its_own_training_frames_then_they_are_left_out_too(write):
     """The same manifest, so that nothing is measured again: the champion trained on val, the challenger on train."""
     recipe = write(**SPLITS)
@@ -179,6 +180,7 @@ def test_scenes_when_a_training_began_with_another_then_those_of_both_are_seen(w
     assert seen_scenes(Path(tuned.training), store) == ({"drive a", "drive b"}, ())
 
 
+@pytest.mark.slow
 def test_scenes_when_the_manifest_of_a_start_is_in_no_known_store_then_said_in_the_note(write, monkeypatch):
     recipe = write(**SPLITS)
     one_round(recipe)

@@ -74,6 +74,7 @@ def test_line_when_named_by_any_file_then_its_own_name_and_never_hidden(name):
     assert not file.startswith(".") and "/" not in file and " " not in file
 
 
+@pytest.mark.slow
 def test_lines_when_of_two_recipes_then_neither_meets_nor_replaces_the_others_champion(recipe, runs):
     first = one_round(recipe)
     other = renamed(recipe, "other.yaml")

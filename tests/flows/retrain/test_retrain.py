@@ -143,7 +143,7 @@ def test_round_when_it_fails_then_history_says_so_and_the_next_one_goes_on(write
     assert (second.outcome, second.num_units) == ("promoted", 3)
     failed, _ = read_history(history_folder(runs_of(tmp_path)))
     assert (failed.outcome, failed.num_units, failed.training) == ("failed", 10, None)
-    assert "Mend what its events.jsonl names, then run the same command" in failed.note
+    assert "Fix what its events.jsonl names, then run the same command" in failed.note
 
 
 def test_round_when_the_training_is_cut_off_then_the_next_one_goes_on_with_it(recipe, tmp_path):

@@ -340,7 +340,7 @@ def test_run_on_slurm_when_sbatch_refuses_then_says_why(tiny_root, write_recipe,
     done = depthmill_process(*call, env=environment)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "SLURM would not take a job" in done.stderr
-    assert "Invalid partition name specified. Mend the profile" in done.stderr
+    assert "Invalid partition name specified. Fix the profile" in done.stderr
     assert "Traceback" not in done.stderr
 
 
