@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -138,7 +138,8 @@ def work_text(works: tuple[Work, ...], now_s: float) -> str:
 def _look_now_and_then(ended: threading.Event) -> None:
     named: list[Work] = []
     while not ended.wait(LOOK_S):
-        _look(named, time.monotonic())
+        with suppress(OSError, ValueError):  # nobody reads what is printed any more; the work ends by its own error, or goes on
+            _look(named, time.monotonic())
 
 
 def _look(named: list[Work], now_s: float) -> None:
