@@ -129,7 +129,7 @@ def work_text(works: tuple[Work, ...], now_s: float) -> str:
     rate, left = inner.rate(now_s), inner.seconds_left(now_s)
     parts += [inner.text] if inner.text else []
     if rate is not None:
-        parts.append(f"{rate:.2g} a second" if rate < 10 else f"{rate:.0f} a second")
+        parts.append(f"{duration(1 / rate)} each" if rate < 1 else f"{rate:.3g} a second")
     parts.append(f"{duration(left)} left" if left is not None else duration(now_s - inner.began_s))
     around = [f"{work.what}: {work.done} of {work.total}" for work in reversed(works[:-1]) if work.total is not None]
     return "; ".join([", ".join(parts), *around])

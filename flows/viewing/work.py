@@ -112,7 +112,7 @@ def film_scene(choices: Choices, listener: Listener, *, pictures: Sequence[str],
         StoreError: a unit cannot be read, or the file cannot be written.
         SourceError: a prediction or an image is damaged.
     """
-    refuse_without("av", "video", "av")
+    refuse_without("av", "video", "PyAV")
     for name in pictures:
         if name not in TITLES:
             raise RecipeError(f"--picture '{name}' is unknown; expected {', '.join(TITLES)}")
