@@ -7,7 +7,8 @@ Examples:
     >>> depthmill.assess("recipe.yaml", frames=20).text   # how wrong its depth is, on sampled frames
     >>> depthmill.open_dataset("recipe.yaml")            # all of it as one lazy xarray Dataset
     >>> depthmill.view("recipe.yaml", "scene-0061").path  # a Rerun recording of a scene
-    >>> depthmill.train("recipe.yaml")                   # train on it and measure
+    >>> depthmill.open_unit("recipe.yaml", "depth_clean/scene-0061/CAM_FRONT")   # one unit, with cameras and poses
+>>> depthmill.train("recipe.yaml")                   # train on it and measure
     >>> depthmill.load_model("runs/trainings/1f0c").predict(image_u8, radar_m=radar_m)
     >>> depthmill.evaluate("runs/trainings/1f0c", "recipe.yaml").data
     >>> depthmill.compare("runs/trainings/1f0c", "runs/trainings/77ab").text
@@ -19,21 +20,11 @@ commands of the command line call these functions; what they print is ``text`` o
 from __future__ import annotations
 
 from depthmill.networks import Model, compare, evaluate, load_model
-from depthmill.recipes import assess, open_dataset, plan, run, train
+from depthmill.recipes import assess, open_dataset, open_unit, plan, run, train
 from depthmill.scenes import video, view
 from storage_schemas.errors import DepthmillError
 
 __all__ = [
-    "DepthmillError",
-    "Model",
-    "assess",
-    "compare",
-    "evaluate",
-    "load_model",
-    "open_dataset",
-    "plan",
-    "run",
-    "train",
-    "video",
-    "view",
-]
+    "DepthmillError", "Model", "assess", "compare", "evaluate", "load_model", "open_dataset", "open_unit", "plan", "run", "train",
+    "video", "view",
+]  # fmt: skip

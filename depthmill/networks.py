@@ -47,9 +47,9 @@ class Model:
 
         Args:
             image_u8: (h, w, 3) RGB.
-            radar_m: (h, w) metres along the optical axis, 0 = no return; of a depth network.
-            mono_m: (h, w) monocular depth in metres, 0 = none; of a depth network with that branch.
-            projection: (3, 4) camera frame to pixels; a detector needs it.
+            radar_m: (h, w) metres along the optical axis, 0 = no return; for depth networks.
+            mono_m: (h, w) monocular depth in metres, 0 = none; for depth networks with that branch.
+            projection: (3, 4), from the camera frame to pixels; for detectors, which need it.
 
         Returns:
             A depth network: (h, w) float32 metres. A detector: its ``Objects``, surest first.
@@ -117,7 +117,7 @@ class Model:
             data: recipe file or store.
             manifest: fingerprint of another manifest than the recipe's own or the store's newest.
             split: train, val or test.
-            target: store of the truth, of a depth network.
+            target: store of the truth; for depth networks.
             out: folder of tables and pictures; None = ``evaluation-<name>-<manifest>-<split>`` here.
             device: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
 
@@ -169,8 +169,8 @@ def load_model(
         used_on: with ``reference``: a recipe file, which says what the checkpoint does not, e.g. which rows it sees.
 
     Raises:
-        WeightsFileError: the file is none of weights.
-        CheckpointError: it does not fit.
+        WeightsFileError: the file holds no weights.
+        CheckpointError: the weights do not fit the network.
         RecipeError: there is no such path. With ``reference``: the recipe has a mistake, or the file is of depthmill and says
             itself what it is.
     """
@@ -219,7 +219,7 @@ def evaluate(
         data: recipe file or store.
         manifest: fingerprint of another manifest than the recipe's own or the store's newest.
         split: train, val or test.
-        target: store of the truth, of a depth network.
+        target: store of the truth; for depth networks.
         out: folder of tables and pictures; None = ``evaluation-<name>-<manifest>-<split>`` here.
         device: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
 

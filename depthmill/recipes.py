@@ -204,6 +204,29 @@ def open_dataset(data: str | Path, *, manifest: str | None = None, camera: str |
     return open_whole_manifest(open_manifest_of(str(data), manifest), camera=camera)
 
 
+def open_unit(data: str | Path, key: str, *, manifest: str | None = None) -> xr.Dataset:
+    """Open one unit as a lazy xarray Dataset with time, camera matrix and pose of each frame as coordinates.
+
+    Args:
+        data: recipe file, or path or URL of a store.
+        key: ``<store>/<scene>/<camera>``, e.g. ``depth_clean/scene-0061/CAM_FRONT``, or with ``/<fingerprint>``; ``depthmill
+            inspect`` lists them.
+        manifest: says which unit is meant where the key has no fingerprint; None = the recipe's own, or the store's newest.
+
+    Returns:
+        Its arrays (frame, y, x), NaN = not measured; see ``storage_schemas.dataset.open_unit_dataset``.
+
+    Raises:
+        UnitNotFoundError: there is no such unit; names some that are there.
+        RecipeError: there is no such store, or the recipe's manifest is not made yet.
+        ManifestError: there is no such manifest.
+    """
+    from flows.run.opening import open_manifest_of
+    from pipeline.unit_dataset import open_unit as open_unit_of
+
+    return open_unit_of(open_manifest_of(str(data), manifest), key)
+
+
 def orchestrator(*, prefect: bool) -> Orchestrator:
     """Return what carries out the work: Prefect, or a bare loop."""
     if prefect:

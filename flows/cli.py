@@ -7,8 +7,11 @@ Heavy modules are imported inside the commands, so that ``--help`` answers at on
 
 from __future__ import annotations
 
+import atexit
 import errno
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -73,6 +76,11 @@ class _Command(TyperCommand):
     def __init__(self, *args: Any, params: list[Any], **kwargs: Any) -> None:
         super().__init__(*args, params=[*params, *get_command(_common).params], **kwargs)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; until it says what it does, its name is what goes on."""
+        with awaited(f"depthmill {self.name}"):
+            return super().invoke(ctx)
+
 
 UNUSABLE = (RecipeError, SourceError, OutTakenError, ManifestNotFoundError)
 """Errors of what the user gave, which end a command with exit code 2; after all others it is 1."""
@@ -84,8 +92,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            with awaited(f"depthmill {' '.join(ctx._protected_args[:1])}"):
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             exit_when_interrupted(interrupt)
 
@@ -151,3 +158,25 @@ def main() -> None:
             err=True,
         )
         sys.exit(2)
+
+
+def command() -> None:
+    """Run the command line as a process of its own, which ends when everything that registered for its end has been called.
+
+    After that Python would take apart what torch and numba have built, which takes a second in which the prompt is awaited.
+    """
+    code = 1  # of an error that Python prints with its traceback
+
+    def end() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # a pipe that nobody reads any more
+                stream.flush()
+        os._exit(code)
+
+    atexit.register(end)  # registered first, so it is called last
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        raise

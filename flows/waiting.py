@@ -129,34 +129,35 @@ def work_text(works: tuple[Work, ...], now_s: float) -> str:
     rate, left = inner.rate(now_s), inner.seconds_left(now_s)
     parts += [inner.text] if inner.text else []
     if rate is not None:
-        parts.append(f"{rate:.2g} a second" if rate < 10 else f"{rate:.0f} a second")
+        parts.append(f"{duration(1 / rate)} each" if rate < 1 else f"{rate:.3g} a second")
     parts.append(f"{duration(left)} left" if left is not None else duration(now_s - inner.began_s))
     around = [f"{work.what}: {work.done} of {work.total}" for work in reversed(works[:-1]) if work.total is not None]
     return "; ".join([", ".join(parts), *around])
 
 
 def _look_now_and_then(ended: threading.Event) -> None:
-    named: Work | None = None
+    named: list[Work] = []
     while not ended.wait(LOOK_S):
-        named = _look(named, time.monotonic())
+        _look(named, time.monotonic())
 
 
-def _look(named: Work | None, now_s: float) -> Work | None:
-    """Paint or say what goes on, if it is time to; return the work that was named last."""
+def _look(named: list[Work], now_s: float) -> None:
+    """Paint or say what goes on, if it is time to; ``named`` holds the works that were said already."""
     works = going_on()
     if not works or _is_quiet:
-        return named
+        return
     line = _line
     if line is not None:
         if now_s - (_began_s or 0.0) >= UNPAINTED_S:
             line.paint(work_text(works, now_s))
-        return named
-    say, silent_s = _say, now_s - _said_s
-    if say is None or silent_s < (BEAT_S if works[-1] is named else PATIENCE_S):
-        return named
-    say(f"{works[-1].what} ..." if works[-1] is not named else work_text(works, now_s))
+        return
+    say, is_new = _say, all(work is not works[-1] for work in named)
+    if say is None or now_s - _said_s < (PATIENCE_S if is_new else BEAT_S):
+        return
+    if is_new:
+        named[:] = [*(work for work in named if any(work is other for other in works)), works[-1]]
+    say(f"{works[-1].what} ..." if is_new else work_text(works, now_s))
     said()
-    return works[-1]
 
 
 def _process_start_s() -> float:

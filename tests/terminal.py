@@ -70,7 +70,7 @@ class Watched:
 def watch(arguments: Sequence[object], *, cwd: Path, environment: Mapping[str, str] | None = None) -> Watched:
     """Run depthmill on a pseudo-terminal of 100 columns and note when it prints."""
     leader, follower = pty.openpty()
-    command = [sys.executable, "-c", "from flows.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from flows.cli import command; command()", *map(str, arguments)]
     own = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"}
     start = time.monotonic()
     process = subprocess.Popen(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from flows.command_line.tables import as_shown
 from flows.waiting import command_began_s, is_quiet, said, say_what_is_awaited
 from storage_schemas.shown_text import shown
 
@@ -23,7 +24,10 @@ def echo(text: str, *, nl: bool = True, err: bool = False) -> None:
 
 def say(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print an answer: text for people, or the data as JSON."""
-    echo(json.dumps(data, indent=1) if as_json else text)
+    if as_json:
+        print_json(data)
+    else:
+        echo(as_shown(text))
 
 
 def print_json(value: Any) -> None:

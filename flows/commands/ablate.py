@@ -53,6 +53,7 @@ def ablate(
     from flows.ablation.table import as_json as table_json
     from flows.ablation.training import train_variants
     from flows.command_line.answers import console, echo, print_json
+    from flows.command_line.tables import as_shown
     from flows.prefect_api import uses_prefect
     from flows.run.opening import open_with_settings
 
@@ -70,7 +71,7 @@ def ablate(
     if as_json:
         print_json(table_json(ablation, results))
     elif not plan_only:
-        echo(f"\n{table_text(ablation, results, is_whole=False)}")
+        echo(as_shown(f"\n{table_text(ablation, results, is_whole=False)}"))
         echo(f"Table: {ablation.address}/{TABLE_FILE}; every seed: {ablation.address}/{RESULTS_FILE}")
         if failures:
             echo(f"{failures} trainings failed. Fix it, then run the same command; what is complete is not trained again")
@@ -80,6 +81,7 @@ def ablate(
 
 def plan_text(ablation: Ablation) -> str:
     """Return what is to be trained: a row for each variant, a column for each seed, and how long it may take."""
+    from flows.command_line.tables import aligned
     from flows.text import duration
 
     table = [["variant", *(f"seed {seed}" for seed in ablation.seeds), "changes"]]
@@ -88,10 +90,7 @@ def plan_text(ablation: Ablation) -> str:
         same = ablation.same_as.get(name)
         changed = changed or "nothing" if same is None else f"{changed or 'nothing'} (the same training as {same})"
         table.append([name, *(ablation.runs[name][seed].state for seed in ablation.seeds), changed])
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
-    lines = [
-        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip() for row in table
-    ]
+    lines = [aligned(table)]
     states = [run.state for run in ablation.trainings]
     num_left = len(states) - states.count("complete")
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "begun", "to do") if state in states)

@@ -24,12 +24,14 @@ def demo(
     """
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo
+    from flows.command_line.tables import as_shown
     from flows.new_recipe.demo import prepare_demo
     from flows.prefect_api import uses_prefect
     from flows.run.making import make_units
     from flows.run.opening import open_with_settings
     from flows.run.train import train_recipe
     from flows.run.training import missing_for_training
+    from storage_schemas.install_command import install_command
 
     recipe = prepare_demo(out)
     echo(f"recipe {recipe}")
@@ -38,7 +40,7 @@ def demo(
     if make_units(opened, chosen, listener).num_failed:
         raise typer.Exit(1)
     if missing := missing_for_training():
-        echo(f"no training: {', '.join(missing)} is not installed. Run: pip install 'depthmill[train]'")
+        echo(f"no training: {', '.join(missing)} is not installed. Run: {install_command('train')}")
     else:
-        echo(train_recipe(opened, chosen, listener, where=str(recipe)).text)
+        echo(as_shown(train_recipe(opened, chosen, listener, where=str(recipe)).text))
     echo(f"Try: depthmill plan {recipe} --set stages.clean_horizon.near_m=25")

@@ -20,6 +20,8 @@ def doctor(
     """Check this machine, and say what to do.
 
     It lists versions, disk, store, Prefect, Dask and devices, and says which engine of the scan is used and why.
+
+    ok: it works. missing: it is optional, and not here. FAIL: it must be put right, and the line says how.
     """
     from flows.doctor import diagnose
 
@@ -29,11 +31,12 @@ def doctor(
 
         recipe = load_recipe(store)
         store, source = recipe.store, getattr(recipe.source, "root", None)
-    findings = diagnose(store, source=source, dask=dask)
+    findings = []
+    for finding in diagnose(store, source=source, dask=dask):
+        findings.append(finding)
+        if not as_json:
+            echo(f"{finding.state:<7}  {finding.about:<22} {finding.says}")
     if as_json:
-        print_json([finding._asdict() for finding in findings])
-    else:
-        for finding in findings:
-            echo(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.about:<22} {finding.says}")
+        print_json([{**finding._asdict(), "state": finding.state} for finding in findings])
     if not all(finding.is_ok for finding in findings):
         raise typer.Exit(1)

@@ -22,7 +22,10 @@ def onnx(
     plug_in: PlugIn = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a network as ONNX for one frame of a fixed size, after ONNX Runtime gave the same answers as torch."""
+    """Write a network as ONNX, for programs without torch.
+
+    It takes one frame of a fixed size. The file is written after ONNX Runtime gave the same answers as torch.
+    """
     from depthmill.networks import load_model
     from flows.sharing.onnx import parse_size, write_onnx
     from flows.text import size as size_text

@@ -55,6 +55,7 @@ def retrain(
     """
     from depthmill.recipes import orchestrator
     from flows.command_line.answers import console, echo, print_json, say
+    from flows.command_line.tables import as_shown
     from flows.prefect_api import uses_prefect
     from flows.retrain.preview import preview_round
     from flows.retrain.round import retrain as retrain_recipe
@@ -76,4 +77,4 @@ def retrain(
     if as_json:
         print_json(asdict(ended.row))
     elif ended.row.outcome != "nothing to do":
-        echo(f"\n{ended.text}", nl=False)
+        echo(as_shown(f"\n{ended.text}"), nl=False)

@@ -47,7 +47,7 @@ def train(
     What is missing is made first. After a stop, the same command goes on.
     """
     import depthmill
-    from flows.command_line.answers import console, echo, print_json
+    from flows.command_line.answers import console, say
     from flows.prefect_api import uses_prefect
 
     trained = depthmill.train(
@@ -65,7 +65,4 @@ def train(
     )
     if trained.num_failed:
         raise typer.Exit(1)
-    if as_json:
-        print_json(trained.as_json())
-    else:
-        echo(trained.text)
+    say(trained.as_json() if as_json else {}, trained.text, as_json=as_json)

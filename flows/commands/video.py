@@ -13,7 +13,7 @@ from flows.commands.view import Cameras, PredictionsFolder, SceneChoice
 
 
 def video(
-    data: StoreOrRecipe,
+    recipe: StoreOrRecipe,
     scene: SceneChoice = None,
     overrides: Overrides = None,
     camera: Cameras = None,
@@ -33,13 +33,13 @@ def video(
 ) -> None:
     """Write a video of a scene.
 
-    Its pictures stand beside each other, key frame by key frame, with colour scales. It needs the extra video:
-    pip install 'depthmill[video]'.
+    Its pictures stand beside each other, key frame by key frame, with colour scales. It needs the extra video,
+    and says how to install it.
     """
     from depthmill import scenes
 
     seen = scenes.video(
-        data,
+        recipe,
         scene,
         out=out,
         cameras=camera or (),

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from flows.command_line import completion
 from flows.command_line.answers import console, echo, say
 from flows.command_line.options import AsJson, ManifestChoice, Overrides, StoreOrRecipe
 
-SceneChoice = Annotated[str | None, typer.Argument(help="name of a scene; default: the first of the manifest")]
+SceneChoice = Annotated[
+    str | None,
+    typer.Argument(help="name of a scene; default: the first of the manifest", autocompletion=completion.scenes),
+]
 Cameras = Annotated[list[str] | None, typer.Option("--camera", help="a camera to show (repeatable); default: all")]
 PredictionsFolder = Annotated[
     Path | None,
@@ -19,7 +23,7 @@ PredictionsFolder = Annotated[
 
 
 def view(
-    data: StoreOrRecipe,
+    recipe: StoreOrRecipe,
     scene: SceneChoice = None,
     overrides: Overrides = None,
     camera: Cameras = None,
@@ -31,18 +35,23 @@ def view(
     serve: Annotated[
         bool, typer.Option("--serve", help="then serve the viewer as a page of this machine, until Ctrl-C; for SSH tunnels")
     ] = False,
-    port: Annotated[int, typer.Option(min=1, max=65534, help="with --serve: port of the page; the data takes 9876")] = 9090,
+    port: Annotated[
+        int, typer.Option(min=1, max=65534, help="with --serve: port of the page; its data comes from the next one")
+    ] = 9090,
     as_json: AsJson = False,
 ) -> None:
     """Write a scene as a Rerun recording, to look at in 3D.
 
-    Cameras, LiDAR, depth as points, radar, boxes and errors stand on one time line. It needs the extra view:
-    pip install 'depthmill[view]'. Open a recording with: rerun <scene>.rrd
+    Cameras, LiDAR, depth as points, radar, boxes and errors stand on one time line. It needs the extra
+    view, and says how to install it. Open a recording with: rerun <scene>.rrd
     """
     from depthmill import scenes
+    from flows.viewing.viewer import open_window, page_address, refuse_taken_ports, serve_page
 
+    if serve:
+        refuse_taken_ports(port)
     seen = scenes.view(
-        data,
+        recipe,
         scene,
         out=out,
         cameras=camera or (),
@@ -54,11 +63,8 @@ def view(
     )
     then = "" if open_viewer or serve else f"\nNext: rerun {seen.path}"
     say(seen.data, seen.text + then, as_json=as_json)
-    if open_viewer or serve:
-        from flows.viewing.viewer import open_window, page_address, serve_page
-
-        if open_viewer:
-            open_window(seen.path)
-        if serve:
-            echo(f"{page_address(port)}   (Ctrl-C ends it)", err=as_json)
-            serve_page(seen.path, web_port=port)
+    if open_viewer:
+        open_window(seen.path)
+    if serve:
+        echo(f"{page_address(port)}   (Ctrl-C ends it)", err=as_json)
+        serve_page(seen.path, port=port)

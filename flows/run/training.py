@@ -20,6 +20,7 @@ from flows.settings import Settings
 from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.folder_lock import HeldFolder, locked_folder
+from storage_schemas.install_command import install_command
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.remote_lock import HeldKey
 
@@ -269,8 +270,6 @@ def missing_for_training() -> list[str]:
 def refuse_without_torch() -> None:
     """Check that the extra ``train`` is installed and load it; RecipeError says how to install it."""
     if missing := missing_for_training():
-        raise RecipeError(
-            f"training needs {', '.join(missing)}, which is not installed here. Run: pip install 'depthmill[train]'"
-        )
+        raise RecipeError(f"training needs {', '.join(missing)}, which is not installed here. Run: {install_command('train')}")
     with awaited("torch and the families of models are loaded"):
         importlib.import_module("model.families")

@@ -16,6 +16,7 @@ from flows.run.training import refuse_without_torch
 from flows.sharing.card import CardFacts, card_text
 from storage_schemas.errors import DepthmillError, OutTakenError, RecipeError
 from storage_schemas.files import StoreFiles, explain_write_error, folder_written_whole
+from storage_schemas.install_command import install_command
 from storage_schemas.manifest import open_manifest
 from storage_schemas.regular_files import read_regular
 from storage_schemas.seals import BrokenSealError, check_digest, read_sealed_json, sealed_digests, sealed_json
@@ -53,7 +54,7 @@ class Shared:
 def refuse_without_sharing() -> None:
     """Check that the extra ``share`` is installed; RecipeError says how to install it."""
     if missing := [name for name in ("safetensors", "huggingface_hub") if importlib.util.find_spec(name) is None]:
-        raise RecipeError(f"sharing needs {', '.join(missing)}, not installed here. Run: pip install 'depthmill[share]'")
+        raise RecipeError(f"sharing needs {', '.join(missing)}, not installed here. Run: {install_command('share')}")
 
 
 def check_new_folder(out: Path) -> None:

@@ -17,6 +17,7 @@ from pipeline.stage import RawReader
 from storage_schemas.awaited import awaited
 from storage_schemas.errors import ManifestError, RecipeError, StoreError
 from storage_schemas.files import explain_write_error
+from storage_schemas.install_command import install_command
 from storage_schemas.manifest import Manifest, open_manifest
 
 VIDEO_ENDINGS = (".webm", ".mp4")
@@ -111,7 +112,7 @@ def film_scene(choices: Choices, listener: Listener, *, pictures: Sequence[str],
         StoreError: a unit cannot be read, or the file cannot be written.
         SourceError: a prediction or an image is damaged.
     """
-    refuse_without("av", "video", "av")
+    refuse_without("av", "video", "PyAV")
     for name in pictures:
         if name not in TITLES:
             raise RecipeError(f"--picture '{name}' is unknown; expected {', '.join(TITLES)}")
@@ -176,7 +177,7 @@ def _first_scene(manifest: Manifest, predictions: Predictions | None) -> str:
 def refuse_without(module: str, extra: str, package: str) -> None:
     """Check that the package of an optional extra is installed; RecipeError says how to install it."""
     if importlib.util.find_spec(module) is None:
-        raise RecipeError(f"this command needs {package}, which is not installed here. Run: pip install 'depthmill[{extra}]'")
+        raise RecipeError(f"this command needs {package}, which is not installed here. Run: {install_command(extra)}")
 
 
 def check_file(out: Path, *endings_and_what: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from model.blocks.sealed_file import DamagedFileError
+from storage_schemas.install_command import install_command
 
 RECORD_KEY = "depthmill"
 _MARK = b"depthmill-sha256:"
@@ -98,5 +99,5 @@ def _safetensors() -> Any:
         return importlib.import_module("safetensors.torch")
     except ImportError as error:
         raise NoSafetensorsError(
-            "files of safetensors need the package safetensors, which is not installed here. Run: pip install 'depthmill[share]'"
+            f"files of safetensors need the package safetensors, which is not installed here. Run: {install_command('share')}"
         ) from error

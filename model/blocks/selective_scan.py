@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from storage_schemas.errors import DepthmillError
+from storage_schemas.install_command import install_command
 
 ENGINES = ("twin", "numba", "triton", "mamba_ssm")
 ENGINE_VARIABLE = "DEPTHMILL_SCAN_ENGINE"
@@ -187,7 +188,7 @@ def engine_choices(device: torch.device, dtype: torch.dtype = torch.float32) -> 
         if engine == "triton":
             return None if _is_installed("triton") else "triton is not installed (it comes with torch's CUDA builds)"
         if not _is_installed("mamba_ssm"):
-            return "mamba_ssm is not installed (pip install --no-build-isolation 'depthmill[cuda]')"
+            return f"mamba_ssm is not installed ({install_command('cuda')} --no-build-isolation)"
         if not _is_installed("selective_scan_cuda"):
             return "mamba_ssm was built without its Mamba-1 kernel (set MAMBA_KEEP_CUDA_BUILD=TRUE when building it)"
         return None

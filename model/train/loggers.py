@@ -27,6 +27,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import StoreFiles
+from storage_schemas.install_command import install_command
 from storage_schemas.regular_files import read_regular
 from storage_schemas.shown_text import remember_secrets, shown
 
@@ -47,8 +48,8 @@ def refuse_missing_loggers(names: Iterable[str]) -> None:
     for name in names:
         if importlib.util.find_spec(_NEEDS[name]) is None:
             raise RecipeError(
-                f"train.loggers names {name}, and package {_NEEDS[name]} is not installed here. Run: pip install "
-                f"'depthmill[{_EXTRAS.get(name, name)}]', or take {name} out of train.loggers"
+                f"train.loggers names {name}, and package {_NEEDS[name]} is not installed here. Run: "
+                f"{install_command(_EXTRAS.get(name, name))}, or take {name} out of train.loggers"
             )
 
 

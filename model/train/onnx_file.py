@@ -5,6 +5,7 @@ Source  https://pytorch.org/docs/stable/onnx_export.html (torch.export, then ONN
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import logging
@@ -78,9 +79,10 @@ def onnx_file(traceable: Traceable, notes: Mapping[str, str]) -> OnnxFile:
         CheckpointError: ONNX Runtime answers otherwise than torch.
     """
     refuse_without_onnx()
+    module = copy.deepcopy(traceable.module).requires_grad_(False)  # a loop in the graph cannot be traced with gradients
     with _silent(), torch.no_grad():
         program = torch.onnx.export(
-            traceable.module,
+            module,
             traceable.examples[0],
             dynamo=True,
             input_names=list(traceable.inputs),

@@ -16,6 +16,7 @@ SCRIPTS = [name for name, text in SOURCES.items() if '__name__ == "__main__"' in
 
 NUMBER = r"[\d.,]+"
 WANTED: dict[str, list[str]] = {
+    "silence": [rf"(?m)^\| {name} \|( {NUMBER} \|){{2}}( {NUMBER} \({NUMBER}\) \|){{2}}$" for name in ("init", "plan", "run")],
     "accumulate": [
         r"peak memory of a worker .*: \d+ MB \(keep\), \d+ MB \(drop\), \d+ MB \(carry\)",
         r"moving: keep", r"moving: drop", rf"straightforward +{NUMBER} ms CPU a key frame", rf"ours, all of it +{NUMBER} ms CPU",
@@ -104,6 +105,7 @@ WANTED: dict[str, list[str]] = {
 """What a small run must print, as regular expressions."""
 
 SLOW = {
+    "silence",
     "accumulate",
     "clean",
     "distillation_study",

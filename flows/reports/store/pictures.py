@@ -167,5 +167,7 @@ def _intro(*, has_truth: bool) -> str:
         )
     return (
         "<p>Fixed frames are the same in every report of a recipe; the worst are picked by share of gross errors (where the "
-        f'exact depth is known) and by dropped pixels.</p><div class="legends">{legends}</div>'
+        "exact depth is known) and by dropped pixels. To see a whole scene in space and time: "
+        "<code>depthmill view RECIPE SCENE</code>; as a video: <code>depthmill video RECIPE SCENE</code>.</p>"
+        f'<div class="legends">{legends}</div>'
     )

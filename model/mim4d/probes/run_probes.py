@@ -197,8 +197,8 @@ def _learn(probes: _Probes, clips: Iterable[ClipBatch], *, num_clips: int) -> _L
         voxel_rows.add(_voxel_features(frames, is_seen), is_occupied[is_seen].float(), generator=generator, num_clips=num_clips)
     if not points_rows.total or not 0 < frequency.num_occupied.sum() < frequency.num_seen.sum():
         raise ManifestError(
-            f"{num_clips} clips of split '{config.data.split}' have {points_rows.total} LiDAR points in the key frame's images "
-            f"and {int(frequency.num_occupied.sum())} of {int(frequency.num_seen.sum())} seen voxels hold one, so probes have "
+            f"{num_clips} clips of split '{config.data.split}' have {points_rows.total} LiDAR points in the key frame's images, "
+            f"and {int(frequency.num_occupied.sum())} of {int(frequency.num_seen.sum())} seen voxels hold one. That gives probes "
             "nothing to learn from. Raise train.probe.clips, look at the clips, or set train.probe.steps to 0"
         )
     _, stride_px = probed_level(lift)

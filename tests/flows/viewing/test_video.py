@@ -59,5 +59,5 @@ def test_video_when_an_option_means_nothing_then_it_says_so(tiny_store: Path, op
 
 def test_video_when_pyav_is_not_installed_then_it_names_the_extra(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"needs av, which is not installed here. Run: pip install 'depthmill\[video\]'"):
+    with pytest.raises(RecipeError, match=r"needs PyAV, which is not installed here\. Run: pip install .*\[video\]"):
         dm.video(tiny_store)

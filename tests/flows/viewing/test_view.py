@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +24,7 @@ from storage_schemas.layout import rows
 from storage_schemas.manifest import open_manifest
 from storage_schemas.public_files import encode_png
 from storage_schemas.store import Store
+from tests.conftest import REPOSITORY
 
 pytest.importorskip("rerun", reason="rerun-sdk is not installed: pip install 'depthmill[view]'")
 dataframe = pytest.importorskip("rerun.dataframe", reason="this version of rerun-sdk reads no recordings in this way")
@@ -217,6 +224,43 @@ def test_view_when_asked_for_what_is_not_there_then_it_says_what_is(
     assert code != 0 and expected in text and not list(tmp_path.iterdir())
 
 
+def test_view_when_the_port_is_taken_then_it_says_so_before_it_works(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depthmill: Callable[..., tuple[int, str]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, text = depthmill("view", recipe, "--serve", "--port", port - 1)
+    assert code == 2 and f"port {port} of this machine cannot be used (Address already in use)" in text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_view_when_served_then_the_page_answers_until_ctrl_c(recipe: Path, tmp_path: Path) -> None:
+    with socket.socket() as one, socket.socket() as other:  # two ports in a row that are free
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        try:
+            other.bind(("127.0.0.1", port + 1))
+        except OSError:
+            pytest.skip(f"port {port + 1} is taken")
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "view", str(recipe), "--serve", "--port", str(port)]
+    with subprocess.Popen([*command, "--out", str(tmp_path / "a.rrd")], cwd=REPOSITORY) as served:
+        while served.poll() is None:
+            try:
+                page = urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+                break
+            except OSError:
+                time.sleep(0.2)
+        served.send_signal(signal.SIGINT)
+    assert served.returncode == 0 and b"rerun" in page.lower()
+    with pytest.raises(OSError):  # the server has gone with the command
+        while urllib.request.urlopen(f"http://127.0.0.1:{port}/"):
+            time.sleep(0.2)
+
+
 def test_view_when_predictions_are_of_another_scene_then_it_names_that_scene(
     recipe: Path, predictions: Path, tmp_path: Path
 ) -> None:
@@ -226,7 +270,7 @@ def test_view_when_predictions_are_of_another_scene_then_it_names_that_scene(
 
 def test_view_when_rerun_is_not_installed_then_it_names_the_extra(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"needs rerun-sdk, which is not installed here. Run: pip install 'depthmill\[view\]'"):
+    with pytest.raises(RecipeError, match=r"needs rerun-sdk, which is not installed here\. Run: pip install .*\[view\]"):
         dm.view(recipe)
 
 
