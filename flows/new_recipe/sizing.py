@@ -6,7 +6,7 @@ Source  docs/sizing.md; the memory of a step was counted by benchmarks/training_
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.sources.recipe_text import Line, scalar
@@ -72,7 +72,7 @@ def split_batch(lines: Sequence[Line], batch: int, fitting: int, gpu_gb: float) 
     return changed
 
 
-def small_network_lines(keys: dict[str, Any]) -> list[Line]:
+def small_network_lines(keys: Mapping[str, Any]) -> list[Line]:
     """Return comments that hold the keys of a small training; none for a family that has no such keys."""
     if not keys:
         return []

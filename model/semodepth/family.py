@@ -85,7 +85,7 @@ class SemoDepthFamily(DepthJudging):
     options = frozenset({"target", "max_depth", "plug_in", "metric", "cap", "radar"})
     keys_that_decide = ("evaluation.split", "evaluation.target")
     predicts = True
-    step_size = StepSize(frame_gb=0.29, megapixel_gb=1.77, state_gb=0.61)
+    step_size = StepSize(frame_gb=0.29, megapixel_gb=1.78, state_gb=0.61)
     small_training = MappingProxyType(
         {
             "network": {"base_channels": 16, "input_downscale": 3},
