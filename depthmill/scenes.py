@@ -40,8 +40,8 @@ def view(
         ``path`` of the recording, ``text`` and ``data`` about it.
 
     Raises:
-        RecipeError: rerun-sdk is not installed, the recipe has a mistake, or its manifest is not made yet.
-        ManifestError: there is no such scene or camera.
+        RecipeError: rerun-sdk is not installed, the recipe has a mistake, its manifest is not made yet, or there is no such
+            scene or camera.
         StoreError: a unit cannot be read, or the file cannot be written.
         SourceError: an image or a prediction is damaged.
     """
@@ -83,8 +83,8 @@ def video(
         ``path`` of the video, ``text`` and ``data`` about it.
 
     Raises:
-        RecipeError: PyAV is not installed, the recipe or an option has a mistake, or the manifest is not made yet.
-        ManifestError: there is no such scene or camera.
+        RecipeError: PyAV is not installed, the recipe or an option has a mistake, the manifest is not made yet, or there is no
+            such scene, camera or picture.
         StoreError: a unit cannot be read, or the file cannot be written.
         SourceError: an image or a prediction is damaged.
     """

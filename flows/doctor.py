@@ -38,6 +38,9 @@ EXTRAS = {
     "view": ("rerun",),
     "video": ("av",),
     "share": ("safetensors", "huggingface_hub"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "mlflow": ("mlflow",),
+    "wandb": ("wandb",),
 }
 """Modules of the optional extras."""
 _WRITE_MB = 64
@@ -77,7 +80,7 @@ def diagnose(store: str | None = None, *, source: str | None = None, dask: str |
     Args:
         store: path or URL of a store to try; None leaves it out.
         source: path or URL of a data set to look at; None leaves it out.
-        dask: address of a Dask scheduler to try; None leaves it out.
+        dask: where units are made on a Dask cluster, as of ``depthmill run --dask``; None leaves it out.
     """
     yield Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()}, {os.cpu_count()} cores")
     yield from _packages()
@@ -94,7 +97,7 @@ def diagnose(store: str | None = None, *, source: str | None = None, dask: str |
     with awaited("the Prefect server is asked"):
         yield from _prefect()
     if dask is not None:
-        with awaited(f"the Dask scheduler {dask} is asked"):
+        with awaited(f"the Dask cluster {dask} is looked at"):
             yield _dask(dask)
     with awaited("plug-ins are loaded"):
         yield from _plug_ins()
@@ -270,11 +273,26 @@ def _prefect() -> list[Finding]:
     return [*findings, Finding(f"work pool {WORK_POOL}", is_ready, says)]
 
 
-def _dask(address: str) -> Finding:
+def _dask(where: str) -> Finding:
+    """Ask a scheduler for its workers; of a cluster that a run starts itself, look whether it could."""
     if importlib.util.find_spec("distributed") is None:
         return Finding("dask", False, f"distributed is not installed. Run: {install_command('dask')}")
     from distributed import Client
 
+    from flows.workers.dask_cluster import check_target, parse_target
+
+    try:
+        target = parse_target(where)
+        if target.kind != "tcp":
+            check_target(target)
+    except DepthmillError as error:
+        return Finding("dask", False, str(error))
+    if target.kind == "local":
+        return Finding("dask", True, f"{where}: a run starts as many workers on this machine")
+    if target.profile is not None:
+        jobs, each = target.profile.jobs, target.profile.workers_per_job
+        return Finding("dask", True, f"{where}: a run asks Slurm for {jobs} jobs with {each} workers each; sbatch is here")
+    address = target.where
     try:
         with Client(address, timeout=_WAIT_S) as client:  # type: ignore[no-untyped-call]
             workers = client.scheduler_info()["workers"]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from storage_schemas.errors import StoreError
+from storage_schemas.install_command import install_command
 from storage_schemas.many_requests import MOST_AT_ONCE
 from storage_schemas.retries import RetryPolicy
 
@@ -41,7 +42,7 @@ def open_filesystem(url: str, policy: RetryPolicy, *, setting: str = "store:") -
                 "%2F and @ as %40"
             ) from error
         raise StoreError(
-            f"{what} '{url}': {error}. Install the fsspec backend of this URL scheme, e.g. pip install 'depthmill[s3]' for s3://"
+            f"{what} '{url}': {error}. Install the fsspec backend of this URL scheme, for s3:// with: {install_command('s3')}"
         ) from error
     return without_own_retries(filesystem, policy)
 

@@ -14,7 +14,10 @@ def doctor(
     store: Annotated[
         str | None, typer.Argument(help="store path or URL to try writing to, or a recipe file, whose data set is looked at too")
     ] = None,
-    dask: Annotated[str | None, typer.Option(help="address of a Dask scheduler to try, e.g. tcp://head:8786")] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(help="a Dask cluster to look at, as of depthmill run: tcp://head:8786, slurm:<profile> or local:4"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine, and say what to do.

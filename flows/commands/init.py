@@ -28,9 +28,11 @@ def init(
     Every key of the recipe is explained by what was found.
     """
     from flows.new_recipe.init import write_recipe
+    from flows.new_recipe.schema import SCHEMA_FILE
 
     written = write_recipe(data_root, out=out, store=store, version=version)
     warnings = "".join(f"warning: {line}\n" for line in written.warnings)
-    text = f"{written.summary}\n{warnings}wrote {written.recipe}\nNext: depthmill plan {written.recipe}"
+    wrote = f"wrote {written.recipe}, and {SCHEMA_FILE} beside it for editors"
+    text = f"{written.summary}\n{warnings}{wrote}\nNext: depthmill plan {written.recipe}"
     answer = {"recipe": str(written.recipe), "found": written.summary, "warnings": list(written.warnings)}
     say(answer, text, as_json=as_json)

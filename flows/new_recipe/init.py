@@ -17,6 +17,7 @@ from pipeline.recipe import parse_recipe, wanted_files
 from pipeline.sources import open_source, source_specs
 from pipeline.sources.recipe_text import Line, plural, recipe_text, scalar
 from pipeline.sources.spec import SourceSpec, Survey
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.remote_path import DataPath, data_path
 
@@ -56,11 +57,13 @@ def write_recipe(root: str | Path, *, out: Path, store: str | None, version: str
     head = (
         f"Written by depthmill init from what the data root holds ({spec.kind}). All keys, with unit and default: docs/recipe.md"
     )
-    survey = _look(spec, folder, version)
+    with awaited(f"tables and files of {root} are looked at"):
+        survey = _look(spec, folder, version)
     lines, warnings = _usable(survey.lines(where, _about_store(where)), where=str(out))
     width_height = getattr(survey, "image_size", None)  # of sources whose images have one size
     train = yaml.safe_load(recipe_text([], lines)).get("train") or {}
-    lines = proposed(lines, train, None if width_height is None else (width_height[1], width_height[0]))
+    with awaited("torch is loaded, for a training that fits this machine"):
+        lines = proposed(lines, train, None if width_height is None else (width_height[1], width_height[0]))
     _write(out, recipe_text([comment_for(SCHEMA_FILE), head, *(f"Note: {line}" for line in warnings), ""], lines))
     write_schema(out.parent / SCHEMA_FILE)
     return Written(out, survey.summary, warnings)
@@ -107,6 +110,11 @@ def _check_target(out: Path) -> None:
         raise RecipeError(f"cannot write recipe '{out}': its name must end in .yaml. Choose another --out")
     if out.exists():
         raise RecipeError(f"recipe '{out}' is there already and is not overwritten. Choose another --out, or move it away")
+    if not out.absolute().parent.is_dir():
+        raise RecipeError(
+            f"cannot write recipe '{out}': folder '{out.absolute().parent}' does not exist. "
+            "Create it (mkdir -p) or choose another --out"
+        )
 
 
 def _write(out: Path, text: str) -> None:

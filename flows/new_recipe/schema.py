@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
 
 SCHEMA_FILE = "depthmill.schema.json"
@@ -53,7 +54,12 @@ def write_schema(path: Path) -> Path:
 
 
 def check_schema_target(path: Path) -> None:
-    """Refuse to write where something other than a schema of depthmill is: RecipeError."""
+    """Refuse to write where something other than a schema of depthmill is, or no folder: RecipeError."""
+    if not path.absolute().parent.is_dir():
+        raise RecipeError(
+            f"cannot write the schema '{path}': folder '{path.absolute().parent}' does not exist. "
+            "Create it (mkdir -p) or choose another --out"
+        )
     if path.exists() and not (path.is_file() and _is_ours(path)):
         raise RecipeError(f"'{path}' is there already and is no schema of depthmill. Move it away, or choose another --out")
 
@@ -74,7 +80,8 @@ def _is_ours(path: Path) -> bool:
 def _train_conditions(definitions: dict[str, Any]) -> dict[str, Any]:
     """Return what ``train:`` must be, and add the models of every family to ``$defs``; nothing where torch is not installed."""
     try:
-        from model.families import FAMILIES
+        with awaited("torch and the families of models are loaded"):
+            from model.families import FAMILIES
     except ImportError:
         return {}
     conditions = []

@@ -118,7 +118,7 @@ def _body(facts: CardFacts) -> str:
         f"# {facts.name}",
         f"This is {family.noun} of depthmill's family {family.name}. It has {record['num_parameters']:,} parameters.",
         "## Use",
-        "```\npip install 'depthmill[train,share]'\ndepthmill pull USER/NAME --out model\n"
+        "Install depthmill with its extras `train` and `share`, then:\n\n```\ndepthmill pull USER/NAME --out model\n"
         f"depthmill {'predict model IMAGES --out predictions' if family.predicts else 'evaluate model recipe.yaml'}\n```",
         "## Results",
         facts.table.strip(),

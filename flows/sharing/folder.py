@@ -76,7 +76,7 @@ def share_training(training: Path, out: Path, *, name: str | None = None, data_l
             known of the data, which is so for simulated drives only.
 
     Raises:
-        RecipeError: there is no such folder, a package is missing, or the licence is not known.
+        RecipeError: there is no such folder, it is shared already, a package is missing, or the licence is not known.
         OutTakenError: ``out`` is not empty.
         StoreError: the training is not complete or damaged, or ``out`` cannot be written.
         CheckpointError: the checkpoint cannot be read.
@@ -85,6 +85,10 @@ def share_training(training: Path, out: Path, *, name: str | None = None, data_l
     check_new_folder(out)
     if not training.is_dir():
         raise RecipeError(f"there is no folder '{training}'. Give the folder of a training, e.g. <store>/runs/trainings/<name>")
+    if (training / DIGESTS_FILE).is_file():
+        raise RecipeError(
+            f"'{training}' is a shared network already. Copy it, or put it onto a hub: depthmill push {training} USER/NAME"
+        )
     refuse_without_torch()
     from model.families import family_of, load_checkpoint, network_of
     from model.train.loop import read_training

@@ -70,10 +70,12 @@ def push(folder: Path, model: str, *, is_public: bool = False) -> Pushed:
         is_public: everybody may see it; if not, a new model is private.
 
     Raises:
-        RecipeError: a package or the token is missing, or the name cannot be one.
+        RecipeError: the folder, a package or the token is missing, or the name cannot be one.
         SharingError: the folder is damaged, or the hub does not answer or refuses.
     """
     refuse_without_sharing()
+    if not folder.is_dir():
+        raise RecipeError(f"there is no folder '{folder}'. Give one that depthmill share wrote")
     record = check_shared(folder)
     from huggingface_hub import CommitOperationAdd, get_token
 
@@ -191,4 +193,4 @@ def _explained(api: HfApi, model: str, *, doing: str) -> Iterator[None]:
             advice = "Check the network and HF_ENDPOINT, then run the same command"
         else:
             advice = "Run the same command later"
-        raise SharingError(f"cannot {doing} '{model}' at {api.endpoint}: {said}. {advice}") from error
+        raise SharingError(f"cannot {doing} '{model}' at {api.endpoint}: {said.rstrip('.')}. {advice}") from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from storage_schemas.errors import OutTakenError, RecipeError
 from storage_schemas.files import StoreFiles
+from storage_schemas.install_command import install_command
 
 if TYPE_CHECKING:
     from depthmill.networks import Model
@@ -54,7 +55,7 @@ def check_before_onnx(out: Path) -> None:
         OutTakenError: there is something at ``out``.
     """
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        raise RecipeError(f"ONNX needs {', '.join(missing)}, not installed here. Run: pip install 'depthmill[onnx]'")
+        raise RecipeError(f"ONNX needs {', '.join(missing)}, not installed here. Run: {install_command('onnx')}")
     if out.exists():
         raise OutTakenError(f"'{out}' is there already, and nothing is replaced. Choose another --out")
 

@@ -36,9 +36,14 @@ class Predictions:
     def __init__(self, folder: Path) -> None:
         self._depth, self._data = folder / "depth", folder / "data"
         if not (self._depth.is_dir() or self._data.is_dir()):
-            what = "is a checkpoint or a training" if folder.is_file() or (folder / "best.pt").exists() else "holds neither"
+            what = (
+                "does not exist" if not folder.exists()
+                else "is a file" if not folder.is_dir()
+                else "is a training" if (folder / "best.pt").exists()
+                else "has no folder depth/ and no folder data/"
+            )  # fmt: skip
             raise RecipeError(
-                f"--predictions '{folder}' {what}; expected a folder with depth/ or data/. "
+                f"--predictions '{folder}' {what}; expected a folder of predictions. "
                 "Make one with: depthmill predict CHECKPOINT RECIPE --split val --out predictions"
             )
 

@@ -22,7 +22,7 @@ from pipeline.lidar_windows import lidars_of
 from pipeline.poses import world_from_sensor, world_from_sensors
 from pipeline.stage import RawReader
 from storage_schemas.catalog import RADAR_CHANNELS
-from storage_schemas.errors import DepthmillError, ManifestError
+from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.layout import Columns, rows
 from storage_schemas.manifest import Manifest
 from storage_schemas.store import StoredUnit, UnitPath
@@ -45,7 +45,7 @@ class ViewedScene:
         warn: takes a sentence about what cannot be shown; each is said once.
 
     Raises:
-        ManifestError: the manifest has no such scene, or no such camera of it.
+        RecipeError: the manifest has no such scene, or no such camera of it.
     """
 
     def __init__(
@@ -286,18 +286,18 @@ def rows_of_scene(manifest: Manifest, scene: str, cameras: Sequence[str]) -> lis
     """Return the samples of a scene and of some of its cameras, in manifest order.
 
     Raises:
-        ManifestError: the manifest has no such scene, or no such camera of it; the text names those that it has.
+        RecipeError: the manifest has no such scene, or no such camera of it; the text names those that it has.
     """
     every = manifest.rows()
     of_scene = [row for row in every if row["scene"] == scene]
     if not of_scene:
         scenes = list(dict.fromkeys(row["scene"] for row in every))
         there = ", ".join(scenes[:10]) + (f" and {len(scenes) - 10} more" if len(scenes) > 10 else "")
-        raise ManifestError(f"scene '{scene}' is not in manifest {manifest.path.fingerprint}; scenes there: {there or 'none'}")
+        raise RecipeError(f"scene '{scene}' is not in manifest {manifest.path.fingerprint}; scenes there: {there or 'none'}")
     has = list(dict.fromkeys(row["camera"] for row in of_scene))
     for camera in cameras:
         if camera not in has:
-            raise ManifestError(f"scene '{scene}' has no frames of camera '{camera}'; cameras there: {', '.join(has)}")
+            raise RecipeError(f"scene '{scene}' has no frames of camera '{camera}'; cameras there: {', '.join(has)}")
     return [row for row in of_scene if not cameras or row["camera"] in cameras]
 
 

@@ -22,6 +22,7 @@ from flows.viewing.pictures import ANNOTATED, MOVING, PREDICTED, TITLES, frame_p
 from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
 from storage_schemas.awaited import counted
+from storage_schemas.errors import RecipeError
 from storage_schemas.files import written_whole
 
 MAX_SIZE_PX = (1920, 1080)
@@ -80,6 +81,7 @@ def write_video(
         fps: frames a second; None = as fast as the drive was.
 
     Raises:
+        RecipeError: the scene has none of the pictures.
         StoreError: a unit cannot be read.
         SourceError: an image or a prediction is damaged.
         OSError: the file cannot be written.
@@ -94,6 +96,7 @@ def write_video(
         for key_frame in counted(scene.key_frames(), "key frames are drawn", total=len(scene)):
             drawn = _drawn(key_frame, scene, predictions)
             if sheet is None:
+                _refuse_if_none_is_there(pictures, drawn, scene.name)
                 sheet = Sheet.of(scene, drawn, pictures or (WITHOUT_PREDICTIONS if predictions is None else WITH_PREDICTIONS))
                 stream.width, stream.height = sheet.size
                 stream.pix_fmt = "yuv420p"
@@ -103,6 +106,13 @@ def write_video(
         container.mux(stream.encode(None))
     assert sheet is not None  # a scene has a frame
     return Made(num_frames, float(rate), sheet.size, sheet.pictures)
+
+
+def _refuse_if_none_is_there(pictures: Sequence[str], drawn: Drawn, scene: str) -> None:
+    there = {name for _, name in drawn}
+    if pictures and there.isdisjoint(pictures):
+        has = ", ".join(name for name in TITLES if name in there)
+        raise RecipeError(f"scene '{scene}' has no picture '{', '.join(pictures)}'; it has {has}. Choose of these with --picture")
 
 
 def speed_fps(times_us: Sequence[int]) -> float:

@@ -15,7 +15,7 @@ from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
 from pipeline.stage import RawReader
 from storage_schemas.awaited import awaited
-from storage_schemas.errors import ManifestError, RecipeError, StoreError
+from storage_schemas.errors import ManifestError, OutTakenError, RecipeError, StoreError
 from storage_schemas.files import explain_write_error
 from storage_schemas.install_command import install_command
 from storage_schemas.manifest import Manifest, open_manifest
@@ -64,8 +64,9 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
         points: points of a depth map or a sweep, at most; 0 = all.
 
     Raises:
-        RecipeError: the recipe has a mistake, its manifest is not made yet, an option is wrong, or the extra is missing.
-        ManifestError: there is no such scene or camera.
+        RecipeError: the recipe has a mistake, its manifest is not made yet, an option is wrong, there is no such scene or
+            camera, or the extra is missing.
+        OutTakenError: a folder is where the file shall be written.
         StoreError: a unit cannot be read, or the file cannot be written.
         SourceError: a prediction or an image is damaged.
     """
@@ -114,8 +115,9 @@ def film_scene(choices: Choices, listener: Listener, *, pictures: Sequence[str],
         fps: frames a second; None = as fast as the drive was.
 
     Raises:
-        RecipeError: the recipe has a mistake, its manifest is not made yet, an option is wrong, or the extra is missing.
-        ManifestError: there is no such scene or camera.
+        RecipeError: the recipe has a mistake, its manifest is not made yet, an option is wrong, there is no such scene or
+            camera, or the extra is missing.
+        OutTakenError: a folder is where the file shall be written.
         StoreError: a unit cannot be read, or the file cannot be written.
         SourceError: a prediction or an image is damaged.
     """
@@ -195,7 +197,8 @@ def check_file(out: Path, *endings_and_what: str) -> None:
         endings_and_what: the endings that it may have, then what it is called in errors.
 
     Raises:
-        StoreError: the ending is another one, it is a folder, or the folder above it does not exist.
+        RecipeError: the ending is another one, or the folder above it does not exist.
+        OutTakenError: it is a folder.
     """
     *endings, what = endings_and_what
     try:
@@ -203,16 +206,16 @@ def check_file(out: Path, *endings_and_what: str) -> None:
     except OSError as error:
         raise _refused(error, out, what) from error
     if is_folder:
-        raise StoreError(
+        raise OutTakenError(
             f"cannot write {what} '{out}': it is a folder. Give --out a file name, e.g. {out / f'scene{endings[0]}'}"
         )
     if out.suffix.lower() not in endings:
-        raise StoreError(
+        raise RecipeError(
             f"cannot write {what} '{out}': its name ends with '{out.suffix}', expected {' or '.join(endings)}. "
             f"Choose e.g. --out {out.with_suffix(endings[0])}"
         )
     if not has_parent:
-        raise StoreError(
+        raise RecipeError(
             f"cannot write {what} '{out}': folder '{out.absolute().parent}' does not exist. "
             "Create it (mkdir -p) or choose another --out"
         )

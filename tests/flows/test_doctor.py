@@ -62,6 +62,25 @@ def test_doctor_when_servers_do_not_answer_then_says_what_to_do(depthmill, monke
     assert "FAIL     dask" in text
 
 
+def test_doctor_when_a_run_would_start_the_dask_cluster_then_looks_whether_it_could(monkeypatch, tmp_path):
+    pytest.importorskip("dask_jobqueue", reason="needs the extra dask: pip install 'depthmill[dask]'")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    absent = doctor._dask("slurm:cpu")
+    assert not absent.is_ok and "SLURM profile 'cpu' does not exist" in absent.says and "dask.md has one to copy" in absent.says
+    profile = tmp_path / "depthmill/slurm/cpu.yaml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text("{jobs: 8, workers_per_job: 14}")
+    no_slurm = doctor._dask("slurm:cpu")
+    assert not no_slurm.is_ok and "there is no command sbatch here. Run this on a login node" in no_slurm.says
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    usable = doctor._dask("slurm:cpu")
+    assert usable.is_ok and usable.says == "slurm:cpu: a run asks Slurm for 8 jobs with 14 workers each; sbatch is here"
+    assert doctor._dask("local:1").says == "local:1: a run starts as many workers on this machine"
+    assert "expected local:<workers>" in doctor._dask("head:8786").says
+
+
 def test_doctor_when_the_disk_is_slow_or_closed_then_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "_SLOW_WRITE_MB_PER_S", 1e9)
     slow = doctor._disk(tmp_path)

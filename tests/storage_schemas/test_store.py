@@ -193,5 +193,5 @@ def test_read_when_stored_dtype_differs_from_layout_then_error(tmp_path, monkeyp
 
 
 def test_store_when_url_scheme_is_unknown_then_says_what_to_install():
-    with pytest.raises(StoreError, match="Install the fsspec backend of this URL scheme"):
+    with pytest.raises(StoreError, match=r"Install the fsspec backend of this URL scheme, for s3:// with: pip install .*\[s3\]"):
         Store("nope://bucket/x").units("frames")

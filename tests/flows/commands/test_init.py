@@ -18,7 +18,7 @@ def test_init_when_root_is_nuscenes_then_recipe_names_what_is_there_and_plans_at
     assert code == 0, text
     assert text == (
         "nuScenes format, v1.0-mini: 2 scenes (1 train, 1 val), 6 key frames, 2 cameras, 1 radar\n"
-        f"wrote {out}\nNext: depthmill plan {out}\n"
+        f"wrote {out}, and depthmill.schema.json beside it for editors\nNext: depthmill plan {out}\n"
     )
     recipe = load_recipe(out)
     assert (recipe.source.root, recipe.source.version) == (str(tiny_root), "v1.0-mini")

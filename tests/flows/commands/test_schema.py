@@ -87,5 +87,6 @@ def test_schema_when_another_file_has_its_name_then_it_is_kept(tiny_root, depthm
     code, text = depthmill("schema", "--out", tmp_path / "nowhere" / "a.json")
     assert (code, text) == (
         2,
-        f"error: cannot write the schema '{tmp_path}/nowhere/a.json': No such file or directory. Choose another --out\n",
+        f"error: cannot write the schema '{tmp_path}/nowhere/a.json': folder '{tmp_path}/nowhere' does not exist. "
+        "Create it (mkdir -p) or choose another --out\n",
     )

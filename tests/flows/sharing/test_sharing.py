@@ -99,6 +99,16 @@ def test_share_when_the_training_is_complete_then_card_record_and_weights_withou
     assert "is not empty, and nothing in it is replaced. Choose another --out" in text
 
 
+def test_share_when_the_folder_is_shared_already_then_says_so(depthmill, shared, tmp_path):
+    code, text = depthmill("share", shared, "--out", tmp_path / "again", "--data-licence", "cc-by-nc-sa-4.0")
+    assert (code, "is a shared network already. Copy it, or put it onto a hub: depthmill push" in text) == (2, True)
+
+
+def test_push_when_there_is_no_such_folder_then_a_wrong_usage(depthmill, tmp_path):
+    code, text = depthmill("push", tmp_path / "none", "USER/NAME")
+    assert (code, text) == (2, f"error: there is no folder '{tmp_path / 'none'}'. Give one that depthmill share wrote\n")
+
+
 def test_shared_network_when_evaluated_then_the_table_of_the_training(depthmill, training, shared, tiny_store, tmp_path):
     weights = load_checkpoint(training / "best.pt").model
     assert same(weights, load_checkpoint(shared / "model.safetensors").model)

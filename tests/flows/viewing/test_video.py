@@ -61,6 +61,7 @@ def test_scene_when_imported_without_cameras_then_it_is_filmed_and_not_put_into_
     ("options", "expected"),
     [
         ({"pictures": ("depth",)}, "--picture 'depth' is unknown; expected camera, single, accumulated, clean"),
+        ({"pictures": ("truth",)}, "scene 'scene-0061' has no picture 'truth'; it has camera"),
         ({"fps": 0.0}, "--fps 0 is out of range; expected 0.2 to 60"),
     ],
 )

@@ -212,7 +212,8 @@ def test_view_when_a_store_is_given_then_it_says_that_sweeps_are_missing(
         ((SCENE, "--camera", "CAM_TOP"), "scene 'scene-0061' has no frames of camera 'CAM_TOP'; cameras there: CAM_FRONT"),
         ((SCENE, "--out", "a.mp4"), "cannot write recording 'a.mp4': its name ends with '.mp4', expected .rrd. Choose e.g. --out a.rrd"),
         ((SCENE, "--out", "no-such/a.rrd"), "does not exist. Create it (mkdir -p) or choose another --out"),
-        ((SCENE, "--predictions", "."), "--predictions '.' holds neither; expected a folder with depth/ or data/. Make one with: depthmill predict"),
+        ((SCENE, "--predictions", "no-such"), "--predictions 'no-such' does not exist; expected a folder of predictions. Make one"),
+        ((SCENE, "--predictions", "."), "--predictions '.' has no folder depth/ and no folder data/; expected a folder of predictions. Make one with: depthmill predict"),
     ],
 )  # fmt: skip
 def test_view_when_asked_for_what_is_not_there_then_it_says_what_is(
@@ -221,7 +222,7 @@ def test_view_when_asked_for_what_is_not_there_then_it_says_what_is(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     code, text = depthmill("view", recipe, *arguments)
-    assert code != 0 and expected in text and not list(tmp_path.iterdir())
+    assert code == 2 and expected in text and not list(tmp_path.iterdir())
 
 
 def test_view_when_the_port_is_taken_then_it_says_so_before_it_works(
