@@ -164,7 +164,7 @@ def figures_of(matches: Matches, times: NDArray[np.int64] | None = None) -> Clas
 
     Args:
         matches: of all key frames.
-        times: (s,) how often each scene counts; None = once. Copies of a detection are taken together.
+        times: (f,) how often each key frame counts; None = once. Copies of a detection are taken together.
     """
     curves = [class_curve(matches, label) for label in range(len(CLASSES))]
     return figures_of_curves(matches, curves, times)
@@ -172,11 +172,11 @@ def figures_of(matches: Matches, times: NDArray[np.int64] | None = None) -> Clas
 
 def figures_of_curves(matches: Matches, curves: Sequence[ClassCurve], times: NDArray[np.int64] | None = None) -> ClassFigures:
     """Return the figures of the ten classes, whose curves were made before; see ``figures_of``."""
-    weights = np.ones(len(matches.scenes)) if times is None else times.astype(np.float64)
-    num_truth = np.bincount(matches.truth_label, weights[matches.truth_scene], minlength=len(CLASSES))
+    weights = np.ones(len(matches.frames)) if times is None else times.astype(np.float64)
+    num_truth = np.bincount(matches.truth_label, weights[matches.truth_frame], minlength=len(CLASSES))
     ap, errors = np.zeros((len(CLASSES), len(THRESHOLDS_M))), np.ones((len(CLASSES), len(ERRORS)))
     for label, curve in enumerate(curves):
-        weight = weights[matches.found_scene[curve.rows]]
+        weight = weights[matches.found_frame[curve.rows]]
         by_threshold = [
             recall_curve(curve.score, curve.taken[:, number] >= 0, weight, num_truth[label])
             for number in range(len(THRESHOLDS_M))

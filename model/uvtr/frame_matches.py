@@ -40,14 +40,14 @@ class MeasuredFrame(NamedTuple):
     """One key frame; only boxes that count.
 
     Attributes:
-        sample_token: of the key frame.
-        scene: its name.
+        key: ``<scene>/<time of the rig, us>``.
+        sample_token: its name in its source.
         truth: annotated objects.
         found: detections.
     """
 
+    key: str
     sample_token: str
-    scene: str
     truth: WorldBoxes
     found: WorldBoxes
 
@@ -57,61 +57,62 @@ class Matches:
     """d detections and t annotated objects of all key frames, in the order of the frames.
 
     Attributes:
-        scenes: names; a scene's number is its place here.
+        frames: keys of all key frames, ``<scene>/<time>``; a key frame's number is its place here.
         found_label: (d,) int64 number in ``CLASSES``.
-        found_scene: (d,) int64 number of the scene.
+        found_frame: (d,) int64 number of the key frame.
         found_range_m: (d,) level distance from the rig.
         score: (d,) float64.
         taken: (d, 4) int64 row of the object that a detection took at each of ``THRESHOLDS_M``; -1 = false alarm.
         errors: (d, 5) float64 ``ERRORS`` of the match at ``ERRORS_AT_M``; NaN = none, or not to be told.
         truth_label: (t,) int64 number in ``CLASSES``.
-        truth_scene: (t,) int64 number of the scene.
+        truth_frame: (t,) int64 number of the key frame.
         truth_range_m: (t,) level distance from the rig.
         truth_visibility: (t,) str visible share in the source's words.
     """
 
-    scenes: tuple[str, ...]
+    frames: tuple[str, ...]
     found_label: Int64
-    found_scene: Int64
+    found_frame: Int64
     found_range_m: Float64
     score: Float64
     taken: Int64
     errors: Float64
     truth_label: Int64
-    truth_scene: Int64
+    truth_frame: Int64
     truth_range_m: Float64
     truth_visibility: NDArray[np.str_]
 
 
+COLUMNS = tuple(field.name for field in fields(Matches) if field.name != "frames")
+"""Names of the arrays."""
+
+
 def match_frames(frames: Iterable[MeasuredFrame]) -> Matches:
     """Match the detections of key frames."""
-    numbers: dict[str, int] = {}
-    parts, num_truth = [_matches_of(_NO_FRAME, scene=0, first=0)], 0
+    keys: list[str] = []
+    parts, num_truth = [_matches_of(_NO_FRAME, number=0, first=0)], 0
     for frame in frames:
-        parts.append(_matches_of(frame, scene=numbers.setdefault(frame.scene, len(numbers)), first=num_truth))
+        parts.append(_matches_of(frame, number=len(keys), first=num_truth))
+        keys.append(frame.key)
         num_truth += len(frame.truth)
-    columns = {
-        field.name: np.concatenate([getattr(part, field.name) for part in parts])
-        for field in fields(Matches)
-        if field.name != "scenes"
-    }
-    return Matches(scenes=tuple(numbers), **columns)
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+    return Matches(frames=tuple(keys), **columns)
 
 
-def _matches_of(frame: MeasuredFrame, *, scene: int, first: int) -> Matches:
-    """Return the matches of one key frame, whose first object has this row."""
+def _matches_of(frame: MeasuredFrame, *, number: int, first: int) -> Matches:
+    """Return the matches of one key frame, whose first object has the row ``first``."""
     truth, found = frame.truth, frame.found
     taken = match_frame(truth, found)
     return Matches(
-        scenes=(),
+        frames=(),
         found_label=found.labels,
-        found_scene=np.full(len(found), scene, np.int64),
+        found_frame=np.full(len(found), number, np.int64),
         found_range_m=found.ranges_m,
         score=found.scores,
         taken=np.where(taken < 0, -1, taken + first),
         errors=errors_of(truth, found, taken[:, _AT]),
         truth_label=truth.labels,
-        truth_scene=np.full(len(truth), scene, np.int64),
+        truth_frame=np.full(len(truth), number, np.int64),
         truth_range_m=truth.ranges_m,
         truth_visibility=truth.visibility,
     )

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from model.uvtr.classes import CLASSES
 from model.uvtr.detection_metric import NOT_MEASURED, ClassFigures
 from model.uvtr.frame_matches import ERRORS, ERRORS_AT_M, THRESHOLDS_M, MeasuredFrame
+from model.uvtr.nuscenes_results import quaternions_of
 from model.uvtr.world_boxes import WorldBoxes
 from storage_schemas.errors import RecipeError
 
@@ -113,10 +112,3 @@ def _eval_boxes(boxes: dict[str, WorldBoxes]) -> Any:
             ],
         )
     return collection
-
-
-def quaternions_of(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the unit quaternions (n, 4), real part first, of turns (n, 3, 3)."""
-    if not len(rotations):
-        return np.empty((0, 4))
-    return np.asarray(Rotation.from_matrix(rotations).as_quat(scalar_first=True), np.float64)

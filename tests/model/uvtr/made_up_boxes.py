@@ -54,7 +54,7 @@ def changed(of: WorldBoxes, **columns: Any) -> WorldBoxes:
 
 def frame(truth: WorldBoxes, found: WorldBoxes, *, token: str = "k0", scene: str = "scene-0001") -> MeasuredFrame:
     """Return one key frame."""
-    return MeasuredFrame(token, scene, truth, found)
+    return MeasuredFrame(f"{scene}/{token}", token, truth, found)
 
 
 def falling_scores(number: int) -> list[float]:

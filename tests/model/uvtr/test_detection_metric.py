@@ -110,14 +110,15 @@ def test_twin_when_boxes_are_made_up_then_it_says_what_the_devkit_says(seed):
     np.testing.assert_allclose([row.ap, row.nds, *row[8:13]], [official.mean_ap, official.nds, *official.errors], atol=1e-12)
 
 
-def test_figures_when_each_scene_counts_once_then_they_are_those_without_counts_and_a_scene_left_out_is_not_there():
+def test_figures_when_each_frame_counts_once_then_they_are_those_without_counts_and_a_frame_left_out_is_not_there():
     frames = random_frames(7)
     matches = match_frames(frames)
-    times = np.array([1, 1, 0, 1])
+    times = np.ones(len(frames), int)
+    times[3] = times[5] = 0
 
-    without = figures_of(match_frames([one for one in frames if one.scene != matches.scenes[2]]))
+    without = figures_of(match_frames([one for number, one in enumerate(frames) if number not in (3, 5)]))
     drawn = figures_of(matches, times)
-    np.testing.assert_allclose(figures_of(matches, np.ones(4, int)).ap, figures_of(matches).ap, atol=0)
+    np.testing.assert_allclose(figures_of(matches, np.ones(len(frames), int)).ap, figures_of(matches).ap, atol=0)
     np.testing.assert_allclose(drawn.ap, without.ap, atol=1e-12)
     np.testing.assert_allclose(drawn.errors, without.errors, atol=1e-12)
 
