@@ -56,10 +56,6 @@ def with_distinct_scores(frames: Sequence[Detections]) -> DistinctScores:
     """
     kept = [found.where(np.argsort(-found.scores, kind="stable")[:MOST_BOXES]) for found in frames]
     scores = np.concatenate([np.empty(0), *(found.scores for found in kept)])
-    labels = np.concatenate([np.empty(0, np.int64), *(found.labels for found in kept)])
-    pairs = np.column_stack([labels, scores])
-    _, counts = np.unique(pairs, axis=0, return_counts=True)
-    num_tied = int(counts[counts > 1].sum())
     order = np.argsort(-scores, kind="stable")
     distinct, last = np.empty_like(scores), np.inf
     for place in order:
@@ -71,7 +67,15 @@ def with_distinct_scores(frames: Sequence[Detections]) -> DistinctScores:
         Detections(found.centers_m, found.sizes_wlh_m, found.yaws_rad, found.velocities_mps, found.labels, of_frame)
         for found, of_frame in zip(kept, parts, strict=True)
     ]
-    return DistinctScores(replaced, num_tied)
+    return DistinctScores(replaced, num_tied_of(kept))
+
+
+def num_tied_of(frames: Sequence[Detections | WorldBoxes]) -> int:
+    """Return how many detections of all key frames share their score with another one of their class."""
+    scores = np.concatenate([np.empty(0), *(found.scores for found in frames)])
+    labels = np.concatenate([np.empty(0), *(found.labels for found in frames)])
+    _, counts = np.unique(np.column_stack([labels, scores]), axis=0, return_counts=True)
+    return int(counts[counts > 1].sum())
 
 
 def results_as_json(found: Mapping[str, WorldBoxes]) -> bytes:
