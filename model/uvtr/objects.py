@@ -79,7 +79,8 @@ class FrameObjects:
     @property
     def has_returns(self) -> NDArray[np.bool_]:
         """Which objects (n,) were hit by LiDAR or radar, the rule of training and metric; objects without counts are kept."""
-        return self.num_points != 0
+        has_returns: NDArray[np.bool_] = self.num_points != 0
+        return has_returns
 
 
 @dataclass(frozen=True)
