@@ -21,7 +21,7 @@ from model.uvtr.matching import focal_sum, match
 from model.uvtr.network_config import UvtrConfig
 from model.uvtr.query_head import QueryLayers
 
-LOSS_TERMS = ("class", "box", "velocity")
+OBJECT_TERMS = ("class", "box", "velocity")
 """Terms whose plain sum is the loss of the objects; each with its weight, of queries summed over the layers."""
 
 
@@ -43,7 +43,7 @@ def centre_losses(
         mean_over_processes: where several processes share a batch: each object weighs the same, wherever it is.
 
     Returns:
-        Scalars by the names of ``LOSS_TERMS``; finite without objects.
+        Scalars by the names of ``OBJECT_TERMS``; finite without objects.
     """
     count = _count(len(targets.boxes), maps.heat, mean_over_processes)
     grid, heats, codes = network.lift.grid, [], []
