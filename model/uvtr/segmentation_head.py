@@ -41,18 +41,22 @@ class SegmentationHead(nn.Module):
         self.fine = nn.Sequential(*ground_conv(config.width, config.width))
         self.covered = nn.Conv2d(config.width, 1, 1)
         nn.init.constant_(self.covered.bias, HEAT_BIAS)  # type: ignore[arg-type]  # it has a bias
-        x, y = (torch.from_numpy(places) for places in ground.centers_m)
-        at = torch.stack(torch.broadcast_tensors(x, y[:, None], torch.zeros(())), dim=-1)
-        self.register_buffer("_at", grid.to_unit(at)[None, ..., :2].float(), persistent=False)
+        self._grid, self._ground = grid, ground
 
     def forward(self, volume: Tensor) -> Tensor:
         """Map volumes (b, C, Z, Y, X) to logits (b, rows, columns) float32."""
         coarse = self.coarse(fold_height(volume))
-        at = self.get_buffer("_at").to(coarse.dtype).expand(len(coarse), -1, -1, -1)
+        at = self._unit(coarse).expand(len(coarse), -1, -1, -1)
         features = self.fine(F.grid_sample(coarse, at, mode="bilinear", padding_mode="border", align_corners=False))
         with full_precision(volume.device.type):
             logits: Tensor = self.covered(features.float())
         return logits[:, 0]
+
+    def _unit(self, like: Tensor) -> Tensor:
+        """Return where the cells of the ground are on the volume's ground (1, rows, columns, 2), -1 and 1 at its faces."""
+        x, y = (torch.from_numpy(places).to(like.device) for places in self._ground.centers_m)
+        at = torch.stack(torch.broadcast_tensors(x, y[:, None], x.new_zeros(())), dim=-1)
+        return self._grid.to_unit(at)[None, ..., :2].to(like.dtype)
 
 
 def segmentation_loss(logits: Tensor, is_covered: Tensor) -> Tensor:
