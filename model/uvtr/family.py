@@ -6,6 +6,7 @@ Source  docs/method/uvtr.md#loss, #optimisation, #transfer, #metric
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from model.blocks.over_processes import MeanOverProcesses
 from model.mim4d.batch import views_of
 from model.mim4d.clip_draws import clip_generator
 from model.train.config import Machine
-from model.train.family_types import StepLosses, placement, processes_of
+from model.train.family_types import OpenedNetwork, ReferenceOptions, StepLosses, placement, processes_of
+from model.train.known_families import parse_config
 from model.uvtr.batch import BoxTargets, KeyFrameBatch
 from model.uvtr.centre_head import CentreMaps
 from model.uvtr.config import UvtrTrainConfig
@@ -26,8 +28,8 @@ from model.uvtr.loss import OBJECT_TERMS, centre_losses, query_losses
 from model.uvtr.measuring import BoxMeasuring
 from model.uvtr.net import Found, Uvtr
 from model.uvtr.query_head import QueryLayers
+from model.uvtr.reference import is_reference, load_reference
 from model.uvtr.segmentation_head import segmentation_loss
-from model.uvtr.transfer import TakenParts
 from storage_schemas.manifest import Manifest
 
 
@@ -54,6 +56,22 @@ class UvtrFamily(BoxMeasuring):
         """Return the backbone."""
         assert isinstance(network, Uvtr)
         return network.backbone
+
+    def is_reference(self, weights: Mapping[str, Any]) -> bool:
+        """Say whether the content of a weights file is a detector of the public code."""
+        return is_reference(weights)
+
+    def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[UvtrTrainConfig]:
+        """Build the network of a public checkpoint; a recipe of this family says how it is measured and on which cameras."""
+        config = UvtrTrainConfig()
+        if options.train is not None and options.train.get("family") == self.name:
+            config = parse_config(UvtrTrainConfig, options.train, where=options.where)
+        network = load_reference(path)
+        return OpenedNetwork(network, name, config.model_copy(update={"network": network.config}))
+
+    def parts_from_pre_training(self, network: nn.Module, config: UvtrTrainConfig) -> dict[str, nn.Module]:
+        """Return the parts that ``take`` names."""
+        return {part: getattr(network, part) for part in config.take}
 
     def optimizer(self, network: nn.Module, config: UvtrTrainConfig) -> torch.optim.Optimizer:
         """Return AdamW, slower for the backbone: it may begin with weights that are worth keeping."""
