@@ -89,12 +89,7 @@ class VolumeEncoder(nn.Module):
         )
 
     def _check_images(self, image: Tensor, is_seen: Tensor | None) -> None:
-        if (
-            image.ndim != 6
-            or image.shape[3] != 3
-            or not image.is_floating_point()
-            or tuple(image.shape[4:]) != self._input_px
-        ):
+        if image.ndim != 6 or image.shape[3] != 3 or not image.is_floating_point() or tuple(image.shape[4:]) != self._input_px:
             height, width = self._input_px
             raise InputError(
                 f"images of clips are {image.dtype} {tuple(image.shape)}, expected floating-point (b, frames, cameras, 3, "

@@ -62,9 +62,7 @@ class KeyFrameLoader(OrderedLoader[KeyFrameBatch]):
             frame_keys=tuple(frame.clip.key for frame in frames),
             sample_tokens=tuple(frame.sample_token for frame in frames),
             image_u8=self._layout.tensors(memory, len(frames))["image"],
-            intrinsics=_float32(
-                [[scaled_intrinsics(moment.samples, size) for moment in frame.clip.moments] for frame in frames]
-            ),
+            intrinsics=_float32([[scaled_intrinsics(moment.samples, size) for moment in frame.clip.moments] for frame in frames]),
             cam_from_rig=_float32(
                 [[augment.cam_from_rig(moment.cam_from_rig) for moment in frame.clip.moments] for frame, augment in both]
             ),
@@ -94,9 +92,7 @@ def is_learned(frame: KeyFrame, config: KeyFrameDataConfig, network: UvtrConfig)
     return learned & frame.objects.has_returns if config.without_returns == "leave_out" else learned
 
 
-def _targets(
-    frames: Sequence[tuple[KeyFrame, BevAugment]], config: KeyFrameDataConfig, network: UvtrConfig
-) -> BoxTargets:
+def _targets(frames: Sequence[tuple[KeyFrame, BevAugment]], config: KeyFrameDataConfig, network: UvtrConfig) -> BoxTargets:
     """Return the objects that are learned, moved; those whose centre is then outside of the voxels, seen from above, are not."""
     low, high = (torch.tensor(corner[:2]) for corner in (network.lift.low_m, network.lift.high_m))
     class_of = {label: number for number, label in enumerate(network.labels)}

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from model.blocks.full_precision import full_precision
@@ -30,10 +32,15 @@ class LookedAt(NamedTuple):
     Attributes:
         batch: of this key frame alone, not moved: its keys, its pose, what is annotated, and its images.
         found: objects in its rig frame.
+        cameras: channels of its images, in their order.
+        segmentation: ground cells (rows along y, columns along x of ``RELEASED_GRID``) on which a vehicle is said to stand;
+            None of a network that does not say.
     """
 
     batch: KeyFrameBatch
     found: Detections
+    cameras: tuple[str, ...]
+    segmentation: NDArray[np.bool_] | None = None
 
 
 def look_at_split(
@@ -58,7 +65,7 @@ def look_at_split(
     try:
         with measured_key_frames(manifest, config, placement=placement) as loader:
             for batch in loader:
-                yield LookedAt(batch, look(network, batch, device)[0])
+                yield LookedAt(batch, look(network, batch, device)[0], loader.cameras)
     finally:
         network.train(was_training)
 

@@ -17,20 +17,19 @@ from model.blocks.over_processes import MeanOverProcesses
 from model.mim4d.batch import views_of
 from model.mim4d.clip_draws import clip_generator
 from model.train.config import Machine
-from model.train.family import Family
 from model.train.family_types import StepLosses, placement, processes_of
 from model.uvtr.batch import BoxTargets, KeyFrameBatch
 from model.uvtr.centre_head import CentreMaps
 from model.uvtr.config import UvtrTrainConfig
 from model.uvtr.data import KeyFrameLoader
 from model.uvtr.loss import LOSS_TERMS, centre_losses, query_losses
+from model.uvtr.measuring import BoxMeasuring
 from model.uvtr.net import Found, Uvtr
 from model.uvtr.query_head import QueryLayers
-from model.uvtr.transfer import TakenParts
 from storage_schemas.manifest import Manifest
 
 
-class UvtrFamily(Family[UvtrTrainConfig]):
+class UvtrFamily(BoxMeasuring):
     """Multi-camera 3D detection on lifted volumes."""
 
     name = "uvtr"

@@ -45,7 +45,12 @@ class PointLook(nn.Module):
         self.gate = nn.Linear(channels, 1)
         self.output = nn.Linear(channels, channels)
         self.position = nn.Sequential(
-            nn.Linear(3, channels), nn.LayerNorm(channels), nn.ReLU(), nn.Linear(channels, channels), nn.LayerNorm(channels), nn.ReLU()
+            nn.Linear(3, channels),
+            nn.LayerNorm(channels),
+            nn.ReLU(),
+            nn.Linear(channels, channels),
+            nn.LayerNorm(channels),
+            nn.ReLU(),
         )
         self.dropout = nn.Dropout(dropout)
 
