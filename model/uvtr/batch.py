@@ -54,6 +54,7 @@ class KeyFrameBatch(OfTensors):
         targets: what is to be found; empty for a network that is only measured.
         objects: b lists of everything annotated at frame 0, not moved.
         key_poses: (b, 4, 4) float64 true pose of the rig of frame 0 in the world, not moved, metres.
+        is_covered: (b, rows, columns) bool, the cells of the ground that vehicles cover, moved as boxes are; None = not wanted.
     """
 
     frame_keys: tuple[str, ...]
@@ -66,6 +67,7 @@ class KeyFrameBatch(OfTensors):
     targets: BoxTargets
     objects: list[FrameObjects]
     key_poses: NDArray[np.float64]
+    is_covered: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of key frames."""

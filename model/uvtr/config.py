@@ -51,6 +51,11 @@ class KeyFrameDataConfig(ReadingConfig):
 class NuScenesEvaluationConfig(EvaluationSplits):
     """On what, and how, detections are measured."""
 
+    official: bool = Field(
+        True,
+        description="true: the figures at the end are those of nuscenes-devkit (extra devkit), false: of our own computation by "
+        "its rules, as during training",
+    )
     num_pictures: int = Field(4, ge=0, description="key frames kept as pictures, spread evenly over the split")
     official: bool = Field(
         True,

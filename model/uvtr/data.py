@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from model.uvtr.bev_augment import RESTING, BevAugment, draw_bev_augment
 from model.uvtr.config import KeyFrameDataConfig, UvtrTrainConfig
 from model.uvtr.key_frames import KeyFrame, choose_key_frames
 from model.uvtr.network_config import UvtrConfig
+from model.uvtr.objects import FrameObjects
 from model.uvtr.reader import KeyFrameReading
+from model.uvtr.segmentation_truth import vehicles_on_ground
 from storage_schemas.manifest import Manifest
 
 
@@ -71,6 +74,7 @@ class KeyFrameLoader(OrderedLoader[KeyFrameBatch]):
             targets=_targets(both, self._config, self._network),
             objects=[frame.objects for frame in frames],
             key_poses=np.stack([frame.clip.moments[0].world_from_rig for frame in frames]),
+            is_covered=_covered(both, self._network) if self._network.segmentation.enabled else None,
         )
 
     def _augment(self, frame: KeyFrame, epoch: int) -> BevAugment:
@@ -104,6 +108,24 @@ def _targets(frames: Sequence[tuple[KeyFrame, BevAugment]], config: KeyFrameData
         classes = torch.tensor([class_of[int(label)] for label in objects.labels], dtype=torch.int64)
         parts.append(BoxTargets(boxes[inside], classes[inside], torch.full((int(inside.sum()),), number)))
     return BoxTargets(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _covered(frames: Sequence[tuple[KeyFrame, BevAugment]], network: UvtrConfig) -> torch.Tensor:
+    """Return which cells of the ground vehicles cover, moved (b, rows, columns)."""
+    moved = [moved_objects(frame.objects, augment) for frame, augment in frames]
+    return torch.from_numpy(np.stack([vehicles_on_ground(objects, network.ground) for objects in moved]))
+
+
+def moved_objects(objects: FrameObjects, augment: BevAugment) -> FrameObjects:
+    """Return annotated objects moved as boxes are; racks stay."""
+    boxes = augment.boxes(boxes_of(objects)).double().numpy()
+    return replace(
+        objects,
+        centers_m=boxes[:, :3],
+        sizes_wlh_m=boxes[:, 3:6],
+        yaws_rad=boxes[:, 6],
+        velocities_mps=boxes[:, 7:9],
+    )
 
 
 def _float32(values: Sequence[object]) -> torch.Tensor:

@@ -31,16 +31,28 @@ class LookedAt(NamedTuple):
 
     Attributes:
         batch: of this key frame alone, not moved: its keys, its pose, what is annotated, and its images.
+        cameras: of its images, in their order.
         found: objects in its rig frame.
-        cameras: channels of its images, in their order.
-        segmentation: ground cells (rows along y, columns along x of ``RELEASED_GRID``) on which a vehicle is said to stand;
-            None of a network that does not say.
+        segmentation: (rows, columns) bool on the cells of ``UvtrConfig.ground``, those that a vehicle is said to cover; None of a
+            network that does not say it.
     """
 
     batch: KeyFrameBatch
-    found: Detections
     cameras: tuple[str, ...]
-    segmentation: NDArray[np.bool_] | None = None
+    found: Detections
+    segmentation: NDArray[np.bool_] | None
+
+
+class Looked(NamedTuple):
+    """What a network says of b key frames.
+
+    Attributes:
+        found: objects of each in its rig frame.
+        covered: (b, rows, columns) bool cells that a vehicle is said to cover; None of a network that does not say it.
+    """
+
+    found: list[Detections]
+    covered: NDArray[np.bool_] | None
 
 
 def look_at_split(
@@ -65,14 +77,17 @@ def look_at_split(
     try:
         with measured_key_frames(manifest, config, placement=placement) as loader:
             for batch in loader:
-                yield LookedAt(batch, look(network, batch, device)[0], loader.cameras)
+                looked = look(network, batch, device)
+                covered = None if looked.covered is None else looked.covered[0]
+                yield LookedAt(batch, loader.cameras, looked.found[0], covered)
     finally:
         network.train(was_training)
 
 
 @torch.no_grad()
-def look(network: Uvtr, batch: KeyFrameBatch, device: torch.device) -> list[Detections]:
+def look(network: Uvtr, batch: KeyFrameBatch, device: torch.device) -> Looked:
     """Return what a network finds at each key frame of a batch, computed in float32."""
     with full_precision(device.type):
-        found: Found = network(views_of(batch.to(device)))
-        return network.decode(found)
+        answers: Found = network(views_of(batch.to(device)))
+        covered = None if answers.covered is None else (answers.covered > 0).cpu().numpy()
+        return Looked(network.decode(answers), covered)

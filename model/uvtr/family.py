@@ -22,10 +22,12 @@ from model.uvtr.batch import BoxTargets, KeyFrameBatch
 from model.uvtr.centre_head import CentreMaps
 from model.uvtr.config import UvtrTrainConfig
 from model.uvtr.data import KeyFrameLoader
-from model.uvtr.loss import LOSS_TERMS, centre_losses, query_losses
+from model.uvtr.loss import OBJECT_TERMS, centre_losses, query_losses
 from model.uvtr.measuring import BoxMeasuring
 from model.uvtr.net import Found, Uvtr
 from model.uvtr.query_head import QueryLayers
+from model.uvtr.segmentation_head import segmentation_loss
+from model.uvtr.transfer import TakenParts
 from storage_schemas.manifest import Manifest
 
 
@@ -34,7 +36,7 @@ class UvtrFamily(BoxMeasuring):
 
     name = "uvtr"
     config = UvtrTrainConfig
-    loss_columns: tuple[str, ...] = ("loss", *LOSS_TERMS)
+    loss_columns: tuple[str, ...] = ("loss", *OBJECT_TERMS, "segmentation")
     noun = "a detector of all cameras"
     plural = "detectors of all cameras"
 
@@ -80,12 +82,18 @@ class UvtrFamily(BoxMeasuring):
         found: Found = network(views_of(batch), generators=generators)
         with torch.autocast(fabric.device.type, enabled=False):
             terms = _objects_losses(found.objects, batch.targets, config, mean)
-            total = torch.stack([terms[name] for name in LOSS_TERMS]).sum()
+            total = torch.stack([terms[name] for name in OBJECT_TERMS]).sum()
+            terms["segmentation"] = total.detach().new_tensor(float("nan"))
+            if found.covered is not None:
+                assert batch.is_covered is not None
+                terms["segmentation"] = config.loss.segmentation_weight * segmentation_loss(found.covered, batch.is_covered)
+                total = total + terms["segmentation"]
         return StepLosses(total, {"loss": total, **terms})
 
     def step_words(self, values: Mapping[str, float]) -> str:
         """Return the losses of classes and boxes."""
-        return f"class {values['class']:.3f}, box {values['box']:.3f}"
+        text, ground = f"class {values['class']:.3f}, box {values['box']:.3f}", values["segmentation"]
+        return text + (f", vehicles on the ground {ground:.3f}" if ground == ground else "")
 
     def facts(self, device: torch.device) -> dict[str, Any]:
         """Return the precision of what was measured."""

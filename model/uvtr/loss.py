@@ -21,7 +21,7 @@ from model.uvtr.matching import focal_sum, match
 from model.uvtr.network_config import UvtrConfig
 from model.uvtr.query_head import QueryLayers
 
-LOSS_TERMS = ("class", "box", "velocity")
+OBJECT_TERMS = ("class", "box", "velocity")
 """Terms whose plain sum is the loss of the objects; each with its weight, of queries summed over the layers."""
 
 
@@ -43,7 +43,7 @@ def centre_losses(
         mean_over_processes: where several processes share a batch: each object weighs the same, wherever it is.
 
     Returns:
-        Scalars by the names of ``LOSS_TERMS``; finite without objects.
+        Scalars by the names of ``OBJECT_TERMS``; finite without objects.
     """
     count = _count(len(targets.boxes), maps.heat, mean_over_processes)
     grid, heats, codes = network.lift.grid, [], []
@@ -80,7 +80,9 @@ def query_losses(
         wanted = encode(boxes, code=network.code)
         wanted[:, CENTRE_Z] = wanted[:, CENTRE_Z].clamp(low, high)
         for logits, codes in zip(layers.logits[:, frame], layers.codes[:, frame], strict=True):
-            pairs = match(logits, codes, classes, wanted, class_weight=config.class_weight, box_weight=config.box_weight)
+            pairs = match(
+                logits, codes, classes, wanted, class_weight=config.class_weight, box_weight=config.box_weight
+            )
             is_class = torch.zeros_like(logits)
             is_class[pairs.query, classes[pairs.target]] = 1.0
             class_sum = class_sum + focal_sum(logits, is_class)
@@ -94,7 +96,9 @@ def _count(num_objects: int, like: Tensor, mean_over_processes: MeanOverProcesse
     return (count if mean_over_processes is None else mean_over_processes(count)).clamp(min=1.0)
 
 
-def _code_errors(codes: Tensor, wanted: Tensor, config: UvtrLossConfig, *, scale: Sequence[float] = (1.0, 1.0)) -> Tensor:
+def _code_errors(
+    codes: Tensor, wanted: Tensor, config: UvtrLossConfig, *, scale: Sequence[float] = (1.0, 1.0)
+) -> Tensor:
     """Return by how much codes (n, 10) differ from wanted ones; 0 for a velocity that is not known and not to be learned.
 
     ``scale``: metres that count as one, along x and y.

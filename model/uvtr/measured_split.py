@@ -20,7 +20,7 @@ from model.uvtr.evaluation import BoxEvaluation, TruthFrame, evaluate_boxes, eva
 from model.uvtr.key_frame_pictures import NO_CELLS, KeyFrameLidar, PictureFrame, SpreadPictures, as_boxes, stacked_frames
 from model.uvtr.key_frames import choose_key_frames
 from model.uvtr.nuscenes_results import num_tied_of, read_results
-from model.uvtr.segmentation_truth import RELEASED_GRID, CellCounts, vehicles_on_ground
+from model.uvtr.segmentation_truth import CellCounts, GroundGrid, vehicles_on_ground
 from storage_schemas.manifest import Manifest
 
 
@@ -57,9 +57,9 @@ def measure_split(
         found.append(looked.found)
         if looked.segmentation is not None:
             says_cells = True
-            cells = cells.with_frame(vehicles_on_ground(frame.objects, RELEASED_GRID), looked.segmentation)
+            cells = cells.with_frame(vehicles_on_ground(frame.objects, config.network.ground), looked.segmentation)
         if pictures.is_wanted():
-            pictures.keep(picture_of(looked, lidar))
+            pictures.keep(picture_of(looked, lidar, config.network.ground))
     evaluation = evaluate_detections(frames, found, official=official)
     evaluation.pictures = stacked_frames(pictures.chosen())
     evaluation.segmentation = segmentation_row(cells) if says_cells else None
@@ -72,11 +72,11 @@ def truth_of(looked: LookedAt) -> TruthFrame:
     return TruthFrame(batch.frame_keys[0], batch.sample_tokens[0], batch.objects[0], batch.key_poses[0])
 
 
-def picture_of(looked: LookedAt, lidar: KeyFrameLidar) -> PictureFrame:
+def picture_of(looked: LookedAt, lidar: KeyFrameLidar, ground: GroundGrid) -> PictureFrame:
     """Return what pictures of a key frame that was looked at are made of."""
     batch = looked.batch
     cam_from_rig = batch.cam_from_rig[0, 0].double().numpy()
-    covered = NO_CELLS if looked.segmentation is None else vehicles_on_ground(batch.objects[0], RELEASED_GRID)
+    covered = NO_CELLS if looked.segmentation is None else vehicles_on_ground(batch.objects[0], ground)
     return PictureFrame(
         key=batch.frame_keys[0],
         cameras=looked.cameras,

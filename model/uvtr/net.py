@@ -21,6 +21,7 @@ from model.uvtr.centre_head import CentreHead, CentreMaps
 from model.uvtr.detections import Detections
 from model.uvtr.network_config import UvtrConfig
 from model.uvtr.query_head import QueryHead, QueryLayers
+from model.uvtr.segmentation_head import SegmentationHead
 from model.uvtr.voxel_convs import PastVolumes, VoxelConvs
 
 
@@ -29,9 +30,11 @@ class Found(NamedTuple):
 
     Attributes:
         objects: raw answers of the head of objects.
+        covered: (b, rows, columns) logits that a vehicle covers a cell of the ground; None of a network that does not say it.
     """
 
     objects: CentreMaps | QueryLayers
+    covered: Tensor | None
 
 
 class Uvtr(VolumeEncoder):
@@ -50,6 +53,9 @@ class Uvtr(VolumeEncoder):
             self.head = CentreHead(lift.channels, config.num_classes, config.centres, grid=lift.grid)
         else:
             self.head = QueryHead(lift.channels, config.num_classes, config.queries, grid=lift.grid)
+        self.segmentation = None
+        if config.segmentation.enabled:
+            self.segmentation = SegmentationHead(lift.channels, config.segmentation, grid=lift.grid, ground=config.ground)
 
     def forward(self, views: ClipViews, *, generators: list[torch.Generator] | None = None) -> Found:
         """Look at key frames.
@@ -62,7 +68,7 @@ class Uvtr(VolumeEncoder):
             InputError: shapes do not fit together.
         """
         volume = self.volume(views, generators=generators)
-        return Found(self.head(volume))
+        return Found(self.head(volume), None if self.segmentation is None else self.segmentation(volume))
 
     def volume(self, views: ClipViews, *, generators: list[torch.Generator] | None = None) -> Tensor:
         """Return the volumes (b, C, Z, Y, X) that the heads read, in the rig frame of the newest key frame.

@@ -16,7 +16,12 @@ from model.mim4d.mask import COARSEST_STRIDE
 from model.mim4d.network_config import BackboneConfig, VoxelLiftConfig
 from model.uvtr.box_code import Code
 from model.uvtr.classes import CLASSES
+from model.uvtr.segmentation_truth import RELEASED_GRID, GroundGrid
 from storage_schemas.frozen_config import FrozenConfig
+
+
+RELEASED_GRID_M = -RELEASED_GRID.low_m[0]
+"""How far the published cells reach to each side, metres."""
 
 
 class VoxelConvConfig(FrozenConfig):
@@ -117,6 +122,13 @@ class UvtrConfig(FrozenConfig):
         return len(self.classes)
 
     @property
+    def ground(self) -> GroundGrid:
+        """Return the cells of which is said whether a vehicle covers them: up to 50 m to each side, within the voxels."""
+        reach_m = [min(RELEASED_GRID_M, -low, high) for low, high in zip(self.lift.low_m, self.lift.high_m, strict=True)]
+        x, y = (int(reach / RELEASED_GRID.cell_m) for reach in reach_m[:2])
+        return GroundGrid((-x * RELEASED_GRID.cell_m, -y * RELEASED_GRID.cell_m), RELEASED_GRID.cell_m, (2 * y, 2 * x))
+
+    @property
     def labels(self) -> tuple[int, ...]:
         """Return the number in ``CLASSES`` of each class of the network."""
         return tuple(CLASSES.index(name) for name in self.classes)
@@ -133,6 +145,11 @@ class UvtrConfig(FrozenConfig):
         if any(side < COARSEST_STRIDE or side % COARSEST_STRIDE for side in self.input_px):
             raise ValueError(
                 f"input_px is {self.input_px[0]} x {self.input_px[1]} (height x width), expected multiples of {COARSEST_STRIDE}"
+            )
+        if self.segmentation.enabled and min(self.ground.num_cells) < 1:
+            raise ValueError(
+                f"segmentation.enabled is true, and the voxels (lift.low_m {self.lift.low_m}, lift.high_m {self.lift.high_m}) do "
+                "not reach half a metre to every side of the vehicle; widen them"
             )
         channels = self.lift.channels
         if self.voxels.norm3d == "gn" and self.voxels.num_convs and channels % self.voxels.norm_groups:

@@ -46,7 +46,7 @@ def predict_split(
         frames.append(frame)
         found.append(looked.found)
         if draw is not None:
-            put_file(out / PICTURES_FOLDER / f"{frame.sample_token}.jpg", draw(picture_of(looked, lidar)))
+            put_file(out / PICTURES_FOLDER / f"{frame.sample_token}.jpg", draw(picture_of(looked, lidar, config.network.ground)))
     refuse_repeated_tokens(frames)
     distinct = with_distinct_scores(found).frames
     boxes = {
