@@ -57,11 +57,6 @@ class NuScenesEvaluationConfig(EvaluationSplits):
         "its rules, as during training",
     )
     num_pictures: int = Field(4, ge=0, description="key frames kept as pictures, spread evenly over the split")
-    official: bool = Field(
-        True,
-        description="true: mAP and NDS of the result are nuscenes-devkit's; false: depthmill's own, by the same rules, where the "
-        "devkit cannot be installed",
-    )
 
 
 class UvtrTrainConfig(CommonConfig):
