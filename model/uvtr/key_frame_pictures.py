@@ -177,7 +177,8 @@ def frames_of(arrays: Mapping[str, NDArray[Any]]) -> list[PictureFrame]:
             cameras=tuple(map(str, arrays["cameras"])),
             **{name: arrays[name][number] for name in _STACKED},
             lidar_m=arrays["lidar_m"][arrays["lidar_frame"] == number],
-            **{name: _boxes_of(arrays, name, number) for name in _LISTED},
+            truth=_boxes_of(arrays, "truth", number),
+            found=_boxes_of(arrays, "found", number),
         )
         for number, key in enumerate(keys)
     ]
