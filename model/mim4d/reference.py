@@ -101,8 +101,9 @@ def _own_shapes(config: Mim4dConfig) -> dict[str, Tensor]:
 
 def _shaped(value: Any, wanted: Tensor | None) -> Any:
     """Return a scale of a block in the shape that ours has; everything else as it is."""
-    is_scale = isinstance(value, Tensor) and wanted is not None and value.ndim == 1 and wanted.ndim == 3
-    return value.view(wanted.shape) if is_scale and value.numel() == wanted.numel() else value
+    if not isinstance(value, Tensor) or wanted is None or (value.ndim, wanted.ndim) != (1, 3):
+        return value
+    return value.view(wanted.shape) if value.numel() == wanted.numel() else value
 
 
 def _backbone_in(state: Mapping[str, Any], path: str | Path) -> Any:

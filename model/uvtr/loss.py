@@ -25,6 +25,20 @@ OBJECT_TERMS = ("class", "box", "velocity")
 """Terms whose plain sum is the loss of the objects; each with its weight, of queries summed over the layers."""
 
 
+def objects_losses(
+    found: CentreMaps | QueryLayers,
+    targets: BoxTargets,
+    config: UvtrLossConfig,
+    *,
+    network: UvtrConfig,
+    mean_over_processes: MeanOverProcesses | None = None,
+) -> dict[str, Tensor]:
+    """Compare what either head says with the objects; see ``centre_losses`` and ``query_losses``."""
+    if isinstance(found, CentreMaps):
+        return centre_losses(found, targets, config, network=network, mean_over_processes=mean_over_processes)
+    return query_losses(found, targets, config, network=network, mean_over_processes=mean_over_processes)
+
+
 def centre_losses(
     maps: CentreMaps,
     targets: BoxTargets,

@@ -102,7 +102,7 @@ class UvtrConfig(FrozenConfig):
         return UvtrConfig(
             input_px=(96, 160),
             classes=classes,
-            backbone=BackboneConfig(name="convnext_mini", layer_scale=0.1),
+            backbone=BackboneConfig(name="convnext_mini", layer_scale=0.1, drop_path=0.0),
             lift=VoxelLiftConfig(
                 channels=32,
                 num_depth_bins=16,

@@ -1,6 +1,7 @@
-"""Checkpoints of the public code: MIM4D's detector, and the part of its pre-training that a detector begins with.
+"""Checkpoints of the public detector of MIM4D and UniPAD; those of a pre-training: ``model.mim4d.reference``.
 
-Source  docs/method/uvtr.md#released-weights; the public repositories are github.com/hustvl/MIM4D and github.com/Nightmare-n/UniPAD
+Source  docs/method/uvtr.md#released-weights; the public repositories are github.com/hustvl/MIM4D and
+        github.com/Nightmare-n/UniPAD
 """
 
 from __future__ import annotations
