@@ -1,8 +1,8 @@
 """The ten numbers by which the network says a box, and the box that ten numbers say.
 
-What    cx, cy, log w, log l, cz, log h, sin, cos, vx, vy: the gravity centre in metres, the velocity in m/s, both in the rig frame.
-        ``psi`` encodes the heading of the length axis from x, counter-clockwise. ``theta`` encodes -psi - pi/2, as the public code
-        does; it is for the parity of released weights only.
+What    cx, cy, log w, log l, cz, log h, sin, cos, vx, vy: the gravity centre in metres, the velocity in m/s, both in the rig
+        frame. ``psi`` encodes the heading of the length axis from x, counter-clockwise. ``theta`` encodes -psi - pi/2, as the
+        public code does; it is for the parity of released weights only.
 Source  docs/method/uvtr.md#box-code
 """
 

@@ -103,7 +103,7 @@ def heat_targets(
 
 def codes_at(codes: Tensor, cells: Tensor, *, grid: VoxelGrid) -> Tensor:
     """Return codes (n, 10) with centres in metres, of the map (10, Y, X) of one key frame at cells (n,)."""
-    rows, columns = codes.shape[1:]
+    columns = codes.shape[2]
     found = codes.flatten(1)[:, cells].T
     low, size = (found.new_tensor(values[:2]) for values in (grid.low_m, grid.voxel_m))
     middle = torch.stack((cells % columns, cells // columns), dim=1) + 0.5

@@ -6,28 +6,27 @@ Source  docs/method/uvtr.md#loss, #optimisation, #transfer, #metric
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from model.blocks.full_precision import PRECISION
-from model.blocks.over_processes import MeanOverProcesses
 from model.mim4d.batch import views_of
 from model.mim4d.clip_draws import clip_generator
 from model.train.config import Machine
-from model.train.family_types import StepLosses, placement, processes_of
-from model.uvtr.batch import BoxTargets, KeyFrameBatch
-from model.uvtr.centre_head import CentreMaps
+from model.train.family_types import OpenedNetwork, ReferenceOptions, StepLosses, placement, processes_of
+from model.train.known_families import parse_config
+from model.uvtr.batch import KeyFrameBatch
 from model.uvtr.config import UvtrTrainConfig
 from model.uvtr.data import KeyFrameLoader
-from model.uvtr.loss import OBJECT_TERMS, centre_losses, query_losses
+from model.uvtr.loss import OBJECT_TERMS, objects_losses
 from model.uvtr.measuring import BoxMeasuring
 from model.uvtr.net import Found, Uvtr
-from model.uvtr.query_head import QueryLayers
+from model.uvtr.reference import is_reference, load_reference
 from model.uvtr.segmentation_head import segmentation_loss
-from model.uvtr.transfer import TakenParts
 from storage_schemas.manifest import Manifest
 
 
@@ -55,6 +54,22 @@ class UvtrFamily(BoxMeasuring):
         assert isinstance(network, Uvtr)
         return network.backbone
 
+    def is_reference(self, weights: Mapping[str, Any]) -> bool:
+        """Say whether the content of a weights file is a detector of the public code."""
+        return is_reference(weights)
+
+    def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[UvtrTrainConfig]:
+        """Build the network of a public checkpoint; a recipe of this family says how it is measured and on which cameras."""
+        config = UvtrTrainConfig()
+        if options.train is not None and options.train.get("family") == self.name:
+            config = parse_config(UvtrTrainConfig, options.train, where=options.where)
+        network = load_reference(path)
+        return OpenedNetwork(network, name, config.model_copy(update={"network": network.config}))
+
+    def parts_from_pre_training(self, network: nn.Module, config: UvtrTrainConfig) -> dict[str, nn.Module]:
+        """Return the parts that ``take`` names."""
+        return {part: getattr(network, part) for part in config.take}
+
     def optimizer(self, network: nn.Module, config: UvtrTrainConfig) -> torch.optim.Optimizer:
         """Return AdamW, slower for the backbone: it may begin with weights that are worth keeping."""
         assert isinstance(network, Uvtr)
@@ -81,7 +96,7 @@ class UvtrFamily(BoxMeasuring):
         generators = [clip_generator(key, seed=config.seed, epoch=int(epoch)) for key in batch.frame_keys]
         found: Found = network(views_of(batch), generators=generators)
         with torch.autocast(fabric.device.type, enabled=False):
-            terms = _objects_losses(found.objects, batch.targets, config, mean)
+            terms = objects_losses(found.objects, batch.targets, config.loss, network=config.network, mean_over_processes=mean)
             total = torch.stack([terms[name] for name in OBJECT_TERMS]).sum()
             terms["segmentation"] = total.detach().new_tensor(float("nan"))
             if found.covered is not None:
@@ -98,11 +113,3 @@ class UvtrFamily(BoxMeasuring):
     def facts(self, device: torch.device) -> dict[str, Any]:
         """Return the precision of what was measured."""
         return {"measured_in": PRECISION}
-
-
-def _objects_losses(
-    found: CentreMaps | QueryLayers, targets: BoxTargets, config: UvtrTrainConfig, mean: MeanOverProcesses | None
-) -> dict[str, Tensor]:
-    if isinstance(found, CentreMaps):
-        return centre_losses(found, targets, config.loss, network=config.network, mean_over_processes=mean)
-    return query_losses(found, targets, config.loss, network=config.network, mean_over_processes=mean)

@@ -1,8 +1,8 @@
 """What the detector is trained with: classes and the ten numbers of boxes, against the annotated objects.
 
 Source  docs/method/uvtr.md#loss
-Differs from the public code: an unknown velocity teaches nothing; key frames without an object are trained on, the count of objects
-        being at least one; pairs are indexed, so no infinite row has to be thrown away.
+Differs from the public code: an unknown velocity teaches nothing; key frames without an object are trained on, the count of
+        objects being at least one; pairs are indexed, so no infinite row has to be thrown away.
 """
 
 from __future__ import annotations
@@ -23,6 +23,20 @@ from model.uvtr.query_head import QueryLayers
 
 OBJECT_TERMS = ("class", "box", "velocity")
 """Terms whose plain sum is the loss of the objects; each with its weight, of queries summed over the layers."""
+
+
+def objects_losses(
+    found: CentreMaps | QueryLayers,
+    targets: BoxTargets,
+    config: UvtrLossConfig,
+    *,
+    network: UvtrConfig,
+    mean_over_processes: MeanOverProcesses | None = None,
+) -> dict[str, Tensor]:
+    """Compare what either head says with the objects; see ``centre_losses`` and ``query_losses``."""
+    if isinstance(found, CentreMaps):
+        return centre_losses(found, targets, config, network=network, mean_over_processes=mean_over_processes)
+    return query_losses(found, targets, config, network=network, mean_over_processes=mean_over_processes)
 
 
 def centre_losses(
@@ -80,9 +94,7 @@ def query_losses(
         wanted = encode(boxes, code=network.code)
         wanted[:, CENTRE_Z] = wanted[:, CENTRE_Z].clamp(low, high)
         for logits, codes in zip(layers.logits[:, frame], layers.codes[:, frame], strict=True):
-            pairs = match(
-                logits, codes, classes, wanted, class_weight=config.class_weight, box_weight=config.box_weight
-            )
+            pairs = match(logits, codes, classes, wanted, class_weight=config.class_weight, box_weight=config.box_weight)
             is_class = torch.zeros_like(logits)
             is_class[pairs.query, classes[pairs.target]] = 1.0
             class_sum = class_sum + focal_sum(logits, is_class)
@@ -96,9 +108,7 @@ def _count(num_objects: int, like: Tensor, mean_over_processes: MeanOverProcesse
     return (count if mean_over_processes is None else mean_over_processes(count)).clamp(min=1.0)
 
 
-def _code_errors(
-    codes: Tensor, wanted: Tensor, config: UvtrLossConfig, *, scale: Sequence[float] = (1.0, 1.0)
-) -> Tensor:
+def _code_errors(codes: Tensor, wanted: Tensor, config: UvtrLossConfig, *, scale: Sequence[float] = (1.0, 1.0)) -> Tensor:
     """Return by how much codes (n, 10) differ from wanted ones; 0 for a velocity that is not known and not to be learned.
 
     ``scale``: metres that count as one, along x and y.

@@ -19,7 +19,6 @@ from model.uvtr.classes import CLASSES
 from model.uvtr.segmentation_truth import RELEASED_GRID, GroundGrid
 from storage_schemas.frozen_config import FrozenConfig
 
-
 RELEASED_GRID_M = -RELEASED_GRID.low_m[0]
 """How far the published cells reach to each side, metres."""
 
@@ -103,7 +102,7 @@ class UvtrConfig(FrozenConfig):
         return UvtrConfig(
             input_px=(96, 160),
             classes=classes,
-            backbone=BackboneConfig(name="convnext_mini", layer_scale=0.1),
+            backbone=BackboneConfig(name="convnext_mini", layer_scale=0.1, drop_path=0.0),
             lift=VoxelLiftConfig(
                 channels=32,
                 num_depth_bins=16,
@@ -159,6 +158,7 @@ class UvtrConfig(FrozenConfig):
             )
         if self.head == "queries" and channels % self.queries.num_heads:
             raise ValueError(
-                f"lift.channels is {channels}, which queries.num_heads {self.queries.num_heads} does not divide; change one of them"
+                f"lift.channels is {channels}, which queries.num_heads {self.queries.num_heads} does not divide; change one of "
+                "them"
             )
         return self
