@@ -21,11 +21,11 @@ from pathlib import Path
 import measure  # isort: skip  (before numpy: it limits the thread pools)
 import orjson
 import yaml
-from nuscenes.utils.splits import create_splits_scenes
 
 from pipeline.plan import make_plan
 from pipeline.recipe import load_recipe
 from pipeline.sources import open_source
+from pipeline.sources.nuscenes.splits import official_splits
 from storage_schemas.lineage import LINEAGE_FILE, LineageRecord
 from storage_schemas.store import Store
 
@@ -70,8 +70,8 @@ def _measure(folder: Path, num_scenes: int, num_keyframes: int, repeat: int) -> 
 
 def write_tables(folder: Path, num_scenes: int, num_keyframes: int) -> int:
     """Write the thirteen tables of a release with the 850 official scenes, and more if asked for; return their number of rows."""
-    splits = create_splits_scenes()
-    names = [*splits["train"], *splits["val"], *(f"scene-{number}" for number in range(10_000, 10_000 + num_scenes))][:num_scenes]
+    official = [name for name, split in official_splits("v1.0-trainval").items() if split in ("train", "val")]
+    names = [*official, *(f"scene-{number}" for number in range(10_000, 10_000 + num_scenes))][:num_scenes]
     tables: dict[str, list[dict]] = {name: [] for name in ("attribute", "visibility", "instance", "sample_annotation", "map")}
     tables["category"] = [{"token": "category", "name": "vehicle.car", "description": ""}]
     tables["log"] = [{"token": "log", "logfile": "made-up", "vehicle": "", "date_captured": "", "location": ""}]

@@ -47,9 +47,9 @@ class Model:
 
         Args:
             image_u8: (h, w, 3) RGB.
-            radar_m: (h, w) metres along the optical axis, 0 = no return; of a depth network.
-            mono_m: (h, w) monocular depth in metres, 0 = none; of a depth network with that branch.
-            projection: (3, 4) camera frame to pixels; a detector needs it.
+            radar_m: (h, w) metres along the optical axis, 0 = no return; for depth networks.
+            mono_m: (h, w) monocular depth in metres, 0 = none; for depth networks with that branch.
+            projection: (3, 4), from the camera frame to pixels; for detectors, which need it.
 
         Returns:
             A depth network: (h, w) float32 metres. A detector: its ``Objects``, surest first.
@@ -63,7 +63,14 @@ class Model:
         return self.family.predict_image(self.opened, ImageInputs(image_u8, radar_m, mono_m, projection))
 
     def predict_files(
-        self, what: str | Path, out: str | Path, *, manifest: str | None = None, split: str = "val", pictures: bool = True
+        self,
+        what: str | Path,
+        out: str | Path,
+        *,
+        manifest: str | None = None,
+        split: str = "val",
+        pictures: bool = True,
+        device: str | None = None,
     ) -> int:
         """Predict a split of a recipe or store, or a folder of images, into files; return the number of frames.
 
@@ -73,6 +80,7 @@ class Model:
             manifest: fingerprint of another manifest than the recipe's own or the store's newest.
             split: train, val or test.
             pictures: write pictures too.
+            device: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
 
         Raises:
             RecipeError: networks of this family predict nothing.
@@ -82,15 +90,15 @@ class Model:
         """
         from flows.reports import frame_drawer
         from flows.run.training import machine_of_settings
-        from flows.settings import Settings
+        from flows.settings import settings_of_machine
 
         if not self.family.predicts:
             self.family.refuse_to_predict(self.name)
         draw = frame_drawer(self.family.name) if pictures else None
         if self.family.takes_folder(Path(what)):
-            machine = machine_of_settings(Settings(), image_root=None)
+            machine = machine_of_settings(settings_of_machine(device=device), image_root=None)
             return self.family.predict_folder(self.opened, Path(what), Path(out), draw=draw, machine=machine)
-        pinned, machine = _pinned(str(what), manifest)
+        pinned, machine = _pinned(str(what), manifest, device)
         return self.family.predict_split(self.opened, pinned, Path(out), split=split, draw=draw, machine=machine)
 
     def evaluate(
@@ -101,6 +109,7 @@ class Model:
         split: str = "val",
         target: str = "depth_single",
         out: str | Path | None = None,
+        device: str | None = None,
     ) -> Answer:
         """Measure the network on a split and write the evaluation.
 
@@ -108,8 +117,9 @@ class Model:
             data: recipe file or store.
             manifest: fingerprint of another manifest than the recipe's own or the store's newest.
             split: train, val or test.
-            target: store of the truth, of a depth network.
+            target: store of the truth; for depth networks.
             out: folder of tables and pictures; None = ``evaluation-<name>-<manifest>-<split>`` here.
+            device: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
 
         Returns:
             ``data`` with the rows of the table, ``text`` for people.
@@ -124,7 +134,7 @@ class Model:
         from model.train.repeatable import repeatable
         from model.train.result_files import check_evaluation_out
 
-        pinned, machine = _pinned(str(data), manifest)
+        pinned, machine = _pinned(str(data), manifest, device)
         folder = Path(out or f"evaluation-{self.name}-{pinned.path.fingerprint}-{split}")
         check_evaluation_out(folder)  # first, or a wrong folder would waste the whole measurement
         with repeatable(self.opened.config, network_device(machine.accelerator).type):
@@ -150,28 +160,32 @@ def load_model(
     """Load a network of any family, on the CPU; ``evaluate`` and ``predict_files`` move it to where the settings say.
 
     Args:
-        checkpoint: a training's folder (its best.pt is taken) or a checkpoint file; a URL if its store is remote.
+        checkpoint: a training's folder (its best.pt is taken), a folder that ``depthmill share`` wrote, or a checkpoint file; a
+            URL if its store is remote.
         reference: the file is a checkpoint of public code; its keys say of which.
         max_depth_m: with ``reference`` of a depth network: far end of its depth space.
-        plug_in: with ``reference`` of a depth network: it has the branch for monocular depth.
+        plug_in: with ``reference`` of a depth network: refuse a checkpoint without the branch for monocular depth. If false, its
+            keys say whether it has it.
         used_on: with ``reference``: a recipe file, which says what the checkpoint does not, e.g. which rows it sees.
 
     Raises:
-        WeightsFileError: no such file.
-        CheckpointError: it does not fit.
-        RecipeError: with ``reference``: the recipe has a mistake, or the file is of depthmill and says itself what it is.
+        WeightsFileError: the file holds no weights.
+        CheckpointError: the weights do not fit the network.
+        RecipeError: there is no such path. With ``reference``: the recipe has a mistake, or the file is of depthmill and says
+            itself what it is.
     """
     from flows.run.opening import is_recipe
     from flows.run.training import refuse_without_torch
     from pipeline.recipe import load_recipe
 
+    refuse_absent(checkpoint, noun="checkpoint", expected="the folder or URL of a training, or a checkpoint file")
     refuse_without_torch()
     from model.blocks.weights_file import load_state_file
     from model.families import FAMILIES, family_of, load_checkpoint, network_of
     from model.train.family_types import OpenedNetwork, ReferenceOptions
 
     folder, data = _local(checkpoint), str(used_on)
-    path = folder / "best.pt" if folder.is_dir() else folder
+    path = _weights_of(folder) if folder.is_dir() else folder
     name = folder.name if folder.is_dir() else path.stem
     if not reference:
         stored = load_checkpoint(path)
@@ -195,6 +209,7 @@ def evaluate(
     split: str = "val",
     target: str = "depth_single",
     out: str | Path | None = None,
+    device: str | None = None,
 ) -> Answer:
     """Load a network and measure it on a split, or measure the predictions of another program; see ``Model.evaluate``.
 
@@ -204,15 +219,16 @@ def evaluate(
         data: recipe file or store.
         manifest: fingerprint of another manifest than the recipe's own or the store's newest.
         split: train, val or test.
-        target: store of the truth, of a depth network.
+        target: store of the truth; for depth networks.
         out: folder of tables and pictures; None = ``evaluation-<name>-<manifest>-<split>`` here.
+        device: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
 
     Raises:
         DepthmillError: as ``load_model`` and ``Model.evaluate``, or predictions are broken or of other frames.
     """
     family = family_of_results(checkpoint)
     if family is None:
-        return load_model(checkpoint).evaluate(data, manifest=manifest, split=split, target=target, out=out)
+        return load_model(checkpoint).evaluate(data, manifest=manifest, split=split, target=target, out=out, device=device)
     from flows.run.opening import is_recipe
     from model.train.family_types import ResultsOptions
     from model.train.result_files import check_evaluation_out
@@ -230,6 +246,9 @@ def family_of_results(path: str | Path) -> Family[Any] | None:
     """Return the family that takes a path for predictions of any program; None if it is to be opened as a network."""
     from flows.run.training import refuse_without_torch
 
+    refuse_absent(
+        path, noun="checkpoint", expected="the folder or URL of a training, a checkpoint file, or a folder of result files"
+    )
     refuse_without_torch()
     from model.families import FAMILIES
 
@@ -268,6 +287,8 @@ def family_of_evaluations(a: str | Path, b: str | Path) -> Family[Any]:
     """
     from flows.run.training import refuse_without_torch
 
+    for folder in (a, b):
+        refuse_absent(folder, noun="evaluation", expected="the folder or URL of a training, or one that depthmill evaluate wrote")
     refuse_without_torch()
     from model.families import FAMILIES
 
@@ -283,6 +304,31 @@ def family_of_evaluations(a: str | Path, b: str | Path) -> Family[Any]:
     return of_a or of_b or FAMILIES.default
 
 
+def refuse_absent(place: str | Path, *, noun: str, expected: str) -> None:
+    """Check that a path of this machine exists before torch is loaded, which takes seconds.
+
+    Raises:
+        RecipeError: it does not exist; says what was expected.
+    """
+    if "://" not in str(place) and not Path(place).exists():
+        raise RecipeError(f"{noun} '{place}' does not exist. Give {expected}")
+
+
+def refuse_wrong_data(data: str | Path) -> None:
+    """Check a recipe file or the path of a store before torch is loaded; the recipe's source is not looked at.
+
+    Raises:
+        RecipeError: the recipe has a mistake, or there is no such recipe or store.
+    """
+    from flows.run.opening import is_recipe
+    from pipeline.recipe import load_recipe
+
+    if is_recipe(str(data)):
+        load_recipe(data)
+    else:
+        refuse_absent(data, noun="store or folder", expected="the path or URL of a store, or a recipe file")
+
+
 def _local(place: str | Path) -> Path:
     """Return a path of this machine for a path, or for the URL of a training in a remote store, which is fetched."""
     if "://" not in str(place):
@@ -293,18 +339,24 @@ def _local(place: str | Path) -> Path:
     return local_path(place, settings_of_machine().cache_dir)
 
 
+def _weights_of(folder: Path) -> Path:
+    """Return the file of weights in the folder of a training, or of a shared network."""
+    shared = folder / "model.safetensors"
+    return shared if shared.is_file() and not (folder / "best.pt").is_file() else folder / "best.pt"
+
+
 def _evaluation_of(folder: Path) -> Path:
     """Return the folder of the evaluation of a training, or the folder itself if it is one."""
     return folder / "evaluation" if (folder / "evaluation").is_dir() else folder
 
 
-def _pinned(data: str, manifest: str | None) -> tuple[Manifest, Machine]:
+def _pinned(data: str, manifest: str | None, device: str | None = None) -> tuple[Manifest, Machine]:
     """Open a manifest of a recipe or store, and say where networks run."""
     from flows.run.opening import is_recipe, open_manifest_of, open_with_settings
     from flows.run.training import machine_of, machine_of_settings
-    from flows.settings import Settings
+    from flows.settings import settings_of_machine
 
     if is_recipe(data):
-        opened = open_with_settings(Path(data), None)
+        opened = open_with_settings(Path(data), None, device=device)
         return open_manifest_of(opened, manifest), machine_of(opened)
-    return open_manifest_of(data, manifest), machine_of_settings(Settings(), image_root=None)
+    return open_manifest_of(data, manifest), machine_of_settings(settings_of_machine(device=device), image_root=None)

@@ -44,6 +44,7 @@ def run(
     workers: int | None = None,
     dask: str | None = None,
     log: str | None = None,
+    device: str | None = None,
     prefect: bool = False,
     report: bool = True,
     listener: Listener | None = None,
@@ -56,6 +57,7 @@ def run(
         workers: worker processes; None = DEPTHMILL_WORKERS, or one for each core.
         dask: run the scenes on this Dask cluster instead, e.g. ``local:4`` or ``tcp://scheduler:8786``; None = DEPTHMILL_DASK.
         log: ``json`` prints each finished unit as a line of JSON on standard error; None = DEPTHMILL_LOG, or no such lines.
+        device: where networks run: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
         prefect: run as a flow of Prefect; units are byte-identical either way.
         report: write report.html beside the run's events.
         listener: is told of every unit; None = nobody is.
@@ -71,7 +73,7 @@ def run(
     from flows.run.making import SILENT, make_units
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(Path(recipe), overrides, workers, dask, log)
+    opened = open_with_settings(Path(recipe), overrides, workers, dask, log, device)
     return make_units(opened, orchestrator(prefect=prefect), listener or SILENT, report=report)
 
 
@@ -136,6 +138,7 @@ def train(
     workers: int | None = None,
     dask: str | None = None,
     log: str | None = None,
+    device: str | None = None,
     manifest: str | None = None,
     out: str | Path | None = None,
     restart: bool = False,
@@ -150,6 +153,7 @@ def train(
         workers: worker processes that make units.
         dask: make them on this Dask cluster instead; None = DEPTHMILL_DASK.
         log: ``json`` prints each finished unit as a line of JSON on standard error; None = DEPTHMILL_LOG, or no such lines.
+        device: where networks run: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
         manifest: fingerprint of another manifest than the recipe's own.
         out: another folder than ``<runs>/trainings/<name>``.
         restart: throw away what a former run left in the folder; files that depthmill did not write stay.
@@ -169,7 +173,7 @@ def train(
     from flows.run.train import train_recipe
 
     return train_recipe(
-        open_with_settings(Path(recipe), overrides, workers, dask, log),
+        open_with_settings(Path(recipe), overrides, workers, dask, log, device),
         orchestrator(prefect=prefect),
         listener or SILENT,
         where=str(recipe),
@@ -200,10 +204,33 @@ def open_dataset(data: str | Path, *, manifest: str | None = None, camera: str |
     return open_whole_manifest(open_manifest_of(str(data), manifest), camera=camera)
 
 
+def open_unit(data: str | Path, key: str, *, manifest: str | None = None) -> xr.Dataset:
+    """Open one unit as a lazy xarray Dataset with time, camera matrix and pose of each frame as coordinates.
+
+    Args:
+        data: recipe file, or path or URL of a store.
+        key: ``<store>/<scene>/<camera>``, e.g. ``depth_clean/scene-0061/CAM_FRONT``, or with ``/<fingerprint>``; ``depthmill
+            inspect`` lists them.
+        manifest: says which unit is meant where the key has no fingerprint; None = the recipe's own, or the store's newest.
+
+    Returns:
+        Its arrays (frame, y, x), NaN = not measured; see ``storage_schemas.dataset.open_unit_dataset``.
+
+    Raises:
+        UnitNotFoundError: there is no such unit; names some that are there.
+        RecipeError: there is no such store, or the recipe's manifest is not made yet.
+        ManifestError: there is no such manifest.
+    """
+    from flows.run.opening import open_manifest_of
+    from pipeline.unit_dataset import open_unit as open_unit_of
+
+    return open_unit_of(open_manifest_of(str(data), manifest), key)
+
+
 def orchestrator(*, prefect: bool) -> Orchestrator:
     """Return what carries out the work: Prefect, or a bare loop."""
     if prefect:
-        from flows.waiting import awaited
+        from storage_schemas.awaited import awaited
 
         with awaited("Prefect is loaded"):
             from flows.prefect.orchestrator import PrefectOrchestrator

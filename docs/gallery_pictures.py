@@ -1,7 +1,8 @@
 """Make the pictures of docs/gallery.md from real data: ``python docs/gallery_pictures.py ../shared/data [docs/gallery]``.
 
-Reads kitti0001-as-nuscenes/ and nuscenes-keyframe/ below the given folder and runs the stages on them in a temporary store. What
-it writes is adapted material under the data sets' licences (docs/gallery/LICENSE.md), shrunk and drawn over; no file is copied.
+Reads the real sets below the given folder (kitti0001-as-nuscenes, nuscenes-keyframe and others) and runs the stages on them in a
+temporary store. What it writes is adapted material under the data sets' licences (docs/gallery/LICENSE.md): shrunk and drawn
+over. No file is copied.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from readme_picture import titled
+from simulated_picture import titled
 
 from flows.assessment.work import Choices, assess_recipe
 from flows.reports.html.pictures import Panel
@@ -31,7 +32,17 @@ from pipeline.recipe import parse_recipe
 GAP_PX = 6
 PART_PX = (120, 66)
 WIDTH_PX = 1200
+HALF_PX = 600
 MAX_BYTES = 200_000
+README_FRAME = 6
+"""Key frame of the drive that the README shows: parked cars, trees and a wall."""
+
+RADAR_FRAMES = (0, 1, 3)
+"""Of the five frames of nuScenes: a truck, pedestrians, a road at night."""
+
+DRIVE_FRAMES = (18, 61)
+"""Of the two drives without LiDAR: a street in Boston, parked cars in Singapore."""
+
 CAMERAS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
 
 
@@ -40,6 +51,7 @@ def main(data: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
+        radar_pictures(data, work, out)
         drive = data / "kitti0001-as-nuscenes"
         rules = {rule: {"accumulate_lidar": {"moving": rule}} for rule in ("keep", "drop", "carry")}
         by_rule = {rule: frames_of(drive, work, stages=stages) for rule, stages in rules.items()}
@@ -51,6 +63,7 @@ def main(data: Path, out: Path) -> None:
         views = [panels["Camera"], *(named(pick(by_rule[rule][key], "Accumulated"), f"moving: {rule}") for rule in by_rule)]
         parts = [enlarged(cut(panel, box), 5) for panel in views]
         save(sheet([parts[:2], parts[2:]]), out / "kitti_moving.jpg")
+        save(from_one_sweep_to_clean(by_rule["keep"], drive, work), out / "kitti_surface.jpg")
         save(assessed(drive, work), out / "kitti_supervision.jpg")
         only = {"build_manifest": {"drop_last_keyframe": False}}
         around = frames_of(data / "nuscenes-keyframe", work, cameras=CAMERAS, stages=only)
@@ -59,17 +72,51 @@ def main(data: Path, out: Path) -> None:
         save(sheet([cells[:3], cells[3:]]), out / "nuscenes_six_cameras.jpg")
 
 
-def recipe_of(root: Path, work: Path, *, cameras: Sequence[str] = ("CAM_FRONT",), stages: dict[str, Any]) -> dict[str, Any]:
+def radar_pictures(data: Path, work: Path, out: Path) -> None:
+    """Write the pictures with real radar returns: with LiDAR by day and night, without LiDAR, and of a 3+1D radar."""
+    every_frame = {"build_manifest": {"drop_last_keyframe": False}}
+    with_lidar = list(frames_of(data / "nuscenes-five-frames", work, stages=every_frame).values())
+    save(sheet([radar_and_sweep(with_lidar[number]) for number in RADAR_FRAMES]), out / "nuscenes_radar.jpg")
+    drives = list(frames_of(data / "nuscenes-radar-scenes", work, stages=every_frame).values())
+    save(sheet([[radar_and_sweep(drives[number])[0] for number in DRIVE_FRAMES]]), out / "nuscenes_radar_drives.jpg")
+    motorway = list(frames_of(data / "aimotive-as-nuscenes", work, stages=every_frame).values())[1]
+    save(sheet([[radar_and_sweep(motorway)[0], half_a_page(pick(motorway, "Accumulated"))]]), out / "aimotive_radar.jpg")
+
+
+def radar_and_sweep(frame: FrameContent) -> list[Image.Image]:
+    """Return the camera with its radar returns and, where there is LiDAR, the key sweep, each half a page wide."""
+    return [half_a_page(panel) for panel in frame_panels(frame)[:2]]
+
+
+def half_a_page(panel: Panel) -> Image.Image:
+    """Return a picture, titled, at half the width of a page."""
+    return enlarged(panel, HALF_PX / panel.picture.width)
+
+
+def from_one_sweep_to_clean(kept: dict[str, FrameContent], drive: Path, work: Path) -> Image.Image:
+    """Return the picture of the README: camera, key sweep, all sweeps, and all sweeps by the rules of ``preset: surface``."""
+    cleaned = frames_of(drive, work, stages={}, preset="surface")
+    key = sorted(kept)[README_FRAME]
+    camera, sweep, _, clean = frame_panels(without_radar(cleaned[key]))[:4]
+    dense = pick(kept[key], "Accumulated")
+    titles = {"Camera": camera, "One LiDAR sweep": sweep, "All sweeps of the drive": dense, "All sweeps, cleaned": clean}
+    cells = [enlarged(named(panel, title), 1.5) for title, panel in titles.items()]
+    return sheet([cells[:2], cells[2:]])
+
+
+def recipe_of(
+    root: Path, work: Path, *, cameras: Sequence[str] = ("CAM_FRONT",), stages: dict[str, Any], preset: str = "published"
+) -> dict[str, Any]:
     """Return a recipe for a data root with a store in the work folder."""
     source = {"kind": "nuscenes", "root": str(root), "version": "v1.0-mini"}
-    return {"source": source, "store": str(work / root.name), "cameras": list(cameras), "stages": stages}
+    return {"source": source, "store": str(work / root.name), "cameras": list(cameras), "stages": stages, "preset": preset}
 
 
 def frames_of(
-    root: Path, work: Path, *, cameras: Sequence[str] = ("CAM_FRONT",), stages: dict[str, Any]
+    root: Path, work: Path, *, cameras: Sequence[str] = ("CAM_FRONT",), stages: dict[str, Any], preset: str = "published"
 ) -> dict[str, FrameContent]:
     """Run the stages on a data root and return every frame by its key."""
-    recipe = recipe_of(root, work, cameras=cameras, stages=stages)
+    recipe = recipe_of(root, work, cameras=cameras, stages=stages, preset=preset)
     opened = open_recipe(parse_recipe(recipe, where="gallery"), Settings(workers=1, cache_dir=work / "cache"))
     made = make_units(opened, BareLoop(), report=False)
     if made.errors:
@@ -85,7 +132,7 @@ def frames_of(
 
 def assessed(root: Path, work: Path) -> Image.Image:
     """Measure preset surface against the held-out key sweep; return the frame with the second most errors."""
-    recipe = recipe_of(root, work, stages={}) | {"preset": "surface"}
+    recipe = recipe_of(root, work, stages={}, preset="surface")
     opened = open_recipe(parse_recipe(recipe, where="gallery"), Settings(workers=1, cache_dir=work / "cache"))
     assess_recipe(opened, Choices(out=work / "assessed", pictures=2), Listener(print), title="gallery")
     (picture,) = (work / "assessed").glob("worst-2-*.png")

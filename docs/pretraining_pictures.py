@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from gallery_pictures import CAMERAS, save, sheet
 from PIL import Image
-from readme_picture import titled
+from simulated_picture import titled
 
 from flows.reports.html.pictures import Panel
 from flows.reports.mim4d.files import RenderedClip, Shown, read_clips

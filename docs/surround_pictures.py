@@ -1,4 +1,4 @@
-"""Make docs/pictures/surround.jpg and sweeps.jpg for the README: ``python docs/surround_pictures.py``.
+"""Make docs/pictures/surround.jpg and sweeps.jpg for the docs: ``python docs/surround_pictures.py``.
 
 Simulates a drive in a temporary folder: its pictures need no data set's licence.
 surround: the key frame's returns of five conventional radars on six images. sweeps: returns of moving things in twelve earlier
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from readme_picture import GAP_PX, titled
+from simulated_picture import GAP_PX, titled
 
 from flows.reports.html.colormap import depth_colors
 from flows.reports.html.depth_pictures import dimmed, draw_points, point_reach_px

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -20,18 +20,24 @@ from typing import NamedTuple
 from flows.prefect_api import configured_api
 from flows.settings import Settings
 from model.data.free_memory import free_memory_bytes
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.files import StoreFiles
+from storage_schemas.install_command import install_command
 from storage_schemas.plug_ins import GROUPS, Group, PlugInError, broken_plug_ins, plug_ins
 from storage_schemas.remote_path import RemotePath, data_path, folder_names
 
 WORK_POOL = "depthmill"
 """Of ``depthmill deploy``, unless told otherwise."""
-PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect", "nuscenes-devkit")
+PACKAGES = ("numpy", "numba", "zarr", "pyarrow", "dask", "prefect")
 EXTRAS = {
     "train": ("torch", "lightning_fabric", "tensorboard", "simplejpeg"),
     "dask": ("distributed", "dask_jobqueue"),
     "s3": ("s3fs",),
+    "mono": ("torch", "transformers"),
+    "view": ("rerun",),
+    "video": ("av",),
+    "share": ("safetensors", "huggingface_hub"),
 }
 """Modules of the optional extras."""
 _WRITE_MB = 64
@@ -45,31 +51,57 @@ _WAIT_S = 3.0
 
 
 class Finding(NamedTuple):
-    """One line of the doctor: what was checked, whether it works, and a text with the details."""
+    """One line of the doctor.
+
+    Attributes:
+        about: what was checked.
+        is_ok: nothing is wrong. What is optional and absent is no fault.
+        says: the details, and what to do where something is wrong.
+        is_missing: it is optional, and this machine does not have it.
+    """
 
     about: str
     is_ok: bool
     says: str
+    is_missing: bool = False
+
+    @property
+    def state(self) -> str:
+        """ok, missing (optional, and not here) or FAIL."""
+        return "FAIL" if not self.is_ok else "missing" if self.is_missing else "ok"
 
 
-def diagnose(store: str | None = None, *, source: str | None = None, dask: str | None = None) -> list[Finding]:
-    """Look at Python, packages, disk, store, raw data, Prefect, Dask, plug-ins, devices and engines.
+def diagnose(store: str | None = None, *, source: str | None = None, dask: str | None = None) -> Iterator[Finding]:
+    """Look at Python, packages, disk, store, raw data, Prefect, Dask, plug-ins, devices and engines; yield what was found.
 
     Args:
         store: path or URL of a store to try; None leaves it out.
         source: path or URL of a data set to look at; None leaves it out.
         dask: address of a Dask scheduler to try; None leaves it out.
     """
-    findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()}, {os.cpu_count()} cores")]
-    findings += [*_packages(), *_extras(), _disk(Settings().cache_dir), *_memory()]
+    yield Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()}, {os.cpu_count()} cores")
+    yield from _packages()
+    yield from _extras()
+    with awaited("the disk is tried"):
+        yield _disk(Settings().cache_dir)
+    yield from _memory()
     if store is not None:
-        findings.append(_store(store))
+        with awaited(f"store '{store}' is tried"):
+            yield _store(store)
     if source is not None:
-        findings.append(_raw_data(source))
-    findings += _prefect()
+        with awaited(f"raw data '{source}' are listed"):
+            yield _raw_data(source)
+    with awaited("the Prefect server is asked"):
+        yield from _prefect()
     if dask is not None:
-        findings.append(_dask(dask))
-    return [*findings, *_plug_ins(), *_accumulation(), *_devices()]
+        with awaited(f"the Dask scheduler {dask} is asked"):
+            yield _dask(dask)
+    with awaited("plug-ins are loaded"):
+        yield from _plug_ins()
+    with awaited("engines of accumulation are tried"):
+        yield from _accumulation()
+    with awaited("torch is loaded, and the engines of the scan are tried"):
+        yield from _devices()
 
 
 def _packages() -> list[Finding]:
@@ -78,7 +110,7 @@ def _packages() -> list[Finding]:
         try:
             findings.append(Finding(package, True, version(package)))
         except PackageNotFoundError:
-            findings.append(Finding(package, False, "not installed. Run: pip install depthmill"))
+            findings.append(Finding(package, False, f"not installed. Run: pip install {package}"))
     return findings
 
 
@@ -86,8 +118,8 @@ def _extras() -> list[Finding]:
     findings = []
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        says = f"without {', '.join(missing)}. If you need it: pip install 'depthmill[{extra}]'" if missing else "installed"
-        findings.append(Finding(f"extra {extra}", True, says))
+        says = f"without {', '.join(missing)}. If you need it: {install_command(extra)}" if missing else "installed"
+        findings.append(Finding(f"extra {extra}", True, says, is_missing=bool(missing)))
     return findings
 
 
@@ -156,7 +188,7 @@ def _disk(folder: Path) -> Finding:
     free_gb = shutil.disk_usage(folder).free / 1e9
     says = f"{speed:.0f} MB/s written to '{folder}', {free_gb:.0f} GB free"
     if speed < _SLOW_WRITE_MB_PER_S:
-        return Finding("disk", False, f"{says}: slow. Set DEPTHMILL_CACHE_DIR and the recipe's store to a local disk")
+        says += ", which is slow. If it is a network disk, set DEPTHMILL_CACHE_DIR and the recipe's store to a local one"
     return Finding("disk", True, says)
 
 
@@ -240,7 +272,7 @@ def _prefect() -> list[Finding]:
 
 def _dask(address: str) -> Finding:
     if importlib.util.find_spec("distributed") is None:
-        return Finding("dask", False, "distributed is not installed. Run: pip install 'depthmill[dask]'")
+        return Finding("dask", False, f"distributed is not installed. Run: {install_command('dask')}")
     from distributed import Client
 
     try:
@@ -266,13 +298,14 @@ def _accumulation() -> list[Finding]:
     alone = "; surface: front and behind_moving: drop by compiled CPU kernels" if used.engine == "cuda" else ""
     return [
         Finding(f"accumulate {used.engine}", True, f"used: {used.reason}{alone}"),
-        Finding(f"accumulate {other.engine}", True, f"{state}: {other.reason}"),
+        Finding(f"accumulate {other.engine}", True, f"{state}: {other.reason}", is_missing=not other.is_usable),
     ]
 
 
 def _devices() -> list[Finding]:
     if importlib.util.find_spec("torch") is None:
-        return [Finding("torch", True, "not installed; only needed to train. Run: pip install 'depthmill[train]'")]
+        says = f"not installed; only needed to train. Run: {install_command('train')}"
+        return [Finding("torch", True, says, is_missing=True)]
     from model.devices import describe_devices
 
     findings = [Finding("torch", True, version("torch"))]
@@ -281,5 +314,6 @@ def _devices() -> list[Finding]:
         best = device.engines[0].engine
         for choice in device.engines:
             state = "used" if choice.engine == best else "usable" if choice.is_usable else "no"
-            findings.append(Finding(f"  scan {choice.engine}", True, f"{state}: {choice.reason}"))
+            is_missing = choice.engine != best and not choice.is_usable
+            findings.append(Finding(f"  scan {choice.engine}", True, f"{state}: {choice.reason}", is_missing=is_missing))
     return findings

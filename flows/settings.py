@@ -49,15 +49,18 @@ class Settings(BaseSettings):
         return self.runs_dir or f"{StoreFiles(store_root).root}/runs"
 
 
-def settings_of_machine(workers: int | None = None, dask: str | None = None, log: str | None = None) -> Settings:
+def settings_of_machine(
+    workers: int | None = None, dask: str | None = None, log: str | None = None, device: str | None = None
+) -> Settings:
     """Return the settings of this machine; RecipeError names one that is wrong.
 
     Args:
         workers: the option ``--workers``; None = DEPTHMILL_WORKERS.
         dask: the option ``--dask``; None = DEPTHMILL_DASK.
         log: the option ``--log``; None = DEPTHMILL_LOG.
+        device: the option ``--device``; None = DEPTHMILL_DEVICE.
     """
-    options: dict[str, Any] = {"workers": workers, "dask": dask, "log": log}
+    options: dict[str, Any] = {"workers": workers, "dask": dask, "log": log, "device": device}
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValueError as error:

@@ -1,21 +1,6 @@
-"""Lines of text about what is going on: durations, a line for each finished unit, a line now and then of a training."""
+"""Durations, sizes and counts as people read them."""
 
 from __future__ import annotations
-
-import sys
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from pipeline.plan import Plan
-from pipeline.types import ItemResult
-from storage_schemas.shown_text import shown
-
-if TYPE_CHECKING:
-    from model.train.loop import Progress
-
-SECONDS_PER_LINE = 10.0
-"""A training tells of a step this often, and of every evaluation."""
 
 
 def duration(seconds: float) -> str:
@@ -40,81 +25,3 @@ def size(num_bytes: int) -> str:
 def num_units_text(count: int) -> str:
     """Return a count of units with its noun: 1 unit, 2 units."""
     return f"{count} unit{'s' if count != 1 else ''}"
-
-
-class UnitLines:
-    """One line for each finished unit, and on a terminal a live bar below them.
-
-    Args:
-        plan: what is to be done.
-        say: takes a line; not called while there is a live bar, which prints the lines itself.
-        has_bar: there may be a live bar, if this is a terminal.
-    """
-
-    def __init__(self, plan: Plan, say: Callable[[str], None], *, has_bar: bool) -> None:
-        self._say = say
-        self._total = len(plan.to_do)
-        self._done = 0
-        self._widths = (
-            max((len(item.stage) for item in plan.to_do), default=0),
-            max((len(item.title) for item in plan.to_do), default=0),
-        )
-        self._bar = None
-        if has_bar and sys.stdout.isatty() and self._total:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(TextColumn("units"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True)
-            self._task = self._bar.add_task("units", total=self._total)
-            self._bar.start()
-
-    def __call__(self, result: ItemResult) -> None:
-        """Report one finished unit."""
-        self._done += 1
-        line = _result_line(result, number=self._done, total=self._total, widths=self._widths)
-        if self._bar is not None:
-            self._bar.console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
-            self._bar.update(self._task, completed=self._done)
-        else:
-            self._say(line)
-
-    def close(self) -> None:
-        """Take the live bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _result_line(result: ItemResult, *, number: int, total: int, widths: tuple[int, int]) -> str:
-    seconds = duration(result.seconds) if result.status == "OK" else ""
-    digits = len(str(total))
-    return (
-        f"{number:>{digits}}/{total} {result.stage:<{widths[0]}} {result.title:<{widths[1]}}  "
-        f"{result.status:<5} {seconds:>7}  {result.message}"
-    ).rstrip()
-
-
-class StepLines:
-    """A line of a training now and then, and one at every evaluation; goes to the processes of other devices, so it pickles.
-
-    Args:
-        say: takes a line.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._start: float | None = None
-        self._first_step = 0
-        self._last_line_s = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        """Report one optimiser step, at most every few seconds unless it was evaluated."""
-        now = time.monotonic()
-        if self._start is None:
-            self._start, self._first_step = now, progress.step
-        if progress.measured_text is None and now - self._last_line_s < SECONDS_PER_LINE:
-            return
-        self._last_line_s = now
-        line = f" {progress.step}/{progress.num_steps} loss {progress.loss:.4f}, {progress.losses_text}"
-        line += "" if progress.measured_text is None else f", {progress.measured_text}"
-        if done := progress.step - self._first_step:
-            line += f"; {duration((now - self._start) / done * (progress.num_steps - progress.step))} left"
-        self._say(line)

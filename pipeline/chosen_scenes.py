@@ -223,6 +223,6 @@ def _refuse_windows_without_poses(recipe: Recipe, scenes: Sequence[SceneInfo]) -
     kinds = ", ".join(kind for kind, spec in specs.items() if POSES in spec.offers)
     raise RecipeError(
         f"stages.index_windows.enabled is true, but source.kind {recipe.source.kind} gives single frames without poses, of which "
-        "no clips can be made; set it to false and train on single frames, or take a source of drives "
+        "no clips can be made. Set it to false and train on single frames, or take a source of drives "
         f"({kinds})"
     )

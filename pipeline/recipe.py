@@ -84,7 +84,7 @@ class Recipe(_Frozen):
     scenes: tuple[str, ...] | None = Field(default=None, description="scene names to use; all when left out")
     preset: PresetName = Field(
         default="published",
-        description="rules of supervision for keys that stages: leaves out: published: as in the papers; surface: the front "
+        description="rules of supervision for keys that are left out of stages. published: as in the papers. surface: the front "
         "surface of each pixel, without the returns that cannot be right (docs/method/pipeline.md#presets)",
     )
     stages: StageChoices = Field(default_factory=StageChoices)

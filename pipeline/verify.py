@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from storage_schemas.awaited import counted
 from storage_schemas.catalog import known_layouts
 from storage_schemas.errors import (
     DepthmillError,
@@ -63,7 +64,7 @@ def verify_units(store: Store, paths: Iterable[UnitPath], *, on_unit: Callable[[
     faults: list[str] = []
     damaged: list[UnitPath] = []
     num_units = num_bytes = num_unsealed = 0
-    for path in paths:
+    for path in counted(paths, "units are read and compared with what was written"):
         num_units += 1
         fault_lines, is_damaged, record = _check(store, path)
         faults += fault_lines

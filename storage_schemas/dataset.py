@@ -1,7 +1,8 @@
-"""A whole manifest as one lazy xarray Dataset over frames: for notebooks, plots and questions.
+"""A whole manifest, or one unit, as a lazy xarray Dataset over frames: for notebooks, plots and questions.
 
-Nothing is read until it is computed; one chunk is one frame. Depth is float32 metres with NaN where nothing was measured,
-which is what xarray's own statistics skip (only here: everywhere else in depthmill "no measurement" is 0).
+Nothing is read until it is computed; one chunk is one frame. Coordinates say of each frame when it was taken, by which camera and
+from where: ``time``, ``scene``, ``camera``, ``intrinsic_px`` and ``world_from_cam``. Depth is float32 metres with NaN where nothing
+was measured, which is what xarray's own statistics skip (only here: everywhere else in depthmill "no measurement" is 0).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from storage_schemas.frames import holds_images, packed_image, radar_of_frame
 from storage_schemas.image_files import IMAGE_FORMATS
 from storage_schemas.layout import StoreLayout
 from storage_schemas.manifest import Manifest
-from storage_schemas.store import Store, StoredUnit, UnitPath
+from storage_schemas.store import Store, StoredUnit, UnitPath, zarr_url
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,7 +38,8 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
 
     Returns:
         Dataset over ``frame`` with ``image`` (y, x, channel) uint8, one ``<store>_m`` (y, x) per depth store that every sample
-        has, ``radar_m`` (y, x) with the nearest return per pixel, and the manifest's columns as coordinates.
+        has, ``radar_m`` (y, x) with the nearest return per pixel. Coordinates over ``frame``: the manifest's columns, ``time``
+        (datetime64), ``intrinsic_px`` (row, column) and ``world_from_cam`` (world, cam); NaN = not known.
 
     Raises:
         ManifestError: no samples, or images of different sizes.
@@ -56,7 +58,7 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
     height, width = sizes.pop()
     reader = _FrameReader(manifest.store, height, width)
     variables: dict[str, Any] = {}
-    for layout in _depth_stores(manifest):
+    for layout in depth_stores(manifest):
         if all(row[layout.pin] for row in samples):
             variables[f"{layout.name}_m"] = _lazy(
                 reader.depth,
@@ -86,12 +88,62 @@ def open_dataset(manifest: Manifest, *, camera: str | None = None) -> xr.Dataset
         for name in _COORDINATES
         if all(row[name] is not None for row in samples)
     }
+    coordinates |= frame_coordinates(samples)
     return xr.Dataset(
         variables, coords=coordinates, attrs={"manifest": manifest.path.fingerprint, "store": manifest.store.shown_root}
     )
 
 
-def _depth_stores(manifest: Manifest) -> list[StoreLayout]:
+def open_unit_dataset(store: Store, path: UnitPath, frames: Sequence[dict[str, Any]]) -> xr.Dataset:
+    """Open one unit lazily.
+
+    Args:
+        store: an opened store.
+        path: the unit.
+        frames: what is known of its frames, in their order: ``timestamp_us``, ``intrinsic_px`` (9), ``world_from_cam`` (16);
+            empty = nothing.
+
+    Returns:
+        Its arrays as xarray decodes them: pixels without a measurement are NaN, units are attributes. Coordinates are ``scene``,
+        ``camera``, and those of ``frame_coordinates`` over ``frame``.
+
+    Raises:
+        StoreError: the unit is not there or is damaged.
+    """
+    import xarray as xr
+
+    store.open_unit(path)  # says in words what is wrong with it
+    dataset = xr.open_zarr(zarr_url(store, path), consolidated=True, zarr_format=3, chunks={})
+    coordinates: dict[str, Any] = {"scene": path.scene, "camera": path.camera}
+    if frames and dataset.sizes.get("frame") == len(frames):
+        coordinates |= frame_coordinates(frames)
+    opened: xr.Dataset = dataset.assign_coords(coordinates).assign_attrs(unit=path.key, store=store.shown_root)
+    return opened
+
+
+def frame_coordinates(frames: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return coordinates over ``frame``: ``time``, ``intrinsic_px`` (row, column) and ``world_from_cam`` (world, cam).
+
+    Args:
+        frames: with ``timestamp_us``, ``intrinsic_px`` (9) and ``world_from_cam`` (16), row-major. A list of another length is not known:
+            its values are NaN, and a coordinate of which nothing is known is left out.
+    """
+    times = np.array([row["timestamp_us"] for row in frames], np.int64).astype("datetime64[us]")
+    found: dict[str, Any] = {"time": ("frame", times, {"long_name": "time of the image"})}
+    for name, size, dims, about in (
+        ("intrinsic_px", 3, ("row", "column"), {"units": "pixel", "long_name": "camera matrix"}),
+        ("world_from_cam", 4, ("world", "cam"), {"long_name": "pose of the camera at the image's time, metres"}),
+    ):
+        values = np.full((len(frames), size * size), np.nan)
+        for number, row in enumerate(frames):
+            if row.get(name) is not None and len(row[name]) == size * size:
+                values[number] = row[name]
+        if not np.isnan(values).all():
+            found[name] = (("frame", *dims), values.reshape(-1, size, size), about)
+    return found
+
+
+def depth_stores(manifest: Manifest) -> list[StoreLayout]:
     """Return the stores of a manifest that hold a depth map of every frame at the image's size."""
     layouts = [layout for name in manifest.stores if (layout := find_layout(name)) is not None]
     return [layout for layout in layouts if any((a.name, a.dims) == ("depth_m", ("frame", "y", "x")) for a in layout.arrays)]

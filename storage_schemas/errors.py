@@ -38,6 +38,10 @@ class NewerLayoutError(StoreError):
     """A unit written by a newer depthmill than this one."""
 
 
+class OutTakenError(StoreError):
+    """A file or folder to write that cannot be taken: something else is there already, or its folder is not there."""
+
+
 class UnknownLayoutError(StoreError):
     """A store that this depthmill does not know: the package whose stage writes it is not installed here."""
 
@@ -48,6 +52,10 @@ class UnitNotFoundError(StoreError):
 
 class ManifestError(DepthmillError):
     """A manifest that cannot be found or does not fit the store."""
+
+
+class ManifestNotFoundError(ManifestError):
+    """A store has no manifest, or none of the name that was given."""
 
 
 class SourceError(DepthmillError):

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from storage_schemas.catalog import MANIFEST, find_layout
-from storage_schemas.errors import ManifestError
+from storage_schemas.errors import ManifestNotFoundError
 from storage_schemas.layout import PIN_PREFIX, Columns, rows
 from storage_schemas.many_requests import MOST_AT_ONCE, all_at_once
 from storage_schemas.store import Store, UnitPath
@@ -56,6 +56,11 @@ class Manifest:
         fingerprint = row.get(f"{PIN_PREFIX}{layout}")
         return None if fingerprint is None else self._address(layout, row["scene"], row["camera"], fingerprint)
 
+    def unit_of_scene(self, layout: str, scene: str) -> UnitPath | None:
+        """Return the unit of a whole scene that the manifest was built from, e.g. of ``frames``; None if there is none."""
+        key = f"{layout}/{scene}/{_ALL_CAMERAS}"
+        return UnitPath(layout, scene, _ALL_CAMERAS, self._inputs[key]) if key in self._inputs else None
+
     def named_units(self) -> set[UnitPath]:
         """Return every unit that the manifest needs: those of its rows, and those it was built from."""
         samples = self.samples
@@ -99,11 +104,11 @@ def open_manifest(store: Store, fingerprint: str | None = None) -> Manifest:
     """
     paths = manifest_paths(store)
     if not paths:
-        raise ManifestError(f"store '{store.root}' has no manifest yet. Run depthmill run with the recipe that fills it")
+        raise ManifestNotFoundError(f"store '{store.root}' has no manifest yet. Run depthmill run with the recipe that fills it")
     fits = paths[:1] if fingerprint is None else [path for path in paths if path.fingerprint.startswith(fingerprint)]
     if len(fits) != 1:
         fingerprints = ", ".join(path.fingerprint for path in paths[:5])
-        raise ManifestError(
+        raise ManifestNotFoundError(
             f"manifest '{fingerprint}' {'is ambiguous' if fits else 'does not exist'} in store '{store.root}'; "
             f"newest first: {fingerprints}"
         )

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from storage_schemas.awaited import counted
 from storage_schemas.catalog import MANIFEST, known_layouts
 from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.jobs import PRUNE_LASTS, Note, noted_prune, notes
@@ -102,7 +103,7 @@ def delete_prunable(
         deadline = clock() + 0.8 * PRUNE_LASTS.total_seconds()
         chosen = find_prunable(store, older_than=older_than)
         at_once = 1 if store.files.is_local else DELETED_AT_ONCE
-        for number in range(0, len(chosen.units), at_once):
+        for number in counted(range(0, len(chosen.units), at_once), "units are deleted"):
             if clock() > deadline:
                 raise StoreError(
                     f"{number} of {len(chosen.units)} units are deleted from '{store.root}', then the time of one prune was "

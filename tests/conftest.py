@@ -24,6 +24,9 @@ from tests.tiny_nuscenes import write_tiny_nuscenes
 
 watch_this_run()
 
+NEEDS_DEVKIT = "nuscenes-devkit is not installed: on Python 3.11 or 3.12, pip install -e '.[devkit]'"
+"""Why a test is skipped that compares with the devkit; for ``pytest.importorskip``."""
+
 hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no fault of an example
 hypothesis.settings.load_profile("no clock")
 
@@ -51,6 +54,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "false")
     monkeypatch.setattr("storage_schemas.shown_text._known_secrets", set())
+    monkeypatch.setattr("storage_schemas.install_command._origin", dict)  # as from an index, wherever the tests run
     monkeypatch.setattr("flows.waiting.PATIENCE_S", 3600.0)  # no line more because a machine is busy
 
 

@@ -44,7 +44,7 @@ def train_variants(
         num_failed = make_units(opened, orchestrator, listener).num_failed
         if num_failed:
             raise DepthmillError(
-                f"{num_failed} units failed, so nothing was trained. Mend what the newest folder in '{opened.runs.root}' "
+                f"{num_failed} units failed, so nothing was trained. Fix what the newest folder in '{opened.runs.root}' "
                 "names in events.jsonl, then run the same command; only what is left is done"
             )
     for run in ablation.trainings:

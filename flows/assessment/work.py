@@ -21,11 +21,9 @@ from pipeline.assessment.variants import additions_of, published, without
 from pipeline.exporters.out_folder import check_out
 from pipeline.plan import make_plan
 from pipeline.recipe import Recipe
+from storage_schemas.awaited import counted
 from storage_schemas.errors import RecipeError, StoreError
 from storage_schemas.files import StoreFiles
-
-SECONDS_PER_LINE = 5.0
-"""A line of progress comes this often."""
 
 OWN = "this recipe"
 """Name of the assessed recipe in tables."""
@@ -96,17 +94,13 @@ def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title
     frames = sampled_frames(own.plan, raw, choices.scenes, most=choices.frames)
     summary = Summary(against, choices.hold_out, tuple(one.name for one in contenders))
     listener.work_begins()
-    start = last = time.monotonic()
+    start = time.monotonic()
     measured = assess_frames(contenders, frames, opened.store, raw, against=against, neighbours=choices.hold_out)
     with write_files(choices.out) if choices.out is not None else nullcontext() as files:
-        for number, of_frame in enumerate(measured, 1):
+        for of_frame in counted(measured, "frames are measured", total=len(frames)):
             summary.add(of_frame)
             if files is not None:
                 files.keep(of_frame, own=own.name, most=choices.pictures)
-            now = time.monotonic()
-            if now - last >= SECONDS_PER_LINE:
-                listener.say(f"{number}/{len(frames)} {frames[number - 1].scene}, {(now - start) / number:.1f} s a frame")
-                last = now
         summary.seconds = time.monotonic() - start
         target = target_of(summary)
         _refuse_nothing(summary)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from flows.waiting import command_began_s, say_what_is_awaited
+from flows.command_line.tables import as_shown
+from flows.waiting import command_began_s, is_quiet, said, say_what_is_awaited
 from storage_schemas.shown_text import shown
 
 if TYPE_CHECKING:
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 def echo(text: str, *, nl: bool = True, err: bool = False) -> None:
     """Print a text as it may be shown: names from the data steer no terminal, and URLs have no passwords."""
     typer.echo(shown(text), nl=nl, err=err)
+    said()
 
 
 def say(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print an answer: text for people, or the data as JSON."""
-    echo(json.dumps(data, indent=1) if as_json else text)
+    if as_json:
+        print_json(data)
+    else:
+        echo(as_shown(text))
 
 
 def print_json(value: Any) -> None:
@@ -33,6 +38,7 @@ def print_json(value: Any) -> None:
 def print_line(line: str) -> None:
     """Print a line at once."""
     print(shown(line), flush=True)
+    said()
 
 
 def print_awaited(line: str) -> None:
@@ -40,11 +46,11 @@ def print_awaited(line: str) -> None:
     print(shown(line), file=sys.stderr, flush=True)
 
 
-def console(*, is_quiet: bool = False) -> Listener:
-    """Return the listener that prints; quiet beside ``--json``. Ctrl-C ends long work within seconds either way."""
+def console(*, as_json: bool = False) -> Listener:
+    """Return the listener that prints; beside ``--json`` and ``--quiet`` only warnings."""
     from flows.run.interrupt import stop_soon_when_interrupted
     from flows.run.listener import Listener
 
-    line = None if is_quiet else print_line
+    line = None if as_json or is_quiet() else print_line
     say_what_is_awaited(line)
-    return Listener(line, begin=stop_soon_when_interrupted, has_bar=True, began_s=command_began_s())
+    return Listener(line, begin=stop_soon_when_interrupted, began_s=command_began_s())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.command_line import completion
+from flows.waiting import be_quiet, say_what_is_awaited
 from storage_schemas.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -37,7 +38,29 @@ ManifestChoice = Annotated[
 ]
 SplitChoice = Annotated[str, typer.Option(help="train, val or test", autocompletion=completion.splits)]
 Workers = Annotated[int | None, typer.Option(help="worker processes, about 1 GB each; default DEPTHMILL_WORKERS or one per core")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+
+
+def _only_json(value: bool) -> bool:
+    if value:
+        say_what_is_awaited(None)
+    return value
+
+
+def _quiet(value: bool) -> None:
+    if value:
+        be_quiet()
+
+
+AsJson = Annotated[bool, typer.Option("--json", callback=_only_json, help="print JSON instead of text")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", callback=_quiet, expose_value=False, help="show no progress: only the answer, warnings and errors"
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option(help="where networks run: auto (a GPU if there is one), cpu or cuda; default DEPTHMILL_DEVICE")
+]
 WithPrefect = Annotated[
     bool,
     typer.Option(
@@ -68,7 +91,7 @@ Log = Annotated[
     ),
 ]
 
-Checkpoint = Annotated[str, typer.Argument(help="folder or URL of a training, or a checkpoint file")]
+Checkpoint = Annotated[str, typer.Argument(help="folder or URL of a training, a shared network, or a checkpoint file")]
 Reference = Annotated[
     bool,
     typer.Option(
@@ -78,7 +101,13 @@ Reference = Annotated[
 MaxDepth = Annotated[
     float, typer.Option("--max-depth", help="with --reference of SemoDepth: far end of its depth space in metres, 120 or 80")
 ]
-PlugIn = Annotated[bool, typer.Option("--plug-in", help="with --reference of SemoDepth: it has the branch for monocular depth")]
+PlugIn = Annotated[
+    bool,
+    typer.Option(
+        "--plug-in",
+        help="with --reference of SemoDepth: refuse a checkpoint without the branch for monocular depth",
+    ),
+]
 
 Metric = Annotated[
     str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from pathlib import Path
@@ -116,13 +117,14 @@ def _type_text(field: FieldInfo) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "group of keys"
     if group_of(annotation) is not None:
-        return "group of keys or None"
+        return "group of keys or null"
     annotation = _without_bounds(annotation)
     text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
     members = typing.get_args(annotation) if type(None) in typing.get_args(annotation) else (annotation,)
     if typing.get_origin(members[0]) is typing.Literal:
-        return " or ".join([*map(str, typing.get_args(members[0])), *(["None"] if len(members) > 1 else [])])
-    return text.replace("typing.", "").replace("tuple", "list").replace(", ...", "").replace("|", "or")
+        return " or ".join([*map(str, typing.get_args(members[0])), *(["null"] if len(members) > 1 else [])])
+    text = text.replace("typing.", "").replace("tuple", "list").replace(", ...", "").replace("|", "or").replace("None", "null")
+    return re.sub(r"Literal\[(.*?)\]", lambda match: match[1].replace("'", "").replace(", ", " or "), text)
 
 
 def _without_bounds(annotation: Any) -> Any:
@@ -140,7 +142,14 @@ def _default_text(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     if isinstance(default, BaseModel):
         return "as the source says"
-    return "[" + ", ".join(map(str, default)) + "]" if isinstance(default, tuple) else str(default)
+    return _as_yaml(default)
+
+
+def _as_yaml(value: Any) -> str:
+    """Return a value as a recipe writes it."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_as_yaml, value)) + "]"
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import (
+    AsJson,
+    Dask,
+    Device,
+    Log,
+    ManifestChoice,
+    NoPrefect,
+    Overrides,
+    RecipeFile,
+    WithPrefect,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from flows.ablation.ablation import Ablation, Run
@@ -27,24 +38,29 @@ def ablate(
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
+    device: Device = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train every variant of a recipe's ablation group with every seed, and print the table: mean, spread, difference."""
+    """Train every variant with every seed, and compare them.
+
+    The recipe's ablation group has the variants. The table has mean, spread and paired difference.
+    """
     from depthmill.recipes import orchestrator
     from flows.ablation.ablation import read_ablation
     from flows.ablation.table import RESULTS_FILE, TABLE_FILE, refuse_other_folder, results_of, table_text
     from flows.ablation.table import as_json as table_json
     from flows.ablation.training import train_variants
     from flows.command_line.answers import console, echo, print_json
+    from flows.command_line.tables import as_shown
     from flows.prefect_api import uses_prefect
     from flows.run.opening import open_with_settings
 
-    opened = open_with_settings(recipe, overrides, workers, dask, log)
+    opened = open_with_settings(recipe, overrides, workers, dask, log, device)
     ablation = read_ablation(opened, where=str(recipe), manifest=manifest, out=out)
     refuse_other_folder(ablation.folder)
-    listener = console(is_quiet=as_json)
+    listener = console(as_json=as_json)
     if not as_json:
         echo(plan_text(ablation))
     results = results_of(ablation, {})  # read first: a damaged training must be reported before hours of work
@@ -55,16 +71,17 @@ def ablate(
     if as_json:
         print_json(table_json(ablation, results))
     elif not plan_only:
-        echo(f"\n{table_text(ablation, results, is_whole=False)}")
+        echo(as_shown(f"\n{table_text(ablation, results, is_whole=False)}"))
         echo(f"Table: {ablation.address}/{TABLE_FILE}; every seed: {ablation.address}/{RESULTS_FILE}")
         if failures:
-            echo(f"{failures} trainings failed. Mend it, then run the same command; what is complete is not trained again")
+            echo(f"{failures} trainings failed. Fix it, then run the same command; what is complete is not trained again")
     if failures:
         raise typer.Exit(1)
 
 
 def plan_text(ablation: Ablation) -> str:
     """Return what is to be trained: a row for each variant, a column for each seed, and how long it may take."""
+    from flows.command_line.tables import aligned
     from flows.text import duration
 
     table = [["variant", *(f"seed {seed}" for seed in ablation.seeds), "changes"]]
@@ -73,10 +90,7 @@ def plan_text(ablation: Ablation) -> str:
         same = ablation.same_as.get(name)
         changed = changed or "nothing" if same is None else f"{changed or 'nothing'} (the same training as {same})"
         table.append([name, *(ablation.runs[name][seed].state for seed in ablation.seeds), changed])
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
-    lines = [
-        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip() for row in table
-    ]
+    lines = [aligned(table)]
     states = [run.state for run in ablation.trainings]
     num_left = len(states) - states.count("complete")
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "begun", "to do") if state in states)

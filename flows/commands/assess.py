@@ -40,7 +40,9 @@ def assess(
     pictures: Annotated[int, typer.Option(min=0, help="with --out: so many of the worst frames are drawn")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the depth maps of a recipe against exact depth, or against a LiDAR sweep that nothing else used.
+    """Measure how wrong the depth maps of a recipe are.
+
+    They are compared with exact depth, or with a LiDAR sweep that nothing else used.
 
     Units that the store has are read; what it lacks is made in memory for these frames and not stored. Where the recipe's
     manifest is there, the figures are kept beside the run logs, and depthmill report shows them.
@@ -58,6 +60,6 @@ def assess(
         parts=parts,
         out=out,
         pictures=pictures,
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     say(answer.data, answer.text, as_json=as_json)

@@ -19,9 +19,10 @@ def compare(
     radar: Radar = "on",
     as_json: AsJson = False,
 ) -> None:
-    """Compare two evaluations of depth frame by frame, with a bootstrap interval; of two detectors, their average precisions.
+    """Compare two evaluations frame by frame.
 
-    Two pre-trainings of MIM4D are compared clip by clip.
+    Depth gets an interval by bootstrap over scenes, detectors the differences of their average precisions. Two
+    pre-trainings of MIM4D are compared clip by clip.
     """
     from depthmill import networks
 

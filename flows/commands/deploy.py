@@ -45,9 +45,10 @@ def deploy(
     fine_tune: FineTune = False,
     dask: Dask = None,
 ) -> None:
-    """Make Prefect deployments of a recipe: its flows to start by hand, and retrain_and_evaluate on a schedule.
+    """Register the flows of a recipe with Prefect.
 
-    By hand: materialize, reclean, train_and_evaluate or pretrain, and ablate where the recipe has variants.
+    retrain_and_evaluate runs on a schedule. The others are started by hand: materialize, reclean, train_and_evaluate or
+    pretrain, and ablate where the recipe has variants.
     """
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # else Prefect's pages lack the log lines of the flows
     from flows.prefect.deploy import deployments, register, schedule_of, serve_here

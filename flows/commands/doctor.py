@@ -17,7 +17,12 @@ def doctor(
     dask: Annotated[str | None, typer.Option(help="address of a Dask scheduler to try, e.g. tcp://head:8786")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine: versions, disk, store, Prefect, Dask, devices, and which engine of the scan is used and why."""
+    """Check this machine, and say what to do.
+
+    It lists versions, disk, store, Prefect, Dask and devices, and says which engine of the scan is used and why.
+
+    ok: it works. missing: it is optional, and not here. FAIL: it must be put right, and the line says how.
+    """
     from flows.doctor import diagnose
 
     source: str | None = None
@@ -26,11 +31,12 @@ def doctor(
 
         recipe = load_recipe(store)
         store, source = recipe.store, getattr(recipe.source, "root", None)
-    findings = diagnose(store, source=source, dask=dask)
+    findings = []
+    for finding in diagnose(store, source=source, dask=dask):
+        findings.append(finding)
+        if not as_json:
+            echo(f"{finding.state:<7}  {finding.about:<22} {finding.says}")
     if as_json:
-        print_json([finding._asdict() for finding in findings])
-    else:
-        for finding in findings:
-            echo(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.about:<22} {finding.says}")
+        print_json([{**finding._asdict(), "state": finding.state} for finding in findings])
     if not all(finding.is_ok for finding in findings):
         raise typer.Exit(1)

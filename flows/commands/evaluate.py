@@ -10,6 +10,7 @@ import typer
 from flows.command_line.answers import say
 from flows.command_line.options import (
     AsJson,
+    Device,
     ManifestChoice,
     MaxDepth,
     PlugIn,
@@ -36,22 +37,26 @@ def evaluate(
     reference: Reference = False,
     max_depth: MaxDepth = 120.0,
     plug_in: PlugIn = False,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a network on a split: depth at 50, 70 and 80 m, with and without radar; of a detector KITTI's average precision.
+    """Measure a network on a split of a manifest.
 
-    Of a pre-training of MIM4D rendered depth and colour, beside the controls. Result files of other detectors are measured alike.
+    Depth is measured up to 50, 70 and 80 m, with radar and without it. A detector gets KITTI's average precision, and so
+    does a folder of result files of any other detector. A pre-training of MIM4D gets rendered depth and colour, beside
+    the controls.
     """
     from depthmill.networks import evaluate as evaluate_any
-    from depthmill.networks import family_of_results, load_model
+    from depthmill.networks import family_of_results, load_model, refuse_wrong_data
 
+    refuse_wrong_data(recipe)
     family = None if reference else family_of_results(checkpoint)
     if family is not None:
         refuse_options(family, context, f"'{checkpoint}' holds result files")
-        answer = evaluate_any(checkpoint, recipe, manifest=manifest, split=split, out=out)
+        answer = evaluate_any(checkpoint, recipe, manifest=manifest, split=split, out=out, device=device)
         say(answer.data, answer.text, as_json=as_json)
         return
     model = load_model(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in, used_on=recipe)
     refuse_options(model.family, context, f"checkpoint '{checkpoint}' is one")
-    answer = model.evaluate(recipe, manifest=manifest, split=split, target=target, out=out)
+    answer = model.evaluate(recipe, manifest=manifest, split=split, target=target, out=out, device=device)
     say(answer.data, answer.text, as_json=as_json)

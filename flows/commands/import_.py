@@ -17,7 +17,10 @@ def import_(
     layout: Annotated[str, typer.Option(help="semodepth")] = "semodepth",
     as_json: AsJson = False,
 ) -> None:
-    """Read a folder in the public layout into a store; the inverse of export."""
+    """Read a folder in the public layout into a store.
+
+    It is the inverse of export.
+    """
     from flows.run.interchange import import_folder, import_warnings
     from pipeline.exporters.semodepth_lists import absent_lists
 

@@ -23,7 +23,10 @@ def init(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at a data root and write a recipe for it, every key explained by what is there."""
+    """Look at your data and write a recipe for it.
+
+    Every key of the recipe is explained by what was found.
+    """
     from flows.new_recipe.init import write_recipe
 
     written = write_recipe(data_root, out=out, store=store, version=version)

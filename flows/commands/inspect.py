@@ -11,7 +11,10 @@ def inspect(
     what: UnitChoice = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is in a store: its units, one unit with its lineage, or one sample."""
+    """Show what is in a store, in one unit, or in one sample.
+
+    A unit is shown with its lineage, a sample with the units that it is read from.
+    """
     from flows.run.opening import open_store
     from pipeline.inspect import describe
 

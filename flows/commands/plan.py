@@ -21,7 +21,10 @@ def plan(
     check: Annotated[bool, typer.Option("--check", help="exit with 3 if there is anything to do")] = False,
     units: Annotated[bool, typer.Option("--units", help="name every unit to do")] = False,
 ) -> None:
-    """Say what a run would do and why; nothing is written to the store."""
+    """Say what a run would do, and why.
+
+    Nothing is written to the store.
+    """
     from flows.run.materialize import estimate_seconds
     from flows.run.opening import open_with_settings
 
@@ -61,15 +64,12 @@ def plan(
 
 def plan_text(plan: Plan, *, seconds: float | None, workers: int) -> str:
     """Return the table of a plan and its closing line."""
+    from flows.command_line.tables import aligned
     from flows.text import duration, num_units_text
 
     table = [("stage", "up to date", "to do", "reason")]
     table += [(line.stage, str(line.num_up_to_date), str(line.num_to_do), line.text) for line in plan.lines()]
-    widths = [max(len(row[column]) for row in table) for column in range(3)]
-    lines = [
-        f"{stage:<{widths[0]}}  {done:>{widths[1]}}  {todo:>{widths[2]}}  {reason}".rstrip()
-        for stage, done, todo, reason in table
-    ]
+    lines = [aligned(table, right=(1, 2))]
     count = len(plan.to_do)
     if count == 0:
         lines.append(f"nothing to do: all {len(plan.items)} units are up to date")

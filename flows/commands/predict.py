@@ -11,6 +11,7 @@ from flows.command_line.answers import say
 from flows.command_line.options import (
     AsJson,
     Checkpoint,
+    Device,
     ManifestChoice,
     MaxDepth,
     PlugIn,
@@ -37,14 +38,21 @@ def predict(
     reference: Reference = False,
     max_depth: MaxDepth = 120.0,
     plug_in: PlugIn = False,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict depth: 16-bit PNGs of 1/256 m, and pictures; with a detector KITTI's result files, and pictures."""
-    from depthmill.networks import load_model
+    """Write depth maps and pictures that a network predicts.
 
+    Depth is written as 16-bit PNGs of 1/256 m. A detector writes KITTI's result files, and pictures.
+    """
+    from depthmill.networks import load_model, refuse_wrong_data
+    from pipeline.exporters.out_folder import check_out
+
+    refuse_wrong_data(what)
+    check_out(out, who="predict")
     model = load_model(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in, used_on=what)
     refuse_options(model.family, context, f"checkpoint '{checkpoint}' is one")
     if not model.family.predicts:
         model.family.refuse_to_predict(str(checkpoint))
-    count = model.predict_files(what, out, manifest=manifest, split=split, pictures=pictures)
+    count = model.predict_files(what, out, manifest=manifest, split=split, pictures=pictures, device=device)
     say({"folder": str(out), "frames": count}, model.family.predicted_text(count, out), as_json=as_json)

@@ -19,7 +19,10 @@ def prune(
     older_than: Annotated[str, typer.Option(help="keep units younger than this: 90m, 24h, 7d, or 0")] = "24h",
     as_json: AsJson = False,
 ) -> None:
-    """List, or delete, the units that neither a manifest nor a run that is going on names."""
+    """List the units that nothing names any more, or delete them.
+
+    A unit stays if a manifest or an unfinished run names it.
+    """
     from flows.run.opening import open_store
     from storage_schemas.prune import delete_prunable, find_prunable, parse_age
 

@@ -17,7 +17,10 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="file to write")] = Path("report.html"),
     as_json: AsJson = False,
 ) -> None:
-    """Write one self-contained HTML page: coverage, images with depth before and after each stage, errors against truth."""
+    """Write one HTML page about a store.
+
+    It needs no other file. It shows coverage, images with depth before and after each stage, and errors against the truth.
+    """
     from flows.reports.store import write_report
     from flows.run.opening import open_with_settings
 

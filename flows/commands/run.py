@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, Log, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import AsJson, Dask, Device, Log, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
 
 
 def run(
@@ -17,10 +17,14 @@ def run(
     no_prefect: NoPrefect = False,
     dask: Dask = None,
     log: Log = None,
+    device: Device = None,
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="write report.html beside the run's events")] = True,
 ) -> None:
-    """Do everything that the plan lists; running again does only what is left."""
+    """Make everything that the plan lists.
+
+    Running again does only what is left.
+    """
     import depthmill
     from flows.command_line.answers import console, print_json
     from flows.prefect_api import uses_prefect
@@ -31,9 +35,10 @@ def run(
         workers=workers,
         dask=dask,
         log=log,
+        device=device,
         prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
         report=report,
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     if as_json:
         print_json(made.as_json())

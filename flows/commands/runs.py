@@ -25,7 +25,10 @@ def runs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the rounds of retrain, by hand or by schedule: when, why, what came of it; and the champion of every line."""
+    """List the rounds of retrain, and the champions.
+
+    Each round says when and why it ran, and what came of it.
+    """
     from flows.command_line.answers import echo, print_json
     from flows.retrain.champion import read_champions
     from flows.retrain.overview import chosen_rounds, lines_at_work
@@ -68,6 +71,7 @@ def champion_text(line: Line, champion: Champion, runs: Runs) -> str:
 
 def runs_text(rounds: list[Round]) -> str:
     """Return rounds as a table, a line each, with the reason at the end."""
+    from flows.command_line.tables import aligned
     from flows.text import duration
 
     table = [("started (UTC)", "line", "outcome", "units", "manifest", "training", "champion", "challenger", "took", "why")]
@@ -86,14 +90,7 @@ def runs_text(rounds: list[Round]) -> str:
                 row.note if row.outcome == "failed" else row.reason,
             )
         )
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
-    right = {3, 6, 7, 8}
-    return "\n".join(
-        "  ".join(
-            [*(f"{row[i]:>{width}}" if i in right else f"{row[i]:<{width}}" for i, width in enumerate(widths)), row[-1]]
-        ).rstrip()
-        for row in table
-    )
+    return aligned(table, right=(3, 6, 7, 8))
 
 
 def _number(value: float | None) -> str:

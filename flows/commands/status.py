@@ -11,6 +11,7 @@ import typer
 
 from flows.command_line.answers import echo, print_json, print_line
 from flows.command_line.options import AsJson, Overrides, RecipeFile
+from flows.waiting import take_line_away
 from storage_schemas.shown_text import shown
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def status(
         typer.Option(min=0, help="also list so many of the last runs: when, units, errors, how long, bytes", show_default=False),
     ] = 0,
 ) -> None:
-    """Say what of a recipe is there, what is going on in its store, which manifest is the newest, and how the last run went."""
+    """Say what a store has, and what is going on in it.
+
+    It shows how much of the recipe is there, the newest manifest, and how the last run went.
+    """
     from flows.run.opening import open_with_settings
     from flows.run.progress import going_on
     from flows.run.run_log import last_summary, past_runs
@@ -91,6 +95,7 @@ def past_text(past: list[PastRun], going_on: set[str]) -> str:
         past: the runs.
         going_on: names of those that have not ended.
     """
+    from flows.command_line.tables import aligned
     from flows.text import duration, size
 
     table: list[tuple[str, ...]] = [("started (UTC)", "ok", "errors", "skipped", "took", "written", "workers", "details")]
@@ -103,10 +108,7 @@ def past_text(past: list[PastRun], going_on: set[str]) -> str:
         written = size(run.summary["num_bytes"]) if "num_bytes" in run.summary else ""  # former versions did not count them
         took, workers = duration(run.summary.get("seconds", 0.0)), str(run.summary.get("workers", ""))
         table.append((run.started, *counts, took, written, workers, run.folder))
-    widths = [max(len(row[column]) for row in table) for column in range(7)]
-    return "\n".join(
-        "  ".join([f"{row[0]:<{widths[0]}}", *(f"{row[i]:>{widths[i]}}" for i in range(1, 7)), row[7]]).rstrip() for row in table
-    )
+    return aligned(table, right=range(1, 7))
 
 
 def _watch(opened: Opened, *, as_json: bool) -> None:
@@ -136,6 +138,8 @@ def _show(files: StoreFiles, *, as_json: bool) -> None:
         return
     from rich.live import Live
     from rich.text import Text
+
+    take_line_away()
 
     with Live(auto_refresh=False, transient=True) as live:
         for found in looks(files):

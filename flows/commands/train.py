@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.options import AsJson, Dask, Log, ManifestChoice, NoPrefect, Overrides, RecipeFile, WithPrefect, Workers
+from flows.command_line.options import (
+    AsJson,
+    Dask,
+    Device,
+    Log,
+    ManifestChoice,
+    NoPrefect,
+    Overrides,
+    RecipeFile,
+    WithPrefect,
+    Workers,
+)
 
 
 def train(
@@ -26,13 +37,17 @@ def train(
     workers: Workers = None,
     dask: Dask = None,
     log: Log = None,
+    device: Device = None,
     prefect: WithPrefect = False,
     no_prefect: NoPrefect = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what is missing, train on the manifest, evaluate, write the report; the same command goes on after a stop."""
+    """Train on the data of a recipe, measure, and write a report.
+
+    What is missing is made first. After a stop, the same command goes on.
+    """
     import depthmill
-    from flows.command_line.answers import console, echo, print_json
+    from flows.command_line.answers import console, say
     from flows.prefect_api import uses_prefect
 
     trained = depthmill.train(
@@ -41,15 +56,13 @@ def train(
         workers=workers,
         dask=dask,
         log=log,
+        device=device,
         manifest=manifest,
         out=out,
         restart=restart,
         prefect=uses_prefect(prefect=prefect, no_prefect=no_prefect),
-        listener=console(is_quiet=as_json),
+        listener=console(as_json=as_json),
     )
     if trained.num_failed:
         raise typer.Exit(1)
-    if as_json:
-        print_json(trained.as_json())
-    else:
-        echo(trained.text)
+    say(trained.as_json() if as_json else {}, trained.text, as_json=as_json)

@@ -28,7 +28,10 @@ def verify(
         ),
     ] = False,
 ) -> None:
-    """Read every unit again and compare it with what was written: digests, layouts, fingerprints."""
+    """Read every unit again and compare it with what was written.
+
+    What is compared: digests, layouts and fingerprints.
+    """
     from flows.run.opening import open_with_settings
     from pipeline.verify import all_units, delete_damaged, marked, verify_units
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from storage_schemas.errors import StoreError
+from storage_schemas.errors import OutTakenError
 
 
 def prepare_demo(folder: Path) -> Path:
@@ -18,5 +18,5 @@ def prepare_demo(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         recipe.write_text(text.replace("{folder}", str(folder.absolute())), encoding="utf-8")
     except OSError as error:
-        raise StoreError(f"cannot write the demo folder '{folder}': {error.strerror}. Choose another with --out") from error
+        raise OutTakenError(f"cannot write the demo folder '{folder}': {error.strerror}. Choose another with --out") from error
     return recipe

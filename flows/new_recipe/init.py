@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from flows.new_recipe.recognise import recognise
+from flows.new_recipe.schema import SCHEMA_FILE, check_schema_target, comment_for, write_schema
 from flows.settings import settings_of_machine
 from pipeline.chosen_scenes import choose_scenes, wrong_scenes
 from pipeline.recipe import parse_recipe, wanted_files
@@ -35,7 +36,7 @@ class Written:
 
 
 def write_recipe(root: str | Path, *, out: Path, store: str | None, version: str | None) -> Written:
-    """Look at a data root and write a recipe for it.
+    """Look at a data root and write a recipe for it, and beside it the schema by which an editor checks it.
 
     Args:
         root: folder of the data set, or its URL.
@@ -44,10 +45,11 @@ def write_recipe(root: str | Path, *, out: Path, store: str | None, version: str
         version: of a nuScenes-format root with several; None = the preferred one.
 
     Raises:
-        RecipeError: ``out`` exists or cannot be written, or there is no such version.
+        RecipeError: ``out`` exists or cannot be written, another file has the schema's name, or there is no such version.
         SourceError: the folder is no known data set, its tables are broken, or a run would refuse its scenes.
     """
     _check_target(out)
+    check_schema_target(out.parent / SCHEMA_FILE)
     folder = data_path(str(root), settings_of_machine().cache_dir)
     spec, where = recognise(folder), store or str(out.absolute().parent / "store")
     head = (
@@ -55,7 +57,8 @@ def write_recipe(root: str | Path, *, out: Path, store: str | None, version: str
     )
     survey = _look(spec, folder, version)
     lines, warnings = _usable(survey.lines(where, _about_store(where)), where=str(out))
-    _write(out, recipe_text([head, *(f"Note: {line}" for line in warnings), ""], lines))
+    _write(out, recipe_text([comment_for(SCHEMA_FILE), head, *(f"Note: {line}" for line in warnings), ""], lines))
+    write_schema(out.parent / SCHEMA_FILE)
     return Written(out, survey.summary, warnings)
 
 

@@ -297,7 +297,7 @@ def _seed(seed: int | None) -> tuple[str, ...]:
 def _refuse_failed(num_failed: int) -> None:
     if num_failed:
         raise DepthmillError(
-            f"{num_failed} units failed. Mend what the ERROR lines of the log name, then run this again; only these are left"
+            f"{num_failed} units failed. Fix what the ERROR lines of the log name, then run this again; only these are left"
         )
 
 

@@ -34,7 +34,7 @@ from prefect.settings import (
 
 from flows.prefect.guard import START_DATABASE, OrchestratorError
 from flows.prefect.tied_process import start_tied
-from flows.waiting import awaited
+from storage_schemas.awaited import awaited
 
 LOCAL_PORT = 4200
 """Prefect's own choice; its pages are at http://127.0.0.1:4200."""

@@ -253,7 +253,7 @@ def _make(request: _Request, progress: RoundProgress, plan: Plan) -> None:
     if num_failed or left:
         raise RoundError(
             f"{num_failed} units failed, {len(left)} are left to do; nothing was trained. Details: the newest folder in "
-            f"'{request.runs.root}'. Mend what its events.jsonl names, then run the same command; only these are left"
+            f"'{request.runs.root}'. Fix what its events.jsonl names, then run the same command; only these are left"
         )
 
 

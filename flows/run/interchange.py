@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from flows.run.opening import is_recipe, open_store, open_with_settings, own_manifest
 from pipeline.exporters.da3_depth_results import export_da3_depth_results
+from pipeline.exporters.depth_png import DepthPngOptions, export_depth_png
+from pipeline.exporters.out_folder import check_out
 from pipeline.exporters.semodepth import export_semodepth, import_semodepth
 from pipeline.finding import Finding, finding_lines
 from pipeline.run import SUSPICIOUS
+from pipeline.stage import RawReader
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store, UnitPath
 
-EXPORTERS = {"semodepth": export_semodepth, "da3_depth_results": export_da3_depth_results}
+EXPORTERS: dict[str, Callable[[Manifest, RawReader | None, Path], dict[str, int]]] = {
+    "semodepth": export_semodepth,
+    "depth_png": export_depth_png,
+    "da3_depth_results": export_da3_depth_results,
+}
 
 
 def export_manifest(
-    recipe: str, out: Path, *, layout: str, overrides: Sequence[str] | None = None, manifest: str | None = None
+    recipe: str,
+    out: Path,
+    *,
+    layout: str,
+    overrides: Sequence[str] | None = None,
+    manifest: str | None = None,
+    depth_png: DepthPngOptions | None = None,
 ) -> dict[str, int]:
     """Write a manifest in a layout; return the number of samples by split.
 
     Args:
         recipe: a recipe file or a store; what a store does not hold is read from a recipe's source.
         out: folder to write; must not exist or be empty.
-        layout: semodepth or da3_depth_results.
+        layout: semodepth, depth_png or da3_depth_results.
         overrides: changed recipe keys.
         manifest: fingerprint of another manifest than the recipe's own or the store's newest.
+        depth_png: what of depth_png is written.
 
     Raises:
-        RecipeError: the layout is unknown, the recipe has a mistake, or its manifest is not made yet.
+        RecipeError: the layout is unknown, or is not depth_png and has its options; the recipe has a mistake, or its manifest is
+            not made yet.
         StoreError: ``out`` is not empty or cannot be written.
     """
     _check_layout(layout)
+    check_out(out)
+    export = EXPORTERS[layout]
+    if depth_png is not None:
+        if layout != "depth_png":
+            raise RecipeError(f"--depth, --images and --npz are of --layout depth_png, and it is '{layout}'. Leave them out")
+        export = partial(export_depth_png, options=depth_png)
     if is_recipe(recipe):
         opened = open_with_settings(Path(recipe), overrides)
-        return EXPORTERS[layout](open_manifest(opened.store, manifest or own_manifest(opened)), opened.source.reader(), out)
-    return EXPORTERS[layout](open_manifest(open_store(recipe), manifest), None, out)
+        return export(open_manifest(opened.store, manifest or own_manifest(opened)), opened.source.reader(), out)
+    return export(open_manifest(open_store(recipe), manifest), None, out)
 
 
 def import_folder(folder: Path, store: str, *, layout: str) -> Manifest:
@@ -48,6 +70,8 @@ def import_folder(folder: Path, store: str, *, layout: str) -> Manifest:
         SourceError: a file of the folder is missing or broken.
     """
     _check_layout(layout)
+    if layout == "depth_png":
+        raise RecipeError("layout 'depth_png' is written and not read: it has no radar and no boxes. Import semodepth")
     if layout == "da3_depth_results":
         raise RecipeError(
             "depth maps of that layout are brought in by a recipe: set stages.predict_mono_depth.teacher to depth_maps and "

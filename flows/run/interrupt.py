@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import NoReturn
 
+from flows.waiting import take_line_away
 from model.train.ranks import leader_here
 from model.train.stopping import SIGNALS, TrainingStopped
 from storage_schemas.shown_text import shown
@@ -107,4 +108,5 @@ def _end_at_once(*_: object) -> NoReturn:
 
 
 def _say(what: str) -> None:
+    take_line_away()
     print(shown(what), file=sys.stderr, flush=True)

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flows.text import StepLines, UnitLines
+from flows.run.lines import StepLines, UnitLines
+from flows.waiting import said
 from pipeline.plan import Plan
 from pipeline.types import ItemResult
+from storage_schemas.awaited import awaited
 from storage_schemas.shown_text import shown
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 def warn_on_stderr(line: str) -> None:
     """Print a line on standard error."""
     print(shown(line), file=sys.stderr, flush=True)
+    said()
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,12 @@ class Listener:
         line: takes a line; None = nobody listens. A training on several devices calls it in a process of its own.
         warn: takes a line about what went wrong and does not stop the work.
         begin: is called before work that takes long.
-        has_bar: a live bar may stand below the lines of units, if this is a terminal.
         began_s: since when the user waits, in seconds of ``time.monotonic``; None = since the work was called.
     """
 
     line: Callable[[str], None] | None = None
     warn: Callable[[str], None] = warn_on_stderr
     begin: Callable[[], None] | None = None
-    has_bar: bool = False
     began_s: float | None = None
 
     def say(self, line: str) -> None:
@@ -53,14 +54,15 @@ class Listener:
     @contextmanager
     def units_of(self, plan: Plan) -> Iterator[Callable[[ItemResult], None]]:
         """Yield the function that gets the result of each finished unit of a plan."""
-        if self.line is None:
-            yield lambda result: None
-            return
-        lines = UnitLines(plan, self.line, has_bar=self.has_bar)
-        try:
-            yield lines
-        finally:
-            lines.close()
+        lines = None if self.line is None else UnitLines(plan, self.line)
+        with awaited("units are made", total=len(plan.to_do)) as work:
+
+            def on_result(result: ItemResult) -> None:
+                work.done += 1
+                if lines is not None:
+                    lines(result)
+
+            yield on_result
 
     def steps(self) -> OnProgress | None:
         """Return the function that gets the progress of one training at each optimiser step; None if nobody listens."""

@@ -13,12 +13,12 @@ from flows.run.progress import RunProgress
 from flows.run.run_log import RunLog, print_event, seconds_per_unit
 from flows.run.teachers import teacher_factory
 from flows.text import duration
-from flows.waiting import awaited
 from pipeline.finding import finding_lines
 from pipeline.kernels.compiled import are_compiled
 from pipeline.plan import Plan
 from pipeline.run import SceneRequest, nothing_found, run_manifest, scene_requests
 from pipeline.types import ItemResult
+from storage_schemas.awaited import awaited
 from storage_schemas.files import StoreFiles
 from storage_schemas.jobs import noted_run
 
@@ -125,7 +125,7 @@ class Made:
         if summary.num_errors:
             scenes = list(dict.fromkeys(result.scene for result in summary.results if result.status == "ERROR"))
             left = ", ".join(scenes[:3]) + (f" and {len(scenes) - 3} more" if len(scenes) > 3 else "")
-            text += f"\nNext: mend what the ERROR lines name, then run the same command; only {left} and the manifest are left."
+            text += f"\nNext: fix what the ERROR lines name, then run the same command; only {left} and the manifest are left."
         return text
 
 

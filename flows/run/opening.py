@@ -11,13 +11,13 @@ from typing import Any
 from flows.run.runs import Runs, with_local_starts
 from flows.run.teachers import teacher_facts
 from flows.settings import Settings, settings_of_machine
-from flows.waiting import awaited
 from flows.workers.choice import pool_of
 from flows.workers.pool import WorkerPool
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import Recipe, load_recipe, wanted_files
 from pipeline.sources import open_source
 from pipeline.sources.spec import Source
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.store import Store
@@ -66,14 +66,15 @@ def open_with_settings(
     workers: int | None = None,
     dask: str | None = None,
     log: str | None = None,
+    device: str | None = None,
 ) -> Opened:
-    """Open a recipe under the settings of this machine; ``workers``, ``dask`` and ``log`` are options, which come before them.
+    """Open a recipe under the settings of this machine; ``workers`` and those after it are options, which come before them.
 
     Raises:
         RecipeError: the recipe, an override or a setting is wrong.
         SourceError: its source is not there.
     """
-    settings = settings_of_machine(workers, dask, log)
+    settings = settings_of_machine(workers, dask, log, device)
     return open_recipe(load_recipe(recipe_file, overrides=overrides or ()), settings)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from flows.waiting import be_quiet
 from model.train.launch import Launch, launch_here, say_less
 
 
@@ -23,6 +24,8 @@ def first_of_the_launched() -> Iterator[None]:
     if launch is None:
         yield
         return
+    if launch.rank:
+        be_quiet()
     from flows.run.training import refuse_without_torch
 
     refuse_without_torch()

@@ -16,6 +16,7 @@ from pipeline.mono_depth.model import MonoDepthError, MonoDepthInput, MonoDepthM
 from pipeline.mono_depth.weights import maps_digest, weights_digest
 from pipeline.recipe import Recipe
 from pipeline.stages.predict_mono_depth import LEARNED, STAGE, Params
+from storage_schemas.install_command import install_command
 
 if TYPE_CHECKING:
     from model.teachers.learned_map import LearnedMap
@@ -91,7 +92,7 @@ def _loaded(factory: LearnedTeacherFactory) -> MonoDepthModel:
         return LearnedTeacher(p.teacher, _network(factory))
     except ImportError as error:
         raise MonoDepthError(
-            f"teacher {p.teacher} needs {error.name}, which is not installed here. Run: pip install 'depthmill[mono]'"
+            f"teacher {p.teacher} needs {error.name}, which is not installed here. Run: {install_command('mono')}"
         ) from error
 
 

@@ -13,7 +13,7 @@ from flows.run.orchestrator import Orchestrator
 from flows.run.training import Training, machine_of, open_training
 from flows.run.training_folder import clear_training, holds_training
 from flows.text import duration
-from storage_schemas.errors import DepthmillError
+from storage_schemas.errors import OutTakenError
 from storage_schemas.folder_lock import LOCK_FILE
 
 
@@ -82,10 +82,12 @@ def train_recipe(
     """
     machine_of(opened)  # a setting that does not fit must be reported before an hour of work, too
     from model.families import parse_train_config
+    from model.train.loggers import refuse_missing_loggers, where_text
 
     if former := opened.runs.former_text():
         listener.warn(former)
-    parse_train_config(opened.train, where=where)  # parsed first: a typo must be reported before an hour of work
+    config = parse_train_config(opened.train, where=where)  # parsed first: a typo must be reported before an hour of work
+    refuse_missing_loggers(config.loggers)
     if manifest is None and opened.plan().to_do:
         made = make_units(opened, orchestrator, listener)
         if made.num_failed:
@@ -103,6 +105,8 @@ def train_recipe(
             training.discard_kept()
         is_begun = (training.folder / "last.pt").is_file()
         listener.say(f"{'going on with' if is_begun else 'training'} {training.address}")
+        for line in where_text(training.config.loggers, training.folder):
+            listener.say(line)
         for notice in training.family.notices(training.config, training.manifest):
             listener.warn(f"WARNING: {notice}")
         listener.work_begins()
@@ -113,6 +117,6 @@ def train_recipe(
 def _refuse_foreign_folder(folder: Path) -> None:
     """Check that a folder is empty or holds a training; DepthmillError if it holds something else."""
     if folder.exists() and not folder.is_dir():
-        raise DepthmillError(f"'{folder}' is a file, expected a folder to write. Choose another with --out")
+        raise OutTakenError(f"'{folder}' is a file, expected a folder to write. Choose another with --out")
     if folder.is_dir() and not holds_training(folder) and any(not path.name.startswith(LOCK_FILE) for path in folder.iterdir()):
-        raise DepthmillError(f"folder '{folder}' holds something that is not a training. Choose another with --out")
+        raise OutTakenError(f"folder '{folder}' holds something that is not a training. Choose another with --out")

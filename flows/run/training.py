@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.run.keeping import kept_in_store
+from flows.run.lines import CountedSteps
 from flows.run.opening import Opened
 from flows.run.progress import noted_steps
 from flows.run.runs import Runs
 from flows.run.training_folder import noted_files
 from flows.settings import Settings
-from flows.waiting import awaited
+from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.folder_lock import HeldFolder, locked_folder
+from storage_schemas.install_command import install_command
 from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.remote_lock import HeldKey
 
@@ -97,10 +99,11 @@ class Training:
 
         if is_complete(self.folder):
             return
-        told = self._watched(on_progress)
-        noted = nullcontext(told) if self.runs is None else noted_steps(self.runs, self.folder.name, told)
-        with self._kept(), noted as to_tell:
-            train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=to_tell)
+        with awaited(f"training {self.folder.name}") as work, self._kept():
+            told = self._watched(CountedSteps(work, on_progress))
+            noted = nullcontext(told) if self.runs is None else noted_steps(self.runs, self.folder.name, told)
+            with noted as to_tell:
+                train(self.config, self.manifest, self.folder, machine=self.machine, on_progress=to_tell)
 
     def evaluate(self) -> None:
         """Measure the best checkpoint, mark the training complete, write its report."""
@@ -110,7 +113,7 @@ class Training:
         with self._kept():
             if is_complete(self.folder):
                 return
-            with noted_files(self.folder):
+            with awaited(f"training {self.folder.name} is measured"), noted_files(self.folder):
                 evaluate_training(self.config, self.manifest, self.folder, machine=self.machine)
             self.write_report()
 
@@ -171,7 +174,8 @@ class Training:
         """Write report.html of the family, from what is in the folder."""
         from flows.reports import write_training_page
 
-        write_training_page(self.config.family, self.folder)
+        with awaited("the report is written"):
+            write_training_page(self.config.family, self.folder)
 
 
 def due_parts(config: CommonConfig, folder: Path) -> list[str]:
@@ -266,8 +270,6 @@ def missing_for_training() -> list[str]:
 def refuse_without_torch() -> None:
     """Check that the extra ``train`` is installed and load it; RecipeError says how to install it."""
     if missing := missing_for_training():
-        raise RecipeError(
-            f"training needs {', '.join(missing)}, which is not installed here. Run: pip install 'depthmill[train]'"
-        )
+        raise RecipeError(f"training needs {', '.join(missing)}, which is not installed here. Run: {install_command('train')}")
     with awaited("torch and the families of models are loaded"):
         importlib.import_module("model.families")

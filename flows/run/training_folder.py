@@ -72,6 +72,7 @@ _CORE: Mapping[str, Callable[[bytes], bool]] = {
 _OTHERS: Mapping[str, Callable[[bytes], bool]] = {
     r"\.(last|best)\.pt\.[0-9a-f]{32}": lambda head: not head or b"data.pkl" in head[:512],  # half of a checkpoint
     r"tensorboard/events\.out\.tfevents\.[^/]+": _has(b"brain.Event:2"),
+    r"loggers\.json": _has(b'"place"', b'"run"'),
     r"report\.html": _has(b"<!doctype html>", b"depthmill report"),
     r"(evaluation|champion)/(.+/)?(frames|ranges|measured_frames|objects)\.parquet": _has(b"PAR1"),
     r"(evaluation|champion)/digests\.json": _has(b'"record_sha256"'),
@@ -171,13 +172,13 @@ def _is_own(folder: Path, path: Path, written: Mapping[str, str]) -> bool:
 
 
 def _misplaced(folder: Path, written: Mapping[str, str], *, is_complete: bool) -> list[Path]:
-    """Return what stands where a training would write and is not depthmill's: no folder, a link, a report of a user."""
+    """Return what stands where a training would write and is not depthmill's: no folder, a link, a user's file."""
     if is_complete:  # nothing will be written
         return []
     wrong = [folder / name for name in _PARTS if os.path.lexists(folder / name) and not (folder / name).is_dir()]
     wrong += [folder / name for name in _PARTS[:3] if (folder / name).is_dir() and (folder / name).is_symlink()]
-    report = folder / "report.html"
-    return [*wrong, report] if os.path.lexists(report) and not _is_own(folder, report, written) else wrong
+    alone = [folder / name for name in ("report.html", "loggers.json")]
+    return wrong + [path for path in alone if os.path.lexists(path) and not _is_own(folder, path, written)]
 
 
 def _refuse_foreign(folder: Path, paths: list[Path]) -> None:

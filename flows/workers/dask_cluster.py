@@ -28,6 +28,7 @@ from flows.waiting import tell
 from flows.workers.slurm_profile import SlurmProfile, cluster_arguments, load_profile
 from pipeline.workers import SINGLE_THREAD
 from storage_schemas.errors import DepthmillError, RecipeError
+from storage_schemas.install_command import install_command
 
 SETTING = "--dask (or DEPTHMILL_DASK)"
 EXPECTED = "expected local:<workers>, local:<workers>:<memory each>, tcp://<host>:<port> or slurm:<profile>"
@@ -267,7 +268,7 @@ def _test_job(script: str, target: DaskTarget) -> None:
     if done.returncode:
         raise DaskError(
             f"{SETTING} {target.where}: SLURM would not take a job: {(done.stderr or done.stdout).strip()}. "
-            "Mend the profile, then run the same command"
+            "Fix the profile, then run the same command"
         )
 
 
@@ -299,5 +300,5 @@ def _need(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise RecipeError(
-            f"{SETTING} needs {module.split('.')[0]}, which is not installed here. Run: pip install 'depthmill[dask]'"
+            f"{SETTING} needs {module.split('.')[0]}, which is not installed here. Run: {install_command('dask')}"
         ) from error

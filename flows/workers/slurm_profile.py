@@ -55,7 +55,7 @@ def load_profile(name: str) -> SlurmProfile:
             f"SLURM profile '{name}' does not exist: expected {path}. docs/operations/dask.md has one to copy"
         ) from error
     except (OSError, UnicodeDecodeError, YamlTextError, SourceError) as error:
-        raise RecipeError(f"SLURM profile '{path}' cannot be read: {error}. Mend the file") from error
+        raise RecipeError(f"SLURM profile '{path}' cannot be read: {error}. Fix the file") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole file"
@@ -78,7 +78,7 @@ def cluster_arguments(profile: SlurmProfile, *, environment: dict[str, str]) -> 
         memory = parse_bytes(profile.memory_per_worker) * profile.workers_per_job
     except ValueError as error:
         raise RecipeError(
-            f"memory_per_worker is '{profile.memory_per_worker}', expected a size such as 2GiB. Mend the SLURM profile"
+            f"memory_per_worker is '{profile.memory_per_worker}', expected a size such as 2GiB. Fix the SLURM profile"
         ) from error
     return {
         "cores": profile.workers_per_job,

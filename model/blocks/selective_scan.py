@@ -27,11 +27,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from storage_schemas.errors import DepthmillError
+from storage_schemas.install_command import install_command
 
 ENGINES = ("twin", "numba", "triton", "mamba_ssm")
 ENGINE_VARIABLE = "DEPTHMILL_SCAN_ENGINE"
 
 _forced: ContextVar[str | None] = ContextVar("forced scan engine", default=None)
+_is_traced: ContextVar[bool] = ContextVar("the scan is part of a traced graph", default=False)
 
 
 class ScanEngineError(DepthmillError):
@@ -76,6 +78,20 @@ def scan_twin(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tens
         state = decay_t * state + drive_t
         outputs.append((state * c_t.unsqueeze(1)).sum(-1))
     return torch.stack(outputs, dim=1)
+
+
+def _core_traced(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Run the recurrence of ``scan_twin`` as one operation with a body, whatever the length: a traced graph unrolls no loop."""
+    from torch._higher_order_ops.scan import scan
+
+    def step(state: Tensor, now: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        u_t, delta_t, b_t, c_t = now
+        state = torch.exp(delta_t.unsqueeze(-1) * a) * state + (delta_t * u_t).unsqueeze(-1) * b_t.unsqueeze(1)
+        return state, (state * c_t.unsqueeze(1)).sum(-1)
+
+    begin = u.new_zeros((u.shape[0], *a.shape))
+    _, outputs = scan(step, begin, tuple(x.transpose(0, 1) for x in (u, delta, b, c)), dim=0)
+    return cast(Tensor, outputs).transpose(0, 1)
 
 
 class _KernelScan(torch.autograd.Function):
@@ -172,7 +188,7 @@ def engine_choices(device: torch.device, dtype: torch.dtype = torch.float32) -> 
         if engine == "triton":
             return None if _is_installed("triton") else "triton is not installed (it comes with torch's CUDA builds)"
         if not _is_installed("mamba_ssm"):
-            return "mamba_ssm is not installed (pip install --no-build-isolation 'depthmill[cuda]')"
+            return f"mamba_ssm is not installed ({install_command('cuda')} --no-build-isolation)"
         if not _is_installed("selective_scan_cuda"):
             return "mamba_ssm was built without its Mamba-1 kernel (set MAMBA_KEEP_CUDA_BUILD=TRUE when building it)"
         return None
@@ -220,6 +236,16 @@ def choose_engine(device: torch.device, dtype: torch.dtype = torch.float32, *, e
 
 
 @contextmanager
+def traced_scan() -> Iterator[None]:
+    """Let every scan within the ``with`` block be an operation that torch.export can trace; float32, without gradients."""
+    token = _is_traced.set(True)
+    try:
+        yield
+    finally:
+        _is_traced.reset(token)
+
+
+@contextmanager
 def forced_engine(engine: str) -> Iterator[None]:
     """Use one engine for every scan within the ``with`` block."""
     token = _forced.set(engine)
@@ -258,6 +284,8 @@ def selective_scan(
         ValueError: shapes do not fit.
         ScanEngineError: the forced engine cannot be used.
     """
+    if _is_traced.get():  # first: a comparison of shapes that depend on values cannot be traced
+        return _with_ends(_core_traced)(u, delta, a, b, c, (d, z, delta_bias))
     batch, length, channels = u.shape
     states = a.shape[-1]
     wanted = {

@@ -1,4 +1,4 @@
-"""Files of weights: read them without running code from them, and say exactly what does not fit."""
+"""Files of weights, of torch or safetensors: read them without running code from them, and say exactly what does not fit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from model.blocks.safetensors_file import NoSafetensorsError, is_safetensors, read_safetensors
 from model.blocks.sealed_file import DamagedFileError, check_seal
 from model.errors import CheckpointError, WeightsFileError
 
 
 def load_state_file(path: str | Path) -> dict[str, Tensor]:
     """Read a file of named tensors without running code from it, after its seal or the checksums of its records were checked.
+
+    It is a file of torch, or one of safetensors. Weights that ``depthmill share`` wrote give the same keys as a checkpoint, with
+    an empty optimiser and loader.
 
     Raises:
         WeightsFileError: there is no such file, a byte of it is not what was written, or it is not a dict of tensors that
@@ -26,6 +30,10 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
         raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a .pth file")
     try:
         with open(path, "rb") as stream:  # one opening for both: a file that is replaced meanwhile cannot slip in between
+            if is_safetensors(stream.read(9)):
+                stream.seek(0)
+                return _content_of(*read_safetensors(stream.read()))
+            stream.seek(0)
             check_seal(stream)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch warns of what it then refuses
@@ -35,6 +43,8 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
             f"weights file '{path}' is damaged: {error}. Nothing of it was used. Bring back a copy of it, or make it again "
             "(a training: depthmill train --restart)"
         ) from error
+    except NoSafetensorsError as error:
+        raise WeightsFileError(f"weights file '{path}' cannot be read: {error}") from error
     except Exception as error:  # torch raises errors of many types for a foreign file
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         # torch advises to run the file's code, which must never be done with a foreign file
@@ -44,6 +54,13 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(loaded, dict):
         raise WeightsFileError(f"weights file '{path}' holds a {type(loaded).__name__}, expected a dict of tensors")
     return cast(dict[str, Tensor], loaded)
+
+
+def _content_of(tensors: dict[str, Tensor], record: dict[str, Any] | None) -> dict[str, Any]:
+    if record is None:
+        return tensors
+    nothing = {"optimizer": {}, "loader": "{}", "random": torch.empty(0, dtype=torch.uint8)}
+    return {**nothing, **record, "model_state_dict": tensors}
 
 
 def state_of(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:

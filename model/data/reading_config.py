@@ -28,15 +28,15 @@ class ReadingConfig(FrozenConfig):
         gt=0.0,
         le=1.0,
         description=(
-            "share of the samples that is trained on, at least one (shuffled order only); chosen by the seed and the samples' "
-            "keys, a smaller share lies within a larger one"
+            "share of the samples that is trained on, at least one (shuffled order only). It is chosen by the seed and the "
+            "samples' keys, so a smaller share lies within a larger one"
         ),
     )
     batch_size: int = Field(default=1, ge=1, description="samples a batch and rank")
     order: Literal["shuffled", "manifest"] = Field(
         default="shuffled",
         description=(
-            "shuffled: for training, another order every epoch, every rank the same number of full batches; "
+            "shuffled: for training, another order every epoch, every rank the same number of full batches. "
             "manifest: for evaluation, every sample exactly once, the last batches may be short"
         ),
     )

@@ -210,8 +210,8 @@ def frames_with_teacher(manifest: Manifest, config: Choice, samples: Sequence[Sa
         leave_out = "set train.data.incomplete: leave_out to train without them, " if taught else ""
         raise ManifestError(
             f"frame '{first.frame_key}' has an empty teacher's map (depth_mono) in manifest {manifest.path.fingerprint} "
-            f"({len(samples) - len(taught)} of {len(samples)} frames of split '{config.split}'), so distillation has nothing to "
-            "learn from there: its alignment found no fit, or the teacher saw nothing but sky. Change stages.align_mono_depth or "
+            f"({len(samples) - len(taught)} of {len(samples)} frames of split '{config.split}'). Its alignment found no fit, or "
+            "the teacher saw nothing but sky, so distillation has nothing to learn from there. Change stages.align_mono_depth or "
             f"the teacher, {leave_out}or switch distillation off"
         )
     return taught

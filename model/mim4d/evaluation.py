@@ -44,6 +44,7 @@ from model.mim4d.ray_errors import (
 from model.mim4d.rays import Rays
 from model.train.config import Machine
 from model.train.result_files import put_tables, read_rows, rows_as_csv
+from storage_schemas.awaited import counted
 from storage_schemas.errors import ManifestError
 from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import Manifest
@@ -106,7 +107,7 @@ def evaluate_renderings(
     by_clip: dict[str, dict[str, RayErrors]] = {}
     truth = RayTruth()
     other = _OtherScene(network, clips, config, seed=seed, device=device)
-    for raw in clips():
+    for raw in counted(clips(), "clips are rendered and measured"):
         batch = raw.to(device)
         key = batch.window_keys[0]
         encoded = _encode(network, batch, config, seed=seed)

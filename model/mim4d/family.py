@@ -47,6 +47,7 @@ from model.train.family_types import (
     placement,
 )
 from model.train.measures import Measure
+from model.train.onnx_file import Traceable
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
 
@@ -76,6 +77,7 @@ class Mim4dFamily(ClipJudging):
     flow_name = "pretrain"
     noun = "a pre-training"
     plural = "pre-trainings"
+    hub_task = "feature-extraction"
     evaluation_file = RENDERING_FILE
     evaluation_of = "a pre-training"
     keys_that_decide = (
@@ -250,6 +252,13 @@ class Mim4dFamily(ClipJudging):
             f"checkpoint '{checkpoint}' is of family mim4d, which predicts neither depth maps nor objects by itself: it renders "
             "what LiDAR rays meet. Measure it (depthmill evaluate), or hand its backbone to another family (train.backbone_from) "
             "and predict with that"
+        )
+
+    def traceable(self, opened: OpenedNetwork[Mim4dTrainConfig], size: tuple[int, int] | None) -> Traceable:
+        """Refuse: what a pre-training computes is of no use outside training."""
+        raise RecipeError(
+            f"checkpoint '{opened.name}' is a pre-training, and its network needs clips of several cameras and rays to render. "
+            "What it is for is its backbone: train a depth network or a detector with train.backbone_from, and write that as ONNX"
         )
 
     def measures(self, config: Mim4dTrainConfig) -> dict[str, Measure]:

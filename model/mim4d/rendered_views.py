@@ -27,6 +27,7 @@ from model.mim4d.loss import DIRECT, RECONSTRUCT
 from model.mim4d.net import Mim4d
 from model.mim4d.rays import Rays, rays_through
 from model.train.result_files import arrays_as_npz
+from storage_schemas.awaited import counted
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.files import StoreFiles
 
@@ -76,7 +77,7 @@ def rendered_views(
     rendered: list[Arrays] = []
     flight: Arrays = {}
     width_px, flight_frames = config.picture_width_px, config.flight_frames
-    for raw in clips:
+    for raw in counted(clips, "pictures of clips are rendered"):
         batch = raw.to(device)
         of_clip, volume, views = _views_of_clip(network, batch, width_px=width_px, seed=seed)
         if not rendered and flight_frames:

@@ -17,18 +17,18 @@ class TemporalConfig(FrozenConfig):
 
     warp: Literal["metric", "released_index_bug"] = Field(
         "metric",
-        description="how a source is brought to the target's pose: in metres; or, as in the released code, by a matrix in metres "
-        "applied to voxel indices, which moves too far or too little and turns about the grid's corner",
+        description="how a source is brought to the target's pose. metric: in metres. released_index_bug: as in the released "
+        "code, by a matrix in metres applied to voxel indices, so it moves too far or too little and turns about a corner",
     )
     time_embed: Literal["signed_dt", "list_position"] = Field(
         "signed_dt",
-        description="what tells one source from another: its time minus the target's, seconds; or, as released, its place in the "
-        "list of the frames that are left, which does not say which frame is missing",
+        description="what tells one source from another. signed_dt: its time minus the target's, seconds. list_position: as "
+        "released, its place in the list of the frames that are left, which does not say which frame is missing",
     )
     short: Literal["adjacent", "first"] = Field(
         "adjacent",
-        description="what the short branch reads: the frames just before and just after the target, as far as the clip has "
-        "them; or, as released, the newest frame that is left",
+        description="what the short branch reads. adjacent: the frames just before and just after the target, as far as the "
+        "clip has them. first: as released, the newest frame that is left",
     )
     queries: Literal["interpolated", "per_cell"] = Field(
         "interpolated",

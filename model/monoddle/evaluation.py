@@ -35,6 +35,7 @@ from model.monoddle.net import MonoDdle
 from model.train.config import Machine
 from model.train.family_types import placement
 from model.train.result_files import arrays_as_npz, put_tables, read_table, rows_as_csv
+from storage_schemas.awaited import counted
 from storage_schemas.errors import ManifestError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import Manifest
@@ -109,7 +110,7 @@ def detect(
     )
     lidar = LidarPoints(manifest)
     with DetectionLoader(manifest, data, network.config, rules=None, placement=placement(machine)) as loader:
-        for batch in loader:
+        for batch in counted(loader, "objects are detected in frames"):
             yield detect_in(network, batch, inference)._replace(lidar=lidar)
 
 

@@ -38,6 +38,7 @@ from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.predict_files import predict_folder, predict_image, predict_split
 from model.monoddle.reference import load_reference
 from model.monoddle.result_folder import evaluate_result_files, find_result_folder
+from model.monoddle.traced_net import traceable_detector
 from model.train.config import Machine
 from model.train.family import check_split
 from model.train.family_types import (
@@ -55,6 +56,7 @@ from model.train.family_types import (
 )
 from model.train.known_families import parse_config
 from model.train.measures import Measure
+from model.train.onnx_file import Traceable
 from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
@@ -75,6 +77,7 @@ class MonoDdleFamily(DetectorJudging):
     board_columns: tuple[str, ...] = ("r40",)
     noun = "a detector"
     plural = "detectors"
+    hub_task = "object-detection"
     evaluation_file = AP_FILE
     evaluation_of = "a detector"
     predicts = True
@@ -279,6 +282,12 @@ class MonoDdleFamily(DetectorJudging):
         """Compare the average precisions of two evaluations."""
         differences = compare_precisions(a, b)
         return Answer(differences, f"a = {a}\nb = {b}\n{comparison_text(differences)}")
+
+    def traceable(self, opened: OpenedNetwork[MonoDdleTrainConfig], size: tuple[int, int] | None) -> Traceable:
+        """Return a detector up to its raw maps; reading objects off them is left to the program that uses it."""
+        network = opened.network
+        assert isinstance(network, MonoDdle)
+        return traceable_detector(network, size or network.config.input_px)
 
     def predict_image(self, opened: OpenedNetwork[MonoDdleTrainConfig], inputs: ImageInputs) -> Objects:
         """Return the objects of an image, surest first; nothing can be placed in space without its projection."""

@@ -25,7 +25,7 @@ class AugmentConfig(FrozenConfig):
     scale_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="share of samples scaled")
     scale_min: float = Field(default=0.8, gt=0.0, description="least a: the image is scaled by 1/a, every depth by a")
     scale_max: float = Field(default=1.25, gt=0.0, description="largest a; beyond 1 the image shrinks and gets a black border")
-    crop_px: tuple[int, int] | None = Field(default=None, description="rows and columns of a random crop; None = the whole frame")
+    crop_px: tuple[int, int] | None = Field(default=None, description="rows and columns of a random crop; null = the whole frame")
     mono_dropout: float = Field(
         default=0.5,
         ge=0.0,
@@ -110,8 +110,8 @@ class SemoDepthTrainConfig(CommonConfig):
     decay_floor: float = Field(0.5, ge=0, le=1, description="down to this share")
     only_plug_in: bool = Field(
         False,
-        description="train nothing but the branch for monocular depth, which is put on the network without it in start_from; "
-        "where monocular depth is absent, that network gives what it gave before",
+        description="train nothing but the branch for monocular depth, which is put on the network of start_from. Where "
+        "monocular depth is absent, that network gives what it gave before",
     )
     imagenet_weights: str | None = Field(None, description="torchvision's resnet34-*.pth on this machine; null = from scratch")
 

@@ -34,6 +34,7 @@ from model.train.config import Machine
 from model.train.family_types import Answer, OpenedNetwork, placement
 from model.train.measures import RANGE_EDGES_M
 from model.train.result_files import arrays_as_npz
+from storage_schemas.awaited import counted
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import RecipeError
 from storage_schemas.evaluation import write_evaluation
@@ -117,7 +118,7 @@ def evaluate(
     strips = _Strips(config.num_strips)
     no_numbers: dict[str, None] = {}
     with loader, full_precision(device.type):
-        for batch in loader:
+        for batch in counted(loader, "frames are measured"):
             dense = dense_batch(batch.to(device), max_depth_m=space.max_depth_m)
             target_m = dense.sparse_m if config.target == "depth_single" else dense.target_m
             assert target_m is not None

@@ -39,6 +39,7 @@ from model.semodepth.predict import Frame, predict_frames
 from model.semodepth.predict_files import predict_files, predict_manifest
 from model.semodepth.reference import load_reference
 from model.semodepth.summary import summarise
+from model.semodepth.traced_net import traceable_depth
 from model.train.config import Machine
 from model.train.family_types import (
     Answer,
@@ -54,6 +55,7 @@ from model.train.family_types import (
 )
 from model.train.known_families import parse_config
 from model.train.measures import Measure
+from model.train.onnx_file import Traceable
 from storage_schemas.errors import RecipeError
 from storage_schemas.evaluation import FRAME_METRICS
 from storage_schemas.manifest import Manifest
@@ -75,6 +77,7 @@ class SemoDepthFamily(DepthJudging):
     board_columns: tuple[str, ...] = ("mae_mm", "rmse_mm", "delta1")
     noun = "a depth network"
     plural = "depth networks"
+    hub_task = "depth-estimation"
     evaluation_file = f"{FRAME_METRICS.name}.parquet"
     evaluation_of = "depth"
     options = frozenset({"target", "max_depth", "plug_in", "metric", "cap", "radar"})
@@ -243,8 +246,8 @@ class SemoDepthFamily(DepthJudging):
         return {"scan_engine": choose_engine(device).engine, "measured_in": PRECISION}
 
     def open_reference(self, path: Path, name: str, options: ReferenceOptions) -> OpenedNetwork[SemoDepthTrainConfig]:
-        """Build the network of a public checkpoint; a recipe says which rows it sees."""
-        network = load_reference(path, max_depth_m=options.max_depth_m, plug_in=options.plug_in)
+        """Build the network of a public checkpoint; its keys say whether it has the branch, a recipe which rows it sees."""
+        network = load_reference(path, max_depth_m=options.max_depth_m, plug_in=options.plug_in or None)
         group = None if options.train is None else options.train.get("data")
         rows = group.get("rows") if isinstance(group, dict) else None
         config: SemoDepthTrainConfig = parse_config(SemoDepthTrainConfig, {"data": {"rows": rows}}, where=options.where)
@@ -271,6 +274,12 @@ class SemoDepthFamily(DepthJudging):
         return Answer(
             [comparison._asdict() for comparison in comparisons], f"a = {given_a}\nb = {given_b}\n{comparison_text(comparisons)}"
         )
+
+    def traceable(self, opened: OpenedNetwork[SemoDepthTrainConfig], size: tuple[int, int] | None) -> Traceable:
+        """Return a depth network for one frame of a size, with the readable recurrence in place of its kernels."""
+        if size is None:
+            raise RecipeError("a depth network takes any size of images, an ONNX file has one. Say it with --size, e.g. 352x1216")
+        return traceable_depth(_depth_network(opened.network), size)
 
     def predict_image(self, opened: OpenedNetwork[SemoDepthTrainConfig], inputs: ImageInputs) -> NDArray[np.float32]:
         """Return the depth of an image, (h, w) float32 metres; without radar it is predicted from the image alone."""

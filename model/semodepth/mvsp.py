@@ -93,7 +93,7 @@ class WindowScan(nn.Module):
         nn.init.zeros_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)  # type: ignore[arg-type]  # it has a bias
 
-    def _tokens(self, features: Tensor) -> Tensor:
+    def tokens(self, features: Tensor) -> Tensor:
         """Return (b, h, w, width) tokens of a map (b, width, h, w), in the chosen layout."""
         if self.layout == "correct":
             return features.permute(0, 2, 3, 1)
@@ -114,11 +114,11 @@ class WindowScan(nn.Module):
         if not len(centers):
             return image
         sample, center_row, center_column = centers.unbind(1)
-        row, row_weight = self._span(center_row, height)
-        column, column_weight = self._span(center_column, width)
+        row, row_weight = self.span(center_row, height)
+        column, column_weight = self.span(center_column, width)
         cell = (sample.view(-1, 1, 1) * height + row.unsqueeze(2)) * width + column.unsqueeze(1)  # (windows, rows, columns)
-        tokens = self._tokens(self.img_proj(image)).flatten(0, 2)[cell]
-        radar_tokens = self._tokens(radar.project(self.rad_proj).dense()).flatten(0, 2)[cell]
+        tokens = self.tokens(self.img_proj(image)).flatten(0, 2)[cell]
+        radar_tokens = self.tokens(radar.project(self.rad_proj).dense()).flatten(0, 2)[cell]
         for layer in self.mamba_layers:
             tokens = layer(tokens, radar_tokens)
         weight = (row_weight.unsqueeze(1) * column_weight).expand(cell.shape).flatten()
@@ -134,7 +134,7 @@ class WindowScan(nn.Module):
         out: Tensor = image + change
         return out
 
-    def _span(self, center: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    def span(self, center: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Return the positions (windows, length) that windows cover along one axis, and the weight of each place (length,).
 
         A window covers centre - w // 2 to + w - 1, the centre being clamped to [w // 2, side - 1 - w // 2]. On a side of at most

@@ -119,10 +119,10 @@ class SemoDepth(nn.Module):
             for level, proj in zip((c4, c3, c2, c1, c0), self.radar_proj, strict=True)
         )
         d4 = self.film4(self.scan4(c4, r4), r4)
-        d3 = self.film3(self.scan3(_join(d4, c3), r3), r3)
-        d2 = self.film2(self.scan2(_join(d3, c2), r2, radar_m > 0), r2)
-        d1 = self.film1(_join(d2, c1), r1)
-        d0 = self.film0(_join(d1, c0), r0)
+        d3 = self.film3(self.scan3(join(d4, c3), r3), r3)
+        d2 = self.film2(self.scan2(join(d3, c2), r2, radar_m > 0), r2)
+        d1 = self.film1(join(d2, c1), r1)
+        d0 = self.film0(join(d1, c0), r0)
         size = image_u8.shape[1:3]
         if self.config.input_downscale == 1:
             out = last_in_float32(self.head, F.interpolate(d0, size, mode="bilinear", align_corners=False))
@@ -228,6 +228,6 @@ class SemoDepth(nn.Module):
             raise InputError("monocular depth was given to a network without the plug-in branch; build it with plug_in=True")
 
 
-def _join(coarse: Tensor, skip: Tensor) -> Tensor:
+def join(coarse: Tensor, skip: Tensor) -> Tensor:
     """Resize decoder features to an encoder stage's grid and put both side by side."""
     return torch.cat([F.interpolate(coarse, skip.shape[2:], mode="bilinear", align_corners=False), skip], dim=1)

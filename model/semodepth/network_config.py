@@ -20,8 +20,8 @@ class SemoDepthConfig(FrozenConfig):
     plug_in: bool = Field(False, description="has the branch for monocular depth")
     absent_mono: Literal["zeros", "skip"] = Field(
         "zeros",
-        description="what a map of zeros for monocular depth means: zeros go through the branch, as published; skip: nothing is "
-        "added, the network gives what it would give without the branch",
+        description="what becomes of a map of zeros for monocular depth. zeros: it goes through the branch, as published. skip: "
+        "nothing is added, so the network gives what it would give without the branch",
     )
     base_channels: int = Field(
         64,

@@ -21,6 +21,7 @@ from model.semodepth.config import DataConfig
 from model.semodepth.data import FrameLoader
 from model.semodepth.dense import dense_batch
 from model.semodepth.network_config import SemoDepthConfig
+from storage_schemas.awaited import counted
 from storage_schemas.errors import DepthmillError
 from storage_schemas.manifest import Manifest
 
@@ -119,7 +120,7 @@ def manifest_frames(
         }
     )
     with FrameLoader(manifest, config, placement=placement) as loader:
-        for batch in loader:
+        for batch in counted(loader, "frames are predicted"):
             dense = dense_batch(batch, max_depth_m=max_depth_m)
             assert dense.radar_m is not None
             mono_m = None if dense.mono_m is None else dense.mono_m[0].numpy()

@@ -21,6 +21,7 @@ from model.semodepth.image_folder import find_frames, read_frames
 from model.semodepth.predict import DepthNetwork, Frame, manifest_frames, place_network, predict_frames
 from model.train.family_types import Draw, placement
 from model.train.result_files import check_out, put_file
+from storage_schemas.awaited import counted
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
@@ -62,7 +63,7 @@ def predict_files(
     files = find_frames(images)
     _say_without_radar([frame.name for frame in files if frame.radar is None], len(files))
     _place(network, machine)
-    frames = read_frames(files, max_depth_m=network.config.max_depth_m)
+    frames = counted(read_frames(files, max_depth_m=network.config.max_depth_m), "frames are predicted", total=len(files))
     return _write_all(network, frames, out, draw=draw)
 
 

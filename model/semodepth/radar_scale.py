@@ -92,8 +92,8 @@ def place_by_resize(nodes: RadarNodes, features: Tensor, *, grid: tuple[int, int
 
     Coarser grids read 4 source pixels per cell, so most returns vanish: 0.4 % of the pixels reach stride 32.
     """
-    rows, row_weights = _bilinear_readers(nodes.row, nodes.size[0], grid[0])
-    columns, column_weights = _bilinear_readers(nodes.column, nodes.size[1], grid[1])
+    rows, row_weights = bilinear_readers(nodes.row, nodes.size[0], grid[0])
+    columns, column_weights = bilinear_readers(nodes.column, nodes.size[1], grid[1])
     row, column = rows.unsqueeze(2), columns.unsqueeze(1)  # (n, 2, 2): every reader of the row with every reader of the column
     weight = row_weights.unsqueeze(2) * column_weights.unsqueeze(1)
     cell = (nodes.sample.view(-1, 1, 1) * grid[0] + row) * grid[1] + column
@@ -104,7 +104,7 @@ def place_by_resize(nodes: RadarNodes, features: Tensor, *, grid: tuple[int, int
     return SparseMap(cells, values, features.new_zeros(features.shape[1]), (nodes.batch, *grid))
 
 
-def _bilinear_readers(source: Tensor, size: int, resized: int) -> tuple[Tensor, Tensor]:
+def bilinear_readers(source: Tensor, size: int, resized: int) -> tuple[Tensor, Tensor]:
     """Return which target positions read source positions in a bilinear resize, as lower and upper neighbour, and the weights.
 
     Returns:

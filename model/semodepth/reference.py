@@ -30,6 +30,9 @@ _REFERENCE_PREFIX = {
 }
 """Our prefix of a key -> the public code's; all other keys are the same."""
 
+_BRANCH = "mono_embed."
+"""Prefix of the keys of the branch for monocular depth, here and in the public code."""
+
 
 def reference_key(key: str) -> str:
     """Return the public code's name of one of our parameters."""
@@ -43,7 +46,7 @@ def load_reference(
     path_or_state_dict: str | Path | Mapping[str, Any],
     *,
     max_depth_m: float,
-    plug_in: bool,
+    plug_in: bool | None = None,
     config: SemoDepthConfig | None = None,
 ) -> SemoDepth:
     """Build a network that computes what the public code computes with this checkpoint.
@@ -51,7 +54,7 @@ def load_reference(
     Args:
         path_or_state_dict: a released file, or its content: a dict of tensors, or a dict that holds one as ``model_state_dict``.
         max_depth_m: far end of the depth space the checkpoint was trained for: 120 nuScenes, 80 ZJU-4DRadarCam.
-        plug_in: whether the checkpoint has the branch for monocular depth.
+        plug_in: whether the checkpoint has the branch for monocular depth; None: its keys say so.
         config: other options than the reference's, for a checkpoint that was trained here with them.
 
     Returns:
@@ -63,6 +66,8 @@ def load_reference(
     """
     loaded, origin = state_of(path_or_state_dict)
     loaded = loaded.get("model_state_dict", loaded)
+    if plug_in is None:
+        plug_in = any(key.startswith(_BRANCH) for key in loaded)
     network = SemoDepth(config or SemoDepthConfig.reference(max_depth_m=max_depth_m, plug_in=plug_in))
     own_state = network.state_dict()
     name_of = {reference_key(key): key for key in own_state}
@@ -94,10 +99,10 @@ def _compare(loaded: Mapping[str, Any], wanted: dict[str, Tensor], *, origin: st
         return
     missing, foreign, _ = misfit(loaded, wanted)
     hint = ""
-    if missing and all(key.startswith("mono_embed.") for key in missing):
-        hint = ". It has no branch for monocular depth: load it with plug_in=False"
-    elif foreign and all(key.startswith("mono_embed.") for key in foreign):
-        hint = ". It has the branch for monocular depth: load it with plug_in=True"
+    if missing and all(key.startswith(_BRANCH) for key in missing):
+        hint = ". It has no branch for monocular depth: leave out --plug-in, in Python plug_in=True"
+    elif foreign and all(key.startswith(_BRANCH) for key in foreign):
+        hint = ". It has the branch for monocular depth: leave out plug_in=False"
     elif foreign and all(key.startswith("module.") for key in foreign):
         hint = ". Its keys start with 'module.' (saved from DataParallel): save model.module.state_dict() instead"
     raise CheckpointError(f"{origin} does not fit the SemoDepth network: {problems}{hint}")

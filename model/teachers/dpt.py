@@ -20,6 +20,7 @@ from PIL import Image
 
 from model.devices import network_device
 from model.teachers.learned_map import LearnedMap, TeacherLoadError
+from storage_schemas.install_command import install_command
 from storage_schemas.regular_files import read_text
 
 
@@ -86,7 +87,7 @@ def _import_transformers() -> Any:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
         raise TeacherLoadError(
-            "teacher dpt needs transformers, which is not installed here. Run: pip install 'depthmill[mono]'"
+            f"teacher dpt needs transformers, which is not installed here. Run: {install_command('mono')}"
         ) from error
     transformers.logging.disable_progress_bar()  # depthmill prints its own lines
     return transformers

@@ -94,6 +94,9 @@ class CommonConfig(FrozenConfig):
         description="checkpoint of a pre-training (family mim4d) whose backbone the network begins with; null = another start",
     )
     evaluate_every_epochs: float = Field(1.0, gt=0, description="how often the split is measured")
+    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        ("tensorboard",), exclude=True, description="what draws the curves; changes no result and no name of a training"
+    )
 
     @abstractmethod
     def learning_rate_factor(self, epoch: float) -> float:

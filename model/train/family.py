@@ -34,6 +34,7 @@ from model.train.family_types import (
 )
 from model.train.judging import Judging, MeanDifference, Rules
 from model.train.measures import Measure
+from model.train.onnx_file import Traceable
 from model.train.plain_evaluation import compare_rows, plain_table, read_first_row, write_rows
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
@@ -58,6 +59,7 @@ class Family(ABC, Generic[C]):
         rising_columns: those of them of which more is better.
         flow_name: name of the Prefect flow that runs a training.
         noun: what its networks are called, with the article; ``plural`` without.
+        hub_task: what its networks do, as the Hugging Face hub calls it; "" = it has no name for that.
         evaluation_file: file by which an evaluation of this family is known.
         evaluation_of: what such an evaluation measures, for error texts.
         options: options of the command line that say something of this family's networks only.
@@ -76,6 +78,7 @@ class Family(ABC, Generic[C]):
     flow_name: str = "train_and_evaluate"
     noun: str = "a network"
     plural: str = "networks"
+    hub_task: str = ""
     evaluation_file: str = ROWS_FILE
     evaluation_of: str = "a network"
     options: frozenset[str] = frozenset()
@@ -332,6 +335,18 @@ class Family(ABC, Generic[C]):
         raise RecipeError(
             f"checkpoint '{checkpoint}' is of family {self.name}, which writes no predictions. Measure it with depthmill evaluate"
         )
+
+    def traceable(self, opened: OpenedNetwork[C], size: tuple[int, int] | None) -> Traceable:
+        """Return a network as torch can trace it, for ``depthmill onnx``.
+
+        Args:
+            opened: the network.
+            size: rows and columns of its images; None = what its configuration says.
+
+        Raises:
+            RecipeError: the size is missing or does not fit, or networks of this family cannot be traced; says why.
+        """
+        raise RecipeError(f"family {self.name} does not say how its networks are written as ONNX. Use them from Python")
 
     def predicted_text(self, count: int, out: Path) -> str:
         """Say what a prediction has written."""

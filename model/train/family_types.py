@@ -127,7 +127,7 @@ class ReferenceOptions:
         train: ``train:`` of the recipe that it will be used on; None where it is used on a store or a folder.
         where: name of that recipe, for errors.
         max_depth_m: far end of the depth space, of a depth network.
-        plug_in: it has the branch for monocular depth, of a depth network.
+        plug_in: it must have the branch for monocular depth, of a depth network; if false, its keys say whether it has it.
     """
 
     train: Mapping[str, Any] | None

@@ -1,8 +1,8 @@
 """The training loop: one for every model family, visible from top to bottom.
 
 Reads   a pinned manifest
-Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations.csv, tensorboard/, evaluation/, and
-        training.json, which is written last and says that the training is complete
+Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations.csv, what its loggers write,
+        evaluation/, and training.json, which is written last and says that the training is complete
 """
 
 from __future__ import annotations
@@ -156,6 +156,7 @@ def train(
         return
     work = {
         "config": config.model_dump_json(),
+        "loggers": config.loggers,  # they name no training, so they are no part of what is dumped
         "store": manifest.store.root,
         "manifest": manifest.path.fingerprint,
         "folder": str(folder),
@@ -182,6 +183,7 @@ def train_as_told(work: Mapping[str, Any], families: Families, fabric: Fabric | 
         fabric: of a process that Fabric started; None = srun or torchrun started it.
     """
     machine, config = Machine(**work["machine"]), families.read(json.loads(work["config"]))
+    config = config.model_copy(update={"loggers": tuple(work["loggers"])})
     manifest = open_manifest(Store(work["store"]), work["manifest"])
     arguments = (families, config, manifest, Path(work["folder"]), machine, None)
     own = fabric or fabric_of(config, machine)
@@ -318,7 +320,7 @@ def _train_on_rank(
     records: Records | None = None
     if is_first:
         folder.mkdir(parents=True, exist_ok=True)
-        records = Records(folder, family, step=step)
+        records = Records(folder, family, config, manifest.path.fingerprint, step=step)
     saved_at = time.monotonic()
     with StopSignals() as signals, loader:
         if records is not None and step and pace.is_measured(step) and records.last_measured != step:

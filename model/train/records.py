@@ -1,4 +1,4 @@
-"""What a training writes down while it runs: steps.csv, evaluations.csv, and the same for TensorBoard."""
+"""What a training writes down while it runs: steps.csv, evaluations.csv, and the same for its loggers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from model.train.checkpoint import flat_keys
+from model.train.config import CommonConfig
 from model.train.family import Family
+from model.train.loggers import Curves
 
 
 class CsvRecord:
@@ -54,37 +57,41 @@ class Records:
     Args:
         folder: the training's folder.
         family: whose columns are written.
+        config: what is trained; it names the loggers.
+        manifest: fingerprint of the manifest.
         step: the step it goes on from, 0 at the beginning.
+
+    Raises:
+        RecipeError: the package of a logger is missing.
+        LoggerError: a tracker cannot be reached, or refuses.
     """
 
-    def __init__(self, folder: Path, family: Family[Any], *, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(self, folder: Path, family: Family[Any], config: CommonConfig, manifest: str, *, step: int) -> None:
         self._family = family
         columns = ("step", "epoch", "samples", *family.loss_columns, "lr", "seconds")
         self._steps = CsvRecord(folder / "steps.csv", columns, step=step)
         self._evaluations = CsvRecord(folder / "evaluations.csv", ("step", *family.evaluation_columns), step=step)
         self.last_measured = self._evaluations.last_step
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        about = {"manifest": manifest, **flat_keys(config.model_dump(mode="json"))}
+        self._curves = Curves(config.loggers, folder, step=step, about=about)
 
     def add_step(self, row: Mapping[str, Any]) -> None:
         """Record one optimiser step."""
         self._steps.add(row)
-        for name in (*self._family.loss_columns, "lr"):
-            if not math.isnan(row[name]):  # a term that is not part of this training
-                self._board.add_scalar(f"train/{name}", row[name], row["step"])
+        drawn = {f"train/{name}": row[name] for name in (*self._family.loss_columns, "lr")}
+        self._curves.add({name: value for name, value in drawn.items() if not math.isnan(value)}, step=row["step"])
 
     def add_evaluation(self, row: Mapping[str, Any]) -> None:
         """Record one row of an evaluation's table; its texts name it, its measures are drawn."""
         self._evaluations.add(row)
-        for name in self._family.board_columns:
-            self._board.add_scalar(f"{self._family.board_label(row)}/{name}", row[name], row["step"])
+        label = self._family.board_label(row)
+        self._curves.add({f"{label}/{name}": row[name] for name in self._family.board_columns}, step=row["step"])
 
     def close(self) -> None:
         """Close all files."""
         self._steps.close()
         self._evaluations.close()
-        self._board.close()
+        self._curves.close()
 
 
 def training_seconds(folder: Path) -> float:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from storage_schemas.errors import SourceError, StoreError
+from storage_schemas.errors import OutTakenError, SourceError, StoreError
 from storage_schemas.files import StoreFiles, explain_write_error, written_whole
 from storage_schemas.regular_files import read_regular
 from storage_schemas.seals import check_digest, sealed_digests
@@ -114,7 +114,7 @@ def check_evaluation_out(folder: Path) -> None:
     there = [name for name in there if not _is_of_an_evaluation(folder / name)]
     if not there:  # a killed evaluation leaves its rows without a table
         return
-    raise StoreError(
+    raise OutTakenError(
         f"folder '{folder}' holds {', '.join(map(repr, there))} that no evaluation wrote, and this one would replace "
         f"{'it' if len(there) == 1 else 'them'}. Nothing was written. Move {'it' if len(there) == 1 else 'them'} away, or choose "
         "another folder with --out"
@@ -144,9 +144,9 @@ def check_out(out: Path) -> None:
     """Check that a prediction may be written here; StoreError if ``out`` is a file or not empty."""
     try:
         if out.exists() and not out.is_dir():
-            raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
+            raise OutTakenError(f"'{out}' is a file, expected a folder to write. Choose another --out")
         if out.is_dir() and any(out.iterdir()):
-            raise StoreError(
+            raise OutTakenError(
                 f"'{out}' is not empty; predict never mixes with what is there. Choose another --out, or delete the folder first"
             )
     except OSError as error:

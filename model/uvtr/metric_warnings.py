@@ -62,7 +62,7 @@ def metric_warnings(rows: Sequence[MetricRow], matches: Matches, *, num_tied: in
             "what exchanged width and length look like, with the heading turned by a quarter. Boxes of mmdetection3d 1.0 and "
             "later were read as those of 0.x, or the reverse"
         )
-    if present.ave_mps >= 1.0 and len(matches.score):
+    if present.ave_mps > 1.0 and len(matches.score):
         warnings.append(
             f"{VELOCITY}: the velocity error is {present.ave_mps:.2f} m/s, and from 1 m/s on it adds nothing to NDS. A network "
             "that looks at one key frame cannot know velocities: read mAP, or raise train.network.num_frames"

@@ -25,6 +25,7 @@ from pipeline.mono_depth.maps import FOLDER_OF_SPLIT, SUFFIX, map_key
 from pipeline.poses import intrinsic_of
 from pipeline.stage import RawReader
 from pipeline.types import ALL
+from storage_schemas.awaited import counted
 from storage_schemas.catalog import DEPTH_MONO_RAW, FRAMES, IMAGES, VALUE_KINDS
 from storage_schemas.errors import ManifestError
 from storage_schemas.image_files import IMAGE_FORMATS
@@ -68,7 +69,8 @@ def export_da3_depth_results(manifest: Manifest, raw: RawReader | None, out: Pat
     frames = _listed(manifest)
     counts: Counter[str] = Counter()
     with whole_folder(out) as temporary:
-        for frame, (parts, picture) in zip(frames, _contents(manifest.store, frames, raw), strict=True):
+        contents = zip(frames, _contents(manifest.store, frames, raw), strict=True)
+        for frame, (parts, picture) in counted(contents, "depth maps are written", total=len(frames)):
             file = temporary / frame.key
             file.parent.mkdir(exist_ok=True)
             np.savez_compressed(f"{file}{SUFFIX}", **parts)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage_schemas.errors import StoreError
+from storage_schemas.errors import OutTakenError, StoreError
 from storage_schemas.files import explain_write_error, folder_written_whole
 
 
@@ -37,15 +37,15 @@ def check_out(out: Path, *, who: str = "export") -> None:
         who: the command, for errors.
 
     Raises:
-        StoreError: ``out`` is a file, a link to nothing, or not empty.
+        OutTakenError: ``out`` is a file, a link to nothing, or not empty.
     """
     try:
         if out.is_symlink() and not out.exists():
-            raise StoreError(f"'{out}' is a link to nothing. Choose another --out")
+            raise OutTakenError(f"'{out}' is a link to nothing. Choose another --out")
         if out.exists() and not out.is_dir():
-            raise StoreError(f"'{out}' is a file, expected a folder to write. Choose another --out")
+            raise OutTakenError(f"'{out}' is a file, expected a folder to write. Choose another --out")
         if out.is_dir() and any(out.iterdir()):
-            raise StoreError(
+            raise OutTakenError(
                 f"'{out}' is not empty; {who} never mixes with what is there. Choose another --out, or delete the folder first"
             )
     except OSError as error:

@@ -22,6 +22,7 @@ from pipeline.exporters.image_file import image_file
 from pipeline.exporters.out_folder import check_out, whole_folder
 from pipeline.exporters.semodepth_files import IMAGE, LISTS, RADAR, ListedStore, list_key
 from pipeline.stage import RawReader
+from storage_schemas.awaited import counted
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 from storage_schemas.public_files import encode_png, encode_radar
@@ -101,7 +102,7 @@ def _write_split(
 ) -> None:
     lines: dict[ListedStore, list[str]] = {listed: [] for listed in LISTS[split]}
     reader = _FrameReader(manifest.store, raw)
-    for row in rows:
+    for row in counted(rows, f"samples of {split} are written"):
         for listed in LISTS[split]:
             key = data_key(row, listed)
             path = manifest.unit_of(row, listed.layout)

@@ -25,6 +25,7 @@ from pipeline.exporters.semodepth_files import D_ACC, D_ACC_CLEAN, D_GT, IMAGE, 
 from pipeline.exporters.semodepth_lists import ListedFrame, into_units, read_frames
 from pipeline.provided_maps import counts_of_maps
 from pipeline.types import ALL
+from storage_schemas.awaited import counted
 from storage_schemas.catalog import MANIFEST, layout_named
 from storage_schemas.errors import SourceError
 from storage_schemas.image_files import check_pixels, opened_image, refuse_deep_pixels
@@ -65,7 +66,7 @@ def import_semodepth(folder: Path, store: Store) -> Manifest:
     frames = read_frames(folder)
     inputs: dict[str, str] = {}
     row_of_line: dict[tuple[str, int], dict[str, Any]] = {}
-    for unit in into_units(frames):
+    for unit in counted(into_units(frames), "scenes are read"):
         paths = _write_units(folder, unit, store)
         inputs.update({f"{path.layout}/{path.scene}/{path.camera}": path.fingerprint for path in paths.values()})
         for frame, row in zip(unit, _rows(folder, unit, paths, store), strict=True):

@@ -19,11 +19,11 @@ from pipeline.kernels.accumulate import FrozenGroups
 from pipeline.kernels.engine_check import difference_of, made_up_scene
 from pipeline.kernels.engine_numba import Project, projecting_on_cpu
 from storage_schemas.errors import DepthmillError
+from storage_schemas.install_command import install_command
 from storage_schemas.shown_text import shown
 
 ENGINES = ("cuda", "numba")
 ENGINE_VARIABLE = "DEPTHMILL_ACCUMULATE_ENGINE"
-_INSTALL = "run: pip install 'depthmill[gpu]', or 'numba-cuda[cu12]' if nvidia-smi shows a CUDA version below 13"
 _CPU = "compiled CPU kernels"
 
 
@@ -73,9 +73,14 @@ def _look_for_gpu(process: int) -> GpuFinding:
             cause = " ".join(str(cuda.cuda_error()).split()).split(". ")[0]  # the rest is advice on numba's own variables
             return GpuFinding(False, False, False, f"no NVIDIA GPU with a driver was found ({cause})")
         if not cuda.is_available():
-            return GpuFinding(False, False, True, f"CUDA's compiler (libnvvm) was not found: {_INSTALL}")
+            return GpuFinding(False, False, True, f"CUDA's compiler (libnvvm) was not found: {_install()}")
     except Exception as error:  # packages and drivers that do not fit raise any error, and none may stop a run
-        return GpuFinding(False, False, False, f"numba.cuda does not start ({_in_one_line(error)}): {_INSTALL}")
+        return GpuFinding(
+            False,
+            False,
+            False,
+            f"numba.cuda does not start ({_in_one_line(error)}): {_install()}",
+        )
     try:
         from pipeline.kernels.accumulate_cuda import IS_SIMULATED
 
@@ -86,7 +91,12 @@ def _look_for_gpu(process: int) -> GpuFinding:
             return GpuFinding(False, False, True, f"the GPU does not give the CPU's bits: {difference}. Please report this")
         return GpuFinding(True, False, True, _device_name())
     except Exception as error:  # for the same reason
-        return GpuFinding(False, False, True, f"the GPU does not run the kernel ({_in_one_line(error)}): {_INSTALL}")
+        return GpuFinding(
+            False,
+            False,
+            True,
+            f"the GPU does not run the kernel ({_in_one_line(error)}): {_install()}",
+        )
 
 
 def check_gpu(points_of_group: int = 2000) -> str | None:
@@ -209,3 +219,7 @@ def engine_choices() -> list[Choice]:
         return [used, Choice("numba", True, _CPU)]
     gpu = gpu_of_process()
     return [used, Choice("cuda", gpu.is_usable, gpu.says)]
+
+
+def _install() -> str:
+    return f"run: {install_command('gpu')}, or 'numba-cuda[cu12]' if nvidia-smi shows a CUDA version below 13"

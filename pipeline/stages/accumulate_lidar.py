@@ -82,7 +82,7 @@ class Params(StageParams):
         description="metres: returns nearer to the scanner than this are the own car's and dropped; 0 keeps all, as published",
     )
     free_space: FreeSpace | None = Field(
-        default=None, description="drop returns that other sweeps of the LiDAR see through; None keeps them, as published"
+        default=None, description="drop returns that other sweeps of the LiDAR see through; null keeps them, as published"
     )
     surface: Literal["nearest", "front"] = Field(
         default="nearest",
@@ -101,12 +101,12 @@ class Params(StageParams):
     )
     behind_moving: Literal["keep", "drop"] = Field(
         default="keep",
-        description="drop: returns behind the entry of the pixel's ray into a moving box at the image's time are left out, but "
-        "for those that moving: carry puts there",
+        description="drop: returns are left out that lie behind the place where the pixel's ray enters a moving box at the "
+        "image's time. Those that moving: carry puts there stay",
     )
     poses: Poses | None = Field(
         default=None,
-        description="smooth the recorded trajectory where that makes the map of the scene sharper; None takes it as given",
+        description="smooth the recorded trajectory where that makes the map of the scene sharper; null takes it as given",
     )
     precision: Literal["float32", "reference"] = Field(
         default="float32",

@@ -44,8 +44,8 @@ class Params(StageParams):
     sky: Literal["far", "none"] = Field(
         default="far",
         description=(
-            "where the teacher tells sky: far: far_m, as teachers that do not tell it come out, and what cleaning needs to see "
-            "what hangs in front of the sky; none: no depth"
+            "what a pixel gets that the teacher calls sky. far: far_m, so that cleaning sees what hangs in front of the sky; "
+            "teachers that do not tell sky give about that, too. none: no depth"
         ),
     )
 

@@ -41,7 +41,7 @@ class Params(StageParams):
     enabled: bool = Field(default=False, description="false: the recipe wants no clips")
     frames: Literal["key", "sweep"] = Field(
         default="key",
-        description="what a window's older frames are: key: key frames (2 Hz); sweep: images of any time (12 Hz, as published), "
+        description="what a window's older frames are. key: key frames (2 Hz). sweep: images of any time (12 Hz, as published), "
         "read with their LiDAR sweep from the source, which must stay where it is",
     )
     num_frames: int = Field(default=3, ge=1, le=10_000, description="frames in a window; 1 = every key frame by itself")

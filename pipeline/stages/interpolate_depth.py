@@ -39,8 +39,8 @@ class Params(StageParams):
     max_depth_ratio: float | None = Field(
         default=None,
         gt=1.0,
-        description="triangles whose farthest corner is more than this times as far as the nearest stay empty, so that none "
-        "is stretched from an object to what lies behind it; null = all are filled, as published",
+        description="a triangle stays empty if its farthest corner is more than this times as far as its nearest, so that none "
+        "is stretched from an object to what lies behind it. null: all are filled, as published",
     )
     max_points: int = Field(
         default=100_000,

@@ -42,9 +42,9 @@ class Params(StageParams):
     teacher: Literal["none", "plane_and_boxes", "truth", "dpt", "depth_anything_3", "depth_maps"] = Field(
         default="none",
         description=(
-            "none: no monocular depth; dpt: MiDaS, DPT or Depth Anything 1/2 saved by transformers; depth_anything_3; without "
-            "weights: plane_and_boxes (flat road, annotated boxes), truth (simulated worlds: exact depth, spoilt), depth_maps "
-            "(maps that another program wrote, as DA3_depth_results of KITTI)"
+            "none: no monocular depth. dpt: MiDaS, DPT or Depth Anything 1/2 saved by transformers. depth_anything_3. Without "
+            "weights: plane_and_boxes (flat road, annotated boxes), truth (simulated worlds: exact depth with errors added), "
+            "depth_maps (maps that another program wrote, as DA3_depth_results of KITTI)"
         ),
     )
     weights: str | None = Field(

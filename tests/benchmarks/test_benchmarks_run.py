@@ -16,6 +16,7 @@ SCRIPTS = [name for name, text in SOURCES.items() if '__name__ == "__main__"' in
 
 NUMBER = r"[\d.,]+"
 WANTED: dict[str, list[str]] = {
+    "silence": [rf"(?m)^\| {name} \|( {NUMBER} \|){{2}}( {NUMBER} \({NUMBER}\) \|){{2}}$" for name in ("init", "plan", "run")],
     "accumulate": [
         r"peak memory of a worker .*: \d+ MB \(keep\), \d+ MB \(drop\), \d+ MB \(carry\)",
         r"moving: keep", r"moving: drop", rf"straightforward +{NUMBER} ms CPU a key frame", rf"ours, all of it +{NUMBER} ms CPU",
@@ -102,27 +103,36 @@ WANTED: dict[str, list[str]] = {
 """What a small run must print, as regular expressions."""
 
 SLOW = {
+    "silence",
     "accumulate",
+    "clean",
     "distillation_study",
     "fleet",
     "free_space",
     "gpu_check",
+    "index_trainval",
     "loader",
     "mim4d_step",
     "mim4d_study",
     "plan_850",
     "plan_remote",
     "plug_in_study",
+    "poses",
+    "raw_reading",
     "scaling",
     "selective_scan",
     "semodepth_network",
     "start_up",
+    "store_codec",
+    "supervision_ablation",
     "supervision_cost",
     "supervision_study",
+    "surface",
+    "thin_objects",
     "training_threads",
     "world_statistics",
 }
-"""Those that take more than 5 s of CPU: most start processes that import torch."""
+"""Those that take more than 2 s of CPU: most start processes that import torch."""
 
 
 @pytest.mark.parametrize("script", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SCRIPTS])

@@ -207,7 +207,7 @@ NAMED = (
     "Start it (prefect server start)",
     "Start it on the server's machine (PostgreSQL: systemctl start postgresql)",
     "Start the server of PREFECT_API_URL",
-    "units failed. Mend what the ERROR lines of the log name",
+    "units failed. Fix what the ERROR lines of the log name",
 )
 """How a round that failed says which service to start; the last one where the lines before it have said so."""
 

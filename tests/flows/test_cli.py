@@ -108,7 +108,7 @@ def test_run_when_a_point_file_is_empty_then_other_scenes_finish_and_rerun_does_
     victim.touch()
     code, text = depthmill("run", recipe, "--no-prefect", "--workers", 1)
     assert code == 1
-    assert "/report.html\nNext: mend what the ERROR lines name" in text
+    assert "/report.html\nNext: fix what the ERROR lines name" in text
     assert f"ERROR          file '{victim}' is empty (0 bytes). Copy it again, then run the same command" in text
     assert "clean_horizon    scene-0103 CAM_FRONT  SKIP           accumulate_lidar failed" in text
     assert "build_manifest   all                   SKIP" in text
@@ -131,6 +131,7 @@ def test_run_when_workers_differ_then_units_are_byte_identical(tiny_root, write_
     assert {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")} == alone
 
 
+@pytest.mark.slow
 def test_run_with_prefect_then_units_are_those_of_the_bare_loop_and_failure_gives_exit_code_1(
     write_recipe, depthmill_process, depthmill, tmp_path
 ):

@@ -30,8 +30,17 @@ def test_pictures_when_in_the_docs_then_are_small():
     assert {path.name: path.stat().st_size for path in found if path.stat().st_size > MAX_PICTURE_BYTES} == {}
 
 
-def test_readme_when_it_lists_the_commands_then_lists_them_all():
+COMMANDS = set(typer.main.get_command(app).commands)
+
+
+def test_page_of_commands_when_it_lists_them_then_lists_them_all():
+    text = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8").split("\n## Exit codes")[0]
+    named = [command for row in re.findall(r"^\| (`.*?) \|", text, re.M) for command in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(COMMANDS)
+
+
+def test_readme_when_it_lists_the_commands_then_each_stands_in_one_of_four_groups():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    table = text.split("## Commands")[1].split("\n## ")[0]
-    named = {command for row in re.findall(r"^\| (`.*?) \|", table, re.M) for command in re.findall(r"`(\w+)`", row)}
-    assert named == set(typer.main.get_command(app).commands)
+    groups = re.findall(r"^- \*\*.*?\*\*: (.*)$", text.split("\n## Commands")[1].split("\n## ")[0], re.M)
+    assert len(groups) == 4
+    assert sorted(command for group in groups for command in re.findall(r"`(\w+)`", group)) == sorted(COMMANDS)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 
+import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
@@ -47,5 +50,27 @@ def test_workflow_when_pushed_then_calls_the_script_of_ci_and_the_check_of_minim
     (minimum,) = commands["minimum-versions"]
     target = minimum.split()[1]
     assert re.search(rf"^{target}:", read("Makefile"), re.M)
-    lowest = PROJECT["requires-python"].removeprefix(">=")
-    assert lowest in jobs["test"]["strategy"]["matrix"]["python"] and minimum.endswith(f"python{lowest}")
+    lowest = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))[0]
+    assert minimum.endswith(f"python{lowest}")
+
+
+def test_python_versions_when_listed_then_project_workflow_and_makefile_say_the_same():
+    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    above = f"3.{int(versions[-1].split('.')[1]) + 1}"
+    assert PROJECT["requires-python"] == f">={versions[0]},<{above}"
+    assert yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]["test"]["strategy"]["matrix"]["python"] == versions
+    assert f"{' '.join(f'python{version}' for version in versions)} python3;" in read("Makefile")
+
+
+@pytest.mark.parametrize(("version", "is_right"), [("3, 10", False), ("3, 11", True), ("3, 13", True), ("3, 14", False)])
+def test_make_when_python_is_of_a_version_that_does_not_fit_then_says_which_do(version, is_right, tmp_path):
+    """A stand-in says that it is of this version, and then makes an environment that holds nothing."""
+    python = tmp_path / "python"
+    fake = f"import sys; sys.version_info = ({version}, 0); exec(sys.argv[1])"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} -c "{fake}" "$2"\necho made; exit 3\n')
+    python.chmod(0o755)
+    command = ["make", "lint", f"PYTHON={python}", f"VENV={tmp_path / 'environment'}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert ("made" in done.stdout) is is_right
+    assert (f"error: PYTHON is '{python}', expected Python 3.11, 3.12 or 3.13" in done.stdout) is not is_right

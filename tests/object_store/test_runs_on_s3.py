@@ -64,6 +64,7 @@ def one_round(machine: Path, recipe: Path, *overrides: str):
     return retrain(opened_on(machine, recipe, *overrides), BareLoop(), where=str(recipe)).row
 
 
+@pytest.mark.slow
 def test_rounds_when_of_two_machines_and_the_first_is_gone_then_the_champion_is_found_and_nothing_is_done_again(
     recipe, url, tmp_path, monkeypatch
 ):

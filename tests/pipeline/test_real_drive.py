@@ -18,6 +18,7 @@ from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import accumulate_lidar, index_frames, project_lidar, project_radar
 from storage_schemas.layout import UnitData, rows
+from tests.conftest import NEEDS_DEVKIT
 
 pytestmark = pytest.mark.real_data
 
@@ -96,9 +97,9 @@ def test_radar_agrees_with_the_devkit_golden(kitti, shared):
 
 
 def test_index_agrees_with_the_devkit_record_by_record(kitti, shared):
-    from nuscenes.nuscenes import NuScenes
-
-    devkit = NuScenes("v1.0-mini", str(shared / "data/kitti0001-as-nuscenes"), verbose=False)
+    devkit = pytest.importorskip("nuscenes", reason=NEEDS_DEVKIT).NuScenes(
+        "v1.0-mini", str(shared / "data/kitti0001-as-nuscenes"), verbose=False
+    )
     for scene in devkit.scene:
         tables = index_frames.kernel(inputs(kitti, scene["name"]), index_frames.Params()).data.tables
         sample = devkit.get("sample", scene["first_sample_token"])

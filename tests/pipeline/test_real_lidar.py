@@ -11,6 +11,7 @@ from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import project_lidar
 from storage_schemas.layout import UnitData
+from tests.conftest import NEEDS_DEVKIT
 
 pytestmark = pytest.mark.real_data
 
@@ -51,10 +52,8 @@ def depth_by_the_devkits_steps(devkit, sample: dict, camera: str) -> np.ndarray:
 @pytest.mark.parametrize("name", CAMERAS)
 def test_key_sweep_when_projected_by_other_means_then_the_same_pixels_and_depths(name, shared, tmp_path):
     """The fast loop computes in float32: a return on a pixel's border may fall to the neighbour, and a depth may round by a step."""
-    from nuscenes.nuscenes import NuScenes
-
     root = shared / "data" / name
-    devkit = NuScenes("v1.0-mini", str(root), verbose=False)
+    devkit = pytest.importorskip("nuscenes", reason=NEEDS_DEVKIT).NuScenes("v1.0-mini", str(root), verbose=False)
     source = NuScenesSource(NuScenesConfig(kind="nuscenes", root=str(root), version="v1.0-mini"), tmp_path)
     reader = source.reader()
     sample_of = {record["filename"]: devkit.get("sample", record["sample_token"]) for record in devkit.sample_data}

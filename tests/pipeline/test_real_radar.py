@@ -15,6 +15,7 @@ from pipeline.sources.nuscenes.source import NuScenesSource
 from pipeline.stage import StageInput
 from pipeline.stages import project_radar
 from storage_schemas.layout import UnitData, rows
+from tests.conftest import NEEDS_DEVKIT
 
 pytestmark = pytest.mark.real_data
 
@@ -43,10 +44,9 @@ def unit_of(reader, scene: str) -> StageInput:
 @pytest.fixture
 def devkit_filters():
     """The devkit's reader; its filters are settings of the class, so the defaults are put back afterwards."""
-    from nuscenes.utils.data_classes import RadarPointCloud
-
-    yield RadarPointCloud
-    RadarPointCloud.default_filters()
+    reader = pytest.importorskip("nuscenes.utils.data_classes", reason=NEEDS_DEVKIT).RadarPointCloud
+    yield reader
+    reader.default_filters()
 
 
 @pytest.mark.parametrize("name", NUM_FILES)
@@ -80,11 +80,11 @@ def test_every_real_file_when_projected_then_the_devkits_returns_at_its_pixels(n
 
     Where there are sweeps between key frames, all within three of a key frame are projected, which is every file.
     """
-    from nuscenes.nuscenes import NuScenes
-
     if FILTERS[filters]:
         devkit_filters.disable_filters()
-    devkit = NuScenes("v1.0-mini", str(shared / "data" / name), verbose=False)
+    devkit = pytest.importorskip("nuscenes", reason=NEEDS_DEVKIT).NuScenes(
+        "v1.0-mini", str(shared / "data" / name), verbose=False
+    )
     token_of = {record["filename"]: record["token"] for record in devkit.sample_data}
     source = open_source(shared / "data" / name, tmp_path)
     reader = source.reader()

@@ -70,6 +70,7 @@ def num_correct_on_moving(samples) -> int:
     )
 
 
+@pytest.mark.slow
 def test_supervision_when_cleaned_then_gross_errors_fall_clearly_and_good_pixels_stay(world):
     total = compared(build(world, "drop")).total
     assert total.gross_removed_share > 0.15

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.sources.nuscenes.splits import splits_of_release
+from pipeline.sources.nuscenes.splits import OFFICIAL_VERSIONS, official_splits, splits_of_release
 from pipeline.splits import SplitChoice, best_seed, remark_on_rule
 from storage_schemas.errors import SourceError
+from tests.conftest import NEEDS_DEVKIT
 
 SHARE = {"train": 0.8, "val": 0.2}
 
@@ -117,3 +118,17 @@ def test_splits_of_a_release_when_their_file_is_none_then_said(tmp_path, make):
     make(tmp_path / "splits.json")
     with pytest.raises(SourceError, match="splits.json'.* (is a pipe or a device|is a folder|cannot be read)"):
         splits_of_release(tmp_path, ["a"])
+
+
+def test_official_splits_when_read_from_our_data_then_every_scene_of_nuscenes_is_in_one_of_them():
+    counts = {version: Counter(official_splits(version).values()) for version in OFFICIAL_VERSIONS}
+    assert counts["v1.0-trainval"] == {"train": 700, "val": 150, "test": 150}
+    assert counts["v1.0-mini"] == {"train": 8, "val": 2}
+    assert official_splits("v1.0-own") == {}
+
+
+def test_official_splits_when_the_devkit_is_there_then_they_are_its_own_in_its_order():
+    theirs = pytest.importorskip("nuscenes.utils.splits", reason=NEEDS_DEVKIT).create_splits_scenes()
+    for version, prefix in (("v1.0-trainval", ""), ("v1.0-test", ""), ("v1.0-mini", "mini_")):
+        want = [(scene, split) for split in ("train", "val", "test") for scene in theirs.get(f"{prefix}{split}", [])]
+        assert list(official_splits(version).items()) == want

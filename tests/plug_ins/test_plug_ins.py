@@ -137,6 +137,7 @@ def test_init_when_a_plug_in_knows_the_folder_then_it_writes_the_recipe(work: Pa
     assert "2 scenes" in text
 
 
+@pytest.mark.slow
 def test_doctor_when_a_package_brings_plug_ins_then_each_is_listed(said: Callable[[str], Said]) -> None:
     for name in ("toy_folders", "measure_rows", "row_depth"):
         line = next(line for line in said("doctor").text.splitlines() if name in line)
@@ -256,6 +257,7 @@ def test_recipe_when_a_name_of_a_plug_in_is_misspelt_then_the_likely_one(
     assert text in said(command).text
 
 
+@pytest.mark.slow
 def test_store_when_the_package_is_gone_then_it_is_read_and_what_is_missing_is_named(
     work: Path, said: Callable[[str], Said]
 ) -> None:
@@ -316,6 +318,7 @@ BAD_FAMILIES = {
 }
 
 
+@pytest.mark.slow
 def test_family_when_it_cannot_be_used_then_doctor_and_who_names_it_say_why_and_others_train(tmp_path: Path, work: Path) -> None:
     package = tmp_path / "bad" / "depthmill_bad"
     package.mkdir(parents=True)

@@ -35,7 +35,7 @@ def test_manifest_rows_follow_the_public_convention(built):
 def test_dataset_when_opened_then_is_lazy_and_holds_what_the_units_hold(built):
     manifest = open_manifest(built[1])
     dataset = open_dataset(manifest)
-    assert dataset.sizes == {"frame": 4, "y": 36, "x": 64, "channel": 3}
+    assert dataset["image"].sizes == {"frame": 4, "y": 36, "x": 64, "channel": 3}
     assert set(dataset.data_vars) == {"image", "depth_single_m", "depth_accumulated_m", "depth_clean_m", "radar_m"}
     assert all(variable.chunks[0] == (1, 1, 1, 1) for variable in dataset.data_vars.values())
     assert dataset["depth_clean_m"].attrs["units"] == "m"

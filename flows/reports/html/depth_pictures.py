@@ -85,6 +85,12 @@ def point_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
     return 0 if share > 0.08 else 1 if share > 0.003 else 2
 
 
+def mark_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
+    """Return by how many pixels a mark of an error grows: rare marks must be visible, many must not look like more."""
+    share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
+    return 0 if share > 0.004 else 1 if share > 0.0003 else 2
+
+
 def draw_radar(picture: Image.Image, radar: RadarReturns, scale_x: float, scale_y: float) -> None:
     """Draw radar returns into a picture as ringed circles, the nearest on top; the scales turn their pixels into its."""
     draw = ImageDraw.Draw(picture)

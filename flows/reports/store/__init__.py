@@ -26,7 +26,8 @@ from flows.reports.store.sections import (
 )
 from flows.reports.store.supervision import supervision_section
 from pipeline.plan import Plan
-from storage_schemas.errors import StoreError
+from storage_schemas.awaited import awaited
+from storage_schemas.errors import OutTakenError
 from storage_schemas.files import StoreFiles
 from storage_schemas.store import Store
 
@@ -60,7 +61,8 @@ def write_report(plan: Plan, store: Store, out: Path, *, title: str, runs: Store
         StoreError: no unit is there yet, a unit cannot be read, or the file cannot be written.
     """
     _check_target(out)
-    return write_page(out, report_html(plan, store, title=title, runs=runs))
+    with awaited("the report is written"):
+        return write_page(out, report_html(plan, store, title=title, runs=runs))
 
 
 def report_html(plan: Plan, store: Store, *, title: str, runs: StoreFiles | None = None) -> str:
@@ -93,9 +95,9 @@ def _check_target(out: Path) -> None:
     except OSError as error:
         raise refused_by_disk(error, out) from error
     if is_folder:
-        raise StoreError(f"cannot write report '{out}': it is a folder. Give --out a file name, e.g. {out / 'report.html'}")
+        raise OutTakenError(f"cannot write report '{out}': it is a folder. Give --out a file name, e.g. {out / 'report.html'}")
     if not has_parent:
-        raise StoreError(
+        raise OutTakenError(
             f"cannot write report '{out}': folder '{out.absolute().parent}' does not exist. "
             "Create it (mkdir -p) or choose another --out"
         )

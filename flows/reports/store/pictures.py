@@ -15,13 +15,23 @@ from PIL import Image
 
 from flows.reports.html import charts
 from flows.reports.html.colormap import DROPPED, color_of_step, error_colors
-from flows.reports.html.depth_pictures import DIMMED, EMPTY_CANVAS, MAX_WIDTH_PX, dimmed, draw_points, draw_radar, point_reach_px
+from flows.reports.html.depth_pictures import (
+    DIMMED,
+    EMPTY_CANVAS,
+    MAX_WIDTH_PX,
+    dimmed,
+    draw_points,
+    draw_radar,
+    mark_reach_px,
+    point_reach_px,
+)
 from flows.reports.html.markup import section, swatch, text
 from flows.reports.html.pictures import Panel, picture_grids
 from flows.reports.store.chosen_frames import FrameContent, fixed_frames, read_frame, worst_frames
 from flows.reports.store.depth_errors import is_gross
 from flows.reports.store.facts import View
 from flows.reports.store.pixel_statistics import PixelStatistics
+from storage_schemas.awaited import counted
 from storage_schemas.encoding import STEPS_PER_M
 from storage_schemas.store import Store
 
@@ -44,7 +54,7 @@ def pictures_section(store: Store, views: Sequence[View], pixels: PixelStatistic
     if not chosen:
         return section("pictures", "Pictures", '<p class="note">No unit with frames is in the store.</p>')
     keys, panels = [], []
-    for frame in chosen:
+    for frame in counted(chosen, "pictures of the report are drawn"):
         content = read_frame(store, frame)
         keys.append(content.key)
         panels.append(frame_panels(content))
@@ -70,15 +80,9 @@ def frame_panels(content: FrameContent) -> list[Panel]:
     truth = content.maps.get("depth_truth")
     if truth is not None:
         compared = [layout for layout in ("depth_accumulated", "depth_clean") if layout in content.maps]
-        reach = min((_mark_reach_px(is_gross(content.maps[layout], truth), base) for layout in compared), default=0)
+        reach = min((mark_reach_px(is_gross(content.maps[layout], truth), base) for layout in compared), default=0)
         panels += [_error_panel(content.key, layout, content.maps[layout], truth, base, reach) for layout in compared]
     return panels
-
-
-def _mark_reach_px(mask: NDArray[np.bool_], canvas: NDArray[np.uint8]) -> int:
-    """Return by how many pixels a mark of an error grows: rare marks must be visible, many must not look like more."""
-    share = np.count_nonzero(mask) / (canvas.shape[0] * canvas.shape[1])
-    return 0 if share > 0.004 else 1 if share > 0.0003 else 2
 
 
 def _picture_size(content: FrameContent) -> tuple[int, int]:
@@ -126,7 +130,7 @@ def _depth_panel(
         caption += f", median {np.median(values) / STEPS_PER_M:.1f} m"
     if dropped is not None:
         num = int(np.count_nonzero(dropped))
-        reach = _mark_reach_px(dropped, canvas)
+        reach = mark_reach_px(dropped, canvas)
         draw_points(canvas, dropped, np.zeros(num, np.uint16), np.full((num, 3), DROPPED, np.uint8), reach)
         caption += f"; {num:,} dropped"
     return Panel(
@@ -163,5 +167,7 @@ def _intro(*, has_truth: bool) -> str:
         )
     return (
         "<p>Fixed frames are the same in every report of a recipe; the worst are picked by share of gross errors (where the "
-        f'exact depth is known) and by dropped pixels.</p><div class="legends">{legends}</div>'
+        "exact depth is known) and by dropped pixels. To see a whole scene in space and time: "
+        "<code>depthmill view RECIPE SCENE</code>; as a video: <code>depthmill video RECIPE SCENE</code>.</p>"
+        f'<div class="legends">{legends}</div>'
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from flows.reports.store.depth_errors import BeforeAfter, TruthComparison, compare_with_sweep, compare_with_truth
 from flows.reports.store.facts import View, even_choice
+from storage_schemas.awaited import counted
 from storage_schemas.store import Store, StoredUnit
 
 MAX_SCENES = 20
@@ -82,7 +83,7 @@ def measure_pixels(store: Store, views: Sequence[View]) -> PixelStatistics:
     opened = {view.title: _open_maps(store, view) for view in sampled}
     every = [(view, frame) for view in sampled for frame in range(_num_frames(opened[view.title]))]
     statistics = PixelStatistics(len(chosen), len(scenes), 0, len(every))
-    for view, frame in even_choice(every, MAX_FRAMES):
+    for view, frame in counted(even_choice(every, MAX_FRAMES), "pixels of frames are counted for the report"):
         maps = {layout: unit.array("depth_m", frame) for layout, unit in opened[view.title].items()}
         truth = opened[view.title].get("depth_truth")
         _add_frame(statistics, view, frame, maps, None if truth is None else truth.array("surface", frame))

@@ -47,6 +47,7 @@ from model.mim4d.probes.probe_files import (
 )
 from model.train.config import Machine
 from model.train.family_types import placement
+from storage_schemas.awaited import counted
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
 
@@ -80,9 +81,9 @@ def probe_training(config: Mim4dTrainConfig, manifest: Manifest, folder: Path, m
         results = run_probes(
             networks,
             config,
-            learn_from=(batch.to(device) for batch in learned),
+            learn_from=(batch.to(device) for batch in counted(learned, "probes learn from clips")),
             num_clips=learned.num_samples,
-            measure_on=(batch.to(device) for batch in measured),
+            measure_on=(batch.to(device) for batch in counted(measured, "probes are measured on clips")),
         )
     write_probes(folder, results)
 
@@ -196,8 +197,8 @@ def _learn(probes: _Probes, clips: Iterable[ClipBatch], *, num_clips: int) -> _L
         voxel_rows.add(_voxel_features(frames, is_seen), is_occupied[is_seen].float(), generator=generator, num_clips=num_clips)
     if not points_rows.total or not 0 < frequency.num_occupied.sum() < frequency.num_seen.sum():
         raise ManifestError(
-            f"{num_clips} clips of split '{config.data.split}' have {points_rows.total} LiDAR points in the key frame's images "
-            f"and {int(frequency.num_occupied.sum())} of {int(frequency.num_seen.sum())} seen voxels hold one, so probes have "
+            f"{num_clips} clips of split '{config.data.split}' have {points_rows.total} LiDAR points in the key frame's images, "
+            f"and {int(frequency.num_occupied.sum())} of {int(frequency.num_seen.sum())} seen voxels hold one. That gives probes "
             "nothing to learn from. Raise train.probe.clips, look at the clips, or set train.probe.steps to 0"
         )
     _, stride_px = probed_level(lift)

@@ -1,7 +1,8 @@
 """The splits that a release brings: nuScenes' official lists, or the ``splits.json`` of its version folder.
 
 The official lists belong to nuScenes' own three versions. Own drives often count scene-0001, scene-0002 ..., and the names alone
-would put them into splits that nobody made for them.
+would put them into splits that nobody made for them. The lists are data of this package, ``official_splits.json``, with the names
+and the order that nuscenes-devkit gives them. So nothing that runs needs the devkit.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
 import orjson
@@ -29,11 +32,17 @@ def official_splits(version: str) -> dict[str, str]:
     """Return scene name -> train, val or test of the official nuScenes splits; empty for a version that is not nuScenes' own."""
     if version not in OFFICIAL_VERSIONS:
         return {}
-    from nuscenes.utils.splits import create_splits_scenes
-
-    splits = create_splits_scenes()
+    lists = _official_lists()
     prefix = "mini_" if version == "v1.0-mini" else ""
-    return {scene: split for split in SPLITS for scene in splits.get(f"{prefix}{split}", [])}
+    return {scene: split for split in SPLITS for scene in lists.get(f"{prefix}{split}", [])}
+
+
+@cache
+def _official_lists() -> Mapping[str, list[str]]:
+    """Return the names of scenes by the name of their list: train, val, test, mini_train and mini_val."""
+    text = resources.files(__package__).joinpath("official_splits.json").read_text(encoding="utf-8")
+    lists: dict[str, list[str]] = json.loads(text)
+    return lists
 
 
 def splits_of_release(folder: DataPath, scenes: Collection[str]) -> dict[str, str]:

@@ -160,7 +160,7 @@ class SyntheticParams(FrozenConfig):
     trajectories: str | None = Field(
         default=None,
         description="Path of a mini_val_scenes.json whose drives give ego motion and calibration (scene i uses "
-        "drive i modulo their number); none = a gently curving route at 8 to 12 m/s.",
+        "drive i modulo their number); null = a gently curving route at 8 to 12 m/s.",
     )
 
     @model_validator(mode="before")

@@ -374,7 +374,7 @@ def test_ablate_when_units_fail_then_nothing_is_trained(tiny_root, write_recipe,
     sorted((root / "sweeps/LIDAR_TOP").glob("tiny-scene-0103*"))[2].write_bytes(b"")
     path = write_recipe(root, train=SMALL, ablation={"variants": PAIR})
     code, text = depthmill("ablate", path, "--no-prefect", "--workers", 1)
-    assert (code, "1 units failed, so nothing was trained. Mend what the newest folder in" in text) == (1, True)
+    assert (code, "1 units failed, so nothing was trained. Fix what the newest folder in" in text) == (1, True)
     assert not (tmp_path / "store/runs/trainings").exists()
 
 

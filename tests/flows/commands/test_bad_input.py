@@ -272,6 +272,7 @@ def test_workers_when_not_a_positive_number(value, root, write_recipe, depthmill
     assert f"setting DEPTHMILL_WORKERS (or its option) is '{value}'" in text
 
 
+@pytest.mark.slow
 def test_prefect_when_its_server_does_not_answer(root, write_recipe, depthmill_process):
     environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
     done = depthmill_process("run", write_recipe(root), "--workers", 1, env=environment)

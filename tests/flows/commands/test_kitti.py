@@ -269,7 +269,7 @@ def test_plan_when_clips_are_asked_for_then_refused_since_there_are_no_poses(kit
         code, text = depthmill(command, recipe)
         assert code == 2
         assert (
-            "source.kind kitti_object gives single frames without poses, of which no clips can be made; set it to false" in text
+            "source.kind kitti_object gives single frames without poses, of which no clips can be made. Set it to false" in text
         )
         assert "take a source of drives (nuscenes, synthetic" in text
 

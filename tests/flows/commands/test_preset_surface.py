@@ -43,6 +43,7 @@ def digests_of(store: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_units_when_made_by_one_worker_or_two_then_the_same(recipe, depthmill):
     stages = {"accumulate_lidar": {"confidence": True, "moving": "carry"}}
     made = []

@@ -124,7 +124,7 @@ def test_train_when_it_cannot_begin_then_says_why(recipe, depthmill, tmp_path):
 def test_evaluate_when_arguments_are_wrong_then_says_what_is_expected(recipe, depthmill, tmp_path):
     code, text = depthmill("evaluate", tmp_path / "none.pt", recipe)
     assert code != 0
-    assert "none.pt' does not exist; give the path of a .pth file" in text
+    assert "none.pt' does not exist. Give the folder or URL of a training, a checkpoint file, or a folder of result files" in text
     assert depthmill("train", recipe, "--no-prefect", "--out", tmp_path / "training", *SMALL)[0] == 0
     code, text = depthmill("evaluate", tmp_path / "training", recipe, "--split", "validation")
     assert code == 2

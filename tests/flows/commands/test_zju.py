@@ -141,6 +141,7 @@ def test_training_when_it_reads_a_band_then_evaluation_and_prediction_read_it_to
     assert np.asarray(Image.open(depth)).shape == (30, 128)
 
 
+@pytest.mark.slow
 def test_training_when_gone_on_with_another_band_then_is_refused(own, depthmill, monkeypatch):
     monkeypatch.chdir(own)
     (own / "recipe.yaml").write_text((own / "recipe.yaml").read_text().replace("max_steps: 3", "max_steps: 1"))
@@ -153,6 +154,7 @@ def test_training_when_gone_on_with_another_band_then_is_refused(own, depthmill,
     assert depthmill("train", "recipe.yaml", "--no-prefect", "--out", "training")[0] == 0
 
 
+@pytest.mark.slow
 def test_champion_when_the_band_has_changed_then_is_measured_again_on_the_new_rows(own):
     from flows.retrain.round import retrain
     from flows.run.bare_loop import BareLoop

@@ -207,6 +207,7 @@ def test_deployments_when_the_family_has_no_champions_then_no_schedule_and_said_
         deployments(recipe, name="n", schedule=schedule_of(cron="0 3 * * *", interval_s=None), parameters={})
 
 
+@pytest.mark.slow
 def test_ablate_when_run_as_a_flow_then_every_variant_is_trained_and_the_table_is_named(recipe, tmp_path):
     from flows.prefect.deployments import ablate  # isort: skip
 

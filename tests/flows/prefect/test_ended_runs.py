@@ -90,6 +90,7 @@ def test_training_under_prefect_when_killed_then_its_server_and_workers_end(trai
     assert started.end() == (-signal.SIGKILL, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [pytest.param(PREFECT, marks=pytest.mark.slow), BARE])
 def test_training_when_terminated_then_says_so_in_one_line(training, way):
     started = training(*way)
@@ -160,6 +161,7 @@ def test_command_without_units_when_ended_then_one_line_too(tiny_root, tiny_stor
     assert (code, said) == (wanted, [f"{word}: run the same command again"])
 
 
+@pytest.mark.slow
 def test_home_of_prefect_when_it_cannot_be_written_then_one_line(training, depthmill_process, tiny_root, tmp_path, write_recipe):
     (tmp_path / "closed").write_text("a file")
     env = {**os.environ, "PREFECT_HOME": str(tmp_path / "closed")}

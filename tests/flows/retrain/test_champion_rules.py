@@ -160,6 +160,7 @@ def test_champion_when_it_was_trained_on_frames_that_are_measured_now_then_left_
         one_round(moved, margin=1e9, least_share=0.9)
 
 
+@pytest.mark.slow
 def test_champion_when_it_measured_its_own_training_frames_then_they_are_left_out_too(write):
     """The same manifest, so that nothing is measured again: the champion trained on val, the challenger on train."""
     recipe = write(**SPLITS)
@@ -168,6 +169,7 @@ def test_champion_when_it_measured_its_own_training_frames_then_they_are_left_ou
         one_round(recipe)
 
 
+@pytest.mark.slow
 def test_scenes_when_a_training_began_with_another_then_those_of_both_are_seen(write):
     recipe = write(**SPLITS)
     first = one_round(recipe).row
@@ -178,6 +180,7 @@ def test_scenes_when_a_training_began_with_another_then_those_of_both_are_seen(w
     assert seen_scenes(Path(tuned.training), store) == ({"drive a", "drive b"}, ())
 
 
+@pytest.mark.slow
 def test_scenes_when_the_manifest_of_a_start_is_in_no_known_store_then_said_in_the_note(write, monkeypatch):
     recipe = write(**SPLITS)
     one_round(recipe)
@@ -203,6 +206,7 @@ def test_scenes_when_a_chain_of_starts_comes_from_another_store_then_all_are_see
         one_round(recipe, "train.seed=1")
 
 
+@pytest.mark.slow
 def test_network_when_its_answers_are_not_numbers_then_never_the_best_and_never_the_champion(write, monkeypatch, tmp_path):
     recipe, summarise = write(**SPLITS), semodepth_family.summarise
     count = {"calls": 0, "nan": {1}}
@@ -233,6 +237,7 @@ def test_network_when_its_answers_are_not_numbers_then_never_the_best_and_never_
     ]
 
 
+@pytest.mark.slow
 def test_recipe_when_it_names_a_split_for_choosing_then_it_is_used_and_said(write, tmp_path):
     recipe = write(train=["drive a"], val=["drive b"], test=["drive c", "drive d"])
     same = one_round(recipe)

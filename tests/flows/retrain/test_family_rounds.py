@@ -87,7 +87,7 @@ def one_round(recipe: Path, *overrides: str, **rules: Any):
     ("train", "metric", "kept"),
     [
         (DETECTOR, "Car/2d@0.7/moderate", "measured_frames.parquet"),
-        (PRETRAINING, "reconstruct/abs_rel", "clips.csv"),
+        pytest.param(PRETRAINING, "reconstruct/abs_rel", "clips.csv", marks=pytest.mark.slow),
     ],
     ids=["monoddle", "mim4d"],
 )

@@ -74,6 +74,7 @@ def test_line_when_named_by_any_file_then_its_own_name_and_never_hidden(name):
     assert not file.startswith(".") and "/" not in file and " " not in file
 
 
+@pytest.mark.slow
 def test_lines_when_of_two_recipes_then_neither_meets_nor_replaces_the_others_champion(recipe, runs):
     first = one_round(recipe)
     other = renamed(recipe, "other.yaml")
@@ -91,6 +92,7 @@ def test_lines_when_of_two_recipes_then_neither_meets_nor_replaces_the_others_ch
     assert "its training was complete already" in again.note
 
 
+@pytest.mark.slow
 def test_rounds_when_of_two_lines_at_once_then_neither_waits_and_the_same_line_is_refused(recipe, runs):
     other = renamed(recipe, "other.yaml")
     found = []
@@ -107,6 +109,7 @@ def test_rounds_when_of_two_lines_at_once_then_neither_waits_and_the_same_line_i
     assert [row.outcome for row in read_history(history_folder(runs))] == ["promoted", "promoted"]
 
 
+@pytest.mark.slow
 def test_champion_when_of_a_former_version_then_its_line_takes_it_over_byte_for_byte(recipe, runs, depthmill):
     first = one_round(recipe)
     before = read_champion(runs, LINE)
@@ -123,6 +126,7 @@ def test_champion_when_of_a_former_version_then_its_line_takes_it_over_byte_for_
     assert one_round(recipe).outcome == "nothing to do"  # the rows of former versions count for the recipe they name
 
 
+@pytest.mark.slow
 def test_champion_when_its_round_is_not_in_the_history_then_the_first_line_of_its_family_takes_it(recipe, runs):
     one_round(recipe)
     former = as_former(runs, None)
@@ -185,6 +189,7 @@ def one_round_record() -> dict[str, object]:
     return row
 
 
+@pytest.mark.slow
 def test_dry_run_when_asked_for_then_it_says_what_a_round_does_and_writes_nothing(recipe, depthmill, tmp_path):
     def files() -> dict[str, int]:
         return {str(path): path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")}

@@ -94,6 +94,7 @@ def test_rounds_when_repeated_then_work_nothing_and_after_a_changed_rule_only_cl
     assert "MAE [mm] up to 80 m, radar on: smaller is better" in text
 
 
+@pytest.mark.slow
 def test_fine_tuning_when_asked_for_then_starts_from_the_champion_and_is_not_repeated(recipe, tmp_path):
     first = one_round(recipe)
     tuned = one_round(recipe, "train.learning_rate=1e-5", metric="rmse_mm", cap_m=50.0, fine_tune=True)
@@ -112,6 +113,7 @@ def test_fine_tuning_when_asked_for_then_starts_from_the_champion_and_is_not_rep
         one_round(recipe, "train.network.base_channels=16", fine_tune=True)
 
 
+@pytest.mark.slow
 def test_new_drive_when_it_arrives_then_the_champion_is_measured_on_it_too(write_recipe, tmp_path):
     scenes = ("scene-0061", "scene-0103")
     root = write_tiny_nuscenes(tmp_path / "data", scenes)
@@ -141,7 +143,7 @@ def test_round_when_it_fails_then_history_says_so_and_the_next_one_goes_on(write
     assert (second.outcome, second.num_units) == ("promoted", 3)
     failed, _ = read_history(history_folder(runs_of(tmp_path)))
     assert (failed.outcome, failed.num_units, failed.training) == ("failed", 10, None)
-    assert "Mend what its events.jsonl names, then run the same command" in failed.note
+    assert "Fix what its events.jsonl names, then run the same command" in failed.note
 
 
 def test_round_when_the_training_is_cut_off_then_the_next_one_goes_on_with_it(recipe, tmp_path):

@@ -166,6 +166,7 @@ SMALL = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_train_when_plugged_in_then_from_recipe_to_both_tables(
     tiny_root, tiny_store, write_recipe, depthmill, tmp_path, monkeypatch
 ):

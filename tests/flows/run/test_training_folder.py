@@ -83,6 +83,7 @@ def test_folder_of_a_user_when_it_has_a_file_of_a_trainings_name_then_nothing_is
         assert files(out) == before
 
 
+@pytest.mark.slow
 def test_restart_when_a_users_files_lie_in_a_training_then_they_stay_and_are_named(complete, recipe, depthmill, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(complete, out)

@@ -55,6 +55,7 @@ def test_setting_when_option_and_environment_are_given_then_the_option_counts(mo
         pool_of(settings_of_machine())
 
 
+@pytest.mark.slow
 def test_training_when_a_cluster_is_set_then_its_units_come_from_there(recipe, depthmill, monkeypatch, one_process):
     scenes = []
     wait = dask_pool.DaskScenes._wait

@@ -173,6 +173,7 @@ def test_scan_when_a_tensor_does_not_fit_then_says_which(name, change, message):
         scan_backward(**{**tensors, name: change(tensors[name])})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize(("channels", "states"), [(512, 16), (40, 3), (1, 1)])
 def test_kernels_when_compiled_for_a_gpu_then_keep_all_in_registers(monkeypatch, tmp_path, capability, channels, states):

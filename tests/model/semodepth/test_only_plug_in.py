@@ -72,6 +72,7 @@ def test_branch_when_trained_alone_then_nothing_else_changes_and_withheld_depth_
     assert withheld["mae_mm"] == without["mae_mm"]
 
 
+@pytest.mark.slow
 def test_training_of_the_branch_when_resumed_then_the_same_weights(base, manifest, tmp_path):
     check_resumed(branch_config(base, evaluate_every_epochs=0.67), manifest, tmp_path, stop_at=3)
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from model.errors import CheckpointError, WeightsFileError
+from model.semodepth.family import SemoDepthFamily
 from model.semodepth.net import SemoDepth
 from model.semodepth.network_config import SemoDepthConfig
 from model.semodepth.reference import load_reference, reference_state_dict, save_reference
+from model.train.family_types import ReferenceOptions
 from tests.model.golden_weights import fill_with_golden_weights
 from tests.model.semodepth.test_network import scene
 
@@ -53,11 +55,28 @@ def test_keys_when_wrong_then_each_is_named(state):
         load_reference(broken, max_depth_m=120.0, plug_in=False)
 
 
+@pytest.mark.parametrize("has_branch", [True, False])
+def test_plug_in_when_nobody_says_whether_it_is_there_then_the_keys_do(has_branch, state):
+    plugged = reference_state_dict(SemoDepth(SemoDepthConfig.reference(max_depth_m=80.0, plug_in=True)))
+    assert load_reference(plugged if has_branch else state, max_depth_m=80.0).config.plug_in is has_branch
+
+
+def test_public_file_when_it_has_the_branch_then_evaluate_and_predict_open_it_without_being_told(tmp_path):
+    network = SemoDepth(SemoDepthConfig.reference(max_depth_m=80.0, plug_in=True))
+    save_reference(network, tmp_path / "released.pth")
+    opened = SemoDepthFamily().open_reference(
+        tmp_path / "released.pth", "released", ReferenceOptions(None, "test", 80.0, plug_in=False)
+    )
+    assert opened.config.network == network.config
+
+
 def test_plug_in_when_it_does_not_match_then_the_remedy_is_said(state):
-    with pytest.raises(CheckpointError, match=r"4 keys are missing: mono_embed.0.weight.* load it with plug_in=False"):
+    with pytest.raises(
+        CheckpointError, match=r"4 keys are missing: mono_embed.0.weight.* leave out --plug-in, in Python plug_in=True"
+    ):
         load_reference(state, max_depth_m=120.0, plug_in=True)
     plugged = reference_state_dict(SemoDepth(SemoDepthConfig(plug_in=True)))
-    with pytest.raises(CheckpointError, match=r"4 keys are unexpected: mono_embed.0.weight.* load it with plug_in=True"):
+    with pytest.raises(CheckpointError, match=r"4 keys are unexpected: mono_embed.0.weight.* leave out plug_in=False"):
         load_reference(plugged, max_depth_m=120.0, plug_in=False)
 
 

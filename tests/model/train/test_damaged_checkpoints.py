@@ -104,6 +104,7 @@ def test_checkpoint_of_a_former_version_when_read_then_its_records_are_checked(c
             load_checkpoint(path)
 
 
+@pytest.mark.slow
 def test_last_checkpoint_when_damaged_then_the_advised_copy_goes_on_to_the_same_weights(copied, tmp_path):
     manifest, folder = copied
     whole = tmp_path / "whole"
@@ -150,6 +151,7 @@ def test_checkpoint_when_a_key_is_missing_or_wrong_then_named(copied, key, value
         load_checkpoint(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "text"),
     [

@@ -93,6 +93,7 @@ def test_training_when_a_loader_worker_is_killed_then_it_ends_with_an_error_that
         wait_until_gone(below)
 
 
+@pytest.mark.slow
 def test_training_when_a_worker_was_killed_then_it_goes_on_with_the_same_command(tiny_store, tmp_path, monkeypatch):
     manifest = open_manifest(Store(str(tiny_store)))
     steps = []

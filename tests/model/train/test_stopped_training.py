@@ -57,7 +57,9 @@ def check_goes_on(manifest, folder, whole, *, stopped_at):
         assert table(folder / name) == table(whole / name)
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 4), (signal.SIGUSR1, 2), (signal.SIGTERM, 1)])
+@pytest.mark.parametrize(
+    ("number", "step"), [pytest.param(signal.SIGTERM, 4, marks=pytest.mark.slow), (signal.SIGUSR1, 2), (signal.SIGTERM, 1)]
+)
 def test_training_when_told_to_stop_then_the_step_is_saved_and_the_same_call_ends_with_the_same_bits(
     manifest, tmp_path, whole, number, step
 ):

@@ -267,13 +267,13 @@ def test_import_when_the_engine_is_the_cpu_then_loads_nothing_of_cuda():
 def test_doctor_when_asked_then_names_the_engine_of_accumulation(found_gpu, monkeypatch):
     found_gpu(GOOD)
     assert doctor._accumulation() == [
-        ("accumulate cuda", True, "used: NVIDIA H200; surface: front and behind_moving: drop by compiled CPU kernels"),
-        ("accumulate numba", True, "usable: compiled CPU kernels"),
+        ("accumulate cuda", True, "used: NVIDIA H200; surface: front and behind_moving: drop by compiled CPU kernels", False),
+        ("accumulate numba", True, "usable: compiled CPU kernels", False),
     ]
     found_gpu(NO_GPU)
     assert doctor._accumulation() == [
-        ("accumulate numba", True, "used: compiled CPU kernels"),
-        ("accumulate cuda", True, f"no: {NO_GPU.says}"),
+        ("accumulate numba", True, "used: compiled CPU kernels", False),
+        ("accumulate cuda", True, f"no: {NO_GPU.says}", True),
     ]
     monkeypatch.setenv("DEPTHMILL_ACCUMULATE_ENGINE", "cuda")
     (finding,) = doctor._accumulation()

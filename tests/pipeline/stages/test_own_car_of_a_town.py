@@ -28,6 +28,7 @@ def depth_of(sweeps: list[np.ndarray], **params: float) -> tuple[np.ndarray, dic
     return unit.data.arrays["depth_m"][0], unit.counts
 
 
+@pytest.mark.slow
 def test_surface_preset_when_rows_are_nearer_than_a_metre_then_drops_them_and_published_shows_them_as_false_pixels(
     rows: np.ndarray,
 ) -> None:

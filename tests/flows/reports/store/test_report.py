@@ -58,6 +58,7 @@ def test_write_report_when_opened_alone_then_needs_nothing_else(fabric):
 def test_write_report_when_frames_are_shown_then_the_pictures_are_the_units_content(fabric):
     maps = fabric.add_scene("scene-a", 7)
     page = report_html(fabric.plan(), fabric.store, title="t")
+    assert "<code>depthmill view RECIPE SCENE</code>" in page
     first = pictures(page)[0]
     camera = np.asarray(Image.open(io.BytesIO(jpeg_bytes(7))).convert("RGB"))
     outside = np.s_[26:, :]  # below the radar circles

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nuscenes import NuScenes
-from nuscenes.utils.data_classes import RadarPointCloud
-from nuscenes.utils.geometry_utils import transform_matrix
 from pydantic import ValidationError
 from pyquaternion import Quaternion
 
@@ -16,6 +13,11 @@ from pipeline.sources.synthetic import SyntheticParams, scene_digest, write_worl
 from pipeline.sources.synthetic.config import SyntheticConfig
 from pipeline.sources.synthetic.source import SyntheticSource
 from storage_schemas.catalog import RADAR_CHANNELS
+from tests.conftest import NEEDS_DEVKIT
+
+nuscenes = pytest.importorskip("nuscenes", reason=NEEDS_DEVKIT)
+data_classes = pytest.importorskip("nuscenes.utils.data_classes", reason=NEEDS_DEVKIT)
+geometry = pytest.importorskip("nuscenes.utils.geometry_utils", reason=NEEDS_DEVKIT)
 
 SMALL = {"scenes": 1, "seconds": 1.0, "image_size": (64, 36), "lidar_azimuth_steps": 40}
 
@@ -60,7 +62,7 @@ def test_files_of_other_sensors_when_radars_are_added_then_stay_byte_for_byte(fr
 
 
 def test_five_radars_when_asked_for_then_the_devkit_loads_each_and_it_looks_its_own_way(all_five: Path) -> None:
-    database = NuScenes(version="v1.0-mini", dataroot=str(all_five), verbose=False)
+    database = nuscenes.NuScenes(version="v1.0-mini", dataroot=str(all_five), verbose=False)
     ahead = {
         "RADAR_FRONT": 0.2, "RADAR_FRONT_LEFT": 90.7, "RADAR_FRONT_RIGHT": -89.7, "RADAR_BACK_LEFT": 174.7, "RADAR_BACK_RIGHT": -175.0,
     }  # fmt: skip
@@ -69,8 +71,10 @@ def test_five_radars_when_asked_for_then_the_devkit_loads_each_and_it_looks_its_
     for channel, degrees in ahead.items():
         record = database.get("sample_data", database.sample[0]["data"][channel])
         sensor = database.get("calibrated_sensor", record["calibrated_sensor_token"])
-        points = RadarPointCloud.from_file(str(all_five / record["filename"])).points[:3]
-        x, y, _, _ = transform_matrix([0, 0, 0], Quaternion(sensor["rotation"])) @ np.vstack([points, np.ones(points.shape[1])])
+        points = data_classes.RadarPointCloud.from_file(str(all_five / record["filename"])).points[:3]
+        x, y, _, _ = geometry.transform_matrix([0, 0, 0], Quaternion(sensor["rotation"])) @ np.vstack(
+            [points, np.ones(points.shape[1])]
+        )
         bearing = (np.rad2deg(np.arctan2(y, x)) - degrees + 180) % 360 - 180
         assert np.abs(bearing).max() < 62.0
         assert bearing.min() < -20 and bearing.max() > 20
@@ -81,7 +85,7 @@ def test_five_radars_when_asked_for_then_the_devkit_loads_each_and_it_looks_its_
 def test_imaging_radar_when_chosen_then_measures_height_and_ten_times_as_much(front_only: Path, all_five: Path) -> None:
     def returns(root: Path) -> np.ndarray:
         files = sorted((root / "samples" / "RADAR_FRONT").iterdir())
-        return np.concatenate([RadarPointCloud.from_file(str(file)).points for file in files], axis=1)
+        return np.concatenate([data_classes.RadarPointCloud.from_file(str(file)).points for file in files], axis=1)
 
     flat, tall = returns(front_only), returns(all_five)
     assert (flat[2] == 0).all()

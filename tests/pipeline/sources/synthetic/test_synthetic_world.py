@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from nuscenes import NuScenes
-from nuscenes.utils.data_classes import RadarPointCloud
-from nuscenes.utils.geometry_utils import points_in_box, transform_matrix
 from PIL import Image
 from pydantic import ValidationError
 from pyquaternion import Quaternion
@@ -27,6 +24,11 @@ from pipeline.sources.synthetic import (
 )
 from pipeline.sources.synthetic.drive import make_drive, times_between
 from storage_schemas.errors import SourceError
+from tests.conftest import NEEDS_DEVKIT
+
+nuscenes = pytest.importorskip("nuscenes", reason=NEEDS_DEVKIT)
+data_classes = pytest.importorskip("nuscenes.utils.data_classes", reason=NEEDS_DEVKIT)
+geometry = pytest.importorskip("nuscenes.utils.geometry_utils", reason=NEEDS_DEVKIT)
 
 PARAMS = SyntheticParams(scenes=2, seconds=2.0, image_size=(200, 112), lidar_azimuth_steps=200)
 
@@ -39,8 +41,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def database(root: Path) -> NuScenes:
-    return NuScenes(version="v1.0-mini", dataroot=str(root), verbose=False)
+def database(root: Path) -> nuscenes.NuScenes:
+    return nuscenes.NuScenes(version="v1.0-mini", dataroot=str(root), verbose=False)
 
 
 def _files(root: Path) -> dict[str, bytes]:
@@ -48,7 +50,7 @@ def _files(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for f in folders for p in (root / f).rglob("*") if p.is_file()}
 
 
-def _chain(database: NuScenes, token: str) -> list[dict]:
+def _chain(database: nuscenes.NuScenes, token: str) -> list[dict]:
     while (record := database.get("sample_data", token))["prev"]:
         token = record["prev"]
     chain = [record]
@@ -57,10 +59,10 @@ def _chain(database: NuScenes, token: str) -> list[dict]:
     return chain
 
 
-def _world_from_sensor(database: NuScenes, record: dict) -> NDArray[np.float64]:
+def _world_from_sensor(database: nuscenes.NuScenes, record: dict) -> NDArray[np.float64]:
     pose = database.get("ego_pose", record["ego_pose_token"])
     sensor = database.get("calibrated_sensor", record["calibrated_sensor_token"])
-    matrices = [transform_matrix(row["translation"], Quaternion(row["rotation"])) for row in (pose, sensor)]
+    matrices = [geometry.transform_matrix(row["translation"], Quaternion(row["rotation"])) for row in (pose, sensor)]
     return matrices[0] @ matrices[1]
 
 
@@ -68,14 +70,14 @@ def _points(root: Path, record: dict) -> NDArray[np.float32]:
     return np.fromfile(root / record["filename"], dtype=np.float32).reshape(-1, 5)
 
 
-def test_every_file_named_in_the_tables_exists_and_nothing_else(root: Path, database: NuScenes) -> None:
+def test_every_file_named_in_the_tables_exists_and_nothing_else(root: Path, database: nuscenes.NuScenes) -> None:
     written = {str(p.relative_to(root)) for f in ("samples", "sweeps") for p in (root / f).rglob("*.*")}
     assert written == {record["filename"] for record in database.sample_data}
     assert len(database.category) == 23
 
 
 @pytest.mark.parametrize(("channel", "hertz"), [("LIDAR_TOP", 20.0), ("RADAR_FRONT", 13.0), ("CAM_FRONT", 2.0)])
-def test_chains_stay_in_their_scene_and_run_forward_in_time(database: NuScenes, channel: str, hertz: float) -> None:
+def test_chains_stay_in_their_scene_and_run_forward_in_time(database: nuscenes.NuScenes, channel: str, hertz: float) -> None:
     for scene in database.scene:
         first = database.get("sample", scene["first_sample_token"])
         chain = _chain(database, first["data"][channel])
@@ -91,7 +93,7 @@ def test_chains_stay_in_their_scene_and_run_forward_in_time(database: NuScenes, 
                 assert sample["timestamp"] == (later.min() if len(later) else key_times.max())
 
 
-def test_lidar_sweep_has_five_columns_of_a_32_beam_scanner(root: Path, database: NuScenes) -> None:
+def test_lidar_sweep_has_five_columns_of_a_32_beam_scanner(root: Path, database: nuscenes.NuScenes) -> None:
     for record in database.sample_data:
         if record["channel"] == "LIDAR_TOP":
             points = _points(root, record)
@@ -101,18 +103,20 @@ def test_lidar_sweep_has_five_columns_of_a_32_beam_scanner(root: Path, database:
             np.testing.assert_allclose(elevation, expected, atol=0.01)
 
 
-def test_radar_file_is_read_by_the_devkit_and_its_default_filter_drops_some(root: Path, database: NuScenes) -> None:
+def test_radar_file_is_read_by_the_devkit_and_its_default_filter_drops_some(root: Path, database: nuscenes.NuScenes) -> None:
     scans = [str(root / r["filename"]) for r in database.sample_data if r["channel"] == "RADAR_FRONT"]
     for path in scans[:6]:
-        kept = RadarPointCloud.from_file(path).points
-        every = RadarPointCloud.from_file(path, list(range(18)), list(range(8)), list(range(5))).points
+        kept = data_classes.RadarPointCloud.from_file(path).points
+        every = data_classes.RadarPointCloud.from_file(path, list(range(18)), list(range(8)), list(range(5))).points
         assert 20 < kept.shape[1] < every.shape[1]
         assert np.all(kept[2] == 0)
 
 
-def test_radar_doppler_of_standing_things_is_the_ego_motion(root: Path, database: NuScenes) -> None:
+def test_radar_doppler_of_standing_things_is_the_ego_motion(root: Path, database: nuscenes.NuScenes) -> None:
     record = next(r for r in database.sample_data if r["channel"] == "RADAR_FRONT" and r["is_key_frame"])
-    x, y, _, dynamic, _, _, vx, vy, vx_comp, vy_comp = RadarPointCloud.from_file(str(root / record["filename"])).points[:10]
+    x, y, _, dynamic, _, _, vx, vy, vx_comp, vy_comp = data_classes.RadarPointCloud.from_file(
+        str(root / record["filename"])
+    ).points[:10]
     standing = (dynamic == 1) & (np.hypot(x, y) > 5)
     bearing = np.arctan2(y, x)[standing]
     assert np.abs(np.hypot(vx_comp, vy_comp)[standing]).max() < 0.6
@@ -120,7 +124,7 @@ def test_radar_doppler_of_standing_things_is_the_ego_motion(root: Path, database
     assert np.median(speed / np.cos(bearing)) == pytest.approx(8.6, abs=0.8)
 
 
-def test_projected_sweep_agrees_with_the_exact_depth_at_most_pixels(root: Path, database: NuScenes) -> None:
+def test_projected_sweep_agrees_with_the_exact_depth_at_most_pixels(root: Path, database: nuscenes.NuScenes) -> None:
     for sample in database.sample:
         lidar, camera = (database.get("sample_data", sample["data"][c]) for c in ("LIDAR_TOP", "CAM_FRONT"))
         assert lidar["ego_pose_token"] != camera["ego_pose_token"]
@@ -147,7 +151,7 @@ def test_truth_has_depth_exactly_where_it_has_a_surface(root: Path) -> None:
         assert surface.max() <= 4 and (surface == 2).any()
 
 
-def test_interpolated_boxes_hold_the_points_of_their_car(root: Path, database: NuScenes) -> None:
+def test_interpolated_boxes_hold_the_points_of_their_car(root: Path, database: nuscenes.NuScenes) -> None:
     """A box grown by a metre holds hardly more points above the road than the box itself, in sweeps too."""
     held = around = 0
     for record in database.sample_data:
@@ -159,25 +163,25 @@ def test_interpolated_boxes_hold_the_points_of_their_car(root: Path, database: N
         for box in database.get_boxes(record["token"]):
             speed = np.linalg.norm(database.box_velocity(box.token))
             if box.name == "vehicle.car" and speed > 2.0:
-                held += points_in_box(box, points).sum()
+                held += geometry.points_in_box(box, points).sum()
                 box.wlh = box.wlh + np.array([0.8, 0.8, 0.0])
-                around += points_in_box(box, points).sum()
+                around += geometry.points_in_box(box, points).sum()
     assert held > 100
     assert held > 0.97 * around
 
 
-def test_annotation_counts_are_those_of_the_key_sweep(root: Path, database: NuScenes) -> None:
+def test_annotation_counts_are_those_of_the_key_sweep(root: Path, database: nuscenes.NuScenes) -> None:
     sample = database.sample[1]
     record = database.get("sample_data", sample["data"]["LIDAR_TOP"])
     world_from_lidar = _world_from_sensor(database, record)
     points = (_points(root, record)[:, :3].astype(float) @ world_from_lidar[:3, :3].T + world_from_lidar[:3, 3]).T
     for token in sample["anns"]:
         annotation = database.get("sample_annotation", token)
-        counted = int(points_in_box(database.get_box(token), points).sum())
+        counted = int(geometry.points_in_box(database.get_box(token), points).sum())
         assert abs(counted - annotation["num_lidar_pts"]) <= 3 + 0.15 * counted  # the pose written down is jittered
 
 
-def test_second_scene_is_at_night_and_says_so(root: Path, database: NuScenes) -> None:
+def test_second_scene_is_at_night_and_says_so(root: Path, database: nuscenes.NuScenes) -> None:
     brightness = []
     for scene in database.scene:
         sample = database.get("sample", scene["first_sample_token"])
@@ -250,9 +254,7 @@ def test_scene_digest_depends_on_content_and_not_on_the_number_of_scenes(tmp_pat
 
 
 def test_scene_names_are_those_of_the_devkit_splits() -> None:
-    from nuscenes.utils.splits import create_splits_scenes
-
-    splits = create_splits_scenes()
+    splits = pytest.importorskip("nuscenes.utils.splits", reason=NEEDS_DEVKIT).create_splits_scenes()
     mini = SyntheticParams(scenes=10)
     assert sorted(scene_names(mini)) == sorted([*splits["mini_train"], *splits["mini_val"]])
     assert scene_names(mini)[0] in splits["mini_train"] and scene_names(mini)[1] in splits["mini_val"]
@@ -338,7 +340,7 @@ def test_camera_sweeps_when_asked_for_leave_everything_else_byte_for_byte_and_ev
 
 
 def test_camera_sweeps_when_the_devkit_walks_the_chain_come_at_12_hz_from_where_the_vehicle_then_was(sweeps_root: Path) -> None:
-    database = NuScenes(version="v1.0-mini", dataroot=str(sweeps_root), verbose=False)
+    database = nuscenes.NuScenes(version="v1.0-mini", dataroot=str(sweeps_root), verbose=False)
     chain = _chain(database, database.get("sample", database.scene[0]["first_sample_token"])["data"]["CAM_FRONT"])
     times = np.array([record["timestamp"] for record in chain])
     assert [record["is_key_frame"] for record in chain] == [number % 6 == 0 for number in range(19)]

@@ -47,6 +47,7 @@ def figures() -> dict[str, float]:
     return summary(simulated_frames(PARAMS, range(PARAMS.scenes), every=12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", [*BANDS, *TARGETS])
 def test_boxes_when_eight_scenes_are_measured_then_lie_in_the_band_of_real_key_frames(
     figures: dict[str, float], figure: str

@@ -140,6 +140,7 @@ def test_bands_when_measured_in_real_night_pictures_then_those_lie_inside(real_n
     _assert_noise(real_night, NIGHT_NOISE)
 
 
+@pytest.mark.slow
 def test_day_pictures_when_measured_then_tones_and_noise_are_those_of_real_ones(pictures: dict[int, np.ndarray]) -> None:
     day = [pictures[i] for i in DAY_SCENES]
     _assert_day(day)

@@ -65,6 +65,7 @@ MEASURES: dict[str, tuple[Callable[[list[Scene]], float], tuple[float, float]]] 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MEASURES)
 def test_town_lies_in_the_band_of_real_drives(name: str, town: list[list[depth.Frame]]) -> None:
     measure, (low, high) = MEASURES[name]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nuscenes import NuScenes
 from PIL import Image
 
 from pipeline.sources.synthetic import SyntheticParams, write_world
@@ -18,6 +17,7 @@ from pipeline.sources.synthetic.rays.raycast import cast_rays
 from pipeline.sources.synthetic.rig import build_rig
 from pipeline.sources.synthetic.truth.labels import SEMANTIC_CLASSES, scene_flow
 from pipeline.sources.synthetic.world import make_world
+from tests.conftest import NEEDS_DEVKIT
 
 PARAMS = SyntheticParams(
     scenes=1, seconds=2.0, seed=1, image_size=(240, 135), lidar_azimuth_steps=90, traffic="town", layout="town", labels=True
@@ -57,7 +57,9 @@ def test_labels_when_written_then_every_pixel_with_depth_has_a_class_and_instanc
 
 
 def test_labels_when_the_devkit_has_the_box_then_instance_category_and_velocity_are_those_of_the_tables(root: Path) -> None:
-    database = NuScenes(version="v1.0-mini", dataroot=str(root), verbose=False)
+    database = pytest.importorskip("nuscenes", reason=NEEDS_DEVKIT).NuScenes(
+        version="v1.0-mini", dataroot=str(root), verbose=False
+    )
     sample = database.sample[1]
     camera = database.get("sample_data", sample["data"]["CAM_FRONT"])
     entries = json.loads((root / "truth" / "CAM_FRONT" / f"{Path(camera['filename']).stem}.motion.json").read_text())

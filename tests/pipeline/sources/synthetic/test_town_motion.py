@@ -66,6 +66,7 @@ def test_motion_when_measured_over_forty_scenes_then_lies_in_the_band_of_real_dr
     assert low <= summary(courses)[figure] <= high
 
 
+@pytest.mark.slow
 def test_pitch_and_roll_when_the_car_is_on_slopes_then_are_near_those_of_real_drives() -> None:
     """More pitch would tilt the road out of its rows: their depth would then scatter more than that of real frames does."""
     params = PARAMS.model_copy(update={"ground": "graded"})

@@ -75,6 +75,7 @@ def of_town(town: list[SensorFrame]) -> dict[str, float]:
     return radar.of_scans([frame.radar for frame in town])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BANDS)
 def test_radar_of_a_town_when_measured_by_itself_then_lies_in_the_band_of_real_scans(
     of_town: dict[str, float], name: str
@@ -82,6 +83,7 @@ def test_radar_of_a_town_when_measured_by_itself_then_lies_in_the_band_of_real_s
     assert BANDS[name][0] <= of_town[name] <= BANDS[name][1]
 
 
+@pytest.mark.slow
 def test_radar_of_a_town_when_returns_are_kept_then_their_neighbours_are_metres_away(of_town: dict[str, float]) -> None:
     assert NEIGHBOUR_M[0] <= of_town["neighbour_m"] <= NEIGHBOUR_M[1]
 
@@ -106,6 +108,7 @@ def test_radar_of_a_town_when_cars_are_counted_then_hold_as_many_returns_as_real
         assert low <= mean <= high
 
 
+@pytest.mark.slow
 def test_radar_of_a_town_when_the_next_key_frame_comes_then_finds_as_much_again_as_real_radar() -> None:
     params = SyntheticParams(scenes=10, seconds=5.5, world="town", image_size=(800, 450))
     frames = [frame for index in range(3) for frame in simulated_frames(params, index)]

@@ -1,7 +1,7 @@
-"""Make docs/supervision.jpg, the picture of the README: ``python docs/readme_picture.py demo/recipe.yaml``.
+"""Make docs/supervision.jpg, a frame of the simulated world: ``python docs/simulated_picture.py demo/recipe.yaml``.
 
 Shows the frame of the recipe with the most dropped returns: camera and radar, single sweep, accumulated, clean. Only for a
-simulated world: pictures of real data sets stay out of the repository, as their licences ask.
+simulated world: pictures of real data have another licence and stand in docs/gallery.
 """
 
 from __future__ import annotations
