@@ -14,7 +14,7 @@ from model.data.ordered_loader import HERE, OrderedLoader, Placement, share_of
 from model.mim4d.data import key_from_rigs, scaled_intrinsics, seconds_from_newest
 from model.mim4d.reader import clip_slots
 from model.uvtr.batch import BoxTargets, KeyFrameBatch, boxes_of
-from model.uvtr.bev_augment import RESTING, BevAugment, draw_bev_augment
+from model.uvtr.bev_augment import TO_LIDAR, BevAugment, Moves, draw_bev_augment
 from model.uvtr.config import KeyFrameDataConfig, UvtrTrainConfig
 from model.uvtr.key_frames import KeyFrame, choose_key_frames
 from model.uvtr.network_config import UvtrConfig
@@ -58,7 +58,7 @@ class KeyFrameLoader(OrderedLoader[KeyFrameBatch]):
 
     def _batch(self, filled: Filled, memory: torch.Tensor, epoch: int) -> KeyFrameBatch:
         frames = [self._frames[row] for row in filled.rows]
-        augments = [self._augment(frame, epoch) for frame in frames]
+        augments = [self._moves(frame, epoch) for frame in frames]
         both = list(zip(frames, augments, strict=True))
         size = self._network.input_px
         return KeyFrameBatch(
@@ -77,11 +77,13 @@ class KeyFrameLoader(OrderedLoader[KeyFrameBatch]):
             is_covered=_covered(both, self._network) if self._network.segmentation.enabled else None,
         )
 
-    def _augment(self, frame: KeyFrame, epoch: int) -> BevAugment:
+    def _moves(self, frame: KeyFrame, epoch: int) -> Moves:
         config = self._config
+        to_frame = (TO_LIDAR,) if self._network.frame == "lidar" else ()
         if config.order != "shuffled":
-            return RESTING
-        return draw_bev_augment(config.augment, seed=config.seed, epoch=epoch, key=frame.clip.key)
+            return Moves(to_frame)
+        drawn = draw_bev_augment(config.augment, seed=config.seed, epoch=epoch, key=frame.clip.key)
+        return Moves((*to_frame, drawn))
 
 
 def measured_key_frames(manifest: Manifest, config: UvtrTrainConfig, *, placement: Placement) -> KeyFrameLoader:
@@ -96,7 +98,7 @@ def is_learned(frame: KeyFrame, config: KeyFrameDataConfig, network: UvtrConfig)
     return learned & frame.objects.has_returns if config.without_returns == "leave_out" else learned
 
 
-def _targets(frames: Sequence[tuple[KeyFrame, BevAugment]], config: KeyFrameDataConfig, network: UvtrConfig) -> BoxTargets:
+def _targets(frames: Sequence[tuple[KeyFrame, Moves]], config: KeyFrameDataConfig, network: UvtrConfig) -> BoxTargets:
     """Return the objects that are learned, moved; those whose centre is then outside of the voxels, seen from above, are not."""
     low, high = (torch.tensor(corner[:2]) for corner in (network.lift.low_m, network.lift.high_m))
     class_of = {label: number for number, label in enumerate(network.labels)}
@@ -110,13 +112,13 @@ def _targets(frames: Sequence[tuple[KeyFrame, BevAugment]], config: KeyFrameData
     return BoxTargets(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _covered(frames: Sequence[tuple[KeyFrame, BevAugment]], network: UvtrConfig) -> torch.Tensor:
+def _covered(frames: Sequence[tuple[KeyFrame, Moves]], network: UvtrConfig) -> torch.Tensor:
     """Return which cells of the ground vehicles cover, moved (b, rows, columns)."""
     moved = [moved_objects(frame.objects, augment) for frame, augment in frames]
     return torch.from_numpy(np.stack([vehicles_on_ground(objects, network.ground) for objects in moved]))
 
 
-def moved_objects(objects: FrameObjects, augment: BevAugment) -> FrameObjects:
+def moved_objects(objects: FrameObjects, augment: BevAugment | Moves) -> FrameObjects:
     """Return annotated objects moved as boxes are; racks stay."""
     boxes = augment.boxes(boxes_of(objects)).double().numpy()
     return replace(

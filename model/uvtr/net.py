@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model.mim4d.batch import ClipViews
 from model.mim4d.encoder import VolumeEncoder
+from model.uvtr.bev_augment import TO_LIDAR
 from model.uvtr.box_code import decode
 from model.uvtr.centre_head import CentreHead, CentreMaps
 from model.uvtr.detections import Detections
@@ -108,7 +109,8 @@ class Uvtr(VolumeEncoder):
         return [self._detections(scores, labels[classes.cpu()], codes) for scores, classes, codes in results]
 
     def _detections(self, scores: Tensor, labels: Tensor, codes: Tensor) -> Detections:
-        boxes = decode(codes.double(), code=self.config.code).cpu().numpy()
+        decoded = decode(codes.double(), code=self.config.code).cpu()
+        boxes = (TO_LIDAR.undone(decoded) if self.config.frame == "lidar" else decoded).numpy()
         return Detections(
             centers_m=boxes[:, :3],
             sizes_wlh_m=boxes[:, 3:6],

@@ -76,6 +76,10 @@ class UvtrConfig(FrozenConfig):
     head: Literal["centres", "queries"] = Field(
         "centres", description="centres: a heat map seen from above, for small worlds and studies; queries: as published"
     )
+    frame: Literal["rig", "lidar"] = Field(
+        "rig",
+        description="frame of the voxels: rig; or, of released detectors only, that of nuScenes' LiDAR, x right and y forward",
+    )
     code: Code = Field(
         "psi", description="heading of a box: psi, counter-clockwise from x; theta, as released, for released weights only"
     )
@@ -93,6 +97,7 @@ class UvtrConfig(FrozenConfig):
             lift=VoxelLiftConfig(low_m=(-51.2, -51.2, -5.0), high_m=(51.2, 51.2, 3.0), grid_align="released"),
             voxels=VoxelConvConfig(norm3d="bn"),
             head="queries",
+            frame="lidar",
             code="theta",
         )
 
@@ -144,6 +149,11 @@ class UvtrConfig(FrozenConfig):
         if any(side < COARSEST_STRIDE or side % COARSEST_STRIDE for side in self.input_px):
             raise ValueError(
                 f"input_px is {self.input_px[0]} x {self.input_px[1]} (height x width), expected multiples of {COARSEST_STRIDE}"
+            )
+        if self.segmentation.enabled and self.frame == "lidar":
+            raise ValueError(
+                "segmentation.enabled is true, and frame is lidar, which is for released detectors, and these have no such head; "
+                "leave frame out"
             )
         if self.segmentation.enabled and min(self.ground.num_cells) < 1:
             raise ValueError(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.uvtr.batch import boxes_of
-from model.uvtr.bev_augment import RESTING, BevAugment, BevAugmentConfig, draw_bev_augment
+from model.uvtr.bev_augment import RESTING, TO_LIDAR, BevAugment, BevAugmentConfig, Moves, draw_bev_augment
 from model.uvtr.data import moved_objects
 from tests.model.uvtr.made_up_key_frames import corners_of, painted_objects, rig_cameras
 
@@ -15,6 +15,7 @@ MOVES = [
     BevAugment(turn_rad=0.3, scale=1.05),
     BevAugment(turn_rad=-0.39, scale=0.95, mirrors_y=True),
     BevAugment(turn_rad=0.1, scale=1.02, mirrors_x=True, mirrors_y=True),
+    TO_LIDAR,
 ]
 
 
@@ -56,6 +57,20 @@ def test_poses_when_moved_then_they_stay_rigid_and_fit_the_moved_world(augment):
     assert np.allclose(moved[:3, :3] @ moved[:3, :3].T, np.eye(3)) and np.linalg.det(moved[:3, :3]) == pytest.approx(1)
     point = np.array([7.0, -3.0, 1.0, 1.0])
     assert np.allclose(moved @ (augment.matrix @ point), augment.matrix @ (pose @ point))
+
+
+@pytest.mark.parametrize("augment", MOVES)
+def test_boxes_when_moved_and_undone_then_as_they_were(augment):
+    boxes = boxes_of(painted_objects(1)).double()
+    boxes[:, 7:] = torch.tensor([3.0, -2.0])
+    assert torch.allclose(augment.undone(augment.boxes(boxes)), boxes, atol=1e-9)
+    assert torch.equal(Moves((augment, augment)).boxes(boxes), augment.boxes(augment.boxes(boxes)))
+
+
+def test_frame_of_released_detectors_when_entered_then_ahead_is_y_and_right_is_x():
+    moved = TO_LIDAR.boxes(torch.tensor([[10.0, -3.0, 0.0, 2, 4, 1.5, 0.0, 5.0, 0.0]], dtype=torch.float64))[0]
+    assert moved[:3].tolist() == pytest.approx([3.0, 10 - 0.943713, -1.84023])
+    assert float(moved[6]) == pytest.approx(math.pi / 2) and moved[7:].tolist() == pytest.approx([0.0, 5.0])
 
 
 def test_draw_when_repeated_then_the_same_and_within_bounds():

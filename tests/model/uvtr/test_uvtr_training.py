@@ -78,10 +78,12 @@ def test_key_frames_when_read_then_images_poses_and_objects_belong_together(obje
     for batch in batches:
         objects, boxes = batch.objects[0], batch.targets.boxes
         assert np.allclose(boxes[:, :3].numpy(), objects.centers_m, atol=1e-4)
-    parked = [batch.objects[0].centers_m[1] @ batch.key_poses[0, :3, :3].T + batch.key_poses[0, :3, 3] for batch in batches]
-    assert np.ptp(parked, axis=0).max() < 1e-6
-    moved = second.world_from_rig[0, 1].double().numpy() @ np.append(first.objects[0].centers_m[1], 1.0)
-    assert np.allclose(moved[:3], second.objects[0].centers_m[1], atol=1e-3)
+    parked = [batch.objects[0].centers_m[np.argmin(np.abs(batch.objects[0].velocities_mps[:, 0]))] for batch in batches]
+    poses = [batch.key_poses[0] for batch in batches]
+    in_world = [pose[:3, :3] @ place + pose[:3, 3] for pose, place in zip(poses, parked, strict=True)]
+    assert np.ptp(in_world, axis=0).max() < 1e-6
+    moved = second.world_from_rig[0, 1].double().numpy() @ np.append(parked[0], 1.0)
+    assert np.allclose(moved[:3], parked[1], atol=1e-3)
 
 
 def test_training_batches_when_drawn_then_the_world_is_moved_and_pixels_are_not(objects_manifest):

@@ -99,7 +99,8 @@ def released(config: UvtrConfig) -> tuple[Uvtr, dict[str, torch.Tensor]]:
 def small_released() -> UvtrConfig:
     tiny = UvtrConfig.tiny(head="queries")
     backbone = BackboneConfig(name="convnext_mini", layer_scale=0.1, drop_path=0.0)
-    return tiny.model_copy(update={"backbone": backbone, "voxels": VoxelConvConfig(norm3d="bn"), "code": "theta"})
+    changes = {"backbone": backbone, "voxels": VoxelConvConfig(norm3d="bn"), "code": "theta", "frame": "lidar"}
+    return tiny.model_copy(update=changes)
 
 
 def test_names_when_written_as_the_public_code_does_then_those_of_its_modules():
