@@ -7,7 +7,9 @@ Writes  into a folder: table.md, nuscenes_metric.csv, metric_groups.csv, matches
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.train.result_files import arrays_as_npz, put_tables, read_rows, rows_as_csv
+from model.train.family_types import Draw
+from model.train.result_files import arrays_as_npz, put_file, put_tables, read_rows, rows_as_csv
 from model.uvtr.detection_metric import OFFICIAL, MetricRow, counts_of, figures_of, metric_rows
 from model.uvtr.detections import Detections
 from model.uvtr.frame_matches import Matches, MeasuredFrame, match_frames
+from model.uvtr.key_frame_pictures import frames_of
 from model.uvtr.match_files import MATCHES_FILE, matches_as_file
 from model.uvtr.metric_groups import GroupRow, group_rows
 from model.uvtr.metric_table import metric_table
@@ -36,6 +40,7 @@ GROUPS_FILE = "metric_groups.csv"
 RESULTS_FILE = "results_nuscenes.json"
 PICTURES_FILE = "pictures.npz"
 SEGMENTATION_FILE = "segmentation.csv"
+PICTURES_FOLDER = "pictures"
 
 
 class TruthFrame(NamedTuple):
@@ -199,6 +204,21 @@ def write_box_folder(folder: Path, evaluation: BoxEvaluation, *, title: str) -> 
     if segmentation is not None:
         tables[SEGMENTATION_FILE] = rows_as_csv(SegmentationRow, [segmentation])
     put_tables(folder, {**tables, METRIC_FILE: rows_as_csv(MetricRow, evaluation.rows)})
+
+
+def put_pictures(folder: Path, evaluation: BoxEvaluation, draw: Draw) -> None:
+    """Write a JPEG of every key frame that was kept: pictures/<scene>_<time>.jpg; StoreError if it cannot be written."""
+    for frame in frames_of(evaluation.pictures) if evaluation.pictures else ():
+        put_file(folder / PICTURES_FOLDER / f"{frame.key.replace('/', '_')}.jpg", draw(frame))
+
+
+def remove_pictures(folder: Path) -> None:
+    """Delete the pictures of a former evaluation: those of the key frames that it kept in pictures.npz."""
+    keys: list[str] = []
+    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(folder / PICTURES_FILE) as former:
+        keys = [str(key) for key in former["frame_keys"]]
+    for key in keys:
+        (folder / PICTURES_FOLDER / f"{key.replace('/', '_')}.jpg").unlink(missing_ok=True)
 
 
 def _table(evaluation: BoxEvaluation) -> str:

@@ -24,7 +24,15 @@ from model.train.measures import Measure
 from model.uvtr.comparison import MetricDifference, compare_metrics, metric_comparison_text, metric_differences
 from model.uvtr.config import UvtrTrainConfig
 from model.uvtr.detection_metric import MetricRow
-from model.uvtr.evaluation import METRIC_FILE, BoxEvaluation, read_metric, read_segmentation, write_box_folder
+from model.uvtr.evaluation import (
+    METRIC_FILE,
+    BoxEvaluation,
+    put_pictures,
+    read_metric,
+    read_segmentation,
+    remove_pictures,
+    write_box_folder,
+)
 from model.uvtr.match_files import MATCHES_FILE, read_matches
 from model.uvtr.measured_split import measure_results, measure_split
 from model.uvtr.measures import DECIDES, ERRORS_OF_PRESENT, HEADLINE, SEGMENTATION, metric_measures, values_of
@@ -119,7 +127,10 @@ class BoxMeasuring(Family[UvtrTrainConfig]):
             official=chosen.official,
             num_pictures=chosen.num_pictures if draw is not None else 0,
         )
+        remove_pictures(folder)
         write_box_folder(folder, evaluation, title=_title(opened.name, manifest, split))
+        if draw is not None:
+            put_pictures(folder, evaluation, draw)
         return _answer(folder, manifest, evaluation)
 
     def takes_results(self, path: Path) -> bool:

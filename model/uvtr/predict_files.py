@@ -13,14 +13,12 @@ from model.train.family_types import Draw, OpenedNetwork
 from model.train.result_files import check_out, put_file
 from model.uvtr.config import UvtrTrainConfig
 from model.uvtr.detect import look_at_split
-from model.uvtr.evaluation import RESULTS_FILE, TruthFrame, refuse_repeated_tokens
+from model.uvtr.evaluation import PICTURES_FOLDER, RESULTS_FILE, TruthFrame, refuse_repeated_tokens
 from model.uvtr.key_frame_pictures import KeyFrameLidar
 from model.uvtr.measured_split import picture_of, truth_of
 from model.uvtr.nuscenes_results import results_as_json, with_distinct_scores
 from model.uvtr.world_boxes import detected_in_world
 from storage_schemas.manifest import Manifest
-
-PICTURES_FOLDER = "pictures"
 
 
 def predict_split(

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up_boxes import boxes, changed, falling_scores, frame, random_frames
 
 from model.uvtr.classes import CLASSES, class_of
 from model.uvtr.detection_metric import OFFICIAL, PRESENT, ClassFigures, counts_of, figures_of, metric_rows
 from model.uvtr.frame_matches import ERRORS, MeasuredFrame, match_frames
 from model.uvtr.nuscenes_metric import official_figures
 from model.uvtr.world_boxes import about_z
+from tests.conftest import NEEDS_DEVKIT
+from tests.model.uvtr.made_up_boxes import boxes, changed, falling_scores, frame, random_frames
 
 CARS = [10.0 * number for number in range(100)]
 _TEN = [10.0 * number for number in range(10)]
@@ -67,6 +68,11 @@ CASES: dict[str, tuple[list[MeasuredFrame], str, list[float], dict[str, float]]]
     ),
     "predicted velocity is not known": (_cars(1, [0.0], velocity=(np.nan, np.nan)), "car", [1] * 4, {"ave_mps": 1}),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _devkit() -> None:
+    pytest.importorskip("nuscenes", reason=NEEDS_DEVKIT)
 
 
 def _both(frames: list[MeasuredFrame]) -> tuple[ClassFigures, ClassFigures]:

@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from made_up_boxes import boxes, changed
-from made_up_objects import detections_of, made_up_objects, posed
 
 from model.uvtr.detections import Detections
 from model.uvtr.nuscenes_results import ResultFileError, is_result_file, read_results, results_as_json, with_distinct_scores
 from model.uvtr.world_boxes import detected_in_world
+from tests.model.uvtr.made_up_boxes import boxes, changed
+from tests.model.uvtr.made_up_objects import detections_of, made_up_objects, posed
 
 
 def _written(path, found):
