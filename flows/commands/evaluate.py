@@ -26,8 +26,8 @@ def evaluate(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            help="folder or URL of a training, a checkpoint file, or results of any detector: a folder of KITTI result files, or a "
-            "nuScenes result file (.json)"
+            help="folder or URL of a training, a checkpoint file, or results of any detector: a folder of KITTI result files, or "
+            "a nuScenes result file (.json)"
         ),
     ],
     recipe: StoreOrRecipe,
