@@ -189,8 +189,8 @@ def metric_comparison_text(rows: Sequence[MetricDifference]) -> str:
             f"{measure.head:<32} {row.mean_a:>8.4f} {row.mean_b:>8.4f} {row.mean_difference:>+9.4f}  {interval:<20} {better}"
         )
     if rows:
-        lines.append(f"{rows[0].num_frames} key frames of {rows[0].num_scenes} scenes with objects")
-        lines += too_few_text({"detector": rows[0].num_scenes} if rows[0].low is None else {})
+        lines.append(f"{rows[0].num_frames} key frames; scenes with objects: {rows[0].num_scenes}")
+        lines += too_few_text({"with objects": rows[0].num_scenes} if rows[0].low is None else {})
     lines.append(
         "One training each: trainings that differ in their seed only differ too. Compare means over seeds (depthmill ablate)."
     )

@@ -146,7 +146,7 @@ class BoxMeasuring(Family[UvtrTrainConfig]):
         if config.evaluation.official:
             check_devkit()
         evaluation = measure_results(path, manifest, config, split=split)
-        write_box_folder(folder, evaluation, title=_title(path.name, manifest, split))
+        write_box_folder(folder, evaluation, title=f"{path.name} on {split} of manifest {manifest.path.fingerprint}")
         return _answer(folder, manifest, evaluation)
 
     def compare(self, a: Path, b: Path, options: CompareOptions) -> Answer:

@@ -223,7 +223,7 @@ def test_comparison_when_one_detector_is_better_then_the_interval_over_scenes_ex
     assert first.mean_a == pytest.approx(values_of(worse.rows)[DECIDES])
     assert {row.measure for row in differences} >= {"official/nds", "present/ate_m", "car/ap", "traffic_cone/ap"}
     text = metric_comparison_text(differences)
-    assert "AP@2, 4 m of present classes" in text and "24 key frames of 12 scenes" in text
+    assert "AP@2, 4 m of present classes" in text and "24 key frames; scenes with objects: 12" in text
     same = metric_differences(better.matches, better.matches, [DECIDES])
     assert (same[0].mean_difference, same[0].low, same[0].high) == (0.0, 0.0, 0.0)
 

@@ -97,7 +97,7 @@ def test_evaluations_when_compared_and_judged_then_figures_of_both_without_an_in
     family = family_of(first.config)
     answer = family.compare(root / "a", root / "b", OPTIONS)
     assert [row["measure"] for row in answer.data][:2] == [DECIDES, "present/ap"]
-    assert "no interval" in answer.text and "3 key frames of 1 scenes" in answer.text
+    assert "no interval" in answer.text and "3 key frames; scenes with objects: 1" in answer.text
     rules = Rules(metric=DECIDES, cap_m=None, radar=None, is_higher_better=True)
     judged = family.compare_with_champion(root / "a", root / "b", rules)
     assert judged[0].mean_b == pytest.approx(family.deciding_value(root / "b", rules))
