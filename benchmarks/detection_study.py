@@ -1,8 +1,8 @@
-"""Claims: the detector of all cameras learns from images, and what MIM4D pre-trained helps it or does not; reported as it is.
+"""Claims: none. How much a pre-training helps the detector of all cameras, by the share of labels; reported as it is.
 
-World      28 simulated towns of 8 s with six cameras at 160x96, 16 to train on; --world chooses another
+World      28 simulated drives of 8 s with six cameras at 160x96 and the traffic of a town, 16 to train on; --world chooses another
 Detector   family uvtr, tiny, head of centres, with vehicles on the ground; AP is the mean over present classes at 2 and 4 m
-No image   the mean layout: heat maps and codes of the training key frames, averaged, are said of every key frame alike
+No image   the mean layout of the training key frames, as in uvtr_study, which asks whether the detector sees at all
 Starts     scratch; mim4d: backbone, pyramid and depth head of a pre-training without labels; depth: the same parts of a network that
            only learned to render LiDAR depth of whole single frames, so supervised depth and nothing else
 Rate       of the loaded backbone, as a share of the rest's: the best of seed 0 on all labels, then the same for all
@@ -24,9 +24,10 @@ import measure  # isort: skip  (before numpy and torch: it limits the thread poo
 
 from study_store import made_manifest, opened_recipe
 from study_world import add_world_arguments, folder_ending, name_of, scenes_of, source_of, world_words
+from uvtr_study import mean_layout
 
 SIX = ["CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
-WORLD = {"kind": "synthetic", "scenes": 24, "seconds": 8, "seed": 0, "image_size": [160, 96]}
+WORLD = {"kind": "synthetic", "scenes": 24, "seconds": 8, "seed": 0, "traffic": "town", "image_size": [160, 96]}
 SMALL_WORLD = {**WORLD, "scenes": 2, "seconds": 3, "lidar_azimuth_steps": 100}
 STAGES = {"index_windows": {"enabled": True}, "index_objects": {"enabled": True}, "build_manifest": {"drop_last_keyframe": False}}
 INPUT_PX = [96, 160]
@@ -56,6 +57,7 @@ DETECTOR = {
     "evaluation": {"official": False, "num_pictures": 0},
     "learning_rate": 2e-3, "backbone_rate": 0.5, "warm_up_epochs": 0, "epochs": 1_000_000, "evaluate_every_epochs": 1_000_000,
 }  # fmt: skip
+DECIDES = "present/ap_at_2_and_4_m"
 SCRATCH = "scratch"
 STARTS = (SCRATCH, "mim4d", "depth")
 
@@ -63,7 +65,6 @@ STARTS = (SCRATCH, "mim4d", "depth")
 def main() -> None:
     parser = measure.arguments(__doc__, data=measure.DATA / "detection_study")
     add_world_arguments(parser)
-    parser.set_defaults(world="town")
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
     parser.add_argument(
         "--backbone-rates", nargs="+", type=float, default=[0.1, 0.5], help="of a loaded backbone, tried on seed 0"
@@ -89,7 +90,7 @@ def main() -> None:
         return
     print(f"{measure.machine()}; {name_of(args)}; {args.seeds} seeds, {args.fine_steps} steps")
     _materialize(args)
-    print(f"| no image: the mean layout | | {_mean_layout(args):.3f} | |", flush=True)
+    print(f"| no image: the mean layout | | {_no_image(args).get(DECIDES, float('nan')):.3f} | |", flush=True)
     seeds, loaded = range(args.seeds), [start for start in args.starts if start != SCRATCH]
     with ThreadPoolExecutor(args.at_once) as pool:
         jobs = [(start, seed) for start in loaded for seed in seeds]
@@ -108,7 +109,7 @@ def main() -> None:
     for share in args.shares:
         for start in args.starts:
             cells = []
-            for name in ("present/ap_at_2_and_4_m", "segmentation/iou"):
+            for name in (DECIDES, "segmentation/iou"):
                 values = [found[share, start, seed].get(name, float("nan")) for seed in seeds]
                 cells += [f"{mean(values):.3f}", ", ".join(f"{value:.3f}" for value in values)]
             print(f"| {share:.0%} | {start} | {' | '.join(cells)} |", flush=True)
@@ -130,9 +131,7 @@ def _best_rate(args: argparse.Namespace, pool: ThreadPoolExecutor, start: str, b
     if len(args.backbone_rates) == 1:
         return float(args.backbone_rates[0])
     trainings = [_fine_tuning(args, max(args.shares), 0, begun, rate) for rate in args.backbone_rates]
-    values = [
-        _figures(folder).get("present/ap_at_2_and_4_m", 0.0) for folder in pool.map(lambda one: _in_child(args, one), trainings)
-    ]
+    values = [_figures(folder).get(DECIDES, 0.0) for folder in pool.map(lambda one: _in_child(args, one), trainings)]
     print(f"{start}, AP by rate of the backbone: {dict(zip(args.backbone_rates, values, strict=True))}", flush=True)
     return float(max(zip(values, args.backbone_rates, strict=True))[1])
 
@@ -175,48 +174,20 @@ def _train(args: argparse.Namespace, training: dict) -> str:
     return str(folder)
 
 
-def _mean_layout(args: argparse.Namespace) -> float:
-    """Return the AP of a network that sees no image: at every key frame what the training key frames have on average."""
-    import torch
-
+def _no_image(args: argparse.Namespace) -> dict[str, float]:
+    """Return the figures of the mean layout: at every key frame what the training key frames have on average."""
     from model.families import parse_train_config
-    from model.uvtr.batch import boxes_of
-    from model.uvtr.box_code import NUM_NUMBERS, decode, encode
-    from model.uvtr.centre_head import heat_targets
-    from model.uvtr.data import is_learned
-    from model.uvtr.detections import Detections
     from model.uvtr.evaluation import TruthFrame, evaluate_detections
     from model.uvtr.key_frames import choose_key_frames
     from model.uvtr.measures import values_of
 
-    config, manifest = parse_train_config(DETECTOR, where="study"), _materialize(args)
-    grid, network = config.network.lift.grid, config.network
-    rows, columns = grid.shape_zyx[1:]
-    heat = torch.zeros(network.num_classes, rows, columns)
-    codes, counts = (
-        torch.zeros(network.num_classes, rows * columns, NUM_NUMBERS),
-        torch.zeros(network.num_classes, rows * columns, 1),
+    data, manifest = parse_train_config(DETECTOR, where="study").data, _materialize(args)
+    train, val = (
+        choose_key_frames(manifest, data.model_copy(update={"split": split}), num_frames=1).frames for split in ("train", "val")
     )
-    train = choose_key_frames(manifest, config.data, num_frames=1).frames
-    for frame in train:
-        objects = frame.objects.where(is_learned(frame, config.data, network))
-        boxes, classes = boxes_of(objects), torch.tensor(objects.labels)
-        inside = (boxes[:, :2].abs() < grid.high_m[0]).all(dim=1)
-        one, cells = heat_targets(boxes[inside], classes[inside], num_classes=network.num_classes, grid=grid, sigma_cells=0.8)
-        heat += one / len(train)
-        code = encode(boxes[inside]).nan_to_num()
-        codes.index_put_((classes[inside], cells), code, accumulate=True)
-        counts.index_put_((classes[inside], cells), torch.ones(len(code), 1), accumulate=True)
-    is_there = (counts > 0)[..., 0].flatten()
-    scores, places = torch.where(is_there, heat.flatten(), 0.0).topk(network.max_detections)
-    places, scores = places[scores > 0], scores[scores > 0]
-    boxes = decode((codes / counts.clamp(min=1)).flatten(0, 1)[places].double()).numpy()
-    labels = (places // (rows * columns)).numpy()
-    found = Detections(boxes[:, :3], boxes[:, 3:6], boxes[:, 6], boxes[:, 7:9], labels, scores.double().numpy())
-    measured = choose_key_frames(manifest, config.data.model_copy(update={"split": "val"}), num_frames=1).frames
-    truth = [TruthFrame(one.clip.key, one.sample_token, one.objects, one.clip.moments[0].world_from_rig) for one in measured]
-    values = values_of(evaluate_detections(truth, [found] * len(truth), official=False).rows)
-    return values.get("present/ap_at_2_and_4_m", float("nan"))
+    found = mean_layout([frame.objects for frame in train])
+    truth = [TruthFrame(one.clip.key, one.sample_token, one.objects, one.clip.moments[0].world_from_rig) for one in val]
+    return values_of(evaluate_detections(truth, [found] * len(truth), official=False).rows)
 
 
 if __name__ == "__main__":

@@ -46,17 +46,19 @@ class SegmentationHead(nn.Module):
     def forward(self, volume: Tensor) -> Tensor:
         """Map volumes (b, C, Z, Y, X) to logits (b, rows, columns) float32."""
         coarse = self.coarse(fold_height(volume))
-        at = self._unit(coarse).expand(len(coarse), -1, -1, -1)
-        features = self.fine(F.grid_sample(coarse, at, mode="bilinear", padding_mode="border", align_corners=False))
+        at = self._unit(coarse.device).expand(len(coarse), -1, -1, -1)
+        with full_precision(volume.device.type):  # places need more digits than bfloat16 has
+            finer = F.grid_sample(coarse.float(), at, mode="bilinear", padding_mode="border", align_corners=False)
+        features = self.fine(finer)
         with full_precision(volume.device.type):
             logits: Tensor = self.covered(features.float())
         return logits[:, 0]
 
-    def _unit(self, like: Tensor) -> Tensor:
+    def _unit(self, device: torch.device) -> Tensor:
         """Return where the cells of the ground are on the volume's ground (1, rows, columns, 2), -1 and 1 at its faces."""
-        x, y = (torch.from_numpy(places).to(like.device) for places in self._ground.centers_m)
+        x, y = (torch.from_numpy(places).to(device) for places in self._ground.centers_m)
         at = torch.stack(torch.broadcast_tensors(x, y[:, None], x.new_zeros(())), dim=-1)
-        return self._grid.to_unit(at)[None, ..., :2].to(like.dtype)
+        return self._grid.to_unit(at)[None, ..., :2].float()
 
 
 def segmentation_loss(logits: Tensor, is_covered: Tensor) -> Tensor:
