@@ -46,6 +46,9 @@ WANTED: dict[str, list[str]] = {
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
     "loader": [rf"\*\*ours, batch delivered\*\* \| .* \| \*\*{NUMBER}x\*\*", r"\| dense target \| .* \|", rf"(?m)^\| 2 \| .* \| {NUMBER}x \|$",
                rf"\| ours, 2 workers \| \| {NUMBER} \| \d+ \|"],
+    "detection_study": [
+        rf"(?m)^\| no image: the mean layout \| \| ({NUMBER}|nan) \| \|$",
+        *(rf"(?m)^\| 100% \| {start} \|( (-?[\d.]+|nan) \|){{4}}$" for start in ("scratch", "mim4d"))],
     "mim4d_study": [
         rf"(?m)^\| reconstruct \| {NUMBER} \({NUMBER}\)", rf"(?m)^\| reconstruct_swapped \| {NUMBER} \({NUMBER}\)",
         rf"AbsRel of every seed: direct {NUMBER}", rf"(?m)^\| trained \| {NUMBER} \|", r"(?m)^\| voxel_frequency \|",
@@ -100,6 +103,8 @@ WANTED: dict[str, list[str]] = {
         *(rf"(?m)^\| {part}, ms \| {NUMBER} \| {NUMBER} \|$" for part in ("a LiDAR sweep", "a radar scan", "a picture"))],
     "training_sizes": [rf"SemoDepth, kept a frame: {NUMBER} GB and -?{NUMBER} GB a megapixel", *(rf"(?m)^{name}: {NUMBER} GB kept a frame, {NUMBER} GB weights" for name in ("SemoDepth, nuScenes", "MonoDDLE, KITTI")),
                        rf"(?m)^\| A100, 80 GB \| \d+ \| \d+ \| {NUMBER} \| {NUMBER} \|$"],
+    "uvtr_study": [*(rf"(?m)^\| {way} \| {seed} \|( {NUMBER} \|){{4}}$"
+                     for way, seed in (("mean layout, no image", ""), ("100% of the labels, scratch", "0"), ("100% of the labels, scratch", "mean")))],
     "training_threads": [rf"(?m)^\| 1 \| sleeping \| 2 \| {NUMBER} / {NUMBER} \| {NUMBER} / {NUMBER} \| {NUMBER} \|$"],
 }  # fmt: skip
 """What a small run must print, as regular expressions."""
@@ -115,6 +120,7 @@ SLOW = {
     "index_trainval",
     "loader",
     "mim4d_step",
+    "detection_study",
     "mim4d_study",
     "plan_850",
     "plan_remote",
@@ -133,6 +139,7 @@ SLOW = {
     "thin_objects",
     "training_sizes",
     "training_threads",
+    "uvtr_study",
     "world_statistics",
 }
 """Those that take more than 2 s of CPU: most start processes that import torch."""
