@@ -102,11 +102,7 @@ def work_of(
         network = network.to(memory_format=torch.channels_last)
     if "compile" in options:
         network.compile(backend=compiler)
-    image = torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8, device=device)
-    radar = torch.zeros(batch, height, width, device=device)
-    for one in radar:
-        one[torch.randint(0, height, (80,)), torch.randint(0, width, (80,))] = torch.rand(80, device=device) * 100 + 1
-    target = torch.rand(batch, height, width, device=device) * 100 + 1
+    image, radar, target = made_up_frames(batch, height, width, device=device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
     def step() -> None:
@@ -125,6 +121,17 @@ def work_of(
             (step if work == "training step" else forward)()
 
     return run
+
+
+def made_up_frames(
+    batch: int, height: int, width: int, *, device: str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return random images (batch, height, width, 3), radar maps of 80 returns and dense targets, metres."""
+    image = torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8, device=device)
+    radar = torch.zeros(batch, height, width, device=device)
+    for one in radar:
+        one[torch.randint(0, height, (80,)), torch.randint(0, width, (80,))] = torch.rand(80, device=device) * 100 + 1
+    return image, radar, torch.rand(batch, height, width, device=device) * 100 + 1
 
 
 def _seconds(work: Callable[[], None], device: str, repeat: int) -> float:

@@ -41,6 +41,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("ablate", "recipe.yaml", "--no-prefect"),
     ("retrain", "recipe.yaml", "--no-prefect"),
     ("runs", "recipe.yaml"),
+    ("schema",),
     ("prune", "recipe.yaml"),
     ("share", "training", "--out", "shared", "--data-licence", "cc-by-4.0"),
     ("doctor", "recipe.yaml"),

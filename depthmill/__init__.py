@@ -26,4 +26,5 @@ from storage_schemas.errors import DepthmillError
 
 __all__ = [
     "DepthmillError", "Model", "assess", "compare", "evaluate", "load_model", "open_dataset", "open_unit", "plan", "run", "train",
+    "video", "view",
 ]  # fmt: skip

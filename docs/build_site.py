@@ -37,7 +37,9 @@ def main() -> None:
         shutil.copyfile(file, target)
     if not args.pages_only:
         command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "--config-file", str(SETTINGS)]
-        sys.exit(subprocess.run(command, cwd=REPOSITORY, check=False).returncode)
+        if code := subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
+            sys.exit(code)
+        print("the site is in build/site. To look at it, with its search: python -m http.server -d build/site")
 
 
 def files_of_site() -> set[Path]:

@@ -76,6 +76,11 @@ class _Command(TyperCommand):
     def __init__(self, *args: Any, params: list[Any], **kwargs: Any) -> None:
         super().__init__(*args, params=[*params, *get_command(_common).params], **kwargs)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; until it says what it does, its name is what goes on."""
+        with awaited(f"depthmill {self.name}"):
+            return super().invoke(ctx)
+
 
 UNUSABLE = (RecipeError, SourceError, OutTakenError, ManifestNotFoundError)
 """Errors of what the user gave, which end a command with exit code 2; after all others it is 1."""
@@ -87,8 +92,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            with awaited(f"depthmill {' '.join(ctx._protected_args[:1])}"):
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             exit_when_interrupted(interrupt)
 

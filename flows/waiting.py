@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -129,7 +129,7 @@ def work_text(works: tuple[Work, ...], now_s: float) -> str:
     rate, left = inner.rate(now_s), inner.seconds_left(now_s)
     parts += [inner.text] if inner.text else []
     if rate is not None:
-        parts.append(f"{rate:.2g} a second" if rate < 10 else f"{rate:.0f} a second")
+        parts.append(f"{duration(1 / rate)} each" if rate < 1 else f"{rate:.3g} a second")
     parts.append(f"{duration(left)} left" if left is not None else duration(now_s - inner.began_s))
     around = [f"{work.what}: {work.done} of {work.total}" for work in reversed(works[:-1]) if work.total is not None]
     return "; ".join([", ".join(parts), *around])
@@ -138,7 +138,8 @@ def work_text(works: tuple[Work, ...], now_s: float) -> str:
 def _look_now_and_then(ended: threading.Event) -> None:
     named: list[Work] = []
     while not ended.wait(LOOK_S):
-        _look(named, time.monotonic())
+        with suppress(OSError, ValueError):  # nobody reads what is printed any more; the work ends by its own error, or goes on
+            _look(named, time.monotonic())
 
 
 def _look(named: list[Work], now_s: float) -> None:

@@ -43,6 +43,12 @@ def describe_devices() -> list[Device]:
     return devices
 
 
+def gpu_gigabytes() -> float | None:
+    """Return the memory of the smallest GPU that torch sees, GB; None without one."""
+    counts = range(torch.cuda.device_count())
+    return min((torch.cuda.get_device_properties(number).total_memory / 1e9 for number in counts), default=None)
+
+
 def _described(device: torch.device, facts_text: str) -> Device:
     used = choose_engine(device)
     others = [choice for choice in engine_choices(device) if choice.engine != used.engine]

@@ -66,7 +66,10 @@ class ObjectFactsReader(Protocol):
     """Further method of a reader whose source says more of annotated objects than their boxes."""
 
     def object_facts(self, scene: str) -> Columns:
-        """Return columns of OBJECTS: annotation_token, attribute, visibility, num_lidar_points and num_radar_points."""
+        """Return columns of OBJECTS: annotation_token, attribute, visibility, num_lidar_points and num_radar_points.
+
+        One more column, ``unreadable``, names those of them whose value in the source cannot be read, joined by a comma.
+        """
         ...
 
 

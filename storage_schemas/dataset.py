@@ -1,8 +1,8 @@
 """A whole manifest, or one unit, as a lazy xarray Dataset over frames: for notebooks, plots and questions.
 
 Nothing is read until it is computed; one chunk is one frame. Coordinates say of each frame when it was taken, by which camera and
-from where: ``time``, ``scene``, ``camera``, ``intrinsic_px`` and ``world_from_cam``. Depth is float32 metres with NaN where nothing
-was measured, which is what xarray's own statistics skip (only here: everywhere else in depthmill "no measurement" is 0).
+from where: ``time``, ``scene``, ``camera``, ``intrinsic_px`` and ``world_from_cam``. Depth is float32 metres. NaN is where
+nothing was measured, because xarray's own statistics skip it (only here: everywhere else in depthmill "no measurement" is 0).
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def frame_coordinates(frames: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return coordinates over ``frame``: ``time``, ``intrinsic_px`` (row, column) and ``world_from_cam`` (world, cam).
 
     Args:
-        frames: with ``timestamp_us``, ``intrinsic_px`` (9) and ``world_from_cam`` (16), row-major. A list of another length is not known:
-            its values are NaN, and a coordinate of which nothing is known is left out.
+        frames: with ``timestamp_us``, ``intrinsic_px`` (9) and ``world_from_cam`` (16), row-major. A list of another length says
+            that it is not known: its values are NaN, and a coordinate of which nothing is known is left out.
     """
     times = np.array([row["timestamp_us"] for row in frames], np.int64).astype("datetime64[us]")
     found: dict[str, Any] = {"time": ("frame", times, {"long_name": "time of the image"})}

@@ -50,6 +50,12 @@ def manifests(ctx: typer.Context, incomplete: str) -> list[str]:
     return [] if root is None else [name for name in _names(root / "manifest" / "all" / "all") if name.startswith(incomplete)]
 
 
+def scenes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the scenes of the store that the words before name."""
+    root = _local_store(ctx)
+    return [] if root is None else [name for name in _names(root / "frames") if name.startswith(incomplete)][:MAX_OFFERED]
+
+
 def units(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the unit keys ``<layout>/<scene>/<camera>/<fingerprint>`` of the store that the words before name."""
     root = _local_store(ctx)

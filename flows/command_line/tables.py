@@ -1,7 +1,7 @@
 """Tables on the console: aligned columns, and on a terminal Markdown tables without their marks.
 
-Why    Commands answer with Markdown, which can be pasted and which files of a training hold too. On a terminal its bars and rules are
-       noise, and a column that says the same in every row takes the place of figures
+Why    Commands answer with Markdown, which can be pasted and which files of a training hold too. On a terminal its bars and rules
+       are noise, and a column that says the same in every row takes the place of figures
 How    rich lays columns out. In a pipe or a file nothing is wrapped, and Markdown stays as it is
 """
 

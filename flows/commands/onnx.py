@@ -27,10 +27,11 @@ def onnx(
     It takes one frame of a fixed size. The file is written after ONNX Runtime gave the same answers as torch.
     """
     from depthmill.networks import load_model
-    from flows.sharing.onnx import parse_size, write_onnx
+    from flows.sharing.onnx import check_before_onnx, parse_size, write_onnx
     from flows.text import size as size_text
     from storage_schemas.awaited import awaited
 
+    check_before_onnx(out)
     rows_columns = None if size is None else parse_size(size)
     model = load_model(checkpoint, reference=reference, max_depth_m=max_depth, plug_in=plug_in)
     with awaited("torch traces the network, and ONNX Runtime runs what came of it"):

@@ -15,7 +15,10 @@ def schema(
     out: Annotated[Path | None, typer.Option("--out", help="file to write; without it the schema is printed")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the JSON schema of a recipe, by which an editor completes and checks its keys."""
+    """Write the JSON schema of a recipe, for editors.
+
+    With it an editor completes and checks the keys of a recipe.
+    """
     from flows.new_recipe.schema import comment_for, schema_text, write_schema
 
     if out is None:

@@ -13,7 +13,7 @@ from flows.commands.view import Cameras, PredictionsFolder, SceneChoice
 
 
 def video(
-    data: StoreOrRecipe,
+    recipe: StoreOrRecipe,
     scene: SceneChoice = None,
     overrides: Overrides = None,
     camera: Cameras = None,
@@ -39,7 +39,7 @@ def video(
     from depthmill import scenes
 
     seen = scenes.video(
-        data,
+        recipe,
         scene,
         out=out,
         cameras=camera or (),

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from flows.command_line import completion
 from flows.command_line.answers import console, echo, say
 from flows.command_line.options import AsJson, ManifestChoice, Overrides, StoreOrRecipe
 
-SceneChoice = Annotated[str | None, typer.Argument(help="name of a scene; default: the first of the manifest")]
+SceneChoice = Annotated[
+    str | None,
+    typer.Argument(help="name of a scene; default: the first of the manifest", autocompletion=completion.scenes),
+]
 Cameras = Annotated[list[str] | None, typer.Option("--camera", help="a camera to show (repeatable); default: all")]
 PredictionsFolder = Annotated[
     Path | None,
@@ -19,7 +23,7 @@ PredictionsFolder = Annotated[
 
 
 def view(
-    data: StoreOrRecipe,
+    recipe: StoreOrRecipe,
     scene: SceneChoice = None,
     overrides: Overrides = None,
     camera: Cameras = None,
@@ -47,7 +51,7 @@ def view(
     if serve:
         refuse_taken_ports(port)
     seen = scenes.view(
-        data,
+        recipe,
         scene,
         out=out,
         cameras=camera or (),

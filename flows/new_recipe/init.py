@@ -10,6 +10,7 @@ import yaml
 
 from flows.new_recipe.recognise import recognise
 from flows.new_recipe.schema import SCHEMA_FILE, check_schema_target, comment_for, write_schema
+from flows.new_recipe.sizing import proposed
 from flows.settings import settings_of_machine
 from pipeline.chosen_scenes import choose_scenes, wrong_scenes
 from pipeline.recipe import parse_recipe, wanted_files
@@ -57,6 +58,9 @@ def write_recipe(root: str | Path, *, out: Path, store: str | None, version: str
     )
     survey = _look(spec, folder, version)
     lines, warnings = _usable(survey.lines(where, _about_store(where)), where=str(out))
+    width_height = getattr(survey, "image_size", None)  # of sources whose images have one size
+    train = yaml.safe_load(recipe_text([], lines)).get("train") or {}
+    lines = proposed(lines, train, None if width_height is None else (width_height[1], width_height[0]))
     _write(out, recipe_text([comment_for(SCHEMA_FILE), head, *(f"Note: {line}" for line in warnings), ""], lines))
     write_schema(out.parent / SCHEMA_FILE)
     return Written(out, survey.summary, warnings)

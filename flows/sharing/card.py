@@ -6,6 +6,7 @@ Source https://huggingface.co/docs/hub/model-cards (the fields between the dashe
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,8 +70,10 @@ def _fields(facts: CardFacts) -> str:
         for name in facts.headline
         if math.isfinite(facts.measures.get(name, math.nan))
     ]
+    is_of_hub = re.fullmatch(r"[a-z0-9][a-z0-9.-]*", facts.data_licence) is not None  # another name would be refused there
     data = ModelCardData(
-        license=facts.data_licence,
+        license=facts.data_licence if is_of_hub else "other",
+        license_name=None if is_of_hub else re.sub(r"[^a-z0-9.]+", "-", facts.data_licence.lower()).strip("-"),
         library_name="depthmill",
         pipeline_tag=family.hub_task or None,
         tags=["depthmill", family.name],
@@ -103,6 +106,13 @@ def _body(facts: CardFacts) -> str:
         "- It was measured on the data named above and on no other."
     ]
     licence = _KNOWN_LICENCES.get(facts.data_licence, facts.data_licence)
+    if facts.data_licence == "mit" and facts.releases and all(release.startswith("simulated/") for release in facts.releases):
+        of_weights = "The weights were learned from drives that depthmill simulated. They are MIT, like its code."
+    else:
+        of_weights = (
+            f"The weights were learned from data under this licence: {licence}. They are shared under the same terms. "
+            "The code of depthmill is MIT."
+        )
     # the table of an evaluation begins with a title of its own
     parts = [
         f"# {facts.name}",
@@ -117,8 +127,7 @@ def _body(facts: CardFacts) -> str:
         "## Limits",
         "\n".join(notices),
         "## Licence",
-        f"The weights were learned from data under this licence: {licence}. They are shared under the same terms. "
-        "The code of depthmill is MIT.",
+        of_weights,
         "## Configuration",
         f"```yaml\n{yaml.safe_dump({'train': dict(record['config'])}, sort_keys=False).strip()}\n```",
     ]

@@ -5,6 +5,7 @@ Writes  <out>, whole or not at all
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from storage_schemas.files import StoreFiles
 
 if TYPE_CHECKING:
     from depthmill.networks import Model
+
+_NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,19 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def check_before_onnx(out: Path) -> None:
+    """Check what can be checked before torch is loaded.
+
+    Raises:
+        RecipeError: a package of the extra ``onnx`` is missing.
+        OutTakenError: there is something at ``out``.
+    """
+    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+        raise RecipeError(f"ONNX needs {', '.join(missing)}, not installed here. Run: pip install 'depthmill[onnx]'")
+    if out.exists():
+        raise OutTakenError(f"'{out}' is there already, and nothing is replaced. Choose another --out")
+
+
 def write_onnx(model: Model, out: Path, *, size: tuple[int, int] | None) -> WrittenOnnx:
     """Write a network as ONNX, after its answers were compared with torch's.
 
@@ -57,12 +73,10 @@ def write_onnx(model: Model, out: Path, *, size: tuple[int, int] | None) -> Writ
         StoreError: it cannot be written.
         CheckpointError: ONNX Runtime answers otherwise than torch.
     """
-    from model.train.onnx_file import onnx_file, refuse_without_onnx
+    check_before_onnx(out)
+    from model.train.onnx_file import onnx_file
     from model.train.shared_weights import without_paths
 
-    refuse_without_onnx()
-    if out.exists():
-        raise OutTakenError(f"'{out}' is there already, and nothing is replaced. Choose another --out")
     opened = model.opened
     notes = {"producer": "depthmill", "family": model.family.name, "name": opened.name}
     notes["config"] = json.dumps(without_paths(opened.config).model_dump(mode="json"))

@@ -68,8 +68,8 @@ class CameraFrame:
         camera: channel.
         row: its row of the manifest.
         timestamp_us: time of the image.
-        intrinsic_px: (3, 3) camera matrix.
-        scene_from_cam: (4, 4) pose at the image's time, metres.
+        intrinsic_px: (3, 3) camera matrix; NaN = not known.
+        scene_from_cam: (4, 4) pose at the image's time, metres; the identity where it is not known.
         size: (height, width) of the image, pixels.
         image: the image file's bytes; None = not at hand.
         maps: layout -> (y, x) uint16 depth quanta of 1/256 m, 0 = no measurement.

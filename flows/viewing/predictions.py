@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flows.viewing.frame_content import Boxes, Float64
 from flows.viewing.kitti_boxes import boxes_of_camera
 from storage_schemas.errors import RecipeError, SourceError
+from storage_schemas.image_files import opened_image
 from storage_schemas.kitti_text import LABEL_COLUMNS, parse_labels
 from storage_schemas.public_files import decode_png
 
@@ -54,7 +55,14 @@ class Predictions:
         file = self._depth_file(row)
         if not file.is_file():
             return None
-        return decode_png(file.read_bytes(), height=row["height"], width=row["width"], where=f"prediction '{file}'")
+        content, what, size = file.read_bytes(), f"prediction '{file}'", (row["width"], row["height"])
+        with opened_image(content, what=what, remedy="Predict this split again", format_words="a PNG") as image:
+            if image.size != size:
+                raise SourceError(
+                    f"{what} is {image.width}x{image.height}, and its image is {size[0]}x{size[1]}. Predictions cover every "
+                    "pixel of an image: scale them to its size, or give those of this recipe"
+                )
+        return decode_png(content, height=size[1], width=size[0], where=what)
 
     def objects(self, row: dict[str, Any], projection_px: Float64, scene_from_cam: Float64) -> Boxes | None:
         """Return the predicted objects of a manifest's row; None if this frame has no file.

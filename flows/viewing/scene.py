@@ -60,7 +60,7 @@ class ViewedScene:
         self.manifest, self.name, self._raw, self._warn = manifest, scene, raw, warn
         self.rows = rows_of_scene(manifest, scene, cameras)
         self.cameras = tuple(dict.fromkeys(row["camera"] for row in self.rows))
-        self._origin_m = np.array(self.rows[0]["world_from_cam"], np.float64).reshape(4, 4)[:3, 3]
+        self._origin_m = _matrix(self.rows[0]["world_from_cam"], 4, unknown=np.eye(4))[:3, 3]
         self._opened: dict[UnitPath, StoredUnit] = {}
         self._radar: dict[UnitPath, dict[str, NDArray[Any]]] = {}
         self._files: dict[UnitPath, Columns] = {}
@@ -100,6 +100,16 @@ class ViewedScene:
     def times_us(self) -> list[int]:
         """Return the times of the first camera's images."""
         return [row["timestamp_us"] for row in self.rows if row["camera"] == self.cameras[0]]
+
+    @property
+    def has_cameras(self) -> bool:
+        """Say whether the camera matrix of every frame is known, without which no pixel has a place in space."""
+        return all(len(row["intrinsic_px"] or ()) == 9 for row in self.rows)
+
+    @property
+    def has_poses(self) -> bool:
+        """Say whether the pose of every camera is known; without, each frame stands where the first one does."""
+        return all(len(row["world_from_cam"] or ()) == 16 for row in self.rows)
 
     @property
     def has_index(self) -> bool:
@@ -151,8 +161,8 @@ class ViewedScene:
         return self._opened[path]
 
     def _camera_frame(self, row: dict[str, Any]) -> CameraFrame:
-        scene_from_cam = self._moved(np.array(row["world_from_cam"], np.float64).reshape(4, 4))
-        intrinsic_px = np.array(row["intrinsic_px"], np.float64).reshape(3, 3)
+        scene_from_cam = self._moved(_matrix(row["world_from_cam"], 4, unknown=np.eye(4)))
+        intrinsic_px = _matrix(row["intrinsic_px"], 3, unknown=np.full((3, 3), np.nan))
         maps = {}
         for layout in DEPTH_LAYOUTS:
             path = self.manifest.unit_of(row, layout)
@@ -289,6 +299,11 @@ def rows_of_scene(manifest: Manifest, scene: str, cameras: Sequence[str]) -> lis
         if camera not in has:
             raise ManifestError(f"scene '{scene}' has no frames of camera '{camera}'; cameras there: {', '.join(has)}")
     return [row for row in of_scene if not cameras or row["camera"] in cameras]
+
+
+def _matrix(numbers: Sequence[float] | None, size: int, *, unknown: Float64) -> Float64:
+    """Return a square matrix of a manifest's row; imported samples may have none."""
+    return np.array(numbers, np.float64).reshape(size, size) if len(numbers or ()) == size * size else unknown
 
 
 def _radar_names(provenance: Any) -> dict[int, str]:

@@ -75,6 +75,13 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
     if choices.out is not None:
         check_file(choices.out, ".rrd", "recording")
     scene, predictions = open_scene(choices, listener)
+    if not scene.has_cameras:
+        raise RecipeError(
+            f"scene '{scene.name}' of manifest {scene.manifest.path.fingerprint} has no camera matrix, so its pixels have no "
+            "place in space: it was imported from files that do not say it. depthmill video shows its pictures"
+        )
+    if not scene.has_poses:
+        listener.warn("warning: poses of the cameras are not known, so each frame stands where the first one does")
     out = choices.out or Path(f"{scene.name}.rrd")
     check_file(out, ".rrd", "recording")
     with awaited("Rerun is loaded"):
@@ -112,7 +119,7 @@ def film_scene(choices: Choices, listener: Listener, *, pictures: Sequence[str],
         StoreError: a unit cannot be read, or the file cannot be written.
         SourceError: a prediction or an image is damaged.
     """
-    refuse_without("av", "video", "av")
+    refuse_without("av", "video", "PyAV")
     for name in pictures:
         if name not in TITLES:
             raise RecipeError(f"--picture '{name}' is unknown; expected {', '.join(TITLES)}")

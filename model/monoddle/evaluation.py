@@ -36,7 +36,7 @@ from model.train.config import Machine
 from model.train.family_types import placement
 from model.train.result_files import arrays_as_npz, put_tables, read_table, rows_as_csv
 from storage_schemas.awaited import counted
-from storage_schemas.errors import ManifestError, StoreError
+from storage_schemas.errors import ManifestError, OutTakenError, StoreError
 from storage_schemas.files import StoreFiles
 from storage_schemas.manifest import Manifest
 
@@ -255,11 +255,11 @@ def check_detection_folder(folder: Path) -> None:
     """Check that an evaluation may be written here; what a former one left is replaced, and nothing else.
 
     Raises:
-        KittiFileError: there are results that no evaluation wrote, or other files among them.
+        OutTakenError: there are results that no evaluation wrote, or other files among them.
     """
     results = folder / RESULTS_FOLDER
     if results.exists() and any(results.iterdir()) and not (folder / AP_FILE).is_file():
-        raise KittiFileError(
+        raise OutTakenError(
             f"'{results}' is there already and no evaluation wrote it ({AP_FILE} is missing beside it). Choose another --out"
         )
     if (folder / AP_FILE).is_file():
@@ -268,7 +268,7 @@ def check_detection_folder(folder: Path) -> None:
 
 
 def _former_results(folder: Path) -> list[Path]:
-    """Return the result files of a former evaluation; KittiFileError names a file beside them that no evaluation wrote."""
+    """Return the result files of a former evaluation; OutTakenError names a file beside them that no evaluation wrote."""
     results = folder / RESULTS_FOLDER
     former = sorted(results.iterdir()) if results.is_dir() and not results.is_symlink() else []
     for path in former:
@@ -279,7 +279,7 @@ def _former_results(folder: Path) -> list[Path]:
         except KittiFileError:
             is_result = False
         if not is_result:
-            raise KittiFileError(
+            raise OutTakenError(
                 f"'{path}' lies among the results of a former evaluation, which are replaced, and no evaluation wrote it. "
                 "Nothing was deleted. Move it away, or choose another --out"
             )

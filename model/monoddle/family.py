@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ from model.train.family_types import (
     ReferenceOptions,
     ResultsOptions,
     StepLosses,
+    StepSize,
     placement,
     processes_of,
 )
@@ -81,6 +83,10 @@ class MonoDdleFamily(DetectorJudging):
     evaluation_file = AP_FILE
     evaluation_of = "a detector"
     predicts = True
+    step_size = StepSize(frame_gb=0.69, megapixel_gb=0.0, state_gb=0.32)
+    small_training = MappingProxyType(
+        {"network": {"dla_widths": [8, 8, 16, 16, 24, 32], "head_width": 32}, "data": {"batch_size": 4}, "max_steps": 250}
+    )
     keys_that_decide = ("evaluation.split", "evaluation.score_threshold", "evaluation.height_scale")
 
     def check_recipe(self, config: MonoDdleTrainConfig, *, where: str) -> None:

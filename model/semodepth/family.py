@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ from model.train.family_types import (
     OpenedNetwork,
     ReferenceOptions,
     StepLosses,
+    StepSize,
     placement,
     processes_of,
 )
@@ -83,6 +85,15 @@ class SemoDepthFamily(DepthJudging):
     options = frozenset({"target", "max_depth", "plug_in", "metric", "cap", "radar"})
     keys_that_decide = ("evaluation.split", "evaluation.target")
     predicts = True
+    step_size = StepSize(frame_gb=0.29, megapixel_gb=1.78, state_gb=0.61)
+    small_training = MappingProxyType(
+        {
+            "network": {"base_channels": 16, "input_downscale": 3},
+            "data": {"batch_size": 4},
+            "learning_rate": 0.001,
+            "max_steps": 250,
+        }
+    )
 
     def check_recipe(self, config: SemoDepthTrainConfig, *, where: str) -> None:
         """Refuse monocular depth that nothing takes, and classification weights of another width."""

@@ -139,7 +139,8 @@ class TracedSemoDepth(nn.Module):
         weights = weight.new_zeros(height * width).index_add(0, cell.flatten(), weight.flatten())
         mean = total / weights.clamp(min=torch.finfo(weights.dtype).tiny).unsqueeze(1)
         change = scan.out_proj(mean.view(1, height, width, -1).permute(0, 3, 1, 2))
-        return image + change * is_return.any()
+        out: Tensor = image + change * is_return.any()
+        return out
 
 
 def _covers(size: int, cells: int) -> Tensor:

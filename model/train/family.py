@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NoReturn
 
 import torch
@@ -31,6 +32,7 @@ from model.train.family_types import (
     ReferenceOptions,
     ResultsOptions,
     StepLosses,
+    StepSize,
 )
 from model.train.judging import Judging, MeanDifference, Rules
 from model.train.measures import Measure
@@ -89,6 +91,11 @@ class Family(ABC, Generic[C]):
         "retrain compares two trainings on the same frames, and that family keeps nothing of single frames. Put depthmill "
         "train or ablate on a schedule"
     )
+
+    step_size: StepSize | None = None
+    """Memory of a step of the default network; ``init`` proposes a batch by it."""
+    small_training: Mapping[str, Any] = MappingProxyType({})
+    """Keys of ``train:`` for a first try on a CPU, which ``init`` proposes where there is no GPU."""
 
     # building and training
 

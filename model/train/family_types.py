@@ -32,6 +32,24 @@ class StepLosses(NamedTuple):
     values: Mapping[str, Tensor]
 
 
+class StepSize(NamedTuple):
+    """Memory of a training step of a family's default network under bfloat16, counted by benchmarks/training_sizes.py.
+
+    Attributes:
+        frame_gb: GB that each frame of the batch keeps for the backward pass, whatever its size.
+        megapixel_gb: GB that it keeps for each megapixel of its image; 0 if every image is brought to the network's own size.
+        state_gb: GB of weights, gradients and the optimiser's moments.
+    """
+
+    frame_gb: float
+    megapixel_gb: float
+    state_gb: float
+
+    def frame_at(self, image_px: tuple[int, int]) -> float:
+        """Return the GB that a frame with an image of so many rows and columns keeps."""
+        return self.frame_gb + self.megapixel_gb * image_px[0] * image_px[1] / 1e6
+
+
 @dataclass(frozen=True)
 class Measured:
     """What an evaluation during training found.

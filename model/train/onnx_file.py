@@ -5,8 +5,8 @@ Source  https://pytorch.org/docs/stable/onnx_export.html (torch.export, then ONN
 
 from __future__ import annotations
 
+import copy
 import importlib
-import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import CheckpointError
-from storage_schemas.errors import RecipeError
-
-_NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -60,12 +57,6 @@ class OnnxFile:
     shapes: dict[str, tuple[int, ...]]
 
 
-def refuse_without_onnx() -> None:
-    """Check that the extra ``onnx`` is installed; RecipeError says how to install it."""
-    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        raise RecipeError(f"ONNX needs {', '.join(missing)}, not installed here. Run: pip install 'depthmill[onnx]'")
-
-
 def onnx_file(traceable: Traceable, notes: Mapping[str, str]) -> OnnxFile:
     """Return a network as ONNX.
 
@@ -74,13 +65,12 @@ def onnx_file(traceable: Traceable, notes: Mapping[str, str]) -> OnnxFile:
         notes: texts by name, kept in the file's metadata.
 
     Raises:
-        RecipeError: a package is missing.
         CheckpointError: ONNX Runtime answers otherwise than torch.
     """
-    refuse_without_onnx()
+    module = copy.deepcopy(traceable.module).requires_grad_(False)  # a loop in the graph cannot be traced with gradients
     with _silent(), torch.no_grad():
         program = torch.onnx.export(
-            traceable.module,
+            module,
             traceable.examples[0],
             dynamo=True,
             input_names=list(traceable.inputs),
@@ -123,13 +113,12 @@ def _compared(traceable: Traceable, content: bytes) -> tuple[dict[str, float], d
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep what the exporter says of packages that are not used, such as torchvision, from the user."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep what the exporter says of its own work, and of packages that are not used, from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        logging.disable(before)

@@ -12,6 +12,8 @@ bicycle racks that the metric needs. A key frame without an object has its rig a
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,7 +49,8 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     rigs = _rigs(unit, p)
     annotated, samples = rows(unit.units["frames"].tables["boxes"]), {row["sample_index"] for row, _ in rigs}
     boxes = [box for box in annotated if box["sample_index"] in samples]
-    objects = _objects(unit, columns_from_rows(FRAMES.table("boxes"), boxes), rigs) if boxes else []
+    facts = {row["annotation_token"]: row for row in rows(unit.raw.object_facts(unit.scene))}
+    objects = _objects(unit, columns_from_rows(FRAMES.table("boxes"), boxes), rigs, facts) if boxes else []
     num_left_out = len(annotated) - len(boxes)
     tables = {
         "objects": columns_from_rows(OBJECTS.table("objects"), objects),
@@ -58,6 +61,13 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     message = f"{len(rigs)} key frames, {len(objects)} objects"
     message += f", {num_unknown} of unknown velocity" if num_unknown else ""
     message += f", {num_unseen} without a return" if num_unseen else ""
+    unreadable = Counter(name for box in boxes for name in facts[box["annotation_token"]]["unreadable"].split(",") if name)
+    message += "".join(
+        f", {count} with {'an' if name[0] == 'a' else 'a'} {name} that cannot be read"
+        for name, count in sorted(unreadable.items())
+    )
+    num_several = sum("," in row["attribute"] for row in objects)
+    message += f", {num_several} with several attributes" if num_several else ""
     message += f"; {num_left_out} left out at key frames without an image" if num_left_out else ""
     counts = {"frames": float(len(rigs)), "objects": float(len(objects)), "without_return": float(num_unseen)}
     return StageResult(UnitData(tables=tables), counts, message)
@@ -80,8 +90,9 @@ def _rigs(unit: StageInput, p: Params) -> list[tuple[Row, Float64]]:
     ]
 
 
-def _objects(unit: StageInput, boxes: Columns, rigs: list[tuple[Row, Float64]]) -> list[Row]:
-    raw: Any = unit.raw
+def _objects(
+    unit: StageInput, boxes: Columns, rigs: list[tuple[Row, Float64]], facts: Mapping[str, Mapping[str, Any]]
+) -> list[Row]:
     pose_of = {row["sample_index"]: pose for row, pose in rigs}
     world_from_rig = np.array([pose_of[sample] for sample in boxes["sample_index"]])
     is_known = np.isfinite(world_from_rig).all(axis=(1, 2))
@@ -96,14 +107,13 @@ def _objects(unit: StageInput, boxes: Columns, rigs: list[tuple[Row, Float64]]) 
     times_us = np.asarray(boxes["sample_timestamp_us"], np.int64)
     velocities = track_velocities(np.array(boxes["center_m"], np.float64), times_us, tracks)
     centers, yaws, flat = in_rig(world_from_rig, rigid(boxes["center_m"], boxes["world_from_box_wxyz"]), velocities)
-    facts = {row["annotation_token"]: row for row in rows(raw.object_facts(unit.scene))}
     return [
         {
             "sample_index": int(boxes["sample_index"][number]),
             "annotation_token": token,
             "instance_token": boxes["instance_token"][number],
             "category": boxes["category"][number],
-            **facts[token],
+            **{name: value for name, value in facts[token].items() if name != "unreadable"},
             **dict(zip(("x_m", "y_m", "z_m"), centers[number].tolist(), strict=True)),
             **dict(zip(("width_m", "length_m", "height_m"), boxes["size_wlh_m"][number], strict=True)),
             "yaw_rad": float(yaws[number]),

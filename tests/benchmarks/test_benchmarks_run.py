@@ -101,8 +101,8 @@ WANTED: dict[str, list[str]] = {
           for name in ("depth: R2 of a table", "radar: range_q50", "lidar: returns", "boxes: in CAM_FRONT", "motion: speed q50", "images: day mean")),
         r"(?m)^towns outside a band: \d+$", rf"(?m)^\| scene of 1 s, one camera of 160x90, s \| {NUMBER} \| {NUMBER} \|$",
         *(rf"(?m)^\| {part}, ms \| {NUMBER} \| {NUMBER} \|$" for part in ("a LiDAR sweep", "a radar scan", "a picture"))],
-    "uvtr_study": [*(rf"(?m)^\| {way} \| {seed} \|( {NUMBER} \|){{4}}$"
-                     for way, seed in (("mean layout, no image", ""), ("100% of the labels, scratch", "0"), ("100% of the labels, scratch", "mean")))],
+    "training_sizes": [rf"SemoDepth, kept a frame: {NUMBER} GB and -?{NUMBER} GB a megapixel", *(rf"(?m)^{name}: {NUMBER} GB kept a frame, {NUMBER} GB weights" for name in ("SemoDepth, nuScenes", "MonoDDLE, KITTI")),
+                       rf"(?m)^\| A100, 80 GB \| \d+ \| \d+ \| {NUMBER} \| {NUMBER} \|$"],
     "training_threads": [rf"(?m)^\| 1 \| sleeping \| 2 \| {NUMBER} / {NUMBER} \| {NUMBER} / {NUMBER} \| {NUMBER} \|$"],
 }  # fmt: skip
 """What a small run must print, as regular expressions."""
@@ -135,8 +135,8 @@ SLOW = {
     "supervision_study",
     "surface",
     "thin_objects",
+    "training_sizes",
     "training_threads",
-    "uvtr_study",
     "world_statistics",
 }
 """Those that take more than 2 s of CPU: most start processes that import torch."""

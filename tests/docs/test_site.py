@@ -65,5 +65,7 @@ def test_site_when_built_then_without_a_warning_and_with_the_docstrings_of_the_p
     assert built.returncode == 0, built.stdout + built.stderr
     assert "Warning" not in built.stdout + built.stderr
     site = REPOSITORY / "build" / "site"
+    loaded = r"<(?:script|img|iframe)[^>]* src=\"https?:|<link[^>]* rel=\"?stylesheet\"?[^>]* href=\"https?:"
+    assert [page for page in site.rglob("*.html") if re.search(loaded, page.read_text(encoding="utf-8"))] == []
     assert "open_dataset" in (site / "docs" / "api" / "depthmill.html").read_text(encoding="utf-8")
     assert (site / "docs" / "gallery" / "kitti_surface.jpg").is_file() and (site / "docs" / "site.css").is_file()

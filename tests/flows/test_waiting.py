@@ -60,13 +60,13 @@ def test_work_when_it_takes_longer_than_patience_then_is_named_once_and_again_wi
         assert look(100.9) == ["frames are measured ..."]
         work.done = 25
         assert len(look(110.8)) == 1
-        assert look(111.0)[1:] == ["frames are measured: 25 of 100, 2.3 a second, 33.0 s left"]
+        assert look(111.0)[1:] == ["frames are measured: 25 of 100, 2.27 a second, 33.0 s left"]
         with awaited("pictures are drawn") as inner:
             inner.began_s = 111.0
             assert look(111.9)[2:] == ["pictures are drawn ..."]
             assert look(122.0)[3:] == ["pictures are drawn, 11.0 s; frames are measured: 25 of 100"]
         assert look(131.0)[4:] == []  # it was named before
-        assert look(132.0)[4:] == ["frames are measured: 25 of 100, 0.78 a second, 96.0 s left"]
+        assert look(132.0)[4:] == ["frames are measured: 25 of 100, 1.3 s each, 96.0 s left"]
     assert len(look(200.0)) == 5  # nothing goes on
 
 
@@ -93,7 +93,7 @@ def test_work_when_there_is_a_terminal_then_painted_at_every_look_once_the_comma
         assert look(100.3) == [] and line.texts == []
         assert look(101.0) == []
         assert look(101.2) == []
-    assert line.texts == ["units are made: 2 of 4, 2 a second, 1.0 s left", "units are made: 2 of 4, 1.7 a second, 1.2 s left"]
+    assert line.texts == ["units are made: 2 of 4, 2 a second, 1.0 s left", "units are made: 2 of 4, 1.67 a second, 1.2 s left"]
 
 
 def test_counted_when_items_are_taken_then_each_counts_and_the_work_ends_with_them_or_with_an_error():

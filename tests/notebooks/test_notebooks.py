@@ -24,7 +24,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notebooks")
     source = {"kind": "synthetic", "scenes": 2, "seconds": 3, "image_size": [160, 96], "root": str(folder / "world")}
     train = {
-        "network": {"base_channels": 4, "input_downscale": 2},
+        "network": {"base_channels": 8, "input_downscale": 2},
         "data": {"batch_size": 2},
         "evaluation": {"target": "depth_truth"},
         "max_steps": 4,
@@ -63,7 +63,7 @@ def printed(outputs: list[dict]) -> str:
 @pytest.mark.slow
 def test_store_notebook_when_run_then_it_plots_frames_and_errors(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = executed("open_a_store.ipynb", recipe, monkeypatch)
-    assert num_pictures(outputs) == 4 and re.search(r"mean absolute error \d\.\d{3} m", printed(outputs))
+    assert num_pictures(outputs) == 5 and re.search(r"mean absolute error \d\.\d{3} m", printed(outputs))
     assert any("xarray.Dataset" in output.get("data", {}).get("text/plain", "") for output in outputs)
 
 

@@ -213,13 +213,13 @@ WRONG = [
 def test_doctor_when_plug_in_stages_are_installed_then_lists_each_as_usable_or_says_why_not(toy):
     found = toy[2]("import sys; sys.argv = ['depthmill', 'doctor']; from flows.cli import main; main()")
     assert found.returncode == 1
-    assert "ok    plug-in halve_depth    depthmill.stages, of package toy-depth 1.2" in found.stdout
+    assert "ok       plug-in halve_depth    depthmill.stages, of package toy-depth 1.2" in found.stdout
     assert (
-        "FAIL  plug-in rival_clean    plug-in 'rival_clean' (depthmill.stages) of package toy-depth 1.2 cannot be used"
+        "FAIL     plug-in rival_clean    plug-in 'rival_clean' (depthmill.stages) of package toy-depth 1.2 cannot be used"
         in found.stdout
     )
     assert (
-        "FAIL  plug-in broken_stage   plug-in 'broken_stage' (depthmill.stages) of package toy-depth 1.2 cannot be l"
+        "FAIL     plug-in broken_stage   plug-in 'broken_stage' (depthmill.stages) of package toy-depth 1.2 cannot be l"
         in found.stdout
     )
 

@@ -1,17 +1,16 @@
 """What nuScenes-format tables say of an annotated object besides its box: attribute, visibility, counts of returns.
 
 Why    These facts came later than the index of scenes, whose digest must stay; so they are a table beside it, with its own digest
-How    Converters leave much of it out. What is not said is kept as such: a detector's metric must know it from 0
+How    Converters leave much of it out. What is not said is kept as such: a detector's metric must know it from 0. What cannot be
+       read counts as not said, and the stage that asks for objects says how often: it matters to nobody else
 Source docs/method/formats.md#objects
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pipeline.sources.nuscenes.checks import SceneFindings
 from pipeline.sources.nuscenes.json_tables import Lookup, Record
 from pipeline.sources.nuscenes.schema import is_whole
 from storage_schemas.errors import SourceError
@@ -27,6 +26,9 @@ OBJECT_FACTS = TableSpec(
         ColumnSpec("visibility", "string", "", "level of visibility, e.g. v40-60; empty = not said"),
         ColumnSpec("num_lidar_points", "int32", "1", "-1 = not said"),
         ColumnSpec("num_radar_points", "int32", "1", "-1 = not said"),
+        ColumnSpec(
+            "unreadable", "string", "", "names of these columns that say something that cannot be read, joined by a comma"
+        ),
     ),
 )
 """A table of the cached index."""
@@ -69,58 +71,43 @@ class ObjectFacts:
         self._attributes = _names(folder, "attribute", "name")
         self._levels = _names(folder, "visibility", "level")
 
-    def rows(self, facts: Iterable[tuple[str, Facts]], found: SceneFindings) -> list[Record]:
-        """Return one row for each annotation, and note what is not said or cannot be read.
+    def rows(self, facts: Iterable[tuple[str, Facts]]) -> list[Record]:
+        """Return one row for each annotation, from its token and what its record says."""
+        return [{"annotation_token": token, **self._row(of_one)} for token, of_one in facts]
 
-        Args:
-            facts: token of each annotation, and what its record says.
-            found: of the scene.
-        """
-        self._lacking: Counter[str] = Counter()
-        rows = [
-            {
-                "annotation_token": token,
-                "attribute": self._attribute(of_one.attribute_tokens),
-                "visibility": self._visibility(of_one.visibility_token),
-                "num_lidar_points": self._count(of_one.num_lidar_points, "num_lidar_pts"),
-                "num_radar_points": self._count(of_one.num_radar_points, "num_radar_pts"),
-            }
-            for token, of_one in facts
-        ]
-        for what, count in sorted(self._lacking.items()):
-            found.missing(what, count, advice="It matters to detectors of objects only, and counts as not said")
-        return rows
+    def _row(self, facts: Facts) -> Record:
+        read: dict[str, str | int | None] = {
+            "attribute": self._attribute(facts.attribute_tokens),
+            "visibility": self._visibility(facts.visibility_token),
+            "num_lidar_points": _count(facts.num_lidar_points),
+            "num_radar_points": _count(facts.num_radar_points),
+        }
+        unreadable = [name for name, value in read.items() if value is None]
+        instead = {name: NOT_SAID if name.startswith("num_") else "" for name in unreadable}
+        return {**read, **instead, "unreadable": ",".join(unreadable)}
 
-    def _attribute(self, tokens: object) -> str:
+    def _attribute(self, tokens: object) -> str | None:
+        """Return the names of attributes; None if one of them is not in the table."""
         if tokens is None or tokens == "":
             return ""
-        names = [self._attributes.get(token) for token in tokens] if isinstance(tokens, list) and _are_texts(tokens) else [None]
-        known = [name for name in names if name is not None]
-        if len(known) < len(names):
-            self._lacking["boxes have an attribute that is not in attribute.json"] += 1
-        if len(known) > 1:
-            self._lacking["boxes have more than one attribute"] += 1
-        return ",".join(known)
+        if not isinstance(tokens, list) or not all(isinstance(token, str) and token in self._attributes for token in tokens):
+            return None
+        return ",".join(self._attributes[token] for token in tokens)
 
-    def _visibility(self, token: object) -> str:
+    def _visibility(self, token: object) -> str | None:
+        """Return a level of visibility; None if it is not in the table."""
         if token is None or token == "":
             return ""
-        level = self._levels.get(str(token)) if isinstance(token, str | int) else None
-        if level is None:
-            self._lacking["boxes have a visibility that is not in visibility.json"] += 1
-        return level or ""
+        return self._levels.get(str(token)) if isinstance(token, str | int) else None
 
-    def _count(self, value: object, name: str) -> int:
-        if value is None:
-            return NOT_SAID
-        if is_whole(value) and isinstance(value, int | float) and 0 <= value < _MOST_POINTS:
-            return int(value)
-        self._lacking[f"boxes have a {name} that is no number of points"] += 1
+
+def _count(value: object) -> int | None:
+    """Return a number of points; None if it is none."""
+    if value is None:
         return NOT_SAID
-
-
-def _are_texts(tokens: list[object]) -> bool:
-    return all(isinstance(token, str) for token in tokens)
+    if isinstance(value, int | float) and is_whole(value) and 0 <= value < _MOST_POINTS:
+        return int(value)
+    return None
 
 
 def _names(folder: DataPath, table: str, column: str) -> dict[str, str]:

@@ -188,7 +188,7 @@ class _TableCutter:
             "scene": [summary],
             "camera_sweeps": images,
             OBJECT_FACTS.name: self._object_facts.rows(
-                [(row["annotation_token"], facts[row["annotation_token"]]) for row in boxes], found
+                (row["annotation_token"], facts[row["annotation_token"]]) for row in boxes
             ),
         }
         tables = (*FRAMES.tables, OBJECT_FACTS, *(CAMERA_SWEEPS.tables if self._camera_sweeps else ()))

@@ -60,6 +60,7 @@ def test_completion_when_a_unit_is_wanted_then_offers_what_the_store_holds(tiny_
         f"depth_clean/scene-0061/CAM_FRONT/{one.name}" for one in (tiny_store / "depth_clean/scene-0061/CAM_FRONT").iterdir()
     ]
     assert complete(tiny_store.parent, "inspect", "st") == ["store"]
+    assert complete(tiny_store.parent, "view", "store", "scene-01") == ["scene-0103"]
 
 
 def test_completion_when_a_manifest_is_wanted_then_offers_those_of_the_recipes_store(tiny_store, tmp_path):

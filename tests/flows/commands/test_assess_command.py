@@ -81,7 +81,7 @@ def test_assess_when_given_a_folder_then_writes_tables_figures_and_pictures(tiny
     with Image.open(pictures[0]) as picture:
         assert np.asarray(picture).std() > 5
     code, text = depthmill("assess", recipe, "--out", out)
-    assert code == 1
+    assert code == 2
     assert f"'{out}' is not empty; assess never mixes with what is there. Choose another --out" in text
 
 

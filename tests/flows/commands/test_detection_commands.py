@@ -129,7 +129,7 @@ def test_evaluate_when_split_or_folder_are_wrong_then_said_before_the_work(check
     (tmp_path / "b/results").mkdir(parents=True)
     (tmp_path / "b/results/thesis.tex").write_text("words")
     code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", tmp_path / "b")
-    assert code == 1
+    assert code == 2
     assert "results' is there already and no evaluation wrote it (average_precision.csv is missing beside it)" in text
     assert (tmp_path / "b/results/thesis.tex").is_file()
 
@@ -151,7 +151,7 @@ def test_predict_when_given_a_folder_then_the_same_objects_as_from_the_store(che
     pictures = sorted((tmp_path / "folder/pictures").glob("*.jpg"))
     assert len(pictures) == 6 and Image.open(pictures[0]).width > 1400
     code, text = depthmill("predict", checkpoint, tiny_kitti_store, "--out", tmp_path / "split")
-    assert code == 1
+    assert code == 2
     assert "split' is not empty; predict never mixes with what is there" in text
     code, text = depthmill("predict", checkpoint, tiny_kitti_store, "--out", tmp_path / "x", "--split", "validation")
     assert "split 'validation' does not exist; expected train, val or test" in text
@@ -257,6 +257,6 @@ def test_evaluate_when_a_users_files_lie_beside_a_former_evaluation_then_they_st
     assert (out / "pictures" / "holiday.jpg").is_file()
     (out / "results" / "notes.txt").write_text("words")
     code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", out)
-    assert code == 1
+    assert code == 2
     assert "notes.txt' lies among the results of a former evaluation, which are replaced, and no evaluation wrote it" in text
     assert (out / "results" / "notes.txt").read_text() == "words"

@@ -131,7 +131,7 @@ def test_evaluate_when_the_folder_holds_files_of_a_user_then_refused_and_they_st
     for name in ("table.md", "frames.parquet"):
         (out / name).write_text("# my own\n")
         code, text = depthmill(*words)
-        assert code == 1
+        assert code == 2
         assert (
             f"folder '{out}' holds '{name}' that no evaluation wrote, and this one would replace it. Nothing was written" in text
         )

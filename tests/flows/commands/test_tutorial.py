@@ -31,6 +31,7 @@ def pattern(line: str) -> str:
     line = re.sub(r"\b(?=[a-f]*\d)[0-9a-f]{16}\b", "#", line)
     line = re.sub(r"\b(day|night)\b", "day or night", line)  # the tiny world's val scene is at night
     line = " ".join(re.sub(r"[-+]?\d[\d.,]*", "#", line).split())
+    line = re.sub(r"(?<=in )# (?:s|min|h)\b", "# s", line)  # a busy machine needs minutes where the page shows seconds
     return re.sub(r"# ([a-z ]+?)s\b", r"# \1", line)  # 1 camera, 2 cameras
 
 

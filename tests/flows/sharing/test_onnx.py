@@ -86,8 +86,8 @@ def test_network_when_onnx_runtime_answers_otherwise_then_refused(monkeypatch):
         onnx_file._compared(traceable, b"")
 
 
-def test_onnx_when_the_size_or_the_family_does_not_fit_or_a_package_is_missing_then_said(monkeypatch):
-    from flows.sharing.onnx import parse_size
+def test_onnx_when_the_size_or_the_family_does_not_fit_or_a_package_is_missing_then_said(monkeypatch, tmp_path):
+    from flows.sharing.onnx import check_before_onnx, parse_size
     from model.families import FAMILIES
 
     with pytest.raises(RecipeError, match=r"--size is '352', expected ROWSxCOLUMNS, e.g. 352x1216"):
@@ -102,4 +102,4 @@ def test_onnx_when_the_size_or_the_family_does_not_fit_or_a_package_is_missing_t
         pretraining.traceable(OpenedNetwork(network(), "a", pretraining.config()), None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"ONNX needs onnx, onnxscript, onnxruntime, .* pip install 'depthmill\[onnx\]'"):
-        onnx_file.refuse_without_onnx()
+        check_before_onnx(tmp_path / "a.onnx")

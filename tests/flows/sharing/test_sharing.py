@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import socket
@@ -253,3 +254,32 @@ def test_paths_of_a_configuration_when_shared_then_only_file_names():
     kept = without_machine(record)
     assert "store" not in kept
     assert (kept["start_file"], kept["config"]["start_from"], kept["versions"]) == ("best.pt", "best.pt", {"torch": "2"})
+
+
+def test_backbone_when_its_pre_training_is_shared_then_taken_as_from_a_checkpoint(tmp_path):
+    import torch
+
+    from model.semodepth.net import SemoDepth
+    from model.train.checkpoint import load_checkpoint as load_any
+    from model.train.shared_weights import shared_content
+    from model.train.start import load_backbone
+    from tests.model.train.test_transfer import pre_trained
+
+    path, masked = pre_trained(tmp_path / "best.pt", name="resnet34", base_channels=8)
+    shared = tmp_path / "model.safetensors"
+    shared.write_bytes(shared_content(load_any(path, FAMILIES, for_backbone=True)))
+    encoder = SemoDepth(small_config().network).encoder
+    load_backbone(encoder, shared, FAMILIES)
+    assert all(torch.equal(value, masked.state_dict()[key]) for key, value in encoder.state_dict().items())
+
+
+def test_card_when_the_licence_is_none_that_a_hub_knows_then_other_with_its_name(training):
+    from flows.sharing.card import CardFacts, card_text
+
+    record = json.loads((training / "training.json").read_text())
+    family = FAMILIES.named("semodepth", where="test")
+    facts = CardFacts("a", family, record, {"mae_mm@80": float("nan")}, ["mae_mm@80"], "| t |", [], "CC BY-NC-SA 4.0")
+    data = hub_client.ModelCard(card_text(facts)).data
+    assert (data.license, data.license_name, data.eval_results) == ("other", "cc-by-nc-sa-4.0", None)
+    simulated = card_text(dataclasses.replace(facts, releases=["simulated/v2"], data_licence="mit"))
+    assert "learned from drives that depthmill simulated. They are MIT, like its code." in simulated

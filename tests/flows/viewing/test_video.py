@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import depthmill as dm
+from flows.run.interchange import export_manifest, import_folder
 from storage_schemas.errors import RecipeError
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'depthmill[video]'")
@@ -45,6 +46,17 @@ def test_video_when_pictures_are_chosen_then_only_they_are_shown(tiny_store: Pat
     assert seen.data["pictures"] == ["clean"] and seen.text.endswith("Not there: truth") and seen.data["fps"] == 5
 
 
+def test_scene_when_imported_without_cameras_then_it_is_filmed_and_not_put_into_space(tiny_store: Path, tmp_path: Path) -> None:
+    export_manifest(str(tiny_store), tmp_path / "public", layout="semodepth")
+    store = tmp_path / "imported"
+    import_folder(tmp_path / "public", str(store), layout="semodepth")
+    seen = dm.video(store, SCENE, out=tmp_path / "a.mp4")
+    assert seen.data["frames"] == 2 and "clean" in seen.data["pictures"]
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed: pip install 'depthmill[view]'")
+    with pytest.raises(RecipeError, match="has no camera matrix, so its pixels have no place in space: it was imported"):
+        dm.view(store, SCENE, out=tmp_path / "a.rrd")
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -59,5 +71,5 @@ def test_video_when_an_option_means_nothing_then_it_says_so(tiny_store: Path, op
 
 def test_video_when_pyav_is_not_installed_then_it_names_the_extra(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"needs av, which is not installed here. Run: pip install 'depthmill\[video\]'"):
+    with pytest.raises(RecipeError, match=r"needs PyAV, which is not installed here\. Run: pip install .*\[video\]"):
         dm.video(tiny_store)

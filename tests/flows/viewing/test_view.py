@@ -237,6 +237,7 @@ def test_view_when_the_port_is_taken_then_it_says_so_before_it_works(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_view_when_served_then_the_page_answers_until_ctrl_c(recipe: Path, tmp_path: Path) -> None:
     with socket.socket() as one, socket.socket() as other:  # two ports in a row that are free
         one.bind(("127.0.0.1", 0))
@@ -269,7 +270,7 @@ def test_view_when_predictions_are_of_another_scene_then_it_names_that_scene(
 
 def test_view_when_rerun_is_not_installed_then_it_names_the_extra(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"needs rerun-sdk, which is not installed here. Run: pip install 'depthmill\[view\]'"):
+    with pytest.raises(RecipeError, match=r"needs rerun-sdk, which is not installed here\. Run: pip install .*\[view\]"):
         dm.view(recipe)
 
 

@@ -18,6 +18,7 @@ from flows.viewing.scene import ViewedScene
 from storage_schemas.errors import RecipeError, SourceError
 from storage_schemas.layout import rows
 from storage_schemas.manifest import open_manifest
+from storage_schemas.public_files import encode_png
 from storage_schemas.store import Store
 
 BOX = {
@@ -89,6 +90,18 @@ def test_scene_when_labels_are_kittis_then_boxes_are_those_of_each_camera(tiny_k
     (data / f"{row['sample_token']}.txt").write_text(line)
     with pytest.raises(SourceError, match="line 1 has 15 fields, expected 16: KITTI's and a score"):
         Predictions(tmp_path).objects(row, scene.projection_px(frame), frame.scene_from_cam)
+
+
+def test_predictions_when_a_map_does_not_fit_its_image_then_it_is_refused(tmp_path: Path) -> None:
+    row = {"frame_key": "scene-0061/CAM_FRONT/1", "width": 64, "height": 36, "sample_token": ""}
+    file = tmp_path / "depth" / "scene-0061/CAM_FRONT/1.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(encode_png(np.ones((18, 32), np.uint16)))
+    with pytest.raises(SourceError, match=r"1.png' is 32x18, and its image is 64x36. Predictions cover every pixel"):
+        Predictions(tmp_path).depth(row)
+    file.write_bytes(b"no picture")
+    with pytest.raises(SourceError, match="Predict this split again"):
+        Predictions(tmp_path).depth(row)
 
 
 def test_predictions_when_the_folder_is_a_training_then_it_says_how_to_predict(tmp_path: Path) -> None:
