@@ -88,6 +88,9 @@ class UvtrTrainConfig(CommonConfig):
         min_length=1,
         description="parts that backbone_from fills: each whole, or it is an error",
     )
+    freeze: tuple[Part, ...] = Field(
+        (), description="parts that are not trained; with all three, what is learned on top is a probe of what they know"
+    )
     imagenet_weights: str | None = Field(
         None, description="the backbone's classification weights on this machine; null = from scratch"
     )
@@ -101,7 +104,8 @@ class UvtrTrainConfig(CommonConfig):
         return factor
 
     @model_validator(mode="after")
-    def _takes_each_part_once(self) -> Self:
-        if len(set(self.take)) < len(self.take):
-            raise ValueError(f"take names a part twice ({', '.join(self.take)}); name each once")
+    def _names_each_part_once(self) -> Self:
+        for key, parts in (("take", self.take), ("freeze", self.freeze)):
+            if len(set(parts)) < len(parts):
+                raise ValueError(f"{key} names a part twice ({', '.join(parts)}); name each once")
         return self

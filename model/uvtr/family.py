@@ -40,8 +40,11 @@ class UvtrFamily(BoxMeasuring):
     plural = "detectors of all cameras"
 
     def network(self, config: UvtrTrainConfig) -> Uvtr:
-        """Return the network with random weights."""
-        return Uvtr(config.network)
+        """Return the network with random weights; parts that ``freeze`` names are not trained."""
+        network = Uvtr(config.network)
+        for part in config.freeze:
+            getattr(network, part).requires_grad_(False)
+        return network
 
     def load_imagenet_weights(self, network: nn.Module, config: UvtrTrainConfig) -> None:
         """Fill the backbone, if the configuration names a file."""

@@ -161,6 +161,21 @@ def test_released_pre_training_when_named_as_the_start_then_its_encoder_is_taken
         begin(network, config, FAMILIES)
 
 
+@pytest.mark.parametrize("freeze", [("backbone", "fpn", "depth_head"), ("fpn",)])
+def test_parts_when_frozen_then_a_step_changes_all_others(freeze):
+    config = UvtrTrainConfig(network=UvtrConfig.tiny(classes=("car",)), freeze=freeze)
+    family = FAMILIES.of(config)
+    network = family.network(config)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    optimizer = family.optimizer(network, config)
+    for weight in network.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    assert changed_parts(network, before) == {"backbone", "fpn", "depth_head", "voxel_convs", "head"} - set(freeze)
+    with pytest.raises(ValueError, match=re.escape("freeze names a part twice (fpn, fpn)")):
+        UvtrTrainConfig.model_validate({"freeze": ["fpn", "fpn"]})
+
+
 def test_frozen_stages_when_a_step_is_done_then_unchanged():
     tiny = UvtrConfig.tiny(classes=("car",))
     frozen = tiny.model_copy(update={"backbone": tiny.backbone.model_copy(update={"frozen_stages": 1})})
