@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 import yaml
 
 from model.families import parse_train_config
 from pipeline.recipe import load_recipe, parse_recipe
-from tests.conftest import REPOSITORY
+from tests.conftest import NEEDS_DEVKIT, REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "detection.md").read_text(encoding="utf-8")
 
@@ -23,6 +24,7 @@ def test_recipe_of_the_page_when_read_then_it_is_a_tiny_detector_over_objects():
 
 
 def test_ready_recipe_when_read_then_is_the_published_training_with_errors_corrected(tmp_path):
+    pytest.importorskip("nuscenes", reason=NEEDS_DEVKIT)  # the recipe asks for its figures
     weights = tmp_path / "convnext.pth"
     weights.touch()
     path = REPOSITORY / "flows" / "recipes" / "nuscenes_detect.yaml"
