@@ -55,7 +55,7 @@ class BoxMeasuring(Family[UvtrTrainConfig]):
     retrain_refusal = ""
 
     def check_recipe(self, config: UvtrTrainConfig, *, where: str) -> None:
-        """Check that what measures the result is there, before hours of training."""
+        """Check that what measures the result is there, before hours of work; RecipeError if it is not."""
         if config.evaluation.official:
             check_devkit()
 

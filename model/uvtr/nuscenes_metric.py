@@ -6,8 +6,8 @@ Why    Opening the tables of a trainval release takes the devkit a minute and 6 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +44,7 @@ def check_devkit() -> None:
     Raises:
         RecipeError: it is not.
     """
-    if importlib.util.find_spec("nuscenes") is None:
+    if find_spec("nuscenes") is None:
         raise RecipeError(
             "mAP and NDS of nuScenes are computed by nuscenes-devkit, which is not installed here. Run: pip install "
             "'depthmill[devkit]'. Where it cannot be installed, set train.evaluation.official to false: depthmill then computes "

@@ -86,7 +86,7 @@ def test_evaluation_when_the_devkit_is_not_asked_then_figures_are_the_same():
 
 
 def test_evaluation_when_the_devkit_is_missing_then_the_extra_and_the_other_way_are_named(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("model.uvtr.nuscenes_metric.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'depthmill\[devkit\]'.*set train.evaluation.official to false"):
         evaluate_detections(_truth(1), _exact(_truth(1)), official=True)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flows.reports import frame_drawer, write_training_page
-from model.families import family_of, train
+from model.families import family_of, parse_train_config, train
 from model.train.family_types import CompareOptions, OpenedNetwork, ResultsOptions
 from model.train.judging import Rules
 from model.uvtr.classes import CLASSES
@@ -126,11 +126,11 @@ def test_training_when_evaluated_and_reported_then_the_page_has_its_sections(obj
     assert columns[0] == DECIDES and "segmentation/iou" in columns and details["AP of classes"] == ("car/ap", "pedestrian/ap")
 
 
-def test_recipe_when_the_devkit_is_wanted_and_missing_then_refused_before_anything_is_trained(monkeypatch):
-    config = small_training(evaluation={"official": True})
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"pip install 'depthmill\[devkit\]'"):
-        family_of(config).check_recipe(config, where="recipe.yaml")
+def test_recipe_when_the_devkit_is_wanted_and_missing_then_refused_before_anything_is_made(monkeypatch):
+    monkeypatch.setattr("model.uvtr.nuscenes_metric.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"pip install 'depthmill\[devkit\]'.*set train.evaluation.official to false"):
+        parse_train_config({"family": "uvtr"}, where="recipe.yaml")
+    assert parse_train_config({"family": "uvtr", "evaluation": {"official": False}}, where="recipe.yaml").family == "uvtr"
 
 
 def test_pictures_when_stacked_and_read_then_the_same_and_a_damaged_file_is_named(evaluated):
