@@ -36,9 +36,10 @@ from model.mim4d.batch import ClipViews
 from model.mim4d.composite import render
 from model.mim4d.deformable_attention import sample_deformable
 from model.mim4d.depth_head import DepthHead
+from model.mim4d.encoder import make_backbone
 from model.mim4d.fpn import Fpn
 from model.mim4d.lift import Cameras, RenderConv, lift_by_sampling, lift_by_splatting
-from model.mim4d.net import Mim4d, make_backbone
+from model.mim4d.net import Mim4d
 from model.mim4d.network_config import Mim4dConfig
 from model.mim4d.neus_field import FieldInVolume, FieldValues, NeusField
 from model.mim4d.temporal_decoder import TemporalDecoder

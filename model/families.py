@@ -21,10 +21,11 @@ from model.train.config import CommonConfig, Machine
 from model.train.family import Family
 from model.train.known_families import Families, misfit_of_family
 from model.train.loop import OnProgress
+from model.uvtr.family import UvtrFamily
 from storage_schemas.manifest import Manifest
 from storage_schemas.plug_ins import PlugIn, broken_plug_ins, loaded_plug_ins
 
-_OWN = (SemoDepthFamily(), MonoDdleFamily(), Mim4dFamily())
+_OWN = (SemoDepthFamily(), MonoDdleFamily(), Mim4dFamily(), UvtrFamily())
 
 
 def _brought_by_packages() -> tuple[dict[str, tuple[PlugIn, Family[Any]]], dict[str, str]]:

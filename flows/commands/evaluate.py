@@ -25,7 +25,10 @@ def evaluate(
     context: typer.Context,
     checkpoint: Annotated[
         str,
-        typer.Argument(help="folder or URL of a training, a checkpoint file, or a folder of KITTI result files of any detector"),
+        typer.Argument(
+            help="folder or URL of a training, a checkpoint file, or results of any detector: a folder of KITTI result files, or "
+            "a nuScenes result file (.json)"
+        ),
     ],
     recipe: StoreOrRecipe,
     manifest: ManifestChoice = None,
@@ -42,9 +45,9 @@ def evaluate(
 ) -> None:
     """Measure a network on a split of a manifest.
 
-    Depth is measured up to 50, 70 and 80 m, with radar and without it. A detector gets KITTI's average precision, and so
-    does a folder of result files of any other detector. A pre-training of MIM4D gets rendered depth and colour, beside
-    the controls.
+    Depth is measured up to 50, 70 and 80 m, with radar and without it. A detector gets KITTI's average precision, one of all
+    cameras nuScenes' mAP and NDS. Result files of any other detector are measured likewise. A pre-training of MIM4D gets
+    rendered depth and colour, beside the controls.
     """
     from depthmill.networks import evaluate as evaluate_any
     from depthmill.networks import family_of_results, load_model, refuse_wrong_data

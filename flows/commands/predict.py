@@ -43,7 +43,8 @@ def predict(
 ) -> None:
     """Write depth maps and pictures that a network predicts.
 
-    Depth is written as 16-bit PNGs of 1/256 m. A detector writes KITTI's result files, and pictures.
+    Depth is written as 16-bit PNGs of 1/256 m. A detector writes KITTI's result files and pictures, one of all cameras
+    a nuScenes result file and pictures.
     """
     from depthmill.networks import load_model, refuse_wrong_data
     from pipeline.exporters.out_folder import check_out

@@ -71,7 +71,7 @@ def choose_samples(manifest: Manifest, config: Choice, wanted: tuple[str, ...]) 
         ManifestError: the split or a camera has no frames, or frames lack a store.
     """
     rows = _rows_of_split(manifest, config)
-    lacking = [(row, [name for name in wanted if row[f"unit_{name}"] is None]) for row in rows]
+    lacking = [(row, [name for name in wanted if row.get(f"unit_{name}") is None]) for row in rows]
     if config.incomplete == "error":
         _refuse_lacking(manifest, config, [(row, names) for row, names in lacking if names])
     complete = [row for row, names in lacking if not names]

@@ -8,7 +8,7 @@ Source  docs/method/mim4d.md#clips, #camera-matrices
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -105,7 +105,31 @@ class ClipViews(NamedTuple):
     time_s: Tensor
 
 
-def views_of(batch: ClipBatch) -> ClipViews:
+class HasViews(Protocol):
+    """A batch with images of clips and where each camera was, as ``ClipBatch`` has them."""
+
+    @property
+    def image_u8(self) -> Tensor:
+        """Intact images (b, t, m, h, w, 3) uint8 RGB."""
+
+    @property
+    def intrinsics(self) -> Tensor:
+        """Camera matrices (b, t, m, 3, 3), pixels."""
+
+    @property
+    def cam_from_rig(self) -> Tensor:
+        """Rig to each camera (b, t, m, 4, 4), metres."""
+
+    @property
+    def world_from_rig(self) -> Tensor:
+        """Rig of each frame in a frame that does not move (b, t, 4, 4), metres."""
+
+    @property
+    def time_s(self) -> Tensor:
+        """Seconds after the newest frame (b, t)."""
+
+
+def views_of(batch: HasViews) -> ClipViews:
     """Return what the network reads of a batch, on its device."""
     mean, deviation = (torch.tensor(numbers, device=batch.image_u8.device) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
     image = ((batch.image_u8.float() / 255.0 - mean) / deviation).movedim(-1, -3)

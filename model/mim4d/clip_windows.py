@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from model.data.samples import LOOKUPS, Sample, choose_samples, refuse_missing_units
+from model.data.samples import LOOKUPS, Choice, Sample, choose_samples, refuse_missing_units
 from model.mim4d.clips import Clip, Float64, LidarFile, Moment, SourceFile, SweepFiles
 from model.mim4d.config import ClipDataConfig
 from storage_schemas.errors import ManifestError
@@ -58,13 +58,13 @@ def choose_clips(manifest: Manifest, config: ClipDataConfig, *, num_frames: int)
             without a camera, or none is complete.
         UnitNotFoundError: a unit of the manifest has been pruned.
     """
-    _refuse_no_windows(manifest, config)
+    refuse_no_windows(manifest, config)
     samples = choose_samples(manifest, config, STORES)
     refuse_missing_units(manifest.store, manifest.path.fingerprint, samples)
     of_image = {(sample.units["images"].scene, sample.units["images"].camera, sample.frame): sample for sample in samples}
     units = list(dict.fromkeys(sample.units["windows"] for sample in samples))
     with ThreadPoolExecutor(LOOKUPS) as pool:
-        tables = list(pool.map(lambda path: _tables(manifest, path), units))
+        tables = list(pool.map(lambda path: tables_of_windows(manifest, path), units))
     cameras = config.cameras or tuple(
         dict.fromkeys(camera for tables_of_unit in tables for camera in tables_of_unit["views"]["camera"])
     )
@@ -72,7 +72,7 @@ def choose_clips(manifest: Manifest, config: ClipDataConfig, *, num_frames: int)
     num_windows = 0
     for path, tables_of_unit in zip(units, tables, strict=True):
         _refuse_unfit(path, tables_of_unit, cameras, num_frames)
-        moments = _moments(path.scene, tables_of_unit, cameras, of_image)
+        moments = key_moments(path.scene, tables_of_unit, cameras, of_image)
         windows = _windows(tables_of_unit["windows"], num_frames)
         num_windows += len(windows)
         if "sweep_rigs" in tables_of_unit:
@@ -90,7 +90,8 @@ def choose_clips(manifest: Manifest, config: ClipDataConfig, *, num_frames: int)
     return ChosenClips(tuple(clips), cameras, num_windows - len(clips))
 
 
-def _tables(manifest: Manifest, path: UnitPath) -> dict[str, Columns]:
+def tables_of_windows(manifest: Manifest, path: UnitPath) -> dict[str, Columns]:
+    """Return the tables of a windows unit by name."""
     unit = manifest.store.open_unit(path)
     return {spec.name: unit.table(spec.name) for spec in unit.layout.tables if unit.has_table(spec.name)}
 
@@ -101,10 +102,17 @@ def _windows(columns: Columns, num_frames: int) -> list[list[int]]:
     return [[sample for _, _, sample in group][:num_frames] for _, group in groupby(key_frames, key=lambda row: row[0])]
 
 
-def _moments(
+def key_moments(
     scene: str, tables: dict[str, Columns], cameras: Sequence[str], of_image: dict[tuple[str, str, int], Sample]
 ) -> dict[int, Moment]:
-    """Return the key frames of a scene of which the manifest has all cameras."""
+    """Return the key frames of a scene of which the manifest has all cameras, by their number in the scene.
+
+    Args:
+        scene: its name.
+        tables: of the scene's windows unit.
+        cameras: that every key frame must have.
+        of_image: samples of the manifest by scene, camera and frame.
+    """
     views = {(row["sample_index"], row["camera"]): row for row in rows(tables["views"])}
     moments = {}
     for rig in rows(tables["rigs"]):
@@ -178,7 +186,8 @@ def _matrix(values: Sequence[float]) -> Float64:
     return np.array(values, np.float64).reshape(4, 4)
 
 
-def _refuse_no_windows(manifest: Manifest, config: ClipDataConfig) -> None:
+def refuse_no_windows(manifest: Manifest, config: Choice) -> None:
+    """Check that the split was cut into clips; ManifestError says how to have it done."""
     rows_of_split = [row for row in manifest.rows() if row["split"] == config.split]
     if rows_of_split and not any(row["unit_windows"] for row in rows_of_split):
         raise ManifestError(

@@ -70,8 +70,8 @@ class ClipLoader(OrderedLoader[ClipBatch]):
                 [[scaled_intrinsics(moment.samples, self._image_px) for moment in clip.moments] for clip in clips]
             ),
             cam_from_rig=_float32([[moment.cam_from_rig for moment in clip.moments] for clip in clips]),
-            world_from_rig=_float32([_key_from_rigs(clip) for clip in clips]),
-            time_s=_float32([[1e-6 * (moment.time_us - clip.moments[0].time_us) for moment in clip.moments] for clip in clips]),
+            world_from_rig=_float32([key_from_rigs(clip) for clip in clips]),
+            time_s=_float32([seconds_from_newest(clip) for clip in clips]),
             points=torch.from_numpy(lidar.points),
             point_window=torch.from_numpy(lidar.window),
             point_frame=torch.from_numpy(lidar.frame),
@@ -98,7 +98,12 @@ def scaled_intrinsics(samples: Sequence[Sample], image_px: tuple[int, int]) -> N
     return np.asarray(scales[:, :, None] * np.array([sample.intrinsic_px for sample in samples], np.float64).reshape(-1, 3, 3))
 
 
-def _key_from_rigs(clip: Clip) -> NDArray[np.float64]:
+def seconds_from_newest(clip: Clip) -> list[float]:
+    """Return the time of each frame after the newest one, seconds; 0 or negative."""
+    return [1e-6 * (moment.time_us - clip.moments[0].time_us) for moment in clip.moments]
+
+
+def key_from_rigs(clip: Clip) -> NDArray[np.float64]:
     """Return the poses (t, 4, 4) of the rigs in the rig frame of the newest one."""
     world_from_rig = np.stack([moment.world_from_rig for moment in clip.moments])
     key_from_world = world_from_rig[0, :3, :3].T

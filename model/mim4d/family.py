@@ -32,6 +32,7 @@ from model.mim4d.pictured_clips import write_pictures_of_split
 from model.mim4d.probes.probe_files import probe_results, probes_are_due
 from model.mim4d.probes.run_probes import probe_training
 from model.mim4d.ray_errors import CONSTANT, REBUILT_SWAPPED, SWAPPED, RenderRow
+from model.mim4d.reference import encoder_of, is_reference
 from model.train.config import Machine
 from model.train.family import check_split
 from model.train.family_types import (
@@ -51,6 +52,13 @@ from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
 
 _BACKBONE = "backbone."
+
+_FPN, _DEPTH_HEAD = "fpn", "depth_head"
+
+_LIFT_ADVICE = (
+    "Choose the same in both: train.network.lift with equal channels, first_level, num_extra_levels and num_depth_bins, and "
+    "equal backbones; or leave the part out of train.take"
+)
 
 _ADVICE = (
     "Choose the same in both: train.network.backbone of the pre-training is resnet34 for SemoDepth, with equal base_channels, "
@@ -181,6 +189,26 @@ class Mim4dFamily(ClipJudging):
         width = f" (base_channels {chosen.base_channels})" if chosen.name.startswith("resnet") else ""
         backbone = {key.removeprefix(_BACKBONE): value for key, value in weights.items() if key.startswith(_BACKBONE)}
         return Handed(backbone, f"{chosen.name}{width}", (OUTPUT_NORMS,), _ADVICE)
+
+    def reference_pre_training(
+        self, weights: Mapping[str, Any], *, path: Path
+    ) -> tuple[Mim4dTrainConfig, dict[str, Tensor]] | None:
+        """Return the encoder of a released pre-training of MIM4D or UniPAD."""
+        if not is_reference(weights):
+            return None
+        network, encoder = encoder_of(weights, path=path)
+        return Mim4dTrainConfig(network=network), encoder
+
+    def handed_part(self, part: str, config: Mim4dTrainConfig, weights: Mapping[str, Tensor]) -> Handed | None:
+        """Return the backbone, the feature pyramid or the depth head, which a network on the same volumes takes too."""
+        if part not in (_FPN, _DEPTH_HEAD):
+            return super().handed_part(part, config, weights)
+        lift, prefix = config.network.lift, f"{part}."
+        text = f"of {lift.channels} channels from level {lift.first_level}, {lift.num_extra_levels} extra"
+        if part == _DEPTH_HEAD:
+            text = f"of {lift.channels} channels and {lift.num_depth_bins} depth bins"
+        found = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        return Handed(found, text, (), _LIFT_ADVICE)
 
     def extra_parts(self, config: Mim4dTrainConfig) -> Mapping[str, ExtraPart]:
         """Return the linear probes of the frozen backbone."""

@@ -13,33 +13,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.errors import InputError
 from model.mim4d.batch import ClipViews
 from model.mim4d.composite import Rendered, render
-from model.mim4d.depth_head import DepthHead
-from model.mim4d.fpn import Fpn
-from model.mim4d.lift import Cameras, RenderConv, lift_by_sampling, lift_by_splatting
+from model.mim4d.encoder import VolumeEncoder
+from model.mim4d.lift import RenderConv
 from model.mim4d.loss import DIRECT, RECONSTRUCT
-from model.mim4d.masked_convnext import CONVNEXT_SIZES, MaskedConvNeXt
-from model.mim4d.masked_resnet import MaskedResNet34, MaskedResNet50
-from model.mim4d.network_config import BackboneConfig, Mim4dConfig
+from model.mim4d.network_config import Mim4dConfig
 from model.mim4d.neus_field import NeusField
 from model.mim4d.temporal_decoder import TemporalDecoder
 
 
-class Mim4d(nn.Module):
+class Mim4d(VolumeEncoder):
     """The network; its options are in ``config``."""
 
     def __init__(self, config: Mim4dConfig | None = None) -> None:
         """Make the network with fresh weights; one of single frames has no ``temporal``."""
-        super().__init__()
-        self.config = config or Mim4dConfig()
-        lift = self.config.lift
-        self.backbone = make_backbone(self.config.backbone)
-        self.fpn = Fpn(self.backbone.channels, lift.channels, first_level=lift.first_level, num_extra=lift.num_extra_levels)
-        self.depth_head = DepthHead(lift.channels, lift.bins)
+        config = config or Mim4dConfig()
+        super().__init__(config.backbone, config.lift, input_px=config.input_px)
+        self.config = config
+        lift = config.lift
         self.render_conv = RenderConv(lift.channels, lift.volume_channels, norm=lift.norm3d, num_groups=lift.norm_groups)
         self.temporal = None
         if self.config.num_frames > 1:
@@ -85,29 +80,6 @@ class Mim4d(nn.Module):
                 rendered[RECONSTRUCT].append(self.show(rebuilt, origin, along, generators=generators))
         return rendered
 
-    def pyramid(
-        self, image: Tensor, is_seen: Tensor | None = None, *, generators: Sequence[torch.Generator] | None = None
-    ) -> list[Tensor]:
-        """Return the feature pyramid of images (b, T, M, 3, h, w): maps (b, T, M, channels, y, x), the finest first.
-
-        Raises:
-            InputError: images or masks do not fit.
-        """
-        self._check_images(image, is_seen)
-        batch, frames, cameras = image.shape[:3]
-        # one clip at a time, as its generator is its own; of a ResNet one frame at a time, as batch norms over all frames would
-        # tell the others of the withheld one (docs/method/mim4d.md#pitfalls, 6)
-        together = 1 if self.config.backbone.is_resnet else frames
-        parts = []
-        for clip in range(batch):
-            generator = None if generators is None else generators[clip]
-            for first in range(0, frames, together):
-                part = slice(first, first + together)
-                seen = None if is_seen is None else is_seen[clip, part].flatten(0, 1)[:, None]
-                parts.append(self.backbone(image[clip, part].flatten(0, 1), seen, generator=generator))
-        levels = self.fpn([torch.cat(level) for level in zip(*parts, strict=True)])
-        return [level.unflatten(0, (batch, frames, cameras)) for level in levels]
-
     def volumes(
         self, views: ClipViews, is_seen: Tensor | None = None, *, generators: Sequence[torch.Generator] | None = None
     ) -> Tensor:
@@ -123,22 +95,7 @@ class Mim4d(nn.Module):
         Raises:
             InputError: maps and cameras do not fit together.
         """
-        lift = self.config.lift
-        size = views.image.shape[:3]
-        features, chances = self.depth_head([level.flatten(0, 2) for level in levels])
-        features = [feature.unflatten(0, size) for feature in features]
-        chances = [chance.unflatten(0, size) for chance in chances]
-        height, width = views.image.shape[-2:]
-        cameras = Cameras(views.cam_from_rig, views.intrinsics, (height, width))
-        if lift.kind == "splat":
-            lifted = lift_by_splatting(
-                features[0], chances[0], cameras, grid=lift.grid, bins=lift.bins, stride=lift.strides[0], align=lift.grid_align
-            )
-        else:
-            lifted = lift_by_sampling(
-                features, chances, cameras, grid=lift.grid, bins=lift.bins, strides=lift.strides, align=lift.grid_align
-            )
-        squeezed: Tensor = self.render_conv(lifted)
+        squeezed: Tensor = self.render_conv(self.lifted_levels(levels, views))
         return squeezed
 
     def reconstruct(self, volumes: Tensor, views: ClipViews, targets: Sequence[int]) -> Tensor:
@@ -182,48 +139,8 @@ class Mim4d(nn.Module):
             parts.append(render(field, origin_m[only_clip], direction[only_clip], grid=grid, config=config, generator=generator))
         return Rendered(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
-    def _check_images(self, image: Tensor, is_seen: Tensor | None) -> None:
-        if (
-            image.ndim != 6
-            or image.shape[3] != 3
-            or not image.is_floating_point()
-            or tuple(image.shape[4:]) != self.config.input_px
-        ):
-            height, width = self.config.input_px
-            raise InputError(
-                f"images of clips are {image.dtype} {tuple(image.shape)}, expected floating-point (b, frames, cameras, 3, "
-                f"{height}, {width}), normalised; make them with views_of"
-            )
-        if is_seen is not None and (is_seen.ndim != 5 or is_seen.shape[:3] != image.shape[:3]):
-            raise InputError(
-                f"the patch mask of clips is {tuple(is_seen.shape)}, expected {tuple(image.shape[:3])} and the patches down and "
-                "across; make it with draw_clips"
-            )
-
 
 def volumes_at(volumes: Tensor, frames: Sequence[int]) -> Tensor:
     """Return the volume of one frame of each clip (b, C, Z, Y, X), of all of them (b, T, C, Z, Y, X)."""
     clips = torch.arange(len(frames), device=volumes.device)
     return volumes[clips, torch.tensor(frames, device=volumes.device)]
-
-
-def make_backbone(config: BackboneConfig, *, first_level: int = 0) -> MaskedConvNeXt | MaskedResNet34 | MaskedResNet50:
-    """Make the backbone with fresh weights; all are called alike, and tell the ``channels`` of their levels.
-
-    Args:
-        config: the options.
-        first_level: finest level that is read. Norms of the levels before it get no gradient and are not trained: a parameter
-            that waits for one would stop a training on several devices.
-    """
-    if config.name == "resnet34":
-        return MaskedResNet34(config.base_channels)
-    if config.name == "resnet50":
-        return MaskedResNet50(config.base_channels)
-    network = MaskedConvNeXt(
-        CONVNEXT_SIZES[config.name],
-        layer_scale=config.layer_scale,
-        drop_path=config.drop_path,
-        frozen_stages=config.frozen_stages,
-    )
-    network.norms[:first_level].requires_grad_(False)
-    return network

@@ -85,8 +85,8 @@ class BackboneConfig(FrozenConfig):
         return self
 
 
-class LiftConfig(FrozenConfig):
-    """How the images' features come into the voxels around the vehicle."""
+class VoxelLiftConfig(FrozenConfig):
+    """How the images' features come into the voxels around the vehicle, whoever reads the voxels."""
 
     kind: Literal["sample", "splat"] = Field(
         "sample",
@@ -105,12 +105,6 @@ class LiftConfig(FrozenConfig):
     )
     high_m: tuple[float, float, float] = Field((51.2, 51.2, 4.8), description="upper corner of the voxels: x, y, z, metres")
     num_voxels_zyx: tuple[int, int, int] = Field((5, 128, 128), description="voxels along z, y and x")
-    volume_channels: int = Field(32, ge=1, description="channels of a frame's volume that is warped, decoded and rendered")
-    norm3d: NormKind = Field(
-        "gn",
-        description="norm of the volumes: gn sees one frame at a time; bn, as released, lets a withheld frame reach the others",
-    )
-    norm_groups: int = Field(8, ge=1, description="groups of channels of gn")
     grid_align: GridAlign = Field(
         "consistent",
         description="where values stand: in the middle of voxel, cell and bin; or, as released, at corners and nodes, half a "
@@ -134,13 +128,28 @@ class LiftConfig(FrozenConfig):
         return (*LEVEL_STRIDES[self.first_level :], *extra)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _can_be_lifted(self) -> Self:
         _ = self.grid, self.bins
         if self.kind == "splat" and len(self.strides) != 1:
             raise ValueError(
                 f"kind splat sends one level, but first_level {self.first_level} and num_extra_levels {self.num_extra_levels} "
                 f"make {len(self.strides)}; set first_level to 3 and num_extra_levels to 0"
             )
+        return self
+
+
+class LiftConfig(VoxelLiftConfig):
+    """The same, and how what was lifted is squeezed to the volume that is warped, decoded and rendered."""
+
+    volume_channels: int = Field(32, ge=1, description="channels of a frame's volume that is warped, decoded and rendered")
+    norm3d: NormKind = Field(
+        "gn",
+        description="norm of the volumes: gn sees one frame at a time; bn, as released, lets a withheld frame reach the others",
+    )
+    norm_groups: int = Field(8, ge=1, description="groups of channels of gn")
+
+    @model_validator(mode="after")
+    def _has_equal_groups(self) -> Self:
         if self.norm3d == "gn" and self.volume_channels % self.norm_groups:
             raise ValueError(
                 f"volume_channels is {self.volume_channels}, which norm_groups {self.norm_groups} does not divide; "

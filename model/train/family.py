@@ -45,6 +45,10 @@ ROWS_FILE = "rows.csv"
 """Rows of an evaluation, for families that write nothing else."""
 
 
+BACKBONE = "backbone"
+"""Name of the part that every pre-training hands over."""
+
+
 class Family(ABC, Generic[C]):
     """How a model family is built, trained, measured, compared and used.
 
@@ -114,6 +118,26 @@ class Family(ABC, Generic[C]):
         raise RecipeError(
             f"train.backbone_from is given, and family {self.name} has no backbone that a pre-training could fill. Leave it out"
         )
+
+    def parts_from_pre_training(self, network: nn.Module, config: C) -> dict[str, nn.Module]:
+        """Return what ``train.backbone_from`` fills, each part by the name that the pre-training has for it."""
+        return {BACKBONE: self.backbone(network)}
+
+    def reference_pre_training(self, weights: Mapping[str, Any], *, path: Path) -> tuple[C, dict[str, Tensor]] | None:
+        """Return what a weights file of public code holds of a pre-training of this family; None if it is no such file.
+
+        Args:
+            weights: content of the file.
+            path: of the file, for errors.
+
+        Returns:
+            A configuration with the network's options, and the weights of its parts by our names.
+        """
+        return None
+
+    def handed_part(self, part: str, config: C, weights: Mapping[str, Tensor]) -> Handed | None:
+        """Return a part of a checkpoint's network by its name, None if there is no such part to hand over."""
+        return self.handed_backbone(config, weights) if part == BACKBONE else None
 
     def handed_backbone(self, config: C, weights: Mapping[str, Tensor]) -> Handed:
         """Return the backbone among the weights of a checkpoint; asked only where ``hands_over_backbone``."""

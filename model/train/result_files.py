@@ -96,7 +96,8 @@ def arrays_as_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 EVALUATION_FILES = (
     "table.md", "table.tex", "frames.parquet", "ranges.parquet", "strips.npz", "average_precision.csv", "pictures.npz",
-    "rendering.csv", "clips.csv", "rows.csv",
+    "rendering.csv", "clips.csv", "rows.csv", "nuscenes_metric.csv", "metric_groups.csv", "matches.npz", "results_nuscenes.json",
+    "segmentation.csv",
 )  # fmt: skip
 """Files that evaluations of any family write beside each other; ``table.md`` names the manifest in its title."""
 
@@ -125,6 +126,9 @@ _PROOFS = {
     "frames.parquet": re.compile(rb"depthmill-sha256:"),
     "ranges.parquet": re.compile(rb"depthmill-sha256:"),
     "average_precision.csv": re.compile(rb"^category,metric,overlap,"),
+    "nuscenes_metric.csv": re.compile(rb"^name,num_truth,num_found,ap,"),
+    "metric_groups.csv": re.compile(rb"^group,name,num_truth,num_classes,"),
+    "segmentation.csv": re.compile(rb"^iou,num_covered,num_cells"),
 }
 """What tells by the content that an evaluation wrote a file; the others are written after these."""
 

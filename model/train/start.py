@@ -8,22 +8,28 @@ Source  docs/method/mim4d.md#transfer
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet34, ResNet50
-from model.blocks.weights_file import fill_network, misfit, misfit_text, refuse_no_numbers
+from model.blocks.weights_file import fill_network, load_state_file, misfit, misfit_text, refuse_no_numbers
 from model.errors import CheckpointError
 from model.train.checkpoint import Checkpoint, flat_keys, load_checkpoint
 from model.train.config import CommonConfig, sha256_of
+from model.train.family import BACKBONE, Family
 from model.train.known_families import Families
 from storage_schemas.frozen_config import every_key
 
 ORIGIN_KEYS = ("start_file", "start_sha256", "start_family", "start_manifest", "start_step")
 """What checkpoints and training.json say of the checkpoint that a training began with: a run can tell all data it ever saw."""
+
+PUBLIC_MANIFEST = "unknown, public weights"
+"""What stands in place of a manifest's fingerprint where weights of public code are the start."""
 
 _IMAGENET_ORIGIN = ("imagenet_file", "imagenet_sha256")
 EVERY_ORIGIN = (*ORIGIN_KEYS, *_IMAGENET_ORIGIN)
@@ -53,7 +59,7 @@ def begin(network: nn.Module, config: CommonConfig, families: Families) -> dict[
         values = () if weights is None else (str(Path(weights).absolute()), sha256_of(weights))
         return dict(zip(_IMAGENET_ORIGIN, values, strict=False))
     if config.start_from is None:
-        start = load_backbone(family.backbone(network), path, families)
+        start = load_parts(family.parts_from_pre_training(network, config), path, families)
     else:
         may_differ, may_lack = family.start_tolerance(config)
         start = load_start(network, path, families, may_differ=may_differ, may_lack=may_lack)
@@ -124,7 +130,25 @@ def load_backbone(backbone: nn.Module, path: str | Path, families: Families) -> 
         WeightsFileError: the file is missing or unreadable.
         CheckpointError: its family hands over no backbone, or its backbone is another network; says how to make them equal.
     """
-    checkpoint = load_checkpoint(path, families, for_backbone=True)
+    return load_parts({BACKBONE: backbone}, path, families)
+
+
+def load_parts(parts: Mapping[str, nn.Module], path: str | Path, families: Families) -> Checkpoint:
+    """Fill parts of a network with those that a checkpoint of a pre-training has: all of them, or none and an error.
+
+    Args:
+        parts: by the name that the pre-training has for each.
+        path: of the checkpoint.
+        families: those whose checkpoints can be read.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        WeightsFileError: the file is missing or unreadable.
+        CheckpointError: its family hands over no such part, or a part is another network; says how to make them equal.
+    """
+    checkpoint = _pre_training(path, families)
     family = families.of(checkpoint.config)
     if not family.hands_over_backbone:
         takes = " or ".join(other.name for other in families if other.hands_over_backbone)
@@ -132,18 +156,41 @@ def load_backbone(backbone: nn.Module, path: str | Path, families: Families) -> 
             f"checkpoint '{path}' is of a training of {family.name}, train.backbone_from takes one of {takes}. To go on from a "
             "whole network of the same family, name it in train.start_from"
         )
-    handed = family.handed_backbone(checkpoint.config, checkpoint.model)
-    weights, wanted = handed.weights, backbone.state_dict()
+    fitting = {name: _fitting(name, part, checkpoint, family, path) for name, part in parts.items()}
+    for name, part in parts.items():
+        part.load_state_dict(fitting[name])
+    return checkpoint
+
+
+def _pre_training(path: str | Path, families: Families) -> Checkpoint:
+    """Return a checkpoint of depthmill, or what a file of public code holds of a pre-training."""
+    try:
+        return load_checkpoint(path, families, for_backbone=True)
+    except CheckpointError:
+        weights = load_state_file(path)
+        for family in families:
+            if (found := family.reference_pre_training(weights, path=Path(path))) is not None:
+                return Checkpoint(found[0], PUBLIC_MANIFEST, 0, found[1], {}, {}, None, torch.get_rng_state(), {})
+        raise
+
+
+def _fitting(name: str, part: nn.Module, checkpoint: Checkpoint, family: Family[Any], path: str | Path) -> dict[str, Tensor]:
+    """Return the weights of one part that fill a module whole; CheckpointError if they do not."""
+    handed = family.handed_part(name, checkpoint.config, checkpoint.model)
+    if handed is None:
+        raise CheckpointError(
+            f"checkpoint '{path}' is of a training of {family.name}, which hands over no {name}. Leave it out of train.take"
+        )
+    weights, wanted = handed.weights, part.state_dict()
     if handed.optional and not any(key.startswith(handed.optional) for key in wanted):
         weights = {key: value for key, value in weights.items() if not key.startswith(handed.optional)}
     if misfit(weights, wanted):
         raise CheckpointError(
-            f"checkpoint '{path}' has a backbone {handed.network_text}, this network's is {_name_of(backbone)}: "
+            f"checkpoint '{path}' has a {name} {handed.network_text}, this network's is {_name_of(part)}: "
             f"{misfit_text(weights, wanted)}. {handed.advice}"
         )
     refuse_no_numbers(weights, where=f"checkpoint '{path}'")
-    backbone.load_state_dict(weights)
-    return checkpoint
+    return weights
 
 
 def _name_of(backbone: Any) -> str:

@@ -46,6 +46,9 @@ WANTED: dict[str, list[str]] = {
     "interpolate": [rf"(?m)^{count} \| .* \| {NUMBER}x \| .* steps$" for count in ("500", "1,000")],
     "loader": [rf"\*\*ours, batch delivered\*\* \| .* \| \*\*{NUMBER}x\*\*", r"\| dense target \| .* \|", rf"(?m)^\| 2 \| .* \| {NUMBER}x \|$",
                rf"\| ours, 2 workers \| \| {NUMBER} \| \d+ \|"],
+    "detection_study": [
+        rf"(?m)^\| no image: the mean layout \| \| ({NUMBER}|nan) \| \|$",
+        *(rf"(?m)^\| 100% \| {start} \|( (-?[\d.]+|nan) \|){{4}}$" for start in ("scratch", "mim4d"))],
     "mim4d_study": [
         rf"(?m)^\| reconstruct \| {NUMBER} \({NUMBER}\)", rf"(?m)^\| reconstruct_swapped \| {NUMBER} \({NUMBER}\)",
         rf"AbsRel of every seed: direct {NUMBER}", rf"(?m)^\| trained \| {NUMBER} \|", r"(?m)^\| voxel_frequency \|",
@@ -115,6 +118,7 @@ SLOW = {
     "index_trainval",
     "loader",
     "mim4d_step",
+    "detection_study",
     "mim4d_study",
     "plan_850",
     "plan_remote",

@@ -75,7 +75,7 @@ def test_manifest_columns_when_no_plug_in_is_there_then_are_those_that_old_manif
 
 def test_layouts_say_what_there_is_one_unit_of():
     per = {layout.name: layout.per for layout in LAYOUTS if layout.per != "camera"}
-    assert per == {"frames": "scene", "camera_sweeps": "scene", "windows": "scene", "manifest": "dataset"}
+    assert per == {"frames": "scene", "camera_sweeps": "scene", "windows": "scene", "objects": "scene", "manifest": "dataset"}
 
 
 def test_table_when_it_is_open_then_takes_pins_beside_its_columns_and_nothing_else():

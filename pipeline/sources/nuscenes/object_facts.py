@@ -105,8 +105,9 @@ def _count(value: object) -> int | None:
     """Return a number of points; None if it is none."""
     if value is None:
         return NOT_SAID
-    is_number = isinstance(value, int | float) and is_whole(value)
-    return int(value) if is_number and 0 <= value < _MOST_POINTS else None
+    if isinstance(value, int | float) and is_whole(value) and 0 <= value < _MOST_POINTS:
+        return int(value)
+    return None
 
 
 def _names(folder: DataPath, table: str, column: str) -> dict[str, str]:

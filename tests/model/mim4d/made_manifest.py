@@ -20,6 +20,7 @@ NEEDED = (
     "index_frames",
     "index_camera_sweeps",
     "index_windows",
+    "index_objects",
     "pack_images",
     "project_lidar",
     "pack_truth",

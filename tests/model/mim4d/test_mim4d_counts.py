@@ -5,11 +5,11 @@ import torch
 from pydantic import ValidationError
 
 from model.mim4d.depth_head import DepthHead
+from model.mim4d.encoder import make_backbone
 from model.mim4d.fpn import Fpn
 from model.mim4d.lift import Cameras, RenderConv, lift_by_sampling
 from model.mim4d.mask import draw_patch_mask, patch_cells
 from model.mim4d.masked_resnet import MaskedResNet34, MaskedResNet50
-from model.mim4d.net import make_backbone
 from model.mim4d.network_config import BackboneConfig, LiftConfig, MaskConfig, Mim4dConfig
 from model.mim4d.render_config import RenderConfig
 from tests.model.mim4d.made_up_rig import ring

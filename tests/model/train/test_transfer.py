@@ -11,7 +11,7 @@ from model.errors import CheckpointError
 from model.families import FAMILIES, evaluate_training, load_checkpoint, parse_train_config, train
 from model.mim4d.batch import views_of
 from model.mim4d.config import Mim4dTrainConfig
-from model.mim4d.net import make_backbone as make_masked
+from model.mim4d.encoder import make_backbone as make_masked
 from model.mim4d.network_config import BackboneConfig
 from model.monoddle.backbones import make_backbone as make_detector_backbone
 from model.monoddle.network_config import MonoDdleConfig
