@@ -268,7 +268,8 @@ class StoredUnit:
         except StoreError:
             raise
         except _ZARR_ERRORS as error:
-            raise StoreError(f"array '{name}' of unit '{self.path.key}' cannot be read: {str(error).rstrip('.')}. {REPAIR}") from error
+            why = str(error).rstrip(".")
+            raise StoreError(f"array '{name}' of unit '{self.path.key}' cannot be read: {why}. {REPAIR}") from error
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an array without reading it."""

@@ -87,7 +87,6 @@ def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
     check_file(out, ".rrd", "recording")
     with awaited("Rerun is loaded"):
         from flows.viewing.recording import write_recording
-    listener.work_begins()
     try:
         logged = write_recording(
             scene,
@@ -134,7 +133,6 @@ def film_scene(choices: Choices, listener: Listener, *, pictures: Sequence[str],
     check_file(out, *VIDEO_ENDINGS, "video")
     from flows.viewing.video import write_video
 
-    listener.work_begins()
     try:
         made = write_video(scene, out, predictions=predictions, pictures=pictures, fps=fps)
     except OSError as error:
