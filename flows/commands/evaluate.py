@@ -35,7 +35,8 @@ def evaluate(
     split: SplitChoice = "val",
     target: Annotated[str, typer.Option(help="store of the truth, e.g. depth_single, depth_truth")] = "depth_single",
     out: Annotated[
-        Path | None, typer.Option("--out", help="folder for tables and pictures; default: beside the checkpoint")
+        Path | None,
+        typer.Option("--out", help="folder for tables and pictures; default: evaluation-<name>-<manifest>-<split> here"),
     ] = None,
     reference: Reference = False,
     max_depth: MaxDepth = 120.0,

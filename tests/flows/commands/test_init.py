@@ -152,7 +152,10 @@ def test_init_when_paths_are_odd_then_the_recipe_still_names_them(depthmill, tmp
 
 def test_init_when_out_cannot_be_written_then_says_why(tiny_root, depthmill, tmp_path):
     assert "its name must end in .yaml" in depthmill("init", tiny_root, "--out", tmp_path / "recipe")[1]
-    assert "No such file or directory. Choose another --out" in depthmill("init", tiny_root, "--out", tmp_path / "no/x.yaml")[1]
+    assert (
+        "does not exist. Create it (mkdir -p) or choose another --out"
+        in depthmill("init", tiny_root, "--out", tmp_path / "no/x.yaml")[1]
+    )
 
 
 def test_init_when_json_is_asked_for_then_answers_as_data(tiny_root, depthmill, tmp_path):

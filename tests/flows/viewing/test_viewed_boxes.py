@@ -106,7 +106,5 @@ def test_predictions_when_a_map_does_not_fit_its_image_then_it_is_refused(tmp_pa
 
 def test_predictions_when_the_folder_is_a_training_then_it_says_how_to_predict(tmp_path: Path) -> None:
     (tmp_path / "best.pt").touch()
-    with pytest.raises(
-        RecipeError, match="is a checkpoint or a training; expected a folder with depth/ or data/. Make one with: "
-    ):
+    with pytest.raises(RecipeError, match="is a training; expected a folder of predictions. Make one with: "):
         Predictions(tmp_path)
