@@ -8,7 +8,8 @@ Examples:
     >>> depthmill.open_dataset("recipe.yaml")            # all of it as one lazy xarray Dataset
     >>> depthmill.view("recipe.yaml", "scene-0061").path  # a Rerun recording of a scene
     >>> depthmill.open_unit("recipe.yaml", "depth_clean/scene-0061/CAM_FRONT")   # one unit, with cameras and poses
->>> depthmill.train("recipe.yaml")                   # train on it and measure
+    >>> depthmill.video("recipe.yaml", "scene-0061").path  # a video of it
+    >>> depthmill.train("recipe.yaml")                   # train on it and measure
     >>> depthmill.load_model("runs/trainings/1f0c").predict(image_u8, radar_m=radar_m)
     >>> depthmill.evaluate("runs/trainings/1f0c", "recipe.yaml").data
     >>> depthmill.compare("runs/trainings/1f0c", "runs/trainings/77ab").text

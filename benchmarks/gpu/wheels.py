@@ -37,6 +37,9 @@ BROUGHT_WITH = {
 }
 """What a package cannot be imported without."""
 
+_PIN = r"(?P<name>[^=\s]+)==(?P<version>[^;\s]+)(; python_version (?P<compare><|>=) '(?P<of>[\d.]+)')?"
+"""A line of constraints.txt; written out, because a bare machine has no package that parses one."""
+
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux1")
 
 
@@ -48,12 +51,18 @@ def is_importable(module: str) -> bool:
         return False
 
 
-def pins() -> dict[str, str]:
-    """Return the versions of constraints.txt by normalised name."""
+def pins(python: str) -> dict[str, str]:
+    """Return the versions of constraints.txt for a Python, e.g. 3.12, by normalised name."""
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return {
-        _normal(name): version for line in lines if "==" in line for name, version in [line.split("#")[0].strip().split("==")]
-    }
+    pinned = [re.fullmatch(_PIN, line.split("#")[0].strip()) for line in lines if "==" in line]
+    return {_normal(one["name"]): one["version"] for one in pinned if one and _holds(one["compare"], one["of"], python)}
+
+
+def _holds(compare: str | None, of: str | None, python: str) -> bool:
+    if compare is None or of is None:
+        return True
+    this, that = (tuple(map(int, version.split("."))) for version in (python, of))
+    return this < that if compare == "<" else this >= that
 
 
 def _normal(name: str) -> str:
@@ -73,9 +82,9 @@ def wheels_of(modules: set[str]) -> list[str]:
 
 def download_line(names: list[str], *, python: str | None = None, machine: str | None = None) -> str:
     """Return the line that downloads wheels on a machine with a network, for this Python or another one."""
-    version_of = pins()
-    wanted = [f"{name}=={version_of[_normal(name)]}" if _normal(name) in version_of else name for name in names]
     python, machine = python or ".".join(map(str, sys.version_info[:2])), machine or platform.machine()
+    version_of = pins(python)
+    wanted = [f"{name}=={version_of[_normal(name)]}" if _normal(name) in version_of else name for name in names]
     platforms = " ".join(f"--platform {name}_{machine}" for name in PLATFORMS)
     options = f"--no-deps --only-binary=:all: --implementation cp --python-version {python} {platforms}"
     return f"python3 -m pip download {options} -d wheels {' '.join(wanted)}"

@@ -7,7 +7,7 @@ Why    Opening the tables of a trainval release takes the devkit a minute and 6 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
+from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,10 @@ from model.uvtr.frame_matches import ERRORS, ERRORS_AT_M, THRESHOLDS_M, Measured
 from model.uvtr.nuscenes_results import quaternions_of
 from model.uvtr.world_boxes import WorldBoxes
 from storage_schemas.errors import RecipeError
+from storage_schemas.install_command import install_command
+
+DEVKIT = "nuscenes-devkit"
+"""The distribution whose metric is official."""
 
 _NAMES = dict(zip(ERRORS, ("trans_err", "scale_err", "orient_err", "vel_err", "attr_err"), strict=True))
 
@@ -39,17 +43,19 @@ class OfficialFigures(NamedTuple):
 
 
 def check_devkit() -> None:
-    """Check that the devkit is installed, without importing its evaluation, which takes seconds.
+    """Check that the devkit is installed, without importing it, which takes seconds.
 
     Raises:
         RecipeError: it is not.
     """
-    if find_spec("nuscenes") is None:
+    try:
+        metadata.version(DEVKIT)
+    except metadata.PackageNotFoundError as error:
         raise RecipeError(
-            "mAP and NDS of nuScenes are computed by nuscenes-devkit, which is not installed here. Run: pip install "
-            "'depthmill[devkit]'. Where it cannot be installed, set train.evaluation.official to false: depthmill then computes "
-            "both itself, by the same rules"
-        )
+            "mAP and NDS of nuScenes are computed by nuscenes-devkit, which is not installed here. Run: "
+            f"{install_command('devkit')}. Where it cannot be installed, set train.evaluation.official to false: depthmill then "
+            "computes both itself, by the same rules"
+        ) from error
 
 
 def official_figures(frames: Sequence[MeasuredFrame]) -> OfficialFigures:

@@ -69,7 +69,7 @@ def test_functions_when_a_caller_is_mistaken_then_the_text_says_what_to_do(tmp_p
         depthmill.plan(tmp_path / "no.yaml")
     with pytest.raises(depthmill.DepthmillError, match="does not exist or is empty. Give the path or URL of a store"):
         depthmill.open_dataset(tmp_path / "nothing")
-    with pytest.raises(depthmill.DepthmillError, match="weights file '.*' does not exist"):
+    with pytest.raises(depthmill.DepthmillError, match="checkpoint '.*' does not exist. Give the folder or URL of a training"):
         depthmill.load_model(tmp_path / "best.pt")
 
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from pipeline.sources.nuscenes.json_tables import Lookup, Record
 from pipeline.sources.nuscenes.schema import is_whole
-from storage_schemas.errors import SourceError
 from storage_schemas.layout import ColumnSpec, TableSpec
 from storage_schemas.remote_path import DataPath
 
@@ -44,6 +43,9 @@ class Facts(NamedTuple):
     visibility_token: object
     num_lidar_points: object
     num_radar_points: object
+
+
+NOTHING_SAID = Facts(None, None, None, None)
 
 
 def facts_of(record: Record) -> Facts:
@@ -111,14 +113,8 @@ def _count(value: object) -> int | None:
 
 
 def _names(folder: DataPath, table: str, column: str) -> dict[str, str]:
-    """Return token -> name of a small table; empty where the release lacks it."""
+    """Return token -> name of a small table; without what has no name, and empty where the release lacks the table."""
     if not (folder / f"{table}.json").is_file():
         return {}
-    names = {str(token): record.get(column) for token, record in Lookup(folder, table).by_token.items()}
-    for token, name in names.items():
-        if not isinstance(name, str) or not name or "," in name:
-            raise SourceError(
-                f"table '{folder / f'{table}.json'}': record with token {token!r} has the {column} {name!r}, expected a text "
-                "without a comma. Correct the table, or unpack the metadata archive again"
-            )
-    return {token: name for token, name in names.items() if isinstance(name, str)}
+    names = {token: record.get(column) for token, record in Lookup(folder, table).by_token.items()}
+    return {str(token): name for token, name in names.items() if isinstance(name, str) and name}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pipeline.sources.nuscenes.checks import SceneFindings
-from pipeline.sources.nuscenes.object_facts import Facts
+from pipeline.sources.nuscenes.object_facts import NOTHING_SAID, Facts
 
 MAX_TRACK_GAP_S = 1.5
 """The devkit's ``max_time_diff``: no speed over a longer gap to one neighbour (twice that for central differences)."""
@@ -28,7 +28,7 @@ class Box(NamedTuple):
     rotation: list[float]
     previous: str
     next: str
-    facts: Facts
+    facts: Facts = NOTHING_SAID
 
 
 def track_speeds(boxes: Sequence[Box], found: SceneFindings) -> list[float | None]:

@@ -217,6 +217,11 @@ def test_compare_when_both_are_of_detectors_then_differences_of_precision(depthm
     assert code == 2
     assert "--metric is of depth networks, and a detector has none: these are evaluations of detectors" in text
     code, text = depthmill("compare", out, tmp_path / "nothing")
+    assert (code, "does not exist. Give the folder or URL of a training, or one that depthmill evaluate" in text) == (2, True), (
+        text
+    )
+    (tmp_path / "nothing").mkdir()
+    code, text = depthmill("compare", out, tmp_path / "nothing")
     assert code == 1
     assert "holds no evaluation of a detector (average_precision.csv is missing). Run depthmill evaluate" in text
     (tmp_path / "depth").mkdir()

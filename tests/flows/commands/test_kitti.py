@@ -123,7 +123,8 @@ def test_export_command_when_it_cannot_then_says_what_is_missing(kitti, tiny_sto
     assert "was built without depth_mono_raw. Name a teacher in stages.predict_mono_depth.teacher" in text
     assert not (tmp_path / "out").exists()
     assert (
-        "expected one of: semodepth, da3_depth_results" in depthmill("export", kitti / "store", "--layout", "x", "--out", "y")[1]
+        "expected one of: semodepth, depth_png, da3_depth_results"
+        in depthmill("export", kitti / "store", "--layout", "x", "--out", "y")[1]
     )
     code, text = depthmill("import", kitti / "maps", "--store", tmp_path / "s", "--layout", "da3_depth_results")
     assert code == 2

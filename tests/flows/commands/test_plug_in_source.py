@@ -106,7 +106,7 @@ def test_plug_in_when_it_cannot_be_used_then_doctor_and_a_recipe_that_names_it_s
     (tmp_path / "wrong-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong\nVersion: 1.0\n")
     (tmp_path / "wrong-1.0.dist-info" / "entry_points.txt").write_text(f"[depthmill.sources]\n{target}\n")
     found = run_with(tmp_path, "import json; from flows.doctor import _plug_ins; print(json.dumps(_plug_ins()))")
-    assert json.loads(found) == [[about, False, says]]
+    assert json.loads(found) == [[about, False, says, False]]
     if about != "plug-ins":
         kind = target.split()[0]
         program = (

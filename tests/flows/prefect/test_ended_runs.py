@@ -54,7 +54,9 @@ class Started:
         wait_until_gone(self.below)
         lines = self.log.read_text().splitlines()
         return code, [
-            line for line in lines if not re.match(r"training |going on with |step |\s*\d+/\d+ |warning: |.* \.\.\.$", line)
+            line
+            for line in lines
+            if not re.match(r"training |curves: |going on with |step |\s*\d+/\d+ |warning: |.* \.\.\.$", line)
         ]
 
 

@@ -127,8 +127,8 @@ def test_training_when_evaluated_and_reported_then_the_page_has_its_sections(obj
 
 
 def test_recipe_when_the_devkit_is_wanted_and_missing_then_refused_before_anything_is_made(monkeypatch):
-    monkeypatch.setattr("model.uvtr.nuscenes_metric.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"pip install 'depthmill\[devkit\]'.*set train.evaluation.official to false"):
+    monkeypatch.setattr("model.uvtr.nuscenes_metric.DEVKIT", "a-devkit-that-is-missing")
+    with pytest.raises(RecipeError, match=r"pip install .*\[devkit\].*set train.evaluation.official to false"):
         parse_train_config({"family": "uvtr"}, where="recipe.yaml")
     assert parse_train_config({"family": "uvtr", "evaluation": {"official": False}}, where="recipe.yaml").family == "uvtr"
 

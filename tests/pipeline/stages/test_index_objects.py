@@ -15,7 +15,6 @@ from pipeline.sources import open_source
 from pipeline.stage import StageInput
 from pipeline.stages import index_objects
 from pipeline.stages.index_objects import Params
-from storage_schemas.errors import SourceError
 from storage_schemas.layout import UnitData, check, rows
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
@@ -114,11 +113,14 @@ def test_objects_when_facts_are_absent_or_wrong_then_counted_and_kept_as_not_sai
     )
 
 
-def test_objects_when_the_name_of_an_attribute_is_none_then_the_table_is_named(tmp_path):
+def test_objects_when_attributes_and_levels_have_no_names_then_not_said_and_no_error(tmp_path):
     root = write_tiny_nuscenes(tmp_path / "data")
     (root / "v1.0-mini" / "attribute.json").write_text(json.dumps([{"token": "p", "name": 3}]))
-    with pytest.raises(SourceError, match=r"attribute.json': record with token 'p' has the name 3, expected a text"):
-        objects_of(root, tmp_path / "cache", "scene-0061")
+    (root / "v1.0-mini" / "visibility.json").write_text(json.dumps([{"token": "4", "level": ""}, {"token": ""}]))  # as of Lyft
+    changed_table(root, "sample_annotation", lambda record: {**record, "attribute_tokens": ["p"]})
+    objects, _, message = objects_of(root, tmp_path / "cache", "scene-0061")
+    assert {(row["attribute"], row["visibility"]) for row in objects} == {("", "")}
+    assert message == "3 key frames, 6 objects, 6 with an attribute that cannot be read, 6 with a visibility that cannot be read"
 
 
 def test_run_when_objects_are_asked_for_then_the_manifest_pins_them_and_else_keeps_its_columns(
