@@ -216,6 +216,7 @@ def test_credentials_when_refused_to_a_head_request_then_a_small_read_tells_the_
     assert sum(proxy.requests.values()) <= 4  # and is not tried again
 
 
+@pytest.mark.slow
 def test_token_when_it_expires_within_a_unit_then_named_and_the_same_command_goes_on(
     tiny_root, tiny_store, write_recipe, depthmill, bucket, proxy
 ):

@@ -270,6 +270,7 @@ def test_store_when_the_package_is_gone_then_it_is_read_and_what_is_missing_is_n
     assert evaluate.code == 1 and "train.family is 'row_depth'; this depthmill knows semodepth, monoddle, mim4d" in evaluate.text
 
 
+@pytest.mark.slow
 def test_plug_in_when_broken_then_only_what_names_it_is_refused(tmp_path: Path, work: Path) -> None:
     package = tmp_path / "broken" / "depthmill_broken"
     package.mkdir(parents=True)

@@ -294,6 +294,7 @@ def test_training_when_damaged_then_says_which_and_what_to_do(recipe, depthmill)
 # --- the command ---
 
 
+@pytest.mark.slow
 def test_ablate_when_run_again_then_trains_what_is_new_only_and_json_says_the_same(recipe, depthmill, tmp_path):
     path = recipe(seeds=[0])
     code, text = depthmill("ablate", path, "--no-prefect")

@@ -31,6 +31,7 @@ def recipe(tiny_root, tiny_store, write_recipe, tmp_path):
     return write_recipe(tiny_root, stages=stages, train=train)
 
 
+@pytest.mark.slow
 def test_pretraining_when_run_again_then_only_what_is_left_or_changed_is_done(recipe, depthmill, tmp_path):
     training = tmp_path / "training"
     run = ("train", recipe, "--no-prefect", "--workers", 1, "--out", training)

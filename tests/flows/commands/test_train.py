@@ -152,6 +152,7 @@ def test_training_extra_when_missing_then_says_how_to_install_it(monkeypatch):
         refuse_without_torch()
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_drive_when_trained_on_then_from_plan_to_table_with_one_command(shared, write_recipe, depthmill):
     root = shared / "data/kitti0001-as-nuscenes"

@@ -121,6 +121,7 @@ def test_manifest_when_read_by_the_loader_then_frames_and_maps_are_those_of_the_
                     np.testing.assert_array_equal(found[k], steps / np.float32(256), err_msg=f"{folder} {name}")
 
 
+@pytest.mark.slow
 def test_training_when_it_reads_a_band_then_evaluation_and_prediction_read_it_too(own, depthmill, monkeypatch):
     monkeypatch.chdir(own)
     code, text = depthmill("train", "recipe.yaml", "--no-prefect", "--out", "training")

@@ -272,6 +272,7 @@ def test_deployments_when_run_then_work_in_their_own_flow_run_and_tell_its_log(r
     assert any("trained 2 steps in" in line for line in caplog.messages)
 
 
+@pytest.mark.slow
 def test_flows_when_run_then_end_with_their_own_words(recipe, depthmill, tmp_path):
     from flows.prefect.deployments import materialize, reclean, retrain_and_evaluate
 

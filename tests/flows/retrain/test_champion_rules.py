@@ -89,6 +89,7 @@ def test_round_when_a_rule_of_the_recipe_changed_then_the_former_round_does_not_
     assert one_round(write(**SPLITS), margin=7.0).row.outcome == "nothing to do"
 
 
+@pytest.mark.slow
 def test_challenger_when_judged_by_another_margin_then_promoted_without_training_again(write, tmp_path):
     recipe = write(**SPLITS)
     one_round(recipe)

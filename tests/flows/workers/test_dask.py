@@ -240,6 +240,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 600.0) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_run_when_scheduler_dies_in_the_middle_then_one_clear_error_and_nothing_lost(
     cluster, tiny_root, write_recipe, depthmill, bare_content, tmp_path, monkeypatch
 ):

@@ -42,6 +42,7 @@ def branch_config(base: Path, **changes) -> SemoDepthTrainConfig:
     return small_config(**{**settings, "evaluation": MEASURED, **changes})
 
 
+@pytest.mark.slow
 def test_branch_when_trained_alone_then_nothing_else_changes_and_withheld_depth_gives_the_former_network(
     base, manifest, tmp_path
 ):

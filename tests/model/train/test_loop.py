@@ -32,7 +32,10 @@ def manifest(tiny_store):
     return open_manifest(Store(str(tiny_store)))
 
 
-@pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "stop_at",
+    [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)],
+)
 def test_training_when_stopped_and_resumed_with_another_number_of_workers_then_the_same_weights(manifest, tmp_path, stop_at):
     config = small_config(data={"augment": {"flip_probability": 0.5}})
     assert check_resumed(config, manifest, tmp_path, stop_at=stop_at)[0] == stop_at // 3 * 3 + 1
