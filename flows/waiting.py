@@ -23,8 +23,8 @@ from storage_schemas.beside import beside
 
 PATIENCE_S = 0.8
 """Longest silence of a command that prints plain lines, until the work that goes on was named."""
-BEAT_S = 10.0
-"""It is named again this often while it goes on."""
+BEAT_S = 15.0
+"""It is named again this often while it goes on, unless its own lines come sooner: a training's come every 10 s or so."""
 LOOK_S = 0.25
 """How often it is looked, and the line on a terminal painted."""
 UNPAINTED_S = 0.4
