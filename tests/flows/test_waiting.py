@@ -28,6 +28,7 @@ def look(monkeypatch):
     lines: list[str] = []
     for name, value in (
         ("PATIENCE_S", 0.8),
+        ("BEAT_S", 10.0),
         ("_began_s", 100.0),
         ("_said_s", 100.0),
         ("_say", lines.append),
@@ -59,11 +60,11 @@ def test_work_when_it_takes_longer_than_patience_then_is_named_once_and_again_wi
         assert look(100.7) == []
         assert look(100.9) == ["frames are measured ..."]
         work.done = 25
-        assert len(look(115.8)) == 1
-        assert look(116.0)[1:] == ["frames are measured: 25 of 100, 1.56 a second, 48.0 s left"]
+        assert len(look(110.8)) == 1
+        assert look(111.0)[1:] == ["frames are measured: 25 of 100, 2.27 a second, 33.0 s left"]
         with awaited("pictures are drawn") as inner:
-            inner.began_s = 116.0
-            assert look(116.9)[2:] == ["pictures are drawn ..."]
+            inner.began_s = 111.0
+            assert look(111.9)[2:] == ["pictures are drawn ..."]
             assert look(122.0)[3:] == ["pictures are drawn, 11.0 s; frames are measured: 25 of 100"]
         assert look(131.0)[4:] == []  # it was named before
         assert look(132.0)[4:] == ["frames are measured: 25 of 100, 1.3 s each, 96.0 s left"]
