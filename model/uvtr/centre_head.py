@@ -51,7 +51,8 @@ class CentreHead(nn.Module):
         )
         self.heat = nn.Conv2d(config.width, num_classes, 1)
         self.code = nn.Conv2d(config.width, NUM_NUMBERS, 1)
-        nn.init.constant_(self.heat.bias, HEAT_BIAS)  # type: ignore[arg-type]  # it has a bias
+        assert self.heat.bias is not None
+        nn.init.constant_(self.heat.bias, HEAT_BIAS)
 
     def forward(self, volume: Tensor) -> CentreMaps:
         """Map volumes (b, C, Z, Y, X) to heat and codes."""

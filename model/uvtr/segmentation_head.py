@@ -40,7 +40,8 @@ class SegmentationHead(nn.Module):
         )
         self.fine = nn.Sequential(*ground_conv(config.width, config.width))
         self.covered = nn.Conv2d(config.width, 1, 1)
-        nn.init.constant_(self.covered.bias, HEAT_BIAS)  # type: ignore[arg-type]  # it has a bias
+        assert self.covered.bias is not None
+        nn.init.constant_(self.covered.bias, HEAT_BIAS)
         self._grid, self._ground = grid, ground
 
     def forward(self, volume: Tensor) -> Tensor:
