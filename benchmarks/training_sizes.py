@@ -84,7 +84,7 @@ def _semodepth(size: tuple[int, int], channels: int) -> Operators:
         return Work(forward, list(network.parameters()), [image, radar, target])
 
     with forced_engine("numba"):
-        return counted(Part(make, 1, 1, 1, "images", is_2d=True, is_real=True), None, is_half=True)  # type: ignore[arg-type]
+        return counted(Part(make, 1, 1, 1, "images", is_2d=True, is_real=True), None, is_half=True)
 
 
 def _detector(config: MonoDdleConfig) -> Operators:
@@ -93,7 +93,7 @@ def _detector(config: MonoDdleConfig) -> Operators:
         images, targets = torch.randn(num, 3, *config.input_px), made_up_targets(config, num)
         return Work(lambda: [detection_losses(network(images), targets)["total"]], list(network.parameters()), [images])
 
-    return counted(Part(make, 1, 1, 1, "images", is_2d=True, is_real=True), None, is_half=True)  # type: ignore[arg-type]
+    return counted(Part(make, 1, 1, 1, "images", is_2d=True, is_real=True), None, is_half=True)
 
 
 def _scaled(operators: Operators, factor: float) -> Operators:

@@ -5,7 +5,6 @@ Source  docs/method/mim4d.md#optimisation, #evaluation, #depth-probe
 
 from __future__ import annotations
 
-import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +12,7 @@ from pydantic import Field, model_validator
 from model.data.reading_config import ReadingConfig
 from model.mim4d.network_config import Mim4dConfig
 from model.train.config import CommonConfig, EvaluationSplits
+from model.train.warm_cosine import warm_cosine
 from storage_schemas.frozen_config import FrozenConfig
 
 
@@ -95,11 +95,13 @@ class Mim4dTrainConfig(CommonConfig):
 
     def learning_rate_factor(self, epoch: float) -> float:
         """Return a cosine over all epochs, times a linear warm-up. The published cosine falls once an epoch."""
-        share = min(epoch / self.epochs, 1.0)
-        factor = self.final_rate + (1.0 - self.final_rate) * (1.0 + math.cos(math.pi * share)) / 2.0
-        if epoch < self.warm_up_epochs:
-            factor *= self.warm_up_from + (1.0 - self.warm_up_from) * epoch / self.warm_up_epochs
-        return factor
+        return warm_cosine(
+            epoch,
+            epochs=self.epochs,
+            final_rate=self.final_rate,
+            warm_up_epochs=self.warm_up_epochs,
+            warm_up_from=self.warm_up_from,
+        )
 
     @model_validator(mode="after")
     def _can_be_measured(self) -> Self:

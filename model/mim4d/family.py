@@ -48,6 +48,7 @@ from model.train.family_types import (
 )
 from model.train.measures import Measure
 from model.train.onnx_file import Traceable
+from model.train.slower_backbone import adamw_with_slower_backbone
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
 
@@ -104,14 +105,7 @@ class Mim4dFamily(ClipJudging):
     def optimizer(self, network: nn.Module, config: Mim4dTrainConfig) -> torch.optim.Optimizer:
         """Return AdamW, slower for the backbone: it may begin with weights that are worth keeping."""
         assert isinstance(network, Mim4d)
-        backbone = [weight for weight in network.backbone.parameters() if weight.requires_grad]
-        backbone_ids = {id(weight) for weight in network.backbone.parameters()}
-        others = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in backbone_ids]
-        groups = [
-            {"params": backbone, "rate": config.backbone_rate, "lr": config.learning_rate * config.backbone_rate},
-            {"params": others, "rate": 1.0, "lr": config.learning_rate},
-        ]
-        return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        return adamw_with_slower_backbone(network, network.backbone, config)
 
     def loader(self, manifest: Manifest, config: Mim4dTrainConfig, fabric: Fabric, machine: Machine) -> ClipLoader:
         """Return the loader of this process."""

@@ -19,6 +19,7 @@ from model.mim4d.clip_draws import clip_generator
 from model.train.config import Machine
 from model.train.family_types import OpenedNetwork, ReferenceOptions, StepLosses, placement, processes_of
 from model.train.known_families import parse_config
+from model.train.slower_backbone import adamw_with_slower_backbone
 from model.uvtr.batch import KeyFrameBatch
 from model.uvtr.config import UvtrTrainConfig
 from model.uvtr.data import KeyFrameLoader
@@ -76,14 +77,7 @@ class UvtrFamily(BoxMeasuring):
     def optimizer(self, network: nn.Module, config: UvtrTrainConfig) -> torch.optim.Optimizer:
         """Return AdamW, slower for the backbone: it may begin with weights that are worth keeping."""
         assert isinstance(network, Uvtr)
-        backbone = [weight for weight in network.backbone.parameters() if weight.requires_grad]
-        backbone_ids = {id(weight) for weight in network.backbone.parameters()}
-        others = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in backbone_ids]
-        groups = [
-            {"params": backbone, "rate": config.backbone_rate, "lr": config.learning_rate * config.backbone_rate},
-            {"params": others, "rate": 1.0, "lr": config.learning_rate},
-        ]
-        return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        return adamw_with_slower_backbone(network, network.backbone, config)
 
     def loader(self, manifest: Manifest, config: UvtrTrainConfig, fabric: Fabric, machine: Machine) -> KeyFrameLoader:
         """Return the loader of this process."""

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -238,15 +239,19 @@ def test_view_when_the_port_is_taken_then_it_says_so_before_it_works(
     assert not list(tmp_path.iterdir())
 
 
+def _two_free_ports() -> int:
+    """Return the first of two ports in a row that are free now."""
+    while True:
+        with socket.socket() as one, socket.socket() as other, suppress(OSError):
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            other.bind(("127.0.0.1", port + 1))
+            return port
+
+
 @pytest.mark.slow
 def test_view_when_served_then_the_page_answers_until_ctrl_c(recipe: Path, tmp_path: Path) -> None:
-    with socket.socket() as one, socket.socket() as other:  # two ports in a row that are free
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-        try:
-            other.bind(("127.0.0.1", port + 1))
-        except OSError:
-            pytest.skip(f"port {port + 1} is taken")
+    port = _two_free_ports()
     command = [sys.executable, "-c", "from flows.cli import main; main()", "view", str(recipe), "--serve", "--port", str(port)]
     with subprocess.Popen([*command, "--out", str(tmp_path / "a.rrd")], cwd=REPOSITORY) as served:
         while served.poll() is None:
