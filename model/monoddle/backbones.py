@@ -18,6 +18,7 @@ from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet50
 from model.errors import WeightsFileError
 from model.monoddle.dla import Dla34
+from model.monoddle.hrnet import HrNet
 from model.monoddle.network_config import OWN_BACKBONES, TIMM_PREFIX, MonoDdleConfig
 from storage_schemas.errors import DepthmillError
 
@@ -45,7 +46,7 @@ class Backbone(Protocol):
         """Load the weights of a classification network from a local file."""
 
 
-def make_backbone(config: MonoDdleConfig) -> Dla34 | ResNet50 | ConvNeXt | TimmBackbone:
+def make_backbone(config: MonoDdleConfig) -> Dla34 | HrNet | ResNet50 | ConvNeXt | TimmBackbone:
     """Make the backbone that a configuration asks for, with fresh weights.
 
     Raises:
@@ -53,10 +54,14 @@ def make_backbone(config: MonoDdleConfig) -> Dla34 | ResNet50 | ConvNeXt | TimmB
     """
     if config.backbone == "dla34":
         return Dla34(config.dla_widths, compat=config.compat)
+    if config.backbone == "hrnet_w32":
+        return HrNet()
     if config.backbone == "resnet50":
         return ResNet50()
     if config.backbone == "convnext_tiny":
         return ConvNeXt()
+    if config.backbone == "convnextv2_tiny":
+        return ConvNeXt(layer_scale=None)
     return TimmBackbone(config.backbone.removeprefix(TIMM_PREFIX))
 
 

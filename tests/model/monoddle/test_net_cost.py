@@ -35,10 +35,12 @@ def flops(network: MonoDdle) -> int:
         (MonoDdleConfig.reference(uncertainty=True), 20_457_943, 158_249_779_200, 167_325_204_480),
         (MonoDdleConfig(), 20_268_246, 157_998_120_960, 157_998_120_960),
         (MonoDdleConfig(uncertainty=True), 20_416_215, 157_998_120_960, 157_998_120_960 + 9_075_425_280),
+        (MonoDdleConfig(backbone="hrnet_w32"), 48_911_206, 422_601_031_680, 422_601_031_680),
         (MonoDdleConfig(backbone="resnet50"), 91_405_670, 878_192_885_760, 878_192_885_760),
         (MonoDdleConfig(backbone="convnext_tiny"), 38_357_510, 259_542_958_080, 259_542_958_080),
+        (MonoDdleConfig(backbone="convnextv2_tiny"), 38_403_878, 259_542_958_080, 259_542_958_080),
     ],
-    ids=["public", "public, uncertainty", "lean", "lean, uncertainty", "resnet50", "convnext_tiny"],
+    ids=["public", "public, uncertainty", "lean", "lean, uncertainty", "hrnet_w32", "resnet50", "convnext_tiny", "convnextv2_tiny"],
 )
 def test_network_when_counted_then_as_published_and_inference_costs_no_more_with_uncertainty(
     config, parameters, inference, training
