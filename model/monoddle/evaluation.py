@@ -21,6 +21,7 @@ from torch import nn
 
 from model.blocks.full_precision import full_precision
 from model.data.objects import Objects
+from model.monoddle.analysis_folder import remove_analysis
 from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision, split_measured
 from model.monoddle.average_precision_table import ap_table
 from model.monoddle.batch import DetectionBatch, normalized_images
@@ -30,6 +31,7 @@ from model.monoddle.decode import decode_objects
 from model.monoddle.detection_frames import Detected, picture_of, stacked_pictures
 from model.monoddle.kitti_files import KittiFileError, read_result, write_results
 from model.monoddle.lidar_points import LidarPoints
+from model.monoddle.measured_cameras import FrameCamera, write_measured_cameras
 from model.monoddle.measured_objects import write_measured_objects
 from model.monoddle.net import MonoDdle
 from model.train.config import Machine
@@ -56,6 +58,7 @@ class DetectionEvaluation:
         pictures: arrays by name, (n, ...): see ``picture_of``.
         frame_keys: keys of the same frames, by the name of the result file.
         height_scale: the benchmark's least heights were multiplied by it.
+        cameras: of the same frames, by their keys; empty = not known.
     """
 
     rows: list[ApRow]
@@ -64,6 +67,7 @@ class DetectionEvaluation:
     pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
     frame_keys: dict[str, str] = field(default_factory=dict)
     height_scale: float = 1.0
+    cameras: dict[str, FrameCamera] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def evaluate_detections(
         ManifestError: a frame was not annotated, so there is nothing to measure against.
     """
     keys, truth, detections, pictures = list[str](), list[Objects](), list[Objects](), dict[str, dict[str, NDArray[Any]]]()
-    tokens, stride = list[str](), 1
+    tokens, cameras, stride = list[str](), list[FrameCamera](), 1
     for detected in frames:
         for i, key in enumerate(detected.batch.frame_keys):
             if not detected.batch.is_annotated[i]:
@@ -155,6 +159,8 @@ def evaluate_detections(
                     pictures, stride = dict(list(pictures.items())[::2]), 2 * stride
             keys.append(key)
             tokens.append(detected.batch.sample_tokens[i])
+            view = detected.batch.views[i]
+            cameras.append(FrameCamera(detected.batch.projections[i], (view.image_height, view.image_width)))
             truth.append(detected.batch.objects[i])
             detections.append(detected.detections[i])
     names = result_names(keys, tokens)
@@ -168,6 +174,7 @@ def evaluate_detections(
         stacked,
         dict(zip(names, keys, strict=True)),
         height_scale,
+        dict(zip(keys, cameras, strict=True)),
     )
 
 
@@ -239,6 +246,7 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
     check_detection_folder(folder)
     for former in _former_results(folder):
         former.unlink(missing_ok=True)
+    remove_analysis(folder)
     files = StoreFiles(folder)
     put_tables(folder, {AP_FILE: rows_as_csv(ApRow, evaluation.rows)})
     files.put("table.md", f"{title}\n\n{ap_table(evaluation.rows)}\n".encode())
@@ -248,6 +256,7 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
         files.remove(PICTURES_FILE)  # of a former evaluation
     measured = evaluation.truth, evaluation.detections, evaluation.frame_keys
     write_measured_objects(folder, *measured, height_scale=evaluation.height_scale)
+    write_measured_cameras(folder, evaluation.cameras)
     write_results(folder / RESULTS_FOLDER, evaluation.detections)  # last: where there are results, the tables are theirs
 
 

@@ -21,6 +21,7 @@ from model.blocks.dense_teacher_loss import dense_teacher_loss
 from model.blocks.full_precision import PRECISION
 from model.data.objects import Objects
 from model.errors import InputError
+from model.monoddle.analysis_files import analyse_evaluation
 from model.monoddle.average_precision import STRICT_OVERLAP, not_measured_text, split_measured
 from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.comparison import compare_precisions, comparison_text
@@ -43,6 +44,7 @@ from model.monoddle.traced_net import traceable_detector
 from model.train.config import Machine
 from model.train.family import check_split
 from model.train.family_types import (
+    AnalyseOptions,
     Answer,
     CompareOptions,
     Draw,
@@ -288,6 +290,10 @@ class MonoDdleFamily(DetectorJudging):
         """Compare the average precisions of two evaluations."""
         differences = compare_precisions(a, b)
         return Answer(differences, f"a = {a}\nb = {b}\n{comparison_text(differences)}")
+
+    def analyse(self, folder: Path, options: AnalyseOptions) -> Answer:
+        """Replace what is wrong by the truth, group errors, and move centres."""
+        return analyse_evaluation(folder, options)
 
     def traceable(self, opened: OpenedNetwork[MonoDdleTrainConfig], size: tuple[int, int] | None) -> Traceable:
         """Return a detector up to its raw maps; reading objects off them is left to the program that uses it."""

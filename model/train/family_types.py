@@ -185,6 +185,19 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
+class AnalyseOptions:
+    """What the caller says of the analysis of an evaluation.
+
+    Attributes:
+        out: folder for tables and plots; None = one inside the evaluation.
+        draw: makes the plots of the family's analysis, a file's content by its name; None = none are written.
+    """
+
+    out: Path | None
+    draw: Callable[[Any], Mapping[str, bytes]] | None
+
+
+@dataclass(frozen=True)
 class ImageInputs:
     """What a network may be given of one image; a family takes what it knows, and asks for what it needs.
 
