@@ -15,8 +15,9 @@ from model.blocks.dense_teacher_loss import DistillForm
 from model.data.reading_config import ReadingConfig
 from model.monoddle.augment import DetectionAugmentConfig
 from model.monoddle.network_config import MonoDdleConfig
-from model.monoddle.targets import TargetRules
+from model.monoddle.targets import REGION, TargetRules
 from model.train.config import CommonConfig, EvaluationSplits
+from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.frozen_config import FrozenConfig
 
 
@@ -133,9 +134,24 @@ class MonoDdleTrainConfig(CommonConfig):
                 f"evaluation.category is '{self.evaluation.category}', which is not trained on (network.train_classes: "
                 f"{', '.join(self.network.train_classes)}); choose one of these"
             )
+        for name, drawn_as in self.targets.heat_of.items():
+            _check_heat_of(name, drawn_as, self.network)
         if self.distill.is_on and not self.data.mono:
             raise ValueError(
                 f"distill.form is {self.distill.form} and data.mono is false, so there is no teacher's map to learn from; set "
                 "data.mono to true, or distill.form to none"
             )
         return self
+
+
+def _check_heat_of(name: str, drawn_as: str, network: MonoDdleConfig) -> None:
+    types = [one for one in OBJECT_TYPES if one != REGION]
+    if name not in types:
+        raise ValueError(f"targets.heat_of has '{name}', which no object is of; expected of {', '.join(types)}")
+    if name in network.train_classes:
+        raise ValueError(f"targets.heat_of has '{name}', which is learned itself (network.train_classes); take it out of one")
+    if drawn_as not in network.classes:
+        raise ValueError(
+            f"targets.heat_of draws {name} as '{drawn_as}', which has no heat map (network.classes: "
+            f"{', '.join(network.classes)}); choose one of these"
+        )
