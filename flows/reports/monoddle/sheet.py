@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from flows.reports.html.colormap import TICKS_M, depth_colors, depth_position
 from flows.reports.html.depth_pictures import EMPTY_CANVAS
+from flows.reports.html.lettering import Font, fitting
 from flows.reports.html.pictures import Panel, jpeg_bytes
 from flows.reports.monoddle.over_image import DETECTED, TRUTH
 from flows.reports.monoddle.panels import detection_panels, error_words
@@ -48,17 +49,7 @@ def frame_sheet(frame: DetectionFrame) -> Image.Image:
     return canvas
 
 
-def fitting(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room_px: float) -> str:
-    """Return as many of the first words as fit into a width, with dots if some do not."""
-    if font.getlength(words) <= room_px:
-        return words
-    kept = words.split(" ")
-    while kept and font.getlength(" ".join(kept) + " ...") > room_px:
-        kept.pop()
-    return " ".join([*kept, "..."]) if kept else ""
-
-
-def _draw_head(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, frame: DetectionFrame) -> None:
+def _draw_head(draw: ImageDraw.ImageDraw, font: Font, frame: DetectionFrame) -> None:
     """Write the frame's name with what is wrong about it, and below it what each colour means."""
     bar_left = SHEET_WIDTH_PX - _BAR_PX[0] - 24
     wrong = error_words(frame)
@@ -74,7 +65,7 @@ def _draw_head(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFo
     _draw_depth_bar(draw, font, bar_left)
 
 
-def _draw_depth_bar(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, left: int) -> None:
+def _draw_depth_bar(draw: ImageDraw.ImageDraw, font: Font, left: int) -> None:
     width, height = _BAR_PX
     depth_m = TICKS_M[0] * (TICKS_M[-1] / TICKS_M[0]) ** np.linspace(0, 1, width)
     for x, color in enumerate(depth_colors(depth_m)):
