@@ -84,6 +84,7 @@ class MonoDdleFamily(DetectorJudging):
     hub_task = "object-detection"
     evaluation_file = AP_FILE
     evaluation_of = "a detector"
+    options = frozenset({"frames", "worst", "pictures"})
     predicts = True
     step_size = StepSize(frame_gb=0.69, megapixel_gb=0.0, state_gb=0.32)
     small_training = MappingProxyType(
@@ -224,7 +225,9 @@ class MonoDdleFamily(DetectorJudging):
         folder: Path,
     ) -> int:
         """Measure, and write result files, tables and what pictures are made of."""
-        evaluation = measured_network(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
+        chosen = config.evaluation
+        pictures = {"num_pictures": chosen.num_pictures, "num_worst": chosen.num_worst}
+        evaluation = measured_network(network, manifest, config, machine, device, **pictures)
         unmeasured = split_measured(config.network.train_classes)[1]
         title = evaluation_title(
             folder.name,
