@@ -67,6 +67,8 @@ class DistillConfig(FrozenConfig):
 class DetectionEvaluationConfig(EvaluationSplits):
     """On what, and how, detections are measured."""
 
+    added_later = MappingProxyType({"num_worst": 0})
+
     score_threshold: float = Field(0.2, ge=0, lt=1, description="centres whose heat is lower are dropped")
     height_scale: float = Field(
         1.0,
@@ -76,7 +78,12 @@ class DetectionEvaluationConfig(EvaluationSplits):
     category: str = Field("Car", description="class whose AP is told during training")
     metric: Literal["3d", "bev", "2d"] = Field("3d", description="metric whose AP is told during training")
     overlap: Literal["strict", "loose"] = Field("strict", description="overlap table of that metric")
-    num_pictures: int = Field(4, ge=0, description="frames kept as pictures")
+    num_pictures: int = Field(4, ge=0, description="frames kept as pictures, spread evenly over the split")
+    num_worst: int = Field(
+        0,
+        ge=0,
+        description="frames kept as pictures besides: those with the most missed and false objects at moderate difficulty",
+    )
 
 
 class MonoDdleTrainConfig(CommonConfig):

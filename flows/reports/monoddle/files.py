@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.reports.training.files import TrainingFiles, damaged_file, read_arrays, read_training
+from flows.reports.training.files import TrainingFiles, read_frames, read_training
 from model.monoddle.average_precision import ApRow
 from model.monoddle.detection_frames import DetectionFrame, frames_of
 from model.monoddle.evaluation import AP_FILE, PICTURES_FILE, read_average_precision
@@ -59,18 +59,8 @@ def read_files(folder: Path) -> DetectionFiles:
     common = read_training(folder, STEP_COLUMNS, EVALUATION_COLUMNS, _row, numbers=("step", "r40"))
     evaluation = folder / "evaluation"
     precision = read_average_precision(evaluation) if (evaluation / AP_FILE).is_file() else None
-    return DetectionFiles(*common, precision, _frames(evaluation / PICTURES_FILE))
+    return DetectionFiles(*common, precision, read_frames(evaluation / PICTURES_FILE, frames_of))
 
 
 def _row(row: Mapping[str, Any]) -> MeasuredAt:
     return MeasuredAt(int(row["step"]), row["category"], row["metric"], row["overlap"], row["difficulty"], row["r40"])
-
-
-def _frames(path: Path) -> list[DetectionFrame] | None:
-    if not path.is_file():
-        return None
-    arrays = read_arrays(path)
-    try:
-        return frames_of(arrays)
-    except ValueError as error:
-        raise damaged_file(path, error) from error
