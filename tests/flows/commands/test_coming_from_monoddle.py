@@ -58,7 +58,7 @@ SCRIPTS = {
 
 PENDING = {  # TEMPORARY: what other lanes bring
     *("train.learning_rate_of_batch", "train.frozen_backbone", "train.optimizer", "train.momentum"),
-    *("train.checkpoint_every_epochs", "train.keep_checkpoints", "train.evaluate_checkpoints", "analyse", "--frames", "--worst"),
+    *("train.checkpoint_every_epochs", "train.keep_checkpoints", "train.evaluate_checkpoints"),
 }
 
 PICTURES = "2d_bbox 3d_bbox heatmap hm_perclass da3_depth uncertainty lidar_bev combined_3d oracle_ example.jpg resources/example.jpg bev.png"
