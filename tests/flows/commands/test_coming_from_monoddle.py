@@ -57,7 +57,7 @@ SCRIPTS = {
 """Scripts of both repositories with the flags of their argument parsers, or the arguments that fire makes flags of."""
 
 PENDING = {  # TEMPORARY: what other lanes bring
-    *("train.learning_rate_of_batch", "train.frozen_backbone", "train.optimizer", "train.momentum"),
+    *("train.learning_rate_of_batch", "train.frozen_backbone", "train.frozen_statistics", "train.optimizer", "train.momentum"),
     *("train.checkpoint_every_epochs", "train.keep_checkpoints", "train.evaluate_checkpoints"),
 }
 
@@ -132,7 +132,7 @@ def test_page_when_a_public_file_can_have_a_key_then_the_page_has_it():
 
 EVERY_KEY = changed(
     model__backbone="timm_resnet50", model__pretrained=False, optimizer__type="sgd", dataset__class_merging=True,
-    distributed__dp_reference__lr=0.01, model__model_cfg={"pretrained": True}, trainer__resume_model="a.pth",
+    distributed__dp_reference__lr=0.01, model__freeze_backbone=True, model__model_cfg={"pretrained": True}, trainer__resume_model="a.pth",
 )  # fmt: skip
 
 
