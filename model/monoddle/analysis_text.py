@@ -15,7 +15,7 @@ from model.monoddle.precision_groups import GroupRow
 MISSING = "-"
 
 REPLACED_WORDS = {
-    "nothing": "nothing, as detected",
+    "nothing": "nothing",
     "depth": "depth",
     "centre": "projected centre",
     "location": "location (both)",

@@ -40,7 +40,16 @@ def flops(network: MonoDdle) -> int:
         (MonoDdleConfig(backbone="convnext_tiny"), 38_357_510, 259_542_958_080, 259_542_958_080),
         (MonoDdleConfig(backbone="convnextv2_tiny"), 38_403_878, 259_542_958_080, 259_542_958_080),
     ],
-    ids=["public", "public, uncertainty", "lean", "lean, uncertainty", "hrnet_w32", "resnet50", "convnext_tiny", "convnextv2_tiny"],
+    ids=[
+        "public",
+        "public, uncertainty",
+        "lean",
+        "lean, uncertainty",
+        "hrnet_w32",
+        "resnet50",
+        "convnext_tiny",
+        "convnextv2_tiny",
+    ],
 )
 def test_network_when_counted_then_as_published_and_inference_costs_no_more_with_uncertainty(
     config, parameters, inference, training
