@@ -22,7 +22,7 @@ _STYLE = (
     + "".join(f".{name}{{color:{color}}}" for name, color in _COLORS.items())
 )
 
-_HEAD, _LETTER = 48, 6.7
+_FIRST_KEY, _LETTER = 36, 6.7
 
 
 def chart_file(chart: str, title: str, keys: Sequence[tuple[str, str]]) -> bytes:
@@ -36,14 +36,17 @@ def chart_file(chart: str, title: str, keys: Sequence[tuple[str, str]]) -> bytes
     size = re.match(r'<svg viewBox="0 0 (\d+) (\d+)"', chart)
     assert size is not None, chart[:60]
     width, height = int(size[1]), int(size[2])
-    parts, x = [f'<text class="title" x="8" y="18">{text(title)}</text>'], 8.0
+    parts, x, y = [f'<text class="title" x="8" y="18">{text(title)}</text>'], 8.0, _FIRST_KEY
     for name, css in keys:
-        parts.append(f'<path class="line {css}" d="M{x:.0f} 34h14"/><text x="{x + 19:.0f}" y="38">{text(name)}</text>')
-        x += 34 + _LETTER * len(name)
-    inner = chart.replace("<svg ", f'<svg x="0" y="{_HEAD}" width="{width}" height="{height}" ', 1)
-    whole = max(width, int(x))
+        needed = 34 + _LETTER * len(name)
+        if x > 8.0 and x + needed > width:
+            x, y = 8.0, y + 18
+        parts.append(f'<path class="line {css}" d="M{x:.0f} {y}h14"/><text x="{x + 19:.0f}" y="{y + 4}">{text(name)}</text>')
+        x += needed
+    top = y + 12
+    inner = chart.replace("<svg ", f'<svg x="0" y="{top}" width="{width}" height="{height}" ', 1)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole} {height + _HEAD}" width="{2 * whole}" '
-        f'height="{2 * (height + _HEAD)}"><style>{_STYLE}</style><rect width="100%" height="100%" fill="#fff"/>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + top}" width="{2 * width}" '
+        f'height="{2 * (height + top)}"><style>{_STYLE}</style><rect width="100%" height="100%" fill="#fff"/>'
         f"{''.join(parts)}{inner}</svg>\n"
     ).encode()

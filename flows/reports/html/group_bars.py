@@ -13,7 +13,7 @@ from typing import NamedTuple
 from flows.reports.html.line_chart import even_ticks
 from flows.reports.html.markup import MISSING, text
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 118, 44, 6, 38
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 130, 40, 6, 38
 _BAR, _GAP = 11, 9
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from flows.reports.html.line_chart import Series, chart_figure, chart_key
 from flows.reports.html.markup import number, section, table, text
-from flows.reports.monoddle.analysis_charts import categories, category_charts
+from flows.reports.monoddle.analysis_charts import category_charts
 from flows.reports.monoddle.files import DetectionFiles
 from model.monoddle.analysis import Analysis, few_objects_text
-from model.monoddle.analysis_text import REPLACED_WORDS, oracle_cells
+from model.monoddle.analysis_text import REPLACED_WORDS, measured_categories, oracle_cells
 from model.monoddle.precision_groups import GroupRow
 
 _NOTHING = np.zeros(0)
@@ -32,7 +32,7 @@ def analysis_section(training: DetectionFiles) -> str | None:
         "missed objects and false alarms.</p>"
     )
     notes = "".join(f'<p class="note">{text(line)}</p>' for line in few_objects_text(analysis.counts))
-    blocks = [_category(analysis, category) for category in categories(analysis)]
+    blocks = [_category(analysis, category) for category in measured_categories(analysis)]
     return section("analysis", "Where it is wrong", intro + notes + "".join(blocks))
 
 

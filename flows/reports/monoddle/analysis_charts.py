@@ -17,7 +17,7 @@ from flows.reports.html.group_bars import BarGroup, group_bars
 from flows.reports.html.line_chart import Series, line_chart
 from flows.reports.training.curves import COLORS
 from model.monoddle.analysis import Analysis
-from model.monoddle.analysis_text import REPLACED_WORDS, metric_name
+from model.monoddle.analysis_text import REPLACED_WORDS, measured_categories, metric_name
 from model.monoddle.centre_shift import ShiftRow
 from model.monoddle.precision_groups import GroupRow
 
@@ -49,13 +49,8 @@ class Chart(NamedTuple):
 
 def analysis_plots(analysis: Analysis) -> Mapping[str, bytes]:
     """Return the plots of every category that has objects, by the names of their files."""
-    charts = [chart for category in categories(analysis) for chart in category_charts(analysis, category)]
+    charts = [chart for category in measured_categories(analysis) for chart in category_charts(analysis, category)]
     return {f"{chart.name}.svg": chart_file(chart.svg, chart.title, chart.keys) for chart in charts}
-
-
-def categories(analysis: Analysis) -> list[str]:
-    """Return the categories of which an object counts."""
-    return list(dict.fromkeys(row.category for row in analysis.groups if row.by == "all" and row.num_truth))
 
 
 def category_charts(analysis: Analysis, category: str) -> Iterator[Chart]:

@@ -54,7 +54,7 @@ class DetectionFiles(TrainingFiles[MeasuredAt]):
 
     precision: list[ApRow] | None
     frames: list[DetectionFrame] | None
-    analysis: Analysis | None
+    analysis: Analysis | None = None
 
 
 def read_files(folder: Path) -> DetectionFiles:
