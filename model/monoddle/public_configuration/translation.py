@@ -9,6 +9,7 @@ Source docs/method/monoddle.md#public-configuration; read for facts: the code of
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -157,8 +158,9 @@ def _translate_backbone(file: PublicFile, public: str, *, is_timm: bool) -> None
     file.tell("model.backbone", fate_of, f"train.network.backbone: {backbone}", why)
     starts = file.value("model.pretrained", "flag", True) if is_timm else True
     freezes = file.value("model.freeze_backbone", "flag", False)
-    why = "the public code freezes networks of timm and YOLO; its normalisations go on counting, as here" if freezes else ""
-    file.give("model.freeze_backbone", {"frozen_backbone": freezes}, why)
+    why = "the public code freezes networks of timm and YOLO; batch norms of a frozen one go on counting" if freezes else ""
+    statistics = {"frozen_statistics": False} if freezes else {}
+    file.give("model.freeze_backbone", {"frozen_backbone": freezes, **statistics}, why)
     file.made.starts_from = name if starts and fate_of == "taken" else ""
     if is_timm:
         file.tell("model.pretrained", "taken", "train.imagenet_weights", "a file on this machine; nothing is downloaded")
@@ -217,12 +219,12 @@ def _translate_rate(file: PublicFile) -> None:
 
 
 def _translate_checkpoints(file: PublicFile) -> None:
-    if "trainer.save_frequency" in file.values:
-        every = file.value("trainer.save_frequency", "whole", least=1)
-        file.give("trainer.save_frequency", {"checkpoint_every_epochs": every})
+    every = file.value("trainer.save_frequency", "whole", least=1)
+    file.give("trainer.save_frequency", {"checkpoint_every_epochs": every})
     if "trainer.max_checkpoints" in file.values:
-        most = file.value("trainer.max_checkpoints", "whole")
-        file.give("trainer.max_checkpoints", {"keep_checkpoints": most or None}, "" if most else "0 keeps all of them")
+        most, epochs = file.value("trainer.max_checkpoints", "whole"), file.value("trainer.max_epoch", "whole", least=1)
+        why = "" if most else "0 keeps all of them: so many there are"
+        file.give("trainer.max_checkpoints", {"keep_checkpoints": most or math.ceil(epochs / every)}, why)
     mode = file.value("tester.mode", "text", "single")
     if mode not in ("single", "all"):
         raise file.error("tester.mode", "single or all")
