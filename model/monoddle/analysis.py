@@ -104,11 +104,16 @@ def _may_touch(world: World, matches: Matches, farthest_m: Floats) -> NDArray[np
 
 
 def few_objects_text(counts: Sequence[MatchCounts]) -> list[str]:
-    """Return a warning for each category and difficulty of which too few objects count for 100 per cent."""
-    step = 100 / NUM_STEPS
-    return [
-        f"{row.category} {row.difficulty}: {row.num_truth} objects count, so perfect detections get an AP of "
-        f"{step * max(0, row.num_truth - 1):g}, not 100. AP says little below {NUM_STEPS + 1} objects."
-        for row in counts
-        if row.num_truth <= NUM_STEPS
-    ]
+    """Return a warning for each category of which too few objects count for 100 per cent, or none."""
+    step, texts = 100 / NUM_STEPS, []
+    for category in dict.fromkeys(row.category for row in counts):
+        rows = [row for row in counts if row.category == category]
+        few = ", ".join(f"{row.difficulty} {step * max(0, row.num_truth - 1):g}" for row in rows if row.num_truth <= NUM_STEPS)
+        if not any(row.num_truth for row in rows):
+            texts.append(f"{category}: no object counts, so nothing is measured.")
+        elif few:
+            texts.append(
+                f"{category}: AP says little where fewer than {NUM_STEPS + 1} objects count: with N of them perfect detections "
+                f"get {step:g} times N - 1: {few}."
+            )
+    return texts

@@ -13,7 +13,7 @@ from typing import Any
 
 from model.monoddle.analysis import Analysis, read_analysis
 from model.monoddle.analysis_folder import ANALYSIS_FOLDER, TEXT_FILE, check_analysis_out, former_files
-from model.monoddle.analysis_text import analysis_text
+from model.monoddle.analysis_text import analysis_text, summary_text
 from model.monoddle.centre_shift import ShiftRow
 from model.monoddle.oracle import OracleRow
 from model.monoddle.precision_groups import GroupRow, MatchCounts
@@ -32,7 +32,8 @@ def analyse_evaluation(folder: Path, options: AnalyseOptions) -> Answer:
     out = options.out or folder / ANALYSIS_FOLDER
     check_analysis_out(out)
     analysis = read_analysis(folder)
-    text = analysis_text(analysis, _title_of(folder))
+    title = _title_of(folder)
+    text = analysis_text(analysis, title)
     tables = {
         "oracle.csv": rows_as_csv(OracleRow, analysis.oracle),
         **{
@@ -48,7 +49,8 @@ def analyse_evaluation(folder: Path, options: AnalyseOptions) -> Answer:
         files.remove(name)
     for name, content in {**tables, **plots, TEXT_FILE: text.encode()}.items():
         files.put(name, content)
-    return Answer({"folder": str(out), **_as_json(analysis)}, f"{text}\nwrote {out}")
+    rest = f"By occlusion and height, and with every centre moved: {out / TEXT_FILE}"
+    return Answer({"folder": str(out), **_as_json(analysis)}, f"{summary_text(analysis, title)}\n{rest}\nwrote {out}")
 
 
 def _title_of(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from storage_schemas.errors import OutTakenError
@@ -11,6 +12,9 @@ ANALYSIS_FOLDER = "analysis"
 
 TEXT_FILE = "analysis.md"
 """Written last; where it is missing no analysis was finished."""
+
+_OURS = re.compile(r"(oracle|distance|occlusion|height|shift|matches)\.csv|(car|pedestrian|cyclist)_[a-z_]+\.svg")
+"""Names of its other files."""
 
 TITLE = "# Analysis: "
 """How that file begins."""
@@ -45,4 +49,4 @@ def former_files(out: Path) -> list[str]:
                 return []
     except OSError:
         return []
-    return [*sorted(path.name for path in out.iterdir() if path.suffix in (".csv", ".svg") and path.is_file()), TEXT_FILE]
+    return [*sorted(path.name for path in out.iterdir() if _OURS.fullmatch(path.name) and path.is_file()), TEXT_FILE]

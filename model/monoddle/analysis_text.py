@@ -15,7 +15,7 @@ from model.monoddle.precision_groups import GroupRow
 MISSING = "-"
 
 REPLACED_WORDS = {
-    "nothing": "nothing, as detected",
+    "nothing": "nothing",
     "depth": "depth",
     "centre": "projected centre",
     "location": "location (both)",
@@ -30,22 +30,43 @@ SHIFT_WORDS = {"depth_m": "deeper, m", "side_px": "to the right, px"}
 
 def analysis_text(analysis: Analysis, title: str) -> str:
     """Return everything as Markdown, with a title, and a warning where too few objects count."""
-    blocks = [f"{TITLE}{title}", _matches(analysis), *(f"Warning: {text}" for text in few_objects_text(analysis.counts))]
-    for category in dict.fromkeys(row.category for row in analysis.counts):
-        blocks += [
-            f"## {category}: average precision if a quantity were right",
-            "AP R40 at easy, moderate and hard. Matched detections take the quantity from their objects; scores stay.",
-            _oracle([row for row in analysis.oracle if row.category == category]),
-        ]
+    blocks = _beginning(analysis, title)
+    for category in measured_categories(analysis):
+        blocks += _replacements(analysis, category)
         for by in ("distance", "occlusion", "height"):
-            rows = [row for row in analysis.groups if row.category == category and row.by in ("all", by)]
-            blocks += [f"## {category} by {by}", *_groups(rows, by)]
+            blocks += _groups([row for row in analysis.groups if row.category == category and row.by in ("all", by)], by)
         blocks += [
             f"## {category}: average precision if every centre were moved",
             "AP R40 at moderate, of the annotated objects as detections and of the detector's own.",
             *(_shifts([row for row in analysis.shifts if (row.category, row.by) == (category, by)], by) for by in SHIFT_WORDS),
         ]
     return "\n\n".join(blocks) + "\n"
+
+
+def summary_text(analysis: Analysis, title: str) -> str:
+    """Return what the command prints of it: the replacements, and the groups by distance."""
+    blocks = _beginning(analysis, title)
+    for category in measured_categories(analysis):
+        by_distance = [row for row in analysis.groups if row.category == category and row.by in ("all", "distance")]
+        blocks += [*_replacements(analysis, category), *_groups(by_distance, "distance")]
+    return "\n\n".join(blocks) + "\n"
+
+
+def measured_categories(analysis: Analysis) -> list[str]:
+    """Return the categories of which an object counts."""
+    return list(dict.fromkeys(row.category for row in analysis.groups if row.by == "all" and row.num_truth))
+
+
+def _beginning(analysis: Analysis, title: str) -> list[str]:
+    return [f"{TITLE}{title}", _matches(analysis), *(f"Warning: {text}" for text in few_objects_text(analysis.counts))]
+
+
+def _replacements(analysis: Analysis, category: str) -> list[str]:
+    return [
+        f"## {category}: average precision if a quantity were right",
+        "AP R40 at easy, moderate and hard. Matched detections take the quantity from their objects; scores stay.",
+        _oracle([row for row in analysis.oracle if row.category == category]),
+    ]
 
 
 def metric_name(metric: str, overlap: str, category: str) -> str:
@@ -114,7 +135,7 @@ def _groups(rows: Sequence[GroupRow], by: str) -> list[str]:
             number_text(row.depth_mae_percent, 1),
             number_text(row.centre_mae_px, 1),
             number_text(row.lateral_mae_m, 2),
-            " ".join(number_text(value, 2) for value in (row.height_mae_m, row.width_mae_m, row.length_mae_m)),
+            _together(row.height_mae_m, row.width_mae_m, row.length_mae_m),
             number_text(row.heading_mae_deg, 1),
             number_text(row.turned_percent, 1),
             number_text(row.overlap_3d, 2),
@@ -122,14 +143,19 @@ def _groups(rows: Sequence[GroupRow], by: str) -> list[str]:
         for row in rows
     ]
     heads = ["errors of matched", "objects", "depth, bias m", "depth m", "depth %", "centre px", "to the side m", "h w l m"]
-    intro = f"Objects that count at {rows[0].difficulty}, per cent. A detection means a matched object, wherever it is in space."
+    intro = f"Per cent of the objects that count at {rows[0].difficulty}. A matched object has a detection where it is seen."
     if by == "occlusion":
         intro += " A false alarm is not hidden by anything, so there is no AP."
     return [
+        f"## {category} by {by}",
         intro,
         _table([by, "objects", "matched", *recalls, *precisions], measured),
         _table([*heads, "heading °", "turned %", "3D overlap"], errors),
     ]
+
+
+def _together(*values: float) -> str:
+    return MISSING if all(map(math.isnan, values)) else " ".join(number_text(value, 2) for value in values)
 
 
 def _shifts(rows: Sequence[ShiftRow], by: str) -> str:

@@ -24,7 +24,7 @@ from model.monoddle.oracle import turned_with
 from model.monoddle.oracle_matches import has_place, seen_at_px
 from model.monoddle.overlap_pairs import Frames, World, paired_world, with_detections
 
-DEPTHS_M = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+DEPTHS_M = (-3.0, -2.0, -1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """Errors of depth, metres; more is deeper."""
 
 SIDES_PX = (-16.0, -8.0, -6.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 16.0)

@@ -158,11 +158,8 @@ def _groups(world: World, height_scale: float) -> list[_NamedGroup]:
 def _bins(by: str, edges: Sequence[float], unit: str, of_truth: Floats, of_found: Floats) -> list[_NamedGroup]:
     """Return the groups between edges; the first begins anywhere, and the last has no end."""
     truth_bin, found_bin = np.digitize(of_truth, edges), np.digitize(of_found, edges)
-    names = [
-        f"below {edges[0]:g} {unit}",
-        *(f"{low:g} to {high:g} {unit}" for low, high in itertools.pairwise(edges)),
-    ]
-    names.append(f"{edges[-1]:g} {unit} and more")
+    between = [f"{low:g} to {high:g} {unit}" for low, high in itertools.pairwise(edges)]
+    names = [f"below {edges[0]:g} {unit}", *between, f"from {edges[-1]:g} {unit}"]
     return [_NamedGroup(by, name, Group(truth_bin == number, found_bin == number)) for number, name in enumerate(names)]
 
 
