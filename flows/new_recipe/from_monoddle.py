@@ -111,7 +111,6 @@ class _Translated(NewRecipe):
         if self._weights is not None:
             keys["imagenet_weights"] = TrainKey(str(self._weights), "the public code starts from them")
         order = list(MonoDdleTrainConfig.model_fields)
-        keys = {key: one for key, one in keys.items() if key.split(".")[0] in order}  # until the keys of training are there
         top = sorted({key.split(".")[0] for key in keys}, key=order.index)
         yield "train:", "read by depthmill train only; beside each key the one of the public file that it comes from"
         yield "  family: monoddle", "model.type"

@@ -32,8 +32,6 @@ def leaves(data, above="") -> list[str]:
 def config_of(data) -> MonoDdleTrainConfig:
     train: dict = {}
     for key, value in values(data).items():
-        if key.split(".")[0] not in MonoDdleTrainConfig.model_fields:  # TEMPORARY
-            continue
         *groups, last = key.split(".")
         group = train
         for one in groups:
