@@ -20,7 +20,7 @@ from pipeline.sources.recipe_text import Line, recipe_text, scalar
 from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.regular_files import MAX_RECIPE_BYTES, read_text
-from storage_schemas.remote_path import DataPath
+from storage_schemas.remote_path import DataPath, RemotePath
 from storage_schemas.yaml_text import YamlTextError, parse_yaml
 
 PUBLIC_ROOT = "../../data/KITTI"
@@ -81,10 +81,11 @@ class _Translated(NewRecipe):
     def warnings(self, root: DataPath) -> list[str]:
         """Return what a training needs and is not here, and what is lost."""
         warnings = [f"not taken over: {told_text(one)}" for one in self._public.of("lost")]
-        if self._public.uses_maps and not (root / MAPS).is_dir():
+        if self._public.uses_maps and (isinstance(root, RemotePath) or not (root / MAPS).is_dir()):
+            what = "is at a URL, and maps are read from a disk" if isinstance(root, RemotePath) else "does not exist"
             warnings.append(
-                f"'{root / MAPS}' does not exist, and the training learns from its depth maps. Put them there, or name a teacher "
-                "that makes them: stages.predict_mono_depth: {teacher: depth_anything_3, weights: FOLDER}"
+                f"'{root / MAPS}' {what}; the training learns from its depth maps. Set stages.predict_mono_depth.maps to a "
+                "folder with them, or name a teacher that makes them: {teacher: depth_anything_3, weights: FOLDER}"
             )
         if self._public.starts_from and self._weights is None:
             warnings.append(

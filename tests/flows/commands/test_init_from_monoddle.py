@@ -65,7 +65,7 @@ def test_recipe_when_translated_then_holds_what_was_translated_and_says_every_ke
     assert "  dataset.random_crop: 0.5 " in text and " train.data.augment.crop_probability: 0.5" in text
     assert "warning: not taken over: dataset.colour: 1 (unknown key: the public code reads no such key)\n" in text
     assert "warning: not taken over: model.backbone: yolo11 (networks of the package ultralytics are not here." in text
-    assert f"warning: '{root / 'DA3_depth_results'}' does not exist, and the training learns from its depth maps." in text
+    assert f"warning: '{root / 'DA3_depth_results'}' does not exist; the training learns from its depth maps. Set " in text
     assert "warning: the public code starts from ImageNet weights" not in text  # of a network that is not here
     recipe = load_recipe(out)
     train = parse_train_config(recipe.train, where="test")
