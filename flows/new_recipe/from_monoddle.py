@@ -75,7 +75,12 @@ class _Translated(NewRecipe):
         with awaited("torch is loaded, to check the training"):
             from model.families import parse_train_config
 
-            parse_train_config(yaml.safe_load(recipe_text([], lines))["train"], where=str(self._config))
+            try:
+                parse_train_config(yaml.safe_load(recipe_text([], lines))["train"], where=str(self._config))
+            except RecipeError as error:
+                keys = self._public.train.items()
+                there = [f"train.{key} is {one.why} in the public file" for key, one in keys if f"train.{key} " in str(error)]
+                raise RecipeError("; ".join([str(error), *there])) from error
         return lines
 
     def warnings(self, root: DataPath) -> list[str]:
