@@ -15,8 +15,9 @@ from model.blocks.dense_teacher_loss import DistillForm
 from model.data.reading_config import ReadingConfig
 from model.monoddle.augment import DetectionAugmentConfig
 from model.monoddle.network_config import MonoDdleConfig
-from model.monoddle.targets import TargetRules
+from model.monoddle.targets import REGION, TargetRules
 from model.train.config import CommonConfig, EvaluationSplits
+from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.frozen_config import FrozenConfig
 
 
@@ -69,6 +70,8 @@ class DistillConfig(FrozenConfig):
 class DetectionEvaluationConfig(EvaluationSplits):
     """On what, and how, detections are measured."""
 
+    added_later = MappingProxyType({"num_worst": 0})
+
     score_threshold: float = Field(0.2, ge=0, lt=1, description="centres whose heat is lower are dropped")
     height_scale: float = Field(
         1.0,
@@ -78,7 +81,12 @@ class DetectionEvaluationConfig(EvaluationSplits):
     category: str = Field("Car", description="class whose AP is told during training")
     metric: Literal["3d", "bev", "2d"] = Field("3d", description="metric whose AP is told during training")
     overlap: Literal["strict", "loose"] = Field("strict", description="overlap table of that metric")
-    num_pictures: int = Field(4, ge=0, description="frames kept as pictures")
+    num_pictures: int = Field(4, ge=0, description="frames kept as pictures, spread evenly over the split")
+    num_worst: int = Field(
+        0,
+        ge=0,
+        description="frames kept as pictures besides: those with the most missed and false objects at moderate difficulty",
+    )
 
 
 class MonoDdleTrainConfig(CommonConfig):
@@ -161,9 +169,24 @@ class MonoDdleTrainConfig(CommonConfig):
                 f"evaluation.category is '{self.evaluation.category}', which is not trained on (network.train_classes: "
                 f"{', '.join(self.network.train_classes)}); choose one of these"
             )
+        for name, drawn_as in self.targets.heat_of.items():
+            _check_heat_of(name, drawn_as, self.network)
         if self.distill.is_on and not self.data.mono:
             raise ValueError(
                 f"distill.form is {self.distill.form} and data.mono is false, so there is no teacher's map to learn from; set "
                 "data.mono to true, or distill.form to none"
             )
         return self
+
+
+def _check_heat_of(name: str, drawn_as: str, network: MonoDdleConfig) -> None:
+    types = [one for one in OBJECT_TYPES if one != REGION]
+    if name not in types:
+        raise ValueError(f"targets.heat_of has '{name}', which no object is of; expected of {', '.join(types)}")
+    if name in network.train_classes:
+        raise ValueError(f"targets.heat_of has '{name}', which is learned itself (network.train_classes); take it out of one")
+    if drawn_as not in network.classes:
+        raise ValueError(
+            f"targets.heat_of draws {name} as '{drawn_as}', which has no heat map (network.classes: "
+            f"{', '.join(network.classes)}); choose one of these"
+        )

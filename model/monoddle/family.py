@@ -21,6 +21,7 @@ from model.blocks.dense_teacher_loss import dense_teacher_loss
 from model.blocks.full_precision import PRECISION
 from model.data.objects import Objects
 from model.errors import InputError
+from model.monoddle.analysis_files import analyse_evaluation
 from model.monoddle.average_precision import STRICT_OVERLAP, not_measured_text, split_measured
 from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.comparison import compare_precisions, comparison_text
@@ -44,6 +45,7 @@ from model.monoddle.traced_net import traceable_detector
 from model.train.config import Machine
 from model.train.family import check_split
 from model.train.family_types import (
+    AnalyseOptions,
     Answer,
     CompareOptions,
     Draw,
@@ -83,6 +85,7 @@ class MonoDdleFamily(DetectorJudging):
     hub_task = "object-detection"
     evaluation_file = AP_FILE
     evaluation_of = "a detector"
+    options = frozenset({"frames", "worst", "pictures"})
     predicts = True
     step_size = StepSize(frame_gb=0.69, megapixel_gb=0.0, state_gb=0.32)
     small_training = MappingProxyType(
@@ -220,7 +223,9 @@ class MonoDdleFamily(DetectorJudging):
         folder: Path,
     ) -> int:
         """Measure, and write result files, tables and what pictures are made of."""
-        evaluation = measured_network(network, manifest, config, machine, device, num_pictures=config.evaluation.num_pictures)
+        chosen = config.evaluation
+        pictures = {"num_pictures": chosen.num_pictures, "num_worst": chosen.num_worst}
+        evaluation = measured_network(network, manifest, config, machine, device, **pictures)
         unmeasured = split_measured(config.network.train_classes)[1]
         title = evaluation_title(
             folder.name,
@@ -286,6 +291,10 @@ class MonoDdleFamily(DetectorJudging):
         """Compare the average precisions of two evaluations."""
         differences = compare_precisions(a, b)
         return Answer(differences, f"a = {a}\nb = {b}\n{comparison_text(differences)}")
+
+    def analyse(self, folder: Path, options: AnalyseOptions) -> Answer:
+        """Replace what is wrong by the truth, group errors, and move centres."""
+        return analyse_evaluation(folder, options)
 
     def traceable(self, opened: OpenedNetwork[MonoDdleTrainConfig], size: tuple[int, int] | None) -> Traceable:
         """Return a detector up to its raw maps; reading objects off them is left to the program that uses it."""

@@ -44,7 +44,7 @@ def detection_notices(config: MonoDdleTrainConfig, manifest: Manifest) -> list[s
         boxes = units.boxes(sample)
         objects, projection = boxes.objects(sample.frame), boxes.projections[sample.frame]
         view = resting_view((sample.height, sample.width), config.network.input_px)
-        is_outside = ~is_inside_grid(objects, projection, view=view, config=config.network)
+        is_outside = ~is_inside_grid(objects, projection, view=view, config=config.network, rules=config.targets)
         reasons = {**reasons_not_learned(objects, config.targets), "have their centre outside the image": is_outside}
         failed = np.array(list(reasons.values())).reshape(len(reasons), len(objects))
         names = list(reasons)
