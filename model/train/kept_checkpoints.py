@@ -70,6 +70,11 @@ def refuse_foreign_checkpoints(config: CommonConfig, manifest: str, folder: Path
             )
 
 
+def lacks_checkpoints(config: CommonConfig, folder: Path) -> bool:
+    """Say whether checkpoints are asked for and a folder has none, e.g. that of a training that ended before they were."""
+    return config.checkpoint_every_epochs is not None and not _named(folder)
+
+
 def checkpoint_parts(config: CommonConfig, families: Families) -> dict[str, ExtraPart]:
     """Return the evaluation of the kept checkpoints, by name, if a configuration asks for it."""
     if not config.evaluate_checkpoints:
