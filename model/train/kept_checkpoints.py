@@ -89,9 +89,7 @@ def checkpoint_parts(config: CommonConfig, families: Families) -> dict[str, Extr
     return {"evaluate_checkpoints": ExtraPart(is_due, run, lambda folder: {"checkpoints": _rows(folder)})}
 
 
-def evaluate_checkpoints(
-    config: CommonConfig, manifest: Manifest, folder: Path, *, families: Families, machine: Machine
-) -> None:
+def evaluate_checkpoints(config: CommonConfig, manifest: Manifest, folder: Path, *, families: Families, machine: Machine) -> None:
     """Measure every kept checkpoint as the best one is measured; those that were measured before a stop are not measured again.
 
     Raises:

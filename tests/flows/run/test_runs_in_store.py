@@ -94,7 +94,7 @@ def test_kept_checkpoint_when_deleted_here_then_the_store_forgets_it_and_nothing
         here.keep(folder)
     assert here.has_news(folder)
     here.keep_as_it_is_now(folder)
-    assert not here.has_news(folder) and read(there.training("a")) == FILES | {n: b"c" for n in list(kept)[1:]}
+    assert not here.has_news(folder) and read(there.training("a")) == FILES | dict.fromkeys(list(kept)[1:], b"c")
     assert here.keep(folder) == 0
 
 
