@@ -1,8 +1,8 @@
 """The training loop: one for every model family, visible from top to bottom.
 
 Reads   a pinned manifest
-Writes  into a folder: last.pt and best.pt (checkpoints), those of ``kept_checkpoints``, steps.csv, evaluations.csv, what its loggers write,
-        evaluation/, and training.json, which is written last and says that the training is complete
+Writes  into a folder: last.pt and best.pt (checkpoints), those of ``kept_checkpoints``, steps.csv, evaluations.csv, what its
+        loggers write, evaluation/, and training.json, which is written last and says that the training is complete
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from model.errors import CheckpointError, WeightsFileError
 from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint, refuse_other_training, save_checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family_types import BatchLoader, Measured, StepLosses
-from model.train.known_families import Families, UnknownOptionsError
 from model.train.kept_checkpoints import keep_checkpoint, refuse_foreign_checkpoints
+from model.train.known_families import Families, UnknownOptionsError
 from model.train.launch import launch_here
 from model.train.pace import Pace
 from model.train.processes import Told, fabric_of, signals_passed_on
