@@ -49,7 +49,7 @@ class GlobalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, h, w, c) to the same shape."""
-        response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float32)
+        response: Tensor = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float32)
         share = response / (response.mean(dim=-1, keepdim=True) + NORM_EPSILON)
         return x + self.weight * (x * share) + self.bias
 

@@ -7,7 +7,6 @@ Source  docs/method/monoddle.md#other-backbones
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet50
+from model.blocks.timm_package import NoTimmError, import_timm
 from model.errors import WeightsFileError
 from model.monoddle.dla import Dla34
 from model.monoddle.hrnet import HrNet
@@ -72,7 +72,7 @@ class TimmBackbone(nn.Module):
         """Make the network with fresh weights.
 
         Args:
-            name: as timm calls it: ``hrnet_w32``.
+            name: as timm calls it: ``hrnet_w48``.
 
         Raises:
             BackboneError: timm cannot be imported, has no such network, or the network lacks a level.
@@ -117,7 +117,7 @@ class TimmBackbone(nn.Module):
         if not Path(path).is_file():
             raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a file of timm's {self.name}")
         options: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
-        timm = _import_timm(self.name)
+        timm = _timm_for(self.name)
         try:
             timm.create_model(
                 self.name, **options
@@ -129,19 +129,17 @@ class TimmBackbone(nn.Module):
         self.net.load_state_dict(loaded.state_dict())
 
 
-def _import_timm(name: str) -> Any:
+def _timm_for(name: str) -> Any:
     try:
-        return importlib.import_module("timm")
-    except (ImportError, RuntimeError, AttributeError) as error:  # the last two where torchvision does not fit torch
-        raise BackboneError(
-            f"backbone '{TIMM_PREFIX}{name}' needs the package timm, which cannot be imported here ({type(error).__name__}: "
-            f"{error}). Install timm and the torchvision that belongs to this torch, or choose {', '.join(OWN_BACKBONES)}"
-        ) from error
+        return import_timm()
+    except NoTimmError as error:
+        instead = ", ".join(OWN_BACKBONES)
+        raise BackboneError(f"backbone '{TIMM_PREFIX}{name}' needs the package timm: {error}. Or choose one of {instead}") from error
 
 
 def _timm_features(name: str) -> Any:
     """Return timm's network of that name with fresh weights; called with an image, it gives a list of levels."""
-    timm = _import_timm(name)
+    timm = _timm_for(name)
     try:
         return timm.create_model(name, features_only=True, pretrained=False)
     except RuntimeError as error:

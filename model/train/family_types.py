@@ -259,3 +259,40 @@ class ExtraPart(NamedTuple):
 
 Draw = Callable[[Any], bytes]
 """Makes a JPEG of a frame of a prediction or an evaluation; what a frame holds is the family's and its report's."""
+
+
+@dataclass(frozen=True)
+class PictureChoice:
+    """Of which frames pictures are wanted.
+
+    Attributes:
+        frames: names of frames: their keys, or the source's own names.
+        worst: how many of the largest error; None = as the network's configuration says.
+        spread: how many spread evenly over the split; None = as the network's configuration says.
+    """
+
+    frames: tuple[str, ...] = ()
+    worst: int | None = None
+    spread: int | None = None
+
+
+@dataclass(frozen=True)
+class ChoosingDraw:
+    """A ``Draw`` that says as well of which frames pictures are wanted.
+
+    Attributes:
+        jpeg: makes the JPEG.
+        choice: the frames.
+    """
+
+    jpeg: Draw
+    choice: PictureChoice
+
+    def __call__(self, frame: Any) -> bytes:
+        """Return the JPEG of a frame."""
+        return self.jpeg(frame)
+
+
+def choice_of(draw: Draw | None) -> PictureChoice:
+    """Return of which frames pictures are wanted; a plain function leaves it to the network's configuration."""
+    return draw.choice if isinstance(draw, ChoosingDraw) else PictureChoice()

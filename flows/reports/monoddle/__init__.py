@@ -13,8 +13,9 @@ from flows.reports.monoddle.analysis import analysis_section
 from flows.reports.monoddle.analysis_charts import analysis_plots
 from flows.reports.monoddle.curves import steps_section, validation_section
 from flows.reports.monoddle.files import DetectionFiles, read_files
-from flows.reports.monoddle.pictures import frame_jpeg, pictures_section
+from flows.reports.monoddle.pictures import pictures_section
 from flows.reports.monoddle.results import best_precision, results_section
+from flows.reports.monoddle.sheet import frame_jpeg
 from flows.reports.training.page import Section, write_training_page
 
 __all__ = ["analysis_plots", "frame_jpeg", "write_report"]

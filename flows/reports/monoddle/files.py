@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.reports.training.files import TrainingFiles, damaged_file, read_arrays, read_training
+from flows.reports.training.files import TrainingFiles, read_frames, read_training
 from model.monoddle.analysis import Analysis, can_be_analysed, read_analysis
 from model.monoddle.average_precision import ApRow
 from model.monoddle.detection_frames import DetectionFrame, frames_of
@@ -63,18 +63,8 @@ def read_files(folder: Path) -> DetectionFiles:
     evaluation = folder / "evaluation"
     precision = read_average_precision(evaluation) if (evaluation / AP_FILE).is_file() else None
     analysis = read_analysis(evaluation) if precision and can_be_analysed(evaluation) else None
-    return DetectionFiles(*common, precision, _frames(evaluation / PICTURES_FILE), analysis)
+    return DetectionFiles(*common, precision, read_frames(evaluation / PICTURES_FILE, frames_of), analysis)
 
 
 def _row(row: Mapping[str, Any]) -> MeasuredAt:
     return MeasuredAt(int(row["step"]), row["category"], row["metric"], row["overlap"], row["difficulty"], row["r40"])
-
-
-def _frames(path: Path) -> list[DetectionFrame] | None:
-    if not path.is_file():
-        return None
-    arrays = read_arrays(path)
-    try:
-        return frames_of(arrays)
-    except ValueError as error:
-        raise damaged_file(path, error) from error
