@@ -1,6 +1,6 @@
 """How fast average precision falls with an error of the centre: all are moved alike, along their rays or across the image.
 
-Why    The overlap that KITTI asks for makes localisation decide (MonoDLE, section 3.1). Two curves tell what an error costs:
+Why    The overlap that KITTI asks for makes localisation decide (MonoDLE, arXiv 2103.16237). Two curves tell what an error costs:
        of the annotated objects themselves as detections, all other numbers exact, and of the detector's own. Where the highest
        point of the second is not at 0, the detector is biased
 Source docs/method/monoddle.md#shift-experiment

@@ -20,8 +20,11 @@ from model.monoddle.measured_cameras import FrameCamera
 from storage_schemas.detection_evaluation import CAMERAS_FILE, DETECTION_FILES
 from tests.model.monoddle.made_up_cars import KITTI_P2, made_up_cars
 
-TABLES = {"oracle.csv", "distance.csv", "occlusion.csv", "height.csv", "shift.csv", "matches.csv"}
-PLOTS = {f"car_{name}.svg" for name in ("replaced", "distance", "occlusion", "height", "errors", "shift_depth", "shift_side")}
+TABLES = {"oracle.csv", "oracle_distance.csv", "distance.csv", "occlusion.csv", "height.csv", "shift.csv", "matches.csv"}
+PLOTS = {
+    f"car_{name}.svg"
+    for name in ("replaced", "replaced_distance", "distance", "occlusion", "height", "errors", "shift_depth", "shift_side")
+}
 
 
 def write_evaluation(folder: Path, num_frames: int = 3) -> Path:
