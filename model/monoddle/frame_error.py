@@ -1,6 +1,6 @@
 """How wrong a detector is about one frame: what the worst frames of a split are chosen by.
 
-Source  docs/method/monoddle.md#average-precision
+Source  docs/method/monoddle.md#error-of-a-frame
 """
 
 from __future__ import annotations
