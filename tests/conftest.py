@@ -46,6 +46,15 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _kernels_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let only one of pytest-xdist's workers compile a kernel."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from tests.kernels_once import compile_once
+
+        compile_once(tmp_path_factory.getbasetemp().parent)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with the shared real data; the test is skipped where it is not there."""

@@ -7,6 +7,7 @@ Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations
 
 from __future__ import annotations
 
+import filecmp
 import json
 import math
 import time
@@ -216,9 +217,12 @@ def _evaluate_training(
     config: CommonConfig, manifest: Manifest, folder: Path, families: Families, machine: Machine, device: torch.device
 ) -> None:
     family = families.of(config)
-    best, last = (load_checkpoint(folder / name, families) for name in ("best.pt", "last.pt"))
+    best_file, last_file = folder / "best.pt", folder / "last.pt"
+    best = load_checkpoint(best_file, families)
+    # where the last step is the best one, both files are the same to the byte
+    last = best if last_file.is_file() and filecmp.cmp(best_file, last_file, shallow=False) else load_checkpoint(last_file, families)
     network = family.network(config)
-    fill_network(network, best.model, path=folder / "best.pt")
+    fill_network(network, best.model, path=best_file)
     network = network.to(device).eval()
     num_frames = family.evaluate(network, manifest, config, machine, device, folder=folder)
     versions = provenance()
