@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from storage_schemas.errors import DepthmillError, RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
     from model.train.config import Machine
     from model.train.family import Family
-    from model.train.family_types import Answer, OpenedNetwork
+    from model.train.family_types import Answer, Draw, OpenedNetwork
     from storage_schemas.manifest import Manifest
 
 
@@ -70,6 +72,7 @@ class Model:
         manifest: str | None = None,
         split: str = "val",
         pictures: bool = True,
+        frames: Sequence[str] = (),
         device: str | None = None,
     ) -> int:
         """Predict a split of a recipe or store, or a folder of images, into files; return the number of frames.
@@ -80,6 +83,7 @@ class Model:
             manifest: fingerprint of another manifest than the recipe's own or the store's newest.
             split: train, val or test.
             pictures: write pictures too.
+            frames: of a detector: names of frames, keys or the source's own; pictures are written of these only. None = of all.
             device: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
 
         Raises:
@@ -88,13 +92,12 @@ class Model:
             ManifestError: there is no such manifest or split, or its frames lack a store.
             StoreError: ``out`` is not empty or cannot be written.
         """
-        from flows.reports import frame_drawer
         from flows.run.training import machine_of_settings
         from flows.settings import settings_of_machine
 
         if not self.family.predicts:
             self.family.refuse_to_predict(self.name)
-        draw = frame_drawer(self.family.name) if pictures else None
+        draw = self._draw(frames) if pictures else None
         if self.family.takes_folder(Path(what)):
             machine = machine_of_settings(settings_of_machine(device=device), image_root=None)
             return self.family.predict_folder(self.opened, Path(what), Path(out), draw=draw, machine=machine)
@@ -110,6 +113,9 @@ class Model:
         target: str = "depth_single",
         out: str | Path | None = None,
         device: str | None = None,
+        frames: Sequence[str] = (),
+        worst: int | None = None,
+        num_pictures: int | None = None,
     ) -> Answer:
         """Measure the network on a split and write the evaluation.
 
@@ -120,20 +126,23 @@ class Model:
             target: store of the truth; for depth networks.
             out: folder of tables and pictures; None = ``evaluation-<name>-<manifest>-<split>`` here.
             device: auto, cpu or cuda; None = DEPTHMILL_DEVICE.
+            frames: of a detector: names of frames whose pictures are wanted, keys or the source's own.
+            worst: of a detector: how many pictures of the frames with the most errors; None = as its recipe said.
+            num_pictures: of a detector: how many pictures of frames spread evenly; None = as its recipe said.
 
         Returns:
             ``data`` with the rows of the table, ``text`` for people.
 
         Raises:
-            RecipeError: there is no such split or target.
+            RecipeError: there is no such split, target or frame, or frames are chosen for a family that draws none.
             ManifestError: there is no such manifest, or its frames lack a store.
             StoreError: the folder holds files of these names that no evaluation wrote, or cannot be written.
         """
-        from flows.reports import frame_drawer
         from model.devices import network_device
         from model.train.repeatable import repeatable
         from model.train.result_files import check_evaluation_out
 
+        draw = self._draw(frames, worst, num_pictures)
         pinned, machine = _pinned(str(data), manifest, device)
         folder = Path(out or f"evaluation-{self.name}-{pinned.path.fingerprint}-{split}")
         check_evaluation_out(folder)  # first, or a wrong folder would waste the whole measurement
@@ -145,8 +154,21 @@ class Model:
                 split=split,
                 target=target,
                 folder=folder,
-                draw=frame_drawer(self.family.name),
+                draw=draw,
             )
+
+    def _draw(self, frames: Sequence[str] = (), worst: int | None = None, num_pictures: int | None = None) -> Draw | None:
+        """Return what draws frames of the family, and of which frames; RecipeError if the family lets nobody choose."""
+        from flows.reports import frame_drawer
+        from model.train.family_types import ChoosingDraw, PictureChoice
+
+        for option, is_given in (("frames", bool(frames)), ("worst", worst is not None), ("pictures", num_pictures is not None)):
+            if is_given and option not in self.family.options:
+                raise RecipeError(
+                    f"{option} chooses frames for pictures, and family {self.family.name} lets nobody choose them. Leave it out"
+                )
+        jpeg = frame_drawer(self.family.name)
+        return None if jpeg is None else ChoosingDraw(jpeg, PictureChoice(tuple(frames), worst, num_pictures))
 
 
 def load_model(
@@ -277,6 +299,34 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "mae_mm", cap_m: floa
 
     options = CompareOptions(metric, cap_m, radar, (str(a), str(b)))
     return family.compare(_evaluation_of(_local(a)), _evaluation_of(_local(b)), options)
+
+
+def analyse(evaluation: str | Path, *, out: str | Path | None = None) -> Answer:
+    """Say where a network is wrong, from an evaluation of it.
+
+    Args:
+        evaluation: folder of a training or of an evaluation; a URL if the training's store is remote.
+        out: folder for tables and plots; None = ``analysis`` inside the evaluation, or here if that is remote.
+
+    Returns:
+        ``data`` with the tables, ``text`` for people.
+
+    Raises:
+        DepthmillError: it is no evaluation, its family has no analysis, or a file is missing or damaged.
+    """
+    family = family_of_evaluations(evaluation, evaluation)
+    from flows.reports import analysis_plots
+    from model.train.family_types import AnalyseOptions
+
+    folder = _evaluation_of(_local(evaluation))
+    if not (folder / family.evaluation_file).is_file():
+        raise RecipeError(
+            f"'{evaluation}' holds no evaluation. Give the folder of a training, or one that depthmill evaluate wrote; result "
+            "files of another program are measured by depthmill evaluate first"
+        )
+    if out is None and "://" in str(evaluation):
+        out = f"analysis-{_local(evaluation).name}"
+    return family.analyse(folder, AnalyseOptions(None if out is None else Path(out), analysis_plots(family.name)))
 
 
 def family_of_evaluations(a: str | Path, b: str | Path) -> Family[Any]:

@@ -192,8 +192,43 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        help="of a detector: frames whose pictures are wanted, with commas: keys, or the source's own names like 000123"
+    ),
+]
+Worst = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="of a detector: so many pictures of the frames with the most missed and false objects at moderate difficulty; "
+        "default: train.evaluation.num_worst",
+    ),
+]
+SpreadPictures = Annotated[
+    int | None,
+    typer.Option(
+        "--pictures",
+        min=0,
+        help="of a detector: so many pictures of frames spread evenly over the split; default: train.evaluation.num_pictures",
+    ),
+]
+
 OF_DEPTH = ("target", "max_depth", "plug_in", "metric", "cap", "radar")
 """Options that say something of depth networks only."""
+
+
+OF_PICTURES = {"frames": "frames", "worst": "worst", "num_pictures": "pictures"}
+"""Options that choose frames for pictures, by their parameter."""
+
+
+def names_of_frames(given: str | None) -> tuple[str, ...]:
+    """Return the names of --frames; RecipeError if it is given and names none."""
+    names = tuple(name for part in (given or "").split(",") if (name := part.strip()))
+    if given is not None and not names:
+        raise RecipeError(f"--frames is '{given}', expected names of frames with commas between them. Name some, or leave it out")
+    return names
 
 
 def refuse_options(family: Family[Any], context: typer.Context, what: str) -> None:
@@ -209,3 +244,15 @@ def refuse_options(family: Family[Any], context: typer.Context, what: str) -> No
             raise RecipeError(
                 f"--{name.replace('_', '-')} is of depth networks, and {family.noun} has none: {what}. Leave it out"
             )
+    for name, option in OF_PICTURES.items():
+        if _is_given(context, name) and option not in family.options:
+            raise RecipeError(
+                f"--{option} chooses frames for pictures, and family {family.name} lets nobody choose them: {what}. Leave it out"
+            )
+
+
+def refuse_picture_options(context: typer.Context, what: str) -> None:
+    """Check that no option was given that chooses pictures where none are drawn; RecipeError names it and says ``what`` it is."""
+    for name, option in OF_PICTURES.items():
+        if _is_given(context, name):
+            raise RecipeError(f"--{option} chooses frames for pictures, and none are drawn: {what}. Leave it out")

@@ -46,7 +46,8 @@ class Trained:
         folder = self.training.folder
         record = read_training(folder)
         tables = sorted((folder / "evaluation").glob("**/table.md"))  # a second table if monocular depth was withheld
-        texts = [table.read_text(encoding="utf-8") for table in (*tables, *(folder / "probe").glob("table.md"))]
+        tables += [*(folder / "checkpoints").glob("table.md"), *(folder / "probe").glob("table.md")]
+        texts = [table.read_text(encoding="utf-8") for table in tables]
         address = self.training.address
         where = f"{address}/report.html" if (folder / "report.html").is_file() else address
         steps = f"{record['num_steps']} step{'' if record['num_steps'] == 1 else 's'}"

@@ -16,9 +16,10 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from flows.reports.html.colormap import DROPPED, FAR_M, NEAR_M, depth_colors, error_colors
+from flows.reports.html.lettering import fitting
+from flows.viewing.color_key import INK, TEXT_PX, ColorKey
 from flows.viewing.frame_content import KeyFrame
-from flows.viewing.pictures import ANNOTATED, MOVING, PREDICTED, TITLES, frame_pictures
+from flows.viewing.pictures import TITLES, frame_pictures
 from flows.viewing.predictions import Predictions
 from flows.viewing.scene import ViewedScene
 from storage_schemas.awaited import counted
@@ -32,10 +33,13 @@ WITHOUT_PREDICTIONS = ("camera", "accumulated", "clean", "removed")
 WITH_PREDICTIONS = ("camera", "clean", "predicted", "errors_predicted")
 """Pictures that a video shows if none are chosen."""
 
-TITLE_PX, FOOT_PX, TEXT_PX = 24, 52, 15
-"""Heights of the line above a picture, of the line at the bottom, and of letters."""
+TITLE_PX, FOOT_PX = 24, 28
+"""Heights of the line above a picture, and of the line with the time below all of them."""
 
-BACKGROUND, INK = (16, 18, 22), (230, 230, 230)
+LEAST_WIDTH_PX = 480
+"""Width that a video has at least, so that its words have room."""
+
+BACKGROUND = (16, 18, 22)
 
 CODECS = {
     ".webm": ("webm", "libvpx-vp9", {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6"}),
@@ -164,16 +168,27 @@ class Sheet:
             rows = tuple(tuple((camera, name) for name in names) for camera in scene.cameras)
         width = max(picture.width for picture in drawn.values())
         height = max(picture.height for picture in drawn.values())
-        room = MAX_SIZE_PX[0] / (width * len(rows[0])), (MAX_SIZE_PX[1] - FOOT_PX - TITLE_PX * len(rows)) / (height * len(rows))
+        words_px = (
+            FOOT_PX + ColorKey.of(names, LEAST_WIDTH_PX).height + TITLE_PX * len(rows)
+        )  # no width has more lines of the key
+        room = MAX_SIZE_PX[0] / (width * len(rows[0])), (MAX_SIZE_PX[1] - words_px) / (height * len(rows))
         scale = min(1.0, *room)
         return Sheet(rows, (max(2, round(width * scale)), max(2, round(height * scale))), names)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, both even, as the codecs ask for."""
-        width = max(self.cell[0] * len(self.rows[0]), 480)
-        height = len(self.rows) * (self.cell[1] + TITLE_PX) + FOOT_PX
-        return width + width % 2, height + height % 2
+        height = len(self.rows) * (self.cell[1] + TITLE_PX) + FOOT_PX + self._key.height
+        return self._width, height + height % 2
+
+    @property
+    def _width(self) -> int:
+        width = max(self.cell[0] * len(self.rows[0]), LEAST_WIDTH_PX)
+        return width + width % 2
+
+    @property
+    def _key(self) -> ColorKey:
+        return ColorKey.of(self.pictures, self._width)
 
     def draw(self, drawn: Drawn, foot: str) -> Image.Image:
         """Draw one frame; a picture that it lacks stays empty."""
@@ -182,40 +197,15 @@ class Sheet:
         for number, row in enumerate(self.rows):
             for column, (camera, name) in enumerate(row):
                 left, top = column * self.cell[0], number * (self.cell[1] + TITLE_PX)
-                draw.text((left + 6, top + 3), f"{camera}: {TITLES[name]}", fill=INK, font=font)
+                room = (self.cell[0] if len(row) > 1 else self._width) - 12
+                draw.text((left + 6, top + 3), fitting(f"{camera}: {TITLES[name]}", font, room), fill=INK, font=font)
                 if (camera, name) in drawn:
                     picture = drawn[camera, name].resize(self.cell, Image.Resampling.BOX)
                     sheet.paste(picture, (left, top + TITLE_PX))
-        top = self.size[1] - FOOT_PX
-        draw.text((6, top + 4), foot, fill=INK, font=font)
-        _draw_scales(draw, font, top=top + 32, names=self.pictures)
+        top = len(self.rows) * (self.cell[1] + TITLE_PX)
+        draw.text((6, top + 4), fitting(foot, font, self._width - 12), fill=INK, font=font)
+        self._key.draw(draw, font, top=top + FOOT_PX)
         return sheet
-
-
-def _draw_scales(
-    draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, *, top: int, names: Sequence[str]
-) -> None:
-    """Draw the colours of depth, and of errors and removed pixels where they are shown."""
-    left, width = 6, 150
-    depth_m = NEAR_M * (FAR_M / NEAR_M) ** np.linspace(0, 1, width)
-    for x, color in enumerate(depth_colors(depth_m)):
-        draw.line((left + x, top, left + x, top + 6), fill=tuple(int(part) for part in color))
-    draw.text((left + width + 6, top - 6), f"{NEAR_M:g} to {FAR_M:g} m", fill=INK, font=font)
-    left += width + 100
-    if any(name.startswith("errors") for name in names):
-        for x, color in enumerate(error_colors(np.linspace(-10, 10, 100))):
-            draw.line((left + x, top, left + x, top + 6), fill=tuple(int(part) for part in color))
-        draw.text((left + 106, top - 6), "-10 to 10 m", fill=INK, font=font)
-        left += 210
-    if "removed" in names:
-        draw.rectangle((left, top, left + 10, top + 6), fill=DROPPED)
-        draw.text((left + 16, top - 6), "removed", fill=INK, font=font)
-        left += 95
-    if "camera" in names:
-        for color, words in ((ANNOTATED, "box"), (MOVING, "moving box"), (PREDICTED, "predicted box")):
-            draw.rectangle((left, top, left + 10, top + 6), outline=color)
-            draw.text((left + 16, top - 6), words, fill=INK, font=font)
-            left += 26 + round(font.getlength(words))
 
 
 def _moment(key_frame: KeyFrame) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from model.data.objects import Objects
 from model.data.rectified_camera import unproject_pixels
 from model.monoddle.batch import DetectionBatch
 from model.monoddle.decode import heat_of
+from model.monoddle.frame_error import FrameError
 from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
 from model.monoddle.lidar_points import LidarPoints
 
@@ -29,15 +30,27 @@ PER_FRAME = ("truth", "found", "points")
 _BOX, _SIZE, _PLACE = slice(0, 4), slice(4, 7), slice(7, 10)
 _MAPS = ("heat", "depth_m", "teacher_m", "log_scale")
 _STACKED = ("image_u8", "image_from_input", "projection", *_MAPS)
+_ADDED = ("class_heat", "heat_classes", "reasons", "num_missed", "num_false", "depth_error_m", "error_of")
+"""Arrays of one entry a frame that archives of former versions lack."""
+
 _NAMES = ("truth_category", "found_category", *PER_FRAME, *(f"{name}_frame" for name in PER_FRAME))
 
 
 class Detected(NamedTuple):
-    """A batch, its detections, the raw maps that they were read from, and the reader of LiDAR points if they are wanted."""
+    """What a detector found in a batch.
+
+    Attributes:
+        batch: what it looked at.
+        detections: of each image.
+        maps: the raw maps that they were read from.
+        channels: heat map of each class that is trained on.
+        lidar: reads LiDAR points, if they are wanted.
+    """
 
     batch: DetectionBatch
     detections: list[Objects]
     maps: dict[str, torch.Tensor]
+    channels: Mapping[str, int]
     lidar: LidarPoints | None = None
 
 
@@ -87,6 +100,10 @@ class DetectionFrame:
         truth: annotated boxes, of all categories.
         detections: boxes found, surest first.
         lidar_m: (n, 3) points in the camera's frame; n = 0 where there is no sweep.
+        class_heat: (rows, columns) of each class that is trained on, 0 to 1; empty in archives of former versions.
+        reasons: why the frame was chosen, see ``model.train.kept_frames``; empty = nothing chose it, or a former version did.
+        error: what is wrong about it; None = it was not measured.
+        error_of: by which overlap and difficulty, in words.
     """
 
     key: str
@@ -100,6 +117,10 @@ class DetectionFrame:
     truth: BoxList
     detections: BoxList
     lidar_m: NDArray[np.float32]
+    class_heat: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    error: FrameError | None = None
+    error_of: str = ""
 
     @property
     def input_from_image(self) -> Float64:
@@ -130,7 +151,17 @@ def frame_of(key: str, arrays: Mapping[str, NDArray[Any]]) -> DetectionFrame:
         _boxes(arrays["truth"], arrays["truth_category"]),
         _boxes(arrays["found"], arrays["found_category"]),
         arrays["points"],
+        dict(zip(map(str, arrays["heat_classes"]), arrays["class_heat"], strict=True)) if "class_heat" in arrays else {},
+        tuple(filter(None, str(arrays.get("reasons", "")).split("+"))),
+        _error_of(arrays),
+        str(arrays.get("error_of", "")),
     )
+
+
+def _error_of(arrays: Mapping[str, NDArray[Any]]) -> FrameError | None:
+    if "num_missed" not in arrays:
+        return None
+    return FrameError(int(arrays["num_missed"]), int(arrays["num_false"]), float(arrays["depth_error_m"]))
 
 
 def frames_of(stacked: Mapping[str, NDArray[Any]]) -> list[DetectionFrame]:
@@ -143,7 +174,7 @@ def frames_of(stacked: Mapping[str, NDArray[Any]]) -> list[DetectionFrame]:
     if missing:
         raise ValueError(f"array '{missing[0]}' is missing")
     keys = stacked["frame_keys"]
-    for name in _STACKED:
+    for name in (*_STACKED, *_added_in(stacked)):
         if len(stacked[name]) != len(keys):
             raise ValueError(f"{name} is of {len(stacked[name])} frames, frame_keys of {len(keys)}")
     for name in ("truth", "found"):
@@ -153,11 +184,15 @@ def frames_of(stacked: Mapping[str, NDArray[Any]]) -> list[DetectionFrame]:
 
 
 def _of_frame(stacked: Mapping[str, NDArray[Any]], number: int) -> dict[str, NDArray[Any]]:
-    arrays = {name: stacked[name][number] for name in _STACKED}
+    arrays = {name: stacked[name][number] for name in (*_STACKED, *_added_in(stacked))}
     for name in PER_FRAME:
         is_own = stacked[f"{name}_frame"] == number
         arrays |= {array_name: stacked[array_name][is_own] for array_name in (name, f"{name}_category") if array_name in stacked}
     return arrays
+
+
+def _added_in(stacked: Mapping[str, NDArray[Any]]) -> list[str]:
+    return [name for name in _ADDED if name in stacked]
 
 
 def _boxes(rows: NDArray[Any], category: NDArray[Any]) -> BoxList:
@@ -168,18 +203,22 @@ def picture_of(detected: Detected, i: int) -> dict[str, NDArray[Any]]:
     """Return what pictures of one frame are made of.
 
     image_u8 (h, w, 3) the network's input; image_from_input (3, 3); projection (3, 4) of the whole image; heat (rows, columns)
-    the hottest class; depth_m (rows, columns) what the depth head says everywhere; teacher_m (rows, columns), 0 = none; log_scale
+    the hottest of all classes; class_heat (k, rows, columns) those that are trained on, heat_classes (k,) their names; depth_m
+    (rows, columns) what the depth head says everywhere; teacher_m (rows, columns), 0 = none; log_scale
     (rows, columns), NaN without an uncertainty head; truth and found (n, 12), columns ``OBJECT_COLUMNS``, with their names;
     points (n, 3) float32 LiDAR in the camera's frame, none where there is no sweep.
     """
     batch, maps, lidar = detected.batch, detected.maps, detected.lidar
     depth_m = depth_m_of(maps["depth"][i, 0]).cpu().numpy()
     nothing = np.zeros_like(depth_m)
+    heat = heat_of(maps["heatmap"][i])
     return {
         "image_u8": batch.image_u8[i].numpy().copy(),
         "image_from_input": batch.views[i].inverse,
         "projection": batch.projections[i],
-        "heat": heat_of(maps["heatmap"][i]).amax(dim=0).cpu().numpy(),
+        "heat": heat.amax(dim=0).cpu().numpy(),
+        "class_heat": heat[list(detected.channels.values())].cpu().numpy(),
+        "heat_classes": np.array(list(detected.channels), np.str_),
         "depth_m": depth_m,
         "teacher_m": nothing if batch.teacher_m is None else batch.teacher_m[i].numpy(),
         "log_scale": maps[UNCERTAINTY_HEAD][i, 0].cpu().numpy() if UNCERTAINTY_HEAD in maps else nothing + np.nan,

@@ -12,19 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from model.blocks.full_precision import PRECISION
+from model.data.frame_names import file_name
 from model.monoddle.average_precision import not_measured_text, split_measured
 from model.monoddle.detection_frames import frames_of
 from model.monoddle.evaluation import (
     PICTURES_FILE,
     check_detection_folder,
+    error_rule,
     evaluate_detections,
     evaluation_title,
     write_detection_folder,
 )
-from model.monoddle.predict_files import PICTURES_FOLDER, Detector, detected, detector_of
+from model.monoddle.frame_pictures import FramePictures
+from model.monoddle.predict_files import PICTURES_FOLDER, Detector, detected, detector_of, frames_of_split
 from model.train.config import Machine
 from model.train.family import check_split
-from model.train.family_types import Answer, Draw
+from model.train.family_types import Answer, Draw, choice_of
 from model.train.result_files import put_file
 from storage_schemas.manifest import Manifest
 
@@ -40,23 +43,30 @@ def evaluate_checkpoint(
         machine: where and how fast.
         split: train, val or test.
         folder: where the evaluation is written; one of a former evaluation is replaced.
-        draw: makes the picture of a ``DetectionFrame``; None = no pictures.
+        draw: makes the picture of a ``DetectionFrame``, and may say of which frames; None = no pictures.
 
     Raises:
-        RecipeError: there is no such split.
+        RecipeError: there is no such split, or no such frame in it.
         ManifestError: the split is empty, not annotated, or lacks images or boxes.
         KittiFileError: the folder holds results that no evaluation wrote.
     """
     check_split(split)
-    chosen = opened.config.evaluation
+    chosen, choice = opened.config.evaluation, choice_of(draw)
+    named = frames_of_split(choice.frames, manifest, split=split) if choice.frames else ()
     check_detection_folder(folder)  # checked first, or a wrong folder would waste the whole measurement
     former_pictures = _former_pictures(folder)
     measured, unmeasured = split_measured(detector_of(opened).config.train_classes)
+    pictures = FramePictures(
+        error_rule(opened.config),
+        named=named,
+        worst=chosen.num_worst if choice.worst is None else choice.worst,
+        spread=chosen.num_pictures if choice.spread is None else choice.spread,
+    )
     evaluation = evaluate_detections(
         detected(opened, manifest, machine, split=split),
         classes=measured,
         height_scale=chosen.height_scale,
-        num_pictures=chosen.num_pictures,
+        pictures=pictures,
     )
     notes = [f"Computed in {PRECISION}.", *([not_measured_text(unmeasured)] if unmeasured else [])]
     title = evaluation_title(opened.name, manifest, split=split, height_scale=chosen.height_scale, notes=notes)
@@ -73,7 +83,7 @@ def evaluate_checkpoint(
 
 
 def _picture_name(frame_key: str) -> str:
-    return f"{frame_key.replace('/', '_')}.jpg"
+    return f"{file_name(frame_key)}.jpg"
 
 
 def _former_pictures(folder: Path) -> list[Path]:

@@ -21,15 +21,19 @@ from torch import nn
 
 from model.blocks.full_precision import full_precision
 from model.data.objects import Objects
+from model.monoddle.analysis_folder import remove_analysis
 from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision, split_measured
 from model.monoddle.average_precision_table import ap_table
 from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.config import DetectionDataConfig, MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
 from model.monoddle.decode import decode_objects
-from model.monoddle.detection_frames import Detected, picture_of, stacked_pictures
+from model.monoddle.detection_frames import Detected
+from model.monoddle.frame_error import ErrorRule
+from model.monoddle.frame_pictures import FramePictures
 from model.monoddle.kitti_files import KittiFileError, read_result, write_results
 from model.monoddle.lidar_points import LidarPoints
+from model.monoddle.measured_cameras import FrameCamera, write_measured_cameras
 from model.monoddle.measured_objects import write_measured_objects
 from model.monoddle.net import MonoDdle
 from model.train.config import Machine
@@ -53,9 +57,10 @@ class DetectionEvaluation:
         rows: average precision.
         detections: detections of each frame, by the name of its result file.
         truth: annotated objects of the same frames.
-        pictures: arrays by name, (n, ...): see ``picture_of``.
+        pictures: arrays by name, (n, ...): see ``FramePictures.stacked``.
         frame_keys: keys of the same frames, by the name of the result file.
         height_scale: the benchmark's least heights were multiplied by it.
+        cameras: of the same frames, by their keys; empty = not known.
     """
 
     rows: list[ApRow]
@@ -64,6 +69,7 @@ class DetectionEvaluation:
     pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
     frame_keys: dict[str, str] = field(default_factory=dict)
     height_scale: float = 1.0
+    cameras: dict[str, FrameCamera] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,11 +129,16 @@ def detect_in(network: MonoDdle, batch: DetectionBatch, inference: Inference) ->
     objects = decode_objects(
         maps, batch.views, projections=batch.projections, config=network.config, score_threshold=inference.score_threshold
     )
-    return Detected(batch, objects, maps)
+    classes = network.config.classes
+    return Detected(batch, objects, maps, {name: classes.index(name) for name in network.config.train_classes})
 
 
 def evaluate_detections(
-    frames: Iterator[Detected], *, classes: Sequence[str], height_scale: float = 1.0, num_pictures: int = 0
+    frames: Iterator[Detected],
+    *,
+    classes: Sequence[str],
+    height_scale: float = 1.0,
+    pictures: FramePictures | None = None,
 ) -> DetectionEvaluation:
     """Measure what ``detect`` yields.
 
@@ -135,13 +146,13 @@ def evaluate_detections(
         frames: all frames of a split.
         classes: categories whose average precision is wanted.
         height_scale: the benchmark's least heights are multiplied by it.
-        num_pictures: frames kept as pictures, spread over the split.
+        pictures: keeps frames as pictures; None = none are kept.
 
     Raises:
         ManifestError: a frame was not annotated, so there is nothing to measure against.
     """
-    keys, truth, detections, pictures = list[str](), list[Objects](), list[Objects](), dict[str, dict[str, NDArray[Any]]]()
-    tokens, stride = list[str](), 1
+    keys, tokens, truth, detections = list[str](), list[str](), list[Objects](), list[Objects]()
+    cameras = list[FrameCamera]()
     for detected in frames:
         for i, key in enumerate(detected.batch.frame_keys):
             if not detected.batch.is_annotated[i]:
@@ -149,25 +160,24 @@ def evaluate_detections(
                     f"frame '{key}' has no annotations, so its detections cannot be measured. Choose an annotated split, or "
                     "write them with depthmill predict"
                 )
-            if num_pictures and len(keys) % stride == 0:
-                pictures[key] = picture_of(detected, i)
-                if len(pictures) > 2 * num_pictures:  # from here on every second frame is kept
-                    pictures, stride = dict(list(pictures.items())[::2]), 2 * stride
+            if pictures is not None:
+                pictures.offer(detected, i)
             keys.append(key)
             tokens.append(detected.batch.sample_tokens[i])
+            view = detected.batch.views[i]
+            cameras.append(FrameCamera(detected.batch.projections[i], (view.image_height, view.image_width)))
             truth.append(detected.batch.objects[i])
             detections.append(detected.detections[i])
     names = result_names(keys, tokens)
     rows = average_precision(truth, detections, classes=classes, difficulties=scaled_difficulties(height_scale))
-    chosen = list(pictures)[:: max(len(pictures) // max(num_pictures, 1), 1)][:num_pictures]
-    stacked = stacked_pictures(chosen, [pictures[key] for key in chosen]) if chosen else {}
     return DetectionEvaluation(
         rows,
         dict(zip(names, detections, strict=True)),
         dict(zip(names, truth, strict=True)),
-        stacked,
+        {} if pictures is None else pictures.stacked(),
         dict(zip(names, keys, strict=True)),
         height_scale,
+        dict(zip(keys, cameras, strict=True)),
     )
 
 
@@ -179,16 +189,20 @@ def measured_network(
     device: torch.device,
     *,
     num_pictures: int,
+    num_worst: int = 0,
 ) -> DetectionEvaluation:
-    """Measure a detector on its evaluation's split, and leave it in the mode it was in; errors as those of ``detect``."""
+    """Measure a detector on its evaluation's split, and leave it in the mode it was in; errors as those of ``detect``.
+
+    Pictures are kept of so many frames spread over the split, and of so many of the worst.
+    """
     assert isinstance(network, MonoDdle)
-    was_training = network.training
+    was_training, has_pictures = network.training, num_pictures + num_worst > 0
     network.eval()
     try:
         inference = Inference(
             device,
             config.evaluation.score_threshold,
-            with_uncertainty=num_pictures > 0 and config.network.uncertainty,
+            with_uncertainty=has_pictures and config.network.uncertainty,
         )
         frames = detect(
             network,
@@ -196,17 +210,24 @@ def measured_network(
             inference,
             split=config.evaluation.split,
             cameras=config.data.cameras,
-            with_teacher=num_pictures > 0 and config.data.mono,
+            with_teacher=has_pictures and config.data.mono,
             machine=machine,
         )
         return evaluate_detections(
             frames,
             classes=split_measured(config.network.train_classes)[0],
             height_scale=config.evaluation.height_scale,
-            num_pictures=num_pictures,
+            pictures=FramePictures(error_rule(config), worst=num_worst, spread=num_pictures),
         )
     finally:
         network.train(was_training)
+
+
+def error_rule(config: MonoDdleTrainConfig) -> ErrorRule:
+    """Return when a detection is right: by the overlap whose precision is told during training, at moderate difficulty."""
+    chosen = config.evaluation
+    moderate = next(level for level in scaled_difficulties(chosen.height_scale) if level.name == "moderate")
+    return ErrorRule(tuple(split_measured(config.network.train_classes)[0]), chosen.metric, chosen.overlap, moderate)
 
 
 def scaled_difficulties(height_scale: float) -> tuple[Difficulty, ...]:
@@ -239,6 +260,7 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
     check_detection_folder(folder)
     for former in _former_results(folder):
         former.unlink(missing_ok=True)
+    remove_analysis(folder)
     files = StoreFiles(folder)
     put_tables(folder, {AP_FILE: rows_as_csv(ApRow, evaluation.rows)})
     files.put("table.md", f"{title}\n\n{ap_table(evaluation.rows)}\n".encode())
@@ -248,6 +270,7 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
         files.remove(PICTURES_FILE)  # of a former evaluation
     measured = evaluation.truth, evaluation.detections, evaluation.frame_keys
     write_measured_objects(folder, *measured, height_scale=evaluation.height_scale)
+    write_measured_cameras(folder, evaluation.cameras)
     write_results(folder / RESULTS_FOLDER, evaluation.detections)  # last: where there are results, the tables are theirs
 
 

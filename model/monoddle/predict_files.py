@@ -5,13 +5,14 @@ Writes <out>/data/<frame>.txt, which appear when all frames are done, and <out>/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.data.frame_names import NamedFrame, named_frames
 from model.data.objects import Objects
 from model.devices import network_device
 from model.monoddle.config import MonoDdleTrainConfig
@@ -22,7 +23,7 @@ from model.monoddle.kitti_files import write_results
 from model.monoddle.net import MonoDdle
 from model.monoddle.predict import ImageFrame, detect_images
 from model.train.config import Machine
-from model.train.family_types import Draw, OpenedNetwork
+from model.train.family_types import Draw, OpenedNetwork, choice_of
 from model.train.result_files import check_out, put_file
 from storage_schemas.errors import ManifestError
 from storage_schemas.manifest import Manifest
@@ -54,15 +55,18 @@ def predict_folder(opened: Detector, images: Path, out: Path, *, draw: Draw | No
         Frames written.
 
     Raises:
+        RecipeError: pictures are wanted of an image that is not there.
         SourceError: no image, or an image or calibration that is missing or broken.
         StoreError: ``out`` is not empty or cannot be written.
     """
     check_out(out)
     files = find_calibrated_images(images)
+    there = [NamedFrame(image.name, "", "") for image in files]
+    drawn = named_frames(choice_of(draw).frames, there, split="", where=f"folder '{images}'")
     network, device = detector_of(opened), network_device(machine.accelerator)
     inference = _inference(opened, device, with_uncertainty=draw is not None and network.config.uncertainty)
     frames = detect_images(network.to(device), read_calibrated_images(files), inference)
-    return _write_found(frames, {image.name: image.name for image in files}, out, draw=draw)
+    return _write_found(frames, {image.name: image.name for image in files}, out, draw=draw, only=drawn)
 
 
 def predict_split(opened: Detector, manifest: Manifest, out: Path, *, split: str, draw: Draw | None, machine: Machine) -> int:
@@ -72,17 +76,25 @@ def predict_split(opened: Detector, manifest: Manifest, out: Path, *, split: str
         Frames written.
 
     Raises:
+        RecipeError: pictures are wanted of a frame that is not there.
         ManifestError: the split does not exist or is empty, or frames lack images or boxes (which hold the projection).
         StoreError: ``out`` is not empty or cannot be written.
     """
     check_out(out)
     if split not in ("train", "val", "test"):
         raise ManifestError(f"split '{split}' does not exist; expected train, val or test")
+    drawn = frames_of_split(choice_of(draw).frames, manifest, split=split)
     rows = [row for row in manifest.rows() if row["split"] == split]
     keys = [row["frame_key"] for row in rows]
     names = dict(zip(keys, result_names(keys, [row["sample_token"] for row in rows]), strict=True))
     frames = detected(opened, manifest, machine, split=split, with_maps=draw is not None)
-    return _write_found(frames, names, out, draw=draw)
+    return _write_found(frames, names, out, draw=draw, only=drawn)
+
+
+def frames_of_split(names: Sequence[str], manifest: Manifest, *, split: str) -> tuple[str, ...]:
+    """Return the keys of the frames that are named; RecipeError if one is not in the split."""
+    frames = [NamedFrame(row["frame_key"], row["sample_token"], row["split"]) for row in manifest.rows()] if names else []
+    return named_frames(names, frames, split=split, where=f"split {split} of manifest {manifest.path.fingerprint}")
 
 
 def detected(opened: Detector, manifest: Manifest, machine: Machine, *, split: str, with_maps: bool = True) -> Iterator[Detected]:
@@ -112,12 +124,15 @@ def _inference(opened: Detector, device: torch.device, *, with_uncertainty: bool
     return Inference(device, config.evaluation.score_threshold, with_uncertainty)
 
 
-def _write_found(frames: Iterator[Detected], names: Mapping[str, str], out: Path, *, draw: Draw | None) -> int:
+def _write_found(
+    frames: Iterator[Detected], names: Mapping[str, str], out: Path, *, draw: Draw | None, only: Collection[str]
+) -> int:
+    """Write result files of all frames, and pictures of ``only`` these, or of all if it is empty; return how many frames."""
     results: dict[str, Objects] = {}
     for answer in frames:
         for i, key in enumerate(answer.batch.frame_keys):
             results[names[key]] = answer.detections[i]
-            if draw is not None:
+            if draw is not None and (not only or key in only):
                 put_file(out / PICTURES_FOLDER / f"{names[key]}.jpg", draw(frame_of(key, picture_of(answer, i))))
     write_results(out / DATA_FOLDER, results)
     return len(results)

@@ -185,6 +185,19 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
+class AnalyseOptions:
+    """What the caller says of the analysis of an evaluation.
+
+    Attributes:
+        out: folder for tables and plots; None = one inside the evaluation.
+        draw: makes the plots of the family's analysis, a file's content by its name; None = none are written.
+    """
+
+    out: Path | None
+    draw: Callable[[Any], Mapping[str, bytes]] | None
+
+
+@dataclass(frozen=True)
 class ImageInputs:
     """What a network may be given of one image; a family takes what it knows, and asks for what it needs.
 
@@ -246,3 +259,40 @@ class ExtraPart(NamedTuple):
 
 Draw = Callable[[Any], bytes]
 """Makes a JPEG of a frame of a prediction or an evaluation; what a frame holds is the family's and its report's."""
+
+
+@dataclass(frozen=True)
+class PictureChoice:
+    """Of which frames pictures are wanted.
+
+    Attributes:
+        frames: names of frames: their keys, or the source's own names.
+        worst: how many of the largest error; None = as the network's configuration says.
+        spread: how many spread evenly over the split; None = as the network's configuration says.
+    """
+
+    frames: tuple[str, ...] = ()
+    worst: int | None = None
+    spread: int | None = None
+
+
+@dataclass(frozen=True)
+class ChoosingDraw:
+    """A ``Draw`` that says as well of which frames pictures are wanted.
+
+    Attributes:
+        jpeg: makes the JPEG.
+        choice: the frames.
+    """
+
+    jpeg: Draw
+    choice: PictureChoice
+
+    def __call__(self, frame: Any) -> bytes:
+        """Return the JPEG of a frame."""
+        return self.jpeg(frame)
+
+
+def choice_of(draw: Draw | None) -> PictureChoice:
+    """Return of which frames pictures are wanted; a plain function leaves it to the network's configuration."""
+    return draw.choice if isinstance(draw, ChoosingDraw) else PictureChoice()

@@ -1,7 +1,7 @@
 """The training loop: one for every model family, visible from top to bottom.
 
 Reads   a pinned manifest
-Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations.csv, what its loggers write,
+Writes  into a folder: last.pt and best.pt (checkpoints), those of ``kept_checkpoints``, steps.csv, evaluations.csv, what its loggers write,
         evaluation/, and training.json, which is written last and says that the training is complete
 """
 
@@ -27,6 +27,7 @@ from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family_types import BatchLoader, Measured, StepLosses
 from model.train.known_families import Families, UnknownOptionsError
+from model.train.kept_checkpoints import keep_checkpoint, refuse_foreign_checkpoints
 from model.train.launch import launch_here
 from model.train.pace import Pace
 from model.train.processes import Told, fabric_of, signals_passed_on
@@ -157,7 +158,7 @@ def train(
         return
     work = {
         "config": config.model_dump_json(),
-        "loggers": config.loggers,  # they name no training, so they are no part of what is dumped
+        "unnamed": config.unnamed(),  # these keys are no part of what is dumped
         "store": manifest.store.root,
         "manifest": manifest.path.fingerprint,
         "folder": str(folder),
@@ -184,7 +185,7 @@ def train_as_told(work: Mapping[str, Any], families: Families, fabric: Fabric | 
         fabric: of a process that Fabric started; None = srun or torchrun started it.
     """
     machine, config = Machine(**work["machine"]), families.read(json.loads(work["config"]))
-    config = config.model_copy(update={"loggers": tuple(work["loggers"])})
+    config = config.model_copy(update=dict(work["unnamed"]))
     manifest = open_manifest(Store(work["store"]), work["manifest"])
     arguments = (families, config, manifest, Path(work["folder"]), machine, None)
     own = fabric or fabric_of(config, machine)
@@ -331,7 +332,7 @@ def _train_on_rank(
             measure()  # it was cut off
         batches = endless(loader)
         while step < pace.num_steps:
-            factor = config.learning_rate_factor(pace.epoch(step))
+            factor = config.learning_rate_factor(pace.epoch(step)) * config.learning_rate_share(fabric.world_size)
             for group in raw_optimizer.param_groups:
                 group["lr"] = config.learning_rate * factor * group.get("rate", 1.0)
             step_start = time.perf_counter()
@@ -347,6 +348,8 @@ def _train_on_rank(
                 records.add_step(_step_row(losses, step, loader, num_samples * fabric.world_size, config, factor, step_start))
             stop = signals.agreed(fabric)
             is_measured = pace.is_measured(step)
+            if records is not None and pace.is_kept(step):  # before last.pt has this step, or it would be missing after a kill
+                keep_checkpoint(snapshot(), folder, most=config.keep_checkpoints, families=families)
             if records is not None and (stop or is_measured or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT):
                 save_checkpoint(snapshot(), last)
                 saved_at = time.monotonic()
@@ -388,6 +391,8 @@ def _step_row(
 
 def _checkpoint_of(folder: Path, families: Families, config: CommonConfig, manifest: Manifest) -> Checkpoint | None:
     path = folder / "last.pt"
+    if config.checkpoint_every_epochs is not None:
+        refuse_foreign_checkpoints(config, manifest.path.fingerprint, folder, families)
     if not path.is_file():
         return None
     try:

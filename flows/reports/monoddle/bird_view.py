@@ -21,7 +21,7 @@ LEAST_REACH_M, LARGEST_REACH_M, RING_M = 30.0, 80.0, 10.0
 """How far the picture reaches at least and at most, and the distance between two rings."""
 
 SIZE_PX = MAX_WIDTH_PX, 600
-"""Width and height of the picture; to either side it reaches 0.6 of what it reaches forward."""
+"""Width and height of the picture on a page; to either side it reaches 0.6 of what it reaches forward."""
 
 _HEIGHTS_M = (-2.5, 3.0)  # points above and below these, y down, are sky, bridges and noise that would hide the road's
 _GRID, _RIM, _INK = (48, 56, 70), (84, 96, 118), (150, 160, 178)
@@ -39,6 +39,7 @@ def bird_view(
     *,
     projection: Float64,
     image_px: tuple[float, float],
+    size_px: tuple[int, int] = SIZE_PX,
 ) -> Image.Image:
     """Draw a frame from above, the camera at the middle of the lower edge.
 
@@ -47,15 +48,16 @@ def bird_view(
         boxes: lists with their colours, drawn in this order; those that do not say where they are are left out.
         projection: (3, 4) of the whole image.
         image_px: first and last column that the network sees.
+        size_px: width and height of the picture, in the ratio of ``SIZE_PX``.
     """
-    width, height = SIZE_PX
+    width, height = size_px
     reach_m = reach_of(boxes)
     scale = height / reach_m
 
     def place(flat_m: Float64) -> Float64:
         return np.stack([width / 2 + flat_m[:, 0] * scale, height - flat_m[:, 1] * scale], axis=1)
 
-    picture = Image.new("RGB", SIZE_PX, EMPTY_CANVAS)
+    picture = Image.new("RGB", size_px, EMPTY_CANVAS)
     _draw_rings(picture, reach_m, scale)
     _draw_view(picture, place, projection, image_px, 2 * LARGEST_REACH_M)
     canvas = np.array(picture)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.reports.training.files import TrainingFiles, damaged_file, read_arrays, read_training
+from flows.reports.training.files import TrainingFiles, read_frames, read_training
+from model.monoddle.analysis import Analysis, can_be_analysed, read_analysis
 from model.monoddle.average_precision import ApRow
 from model.monoddle.detection_frames import DetectionFrame, frames_of
 from model.monoddle.evaluation import AP_FILE, PICTURES_FILE, read_average_precision
@@ -48,10 +49,12 @@ class DetectionFiles(TrainingFiles[MeasuredAt]):
     Attributes:
         precision: average_precision.csv.
         frames: pictures.npz.
+        analysis: worked out from the objects and cameras that the evaluation keeps.
     """
 
     precision: list[ApRow] | None
     frames: list[DetectionFrame] | None
+    analysis: Analysis | None = None
 
 
 def read_files(folder: Path) -> DetectionFiles:
@@ -59,18 +62,9 @@ def read_files(folder: Path) -> DetectionFiles:
     common = read_training(folder, STEP_COLUMNS, EVALUATION_COLUMNS, _row, numbers=("step", "r40"))
     evaluation = folder / "evaluation"
     precision = read_average_precision(evaluation) if (evaluation / AP_FILE).is_file() else None
-    return DetectionFiles(*common, precision, _frames(evaluation / PICTURES_FILE))
+    analysis = read_analysis(evaluation) if precision and can_be_analysed(evaluation) else None
+    return DetectionFiles(*common, precision, read_frames(evaluation / PICTURES_FILE, frames_of), analysis)
 
 
 def _row(row: Mapping[str, Any]) -> MeasuredAt:
     return MeasuredAt(int(row["step"]), row["category"], row["metric"], row["overlap"], row["difficulty"], row["r40"])
-
-
-def _frames(path: Path) -> list[DetectionFrame] | None:
-    if not path.is_file():
-        return None
-    arrays = read_arrays(path)
-    try:
-        return frames_of(arrays)
-    except ValueError as error:
-        raise damaged_file(path, error) from error

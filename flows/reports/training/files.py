@@ -26,6 +26,7 @@ StepColumns = dict[str, NDArray[np.float64]]
 """Columns of steps.csv, NaN where it is empty."""
 
 R = TypeVar("R")
+F = TypeVar("F")
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,25 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise damaged_file(path, error) from error
+
+
+def read_frames(path: Path, frames_of: Callable[[dict[str, NDArray[Any]]], list[F]]) -> list[F] | None:
+    """Return the frames of pictures.npz, None where there is no such file.
+
+    Args:
+        path: of the file.
+        frames_of: makes the frames of its arrays; ValueError says what of them is wrong.
+
+    Raises:
+        StoreError: it is damaged; names it.
+    """
+    if not path.is_file():
+        return None
+    arrays = read_arrays(path)
+    try:
+        return frames_of(arrays)
+    except ValueError as error:
         raise damaged_file(path, error) from error
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.reports.training.files import TrainingFiles, damaged_file, read_arrays, read_text, read_training
+from flows.reports.training.files import TrainingFiles, read_frames, read_text, read_training
 from model.uvtr.detection_metric import MetricRow
 from model.uvtr.evaluation import (
     GROUPS_FILE,
@@ -79,7 +79,7 @@ def read_files(folder: Path) -> BoxFiles:
         read_groups(evaluation) if (evaluation / GROUPS_FILE).is_file() else None,
         read_segmentation(evaluation),
         _notes(evaluation / "table.md"),
-        _frames(evaluation / PICTURES_FILE),
+        read_frames(evaluation / PICTURES_FILE, frames_of),
     )
 
 
@@ -93,13 +93,3 @@ def _notes(path: Path) -> list[str]:
         return []
     above = read_text(path).partition("\n|")[0].splitlines()[1:]
     return [line.removeprefix("- ") for line in above if line]
-
-
-def _frames(path: Path) -> list[PictureFrame] | None:
-    if not path.is_file():
-        return None
-    arrays = read_arrays(path)
-    try:
-        return frames_of(arrays)
-    except ValueError as error:
-        raise damaged_file(path, error) from error

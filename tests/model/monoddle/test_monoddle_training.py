@@ -13,6 +13,7 @@ from model.monoddle.data import DetectionLoader
 from model.monoddle.family import MonoDdleFamily
 from model.monoddle.kitti_files import read_results
 from model.monoddle.reader import TargetError
+from model.monoddle.targets import NOT_JUDGED
 from model.train.config import Machine
 from model.train.loop import read_training
 from storage_schemas.errors import ManifestError, RecipeError, StoreError
@@ -99,6 +100,15 @@ def test_loader_when_shuffled_then_views_targets_and_teacher_belong_together(man
             assert batch.teacher_m[i].max() <= 80.0 * view.scale + 1.0
     again = DetectionLoader(manifest, config.data, config.network, rules=config.targets)
     assert next(iter(again)).views == batch.views
+
+
+def test_loader_when_regions_are_ignored_then_the_targets_of_the_batch_say_so(manifest):
+    config = small_detection_config(targets={"ignored": "regions"}, data={"batch_size": 4, "order": "manifest"})
+    with DetectionLoader(manifest, config.data, config.network, rules=config.targets) as loader:
+        batch = next(iter(loader))
+    assert batch.targets is not None
+    assert all((heat == NOT_JUDGED).any() for heat in batch.targets.heatmap)  # each frame of the tiny set has a DontCare box
+    assert (batch.targets.heatmap == 1).any()
 
 
 def test_loader_when_images_have_several_sizes_then_one_batch_holds_them(manifest):

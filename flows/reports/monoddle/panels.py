@@ -1,0 +1,108 @@
+"""The pictures of a frame that a detector looked at, one a panel: boxes, LiDAR, heat of each class, depth, from above.
+
+Reads  DetectionFrame
+Writes Panel
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from flows.reports.html.depth_pictures import MAX_WIDTH_PX, dense_picture, median_words
+from flows.reports.html.markup import plural
+from flows.reports.html.pictures import Panel
+from flows.reports.monoddle.bird_view import bird_view
+from flows.reports.monoddle.over_image import (
+    DETECTED,
+    TRUTH,
+    boxes_in_image,
+    boxes_in_space,
+    doubt_range,
+    heat_picture,
+    lidar_picture,
+    moved,
+    uncertainty_picture,
+)
+from model.monoddle.detection_frames import DetectionFrame
+
+FROM_ABOVE = "From above"
+
+_BIRD_SHAPE = 600 / 720
+"""Height of the view from above, of its width."""
+
+
+def detection_panels(frame: DetectionFrame, width_px: int = MAX_WIDTH_PX) -> list[Panel]:
+    """Draw boxes in the image and in space, LiDAR, heat of each class, depth, teacher, uncertainty, and the view from above.
+
+    What a frame has nothing of has no panel: LiDAR, teacher and uncertainty. The view from above is the last one, because only
+    this panel has another shape.
+    """
+    height, width = frame.image_u8.shape[:2]
+    size = width_px, max(1, round(width_px * height / width))
+    panels = [
+        _panel(frame, "Boxes in the image", boxes_in_image(frame, size), count_words(frame)),
+        _panel(frame, "Boxes in space", boxes_in_space(frame, size), "crosses mark front faces"),
+    ]
+    if len(frame.lidar_m):
+        words = f"{plural(len(frame.lidar_m), 'point')} of the sweep, coloured by depth"
+        panels.append(_panel(frame, "LiDAR in the image", lidar_picture(frame, size), words))
+    for title, heat in _heat_maps(frame).items():
+        panels.append(_panel(frame, title, heat_picture(frame, heat, size), f"hottest cell {heat.max():.2f}"))
+    caption = median_words(frame.depth_m)
+    if frame.teacher_m is not None:
+        difference = np.abs(frame.depth_m - frame.teacher_m)[frame.teacher_m > 0]
+        caption += f", {difference.mean():.1f} m from the teacher in the mean"
+    panels.append(_panel(frame, "Depth everywhere", dense_picture(frame.depth_m, size), caption))
+    if frame.teacher_m is not None:
+        is_there = frame.teacher_m > 0
+        panels.append(_panel(frame, "Teacher", dense_picture(frame.teacher_m, size), median_words(frame.teacher_m[is_there])))
+    if frame.log_scale is not None:
+        low, high = doubt_range(frame.log_scale)
+        words = f"log scale {low:.2f} (blue, believed) to {high:.2f} (red, doubted)"
+        panels.append(_panel(frame, "Uncertainty of the teacher", uncertainty_picture(frame, frame.log_scale, size), words))
+    return [*panels, _bird_panel(frame, width_px)]
+
+
+def count_words(frame: DetectionFrame) -> str:
+    """Say how many objects are annotated and found."""
+    return f"{plural(len(frame.truth), 'object')} annotated, {len(frame.detections):,} found"
+
+
+def error_words(frame: DetectionFrame) -> str:
+    """Say what is wrong about a frame; "" where it was not measured."""
+    if frame.error is None:
+        return ""
+    words = f"{frame.error.num_missed} missed, {frame.error.num_false} false"
+    return words + (f", depth off by up to {frame.error.depth_m:.1f} m" if frame.error.depth_m > 0 else "")
+
+
+def _heat_maps(frame: DetectionFrame) -> dict[str, NDArray[np.float32]]:
+    """Return the heat of each class by the title of its panel; former versions kept the hottest class only."""
+    if not frame.class_heat:
+        return {"Centre heat": frame.heat}
+    return {f"Centre heat: {name}": heat for name, heat in frame.class_heat.items()}
+
+
+def _bird_panel(frame: DetectionFrame, width_px: int) -> Panel:
+    points, points_note = frame.lidar_m.astype(np.float64), "LiDAR points"
+    if not len(points) and frame.teacher_m is not None:
+        points, points_note = frame.points_of(frame.teacher_m), "points of the teacher's map, for want of LiDAR"
+    picture = bird_view(
+        points,
+        ((frame.truth, TRUTH), (frame.detections, DETECTED)),
+        projection=frame.projection,
+        image_px=_image_px(frame),
+        size_px=(width_px, round(width_px * _BIRD_SHAPE)),
+    )
+    return _panel(frame, FROM_ABOVE, picture, points_note if len(points) else "no LiDAR and no teacher, so no points")
+
+
+def _image_px(frame: DetectionFrame) -> tuple[float, float]:
+    """Return the first and the last column of the whole image that the network sees."""
+    return tuple(moved(frame.image_from_input, np.array([[0.0, 0.0], [frame.image_u8.shape[1], 0.0]]))[:, 0].tolist())
+
+
+def _panel(frame: DetectionFrame, title: str, picture: Image.Image, caption: str) -> Panel:
+    return Panel(title, picture, caption, f"{title}, frame {frame.key}. {caption}".strip())
