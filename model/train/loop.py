@@ -15,10 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from model.blocks.weights_file import fill_network
 from model.devices import network_device
@@ -26,8 +25,8 @@ from model.errors import CheckpointError, WeightsFileError
 from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint, refuse_other_training, save_checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family_types import BatchLoader, Measured, StepLosses
-from model.train.known_families import Families, UnknownOptionsError
 from model.train.kept_checkpoints import keep_checkpoint, refuse_foreign_checkpoints
+from model.train.known_families import Families, UnknownOptionsError
 from model.train.launch import launch_here
 from model.train.pace import Pace
 from model.train.processes import Told, fabric_of, signals_passed_on
@@ -45,6 +44,9 @@ from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.regular_files import read_regular
 from storage_schemas.seals import read_sealed_json, sealed_json
 from storage_schemas.store import Store
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 COMPLETE_FILE = "training.json"
 SECONDS_PER_CHECKPOINT = 300.0
@@ -221,7 +223,8 @@ def _evaluate_training(
     best_file, last_file = folder / "best.pt", folder / "last.pt"
     best = load_checkpoint(best_file, families)
     # where the last step is the best one, both files are the same to the byte
-    last = best if last_file.is_file() and filecmp.cmp(best_file, last_file, shallow=False) else load_checkpoint(last_file, families)
+    is_last_best = last_file.is_file() and filecmp.cmp(best_file, last_file, shallow=False)
+    last = best if is_last_best else load_checkpoint(last_file, families)
     network = family.network(config)
     fill_network(network, best.model, path=best_file)
     network = network.to(device).eval()

@@ -53,7 +53,9 @@ def test_run_when_repeated_then_nothing_is_left_to_do(tiny_root, write_recipe, d
     assert {event["status"] for event in events} == {"OK"}
 
 
-def test_reclean_when_near_m_changes_then_only_cleaning_and_manifest_are_redone(tiny_root, copied_store, write_recipe, depthmill, tmp_path):
+def test_reclean_when_near_m_changes_then_only_cleaning_and_manifest_are_redone(
+    tiny_root, copied_store, write_recipe, depthmill, tmp_path
+):
     recipe = write_recipe(tiny_root)
     store = tmp_path / "store"
     before = digests(store)
