@@ -121,7 +121,7 @@ def _print_pairs(args: argparse.Namespace, results: dict) -> None:
     print(f"\nminus that of '{first}', on frames where both have one; 95 % interval over scenes")
     print("| way | seed | measure | mean | of the first | difference | interval |\n|---|---|---|---|---|---|---|")
     for way in args.ways[1:]:
-        for name in ("dense error m", "car depth error m"):
+        for name in ("dense error m", "car depth error m", "cars found"):
             errors = {
                 side: np.array([results[side, seed]["frames"][name] for seed in range(args.seeds)], dtype=np.float64)
                 for side in (first, way)
@@ -260,7 +260,13 @@ def _train(args: argparse.Namespace, way: str, seed: int) -> None:
     if not is_complete(folder):
         train(config, manifest, folder, machine=Machine(accelerator="cpu"))
         evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
-    print(json.dumps(_measured(folder, manifest, uses_teacher=distill["form"] != "none")))
+    kept = args.data / f"distillation-measures{folder_ending(args)}" / f"{folder.name}.json"  # measuring takes a minute
+    if not kept.is_file():
+        kept.parent.mkdir(exist_ok=True)
+        temporary = kept.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(_measured(folder, manifest, uses_teacher=distill["form"] != "none")), encoding="utf-8")
+        temporary.rename(kept)
+    print(json.dumps(json.loads(kept.read_text(encoding="utf-8"))))
 
 
 def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
@@ -279,7 +285,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
     truths: list[Objects] = []
     detections: list[Objects] = []
     wrong_by, dense, scales = [], [], {True: [], False: []}
-    keys, cars_wrong_by = [], []
+    keys, cars_wrong_by, shares_found = [], [], []
     exact = _exact_maps(manifest, network.config)
     frames = detect(
         network, manifest, Inference(torch.device("cpu"), with_uncertainty=True), split="val", with_teacher=True,
@@ -301,6 +307,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
         found = [error for error in wrong_by[first_car:] if np.isfinite(error)]
         keys.append(frame.batch.frame_keys[0])
         cars_wrong_by.append(float(np.mean(found)) if found else None)
+        shares_found.append(len(found) / len(cars) if len(cars) else None)
         exact_m = exact[frame.batch.frame_keys[0]]
         depth_m = depth_m_of(frame.maps["depth"][0, 0]).numpy()
         seen = (exact_m > 2) & (exact_m < 80)
@@ -319,7 +326,11 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
         **measured,
         "evaluation": str(folder / "evaluation"),
         "keys": keys,
-        "frames": {"dense error m": [float(value) for value in dense], "car depth error m": cars_wrong_by},
+        "frames": {
+            "dense error m": [float(one) for one in dense],
+            "car depth error m": cars_wrong_by,
+            "cars found": shares_found,
+        },
     }
 
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
@@ -65,6 +64,9 @@ from model.train.onnx_file import Traceable
 from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _HEADS = {"heatmap", "offset_3d", "size_3d", "heading"}
 """Heads that every checkpoint of the public detectors has, and no other network."""

@@ -10,10 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.devices import network_device
@@ -41,6 +40,9 @@ from model.train.onnx_file import Traceable
 from model.train.plain_evaluation import compare_rows, plain_table, read_first_row, write_rows
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 ROWS_FILE = "rows.csv"
 """Rows of an evaluation, for families that write nothing else."""

@@ -1,12 +1,13 @@
 """The training loop: one for every model family, visible from top to bottom.
 
 Reads   a pinned manifest
-Writes  into a folder: last.pt and best.pt (checkpoints), those of ``kept_checkpoints``, steps.csv, evaluations.csv, what its loggers write,
-        evaluation/, and training.json, which is written last and says that the training is complete
+Writes  into a folder: last.pt and best.pt (checkpoints), those of ``kept_checkpoints``, steps.csv, evaluations.csv, what its
+        loggers write, evaluation/, and training.json, which is written last and says that the training is complete
 """
 
 from __future__ import annotations
 
+import filecmp
 import json
 import math
 import time
@@ -14,10 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from model.blocks.weights_file import fill_network
 from model.devices import network_device
@@ -25,8 +25,8 @@ from model.errors import CheckpointError, WeightsFileError
 from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint, refuse_other_training, save_checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family_types import BatchLoader, Measured, StepLosses
-from model.train.known_families import Families, UnknownOptionsError
 from model.train.kept_checkpoints import keep_checkpoint, refuse_foreign_checkpoints
+from model.train.known_families import Families, UnknownOptionsError
 from model.train.launch import launch_here
 from model.train.pace import Pace
 from model.train.processes import Told, fabric_of, signals_passed_on
@@ -44,6 +44,9 @@ from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.regular_files import read_regular
 from storage_schemas.seals import read_sealed_json, sealed_json
 from storage_schemas.store import Store
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 COMPLETE_FILE = "training.json"
 SECONDS_PER_CHECKPOINT = 300.0
@@ -217,9 +220,13 @@ def _evaluate_training(
     config: CommonConfig, manifest: Manifest, folder: Path, families: Families, machine: Machine, device: torch.device
 ) -> None:
     family = families.of(config)
-    best, last = (load_checkpoint(folder / name, families) for name in ("best.pt", "last.pt"))
+    best_file, last_file = folder / "best.pt", folder / "last.pt"
+    best = load_checkpoint(best_file, families)
+    # where the last step is the best one, both files are the same to the byte
+    is_last_best = last_file.is_file() and filecmp.cmp(best_file, last_file, shallow=False)
+    last = best if is_last_best else load_checkpoint(last_file, families)
     network = family.network(config)
-    fill_network(network, best.model, path=folder / "best.pt")
+    fill_network(network, best.model, path=best_file)
     network = network.to(device).eval()
     num_frames = family.evaluate(network, manifest, config, machine, device, folder=folder)
     versions = provenance()
