@@ -3,8 +3,9 @@
 World     that of supervision_study.py: 28 simulated drives of 8 s at 800x450, 240 images to train on, 180 to measure on, all annotated;
           exact depth is known at every pixel; --world chooses which
 Teachers  exact depth on a grid of 112 rows; the same wrong by chance: smooth relative noise of 5 % and a fifth of the image covered by
-          patches of a wrong depth, of which the image says nothing; and the same wrong far away: beyond 25 m every frame's depth is
-          multiplied by a number of its own (its logarithm has a deviation of 0.5), as the teachers that there are fail with distance
+          patches of a wrong depth, of which the image says nothing; the same wrong far away: beyond 25 m every frame's depth is
+          multiplied by a number of its own (its logarithm has a deviation of 0.5), as the teachers that there are fail with distance;
+          the same wrong in scale: all of it times 1.2, as with a wrong focal length; and that, scaled by the annotated boxes
 Network   MonoDDLE's DLA-34 with widths 8 8 16 32 48 64 and heads of 32 (0.6 M parameters), input 160x288, from scratch, the same few
           hundred steps for every way; small because two cores must do it. Read differences, not absolute numbers
 Measures  cars: AP_R40 with overlaps 0.5 (3D and from above), least heights scaled with the images; error of depth of the cars that are
@@ -12,6 +13,7 @@ Measures  cars: AP_R40 with overlaps 0.5 (3D and from above), least heights scal
           head where the teacher is wrong by more than a tenth, and where it is right
 Table     the last row sees no image: the median exact depth of each pixel over the training frames, on the network's grid
 Seeds     of weights, order and views; mean and spread (largest minus smallest)
+Pairs     the mean over seeds of each way's AP, minus that of the first way; the interval is over scenes, both drawn alike
 """
 
 from __future__ import annotations
@@ -38,9 +40,13 @@ EXACT = {"teacher": "truth", "truth_output": "metric", "truth_scale_spread": 0.0
 TEACHERS = {
     "exact": EXACT,
     "wrong by chance": {**EXACT, "truth_noise": 0.05, "truth_gross": 0.2},
-    "wrong far away": {"teacher": "depth_maps"},  # written by this script, see _write_far_wrong_maps
+    "wrong far away": {"teacher": "depth_maps"},  # written by this script, see _write_wrong_maps
+    "wrong in scale": {"teacher": "depth_maps"},
+    "wrong in scale, by boxes": {"teacher": "depth_maps"},
 }
 FAR_M, FAR_SPREAD = 25.0, 0.5
+WRONG_SCALE = 1.2
+ALIGNED_BY = {"wrong in scale, by boxes": "boxes"}
 BASE = {
     "family": "monoddle",
     "network": {"dla_widths": [8, 8, 16, 32, 48, 64], "head_width": 32, "input_px": [160, 288], "uncertainty": True},
@@ -51,9 +57,11 @@ BASE = {
     "max_steps": 1200,
     "epochs": 100000,
     "warm_up_epochs": 0,
-    "decay_epochs": [15, 18],  # of 20 epochs of 60 optimiser steps
     "evaluate_every_epochs": 100000,
 }
+STEPS_OF_EPOCH = 60
+DECAYS = (0.75, 0.9)
+"""Shares of the training after which the learning rate falls."""
 WAYS: dict[str, tuple[str, dict]] = {
     "baseline": ("exact", {"form": "none"}),
     "exact teacher, l1": ("exact", {"form": "l1"}),
@@ -62,6 +70,9 @@ WAYS: dict[str, tuple[str, dict]] = {
     "teacher wrong by chance, laplace": ("wrong by chance", {"form": "laplace"}),
     "teacher wrong far away, l1": ("wrong far away", {"form": "l1"}),
     "teacher wrong far away, laplace": ("wrong far away", {"form": "laplace"}),
+    "teacher wrong in scale, l1": ("wrong in scale", {"form": "l1"}),
+    "teacher wrong in scale, laplace": ("wrong in scale", {"form": "laplace"}),
+    "teacher wrong in scale, by boxes, l1": ("wrong in scale, by boxes", {"form": "l1"}),
 }
 MEASURES = ("AP 3D@0.5", "AP BEV@0.5", "car depth error m", "cars found", "dense error m", "s wrong", "s right")
 
@@ -69,13 +80,13 @@ MEASURES = ("AP 3D@0.5", "AP BEV@0.5", "car depth error m", "cars found", "dense
 def main() -> None:
     parser = measure.arguments(__doc__, data=measure.DATA / "distillation_study")
     add_world_arguments(parser)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=BASE["max_steps"])
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = measure.parsed(
-        parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, ways=["baseline", "teacher wrong far away, laplace"]
+        parser, scenes=SMALL_WORLD["scenes"], seeds=1, steps=2, ways=["baseline", "teacher wrong in scale, by boxes, l1"]
     )
     if args.child:
         _train(args, *json.loads(args.child))
@@ -93,6 +104,7 @@ def main() -> None:
         print(f"| {way} | {' | '.join(_cell([row[name] for row in rows]) for name in MEASURES)} |")
     print(f"| {NAME} |{' |' * 4} {_table_error_m(args):.3g} | | |")
     _print_pairs(args, results)
+    _print_precision_pairs(args, results)
     for way in args.ways[1:]:
         better = sum(results[way, seed][MEASURES[0]] > results[args.ways[0], seed][MEASURES[0]] for seed in range(args.seeds))
         nearer = sum(results[way, seed][MEASURES[2]] < results[args.ways[0], seed][MEASURES[2]] for seed in range(args.seeds))
@@ -109,7 +121,7 @@ def _print_pairs(args: argparse.Namespace, results: dict) -> None:
     print(f"\nminus that of '{first}', on frames where both have one; 95 % interval over scenes")
     print("| way | seed | measure | mean | of the first | difference | interval |\n|---|---|---|---|---|---|---|")
     for way in args.ways[1:]:
-        for name in ("dense error m", "car depth error m"):
+        for name in ("dense error m", "car depth error m", "cars found"):
             errors = {
                 side: np.array([results[side, seed]["frames"][name] for seed in range(args.seeds)], dtype=np.float64)
                 for side in (first, way)
@@ -129,6 +141,46 @@ def _print_pairs(args: argparse.Namespace, results: dict) -> None:
                     print(f"| {way} | {seed} | {name} | {cells} | {interval_text(found.low, found.high, decimals=3)} |")
 
 
+def _print_precision_pairs(args: argparse.Namespace, results: dict) -> None:
+    """Print the difference of every way's AP, the mean over seeds, to the first way's, with its interval over scenes."""
+    from model.monoddle.evaluation import scaled_difficulties
+    from model.monoddle.measured_objects import read_measured_objects
+    from model.monoddle.precision_resampling import PrecisionRow, drawn_precision, scene_numbers, score_changes
+    from model.train.paired_bootstrap import MIN_SCENES, expanded_quantiles, interval_text
+
+    moderate = next(level for level in scaled_difficulties(0.5) if level.name == "moderate")
+    objects = {job: read_measured_objects(Path(result["evaluation"])) for job, result in results.items()}
+    print(f"\nAP_R40, mean over seeds, minus that of '{args.ways[0]}'; 95 % interval over scenes; each seed's difference")
+    print("| way | AP | mean | of the first | difference | interval | of each seed |\n|---|---|---|---|---|---|---|")
+    for metric in ("3d", "bev"):
+        row = PrecisionRow("Car", metric, "loose", moderate)
+        changes = {}
+        for job, measured in objects.items():
+            frames = [measured.frames[key] for key in sorted(measured.frames)]
+            scenes = scene_numbers(sorted(measured.frames))
+            changes[job] = score_changes([frame.truth for frame in frames], [frame.found for frame in frames], scenes, row)
+        any_one = next(iter(changes.values()))
+        num_scenes, num_with = len(any_one.num_truth), int(np.count_nonzero(any_one.num_truth))
+        generator, once = np.random.default_rng(0), np.ones(num_scenes, np.int64)
+        draws = [np.bincount(generator.integers(0, num_scenes, num_scenes), minlength=num_scenes) for _ in range(1000)]
+        of_draws = {
+            way: np.array(
+                [
+                    [drawn_precision(changes[way, seed], times) for seed in range(args.seeds)]
+                    for times in (once, *(draws if num_with >= MIN_SCENES else []))
+                ]
+            )
+            for way in args.ways
+        }
+        for way in args.ways[1:]:
+            by_seed = of_draws[way] - of_draws[args.ways[0]]
+            differences = by_seed.mean(axis=1)
+            low, high = expanded_quantiles(differences[1:], num_with) if num_with >= MIN_SCENES else (None, None)
+            means = f"{of_draws[way][0].mean():.2f} | {of_draws[args.ways[0]][0].mean():.2f} | {differences[0]:+.2f}"
+            seeds = ", ".join(f"{one:+.1f}" for one in by_seed[0])
+            print(f"| {way} | {metric}@0.5 | {means} | {interval_text(low, high, decimals=2)} | {seeds} |")
+
+
 def _cell(values: list[float]) -> str:
     if any(np.isnan(values)):  # no car was detected, or this way does not give the number
         return "-"
@@ -137,12 +189,14 @@ def _cell(values: list[float]) -> str:
 
 def _materialize(args: argparse.Namespace, teacher: str):
     """Make what is missing of one teacher's data; return its manifest."""
-    store, maps = (args.data / f"{name}{folder_ending(args)}" for name in ("store", "maps"))
+    store = args.data / f"store{folder_ending(args)}"
     choices = TEACHERS[teacher]
     if choices["teacher"] == "depth_maps":
+        is_far = teacher == "wrong far away"
+        maps = args.data / f"{'maps' if is_far else 'maps-scale'}{folder_ending(args)}"
         choices = {**choices, "maps": str(maps)}
         if not maps.is_dir():
-            _write_far_wrong_maps(_materialize(args, "exact"), maps)
+            _write_wrong_maps(_materialize(args, "exact"), maps, is_far=is_far)
     recipe = {
         "source": source_of(args, SMALL_WORLD if args.small else WORLD),
         "store": str(store),
@@ -151,14 +205,17 @@ def _materialize(args: argparse.Namespace, teacher: str):
         "stages": {
             "project_boxes": {"enabled": True},
             "predict_mono_depth": choices,
-            "align_mono_depth": {"method": "as_is", "sky": "none"},
+            "align_mono_depth": {"method": ALIGNED_BY.get(teacher, "as_is"), "sky": "none"},
         },
     }
     return made_manifest(opened_recipe(recipe, workers=args.at_once), what=f"{teacher} teacher: ")
 
 
-def _write_far_wrong_maps(manifest, folder: Path) -> None:
-    """Write a map a key frame, exact near by and wrong by one factor a frame far away; the folder appears when it is complete."""
+def _write_wrong_maps(manifest, folder: Path, *, is_far: bool) -> None:
+    """Write a map a key frame: exact near by and wrong by one factor a frame far away, or all times ``WRONG_SCALE``.
+
+    The folder appears when it is complete.
+    """
     from pipeline.mono_depth.maps import map_key
 
     temporary, generator = folder.with_name(f".{folder.name}"), np.random.default_rng(0)
@@ -168,8 +225,8 @@ def _write_far_wrong_maps(manifest, folder: Path) -> None:
         columns = ((np.arange(200) + 0.5) * row["width"] / 200).astype(int)
         for frame, time_us in enumerate(unit.array("timestamp_us")):  # the last key frame too, which manifests leave out
             depth_m = unit.array("depth_m", frame)[np.ix_(lines, columns)] / np.float32(256.0)
-            factor = np.float32(np.exp(FAR_SPREAD * generator.standard_normal()))
-            depth_m = np.where(depth_m > FAR_M, np.minimum(depth_m * factor, np.float32(250.0)), depth_m)
+            factor = np.float32(np.exp(FAR_SPREAD * generator.standard_normal()) if is_far else WRONG_SCALE)
+            depth_m = np.where(depth_m > (FAR_M if is_far else 0), np.minimum(depth_m * factor, np.float32(250.0)), depth_m)
             key = f"{row['scene']}/{row['camera']}/{time_us}"
             file = temporary / f"{map_key(row['split'], '', key)}.npz"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -196,13 +253,20 @@ def _train(args: argparse.Namespace, way: str, seed: int) -> None:
     torch.set_num_threads(1)
     teacher, distill = WAYS[way]
     changed = {**BASE, "seed": seed, "data": {**BASE["data"], "seed": seed}, "distill": distill, "max_steps": args.steps}
+    changed["decay_epochs"] = [round(share * args.steps / STEPS_OF_EPOCH) for share in DECAYS]
     config = parse_train_config(changed, where="study")
     manifest = _materialize(args, teacher)
     folder = Path(manifest.store.root) / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
     if not is_complete(folder):
         train(config, manifest, folder, machine=Machine(accelerator="cpu"))
         evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
-    print(json.dumps(_measured(folder, manifest, uses_teacher=distill["form"] != "none")))
+    kept = args.data / f"distillation-measures{folder_ending(args)}" / f"{folder.name}.json"  # measuring takes a minute
+    if not kept.is_file():
+        kept.parent.mkdir(exist_ok=True)
+        temporary = kept.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(_measured(folder, manifest, uses_teacher=distill["form"] != "none")), encoding="utf-8")
+        temporary.rename(kept)
+    print(json.dumps(json.loads(kept.read_text(encoding="utf-8"))))
 
 
 def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
@@ -221,7 +285,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
     truths: list[Objects] = []
     detections: list[Objects] = []
     wrong_by, dense, scales = [], [], {True: [], False: []}
-    keys, cars_wrong_by = [], []
+    keys, cars_wrong_by, shares_found = [], [], []
     exact = _exact_maps(manifest, network.config)
     frames = detect(
         network, manifest, Inference(torch.device("cpu"), with_uncertainty=True), split="val", with_teacher=True,
@@ -243,6 +307,7 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
         found = [error for error in wrong_by[first_car:] if np.isfinite(error)]
         keys.append(frame.batch.frame_keys[0])
         cars_wrong_by.append(float(np.mean(found)) if found else None)
+        shares_found.append(len(found) / len(cars) if len(cars) else None)
         exact_m = exact[frame.batch.frame_keys[0]]
         depth_m = depth_m_of(frame.maps["depth"][0, 0]).numpy()
         seen = (exact_m > 2) & (exact_m < 80)
@@ -259,8 +324,13 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
     measured = {name: round(float(value), 4) for name, value in zip(MEASURES, values, strict=True)}
     return {
         **measured,
+        "evaluation": str(folder / "evaluation"),
         "keys": keys,
-        "frames": {"dense error m": [float(value) for value in dense], "car depth error m": cars_wrong_by},
+        "frames": {
+            "dense error m": [float(one) for one in dense],
+            "car depth error m": cars_wrong_by,
+            "cars found": shares_found,
+        },
     }
 
 

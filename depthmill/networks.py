@@ -301,6 +301,34 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "mae_mm", cap_m: floa
     return family.compare(_evaluation_of(_local(a)), _evaluation_of(_local(b)), options)
 
 
+def analyse(evaluation: str | Path, *, out: str | Path | None = None) -> Answer:
+    """Say where a network is wrong, from an evaluation of it.
+
+    Args:
+        evaluation: folder of a training or of an evaluation; a URL if the training's store is remote.
+        out: folder for tables and plots; None = ``analysis`` inside the evaluation, or here if that is remote.
+
+    Returns:
+        ``data`` with the tables, ``text`` for people.
+
+    Raises:
+        DepthmillError: it is no evaluation, its family has no analysis, or a file is missing or damaged.
+    """
+    family = family_of_evaluations(evaluation, evaluation)
+    from flows.reports import analysis_plots
+    from model.train.family_types import AnalyseOptions
+
+    folder = _evaluation_of(_local(evaluation))
+    if not (folder / family.evaluation_file).is_file():
+        raise RecipeError(
+            f"'{evaluation}' holds no evaluation. Give the folder of a training, or one that depthmill evaluate wrote; result "
+            "files of another program are measured by depthmill evaluate first"
+        )
+    if out is None and "://" in str(evaluation):
+        out = f"analysis-{_local(evaluation).name}"
+    return family.analyse(folder, AnalyseOptions(None if out is None else Path(out), analysis_plots(family.name)))
+
+
 def family_of_evaluations(a: str | Path, b: str | Path) -> Family[Any]:
     """Return the family that two folders hold evaluations of; a folder that holds none is taken for one of the other's.
 

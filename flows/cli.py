@@ -22,6 +22,7 @@ from flows.command_line.answers import echo, print_awaited
 from flows.command_line.options import Quiet
 from flows.command_line.terminal_line import terminal_line
 from flows.commands.ablate import ablate
+from flows.commands.analyse import analyse
 from flows.commands.assess import assess
 from flows.commands.compare import compare
 from flows.commands.demo import demo
@@ -56,8 +57,8 @@ from storage_schemas.awaited import awaited
 from storage_schemas.errors import DepthmillError, ManifestNotFoundError, OutTakenError, RecipeError, SourceError
 
 COMMANDS = (
-    demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, compare, predict,
-    export, share, push, pull, onnx, import_, prune, retrain, runs, deploy, doctor, schema,
+    demo, init, plan, run, status, inspect, verify, report, view, video, assess, train, ablate, evaluate, analyse,
+    compare, predict, export, share, push, pull, onnx, import_, prune, retrain, runs, deploy, doctor, schema,
 )  # fmt: skip
 """Every command, in the order of ``--help``: that of a first day."""
 

@@ -39,6 +39,7 @@ EXTRAS = {
     "video": ("av",),
     "share": ("safetensors", "huggingface_hub"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "timm": ("timm", "torchvision"),
     "mlflow": ("mlflow",),
     "wandb": ("wandb",),
 }
@@ -326,7 +327,7 @@ def _devices() -> list[Finding]:
         return [Finding("torch", True, says, is_missing=True)]
     from model.devices import describe_devices
 
-    findings = [Finding("torch", True, version("torch"))]
+    findings = [Finding("torch", True, version("torch")), *_timm()]
     for device in describe_devices():
         findings.append(Finding(f"device {device.name}", True, device.description))
         best = device.engines[0].engine
@@ -335,3 +336,15 @@ def _devices() -> list[Finding]:
             is_missing = choice.engine != best and not choice.is_usable
             findings.append(Finding(f"  scan {choice.engine}", True, f"{state}: {choice.reason}", is_missing=is_missing))
     return findings
+
+
+def _timm() -> list[Finding]:
+    """Say whether timm can be imported where it is installed; where it is not, the line of its extra says so."""
+    if any(importlib.util.find_spec(module) is None for module in EXTRAS["timm"]):
+        return []
+    from model.blocks.timm_package import NoTimmError, import_timm
+
+    try:
+        return [Finding("timm", True, f"{import_timm().__version__}: backbones timm:<name> can be used")]
+    except NoTimmError as error:
+        return [Finding("timm", True, str(error), is_missing=True)]

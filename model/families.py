@@ -19,6 +19,8 @@ from model.train import checkpoint, loop
 from model.train.checkpoint import Checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family import Family
+from model.train.family_types import ExtraPart
+from model.train.kept_checkpoints import checkpoint_parts
 from model.train.known_families import Families, misfit_of_family
 from model.train.loop import OnProgress
 from model.uvtr.family import UvtrFamily
@@ -94,3 +96,8 @@ def train(
 def evaluate_training(config: CommonConfig, manifest: Manifest, folder: Path, *, machine: Machine | None = None) -> None:
     """Measure a training of any family; see ``model.train.loop.evaluate_training``."""
     loop.evaluate_training(config, manifest, folder, families=FAMILIES, machine=machine)
+
+
+def extra_parts(config: CommonConfig) -> dict[str, ExtraPart]:
+    """Return what is done after the evaluation, by name and in order: by every family, then by that of the configuration."""
+    return checkpoint_parts(config, FAMILIES) | dict(family_of(config).extra_parts(config))

@@ -228,7 +228,7 @@ DEPTH_MONO = StoreLayout(
         _depth("aligned monocular depth"),
         _MEASURED,
         _TIME,
-        ArraySpec("num_anchors", ("frame",), "int32", "1", "radar pixels the frame was fitted to", is_required=False),
+        ArraySpec("num_anchors", ("frame",), "int32", "1", "pixels or boxes the frame was fitted to", is_required=False),
         ArraySpec("fit_scale", ("frame",), "float64", "m-1", "1/depth = scale x inverse + shift; 0 = no fit", is_required=False),
         ArraySpec("fit_shift_per_m", ("frame",), "float64", "m-1", "shift of the same fit", is_required=False),
     ),

@@ -1,9 +1,10 @@
 """An evaluation of detections on disk: the frames, and the annotated and the detected objects of each, as they were measured.
 
 Beside the tables that people read. Average precision is one number of all frames together, so two detectors are compared over
-scenes by measuring draws of scenes: that takes the objects themselves, to the bit.
+scenes by measuring draws of scenes: that takes the objects themselves, to the bit. Whether the depth of a detection is wrong, or
+its place in the image, is asked along the ray of its camera.
 
-Writes measured_frames.parquet, objects.parquet
+Writes measured_frames.parquet, objects.parquet, and cameras.parquet, which evaluations of former versions lack
 """
 
 from __future__ import annotations
@@ -50,6 +51,17 @@ OBJECTS = TableSpec(
     ),
 )
 
+CAMERAS = TableSpec(
+    "cameras",
+    description="one row per frame that was measured: how its camera shows the objects' frame",
+    columns=(
+        ColumnSpec("frame_key", "string", "", "<scene>/<camera>/<timestamp_us>"),
+        ColumnSpec("image_width_px", "int64", "px", "columns of the whole image"),
+        ColumnSpec("image_height_px", "int64", "px", "rows of the whole image"),
+        ColumnSpec("projection_px", "list<double>", "px", "the objects' frame to pixels of the whole image, 3x4, row-major"),
+    ),
+)
+
 DETECTION_EVALUATION = StoreLayout(
     name="detection_evaluation",
     version=1,
@@ -57,7 +69,16 @@ DETECTION_EVALUATION = StoreLayout(
     tables=(MEASURED_FRAMES, OBJECTS),
 )
 
+DETECTION_CAMERAS = StoreLayout(
+    name="detection_cameras",
+    version=1,
+    description="Cameras of the frames of a detection_evaluation",
+    tables=(CAMERAS,),
+)
+
 DETECTION_FILES = tuple(f"{spec.name}.parquet" for spec in DETECTION_EVALUATION.tables)
+
+CAMERAS_FILE = f"{CAMERAS.name}.parquet"
 
 
 def write_detection_evaluation(folder: str, frames: Columns, objects: Columns) -> None:
@@ -86,3 +107,23 @@ def read_detection_evaluation(folder: str) -> tuple[Columns, Columns]:
     """Return the columns of MEASURED_FRAMES and of OBJECTS as lists; StoreError names a file that is missing or damaged."""
     files = StoreFiles(folder)
     return read_evaluation_table(files, MEASURED_FRAMES), read_evaluation_table(files, OBJECTS)
+
+
+def write_detection_cameras(folder: str, cameras: Columns) -> None:
+    """Write the cameras of an evaluation's frames.
+
+    Args:
+        folder: path or URL; what it holds of a former evaluation is replaced.
+        cameras: columns of CAMERAS.
+
+    Raises:
+        LayoutError: the columns do not fit; nothing is written.
+        StoreError: the folder cannot be written.
+    """
+    check(DETECTION_CAMERAS, UnitData(tables={CAMERAS.name: cameras}), where=f"evaluation '{folder}'")
+    write_evaluation_tables(folder, {CAMERAS: cameras})
+
+
+def read_detection_cameras(folder: str) -> Columns:
+    """Return the columns of CAMERAS as lists; StoreError if the file is missing or damaged."""
+    return read_evaluation_table(StoreFiles(folder), CAMERAS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -29,6 +30,29 @@ NEEDS_DEVKIT = "nuscenes-devkit is not installed: on Python 3.11 or 3.12, pip in
 
 hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no fault of an example
 hypothesis.settings.load_profile("no clock")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what lives as long as the process: modules and tests, half a million objects.
+
+    It looked at all of them again and again, for a tenth of the time of all tests. What a test makes is still collected.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+
+
+def pytest_sessionfinish() -> None:
+    """Give all back to the garbage collector, so that libraries find nothing left of theirs at the end."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernels_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let only one of pytest-xdist's workers compile a kernel."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from tests.kernels_once import compile_once
+
+        compile_once(tmp_path_factory.getbasetemp().parent)
 
 
 @pytest.fixture(scope="session")

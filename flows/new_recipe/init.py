@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,40 @@ class Written:
     warnings: tuple[str, ...] = ()
 
 
-def write_recipe(root: str | Path, *, out: Path, store: str | None, version: str | None) -> Written:
+class NewRecipe:
+    """What ``init`` makes of a survey; a base whose methods another beginning of a recipe may replace.
+
+    Attributes:
+        kinds: kinds of source that it is for; empty = all.
+    """
+
+    kinds: tuple[str, ...] = ()
+
+    def head(self) -> list[str]:
+        """Return further lines of the opening comment."""
+        return []
+
+    def lines(self, survey: Sequence[Line], root: DataPath) -> list[Line]:
+        """Return the recipe's lines.
+
+        Args:
+            survey: the lines that the survey gives.
+            root: of the data.
+        """
+        return list(survey)
+
+    def warnings(self, root: DataPath) -> list[str]:
+        """Return what should be known beside what a plan says of the scenes."""
+        return []
+
+    def fitted(self, lines: list[Line], image_px: tuple[int, int] | None) -> list[Line]:
+        """Return the lines with a training that fits this machine; ``image_px``: rows and columns, None if not known."""
+        train = yaml.safe_load(recipe_text([], lines)).get("train") or {}
+        with awaited("torch is loaded, for a training that fits this machine"):
+            return proposed(lines, train, image_px)
+
+
+def write_recipe(root: str | Path, *, out: Path, store: str | None, version: str | None, new: NewRecipe | None = None) -> Written:
     """Look at a data root and write a recipe for it, and beside it the schema by which an editor checks it.
 
     Args:
@@ -45,28 +79,30 @@ def write_recipe(root: str | Path, *, out: Path, store: str | None, version: str
         out: file to write; must not exist.
         store: path or URL of the store; None = ``store`` beside the recipe.
         version: of a nuScenes-format root with several; None = the preferred one.
+        new: what the recipe is made of beside the survey; None = the training that is published for the data.
 
     Raises:
         RecipeError: ``out`` exists or cannot be written, another file has the schema's name, or there is no such version.
         SourceError: the folder is no known data set, its tables are broken, or a run would refuse its scenes.
     """
+    new = new or NewRecipe()
     _check_target(out)
     check_schema_target(out.parent / SCHEMA_FILE)
     folder = data_path(str(root), settings_of_machine().cache_dir)
     spec, where = recognise(folder), store or str(out.absolute().parent / "store")
+    if new.kinds and spec.kind not in new.kinds:
+        raise RecipeError(f"'{root}' is {spec.kind}, expected data of kind {' or '.join(new.kinds)}. Name another data root")
     head = (
         f"Written by depthmill init from what the data root holds ({spec.kind}). All keys, with unit and default: docs/recipe.md"
     )
     with awaited(f"tables and files of {root} are looked at"):
         survey = _look(spec, folder, version)
-    lines, warnings = _usable(survey.lines(where, _about_store(where)), where=str(out))
+    lines, warnings = _usable(new.lines(survey.lines(where, _about_store(where)), folder), where=str(out))
     width_height = getattr(survey, "image_size", None)  # of sources whose images have one size
-    train = yaml.safe_load(recipe_text([], lines)).get("train") or {}
-    with awaited("torch is loaded, for a training that fits this machine"):
-        lines = proposed(lines, train, None if width_height is None else (width_height[1], width_height[0]))
-    _write(out, recipe_text([comment_for(SCHEMA_FILE), head, *(f"Note: {line}" for line in warnings), ""], lines))
+    lines = new.fitted(lines, None if width_height is None else (width_height[1], width_height[0]))
+    _write(out, recipe_text([comment_for(SCHEMA_FILE), head, *new.head(), *(f"Note: {line}" for line in warnings), ""], lines))
     write_schema(out.parent / SCHEMA_FILE)
-    return Written(out, survey.summary, warnings)
+    return Written(out, survey.summary, (*warnings, *new.warnings(folder)))
 
 
 def _usable(lines: list[Line], *, where: str) -> tuple[list[Line], tuple[str, ...]]:

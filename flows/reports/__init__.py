@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,11 @@ def write_training_page(family: str, folder: Path) -> None:
 def frame_drawer(family: str) -> Callable[[Any], bytes] | None:
     """Return what makes a JPEG of a family's evaluated or predicted frame; None if the family draws no frames."""
     return getattr(_pages_of(family), "frame_jpeg", None)
+
+
+def analysis_plots(family: str) -> Callable[[Any], Mapping[str, bytes]] | None:
+    """Return what makes the plots of a family's analysis, a file's content by its name; None if the family draws none."""
+    return getattr(_pages_of(family), "analysis_plots", None)
 
 
 def _pages_of(family: str) -> ModuleType:

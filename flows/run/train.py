@@ -46,7 +46,8 @@ class Trained:
         folder = self.training.folder
         record = read_training(folder)
         tables = sorted((folder / "evaluation").glob("**/table.md"))  # a second table if monocular depth was withheld
-        texts = [table.read_text(encoding="utf-8") for table in (*tables, *(folder / "probe").glob("table.md"))]
+        tables += [*(folder / "checkpoints").glob("table.md"), *(folder / "probe").glob("table.md")]
+        texts = [table.read_text(encoding="utf-8") for table in tables]
         address = self.training.address
         where = f"{address}/report.html" if (folder / "report.html").is_file() else address
         steps = f"{record['num_steps']} step{'' if record['num_steps'] == 1 else 's'}"
@@ -82,6 +83,7 @@ def train_recipe(
     """
     machine_of(opened)  # a setting that does not fit must be reported before an hour of work, too
     from model.families import parse_train_config
+    from model.train.kept_checkpoints import lacks_checkpoints
     from model.train.loggers import refuse_missing_loggers, where_text
 
     if former := opened.runs.former_text():
@@ -97,6 +99,8 @@ def train_recipe(
     if not restart and training.is_complete:
         training.keep(f"depthmill train {where}")
         listener.say(f"nothing to do: training {training.folder.name} is complete (--restart trains it again)")
+        if lacks_checkpoints(config, training.folder):
+            listener.warn("WARNING: it ran without train.checkpoint_every_epochs and has kept no checkpoints")
         return Trained(0, training)
     with training.held(f"depthmill train {where}"):
         if restart:

@@ -87,8 +87,10 @@ class Training:
 
     def parts(self, on_progress: Callable[[Progress], None] | None) -> dict[str, Callable[[], None]]:
         """Return what is to be done, in this order, by name; each does nothing if it is done, and goes on where it stopped."""
+        from model.families import extra_parts
+
         parts: dict[str, Callable[[], None]] = {"train": lambda: self.run(on_progress), "evaluate": self.evaluate}
-        for name in self.family.extra_parts(self.config):
+        for name in extra_parts(self.config):
             parts[name] = partial(self.do_extra_part, name)
         return parts
 
@@ -120,9 +122,10 @@ class Training:
     def do_extra_part(self, name: str) -> None:
         """Do what the family does after the evaluation, and write the report again, which then shows it."""
         from model.devices import network_device
+        from model.families import extra_parts
         from model.train.repeatable import repeatable
 
-        part = self.family.extra_parts(self.config)[name]
+        part = extra_parts(self.config)[name]
         if not part.is_due(self.config, self.folder):
             return
         with self._kept():
@@ -165,8 +168,10 @@ class Training:
 
     def extra_results(self) -> dict[str, Any]:
         """Return what was found after the evaluation, as JSON values; empty if there is nothing."""
+        from model.families import extra_parts
+
         results: dict[str, Any] = {}
-        for part in self.family.extra_parts(self.config).values():
+        for part in extra_parts(self.config).values():
             results |= part.results(self.folder)
         return results
 
@@ -179,10 +184,10 @@ class Training:
 
 
 def due_parts(config: CommonConfig, folder: Path) -> list[str]:
-    """Return what a family does after the evaluation and has not done yet, by name."""
-    from model.families import family_of
+    """Return what is done after the evaluation and has not been done yet, by name."""
+    from model.families import extra_parts
 
-    return [name for name, part in family_of(config).extra_parts(config).items() if part.is_due(config, folder)]
+    return [name for name, part in extra_parts(config).items() if part.is_due(config, folder)]
 
 
 def machine_of(opened: Opened) -> Machine:

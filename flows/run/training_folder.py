@@ -26,8 +26,11 @@ from storage_schemas.regular_files import read_regular
 WRITTEN_FILE = "written.json"
 _WRITTEN_KEY = "depthmill wrote these files, by SHA-256"
 _UNFINISHED_KEY = "and more, which a killed process could not name"
-_PARTS = ("evaluation", "champion", "probe", "tensorboard")
+_PARTS = ("evaluation", "champion", "probe", "checkpoints", "tensorboard")
 """Folders that trainings write into."""
+
+_KEPT = re.compile(r"checkpoints/step_\d+/")
+"""Beginning of what an evaluation of a kept checkpoint writes."""
 
 _HEAD_BYTES = 1 << 16
 
@@ -70,7 +73,10 @@ _CORE: Mapping[str, Callable[[bytes], bool]] = {
 """Files that every training writes, and how each is known."""
 
 _OTHERS: Mapping[str, Callable[[bytes], bool]] = {
-    r"\.(last|best)\.pt\.[0-9a-f]{32}": lambda head: not head or b"data.pkl" in head[:512],  # half of a checkpoint
+    r"(checkpoints/)?\.(last|best|step_\d+)\.pt\.[0-9a-f]{32}": lambda head: not head or b"data.pkl" in head[:512],  # half of one
+    r"checkpoints/step_\d+\.pt": _is_checkpoint,
+    r"checkpoints/evaluated\.json": _has(b'"rows"', b'"record_sha256"'),
+    r"checkpoints/table\.md": _has(b"|"),
     r"tensorboard/events\.out\.tfevents\.[^/]+": _has(b"brain.Event:2"),
     r"loggers\.json": _has(b'"place"', b'"run"'),
     r"report\.html": _has(b"<!doctype html>", b"depthmill report"),
@@ -164,10 +170,11 @@ def _is_own(folder: Path, path: Path, written: Mapping[str, str]) -> bool:
     proof = _CORE.get(name)
     if proof is None and name in written:
         return _digest(path) == written[name]
-    if proof is None and name.startswith(_PARTS[:3]) and _names_all(folder):
+    within = _KEPT.sub("", name)  # the evaluation of a kept checkpoint is one like the training's
+    if proof is None and within.startswith(_PARTS[:3]) and _names_all(folder):
         return False
     if proof is None:
-        proof = next((other for pattern, other in _OTHERS.items() if re.fullmatch(pattern, name)), None)
+        proof = next((other for pattern, other in _OTHERS.items() if re.fullmatch(pattern, within)), None)
     return proof is not None and proof(_head(path))
 
 
@@ -176,7 +183,7 @@ def _misplaced(folder: Path, written: Mapping[str, str], *, is_complete: bool) -
     if is_complete:  # nothing will be written
         return []
     wrong = [folder / name for name in _PARTS if os.path.lexists(folder / name) and not (folder / name).is_dir()]
-    wrong += [folder / name for name in _PARTS[:3] if (folder / name).is_dir() and (folder / name).is_symlink()]
+    wrong += [folder / name for name in _PARTS[:4] if (folder / name).is_dir() and (folder / name).is_symlink()]
     alone = [folder / name for name in ("report.html", "loggers.json")]
     return wrong + [path for path in alone if os.path.lexists(path) and not _is_own(folder, path, written)]
 

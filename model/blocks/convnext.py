@@ -1,8 +1,9 @@
-"""ConvNeXt as an image backbone, with torchvision's parameter names, so that its ImageNet weight files load as they are.
+"""ConvNeXt and ConvNeXt V2 as image backbones, with torchvision's parameter names, so that its ImageNet weight files load.
 
 Why     as for ResNet: torchvision cannot be imported beside the CPU build of torch. Every step of a block keeps the grid, and
         norms and linear layers act on one cell at a time, so a mask over cells can be multiplied in between any two of them.
-Source  arXiv 2201.03545
+        Only the global response norm of V2 looks at all cells, so V2 must not be masked.
+Source  arXiv 2201.03545; V2: arXiv 2301.00808
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.blocks.convnext_names import FOREIGN_CLASSIFIERS, in_torchvision_names
 from model.blocks.weights_file import load_backbone_file
 
 TINY_DEPTHS = (3, 3, 9, 3)
@@ -37,10 +39,26 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class GlobalResponseNorm(nn.Module):
+    """Raise the channels that respond more than the others over the whole map; with fresh weights it changes nothing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, h, w, c) to the same shape."""
+        response: Tensor = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float32)
+        share = response / (response.mean(dim=-1, keepdim=True) + NORM_EPSILON)
+        return x + self.weight * (x * share) + self.bias
+
+
 class ConvNeXtBlock(nn.Module):
     """A depthwise 7x7 convolution, then a perceptron on each cell, added to the input."""
 
-    def __init__(self, channels: int, *, layer_scale: float) -> None:
+    def __init__(self, channels: int, *, layer_scale: float | None) -> None:
+        """Make the block; without a layer scale it is one of V2, with a global response norm inside its perceptron."""
         super().__init__()
         # numbers are torchvision's places in its chain, whose steps without parameters have places too
         self.block = nn.ModuleDict(
@@ -51,7 +69,11 @@ class ConvNeXtBlock(nn.Module):
                 "5": nn.Linear(4 * channels, channels),
             }
         )
-        self.layer_scale = nn.Parameter(torch.full((channels, 1, 1), layer_scale))
+        if layer_scale is None:
+            self.block["grn"] = GlobalResponseNorm(4 * channels)
+            self.register_parameter("layer_scale", None)
+        else:
+            self.layer_scale: nn.Parameter | None = nn.Parameter(torch.full((channels, 1, 1), layer_scale))
 
     def forward(self, x: Tensor, *, gate: Tensor | None = None) -> Tensor:
         """Map (b, c, h, w) to the same shape.
@@ -60,8 +82,11 @@ class ConvNeXtBlock(nn.Module):
         """
         spread = self.block["0"](x).permute(0, 2, 3, 1)
         hidden = F.gelu(self.block["3"](self.block["2"](spread)))
+        if self.layer_scale is None:
+            hidden = self.block["grn"](hidden)
         change: Tensor = self.block["5"](hidden).permute(0, 3, 1, 2)
-        change = self.layer_scale * change
+        if self.layer_scale is not None:
+            change = self.layer_scale * change
         return x + (change if gate is None else gate * change)
 
 
@@ -73,17 +98,18 @@ class ConvNeXt(nn.Module):
         depths: Sequence[int] = TINY_DEPTHS,
         channels: tuple[int, int, int, int] = TINY_CHANNELS,
         *,
-        layer_scale: float = IMAGENET_LAYER_SCALE,
+        layer_scale: float | None = IMAGENET_LAYER_SCALE,
     ) -> None:
         """Make the backbone with fresh weights; the defaults are ConvNeXt-Tiny.
 
         Args:
             depths: blocks of each of the four stages.
             channels: of each stage.
-            layer_scale: start of the scale of each block's result.
+            layer_scale: start of the scale of each block's result; None = ConvNeXt V2, which has a response norm instead.
         """
         super().__init__()
         self.channels = channels
+        self.version = "ConvNeXt V2" if layer_scale is None else "ConvNeXt"
         steps: list[nn.Module] = []
         previous = 0
         for depth, width in zip(depths, channels, strict=True):
@@ -107,12 +133,18 @@ class ConvNeXt(nn.Module):
         return at4, at8, at16, at32
 
     def load_imagenet_weights(self, path: str | Path) -> None:
-        """Load torchvision's ``convnext_tiny-*.pth`` from a local file; the classifier is left out.
+        """Load an ImageNet file of torchvision, of the package timm or of the authors; the classifier is left out.
 
         Raises:
             WeightsFileError: the file is missing or is not this ConvNeXt; it names what differs.
         """
-        load_backbone_file(self, path, kind=f"a ConvNeXt of {self.channels} channels", left_out=(CLASSIFIER,))
+        load_backbone_file(
+            self,
+            path,
+            kind=f"a {self.version} of {self.channels} channels",
+            left_out=(CLASSIFIER, *FOREIGN_CLASSIFIERS),
+            renamed=in_torchvision_names,
+        )
 
 
 def _stem(channels: int) -> nn.Sequential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -176,7 +176,13 @@ def first_names(names: Sequence[str], *, limit: int = 5, joiner: str = ", ") -> 
 
 
 def load_backbone_file(
-    network: nn.Module, path: str | Path, *, kind: str, left_out: tuple[str, ...], may_lack: tuple[str, ...] = ()
+    network: nn.Module,
+    path: str | Path,
+    *,
+    kind: str,
+    left_out: tuple[str, ...],
+    may_lack: tuple[str, ...] = (),
+    renamed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
 ) -> None:
     """Load a classification network's weights into a network without the classifier.
 
@@ -186,12 +192,14 @@ def load_backbone_file(
         kind: what the file must be, for the message: ``a ResNet-34``.
         left_out: beginnings of the file's keys that are not loaded.
         may_lack: beginnings of the network's keys that the file need not have; they stay as they are.
+        renamed: brings a file's content to the network's keys and shapes; what it does not know keeps its key.
 
     Raises:
         WeightsFileError: the file is missing or is not of this network; it names what differs.
         CheckpointError: a weight is not a number.
     """
-    weights = {key: value for key, value in load_state_file(path).items() if not str(key).startswith(left_out)}
+    found = renamed(load_state_file(path))
+    weights = {key: value for key, value in found.items() if not str(key).startswith(left_out)}
     missing, foreign, shapes = misfit(weights, network.state_dict())
     # files written before PyTorch 0.4.1 have no num_batches_tracked
     missing = [key for key in missing if not key.endswith("num_batches_tracked") and not key.startswith(may_lack)]

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.blocks.full_precision import PRECISION
@@ -51,6 +50,9 @@ from model.train.onnx_file import Traceable
 from model.train.slower_backbone import adamw_with_slower_backbone
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _BACKBONE = "backbone."
 

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.objects import Objects, join_objects
-from model.monoddle.box_overlap import Floats, overlap_2d, overlap_3d, overlap_bev, own_share_2d, solid_boxes
-from model.monoddle.matching import count_matches, recall_thresholds, scores_of_hits
-from storage_schemas.errors import DepthmillError
+from model.data.objects import Objects
+from model.monoddle.box_overlap import Floats
+from model.monoddle.matching import count_matches, count_scores, recall_thresholds, scores_of_hits
+from model.monoddle.overlap_pairs import AveragePrecisionError, Integers, World, is_of, joined_world
 
-Integers = NDArray[np.int64]
+__all__ = ["AveragePrecisionError", "Integers", "average_precision"]
 
 STRICT_OVERLAP = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 """An overlap must be larger than this; 2D and AOS know only this table."""
@@ -42,7 +41,8 @@ NUM_STEPS = 40
 NO_ANGLE_RAD = -10.0
 """KITTI's "not said"."""
 
-_TABLE = (("3d", "strict"), ("bev", "strict"), ("3d", "loose"), ("bev", "loose"), ("2d", "strict"), ("aos", "strict"))
+PRECISION_TABLES = (("3d", "strict"), ("bev", "strict"), ("3d", "loose"), ("bev", "loose"), ("2d", "strict"), ("aos", "strict"))
+"""Metric and table of the rows of a category, in their order."""
 
 
 def split_measured(categories: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -54,10 +54,6 @@ def split_measured(categories: Iterable[str]) -> tuple[list[str], list[str]]:
 def not_measured_text(categories: Sequence[str]) -> str:
     """Say which categories have no average precision, and why."""
     return f"Not measured: {', '.join(categories)}. KITTI defines least overlaps of {', '.join(STRICT_OVERLAP)} only."
-
-
-class AveragePrecisionError(DepthmillError):
-    """Annotations and detections that cannot be measured against each other."""
 
 
 class Difficulty(NamedTuple):
@@ -111,26 +107,6 @@ class ApRow(NamedTuple):
     num_found: int
 
 
-class _Frames(NamedTuple):
-    """The objects of all frames in one list, categories in lower case."""
-
-    objects: Objects
-    num_objects: Integers  # (frames,)
-    frame_of: Integers  # (n,)
-
-
-class _World(NamedTuple):
-    """All frames as one; pairs are those of one frame, in the order of the objects, then of the detections."""
-
-    truth: Objects
-    detections: Objects
-    pair_truth: Integers
-    pair_found: Integers
-    overlap: dict[str, Floats]
-    similarity: Floats
-    own_share: Floats  # (d,) largest part of a detection in one area that is not to be judged
-
-
 class MatchEntry(NamedTuple):
     """What one row of the table looks at, as the kernels of ``matching`` take it; see there for shapes and codes."""
 
@@ -169,34 +145,108 @@ def average_precision(
     Raises:
         AveragePrecisionError: the numbers of frames differ, a number is not finite, a category is none of the three.
     """
-    if len(truth) != len(detections):
-        raise AveragePrecisionError(
-            f"annotations of {len(truth)} frames and detections of {len(detections)}, expected the same frames in the same "
-            "order; give Objects.none() for a frame in which nothing was found"
-        )
     for category in classes:
         _check_category(category)
-    world = _world(_all_frames("truth", truth), _all_frames("found", detections))
+    return precision_rows(joined_world(truth, detections), classes=classes, difficulties=difficulties)
+
+
+def precision_rows(
+    world: World,
+    *,
+    classes: Sequence[str],
+    difficulties: Sequence[Difficulty],
+    tables: Sequence[tuple[str, str]] = PRECISION_TABLES,
+) -> list[ApRow]:
+    """Return the rows of ``average_precision``, or of some of its metrics and tables, for frames that are joined already."""
     rows = []
     for category in classes:
+        codes = [_codes(world, category, difficulty) for difficulty in difficulties]
         has_angles = not any(
-            np.any(objects.alpha_rad[_is_of(objects, category)] == NO_ANGLE_RAD) for objects in (world.truth, world.detections)
+            np.any(objects.alpha_rad[is_of(objects, category)] == NO_ANGLE_RAD) for objects in (world.truth, world.detections)
         )
-        for metric, overlap in _TABLE:
-            if metric != "aos" or has_angles:
-                rows += [_measure(world, category, metric, overlap, difficulty) for difficulty in difficulties]
+        for metric, overlap in tables:
+            if metric == "aos" and not has_angles:
+                continue
+            for difficulty, of_difficulty in zip(difficulties, codes, strict=True):
+                entry = _entry(world, category, metric, overlap, of_difficulty)
+                rows.append(_measured(entry, category, metric, overlap, difficulty).row)
     return rows
 
 
-def _measure(world: _World, category: str, metric: str, overlap: str, difficulty: Difficulty) -> ApRow:
-    """Return one row."""
-    entry = _entry(world, category, metric, overlap, difficulty)
+class Group(NamedTuple):
+    """Some of the objects, which are measured alone; which detection goes with which object does not depend on it.
+
+    Attributes:
+        is_counted: (t,) bool; an object that is not is passed over, and so is what is matched with it.
+        is_judged: (d,) bool; a detection that is not is no false alarm.
+    """
+
+    is_counted: NDArray[np.bool_]
+    is_judged: NDArray[np.bool_]
+
+
+class MeasuredRow(NamedTuple):
+    """One row, and how many of its objects are found when every detection counts."""
+
+    row: ApRow
+    num_hits: int
+
+
+def measured_groups(
+    world: World,
+    groups: Sequence[Group],
+    *,
+    category: str,
+    difficulty: Difficulty,
+    tables: Sequence[tuple[str, str]] = PRECISION_TABLES,
+) -> list[list[MeasuredRow]]:
+    """Measure groups of the objects by the matching of all of them: for each metric and table, a row for each group."""
+    codes, rows = _codes(world, category, difficulty), list[list[MeasuredRow]]()
+    for metric, overlap in tables:
+        every = _entry(world, category, metric, overlap, codes)
+        rows.append([])
+        for group in groups:
+            entry = every._replace(
+                truth_code=np.where((every.truth_code == 0) & ~group.is_counted, 1, every.truth_code),
+                is_excused=every.is_excused | ~group.is_judged,
+            )
+            measured = _measured(entry, category, metric, overlap, difficulty)
+            num_found = int(np.count_nonzero((every.found_code == 0) & group.is_judged))
+            rows[-1].append(measured._replace(row=measured.row._replace(num_found=num_found)))
+    return rows
+
+
+def counts_at(truth: Objects, category: str, difficulty: Difficulty) -> NDArray[np.bool_]:
+    """Return (t,) which objects count, as the rows of a category have them at a difficulty."""
+    is_counted: NDArray[np.bool_] = _truth_codes(truth, category, difficulty) == 0
+    return is_counted
+
+
+def _measured(entry: MatchEntry, category: str, metric: str, overlap: str, difficulty: Difficulty) -> MeasuredRow:
     num_truth = int(np.count_nonzero(entry.truth_code == 0))
     falling = np.sort(scores_of_hits(entry.first_pair, entry.pair_found, entry.truth_code, entry.found_code, entry.score))[::-1]
-    hits, alarms, similarity = count_matches(*entry, recall_thresholds(falling, num_truth, NUM_STEPS))
+    hits, alarms, similarity = _counts(entry, recall_thresholds(falling, num_truth, NUM_STEPS))
     r40, r11 = precision_means(similarity if metric == "aos" else hits, hits + alarms)
-    min_overlap, num_found = least_overlap(category, overlap), int(np.count_nonzero(entry.found_code == 0))
-    return ApRow(category, metric, overlap, min_overlap, difficulty.name, r40, r11, num_truth, num_found)
+    num_found, min_overlap = int(np.count_nonzero(entry.found_code == 0)), least_overlap(category, overlap)
+    row = ApRow(category, metric, overlap, min_overlap, difficulty.name, r40, r11, num_truth, num_found)
+    return MeasuredRow(row, len(falling))
+
+
+def _counts(entry: MatchEntry, thresholds: Floats) -> tuple[Integers, Integers, Floats]:
+    """Return what ``count_matches`` does; the detections that share enough with no object are counted all at once."""
+    is_paired, num_pairs = np.zeros(len(entry.score), bool), np.diff(entry.first_pair)
+    is_paired[entry.pair_found] = True
+    alone = count_scores(entry.score, (entry.found_code == 0) & ~is_paired & ~entry.is_excused, thresholds)
+    some = entry._replace(
+        first_pair=np.concatenate([[0], np.cumsum(num_pairs[num_pairs > 0])]),
+        pair_found=(np.cumsum(is_paired) - 1)[entry.pair_found],
+        truth_code=entry.truth_code[num_pairs > 0],
+        found_code=entry.found_code[is_paired],
+        score=entry.score[is_paired],
+        is_excused=entry.is_excused[is_paired],
+    )
+    hits, alarms, similarity = count_matches(*some, thresholds)
+    return hits, alarms + alone, similarity
 
 
 def least_overlap(category: str, overlap: str) -> float:
@@ -204,7 +254,12 @@ def least_overlap(category: str, overlap: str) -> float:
     return (STRICT_OVERLAP if overlap == "strict" else LOOSE_OVERLAP)[category]
 
 
-def _entry(world: _World, category: str, metric: str, overlap: str, difficulty: Difficulty) -> MatchEntry:
+def _codes(world: World, category: str, difficulty: Difficulty) -> tuple[Integers, Integers]:
+    """Return what objects (t,) and detections (d,) are in the rows of a category at a difficulty."""
+    return _truth_codes(world.truth, category, difficulty), _found_codes(world.detections, category, difficulty)
+
+
+def _entry(world: World, category: str, metric: str, overlap: str, codes: tuple[Integers, Integers]) -> MatchEntry:
     min_overlap, pair_overlap = least_overlap(category, overlap), world.overlap["2d" if metric == "aos" else metric]
     chosen = np.flatnonzero(pair_overlap > min_overlap)
     return MatchEntry(
@@ -212,8 +267,8 @@ def _entry(world: _World, category: str, metric: str, overlap: str, difficulty: 
         pair_found=world.pair_found[chosen],
         overlap=pair_overlap[chosen],
         similarity=world.similarity[chosen],
-        truth_code=_truth_codes(world.truth, category, difficulty),
-        found_code=_found_codes(world.detections, category, difficulty),
+        truth_code=codes[0],
+        found_code=codes[1],
         score=world.detections.score,
         # KITTI's areas have no place in space: they excuse in the image only
         is_excused=(world.own_share > min_overlap) & (metric in ("2d", "aos")),
@@ -231,9 +286,11 @@ def frame_entries(
 ) -> Iterator[MatchEntry]:
     """Yield what one row of the table looks at, frame by frame; arguments and errors as those of ``average_precision``."""
     _check_category(category)
-    frames, found = _all_frames("truth", truth), _all_frames("found", detections)
-    every = _entry(_world(frames, found), category, metric, overlap, difficulty)
-    first_truth, first_found = (np.concatenate([[0], np.cumsum(part.num_objects)]) for part in (frames, found))
+    world = joined_world(truth, detections)
+    every = _entry(world, category, metric, overlap, _codes(world, category, difficulty))
+    first_truth, first_found = (
+        np.searchsorted(frame_of, np.arange(len(truth) + 1)) for frame_of in (world.truth_frame, world.found_frame)
+    )
     for number in range(len(truth)):
         own, others = (slice(first[number], first[number + 1]) for first in (first_truth, first_found))
         pairs = slice(every.first_pair[own.start], every.first_pair[own.stop])
@@ -279,59 +336,16 @@ def _truth_codes(truth: Objects, category: str, difficulty: Difficulty) -> Integ
         | (truth.occlusion > difficulty.max_occlusion)
         | (truth.truncation > difficulty.max_truncation)
     )
-    is_neighbour = _is_of(truth, NEIGHBOUR[category]) if category in NEIGHBOUR else np.zeros(len(truth), bool)
-    codes: Integers = np.where(_is_of(truth, category), np.where(is_hard, 1, 0), np.where(is_neighbour, 1, -1))
+    is_neighbour = is_of(truth, NEIGHBOUR[category]) if category in NEIGHBOUR else np.zeros(len(truth), bool)
+    codes: Integers = np.where(is_of(truth, category), np.where(is_hard, 1, 0), np.where(is_neighbour, 1, -1))
     return codes
 
 
 def _found_codes(detections: Objects, category: str, difficulty: Difficulty) -> Integers:
     """Return (d,) 1 too low, whatever its category; 0 counts; -1 another category."""
     is_low = np.abs(detections.box_px[:, 3] - detections.box_px[:, 1]) < difficulty.min_height_px
-    codes: Integers = np.where(is_low, 1, np.where(_is_of(detections, category), 0, -1))
+    codes: Integers = np.where(is_low, 1, np.where(is_of(detections, category), 0, -1))
     return codes
-
-
-def _is_of(objects: Objects, category: str) -> NDArray[np.bool_]:
-    is_of: NDArray[np.bool_] = objects.category == category.lower()
-    return is_of
-
-
-def _world(truth: _Frames, detections: _Frames) -> _World:
-    """Put the detections of each frame in falling order, and compare its boxes."""
-    all_truth, all_found = truth.objects, detections.objects[np.lexsort((-detections.objects.score, detections.frame_of))]
-    pair_truth, pair_found = _pairs_of_one_frame(truth.num_objects, detections.num_objects)
-    is_area = _is_of(all_truth, "DontCare")[pair_truth]
-    own_share = np.zeros(len(all_found))
-    areas, inside = pair_truth[is_area], pair_found[is_area]
-    np.maximum.at(own_share, inside, own_share_2d(all_found.box_px[inside], all_truth.box_px[areas]))
-    pair_truth, pair_found = pair_truth[~is_area], pair_found[~is_area]
-    solid_truth, solid_found = solid_boxes(all_truth)[pair_truth], solid_boxes(all_found)[pair_found]
-    overlap = {
-        "2d": overlap_2d(all_truth.box_px[pair_truth], all_found.box_px[pair_found]),
-        "bev": overlap_bev(solid_truth, solid_found),
-        "3d": overlap_3d(solid_truth, solid_found),
-    }
-    similarity = (1.0 + np.cos(all_truth.alpha_rad[pair_truth] - all_found.alpha_rad[pair_found])) / 2.0
-    return _World(all_truth, all_found, pair_truth, pair_found, overlap, similarity, own_share)
-
-
-def _pairs_of_one_frame(num_truth: Integers, num_found: Integers) -> tuple[Integers, Integers]:
-    """Return every pair of an object and a detection of one frame, as numbers among all objects and all detections."""
-    partners = np.repeat(num_found, num_truth)  # of each object
-    first_partner = np.repeat(np.cumsum(num_found) - num_found, num_truth)
-    pair_truth = np.repeat(np.arange(len(partners)), partners)
-    within = np.arange(len(pair_truth)) - np.repeat(np.cumsum(partners) - partners, partners)
-    return pair_truth, first_partner[pair_truth] + within
-
-
-def _all_frames(what: str, frames: Sequence[Objects]) -> _Frames:
-    """Join frames of finite numbers."""
-    num_objects = np.array([len(frame) for frame in frames], np.int64)
-    objects = join_objects(list(frames))
-    frame_of = np.repeat(np.arange(len(frames)), num_objects)
-    _check_finite(what, objects, frame_of)
-    lower = np.char.lower(objects.category) if len(objects) else objects.category
-    return _Frames(replace(objects, category=lower), num_objects, frame_of)
 
 
 def _check_category(category: str) -> None:
@@ -340,17 +354,4 @@ def _check_category(category: str) -> None:
         raise AveragePrecisionError(
             f"no least overlap is defined for the category '{category}', expected of {', '.join(STRICT_OVERLAP)}"
             + (f"; did you mean {near[0]}?" if near else ". Leave it out of classes")
-        )
-
-
-def _check_finite(what: str, objects: Objects, frame_of: Integers) -> None:
-    for field in fields(Objects):
-        values = getattr(objects, field.name)
-        if field.name == "category" or np.isfinite(values).all():
-            continue
-        bad = int((~np.isfinite(values)).reshape(len(objects), -1).any(axis=1).argmax())
-        frame = int(frame_of[bad])
-        raise AveragePrecisionError(
-            f"{what}: object {bad - int(np.searchsorted(frame_of, frame))} of frame {frame} ({objects.category[bad]}) has "
-            f"{field.name} {values[bad]}, expected finite numbers. Leave it out, or correct what made it"
         )

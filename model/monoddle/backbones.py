@@ -7,7 +7,6 @@ Source  docs/method/monoddle.md#other-backbones
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,8 +15,10 @@ from torch import Tensor, nn
 
 from model.blocks.convnext import ConvNeXt
 from model.blocks.resnet import ResNet50
+from model.blocks.timm_package import NoTimmError, import_timm
 from model.errors import WeightsFileError
 from model.monoddle.dla import Dla34
+from model.monoddle.hrnet import HrNet
 from model.monoddle.network_config import OWN_BACKBONES, TIMM_PREFIX, MonoDdleConfig
 from storage_schemas.errors import DepthmillError
 
@@ -45,7 +46,7 @@ class Backbone(Protocol):
         """Load the weights of a classification network from a local file."""
 
 
-def make_backbone(config: MonoDdleConfig) -> Dla34 | ResNet50 | ConvNeXt | TimmBackbone:
+def make_backbone(config: MonoDdleConfig) -> Dla34 | HrNet | ResNet50 | ConvNeXt | TimmBackbone:
     """Make the backbone that a configuration asks for, with fresh weights.
 
     Raises:
@@ -53,10 +54,14 @@ def make_backbone(config: MonoDdleConfig) -> Dla34 | ResNet50 | ConvNeXt | TimmB
     """
     if config.backbone == "dla34":
         return Dla34(config.dla_widths, compat=config.compat)
+    if config.backbone == "hrnet_w32":
+        return HrNet()
     if config.backbone == "resnet50":
         return ResNet50()
     if config.backbone == "convnext_tiny":
         return ConvNeXt()
+    if config.backbone == "convnextv2_tiny":
+        return ConvNeXt(layer_scale=None)
     return TimmBackbone(config.backbone.removeprefix(TIMM_PREFIX))
 
 
@@ -67,7 +72,7 @@ class TimmBackbone(nn.Module):
         """Make the network with fresh weights.
 
         Args:
-            name: as timm calls it: ``hrnet_w32``.
+            name: as timm calls it: ``hrnet_w48``.
 
         Raises:
             BackboneError: timm cannot be imported, has no such network, or the network lacks a level.
@@ -112,7 +117,7 @@ class TimmBackbone(nn.Module):
         if not Path(path).is_file():
             raise WeightsFileError(f"weights file '{path}' does not exist; give the path of a file of timm's {self.name}")
         options: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
-        timm = _import_timm(self.name)
+        timm = _timm_for(self.name)
         try:
             timm.create_model(
                 self.name, **options
@@ -124,19 +129,19 @@ class TimmBackbone(nn.Module):
         self.net.load_state_dict(loaded.state_dict())
 
 
-def _import_timm(name: str) -> Any:
+def _timm_for(name: str) -> Any:
     try:
-        return importlib.import_module("timm")
-    except (ImportError, RuntimeError, AttributeError) as error:  # the last two where torchvision does not fit torch
+        return import_timm()
+    except NoTimmError as error:
+        instead = ", ".join(OWN_BACKBONES)
         raise BackboneError(
-            f"backbone '{TIMM_PREFIX}{name}' needs the package timm, which cannot be imported here ({type(error).__name__}: "
-            f"{error}). Install timm and the torchvision that belongs to this torch, or choose {', '.join(OWN_BACKBONES)}"
+            f"backbone '{TIMM_PREFIX}{name}' needs the package timm: {error}. Or choose one of {instead}"
         ) from error
 
 
 def _timm_features(name: str) -> Any:
     """Return timm's network of that name with fresh weights; called with an image, it gives a list of levels."""
-    timm = _import_timm(name)
+    timm = _timm_for(name)
     try:
         return timm.create_model(name, features_only=True, pretrained=False)
     except RuntimeError as error:

@@ -63,8 +63,7 @@ def overlap_bev(first: Floats, second: Floats) -> Floats:
     Returns:
         (n,) 0 to 1; 0 where a length or width is not positive (KITTI's -1 = not said).
     """
-    shared = shared_ground_area(first, second)
-    return _share(shared, _area_bev(first) + _area_bev(second) - shared)
+    return solid_overlaps(first, second)[0]
 
 
 def overlap_3d(first: Floats, second: Floats) -> Floats:
@@ -77,11 +76,18 @@ def overlap_3d(first: Floats, second: Floats) -> Floats:
     Returns:
         (n,) 0 to 1; 0 where a height, width or length is not positive (KITTI's -1 = not said).
     """
+    return solid_overlaps(first, second)[1]
+
+
+def solid_overlaps(first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    """Return ``overlap_bev`` and ``overlap_3d`` of the same pairs; the ground rectangles are clipped once."""
+    on_ground = shared_ground_area(first, second)
+    areas = _area_bev(first), _area_bev(second)
     bottom = np.minimum(first[:, 1], second[:, 1])
     top = np.maximum(first[:, 1] - first[:, 3], second[:, 1] - second[:, 3])
-    shared = shared_ground_area(first, second) * np.maximum(bottom - top, 0.0)
-    volumes = _area_bev(first) * first[:, 3], _area_bev(second) * second[:, 3]
-    return _share(shared, volumes[0] + volumes[1] - shared)
+    shared = on_ground * np.maximum(bottom - top, 0.0)
+    volumes = areas[0] * first[:, 3], areas[1] * second[:, 3]
+    return _share(on_ground, areas[0] + areas[1] - on_ground), _share(shared, volumes[0] + volumes[1] - shared)
 
 
 def shared_ground_area(first: Floats, second: Floats) -> Floats:

@@ -15,9 +15,12 @@ from model.blocks.dense_teacher_loss import DistillForm
 from model.data.reading_config import ReadingConfig
 from model.monoddle.augment import DetectionAugmentConfig
 from model.monoddle.network_config import MonoDdleConfig
-from model.monoddle.targets import TargetRules
+from model.monoddle.targets import REGION, TargetRules
 from model.train.config import CommonConfig, EvaluationSplits
+from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.frozen_config import FrozenConfig
+
+PUBLISHED_MOMENTUM = 0.9
 
 
 class DetectionDataConfig(ReadingConfig):
@@ -91,6 +94,10 @@ class DetectionEvaluationConfig(EvaluationSplits):
 class MonoDdleTrainConfig(CommonConfig):
     """One training of MonoDDLE. Defaults are the published schedule for KITTI with 16 images a step."""
 
+    added_later = MappingProxyType(
+        {"optimizer": "adam", "momentum": PUBLISHED_MOMENTUM, "frozen_backbone": False, "frozen_statistics": True}
+    )
+
     family: Literal["monoddle"] = Field("monoddle", description="model family")
     network: MonoDdleConfig = Field(MonoDdleConfig(), description="options of the network")
     distill: DistillConfig = Field(DistillConfig(), description="dense depth distillation from a teacher")
@@ -100,8 +107,19 @@ class MonoDdleTrainConfig(CommonConfig):
         DetectionEvaluationConfig(), description="what is measured on, during and after training"
     )
     epochs: int = Field(140, ge=1, description="passes over the split")
-    learning_rate: float = Field(1.25e-3, gt=0, description="of Adam")
-    weight_decay: float = Field(1e-5, ge=0, description="L2 added to the gradient of everything but biases")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        "adam",
+        description="adam, sgd: weight_decay is added to the gradient, as published; adamw: it shrinks the weights themselves",
+    )
+    momentum: float = Field(PUBLISHED_MOMENTUM, ge=0, lt=1, description="of sgd")
+    learning_rate: float = Field(1.25e-3, gt=0, description="of the optimizer")
+    weight_decay: float = Field(1e-5, ge=0, description="of everything but biases")
+    frozen_backbone: bool = Field(False, description="the backbone keeps the weights that it begins with")
+    frozen_statistics: bool = Field(
+        True,
+        description="a frozen backbone's batch norms go by the running statistics that it begins with; false, as released: by "
+        "those of each batch, and the running ones move",
+    )
     warm_up_epochs: int = Field(5, ge=0, description="whole epochs of cosine warm-up")
     warm_up_from: float = Field(1e-5, gt=0, description="learning rate of the first epoch")
     decay_epochs: tuple[int, ...] = Field((90, 120), description="epochs at which the learning rate falls")
@@ -138,14 +156,39 @@ class MonoDdleTrainConfig(CommonConfig):
                 f"distill.form {self.distill.form} reads the uncertainty head; set network.uncertainty to true, or choose the "
                 "form l1 or silog"
             )
+        if self.optimizer != "sgd" and self.momentum != PUBLISHED_MOMENTUM:
+            raise ValueError(
+                f"momentum is {self.momentum:g}, which belongs to optimizer sgd, and optimizer is {self.optimizer}; leave "
+                "momentum out, or set optimizer to sgd"
+            )
+        if not self.frozen_backbone and not self.frozen_statistics:
+            raise ValueError(
+                "frozen_statistics is false, which belongs to a frozen backbone, and frozen_backbone is false; leave "
+                "frozen_statistics out, or set frozen_backbone to true"
+            )
         if self.evaluation.category not in self.network.train_classes:
             raise ValueError(
                 f"evaluation.category is '{self.evaluation.category}', which is not trained on (network.train_classes: "
                 f"{', '.join(self.network.train_classes)}); choose one of these"
             )
+        for name, drawn_as in self.targets.heat_of.items():
+            _check_heat_of(name, drawn_as, self.network)
         if self.distill.is_on and not self.data.mono:
             raise ValueError(
                 f"distill.form is {self.distill.form} and data.mono is false, so there is no teacher's map to learn from; set "
                 "data.mono to true, or distill.form to none"
             )
         return self
+
+
+def _check_heat_of(name: str, drawn_as: str, network: MonoDdleConfig) -> None:
+    types = [one for one in OBJECT_TYPES if one != REGION]
+    if name not in types:
+        raise ValueError(f"targets.heat_of has '{name}', which no object is of; expected of {', '.join(types)}")
+    if name in network.train_classes:
+        raise ValueError(f"targets.heat_of has '{name}', which is learned itself (network.train_classes); take it out of one")
+    if drawn_as not in network.classes:
+        raise ValueError(
+            f"targets.heat_of draws {name} as '{drawn_as}', which has no heat map (network.classes: "
+            f"{', '.join(network.classes)}); choose one of these"
+        )

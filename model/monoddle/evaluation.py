@@ -21,6 +21,7 @@ from torch import nn
 
 from model.blocks.full_precision import full_precision
 from model.data.objects import Objects
+from model.monoddle.analysis_folder import remove_analysis
 from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision, split_measured
 from model.monoddle.average_precision_table import ap_table
 from model.monoddle.batch import DetectionBatch, normalized_images
@@ -32,6 +33,7 @@ from model.monoddle.frame_error import ErrorRule
 from model.monoddle.frame_pictures import FramePictures
 from model.monoddle.kitti_files import KittiFileError, read_result, write_results
 from model.monoddle.lidar_points import LidarPoints
+from model.monoddle.measured_cameras import FrameCamera, write_measured_cameras
 from model.monoddle.measured_objects import write_measured_objects
 from model.monoddle.net import MonoDdle
 from model.train.config import Machine
@@ -58,6 +60,7 @@ class DetectionEvaluation:
         pictures: arrays by name, (n, ...): see ``FramePictures.stacked``.
         frame_keys: keys of the same frames, by the name of the result file.
         height_scale: the benchmark's least heights were multiplied by it.
+        cameras: of the same frames, by their keys; empty = not known.
     """
 
     rows: list[ApRow]
@@ -66,6 +69,7 @@ class DetectionEvaluation:
     pictures: dict[str, NDArray[Any]] = field(default_factory=dict)
     frame_keys: dict[str, str] = field(default_factory=dict)
     height_scale: float = 1.0
+    cameras: dict[str, FrameCamera] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ def evaluate_detections(
         ManifestError: a frame was not annotated, so there is nothing to measure against.
     """
     keys, tokens, truth, detections = list[str](), list[str](), list[Objects](), list[Objects]()
+    cameras = list[FrameCamera]()
     for detected in frames:
         for i, key in enumerate(detected.batch.frame_keys):
             if not detected.batch.is_annotated[i]:
@@ -159,6 +164,8 @@ def evaluate_detections(
                 pictures.offer(detected, i)
             keys.append(key)
             tokens.append(detected.batch.sample_tokens[i])
+            view = detected.batch.views[i]
+            cameras.append(FrameCamera(detected.batch.projections[i], (view.image_height, view.image_width)))
             truth.append(detected.batch.objects[i])
             detections.append(detected.detections[i])
     names = result_names(keys, tokens)
@@ -170,6 +177,7 @@ def evaluate_detections(
         {} if pictures is None else pictures.stacked(),
         dict(zip(names, keys, strict=True)),
         height_scale,
+        dict(zip(keys, cameras, strict=True)),
     )
 
 
@@ -253,6 +261,7 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
     check_detection_folder(folder)
     for former in _former_results(folder):
         former.unlink(missing_ok=True)
+    remove_analysis(folder)
     files = StoreFiles(folder)
     put_tables(folder, {AP_FILE: rows_as_csv(ApRow, evaluation.rows)})
     files.put("table.md", f"{title}\n\n{ap_table(evaluation.rows)}\n".encode())
@@ -262,6 +271,7 @@ def write_detection_folder(folder: Path, evaluation: DetectionEvaluation, *, tit
         files.remove(PICTURES_FILE)  # of a former evaluation
     measured = evaluation.truth, evaluation.detections, evaluation.frame_keys
     write_measured_objects(folder, *measured, height_scale=evaluation.height_scale)
+    write_measured_cameras(folder, evaluation.cameras)
     write_results(folder / RESULTS_FOLDER, evaluation.detections)  # last: where there are results, the tables are theirs
 
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
@@ -22,6 +21,7 @@ from model.blocks.full_precision import PRECISION
 from model.data.frame_names import frames_of_split
 from model.data.objects import Objects
 from model.errors import InputError
+from model.monoddle.analysis_files import analyse_evaluation
 from model.monoddle.average_precision import STRICT_OVERLAP, not_measured_text, split_measured
 from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.comparison import compare_precisions, comparison_text
@@ -37,6 +37,7 @@ from model.monoddle.loss import LOSS_TERMS, detection_losses, foreground_weight
 from model.monoddle.measures import detection_measures, overlap_table, published_precisions, read_detection_measures
 from model.monoddle.net import MonoDdle
 from model.monoddle.network_config import MonoDdleConfig
+from model.monoddle.optimizer import detector_optimizer
 from model.monoddle.predict_files import predict_folder, predict_image, predict_split
 from model.monoddle.reference import load_reference
 from model.monoddle.result_folder import evaluate_result_files, find_result_folder
@@ -44,6 +45,7 @@ from model.monoddle.traced_net import traceable_detector
 from model.train.config import Machine
 from model.train.family import check_split
 from model.train.family_types import (
+    AnalyseOptions,
     Answer,
     CompareOptions,
     Draw,
@@ -63,6 +65,9 @@ from model.train.onnx_file import Traceable
 from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _HEADS = {"heatmap", "offset_3d", "size_3d", "heading"}
 """Heads that every checkpoint of the public detectors has, and no other network."""
@@ -118,6 +123,8 @@ class MonoDdleFamily(DetectorJudging):
     def network(self, config: MonoDdleTrainConfig) -> MonoDdle:
         """Return the network with random weights."""
         network: MonoDdle = MonoDdle(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.frozen_backbone:
+            network.freeze_backbone(with_statistics=config.frozen_statistics)
         return network
 
     def load_imagenet_weights(self, network: nn.Module, config: MonoDdleTrainConfig) -> None:
@@ -132,13 +139,8 @@ class MonoDdleFamily(DetectorJudging):
         return network.backbone
 
     def optimizer(self, network: nn.Module, config: MonoDdleTrainConfig) -> torch.optim.Optimizer:
-        """Return Adam with its coupled L2, of which biases have none, as published (normalisations' gains have)."""
-        named = list(network.named_parameters())
-        groups = [
-            {"params": [parameter for name, parameter in named if "bias" not in name], "weight_decay": config.weight_decay},
-            {"params": [parameter for name, parameter in named if "bias" in name], "weight_decay": 0.0},
-        ]
-        return torch.optim.Adam(groups, lr=config.learning_rate)
+        """Return the optimiser over what is trained; biases have no weight decay, as published (normalisations' gains have)."""
+        return detector_optimizer(network, config)
 
     def loader(self, manifest: Manifest, config: MonoDdleTrainConfig, fabric: Fabric, machine: Machine) -> DetectionLoader:
         """Return the loader of this process."""
@@ -304,6 +306,10 @@ class MonoDdleFamily(DetectorJudging):
         """Compare the average precisions of two evaluations."""
         differences = compare_precisions(a, b)
         return Answer(differences, f"a = {a}\nb = {b}\n{comparison_text(differences)}")
+
+    def analyse(self, folder: Path, options: AnalyseOptions) -> Answer:
+        """Replace what is wrong by the truth, group errors, and move centres."""
+        return analyse_evaluation(folder, options)
 
     def traceable(self, opened: OpenedNetwork[MonoDdleTrainConfig], size: tuple[int, int] | None) -> Traceable:
         """Return a detector up to its raw maps; reading objects off them is left to the program that uses it."""

@@ -31,6 +31,11 @@ def detection_notices(config: MonoDdleTrainConfig, manifest: Manifest) -> list[s
     notices = []
     if unmeasured := split_measured(wanted)[1]:
         notices.append(not_measured_text(unmeasured))
+    if config.frozen_backbone and not (config.imagenet_weights or config.start_from or config.backbone_from):
+        notices.append(
+            "train.frozen_backbone is true and the backbone begins with random weights, which it keeps. Name its weights in "
+            "train.imagenet_weights, train.backbone_from or train.start_from."
+        )
     num_learned: Counter[str] = Counter()
     why: dict[str, Counter[str]] = {name: Counter() for name in wanted}
     num_others, num_regions = Counter[str](), 0
@@ -39,7 +44,7 @@ def detection_notices(config: MonoDdleTrainConfig, manifest: Manifest) -> list[s
         boxes = units.boxes(sample)
         objects, projection = boxes.objects(sample.frame), boxes.projections[sample.frame]
         view = resting_view((sample.height, sample.width), config.network.input_px)
-        is_outside = ~is_inside_grid(objects, projection, view=view, config=config.network)
+        is_outside = ~is_inside_grid(objects, projection, view=view, config=config.network, rules=config.targets)
         reasons = {**reasons_not_learned(objects, config.targets), "have their centre outside the image": is_outside}
         failed = np.array(list(reasons.values())).reshape(len(reasons), len(objects))
         names = list(reasons)

@@ -18,6 +18,7 @@ from model.monoddle.batch import TargetTensors
 from model.monoddle.decode import MIN_HEAT
 from model.monoddle.heads import depth_m_of
 from model.monoddle.network_config import NUM_HEADING_BINS
+from model.monoddle.targets import NOT_JUDGED
 
 LOSS_TERMS = ("heatmap", "offset_2d", "size_2d", "offset_3d", "depth", "size_3d", "heading_class", "heading_residual")
 """Terms whose plain sum is ``total``."""
@@ -79,11 +80,11 @@ _READ_AT_CELLS = ("offset_2d", "size_2d", "offset_3d", "depth", "size_3d", "head
 
 
 def _focal(logit: Tensor, target: Tensor, is_peak: Tensor) -> Tensor:
-    """Return the penalty-reduced focal loss of CornerNet, summed over the batch."""
+    """Return the penalty-reduced focal loss of CornerNet, summed over the cells of the batch that are judged."""
     heat = torch.sigmoid(logit).clamp(MIN_HEAT, 1 - MIN_HEAT)
     at_peak = (1 - heat) ** 2 * torch.log(heat)
     elsewhere = (1 - target) ** 4 * heat**2 * torch.log(1 - heat)
-    return -torch.where(is_peak, at_peak, elsewhere).sum()
+    return -torch.where(target == NOT_JUDGED, 0.0, torch.where(is_peak, at_peak, elsewhere)).sum()
 
 
 def _cross_entropy(scores: Tensor, number: Tensor) -> Tensor:
@@ -107,11 +108,11 @@ def foreground_weight(heatmap: Tensor, is_valid: Tensor, *, foreground: float = 
     Foreground is what the targets' Gaussians cover, so it fades out; it is not the inside of the boxes.
 
     Args:
-        heatmap: targets (b, classes, h, w), 0 to 1.
+        heatmap: targets (b, classes, h, w), 0 to 1, or ``NOT_JUDGED``, which counts as 0.
         is_valid: (b, h, w) bool, the teacher has a value.
         foreground: weight at the centre of an object.
 
     Returns:
         (b, h, w) float32.
     """
-    return is_valid * (1.0 + (foreground - 1.0) * heatmap.float().amax(dim=1))
+    return is_valid * (1.0 + (foreground - 1.0) * heatmap.float().amax(dim=1).clamp(min=0.0))

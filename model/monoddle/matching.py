@@ -70,6 +70,23 @@ def recall_thresholds(falling, num_truth, num_steps):  # type: ignore[no-untyped
 
 
 @njit(cache=True, error_model="numpy")
+def count_scores(score, is_counted, falling):  # type: ignore[no-untyped-def]  # numba reads none
+    """Return (n,) how many of the counted scores (d,) reach each of the thresholds ``falling`` (n,)."""
+    first_reached = np.zeros(len(falling) + 1, np.int64)
+    for j in range(len(score)):
+        if is_counted[j]:
+            low, high = 0, len(falling)
+            while low < high:
+                middle = (low + high) // 2
+                if score[j] >= falling[middle]:
+                    high = middle
+                else:
+                    low = middle + 1
+            first_reached[low] += 1
+    return np.cumsum(first_reached[: len(falling)])
+
+
+@njit(cache=True, error_model="numpy")
 def count_matches(  # type: ignore[no-untyped-def]  # numba reads none
     first_pair, pair_found, overlap, similarity, truth_code, found_code, score, is_excused, thresholds
 ):

@@ -8,6 +8,7 @@ Writes  raw head maps (b, channels, h / 4, w / 4); model/monoddle/heads.py says 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -32,6 +33,7 @@ class MonoDdle(nn.Module):
         self.backbone = make_backbone(self.config)
         self.neck = DlaUp(self.backbone.channels)
         self.heads = Heads(self.config, channels_in=self.backbone.channels[0])
+        self._has_frozen_statistics = False
 
     def forward(self, image: Tensor, *, with_uncertainty: bool | None = None) -> dict[str, Tensor]:
         """Compute the raw maps of a batch.
@@ -55,6 +57,23 @@ class MonoDdle(nn.Module):
             features, with_uncertainty=self.training if with_uncertainty is None else with_uncertainty
         )
         return maps
+
+    def freeze_backbone(self, *, with_statistics: bool = True) -> None:
+        """Let no training change the backbone's parameters.
+
+        Args:
+            with_statistics: its batch norms stay in evaluation mode as well, so that it computes the same of an image as always.
+        """
+        self.backbone.requires_grad_(False)
+        self._has_frozen_statistics = with_statistics
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; a backbone with frozen statistics stays in evaluation mode."""
+        super().train(mode)
+        if self._has_frozen_statistics:
+            self.backbone.eval()
+        return self
 
     def load_imagenet_weights(self, path: str | Path) -> None:
         """Load the backbone's weights from a local file of a classification network.

@@ -35,7 +35,7 @@ MEAN_SIZE_HWL_M = {
 DLA34_WIDTHS = (16, 32, 64, 128, 256, 512)
 
 
-OWN_BACKBONES = ("dla34", "resnet50", "convnext_tiny")
+OWN_BACKBONES = ("dla34", "hrnet_w32", "resnet50", "convnext_tiny", "convnextv2_tiny")
 
 
 TIMM_PREFIX = "timm:"
@@ -51,7 +51,8 @@ class MonoDdleConfig(FrozenConfig):
         ("Car",), min_length=1, description="of these, the ones that are trained on; the others are background, as published"
     )
     backbone: str = Field(
-        "dla34", description="dla34, resnet50, convnext_tiny, or timm:<name> of a network of the package timm, if it is installed"
+        "dla34",
+        description=f"{', '.join(OWN_BACKBONES)}, or {TIMM_PREFIX}<name> of a network of the package timm, if it is installed",
     )
     dla_widths: tuple[int, int, int, int, int, int] = Field(
         DLA34_WIDTHS,

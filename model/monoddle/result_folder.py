@@ -28,6 +28,7 @@ from model.monoddle.evaluation import (
     write_detection_folder,
 )
 from model.monoddle.kitti_files import KittiFileError, read_results
+from model.monoddle.measured_cameras import FrameCamera
 from model.monoddle.predict_files import DATA_FOLDER
 from model.train.family_types import Answer
 from storage_schemas.errors import ManifestError
@@ -68,7 +69,7 @@ def evaluate_result_files(
     check_detection_folder(folder)
     files = find_result_folder(path)
     assert files is not None  # asked only about paths that ``takes_results`` says yes to
-    truth, frame_keys = _truth(manifest, split)
+    truth, frame_keys, cameras = _truth(manifest, split)
     there = [file.stem for file in sorted(files.glob("*.txt"))]
     found_files = [name for name in there if name in truth]
     if not found_files:
@@ -85,7 +86,8 @@ def evaluate_result_files(
     missing, others = [name for name in truth if name not in set(found_files)], len(there) - len(found_files)
     notes = _notes(files, missing, others, num_frames=len(truth), left_out=split_measured(sorted(names - {"DontCare"}))[1])
     title = evaluation_title(path.absolute().name, manifest, split=split, height_scale=evaluation.height_scale, notes=notes)
-    results_of_split = DetectionEvaluation(rows, results, truth, frame_keys=frame_keys, height_scale=evaluation.height_scale)
+    scale = evaluation.height_scale
+    results_of_split = DetectionEvaluation(rows, results, truth, frame_keys=frame_keys, height_scale=scale, cameras=cameras)
     write_detection_folder(folder, results_of_split, title=title)
     data = {
         "folder": str(folder),
@@ -98,14 +100,17 @@ def evaluate_result_files(
     return Answer(data, f"{(folder / 'table.md').read_text(encoding='utf-8')}\nwrote {folder}")
 
 
-def _truth(manifest: Manifest, split: str) -> tuple[dict[str, Objects], dict[str, str]]:
-    """Return the annotated objects and the keys of a split's frames by the name of a frame's result file, in manifest order."""
+def _truth(manifest: Manifest, split: str) -> tuple[dict[str, Objects], dict[str, str], dict[str, FrameCamera]]:
+    """Return the annotated objects and the keys of a split's frames by the name of a frame's result file, in manifest order.
+
+    The cameras are by frame key.
+    """
     choice = DetectionDataConfig.model_validate({"split": split, "order": "manifest"})
     samples = choose_samples(manifest, choice, ("boxes",))
     refuse_missing_units(manifest.store, manifest.path.fingerprint, samples)
     units = OpenedUnits(manifest.store, None)
     names = result_names([sample.frame_key for sample in samples], [sample.sample_token for sample in samples])
-    truth = {}
+    truth, cameras = {}, {}
     for name, sample in zip(names, samples, strict=True):
         boxes = units.boxes(sample)
         if not boxes.is_annotated[sample.frame]:
@@ -114,7 +119,8 @@ def _truth(manifest: Manifest, split: str) -> tuple[dict[str, Objects], dict[str
                 "annotated split with --split"
             )
         truth[name] = boxes.objects(sample.frame)
-    return truth, {name: sample.frame_key for name, sample in zip(names, samples, strict=True)}
+        cameras[sample.frame_key] = FrameCamera(boxes.projections[sample.frame], (sample.height, sample.width))
+    return truth, {name: sample.frame_key for name, sample in zip(names, samples, strict=True)}, cameras
 
 
 def _no_frame_text(files: Path, there: Sequence[str], manifest: Manifest, split: str) -> str:

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
@@ -61,6 +60,9 @@ from model.train.onnx_file import Traceable
 from storage_schemas.errors import RecipeError
 from storage_schemas.evaluation import FRAME_METRICS
 from storage_schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 DISTILL_COLUMNS = ("distill", "calibration", "teacher_mae_m", "teacher_log_scale")
 """What is written down of the distillation, in the order of ``distill.Distilled``; NaN without."""

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from storage_schemas.frozen_config import FrozenConfig
 from storage_schemas.regular_files import MAX_WEIGHTS_BYTES, open_regular
@@ -49,7 +49,9 @@ class EvaluationSplits(FrozenConfig):
 class CommonConfig(FrozenConfig):
     """The keys of ``train:`` that every family has; a family's own configuration adds its network, loss, data and evaluation."""
 
-    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType({"cpu_threads": 1, "deterministic": False})
+    added_later: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"cpu_threads": 1, "deterministic": False, "learning_rate_of_batch": None}
+    )
 
     if TYPE_CHECKING:  # each family declares these keys itself, with a default and a description
 
@@ -74,6 +76,12 @@ class CommonConfig(FrozenConfig):
     max_steps: int | None = Field(None, ge=1, description="stop after so many steps even if epochs are left")
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
     learning_rate: float = Field(1e-4, gt=0, description="of Adam")
+    learning_rate_of_batch: int | None = Field(
+        None,
+        ge=1,
+        description="samples a step that learning_rate is meant for; a step of more or fewer, over all processes and batches, "
+        "learns so much faster or slower; null = learning_rate as it stands",
+    )
     max_gradient_norm: float | None = Field(None, gt=0, description="longer gradients are shortened to it; null = never")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of training, auto: bfloat16 autocast on a GPU, else float32; measuring and predicting are float32"
@@ -94,6 +102,19 @@ class CommonConfig(FrozenConfig):
         description="checkpoint of a pre-training (family mim4d) whose backbone the network begins with; null = another start",
     )
     evaluate_every_epochs: float = Field(1.0, gt=0, description="how often the split is measured")
+    checkpoint_every_epochs: float | None = Field(
+        None,
+        gt=0,
+        exclude=True,
+        description="how often a checkpoint is kept beside last.pt and best.pt, and after the last step; null = never; this and "
+        "the next two keys change no result and no name of a training",
+    )
+    keep_checkpoints: int = Field(
+        5, ge=1, exclude=True, description="so many of these are left, the newest; older ones of this training are deleted"
+    )
+    evaluate_checkpoints: bool = Field(
+        False, exclude=True, description="each of these is measured after the training as the result is, in a table of its own"
+    )
     loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
         ("tensorboard",), exclude=True, description="what draws the curves; changes no result and no name of a training"
     )
@@ -101,6 +122,28 @@ class CommonConfig(FrozenConfig):
     @abstractmethod
     def learning_rate_factor(self, epoch: float) -> float:
         """Return what the learning rate is multiplied by after a number of epochs."""
+
+    def learning_rate_share(self, num_processes: int) -> float:
+        """Return what the learning rate is multiplied by for the samples of a step, the linear rule of large batches.
+
+        Source  arXiv 1706.02677, section 2.1
+        """
+        if self.learning_rate_of_batch is None:
+            return 1.0
+        return self.data.batch_size * self.accumulate * num_processes / self.learning_rate_of_batch
+
+    def unnamed(self) -> dict[str, Any]:
+        """Return the keys that name no training and are no part of what is dumped, with their values."""
+        return {name: getattr(self, name) for name, field in type(self).model_fields.items() if field.exclude}
+
+    @model_validator(mode="after")
+    def _keeps_what_it_measures(self) -> Self:
+        if self.evaluate_checkpoints and self.checkpoint_every_epochs is None:
+            raise ValueError(
+                "evaluate_checkpoints is true and checkpoint_every_epochs is null, so no checkpoint is kept that could be "
+                "measured; set checkpoint_every_epochs, or evaluate_checkpoints to false"
+            )
+        return self
 
     def fingerprint(self, manifest: str, *, package: str | None = None, former: bool = False) -> str:
         """Name a training by what decides its result: this configuration and the manifest's fingerprint.

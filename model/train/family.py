@@ -10,15 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from model.devices import network_device
 from model.train.config import CommonConfig, Machine
 from model.train.family_types import (
+    AnalyseOptions,
     Answer,
     BatchLoader,
     C,
@@ -40,6 +40,9 @@ from model.train.onnx_file import Traceable
 from model.train.plain_evaluation import compare_rows, plain_table, read_first_row, write_rows
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 ROWS_FILE = "rows.csv"
 """Rows of an evaluation, for families that write nothing else."""
@@ -304,6 +307,22 @@ class Family(ABC, Generic[C]):
         """
         data, text = compare_rows(a, b, file=ROWS_FILE, columns=self.board_columns)
         return Answer(data, text)
+
+    def analyse(self, folder: Path, options: AnalyseOptions) -> Answer:
+        """Say where the networks of an evaluation are wrong, and write it as tables and plots.
+
+        Args:
+            folder: of the evaluation.
+            options: where to write.
+
+        Raises:
+            RecipeError: evaluations of this family have no analysis.
+            DepthmillError: a file is missing or damaged, or the folder cannot be written.
+        """
+        raise RecipeError(
+            f"'{folder}' is an evaluation of {self.evaluation_of} (family {self.name}), for which there is no analysis. Its "
+            "tables are in that folder; compare it with another one by depthmill compare"
+        )
 
     def predict_image(self, opened: OpenedNetwork[C], inputs: ImageInputs) -> Any:
         """Predict one image; the family decides what is returned, e.g. a depth map or objects.

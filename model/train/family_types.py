@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -16,6 +15,9 @@ from model.blocks.over_processes import Processes
 from model.data.ordered_loader import Placement
 from model.train.config import CommonConfig, Machine
 from storage_schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 C = TypeVar("C", bound=CommonConfig)
 
@@ -182,6 +184,19 @@ class CompareOptions:
     cap_m: float
     radar: str
     given: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class AnalyseOptions:
+    """What the caller says of the analysis of an evaluation.
+
+    Attributes:
+        out: folder for tables and plots; None = one inside the evaluation.
+        draw: makes the plots of the family's analysis, a file's content by its name; None = none are written.
+    """
+
+    out: Path | None
+    draw: Callable[[Any], Mapping[str, bytes]] | None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """The training loop: one for every model family, visible from top to bottom.
 
 Reads   a pinned manifest
-Writes  into a folder: last.pt and best.pt (checkpoints), steps.csv, evaluations.csv, what its loggers write,
-        evaluation/, and training.json, which is written last and says that the training is complete
+Writes  into a folder: last.pt and best.pt (checkpoints), those of ``kept_checkpoints``, steps.csv, evaluations.csv, what its
+        loggers write, evaluation/, and training.json, which is written last and says that the training is complete
 """
 
 from __future__ import annotations
 
+import filecmp
 import json
 import math
 import time
@@ -14,10 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from model.blocks.weights_file import fill_network
 from model.devices import network_device
@@ -25,6 +25,7 @@ from model.errors import CheckpointError, WeightsFileError
 from model.train.checkpoint import Checkpoint, explained_resume, load_checkpoint, refuse_other_training, save_checkpoint
 from model.train.config import CommonConfig, Machine
 from model.train.family_types import BatchLoader, Measured, StepLosses
+from model.train.kept_checkpoints import keep_checkpoint, refuse_foreign_checkpoints
 from model.train.known_families import Families, UnknownOptionsError
 from model.train.launch import launch_here
 from model.train.pace import Pace
@@ -43,6 +44,9 @@ from storage_schemas.manifest import Manifest, open_manifest
 from storage_schemas.regular_files import read_regular
 from storage_schemas.seals import read_sealed_json, sealed_json
 from storage_schemas.store import Store
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 COMPLETE_FILE = "training.json"
 SECONDS_PER_CHECKPOINT = 300.0
@@ -156,7 +160,7 @@ def train(
         return
     work = {
         "config": config.model_dump_json(),
-        "loggers": config.loggers,  # they name no training, so they are no part of what is dumped
+        "unnamed": config.unnamed(),  # these keys are no part of what is dumped
         "store": manifest.store.root,
         "manifest": manifest.path.fingerprint,
         "folder": str(folder),
@@ -183,7 +187,7 @@ def train_as_told(work: Mapping[str, Any], families: Families, fabric: Fabric | 
         fabric: of a process that Fabric started; None = srun or torchrun started it.
     """
     machine, config = Machine(**work["machine"]), families.read(json.loads(work["config"]))
-    config = config.model_copy(update={"loggers": tuple(work["loggers"])})
+    config = config.model_copy(update=dict(work["unnamed"]))
     manifest = open_manifest(Store(work["store"]), work["manifest"])
     arguments = (families, config, manifest, Path(work["folder"]), machine, None)
     own = fabric or fabric_of(config, machine)
@@ -216,9 +220,13 @@ def _evaluate_training(
     config: CommonConfig, manifest: Manifest, folder: Path, families: Families, machine: Machine, device: torch.device
 ) -> None:
     family = families.of(config)
-    best, last = (load_checkpoint(folder / name, families) for name in ("best.pt", "last.pt"))
+    best_file, last_file = folder / "best.pt", folder / "last.pt"
+    best = load_checkpoint(best_file, families)
+    # where the last step is the best one, both files are the same to the byte
+    is_last_best = last_file.is_file() and filecmp.cmp(best_file, last_file, shallow=False)
+    last = best if is_last_best else load_checkpoint(last_file, families)
     network = family.network(config)
-    fill_network(network, best.model, path=folder / "best.pt")
+    fill_network(network, best.model, path=best_file)
     network = network.to(device).eval()
     num_frames = family.evaluate(network, manifest, config, machine, device, folder=folder)
     versions = provenance()
@@ -327,7 +335,7 @@ def _train_on_rank(
             measure()  # it was cut off
         batches = endless(loader)
         while step < pace.num_steps:
-            factor = config.learning_rate_factor(pace.epoch(step))
+            factor = config.learning_rate_factor(pace.epoch(step)) * config.learning_rate_share(fabric.world_size)
             for group in raw_optimizer.param_groups:
                 group["lr"] = config.learning_rate * factor * group.get("rate", 1.0)
             step_start = time.perf_counter()
@@ -343,6 +351,8 @@ def _train_on_rank(
                 records.add_step(_step_row(losses, step, loader, num_samples * fabric.world_size, config, factor, step_start))
             stop = signals.agreed(fabric)
             is_measured = pace.is_measured(step)
+            if records is not None and pace.is_kept(step):  # before last.pt has this step, or it would be missing after a kill
+                keep_checkpoint(snapshot(), folder, most=config.keep_checkpoints, families=families)
             if records is not None and (stop or is_measured or time.monotonic() - saved_at > SECONDS_PER_CHECKPOINT):
                 save_checkpoint(snapshot(), last)
                 saved_at = time.monotonic()
@@ -384,6 +394,8 @@ def _step_row(
 
 def _checkpoint_of(folder: Path, families: Families, config: CommonConfig, manifest: Manifest) -> Checkpoint | None:
     path = folder / "last.pt"
+    if config.checkpoint_every_epochs is not None:
+        refuse_foreign_checkpoints(config, manifest.path.fingerprint, folder, families)
     if not path.is_file():
         return None
     try:

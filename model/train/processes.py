@@ -10,15 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from model.devices import DeviceError, network_device
@@ -27,6 +21,10 @@ from model.train.launch import Launch, launch_here, say_less
 from model.train.ranks import RanksError, set_slurm_variables
 from model.train.stopping import SIGNALS, TrainingStopped
 from storage_schemas.errors import DepthmillError
+
+if TYPE_CHECKING:  # Lightning takes as long to load as torch itself, and only those who train need it
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 TOGETHER = timedelta(days=7)
 """How long processes may wait for each other: rank 0 may measure for hours. That one of them is gone is seen in another way."""
@@ -40,6 +38,9 @@ def fabric_of(config: CommonConfig, machine: Machine) -> Fabric:
         RanksError: several nodes were asked for, and there is no process on each.
     """
     say_less()
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
     accelerator, launch = network_device(machine.accelerator).type, launch_here()
     _refuse_missing(machine, launch, accelerator)
     # without it DDP fails on parameters without gradients: those of the radar graph in a batch without radar, those of a
@@ -58,6 +59,10 @@ def fabric_of(config: CommonConfig, machine: Machine) -> Fabric:
 
 def _environment(launch: Launch | None) -> ClusterEnvironment:
     """Return what Fabric knows of the processes; named, because its own search takes any job of Slurm for one of srun."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
     if launch is None:
         return LightningEnvironment()
     if launch.by == "torchrun":

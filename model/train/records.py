@@ -11,7 +11,6 @@ from typing import Any
 from model.train.checkpoint import flat_keys
 from model.train.config import CommonConfig
 from model.train.family import Family
-from model.train.loggers import Curves
 
 
 class CsvRecord:
@@ -73,6 +72,8 @@ class Records:
         self._evaluations = CsvRecord(folder / "evaluations.csv", ("step", *family.evaluation_columns), step=step)
         self.last_measured = self._evaluations.last_step
         about = {"manifest": manifest, **flat_keys(config.model_dump(mode="json"))}
+        from model.train.loggers import Curves  # loads Lightning, which takes as long as torch itself
+
         self._curves = Curves(config.loggers, folder, step=step, about=about)
 
     def add_step(self, row: Mapping[str, Any]) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from model.train.config import CommonConfig
 from model.train.family import Family
 from model.train.family_types import BatchLoader, StepLosses
 from storage_schemas.errors import DepthmillError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class TrainingError(DepthmillError):

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from model.blocks.full_precision import PRECISION
@@ -29,6 +28,9 @@ from model.uvtr.net import Found, Uvtr
 from model.uvtr.reference import is_reference, load_reference
 from model.uvtr.segmentation_head import segmentation_loss
 from storage_schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class UvtrFamily(BoxMeasuring):

@@ -1,43 +1,55 @@
-"""Turn a depth model's maps into metres, by the radar returns of the same frames.
+"""Turn a depth model's maps into metres: by radar, by LiDAR, by annotated boxes, or as they are.
 
 Why    Radar knows the distance of a few dozen pixels, the model the shape of all of them
-Reads  depth_mono_raw: value and what it means, is_sky; radar_points: u_px, v_px, depth_m
+Reads  depth_mono_raw: value and what it means, is_sky; radar_points: u_px, v_px, depth_m; depth_single.depth_m; or boxes
 Writes depth_mono.depth_m (frame, y, x) metres at the image's size, 0 = none; a frame without a fit is 0 everywhere
-Source docs/method/mono-depth.md#alignment. A return at (u, v) is at row round(v), column round(u); the reference
+Source docs/method/mono-depth.md#alignment, #scale. A return at (u, v) is at row round(v), column round(u); the reference
        swaps the two here
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.mono_depth.inverse_depth_fit import Fit, fit_inverse_depth
-from pipeline.mono_depth.metres import MetresCheck, check_metres
+from pipeline.mono_depth.metres import LEAST_POINTS, MetresCheck, check_metres
 from pipeline.mono_depth.model import MonoDepthError
+from pipeline.mono_depth.scale_of_frame import box_ratios, frame_factors, lidar_ratios
+from pipeline.poses import intrinsic_of
 from pipeline.resample import resize_bilinear, resize_nearest
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
-from storage_schemas.catalog import DEPTH_MONO, DEPTH_MONO_RAW, FRAMES, RADAR_POINTS, VALUE_KINDS
+from storage_schemas.catalog import BOXES, DEPTH_MONO, DEPTH_MONO_RAW, DEPTH_SINGLE, FRAMES, RADAR_POINTS, VALUE_KINDS
 from storage_schemas.encoding import MAX_DEPTH_M, encode_depth
-from storage_schemas.layout import UnitData
+from storage_schemas.layout import StoreLayout, UnitData
+
+RATIO_METHODS = ("lidar", "boxes")
+"""Ways that find one factor a frame, and no shift."""
 
 
 class Params(StageParams):
     """How maps become metres."""
 
-    method: Literal["radar", "as_is"] = Field(
-        default="radar", description="radar: fit scale and shift to radar returns; as_is: keep the metres of a metric teacher"
+    method: Literal["radar", "lidar", "boxes", "as_is"] = Field(
+        default="radar",
+        description=(
+            "radar: fit scale and shift to radar returns; lidar, boxes: one factor a frame, the median over the pixels of one "
+            "sweep, or over annotated boxes; as_is: keep the metres of a metric teacher"
+        ),
     )
     fit: Literal["least_squares", "robust"] = Field(
         default="least_squares",
         description="least_squares: the published way; robust: median slope, then Tukey's biweight: wrong returns count nothing",
     )
-    min_radar_m: float = Field(default=2.0, gt=0.0, description="returns nearer than this are not fitted to, m")
-    max_radar_m: float = Field(default=80.0, gt=0.0, description="returns farther than this are not fitted to, m")
+    min_radar_m: float = Field(default=2.0, gt=0.0, description="returns, pixels and boxes nearer than this are not fitted to, m")
+    max_radar_m: float = Field(
+        default=80.0, gt=0.0, description="returns, pixels and boxes farther than this are not fitted to, m"
+    )
     min_points: int = Field(default=2, ge=2, description="radar pixels that a fit needs")
     near_m: float = Field(default=2.0, gt=0.0, description="aligned depth is clipped to this from below, m")
     far_m: float = Field(default=80.0, gt=0.0, le=MAX_DEPTH_M, description="aligned depth is clipped to this from above, m")
@@ -64,7 +76,7 @@ class Aligned:
     Attributes:
         depth_m: (height, width) float32 metres, 0 = none.
         fit: scale and shift; None = no fit, or none was asked for.
-        num_anchors: radar pixels that could be fitted to.
+        num_anchors: radar or LiDAR pixels, or boxes, that could be fitted to.
     """
 
     depth_m: NDArray[np.float32]
@@ -109,6 +121,7 @@ def align_frame(
     *,
     shape: tuple[int, int],
     p: Params,
+    factor: tuple[float, int] = (0.0, 0),
 ) -> Aligned:
     """Align one frame.
 
@@ -119,6 +132,8 @@ def align_frame(
         radar: u_px, v_px, depth_m of the frame's returns, each (n,).
         shape: (height, width) of the image.
         p: the rules.
+        factor: measured over predicted depth, for the methods lidar and boxes, and on how many measurements of the frame it
+            rests; 0 = not known.
     """
     raw = resize_bilinear(inverse_of(value, kind), shape)  # planes are linear in inverse depth, so interpolation keeps them flat
     has_sky = np.zeros(shape, bool) if is_sky is None else resize_nearest(is_sky, shape)
@@ -126,11 +141,14 @@ def align_frame(
     row, column, depth_m = radar_pixels(*radar, shape=shape, p=p)
     seen = ~(has_sky | has_none)[row, column]
     row, column, depth_m = row[seen], column[seen], depth_m[seen]
+    fit: Fit | None = None
     if p.method == "as_is":
-        fit: Fit | None = None
         per_m = raw
+    elif p.method in RATIO_METHODS:
+        if factor[0] <= 0:
+            return Aligned(np.zeros(shape, np.float32), None, factor[1])
+        fit, per_m = Fit(1.0 / factor[0], 0.0), raw / np.float32(factor[0])
     else:
-        fit = None
         if len(row) >= p.min_points:
             fit = fit_inverse_depth(raw[row, column].astype(np.float64), depth_m, robust=p.fit == "robust")
         if fit is None:
@@ -139,7 +157,7 @@ def align_frame(
     depth = (1.0 / np.clip(per_m, 1.0 / p.far_m, 1.0 / p.near_m)).astype(np.float32)
     depth[has_none] = 0.0
     depth[has_sky] = p.far_m if p.sky == "far" else 0.0
-    return Aligned(depth, fit, len(row))
+    return Aligned(depth, fit, factor[1] if p.method in RATIO_METHODS else len(row))
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
@@ -151,23 +169,60 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     raw = unit.units["depth_mono_raw"].arrays
     radar = unit.units["radar_points"].arrays if "radar_points" in unit.units else None
     shape = unit.image_size()
+    kinds = [VALUE_KINDS[number] for number in raw["value_kind"]]
+    _refuse_kinds(unit, kinds, p)
+    scale = _scale_of(unit, raw, shape, p)
     aligned, taken_per_m = [], []
-    for frame, kind in enumerate(VALUE_KINDS[number] for number in raw["value_kind"]):
-        if p.method == "as_is" and kind != "metric":
-            raise MonoDepthError(
-                f"scene {unit.scene}, camera {unit.camera}: the teacher gives {kind} depth, which has no metres to take as they "
-                "are. Set stages.align_mono_depth.method to radar, or choose a metric teacher"
-            )
+    for frame, kind in enumerate(kinds):
         here = np.zeros(0, np.intp) if radar is None else np.flatnonzero(radar["frame_of_point"] == frame)
         empty = np.zeros(0)
         returns = (empty, empty, empty) if radar is None else (radar["u_px"][here], radar["v_px"][here], radar["depth_m"][here])
         is_sky = raw["is_sky"][frame] > 0 if "is_sky" in raw else None
         value = raw["value"][frame].astype(np.float32)
-        aligned.append(align_frame(value, kind, is_sky, returns, shape=shape, p=p))
+        factor = float(scale.factor[frame]), scale.num_ratios[frame]
+        aligned.append(align_frame(value, kind, is_sky, returns, shape=shape, p=p, factor=factor))
         if p.method == "as_is":
             taken_per_m.append(_seen_per_m(value, is_sky, shape))
     metres = check_metres(unit, taken_per_m, near_m=p.near_m, far_m=p.far_m) if p.method == "as_is" else None
-    return _result(aligned, unit, p, metres, has_radar=radar is not None)
+    return _result(aligned, unit, p, metres, scale)
+
+
+class _Scale(NamedTuple):
+    """Factors of the frames: measured over predicted depth, whether it is the frame's own, and of how many measurements."""
+
+    factor: NDArray[np.float64]
+    is_own: NDArray[np.bool_]
+    num_ratios: list[int]
+
+
+def _refuse_kinds(unit: StageInput, kinds: list[str], p: Params) -> None:
+    refused = {"as_is": ("relative", "inverse_relative"), "lidar": ("inverse_relative",), "boxes": ("inverse_relative",)}
+    for kind in kinds:
+        if kind in refused.get(p.method, ()):
+            is_as_it_is = p.method == "as_is"
+            has_no = "has no metres to take as they are" if is_as_it_is else "no factor alone turns into metres"
+            raise MonoDepthError(
+                f"scene {unit.scene}, camera {unit.camera}: the teacher gives {kind} depth, which {has_no}. Set "
+                f"stages.align_mono_depth.method to radar, or choose a {'metric teacher' if is_as_it_is else 'teacher of depth'}"
+            )
+
+
+def _scale_of(unit: StageInput, raw: Mapping[str, NDArray[Any]], shape: tuple[int, int], p: Params) -> _Scale:
+    """Return the factor of every frame of a unit; no frame has one where there is neither LiDAR nor a box."""
+    between_m, ratios = (p.min_radar_m, p.max_radar_m), list[NDArray[np.float64]]()
+    if p.method not in RATIO_METHODS:
+        return _Scale(np.zeros(len(raw["value"])), np.zeros(len(raw["value"]), np.bool_), [0] * len(raw["value"]))
+    for frame, row in enumerate(unit.keyframes):
+        per_m = _seen_per_m(raw["value"][frame].astype(np.float32), raw["is_sky"][frame] > 0 if "is_sky" in raw else None, shape)
+        if p.method == "lidar" and "depth_single" in unit.units:
+            ratios.append(lidar_ratios(unit.units["depth_single"].arrays["depth_m"][frame], per_m, between_m=between_m))
+        elif p.method == "boxes" and "boxes" in unit.units:
+            tables = unit.units["boxes"].tables
+            ratios.append(box_ratios(tables, frame, per_m, intrinsic_px=intrinsic_of(row), between_m=between_m))
+        else:
+            ratios.append(np.zeros(0))
+    factor, is_own = frame_factors(ratios, least=LEAST_POINTS if p.method == "lidar" else 1)
+    return _Scale(factor, is_own, [len(of_frame) for of_frame in ratios])
 
 
 def _seen_per_m(value: NDArray[np.float32], is_sky: NDArray[np.bool_] | None, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -176,10 +231,10 @@ def _seen_per_m(value: NDArray[np.float32], is_sky: NDArray[np.bool_] | None, sh
     return resize_nearest(per_m if is_sky is None else np.where(is_sky, np.float32(0), per_m), shape)
 
 
-def _result(aligned: list[Aligned], unit: StageInput, p: Params, metres: MetresCheck | None, *, has_radar: bool) -> StageResult:
+def _result(aligned: list[Aligned], unit: StageInput, p: Params, metres: MetresCheck | None, scale: _Scale) -> StageResult:
     depth = np.stack([encode_depth(frame.depth_m) for frame in aligned])
     num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
-    num_skipped = sum(frame.fit is None for frame in aligned) if p.method == "radar" else 0
+    num_skipped = sum(frame.fit is None for frame in aligned) if p.method != "as_is" else 0
     data = UnitData(
         arrays={
             "depth_m": depth,
@@ -197,7 +252,10 @@ def _result(aligned: list[Aligned], unit: StageInput, p: Params, metres: MetresC
         if about := metres.text(p.near_m, p.far_m):
             message += f": {about}"
         counts |= {} if metres.are_metres else {"in_metres": 0}
-    elif not has_radar:
+    elif p.method in RATIO_METHODS:
+        counts["frames_scaled_by_others"] = float(np.count_nonzero(~scale.is_own & (scale.factor > 0)))
+        message += _scale_words(scale, p.method)
+    elif "radar_points" not in unit.units:
         message += ", none aligned: the scene has no radar"
     else:
         message += f", {np.mean([frame.num_anchors for frame in aligned]):.0f} radar pixels a frame"
@@ -205,14 +263,28 @@ def _result(aligned: list[Aligned], unit: StageInput, p: Params, metres: MetresC
     return StageResult(data, counts, message)
 
 
+def _scale_words(scale: _Scale, method: str) -> str:
+    if not scale.is_own.any():
+        return ", none scaled: " + ("no frame has enough LiDAR pixels" if method == "lidar" else "no frame has a box")
+    own = scale.factor[scale.is_own]
+    words = f", times {np.median(own):.3g} ({own.min():.3g} to {own.max():.3g})"
+    num_others = int(np.count_nonzero(~scale.is_own))
+    return words + (f", {num_others} by the other frames' median" if num_others else "")
+
+
+def _reads_of(p: Params) -> tuple[StoreLayout, ...]:
+    more = {"radar": (RADAR_POINTS,), "lidar": (DEPTH_SINGLE,), "boxes": (BOXES,), "as_is": ()}
+    return FRAMES, DEPTH_MONO_RAW, *more[p.method]
+
+
 STAGE = StageSpec(
     "align_mono_depth",
     version=1,
-    reads=(FRAMES, DEPTH_MONO_RAW, RADAR_POINTS),
-    optional=(RADAR_POINTS,),
+    reads=(FRAMES, DEPTH_MONO_RAW, RADAR_POINTS, DEPTH_SINGLE, BOXES),
+    optional=(RADAR_POINTS, DEPTH_SINGLE, BOXES),
     writes=DEPTH_MONO,
     params=Params,
     kernel=kernel,
     never_zero=(("in_metres", "the teacher's maps are taken as metres, and LiDAR, boxes or clipping say that they are not"),),
-    reads_of=lambda p: (FRAMES, DEPTH_MONO_RAW) if p.method == "as_is" else (FRAMES, DEPTH_MONO_RAW, RADAR_POINTS),
+    reads_of=_reads_of,
 )

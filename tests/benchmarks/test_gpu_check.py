@@ -19,6 +19,8 @@ BENCHMARKS = REPOSITORY / "benchmarks"
 COMMAND = BENCHMARKS / "gpu_check.py"
 LONG = ("marked_tests", "compiled")
 """Parts that only the whole command rehearses, in test_benchmarks_run.py: they collect tests and trace a whole network."""
+QUICK = ("scan_values", "semodepth", "mim4d", "detector")
+"""Parts that are rehearsed each time: one of the scan, and each network. The slow tests rehearse the others."""
 
 
 @pytest.fixture
@@ -34,9 +36,8 @@ def run_command(*words: str, **variables: str) -> subprocess.CompletedProcess[st
     )
 
 
-@pytest.fixture(scope="module")
-def rehearsal(tmp_path_factory) -> dict[str, list[dict]]:
-    """Figures of each part on tiny sizes, made in one process: to load torch for each would take longer than the rest.
+def rehearsed(folder: Path, names: list[str]) -> dict[str, list[dict]]:
+    """Return figures of parts on tiny sizes, made in one process: to load torch for each would take longer than the rest.
 
     What a part asks of torch.cuda is answered, so that the lines for a GPU run, too.
     """
@@ -58,17 +59,16 @@ def rehearsal(tmp_path_factory) -> dict[str, list[dict]]:
             torch.cuda.Event, torch.cuda.memory_allocated, torch.cuda.max_memory_allocated = Event, lambda _: 10**6, lambda _: 10**9
             bench = gpu.bench.Bench(torch.device("cpu"), True, Path(sys.argv[1]), time.monotonic() + 3600)
             for part in PARTS:
-                if part.name not in sys.argv[2:]:
+                if part.name in sys.argv[2:]:
                     for figure in import_module(f"gpu.{part.name}").figures(bench):
                         print("FIGURE", json.dumps({"part": part.name, **vars(figure)}), flush=True)
         if __name__ == "__main__":
             main()
     """
-    folder = tmp_path_factory.mktemp("gpu-check")
     script = folder / "rehearsal.py"
     script.write_text("\n".join(line.removeprefix(" " * 8) for line in code.splitlines()))
     variables = {"TRITON_INTERPRET": "1", "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": f"{BENCHMARKS}{os.pathsep}{REPOSITORY}"}
-    command = [sys.executable, "-W", "ignore", str(script), str(folder / "data"), *LONG]
+    command = [sys.executable, "-W", "ignore", str(script), str(folder / "data"), *names]
     done = subprocess.run(command, env={**os.environ, **variables}, cwd=folder, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
     found: dict[str, list[dict]] = {}
@@ -78,11 +78,20 @@ def rehearsal(tmp_path_factory) -> dict[str, list[dict]]:
     return found
 
 
-def test_rehearsal_when_run_on_a_cpu_then_every_part_measures_and_agrees(rehearsal, gpu):
+@pytest.mark.parametrize(
+    "is_chosen",
+    [
+        pytest.param(lambda name: name in QUICK, id="quick"),
+        pytest.param(lambda name: name not in (*QUICK, *LONG), id="others", marks=pytest.mark.slow),
+    ],
+)
+def test_rehearsal_when_run_on_a_cpu_then_every_part_measures_and_agrees(gpu, tmp_path, is_chosen):
     from gpu.figure import Figure
     from gpu.parts import PARTS
 
-    assert list(rehearsal) == [part.name for part in PARTS if part.name not in LONG]
+    names = [part.name for part in PARTS if is_chosen(part.name)]
+    rehearsal = rehearsed(tmp_path, names)
+    assert list(rehearsal) == names
     for name, figures in rehearsal.items():
         for figure in (Figure(**figure) for figure in figures):
             assert not figure.why and not figure.disagrees, (name, figure)
@@ -99,7 +108,8 @@ def test_rehearsal_when_run_on_a_cpu_then_every_part_measures_and_agrees(rehears
         "detector": "training step, batch 2, bfloat16",
         "training": "two trainings, train.deterministic: true: weights that differ",
     }
-    for name, what in expected.items():
+    assert sorted(expected) == sorted(part.name for part in PARTS if part.name not in LONG)
+    for name, what in ((name, expected[name]) for name in names):
         assert any(figure["what"].startswith(what) and figure["value"] is not None for figure in rehearsal[name]), (name, what)
 
 

@@ -53,9 +53,10 @@ def test_run_when_repeated_then_nothing_is_left_to_do(tiny_root, write_recipe, d
     assert {event["status"] for event in events} == {"OK"}
 
 
-def test_reclean_when_near_m_changes_then_only_cleaning_and_manifest_are_redone(tiny_root, write_recipe, depthmill, tmp_path):
+def test_reclean_when_near_m_changes_then_only_cleaning_and_manifest_are_redone(
+    tiny_root, copied_store, write_recipe, depthmill, tmp_path
+):
     recipe = write_recipe(tiny_root)
-    depthmill("run", recipe, *BARE)
     store = tmp_path / "store"
     before = digests(store)
     old = open_manifest(Store(store))
@@ -79,9 +80,8 @@ def test_reclean_when_near_m_changes_then_only_cleaning_and_manifest_are_redone(
     assert open_manifest(Store(store)).rows()[0]["unit_depth_accumulated"] == old.rows()[0]["unit_depth_accumulated"]
 
 
-def test_going_back_when_old_rule_returns_then_only_its_manifest_is_named_again(tiny_root, write_recipe, depthmill):
+def test_going_back_when_old_rule_returns_then_only_its_manifest_is_named_again(tiny_root, copied_store, write_recipe, depthmill):
     recipe = write_recipe(tiny_root)
-    depthmill("run", recipe, *BARE)
     depthmill("run", recipe, *BARE, "--set", "stages.clean_horizon.near_m=5")
     code, text = depthmill("run", recipe, *BARE)
     assert (code, text.strip()) == (0, "nothing to do: all 13 units are up to date")
@@ -120,15 +120,11 @@ def test_run_when_a_point_file_is_empty_then_other_scenes_finish_and_rerun_does_
     assert "done: 3 ok in" in text
 
 
-def test_run_when_workers_differ_then_units_are_byte_identical(tiny_root, write_recipe, depthmill, tmp_path):
-    recipe = write_recipe(tiny_root)
-    depthmill("run", recipe, *BARE)
-    store = tmp_path / "store"
-    alone = {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")}
-    shutil.rmtree(store)
-    code, text = depthmill("run", recipe, "--no-prefect", "--workers", 2, "--no-report")
+def test_run_when_workers_differ_then_units_are_byte_identical(tiny_root, tiny_store, write_recipe, depthmill, tmp_path):
+    alone = {key: value for key, value in digests(tiny_store).items() if not key.endswith("lineage.json")}
+    code, text = depthmill("run", write_recipe(tiny_root), "--no-prefect", "--workers", 2, "--no-report")
     assert code == 0, text
-    assert {key: value for key, value in digests(store).items() if not key.endswith("lineage.json")} == alone
+    assert {key: value for key, value in digests(tmp_path / "store").items() if not key.endswith("lineage.json")} == alone
 
 
 @pytest.mark.slow
@@ -209,9 +205,8 @@ def test_status_inspect_verify_when_all_is_well_then_say_so(tiny_root, write_rec
     assert "sample 'scene-0061/CAM_FRONT/1' is not in manifest" in text
 
 
-def test_verify_when_a_byte_flips_then_names_the_file(tiny_root, write_recipe, depthmill, tmp_path):
+def test_verify_when_a_byte_flips_then_names_the_file(tiny_root, copied_store, write_recipe, depthmill, tmp_path):
     recipe = write_recipe(tiny_root)
-    depthmill("run", recipe, *BARE)
     shard = next((tmp_path / "store/depth_clean/scene-0061").rglob("depth_m/c/0/0/0"))
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
@@ -222,9 +217,8 @@ def test_verify_when_a_byte_flips_then_names_the_file(tiny_root, write_recipe, d
     assert "FAULT depth_clean/scene-0061/CAM_FRONT/" in text
 
 
-def test_prune_when_a_rule_changed_then_only_unnamed_units_go(tiny_root, write_recipe, depthmill, tmp_path):
+def test_prune_when_a_rule_changed_then_only_unnamed_units_go(tiny_root, copied_store, write_recipe, depthmill, tmp_path):
     recipe = write_recipe(tiny_root)
-    depthmill("run", recipe, *BARE)
     depthmill("run", recipe, *BARE, "--set", "stages.clean_horizon.near_m=5")
     code, text = depthmill("prune", recipe)
     assert text.strip() == "0 units no manifest names; --delete removes them"
@@ -297,9 +291,8 @@ def test_json_when_asked_then_every_command_answers_with_json(tiny_root, write_r
         assert isinstance(json.loads(text), dict), call
 
 
-def test_plan_when_other_recipes_wrote_since_then_compares_with_the_likest_unit(tiny_root, write_recipe, depthmill):
+def test_plan_when_other_recipes_wrote_since_then_compares_with_the_likest_unit(tiny_root, copied_store, write_recipe, depthmill):
     recipe = write_recipe(tiny_root)
-    depthmill("run", recipe, *BARE)
     depthmill("run", recipe, *BARE, "--set", "stages.accumulate_lidar.moving=keep", "--set", "stages.clean_horizon.near_m=5")
     code, text = depthmill("plan", recipe, "--set", "stages.clean_horizon.near_m=7")
     assert "params near_m: 20.0 -> 7.0 (scene-0061, scene-0103)" in text

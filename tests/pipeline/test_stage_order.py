@@ -22,8 +22,8 @@ from storage_schemas.store import Store
 def test_order_when_nothing_is_installed_then_is_the_one_that_plans_print():
     assert [stage.name for stage in STAGES] == [
         "index_frames", "index_camera_sweeps", "index_windows", "index_objects", "pack_images", "project_radar", "project_lidar",
-        "pack_radar", "pack_depth", "pack_interpolated", "pack_boxes", "predict_mono_depth", "align_mono_depth",
-        "project_boxes", "accumulate_lidar", "clean_horizon", "interpolate_depth", "pack_truth", "build_manifest",
+        "pack_radar", "pack_depth", "pack_interpolated", "pack_boxes", "predict_mono_depth", "project_boxes",
+        "align_mono_depth", "accumulate_lidar", "clean_horizon", "interpolate_depth", "pack_truth", "build_manifest",
     ]  # fmt: skip
     assert in_order(STAGES) == STAGES
 

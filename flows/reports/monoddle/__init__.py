@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.reports.monoddle.analysis import analysis_section
+from flows.reports.monoddle.analysis_charts import analysis_plots
 from flows.reports.monoddle.curves import steps_section, validation_section
 from flows.reports.monoddle.files import DetectionFiles, read_files
 from flows.reports.monoddle.pictures import pictures_section
@@ -16,10 +18,11 @@ from flows.reports.monoddle.results import best_precision, results_section
 from flows.reports.monoddle.sheet import frame_jpeg
 from flows.reports.training.page import Section, write_training_page
 
-__all__ = ["frame_jpeg", "write_report"]
+__all__ = ["analysis_plots", "frame_jpeg", "write_report"]
 
 SECTIONS: tuple[Section[DetectionFiles], ...] = (
     ("precision", "Precision", results_section, "No evaluation yet, so no average precision."),
+    ("analysis", "Where it is wrong", analysis_section, "No objects and cameras kept, so no analysis of what is wrong."),
     ("frames", "Frames", pictures_section, "No evaluation/pictures.npz, so no pictures."),
     ("steps", "Steps", steps_section, "No step in steps.csv yet, so no loss curves."),
     ("validation", "Progress", validation_section, "No row in evaluations.csv yet, so no precision over the steps."),

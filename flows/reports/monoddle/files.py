@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.reports.training.files import TrainingFiles, read_frames, read_training
+from model.monoddle.analysis import Analysis, can_be_analysed, read_analysis
 from model.monoddle.average_precision import ApRow
 from model.monoddle.detection_frames import DetectionFrame, frames_of
 from model.monoddle.evaluation import AP_FILE, PICTURES_FILE, read_average_precision
@@ -48,10 +49,12 @@ class DetectionFiles(TrainingFiles[MeasuredAt]):
     Attributes:
         precision: average_precision.csv.
         frames: pictures.npz.
+        analysis: worked out from the objects and cameras that the evaluation keeps.
     """
 
     precision: list[ApRow] | None
     frames: list[DetectionFrame] | None
+    analysis: Analysis | None = None
 
 
 def read_files(folder: Path) -> DetectionFiles:
@@ -59,7 +62,8 @@ def read_files(folder: Path) -> DetectionFiles:
     common = read_training(folder, STEP_COLUMNS, EVALUATION_COLUMNS, _row, numbers=("step", "r40"))
     evaluation = folder / "evaluation"
     precision = read_average_precision(evaluation) if (evaluation / AP_FILE).is_file() else None
-    return DetectionFiles(*common, precision, read_frames(evaluation / PICTURES_FILE, frames_of))
+    analysis = read_analysis(evaluation) if precision and can_be_analysed(evaluation) else None
+    return DetectionFiles(*common, precision, read_frames(evaluation / PICTURES_FILE, frames_of), analysis)
 
 
 def _row(row: Mapping[str, Any]) -> MeasuredAt:

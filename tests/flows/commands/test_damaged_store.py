@@ -31,11 +31,8 @@ SHARD = "depth_m/c/0/0/0"
 
 
 @pytest.fixture
-def made(tiny_root, write_recipe, depthmill, tmp_path):
-    recipe = write_recipe(tiny_root)
-    code, text = depthmill("run", recipe, *BARE)
-    assert code == 0, text
-    return recipe, Store(tmp_path / "store")
+def made(tiny_root, write_recipe, copied_store):
+    return write_recipe(tiny_root), Store(copied_store)
 
 
 def flip(store, path, name=SHARD, at=40):

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from model.families import evaluate_training, family_of, load_checkpoint, load_network, parse_train_config, train
@@ -13,6 +14,7 @@ from model.monoddle.data import DetectionLoader
 from model.monoddle.family import MonoDdleFamily
 from model.monoddle.kitti_files import read_results
 from model.monoddle.reader import TargetError
+from model.monoddle.targets import NOT_JUDGED
 from model.train.config import Machine
 from model.train.loop import read_training
 from storage_schemas.errors import ManifestError, RecipeError, StoreError
@@ -114,6 +116,15 @@ def test_loader_when_shuffled_then_views_targets_and_teacher_belong_together(man
     assert next(iter(again)).views == batch.views
 
 
+def test_loader_when_regions_are_ignored_then_the_targets_of_the_batch_say_so(manifest):
+    config = small_detection_config(targets={"ignored": "regions"}, data={"batch_size": 4, "order": "manifest"})
+    with DetectionLoader(manifest, config.data, config.network, rules=config.targets) as loader:
+        batch = next(iter(loader))
+    assert batch.targets is not None
+    assert all((heat == NOT_JUDGED).any() for heat in batch.targets.heatmap)  # each frame of the tiny set has a DontCare box
+    assert (batch.targets.heatmap == 1).any()
+
+
 def test_loader_when_images_have_several_sizes_then_one_batch_holds_them(manifest):
     config = small_detection_config(data={"batch_size": 4, "order": "manifest"})
     with DetectionLoader(manifest, config.data, config.network, rules=None) as loader:
@@ -213,7 +224,16 @@ def test_config_when_written_and_read_then_the_same_family():
 
 @pytest.mark.slow
 def test_two_processes_when_training_together_then_one_checkpoint_after_as_many_steps(manifest, tmp_path):
-    config = small_detection_config(**{**DISTILL, "data": {"mono": True, "batch_size": 1}}, max_steps=2)
+    options = {"warm_up_epochs": 0, "learning_rate_of_batch": 8, "frozen_backbone": True, "checkpoint_every_epochs": 0.5}
+    config = small_detection_config(**{**DISTILL, "data": {"mono": True, "batch_size": 1}}, max_steps=2, **options)
     train(config, manifest, tmp_path, machine=Machine("cpu", num_devices=2))
     assert load_checkpoint(tmp_path / "last.pt").step == 2
     assert [row["samples"] for row in steps(tmp_path)] == ["2", "2"]
+    assert [float(row["lr"]) for row in steps(tmp_path)] == [1e-3 * 2 / 8] * 2
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_0000001.pt", "step_0000002.pt"]
+    torch.manual_seed(config.seed)
+    before, after = (
+        family_of(config).network(config).backbone.state_dict(),
+        load_network(tmp_path / "last.pt").backbone.state_dict(),
+    )
+    assert same(before, after)

@@ -6,7 +6,7 @@ import torch
 from model.errors import InputError
 from model.monoddle.heads import depth_logit_of, depth_m_of
 from model.monoddle.net import MonoDdle
-from model.monoddle.network_config import MonoDdleConfig
+from model.monoddle.network_config import OWN_BACKBONES, MonoDdleConfig
 from tests.model.golden_weights import fill_with_golden_weights
 from tests.model.monoddle.tiny_network import SHAPES, images, tiny_config
 
@@ -62,7 +62,7 @@ def test_parameters_when_trained_then_each_receives_a_gradient():
     assert all(bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
-@pytest.mark.parametrize("backbone", ["dla34", "resnet50", "convnext_tiny"])
+@pytest.mark.parametrize("backbone", OWN_BACKBONES)
 def test_parameters_when_of_the_whole_network_then_each_is_part_of_the_maps(backbone):
     with torch.device("meta"):
         network = MonoDdle(MonoDdleConfig(backbone=backbone, uncertainty=True)).train()

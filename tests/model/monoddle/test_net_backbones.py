@@ -94,16 +94,23 @@ def test_timm_when_given_weights_then_loaded_or_the_file_named(timm, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [ModuleNotFoundError("No module named 'timm'"), RuntimeError("operator torchvision::nms does not exist")]
+    ("error", "said"),
+    [
+        (
+            ModuleNotFoundError("No module named 'timm'", name="timm"),
+            r"timm is not installed. Run: pip install .*\[timm\].*\. Or choose one of dla34, hrnet_w32, resnet50, convnext_tiny",
+        ),
+        (
+            RuntimeError("operator torchvision::nms does not exist"),
+            r"timm .* cannot be imported: RuntimeError: operator torchvision::nms does not exist. torchvision .* and torch .* are "
+            r"installed here. Take both from the same place, for the same device \(CPU or CUDA\), in versions that belong together",
+        ),
+    ],
 )
-def test_timm_when_it_cannot_be_imported_then_what_to_do_is_said(monkeypatch, error):
+def test_timm_when_it_cannot_be_imported_then_what_to_do_is_said(monkeypatch, error, said):
     def import_module(name):
         raise error
 
     monkeypatch.setattr(importlib, "import_module", import_module)
-    expected = (
-        rf"'timm:hrnet_w32' needs the package timm, which cannot be imported here \({type(error).__name__}: {error}\). Install timm "
-        "and the torchvision that belongs to this torch, or choose dla34, resnet50, convnext_tiny"
-    )
-    with pytest.raises(BackboneError, match=expected):
-        MonoDdle(timm_config("hrnet_w32"))
+    with pytest.raises(BackboneError, match=f"backbone 'timm:hrnet_w48' needs the package timm: {said}"):
+        MonoDdle(timm_config("hrnet_w48"))

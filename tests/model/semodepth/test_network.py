@@ -13,7 +13,10 @@ from model.semodepth.radar_graph import radar_nodes
 from model.semodepth.rms import RadarModulatedSelection
 from tests.model.golden_weights import fill_with_golden_weights
 
-OPTIONS = [SemoDepthConfig(), SemoDepthConfig.reference(max_depth_m=120.0, plug_in=False)]
+CHANNELS = {"base_channels": 16}
+"""A sixteenth of the published weights, of which test_golden.py has those."""
+NARROW = SemoDepthConfig(**CHANNELS)
+OPTIONS = [NARROW, SemoDepthConfig.reference(max_depth_m=120.0, plug_in=False).model_copy(update=CHANNELS)]
 
 
 def scene(batch: int = 2, height: int = 96, width: int = 160, *, returns: int = 20, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -48,7 +51,7 @@ def test_fresh_network_when_radar_is_there_then_equals_itself_without(config):
 
 def test_fresh_network_when_trained_one_step_then_radar_side_receives_gradients():
     torch.manual_seed(0)
-    network = SemoDepth()
+    network = SemoDepth(NARROW)
     image, radar = scene()
     network(image, radar).square().mean().backward()
     for name, parameter in network.named_parameters():
@@ -62,7 +65,7 @@ def test_fresh_network_when_trained_one_step_then_radar_side_receives_gradients(
 
 @pytest.mark.parametrize("plug_in", [False, True])
 def test_every_parameter_when_weights_are_not_zero_then_receives_a_gradient(plug_in):
-    network = fill_with_golden_weights(SemoDepth(SemoDepthConfig(plug_in=plug_in)))
+    network = fill_with_golden_weights(SemoDepth(SemoDepthConfig(plug_in=plug_in, **CHANNELS)))
     image, radar = scene()
     mono = torch.rand_like(radar) * 80 if plug_in else None
     network(image, radar, mono).square().mean().backward()
@@ -73,7 +76,7 @@ def test_every_parameter_when_weights_are_not_zero_then_receives_a_gradient(plug
 
 
 def test_sample_when_its_neighbour_changes_then_stays_as_it_is():
-    network = fill_with_golden_weights(SemoDepth())
+    network = fill_with_golden_weights(SemoDepth(NARROW))
     image, radar = scene(3)
     radar[2] = 0.0
     alone = [network.predict(image[i : i + 1], radar[i : i + 1])[0] for i in range(3)]
@@ -105,7 +108,7 @@ def test_size_when_odd_or_tiny_then_depth_of_that_size(network, size):
 
 
 def test_predict_when_given_numpy_then_the_same_and_training_mode_is_kept():
-    network = fill_with_golden_weights(SemoDepth()).train()
+    network = fill_with_golden_weights(SemoDepth(NARROW)).train()
     image, radar = scene(1)
     state = {key: value.clone() for key, value in network.state_dict().items()}
     assert torch.equal(network.predict(image.numpy(), radar.numpy()), network.predict(image, radar))
@@ -114,7 +117,7 @@ def test_predict_when_given_numpy_then_the_same_and_training_mode_is_kept():
 
 
 def test_plug_in_when_monocular_depth_is_dropped_then_zeros_pass_through_the_branch():
-    network = fill_with_golden_weights(SemoDepth(SemoDepthConfig(plug_in=True)))
+    network = fill_with_golden_weights(SemoDepth(SemoDepthConfig(plug_in=True, **CHANNELS)))
     image, radar = scene(1)
     skipped, dropped = network.predict(image, radar), network.predict(image, radar, torch.zeros_like(radar))
     given = network.predict(image, radar, torch.full_like(radar, 40.0))
@@ -124,11 +127,11 @@ def test_plug_in_when_monocular_depth_is_dropped_then_zeros_pass_through_the_bra
 
 def test_one_frame_when_trained_on_then_learned():
     torch.manual_seed(0)
-    network = SemoDepth(SemoDepthConfig(base_channels=32)).train()
-    image, radar = scene(1, 64, 96)
-    rows = torch.linspace(0.0, 1.0, 64).view(1, 64, 1)
-    target = (60.0 - 50.0 * rows).expand(1, 64, 96).contiguous()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    network = SemoDepth(NARROW).train()
+    image, radar = scene(1, 32, 64)
+    rows = torch.linspace(0.0, 1.0, 32).view(1, 32, 1)
+    target = (60.0 - 50.0 * rows).expand(1, 32, 64).contiguous()
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     errors = []
     for _ in range(18):
         losses = composite_loss(network(image, radar), target, target, space=network.depth_space)
@@ -152,7 +155,7 @@ def test_nodes_when_more_than_the_limit_then_an_even_subset_the_same_every_time(
 
 
 def test_network_when_narrower_then_a_sixteenth_of_the_weights():
-    narrow = SemoDepth(SemoDepthConfig(base_channels=16))
+    narrow = SemoDepth(NARROW)
     num_parameters = sum(parameter.numel() for parameter in narrow.parameters())
     assert 38_104_600 / 17 < num_parameters < 38_104_600 / 15
     assert narrow.predict(*scene(1)).shape == (1, 96, 160)
@@ -160,7 +163,7 @@ def test_network_when_narrower_then_a_sixteenth_of_the_weights():
 
 @pytest.mark.parametrize("size", [(96, 160), (95, 157), (5, 3)])
 def test_network_when_it_sees_a_smaller_image_then_depth_of_the_full_size_and_exact_radar(size):
-    network = fill_with_golden_weights(SemoDepth(SemoDepthConfig(base_channels=16, input_downscale=2)))
+    network = fill_with_golden_weights(SemoDepth(SemoDepthConfig(input_downscale=2, **CHANNELS)))
     image, radar = scene(1, *size)
     depth = network.predict(image, radar)
     assert depth.shape == (1, *size)
@@ -182,7 +185,7 @@ def test_inputs_when_they_do_not_fit_then_said(network):
 
 
 def test_bfloat16_when_autocast_then_close_to_float32():
-    network = fill_with_golden_weights(SemoDepth())
+    network = fill_with_golden_weights(SemoDepth(NARROW))
     image, radar = scene(1)
     exact = network.predict(image, radar)
     with torch.autocast("cpu", torch.bfloat16):

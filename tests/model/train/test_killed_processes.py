@@ -118,8 +118,9 @@ def test_training_when_the_process_that_workers_are_forked_from_is_killed_then_i
         assert process.stdout.readline().startswith("step ")
 
 
-@pytest.mark.parametrize("tries", [1, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("stop", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow  # the quick one is of the pipeline's workers, which end in the same way: tests/pipeline/test_crash.py
+@pytest.mark.parametrize("tries", [1, 20])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
 def test_training_when_it_is_killed_then_no_process_of_it_is_left(start, tries, stop):
     for _ in range(tries):
         process = start()

@@ -211,7 +211,7 @@ def random_scene(seed: int, count: int) -> tuple[list[np.ndarray], list[dict]]:
     return sweeps, rows
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([FreeSpace(offsets=(1, 2, 3, 5), scouts=(1, 3)), FreeSpace(offsets=(1, 2), scouts=(1, 2), outvote=0.5)]),
@@ -253,7 +253,7 @@ def test_tables_agree_with_the_float64_twin_but_for_borders():
         np.testing.assert_array_equal(told, table.is_scanned[:, None] & table.is_told[None, :])
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.integers(0, 10**6))
 def test_votes_only_remove_and_the_order_of_points_and_sweeps_does_not_matter(seed):
     rng = np.random.default_rng(seed)

@@ -178,3 +178,82 @@ def test_params_when_bounds_cross_then_says_which():
         Params(near_m=90)
     with pytest.raises(ValidationError, match="min_radar_m 80.0 must be smaller than max_radar_m 80.0"):
         Params(min_radar_m=80)
+
+
+def intrinsics() -> list[float]:
+    return [20.0, 0.0, 25.0, 0.0, 20.0, 15.0, 0.0, 0.0, 1.0]
+
+
+def scaled_unit(factors: tuple[float, ...], **units: UnitData) -> StageInput:
+    """A unit whose teacher says depth divided by a factor of each frame, beside what measures."""
+    unit = unit_of("metric", len(factors), with_radar=False)
+    unit.units["frames"].tables["keyframes"]["intrinsic_px"] = [intrinsics()] * len(factors)
+    raw = unit.units["depth_mono_raw"].arrays
+    raw["value"] = np.stack([scene_m() / factor for factor in factors]).astype(np.float16)
+    return StageInput("scene-0061", "CAM_FRONT", {**unit.units, **units}, raw=None)
+
+
+def sweeps(num_pixels: tuple[int, ...]) -> UnitData:
+    """Depth of so many pixels a frame, a third of them wrong by a factor of three."""
+    steps = np.zeros((len(num_pixels), *SHAPE), np.uint16)
+    rng = np.random.default_rng(0)
+    for frame, count in enumerate(num_pixels):
+        chosen = rng.permutation(SHAPE[0] * SHAPE[1])[:count]
+        depth_m = scene_m().ravel()[chosen] * np.where(np.arange(count) % 3 == 0, 3.0, 1.0)
+        steps[frame].flat[chosen] = np.rint(depth_m * 256)
+    return UnitData(arrays={"depth_m": steps})
+
+
+def test_kernel_when_lidar_gives_the_factor_then_frames_without_enough_pixels_take_that_of_the_others():
+    made = kernel(scaled_unit((1.3, 0.8, 1.3), depth_single=sweeps((300, 300, 49))), Params(method="lidar"))
+    depth_m = made.data.arrays["depth_m"] / 256
+    for frame in (0, 1):
+        assert np.allclose(depth_m[frame], np.clip(scene_m(), 2, 80), rtol=0.01)
+    others = np.median([1.3, 0.8])
+    assert np.allclose(depth_m[2], np.clip(scene_m() / 1.3 * others, 2, 80), rtol=0.01)
+    assert made.data.arrays["num_anchors"].tolist()[2] < 50
+    assert made.data.arrays["fit_scale"][0] == pytest.approx(1 / 1.3, rel=0.005)
+    assert made.counts == {"frames": 3, "frames_skipped": 0, "frames_scaled_by_others": 1}
+    assert made.message.endswith(", times 1.05 (0.8 to 1.3), 1 by the other frames' median")
+    check(DEPTH_MONO, made.data, where="test")
+
+
+def box_table(frames: list[int], z_m: list[float]) -> UnitData:
+    """Boxes of 2 m a side, upright, straight ahead of the camera at some depths of their centres."""
+    count = len(frames)
+    boxes = {
+        "frame": frames, "instance_token": [None] * count, "height_m": [2.0] * count, "width_m": [2.0] * count,
+        "length_m": [2.0] * count, "x_m": [0.0] * count, "y_m": [1.0] * count, "z_m": z_m, "rotation_y_rad": [0.0] * count,
+    }  # fmt: skip
+    projection = np.array(intrinsics()).reshape(3, 3) @ np.eye(3, 4)
+    return UnitData(tables={"boxes": boxes, "calibration": {"projection_px": [projection.ravel().tolist()] * 3}})
+
+
+def test_kernel_when_boxes_give_the_factor_then_each_has_one_vote_and_hidden_ones_none():
+    unit = scaled_unit((1.0, 1.0, 1.0), boxes=box_table([0, 0, 1], [6.0, 11.0, 9.0]))
+    unit.units["depth_mono_raw"].arrays["value"] = np.full((3, *SHAPE), 4.0, np.float16)
+    made = kernel(unit, Params(method="boxes"))
+    # near sides: 5 m with a box behind it that it hides wholly, and 8 m; frame 2 has no box and takes the median of 5/4 and 8/4
+    assert np.allclose(made.data.arrays["fit_scale"], [0.8, 0.5, 1 / 1.625])
+    assert made.data.arrays["num_anchors"].tolist() == [1, 1, 0]
+    assert np.allclose(made.data.arrays["depth_m"][:, 0, 0] / 256, [5.0, 8.0, 6.5], atol=1 / 256)
+    assert made.counts["frames_scaled_by_others"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "units", "words"),
+    [
+        ("lidar", {}, "none scaled: no frame has enough LiDAR pixels"),
+        ("boxes", {"boxes": box_table([], [])}, "none scaled: no frame has a box"),
+    ],
+)
+def test_kernel_when_nothing_measures_then_nothing_is_scaled_and_that_is_told(method, units, words):
+    made = kernel(scaled_unit((1.0, 1.0), **units), Params(method=method))
+    assert not made.data.arrays["depth_m"].any()
+    assert made.counts == {"frames": 2, "frames_skipped": 2, "frames_scaled_by_others": 0}
+    assert made.message.endswith(words)
+
+
+def test_kernel_when_a_factor_is_asked_of_inverse_relative_depth_then_says_so():
+    with pytest.raises(MonoDepthError, match="inverse_relative depth, which no factor alone turns into metres. Set .* to radar"):
+        kernel(unit_of("inverse_relative"), Params(method="lidar"))

@@ -15,6 +15,7 @@ from model.monoddle.affine_view import resting_view
 from model.monoddle.average_precision import average_precision
 from model.monoddle.detection_frames import object_rows, stacked_pictures
 from model.monoddle.evaluation import DetectionEvaluation, write_detection_folder
+from model.monoddle.measured_cameras import FrameCamera
 from tests.flows.reports.semodepth.made_up_training_folder import write_csv
 from tests.model.monoddle.made_up_cars import KITTI_P2, made_up_cars
 
@@ -43,9 +44,11 @@ def write_detection_training(folder: Path, *, num_steps: int = 60, distilled: bo
     write_csv(folder / "evaluations.csv", EVALUATION_COLUMNS, [[step, *row] for step in (20, 40, 60) for row in rows])
     names = [f"{number:06d}" for number in range(len(KEYS))]
     pictures = stacked_pictures(KEYS, [picture(*pair, lidar=n == 0) for n, pair in enumerate(zip(frames, found, strict=True))])
+    by_name = (dict(zip(names, part, strict=True)) for part in (found, frames))
+    cameras = {key: FrameCamera(KITTI_P2, IMAGE_PX) for key in KEYS}
     write_detection_folder(
         folder / "evaluation",
-        DetectionEvaluation(rows, dict(zip(names, found, strict=True)), dict(zip(names, frames, strict=True)), pictures),
+        DetectionEvaluation(rows, *by_name, pictures, frame_keys=dict(zip(names, KEYS, strict=True)), cameras=cameras),
         title="monoddle-tiny on val of manifest 0123456789abcdef",
     )
     return folder

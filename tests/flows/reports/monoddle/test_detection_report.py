@@ -49,7 +49,9 @@ def test_report_when_opened_alone_then_needs_nothing_else(folder):
     page = write_report(folder).read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:image/|#)""", page)
     anchors = set(re.findall(r'href="#([^"]+)"', page))
-    assert anchors == {"about", "precision", "frames", "steps", "validation"} <= set(re.findall(r'id="([^"]+)"', page))
+    assert (
+        anchors == {"about", "precision", "analysis", "frames", "steps", "validation"} <= set(re.findall(r'id="([^"]+)"', page))
+    )
     assert page.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', page)) == 8 * len(KEYS) + 1
     assert page.count("<svg") == page.count('role="img" aria-label=') and "nan" not in "".join(re.findall(r"<svg.*?</svg>", page))
     assert page.count("points of the teacher&#x27;s map, for want of LiDAR</figcaption>") == 2  # the first frame has LiDAR

@@ -60,6 +60,16 @@ def sweeps(town: list[SensorFrame]) -> list[np.ndarray]:
     return [frame.rows for frame in town if frame.rows is not None]
 
 
+@pytest.fixture(scope="module")
+def measured(sweeps: list[np.ndarray]) -> dict[str, float]:
+    return lidar.of_sweeps(sweeps)
+
+
+@pytest.fixture(scope="module")
+def near_share(sweeps: list[np.ndarray]) -> np.ndarray:
+    return lidar.near_share_of_rings(sweeps)
+
+
 def test_lidar_of_a_town_when_a_file_is_read_then_holds_every_slot_in_firing_order(sweeps: list[np.ndarray]) -> None:
     assert {len(rows) for rows in sweeps} == {32 * 1084}
     assert all(lidar.in_firing_order(rows) for rows in sweeps)
@@ -67,18 +77,18 @@ def test_lidar_of_a_town_when_a_file_is_read_then_holds_every_slot_in_firing_ord
 
 @pytest.mark.parametrize("name", [*BANDS, *INTENSITY])
 def test_lidar_of_a_town_when_its_rows_are_measured_then_lie_in_the_band_of_real_files(
-    sweeps: list[np.ndarray], name: str
+    measured: dict[str, float], name: str
 ) -> None:
     low, high = {**BANDS, **INTENSITY}[name]
-    assert low <= lidar.of_sweeps(sweeps)[name] <= high
+    assert low <= measured[name] <= high
 
 
 @pytest.mark.parametrize("rings", RINGS)
 def test_lidar_of_a_town_when_slots_have_no_echo_then_lie_on_the_rings_where_real_ones_do(
-    sweeps: list[np.ndarray], rings: str
+    near_share: np.ndarray, rings: str
 ) -> None:
     low, high = RINGS[rings]
-    assert low <= of_rings(lidar.near_share_of_rings(sweeps))[rings] <= high
+    assert low <= of_rings(near_share)[rings] <= high
 
 
 def of_rings(share: np.ndarray) -> dict[str, float]:
@@ -120,7 +130,7 @@ def test_real_lidar_when_measured_the_same_way_then_lies_in_the_bands(shared: Pa
     assert AIRBORNE[0] <= np.mean([lidar.airborne(rows)[1] for rows in five]) <= AIRBORNE[1]
 
 
-@pytest.mark.parametrize(("world", "num_rays"), [("street", 400), ("town", 30)])
+@pytest.mark.parametrize(("world", "num_rays"), [("street", 400), ("town", 15)])
 def test_turning_hits_when_the_car_and_the_traffic_move_then_agree_with_the_plain_twin(world: str, num_rays: int) -> None:
     params = SyntheticParams(scenes=4, seconds=2.0, world=world, lidar="nuscenes", image_size=(64, 36))
     plan = make_drive(params, 2)
@@ -138,7 +148,7 @@ def test_turning_hits_when_the_car_and_the_traffic_move_then_agree_with_the_plai
     plain_m, plain_hit = spun.hits_plain(slots // 32, directions)
     np.testing.assert_array_equal(fast.hit, plain_hit)
     np.testing.assert_allclose(fast.distance_m, plain_m, rtol=1e-9, atol=1e-9)
-    assert len(np.unique(plain_hit)) > 10
+    assert len(np.unique(plain_hit)) > min(10, num_rays // 3)
 
 
 def _bare_turn(*, ego_mps: float, wall_mps: float) -> np.ndarray:
