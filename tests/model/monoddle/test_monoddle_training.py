@@ -65,10 +65,10 @@ def test_training_when_evaluated_then_results_tables_pictures_and_a_record(manif
     assert network.config == config.network and not network.training
 
 
-def test_training_when_a_frame_that_is_named_is_not_there_then_said_before_the_first_step(manifest, tmp_path):
+def test_notices_when_a_frame_that_is_named_for_pictures_is_not_there_then_said_before_the_training(manifest):
+    config = small_detection_config(evaluation={"frames": ["5"]})
     with pytest.raises(RecipeError, match=r"train\.evaluation\.frames names '5', which is no frame of split val of manifest"):
-        train(small_detection_config(evaluation={"frames": ["5"]}), manifest, tmp_path, machine=CPU)
-    assert not (tmp_path / "steps.csv").exists()
+        MonoDdleFamily().notices(config, manifest)
 
 
 def test_config_when_no_picture_is_chosen_then_its_training_has_the_name_that_it_had():
