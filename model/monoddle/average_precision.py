@@ -316,8 +316,8 @@ def entries_of_frame(
     """
     for category, _, _ in rows:
         _check_category(category)
-    world = _world(_all_frames("truth", [truth]), _all_frames("found", [detections]))
-    return [_entry(world, category, metric, overlap, difficulty) for category, metric, overlap in rows]
+    world = joined_world([truth], [detections])
+    return [_entry(world, category, metric, overlap, _codes(world, category, difficulty)) for category, metric, overlap in rows]
 
 
 def precision_means(right: NDArray[np.int64] | Floats, counted: Integers) -> tuple[float, float]:
