@@ -34,10 +34,13 @@ def file_name(key: str) -> str:
     return key.replace("/", "_")
 
 
-def frames_of_split(names: Sequence[str], manifest: Manifest, *, split: str, option: str = OPTION) -> tuple[str, ...]:
-    """Return the keys of the frames of a split that are named; RecipeError if one is not there. See ``named_frames``."""
-    frames = [NamedFrame(row["frame_key"], row["sample_token"], row["split"]) for row in manifest.rows()] if names else []
-    where = f"split {split} of manifest {manifest.path.fingerprint}"
+def frames_of_split(
+    names: Sequence[str], manifest: Manifest, *, split: str, cameras: Sequence[str] = (), option: str = OPTION
+) -> tuple[str, ...]:
+    """Return the keys of the frames of a split that are named, of some cameras or of all; errors as those of ``named_frames``."""
+    rows = [row for row in manifest.rows() if not cameras or row["camera"] in cameras] if names else []
+    frames = [NamedFrame(row["frame_key"], row["sample_token"], row["split"]) for row in rows]
+    where = f"split {split} of manifest {manifest.path.fingerprint}" + (f", cameras {', '.join(cameras)}" if cameras else "")
     return named_frames(names, frames, split=split, where=where, option=option)
 
 

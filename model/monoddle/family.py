@@ -370,7 +370,9 @@ class MonoDdleFamily(DetectorJudging):
 def _pictured(config: MonoDdleTrainConfig, manifest: Manifest) -> tuple[str, ...]:
     """Return the keys of the frames that the configuration names for pictures; RecipeError if one is not there."""
     chosen = config.evaluation
-    return frames_of_split(chosen.frames, manifest, split=chosen.split, option="train.evaluation.frames")
+    return frames_of_split(
+        chosen.frames, manifest, split=chosen.split, cameras=config.data.cameras, option="train.evaluation.frames"
+    )
 
 
 def _distill_weight(config: MonoDdleTrainConfig, epoch: float) -> float:
