@@ -12,6 +12,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, each process that a test starts compiles all that it imports
 sys.dont_write_bytecode = False
+gc.set_threshold(20_000, 10, 10)
 
 import hypothesis
 import pytest
@@ -38,7 +39,6 @@ def pytest_collection_finish() -> None:
     It looked at all of them again and again, for a tenth of the time of all tests. What a test makes is still collected.
     """
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_sessionfinish() -> None:
