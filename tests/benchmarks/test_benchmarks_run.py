@@ -109,6 +109,8 @@ WANTED: dict[str, list[str]] = {
 
 SLOW = {
     "silence",
+    "interpolate",
+    "precision_interval",
     "accumulate",
     "clean",
     "distillation_study",
