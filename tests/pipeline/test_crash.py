@@ -42,7 +42,7 @@ def test_pool_when_a_scene_kills_its_worker_then_only_that_scene_fails(tiny_root
     plan = make_plan(recipe, source, store)
     raw = source.reader()
     requests = scene_requests(plan, recipe, store, KillingFiles(str(raw.root), str(raw.index_folder)))
-    with ScenePool(1) as pool:
+    with ScenePool(2) as pool:
         results = {request.scene: pool.run(request) for request in requests}
     assert {one.status for one in results["scene-0103"]} == {"OK"}
     assert results["scene-0061"][0].status == "ERROR"
