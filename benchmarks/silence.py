@@ -49,6 +49,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
 NOT_WATCHED = {
     "demo": "it is run and train on a simulated world, and takes minutes",
     "deploy": "it needs a Prefect server, and ends when it has registered",
+    "analyse": "it needs an evaluation of a detector, and this world's network says depth",
     "push": "it needs a hub; tests of sharing have a stand-in",
     "pull": "it needs a hub; tests of sharing have a stand-in",
     "view": "it needs the extra view",

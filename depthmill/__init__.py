@@ -13,6 +13,7 @@ Examples:
     >>> depthmill.load_model("runs/trainings/1f0c").predict(image_u8, radar_m=radar_m)
     >>> depthmill.evaluate("runs/trainings/1f0c", "recipe.yaml").data
     >>> depthmill.compare("runs/trainings/1f0c", "runs/trainings/77ab").text
+    >>> depthmill.analyse("runs/trainings/77ab").text    # where a detector is wrong
 
 A mistake of the caller raises a ``DepthmillError`` whose text names the thing, the value, what was expected and a remedy. The
 commands of the command line call these functions; what they print is ``text`` of the answer.
@@ -20,12 +21,12 @@ commands of the command line call these functions; what they print is ``text`` o
 
 from __future__ import annotations
 
-from depthmill.networks import Model, compare, evaluate, load_model
+from depthmill.networks import Model, analyse, compare, evaluate, load_model
 from depthmill.recipes import assess, open_dataset, open_unit, plan, run, train
 from depthmill.scenes import video, view
 from storage_schemas.errors import DepthmillError
 
 __all__ = [
-    "DepthmillError", "Model", "assess", "compare", "evaluate", "load_model", "open_dataset", "open_unit", "plan", "run", "train",
-    "video", "view",
+    "DepthmillError", "Model", "analyse", "assess", "compare", "evaluate", "load_model", "open_dataset", "open_unit", "plan",
+    "run", "train", "video", "view",
 ]  # fmt: skip

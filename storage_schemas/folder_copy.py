@@ -10,9 +10,10 @@ Reads, writes  ``<key>/...`` in the store, the local folder, and a local record 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class FolderCopy:
         record: local file that remembers what both hold; lies outside the folder.
         last: names that are put after all others, in this order, and fetched so.
         not_fetched_with: names that nobody needs where another file is there, each with the other one's name.
+        forgotten: pattern of names that the store forgets too when they are deleted here; all others only ``discard`` deletes.
     """
 
     def __init__(
@@ -67,9 +69,11 @@ class FolderCopy:
         record: Path,
         last: tuple[str, ...] = (),
         not_fetched_with: Mapping[str, str] | None = None,
+        forgotten: str | None = None,
     ) -> None:
         self._files, self._key, self.folder, self._record_file, self._last = files, key, folder, record, last
         self._not_fetched_with = dict(not_fetched_with or {})
+        self._forgotten = forgotten
 
     def is_current(self) -> bool:
         """Say whether a ``fetch`` would change nothing."""
@@ -107,8 +111,9 @@ class FolderCopy:
     def has_news(self) -> bool:
         """Say whether there is something here that the store lacks, as far as this copy knows; asks nothing of the store."""
         record = self._record()
-        stamps = record.get("local", {})
-        return "pending" in record or any(stamps.get(name) != list(_stamp(self.folder / name)) for name in self._local())
+        stamps, names = record.get("local", {}), self._local()
+        is_new = any(stamps.get(name) != list(_stamp(self.folder / name)) for name in names)
+        return "pending" in record or is_new or bool(self._deleted(record, names))
 
     def keep(self, snapshot: Snapshot | None = None) -> int:
         """Put what is new into the store; return the number of files.
@@ -123,13 +128,17 @@ class FolderCopy:
         record = self._record()
         known = {name: tuple(stamp) for name, stamp in record.get("local", {}).items() if name in record.get("store", {})}
         new = [name for name, stamp in snapshot.stamps.items() if known.get(name) != stamp]
-        if not new and "pending" not in record:
+        gone = self._deleted(record, snapshot.stamps)
+        if not new and not gone and "pending" not in record:
             return 0
         record = self._begin_to_write(record)
         for group in self._in_order(new):
             _all_at_once(lambda name: self._upload(name, snapshot.paths[name]), group)
+        for name in gone:  # after what took its place
+            self._files.remove(f"{self._key}/{name}")
         stamps = {**record.get("local", {}), **{name: snapshot.stamps[name] for name in new}}
-        self._remember({**record, "writer": record.pop("pending"), "store": self._listed(), "local": stamps})
+        stamps = {name: stamp for name, stamp in stamps.items() if name not in gone}
+        self._remember({**_done(record), "store": self._listed(), "local": stamps})
         return len(new)
 
     def discard(self) -> None:
@@ -140,7 +149,14 @@ class FolderCopy:
         for name in sorted(gone, key=self._order, reverse=True):
             self._files.remove(f"{self._key}/{name}")
         stamps = {name: stamp for name, stamp in record.get("local", {}).items() if name not in gone}
-        self._remember({**record, "writer": record.pop("pending"), "store": self._listed(), "local": stamps})
+        self._remember({**_done(record), "store": self._listed(), "local": stamps})
+
+    def _deleted(self, record: Mapping[str, Any], names: Collection[str]) -> list[str]:
+        """Return what the store has and was here, is no longer among the names of the folder, and is to be forgotten."""
+        if self._forgotten is None:
+            return []
+        known = set(record.get("store", {})) & set(record.get("local", {}))
+        return sorted(name for name in known - set(names) if re.fullmatch(self._forgotten, name))
 
     def _begin_to_write(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Say in the store that what is written from now on is this copy's; return the record, where that is ``pending``."""
@@ -265,6 +281,11 @@ class FolderCopy:
 def _is_of(record: Mapping[str, Any], writer: Mapping[str, Any] | None) -> bool:
     """Say whether nobody has written since the copy of this record last wrote or fetched."""
     return writer is not None and writer in (record.get("writer"), record.get("pending"))
+
+
+def _done(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a copy that has put everything it began to put."""
+    return {**{key: value for key, value in record.items() if key != "pending"}, "writer": record["pending"]}
 
 
 def _is_hidden(name: str) -> bool:

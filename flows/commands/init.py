@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.command_line.answers import say
 from flows.command_line.options import AsJson
 from storage_schemas.errors import RecipeError
+
+if TYPE_CHECKING:
+    from model.monoddle.public_configuration.account import Told
 
 
 def init(
@@ -57,15 +60,14 @@ def _init_from_monoddle(
     from flows.command_line.tables import aligned
     from flows.new_recipe.from_monoddle import write_translated
     from flows.new_recipe.schema import SCHEMA_FILE
-    from model.monoddle.public_configuration.account import shown
 
     if version is not None:
         raise RecipeError("--version is of nuScenes-format data, and --from-monoddle of KITTI object. Leave one of them out")
     written, public = write_translated(config, data_root, out=out, store=store)
-    rows = [(f"  {one.key}: {shown(one.value)}", one.here or "-", one.why) for one in public.told]
+    rows = [row for one in public.told for row in _rows_of(one)]
     warnings = "".join(f"warning: {line}\n" for line in written.warnings)
     text = (
-        f"{config}: {len(rows)} keys\n{aligned(rows)}\n{written.summary}\n{warnings}"
+        f"{config}: {len(public.told)} keys\n{aligned(rows)}\n{written.summary}\n{warnings}"
         f"wrote {written.recipe}, and {SCHEMA_FILE} beside it for editors\nNext: depthmill plan {written.recipe}"
     )
     answer = {
@@ -75,3 +77,17 @@ def _init_from_monoddle(
         "keys": [one._asdict() for one in public.told],
     }
     say(answer, text, as_json=as_json)
+
+
+def _rows_of(told: Told) -> list[tuple[str, str]]:
+    """Return the lines of a key: what it is here, and below that what differs."""
+    from model.monoddle.public_configuration.account import shown
+
+    instead = {
+        "taken": "",
+        "elsewhere": "nothing to set",
+        "not read": "the public code does not read it",
+        "lost": "not taken over",
+    }
+    first = (f"  {told.key}: {shown(told.value)}", told.here or instead[told.fate])
+    return [first, ("", f"  {told.why}")] if told.why else [first]

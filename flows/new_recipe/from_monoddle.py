@@ -20,7 +20,7 @@ from pipeline.sources.recipe_text import Line, recipe_text, scalar
 from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
 from storage_schemas.regular_files import MAX_RECIPE_BYTES, read_text
-from storage_schemas.remote_path import DataPath
+from storage_schemas.remote_path import DataPath, RemotePath
 from storage_schemas.yaml_text import YamlTextError, parse_yaml
 
 PUBLIC_ROOT = "../../data/KITTI"
@@ -75,16 +75,22 @@ class _Translated(NewRecipe):
         with awaited("torch is loaded, to check the training"):
             from model.families import parse_train_config
 
-            parse_train_config(yaml.safe_load(recipe_text([], lines))["train"], where=str(self._config))
+            try:
+                parse_train_config(yaml.safe_load(recipe_text([], lines))["train"], where=str(self._config))
+            except RecipeError as error:
+                keys = self._public.train.items()
+                there = [f"train.{key} is {one.why} in the public file" for key, one in keys if f"train.{key} " in str(error)]
+                raise RecipeError("; ".join([str(error), *there])) from error
         return lines
 
     def warnings(self, root: DataPath) -> list[str]:
         """Return what a training needs and is not here, and what is lost."""
         warnings = [f"not taken over: {told_text(one)}" for one in self._public.of("lost")]
-        if self._public.uses_maps and not (root / MAPS).is_dir():
+        if self._public.uses_maps and (isinstance(root, RemotePath) or not (root / MAPS).is_dir()):
+            what = "is at a URL, and maps are read from a disk" if isinstance(root, RemotePath) else "does not exist"
             warnings.append(
-                f"'{root / MAPS}' does not exist, and the training learns from its depth maps. Put them there, or name a teacher "
-                "that makes them: stages.predict_mono_depth: {teacher: depth_anything_3, weights: FOLDER}"
+                f"'{root / MAPS}' {what}; the training learns from its depth maps. Set stages.predict_mono_depth.maps to a "
+                "folder with them, or name a teacher that makes them: {teacher: depth_anything_3, weights: FOLDER}"
             )
         if self._public.starts_from and self._weights is None:
             warnings.append(
@@ -111,7 +117,6 @@ class _Translated(NewRecipe):
         if self._weights is not None:
             keys["imagenet_weights"] = TrainKey(str(self._weights), "the public code starts from them")
         order = list(MonoDdleTrainConfig.model_fields)
-        keys = {key: one for key, one in keys.items() if key.split(".")[0] in order}  # until the keys of training are there
         top = sorted({key.split(".")[0] for key in keys}, key=order.index)
         yield "train:", "read by depthmill train only; beside each key the one of the public file that it comes from"
         yield "  family: monoddle", "model.type"

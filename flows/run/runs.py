@@ -26,6 +26,9 @@ from storage_schemas.shown_text import without_secrets
 
 COMPLETE_FILE = "training.json"
 LAST_CHECKPOINT = "last.pt"
+KEPT_CHECKPOINTS = r"checkpoints/step_\d+\.pt"
+"""Of these a training deletes the oldest (train.keep_checkpoints)."""
+
 _RECORDS = ".kept"
 _ASIDE = ".uploads"
 _FETCHING = "fetching from the store"
@@ -185,6 +188,7 @@ class Runs:
             record=record,
             last=(LAST_CHECKPOINT, COMPLETE_FILE),  # the best checkpoint and the records must not be older than the last one
             not_fetched_with={LAST_CHECKPOINT: COMPLETE_FILE},  # a complete training is never gone on with
+            forgotten=KEPT_CHECKPOINTS,
         )
 
 

@@ -83,6 +83,7 @@ def train_recipe(
     """
     machine_of(opened)  # a setting that does not fit must be reported before an hour of work, too
     from model.families import parse_train_config
+    from model.train.kept_checkpoints import lacks_checkpoints
     from model.train.loggers import refuse_missing_loggers, where_text
 
     if former := opened.runs.former_text():
@@ -98,6 +99,8 @@ def train_recipe(
     if not restart and training.is_complete:
         training.keep(f"depthmill train {where}")
         listener.say(f"nothing to do: training {training.folder.name} is complete (--restart trains it again)")
+        if lacks_checkpoints(config, training.folder):
+            listener.warn("WARNING: it ran without train.checkpoint_every_epochs and has kept no checkpoints")
         return Trained(0, training)
     with training.held(f"depthmill train {where}"):
         if restart:

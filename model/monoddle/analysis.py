@@ -19,7 +19,7 @@ from model.monoddle.centre_shift import ShiftRow, farthest_m, shift_rows
 from model.monoddle.evaluation import read_average_precision, scaled_difficulties
 from model.monoddle.measured_cameras import FrameCamera, has_measured_cameras, read_measured_cameras
 from model.monoddle.measured_objects import MeasuredObjects, has_measured_objects, read_measured_objects
-from model.monoddle.oracle import OracleRow, oracle_rows
+from model.monoddle.oracle import OracleDistanceRow, OracleRow, oracle_rows
 from model.monoddle.oracle_matches import NO_OBJECT, Matches, match_by_centre
 from model.monoddle.overlap_pairs import World, joined_world, some_pairs
 from model.monoddle.precision_groups import GroupRow, MatchCounts, group_rows, match_counts
@@ -33,6 +33,7 @@ class Analysis(NamedTuple):
     Attributes:
         num_frames: frames that were measured.
         oracle: average precisions by what is replaced.
+        oracle_by_distance: the same of groups of objects.
         groups: by distance, occlusion and height, and of all.
         shifts: by the error that is added to every centre.
         counts: what is matched, missed, found twice, or found where nothing is.
@@ -40,6 +41,7 @@ class Analysis(NamedTuple):
 
     num_frames: int
     oracle: list[OracleRow]
+    oracle_by_distance: list[OracleDistanceRow]
     groups: list[GroupRow]
     shifts: list[ShiftRow]
     counts: list[MatchCounts]
@@ -85,7 +87,7 @@ def analysis_of(measured: MeasuredObjects, cameras: Sequence[FrameCamera], class
     moderate, hard = difficulties[1:]
     return Analysis(
         len(frames),
-        oracle_rows(world, matches, projections, classes=classes, difficulties=difficulties),
+        *oracle_rows(world, matches, projections, classes=classes, difficulties=difficulties),
         group_rows(world, matches, projections, classes=classes, difficulty=hard, height_scale=measured.height_scale),
         shift_rows(world, cameras, classes=classes, difficulty=moderate),
         match_counts(world, matches, classes=classes, difficulties=difficulties),

@@ -1,7 +1,7 @@
 """What ``depthmill analyse`` writes of an evaluation of a detector: tables, text, plots.
 
-Writes <evaluation>/analysis/: oracle.csv, distance.csv, occlusion.csv, height.csv, shift.csv, matches.csv, plots, and last
-       analysis.md
+Writes <evaluation>/analysis/: oracle.csv, oracle_distance.csv, distance.csv, occlusion.csv, height.csv, shift.csv, matches.csv,
+       plots, and last analysis.md
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from model.monoddle.analysis import Analysis, read_analysis
 from model.monoddle.analysis_folder import ANALYSIS_FOLDER, TEXT_FILE, check_analysis_out, former_files
 from model.monoddle.analysis_text import analysis_text, summary_text
 from model.monoddle.centre_shift import ShiftRow
-from model.monoddle.oracle import OracleRow
+from model.monoddle.oracle import OracleDistanceRow, OracleRow
 from model.monoddle.precision_groups import GroupRow, MatchCounts
 from model.train.family_types import AnalyseOptions, Answer
 from model.train.result_files import rows_as_csv
@@ -36,6 +36,7 @@ def analyse_evaluation(folder: Path, options: AnalyseOptions) -> Answer:
     text = analysis_text(analysis, title)
     tables = {
         "oracle.csv": rows_as_csv(OracleRow, analysis.oracle),
+        "oracle_distance.csv": rows_as_csv(OracleDistanceRow, analysis.oracle_by_distance),
         **{
             f"{by}.csv": rows_as_csv(GroupRow, [row for row in analysis.groups if row.by in ("all", by)])
             for by in ("distance", "occlusion", "height")
@@ -65,6 +66,7 @@ def _as_json(analysis: Analysis) -> dict[str, Any]:
     parts: dict[str, Sequence[Any]] = {
         "matches": analysis.counts,
         "oracle": analysis.oracle,
+        "oracle_by_distance": analysis.oracle_by_distance,
         "groups": analysis.groups,
         "shift": analysis.shifts,
     }

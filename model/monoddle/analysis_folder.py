@@ -13,7 +13,7 @@ ANALYSIS_FOLDER = "analysis"
 TEXT_FILE = "analysis.md"
 """Written last; where it is missing no analysis was finished."""
 
-_OURS = re.compile(r"(oracle|distance|occlusion|height|shift|matches)\.csv|(car|pedestrian|cyclist)_[a-z_]+\.svg")
+_OURS = re.compile(r"(oracle|oracle_distance|distance|occlusion|height|shift|matches)\.csv|(car|pedestrian|cyclist)_[a-z_]+\.svg")
 """Names of its other files."""
 
 TITLE = "# Analysis: "

@@ -9,7 +9,7 @@ from model.monoddle.analysis import Analysis, few_objects_text
 from model.monoddle.analysis_folder import TITLE
 from model.monoddle.average_precision import least_overlap
 from model.monoddle.centre_shift import ShiftRow
-from model.monoddle.oracle import OracleRow
+from model.monoddle.oracle import OracleDistanceRow, OracleRow
 from model.monoddle.precision_groups import GroupRow
 
 MISSING = "-"
@@ -32,7 +32,7 @@ def analysis_text(analysis: Analysis, title: str) -> str:
     """Return everything as Markdown, with a title, and a warning where too few objects count."""
     blocks = _beginning(analysis, title)
     for category in measured_categories(analysis):
-        blocks += _replacements(analysis, category)
+        blocks += [*_replacements(analysis, category), *_replacements_by_distance(analysis, category)]
         for by in ("distance", "occlusion", "height"):
             blocks += _groups([row for row in analysis.groups if row.category == category and row.by in ("all", by)], by)
         blocks += [
@@ -95,6 +95,23 @@ def shift_cells(rows: Sequence[ShiftRow]) -> tuple[list[str], Mapping[float, lis
 def number_text(value: float, decimals: int) -> str:
     """Return a number, or a dash where there is none."""
     return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def distance_cells(rows: Sequence[OracleDistanceRow]) -> tuple[list[str], dict[str, list[float]]]:
+    """Return the groups of distances of one category and table, and by replacement the AP R40 of each."""
+    groups = list(dict.fromkeys(row.group for row in rows))
+    cells = {what: [row.r40 for row in rows if row.replaced == what] for what in dict.fromkeys(row.replaced for row in rows)}
+    return groups, cells
+
+
+def _replacements_by_distance(analysis: Analysis, category: str) -> list[str]:
+    blocks = []
+    for overlap in ("strict", "loose"):
+        rows = [row for row in analysis.oracle_by_distance if (row.category, row.overlap) == (category, overlap)]
+        groups, cells = distance_cells(rows)
+        body = [[REPLACED_WORDS[what], *(number_text(value, 2) for value in values)] for what, values in cells.items()]
+        blocks.append(_table([f"right, {metric_name('3d', overlap, category)} at {rows[0].difficulty}", *groups], body))
+    return blocks
 
 
 def _matches(analysis: Analysis) -> str:

@@ -306,6 +306,20 @@ def frame_entries(
         )
 
 
+def entries_of_frame(
+    truth: Objects, detections: Objects, *, rows: Sequence[tuple[str, str, str]], difficulty: Difficulty
+) -> list[MatchEntry]:
+    """Return what rows of the table, each of a category, a metric and an overlap, look at in one frame.
+
+    Raises:
+        AveragePrecisionError: a number is not finite, a category has no least overlap.
+    """
+    for category, _, _ in rows:
+        _check_category(category)
+    world = joined_world([truth], [detections])
+    return [_entry(world, category, metric, overlap, _codes(world, category, difficulty)) for category, metric, overlap in rows]
+
+
 def precision_means(right: NDArray[np.int64] | Floats, counted: Integers) -> tuple[float, float]:
     """Return R40 and R11 in percent from what is right and what counts at each threshold; recalls not reached give 0."""
     precision = np.zeros(NUM_STEPS + 1)

@@ -134,7 +134,9 @@ def _timm_for(name: str) -> Any:
         return import_timm()
     except NoTimmError as error:
         instead = ", ".join(OWN_BACKBONES)
-        raise BackboneError(f"backbone '{TIMM_PREFIX}{name}' needs the package timm: {error}. Or choose one of {instead}") from error
+        raise BackboneError(
+            f"backbone '{TIMM_PREFIX}{name}' needs the package timm: {error}. Or choose one of {instead}"
+        ) from error
 
 
 def _timm_features(name: str) -> Any:

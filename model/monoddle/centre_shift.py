@@ -1,6 +1,6 @@
 """How fast average precision falls with an error of the centre: all are moved alike, along their rays or across the image.
 
-Why    The overlap that KITTI asks for makes localisation decide (MonoDLE, section 3.1). Two curves tell what an error costs:
+Why    The overlap that KITTI asks for makes localisation decide (MonoDLE, arXiv 2103.16237). Two curves tell what an error costs:
        of the annotated objects themselves as detections, all other numbers exact, and of the detector's own. Where the highest
        point of the second is not at 0, the detector is biased
 Source docs/method/monoddle.md#shift-experiment
@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.data.objects import Objects
 from model.data.rectified_camera import bearing_rad, unproject_pixels
@@ -105,35 +106,51 @@ def shifted(detections: Objects, projections: Floats, by: str, shift: float) -> 
 
     Depth moves along the ray. To the side the depth and the observation angle stay, and the turn about the vertical follows.
     """
-    stands = has_place(detections)
-    some, through = detections[stands], projections[stands]
-    at_px, depth_m = seen_at_px(some, through), some.location_m[:, 2]
-    rotation = detections.rotation_y_rad.copy()
+    return _moved(detections, _rays(detections, projections), by, shift)
+
+
+class _Rays(NamedTuple):
+    """What does not change with a shift: of the n detections that stand somewhere, where they are seen."""
+
+    which: NDArray[np.intp]
+    projections: Floats
+    at_px: Floats
+    bearing_rad: Floats
+
+
+def _rays(detections: Objects, projections: Floats) -> _Rays:
+    which = np.flatnonzero(has_place(detections))
+    through = projections[which]
+    at_px = seen_at_px(detections, projections)[which]
+    return _Rays(which, through, at_px, bearing_rad(through, at_px))
+
+
+def _moved(detections: Objects, rays: _Rays, by: str, shift: float) -> Objects:
+    which, through, at_px = rays.which, rays.projections, rays.at_px
+    location, rotation = detections.location_m.copy(), detections.rotation_y_rad
+    depth_m = location[which, 2]
     if by == "depth_m":
         depth_m = np.maximum(depth_m + shift, LEAST_DEPTH_M)
     else:
-        before, at_px = at_px, at_px + np.array([shift, 0.0])
-        rotation[stands] = turned_with(some.rotation_y_rad, bearing_rad(through, at_px) - bearing_rad(through, before))
-    location = detections.location_m.copy()
-    location[stands] = unproject_pixels(through, at_px, depth_m) + np.array([0.0, 0.5, 0.0]) * some.size_hwl_m[:, :1]
+        at_px, rotation = at_px + np.array([shift, 0.0]), rotation.copy()
+        rotation[which] = turned_with(rotation[which], bearing_rad(through, at_px) - rays.bearing_rad)
+    location[which] = unproject_pixels(through, at_px, depth_m)
+    location[which, 1] += 0.5 * detections.size_hwl_m[which, 0]
     return replace(detections, location_m=location, rotation_y_rad=rotation)
 
 
 def _rows_of(name: str, world: World, cameras: Sequence[FrameCamera], category: str, difficulty: Difficulty) -> list[ShiftRow]:
     """Return the rows of one set of detections; only those that stand near an object are moved, as the others share nothing."""
     near = np.unique(world.pair_found)
-    projections = np.stack([camera.projection for camera in cameras])[world.found_frame[near]]
+    projections = np.stack([camera.projection for camera in cameras])[world.found_frame]
+    rays = _rays(world.detections, projections)
+    is_near = np.isin(rays.which, near)
+    rays = _Rays(rays.which[is_near], rays.projections[is_near], rays.at_px[is_near], rays.bearing_rad[is_near])
     rows = []
     for by, shifts in (("depth_m", DEPTHS_M), ("side_px", sides_px(cameras))):
         for shift in shifts:
-            moved_world = world
-            if shift:
-                moved = shifted(world.detections[near], projections, by, shift)
-                location, rotation = world.detections.location_m.copy(), world.detections.rotation_y_rad.copy()
-                location[near], rotation[near] = moved.location_m, moved.rotation_y_rad
-                every = replace(world.detections, location_m=location, rotation_y_rad=rotation)
-                moved_world = with_detections(world, every)
-            for row in precision_rows(moved_world, classes=[category], difficulties=[difficulty], tables=_TABLES):
+            moved = with_detections(world, _moved(world.detections, rays, by, shift)) if shift else world
+            for row in precision_rows(moved, classes=[category], difficulties=[difficulty], tables=_TABLES):
                 rows.append(ShiftRow(name, by, shift, *row[:5], row.r40, row.num_truth))
     return rows
 

@@ -20,7 +20,6 @@ from model.train.config import CommonConfig, EvaluationSplits
 from storage_schemas.catalog import OBJECT_TYPES
 from storage_schemas.frozen_config import FrozenConfig
 
-
 PUBLISHED_MOMENTUM = 0.9
 
 
@@ -156,8 +155,8 @@ class MonoDdleTrainConfig(CommonConfig):
             )
         if self.optimizer != "sgd" and self.momentum != PUBLISHED_MOMENTUM:
             raise ValueError(
-                f"momentum is {self.momentum:g}, which belongs to optimizer sgd, and optimizer is {self.optimizer}; leave momentum "
-                "out, or set optimizer to sgd"
+                f"momentum is {self.momentum:g}, which belongs to optimizer sgd, and optimizer is {self.optimizer}; leave "
+                "momentum out, or set optimizer to sgd"
             )
         if not self.frozen_backbone and not self.frozen_statistics:
             raise ValueError(

@@ -1,6 +1,6 @@
 """How wrong a detector is about one frame: what the worst frames of a split are chosen by.
 
-Source  docs/method/monoddle.md#average-precision
+Source  docs/method/monoddle.md#error-of-a-frame
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import Difficulty, MatchEntry, frame_entries, least_overlap
+from model.monoddle.average_precision import Difficulty, MatchEntry, entries_of_frame, least_overlap
 from model.monoddle.matching import count_matches
 
 
@@ -51,29 +51,31 @@ class ErrorRule(NamedTuple):
     @property
     def words(self) -> str:
         """Say when a detection is right, e.g. "Car 3D@0.7, moderate"."""
-        least = {
-            category: least_overlap(category, "strict" if self.metric == "2d" else self.overlap) for category in self.classes
-        }
-        right = ", ".join(f"{category} {self.metric.upper()}@{overlap:g}" for category, overlap in least.items())
+        right = ", ".join(f"{name} {self.metric.upper()}@{least_overlap(name, self.table):g}" for name in self.classes)
         return f"{right}, {self.difficulty.name}"
 
+    @property
+    def table(self) -> str:
+        """Which table of least overlaps is used; 2D has only the strict one."""
+        return "strict" if self.metric == "2d" else self.overlap
+
     def error_of(self, truth: Objects, found: Objects) -> FrameError:
-        """Compare the detections of one frame with its annotations, as the average precision does; every score counts."""
+        """Compare the detections of one frame with its annotations, as the average precision does; every score counts.
+
+        Raises:
+            AveragePrecisionError: a number is not finite.
+        """
         falling = found[np.argsort(-found.score, kind="stable")]
         num_missed, num_false, depth_m = 0, 0, 0.0
-        for category in self.classes:
-            entry = self._entry(truth, falling, category, self.metric)
-            hits, alarms, _ = count_matches(*entry, np.array([-np.inf]))
+        rows = [(name, *by) for name in self.classes for by in (("2d", "strict"), (self.metric, self.table))]
+        entries = iter(entries_of_frame(truth, falling, rows=rows, difficulty=self.difficulty))
+        for seen, entry in zip(entries, entries, strict=True):
+            # precision in space excuses nothing where nobody annotated; frames would be chosen for what is no error
+            hits, alarms, _ = count_matches(*entry._replace(is_excused=seen.is_excused), np.array([-np.inf]))
             num_missed += int(np.count_nonzero(entry.truth_code == 0)) - int(hits[0])
             num_false += int(alarms[0])
-            seen = self._entry(truth, falling, category, "2d")
             depth_m = max(depth_m, _depth_error_m(seen, truth, falling))
         return FrameError(num_missed, num_false, depth_m)
-
-    def _entry(self, truth: Objects, found: Objects, category: str, metric: str) -> MatchEntry:
-        overlap = "strict" if metric == "2d" else self.overlap
-        (entry,) = frame_entries([truth], [found], category=category, metric=metric, overlap=overlap, difficulty=self.difficulty)
-        return entry
 
 
 def _depth_error_m(seen: MatchEntry, truth: Objects, found: Objects) -> float:

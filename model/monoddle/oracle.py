@@ -5,11 +5,12 @@ Why    A box counts or not as a whole; which of its numbers keeps it from counti
 How    A detection that is an object's match takes the object's depth, projected centre, size, heading or image box. Its score
        stays, so that the ranking never changes, and so do the detections that mean nothing. All is done on copies: the public
        tool changes its maps in place, so that each of its columns ranks in another way
-Source MonoDLE, arXiv 2103.16237, section 3.1; docs/method/monoddle.md#oracle-analysis
+Source the diagnosis of MonoDLE, arXiv 2103.16237; docs/method/monoddle.md#oracle-analysis
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -18,11 +19,12 @@ import numpy as np
 
 from model.data.objects import Objects
 from model.data.rectified_camera import bearing_rad, unproject_pixels
-from model.monoddle.average_precision import NO_ANGLE_RAD, ApRow, Difficulty, precision_rows
+from model.monoddle.average_precision import NO_ANGLE_RAD, ApRow, Difficulty, measured_groups, precision_rows
 from model.monoddle.box_overlap import Floats
 from model.monoddle.heading import wrap_angle
 from model.monoddle.oracle_matches import NO_OBJECT, Matches, centres_m, seen_at_px
 from model.monoddle.overlap_pairs import World, with_detections
+from model.monoddle.precision_groups import distance_groups
 
 REPLACEMENTS = {
     "nothing": frozenset[str](),
@@ -35,6 +37,8 @@ REPLACEMENTS = {
     "everything": frozenset({"depth", "centre", "size", "heading", "box"}),
 }
 """What is replaced, by the word for it: centre is the projected centre, location both, box the image box."""
+
+_IN_SPACE = (("3d", "strict"), ("3d", "loose"))
 
 
 class OracleRow(NamedTuple):
@@ -52,9 +56,30 @@ class OracleRow(NamedTuple):
     num_found: int
 
 
+class OracleDistanceRow(NamedTuple):
+    """One average precision of the objects of a group of distances, after a replacement; NaN where none counts."""
+
+    replaced: str
+    group: str
+    category: str
+    metric: str
+    overlap: str
+    min_overlap: float
+    difficulty: str
+    r40: float
+    num_truth: int
+
+
+class OracleRows(NamedTuple):
+    """What replacements are worth: of all objects, and by distance."""
+
+    every: list[OracleRow]
+    by_distance: list[OracleDistanceRow]
+
+
 def oracle_rows(
     world: World, matches: Matches, projections: Floats, *, classes: Sequence[str], difficulties: Sequence[Difficulty]
-) -> list[OracleRow]:
+) -> OracleRows:
     """Measure every replacement; the rows of "nothing" are those of ``average_precision``.
 
     Args:
@@ -62,14 +87,22 @@ def oracle_rows(
         matches: of its detections.
         projections: (d, 3, 4) of the detections' frames.
         classes: categories that are measured.
-        difficulties: which objects count.
+        difficulties: which objects count; by distance those of the second, which is moderate.
     """
-    rows = []
+    every, by_distance = list[OracleRow](), list[OracleDistanceRow]()
     for name, parts in REPLACEMENTS.items():
         changed = with_detections(world, with_truth(world, matches, projections, parts)) if parts else world
-        for row in precision_rows(changed, classes=classes, difficulties=difficulties):
-            rows.append(OracleRow(name, *row))
-    return rows
+        every += [OracleRow(name, *row) for row in precision_rows(changed, classes=classes, difficulties=difficulties)]
+        groups = distance_groups(changed)
+        for category in classes:
+            tables = measured_groups(
+                changed, [group.group for group in groups], category=category, difficulty=difficulties[1], tables=_IN_SPACE
+            )
+            for of_table in tables:
+                for group, (row, _) in zip(groups, of_table, strict=True):
+                    r40 = row.r40 if row.num_truth else math.nan
+                    by_distance.append(OracleDistanceRow(name, group.name, *row[:5], r40, row.num_truth))
+    return OracleRows(every, by_distance)
 
 
 def ap_row_of(row: OracleRow) -> ApRow:

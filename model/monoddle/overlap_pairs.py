@@ -180,7 +180,7 @@ def _differ(a: Objects, b: Objects, *names: str) -> NDArray[np.bool_]:
     for name in names:
         before, after = getattr(a, name), getattr(b, name)
         if before is not after:
-            is_other |= (before != after).reshape(len(a), -1).any(axis=1)
+            is_other |= (before != after).any(axis=tuple(range(1, before.ndim)))
     return is_other
 
 

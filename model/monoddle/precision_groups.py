@@ -94,7 +94,9 @@ class GroupRow(NamedTuple):
     overlap_3d: float
 
 
-class _NamedGroup(NamedTuple):
+class NamedGroup(NamedTuple):
+    """A group of objects with the words for it; see ``GroupRow``."""
+
     by: str
     name: str
     group: Group
@@ -138,29 +140,34 @@ def group_rows(
     return rows
 
 
-def _groups(world: World, height_scale: float) -> list[_NamedGroup]:
+def _groups(world: World, height_scale: float) -> list[NamedGroup]:
     """Return every group; those of a kind hold each object once, and but by occlusion each detection too."""
-    depth_m = [part.location_m[:, 2] for part in (world.truth, world.detections)]
     height_px = [np.abs(part.box_px[:, 3] - part.box_px[:, 1]) for part in (world.truth, world.detections)]
     every = Group(np.ones(len(world.truth), bool), np.ones(len(world.detections), bool))
     nothing = np.zeros(len(world.detections), bool)
     return [
-        _NamedGroup("all", "all", every),
-        *_bins("distance", DISTANCE_EDGES_M, "m", *depth_m),
+        NamedGroup("all", "all", every),
+        *distance_groups(world),
         *(
-            _NamedGroup("occlusion", name, Group(world.truth.occlusion == number, nothing))
+            NamedGroup("occlusion", name, Group(world.truth.occlusion == number, nothing))
             for number, name in enumerate(OCCLUSIONS)
         ),
         *_bins("height", tuple(height_scale * edge for edge in HEIGHT_EDGES_PX), "px", *height_px),
     ]
 
 
-def _bins(by: str, edges: Sequence[float], unit: str, of_truth: Floats, of_found: Floats) -> list[_NamedGroup]:
+def distance_groups(world: World) -> list[NamedGroup]:
+    """Return the groups of objects by their distance; of detections, by that which they say."""
+    depth_m = [part.location_m[:, 2] for part in (world.truth, world.detections)]
+    return _bins("distance", DISTANCE_EDGES_M, "m", *depth_m)
+
+
+def _bins(by: str, edges: Sequence[float], unit: str, of_truth: Floats, of_found: Floats) -> list[NamedGroup]:
     """Return the groups between edges; the first begins anywhere, and the last has no end."""
     truth_bin, found_bin = np.digitize(of_truth, edges), np.digitize(of_found, edges)
     between = [f"{low:g} to {high:g} {unit}" for low, high in itertools.pairwise(edges)]
     names = [f"below {edges[0]:g} {unit}", *between, f"from {edges[-1]:g} {unit}"]
-    return [_NamedGroup(by, name, Group(truth_bin == number, found_bin == number)) for number, name in enumerate(names)]
+    return [NamedGroup(by, name, Group(truth_bin == number, found_bin == number)) for number, name in enumerate(names)]
 
 
 def _errors(world: World, matches: Matches, projections: Floats) -> list[Floats]:

@@ -70,6 +70,11 @@ def refuse_foreign_checkpoints(config: CommonConfig, manifest: str, folder: Path
             )
 
 
+def lacks_checkpoints(config: CommonConfig, folder: Path) -> bool:
+    """Say whether checkpoints are asked for and a folder has none, e.g. that of a training that ended before they were."""
+    return config.checkpoint_every_epochs is not None and not _named(folder)
+
+
 def checkpoint_parts(config: CommonConfig, families: Families) -> dict[str, ExtraPart]:
     """Return the evaluation of the kept checkpoints, by name, if a configuration asks for it."""
     if not config.evaluate_checkpoints:
@@ -84,9 +89,7 @@ def checkpoint_parts(config: CommonConfig, families: Families) -> dict[str, Extr
     return {"evaluate_checkpoints": ExtraPart(is_due, run, lambda folder: {"checkpoints": _rows(folder)})}
 
 
-def evaluate_checkpoints(
-    config: CommonConfig, manifest: Manifest, folder: Path, *, families: Families, machine: Machine
-) -> None:
+def evaluate_checkpoints(config: CommonConfig, manifest: Manifest, folder: Path, *, families: Families, machine: Machine) -> None:
     """Measure every kept checkpoint as the best one is measured; those that were measured before a stop are not measured again.
 
     Raises:

@@ -1,8 +1,8 @@
 """The training loop: one for every model family, visible from top to bottom.
 
 Reads   a pinned manifest
-Writes  into a folder: last.pt and best.pt (checkpoints), those of ``kept_checkpoints``, steps.csv, evaluations.csv, what its loggers write,
-        evaluation/, and training.json, which is written last and says that the training is complete
+Writes  into a folder: last.pt and best.pt (checkpoints), those of ``kept_checkpoints``, steps.csv, evaluations.csv, what its
+        loggers write, evaluation/, and training.json, which is written last and says that the training is complete
 """
 
 from __future__ import annotations

@@ -76,4 +76,4 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_plan_when_the_store_is_empty_then_every_unit_has_the_fingerprint_that_it_had(recipes, depthmill, tmp_path, name):
     code, text = depthmill(*planning(recipes[name], tmp_path / "empty"))
     assert code == 0, text
-    assert planned_units(text) == UNITS[name]
+    assert sorted(planned_units(text)) == sorted(UNITS[name])  # stages that read nothing of each other may change places

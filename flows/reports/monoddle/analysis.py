@@ -30,6 +30,8 @@ def analysis_section(training: DetectionFiles) -> str | None:
         "<p>Detections that lie on an object in the image take one of its true quantities, and keep their score. What this "
         "adds to AP<sub>R40</sub> is the price of that quantity's error; what is left with everything right is the price of "
         "missed objects and false alarms.</p>"
+        "<p>An object is seen where a detection lies on it in the image, however wrong its depth. In the last two charts "
+        "every centre is moved: a detector whose curve is highest away from 0 is biased.</p>"
     )
     notes = "".join(f'<p class="note">{text(line)}</p>' for line in few_objects_text(analysis.counts))
     blocks = [_category(analysis, category) for category in measured_categories(analysis)]

@@ -17,12 +17,14 @@ from flows.reports.html.group_bars import BarGroup, group_bars
 from flows.reports.html.line_chart import Series, line_chart
 from flows.reports.training.curves import COLORS
 from model.monoddle.analysis import Analysis
-from model.monoddle.analysis_text import REPLACED_WORDS, measured_categories, metric_name
+from model.monoddle.analysis_text import REPLACED_WORDS, distance_cells, measured_categories, metric_name
 from model.monoddle.centre_shift import ShiftRow
-from model.monoddle.precision_groups import GroupRow
+from model.monoddle.precision_groups import DISTANCE_EDGES_M, GroupRow
 
 DIFFICULTY = "moderate"
 """Of the bars of replacements, as in published tables."""
+
+_DRAWN_BY_DISTANCE = ("nothing", "depth", "location", "everything")
 
 _SHIFTS = {"depth_m": ("moved deeper", "m"), "side_px": ("moved to the right", "px")}
 
@@ -56,6 +58,7 @@ def analysis_plots(analysis: Analysis) -> Mapping[str, bytes]:
 def category_charts(analysis: Analysis, category: str) -> Iterator[Chart]:
     """Yield the plots of one category."""
     yield _replaced(analysis, category)
+    yield _replaced_by_distance(analysis, category)
     for by in ("distance", "occlusion", "height"):
         yield _recall(_groups(analysis, category, by), by)
     yield _errors(_groups(analysis, category, "distance"))
@@ -69,8 +72,22 @@ def _replaced(analysis: Analysis, category: str) -> Chart:
     by_key = {(row.replaced, row.metric, row.overlap): row.r40 for row in rows}
     groups = [BarGroup(words, [by_key[what, *table] for table in tables]) for what, words in REPLACED_WORDS.items()]
     keys = _keys([metric_name(*table, category) for table in tables])
-    title = f"{category}: AP R40, {DIFFICULTY}, if a quantity were right"
-    return _bars(f"{category.lower()}_replaced", title, groups, keys, "AP R40, per cent", 100.0)
+    title = f"{category}: AP R40 with one quantity right"
+    return _bars(f"{category.lower()}_replaced", title, groups, keys, f"AP R40 at {DIFFICULTY}, per cent", 100.0)
+
+
+def _replaced_by_distance(analysis: Analysis, category: str) -> Chart:
+    rows = [row for row in analysis.oracle_by_distance if (row.category, row.overlap) == (category, "strict")]
+    groups, cells = distance_cells(rows)
+    x = np.array([(2 * number + 1) * DISTANCE_EDGES_M[0] / 2 for number in range(len(groups))])
+    series = []
+    for what, css in zip(_DRAWN_BY_DISTANCE, COLORS, strict=True):
+        y = np.array(cells[what])
+        series.append(Series(REPLACED_WORDS[what], x[~np.isnan(y)], y[~np.isnan(y)], css))
+    title = f"{category}: AP R40 of {metric_name('3d', 'strict', category)} by distance"
+    last = f"distance, m; from {DISTANCE_EDGES_M[-1]:g} m all at the last point; {DIFFICULTY}"
+    chart = line_chart(series, x_label=last, alt=title, y_bounds=(0.0, 100.0), x_bounds=(0.0, float(x[-1])))
+    return Chart(f"{category.lower()}_replaced_distance", title, chart, tuple((line.name, line.css) for line in series))
 
 
 def _recall(rows: Sequence[GroupRow], by: str) -> Chart:
@@ -114,8 +131,8 @@ def _shift(rows: Sequence[ShiftRow], by: str) -> Chart:
         x, y = (np.array(values, float) for values in zip(*((row.shift, row.r40) for row in of_line), strict=True))
         who = "truth" if detections == "truth" else "detector"
         series.append(Series(f"{who} {metric_name('3d', overlap, category)}", x, y, css))
-    title = f"{category}: AP R40, {DIFFICULTY}, every centre {words}"
-    chart = line_chart(series, x_label=f"{words}, {unit}", alt=title, y_bounds=(0.0, 100.0))
+    title = f"{category}: AP R40 with all centres {words}"
+    chart = line_chart(series, x_label=f"{words}, {unit}; {DIFFICULTY}", alt=title, y_bounds=(0.0, 100.0))
     return Chart(f"{category.lower()}_shift_{by.split('_')[0]}", title, chart, tuple((line.name, line.css) for line in series))
 
 

@@ -31,6 +31,8 @@ SHADOW: Rgb = (10, 10, 12)
 _HOT = np.array([255.0, 196.0, 48.0])
 _LINE_PX, _FONT_PX = 2, 13
 _LEGEND_PX, _COLORS_FROM, _COLORS_OVER = 96, 0.06, 0.86  # the ends of turbo are too dark
+_LEAST_RANGE = 0.2  # of the log scale; an untrained network says about the same everywhere
+_GREY = 0.6  # brightness of the image below heat
 _TINT = 0.55  # of the colours of the uncertainty; the rest is the image, so that one sees what is doubted
 
 
@@ -42,11 +44,14 @@ def boxes_in_image(frame: DetectionFrame, size: Size) -> Image.Image:
         ends = moved(panel_from_image, boxes.box_px.reshape(-1, 2, 2))
         for k, (first, last) in enumerate(ends):
             (left, right), (top, bottom) = np.sort([first, last], axis=0).T.tolist()
+            if right < 0 or bottom < 0 or left >= size[0] or top >= size[1]:
+                continue
             draw.rectangle((left, top, right, bottom), outline=color, width=_LINE_PX)
             label, below = (f"{boxes.category[k]} {boxes.score[k]:.2f}", bottom + 1)
             if color == TRUTH:
                 label, below = str(boxes.category[k]), top - _FONT_PX - 4
-            draw.text((left + 2, below), label, fill=color, font=font, stroke_width=2, stroke_fill=SHADOW)
+            place = np.clip((left + 2, below), 1, np.subtract(size, (draw.textlength(label, font=font) + 3, _FONT_PX + 4)))
+            draw.text(tuple(place.tolist()), label, fill=color, font=font, stroke_width=2, stroke_fill=SHADOW)
     return picture
 
 
@@ -72,27 +77,25 @@ def lidar_picture(frame: DetectionFrame, size: Size) -> Image.Image:
 
 
 def heat_picture(frame: DetectionFrame, heat: NDArray[np.float32], size: Size) -> Image.Image:
-    """Draw a heat map (rows, columns) over the dimmed image; by its square root, so that weak centres are seen."""
+    """Draw a heat map (rows, columns) over the grey image; by its square root, so that weak centres are seen."""
     share = np.sqrt(np.clip(_resized(heat, size), 0.0, 1.0))[..., None]
-    base = dimmed(Image.fromarray(frame.image_u8), size)
-    return Image.fromarray(np.round(base * (1.0 - share) + _HOT * share).astype(np.uint8))
+    return Image.fromarray(np.round(_grey(frame, size) * _GREY * (1.0 - share) + _HOT * share).astype(np.uint8))
 
 
 def uncertainty_picture(frame: DetectionFrame, log_scale: NDArray[np.float32], size: Size) -> Image.Image:
     """Tint the grey image by the uncertainty (rows, columns), with the key of the colours in a corner."""
     low, high = doubt_range(log_scale)
-    share = np.clip((_resized(log_scale, size) - low) / max(high - low, 1e-6), 0.0, 1.0)
-    grey = np.asarray(Image.fromarray(frame.image_u8).resize(size, Image.Resampling.BILINEAR).convert("L"), np.float32)
+    share = np.clip((_resized(log_scale, size) - low) / (high - low), 0.0, 1.0)
     colors = turbo(_COLORS_FROM + _COLORS_OVER * share)
-    picture = Image.fromarray(np.round(grey[..., None] * (1.0 - _TINT) + colors * _TINT).astype(np.uint8))
+    picture = Image.fromarray(np.round(_grey(frame, size) * (1.0 - _TINT) + colors * _TINT).astype(np.uint8))
     _draw_key(picture, f"{low:.2f}", f"{high:.2f}")
     return picture
 
 
 def doubt_range(log_scale: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the log scales at the two ends of the colours; a few cells beyond them do not stretch the colours."""
+    """Return the log scales at the two ends of the colours: a few cells do not stretch them, and noise does not fill them."""
     low, high = np.percentile(log_scale, (2, 98)).tolist()
-    return low, high
+    return low, max(high, low + _LEAST_RANGE)
 
 
 def panel_input(frame: DetectionFrame, size: Size) -> tuple[Image.Image, Float64]:
@@ -121,6 +124,11 @@ def _far_first(boxes: BoxList) -> list[Float64]:
     kept = np.flatnonzero(boxes.is_in_space)
     order = kept[np.argsort(-boxes.location_m[kept, 2])]
     return [corners(boxes.size_hwl_m[k], boxes.location_m[k], float(boxes.rotation_y_rad[k])) for k in order]
+
+
+def _grey(frame: DetectionFrame, size: Size) -> NDArray[np.float32]:
+    """Return the network's input in grey at a panel's size, (height, width, 1)."""
+    return np.asarray(Image.fromarray(frame.image_u8).resize(size, Image.Resampling.BILINEAR).convert("L"), np.float32)[..., None]
 
 
 def _resized(values: NDArray[np.float32], size: Size) -> NDArray[np.float32]:

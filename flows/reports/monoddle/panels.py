@@ -26,8 +26,11 @@ from flows.reports.monoddle.over_image import (
     uncertainty_picture,
 )
 from model.monoddle.detection_frames import DetectionFrame
+from model.train.kept_frames import NAMED, WORST
 
 FROM_ABOVE = "From above"
+
+_REASONS = {NAMED: "asked for", WORST: "one of the worst"}
 
 _BIRD_SHAPE = 600 / 720
 """Height of the view from above, of its width."""
@@ -70,12 +73,13 @@ def count_words(frame: DetectionFrame) -> str:
     return f"{plural(len(frame.truth), 'object')} annotated, {len(frame.detections):,} found"
 
 
-def error_words(frame: DetectionFrame) -> str:
-    """Say what is wrong about a frame; "" where it was not measured."""
-    if frame.error is None:
-        return ""
-    words = f"{frame.error.num_missed} missed, {frame.error.num_false} false"
-    return words + (f", depth off by up to {frame.error.depth_m:.1f} m" if frame.error.depth_m > 0 else "")
+def choice_words(frame: DetectionFrame) -> list[str]:
+    """Say why a frame was chosen, if not for its place in the split, and what is wrong about it, where that was measured."""
+    words = [_REASONS[reason] for reason in frame.reasons if reason in _REASONS]
+    if frame.error is not None:
+        words.append(f"{frame.error.num_missed} missed, {frame.error.num_false} false")
+        words += [f"depth off by up to {frame.error.depth_m:.1f} m"] if frame.error.depth_m > 0 else []
+    return words
 
 
 def _heat_maps(frame: DetectionFrame) -> dict[str, NDArray[np.float32]]:

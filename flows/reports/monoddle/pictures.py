@@ -13,11 +13,9 @@ from flows.reports.html.markup import plural, section, swatch, text
 from flows.reports.html.pictures import picture_grids
 from flows.reports.monoddle.files import DetectionFiles
 from flows.reports.monoddle.over_image import DETECTED, TRUTH
-from flows.reports.monoddle.panels import detection_panels, error_words
+from flows.reports.monoddle.panels import choice_words, detection_panels
 from model.monoddle.detection_frames import DetectionFrame
 from model.train.kept_frames import NAMED, SPREAD, WORST
-
-_TAGS = {NAMED: "asked for", WORST: "one of the worst"}
 
 
 def pictures_section(training: DetectionFiles) -> str | None:
@@ -35,13 +33,13 @@ def pictures_section(training: DetectionFiles) -> str | None:
         f"<figure>{charts.depth_legend()}<figcaption>Depth in metres, of LiDAR, teacher and network</figcaption></figure>"
     )
     intro = (
-        f"<p>{text(choice_words(training.frames))} From above, the camera looks up from the middle of the lower edge; rings are "
+        f"<p>{text(chosen_words(training.frames))} From above, the camera looks up from the middle of the lower edge; rings are "
         f'10 m apart, and higher points are brighter.</p><div class="legends">{legends}</div>'
     )
     return section("frames", "Frames", intro + blocks)
 
 
-def choice_words(frames: Sequence[DetectionFrame]) -> str:
+def chosen_words(frames: Sequence[DetectionFrame]) -> str:
     """Say how the frames of an evaluation were chosen; those of former versions were spread evenly."""
     counts = {reason: sum(reason in frame.reasons for frame in frames) for reason in (NAMED, WORST, SPREAD)}
     if counts[NAMED] == counts[WORST] == 0:
@@ -57,6 +55,5 @@ def choice_words(frames: Sequence[DetectionFrame]) -> str:
 
 
 def _tags(frame: DetectionFrame) -> str:
-    words = [_TAGS[reason] for reason in frame.reasons if reason in _TAGS]
-    words += [plural(len(frame.truth), "object"), f"{len(frame.detections):,} found", error_words(frame)]
-    return " ".join(f'<span class="tag">{text(word)}</span>' for word in words if word)
+    words = [plural(len(frame.truth), "object"), f"{len(frame.detections):,} found", *choice_words(frame)]
+    return " ".join(f'<span class="tag">{text(word)}</span>' for word in words)

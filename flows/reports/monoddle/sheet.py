@@ -6,6 +6,8 @@ Writes a picture 1280 px wide, so that its words can be read where it is shown a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -14,7 +16,7 @@ from flows.reports.html.depth_pictures import EMPTY_CANVAS
 from flows.reports.html.lettering import Font, fitting
 from flows.reports.html.pictures import Panel, jpeg_bytes
 from flows.reports.monoddle.over_image import DETECTED, TRUTH
-from flows.reports.monoddle.panels import detection_panels, error_words
+from flows.reports.monoddle.panels import FROM_ABOVE, choice_words, detection_panels
 from model.monoddle.detection_frames import DetectionFrame
 
 SHEET_WIDTH_PX = 1280
@@ -34,7 +36,7 @@ def frame_sheet(frame: DetectionFrame) -> Image.Image:
     """Draw the name of a frame, the key of the colours, and its panels, each into the column that is shorter so far."""
     width = (SHEET_WIDTH_PX - _GAP_PX * (_NUM_COLUMNS - 1)) // _NUM_COLUMNS
     bottoms, places = [_HEAD_PX] * _NUM_COLUMNS, list[tuple[int, int, Panel]]()
-    for panel in detection_panels(frame, width):
+    for panel in _in_order(detection_panels(frame, width)):
         column = int(np.argmin(bottoms))
         places.append((column * (width + _GAP_PX), bottoms[column], panel))
         bottoms[column] += _TITLE_PX + panel.picture.height + _GAP_PX
@@ -49,11 +51,19 @@ def frame_sheet(frame: DetectionFrame) -> Image.Image:
     return canvas
 
 
+def _in_order(panels: Sequence[Panel]) -> list[Panel]:
+    """Return the panels with the view from above third: it is so high that both columns end alike if the others follow it."""
+    others = [panel for panel in panels if panel.title != FROM_ABOVE]
+    return [*others[:2], *(panel for panel in panels if panel.title == FROM_ABOVE), *others[2:]]
+
+
 def _draw_head(draw: ImageDraw.ImageDraw, font: Font, frame: DetectionFrame) -> None:
     """Write the frame's name with what is wrong about it, and below it what each colour means."""
     bar_left = SHEET_WIDTH_PX - _BAR_PX[0] - 24
-    wrong = error_words(frame)
-    draw.text((6, 6), fitting(frame.key + (f"   {wrong}" if wrong else ""), font, bar_left - 20), fill=_INK, font=font)
+    words_px = bar_left - 80
+    draw.text((6, 6), fitting(frame.key, font, words_px), fill=_INK, font=font)
+    said_left = 6 + min(draw.textlength(frame.key, font=font), words_px) + 16
+    draw.text((said_left, 6), fitting(", ".join(choice_words(frame)), font, words_px - said_left), fill=_SOFT, font=font)
     entries = [(f"{len(frame.detections)} found", DETECTED)]
     if len(frame.truth):
         entries.insert(0, (f"{len(frame.truth)} annotated", TRUTH))

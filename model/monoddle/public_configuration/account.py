@@ -125,7 +125,8 @@ class PublicFile:
     def give_same(self, key: str) -> None:
         """Give the value of a key of ``MAPPED`` to the keys of ``train:`` that mean the same."""
         mapped = MAPPED[key]
-        self.give(key, dict.fromkeys(mapped.keys, self.value(key, mapped.kind, mapped.default, least=mapped.least)), mapped.why)
+        value = self.value(key, mapped.kind, mapped.default, least=mapped.least)
+        self.give(key, dict.fromkeys(mapped.keys, value), mapped.why if value else "")
 
     def result(self) -> PublicTraining:
         """Return what was made, keys in the order of the file."""

@@ -65,16 +65,16 @@ MAPPED: dict[str, Mapped] = {
 
 NO_RECIPE_KEY: dict[str, tuple[Fate, str, str]] = {
     "dataset.num_workers": ("elsewhere", "setting DEPTHMILL_LOADER_WORKERS", "changes no result"),
-    "dataset.pin_memory": ("elsewhere", "", "changes no result; nothing to set"),
-    "dataset.persistent_workers": ("elsewhere", "", "changes no result; nothing to set"),
-    "dataset.prefetch_factor": ("elsewhere", "", "changes no result; nothing to set"),
+    "dataset.pin_memory": ("elsewhere", "", "changes no result"),
+    "dataset.persistent_workers": ("elsewhere", "", "changes no result"),
+    "dataset.prefetch_factor": ("elsewhere", "", "changes no result"),
     "dataset.cache_labels": ("elsewhere", "", "changes no result; labels are read once, into the store"),
     "dataset.cache_calibs": ("elsewhere", "", "changes no result; calibration is read once, into the store"),
     "dataset.resolution": ("not read", "", "only a count of operations reads it; the input is train.network.input_px"),
     "trainer.resume_model": ("elsewhere", "depthmill train", "the same command goes on where it stopped"),
     "trainer.output_dir": ("elsewhere", "depthmill train --out", ""),
     "trainer.checkpoints_dir": ("elsewhere", "depthmill train --out", ""),
-    "trainer.find_unused_parameters": ("elsewhere", "", "nothing to set: parameters without a gradient are allowed"),
+    "trainer.find_unused_parameters": ("elsewhere", "", "parameters without a gradient are allowed"),
     "distributed.enabled": ("not read", "", "the script looks for dp_reference only"),
     "distributed.dp_reference.num_gpus": (
         "not read",

@@ -88,7 +88,7 @@ def _translate_dataset(file: PublicFile) -> None:
     file.tell("dataset.type", "taken", "source.kind: kitti_object")
     if "dataset.root_dir" in file.values:
         file.made.root = file.value("dataset.root_dir", "text")
-    file.tell("dataset.root_dir", "taken", "source.root", "as a whole path")
+    file.tell("dataset.root_dir", "taken", "source.root", "as an absolute path")
     _translate_classes(file)
     _translate_targets(file)
 
@@ -122,9 +122,9 @@ def _translate_targets(file: PublicFile) -> None:
         raise file.error("dataset.bbox2d_type", " or ".join(BOXES_2D))
     why = "a box that reaches behind the camera is cut there first" if box == "proj" else ""
     file.give("dataset.bbox2d_type", {"targets.box_2d": BOXES_2D[box]}, why)
-    file.value("dataset.use_dontcare", "flag", False)
-    why = "DontCare lies at -1000 m, so the public code drops it as nearer than 2 m. train.targets.ignored: regions is an effect"
-    file.tell("dataset.use_dontcare", "not read", "train.targets.ignored: nothing", why)
+    why = "without effect there: DontCare lies at -1000 m, and what is nearer than 2 m is dropped. For one set it to regions"
+    wants_regions = file.value("dataset.use_dontcare", "flag", False)
+    file.tell("dataset.use_dontcare", "not read", "train.targets.ignored: nothing", why if wants_regions else "")
 
 
 def _translate_model(file: PublicFile) -> None:
@@ -158,7 +158,7 @@ def _translate_backbone(file: PublicFile, public: str, *, is_timm: bool) -> None
     file.tell("model.backbone", fate_of, f"train.network.backbone: {backbone}", why)
     starts = file.value("model.pretrained", "flag", True) if is_timm else True
     freezes = file.value("model.freeze_backbone", "flag", False)
-    why = "the public code freezes networks of timm and YOLO; batch norms of a frozen one go on counting" if freezes else ""
+    why = "the public code freezes networks of timm and YOLO; their batch norms go by each batch even so" if freezes else ""
     statistics = {"frozen_statistics": False} if freezes else {}
     file.give("model.freeze_backbone", {"frozen_backbone": freezes, **statistics}, why)
     file.made.starts_from = name if starts and fate_of == "taken" else ""
@@ -172,7 +172,7 @@ def _translate_neck(file: PublicFile, *, is_yolo: bool) -> None:
     if neck == "NativeNeck" and is_yolo:
         file.tell("model.neck", "lost", "", "a top-down pyramid over three levels of a YOLO network; the neck here is DLAUp")
     elif neck == "DLAUp":
-        file.tell("model.neck", "taken", "", "nothing to set: the neck here is DLAUp")
+        file.tell("model.neck", "elsewhere", "", "the neck here, always")
     else:
         file.tell("model.neck", "not read", "", f"the code knows no {neck} for this backbone and takes DLAUp, as here")
     is_usual = file.values.get("model.feature_strides", STRIDES) == STRIDES

@@ -56,11 +56,6 @@ SCRIPTS = {
 }
 """Scripts of both repositories with the flags of their argument parsers, or the arguments that fire makes flags of."""
 
-PENDING = {  # TEMPORARY: what other lanes bring
-    *("train.learning_rate_of_batch", "train.frozen_backbone", "train.frozen_statistics", "train.optimizer", "train.momentum"),
-    *("train.checkpoint_every_epochs", "train.keep_checkpoints", "train.evaluate_checkpoints"),
-}
-
 PICTURES = "2d_bbox 3d_bbox heatmap hm_perclass da3_depth uncertainty lidar_bev combined_3d oracle_ example.jpg resources/example.jpg bev.png"
 FILES = "ImageSets object/ DA3_depth_results _vis.jpg .pth outputs/data train.log last_eval_result.json eval_results.csv summary.csv summary.md"
 
@@ -98,7 +93,7 @@ def row_of(key: str) -> list[str]:
 def test_page_when_it_names_recipe_keys_then_they_exist():
     keys = [one for one in CODE if re.fullmatch(r"(stages|train|source)(\.\w+)+", one)]
     assert len(keys) > 45
-    assert [key for key in keys if not exists(key) and key not in PENDING] == []
+    assert [key for key in keys if not exists(key)] == []
     assert not exists("train.distill.lambda") and not exists("source.rot") and not exists("stages.predict_mono_depth.map")
 
 
@@ -107,11 +102,9 @@ def test_page_when_it_names_commands_options_and_settings_then_they_exist():
     named = [one.split() for one in CODE if one.startswith("depthmill ")]
     assert len(named) > 15
     for _, name, *words in named:
-        if name in PENDING:
-            continue
         command = commands.commands[name]  # KeyError: there is no such command
         options = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
-        assert [word for word in words if word.startswith("--") and word not in options and word not in PENDING] == [], (
+        assert [word for word in words if word.startswith("--") and word not in options] == [], (
             name,
             words,
         )

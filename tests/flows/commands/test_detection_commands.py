@@ -14,6 +14,7 @@ from model.families import family_of
 from model.monoddle.average_precision import ApRow
 from model.monoddle.comparison import DetectionComparisonError, precision_differences
 from model.monoddle.config import MonoDdleTrainConfig
+from model.monoddle.detection_frames import frames_of
 from model.monoddle.evaluation import read_average_precision
 from model.monoddle.family import MonoDdleFamily
 from model.monoddle.image_folder import find_calibrated_images
@@ -122,6 +123,57 @@ def test_evaluate_when_an_option_is_of_depth_only_then_named(checkpoint, tiny_ki
     assert f"{option} is of depth networks, and a detector has none: checkpoint '{checkpoint}' is one. Leave it out" in text
 
 
+def test_evaluate_when_frames_are_chosen_then_their_pictures_and_why(checkpoint, tiny_kitti_store, depthmill, tmp_path):
+    out, given = tmp_path / "out", ("--split", "train", "--frames", "000002, 000000", "--worst", "1", "--pictures", "1")
+    code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", out, *given)
+    assert code == 0, text
+    with np.load(out / "pictures.npz") as arrays:
+        frames = frames_of(dict(arrays))
+    assert [frame.reasons[0] for frame in frames[:2]] == ["named", "named"] and "worst" in sum(
+        (frame.reasons for frame in frames), ()
+    )
+    assert [int(frame.key.rsplit("/")[-1]) for frame in frames[:2]] == [2, 0]
+    assert {path.stem for path in (out / "pictures").iterdir()} == {frame.key.replace("/", "_") for frame in frames}
+    assert all(list(frame.class_heat) == ["Car"] and frame.error is not None for frame in frames)
+    worst = max(frame.error.for_order for frame in frames)
+    assert next(frame for frame in frames if "worst" in frame.reasons).error.for_order == worst > (0, 0)
+    code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", out, "--pictures", "0")
+    assert code == 0 and list((out / "pictures").iterdir()) == [] and not (out / "pictures.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (("--frames", "00004"), "--frames names '00004', which is no frame of split val of manifest"),
+        (("--frames", "000001"), "--frames names '000001', which is a frame of split train. Add --split train"),
+        (("--frames", " ,"), "--frames is ' ,', expected names of frames with commas between them. Name some, or leave it out"),
+    ],
+)
+def test_evaluate_when_a_frame_is_not_there_then_said_before_the_work(
+    checkpoint, tiny_kitti_store, depthmill, tmp_path, given, text
+):
+    code, said = depthmill("evaluate", checkpoint, tiny_kitti_store, "--out", tmp_path / "out", *given)
+    assert (code, text in said) == (2, True), said
+    assert not (tmp_path / "out").exists()
+    code, said = depthmill("predict", checkpoint, tiny_kitti_store, "--out", tmp_path / "found", *given)
+    assert (code, text in said) == (2, True), said
+    assert not (tmp_path / "found").exists()
+
+
+def test_predict_when_frames_are_named_then_all_results_and_only_their_pictures(
+    checkpoint, tiny_kitti_store, depthmill, tmp_path
+):
+    code, text = depthmill("predict", checkpoint, tiny_kitti_store, "--out", tmp_path / "split", "--frames", "000005")
+    assert code == 0, text
+    assert len(list((tmp_path / "split/data").iterdir())) == 2
+    assert [path.name for path in (tmp_path / "split/pictures").iterdir()] == ["000005.jpg"]
+    raw = tiny_kitti_store.parent / "raw/training"
+    code, text = depthmill("predict", checkpoint, raw, "--out", tmp_path / "folder", "--frames", "000009")
+    assert code == 2 and f"--frames names '000009', which is no frame of folder '{raw}'. There is 00000" in text
+    code, text = depthmill("predict", checkpoint, raw, "--out", tmp_path / "folder", "--frames", "000002", "--no-pictures")
+    assert code == 2 and "--frames says whose pictures are wanted, and --no-pictures that none are. Leave one of them out" in text
+
+
 def test_evaluate_when_split_or_folder_are_wrong_then_said_before_the_work(checkpoint, tiny_kitti_store, depthmill, tmp_path):
     code, text = depthmill("evaluate", checkpoint, tiny_kitti_store, "--split", "validation", "--out", tmp_path / "a")
     assert code == 2
@@ -149,7 +201,7 @@ def test_predict_when_given_a_folder_then_the_same_objects_as_from_the_store(che
         assert len(from_split[name]) > 0
         assert np.array_equal(from_folder[name].location_m, from_split[name].location_m)
     pictures = sorted((tmp_path / "folder/pictures").glob("*.jpg"))
-    assert len(pictures) == 6 and Image.open(pictures[0]).width > 1400
+    assert len(pictures) == 6 and Image.open(pictures[0]).width == 1280
     code, text = depthmill("predict", checkpoint, tiny_kitti_store, "--out", tmp_path / "split")
     assert code == 2
     assert "split' is not empty; predict never mixes with what is there" in text

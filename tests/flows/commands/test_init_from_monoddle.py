@@ -65,7 +65,7 @@ def test_recipe_when_translated_then_holds_what_was_translated_and_says_every_ke
     assert "  dataset.random_crop: 0.5 " in text and " train.data.augment.crop_probability: 0.5" in text
     assert "warning: not taken over: dataset.colour: 1 (unknown key: the public code reads no such key)\n" in text
     assert "warning: not taken over: model.backbone: yolo11 (networks of the package ultralytics are not here." in text
-    assert f"warning: '{root / 'DA3_depth_results'}' does not exist, and the training learns from its depth maps." in text
+    assert f"warning: '{root / 'DA3_depth_results'}' does not exist; the training learns from its depth maps. Set " in text
     assert "warning: the public code starts from ImageNet weights" not in text  # of a network that is not here
     recipe = load_recipe(out)
     train = parse_train_config(recipe.train, where="test")
@@ -78,16 +78,18 @@ def test_recipe_when_translated_then_holds_what_was_translated_and_says_every_ke
 
 
 def test_answer_when_json_is_asked_for_then_has_every_key_with_its_fate(depthmill, tmp_path):
-    root = write_tiny_kitti(tmp_path / "KITTI")
-    config = write_config(tmp_path, MONODLE)
+    root = tmp_path / "monodle/data/KITTI"
+    write_tiny_kitti(root, level="object")
+    config = write_config(tmp_path / "monodle/experiments/example", MONODLE)  # names no root
     (tmp_path / "torch/hub/checkpoints").mkdir(parents=True)
     (weights := tmp_path / "torch/hub/checkpoints/dla34-ba72cf86.pth").write_bytes(b"weights")
-    code, text = depthmill("init", root, "--from-monoddle", config, "--out", tmp_path / "recipe.yaml", "--json")
+    code, text = depthmill("init", "--from-monoddle", config, "--out", tmp_path / "recipe.yaml", "--json")
     assert code == 0, text
     answer = json.loads(text[text.index("{") :])
     assert {"key": "trainer.max_epoch", "value": 140, "fate": "taken", "here": "train.epochs: 140", "why": ""} in answer["keys"]
     assert answer["warnings"] == []
-    assert load_recipe(tmp_path / "recipe.yaml").train["imagenet_weights"] == str(weights)
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    assert (recipe.source.root, recipe.train["imagenet_weights"]) == (str(root), str(weights))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,16 @@ def test_init_when_the_public_file_cannot_be_used_then_says_why_and_writes_nothi
     code, text = depthmill("init", "--from-monoddle", folder / config, "--out", tmp_path / "recipe.yaml", *arguments)
     assert code == 2
     assert message.format(folder / config) in text
+    assert not (tmp_path / "recipe.yaml").exists()
+
+
+def test_init_when_a_value_is_out_of_bounds_then_the_error_names_both_keys(depthmill, tmp_path):
+    root = write_tiny_kitti(tmp_path / "KITTI")
+    config = write_config(tmp_path, changed(KITTI_NO_DA3, dataset__random_flip=3))
+    code, text = depthmill("init", root, "--from-monoddle", config, "--out", tmp_path / "recipe.yaml")
+    assert code == 2
+    assert "train.data.augment.flip_probability is 3: Input should be less than or equal to 1" in text
+    assert "train.data.augment.flip_probability is dataset.random_flip in the public file" in text
     assert not (tmp_path / "recipe.yaml").exists()
 
 

@@ -156,3 +156,9 @@ def test_evaluation_when_a_file_of_it_is_a_pipe_then_said_and_nothing_waits_for_
     (tmp_path / name).symlink_to("/dev/zero")
     with within(60), pytest.raises(StoreError, match=f"{AP_FILE}' cannot be read"):
         read_average_precision(tmp_path)
+
+
+def test_evaluate_when_pictures_of_result_files_are_chosen_then_says_that_there_are_none(results, recipe, depthmill, tmp_path):
+    code, text = depthmill("evaluate", results, recipe, "--worst", "2", "--out", tmp_path / "out")
+    said = f"--worst chooses frames for pictures, and none are drawn: '{results}' holds result files. Leave it out"
+    assert (code, said in text, (tmp_path / "out").exists()) == (2, True, False), text

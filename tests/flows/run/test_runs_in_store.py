@@ -81,6 +81,23 @@ def test_training_when_kept_then_another_machine_has_it_and_unchanged_files_are_
     assert (there.training("a") / "last.pt").read_bytes() == b"later"
 
 
+def test_kept_checkpoint_when_deleted_here_then_the_store_forgets_it_and_nothing_else(machine, monkeypatch):
+    here, there = machine("here"), machine("there")
+    kept = {f"checkpoints/step_000000{step}.pt": b"c" for step in (2, 4, 6)}
+    folder = write(here.training("a"), FILES | kept)
+    here.keep(folder)
+    for name in ("checkpoints/step_0000002.pt", "steps.csv"):
+        (folder / name).unlink()
+    assert here.has_news(folder)
+    with monkeypatch.context() as patched, pytest.raises(StoreError):  # killed, or the store is gone
+        patched.setattr(here.files.__class__, "remove", lambda *_: (_ for _ in ()).throw(StoreError("gone")))
+        here.keep(folder)
+    assert here.has_news(folder)
+    here.keep_as_it_is_now(folder)
+    assert not here.has_news(folder) and read(there.training("a")) == FILES | dict.fromkeys(list(kept)[1:], b"c")
+    assert here.keep(folder) == 0
+
+
 def test_order_of_puts_when_a_training_is_complete_then_the_mark_is_last_and_the_checkpoint_before_it(machine, monkeypatch):
     runs, order = machine("here"), []
     upload = FolderCopy._upload

@@ -83,6 +83,25 @@ def test_folder_of_a_user_when_it_has_a_file_of_a_trainings_name_then_nothing_is
         assert files(out) == before
 
 
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_kept_checkpoints_when_begun_anew_then_they_and_their_evaluations_go_and_a_users_files_stay(complete, tmp_path, is_noted):
+    out, kept = tmp_path / "out", tmp_path / "out" / "checkpoints"
+    shutil.copytree(complete, out)
+    with suppress(KeyboardInterrupt), noted_files(out):
+        shutil.copytree(complete / "evaluation", kept / "step_0000002" / "evaluation")
+        (kept / "evaluated.json").write_text('{"rows": [], "record_sha256": "0"}')
+        (kept / "table.md").write_text("| step |")
+        if not is_noted:
+            raise KeyboardInterrupt
+    shutil.copy(complete / "last.pt", kept / "step_0000002.pt")
+    (kept / f".step_0000004.pt.{'0' * 32}").write_bytes((complete / "last.pt").read_bytes()[:5000])
+    mine = {"checkpoints/step_0000003.pt": "a", "checkpoints/step_0000002/notes.txt": "b", "checkpoints/mine.md": "c"}
+    for name, content in mine.items():
+        (out / name).write_text(content)
+    assert clear_training(out) == sorted(mine)
+    assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == {*mine, WRITTEN_FILE}
+
+
 @pytest.mark.slow
 def test_restart_when_a_users_files_lie_in_a_training_then_they_stay_and_are_named(complete, recipe, depthmill, tmp_path):
     out = tmp_path / "out"

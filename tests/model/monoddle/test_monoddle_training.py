@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from model.families import evaluate_training, family_of, load_checkpoint, load_network, parse_train_config, train
@@ -210,7 +211,16 @@ def test_config_when_written_and_read_then_the_same_family():
 
 @pytest.mark.slow
 def test_two_processes_when_training_together_then_one_checkpoint_after_as_many_steps(manifest, tmp_path):
-    config = small_detection_config(**{**DISTILL, "data": {"mono": True, "batch_size": 1}}, max_steps=2)
+    options = {"warm_up_epochs": 0, "learning_rate_of_batch": 8, "frozen_backbone": True, "checkpoint_every_epochs": 0.5}
+    config = small_detection_config(**{**DISTILL, "data": {"mono": True, "batch_size": 1}}, max_steps=2, **options)
     train(config, manifest, tmp_path, machine=Machine("cpu", num_devices=2))
     assert load_checkpoint(tmp_path / "last.pt").step == 2
     assert [row["samples"] for row in steps(tmp_path)] == ["2", "2"]
+    assert [float(row["lr"]) for row in steps(tmp_path)] == [1e-3 * 2 / 8] * 2
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_0000001.pt", "step_0000002.pt"]
+    torch.manual_seed(config.seed)
+    before, after = (
+        family_of(config).network(config).backbone.state_dict(),
+        load_network(tmp_path / "last.pt").backbone.state_dict(),
+    )
+    assert same(before, after)

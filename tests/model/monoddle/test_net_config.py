@@ -38,7 +38,10 @@ def test_config_when_written_and_read_then_the_same():
         ),
         ({"classes": ("Car", "Car")}, "classes names Car more than once; name each class once"),
         ({"train_classes": ()}, "at least 1 item"),
-        ({"backbone": "dla43"}, "backbone is 'dla43', expected dla34, hrnet_w32, resnet50, convnext_tiny, convnextv2_tiny or timm:<name>"),
+        (
+            {"backbone": "dla43"},
+            "backbone is 'dla43', expected dla34, hrnet_w32, resnet50, convnext_tiny, convnextv2_tiny or timm:<name>",
+        ),
         ({"backbone": "timm:"}, "backbone is 'timm:', expected dla34"),
         (
             {"backbone": "resnet50", "compat": True},

@@ -76,9 +76,7 @@ def test_parameters_of_convnext_when_counted_as_published_then_without_norms_and
         network = on_meta(MonoDdleConfig(backbone=backbone))
         left_out = [module for module in network.modules() if isinstance(module, nn.LayerNorm | GlobalResponseNorm)]
         scales = [parameter for name, parameter in network.named_parameters() if name.endswith("layer_scale")]
-        counted.add(
-            num_parameters(network) - sum(map(num_parameters, left_out)) - sum(parameter.numel() for parameter in scales)
-        )
+        counted.add(num_parameters(network) - sum(map(num_parameters, left_out)) - sum(parameter.numel() for parameter in scales))
     assert counted == {38_336_102}
 
 

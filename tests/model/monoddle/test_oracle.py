@@ -224,3 +224,14 @@ def test_rows_when_nothing_is_replaced_then_those_of_the_evaluations_table():
 
 def heights(objects: Objects) -> np.ndarray:
     return objects.box_px[:, 3] - objects.box_px[:, 1]
+
+
+def test_replacements_by_distance_when_depth_is_wrong_then_each_group_is_cured_and_empty_ones_are_no_number():
+    truth = [seen_at(500.0, depth_m=15.0 if number < 45 else 35.0) for number in range(90)]
+    found = [replace(seen_at(500.0, depth_m=one.location_m[0, 2] * 1.2), score=np.array([0.5])) for one in truth]
+    rows = [row for row in analysed(truth, found).oracle_by_distance if row.overlap == "strict"]
+    of_depth = {row.group: row.r40 for row in rows if row.replaced == "depth"}
+    assert [group for group, value in of_depth.items() if value == pytest.approx(100.0)] == ["10 to 20 m", "30 to 40 m"]
+    assert np.isnan(of_depth["below 10 m"])
+    assert {row.group: row.num_truth for row in rows if row.num_truth} == {"10 to 20 m": 45, "30 to 40 m": 45}
+    assert max(row.r40 for row in rows if row.replaced == "nothing" and row.num_truth) == 0.0

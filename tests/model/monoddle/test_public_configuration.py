@@ -32,8 +32,6 @@ def leaves(data, above="") -> list[str]:
 def config_of(data) -> MonoDdleTrainConfig:
     train: dict = {}
     for key, value in values(data).items():
-        if key.split(".")[0] not in MonoDdleTrainConfig.model_fields:  # TEMPORARY
-            continue
         *groups, last = key.split(".")
         group = train
         for one in groups:
@@ -134,7 +132,7 @@ def test_key_when_it_has_another_value_then_so_has_the_recipe(changes, expected)
 @pytest.mark.parametrize(
     ("changes", "key", "fate", "why"),
     [
-        ({"dataset__use_dontcare": True}, "dataset.use_dontcare", "not read", "DontCare lies at -1000 m"),
+        ({"dataset__use_dontcare": True}, "dataset.use_dontcare", "not read", "without effect there: DontCare lies at -1000 m"),
         ({"model__model_cfg": {"pretrained": False}}, "model.model_cfg.pretrained", "not read", "not below model_cfg"),
         ({"model__neck": "DirectNeck"}, "model.neck", "not read", "the code knows no DirectNeck for this backbone and takes DLAUp"),
         ({"model__backbone": "yolo11"}, "model.backbone", "lost", "The recipe trains dla34, which is another network"),

@@ -196,6 +196,13 @@ def test_objects_when_ignored_then_those_not_learned_in_the_map_of_their_class()
     assert (found[0] == NOT_JUDGED).any() and not (found[1] == NOT_JUDGED).any()
 
 
+def test_region_when_mirrored_then_its_mirror_is_not_judged():
+    region = join_objects([car(), car(**DONT_CARE, box_px=[[690.0, 190.0, 801.0, 260.0]])])
+    found = encode(region, rules=TargetRules(ignored="regions")).heatmap
+    mirrored = encode(region, centred_view(IMAGE, CONFIG.input_px, is_flipped=True), rules=TargetRules(ignored="regions")).heatmap
+    assert np.array_equal(mirrored == NOT_JUDGED, found[:, :, ::-1] == NOT_JUDGED)
+
+
 def test_region_when_outside_the_view_then_nothing_of_it_is_there():
     region = car(**DONT_CARE, box_px=[[-300.0, -50.0, -200.0, 500.0]])
     assert not encode(region, rules=TargetRules(ignored="regions")).heatmap.any()

@@ -120,7 +120,9 @@ def test_option_when_it_does_not_fit_then_said(changes, message):
 def test_name_of_a_training_when_a_new_option_has_its_default_then_as_before_and_else_another():
     plain = MonoDdleTrainConfig()
     as_before = {"optimizer": "adam", "momentum": 0.9, "frozen_backbone": False, "learning_rate_of_batch": None}
-    assert FAMILIES.training_name(MonoDdleTrainConfig(**as_before), "m") == FAMILIES.training_name(plain, "m") == "bd1a300206c7d0aa"
+    assert (
+        FAMILIES.training_name(MonoDdleTrainConfig(**as_before), "m") == FAMILIES.training_name(plain, "m") == "bd1a300206c7d0aa"
+    )
     kept = MonoDdleTrainConfig(checkpoint_every_epochs=10, keep_checkpoints=3, evaluate_checkpoints=True)
     assert FAMILIES.training_name(kept, "m") == FAMILIES.training_name(plain, "m")
     changed = [{"optimizer": "adamw"}, {"frozen_backbone": True}, {"learning_rate_of_batch": 16}]

@@ -58,7 +58,9 @@ def test_checkpoints_when_more_than_wanted_then_the_newest_are_left_and_foreign_
     (folder / "checkpoints" / "notes.txt").write_text("mine")
     (folder / "checkpoints" / "step_2.pt").write_text("mine")
     (folder / "checkpoints" / "step_0000001.pt").symlink_to(folder / "best.pt")
-    with pytest.raises(CheckpointError, match=r"checkpoints/step_0000001.pt' is not a checkpoint of this training, which would .*Move"):
+    with pytest.raises(
+        CheckpointError, match=r"checkpoints/step_0000001.pt' is not a checkpoint of this training, which would .*Move"
+    ):
         train(small_config(**KEPT), manifest, folder, machine=CPU)
     (folder / "checkpoints" / "step_0000001.pt").unlink()
     train(small_config(**KEPT), manifest, folder, machine=CPU)
@@ -133,7 +135,9 @@ def test_kept_checkpoints_when_none_was_kept_then_said(manifest, tmp_path):
     config = small_config(max_steps=1)
     train(config, manifest, tmp_path, machine=CPU)
     asked = small_config(**KEPT, max_steps=1, evaluate_checkpoints=True)
-    with pytest.raises(CheckpointError, match=r"has kept no checkpoint that could be measured: it ran without train.checkpoint_ev"):
+    with pytest.raises(
+        CheckpointError, match=r"has kept no checkpoint that could be measured: it ran without train.checkpoint_ev"
+    ):
         extra_parts(asked)["evaluate_checkpoints"].run(asked, manifest, tmp_path, CPU)
     assert extra_parts(config) == {}
 

@@ -6,19 +6,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.reports.html.colormap import depth_colors
 from flows.reports.monoddle.bird_view import SIZE_PX, bird_view, reach_of
 from flows.reports.monoddle.box_lines import EDGES, FRONT, NEAREST_M, corners, footprint, seen_lines
-from flows.reports.monoddle.pictures import (
+from flows.reports.monoddle.over_image import (
     DETECTED,
     TRUTH,
     boxes_in_image,
     boxes_in_space,
-    detection_panels,
-    frame_jpeg,
+    doubt_range,
     heat_picture,
+    lidar_picture,
+    uncertainty_picture,
 )
+from flows.reports.monoddle.panels import detection_panels
+from flows.reports.monoddle.pictures import chosen_words
+from flows.reports.monoddle.sheet import SHEET_WIDTH_PX, frame_jpeg
 from model.data.objects import Objects
-from model.data.rectified_camera import project_points
+from model.data.rectified_camera import project_points, unproject_pixels
 from model.monoddle.affine_view import resting_view
 from model.monoddle.detection_frames import BoxList, frame_of, frames_of, stacked_pictures
 from tests.flows.reports.monoddle.made_up_detection_folder import IMAGE_PX, INPUT_PX, KEYS, picture, shifted
@@ -49,8 +54,8 @@ def objects_of(boxes: BoxList) -> Objects:
     )  # fmt: skip
 
 
-def frame(truth: Objects, found: Objects | None = None, **changes):
-    return frame_of(KEYS[0], picture(truth, Objects.none() if found is None else found, lidar=False, **changes))
+def frame(truth: Objects, found: Objects | None = None, **arrays):
+    return frame_of(KEYS[0], {**picture(truth, Objects.none() if found is None else found, lidar=False), **arrays})
 
 
 def is_color(image: Image.Image, color) -> np.ndarray:
@@ -96,7 +101,7 @@ def test_panels_when_drawn_then_the_box_in_space_fills_the_box_in_the_image(plac
 
 def test_heat_when_drawn_then_it_is_hottest_where_the_centre_of_the_car_is_seen():
     truth = objects_of(box((4.0, 1.5, 18.0)))
-    hot = np.asarray(heat_picture(frame(truth), WIDE)).astype(int)
+    hot = np.asarray(heat_picture(frame(truth), frame(truth).class_heat["Car"], WIDE)).astype(int)
     row, column = np.unravel_index(np.argmax(hot[..., 0] - hot[..., 2]), hot.shape[:2])
     centre = resting_view(IMAGE_PX, INPUT_PX).to_input(project_points(KITTI_P2, np.array([4.0, 0.75, 18.0])))
     assert np.abs(np.array([column, row]) / WIDE[0] * INPUT_PX[1] - centre).max() < 4  # a cell
@@ -142,12 +147,12 @@ def test_detection_panels_when_teacher_or_uncertainty_are_absent_then_their_pane
     arrays = picture(cars, shifted(cars), lidar=False)
     titles = [panel.title for panel in detection_panels(frame_of("k", arrays))]
     assert titles == [
-        "Boxes in the image", "Boxes in space", "Centre heat", "Depth everywhere", "Teacher", "Uncertainty of the teacher",
-        "From above",
+        "Boxes in the image", "Boxes in space", "Centre heat: Car", "Centre heat: Cyclist", "Depth everywhere", "Teacher",
+        "Uncertainty of the teacher", "From above",
     ]  # fmt: skip
     bare = {**arrays, "teacher_m": arrays["teacher_m"] * 0, "log_scale": arrays["log_scale"] * np.nan}
     panels = {panel.title: panel for panel in detection_panels(frame_of("k", bare))}
-    assert list(panels) == ["Boxes in the image", "Boxes in space", "Centre heat", "Depth everywhere", "From above"]
+    assert list(panels) == [title for title in titles if title not in ("Teacher", "Uncertainty of the teacher")]
     assert panels["From above"].caption == "no LiDAR and no teacher, so no points"
     assert panels["Boxes in the image"].caption == "3 objects annotated, 3 found"
 
@@ -166,9 +171,69 @@ def test_frames_of_when_stacked_then_each_frame_gets_its_own_objects_and_points(
         frames_of({**stacked, "truth": stacked["truth"][:, :11]})
 
 
-def test_sheet_when_a_frame_has_no_annotation_then_a_picture_without_their_colour():
+def test_heat_when_a_class_is_trained_then_its_panel_has_its_own_heat():
+    cars = made_up_cars(3, image_px=IMAGE_PX, seed=1)
+    panels = {panel.title: panel for panel in detection_panels(frame(cars))}
+    assert (
+        panels["Centre heat: Car"].caption == "hottest cell 1.00"
+        and panels["Centre heat: Cyclist"].caption == "hottest cell 0.30"
+    )
+
+
+def test_lidar_when_a_point_is_seen_then_its_depth_is_there_and_of_two_the_nearest():
+    arrays = picture(Objects.none(), Objects.none(), lidar=False)
+    far, near = unproject_pixels(KITTI_P2, np.full((2, 2), 200.0), np.array([40.0, 20.0]))  # one behind the other
+    arrays["points"] = np.array([far, near, [0.0, 0.0, -5.0], [900.0, 0.0, 5.0]], np.float32)  # the last two are not seen
+    image = np.asarray(lidar_picture(frame_of("k", arrays), WIDE))
+    column, row = resting_view(IMAGE_PX, INPUT_PX).to_input(np.array([200.0, 200.0])) * WIDE[0] / INPUT_PX[1]
+    expected = depth_colors(np.array([20.0]))[0].astype(int)
+    assert np.abs(image[int(row), int(column)].astype(int) - expected).max() <= 2
+    colorful = image.max(axis=2).astype(int) - image.min(axis=2) > 30
+    assert 1 <= np.count_nonzero(colorful) <= 25
+
+
+def test_uncertainty_when_drawn_then_the_image_is_seen_through_it_and_the_key_says_its_ends():
+    arrays = picture(Objects.none(), Objects.none(), lidar=False)
+    arrays["log_scale"] = np.repeat(np.where(np.arange(80) < 40, -1.0, 2.0)[None], 24, axis=0).astype(np.float32)
+    arrays["image_u8"][:, ::2] = 250  # stripes of the image
+    one = frame_of("k", arrays)
+    assert one.log_scale is not None and doubt_range(one.log_scale) == (-1.0, 2.0)
+    image = np.asarray(uncertainty_picture(one, one.log_scale, (INPUT_PX[1], INPUT_PX[0]))).astype(int)
+    believed, doubted = image[10, 20:60], image[10, 260:300]
+    assert (believed[:, 2] > believed[:, 0]).all() and (doubted[:, 0] > doubted[:, 2]).all()  # blue, then red
+    assert np.abs(np.diff(doubted.sum(axis=1))).min() > 100  # the stripes
+    assert (image[-12:-8, 8:12] < 60).all()  # the key lies in the corner
+
+
+def test_frames_of_when_a_former_version_wrote_them_then_they_are_shown_as_they_were():
+    stacked = stacked_pictures(
+        KEYS, [picture(one, shifted(one), lidar=True) for one in [made_up_cars(2, image_px=IMAGE_PX, seed=2)] * 3]
+    )
+    added = {"class_heat", "heat_classes", "reasons", "num_missed", "num_false", "depth_error_m", "error_of"}
+    former = {name: array for name, array in stacked.items() if name not in added}
+    assert len(former) == len(stacked) - len(added)
+    frames = frames_of(former)
+    assert [panel.title for panel in detection_panels(frames[0])][2:4] == ["LiDAR in the image", "Centre heat"]
+    assert chosen_words(frames) == "Frames spread evenly over the split, at the network's input."
+    assert len(frame_jpeg(frames[0])) > 1000
+    with pytest.raises(ValueError, match="class_heat is of 2 frames, frame_keys of 3"):
+        frames_of({**stacked, "class_heat": stacked["class_heat"][:2]})
+
+
+def test_chosen_words_when_frames_were_asked_for_and_bad_then_said():
+    cars = made_up_cars(1, image_px=IMAGE_PX, seed=4)
+    frames = [frame(cars, **{"reasons": np.array(reasons)}) for reasons in ("named", "named+worst", "spread")]
+    assert chosen_words(frames) == (
+        "3 frames at the network's input: 2 asked for by name, 1 with the most missed and false objects (Car 3D@0.7, moderate), "
+        "1 spread evenly over the split."
+    )
+
+
+@pytest.mark.parametrize("input_px", [INPUT_PX, (288, 512)])
+def test_sheet_when_a_frame_has_no_annotation_then_a_picture_without_their_colour(input_px):
     cars = made_up_cars(2, image_px=IMAGE_PX, seed=4)
-    image = Image.open(io.BytesIO(frame_jpeg(frame(Objects.none(), shifted(cars)))))
-    assert image.width == 2 * 720 + 8 and image.height > 800
-    near = np.abs(np.asarray(image).astype(int) - TRUTH).max(axis=2) < 40
+    bare = frame(Objects.none(), shifted(cars), image_u8=np.full((*input_px, 3), 90, np.uint8))
+    image = Image.open(io.BytesIO(frame_jpeg(bare)))
+    assert image.width == SHEET_WIDTH_PX == 1280 and image.height > 800
+    near = np.abs(np.asarray(image)[82:260].astype(int) - TRUTH).max(axis=2) < 40  # the boxes, in the image and in space
     assert not near.any()

@@ -40,6 +40,9 @@ def test_report_when_all_is_there_then_it_holds_the_tables_numbers(folder):
     for key in KEYS:
         assert key in page
     assert " yet" not in shown
+    chosen = "1 with the most missed and false objects (Car 3D@0.7, moderate), 2 spread evenly over the split."
+    assert f"input: {chosen}" in shown
+    assert shown.count("4 missed, 4 false") == 3 and shown.count("one of the worst") == 1
 
 
 def test_report_when_opened_alone_then_needs_nothing_else(folder):
@@ -49,7 +52,7 @@ def test_report_when_opened_alone_then_needs_nothing_else(folder):
     assert (
         anchors == {"about", "precision", "analysis", "frames", "steps", "validation"} <= set(re.findall(r'id="([^"]+)"', page))
     )
-    assert page.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', page)) == 7 * len(KEYS)
+    assert page.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', page)) == 8 * len(KEYS) + 1
     assert page.count("<svg") == page.count('role="img" aria-label=') and "nan" not in "".join(re.findall(r"<svg.*?</svg>", page))
     assert page.count("points of the teacher&#x27;s map, for want of LiDAR</figcaption>") == 2  # the first frame has LiDAR
 
