@@ -1,7 +1,7 @@
 """What ``depthmill analyse`` writes of an evaluation of a detector: tables, text, plots.
 
 Writes <evaluation>/analysis/: oracle.csv, oracle_distance.csv, distance.csv, occlusion.csv, height.csv, shift.csv, matches.csv,
-       plots, and last analysis.md
+       plots, and last the text of analysis.md
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.monoddle.analysis import Analysis, read_analysis
-from model.monoddle.analysis_folder import ANALYSIS_FOLDER, TEXT_FILE, check_analysis_out, former_files
+from model.monoddle.analysis_folder import ANALYSIS_FOLDER, TEXT_FILE, UNFINISHED, check_analysis_out, former_files
 from model.monoddle.analysis_text import analysis_text, summary_text
 from model.monoddle.centre_shift import ShiftRow
 from model.monoddle.oracle import OracleDistanceRow, OracleRow
@@ -46,10 +46,12 @@ def analyse_evaluation(folder: Path, options: AnalyseOptions) -> Answer:
     }
     plots = {} if options.draw is None else dict(options.draw(analysis))
     files = StoreFiles(out)
-    for name in former_files(out):
-        files.remove(name)
-    for name, content in {**tables, **plots, TEXT_FILE: text.encode()}.items():
+    files.put(TEXT_FILE, UNFINISHED.encode())
+    for name, content in {**tables, **plots}.items():
         files.put(name, content)
+    for name in set(former_files(out)) - {*tables, *plots, TEXT_FILE}:
+        files.remove(name)
+    files.put(TEXT_FILE, text.encode())
     rest = f"By occlusion and height, and with every centre moved: {out / TEXT_FILE}"
     return Answer({"folder": str(out), **_as_json(analysis)}, f"{summary_text(analysis, title)}\n{rest}\nwrote {out}")
 

@@ -11,13 +11,19 @@ from storage_schemas.files import StoreFiles
 ANALYSIS_FOLDER = "analysis"
 
 TEXT_FILE = "analysis.md"
-"""Written last; where it is missing no analysis was finished."""
-
-_OURS = re.compile(r"(oracle|oracle_distance|distance|occlusion|height|shift|matches)\.csv|(car|pedestrian|cyclist)_[a-z_]+\.svg")
-"""Names of its other files."""
+"""Written first and last: by it a later analysis knows the folder, even if the former one was killed."""
 
 TITLE = "# Analysis: "
 """How that file begins."""
+
+UNFINISHED = f"{TITLE}not finished\n\nIt is being written, or was stopped. Run depthmill analyse again.\n"
+"""What it says until all other files are there."""
+
+_TABLES = "(oracle|oracle_distance|distance|occlusion|height|shift|matches)"
+_PLOTS = "(distance|errors|height|occlusion|replaced|replaced_distance|shift_depth|shift_side)"
+
+_OURS = re.compile(rf"{_TABLES}\.csv|(car|pedestrian|cyclist)_{_PLOTS}\.svg")
+"""Names of its other files."""
 
 
 def check_analysis_out(out: Path) -> None:

@@ -18,6 +18,7 @@ from model.monoddle.average_precision import average_precision
 from model.monoddle.evaluation import DetectionEvaluation, read_average_precision, write_detection_folder
 from model.monoddle.measured_cameras import FrameCamera
 from storage_schemas.detection_evaluation import CAMERAS_FILE, DETECTION_FILES
+from storage_schemas.files import StoreFiles
 from tests.model.monoddle.made_up_cars import KITTI_P2, made_up_cars
 
 TABLES = {"oracle.csv", "oracle_distance.csv", "distance.csv", "occlusion.csv", "height.csv", "shift.csv", "matches.csv"}
@@ -82,11 +83,29 @@ def test_analyse_when_done_again_then_replaced_and_a_new_evaluation_takes_it_awa
     assert depthmill("analyse", evaluation)[0] == 0
     out = evaluation / "analysis"
     (out / "notes.txt").write_text("mine")
-    (out / "car_old.svg").write_text("of a former version")
+    (out / "car_photo.svg").write_text("mine")
+    (out / "pedestrian_errors.svg").write_text("of a former one, which had pedestrians")
     assert depthmill("analyse", evaluation)[0] == 0
-    assert {path.name for path in out.iterdir()} == TABLES | PLOTS | {"analysis.md", "notes.txt"}
+    assert {path.name for path in out.iterdir()} == TABLES | PLOTS | {"analysis.md", "car_photo.svg", "notes.txt"}
     write_evaluation(evaluation, num_frames=2)
-    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in out.iterdir()) == ["car_photo.svg", "notes.txt"]
+
+
+def test_analyse_when_stopped_while_it_writes_then_says_so_and_may_be_done_again(evaluation, tmp_path, monkeypatch):
+    out = tmp_path / "elsewhere"
+    put = StoreFiles.put
+
+    def put_but_stop(self, key, *pieces):
+        if key == "shift.csv":
+            raise KeyboardInterrupt
+        put(self, key, *pieces)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StoreFiles, "put", put_but_stop)
+        package.analyse(evaluation, out=out)
+    assert (out / "analysis.md").read_text().startswith("# Analysis: not finished\n") and (out / "oracle.csv").is_file()
+    package.analyse(evaluation, out=out)
+    assert (out / "analysis.md").read_text().startswith("# Analysis: made up on val") and (out / "shift.csv").is_file()
 
 
 def test_analyse_when_given_a_trainings_folder_then_its_evaluation_is_analysed(evaluation, depthmill):
