@@ -28,7 +28,7 @@ def main() -> None:
     args = measure.parsed(parser, frames=60, plain_every=6, repeat=1)
     print(measure.machine())
     rng = np.random.default_rng(0)
-    truth, detected = (list(part) for part in zip(*(_frame(rng) for _ in range(args.frames)), strict=True))
+    truth, detected = (list(part) for part in zip(*(made_up_frame(rng) for _ in range(args.frames)), strict=True))
     some_truth, some_detected = truth[:: args.plain_every], detected[:: args.plain_every]
     # the first call compiles the kernels
     rows_by_way: dict[str, list[ApRow]] = {"ours": average_precision(some_truth, some_detected)}
@@ -54,8 +54,8 @@ def main() -> None:
     print(f"turned boxes in space: {_us_a_pair(args.repeat):.2f} us a pair that may touch")
 
 
-def _frame(rng: np.random.Generator) -> tuple[Objects, Objects]:
-    truth = _scattered(rng, int(rng.poisson(5)), CATEGORIES, SHARES)
+def made_up_frame(rng: np.random.Generator) -> tuple[Objects, Objects]:
+    truth = scattered(rng, int(rng.poisson(5)), CATEGORIES, SHARES)
     is_area = truth.category == "DontCare"
     truth.size_hwl_m[is_area], truth.location_m[is_area] = -1.0, -1000.0
     hits = truth[np.flatnonzero((rng.random(len(truth)) < 0.9) & ~is_area & (truth.category != "Truck"))]
@@ -70,12 +70,12 @@ def _frame(rng: np.random.Generator) -> tuple[Objects, Objects]:
         hits.category == "Van", "Car", np.where(hits.category == "Person_sitting", "Pedestrian", hits.category)
     )
     hits.score[:] = rng.beta(4, 2, len(hits))
-    alarms = _scattered(rng, max(0, int(rng.poisson(20)) - len(hits)), CATEGORIES[:3], [0.6, 0.25, 0.15])
+    alarms = scattered(rng, max(0, int(rng.poisson(20)) - len(hits)), CATEGORIES[:3], [0.6, 0.25, 0.15])
     alarms.score[:] = rng.beta(1, 4, len(alarms))
     return truth, join_objects([hits, alarms])
 
 
-def _scattered(rng: np.random.Generator, count: int, categories: list[str], shares: list[float]) -> Objects:
+def scattered(rng: np.random.Generator, count: int, categories: list[str], shares: list[float]) -> Objects:
     z = rng.uniform(5, 65, count)
     x = rng.uniform(-0.6, 0.6, count) * z
     size = rng.uniform([1.4, 0.5, 0.8], [1.9, 1.9, 4.2], (count, 3))
@@ -96,7 +96,7 @@ def _scattered(rng: np.random.Generator, count: int, categories: list[str], shar
 
 def _us_a_pair(repeat: int, count: int = 50_000) -> float:
     rng = np.random.default_rng(1)
-    boxes = solid_boxes(_scattered(rng, count, CATEGORIES[:3], [0.6, 0.25, 0.15]))
+    boxes = solid_boxes(scattered(rng, count, CATEGORIES[:3], [0.6, 0.25, 0.15]))
     others = boxes + rng.normal(0, 0.1, boxes.shape) * [1, 1, 1, 0, 0, 0, 1]
     return 1e3 * measure.cpu_ms(lambda: overlap_3d(boxes, others), repeat=repeat) / count
 

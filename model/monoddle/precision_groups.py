@@ -210,7 +210,9 @@ def _percent(count: int, of: int) -> float:
 
 
 class MatchCounts(NamedTuple):
-    """What became of the objects and the detections of a category at a difficulty; detections too low for it are left out.
+    """What became of the objects and the detections of a category at a difficulty.
+
+    Detections that are too low for it are left out, but for the matches of objects that count.
 
     Attributes:
         category: of both.
@@ -244,9 +246,11 @@ def match_counts(
         for difficulty in difficulties:
             is_counted = counts_at(world.truth, category, difficulty)
             height_px = np.abs(world.detections.box_px[:, 3] - world.detections.box_px[:, 1])
-            is_found = is_of(world.detections, category) & (height_px >= difficulty.min_height_px)
-            is_match = is_found & (matches.truth != NO_OBJECT)
-            matched = int(np.count_nonzero(is_counted[matches.truth[is_match]]))
+            is_match = is_of(world.detections, category) & (matches.truth != NO_OBJECT)
+            is_matched = is_match & np.append(is_counted, False)[matches.truth]  # NO_OBJECT is the last, which does not count
+            is_high = is_of(world.detections, category) & (height_px >= difficulty.min_height_px)
+            is_found, is_match = is_high | is_matched, is_match & (is_high | is_matched)
+            matched = int(np.count_nonzero(is_matched))
             num_truth = int(np.count_nonzero(is_counted))
             duplicates = int(np.count_nonzero(is_found & matches.is_duplicate))
             found, of_objects = int(np.count_nonzero(is_found)), int(np.count_nonzero(is_match))

@@ -59,6 +59,8 @@ WANTED: dict[str, list[str]] = {
                    *(rf"(?m)^\| {way}, render.recompute true \|( [^|]+ \|){{6}}$" for way in ("float32", "bfloat16 images")),
                    *(rf"(?m)^\| {what}: ours \| \|( [^|]+ \|){{4}}$" for what in ("lift by sampling", "lift by splat", "renderer, look-up")),
                    *(rf"(?m)^{name}, 3 frames of \d cameras, \d+ rays each, .*: \d+ ms CPU .* peak \d+ MB" for name in ("tiny", "full size"))],
+    "oracle_analysis": [r"(?m)^40 frames, .* detections, 64 sets of boxes$", rf"(?m)^ours, the whole analysis \| {NUMBER} s$", rf"(?m)^ratio {NUMBER}x$",
+                        r"differs by at most 0\.0e\+00$"],
     "plan_850": [rf"plan with all 19 units in the store: {NUMBER} s \(nothing to do", rf"clean_horizon changed: {NUMBER} s \(4 units to do",
                  rf"depthmill --help: {NUMBER} s", rf"floor: {NUMBER} s"],
     "plan_remote": [rf"361 units; plan with the store on a disk: {NUMBER} s", *(rf"(?m)^\| {ms} ms \| \d+ s( \| {NUMBER} s \({NUMBER} s CPU\)){{3}} \| \d+ \|$" for ms in ("0", "20"))],
@@ -109,6 +111,8 @@ WANTED: dict[str, list[str]] = {
 
 SLOW = {
     "silence",
+    "interpolate",
+    "precision_interval",
     "accumulate",
     "clean",
     "distillation_study",

@@ -120,11 +120,13 @@ def test_counts_when_made_by_hand_then_every_detection_is_one_of_them():
     van = seen_at(100.0, category="Van")
     truth = join_objects([car_at(10.0), car_at(20.0, height_px=30.0), car_at(40.0), van])
     low = replace(car_at(50.0), box_px=np.array([[0.0, 0.0, 50.0, 20.0]]))
-    found = join_objects([car_at(10.0), car_at(10.0), car_at(20.0), seen_at(101.0), seen_at(1100.0, depth_m=30.0), low])
-    found = replace(found, score=np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]))
-    easy, moderate, _ = analysed([truth], [found]).counts
+    too_low = replace(car_at(40.0), box_px=low.box_px)
+    found = join_objects([car_at(10.0), car_at(10.0), car_at(20.0), seen_at(101.0), seen_at(1100.0, depth_m=30.0), low, too_low])
+    found = replace(found, score=np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]))
+    easy, moderate, _ = analysed([truth], [found[:6]]).counts
     assert easy[2:] == (2, 1, 1, 5, 2, 1, 1)
     assert moderate[2:] == (3, 2, 1, 5, 1, 1, 1)
+    assert analysed([truth], [found]).counts[1][2:] == (3, 3, 0, 6, 1, 1, 1)  # too low a box, and yet it means the third car
     for row in (easy, moderate):
         assert row.num_found == row.num_matched + row.num_passed_over + row.num_duplicates + row.num_alarms
 

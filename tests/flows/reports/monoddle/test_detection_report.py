@@ -10,8 +10,10 @@ from flows.reports.monoddle import write_report
 from flows.reports.monoddle.curves import validation_section
 from flows.reports.monoddle.files import EVALUATION_COLUMNS, STEP_COLUMNS, DetectionFiles, MeasuredAt
 from flows.reports.monoddle.results import few_words
+from model.monoddle.analysis import read_analysis
 from model.monoddle.average_precision import ApRow
 from model.monoddle.evaluation import read_average_precision
+from storage_schemas.detection_evaluation import CAMERAS_FILE
 from storage_schemas.errors import StoreError
 from tests.flows.reports.monoddle.made_up_detection_folder import KEYS, write_detection_training
 from tests.flows.reports.semodepth.made_up_training_folder import write_csv
@@ -52,7 +54,7 @@ def test_report_when_opened_alone_then_needs_nothing_else(folder):
     assert (
         anchors == {"about", "precision", "analysis", "frames", "steps", "validation"} <= set(re.findall(r'id="([^"]+)"', page))
     )
-    assert page.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', page)) == 8 * len(KEYS) + 1
+    assert page.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', page)) == 9 * len(KEYS) + 1
     assert page.count("<svg") == page.count('role="img" aria-label=') and "nan" not in "".join(re.findall(r"<svg.*?</svg>", page))
     assert page.count("points of the teacher&#x27;s map, for want of LiDAR</figcaption>") == 2  # the first frame has LiDAR
 
@@ -142,3 +144,21 @@ def test_report_when_pictures_do_not_fit_then_says_which(folder):
 def test_report_when_it_is_no_training_then_says_what_to_give(tmp_path):
     with pytest.raises(StoreError, match="holds neither training.json nor steps.csv"):
         write_report(tmp_path)
+
+
+def test_analysis_when_objects_and_cameras_are_kept_then_its_tables_and_charts_are_on_the_page(folder):
+    page = write_report(folder).read_text(encoding="utf-8")
+    shown, analysis = words(page), read_analysis(folder / "evaluation")
+    wanted = [f"{row.r40:.2f}" for row in analysis.oracle if (row.replaced, row.metric, row.overlap) == ("depth", "3d", "loose")]
+    row = re.search(r"AP R40 of Car: easy, moderate, hard, if a quantity were right.*? depth (.*?) projected centre", shown)
+    assert row is not None and " ".join(wanted) in row[1]
+    for title in (
+        "AP R40 with one quantity right",
+        "share of the objects found, by occlusion",
+        "AP R40 with all centres moved deeper",
+    ):
+        assert f"Car: {title}" in shown
+    assert "Car: AP says little where fewer than 41 objects count" in shown
+    (folder / "evaluation" / CAMERAS_FILE).unlink()
+    shown = words(write_report(folder).read_text(encoding="utf-8"))
+    assert "No objects and cameras kept, so no analysis of what is wrong." in shown and "one quantity right" not in shown
