@@ -152,7 +152,11 @@ def test_analysis_when_objects_and_cameras_are_kept_then_its_tables_and_charts_a
     wanted = [f"{row.r40:.2f}" for row in analysis.oracle if (row.replaced, row.metric, row.overlap) == ("depth", "3d", "loose")]
     row = re.search(r"AP R40 of Car: easy, moderate, hard, if a quantity were right.*? depth (.*?) projected centre", shown)
     assert row is not None and " ".join(wanted) in row[1]
-    for title in ("AP R40 with one quantity right", "share of the objects found, by occlusion", "AP R40 with all centres moved deeper"):
+    for title in (
+        "AP R40 with one quantity right",
+        "share of the objects found, by occlusion",
+        "AP R40 with all centres moved deeper",
+    ):
         assert f"Car: {title}" in shown
     assert "Car: AP says little where fewer than 41 objects count" in shown
     (folder / "evaluation" / CAMERAS_FILE).unlink()
