@@ -158,14 +158,14 @@ class Model:
             )
 
     def _draw(self, frames: Sequence[str] = (), worst: int | None = None, num_pictures: int | None = None) -> Draw | None:
-        """Return what draws frames of the family, and of which frames; RecipeError if the family lets nobody choose."""
+        """Return what draws frames of the family, and of which frames; RecipeError if the family does not take an option."""
         from flows.reports import frame_drawer
         from model.train.family_types import ChoosingDraw, PictureChoice
 
         for option, is_given in (("frames", bool(frames)), ("worst", worst is not None), ("pictures", num_pictures is not None)):
             if is_given and option not in self.family.options:
                 raise RecipeError(
-                    f"{option} chooses frames for pictures, and family {self.family.name} lets nobody choose them. Leave it out"
+                    f"{option} chooses frames for pictures, and family {self.family.name} does not take it. Leave it out"
                 )
         jpeg = frame_drawer(self.family.name)
         return None if jpeg is None else ChoosingDraw(jpeg, PictureChoice(tuple(frames), worst, num_pictures))

@@ -12,6 +12,7 @@ import errno
 import os
 import sys
 from contextlib import suppress
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -71,11 +72,16 @@ def _options_of_all(quiet: Quiet = False) -> None:
     pass
 
 
+@cache
+def _params_of_all() -> list[Any]:
+    return get_command(_common).params
+
+
 class _Command(TyperCommand):
     """A command with the options that all have."""
 
     def __init__(self, *args: Any, params: list[Any], **kwargs: Any) -> None:
-        super().__init__(*args, params=[*params, *get_command(_common).params], **kwargs)
+        super().__init__(*args, params=[*params, *_params_of_all()], **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; until it says what it does, its name is what goes on."""

@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, each process that a test starts compiles all that it imports
 sys.dont_write_bytecode = False
+gc.set_threshold(20_000, 10, 10)
 
 import hypothesis
 import pytest
@@ -38,7 +40,6 @@ def pytest_collection_finish() -> None:
     It looked at all of them again and again, for a tenth of the time of all tests. What a test makes is still collected.
     """
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_sessionfinish() -> None:
@@ -53,6 +54,16 @@ def _kernels_once(tmp_path_factory: pytest.TempPathFactory) -> None:
         from tests.kernels_once import compile_once
 
         compile_once(tmp_path_factory.getbasetemp().parent)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_once() -> Iterator[None]:
+    """Build the command line once: Typer builds all commands anew for each call, which takes longer than many a call."""
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -195,15 +195,16 @@ def _is_given(context: typer.Context, name: str) -> bool:
 Frames = Annotated[
     str | None,
     typer.Option(
-        help="of a detector: frames whose pictures are wanted, with commas: keys, or the source's own names like 000123"
+        help="of a detector of one camera: frames whose pictures are wanted, with commas: keys, or the source's own names, "
+        "like 000123"
     ),
 ]
 Worst = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="of a detector: so many pictures of the frames with the most missed and false objects at moderate difficulty; "
-        "default: train.evaluation.num_worst",
+        help="of a detector of one camera: so many pictures of the frames with the most missed and false objects at moderate "
+        "difficulty; default: train.evaluation.num_worst",
     ),
 ]
 SpreadPictures = Annotated[
@@ -247,7 +248,7 @@ def refuse_options(family: Family[Any], context: typer.Context, what: str) -> No
     for name, option in OF_PICTURES.items():
         if _is_given(context, name) and option not in family.options:
             raise RecipeError(
-                f"--{option} chooses frames for pictures, and family {family.name} lets nobody choose them: {what}. Leave it out"
+                f"--{option} chooses frames for pictures, and family {family.name} does not take it: {what}. Leave it out"
             )
 
 

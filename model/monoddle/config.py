@@ -69,7 +69,7 @@ class DistillConfig(FrozenConfig):
 class DetectionEvaluationConfig(EvaluationSplits):
     """On what, and how, detections are measured."""
 
-    added_later = MappingProxyType({"num_worst": 0})
+    added_later = MappingProxyType({"num_worst": 0, "frames": ()})
 
     score_threshold: float = Field(0.2, ge=0, lt=1, description="centres whose heat is lower are dropped")
     height_scale: float = Field(
@@ -85,6 +85,9 @@ class DetectionEvaluationConfig(EvaluationSplits):
         0,
         ge=0,
         description="frames kept as pictures besides: those with the most missed and false objects at moderate difficulty",
+    )
+    frames: tuple[str, ...] = Field(
+        (), description="frames kept as pictures besides: keys, or the source's own names, of the split that is measured on"
     )
 
 

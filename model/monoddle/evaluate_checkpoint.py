@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from model.blocks.full_precision import PRECISION
-from model.data.frame_names import file_name
+from model.data.frame_names import file_name, frames_of_split
 from model.monoddle.average_precision import not_measured_text, split_measured
 from model.monoddle.detection_frames import frames_of
 from model.monoddle.evaluation import (
@@ -24,7 +24,7 @@ from model.monoddle.evaluation import (
     write_detection_folder,
 )
 from model.monoddle.frame_pictures import FramePictures
-from model.monoddle.predict_files import PICTURES_FOLDER, Detector, detected, detector_of, frames_of_split
+from model.monoddle.predict_files import PICTURES_FOLDER, Detector, detected, detector_of
 from model.train.config import Machine
 from model.train.family import check_split
 from model.train.family_types import Answer, Draw, choice_of
@@ -52,7 +52,7 @@ def evaluate_checkpoint(
     """
     check_split(split)
     chosen, choice = opened.config.evaluation, choice_of(draw)
-    named = frames_of_split(choice.frames, manifest, split=split) if choice.frames else ()
+    named = frames_of_split(choice.frames, manifest, split=split)
     check_detection_folder(folder)  # checked first, or a wrong folder would waste the whole measurement
     former_pictures = _former_pictures(folder)
     measured, unmeasured = split_measured(detector_of(opened).config.train_classes)

@@ -190,13 +190,14 @@ def measured_network(
     *,
     num_pictures: int,
     num_worst: int = 0,
+    named: tuple[str, ...] = (),
 ) -> DetectionEvaluation:
     """Measure a detector on its evaluation's split, and leave it in the mode it was in; errors as those of ``detect``.
 
-    Pictures are kept of so many frames spread over the split, and of so many of the worst.
+    Pictures are kept of so many frames spread over the split, of so many of the worst, and of those with keys in ``named``.
     """
     assert isinstance(network, MonoDdle)
-    was_training, has_pictures = network.training, num_pictures + num_worst > 0
+    was_training, has_pictures = network.training, num_pictures + num_worst + len(named) > 0
     network.eval()
     try:
         inference = Inference(
@@ -217,7 +218,7 @@ def measured_network(
             frames,
             classes=split_measured(config.network.train_classes)[0],
             height_scale=config.evaluation.height_scale,
-            pictures=FramePictures(error_rule(config), worst=num_worst, spread=num_pictures),
+            pictures=FramePictures(error_rule(config), named=named, worst=num_worst, spread=num_pictures),
         )
     finally:
         network.train(was_training)

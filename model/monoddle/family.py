@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from model.blocks.dense_teacher_loss import dense_teacher_loss
 from model.blocks.full_precision import PRECISION
+from model.data.frame_names import frames_of_split
 from model.data.objects import Objects
 from model.errors import InputError
 from model.monoddle.analysis_files import analyse_evaluation
@@ -112,7 +113,11 @@ class MonoDdleFamily(DetectorJudging):
             )
 
     def notices(self, config: MonoDdleTrainConfig, manifest: Manifest) -> list[str]:
-        """Name classes that cannot be measured, and those of which nothing is learned, with why."""
+        """Name classes that cannot be measured, and those of which nothing is learned, with why.
+
+        Frames that are named for pictures are looked up here too: after hours of training it would be too late.
+        """
+        _pictured(config, manifest)
         return detection_notices(config, manifest)
 
     def network(self, config: MonoDdleTrainConfig) -> MonoDdle:
@@ -226,8 +231,16 @@ class MonoDdleFamily(DetectorJudging):
     ) -> int:
         """Measure, and write result files, tables and what pictures are made of."""
         chosen = config.evaluation
-        pictures = {"num_pictures": chosen.num_pictures, "num_worst": chosen.num_worst}
-        evaluation = measured_network(network, manifest, config, machine, device, **pictures)
+        evaluation = measured_network(
+            network,
+            manifest,
+            config,
+            machine,
+            device,
+            num_pictures=chosen.num_pictures,
+            num_worst=chosen.num_worst,
+            named=_pictured(config, manifest),
+        )
         unmeasured = split_measured(config.network.train_classes)[1]
         title = evaluation_title(
             folder.name,
@@ -352,6 +365,14 @@ class MonoDdleFamily(DetectorJudging):
     def read_measures(self, folder: Path) -> dict[str, float]:
         """Return the average precisions of a complete training, by name."""
         return read_detection_measures(folder)
+
+
+def _pictured(config: MonoDdleTrainConfig, manifest: Manifest) -> tuple[str, ...]:
+    """Return the keys of the frames that the configuration names for pictures; RecipeError if one is not there."""
+    chosen = config.evaluation
+    return frames_of_split(
+        chosen.frames, manifest, split=chosen.split, cameras=config.data.cameras, option="train.evaluation.frames"
+    )
 
 
 def _distill_weight(config: MonoDdleTrainConfig, epoch: float) -> float:

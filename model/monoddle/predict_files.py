@@ -5,14 +5,14 @@ Writes <out>/data/<frame>.txt, which appear when all frames are done, and <out>/
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.data.frame_names import NamedFrame, named_frames
+from model.data.frame_names import NamedFrame, frames_of_split, named_frames
 from model.data.objects import Objects
 from model.devices import network_device
 from model.monoddle.config import MonoDdleTrainConfig
@@ -89,12 +89,6 @@ def predict_split(opened: Detector, manifest: Manifest, out: Path, *, split: str
     names = dict(zip(keys, result_names(keys, [row["sample_token"] for row in rows]), strict=True))
     frames = detected(opened, manifest, machine, split=split, with_maps=draw is not None)
     return _write_found(frames, names, out, draw=draw, only=drawn)
-
-
-def frames_of_split(names: Sequence[str], manifest: Manifest, *, split: str) -> tuple[str, ...]:
-    """Return the keys of the frames that are named; RecipeError if one is not in the split."""
-    frames = [NamedFrame(row["frame_key"], row["sample_token"], row["split"]) for row in manifest.rows()] if names else []
-    return named_frames(names, frames, split=split, where=f"split {split} of manifest {manifest.path.fingerprint}")
 
 
 def detected(opened: Detector, manifest: Manifest, machine: Machine, *, split: str, with_maps: bool = True) -> Iterator[Detected]:

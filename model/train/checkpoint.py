@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -55,8 +56,13 @@ class Checkpoint:
     provenance: dict[str, str]
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+def save_checkpoint(checkpoint: Checkpoint, path: Path, *copies: Path) -> None:
     """Write a checkpoint atomically: a reader finds the former file or this one, whole.
+
+    Args:
+        checkpoint: what is written.
+        path: the file.
+        copies: files that get the same bytes after it, in this order.
 
     Raises:
         StoreError: disk full or no permission; the former file is untouched.
@@ -73,14 +79,18 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "random": checkpoint.random,
         "provenance": json.dumps(checkpoint.provenance),
     }
+    written = path
     try:
         with written_whole(path) as stream:
             save_sealed(content, stream)
+        for written in copies:
+            with open(path, "rb") as source, written_whole(written) as stream:
+                shutil.copyfileobj(source, stream)
     except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
         cause = error if isinstance(error, OSError) else OSError(28, str(error))
         raise explain_write_error(
             cause,
-            f"checkpoint '{path}'",
+            f"checkpoint '{written}'",
             if_full="Free some space, then run the same command; it goes on from the former checkpoint",
             if_denied="Choose another folder with --out",
             otherwise="Check the disk, then run the same command",

@@ -34,6 +34,10 @@ class Kept(NamedTuple, Generic[T]):
     reasons: tuple[str, ...]
 
 
+def _nothing_is_wrong() -> FrameErrors:
+    return ()
+
+
 class KeptFrames(Generic[T]):
     """Keeps frames for pictures: those that are named, the worst ones, and some spread evenly over the split.
 
@@ -52,13 +56,13 @@ class KeptFrames(Generic[T]):
         self._spread: list[tuple[str, T]] = []
         self._stride, self._seen = 1, 0
 
-    def offer(self, key: str, *, error: Callable[[], FrameErrors], make: Callable[[], T]) -> None:
+    def offer(self, key: str, *, make: Callable[[], T], error: Callable[[], FrameErrors] = _nothing_is_wrong) -> None:
         """Look at the next frame, and keep it if it is wanted.
 
         Args:
             key: of the frame.
+            make: makes what is kept; asked once at most, and before this returns.
             error: computes how wrong it is; asked only if the worst frames are wanted.
-            make: makes what is kept; asked once at most.
         """
         number, self._seen = self._seen, self._seen + 1
         made: list[T] = []

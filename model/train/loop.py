@@ -321,8 +321,9 @@ def _train_on_rank(
         # a network whose answers are not numbers is never the best one, the first time neither
         if not math.isnan(measured.score) and (best is None or family.is_better(measured, best, config)):
             best = {"step": step, **measured.best}
-            save_checkpoint(snapshot(), folder / "best.pt")
-        save_checkpoint(snapshot(), last)
+            save_checkpoint(snapshot(), folder / "best.pt", last)
+        else:
+            save_checkpoint(snapshot(), last)
         return measured
 
     records: Records | None = None

@@ -106,34 +106,6 @@ class KeyFrameLidar:
         return np.concatenate(points)
 
 
-class SpreadPictures:
-    """Keeps pictures spread evenly over key frames whose number is not known beforehand.
-
-    Args:
-        most: pictures that are wanted.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most, self._stride, self._seen = most, 1, 0
-        self._kept: list[PictureFrame] = []
-
-    def is_wanted(self) -> bool:
-        """Say whether the next key frame is kept, if there are no more than now; to be asked of each once."""
-        wanted = self._most > 0 and self._seen % self._stride == 0
-        self._seen += 1
-        return wanted
-
-    def keep(self, frame: PictureFrame) -> None:
-        """Keep a key frame; where there are twice as many as wanted, every second one is dropped."""
-        self._kept.append(frame)
-        if len(self._kept) > 2 * self._most:
-            self._kept, self._stride = self._kept[::2], 2 * self._stride
-
-    def chosen(self) -> list[PictureFrame]:
-        """Return the pictures, at most as many as wanted."""
-        return self._kept[:: max(-(-len(self._kept) // max(self._most, 1)), 1)]
-
-
 def stacked_frames(frames: Sequence[PictureFrame]) -> dict[str, NDArray[Any]]:
     """Return frames of one set of cameras as arrays: those of one size are stacked, others lie one after the other."""
     if not frames:

@@ -6,6 +6,7 @@ Writes  nothing: returns ``BoxEvaluation``
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ import torch
 from torch import nn
 
 from model.train.config import Machine
+from model.train.kept_frames import KeptFrames
 from model.uvtr.config import UvtrTrainConfig
 from model.uvtr.detect import LookedAt, look_at_split
 from model.uvtr.detections import Detections
 from model.uvtr.evaluation import BoxEvaluation, TruthFrame, evaluate_boxes, evaluate_detections, segmentation_row
-from model.uvtr.key_frame_pictures import NO_CELLS, KeyFrameLidar, PictureFrame, SpreadPictures, as_boxes, stacked_frames
+from model.uvtr.key_frame_pictures import NO_CELLS, KeyFrameLidar, PictureFrame, as_boxes, stacked_frames
 from model.uvtr.key_frames import choose_key_frames
 from model.uvtr.nuscenes_results import num_tied_of, read_results
 from model.uvtr.segmentation_truth import CellCounts, GroundGrid, vehicles_on_ground
@@ -50,7 +52,8 @@ def measure_split(
         RecipeError: the devkit is asked for and not installed.
     """
     frames, found, cells = list[TruthFrame](), list[Detections](), CellCounts()
-    pictures, lidar, says_cells = SpreadPictures(num_pictures), KeyFrameLidar(manifest), False
+    pictures: KeptFrames[PictureFrame] = KeptFrames(spread=num_pictures)
+    lidar, says_cells = KeyFrameLidar(manifest), False
     for looked in look_at_split(network, manifest, config, machine, device):
         frame = truth_of(looked)
         frames.append(frame)
@@ -58,10 +61,9 @@ def measure_split(
         if looked.segmentation is not None:
             says_cells = True
             cells = cells.with_frame(vehicles_on_ground(frame.objects, config.network.ground), looked.segmentation)
-        if pictures.is_wanted():
-            pictures.keep(picture_of(looked, lidar, config.network.ground))
+        pictures.offer(looked.batch.frame_keys[0], make=partial(picture_of, looked, lidar, config.network.ground))
     evaluation = evaluate_detections(frames, found, official=official)
-    evaluation.pictures = stacked_frames(pictures.chosen())
+    evaluation.pictures = stacked_frames([kept.picture for kept in pictures.chosen()])
     evaluation.segmentation = segmentation_row(cells) if says_cells else None
     return evaluation
 

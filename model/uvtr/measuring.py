@@ -17,7 +17,7 @@ from model.blocks.full_precision import PRECISION
 from model.devices import network_device
 from model.train.config import Machine
 from model.train.family import Family, check_split
-from model.train.family_types import Answer, CompareOptions, Draw, Measured, OpenedNetwork, ResultsOptions
+from model.train.family_types import Answer, CompareOptions, Draw, Measured, OpenedNetwork, ResultsOptions, choice_of
 from model.train.judging import Judging, MeanDifference, Rules
 from model.train.known_families import parse_config
 from model.train.measures import Measure
@@ -50,6 +50,7 @@ class BoxMeasuring(Family[UvtrTrainConfig]):
     rising_columns: frozenset[str] = frozenset({"ap", "ap_at_2_m", "ap_at_4_m", "nds"})
     evaluation_file = METRIC_FILE
     evaluation_of = "a detector of all cameras"
+    options = frozenset({"pictures"})
     predicts = True
     keys_that_decide = ("evaluation.split", "evaluation.official")
     retrain_refusal = ""
@@ -114,7 +115,7 @@ class BoxMeasuring(Family[UvtrTrainConfig]):
     ) -> Answer:
         """Measure a detector on a split."""
         check_split(split)
-        chosen = opened.config.evaluation.model_copy(update={"split": split})
+        choice, chosen = choice_of(draw), opened.config.evaluation.model_copy(update={"split": split})
         if chosen.official:
             check_devkit()
         config, device = opened.config.model_copy(update={"evaluation": chosen}), network_device(machine.accelerator)
@@ -125,7 +126,7 @@ class BoxMeasuring(Family[UvtrTrainConfig]):
             machine,
             device,
             official=chosen.official,
-            num_pictures=chosen.num_pictures if draw is not None else 0,
+            num_pictures=0 if draw is None else chosen.num_pictures if choice.spread is None else choice.spread,
         )
         remove_pictures(folder)
         write_box_folder(folder, evaluation, title=_title(opened.name, manifest, split))

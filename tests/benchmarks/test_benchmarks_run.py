@@ -111,6 +111,8 @@ WANTED: dict[str, list[str]] = {
 
 SLOW = {
     "silence",
+    "interpolate",
+    "precision_interval",
     "accumulate",
     "clean",
     "distillation_study",

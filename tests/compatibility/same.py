@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
@@ -31,6 +32,9 @@ DIFFERS = {
 }  # fmt: skip
 """Keys that differ by intent: units had no checksums, and intervals were drawn by frames (CHANGELOG says so)."""
 
+NEW_ARRAYS = {"class_heat", "heat_classes", "reasons", "num_missed", "num_false", "depth_error_m", "error_of"}
+"""Arrays of a detector's pictures.npz that former versions did not write."""
+
 NEW_FILES = ("digests.json", "measured_frames.parquet", "objects.parquet")
 """Files of evaluations that former versions did not write."""
 
@@ -45,6 +49,7 @@ _SAID_SINCE = re.compile(
 )
 _INTERVAL = re.compile(r" +(none|\[[-+]\d[^\]]*\]) +")
 _MARKUP = re.compile(r"<style.*?</style>|<script.*?</script>", re.DOTALL)
+_FRAMES = re.compile(r'<section id="frames".*?</section>', re.DOTALL)
 _FIGURE = re.compile(r"data:image/[^\"')]+|[-+]?\d+\.\d+")
 
 
@@ -76,7 +81,8 @@ def steady_file(path: Path) -> Any:
     """Return what of a file must be the same whenever it is written.
 
     Tables and JSON without volatile columns and keys; of a page its pictures and decimal numbers, whatever the words between them;
-    of a recipe the keys and values, whatever its comments say; of everything else all bytes.
+    of a recipe the keys and values, whatever its comments say; of everything else all bytes. The frames of a detector are drawn anew:
+    what they are made of is compared, not how they look.
     """
     if path.suffix == ".json":
         return steady_json(json.loads(path.read_text(encoding="utf-8")))
@@ -88,11 +94,22 @@ def steady_file(path: Path) -> Any:
     if path.suffix in (".md", ".tex", ".txt"):
         return steady_text(path.read_text(encoding="utf-8")).splitlines()
     if path.suffix == ".html":
-        return _FIGURE.findall(steady_text(_MARKUP.sub("", path.read_text(encoding="utf-8"))))
+        page = _MARKUP.sub("", path.read_text(encoding="utf-8"))
+        return _FIGURE.findall(steady_text(_FRAMES.sub(lambda found: "" if "Boxes in space" in found[0] else found[0], page)))
+    if path.name == "pictures.npz":
+        with np.load(path) as arrays:
+            return {name: (arrays[name].shape, arrays[name].tobytes()) for name in arrays.files if name not in NEW_ARRAYS}
+    if path.suffix == ".jpg" and is_of_a_detector(path):
+        return "drawn"
     if path.suffix == ".parquet":  # the values, since tables carry a digest now
         table = pq.read_table(path)
         return str(table.schema), repr(table.to_pydict())
     return path.read_bytes()
+
+
+def is_of_a_detector(picture: Path) -> bool:
+    """Say whether a picture lies beside KITTI result files."""
+    return any(any((picture.parent.parent / name).glob("*.txt")) for name in ("results", "data"))
 
 
 def steady_folder(folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, Any]:

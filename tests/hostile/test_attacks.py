@@ -11,7 +11,7 @@ import pytest
 
 from tests.hostile.attacks import TARGETS, Attack, Range, attacks
 
-QUICK = 36
+QUICK = 24
 """Attacks that make test tries, another choice for each target; all of them are tried by the slow test."""
 
 MOST_MB = 3000

@@ -68,7 +68,7 @@ def test_commands_when_store_is_remote_then_answer_as_for_a_local_one(
 @pytest.mark.parametrize(
     ("kind", "damage"),
     [
-        ("remote", "bit"),
+        pytest.param("remote", "bit", marks=pytest.mark.slow),
         ("local", "bit"),
         ("local", "cut lineage"),
         ("local", "lost file"),

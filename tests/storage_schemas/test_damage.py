@@ -16,7 +16,7 @@ from storage_schemas.layout import UnitData
 from storage_schemas.store import Store, UnitPath
 from tests.storage_schemas.test_store import depth_data, identity
 
-FLIPS = 40
+FLIPS = 15
 """Bits that are flipped in each file, one at a time."""
 
 

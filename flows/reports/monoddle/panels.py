@@ -25,10 +25,11 @@ from flows.reports.monoddle.over_image import (
     moved,
     uncertainty_picture,
 )
+from flows.reports.monoddle.rear_view import rear_view
 from model.monoddle.detection_frames import DetectionFrame
 from model.train.kept_frames import NAMED, WORST
 
-FROM_ABOVE = "From above"
+FROM_BEHIND, FROM_ABOVE = "From behind", "From above"
 
 _REASONS = {NAMED: "asked for", WORST: "one of the worst"}
 
@@ -37,10 +38,10 @@ _BIRD_SHAPE = 600 / 720
 
 
 def detection_panels(frame: DetectionFrame, width_px: int = MAX_WIDTH_PX) -> list[Panel]:
-    """Draw boxes in the image and in space, LiDAR, heat of each class, depth, teacher, uncertainty, and the view from above.
+    """Draw boxes in the image and in space, LiDAR, heat of each class, depth, teacher, uncertainty, and points from two sides.
 
-    What a frame has nothing of has no panel: LiDAR, teacher and uncertainty. The view from above is the last one, because only
-    this panel has another shape.
+    What a frame has nothing of has no panel: LiDAR, teacher and uncertainty. The two views of points come last, because only
+    these panels have other shapes.
     """
     height, width = frame.image_u8.shape[:2]
     size = width_px, max(1, round(width_px * height / width))
@@ -65,7 +66,7 @@ def detection_panels(frame: DetectionFrame, width_px: int = MAX_WIDTH_PX) -> lis
         low, high = doubt_range(frame.log_scale)
         words = f"log scale {low:.2f} (blue, believed) to {high:.2f} (red, doubted)"
         panels.append(_panel(frame, "Uncertainty of the teacher", uncertainty_picture(frame, frame.log_scale, size), words))
-    return [*panels, _bird_panel(frame, width_px)]
+    return [*panels, *_space_panels(frame, width_px)]
 
 
 def count_words(frame: DetectionFrame) -> str:
@@ -89,18 +90,19 @@ def _heat_maps(frame: DetectionFrame) -> dict[str, NDArray[np.float32]]:
     return {f"Centre heat: {name}": heat for name, heat in frame.class_heat.items()}
 
 
-def _bird_panel(frame: DetectionFrame, width_px: int) -> Panel:
-    points, points_note = frame.lidar_m.astype(np.float64), "LiDAR points"
+def _space_panels(frame: DetectionFrame, width_px: int) -> list[Panel]:
+    """Draw the points and boxes from behind, if there are points, and from above."""
+    points, note = frame.lidar_m.astype(np.float64), "LiDAR points"
     if not len(points) and frame.teacher_m is not None:
-        points, points_note = frame.points_of(frame.teacher_m), "points of the teacher's map, for want of LiDAR"
-    picture = bird_view(
-        points,
-        ((frame.truth, TRUTH), (frame.detections, DETECTED)),
-        projection=frame.projection,
-        image_px=_image_px(frame),
-        size_px=(width_px, round(width_px * _BIRD_SHAPE)),
-    )
-    return _panel(frame, FROM_ABOVE, picture, points_note if len(points) else "no LiDAR and no teacher, so no points")
+        points, note = frame.points_of(frame.teacher_m), "points of the teacher's map, for want of LiDAR"
+    boxes = ((frame.truth, TRUTH), (frame.detections, DETECTED))
+    size = width_px, round(width_px * _BIRD_SHAPE)
+    above = bird_view(points, boxes, projection=frame.projection, image_px=_image_px(frame), size_px=size)
+    panel = _panel(frame, FROM_ABOVE, above, note if len(points) else "no LiDAR and no teacher, so no points")
+    if not len(points):
+        return [panel]
+    behind = rear_view(points, boxes, width_px=width_px)
+    return [_panel(frame, FROM_BEHIND, behind, f"{note}, coloured by depth"), panel]
 
 
 def _image_px(frame: DetectionFrame) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from flows.reports.html.depth_pictures import EMPTY_CANVAS
 from flows.reports.html.lettering import Font, fitting
 from flows.reports.html.pictures import Panel, jpeg_bytes
 from flows.reports.monoddle.over_image import DETECTED, TRUTH
-from flows.reports.monoddle.panels import FROM_ABOVE, choice_words, detection_panels
+from flows.reports.monoddle.panels import FROM_ABOVE, FROM_BEHIND, choice_words, detection_panels
 from model.monoddle.detection_frames import DetectionFrame
 
 SHEET_WIDTH_PX = 1280
@@ -52,9 +52,10 @@ def frame_sheet(frame: DetectionFrame) -> Image.Image:
 
 
 def _in_order(panels: Sequence[Panel]) -> list[Panel]:
-    """Return the panels with the view from above third: it is so high that both columns end alike if the others follow it."""
-    others = [panel for panel in panels if panel.title != FROM_ABOVE]
-    return [*others[:2], *(panel for panel in panels if panel.title == FROM_ABOVE), *others[2:]]
+    """Return the panels with the two high ones third and fourth: both columns end alike if the low ones follow."""
+    high = [panel for title in (FROM_ABOVE, FROM_BEHIND) for panel in panels if panel.title == title]
+    others = [panel for panel in panels if panel.title not in (FROM_ABOVE, FROM_BEHIND)]
+    return [*others[:2], *high, *others[2:]]
 
 
 def _draw_head(draw: ImageDraw.ImageDraw, font: Font, frame: DetectionFrame) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,19 @@ pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is no
 PROGRAM = Path(sys.executable).with_name("depthmill")
 
 
+@cache
+def what_bash_sources() -> str:
+    """Return what ``source <(_DEPTHMILL_COMPLETE=source_bash depthmill)`` reads; once for all tests."""
+    environment = {**os.environ, "_DEPTHMILL_COMPLETE": "source_bash"}
+    return subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, timeout=300, check=True).stdout
+
+
 def complete(folder: Path, *words: str) -> list[str]:
     """Return what bash would offer for the last of these words."""
     if not PROGRAM.is_file():
         pytest.skip("depthmill is not installed as a command beside this Python")
     script = f"""
-    source <(env _DEPTHMILL_COMPLETE=source_bash {PROGRAM})
+    {what_bash_sources()}
     COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
     _depthmill_completion {PROGRAM}
     printf '%s\\n' "${{COMPREPLY[@]}}"

@@ -25,9 +25,7 @@ def test_options_when_a_family_lets_nobody_choose_pictures_then_it_says_so_by_na
     if option in family.options:
         refuse_options(family, given(name, 2), "checkpoint 'a' is one")
         return
-    text = (
-        f"--{option} chooses frames for pictures, and family {family.name} lets nobody choose them: checkpoint 'a' is one. Leave"
-    )
+    text = f"--{option} chooses frames for pictures, and family {family.name} does not take it: checkpoint 'a' is one. Leave"
     with pytest.raises(RecipeError, match=text):
         refuse_options(family, given(name, 2), "checkpoint 'a' is one")
 
@@ -36,5 +34,5 @@ def test_options_when_a_family_lets_nobody_choose_pictures_then_it_says_so_by_na
 def test_evaluate_when_called_from_python_then_the_same_is_refused_before_anything_is_opened(choice):
     assert WITHOUT
     model = Model(WITHOUT[0], OpenedNetwork(None, "a", None))
-    with pytest.raises(RecipeError, match=f"chooses frames for pictures, and family {WITHOUT[0].name} lets nobody choose them"):
+    with pytest.raises(RecipeError, match=f"chooses frames for pictures, and family {WITHOUT[0].name} does not take it"):
         model.evaluate("/nowhere", **choice)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from tests.hostile.attacks import command
 from tests.tiny_kitti import write_tiny_kitti
 
 BARE = ("--no-prefect", "--workers", 1, "--no-report")
@@ -33,15 +35,21 @@ def changed_maps(maps: Path, out: Path, change) -> Path:
     return out
 
 
-@pytest.fixture(params=[False, True], ids=["boxes", "LiDAR"])
-def sound(request, depthmill, tmp_path):
-    """A tiny set, with or without LiDAR, the metres of its road and boxes as maps, and what measures them."""
-    root = write_tiny_kitti(tmp_path / "data", velodyne=request.param)
-    recipe = recipe_of(tmp_path / "sound", root, {"teacher": "plane_and_boxes", "short_side_px": 38})
-    code, text = depthmill("run", recipe, *BARE)
-    assert code == 0 and NOT_METRES not in text, text
-    assert depthmill("export", recipe, "--layout", "da3_depth_results", "--out", tmp_path / "maps")[0] == 0
-    return root, tmp_path / "maps", "LiDAR" if request.param else "boxes"
+@pytest.fixture(scope="module", params=[False, True], ids=["boxes", "LiDAR"])
+def sound(request, tmp_path_factory):
+    """A tiny set, with or without LiDAR, the metres of its road and boxes as maps, and what measures them.
+
+    Tests must not change it.
+    """
+    folder = tmp_path_factory.mktemp("sound")
+    root = write_tiny_kitti(folder / "data", velodyne=request.param)
+    recipe = recipe_of(folder / "sound", root, {"teacher": "plane_and_boxes", "short_side_px": 38})
+    with pytest.MonkeyPatch.context() as patch:  # what conftest.py sets for each test begins after this
+        patch.setenv("DEPTHMILL_CACHE_DIR", str(folder / "cache"))
+        code, text = command("run", recipe, *BARE)
+        assert code == 0 and NOT_METRES not in text, text
+        assert command("export", recipe, "--layout", "da3_depth_results", "--out", folder / "maps")[0] == 0
+    return root, folder / "maps", "LiDAR" if request.param else "boxes"
 
 
 CHANGES = {
@@ -76,7 +84,8 @@ def test_run_when_maps_are_metres_then_their_ratio_is_said_and_nothing_is_wrong(
 
 
 def test_run_when_maps_are_turned_then_the_error_names_the_file_and_both_sizes(sound, depthmill, tmp_path):
-    root, maps, _ = sound
+    sound_root, maps, _ = sound
+    root = shutil.copytree(sound_root, tmp_path / "data")
     turned = changed_maps(maps, root / "DA3_depth_results", lambda depth: depth.T)
     code, text = depthmill("run", recipe_of(tmp_path / "made", root, {"teacher": "depth_maps", "maps": str(turned)}), *BARE)
     assert code == 1

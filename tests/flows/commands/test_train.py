@@ -6,12 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from flows.run.training import refuse_without_torch
 from storage_schemas.errors import RecipeError
 from storage_schemas.manifest import open_manifest
 from storage_schemas.store import Store
+from tests.hostile.attacks import command
 from tests.tiny_nuscenes import write_tiny_nuscenes
 
 SMALL = (
@@ -26,6 +28,22 @@ pytestmark = pytest.mark.usefixtures("one_process")
 @pytest.fixture
 def recipe(tiny_root, copied_store, write_recipe):
     return write_recipe(tiny_root)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_root, tiny_store, tmp_path_factory):
+    """A recipe whose store is made, and the folder of a training on it; tests must not change them."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(tiny_store, folder / "store")
+    source = {"kind": "nuscenes", "root": str(tiny_root), "version": "v1.0-mini"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({"source": source, "store": str(folder / "store")}))
+    settings = {"DEPTHMILL_CACHE_DIR": str(folder / "cache"), "DEPTHMILL_LOADER_WORKERS": "0", "DEPTHMILL_DEVICE": "cpu"}
+    with pytest.MonkeyPatch.context() as patch:  # what is set for each test begins after this
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        code, text = command("train", folder / "recipe.yaml", "--no-prefect", "--out", folder / "training", *SMALL)
+    assert code == 0, text
+    return folder / "recipe.yaml", folder / "training"
 
 
 def test_train_when_nothing_is_there_yet_then_from_raw_files_to_the_table(tiny_root, write_recipe, depthmill, tmp_path):
@@ -67,10 +85,9 @@ def test_train_when_run_by_prefect_then_the_same_table(recipe, depthmill, tmp_pa
     assert tables[0] == tables[1]
 
 
-def test_trained_network_when_evaluated_compared_and_predicted_with_then_files(recipe, depthmill, tmp_path, monkeypatch):
+def test_trained_network_when_evaluated_compared_and_predicted_with_then_files(trained, depthmill, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    training = tmp_path / "training"
-    assert depthmill("train", recipe, "--no-prefect", "--out", training, *SMALL)[0] == 0
+    recipe, training = trained
     code, text = depthmill("evaluate", training, recipe, "--out", tmp_path / "again", "--split", "val")
     assert code == 0, text
     again, before = (
@@ -80,7 +97,7 @@ def test_trained_network_when_evaluated_compared_and_predicted_with_then_files(r
     code, text = depthmill("compare", training, tmp_path / "again")
     assert code == 0
     assert "2" in text and "0" in text
-    code, text = depthmill("evaluate", training / "best.pt", tmp_path / "store", "--split", "train", "--json")
+    code, text = depthmill("evaluate", training / "best.pt", recipe.parent / "store", "--split", "train", "--json")
     assert code == 0, text
     assert {row["group"] for row in json.loads(text)["rows"]} <= {"all", "day", "night"}
     code, text = depthmill("predict", training, recipe, "--out", tmp_path / "depth")
@@ -121,15 +138,15 @@ def test_train_when_it_cannot_begin_then_says_why(recipe, depthmill, tmp_path):
     assert "split 'train' has 2 frames, one training step of 1 ranks with batch_size 5 takes 5" in text
 
 
-def test_evaluate_when_arguments_are_wrong_then_says_what_is_expected(recipe, depthmill, tmp_path):
+def test_evaluate_when_arguments_are_wrong_then_says_what_is_expected(trained, depthmill, tmp_path):
+    recipe, training = trained
     code, text = depthmill("evaluate", tmp_path / "none.pt", recipe)
     assert code != 0
     assert "none.pt' does not exist. Give the folder or URL of a training, a checkpoint file, or a folder of result files" in text
-    assert depthmill("train", recipe, "--no-prefect", "--out", tmp_path / "training", *SMALL)[0] == 0
-    code, text = depthmill("evaluate", tmp_path / "training", recipe, "--split", "validation")
+    code, text = depthmill("evaluate", training, recipe, "--split", "validation")
     assert code == 2
     assert "--split is 'validation': Input should be 'train', 'val' or 'test'" in text
-    code, text = depthmill("compare", tmp_path / "training", tmp_path)
+    code, text = depthmill("compare", training, tmp_path)
     assert code != 0
     assert "depthmill evaluate" in text
 

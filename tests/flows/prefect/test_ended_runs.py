@@ -111,9 +111,10 @@ def test_training_under_prefect_when_a_loader_worker_is_killed_then_the_error_na
     assert re.match(r"error: loader worker \d of 2 died: process \d+ was ended by signal 9 \(SIGKILL\), near frame", said[0])
 
 
-@pytest.mark.parametrize("way", [pytest.param(PREFECT, marks=pytest.mark.slow), BARE])
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("tries", [1, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/flows/run/test_stopped_commands.py interrupts a training quickly, tests/pipeline/test_crash.py processes
+@pytest.mark.parametrize("way", [PREFECT, BARE])
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("tries", [1, 8])
 def test_training_when_interrupted_then_one_line_and_no_process_is_left(training, way, times, tries):
     rng = random.Random()
     for _ in range(tries):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.run import interrupt
 from model.train import loop
 from model.train.stopping import SIGNALS
 from storage_schemas.run_history import read_history
@@ -18,7 +19,7 @@ from tests.srun import write_slurm
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -71,6 +72,15 @@ def test_training_when_told_to_stop_then_says_where_it_goes_on_and_only_sigusr1_
     assert ended == 0
     assert "going on with" in text
     assert steps == [1, 2, 3]
+
+
+def test_training_when_interrupted_then_it_is_one_line(recipe, depthmill, monkeypatch):
+    monkeypatch.setattr(interrupt, "INTERRUPT_GRACE_S", 1e6)  # the process that the command is to end is that of the tests
+    steps = tell(monkeypatch, signal.SIGINT)
+    code, text = depthmill("train", recipe, "--no-prefect")
+    assert (code, steps) == (130, [1, 2]), text
+    assert text.splitlines()[-1] == "interrupted: finished units are kept; the same command does what is left"
+    assert text.count("interrupted:") == 1 and "Traceback" not in text and "Aborted" not in text
 
 
 def test_ablation_and_round_when_told_to_stop_then_nothing_else_is_trained_and_the_history_says_so(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def test_measuring_when_the_user_lets_torch_round_then_it_does_not_and_the_setti
     check = (
         "import torch\n"
         "from model.blocks.full_precision import full_precision\n"
-        "from tests.model.blocks.test_full_precision import flags\n"
+        f"{inspect.getsource(flags)}"  # to import this file takes longer than all the rest
         f"{code}\n"
         "before = flags()\n"
         "with full_precision('cpu'):\n"

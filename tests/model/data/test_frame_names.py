@@ -39,3 +39,10 @@ def test_named_frames_when_named_in_any_way_then_their_keys_in_the_order_of_the_
 def test_named_frames_when_there_is_no_such_frame_then_names_near_ones_or_its_split(name, text):
     with pytest.raises(RecipeError, match=text):
         keys("000001", name)
+
+
+def test_named_frames_when_a_recipe_named_them_then_its_key_is_named():
+    with pytest.raises(
+        RecipeError, match=r"a\.frames names '000123', which is a frame of split train\. Name a frame of the split that"
+    ):
+        named_frames(["000123"], FRAMES, split="val", where="", option="a.frames")

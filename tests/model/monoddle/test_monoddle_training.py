@@ -41,7 +41,7 @@ def test_training_when_the_machine_has_other_cores_or_it_was_stopped_then_the_sa
 
 
 def test_training_when_evaluated_then_results_tables_pictures_and_a_record(manifest, tmp_path):
-    config = small_detection_config(**DISTILL, max_steps=2)
+    config = small_detection_config(**DISTILL, max_steps=2, evaluation={"frames": ["000005"], "num_worst": 1})
     words: list[str | None] = []
     train(config, manifest, tmp_path, machine=CPU, on_progress=lambda p: words.append(p.measured_text))
     assert words[-1] is not None and words[-1].startswith("validation Car AP_R40 3d strict moderate ")
@@ -53,14 +53,27 @@ def test_training_when_evaluated_then_results_tables_pictures_and_a_record(manif
     assert {(row["metric"], row["overlap"]) for row in rows} >= {("3d", "strict"), ("bev", "loose"), ("aos", "strict")}
     assert {row["category"] for row in rows} == {"Car"} and int(rows[0]["num_truth"]) > 0
     with np.load(tmp_path / "evaluation" / "pictures.npz") as pictures:
-        assert pictures["image_u8"].shape == (1, 96, 320, 3)
+        assert pictures["image_u8"].shape == (2, 96, 320, 3)
         assert pictures["teacher_m"].max() > 5 and np.isfinite(pictures["log_scale"]).all()
-        assert len(pictures["truth"]) == 3 and pictures["truth"].shape[1] == 12
+        assert pictures["reasons"][0].startswith("named") and pictures["reasons"][1].endswith("spread")
+        assert sum("worst" in reasons for reasons in pictures["reasons"]) == 1 and pictures["num_missed"].max() > 0
+        assert np.count_nonzero(pictures["truth_frame"] == 1) == 3 and pictures["truth"].shape[1] == 12
     assert "3D" in (tmp_path / "evaluation" / "table.md").read_text()
     record = read_training(tmp_path)
     assert record["config"]["family"] == "monoddle" and record["val_frames"] == 2 and record["best"]["step"] == 2
     network = load_network(tmp_path / "best.pt")
     assert network.config == config.network and not network.training
+
+
+def test_notices_when_a_frame_that_is_named_for_pictures_is_not_there_then_said_before_the_training(manifest):
+    config = small_detection_config(evaluation={"frames": ["5"]})
+    with pytest.raises(RecipeError, match=r"train\.evaluation\.frames names '5', which is no frame of split val of manifest"):
+        MonoDdleFamily().notices(config, manifest)
+
+
+def test_config_when_no_picture_is_chosen_then_its_training_has_the_name_that_it_had():
+    dumped = MonoDdleTrainConfig().model_dump(mode="json")["evaluation"]
+    assert "num_pictures" in dumped and not {"num_worst", "frames"} & dumped.keys()
 
 
 def test_distillation_when_its_weight_is_zero_or_it_is_removed_then_bit_identical(manifest, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from model.blocks.selective_scan import forced_engine
 from model.semodepth.loss import composite_loss
 from model.semodepth.mvsp import GlobalScan, RadarFilmBlock, WindowScan
+from model.semodepth.net import SemoDepth
 from model.semodepth.radar_graph import RadarGraph
 from model.semodepth.radar_scale import DenseMap
 from model.semodepth.reference import load_reference, reference_key, reference_state_dict
@@ -35,6 +37,17 @@ def blocks(shared):
 def reference_weights(shared, *, plug_in: bool) -> dict[str, torch.Tensor]:
     listed = json.loads((shared / "golden/semodepth/state_dict_keys.json").read_text())
     return {key: golden_tensor(key, shape) for key, shape, _ in listed if plug_in or not key.startswith("mono_embed.")}
+
+
+@pytest.fixture(scope="module")
+def golden_network(shared):
+    """What returns a network of the public code with golden weights, each made once; tests must not change them."""
+
+    @cache
+    def made(max_depth_m: float, plug_in: bool) -> SemoDepth:
+        return load_reference(reference_weights(shared, plug_in=plug_in), max_depth_m=max_depth_m, plug_in=plug_in)
+
+    return made
 
 
 @torch.no_grad()
@@ -82,11 +95,11 @@ def test_radar_graph_when_compared_with_the_reference_then_equal(blocks):
     [("net_nuscenes", 120.0, False, 38_104_600), ("net_plugin", 80.0, True, 38_123_416)],
 )
 def test_network_when_compared_with_the_reference_then_depth_and_losses_agree(
-    shared, engine, name, max_depth_m, plug_in, num_parameters
+    shared, golden_network, engine, name, max_depth_m, plug_in, num_parameters
 ):
     with np.load(shared / f"golden/semodepth/{name}.npz") as file:
         golden = {key: file[key] for key in file.files}
-    network = load_reference(reference_weights(shared, plug_in=plug_in), max_depth_m=max_depth_m, plug_in=plug_in)
+    network = golden_network(max_depth_m, plug_in)
     assert sum(parameter.numel() for parameter in network.parameters()) == num_parameters
     inputs = [golden["image"], golden["radar"], *([golden["mono"]] if plug_in else [])]
     np.testing.assert_allclose(network.predict(*inputs), golden["depth"][:, 0], rtol=2e-4)
@@ -104,9 +117,9 @@ def test_network_when_compared_with_the_reference_then_depth_and_losses_agree(
             assert float(got[term]) == pytest.approx(value, rel=1e-4), (key, term)
 
 
-def test_state_dict_when_written_for_the_public_code_then_its_keys_shapes_and_dtypes(shared):
+def test_state_dict_when_written_for_the_public_code_then_its_keys_shapes_and_dtypes(shared, golden_network):
     listed = json.loads((shared / "golden/semodepth/state_dict_keys.json").read_text())
-    network = load_reference(reference_weights(shared, plug_in=True), max_depth_m=80.0, plug_in=True)
+    network = golden_network(80.0, True)
     written = {
         key: (list(value.shape), str(value.dtype).removeprefix("torch.")) for key, value in reference_state_dict(network).items()
     }

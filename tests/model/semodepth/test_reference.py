@@ -23,6 +23,12 @@ def state(network) -> dict[str, torch.Tensor]:
     return reference_state_dict(network)
 
 
+@pytest.fixture(scope="module")
+def plugged() -> SemoDepth:
+    """A network with the branch; tests must not change it."""
+    return SemoDepth(SemoDepthConfig.reference(max_depth_m=80.0, plug_in=True))
+
+
 def test_file_when_saved_and_loaded_then_the_same_depth(network, state, tmp_path):
     image, radar = scene(1)
     want = network.predict(image, radar)
@@ -56,28 +62,25 @@ def test_keys_when_wrong_then_each_is_named(state):
 
 
 @pytest.mark.parametrize("has_branch", [True, False])
-def test_plug_in_when_nobody_says_whether_it_is_there_then_the_keys_do(has_branch, state):
-    plugged = reference_state_dict(SemoDepth(SemoDepthConfig.reference(max_depth_m=80.0, plug_in=True)))
-    assert load_reference(plugged if has_branch else state, max_depth_m=80.0).config.plug_in is has_branch
+def test_plug_in_when_nobody_says_whether_it_is_there_then_the_keys_do(has_branch, state, plugged):
+    assert load_reference(reference_state_dict(plugged) if has_branch else state, max_depth_m=80.0).config.plug_in is has_branch
 
 
-def test_public_file_when_it_has_the_branch_then_evaluate_and_predict_open_it_without_being_told(tmp_path):
-    network = SemoDepth(SemoDepthConfig.reference(max_depth_m=80.0, plug_in=True))
-    save_reference(network, tmp_path / "released.pth")
+def test_public_file_when_it_has_the_branch_then_evaluate_and_predict_open_it_without_being_told(plugged, tmp_path):
+    save_reference(plugged, tmp_path / "released.pth")
     opened = SemoDepthFamily().open_reference(
         tmp_path / "released.pth", "released", ReferenceOptions(None, "test", 80.0, plug_in=False)
     )
-    assert opened.config.network == network.config
+    assert opened.config.network == plugged.config
 
 
-def test_plug_in_when_it_does_not_match_then_the_remedy_is_said(state):
+def test_plug_in_when_it_does_not_match_then_the_remedy_is_said(state, plugged):
     with pytest.raises(
         CheckpointError, match=r"4 keys are missing: mono_embed.0.weight.* leave out --plug-in, in Python plug_in=True"
     ):
         load_reference(state, max_depth_m=120.0, plug_in=True)
-    plugged = reference_state_dict(SemoDepth(SemoDepthConfig(plug_in=True)))
     with pytest.raises(CheckpointError, match=r"4 keys are unexpected: mono_embed.0.weight.* leave out plug_in=False"):
-        load_reference(plugged, max_depth_m=120.0, plug_in=False)
+        load_reference(reference_state_dict(plugged), max_depth_m=120.0, plug_in=False)
 
 
 def test_keys_when_saved_from_data_parallel_then_the_remedy_is_said(state):

@@ -80,10 +80,10 @@ def test_checkpoints_when_killed_while_one_is_kept_then_the_same_are_left(manife
     """last.pt has step 3 then; the kept checkpoint of step 6 is there already."""
     config, save = small_config(**KEPT), loop.save_checkpoint
 
-    def killed_instead(checkpoint, path):
+    def killed_instead(checkpoint, *paths):
         if checkpoint.step == 6:
             raise StopHereError
-        save(checkpoint, path)
+        save(checkpoint, *paths)
 
     with monkeypatch.context() as patched, pytest.raises(StopHereError):
         patched.setattr(loop, "save_checkpoint", killed_instead)

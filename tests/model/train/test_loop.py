@@ -59,6 +59,7 @@ def test_training_on_a_gpu_when_an_operation_cannot_repeat_itself_then_said(monk
     assert config.fingerprint("m") != small_config().fingerprint("m") == small_config(deterministic=False).fingerprint("m")
 
 
+@pytest.mark.slow  # quick: a stop after a signal (test_stopped_training.py), and at a step as by a crash (each family's training)
 def test_training_when_killed_at_a_random_step_then_resumes_to_the_same_weights(manifest, tmp_path):
     config = small_config()
     train(config, manifest, tmp_path / "whole", machine=CPU)

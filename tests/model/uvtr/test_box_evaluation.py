@@ -212,7 +212,8 @@ def test_evaluation_when_two_key_frames_share_a_token_then_both_are_named():
         _evaluated(_exact(same), same)
 
 
-def test_comparison_when_one_detector_is_better_then_the_interval_over_scenes_excludes_zero():
+def test_comparison_when_one_detector_is_better_then_the_interval_over_scenes_excludes_zero(monkeypatch):
+    monkeypatch.setattr("model.uvtr.comparison._NUM_RESAMPLES", 100)
     frames = _truth(24, num_scenes=12)
     worse, better = (_evaluated(_shaken(frames, seed=seed, spread_m=spread), frames) for seed, spread in ((3, 2.0), (4, 0.4)))
 

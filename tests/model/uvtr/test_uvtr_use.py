@@ -11,7 +11,7 @@ import torch
 
 from flows.reports import frame_drawer, write_training_page
 from model.families import family_of, parse_train_config, train
-from model.train.family_types import CompareOptions, OpenedNetwork, ResultsOptions
+from model.train.family_types import ChoosingDraw, CompareOptions, OpenedNetwork, PictureChoice, ResultsOptions
 from model.train.judging import Rules
 from model.uvtr.classes import CLASSES
 from model.uvtr.detection_metric import OFFICIAL, PRESENT
@@ -44,7 +44,7 @@ def evaluated(objects_manifest, tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluated")
     first = opened(0, **WITH_GROUND)
     answer = measured(first, objects_manifest, root / "a", draw=frame_drawer("uvtr"))
-    measured(opened(1), objects_manifest, root / "b")
+    measured(opened(1), objects_manifest, root / "b", draw=ChoosingDraw(lambda _: b"", PictureChoice(spread=0)))
     return root, answer, first
 
 
@@ -54,6 +54,7 @@ def test_checkpoint_when_evaluated_then_tables_result_file_pictures_and_an_answe
     assert {"table.md", "nuscenes_metric.csv", "metric_groups.csv", "matches.npz", "results_nuscenes.json", "segmentation.csv",
             "pictures.npz", "digests.json"} <= files  # fmt: skip
     assert len(list((root / "a" / "pictures").glob("scene-0103_*.jpg"))) == 1
+    assert not (root / "b" / "pictures.npz").exists()  # none were asked for
     assert answer.data["num_key_frames"] == 3 and answer.data["rows"][0]["name"] == OFFICIAL
     assert answer.data["segmentation"]["num_covered"] > 0
     assert "by depthmill's own computation of the devkit's rules" in answer.text and "absent classes: truck" in answer.text

@@ -21,6 +21,7 @@ from flows.reports.monoddle.over_image import (
 )
 from flows.reports.monoddle.panels import detection_panels
 from flows.reports.monoddle.pictures import chosen_words
+from flows.reports.monoddle.rear_view import rear_view
 from flows.reports.monoddle.sheet import SHEET_WIDTH_PX, frame_jpeg
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points, unproject_pixels
@@ -123,6 +124,20 @@ def test_bird_view_when_a_car_is_ahead_on_the_right_then_it_is_up_and_right_at_i
     assert reach_of([(box((36.0, 1.5, 20.0)), TRUTH)]) == 70.0  # 41 m to the side
 
 
+def test_rear_view_when_a_point_is_in_a_box_then_it_is_drawn_there_and_what_is_farther_is_higher():
+    place = np.array([[4.0, 0.8, 20.0]])
+    empty, one = (rear_view(points, [], width_px=720) for points in (np.zeros((0, 3)), place))
+    left, top, right, bottom = extent(np.any(np.asarray(empty) != np.asarray(one), axis=2))
+    assert (right - left, bottom - top) == (1, 1) and left > 360  # right of the middle
+    assert np.abs(np.asarray(one)[top, left].astype(int) - depth_colors(np.array([20.0]))[0]).max() == 0
+    boxes = rear_view(np.zeros((0, 3)), [(box((4.0, 1.5, 20.0)), TRUTH), (box((4.0, 1.5, 40.0)), DETECTED)], width_px=720)
+    around, beyond = extent(is_color(boxes, TRUTH)), extent(is_color(boxes, DETECTED))
+    assert around[0] < left < around[2] and around[1] < top < around[3]
+    assert beyond[3] < around[3] and beyond[2] - beyond[0] < around[2] - around[0]
+    behind = rear_view(np.zeros((0, 3)), [(box((0.0, 1.5, -30.0)), TRUTH)], width_px=720)  # behind the viewer too
+    assert not is_color(behind, TRUTH).any()
+
+
 def test_bird_view_when_a_place_is_not_said_then_the_box_is_left_out():
     unknown = box()
     unknown.location_m[:] = -1000.0
@@ -148,11 +163,11 @@ def test_detection_panels_when_teacher_or_uncertainty_are_absent_then_their_pane
     titles = [panel.title for panel in detection_panels(frame_of("k", arrays))]
     assert titles == [
         "Boxes in the image", "Boxes in space", "Centre heat: Car", "Centre heat: Cyclist", "Depth everywhere", "Teacher",
-        "Uncertainty of the teacher", "From above",
+        "Uncertainty of the teacher", "From behind", "From above",
     ]  # fmt: skip
     bare = {**arrays, "teacher_m": arrays["teacher_m"] * 0, "log_scale": arrays["log_scale"] * np.nan}
     panels = {panel.title: panel for panel in detection_panels(frame_of("k", bare))}
-    assert list(panels) == [title for title in titles if title not in ("Teacher", "Uncertainty of the teacher")]
+    assert list(panels) == [title for title in titles if title not in ("Teacher", "Uncertainty of the teacher", "From behind")]
     assert panels["From above"].caption == "no LiDAR and no teacher, so no points"
     assert panels["Boxes in the image"].caption == "3 objects annotated, 3 found"
 

@@ -54,7 +54,7 @@ def test_report_when_opened_alone_then_needs_nothing_else(folder):
     assert (
         anchors == {"about", "precision", "analysis", "frames", "steps", "validation"} <= set(re.findall(r'id="([^"]+)"', page))
     )
-    assert page.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', page)) == 8 * len(KEYS) + 1
+    assert page.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', page)) == 9 * len(KEYS) + 1
     assert page.count("<svg") == page.count('role="img" aria-label=') and "nan" not in "".join(re.findall(r"<svg.*?</svg>", page))
     assert page.count("points of the teacher&#x27;s map, for want of LiDAR</figcaption>") == 2  # the first frame has LiDAR
 
