@@ -178,8 +178,8 @@ _STARTED: WeakSet[WorkerProcess] = WeakSet()
 def _end_left_over() -> None:
     """End the workers that an error left behind.
 
-    It is registered after multiprocessing's own exit function, so it runs first. That one sends SIGTERM, which workers ignore, and
-    would wait for them for ever.
+    It is registered after multiprocessing's own exit function, so it runs first. That one sends SIGTERM, which workers ignore,
+    and would wait for them for ever.
     """
     end_all(worker for worker in list(_STARTED) if worker._started_by == os.getpid())
 
