@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 import depthmill as package
-from model.monoddle.average_precision import average_precision
 from model.monoddle.evaluation import DetectionEvaluation, read_average_precision, write_detection_folder
 from model.monoddle.measured_cameras import FrameCamera
+from model.monoddle.precision.average_precision import average_precision
 from storage_schemas.detection_evaluation import CAMERAS_FILE, DETECTION_FILES
 from tests.model.monoddle.made_up_cars import KITTI_P2, made_up_cars
 

@@ -13,10 +13,10 @@ from test_oracle import ALL_WRONG, analysed, assert_consistent, unchanged
 from test_oracle_matches import seen_at
 
 from model.data.objects import Objects
-from model.monoddle.analysis_text import analysis_text, bias_text, summary_text
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, average_precision
-from model.monoddle.centre_shift import DEPTHS_M, ShiftRow, shifted, sides_px
+from model.monoddle.analysis.analysis_text import analysis_text, bias_text, summary_text
+from model.monoddle.analysis.centre_shift import DEPTHS_M, ShiftRow, shifted, sides_px
 from model.monoddle.measured_cameras import FrameCamera
+from model.monoddle.precision.average_precision import KITTI_DIFFICULTIES, average_precision
 
 AHEAD_PX = KITTI_P2[0, 2]  # a car here drives along its ray
 

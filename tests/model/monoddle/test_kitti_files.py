@@ -18,7 +18,7 @@ from model.monoddle.kitti_files import (
     read_results,
     write_results,
 )
-from model.monoddle.overlap_pairs import AveragePrecisionError
+from model.monoddle.precision.overlap_pairs import AveragePrecisionError
 
 CAR = "Car 0.00 0 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 AREA = "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10"

@@ -13,16 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.monoddle.average_precision import NEIGHBOUR, NUM_STEPS
-from model.monoddle.box_overlap import Floats
-from model.monoddle.centre_shift import ShiftRow, farthest_m, shift_rows
+from model.monoddle.analysis.centre_shift import ShiftRow, farthest_m, shift_rows
+from model.monoddle.analysis.oracle import OracleDistanceRow, OracleRow, oracle_rows
+from model.monoddle.analysis.oracle_matches import NO_OBJECT, Matches, match_by_centre
 from model.monoddle.evaluation import AP_FILE, read_average_precision, scaled_difficulties
 from model.monoddle.measured_cameras import FrameCamera, has_measured_cameras, read_measured_cameras
 from model.monoddle.measured_objects import MeasuredObjects, has_measured_objects, read_measured_objects
-from model.monoddle.oracle import OracleDistanceRow, OracleRow, oracle_rows
-from model.monoddle.oracle_matches import NO_OBJECT, Matches, match_by_centre
-from model.monoddle.overlap_pairs import World, is_of, joined_world, some_pairs
-from model.monoddle.precision_groups import GroupRow, MatchCounts, group_rows, match_counts
+from model.monoddle.precision.average_precision import NEIGHBOUR, NUM_STEPS
+from model.monoddle.precision.box_overlap import Floats
+from model.monoddle.precision.overlap_pairs import World, is_of, joined_world, some_pairs
+from model.monoddle.precision.precision_groups import GroupRow, MatchCounts, group_rows, match_counts
 from storage_schemas.detection_evaluation import CAMERAS_FILE, DETECTION_FILES
 from storage_schemas.errors import StoreError
 

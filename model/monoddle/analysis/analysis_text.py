@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from model.monoddle.analysis import Analysis, few_objects_text
-from model.monoddle.analysis_folder import TITLE
-from model.monoddle.average_precision import NUM_STEPS, least_overlap
-from model.monoddle.centre_shift import ShiftRow
-from model.monoddle.oracle import OracleDistanceRow, OracleRow
-from model.monoddle.precision_groups import GroupRow
+from model.monoddle.analysis.analysis import Analysis, few_objects_text
+from model.monoddle.analysis.analysis_folder import TITLE
+from model.monoddle.analysis.centre_shift import ShiftRow
+from model.monoddle.analysis.oracle import OracleDistanceRow, OracleRow
+from model.monoddle.precision.average_precision import NUM_STEPS, least_overlap
+from model.monoddle.precision.precision_groups import GroupRow
 
 MISSING = "-"
 
