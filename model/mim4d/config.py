@@ -74,7 +74,7 @@ class Mim4dTrainConfig(CommonConfig):
     probe: ProbeConfig = Field(
         ProbeConfig(), exclude=True, description="linear probes of the frozen network; changing them trains nothing again"
     )
-    seed: int = Field(0, ge=0, description="of the initial weights, and of what is hidden, withheld and rendered")
+    seed: int = Field(0, ge=0, lt=2**64, description="of the initial weights, and of what is hidden, withheld and rendered")
     epochs: int = Field(12, ge=1, description="passes over the split")
     learning_rate: float = Field(4e-4, gt=0, description="of AdamW")
     backbone_rate: float = Field(

@@ -24,8 +24,6 @@ from model.monoddle.box_overlap import Floats
 from model.monoddle.matching import count_matches, count_scores, recall_thresholds, scores_of_hits
 from model.monoddle.overlap_pairs import AveragePrecisionError, Integers, World, is_of, joined_world
 
-__all__ = ["AveragePrecisionError", "Integers", "average_precision"]
-
 STRICT_OVERLAP = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 """An overlap must be larger than this; 2D and AOS know only this table."""
 

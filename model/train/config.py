@@ -71,7 +71,7 @@ class CommonConfig(FrozenConfig):
         def imagenet_weights(self) -> str | None:
             """File of classification weights that the network begins with."""
 
-    seed: int = Field(0, ge=0, description="of the initial weights")
+    seed: int = Field(0, ge=0, lt=2**64, description="of the initial weights")
     epochs: int = Field(50, ge=1, description="passes over the split")
     max_steps: int | None = Field(None, ge=1, description="stop after so many steps even if epochs are left")
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")

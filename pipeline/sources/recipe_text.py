@@ -36,8 +36,8 @@ def recipe_text(head: Iterable[str], lines: Iterable[Line]) -> str:
         head: lines of the opening comment, without '#'.
         lines: keys and why; a line whose key is blank is a comment alone, indented like it, or an empty line.
     """
-    out = [f"# {line}".rstrip() for line in head]
-    for key, why in lines:
+    out = [f"# {_printable(line)}".rstrip() for line in head]
+    for key, why in ((key, _printable(why)) for key, why in lines):
         indent = key[: len(key) - len(key.lstrip())]
         beside = f"{key:<{COMMENT_COLUMN}}  # {why}"
         if key.strip() and why and len(beside) <= MAX_COLUMN:
@@ -46,3 +46,8 @@ def recipe_text(head: Iterable[str], lines: Iterable[Line]) -> str:
             out += [f"{indent}# {line}" for line in textwrap.wrap(why, MAX_COLUMN - len(indent) - 2)]
             out += [key] if key.strip() or not why else []
     return "\n".join(out) + "\n"
+
+
+def _printable(comment: str) -> str:
+    """Return a comment with escapes for line breaks and control characters, which would end it or which YAML refuses."""
+    return "".join(sign if sign.isprintable() or "\ud800" <= sign <= "\udfff" else ascii(sign)[1:-1] for sign in comment)

@@ -88,6 +88,7 @@ class PublicFile:
             RecipeError: the value is of another kind or below ``least``, or the file lacks the key and there is no default.
         """
         if key not in self.values:
+            self.refuse_group(key, _KINDS[kind][0])
             if default is None:
                 raise RecipeError(f"'{self.where}': key '{key}' is missing, and the public code stops without it. Add it")
             return default
@@ -99,6 +100,12 @@ class PublicFile:
         if not is_right(value) or (kind in ("whole", "number") and not value >= least):
             raise self.error(key, expected + (f" of at least {least:g}" if kind in ("whole", "number") else ""))
         return value
+
+    def refuse_group(self, key: str, expected: str) -> None:
+        """Raise RecipeError if the file has a group of keys where a value is expected."""
+        inner = [other.removeprefix(f"{key}.") for other in self.values if other.startswith(f"{key}.")]
+        if inner:
+            raise RecipeError(f"'{self.where}': {key} is a group of keys ({', '.join(inner)}): expected {expected}")
 
     def train(self, key: str, value: Any, why: str) -> None:
         """Set a key of ``train:``."""
@@ -141,7 +148,8 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(shown, value))}]"
-    return "null" if value is None else str(value)
+    text = "null" if value is None else str(value)
+    return text if text.isprintable() else ascii(text)
 
 
 def is_whole(value: Any) -> bool:

@@ -94,8 +94,9 @@ def _translate_dataset(file: PublicFile) -> None:
 
 
 def _translate_classes(file: PublicFile) -> None:
-    names = file.values.get("dataset.writelist", ["Car"])
     known = (*CLASSES, *MERGED, REGION)
+    file.refuse_group("dataset.writelist", f"a list of {', '.join(known)}")
+    names = file.values.get("dataset.writelist", ["Car"])
     if not isinstance(names, list) or not names or any(name not in known for name in names):
         raise file.error("dataset.writelist", f"a list of {', '.join(known)}; the public code stops at other types")
     wanted = [name for name in CLASSES if name in names]
@@ -105,7 +106,8 @@ def _translate_classes(file: PublicFile) -> None:
     merged = [name for name in MERGED if merges or name in names]
     beside = f"{' and '.join(name for name in names if name not in CLASSES)} draw heat for Car and are not learned"
     why = beside if len(wanted) < len(names) else ""
-    file.give("dataset.writelist", {"network.train_classes": wanted, "evaluation.category": wanted[0]}, why)
+    told_during_training = "Car" if "Car" in wanted else wanted[0]
+    file.give("dataset.writelist", {"network.train_classes": wanted, "evaluation.category": told_during_training}, why)
     if merged:
         heat_of = dict.fromkeys(merged, "Car")
         file.train("targets.heat_of", heat_of, "dataset.class_merging" if merges else "dataset.writelist")

@@ -125,6 +125,15 @@ def test_analyse_when_a_former_version_kept_less_or_a_file_is_damaged_then_named
     assert not (evaluation / "analysis").exists()
 
 
+def test_analyse_when_no_category_was_measured_then_said(tmp_path, depthmill):
+    truth = [made_up_cars(2, image_px=(375, 1242), seed=0, category="Tram")]
+    by_name = {"000000": truth[0]}
+    kept = {"frame_keys": {"000000": "s/CAM_2/0"}, "cameras": {"s/CAM_2/0": FrameCamera(KITTI_P2, (375, 1242))}}
+    write_detection_folder(tmp_path, DetectionEvaluation([], by_name, by_name, **kept), title="trams")
+    code, text = depthmill("analyse", tmp_path)
+    assert code == 1 and f"evaluation '{tmp_path}' measured no category (average_precision.csv has no row)" in text
+
+
 def test_analyse_when_out_is_taken_then_nothing_is_written(evaluation, depthmill, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/oracle.csv").write_text("mine\n")

@@ -77,6 +77,15 @@ def test_recipe_when_translated_then_holds_what_was_translated_and_says_every_ke
     assert max(map(len, written.splitlines())) <= 130 + len(str(tmp_path))
 
 
+def test_recipe_when_a_text_has_line_breaks_then_adds_no_key(depthmill, tmp_path):
+    root = write_tiny_kitti(tmp_path / "KITTI")
+    config = write_config(tmp_path, changed(KITTI_NO_DA3, model__backbone="dla\nstore: /elsewhere\x1b"))
+    code, text = depthmill("init", root, "--from-monoddle", config, "--out", tmp_path / "recipe.yaml")
+    assert code == 0, text
+    assert "warning: not taken over: model.backbone: 'dla\\nstore: /elsewhere\\x1b' (no network of the public code" in text
+    assert load_recipe(tmp_path / "recipe.yaml").store == str(tmp_path / "store")
+
+
 def test_answer_when_json_is_asked_for_then_has_every_key_with_its_fate(depthmill, tmp_path):
     root = tmp_path / "monodle/data/KITTI"
     write_tiny_kitti(root, level="object")

@@ -28,3 +28,9 @@ def test_recipe_when_a_group_is_a_number_or_a_list_then_says_which_key(family):
     for value in (3, [1, 2]):
         with pytest.raises(RecipeError, match=r"train.network is .*: Input should be a valid dictionary"):
             parse_train_config({"family": family, "network": value}, where="r.yaml")
+
+
+def test_recipe_when_a_seed_is_more_than_torch_takes_then_is_refused_before_the_training():
+    assert parse_train_config({"family": "semodepth", "seed": 2**64 - 1}, where="r.yaml").seed == 2**64 - 1
+    with pytest.raises(RecipeError, match="train.seed is 18446744073709551616: Input should be less than 18446744073709551616"):
+        parse_train_config({"family": "semodepth", "seed": 2**64}, where="r.yaml")
