@@ -12,9 +12,9 @@ import measure  # isort: skip  (before numpy: it limits the thread pools)
 import numpy as np
 
 from model.data.objects import Objects, join_objects
-from model.monoddle.average_precision import ApRow, average_precision
-from model.monoddle.average_precision_twin import average_precision_plain
-from model.monoddle.box_overlap import overlap_3d, solid_boxes
+from model.monoddle.precision.average_precision import ApRow, average_precision
+from model.monoddle.precision.average_precision_twin import average_precision_plain
+from model.monoddle.precision.box_overlap import overlap_3d, solid_boxes
 
 CATEGORIES = ["Car", "Pedestrian", "Cyclist", "Van", "Person_sitting", "Truck", "DontCare"]
 SHARES = [0.55, 0.1, 0.05, 0.08, 0.02, 0.05, 0.15]

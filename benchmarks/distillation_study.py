@@ -145,7 +145,7 @@ def _print_precision_pairs(args: argparse.Namespace, results: dict) -> None:
     """Print the difference of every way's AP, the mean over seeds, to the first way's, with its interval over scenes."""
     from model.monoddle.evaluation import scaled_difficulties
     from model.monoddle.measured_objects import read_measured_objects
-    from model.monoddle.precision_resampling import PrecisionRow, drawn_precision, scene_numbers, score_changes
+    from model.monoddle.precision.precision_resampling import PrecisionRow, drawn_precision, scene_numbers, score_changes
     from model.train.paired_bootstrap import MIN_SCENES, expanded_quantiles, interval_text
 
     moderate = next(level for level in scaled_difficulties(0.5) if level.name == "moderate")
@@ -275,10 +275,10 @@ def _measured(folder: Path, manifest, *, uses_teacher: bool) -> dict[str, Any]:
 
     from model.data.objects import Objects
     from model.families import load_network
-    from model.monoddle.average_precision import average_precision
-    from model.monoddle.box_overlap import overlap_2d
     from model.monoddle.evaluation import Inference, detect, scaled_difficulties
     from model.monoddle.heads import UNCERTAINTY_HEAD, depth_m_of
+    from model.monoddle.precision.average_precision import average_precision
+    from model.monoddle.precision.box_overlap import overlap_2d
     from model.train.config import Machine
 
     network = load_network(folder / "best.pt")

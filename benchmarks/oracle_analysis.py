@@ -14,12 +14,12 @@ import average_precision as made_up
 import numpy as np
 
 from model.data.objects import Objects, join_objects
-from model.monoddle.analysis import Analysis, analysis_of
-from model.monoddle.average_precision import average_precision
-from model.monoddle.centre_shift import DEPTHS_M, SIDES_PX
+from model.monoddle.analysis.analysis import Analysis, analysis_of
+from model.monoddle.analysis.centre_shift import DEPTHS_M, SIDES_PX
+from model.monoddle.analysis.oracle import REPLACEMENTS
 from model.monoddle.measured_cameras import FrameCamera
 from model.monoddle.measured_objects import MeasuredFrame, MeasuredObjects
-from model.monoddle.oracle import REPLACEMENTS
+from model.monoddle.precision.average_precision import average_precision
 
 P2 = np.array([[721.5377, 0.0, 609.5593, 44.85728], [0.0, 721.5377, 172.854, 0.2163791], [0.0, 0.0, 1.0, 0.002745884]])
 CLASSES = ("Car",)

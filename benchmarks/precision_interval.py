@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from model.data.objects import Objects, join_objects
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, average_precision
-from model.monoddle.precision_resampling import (
+from model.monoddle.precision.average_precision import KITTI_DIFFICULTIES, average_precision
+from model.monoddle.precision.precision_resampling import (
     PrecisionRow,
     ScoreChanges,
     drawn_precision,

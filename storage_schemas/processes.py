@@ -9,6 +9,7 @@ How    A worker's end of its pipe is open in that worker alone, so the pipe ends
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import reduction, resource_tracker
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from storage_schemas.errors import DepthmillError
 from storage_schemas.going_on import is_stopped
@@ -80,11 +82,13 @@ class WorkerProcess:
     def __init__(self, answer: Callable[[Any, Sequence[int]], Any], *, preload: str | None, name: str) -> None:
         context = _context(preload)
         self.num_waiting = 0
+        self._started_by = os.getpid()
         self._pipe, theirs = multiprocessing.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, answer), name=name, daemon=True)
         with _interrupts_blocked():
             self._process.start()
         theirs.close()  # while it were open here, the pipe would not end with the worker
+        _STARTED.add(self)
 
     def send(self, request: Any, *, handles: Iterable[int] = ()) -> None:
         """Ask for something. Few and small requests may wait at once, because a pipe holds some kilobytes.
@@ -165,6 +169,19 @@ def end_all(workers: Iterable[WorkerProcess], *, grace_s: float = ANSWER_GRACE_S
         worker.let_go()
     for worker in workers:
         worker.end(grace_s=grace_s)
+
+
+_STARTED: WeakSet[WorkerProcess] = WeakSet()
+
+
+@atexit.register
+def _end_left_over() -> None:
+    """End the workers that an error left behind.
+
+    It is registered after multiprocessing's own exit function, so it runs first. That one sends SIGTERM, which workers ignore,
+    and would wait for them for ever.
+    """
+    end_all(worker for worker in list(_STARTED) if worker._started_by == os.getpid())
 
 
 def end_with_parent() -> None:

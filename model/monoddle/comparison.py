@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import ApRow
 from model.monoddle.evaluation import read_average_precision, scaled_difficulties
 from model.monoddle.measured_objects import MeasuredFrame, MeasuredObjects, has_measured_objects, read_measured_objects
 from model.monoddle.measures import PrecisionNames
-from model.monoddle.precision_resampling import (
+from model.monoddle.precision.average_precision import ApRow
+from model.monoddle.precision.precision_resampling import (
     PrecisionRow,
     drawn_precision,
     precision_interval,

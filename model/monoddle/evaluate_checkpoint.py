@@ -13,7 +13,6 @@ import numpy as np
 
 from model.blocks.full_precision import PRECISION
 from model.data.frame_names import file_name, frames_of_split
-from model.monoddle.average_precision import not_measured_text, split_measured
 from model.monoddle.detection_frames import frames_of
 from model.monoddle.evaluation import (
     PICTURES_FILE,
@@ -24,6 +23,7 @@ from model.monoddle.evaluation import (
     write_detection_folder,
 )
 from model.monoddle.frame_pictures import FramePictures
+from model.monoddle.precision.average_precision import not_measured_text, split_measured
 from model.monoddle.predict_files import PICTURES_FOLDER, Detector, detected, detector_of
 from model.train.config import Machine
 from model.train.family import check_split

@@ -21,9 +21,7 @@ from torch import nn
 
 from model.blocks.full_precision import full_precision
 from model.data.objects import Objects
-from model.monoddle.analysis_folder import remove_analysis
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision, split_measured
-from model.monoddle.average_precision_table import ap_table
+from model.monoddle.analysis.analysis_folder import remove_analysis
 from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.config import DetectionDataConfig, MonoDdleTrainConfig
 from model.monoddle.data import DetectionLoader
@@ -36,6 +34,8 @@ from model.monoddle.lidar_points import LidarPoints
 from model.monoddle.measured_cameras import FrameCamera, write_measured_cameras
 from model.monoddle.measured_objects import write_measured_objects
 from model.monoddle.net import MonoDdle
+from model.monoddle.precision.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision, split_measured
+from model.monoddle.precision.average_precision_table import ap_table
 from model.train.config import Machine
 from model.train.family_types import placement
 from model.train.result_files import arrays_as_npz, put_tables, read_table, rows_as_csv

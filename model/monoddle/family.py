@@ -21,8 +21,7 @@ from model.blocks.full_precision import PRECISION
 from model.data.frame_names import frames_of_split
 from model.data.objects import Objects
 from model.errors import InputError
-from model.monoddle.analysis_files import analyse_evaluation
-from model.monoddle.average_precision import STRICT_OVERLAP, not_measured_text, split_measured
+from model.monoddle.analysis.analysis_files import analyse_evaluation
 from model.monoddle.batch import DetectionBatch, normalized_images
 from model.monoddle.comparison import compare_precisions, comparison_text
 from model.monoddle.config import DetectionEvaluationConfig, MonoDdleTrainConfig
@@ -38,6 +37,7 @@ from model.monoddle.measures import detection_measures, overlap_table, published
 from model.monoddle.net import MonoDdle
 from model.monoddle.network_config import MonoDdleConfig
 from model.monoddle.optimizer import detector_optimizer
+from model.monoddle.precision.average_precision import STRICT_OVERLAP, not_measured_text, split_measured
 from model.monoddle.predict_files import predict_folder, predict_image, predict_split
 from model.monoddle.reference import load_reference
 from model.monoddle.result_folder import evaluate_result_files, find_result_folder

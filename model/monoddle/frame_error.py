@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import Difficulty, MatchEntry, entries_of_frame, least_overlap
-from model.monoddle.matching import count_matches
+from model.monoddle.precision.average_precision import Difficulty, MatchEntry, entries_of_frame, least_overlap
+from model.monoddle.precision.matching import count_matches
 
 
 class FrameError(NamedTuple):

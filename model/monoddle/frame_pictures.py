@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.monoddle.average_precision import AveragePrecisionError
 from model.monoddle.detection_frames import Detected, picture_of, stacked_pictures
 from model.monoddle.frame_error import ErrorRule, FrameError
+from model.monoddle.precision.overlap_pairs import AveragePrecisionError
 from model.train.kept_frames import KeptFrames
 
 Picture = dict[str, NDArray[Any]]

@@ -12,7 +12,6 @@ from torch import nn
 
 from model.blocks.full_precision import PRECISION
 from model.devices import network_device
-from model.monoddle.average_precision import STRICT_OVERLAP
 from model.monoddle.comparison import PrecisionDifference, compare_detections, comparison_text, differences_as_rows
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.evaluation import (
@@ -29,6 +28,7 @@ from model.monoddle.measures import (
     measured_precisions,
     overlap_table,
 )
+from model.monoddle.precision.average_precision import STRICT_OVERLAP
 from model.train.config import Machine
 from model.train.family import Family
 from model.train.judging import Judging, MeanDifference, Rules

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision
+from model.monoddle.precision.average_precision import KITTI_DIFFICULTIES, ApRow, Difficulty, average_precision
 from storage_schemas.errors import DepthmillError
 from storage_schemas.files import folder_written_whole
 from storage_schemas.regular_files import read_text

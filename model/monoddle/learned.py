@@ -13,8 +13,8 @@ import numpy as np
 from model.data.samples import choose_samples
 from model.data.units import OpenedUnits
 from model.monoddle.affine_view import resting_view
-from model.monoddle.average_precision import not_measured_text, split_measured
 from model.monoddle.config import MonoDdleTrainConfig
+from model.monoddle.precision.average_precision import not_measured_text, split_measured
 from model.monoddle.targets import is_inside_grid, reasons_not_learned
 from storage_schemas.manifest import Manifest
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from model.monoddle.average_precision import LOOSE_OVERLAP, STRICT_OVERLAP, least_overlap, split_measured
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.evaluation import read_average_precision
+from model.monoddle.precision.average_precision import LOOSE_OVERLAP, STRICT_OVERLAP, least_overlap, split_measured
 from model.train.measures import Measure
 
 DIFFICULTIES = ("easy", "moderate", "hard")

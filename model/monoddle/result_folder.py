@@ -16,7 +16,6 @@ import numpy as np
 from model.data.objects import Objects
 from model.data.samples import choose_samples, refuse_missing_units
 from model.data.units import OpenedUnits
-from model.monoddle.average_precision import STRICT_OVERLAP, average_precision, not_measured_text, split_measured
 from model.monoddle.config import DetectionDataConfig, DetectionEvaluationConfig
 from model.monoddle.evaluation import (
     RESULTS_FOLDER,
@@ -29,6 +28,7 @@ from model.monoddle.evaluation import (
 )
 from model.monoddle.kitti_files import KittiFileError, read_results
 from model.monoddle.measured_cameras import FrameCamera
+from model.monoddle.precision.average_precision import STRICT_OVERLAP, average_precision, not_measured_text, split_measured
 from model.monoddle.predict_files import DATA_FOLDER
 from model.train.family_types import Answer
 from storage_schemas.errors import ManifestError

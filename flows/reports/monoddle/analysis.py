@@ -14,9 +14,9 @@ from flows.reports.html.line_chart import Series, chart_figure, chart_key
 from flows.reports.html.markup import number, section, table, text
 from flows.reports.monoddle.analysis_charts import category_charts
 from flows.reports.monoddle.files import DetectionFiles
-from model.monoddle.analysis import Analysis, few_objects_text
-from model.monoddle.analysis_text import REPLACED_WORDS, measured_categories, oracle_cells
-from model.monoddle.precision_groups import GroupRow
+from model.monoddle.analysis.analysis import Analysis, few_objects_text
+from model.monoddle.analysis.analysis_text import REPLACED_WORDS, measured_categories, oracle_cells
+from model.monoddle.precision.precision_groups import GroupRow
 
 _NOTHING = np.zeros(0)
 

@@ -16,10 +16,10 @@ from flows.reports.html.chart_file import chart_file
 from flows.reports.html.group_bars import BarGroup, group_bars
 from flows.reports.html.line_chart import Series, line_chart
 from flows.reports.training.curves import COLORS
-from model.monoddle.analysis import Analysis
-from model.monoddle.analysis_text import REPLACED_WORDS, distance_cells, measured_categories, metric_name
-from model.monoddle.centre_shift import ShiftRow
-from model.monoddle.precision_groups import DISTANCE_EDGES_M, GroupRow
+from model.monoddle.analysis.analysis import Analysis
+from model.monoddle.analysis.analysis_text import REPLACED_WORDS, distance_cells, measured_categories, metric_name
+from model.monoddle.analysis.centre_shift import ShiftRow
+from model.monoddle.precision.precision_groups import DISTANCE_EDGES_M, GroupRow
 
 DIFFICULTY = "moderate"
 """Of the bars of replacements, as in published tables."""

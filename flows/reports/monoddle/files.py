@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from flows.reports.training.files import TrainingFiles, read_frames, read_training
-from model.monoddle.analysis import Analysis, can_be_analysed, read_analysis
-from model.monoddle.average_precision import ApRow
+from model.monoddle.analysis.analysis import Analysis, can_be_analysed, read_analysis
 from model.monoddle.detection_frames import DetectionFrame, frames_of
 from model.monoddle.evaluation import AP_FILE, PICTURES_FILE, read_average_precision
 from model.monoddle.family import MonoDdleFamily
+from model.monoddle.precision.average_precision import ApRow
 
 STEP_COLUMNS = ("step", "epoch", "samples", *MonoDdleFamily.loss_columns, "lr", "seconds")
 EVALUATION_COLUMNS = ("step", *MonoDdleFamily.evaluation_columns)

@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.reports.html.markup import number, section, table, text
 from flows.reports.monoddle.files import DetectionFiles
-from model.monoddle.average_precision import NUM_STEPS, ApRow
+from model.monoddle.precision.average_precision import NUM_STEPS, ApRow
 
 METRIC_WORDS = {"3d": "3D", "bev": "BEV", "2d": "2D", "aos": "AOS"}
 

@@ -18,8 +18,8 @@ from flows.run.opening import open_recipe
 from flows.run.orchestrator import Series
 from flows.settings import Settings
 from model.families import parse_train_config
-from model.monoddle.average_precision import ApRow
 from model.monoddle.evaluation import DetectionEvaluation, write_detection_folder
+from model.monoddle.precision.average_precision import ApRow
 from model.semodepth.metrics import METRICS
 from pipeline.recipe import load_recipe
 from storage_schemas.errors import DepthmillError, RecipeError, StoreError

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 import depthmill as package
-from model.monoddle.average_precision import average_precision
 from model.monoddle.evaluation import DetectionEvaluation, read_average_precision, write_detection_folder
 from model.monoddle.measured_cameras import FrameCamera
+from model.monoddle.precision.average_precision import average_precision
 from storage_schemas.detection_evaluation import CAMERAS_FILE, DETECTION_FILES
 from storage_schemas.files import StoreFiles
 from tests.model.monoddle.made_up_cars import KITTI_P2, made_up_cars
@@ -142,6 +142,15 @@ def test_analyse_when_a_former_version_kept_less_or_a_file_is_damaged_then_named
     code, text = depthmill("analyse", evaluation)
     assert code == 1 and name in text and "is damaged" in text and "depthmill evaluate" in text
     assert not (evaluation / "analysis").exists()
+
+
+def test_analyse_when_no_category_was_measured_then_said(tmp_path, depthmill):
+    truth = [made_up_cars(2, image_px=(375, 1242), seed=0, category="Tram")]
+    by_name = {"000000": truth[0]}
+    kept = {"frame_keys": {"000000": "s/CAM_2/0"}, "cameras": {"s/CAM_2/0": FrameCamera(KITTI_P2, (375, 1242))}}
+    write_detection_folder(tmp_path, DetectionEvaluation([], by_name, by_name, **kept), title="trams")
+    code, text = depthmill("analyse", tmp_path)
+    assert code == 1 and f"evaluation '{tmp_path}' measured no category (average_precision.csv has no row)" in text
 
 
 def test_analyse_when_out_is_taken_then_nothing_is_written(evaluation, depthmill, tmp_path):

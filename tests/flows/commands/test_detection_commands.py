@@ -11,7 +11,6 @@ import yaml
 from PIL import Image
 
 from model.families import family_of
-from model.monoddle.average_precision import ApRow
 from model.monoddle.comparison import DetectionComparisonError, precision_differences
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.detection_frames import frames_of
@@ -19,6 +18,7 @@ from model.monoddle.evaluation import read_average_precision
 from model.monoddle.family import MonoDdleFamily
 from model.monoddle.image_folder import find_calibrated_images
 from model.monoddle.kitti_files import read_results
+from model.monoddle.precision.average_precision import ApRow
 from model.monoddle.reference import reference_key
 from model.semodepth.net import SemoDepth
 from model.semodepth.network_config import SemoDepthConfig

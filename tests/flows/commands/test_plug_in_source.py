@@ -31,7 +31,7 @@ def test_unit_when_its_source_is_brought_then_the_fingerprint_holds_the_package_
     installed, tmp_path
 ):
     write_toy_folders(tmp_path / "drives")
-    commands = (("init", "drives", "--out", "recipe.yaml"), ("run", "recipe.yaml", "--no-prefect"))
+    commands = (("init", "drives", "--out", "recipe.yaml"), ("run", "recipe.yaml", "--no-prefect", "--no-report"))
     assert [said.code for said in run_in(tmp_path, installed, *commands)] == [0, 0]
     records = [json.loads(path.read_text()) for path in sorted((tmp_path / "store").rglob("lineage.json"))]
     assert {"index_frames", "pack_depth", "build_manifest"} <= {record["identity"]["stage"] for record in records}

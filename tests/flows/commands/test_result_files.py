@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 import depthmill as package
-from model.monoddle.average_precision import STRICT_OVERLAP, ApRow
 from model.monoddle.evaluation import AP_FILE, read_average_precision, scaled_difficulties
 from model.monoddle.kitti_files import evaluate_result_folder
+from model.monoddle.precision.average_precision import STRICT_OVERLAP, ApRow
 from model.train.result_files import DIGESTS_FILE, rows_as_csv
 from storage_schemas.errors import StoreError
 from tests.time_limit import within

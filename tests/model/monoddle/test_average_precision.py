@@ -10,14 +10,14 @@ import pytest
 from made_up_detections import awkward_world, cars, make_objects
 
 from model.data.objects import Objects, join_objects
-from model.monoddle.average_precision import (
+from model.monoddle.precision.average_precision import (
     DEVKIT_DIFFICULTIES,
     KITTI_DIFFICULTIES,
     ApRow,
     AveragePrecisionError,
     average_precision,
 )
-from model.monoddle.average_precision_table import ap_table
+from model.monoddle.precision.average_precision_table import ap_table
 
 Frames = tuple[list[Objects], list[Objects]]
 

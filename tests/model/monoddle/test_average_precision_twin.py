@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from made_up_detections import awkward_world, cars, make_objects
 
 from model.data.objects import join_objects
-from model.monoddle.average_precision import DEVKIT_DIFFICULTIES, ApRow, Difficulty, average_precision
-from model.monoddle.average_precision_twin import average_precision_plain
+from model.monoddle.precision.average_precision import DEVKIT_DIFFICULTIES, ApRow, Difficulty, average_precision
+from model.monoddle.precision.average_precision_twin import average_precision_plain
 
 ONE = (Difficulty("all", 25.0, 2, 0.5),)
 

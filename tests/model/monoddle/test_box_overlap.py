@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from made_up_detections import cars
 
-from model.monoddle.average_precision_twin import Box, shared_ground_area_plain
-from model.monoddle.box_overlap import (
+from model.monoddle.precision.average_precision_twin import Box, shared_ground_area_plain
+from model.monoddle.precision.box_overlap import (
     Floats,
     overlap_2d,
     overlap_3d,

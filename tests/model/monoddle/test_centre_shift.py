@@ -13,9 +13,10 @@ from test_oracle import ALL_WRONG, analysed, assert_consistent, unchanged
 from test_oracle_matches import seen_at
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, average_precision
-from model.monoddle.centre_shift import DEPTHS_M, ShiftRow, shifted, sides_px
+from model.monoddle.analysis.analysis_text import analysis_text, bias_text, summary_text
+from model.monoddle.analysis.centre_shift import DEPTHS_M, ShiftRow, shifted, sides_px
 from model.monoddle.measured_cameras import FrameCamera
+from model.monoddle.precision.average_precision import KITTI_DIFFICULTIES, average_precision
 
 AHEAD_PX = KITTI_P2[0, 2]  # a car here drives along its ray
 
@@ -59,9 +60,17 @@ def test_own_when_the_detector_is_biased_then_its_highest_point_is_where_the_bia
         (cars, _) = detected(one, Errors(), seed)
         projections = np.broadcast_to(KITTI_P2, (len(cars), 3, 4))
         found.append(shifted(cars, projections, "depth_m", 1.0))
-    values = curve(analysed(truth, found).shifts, "own", "depth_m")
+    analysis = analysed(truth, found)
+    values = curve(analysis.shifts, "own", "depth_m")
     assert values[-1.0] == pytest.approx(100.0) and max(value for shift, value in values.items() if shift != -1.0) < 90
     assert values[0.0] < 10
+    (text,) = bias_text(analysis, "Car")
+    assert text.startswith(
+        "The depth of Car is biased: with every centre 1 m nearer the AP of 3D@0.7 at moderate would be 100.00"
+    )
+    assert text in summary_text(analysis, "biased") and text in analysis_text(analysis, "biased")
+    exact = analysed(truth, [detected(one, Errors(), seed)[0] for seed, one in enumerate(truth)])
+    assert bias_text(exact, "Car") == []
 
 
 def test_own_when_moved_then_the_precision_of_the_moved_detections():

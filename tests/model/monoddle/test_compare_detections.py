@@ -10,7 +10,6 @@ import pytest
 from made_up_detections import awkward_world, cars
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import average_precision
 from model.monoddle.comparison import (
     DetectionComparisonError,
     compare_detections,
@@ -20,6 +19,7 @@ from model.monoddle.comparison import (
 from model.monoddle.evaluation import DetectionEvaluation, scaled_difficulties, write_detection_folder
 from model.monoddle.measured_objects import has_measured_objects, read_measured_objects
 from model.monoddle.measures import PrecisionNames, measured_precisions
+from model.monoddle.precision.average_precision import average_precision
 from storage_schemas.detection_evaluation import DETECTION_FILES
 from storage_schemas.errors import StoreError
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from model.data.objects import Objects, join_objects
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, average_precision, frame_entries
 from model.monoddle.frame_error import ErrorRule, FrameError
-from model.monoddle.matching import count_matches
+from model.monoddle.precision.average_precision import KITTI_DIFFICULTIES, average_precision, frame_entries
+from model.monoddle.precision.matching import count_matches
 from tests.model.monoddle.made_up_detections import awkward_world, cars, make_objects
 
 MODERATE = KITTI_DIFFICULTIES[1]

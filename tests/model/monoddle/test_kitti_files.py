@@ -10,7 +10,6 @@ import pytest
 from made_up_detections import awkward_world, cars
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import AveragePrecisionError
 from model.monoddle.kitti_files import (
     KittiFileError,
     evaluate_result_folder,
@@ -19,6 +18,7 @@ from model.monoddle.kitti_files import (
     read_results,
     write_results,
 )
+from model.monoddle.precision.overlap_pairs import AveragePrecisionError
 
 CAR = "Car 0.00 0 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 AREA = "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10"

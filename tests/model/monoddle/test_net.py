@@ -62,7 +62,9 @@ def test_parameters_when_trained_then_each_receives_a_gradient():
     assert all(bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
-@pytest.mark.parametrize("backbone", OWN_BACKBONES)
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(name, marks=pytest.mark.slow) if name == "hrnet_w32" else name for name in OWN_BACKBONES]
+)
 def test_parameters_when_of_the_whole_network_then_each_is_part_of_the_maps(backbone):
     with torch.device("meta"):
         network = MonoDdle(MonoDdleConfig(backbone=backbone, uncertainty=True)).train()

@@ -12,13 +12,13 @@ from test_oracle_matches import seen_at
 
 from model.data.objects import Objects
 from model.data.rectified_camera import bearing_rad
-from model.monoddle.analysis import Analysis, analysis_of
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, ApRow, average_precision
+from model.monoddle.analysis.analysis import Analysis, analysis_of
+from model.monoddle.analysis.oracle import REPLACEMENTS, ap_row_of, replaced, with_truth
+from model.monoddle.analysis.oracle_matches import match_by_centre
 from model.monoddle.heading import wrap_angle
 from model.monoddle.measured_objects import MeasuredFrame, MeasuredObjects
-from model.monoddle.oracle import REPLACEMENTS, ap_row_of, replaced, with_truth
-from model.monoddle.oracle_matches import match_by_centre
-from model.monoddle.overlap_pairs import joined_world
+from model.monoddle.precision.average_precision import KITTI_DIFFICULTIES, ApRow, average_precision
+from model.monoddle.precision.overlap_pairs import joined_world
 
 ALL_WRONG = Errors(depth=0.05, centre_px=3.0, size=0.1, heading_rad=0.2, box_px=4.0)
 SHARED = ("truncation", "occlusion", "category")

@@ -11,9 +11,9 @@ from made_up_detector import CAMERA, IMAGE_PX
 
 from model.data.objects import Objects, join_objects
 from model.data.rectified_camera import unproject_pixels
+from model.monoddle.analysis.oracle_matches import NO_OBJECT, match_by_centre
 from model.monoddle.measured_cameras import FrameCamera
-from model.monoddle.oracle_matches import NO_OBJECT, match_by_centre
-from model.monoddle.overlap_pairs import joined_world
+from model.monoddle.precision.overlap_pairs import joined_world
 
 CELL_PX = 1242 / 320
 CATEGORIES = ("Car", "Pedestrian", "Cyclist")

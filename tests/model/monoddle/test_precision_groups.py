@@ -13,10 +13,10 @@ from test_oracle import analysed
 from test_oracle_matches import seen_at
 
 from model.data.objects import Objects, join_objects
-from model.monoddle.average_precision import KITTI_DIFFICULTIES
-from model.monoddle.oracle_matches import match_by_centre
-from model.monoddle.overlap_pairs import joined_world
-from model.monoddle.precision_groups import GroupRow, group_rows
+from model.monoddle.analysis.oracle_matches import match_by_centre
+from model.monoddle.precision.average_precision import KITTI_DIFFICULTIES
+from model.monoddle.precision.overlap_pairs import joined_world
+from model.monoddle.precision.precision_groups import GroupRow, group_rows
 
 HARD = KITTI_DIFFICULTIES[2]
 ERRORS = Errors(depth=0.02, centre_px=2.0, size=0.05, heading_rad=0.1, box_px=2.0, missed=0.2, twice=0.2, alarms=0.4)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from made_up_detections import awkward_world, cars
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import KITTI_DIFFICULTIES, average_precision
-from model.monoddle.precision_resampling import (
+from model.monoddle.precision.average_precision import KITTI_DIFFICULTIES, average_precision
+from model.monoddle.precision.precision_resampling import (
     PrecisionRow,
     drawn_precision,
     precision_interval,

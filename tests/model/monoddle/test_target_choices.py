@@ -11,13 +11,13 @@ import torch
 
 from model.data.objects import Objects, join_objects
 from model.monoddle.affine_view import centred_view
-from model.monoddle.average_precision import average_precision
 from model.monoddle.batch import stack_targets
 from model.monoddle.config import MonoDdleTrainConfig
 from model.monoddle.decode import decode_objects
 from model.monoddle.kitti_files import read_labels
 from model.monoddle.loss import detection_losses, foreground_weight
 from model.monoddle.network_config import MonoDdleConfig
+from model.monoddle.precision.average_precision import average_precision
 from model.monoddle.projected_boxes import projected_boxes
 from model.monoddle.targets import NOT_JUDGED, TargetRules, is_inside_grid
 from storage_schemas.frozen_config import every_key

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
@@ -79,8 +82,29 @@ def made_up_identity(layout, scene, camera):
     return Identity(stage="test", stage_version=1, params={}, inputs={}, source=None, **place)
 
 
+@cache
+def _files_of_whole_store(is_reference: bool) -> tuple[dict[str, bytes], Manifest, dict[str, bytes]]:
+    with TemporaryDirectory() as folder:
+        manifest, raw = _build(Path(folder), SCENES, (), is_reference)
+        return (
+            {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()},
+            manifest,
+            raw,
+        )
+
+
 def build(root: Path, scenes=SCENES, *, without=(), is_reference=False) -> tuple[Manifest, dict[str, bytes]]:
-    """A store with a manifest; ``without`` holds (scene, store) pairs that are not made."""
+    """A store with a manifest; ``without`` holds (scene, store) pairs that are not made. The whole store is computed once."""
+    if scenes is not SCENES or without:
+        return _build(root, scenes, without, is_reference)
+    files, manifest, raw = _files_of_whole_store(is_reference)
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return Manifest(Store(root), manifest.path, deepcopy(manifest.samples)), dict(raw)
+
+
+def _build(root: Path, scenes, without, is_reference) -> tuple[Manifest, dict[str, bytes]]:
     store, rows, raw = Store(root), [], {}
     for number, (scene, (split, camera, size, frames)) in enumerate(scenes.items()):
         times = [1_600_000_000_000_000 + 100_000_000 * number + 500_000 * k for k in range(frames)]

@@ -12,10 +12,10 @@ from flows.reports.monoddle.files import EVALUATION_COLUMNS, STEP_COLUMNS
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
 from model.monoddle.affine_view import resting_view
-from model.monoddle.average_precision import average_precision
 from model.monoddle.detection_frames import object_rows, stacked_pictures
 from model.monoddle.evaluation import DetectionEvaluation, write_detection_folder
 from model.monoddle.measured_cameras import FrameCamera
+from model.monoddle.precision.average_precision import average_precision
 from tests.flows.reports.semodepth.made_up_training_folder import write_csv
 from tests.model.monoddle.made_up_cars import KITTI_P2, made_up_cars
 

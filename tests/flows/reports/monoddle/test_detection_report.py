@@ -10,9 +10,9 @@ from flows.reports.monoddle import write_report
 from flows.reports.monoddle.curves import validation_section
 from flows.reports.monoddle.files import EVALUATION_COLUMNS, STEP_COLUMNS, DetectionFiles, MeasuredAt
 from flows.reports.monoddle.results import few_words
-from model.monoddle.analysis import read_analysis
-from model.monoddle.average_precision import ApRow
+from model.monoddle.analysis.analysis import read_analysis
 from model.monoddle.evaluation import read_average_precision
+from model.monoddle.precision.average_precision import ApRow
 from storage_schemas.detection_evaluation import CAMERAS_FILE
 from storage_schemas.errors import StoreError
 from tests.flows.reports.monoddle.made_up_detection_folder import KEYS, write_detection_training

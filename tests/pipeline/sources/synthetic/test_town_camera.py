@@ -147,6 +147,7 @@ def test_day_pictures_when_measured_then_tones_and_noise_are_those_of_real_ones(
     _assert_noise(day, DAY_NOISE)
 
 
+@pytest.mark.slow
 def test_night_pictures_when_measured_then_tones_and_noise_are_those_of_real_ones(pictures: dict[int, np.ndarray]) -> None:
     night = [pictures[i] for i in NIGHT_SCENES]
     mean = _mean_tones(night)
@@ -156,6 +157,7 @@ def test_night_pictures_when_measured_then_tones_and_noise_are_those_of_real_one
     _assert_noise(night, NIGHT_NOISE)
 
 
+@pytest.mark.slow
 def test_day_scenes_when_compared_as_thumbnails_then_they_differ_as_real_ones_do(pictures: dict[int, np.ndarray]) -> None:
     correlation = thumbnail_correlations([pictures[i] for i in DAY_SCENES]).mean()
     assert THUMBNAIL_CORRELATION[0] < correlation < THUMBNAIL_CORRELATION[1]

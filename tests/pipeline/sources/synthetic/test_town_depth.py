@@ -79,6 +79,7 @@ def test_real_drives_lie_in_their_band(name: str, real: list[list[depth.Frame]])
     assert low <= _mean(measure, real) <= high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ROWS)
 def test_depth_by_row_is_near_that_of_real_drives(rows: tuple[float, float], town: list[list[depth.Frame]]) -> None:
     quantiles, off = ROWS[rows]

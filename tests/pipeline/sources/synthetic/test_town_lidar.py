@@ -70,11 +70,14 @@ def near_share(sweeps: list[np.ndarray]) -> np.ndarray:
     return lidar.near_share_of_rings(sweeps)
 
 
-def test_lidar_of_a_town_when_a_file_is_read_then_holds_every_slot_in_firing_order(sweeps: list[np.ndarray]) -> None:
+def test_lidar_of_a_town_when_a_file_is_read_then_holds_every_slot_in_firing_order() -> None:
+    params = SyntheticParams(scenes=1, seconds=1.0, world="town", image_size=(64, 36))
+    sweeps = [frame.rows for frame in simulated_frames(params, 0) if frame.rows is not None]
     assert {len(rows) for rows in sweeps} == {32 * 1084}
     assert all(lidar.in_firing_order(rows) for rows in sweeps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BANDS, *INTENSITY])
 def test_lidar_of_a_town_when_its_rows_are_measured_then_lie_in_the_band_of_real_files(
     measured: dict[str, float], name: str
@@ -83,6 +86,7 @@ def test_lidar_of_a_town_when_its_rows_are_measured_then_lie_in_the_band_of_real
     assert low <= measured[name] <= high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rings", RINGS)
 def test_lidar_of_a_town_when_slots_have_no_echo_then_lie_on_the_rings_where_real_ones_do(
     near_share: np.ndarray, rings: str
@@ -96,16 +100,19 @@ def of_rings(share: np.ndarray) -> dict[str, float]:
     return dict(zip(RINGS, (float(share[0]), float(share[4]), float(share[8:17].max()), float(share[24:].mean())), strict=True))
 
 
+@pytest.mark.slow
 def test_lidar_of_a_town_when_it_looks_along_the_road_then_ranges_are_as_smooth_as_real_ones(sweeps: list[np.ndarray]) -> None:
     noise = np.median([lidar.road_noise_m(rows) for rows in sweeps], axis=0)
     assert all(low <= value <= high for value, (low, high) in zip(noise, ROAD_NOISE_M, strict=True))
 
 
+@pytest.mark.slow
 def test_lidar_of_a_town_when_it_is_dry_then_little_hangs_in_the_air_behind_the_car(sweeps: list[np.ndarray]) -> None:
     behind = [lidar.airborne(rows)[1] for rows in sweeps]
     assert AIRBORNE[0] <= np.mean(behind) <= AIRBORNE[1]
 
 
+@pytest.mark.slow
 def test_lidar_of_a_town_when_it_rains_then_returns_are_darker_and_the_wake_is_full_of_spray(sweeps: list[np.ndarray]) -> None:
     params = SyntheticParams(scenes=10, seconds=1.5, world="town", image_size=(800, 450))
     rain = [frame.rows for frame in simulated_frames(params, 3) if frame.rows is not None]

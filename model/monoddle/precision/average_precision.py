@@ -20,11 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.objects import Objects
-from model.monoddle.box_overlap import Floats
-from model.monoddle.matching import count_matches, count_scores, recall_thresholds, scores_of_hits
-from model.monoddle.overlap_pairs import AveragePrecisionError, Integers, World, is_of, joined_world
-
-__all__ = ["AveragePrecisionError", "Integers", "average_precision"]
+from model.monoddle.precision.box_overlap import Floats
+from model.monoddle.precision.matching import count_matches, count_scores, recall_thresholds, scores_of_hits
+from model.monoddle.precision.overlap_pairs import AveragePrecisionError, Integers, World, is_of, joined_world
 
 STRICT_OVERLAP = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 """An overlap must be larger than this; 2D and AOS know only this table."""

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from model.monoddle.analysis import Analysis, read_analysis
-from model.monoddle.analysis_folder import ANALYSIS_FOLDER, TEXT_FILE, UNFINISHED, check_analysis_out, former_files
-from model.monoddle.analysis_text import analysis_text, summary_text
-from model.monoddle.centre_shift import ShiftRow
-from model.monoddle.oracle import OracleDistanceRow, OracleRow
-from model.monoddle.precision_groups import GroupRow, MatchCounts
+from model.monoddle.analysis.analysis import Analysis, read_analysis
+from model.monoddle.analysis.analysis_folder import ANALYSIS_FOLDER, TEXT_FILE, UNFINISHED, check_analysis_out, former_files
+from model.monoddle.analysis.analysis_text import analysis_text, summary_text
+from model.monoddle.analysis.centre_shift import ShiftRow
+from model.monoddle.analysis.oracle import OracleDistanceRow, OracleRow
+from model.monoddle.precision.precision_groups import GroupRow, MatchCounts
 from model.train.family_types import AnalyseOptions, Answer
 from model.train.result_files import rows_as_csv
 from storage_schemas.files import StoreFiles

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import (
+from model.monoddle.precision.average_precision import (
     KITTI_DIFFICULTIES,
     LOOSE_OVERLAP,
     NEIGHBOUR,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from model.monoddle.average_precision import NUM_STEPS, ApRow
+from model.monoddle.precision.average_precision import NUM_STEPS, ApRow
 
 
 def ap_table(rows: Sequence[ApRow]) -> str:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from model.data.objects import Objects
 from model.data.rectified_camera import bearing_rad, unproject_pixels
-from model.monoddle.average_precision import Difficulty, counts_at, precision_rows
-from model.monoddle.box_overlap import Floats
+from model.monoddle.analysis.oracle import turned_with
+from model.monoddle.analysis.oracle_matches import has_place, seen_at_px
 from model.monoddle.measured_cameras import FrameCamera
-from model.monoddle.oracle import turned_with
-from model.monoddle.oracle_matches import has_place, seen_at_px
-from model.monoddle.overlap_pairs import Frames, World, paired_world, with_detections
+from model.monoddle.precision.average_precision import Difficulty, counts_at, precision_rows
+from model.monoddle.precision.box_overlap import Floats
+from model.monoddle.precision.overlap_pairs import Frames, World, paired_world, with_detections
 
 DEPTHS_M = (-3.0, -2.0, -1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """Errors of depth, metres; more is deeper."""

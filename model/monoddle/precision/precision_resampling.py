@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.objects import Objects
-from model.monoddle.average_precision import NUM_STEPS, Difficulty, Integers, frame_entries, precision_means
-from model.monoddle.box_overlap import Floats
-from model.monoddle.matching import count_matches, recall_thresholds, scores_of_hits
+from model.monoddle.precision.average_precision import NUM_STEPS, Difficulty, frame_entries, precision_means
+from model.monoddle.precision.box_overlap import Floats
+from model.monoddle.precision.matching import count_matches, recall_thresholds, scores_of_hits
+from model.monoddle.precision.overlap_pairs import Integers
 from model.train.paired_bootstrap import MIN_SCENES, SceneInterval, expanded_quantiles, scene_of
 
 

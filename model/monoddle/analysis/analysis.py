@@ -13,16 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.monoddle.average_precision import NUM_STEPS
-from model.monoddle.box_overlap import Floats
-from model.monoddle.centre_shift import ShiftRow, farthest_m, shift_rows
-from model.monoddle.evaluation import read_average_precision, scaled_difficulties
+from model.monoddle.analysis.centre_shift import ShiftRow, farthest_m, shift_rows
+from model.monoddle.analysis.oracle import OracleDistanceRow, OracleRow, oracle_rows
+from model.monoddle.analysis.oracle_matches import NO_OBJECT, Matches, match_by_centre
+from model.monoddle.evaluation import AP_FILE, read_average_precision, scaled_difficulties
 from model.monoddle.measured_cameras import FrameCamera, has_measured_cameras, read_measured_cameras
 from model.monoddle.measured_objects import MeasuredObjects, has_measured_objects, read_measured_objects
-from model.monoddle.oracle import OracleDistanceRow, OracleRow, oracle_rows
-from model.monoddle.oracle_matches import NO_OBJECT, Matches, match_by_centre
-from model.monoddle.overlap_pairs import World, joined_world, some_pairs
-from model.monoddle.precision_groups import GroupRow, MatchCounts, group_rows, match_counts
+from model.monoddle.precision.average_precision import NEIGHBOUR, NUM_STEPS
+from model.monoddle.precision.box_overlap import Floats
+from model.monoddle.precision.overlap_pairs import World, is_of, joined_world, some_pairs
+from model.monoddle.precision.precision_groups import GroupRow, MatchCounts, group_rows, match_counts
 from storage_schemas.detection_evaluation import CAMERAS_FILE, DETECTION_FILES
 from storage_schemas.errors import StoreError
 
@@ -64,6 +64,8 @@ def read_analysis(folder: Path) -> Analysis:
             f"evaluation '{folder}' cannot be analysed: it keeps no {missing[0]}, as those of former versions. Run depthmill "
             "evaluate, and analyse what that writes"
         )
+    if not classes:
+        raise StoreError(f"evaluation '{folder}' measured no category ({AP_FILE} has no row), so there is nothing to analyse")
     measured = read_measured_objects(folder)
     return analysis_of(measured, read_measured_cameras(folder, list(measured.frames)), classes)
 
@@ -83,7 +85,8 @@ def analysis_of(measured: MeasuredObjects, cameras: Sequence[FrameCamera], class
     every = joined_world([frame.truth for frame in frames], [frame.found for frame in frames])
     matches = match_by_centre(every, cameras, classes)
     projections = np.stack([camera.projection for camera in cameras])[every.found_frame]
-    world = some_pairs(every, _may_touch(every, matches, farthest_m(every.detections, projections, cameras)))
+    farthest = farthest_m(every.detections, projections, cameras)
+    world = some_pairs(every, _may_touch(every, matches, farthest) & _may_count(every, classes))
     moderate, hard = difficulties[1:]
     return Analysis(
         len(frames),
@@ -103,6 +106,13 @@ def _may_touch(world: World, matches: Matches, farthest_m: Floats) -> NDArray[np
     is_near = (apart[0] < both) & (apart[1] < both)
     may_touch: NDArray[np.bool_] = is_near | (world.overlap["2d"] > 0) | (matches.truth != NO_OBJECT)[second]
     return may_touch
+
+
+def _may_count(world: World, classes: Sequence[str]) -> NDArray[np.bool_]:
+    """Return (p,) which pairs have an object that counts or is passed over in one of the categories."""
+    names = [*classes, *(NEIGHBOUR[category] for category in classes if category in NEIGHBOUR)]
+    may_count: NDArray[np.bool_] = np.any([is_of(world.truth, name) for name in names], axis=0)[world.pair_truth]
+    return may_count
 
 
 def few_objects_text(counts: Sequence[MatchCounts]) -> list[str]:

@@ -19,12 +19,12 @@ import numpy as np
 
 from model.data.objects import Objects
 from model.data.rectified_camera import bearing_rad, unproject_pixels
-from model.monoddle.average_precision import NO_ANGLE_RAD, ApRow, Difficulty, measured_groups, precision_rows
-from model.monoddle.box_overlap import Floats
+from model.monoddle.analysis.oracle_matches import NO_OBJECT, Matches, centres_m, seen_at_px
 from model.monoddle.heading import wrap_angle
-from model.monoddle.oracle_matches import NO_OBJECT, Matches, centres_m, seen_at_px
-from model.monoddle.overlap_pairs import World, with_detections
-from model.monoddle.precision_groups import distance_groups
+from model.monoddle.precision.average_precision import NO_ANGLE_RAD, ApRow, Difficulty, measured_groups, precision_rows
+from model.monoddle.precision.box_overlap import Floats
+from model.monoddle.precision.overlap_pairs import World, with_detections
+from model.monoddle.precision.precision_groups import distance_groups
 
 REPLACEMENTS = {
     "nothing": frozenset[str](),

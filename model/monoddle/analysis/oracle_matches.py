@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from model.data.objects import Objects
 from model.data.rectified_camera import project_points
-from model.monoddle.average_precision import NEIGHBOUR
-from model.monoddle.box_overlap import Floats
 from model.monoddle.measured_cameras import FrameCamera
-from model.monoddle.overlap_pairs import Integers, World, is_of
+from model.monoddle.precision.average_precision import NEIGHBOUR
+from model.monoddle.precision.box_overlap import Floats
+from model.monoddle.precision.overlap_pairs import Integers, World, is_of
 
 CELLS_ACROSS = 320
 """Cells of the head maps across an image at the published input width, 1,280 / 4."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.objects import Objects, join_objects
-from model.monoddle.box_overlap import Floats, overlap_2d, own_share_2d, solid_boxes, solid_overlaps
+from model.monoddle.precision.box_overlap import Floats, overlap_2d, own_share_2d, solid_boxes, solid_overlaps
 from storage_schemas.errors import DepthmillError
 
 Integers = NDArray[np.int64]

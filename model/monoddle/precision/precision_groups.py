@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.rectified_camera import unproject_pixels
-from model.monoddle.average_precision import NO_ANGLE_RAD, Difficulty, Group, counts_at, measured_groups
-from model.monoddle.box_overlap import Floats, overlap_3d, solid_boxes
+from model.monoddle.analysis.oracle_matches import NO_OBJECT, Matches, centres_m, seen_at_px
 from model.monoddle.heading import wrap_angle
-from model.monoddle.oracle_matches import NO_OBJECT, Matches, centres_m, seen_at_px
-from model.monoddle.overlap_pairs import World, is_of
+from model.monoddle.precision.average_precision import NO_ANGLE_RAD, Difficulty, Group, counts_at, measured_groups
+from model.monoddle.precision.box_overlap import Floats, overlap_3d, solid_boxes
+from model.monoddle.precision.overlap_pairs import World, is_of
 
 DISTANCE_EDGES_M = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0)
 """Between the groups of distances, metres along the optical axis."""

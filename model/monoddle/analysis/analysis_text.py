@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from model.monoddle.analysis import Analysis, few_objects_text
-from model.monoddle.analysis_folder import TITLE
-from model.monoddle.average_precision import least_overlap
-from model.monoddle.centre_shift import ShiftRow
-from model.monoddle.oracle import OracleDistanceRow, OracleRow
-from model.monoddle.precision_groups import GroupRow
+from model.monoddle.analysis.analysis import Analysis, few_objects_text
+from model.monoddle.analysis.analysis_folder import TITLE
+from model.monoddle.analysis.centre_shift import ShiftRow
+from model.monoddle.analysis.oracle import OracleDistanceRow, OracleRow
+from model.monoddle.precision.average_precision import NUM_STEPS, least_overlap
+from model.monoddle.precision.precision_groups import GroupRow
 
 MISSING = "-"
 
@@ -24,6 +24,9 @@ REPLACED_WORDS = {
     "box": "image box",
     "everything": "everything",
 }
+
+_LEAST_GAIN = 1.0
+"""Points of AP that a bias must cost to be spoken of."""
 
 SHIFT_WORDS = {"depth_m": "deeper, m", "side_px": "to the right, px"}
 
@@ -39,6 +42,7 @@ def analysis_text(analysis: Analysis, title: str) -> str:
             f"## {category}: average precision if every centre were moved",
             "AP R40 at moderate, of the annotated objects as detections and of the detector's own.",
             *(_shifts([row for row in analysis.shifts if (row.category, row.by) == (category, by)], by) for by in SHIFT_WORDS),
+            *bias_text(analysis, category),
         ]
     return "\n\n".join(blocks) + "\n"
 
@@ -48,8 +52,26 @@ def summary_text(analysis: Analysis, title: str) -> str:
     blocks = _beginning(analysis, title)
     for category in measured_categories(analysis):
         by_distance = [row for row in analysis.groups if row.category == category and row.by in ("all", "distance")]
-        blocks += [*_replacements(analysis, category), *_groups(by_distance, "distance")]
+        blocks += [*_replacements(analysis, category), *_groups(by_distance, "distance"), *bias_text(analysis, category)]
     return "\n\n".join(blocks) + "\n"
+
+
+def bias_text(analysis: Analysis, category: str) -> list[str]:
+    """Return a sentence about the depth that would be better if all of it were larger or smaller; none if it would not.
+
+    Where few objects count, or little would be gained, the highest point of a curve is chance.
+    """
+    name = category, "3d", "strict"
+    rows = [row for row in analysis.shifts if row[:2] == ("own", "depth_m") and (row.category, row.metric, row.overlap) == name]
+    best = max(rows, key=lambda row: (row.r40, -abs(row.shift)))
+    (as_detected,) = (row for row in rows if row.shift == 0)
+    if best.num_truth <= NUM_STEPS or best.r40 < as_detected.r40 + _LEAST_GAIN:
+        return []
+    where = f"{abs(best.shift):g} m {'deeper' if best.shift > 0 else 'nearer'}"
+    return [
+        f"The depth of {category} is biased: with every centre {where} the AP of {metric_name('3d', 'strict', category)} at "
+        f"{best.difficulty} would be {best.r40:.2f} instead of {as_detected.r40:.2f}."
+    ]
 
 
 def measured_categories(analysis: Analysis) -> list[str]:

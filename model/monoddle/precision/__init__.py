@@ -1,0 +1,1 @@
+"""KITTI's average precision, and its interval over scenes: overlaps, matching, tables and a readable twin."""
