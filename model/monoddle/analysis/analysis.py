@@ -61,8 +61,8 @@ def read_analysis(folder: Path) -> Analysis:
     classes = tuple(dict.fromkeys(row.category for row in read_average_precision(folder)))
     if missing := [name for name in (*DETECTION_FILES, CAMERAS_FILE) if not (folder / name).is_file()]:
         raise StoreError(
-            f"evaluation '{folder}' cannot be analysed: it keeps no {missing[0]}, as those of former versions. Run depthmill "
-            "evaluate, and analyse what that writes"
+            f"evaluation '{folder}' cannot be analysed: it keeps no {missing[0]}. It was stopped while it was written, or is "
+            "of a former version. Run depthmill evaluate, and analyse what that writes"
         )
     if not classes:
         raise StoreError(f"evaluation '{folder}' measured no category ({AP_FILE} has no row), so there is nothing to analyse")

@@ -139,7 +139,7 @@ def _replacements_by_distance(analysis: Analysis, category: str) -> list[str]:
 def _matches(analysis: Analysis) -> str:
     heads = ["objects", "matched", "missed", "detections", "matched, passed over", "found twice", "of no object"]
     body = [[f"{row.category} {row.difficulty}", *(str(value) for value in row[2:])] for row in analysis.counts]
-    return _table([f"{analysis.num_frames:,} frames", *heads], body)
+    return _table([f"{analysis.num_frames:,} {'frame' if analysis.num_frames == 1 else 'frames'}", *heads], body)
 
 
 def _oracle(rows: Sequence[OracleRow]) -> str:

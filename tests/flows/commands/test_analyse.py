@@ -135,7 +135,7 @@ def test_analyse_when_a_former_version_kept_less_or_a_file_is_damaged_then_named
     content = (evaluation / name).read_bytes()
     (evaluation / name).unlink()
     code, text = depthmill("analyse", evaluation)
-    assert code == 1 and f"evaluation '{evaluation}' cannot be analysed: it keeps no {name}, as those of former versions" in text
+    assert code == 1 and f"evaluation '{evaluation}' cannot be analysed: it keeps no {name}. It was stopped while it" in text
     assert "Run depthmill evaluate" in text
     middle = len(content) // 2
     (evaluation / name).write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
