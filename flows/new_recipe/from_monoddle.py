@@ -16,6 +16,7 @@ import yaml
 from flows.new_recipe.init import NewRecipe, Written, write_recipe
 from model.monoddle.public_configuration.account import PublicTraining, Told, TrainKey, shown
 from model.monoddle.public_configuration.translation import translate_public_config
+from pipeline.sources.kitti_object.spec import SPEC
 from pipeline.sources.recipe_text import Line, recipe_text, scalar
 from storage_schemas.awaited import awaited
 from storage_schemas.errors import RecipeError
@@ -54,7 +55,7 @@ def write_translated(config: Path, root: str | None, *, out: Path, store: str | 
 class _Translated(NewRecipe):
     """The lines of a recipe whose source is what ``init`` finds, and whose training is that of a public file."""
 
-    kinds = ("kitti_object",)
+    kinds = (SPEC.kind,)
 
     def __init__(self, config: Path, public: PublicTraining) -> None:
         self._config, self._public = config, public
