@@ -82,6 +82,7 @@ def test_checkpoint_when_of_another_size_or_another_thing_then_said(tmp_path):
         load_reference(tmp_path / "checkpoint_epoch_140.pth")
 
 
+@pytest.mark.filterwarnings("ignore:.*to a meta parameter")  # shapes are enough here, and come without memory
 def test_defaults_when_no_options_are_given_then_the_public_networks():
     state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in reference_state_on_meta().items()}
     with torch.device("meta"):
