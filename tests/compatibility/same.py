@@ -35,8 +35,11 @@ DIFFERS = {
 NEW_ARRAYS = {"class_heat", "heat_classes", "reasons", "num_missed", "num_false", "depth_error_m", "error_of"}
 """Arrays of a detector's pictures.npz that former versions did not write."""
 
-NEW_FILES = ("digests.json", "measured_frames.parquet", "objects.parquet")
-"""Files of evaluations that former versions did not write."""
+NEW_FILES = ("digests.json", "measured_frames.parquet", "objects.parquet", "cameras.parquet", "depthmill.schema.json")
+"""Files that former versions did not write."""
+
+CHANGED_PLACES = ("project_boxes", "align_mono_depth")
+"""Stages that ran the other way round: the second may read what the first writes, since maps can be scaled by boxes."""
 
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d[:-]\d\d([:-]\d\d)?([.-]\d+)?(\+00:00)?(-[0-9a-f]{6}\b)?"  # time stamps and names of runs
@@ -64,8 +67,21 @@ def steady_json(value: Any) -> Any:
         kept = {key: one for key, one in value.items() if key not in VOLATILE | DIFFERS and (key, one) not in ADDED}
         return {key: steady_json(one) for key, one in kept.items()}
     if isinstance(value, list):
-        return [steady_json(one) for one in value]
+        return in_former_order([steady_json(one) for one in value])
     return steady_text(value) if isinstance(value, str) else value
+
+
+def in_former_order(items: list[Any]) -> list[Any]:
+    """Return lines, or items of JSON, with those of the stages that changed places as they stood before."""
+    at = [number for number, item in enumerate(items) if _stage_of(item) in CHANGED_PLACES]
+    before = sorted((items[number] for number in at), key=lambda item: -CHANGED_PLACES.index(_stage_of(item)))
+    return [before[at.index(number)] if number in at else item for number, item in enumerate(items)]
+
+
+def _stage_of(item: Any) -> str:
+    if isinstance(item, dict):
+        return str(item.get("stage"))
+    return next(iter(str(item).split()), "")
 
 
 def steady_answer(answer: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +89,7 @@ def steady_answer(answer: dict[str, Any]) -> dict[str, Any]:
     try:
         text = steady_json(json.loads(answer["text"]))
     except ValueError:
-        text = steady_text(answer["text"]).splitlines()
+        text = in_former_order(steady_text(answer["text"]).splitlines())
     return {**answer, "text": text}
 
 
