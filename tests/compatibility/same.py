@@ -53,6 +53,7 @@ _SAID_SINCE = re.compile(
 _INTERVAL = re.compile(r" +(none|\[[-+]\d[^\]]*\]) +")
 _MARKUP = re.compile(r"<style.*?</style>|<script.*?</script>", re.DOTALL)
 _FRAMES = re.compile(r'<section id="frames".*?</section>', re.DOTALL)
+_SINCE = re.compile(r'<section id="analysis".*?</section>', re.DOTALL)
 _FIGURE = re.compile(r"data:image/[^\"')]+|[-+]?\d+\.\d+")
 
 
@@ -110,7 +111,7 @@ def steady_file(path: Path) -> Any:
     if path.suffix in (".md", ".tex", ".txt"):
         return steady_text(path.read_text(encoding="utf-8")).splitlines()
     if path.suffix == ".html":
-        page = _MARKUP.sub("", path.read_text(encoding="utf-8"))
+        page = _SINCE.sub("", _MARKUP.sub("", path.read_text(encoding="utf-8")))
         return _FIGURE.findall(steady_text(_FRAMES.sub(lambda found: "" if "Boxes in space" in found[0] else found[0], page)))
     if path.name == "pictures.npz":
         with np.load(path) as arrays:
