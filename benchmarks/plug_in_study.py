@@ -1,8 +1,8 @@
 """Claims: pass B takes away gross errors that pass C leaves; monocular depth makes depth better as an input, and as a teacher in the loss.
 
 World     that of supervision_study.py: 28 simulated drives of 8 s at 800x450, exact depth known everywhere; --world chooses which
-Teachers  exact depth spoilt frame by frame (unknown scale and shift, smooth noise, wrong patches), aligned by radar like any other; and
-          a flat road with the annotated boxes. No network saw these images: how good MiDaS or Depth Anything would be is not said
+Teachers  exact depth spoilt frame by frame (unknown scale and shift, smooth noise, wrong patches), aligned by radar like any other, or by one
+          LiDAR sweep; and a flat road with the annotated boxes. No network saw these images: how good MiDaS or Depth Anything would be is not said
 Cleaning  no training: the cleaned maps of all key frames of both splits against exact depth, with pass C alone and with B and C
 Training  the network and the steps of supervision_study.py on one manifest (cleaned by B and C), without the branch, and with it,
           measured with monocular depth given and withheld; with the branch alone trained, for the same steps, on the network without
@@ -42,6 +42,14 @@ CLEANINGS: dict[str, dict[str, dict]] = {
     "B and C, good teacher, robust fit": {"predict_mono_depth": GOOD, "align_mono_depth": {"fit": "robust"}},
     "B and C, poor teacher": {"predict_mono_depth": POOR},
     "B and C, poor teacher, robust fit": {"predict_mono_depth": POOR, "align_mono_depth": {"fit": "robust"}},
+    "B and C, good teacher, by LiDAR": {
+        "predict_mono_depth": GOOD,
+        "align_mono_depth": {"method": "lidar", "fit": "robust"},
+    },
+    "B and C, poor teacher, by LiDAR": {
+        "predict_mono_depth": POOR,
+        "align_mono_depth": {"method": "lidar", "fit": "robust"},
+    },
     "B and C, flat road and boxes, as it is": {"predict_mono_depth": FLAT, "align_mono_depth": {"method": "as_is"}},
     "B and C, perfect teacher, as it is": {
         "predict_mono_depth": {**PERFECT, "truth_output": "metric"},

@@ -25,11 +25,14 @@ from pipeline.poses import intrinsic_of
 from pipeline.resample import resize_bilinear, resize_nearest
 from pipeline.stage import StageInput, StageParams, StageResult, StageSpec, share_text
 from storage_schemas.catalog import BOXES, DEPTH_MONO, DEPTH_MONO_RAW, DEPTH_SINGLE, FRAMES, RADAR_POINTS, VALUE_KINDS
-from storage_schemas.encoding import MAX_DEPTH_M, encode_depth
+from storage_schemas.encoding import MAX_DEPTH_M, decode_depth, encode_depth
 from storage_schemas.layout import StoreLayout, UnitData
 
 RATIO_METHODS = ("lidar", "boxes")
-"""Ways that find one factor a frame, and no shift."""
+"""Ways that find one factor a frame, and no shift; but of inverse relative depth LiDAR finds both."""
+
+
+SENSORS = {"depth_single": "LiDAR", "radar_points": "radar"}
 
 
 class Params(StageParams):
@@ -39,7 +42,8 @@ class Params(StageParams):
         default="radar",
         description=(
             "radar: fit scale and shift to radar returns; lidar, boxes: one factor a frame, the median over the pixels of one "
-            "sweep, or over annotated boxes; as_is: keep the metres of a metric teacher"
+            "sweep, or over annotated boxes; of inverse relative depth lidar fits scale and shift to these pixels; as_is: keep "
+            "the metres of a metric teacher"
         ),
     )
     fit: Literal["least_squares", "robust"] = Field(
@@ -117,7 +121,7 @@ def align_frame(
     value: NDArray[np.float32],
     kind: str,
     is_sky: NDArray[np.bool_] | None,
-    radar: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    returns: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
     *,
     shape: tuple[int, int],
     p: Params,
@@ -129,7 +133,7 @@ def align_frame(
         value: (grid_y, grid_x) the model's map.
         kind: what it means.
         is_sky: (grid_y, grid_x) sky, None = not predicted.
-        radar: u_px, v_px, depth_m of the frame's returns, each (n,).
+        returns: u_px, v_px, depth_m of the frame's radar returns, or of what its sweep measured, each (n,).
         shape: (height, width) of the image.
         p: the rules.
         factor: measured over predicted depth, for the methods lidar and boxes, and on how many measurements of the frame it
@@ -138,18 +142,18 @@ def align_frame(
     raw = resize_bilinear(inverse_of(value, kind), shape)  # planes are linear in inverse depth, so interpolation keeps them flat
     has_sky = np.zeros(shape, bool) if is_sky is None else resize_nearest(is_sky, shape)
     has_none = np.zeros(shape, bool) if kind == "inverse_relative" else resize_nearest(value <= 0, shape) & ~has_sky
-    row, column, depth_m = radar_pixels(*radar, shape=shape, p=p)
+    row, column, depth_m = radar_pixels(*returns, shape=shape, p=p)
     seen = ~(has_sky | has_none)[row, column]
     row, column, depth_m = row[seen], column[seen], depth_m[seen]
     fit: Fit | None = None
     if p.method == "as_is":
         per_m = raw
-    elif p.method in RATIO_METHODS:
+    elif is_scaled(kind, p):
         if factor[0] <= 0:
             return Aligned(np.zeros(shape, np.float32), None, factor[1])
         fit, per_m = Fit(1.0 / factor[0], 0.0), raw / np.float32(factor[0])
     else:
-        if len(row) >= p.min_points:
+        if len(row) >= (LEAST_POINTS if p.method == "lidar" else p.min_points):
             fit = fit_inverse_depth(raw[row, column].astype(np.float64), depth_m, robust=p.fit == "robust")
         if fit is None:
             return Aligned(np.zeros(shape, np.float32), None, len(row))
@@ -157,7 +161,12 @@ def align_frame(
     depth = (1.0 / np.clip(per_m, 1.0 / p.far_m, 1.0 / p.near_m)).astype(np.float32)
     depth[has_none] = 0.0
     depth[has_sky] = p.far_m if p.sky == "far" else 0.0
-    return Aligned(depth, fit, factor[1] if p.method in RATIO_METHODS else len(row))
+    return Aligned(depth, fit, factor[1] if is_scaled(kind, p) else len(row))
+
+
+def is_scaled(kind: str, p: Params) -> bool:
+    """Say whether a map of this kind gets one factor and no shift."""
+    return p.method in RATIO_METHODS and kind != "inverse_relative"
 
 
 def kernel(unit: StageInput, p: Params) -> StageResult:
@@ -167,16 +176,13 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         MonoDepthError: the metres of a model that is not metric are asked for.
     """
     raw = unit.units["depth_mono_raw"].arrays
-    radar = unit.units["radar_points"].arrays if "radar_points" in unit.units else None
     shape = unit.image_size()
     kinds = [VALUE_KINDS[number] for number in raw["value_kind"]]
     _refuse_kinds(unit, kinds, p)
     scale = _scale_of(unit, raw, shape, p)
     aligned, taken_per_m = [], []
     for frame, kind in enumerate(kinds):
-        here = np.zeros(0, np.intp) if radar is None else np.flatnonzero(radar["frame_of_point"] == frame)
-        empty = np.zeros(0)
-        returns = (empty, empty, empty) if radar is None else (radar["u_px"][here], radar["v_px"][here], radar["depth_m"][here])
+        returns = _returns(unit, frame, p)
         is_sky = raw["is_sky"][frame] > 0 if "is_sky" in raw else None
         value = raw["value"][frame].astype(np.float32)
         factor = float(scale.factor[frame]), scale.num_ratios[frame]
@@ -184,7 +190,20 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
         if p.method == "as_is":
             taken_per_m.append(_seen_per_m(value, is_sky, shape))
     metres = check_metres(unit, taken_per_m, near_m=p.near_m, far_m=p.far_m) if p.method == "as_is" else None
-    return _result(aligned, unit, p, metres, scale)
+    return _result(aligned, unit, p, metres, scale if any(is_scaled(kind, p) for kind in kinds) else None)
+
+
+def _returns(unit: StageInput, frame: int, p: Params) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return u_px, v_px, depth_m of a frame's radar returns, or of the pixels that its sweep measured."""
+    if p.method == "lidar" and "depth_single" in unit.units:
+        steps = unit.units["depth_single"].arrays["depth_m"][frame]
+        row, column = np.nonzero(steps)
+        return column.astype(np.float64), row.astype(np.float64), decode_depth(steps[row, column]).astype(np.float64)
+    if "radar_points" not in unit.units:
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    radar = unit.units["radar_points"].arrays
+    here = np.flatnonzero(radar["frame_of_point"] == frame)
+    return radar["u_px"][here], radar["v_px"][here], radar["depth_m"][here]
 
 
 class _Scale(NamedTuple):
@@ -196,14 +215,15 @@ class _Scale(NamedTuple):
 
 
 def _refuse_kinds(unit: StageInput, kinds: list[str], p: Params) -> None:
-    refused = {"as_is": ("relative", "inverse_relative"), "lidar": ("inverse_relative",), "boxes": ("inverse_relative",)}
+    refused = {"as_is": ("relative", "inverse_relative"), "boxes": ("inverse_relative",)}
     for kind in kinds:
         if kind in refused.get(p.method, ()):
             is_as_it_is = p.method == "as_is"
+            other = "metric teacher" if is_as_it_is else "teacher of depth"
             has_no = "has no metres to take as they are" if is_as_it_is else "no factor alone turns into metres"
             raise MonoDepthError(
                 f"scene {unit.scene}, camera {unit.camera}: the teacher gives {kind} depth, which {has_no}. Set "
-                f"stages.align_mono_depth.method to radar, or choose a {'metric teacher' if is_as_it_is else 'teacher of depth'}"
+                f"stages.align_mono_depth.method to radar or lidar, or choose a {other}"
             )
 
 
@@ -213,6 +233,9 @@ def _scale_of(unit: StageInput, raw: Mapping[str, NDArray[Any]], shape: tuple[in
     if p.method not in RATIO_METHODS:
         return _Scale(np.zeros(len(raw["value"])), np.zeros(len(raw["value"]), np.bool_), [0] * len(raw["value"]))
     for frame, row in enumerate(unit.keyframes):
+        if not is_scaled(VALUE_KINDS[raw["value_kind"][frame]], p):
+            ratios.append(np.zeros(0))
+            continue
         per_m = _seen_per_m(raw["value"][frame].astype(np.float32), raw["is_sky"][frame] > 0 if "is_sky" in raw else None, shape)
         if p.method == "lidar" and "depth_single" in unit.units:
             ratios.append(lidar_ratios(unit.units["depth_single"].arrays["depth_m"][frame], per_m, between_m=between_m))
@@ -231,7 +254,7 @@ def _seen_per_m(value: NDArray[np.float32], is_sky: NDArray[np.bool_] | None, sh
     return resize_nearest(per_m if is_sky is None else np.where(is_sky, np.float32(0), per_m), shape)
 
 
-def _result(aligned: list[Aligned], unit: StageInput, p: Params, metres: MetresCheck | None, scale: _Scale) -> StageResult:
+def _result(aligned: list[Aligned], unit: StageInput, p: Params, metres: MetresCheck | None, scale: _Scale | None) -> StageResult:
     depth = np.stack([encode_depth(frame.depth_m) for frame in aligned])
     num_measured = np.count_nonzero(depth, axis=(1, 2)).astype(np.int32)
     num_skipped = sum(frame.fit is None for frame in aligned) if p.method != "as_is" else 0
@@ -252,13 +275,13 @@ def _result(aligned: list[Aligned], unit: StageInput, p: Params, metres: MetresC
         if about := metres.text(p.near_m, p.far_m):
             message += f": {about}"
         counts |= {} if metres.are_metres else {"in_metres": 0}
-    elif p.method in RATIO_METHODS:
+    elif scale is not None:
         counts["frames_scaled_by_others"] = float(np.count_nonzero(~scale.is_own & (scale.factor > 0)))
         message += _scale_words(scale, p.method)
-    elif "radar_points" not in unit.units:
-        message += ", none aligned: the scene has no radar"
+    elif (wanted := "depth_single" if p.method == "lidar" else "radar_points") not in unit.units:
+        message += f", none aligned: the scene has no {SENSORS[wanted]}"
     else:
-        message += f", {np.mean([frame.num_anchors for frame in aligned]):.0f} radar pixels a frame"
+        message += f", {np.mean([frame.num_anchors for frame in aligned]):.0f} {SENSORS[wanted]} pixels a frame"
         message += f", {num_skipped} skipped without a fit" if num_skipped else ""
     return StageResult(data, counts, message)
 

@@ -168,7 +168,7 @@ def test_kernel_when_the_scene_has_no_radar_then_nothing_is_aligned_and_that_is_
 def test_kernel_when_metres_are_asked_of_a_relative_teacher_then_says_so():
     with pytest.raises(
         MonoDepthError,
-        match=r"scene-0061, camera CAM_FRONT: the teacher gives inverse_relative depth.*method to radar, or choose a metric",
+        match=r"scene-0061, camera CAM_FRONT: the teacher gives inverse_relative depth.*method to radar or lidar, or choose a metric",
     ):
         kernel(unit_of("inverse_relative"), Params(method="as_is"))
 
@@ -254,6 +254,38 @@ def test_kernel_when_nothing_measures_then_nothing_is_scaled_and_that_is_told(me
     assert made.message.endswith(words)
 
 
+def relative_unit(lines: tuple[tuple[float, float], ...], **units: UnitData) -> StageInput:
+    """Frames whose map is a scale times inverse depth plus a shift, each frame its own."""
+    unit = scaled_unit(tuple(1.0 for _ in lines), **units)
+    raw = unit.units["depth_mono_raw"].arrays
+    raw["value"] = np.stack([scale / scene_m() + shift for scale, shift in lines]).astype(np.float16)
+    raw["value_kind"] = np.full(len(lines), VALUE_KINDS.index("inverse_relative"), np.uint8)
+    return unit
+
+
+@pytest.mark.parametrize("fit", ["robust", "least_squares"])
+def test_kernel_when_lidar_fits_inverse_relative_depth_then_wrong_pixels_spoil_only_least_squares(fit):
+    unit = relative_unit(((7.0, -2.0), (0.5, 3.0), (7.0, -2.0)), depth_single=sweeps((300, 300, 49)))
+    made = kernel(unit, Params(method="lidar", fit=fit))
+    depth_m = made.data.arrays["depth_m"] / 256
+    errors = [np.median(np.abs(depth_m[frame] / np.clip(scene_m(), 2, 80) - 1)) for frame in (0, 1)]
+    assert max(errors) < 0.01 if fit == "robust" else min(errors) > 0.05
+    assert not depth_m[2].any()  # 49 pixels; what the other frames need says nothing of this one
+    assert made.data.arrays["num_anchors"].tolist()[2] < 50
+    assert made.counts == {"frames": 3, "frames_skipped": 1}
+    assert made.message.endswith(" LiDAR pixels a frame, 1 skipped without a fit")
+    check(DEPTH_MONO, made.data, where="test")
+
+
+def test_kernel_when_lidar_is_missing_for_inverse_relative_depth_then_nothing_is_aligned_and_that_is_told():
+    made = kernel(relative_unit(((1.0, 0.0),)), Params(method="lidar"))
+    assert not made.data.arrays["depth_m"].any()
+    assert made.message.endswith("none aligned: the scene has no LiDAR")
+    assert made.counts == {"frames": 1, "frames_skipped": 1}
+
+
 def test_kernel_when_a_factor_is_asked_of_inverse_relative_depth_then_says_so():
-    with pytest.raises(MonoDepthError, match="inverse_relative depth, which no factor alone turns into metres. Set .* to radar"):
-        kernel(unit_of("inverse_relative"), Params(method="lidar"))
+    with pytest.raises(
+        MonoDepthError, match="inverse_relative depth, which no factor alone turns into metres. Set .* to radar or"
+    ):
+        kernel(unit_of("inverse_relative"), Params(method="boxes"))
