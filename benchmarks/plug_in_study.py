@@ -1,10 +1,11 @@
 """Claims: pass B takes away gross errors that pass C leaves; monocular depth makes depth better as an input, and as a teacher in the loss.
 
 World     that of supervision_study.py: 28 simulated drives of 8 s at 800x450, exact depth known everywhere; --world chooses which
-Teachers  exact depth spoilt frame by frame (unknown scale and shift, smooth noise, wrong patches), aligned by radar like any other, or by one
-          LiDAR sweep; and a flat road with the annotated boxes. No network saw these images: how good MiDaS or Depth Anything would be is not said
+Teachers  exact depth spoilt frame by frame (unknown scale and shift, smooth noise, wrong patches), aligned by radar like any other, or
+          by one LiDAR sweep; and a flat road with the annotated boxes. No network saw these images: how good MiDaS or Depth Anything
+          would be is not said
 Cleaning  no training: the cleaned maps of all key frames of both splits against exact depth, with pass C alone and with B and C
-Training  the network and the steps of supervision_study.py on one manifest (cleaned by B and C), without the branch, and with it,
+Training  the network and the steps of supervision_study.py on one manifest (cleaned by B and C; --trained-on), without the branch, and with it,
           measured with monocular depth given and withheld; with the branch alone trained, for the same steps, on the network without
           (only_plug_in: withheld, that network is what it was); and without it, but distilled from it where LiDAR measured nothing
           (loss.distill). Mean and spread (largest minus smallest) of MAE@80 m over seeds, against exact depth at every pixel.
@@ -80,6 +81,7 @@ def main() -> None:
     parser = measure.arguments(__doc__, data=measure.DATA / "plug_in_study")
     parser.add_argument("--parts", nargs="+", choices=("cleaning", "training"), default=["cleaning", "training"])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--trained-on", choices=CLEANINGS, default=TRAINED_ON, help="whose maps the trainings see and learn from")
     parser.add_argument("--cleanings", nargs="+", choices=CLEANINGS, default=list(CLEANINGS))
     add_world_arguments(parser)
     parser.add_argument("--seeds", type=int, default=3)
@@ -164,7 +166,7 @@ def _errors(manifest):
 
 
 def _compare_trainings(args: argparse.Namespace) -> None:
-    manifest = _materialize(args, TRAINED_ON)
+    manifest = _materialize(args, args.trained_on)
     jobs = [(way, seed) for seed in range(args.seeds) for way in dict.fromkeys((*map(PUT_ON.get, args.ways), *args.ways)) if way]
     results: dict = {}
     with ThreadPoolExecutor(args.at_once) as pool:
@@ -205,7 +207,8 @@ def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, Path]:
     changes = {**WAYS[way], **common}
     if way in PUT_ON:
         changes["start_from"] = json.dumps({**WAYS[PUT_ON[way]], **common})
-    command = [sys.executable, __file__, "--data", str(args.data), *world_words(args), "--child", json.dumps(changes)]
+    command = [sys.executable, __file__, "--data", str(args.data), *world_words(args), "--trained-on", args.trained_on]
+    command += ["--child", json.dumps(changes)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     evaluations = {case: Path(place) for case, place in json.loads(done.stdout.splitlines()[-1]).items()}
     print(f"{way}, seed {seed}: {[means_of(frames_of(place)) for place in evaluations.values()]}", file=sys.stderr, flush=True)
@@ -222,7 +225,7 @@ def _train(args: argparse.Namespace, changes: dict[str, str]) -> None:
     from model.train.loop import is_complete
 
     torch.set_num_threads(1)
-    manifest = _materialize(args, TRAINED_ON)
+    manifest = _materialize(args, args.trained_on)
 
     def training_of(changes: dict[str, str]):
         changed = json.loads(json.dumps(BASE))
