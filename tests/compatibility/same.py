@@ -22,18 +22,30 @@ VOLATILE = {
 
 ADDED = [
     ("warnings", []), ("leftovers", 0), ("leftovers", []), ("derived", []), ("held", []), ("not_ended", None),
-    ("precision", "float32"), ("trained_in", "float32"), ("measured_in", "float32"),
+    ("precision", "float32"), ("trained_in", "float32"), ("measured_in", "float32"), ("going_on", []), ("preset", "surface"),
 ]  # fmt: skip
 """Keys that answers have gained since, with what they hold where there is nothing to say; of sound data there is nothing."""
 
 DIFFERS = {
     "without_checksums", "choice", "cpu_threads", "low", "high", "num_scenes", "share_of_frames", "share_of_pixels", "least_share",
-    "needs_interval", "record_sha256",
+    "needs_interval", "record_sha256", "share_of_clips", "share_of_rays",
 }  # fmt: skip
 """Keys that differ by intent: units had no checksums, and intervals were drawn by frames (CHANGELOG says so)."""
 
 NEW_ARRAYS = {"class_heat", "heat_classes", "reasons", "num_missed", "num_false", "depth_error_m", "error_of"}
 """Arrays of a detector's pictures.npz that former versions did not write."""
+
+NEW_COORDINATES = {"time", "intrinsic_px", "world_from_cam"}
+"""Coordinates that ``open_dataset`` gives since."""
+
+SAID_ANEW = (
+    ("nearest return or front surface of each pixel", "nearest return per pixel"),
+    ("hang over the horizon or lie behind a surface", "hang over the horizon"),
+    (": the nearest of the accumulated LiDAR returns, or their front surface", ", nearest of all accumulated LiDAR returns"),
+    ("pixels or boxes the frame was fitted to", "radar pixels the frame was fitted to"),
+    (", and depthmill.schema.json beside it for editors", ""),
+)
+"""What texts say today, and what they said."""
 
 NEW_FILES = ("digests.json", "measured_frames.parquet", "objects.parquet", "cameras.parquet", "depthmill.schema.json")
 """Files that former versions did not write."""
@@ -47,7 +59,8 @@ _TIME = re.compile(
 )
 _SAID_SINCE = re.compile(
     r", computed in float32|Computed in float32\.\n*"
-    r"|^\d+ units? of an older depthmill without checksums.*\n|^no interval: .*\n|^best\.pt: chosen and measured.*\n",
+    r"|^\d+ units? of an older depthmill without checksums.*\n|^no interval: .*\n|^best\.pt: chosen and measured.*\n"
+    r"|^[a-z][^\n]* \.\.\.\n",  # progress, where something took long
     re.MULTILINE,
 )
 _INTERVAL = re.compile(r" +(none|\[[-+]\d[^\]]*\]) +")
@@ -58,7 +71,9 @@ _FIGURE = re.compile(r"data:image/[^\"')]+|[-+]?\d+\.\d+")
 
 
 def steady_text(text: str) -> str:
-    """Return a printed text without times."""
+    """Return a printed text without times and progress, in former words."""
+    for today, former in SAID_ANEW:
+        text = text.replace(today, former)
     return _TIME.sub("TIME", _INTERVAL.sub(" INTERVAL ", _SAID_SINCE.sub("", text)))
 
 
@@ -112,7 +127,9 @@ def steady_file(path: Path) -> Any:
         return steady_text(path.read_text(encoding="utf-8")).splitlines()
     if path.suffix == ".html":
         page = _SINCE.sub("", _MARKUP.sub("", path.read_text(encoding="utf-8")))
-        return _FIGURE.findall(steady_text(_FRAMES.sub(lambda found: "" if "Boxes in space" in found[0] else found[0], page)))
+        return sorted(
+            _FIGURE.findall(steady_text(_FRAMES.sub(lambda found: "" if "Boxes in space" in found[0] else found[0], page)))
+        )  # sections have moved
     if path.name == "pictures.npz":
         with np.load(path) as arrays:
             return {name: (arrays[name].shape, arrays[name].tobytes()) for name in arrays.files if name not in NEW_ARRAYS}
