@@ -1,12 +1,15 @@
 """Claim: the detector of all cameras sees. And how much a pre-training helps it, by the share of labels: reported as it is.
 
-World      28 simulated drives of 8 s with six cameras at 160x96 and the traffic of a town, 16 to train on; --world chooses another
-Detector   family uvtr, tiny, head of centres, with vehicles on the ground; AP is the mean over present classes at 2 and 4 m
+World      100 simulated drives of 3 s with six cameras at 160x96 and the traffic of a town, 67 to train on; --world chooses another.
+           Many short drives, because key frames of one drive are much alike
+Detector   family uvtr, tiny, head of centres, with vehicles on the ground; AP is the mean over present classes at 2 and 4 m. Training turns the
+           world by any angle, since voxels seen from above have no preferred side. The rate falls as a cosine to the last step
 No image   the mean layout of the training key frames: for each class a smooth map of where its objects stand, its peaks as detections
            with the class's mean size, height, heading and velocity. A detector that sees must be far above it
 Starts     scratch; mim4d: backbone, pyramid and depth head of a pre-training without labels; depth: the same parts of a network that
            only learned to render LiDAR depth of whole single frames, so supervised depth and nothing else
 Rate       of the loaded backbone, as a share of the rest's: the best of seed 0 on all labels, then the same for all
+Pairs      each detector against the mean layout, and each start against scratch, by seed, with intervals over scenes
 Shares     of the training key frames that have labels; every training has the same steps
 """
 
@@ -28,12 +31,17 @@ import measure  # isort: skip  (before numpy and torch: it limits the thread poo
 import numpy as np
 from scipy.ndimage import gaussian_filter, maximum_filter
 from study_store import made_manifest, opened_recipe
-from study_world import add_world_arguments, folder_ending, name_of, scenes_of, source_of, world_words
+from study_world import add_world_arguments, folder_ending, name_of, source_of, world_words
 
 SIX = ["CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
-WORLD = {"kind": "synthetic", "scenes": 24, "seconds": 8, "seed": 0, "traffic": "town", "image_size": [160, 96]}
+WORLD = {
+    "kind": "synthetic", "scenes": 100, "seconds": 3, "seed": 0, "traffic": "town", "image_size": [160, 96], "lidar_azimuth_steps": 300,
+}  # fmt: skip
 SMALL_WORLD = {**WORLD, "scenes": 2, "seconds": 3, "lidar_azimuth_steps": 100}
-STAGES = {"index_windows": {"enabled": True}, "index_objects": {"enabled": True}, "build_manifest": {"drop_last_keyframe": False}}
+STAGES = {
+    "index_windows": {"enabled": True}, "index_objects": {"enabled": True}, "build_manifest": {"drop_last_keyframe": False},
+    "accumulate_lidar": {"num_sweeps": 1},  # nobody reads dense depth here
+}  # fmt: skip
 INPUT_PX = [96, 160]
 BACKBONE = {"name": "convnext_mini", "layer_scale": 0.1, "drop_path": 0.0}
 LIFT = {
@@ -59,8 +67,9 @@ DETECTOR = {
     "family": "uvtr",
     "network": {"input_px": INPUT_PX, "backbone": BACKBONE, "lift": LIFT, "segmentation": {"enabled": True}},
     "evaluation": {"official": False, "num_pictures": 0},
-    "learning_rate": 2e-3, "backbone_rate": 0.5, "warm_up_epochs": 0, "epochs": 1_000_000, "evaluate_every_epochs": 1_000_000,
+    "learning_rate": 2e-3, "backbone_rate": 0.5, "warm_up_epochs": 0, "evaluate_every_epochs": 1_000_000,
 }  # fmt: skip
+DATA = {"augment": {"max_turn_deg": 180.0}}
 REACH_M, CELL_M, SMOOTH_M = 50.0, 1.0, 2.0
 PEAKS = 30
 """Detections of a class that the mean layout has."""
@@ -69,16 +78,19 @@ SCRATCH = "scratch"
 STARTS = (SCRATCH, "mim4d", "depth")
 
 
+_READ: dict[str, Sequence[Any]] = {}
+
+
 def main() -> None:
     parser = measure.arguments(__doc__, data=measure.DATA / "detection_study")
-    add_world_arguments(parser)
+    add_world_arguments(parser, scenes=WORLD["scenes"])
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
     parser.add_argument(
         "--backbone-rates", nargs="+", type=float, default=[0.1, 0.5], help="of a loaded backbone, tried on seed 0"
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=800, help="of pre-training")
-    parser.add_argument("--fine-steps", type=int, default=900, help="of every detector")
+    parser.add_argument("--fine-steps", type=int, default=2400, help="of every detector")
     parser.add_argument("--shares", nargs="+", type=float, default=[0.01, 0.1, 1.0])
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -96,8 +108,8 @@ def main() -> None:
         print(_train(args, json.loads(args.child)))
         return
     print(f"{measure.machine()}; {name_of(args)}; {args.seeds} seeds, {args.fine_steps} steps")
-    _materialize(args)
-    print(f"| no image: the mean layout | | {_no_image(args).get(DECIDES, float('nan')):.3f} | |", flush=True)
+    layout = _no_image(args)
+    print(f"| no image: the mean layout | | {_values(layout).get(DECIDES, float('nan')):.4f} | |", flush=True)
     seeds, loaded = range(args.seeds), [start for start in args.starts if start != SCRATCH]
     with ThreadPoolExecutor(args.at_once) as pool:
         jobs = [(start, seed) for start in loaded for seed in seeds]
@@ -105,9 +117,9 @@ def main() -> None:
         rates = {start: _best_rate(args, pool, start, begun[start, 0]) for start in loaded}
         work = [(share, start, seed) for share in args.shares for start in args.starts for seed in seeds]
 
-        def detector(job: tuple[float, str, int]) -> dict[str, float]:
+        def detector(job: tuple[float, str, int]) -> str:
             share, start, seed = job
-            return _figures(_in_child(args, _fine_tuning(args, share, seed, begun.get((start, seed)), rates.get(start))))
+            return _in_child(args, _fine_tuning(args, share, seed, begun.get((start, seed)), rates.get(start)))
 
         found = dict(zip(work, pool.map(detector, work), strict=True))
     print(
@@ -117,9 +129,31 @@ def main() -> None:
         for start in args.starts:
             cells = []
             for name in (DECIDES, "segmentation/iou"):
-                values = [found[share, start, seed].get(name, float("nan")) for seed in seeds]
-                cells += [f"{mean(values):.3f}", ", ".join(f"{value:.3f}" for value in values)]
+                values = [_figures(found[share, start, seed]).get(name, float("nan")) for seed in seeds]
+                cells += [f"{mean(values):.4f}", ", ".join(f"{value:.4f}" for value in values)]
             print(f"| {share:.0%} | {start} | {' | '.join(cells)} |", flush=True)
+    _print_pairs(args, layout.matches, found)
+
+
+def _print_pairs(args: argparse.Namespace, layout: Any, found: dict[tuple[float, str, int], str]) -> None:
+    """Print by how much each detector's AP is above that of the mean layout, and each start's above scratch, seed by seed."""
+    from model.train.paired_bootstrap import interval_text
+    from model.uvtr.comparison import metric_differences
+    from model.uvtr.match_files import read_matches
+
+    matches = {job: read_matches(Path(folder) / "evaluation") for job, folder in found.items()}
+    pairs = [(f"{share:.0%}, {start} minus the mean layout", seed, layout, of) for (share, start, seed), of in matches.items()]
+    pairs += [
+        (f"{share:.0%}, {start} minus scratch", seed, matches[share, SCRATCH, seed], of)
+        for (share, start, seed), of in matches.items()
+        if start != SCRATCH and (share, SCRATCH, seed) in matches
+    ]
+    print("| difference of AP | seed | mean | 95 % interval over scenes |\n|---|---|---|---|")
+    for name, seed, a, b in pairs:
+        for row in metric_differences(a, b, [DECIDES]):
+            print(
+                f"| {name} | {seed} | {row.mean_difference:+.4f} | {interval_text(row.low, row.high, decimals=4)} |", flush=True
+            )
 
 
 def _pre_training(args: argparse.Namespace, start: str, seed: int) -> dict:
@@ -128,8 +162,14 @@ def _pre_training(args: argparse.Namespace, start: str, seed: int) -> dict:
 
 
 def _fine_tuning(args: argparse.Namespace, share: float, seed: int, begun: str | None, rate: float | None) -> dict:
-    data = {"share": share, "seed": seed}
-    training = {**DETECTOR, "data": data, "seed": seed, "max_steps": args.fine_steps}
+    epochs = max(1, round(args.fine_steps / max(1, share * len(_key_frames(args, "train")))))
+    training = {
+        **DETECTOR,
+        "data": {**DATA, "share": share, "seed": seed},
+        "seed": seed,
+        "max_steps": args.fine_steps,
+        "epochs": epochs,
+    }
     return training if begun is None else {**training, "backbone_from": f"{begun}/best.pt", "backbone_rate": rate}
 
 
@@ -153,8 +193,23 @@ def _materialize(args: argparse.Namespace):
     """Make what is missing of the world and the store; return the manifest."""
     source = source_of(args, {**(SMALL_WORLD if args.small else WORLD), "cameras": SIX})
     store = str(args.data / f"store{folder_ending(args)}")
-    recipe = {"source": source, "store": store, "cameras": SIX, **scenes_of(args), "stages": STAGES}
+    recipe = {"source": source, "store": store, "cameras": SIX, "stages": STAGES}
     return made_manifest(opened_recipe(recipe, workers=args.at_once))
+
+
+def _key_frames(args: argparse.Namespace, split: str) -> Sequence[Any]:
+    """Return the key frames of a split; read once."""
+    if (found := _READ.get(split)) is None:
+        found = _READ[split] = _read_key_frames(args, split)
+    return found
+
+
+def _read_key_frames(args: argparse.Namespace, split: str) -> Sequence[Any]:
+    from model.families import parse_train_config
+    from model.uvtr.key_frames import choose_key_frames
+
+    data = parse_train_config(DETECTOR, where="study").data.model_copy(update={"split": split})
+    return choose_key_frames(_materialize(args), data, num_frames=1).frames
 
 
 def _in_child(args: argparse.Namespace, training: dict) -> str:
@@ -181,20 +236,20 @@ def _train(args: argparse.Namespace, training: dict) -> str:
     return str(folder)
 
 
-def _no_image(args: argparse.Namespace) -> dict[str, float]:
-    """Return the figures of the mean layout: at every key frame what the training key frames have on average."""
-    from model.families import parse_train_config
+def _no_image(args: argparse.Namespace) -> Any:
+    """Return the evaluation of the mean layout: at every key frame what the training key frames have on average."""
     from model.uvtr.evaluation import TruthFrame, evaluate_detections
-    from model.uvtr.key_frames import choose_key_frames
-    from model.uvtr.measures import values_of
 
-    data, manifest = parse_train_config(DETECTOR, where="study").data, _materialize(args)
-    train, val = (
-        choose_key_frames(manifest, data.model_copy(update={"split": split}), num_frames=1).frames for split in ("train", "val")
-    )
+    train, val = _key_frames(args, "train"), _key_frames(args, "val")
     found = _mean_layout([frame.objects for frame in train])
     truth = [TruthFrame(one.clip.key, one.sample_token, one.objects, one.clip.moments[0].world_from_rig) for one in val]
-    return values_of(evaluate_detections(truth, [found] * len(truth), official=False).rows)
+    return evaluate_detections(truth, [found] * len(truth), official=False)
+
+
+def _values(evaluation: Any) -> dict[str, float]:
+    from model.uvtr.measures import values_of
+
+    return values_of(evaluation.rows)
 
 
 def _mean_layout(frames: Sequence[Any]) -> Any:
