@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=("cleaning", "training"), default=["cleaning", "training"])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--trained-on", choices=CLEANINGS, default=TRAINED_ON, help="whose maps the trainings see and learn from")
+    parser.add_argument("--with-radar-only", action="store_true", help="do not measure a second time with the radar taken away")
     parser.add_argument("--cleanings", nargs="+", choices=CLEANINGS, default=list(CLEANINGS))
     add_world_arguments(parser)
     parser.add_argument("--seeds", type=int, default=3)
@@ -177,7 +178,7 @@ def _compare_trainings(args: argparse.Namespace) -> None:
     print("| way | radar on | at night | radar taken away | at night | delta1 |\n|---|---|---|---|---|---|")
     for way, case in ((name, case) for name in args.ways for case in results[name, 0]):
         rows = [means_of(frames_of(results[way, seed][case])) for seed in range(args.seeds)]
-        cells = [_cell([row[key] for row in rows]) for key in ("on/all", "on/night", "off/all", "off/night")]
+        cells = [_cell([row[key] for row in rows if key in row]) for key in ("on/all", "on/night", "off/all", "off/night")]
         print(f"| {_name(way, case, results)} | {' | '.join(cells)} | {mean(row['delta1'] for row in rows):.4f} |")
     first = args.ways[0]
     frames = {(_name(way, case, results), seed): frames_of(results[way, seed][case])
@@ -198,12 +199,16 @@ def _name(way: str, case: str, results: dict) -> str:
 
 
 def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
     return f"{mean(values):.0f} ({max(values) - min(values):.0f})"
 
 
 def _in_child(args: argparse.Namespace, way: str, seed: int) -> dict[str, Path]:
     """Train in a process of its own; return the folders of what was measured, by whether monocular depth was given."""
     common = {"seed": str(seed), "data.seed": str(seed), "max_steps": str(args.steps)}
+    if args.with_radar_only:
+        common["evaluation.without_radar"] = "false"
     changes = {**WAYS[way], **common}
     if way in PUT_ON:
         changes["start_from"] = json.dumps({**WAYS[PUT_ON[way]], **common})

@@ -35,6 +35,10 @@ class Plan:
     items: tuple[WorkItem, ...]
     chosen: ChosenScenes = field(default_factory=ChosenScenes)
 
+    def __repr__(self) -> str:
+        """Return the counts; the units are in ``items``."""
+        return f"<plan: {len(self.to_do)} of {len(self.items)} units to do>"
+
     @property
     def to_do(self) -> tuple[WorkItem, ...]:
         """Items whose unit is not in the store."""

@@ -49,6 +49,10 @@ class WorkItem:
     inputs: Mapping[str, UnitPath]
     reason: str | None
 
+    def __repr__(self) -> str:
+        """Return the unit's address and the reason; a notebook shows whole lists of these."""
+        return f"<{self.path.key}: {self.reason or 'up to date'}>"
+
     @property
     def path(self) -> UnitPath:
         """Address of the unit."""

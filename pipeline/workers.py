@@ -52,8 +52,8 @@ class ScenePool:
         with ProcessPool(1) as alone:
             try:
                 return alone.run(run_scene, request)
-            except WorkerDiedError:
+            except WorkerDiedError as error:
                 return request.failed(
-                    "the worker process died twice in this scene, probably killed for lack of memory. "
-                    "Run with fewer --workers, then run the same command again"
+                    f"the worker process died twice in this scene ({error.ending}), {error.likely_cause}, then run the same "
+                    "command again"
                 )

@@ -4,7 +4,7 @@ Why    A queue that several processes write into hangs when one of them is kille
        of a message whose end the reader awaits for ever. It also leaves semaphores behind, which Python then complains about
 How    A worker's end of its pipe is open in that worker alone, so the pipe ends with it. A worker whose parent is gone ends
        itself, also in the middle of a request. Ctrl-C, which a terminal sends to every process, does not reach workers: their
-       parent ends them
+       parent ends them. A worker does not import the script that runs, so a script needs no ``if __name__ == "__main__"``
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,10 +54,16 @@ class WorkerDiedError(DepthmillError):
 
     def __str__(self) -> str:
         """Say what happened and what to do."""
-        return (
-            f"a worker died ({self.ending}), probably killed for lack of memory. Run with fewer workers, then run the same "
-            "command again; what is finished is kept"
-        )
+        return f"a worker died ({self.ending}), {self.likely_cause}, then run the same command again; what is finished is kept"
+
+    @property
+    def likely_cause(self) -> str:
+        """Why a process ends so, and what to do about it."""
+        if self.exit_code is None or self.exit_code == -signal.SIGKILL:
+            return "probably killed for lack of memory. Run with fewer workers"
+        if self.exit_code < 0:
+            return "probably by a fault in compiled code. Report it with the lines above"
+        return "and what it said stands above. Mend that"
 
 
 class _Raised(NamedTuple):
@@ -85,7 +92,7 @@ class WorkerProcess:
         self._started_by = os.getpid()
         self._pipe, theirs = multiprocessing.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, answer), name=name, daemon=True)
-        with _interrupts_blocked():
+        with _interrupts_blocked(), _script_left_alone(needed=answer.__module__ == "__main__"):
             self._process.start()
         theirs.close()  # while it were open here, the pipe would not end with the worker
         _STARTED.add(self)
@@ -246,6 +253,29 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _script_left_alone(*, needed: bool) -> Iterator[None]:
+    """Hide the running script from a process that is started meanwhile, unless what it calls stands there.
+
+    multiprocessing imports the script in every process, which runs a script without ``if __name__ == "__main__"`` once more.
+    """
+    if needed:
+        yield
+        return
+    main = vars(sys.modules["__main__"])
+    with _STARTING:
+        hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+        main["__spec__"] = None  # multiprocessing asks for it
+        try:
+            yield
+        finally:
+            main.update(hidden)
+
+
+_STARTING = threading.Lock()
+"""Held while the script is hidden: two threads that start workers must not take each other's half for the script."""
 
 
 def _ending(exit_code: int | None) -> str:

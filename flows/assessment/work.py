@@ -71,6 +71,10 @@ class Assessed:
     data: dict[str, Any]
     summary: Summary
 
+    def __repr__(self) -> str:
+        """Return what a person reads."""
+        return self.text
+
 
 def assess_recipe(opened: Opened, choices: Choices, listener: Listener, *, title: str) -> Assessed:
     """Measure sampled frames of a recipe.

@@ -77,6 +77,10 @@ class Made:
     summary: RunSummary | None = None
     report: Path | None = None
 
+    def __repr__(self) -> str:
+        """Return what a person reads."""
+        return self.text
+
     @property
     def num_failed(self) -> int:
         """Return the number of units that failed."""

@@ -29,6 +29,10 @@ class Trained:
     num_failed: int
     training: Training | None
 
+    def __repr__(self) -> str:
+        """Return what a person reads."""
+        return self.text if self.training is not None else f"nothing trained: {self.num_failed} units failed"
+
     def as_json(self) -> dict[str, Any]:
         """Return the record of the training, its folder and what was found after the evaluation."""
         from model.train.loop import read_training

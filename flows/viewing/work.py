@@ -54,6 +54,10 @@ class Seen:
     text: str
     data: dict[str, Any]
 
+    def __repr__(self) -> str:
+        """Return what a person reads."""
+        return self.text
+
 
 def view_scene(choices: Choices, listener: Listener, *, points: int) -> Seen:
     """Write a Rerun recording of a scene.

@@ -228,6 +228,10 @@ class Answer:
     data: Any
     text: str
 
+    def __repr__(self) -> str:
+        """Return what a person reads: a table in a notebook is a table."""
+        return self.text
+
 
 class Handed(NamedTuple):
     """A backbone that a pre-training hands over.
