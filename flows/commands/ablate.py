@@ -74,7 +74,8 @@ def ablate(
         echo(as_shown(f"\n{table_text(ablation, results, is_whole=False)}"))
         echo(f"Table: {ablation.address}/{TABLE_FILE}; every seed: {ablation.address}/{RESULTS_FILE}")
         if failures:
-            echo(f"{failures} trainings failed. Fix it, then run the same command; what is complete is not trained again")
+            failed = f"{failures} training{'s' if failures != 1 else ''} failed"
+            echo(f"{failed}. Fix it, then run the same command; what is complete is not trained again")
     if failures:
         raise typer.Exit(1)
 

@@ -69,7 +69,8 @@ def kernel(unit: StageInput, p: Params) -> StageResult:
     stores = sorted({path.layout for path in unit.paths.values()})
     spec = MANIFEST.table("samples").with_open_columns(layout.pin for layout in map(layout_named, stores) if layout.is_pinned)
     per_split = [f"{counts[split]:.0f} {split}" for split in SPLITS if counts[split]]
-    message = f"{len(samples)} samples of {len(by_scene)} scene{'s' if len(by_scene) != 1 else ''}"
+    nouns = ((len(samples), "sample"), (len(by_scene), "scene"))
+    message = " of ".join(f"{count} {noun}{'s' if count != 1 else ''}" for count, noun in nouns)
     message += f": {', '.join(per_split)}" if per_split else ""
     if num_in_none := sum(not row["split"] for row in samples):
         message += f"; {num_in_none} in no split"

@@ -1,4 +1,4 @@
-"""Three rounds of a detector and of a pre-training on one simulated store: promoted, nothing to do, re-cleaned and retrained."""
+"""Three rounds of each other family on one simulated store: promoted, nothing to do, re-cleaned and retrained. And an ablation."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from storage_schemas.detection_evaluation import DETECTION_FILES
 from storage_schemas.errors import RecipeError
 from storage_schemas.run_history import read_history
 from tests.model.mim4d.made_up_clips import small_network
+from tests.model.uvtr.small_training import NETWORK
 
 DETECTOR: dict[str, Any] = {
     "family": "monoddle",
@@ -45,10 +46,18 @@ PRETRAINING: dict[str, Any] = {
     "max_steps": 1,
     "probe": {"steps": 2},
 }
+ALL_CAMERAS: dict[str, Any] = {
+    "family": "uvtr",
+    "network": NETWORK,
+    "evaluation": {"official": False, "num_pictures": 0},
+    "max_steps": 1,
+    "warm_up_epochs": 0,
+}
 WORLD = {"kind": "synthetic", "scenes": 2, "seconds": 1.5, "seed": 3, "image_size": [96, 64], "lidar_azimuth_steps": 120}
 STAGES = {
     "project_boxes": {"enabled": True},
     "index_windows": {"enabled": True, "num_frames": 2},
+    "index_objects": {"enabled": True},
     "build_manifest": {"drop_last_keyframe": False},
 }
 
@@ -87,9 +96,10 @@ def one_round(recipe: Path, *overrides: str, **rules: Any):
     ("train", "metric", "kept"),
     [
         (DETECTOR, "Car/2d@0.7/moderate", "measured_frames.parquet"),
+        (ALL_CAMERAS, "present/ap_at_2_and_4_m", "matches.npz"),
         pytest.param(PRETRAINING, "reconstruct/abs_rel", "clips.csv", marks=pytest.mark.slow),
     ],
-    ids=["monoddle", "mim4d"],
+    ids=["monoddle", "uvtr", "mim4d"],
 )
 def test_rounds_when_of_another_family_then_promoted_nothing_to_do_and_retrained_after_a_changed_rule(
     write, train, metric, kept, tmp_path
@@ -111,9 +121,23 @@ def test_rounds_when_of_another_family_then_promoted_nothing_to_do_and_retrained
     (champion,) = read_champions(Runs(str(tmp_path / "store/runs"), tmp_path)).values()
     assert (champion.metric, champion.cap_m, champion.value) == (metric, None, first.challenger_value)
     text = (tmp_path / "store/runs/reports" / f"{third.name}.md").read_text()
-    aim = "larger" if train is DETECTOR else "smaller"
+    aim = "smaller" if train is PRETRAINING else "larger"
     assert f"- rule: {metric}: {aim} is better, the margin is 1000" in text
     assert "no interval: whole scenes are resampled" in text
+
+
+def test_detector_of_all_cameras_when_ablated_then_the_table_has_starts_and_shares_of_labels(made, write, depthmill, tmp_path):
+    lift = {**PRETRAINING["network"]["lift"], **NETWORK["lift"]}
+    same_encoder = {**PRETRAINING["network"], "input_px": NETWORK["input_px"], "backbone": NETWORK["backbone"], "lift": lift}
+    first = one_round(write("clips", {**PRETRAINING, "network": same_encoder, "probe": {"steps": 0}}))
+    start = {"backbone_from": f"{first.training}/best.pt"}
+    variants = {"from scratch": {}, "half the labels": {"data.share": 0.5}, "from clips": start}
+    recipe = _write(tmp_path, "starts", made, ALL_CAMERAS, ablation={"seeds": [0], "variants": variants})
+    code, text = depthmill("ablate", recipe, "--no-prefect", "--workers", 1)
+    assert code == 0, text
+    assert "AP@2, 4 m of present classes" in text
+    assert all(f"| {name} " in text for name in variants) and text.count("|  1 of 1 |") == 3, text
+    assert (tmp_path / "store/runs/ablations").is_dir()
 
 
 def test_lines_when_of_two_families_on_one_store_then_each_has_its_champion_and_runs_shows_them(write, depthmill, tmp_path):
