@@ -88,12 +88,17 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=("rendering", "labels"), default=["rendering", "labels"])
     add_world_arguments(parser)
     parser.add_argument(
-        "--backbone-rates", nargs="+", type=float, default=[0.3, 1.0], help="of fine-tuning; the best of seed 0 is taken for all"
+        "--backbone-rates",
+        nargs="+",
+        type=float,
+        default=[0.3, 1.0],
+        help="of fine-tuning; the best of seed 0 on the largest share is taken for all",
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=800, help="of pre-training")
     parser.add_argument("--fine-steps", type=int, default=240, help="of every fine-tuning")
     parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
+    parser.add_argument("--evaluations", type=int, default=EVALUATIONS, help="along a fine-tuning, evenly")
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = measure.parsed(
@@ -106,18 +111,20 @@ def main() -> None:
     _materialize(args)
     seeds = range(args.seeds)
     with ThreadPoolExecutor(args.at_once) as pool:
-        pre_trained = list(pool.map(lambda seed: _in_child(args, _pre_training(args, seed), is_probed=True), seeds))
+        pre_trained = list(
+            pool.map(lambda seed: _in_child(args, _pre_training(args, seed), is_probed="rendering" in args.parts), seeds)
+        )
         if "rendering" in args.parts:
             _print_rendering([Path(folder) for folder in pre_trained])
             _print_probes([Path(folder) for folder in pre_trained])
         if "labels" in args.parts:
-            rates = {share: _best_rate(args, pool, share, pre_trained[0]) for share in args.shares}
+            rate = _best_rate(args, pool, max(args.shares), pre_trained[0])
             jobs = [(share, seed, start) for share in args.shares for seed in seeds for start in ("scratch", "pre-trained")]
 
             def fine_tuned(job):
                 share, seed, start = job
                 backbone = None if start == "scratch" else str(Path(pre_trained[seed]) / "best.pt")
-                return Path(_in_child(args, _fine_tuning(args, share, seed, backbone, rates[share])))
+                return Path(_in_child(args, _fine_tuning(args, share, seed, backbone, rate)))
 
             folders = dict(zip(jobs, pool.map(fine_tuned, jobs), strict=True))
             _print_labels(args, {job: _curve(folder) for job, folder in folders.items()})
@@ -156,7 +163,7 @@ def _fine_tuning(args: argparse.Namespace, share: float, seed: int, backbone: st
         "data": {**data, "batch_size": batch, "share": share, "seed": seed},
         "seed": seed,
         "max_steps": args.fine_steps,
-        "evaluate_every_epochs": args.fine_steps / EVALUATIONS / steps_per_epoch,
+        "evaluate_every_epochs": args.fine_steps / args.evaluations / steps_per_epoch,
         "decay_every_epochs": max(1, round(args.fine_steps / DECAYS / steps_per_epoch)),
         "decay": (1 - LAST_RATE) / (DECAYS - 1),
         "decay_floor": LAST_RATE,

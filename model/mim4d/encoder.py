@@ -73,11 +73,21 @@ class VolumeEncoder(nn.Module):
         Raises:
             InputError: maps and cameras do not fit together.
         """
-        lift = self._lift_config
-        size = views.image.shape[:3]
+        return self.put_into_voxels(*self.in_depth(levels), views)
+
+    def in_depth(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return what is lifted, per level features (b, T, M, channels, y, x) and probabilities (b, T, M, num_bins, y, x)."""
+        size = levels[0].shape[:3]
         features, chances = self.depth_head([level.flatten(0, 2) for level in levels])
-        features = [feature.unflatten(0, size) for feature in features]
-        chances = [chance.unflatten(0, size) for chance in chances]
+        return [feature.unflatten(0, size) for feature in features], [chance.unflatten(0, size) for chance in chances]
+
+    def put_into_voxels(self, features: Sequence[Tensor], chances: Sequence[Tensor], views: ClipViews) -> Tensor:
+        """Put features into the voxels (b, T, channels, Z, Y, X), each as far as it is likely to be there.
+
+        Raises:
+            InputError: maps and cameras do not fit together.
+        """
+        lift = self._lift_config
         height, width = views.image.shape[-2:]
         cameras = Cameras(views.cam_from_rig, views.intrinsics, (height, width))
         if lift.kind == "splat":

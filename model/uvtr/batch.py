@@ -55,6 +55,8 @@ class KeyFrameBatch(OfTensors):
         objects: b lists of everything annotated at frame 0, not moved.
         key_poses: (b, 4, 4) float64 true pose of the rig of frame 0 in the world, not moved, metres.
         is_covered: (b, rows, columns) bool, the cells of the ground that vehicles cover, moved as boxes are; None = not wanted.
+        nearest_m: (b, m, y, x) float32 how near the nearest pixel is that LiDAR measured in each cell of the finest level of
+            frame 0, metres, 0 = none was measured; None = not wanted.
     """
 
     frame_keys: tuple[str, ...]
@@ -68,6 +70,7 @@ class KeyFrameBatch(OfTensors):
     objects: list[FrameObjects]
     key_poses: NDArray[np.float64]
     is_covered: Tensor | None = None
+    nearest_m: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of key frames."""

@@ -32,6 +32,12 @@ class UvtrLossConfig(FrozenConfig):
         "mask", description="mask: an unknown velocity teaches nothing; zero: as released, it is learned as standing still"
     )
     segmentation_weight: float = Field(1.0, gt=0, description="weight of the vehicles on the ground, if they are asked for")
+    depth_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the depth of image cells that a LiDAR sweep measured (depth_single). 0: boxes alone teach depth, "
+        "as in the public 0.1 m configuration. Cells beyond lift.far_m teach nothing",
+    )
 
 
 class KeyFrameDataConfig(ReadingConfig):

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from model.data.dataset import Filled
 from model.data.ordered_loader import HERE, OrderedLoader, Placement, share_of
 from model.mim4d.data import key_from_rigs, scaled_intrinsics, seconds_from_newest
-from model.mim4d.reader import clip_slots
 from model.uvtr.batch import BoxTargets, KeyFrameBatch, boxes_of
 from model.uvtr.bev_augment import TO_LIDAR, BevAugment, Moves, draw_bev_augment
 from model.uvtr.config import KeyFrameDataConfig, UvtrTrainConfig
 from model.uvtr.key_frames import KeyFrame, choose_key_frames
 from model.uvtr.network_config import UvtrConfig
 from model.uvtr.objects import FrameObjects
-from model.uvtr.reader import KeyFrameReading
+from model.uvtr.reader import NEAREST, KeyFrameReading, key_frame_slots
 from model.uvtr.segmentation_truth import vehicles_on_ground
 from storage_schemas.manifest import Manifest
 
@@ -32,6 +31,7 @@ class KeyFrameLoader(OrderedLoader[KeyFrameBatch]):
         config: what to read.
         network: options of the network, which decide sizes, classes and how far back is looked.
         placement: where the loader runs, and how.
+        with_depth: deliver how near the cells of the images are, too.
 
     Raises:
         ManifestError: nothing to read, frames that lack a store, no key frame with all cameras, or fewer key frames than ranks or
@@ -43,15 +43,26 @@ class KeyFrameLoader(OrderedLoader[KeyFrameBatch]):
     sample_word = "key frame"
 
     def __init__(
-        self, manifest: Manifest, config: KeyFrameDataConfig, network: UvtrConfig, *, placement: Placement = HERE
+        self,
+        manifest: Manifest,
+        config: KeyFrameDataConfig,
+        network: UvtrConfig,
+        *,
+        placement: Placement = HERE,
+        with_depth: bool = False,
     ) -> None:
-        chosen = choose_key_frames(manifest, config, num_frames=network.num_frames)
+        chosen = choose_key_frames(manifest, config, num_frames=network.num_frames, with_depth=with_depth)
         self._frames = tuple(share_of(chosen.frames, config, key=lambda frame: frame.clip.key))
         self._config, self._network, self.cameras = config, network, chosen.cameras
-        layout = clip_slots(
-            config.batch_size, num_frames=network.num_frames, num_cameras=len(chosen.cameras), image_px=network.input_px
+        stride = network.lift.strides[0]
+        layout = key_frame_slots(
+            config.batch_size,
+            num_frames=network.num_frames,
+            num_cameras=len(chosen.cameras),
+            image_px=network.input_px,
+            cell_px=stride if with_depth else None,
         )
-        reading = KeyFrameReading(tuple(frame.clip for frame in self._frames), layout)
+        reading = KeyFrameReading(tuple(frame.clip for frame in self._frames), layout, stride)
         # the order asks of a sample only which run of neighbours it belongs to: a key frame's is that of its first image
         samples = [frame.clip.moments[0].samples[0] for frame in self._frames]
         super().__init__(samples, config, manifest=manifest, reading=reading, placement=placement)
@@ -60,11 +71,11 @@ class KeyFrameLoader(OrderedLoader[KeyFrameBatch]):
         frames = [self._frames[row] for row in filled.rows]
         augments = [self._moves(frame, epoch) for frame in frames]
         both = list(zip(frames, augments, strict=True))
-        size = self._network.input_px
+        size, tensors = self._network.input_px, self._layout.tensors(memory, len(frames))
         return KeyFrameBatch(
             frame_keys=tuple(frame.clip.key for frame in frames),
             sample_tokens=tuple(frame.sample_token for frame in frames),
-            image_u8=self._layout.tensors(memory, len(frames))["image"],
+            image_u8=tensors["image"],
             intrinsics=_float32([[scaled_intrinsics(moment.samples, size) for moment in frame.clip.moments] for frame in frames]),
             cam_from_rig=_float32(
                 [[augment.cam_from_rig(moment.cam_from_rig) for moment in frame.clip.moments] for frame, augment in both]
@@ -75,6 +86,7 @@ class KeyFrameLoader(OrderedLoader[KeyFrameBatch]):
             objects=[frame.objects for frame in frames],
             key_poses=np.stack([frame.clip.moments[0].world_from_rig for frame in frames]),
             is_covered=_covered(both, self._network) if self._network.segmentation.enabled else None,
+            nearest_m=tensors.get(NEAREST),
         )
 
     def _moves(self, frame: KeyFrame, epoch: int) -> Moves:

@@ -22,6 +22,7 @@ from model.train.slower_backbone import adamw_with_slower_backbone
 from model.uvtr.batch import KeyFrameBatch
 from model.uvtr.config import UvtrTrainConfig
 from model.uvtr.data import KeyFrameLoader
+from model.uvtr.depth_truth import depth_loss
 from model.uvtr.loss import OBJECT_TERMS, objects_losses
 from model.uvtr.measuring import BoxMeasuring
 from model.uvtr.net import Found, Uvtr
@@ -38,7 +39,7 @@ class UvtrFamily(BoxMeasuring):
 
     name = "uvtr"
     config = UvtrTrainConfig
-    loss_columns: tuple[str, ...] = ("loss", *OBJECT_TERMS, "segmentation")
+    loss_columns: tuple[str, ...] = ("loss", *OBJECT_TERMS, "segmentation", "depth")
     noun = "a detector of all cameras"
     plural = "detectors of all cameras"
 
@@ -83,7 +84,8 @@ class UvtrFamily(BoxMeasuring):
 
     def loader(self, manifest: Manifest, config: UvtrTrainConfig, fabric: Fabric, machine: Machine) -> KeyFrameLoader:
         """Return the loader of this process."""
-        return KeyFrameLoader(manifest, config.data, config.network, placement=placement(machine, fabric))
+        where, with_depth = placement(machine, fabric), config.loss.depth_weight > 0
+        return KeyFrameLoader(manifest, config.data, config.network, placement=where, with_depth=with_depth)
 
     def losses(
         self, network: nn.Module, batch: KeyFrameBatch, config: UvtrTrainConfig, fabric: Fabric, *, epoch: float
@@ -97,17 +99,23 @@ class UvtrFamily(BoxMeasuring):
         with torch.autocast(fabric.device.type, enabled=False):
             terms = objects_losses(found.objects, batch.targets, config.loss, network=config.network, mean_over_processes=mean)
             total = torch.stack([terms[name] for name in OBJECT_TERMS]).sum()
-            terms["segmentation"] = total.detach().new_tensor(float("nan"))
+            terms["segmentation"] = terms["depth"] = total.detach().new_tensor(float("nan"))
             if found.covered is not None:
                 assert batch.is_covered is not None
                 terms["segmentation"] = config.loss.segmentation_weight * segmentation_loss(found.covered, batch.is_covered)
                 total = total + terms["segmentation"]
+            if batch.nearest_m is not None:
+                bins = config.network.lift.bins
+                off = depth_loss(found.depths, batch.nearest_m, bins=bins, mean_over_processes=mean)
+                terms["depth"] = config.loss.depth_weight * off
+                total = total + terms["depth"]
         return StepLosses(total, {"loss": total, **terms})
 
     def step_words(self, values: Mapping[str, float]) -> str:
         """Return the losses of classes and boxes."""
-        text, ground = f"class {values['class']:.3f}, box {values['box']:.3f}", values["segmentation"]
-        return text + (f", vehicles on the ground {ground:.3f}" if ground == ground else "")
+        text = f"class {values['class']:.3f}, box {values['box']:.3f}"
+        others = (("segmentation", "vehicles on the ground"), ("depth", "depth"))
+        return text + "".join(f", {words} {values[name]:.3f}" for name, words in others if values[name] == values[name])
 
     def facts(self, device: torch.device) -> dict[str, Any]:
         """Return the precision of what was measured."""

@@ -21,6 +21,9 @@ from storage_schemas.manifest import Manifest
 STORES = ("images", "windows", "objects")
 """What every key frame is read from."""
 
+DEPTH = "depth_single"
+"""What depth is learned from, where it is."""
+
 
 @dataclass(frozen=True)
 class KeyFrame:
@@ -50,13 +53,16 @@ class ChosenKeyFrames:
     cameras: tuple[str, ...]
 
 
-def choose_key_frames(manifest: Manifest, config: KeyFrameDataConfig, *, num_frames: int) -> ChosenKeyFrames:
+def choose_key_frames(
+    manifest: Manifest, config: KeyFrameDataConfig, *, num_frames: int, with_depth: bool = False
+) -> ChosenKeyFrames:
     """Return the key frames of a split that have all cameras.
 
     Args:
         manifest: an opened manifest.
         config: which split and cameras.
         num_frames: key frames that the network looks at, the newest included.
+        with_depth: every image needs the depth of its LiDAR sweep, too.
 
     Raises:
         ManifestError: the split or a camera has no frames, frames lack a store, or no key frame has all cameras.
@@ -64,7 +70,7 @@ def choose_key_frames(manifest: Manifest, config: KeyFrameDataConfig, *, num_fra
     """
     refuse_no_windows(manifest, config)
     _refuse_no_objects(manifest, config)
-    samples = choose_samples(manifest, config, STORES)
+    samples = choose_samples(manifest, config, (*STORES, DEPTH) if with_depth else STORES)
     refuse_missing_units(manifest.store, manifest.path.fingerprint, samples)
     of_image = {(sample.units["images"].scene, sample.units["images"].camera, sample.frame): sample for sample in samples}
     units = list(dict.fromkeys((sample.units["windows"], sample.units["objects"]) for sample in samples))

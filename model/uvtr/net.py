@@ -32,10 +32,13 @@ class Found(NamedTuple):
     Attributes:
         objects: raw answers of the head of objects.
         covered: (b, rows, columns) logits that a vehicle covers a cell of the ground; None of a network that does not say it.
+        depths: per level, the finest first, (b, cameras, num_bins, y, x) float32: how likely a cell of the newest images is how
+            deep.
     """
 
     objects: CentreMaps | QueryLayers
     covered: Tensor | None
+    depths: tuple[Tensor, ...]
 
 
 class Uvtr(VolumeEncoder):
@@ -68,28 +71,33 @@ class Uvtr(VolumeEncoder):
         Raises:
             InputError: shapes do not fit together.
         """
-        volume = self.volume(views, generators=generators)
-        return Found(self.head(volume), None if self.segmentation is None else self.segmentation(volume))
+        volume, depths = self._volume_and_depths(views, generators)
+        return Found(self.head(volume), None if self.segmentation is None else self.segmentation(volume), depths)
 
     def volume(self, views: ClipViews, *, generators: list[torch.Generator] | None = None) -> Tensor:
         """Return the volumes (b, C, Z, Y, X) that the heads read, in the rig frame of the newest key frame.
 
         Arguments and errors are those of ``forward``.
         """
-        lifted = self._lifted(views, slice(0, 1), generators)
+        return self._volume_and_depths(views, generators)[0]
+
+    def _volume_and_depths(self, views: ClipViews, generators: list[torch.Generator] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        lifted, chances = self._lifted(views, slice(0, 1), generators)
+        depths = tuple(chance[:, 0] for chance in chances)
         if self.past is None:
-            return self._mixed(lifted[:, 0])
+            return self._mixed(lifted[:, 0]), depths
         with torch.no_grad():  # the past is looked at, not learned from: a training costs little more than of single frames
-            before = self._lifted(views, slice(1, None), generators)
+            before, _ = self._lifted(views, slice(1, None), generators)
         # poses need more digits than bfloat16 has
         with torch.autocast(lifted.device.type, enabled=False):
             together = torch.cat((lifted, before), dim=1)
             volume = self.past(together, views.world_from_rig, views.time_s)
-        return self._mixed(volume)
+        return self._mixed(volume), depths
 
-    def _lifted(self, views: ClipViews, frames: slice, generators: list[torch.Generator] | None) -> Tensor:
+    def _lifted(self, views: ClipViews, frames: slice, generators: list[torch.Generator] | None) -> tuple[Tensor, list[Tensor]]:
         of_frames = ClipViews(*(values[:, frames] for values in views))
-        return self.lifted_levels(self.pyramid(of_frames.image, generators=generators), of_frames)
+        features, chances = self.in_depth(self.pyramid(of_frames.image, generators=generators))
+        return self.put_into_voxels(features, chances, of_frames), chances
 
     def _mixed(self, volume: Tensor) -> Tensor:
         mixed: Tensor = self.voxel_convs(volume.contiguous())
