@@ -266,7 +266,7 @@ def _script_left_alone(*, needed: bool) -> Iterator[None]:
         return
     main = vars(sys.modules["__main__"])
     with _STARTING:
-        hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+        hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
         main["__spec__"] = None  # multiprocessing asks for it
         try:
             yield
