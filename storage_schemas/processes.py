@@ -92,7 +92,7 @@ class WorkerProcess:
         self._started_by = os.getpid()
         self._pipe, theirs = multiprocessing.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, answer), name=name, daemon=True)
-        with _interrupts_blocked(), _script_left_alone(needed=answer.__module__ == "__main__"):
+        with _interrupts_blocked(), script_left_alone(needed=answer.__module__ == "__main__"):
             self._process.start()
         theirs.close()  # while it were open here, the pipe would not end with the worker
         _STARTED.add(self)
@@ -256,7 +256,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 @contextmanager
-def _script_left_alone(*, needed: bool) -> Iterator[None]:
+def script_left_alone(*, needed: bool = False) -> Iterator[None]:
     """Hide the running script from a process that is started meanwhile, unless what it calls stands there.
 
     multiprocessing imports the script in every process, which runs a script without ``if __name__ == "__main__"`` once more.

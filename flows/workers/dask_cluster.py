@@ -29,6 +29,7 @@ from flows.workers.slurm_profile import SlurmProfile, cluster_arguments, load_pr
 from pipeline.workers import SINGLE_THREAD
 from storage_schemas.errors import DepthmillError, RecipeError
 from storage_schemas.install_command import install_command
+from storage_schemas.processes import script_left_alone
 
 SETTING = "--dask (or DEPTHMILL_DASK)"
 EXPECTED = "expected local:<workers>, local:<workers>:<memory each>, tcp://<host>:<port> or slurm:<profile>"
@@ -233,14 +234,15 @@ def _local_cluster(target: DaskTarget) -> Any:
             os.environ["PYTHONWARNINGS"] = former
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return _need("distributed").LocalCluster(
-            n_workers=target.workers,
-            threads_per_worker=1,
-            memory_limit=_local_memory(target),
-            dashboard_address="127.0.0.1:0",  # any free port: two runs at once must not quarrel about one
-            silence_logs=logging.CRITICAL,
-            env=SINGLE_THREAD,
-        )
+        with script_left_alone():
+            return _need("distributed").LocalCluster(
+                n_workers=target.workers,
+                threads_per_worker=1,
+                memory_limit=_local_memory(target),
+                dashboard_address="127.0.0.1:0",  # any free port: two runs at once must not quarrel about one
+                silence_logs=logging.CRITICAL,
+                env=SINGLE_THREAD,
+            )
     except RuntimeError as error:
         raise DaskError(
             f"{SETTING} {target.where}: the workers did not start: {error.__cause__ or error}. Ask for fewer, or do without a "
