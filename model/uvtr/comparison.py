@@ -130,16 +130,16 @@ class _Run:
 
     def values(self, times: NDArray[np.int64] | None = None) -> dict[str, float]:
         """Return all figures where each of the compared key frames counts so many times; None = once."""
-        every = np.zeros(len(self._matches.frames), np.int64)
+        every = np.zeros(len(self._matches.frames))
         every[self._places] = 1 if times is None else times
-        counts = [
-            np.bincount(labels, every[frames].astype(np.float64), minlength=len(CLASSES)).astype(np.int64)
+        num_truth, num_found = (
+            np.bincount(labels, every[frames], minlength=len(CLASSES)).astype(np.int64)
             for labels, frames in (
                 (self._matches.truth_label, self._matches.truth_frame),
                 (self._matches.found_label, self._matches.found_frame),
             )
-        ]
-        return values_of(metric_rows(figures_of_curves(self._matches, self._curves, every), counts[0], counts[1]))
+        )
+        return values_of(metric_rows(figures_of_curves(self._matches, self._curves, every), num_truth, num_found))
 
     def num_truth(self) -> NDArray[np.int64]:
         """Return the objects of each class (f, 10) at each of the compared key frames."""

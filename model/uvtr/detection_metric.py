@@ -8,7 +8,7 @@ Source nuScenes-devkit 1.2.0, configuration ``detection_cvpr_2019``; docs/method
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,21 +74,27 @@ class ClassCurve(NamedTuple):
     Attributes:
         score: (d,).
         taken: (d, 4) row of the object taken at each threshold; -1 = false alarm.
+        hits: for each of the four thresholds the places (h,) of ``taken`` that have an object, rising.
         errors: (d, 5) of the hit at 2 m.
         rows: (d,) int64 their places in ``Matches``.
+        frames: (d,) int64 numbers of their key frames.
     """
 
     score: Float64
     taken: NDArray[np.int64]
+    hits: tuple[NDArray[np.int64], ...]
     errors: Float64
     rows: NDArray[np.int64]
+    frames: NDArray[np.int64]
 
 
 def class_curve(matches: Matches, label: int) -> ClassCurve:
     """Return the detections of one class by falling score."""
     rows = np.flatnonzero(matches.found_label == label)
     rows = rows[falling(matches.score[rows])]
-    return ClassCurve(matches.score[rows], matches.taken[rows], matches.errors[rows], rows)
+    taken = matches.taken[rows]
+    hits = tuple(np.flatnonzero(column >= 0) for column in taken.T)
+    return ClassCurve(matches.score[rows], taken, hits, matches.errors[rows], rows, matches.found_frame[rows])
 
 
 class RecallCurve(NamedTuple):
@@ -98,22 +104,44 @@ class RecallCurve(NamedTuple):
     score: Float64
 
 
-def recall_curve(score: Float64, is_hit: NDArray[np.bool_], weight: Float64, num_truth: float) -> RecallCurve | None:
+def recall_curve(
+    curve: ClassCurve, threshold: int, weight: Float64, num_truth: float, *, sums: Float64 | None = None
+) -> RecallCurve | None:
     """Return the curve of one class at one threshold; None without a hit.
 
+    Between two hits recall stands still, and of such points only the last one counts (``np.interp``). So the curve is made of the
+    hits and of what is right before them. False alarms, which are most of all detections, enter as one sum.
+
     Args:
-        score: (d,) falling.
-        is_hit: (d,).
+        curve: d detections.
+        threshold: its number in ``THRESHOLDS_M``.
         weight: (d,) how often each counts; those of weight 0 are not there.
         num_truth: objects, as often as they count.
+        sums: (d,) cumulative sum of the weights, where the caller has it.
     """
-    score, is_hit, weight = score[weight > 0], is_hit[weight > 0], weight[weight > 0]
-    if not is_hit.any() or not num_truth:
+    hits = curve.hits[threshold]
+    hits = hits[weight[hits] > 0]
+    if not len(hits) or not num_truth:
         return None
-    hits = np.cumsum(weight * is_hit)
-    recall = hits / num_truth
-    precision = hits / np.cumsum(weight)
-    return RecallCurve(np.interp(_RECALLS, recall, precision, right=0.0), np.interp(_RECALLS, recall, score, right=0.0))
+    sums = np.cumsum(weight) if sums is None else sums
+    hits_until, all_until = np.cumsum(weight[hits]), sums[hits]
+    hits_before, all_before = hits_until - weight[hits], all_until - weight[hits]
+    is_first = int(all_before[0] == 0)  # nothing is before the first detection
+    num_hits = _woven(hits_before, hits_until, hits_until[-1])[is_first:]
+    num_all = _woven(all_before, all_until, sums[-1])[is_first:]
+    # a sum is first reached by the last detection that is there
+    places = _woven(np.searchsorted(sums, all_before), hits, np.searchsorted(sums, sums[-1]))[is_first:]
+    recall = num_hits / num_truth
+    return RecallCurve(
+        np.interp(_RECALLS, recall, num_hits / num_all, right=0.0), np.interp(_RECALLS, recall, curve.score[places], right=0.0)
+    )
+
+
+def _woven(before: NDArray[Any], at: NDArray[Any], end: Any) -> NDArray[Any]:
+    """Return the values (2 h + 1,) before each of h hits and at it, in turn, and that of the last detection."""
+    woven = np.empty(2 * len(at) + 1, at.dtype)
+    woven[:-1:2], woven[1::2], woven[-1] = before, at, end
+    return woven
 
 
 def precision_of(curve: RecallCurve | None) -> float:
@@ -170,19 +198,17 @@ def figures_of(matches: Matches, times: NDArray[np.int64] | None = None) -> Clas
     return figures_of_curves(matches, curves, times)
 
 
-def figures_of_curves(matches: Matches, curves: Sequence[ClassCurve], times: NDArray[np.int64] | None = None) -> ClassFigures:
+def figures_of_curves(matches: Matches, curves: Sequence[ClassCurve], times: NDArray[Any] | None = None) -> ClassFigures:
     """Return the figures of the ten classes, whose curves were made before; see ``figures_of``."""
     weights = np.ones(len(matches.frames)) if times is None else times.astype(np.float64)
     num_truth = np.bincount(matches.truth_label, weights[matches.truth_frame], minlength=len(CLASSES))
     ap, errors = np.zeros((len(CLASSES), len(THRESHOLDS_M))), np.ones((len(CLASSES), len(ERRORS)))
     for label, curve in enumerate(curves):
-        weight = weights[matches.found_frame[curve.rows]]
-        by_threshold = [
-            recall_curve(curve.score, curve.taken[:, number] >= 0, weight, num_truth[label])
-            for number in range(len(THRESHOLDS_M))
-        ]
+        weight = weights[curve.frames]
+        sums = np.cumsum(weight)
+        by_threshold = [recall_curve(curve, number, weight, num_truth[label], sums=sums) for number in range(len(THRESHOLDS_M))]
         ap[label] = [precision_of(one) for one in by_threshold]
-        hits = (curve.taken[:, _AT] >= 0) & (weight > 0)
+        hits = curve.hits[_AT][weight[curve.hits[_AT]] > 0]
         errors[label] = [
             mean_error(by_threshold[_AT], curve.score[hits], curve.errors[hits, number], weight[hits])
             for number in range(len(ERRORS))

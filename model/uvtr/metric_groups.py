@@ -70,7 +70,7 @@ def _row(matches: Matches, group: str, name: str, truth: NDArray[np.bool_], fals
         for number in range(len(THRESHOLDS_M)):
             taken = curve.taken[:, number]
             counts = np.where(taken < 0, false_alarms[curve.rows], in_group[taken]).astype(np.float64)
-            ap[place, number] = precision_of(recall_curve(curve.score, taken >= 0, counts, num_truth))
+            ap[place, number] = precision_of(recall_curve(curve, number, counts, num_truth))
     at_2_m = ap[:, THRESHOLDS_M.index(2.0)]
     return GroupRow(group, name, int(truth.sum()), len(present), float(ap.mean()), float(at_2_m.mean()))
 

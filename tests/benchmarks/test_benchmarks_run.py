@@ -68,7 +68,7 @@ WANTED: dict[str, list[str]] = {
                       *(rf"(?m)^\| {way} \|( \d+ \(\d+\) \|){{4}} [\d.]+ \|$"
                         for way in ("no plug-in", "plug-in, monocular depth given", "plug-in, monocular depth withheld", "plug-in alone, monocular depth given", "distilled, laplace"))],
     "precision_interval": [rf"(?m)^10 \| {NUMBER}% \| {NUMBER}% \| {NUMBER} \| {NUMBER} points$", rf"plain {NUMBER} ms, ours {NUMBER} ms CPU; ratio {NUMBER}x",
-                           r"the two differ by at most \d\.\de[+-]\d\d points of AP"],
+                           r"the two differ by at most \d\.\de[+-]\d\d points of AP", r"(?m)^nuScenes metric, 160 key frames, 32000 detections"],
     "poses": [rf"(?m)^\d+ sweeps, \d+ key frames: {NUMBER} ms CPU a key frame, of which smoothing {NUMBER} ms; twin of the smoothing {NUMBER} ms$",
               r"(?m)^\d+ flat places; poses", rf"(?m)^\| simulated \| jittered \| none \| {NUMBER} \| {NUMBER} \|$",
               rf"(?m)^\| simulated \| jittered \| 0.15 s \| {NUMBER} \| {NUMBER} \|$"],

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from model.uvtr.classes import CLASSES, class_of
-from model.uvtr.detection_metric import OFFICIAL, PRESENT, ClassFigures, counts_of, figures_of, metric_rows
+from model.uvtr.detection_metric import (
+    OFFICIAL,
+    PRESENT,
+    ClassFigures,
+    class_curve,
+    counts_of,
+    figures_of,
+    metric_rows,
+    recall_curve,
+)
 from model.uvtr.frame_matches import ERRORS, MeasuredFrame, match_frames
 from model.uvtr.nuscenes_metric import official_figures
 from model.uvtr.world_boxes import about_z
@@ -127,6 +136,27 @@ def test_figures_when_each_frame_counts_once_then_they_are_those_without_counts_
     np.testing.assert_allclose(figures_of(matches, np.ones(len(frames), int)).ap, figures_of(matches).ap, atol=0)
     np.testing.assert_allclose(drawn.ap, without.ap, atol=1e-12)
     np.testing.assert_allclose(drawn.errors, without.errors, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_curve_when_frames_count_any_number_of_times_then_it_is_that_of_all_detections_one_by_one(seed):
+    frames, generator = random_frames(seed, num_frames=8), np.random.default_rng(seed)
+    matches = match_frames(frames)
+    times = generator.integers(0, 3, len(frames)).astype(float)
+    for label in np.unique(matches.found_label):
+        curve = class_curve(matches, int(label))
+        weight, num_truth = times[curve.frames], times[matches.truth_frame[matches.truth_label == label]].sum()
+        for threshold in range(4):
+            found = recall_curve(curve, threshold, weight, num_truth)
+            is_there = weight > 0
+            hits = np.cumsum((weight * (curve.taken[:, threshold] >= 0))[is_there])
+            if not num_truth or not hits.size or not hits[-1]:
+                assert found is None
+                continue
+            recalls, recall = np.linspace(0, 1, 101), hits / num_truth
+            precision = np.interp(recalls, recall, hits / np.cumsum(weight[is_there]), right=0)
+            np.testing.assert_array_equal(found.precision, precision)
+            np.testing.assert_array_equal(found.score, np.interp(recalls, recall, curve.score[is_there], right=0))
 
 
 def test_means_when_classes_are_absent_then_the_official_ones_fall_and_those_of_present_classes_do_not():
