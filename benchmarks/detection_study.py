@@ -11,7 +11,7 @@ Starts     scratch; mim4d: backbone, pyramid and depth head of a pre-training wi
            only learned to render LiDAR depth of whole single frames, so supervised depth and nothing else
 Rate       of the loaded backbone, as a share of the rest's: the best of seed 0 on all labels, then the same for all
 Pairs      each detector against the mean layout, and each start against scratch, by seed, with intervals over scenes
-Shares     of the training key frames that have labels; every training has the same steps
+Shares     of the training key frames that have labels; every training has the same steps, or those of its share (--fine-steps)
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -93,7 +94,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=800, help="of pre-training")
-    parser.add_argument("--fine-steps", type=int, default=2400, help="of every detector")
+    parser.add_argument("--fine-steps", nargs="+", type=int, default=[2400], help="of every detector, or one number a share")
     parser.add_argument("--depth-weight", type=float, default=1.0, help="of the detectors' loss")
     parser.add_argument("--shares", nargs="+", type=float, default=[0.01, 0.1, 1.0])
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings side by side, one thread each")
@@ -103,7 +104,7 @@ def main() -> None:
         scenes=SMALL_WORLD["scenes"],
         seeds=1,
         steps=2,
-        fine_steps=4,
+        fine_steps=[4],
         shares=[1.0],
         backbone_rates=[0.5],
         starts=[SCRATCH, "mim4d"],
@@ -111,7 +112,9 @@ def main() -> None:
     if args.child:
         print(_train(args, json.loads(args.child)))
         return
-    print(f"{measure.machine()}; {name_of(args)}; {args.seeds} seeds, {args.fine_steps} steps")
+    if len(args.fine_steps) not in (1, len(args.shares)):
+        parser.error(f"--fine-steps takes one number, or one for each of {len(args.shares)} --shares")
+    print(f"{measure.machine()}; {name_of(args)}; {args.seeds} seeds, {' '.join(map(str, args.fine_steps))} steps")
     layout = _no_image(args)
     print(f"| no image: the mean layout | | {_values(layout).get(DECIDES, float('nan')):.4f} | |", flush=True)
     seeds, loaded = range(args.seeds), [start for start in args.starts if start != SCRATCH]
@@ -142,7 +145,6 @@ def main() -> None:
 def _print_pairs(args: argparse.Namespace, layout: Any, found: dict[tuple[float, str, int], str]) -> None:
     """Print by how much each detector's AP is above that of the mean layout, and each start's above scratch, seed by seed."""
     from model.train.paired_bootstrap import interval_text
-    from model.uvtr.comparison import metric_differences
     from model.uvtr.match_files import read_matches
 
     matches = {job: read_matches(Path(folder) / "evaluation") for job, folder in found.items()}
@@ -153,11 +155,18 @@ def _print_pairs(args: argparse.Namespace, layout: Any, found: dict[tuple[float,
         if start != SCRATCH and (share, SCRATCH, seed) in matches
     ]
     print("| difference of AP | seed | mean | 95 % interval over scenes |\n|---|---|---|---|")
-    for name, seed, a, b in pairs:
-        for row in metric_differences(a, b, [DECIDES]):
-            print(
-                f"| {name} | {seed} | {row.mean_difference:+.4f} | {interval_text(row.low, row.high, decimals=4)} |", flush=True
-            )
+    with ProcessPoolExecutor(args.at_once, mp_context=get_context("fork")) as pool:  # half a minute each
+        differences = pool.map(_differences, [pair[2] for pair in pairs], [pair[3] for pair in pairs])
+        for (name, seed, _, _), rows in zip(pairs, differences, strict=True):
+            for row in rows:
+                interval = interval_text(row.low, row.high, decimals=4)
+                print(f"| {name} | {seed} | {row.mean_difference:+.4f} | {interval} |", flush=True)
+
+
+def _differences(a: Any, b: Any) -> Any:
+    from model.uvtr.comparison import metric_differences
+
+    return metric_differences(a, b, [DECIDES])
 
 
 def _pre_training(args: argparse.Namespace, start: str, seed: int) -> dict:
@@ -166,13 +175,14 @@ def _pre_training(args: argparse.Namespace, start: str, seed: int) -> dict:
 
 
 def _fine_tuning(args: argparse.Namespace, share: float, seed: int, begun: str | None, rate: float | None) -> dict:
-    epochs = max(1, round(args.fine_steps / max(1, share * len(_key_frames(args, "train")))))
+    steps = args.fine_steps[args.shares.index(share) if len(args.fine_steps) > 1 else 0]
+    epochs = max(1, round(steps / max(1, share * len(_key_frames(args, "train")))))
     training = {
         **DETECTOR,
         "loss": {"depth_weight": args.depth_weight},
         "data": {**DATA, "share": share, "seed": seed},
         "seed": seed,
-        "max_steps": args.fine_steps,
+        "max_steps": steps,
         "epochs": epochs,
     }
     return training if begun is None else {**training, "backbone_from": f"{begun}/best.pt", "backbone_rate": rate}
