@@ -224,7 +224,8 @@ def _train(args: argparse.Namespace, training: dict, is_probed: bool) -> str:
     folder = Path(manifest.store.root) / "runs" / "trainings" / config.fingerprint(manifest.path.fingerprint)
     if not is_complete(folder):
         train(config, manifest, folder, machine=Machine(accelerator="cpu"))
-        evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
+        if is_probed or training.get("family") != "mim4d":  # labels need the weights of a pre-training, and not its tables
+            evaluate_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
     if is_probed:
         probe_training(config, manifest, folder, machine=Machine(accelerator="cpu"))
     return str(folder)
