@@ -13,7 +13,8 @@ Measures  cars: AP_R40 with overlaps 0.5 (3D and from above), least heights scal
           head where the teacher is wrong by more than a tenth, and where it is right
 Table     the last row sees no image: the median exact depth of each pixel over the training frames, on the network's grid
 Seeds     of weights, order and views; mean and spread (largest minus smallest)
-Pairs     the mean over seeds of each way's AP, minus that of the first way; the interval is over scenes, both drawn alike
+Pairs     the mean over seeds of each way's AP, minus that of the first way; one interval is over scenes, both drawn alike. The other
+          is over seeds (Student's t of the paired differences), for these few trainings are a draw too
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import Any
 import measure  # isort: skip  (before numpy and torch: it limits the thread pools)
 
 import numpy as np
+from scipy.stats import t as student_t
 from study_store import made_manifest, opened_recipe
 from study_world import add_world_arguments, folder_ending, name_of, scenes_of, source_of, world_words
 from supervision_study import SMALL_WORLD, WORLD
@@ -150,8 +152,12 @@ def _print_precision_pairs(args: argparse.Namespace, results: dict) -> None:
 
     moderate = next(level for level in scaled_difficulties(0.5) if level.name == "moderate")
     objects = {job: read_measured_objects(Path(result["evaluation"])) for job, result in results.items()}
-    print(f"\nAP_R40, mean over seeds, minus that of '{args.ways[0]}'; 95 % interval over scenes; each seed's difference")
-    print("| way | AP | mean | of the first | difference | interval | of each seed |\n|---|---|---|---|---|---|---|")
+    print(
+        f"\nAP_R40, mean over seeds, minus that of '{args.ways[0]}'; 95 % intervals over scenes and over seeds; each seed's difference"
+    )
+    print(
+        "| way | AP | mean | of the first | difference | over scenes | over seeds | of each seed |\n|---|---|---|---|---|---|---|---|"
+    )
     for metric in ("3d", "bev"):
         row = PrecisionRow("Car", metric, "loose", moderate)
         changes = {}
@@ -178,7 +184,16 @@ def _print_precision_pairs(args: argparse.Namespace, results: dict) -> None:
             low, high = expanded_quantiles(differences[1:], num_with) if num_with >= MIN_SCENES else (None, None)
             means = f"{of_draws[way][0].mean():.2f} | {of_draws[args.ways[0]][0].mean():.2f} | {differences[0]:+.2f}"
             seeds = ", ".join(f"{one:+.1f}" for one in by_seed[0])
-            print(f"| {way} | {metric}@0.5 | {means} | {interval_text(low, high, decimals=2)} | {seeds} |")
+            ends = [interval_text(*one, decimals=2) for one in ((low, high), _over_seeds(by_seed[0]))]
+            print(f"| {way} | {metric}@0.5 | {means} | {' | '.join(ends)} | {seeds} |")
+
+
+def _over_seeds(differences: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """Return the 95 % interval of the mean of differences between trainings of the same seed; none of a single one."""
+    if len(differences) < 2:
+        return None, None
+    reach = student_t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / np.sqrt(len(differences))
+    return float(differences.mean() - reach), float(differences.mean() + reach)
 
 
 def _cell(values: list[float]) -> str:
