@@ -34,14 +34,6 @@ hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machin
 hypothesis.settings.load_profile("no clock")
 
 
-def pytest_collection_modifyitems() -> None:
-    """Refuse a test module that imports Prefect: Prefect reads its settings once, and would take the user's for all tests."""
-    if "prefect" in sys.modules:
-        raise pytest.UsageError(
-            "a test module imports Prefect while tests are collected. Import it in the tests, or in a fixture"
-        )
-
-
 def pytest_collection_finish() -> None:
     """Let the garbage collector leave alone what lives as long as the process: modules and tests, half a million objects.
 
