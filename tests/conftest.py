@@ -33,6 +33,9 @@ NEEDS_DEVKIT = "nuscenes-devkit is not installed: on Python 3.11 or 3.12, pip in
 hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no fault of an example
 hypothesis.settings.load_profile("no clock")
 
+# Prefect reads it once, when a test module imports it while tests are collected: before any fixture
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "600")
+
 
 def pytest_collection_finish() -> None:
     """Let the garbage collector leave alone what lives as long as the process: modules and tests, half a million objects.
